@@ -1,0 +1,3 @@
+"""tideover carries the applications of one virtual machine over the platform's maintenance."""
+
+__version__ = "0.1.0"

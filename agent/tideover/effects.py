@@ -1,0 +1,75 @@
+"""What we want done. The only way out of the lifecycle; nothing here does it.
+
+An effect is wanted as long as the state asks for it, and has an identity (`key`): the engine starts what is newly
+wanted and calls off what is no longer wanted. Each hand owes exactly one answer for each key it was given, within a
+bound, whatever happens; an answer to something called off is allowed and counts for nothing unless it is still asked.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tideover.model import HookPhase, HookSpec, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class RunHook:
+    """Run one hook once. Answer: HookSettled(name, phase, run). Called off: end its process tree, answer STOPPED."""
+
+    spec: HookSpec
+    phase: HookPhase
+    run: int                        # rises with each run of this hook; names the run, also over a restart
+    attempt: int                    # TIDEOVER_ATTEMPT: which try of this phase it is, from 1
+    limit_s: float                  # lived seconds until its tree is ended
+    event_id: str
+    kind: Kind
+    reason: str = ""                # recover: resumed | cancelled | restarted
+    fixed: tuple[tuple[str, str], ...] = ()    # further TIDEOVER_* the decision fixes (pause, clock, time left)
+
+    @property
+    def key(self) -> str:
+        return f"hook:{self.spec.name}:{self.phase.value}:{self.run}"
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """Tell the platform to go ahead with one event, once. Answer: AckSettled."""
+
+    event_id: str
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"acknowledge:{self.event_id}:{self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckClock:
+    """Judge the clock by outside samples newer than `since_raw_s`. Answer: ClockJudged, good or at the deadline."""
+
+    event_id: str
+    round: int
+    since_raw_s: float
+
+    @property
+    def key(self) -> str:
+        return f"clock:{self.event_id}:{self.round}"
+
+
+@dataclass(frozen=True, slots=True)
+class WakeAt:
+    """Say Due(key) when the raw monotonic clock has reached this. No answer is owed before."""
+
+    key: str
+    at_raw_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WatchClosely:
+    """An event is near or has started: the pause watch ticks faster. No answer is owed."""
+
+    @property
+    def key(self) -> str:
+        return "watch-closely"
+
+
+Effect = RunHook | Acknowledge | CheckClock | WakeAt | WatchClosely

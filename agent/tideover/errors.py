@@ -1,0 +1,44 @@
+"""What can go wrong in a way a person must hear about: what failed, why, what to do.
+
+Failures of the world that the agent lives with (a poll without an answer, a hook that failed) are
+observations, not exceptions. These exceptions are for what stops a command or the start of the agent.
+"""
+from __future__ import annotations
+
+EXIT_OK = 0
+EXIT_NO = 1            # the answer is "no"
+EXIT_WRONG_USE = 2     # wrong use or configuration
+EXIT_UNREACHABLE = 3   # the agent or the platform cannot be reached
+
+
+class TideoverError(Exception):
+    """One sentence for a person: the operation that failed, its cause, and a hint what to do."""
+
+    exit_status = EXIT_NO
+
+    def __init__(self, operation: str, cause: str, hint: str) -> None:
+        super().__init__(f"{operation}: {cause}. {hint}")
+        self.operation, self.cause, self.hint = operation, cause, hint
+
+
+class ConfigurationError(TideoverError):
+    """The configuration cannot be used; `faults` holds one line for each fault found."""
+
+    exit_status = EXIT_WRONG_USE
+
+    def __init__(self, file: str, faults: tuple[str, ...]) -> None:
+        count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__(f"cannot use the configuration {file}", f"{count} found", "mend each line below")
+        self.file, self.faults = file, faults
+
+
+class WrongUseError(TideoverError):
+    """The command was called in a way that cannot work, or the state directory is taken."""
+
+    exit_status = EXIT_WRONG_USE
+
+
+class UnreachableError(TideoverError):
+    """The agent or the platform cannot be reached."""
+
+    exit_status = EXIT_UNREACHABLE

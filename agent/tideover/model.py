@@ -1,0 +1,180 @@
+"""The nouns: events, hooks, pauses, clock verdicts. Values only; nothing here decides or touches the world."""
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One instant on two clocks: aware UTC for records, CLOCK_MONOTONIC_RAW seconds since boot for durations."""
+
+    utc: datetime
+    raw_s: float
+
+
+class Kind(enum.Enum):
+    """What is announced (or, for the last two, noticed without an announcement)."""
+
+    FREEZE = "freeze"
+    REBOOT = "reboot"
+    REDEPLOY = "redeploy"
+    PREEMPT = "preempt"
+    TERMINATE = "terminate"
+    UNKNOWN = "unknown"                  # a kind the platform added after we were built
+    UNANNOUNCED = "unannounced"          # a pause of the VM that nobody announced
+    LIVE_MIGRATION = "live-migration"    # the physical host changed (Hyper-V on premises)
+
+
+ANNOUNCED = frozenset(Kind) - {Kind.UNANNOUNCED, Kind.LIVE_MIGRATION}
+
+SEVERITY: Mapping[Kind, int] = MappingProxyType({
+    Kind.UNANNOUNCED: 0, Kind.LIVE_MIGRATION: 1, Kind.FREEZE: 1,
+    Kind.REBOOT: 2, Kind.REDEPLOY: 2, Kind.UNKNOWN: 2,
+    Kind.PREEMPT: 3, Kind.TERMINATE: 3,
+})
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event of the platform, as its document showed it last."""
+
+    id: str                              # exactly as received: it is sent back so
+    kind: Kind
+    resources: tuple[str, ...]           # names of the VMs it concerns, exactly as received
+    started: bool = False
+    not_before: datetime | None = None   # aware UTC, by the platform's clock; None: absent, empty or unreadable
+    expected_pause_s: float | None = None
+    description: str = ""
+    event_source: str = "platform"       # platform | user | anything newer, lower case
+    source: str = "azure"
+    extra: Mapping[str, str] = field(default_factory=dict)   # fields we do not know, as text, for the record
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One well-formed answer of a source: everything that is listed now."""
+
+    events: tuple[Event, ...]
+    incarnation: str = ""
+    date: datetime | None = None         # the answer's own Date, aware UTC, whole seconds; None: not sent
+    asked_raw_s: float = 0.0             # CLOCK_MONOTONIC_RAW when the request left
+    received_raw_s: float = 0.0          # … and when the answer was here
+
+
+class HookPhase(enum.Enum):
+    PREPARE = "prepare"
+    RECOVER = "recover"
+
+
+@dataclass(frozen=True, slots=True)
+class HookSpec:
+    """One hook of the directory together with the owner's settings for it."""
+
+    name: str
+    order: int                           # NN of the file's name
+    path: str
+    kinds: frozenset[Kind] = ANNOUNCED
+    min_pause_s: float = 0.0
+    timeout_s: float = 60.0
+    required: bool = True
+    user: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+    refused: str | None = None           # why it must not be run; None: it may
+
+
+class HookOutcome(enum.Enum):
+    DONE = "done"                        # exit status 0
+    NOTHING = "nothing"                  # 3: nothing to do, nothing changed
+    REFUSED = "refused"                  # 4, or a file we do not run: a failure that changed nothing
+    NOT_YET = "not-yet"                  # 75
+    FAILED = "failed"                    # any other, or a signal
+    TIMED_OUT = "timed-out"
+    STOPPED = "stopped"                  # ended by us, because its reason went away
+
+
+@dataclass(frozen=True, slots=True)
+class HookReport:
+    """How one run of one hook ended."""
+
+    outcome: HookOutcome
+    exit_status: int | None              # None: never started, or ended by a signal
+    started_at: datetime
+    duration_s: float
+    output: str = ""                     # the last 64 KiB of what it printed
+    note: str = ""                       # why, for people, where the outcome alone does not say
+
+
+class Cause(enum.Enum):
+    VM_PAUSE = "vm-pause"
+    SUSPEND = "suspend"
+    RESTART = "restart"
+    PROCESS_STALL = "process-stall"
+    CLOCK_STEP = "clock-step"
+
+
+class Quality(enum.Enum):
+    MEASURED = "measured"
+    INFERRED = "inferred"
+    BOUNDED = "bounded"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """One stretch in which this machine, or only this process, did not run; or one step of its wall clock."""
+
+    id: str
+    resumed_at: datetime
+    resumed_raw_s: float
+    length_s: float | None               # None: it happened, its length cannot be known
+    uncertainty_s: float | None          # the truth lies in length_s ± uncertainty_s
+    cause: Cause
+    evidence: tuple[str, ...] = ()
+    quality: Quality = Quality.MEASURED
+    clocksource: tuple[str, str] | None = None    # before, after
+    host: tuple[str, str] | None = None           # before, after
+
+
+class Verdict(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSample:
+    """One valid answer of one time server. offset_s > 0: this machine is ahead."""
+
+    at: datetime
+    server: str
+    offset_s: float
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockCheck:
+    """What outside time says about this machine's clock. offset_s > 0: this machine is ahead."""
+
+    verdict: Verdict
+    offset_s: float | None = None
+    error_bound_s: float | None = None   # the truth lies in offset_s ± error_bound_s
+    checked_at: datetime | None = None
+    good_after_s: float | None = None    # from the resume to the good verdict
+    samples: tuple[ClockSample, ...] = ()
+    reason: str = ""
+
+
+def utc(seconds: float) -> datetime:
+    """Given seconds since the epoch, return the aware UTC moment."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def utc_text(at: datetime | None) -> str | None:
+    """Given an aware moment, return it as the record writes it (2026-11-20T10:00:00.123Z); None stays None."""
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,100 @@
+"""What the world told us. The only way in to the lifecycle; each is a fact, with no opinion what to do."""
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tideover.model import ClockCheck, Document, HookPhase, HookReport, Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Restarted:
+    """The agent has started. `down_s`: wall time since the journal's last row, None if there was none."""
+
+    boot_id: str
+    down_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A source answered with a well-formed document. `me`: this VM's own name at that source."""
+
+    document: Document
+    me: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollFailed:
+    """A source gave no document. Says nothing about any event."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The machine, or this process, runs again; or the wall clock was set (cause clock-step)."""
+
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettled:
+    """One run of one hook has ended. The three names say which run was asked for."""
+
+    name: str
+    phase: HookPhase
+    run: int
+    report: HookReport
+
+
+class AckOutcome(enum.Enum):
+    ACCEPTED = "accepted"       # 200
+    REFUSED = "refused"         # 400, 404 and their like: asking again is pointless
+    LOST = "lost"               # no answer, 429, 5xx: nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class AckSettled:
+    event_id: str
+    attempt: int
+    outcome: AckOutcome
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockJudged:
+    """The clock check asked for by `round` of this event has its answer."""
+
+    event_id: str
+    round: int
+    check: ClockCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The time somebody asked to be woken at has come. `key` is the effect's."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeRequested:
+    """The owner says: tell the platform to go ahead with this event."""
+
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverRequested:
+    """The owner says: run what is still owed (of one event, or all)."""
+
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """The service is being stopped, and the owner wants applications recovered first (on_stop = "recover")."""
+
+
+Observation = (Restarted | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged | Due
+               | AcknowledgeRequested | RecoverRequested | StopRequested)
