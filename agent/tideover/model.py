@@ -108,6 +108,16 @@ class HookReport:
     note: str = ""                       # why, for people, where the outcome alone does not say
 
 
+@dataclass(frozen=True, slots=True)
+class HookRun:
+    """One finished run of one hook, for the record. `attempt`: which try of its phase it was, from 1."""
+
+    name: str
+    phase: HookPhase
+    attempt: int
+    report: HookReport
+
+
 class Cause(enum.Enum):
     VM_PAUSE = "vm-pause"
     SUSPEND = "suspend"
@@ -143,6 +153,9 @@ class Verdict(enum.Enum):
     GOOD = "good"
     BAD = "bad"
     UNKNOWN = "unknown"
+
+
+NO_SOURCE = "no source"      # how ClockCheck.reason begins when there is nobody to ask: nothing to wait for
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,14 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """A source answered with a well-formed document. `me`: this VM's own name at that source."""
+    """A source answered with a well-formed document.
+
+    `me`: this VM's own name at that source; `vm_id`: the platform's id of this VM, "" where it is not known.
+    """
 
     document: Document
     me: str
+    vm_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,18 @@ class ClockJudged:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockFollowed:
+    """The clock was watched on after its verdict. Moves nothing; it is for the record.
+
+    `state`: converged | following | stuck | remedied (the time daemon was told to measure afresh).
+    """
+
+    event_id: str
+    state: str
+    check: ClockCheck
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """The time somebody asked to be woken at has come. `key` is the effect's."""
 
@@ -96,5 +112,5 @@ class StopRequested:
     """The service is being stopped, and the owner wants applications recovered first (on_stop = "recover")."""
 
 
-Observation = (Restarted | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged | Due
-               | AcknowledgeRequested | RecoverRequested | StopRequested)
+Observation = (Restarted | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged
+               | ClockFollowed | Due | AcknowledgeRequested | RecoverRequested | StopRequested)

@@ -1,0 +1,61 @@
+"""Finds and reads the configuration file. What stands in it is `settings`' affair; nothing here judges a key."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.errors import WrongUseError
+from tideover.settings import LARGEST_BYTES, LINUX, PlatformPaths, Settings, read, windows_paths
+
+VARIABLE = "TIDEOVER_CONFIG"
+USUAL_PROGRAM_DATA = "C:\\ProgramData"     # where %ProgramData% points unless somebody moved it
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, the file they came from (None: there is none, all is default), and the line of each key in it."""
+
+    settings: Settings
+    file: Path | None
+    origin: Mapping[str, int]
+
+
+def platform_paths(environ: Mapping[str, str]) -> PlatformPaths:
+    """Given the environment, return the paths of the platform this runs on."""
+    if sys.platform == "win32":
+        return windows_paths(environ.get("ProgramData") or USUAL_PROGRAM_DATA)
+    return LINUX
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str], platform: PlatformPaths | None = None) -> Loaded:
+    """Given what --config names (or None) and the environment, return the settings of the file that counts.
+
+    --config goes before TIDEOVER_CONFIG, that before the platform's own place; only the last may be missing.
+    Raise ConfigurationError with all faults of the file, WrongUseError if it cannot be read.
+    """
+    paths = platform or platform_paths(environ)
+    named_by = "--config" if path else VARIABLE if environ.get(VARIABLE) else None
+    file = path or Path(environ.get(VARIABLE) or paths.configuration)
+    data = _content(file, named_by)
+    reading = read(data or b"", file=str(file), defaults=paths)
+    return Loaded(reading.settings, None if data is None else file, reading.origin)
+
+
+def _content(file: Path, named_by: str | None) -> bytes | None:
+    """Return what stands in the file, or None if nobody named it and it is not there. Raise WrongUseError."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(LARGEST_BYTES + 1)     # one more than may be: the reader sees that it is too much
+    except FileNotFoundError:
+        if named_by is None:
+            return None
+        cause, hint = "there is no such file", f"{named_by} names it; mend the name, or leave it out"
+    except IsADirectoryError:
+        cause, hint = "it is a directory", "Name the file inside it"
+    except PermissionError:
+        cause, hint = "this user may not read it", "Run as root, or name another file with --config"
+    except OSError as error:
+        cause, hint = (error.strerror or str(error)).lower(), "Check the name and the disk"
+    raise WrongUseError(f"cannot read the configuration {file}", cause, hint)

@@ -1,0 +1,153 @@
+"""The loop: see, decide, write down, do. In that order, always.
+
+One thread owns the state; everybody else only brings news through `tell`. What the state wants is compared with what
+the hands are at: what is newly wanted is started, what is no longer wanted is called off. A start of the agent finds
+nothing in the hands, so all that the state wants is asked for again: that is the whole of crash recovery.
+"""
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.journal import Journal, JournalUnwritable
+from tideover.lifecycle import Entry, State, step, wants
+from tideover.model import Moment
+from tideover.policy import Policy
+
+
+class Hand(Protocol):
+    """Does one kind of effect. Neither call blocks; the answer comes through `tell`."""
+
+    def start(self, effect: Any) -> None: ...
+
+    def call_off(self, effect: Any) -> None: ...
+
+
+class Listener(Protocol):
+    """Is told what happened, for logs and metrics. Must not block."""
+
+    def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None: ...
+
+    def unwritable(self, trouble: JournalUnwritable) -> None: ...
+
+    def writable_again(self) -> None: ...
+
+
+class Engine:
+    """The state, the journal and the hands, brought together by one inbox."""
+
+    def __init__(self, journal: Journal, hands: Mapping[type[Any], Hand], policy: Callable[[ob.Observation], Policy],
+                 moment: Callable[[], Moment], listener: Listener, renew: Callable[[Journal], Journal]) -> None:
+        """`renew`: given another VM's journal, sets it aside and returns a new one."""
+        self._journal, self._hands, self._policy, self._renew = journal, hands, policy, renew
+        self._moment, self._listener = moment, listener
+        self._inbox: queue.SimpleQueue[ob.Observation | None] = queue.SimpleQueue()
+        self._in_hand: dict[str, fx.Effect] = {}
+        self._wakes: dict[str, float] = {}
+        self._unwritten: list[Entry] = []
+        self._vm_id = journal.vm_id()
+        self.state = self._written = journal.load()
+
+    def tell(self, seen: ob.Observation) -> None:
+        """Bring news, from any thread."""
+        self._inbox.put(seen)
+
+    def stop(self) -> None:
+        """Let `run` return after what is already in the inbox, from any thread or signal handler."""
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        """Take news until told to stop."""
+        while (seen := self._next()) is not None:
+            self.take(seen)
+
+    def take(self, seen: ob.Observation) -> None:
+        """Decide on one observation, write it down, and do what follows."""
+        if isinstance(seen, ob.Polled) and seen.vm_id:
+            self._own_journal(seen.vm_id)
+        now = self._moment()
+        move = step(self.state, seen, self._policy(seen), now)
+        if move.state == self.state and not move.entries and not self._unwritten:
+            if isinstance(seen, ob.Due):
+                self._reconcile(now)            # what is wanted may depend on how near a moment is
+            return
+        before, self.state = self.state, move.state
+        self._write(now, move.entries)
+        self._listener.moved(before, self.state, move.entries)
+        self._reconcile(now)
+
+    # --- waiting --------------------------------------------------------------------------------------------------
+
+    def _next(self) -> ob.Observation | None:
+        """The next news, or the next moment somebody waits for, whichever comes first."""
+        while True:
+            wait_s = None if not self._wakes else max(0.0, min(self._wakes.values()) - self._moment().raw_s)
+            try:
+                return self._inbox.get(timeout=wait_s)
+            except queue.Empty:
+                due = self._take_due()
+                if due is not None:
+                    return due
+
+    def _take_due(self) -> ob.Due | None:
+        raw_s = self._moment().raw_s
+        for key, at_raw_s in self._wakes.items():
+            if at_raw_s <= raw_s:
+                del self._wakes[key]
+                return ob.Due(key)
+        return None
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def _write(self, now: Moment, entries: tuple[Entry, ...]) -> None:
+        """What cannot be written is kept and tried again with the next news; until then the agent goes on from memory,
+        and acknowledges nothing (see `_may`)."""
+        pending = (*self._unwritten, *entries)
+        was_unwritable = bool(self._unwritten)
+        try:
+            self._journal.commit(now, self._written, self.state, pending)
+        except JournalUnwritable as trouble:
+            self._unwritten = list(pending) or [Entry("", "journal unwritable", str(trouble))]
+            if not was_unwritable:
+                self._listener.unwritable(trouble)
+            return
+        self._written, self._unwritten = self.state, []
+        if was_unwritable:
+            self._listener.writable_again()
+
+    def _may(self, effect: fx.Effect) -> bool:
+        """Nothing is acknowledged that could be forgotten: after a crash it would be asked a second time, or not be
+        known to have been prepared."""
+        return not (self._unwritten and isinstance(effect, fx.Acknowledge))
+
+    def _own_journal(self, vm_id: str) -> None:
+        """A journal that came with a cloned disk speaks of another machine's applications: it is set aside."""
+        if self._vm_id == vm_id:
+            return
+        if self._vm_id:
+            self._journal = self._renew(self._journal)
+            boot_id = self.state.boot_id
+            self.state = self._written = State(boot_id=boot_id)
+            self._reconcile(self._moment())
+        self._vm_id = vm_id
+        try:
+            self._journal.remember_vm(vm_id)
+        except JournalUnwritable as trouble:
+            self._listener.unwritable(trouble)
+
+    # --- doing ----------------------------------------------------------------------------------------------------
+
+    def _reconcile(self, now: Moment) -> None:
+        wanted = wants(self.state, now)
+        self._wakes = {effect.key: effect.at_raw_s for effect in wanted if isinstance(effect, fx.WakeAt)}
+        doing = {effect.key: effect for effect in wanted if not isinstance(effect, fx.WakeAt) and self._may(effect)}
+        for key in [key for key in self._in_hand if key not in doing]:
+            effect = self._in_hand.pop(key)
+            self._hands[type(effect)].call_off(effect)
+        for key, effect in doing.items():
+            if key not in self._in_hand:
+                self._in_hand[key] = effect
+                self._hands[type(effect)].start(effect)

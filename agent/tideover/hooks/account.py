@@ -1,0 +1,45 @@
+"""Whom a hook runs as. Platform part: Linux users and groups. Looks accounts up; the start of a process uses them."""
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One user. `change_to` is what must be given up for: (uid, gid, groups); None: we are that user already."""
+
+    name: str
+    home: str
+    change_to: tuple[int, int, tuple[int, ...]] | None = None
+
+
+class UnusableAccountError(Exception):
+    """One sentence why hooks cannot be run as that user, with what to do."""
+
+
+def own_account() -> Account:
+    """Return the agent's own account."""
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+    except KeyError:        # containers run under user ids without an entry
+        return Account(str(os.geteuid()), "/")
+    return Account(entry.pw_name, entry.pw_dir)
+
+
+def find_account(user: str | None) -> Account:
+    """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if it is none."""
+    if user is None:
+        return own_account()
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise UnusableAccountError(f"user {user} does not exist here: create it, or mend `user` of the hook") from None
+    if entry.pw_uid == os.geteuid():
+        return Account(user, entry.pw_dir)
+    if os.geteuid() != 0:
+        raise UnusableAccountError(
+            f"only an agent run by root can run it as user {user}: run the agent as root, or take `user` away")
+    groups = tuple(os.getgrouplist(user, entry.pw_gid))
+    return Account(user, entry.pw_dir, (entry.pw_uid, entry.pw_gid, groups))

@@ -1,0 +1,96 @@
+"""One run of one hook, from its start to its report. Never raises for what a hook or the system does."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tideover.effects import RunHook
+from tideover.hooks.beginning import CannotStartError, begin
+from tideover.hooks.environment import VALUE_AT_MOST
+from tideover.hooks.lived_time import LivedTime
+from tideover.hooks.orders import Order, Surroundings
+from tideover.hooks.output import Output
+from tideover.hooks.plain_text import plain
+from tideover.hooks.process import HookProcess, signal_name
+from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, read_process
+from tideover.hooks.traces import RunTrace, read_boot_id
+from tideover.model import HookOutcome, HookReport
+
+MEANINGS: Mapping[int, HookOutcome] = {
+    0: HookOutcome.DONE, 3: HookOutcome.NOTHING, 4: HookOutcome.REFUSED, 75: HookOutcome.NOT_YET,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """Why we ended a tree, and how that went."""
+
+    outcome: HookOutcome
+    left: set[Identity]         # processes that could not be ended
+
+
+def carry_out(order: Order, around: Surroundings) -> HookReport:
+    """Given an order and its surroundings, run the hook and return how that ended."""
+    begun = around.read_moment()
+    output = Output(lambda line: around.log_line(order.run.spec.name, line))
+    try:
+        process = begin(order, around)
+    except CannotStartError as fault:
+        return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why)
+    _leave_trace(order, around, process)
+    ending = _attend(order, around, process, output)
+    status = process.finish(output.take)
+    outcome, note = _judge(order.run, status, ending)
+    duration_s = around.read_moment().raw_s - begun.raw_s
+    exit_status = status if status is not None and status >= 0 else None
+    return HookReport(outcome, exit_status, begun.utc, duration_s, output.finish(), note)
+
+
+def _leave_trace(order: Order, around: Surroundings, process: HookProcess) -> None:
+    """Leave a clue for the agent after us. Without one (a full disk), the hook's environment still tells."""
+    try:
+        keeper = read_process(os.getpid())
+        if keeper is not None:
+            around.traces.write(RunTrace(
+                order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.directory))
+    except OSError as error:
+        around.log_line(order.run.spec.name, f"(tideover cannot note down that it runs: {error.strerror})")
+
+
+def _attend(order: Order, around: Surroundings, process: HookProcess, output: Output) -> _Ending | None:
+    """Wait until the hook has ended. If that was our doing, return why."""
+    lived = LivedTime(order.run.limit_s, around.read_moment().raw_s)
+    while not process.has_exited:
+        if order.bell.has_rung:
+            return _end(order, around, process, output, HookOutcome.STOPPED)
+        if lived.is_over():
+            return _end(order, around, process, output, HookOutcome.TIMED_OUT)
+        process.watch(lived.next_wait_s(), output.take)
+        lived.count(around.read_moment().raw_s)
+    return None
+
+
+def _end(order: Order, around: Surroundings, process: HookProcess, output: Output, outcome: HookOutcome) -> _Ending:
+    """End the hook's whole tree."""
+    marks = RunMarks(
+        order.trace.title, plain(order.trace_id, VALUE_AT_MOST), process.leader, True, process.channels,
+        process.directory, around.children.is_sole(order.run.key))
+    grace_s = around.graces.timeout_s if outcome is HookOutcome.TIMED_OUT else around.graces.call_off_s
+    left = end_members(
+        lambda: find_members(marks), grace_s, lambda seconds: process.linger(seconds, output.take))
+    return _Ending(outcome, left)
+
+
+def _judge(run: RunHook, status: int | None, ending: _Ending | None) -> tuple[HookOutcome, str]:
+    """Return what the end of a run means, and why where the outcome alone does not say."""
+    if ending is not None:
+        why = f"took longer than {run.limit_s:.3g} s" if ending.outcome is HookOutcome.TIMED_OUT else "called off"
+        pids = ", ".join(str(identity.pid) for identity in sorted(ending.left, key=lambda left: left.pid))
+        rest = f", but these could not be: {pids}" if pids else ""
+        return ending.outcome, f"{why}; its processes were ended{rest}"
+    if status is None:
+        return HookOutcome.FAILED, "its exit status was lost"
+    if status < 0:
+        return HookOutcome.FAILED, f"ended by {signal_name(-status)}"
+    return MEANINGS.get(status, HookOutcome.FAILED), ""

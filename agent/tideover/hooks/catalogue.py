@@ -1,0 +1,138 @@
+"""The hooks that lie in the directory now, with the owner's settings. Reads; never runs or changes a file."""
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tideover.hooks.account import UnusableAccountError, find_account
+from tideover.hooks.permission import SHOWN_PATH, find_refusal, has_run_bit, trusted_users
+from tideover.hooks.plain_text import plain
+from tideover.model import ANNOUNCED, HookSpec, Kind
+
+LINUX_SUFFIXES = ("",)
+WINDOWS_SUFFIXES = (".cmd", ".exe", ".py", ".ps1")
+NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
+# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. Nobody wants to hear of it.
+LEFTOVER = re.compile(
+    r"\..*|.*~|#.*#|.*\.(bak|old|orig|rej|save|tmp|swp|swo|swx|rpmnew|rpmsave|rpmorig|pacnew|pacsave"
+    r"|dpkg-[a-z-]+|ucf-[a-z-]+)", re.IGNORECASE | re.DOTALL)
+FILE_NAME_SHOWN = 255       # NAME_MAX: no real name is cut
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """What the owner has set for one hook."""
+
+    kinds: frozenset[Kind] = ANNOUNCED
+    min_pause_s: float = 0.0
+    timeout_s: float = 60.0
+    required: bool = True
+    user: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What lies in the hooks directory. Only a hook whose `refused` is None may be run."""
+
+    hooks: tuple[HookSpec, ...] = ()                  # by (order, name)
+    disabled: tuple[str, ...] = ()                    # file names without their run bit
+    ignored: tuple[tuple[str, str], ...] = ()         # (file name, why it is no hook)
+    warnings: tuple[str, ...] = ()
+
+
+def read_catalogue(
+    directory: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...] = LINUX_SUFFIXES,
+) -> Catalogue:
+    """Given the hooks directory, the owner's settings by NAME and the platform's suffixes, return what lies there.
+
+    Never raises for what lies there or does not: an unreadable directory is an empty catalogue with a warning.
+    """
+    home = directory.absolute()
+    try:
+        files = sorted(path.name for path in home.iterdir())
+    except OSError as error:
+        shown = plain(str(home), SHOWN_PATH)
+        return Catalogue(warnings=(
+            f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
+    found = _Findings(home, describe, suffixes)
+    for file in files:
+        if not LEFTOVER.fullmatch(file):
+            found.take(file)
+    return found.as_catalogue()
+
+
+class _Findings:
+    """One walk through the directory, file by file in the order of their names."""
+
+    def __init__(self, home: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...]) -> None:
+        self._home, self._describe, self._suffixes = home, describe, suffixes
+        self._hooks: dict[str, HookSpec] = {}         # file name → hook
+        self._first_of: dict[str, str] = {}           # NAME → the file that has it
+        self._disabled: list[str] = []
+        self._ignored: list[tuple[str, str]] = []
+        self._safe: set[str] = set()
+        self._trusted = trusted_users()
+
+    def as_catalogue(self) -> Catalogue:
+        hooks = sorted(self._hooks.values(), key=lambda hook: (hook.order, hook.name, hook.path))
+        return Catalogue(tuple(hooks), tuple(self._disabled), tuple(self._ignored))
+
+    def take(self, file: str) -> None:
+        path = self._home / file
+        parts = self._parts(file)
+        if parts is None:
+            self._ignore(file, "its name is not NN-name (two digits, then a-z, 0-9 and -)" + self._suffix_wanted())
+            return
+        try:
+            mode = path.stat().st_mode
+        except FileNotFoundError:
+            if path.is_symlink():    # somebody wants this hook: silence would let the platform go ahead without it
+                self._add(file, parts, "its link leads to nothing: install what it points at, or remove the link")
+            return
+        except OSError as error:
+            self._add(file, parts, f"it cannot be looked at: {error.strerror}. Mend its link or its directory")
+            return
+        if not stat.S_ISREG(mode):
+            self._ignore(file, "it is not a regular file")
+        elif not has_run_bit(mode):
+            self._disabled.append(file)
+        else:
+            self._add(file, parts, None)
+
+    def _add(self, file: str, parts: tuple[int, str], refused: str | None) -> None:
+        order, name = parts
+        wanted = self._describe(name)
+        spec = HookSpec(
+            name, order, str(self._home / file), wanted.kinds, wanted.min_pause_s, wanted.timeout_s,
+            wanted.required, wanted.user, wanted.environment)
+        first = self._first_of.setdefault(name, file)
+        if first != file:
+            refused = f"{first} has the name {name} already: rename or remove one of the two"
+        self._hooks[file] = replace(spec, refused=refused or self._why_not(spec))
+
+    def _why_not(self, spec: HookSpec) -> str | None:
+        try:
+            find_account(spec.user)
+            return find_refusal(spec.path, self._trusted, self._safe)
+        except UnusableAccountError as error:
+            return str(error)
+        except OSError as error:
+            return f"it cannot be looked at: {error.strerror}. Mend its link or its directory"
+
+    def _ignore(self, file: str, why: str) -> None:
+        self._ignored.append((plain(file, FILE_NAME_SHOWN), why))
+
+    def _parts(self, file: str) -> tuple[int, str] | None:
+        for suffix in self._suffixes:
+            matched = NAME.fullmatch(file.removesuffix(suffix)) if file.endswith(suffix) else None
+            if matched is not None:
+                return int(matched["order"]), matched["name"]
+        return None
+
+    def _suffix_wanted(self) -> str:
+        wanted = [suffix for suffix in self._suffixes if suffix]
+        return f" with one of {' '.join(wanted)}" if wanted else ""

@@ -1,0 +1,57 @@
+"""The environment of one hook's run. Values of an event are foreign: they are made plain before they go in."""
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tideover.effects import RunHook
+from tideover.hooks.plain_text import plain
+from tideover.model import HookPhase
+
+# The kernel refuses to start a program for one string over 128 KiB (execve(2), MAX_ARG_STRLEN): a long event id must
+# not stop a hook. Its exact text is on standard input.
+VALUE_AT_MOST = 4096
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+PATH_WITHOUT_ONE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LANG_WITHOUT_ONE = "C.UTF-8"
+RUN_NAME, TRACE_NAME = "TIDEOVER_RUN", "TIDEOVER_TRACE_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a run happens: its user's home and its state directory; and what all runs of this agent are given."""
+
+    home: str
+    state_directory: str
+    standing: Mapping[str, str]             # PATH and LANG; the owner may set others for a hook
+    told: Mapping[str, str]                 # further TIDEOVER_*; nobody may set others
+
+
+def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Given the agent's own environment, return the two of its variables that a hook may see."""
+    return {"PATH": own.get("PATH") or PATH_WITHOUT_ONE, "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
+
+
+def run_name(name: str, phase: str, run: int) -> str:
+    """Given a hook's name, a phase and the number of the run, return the value of TIDEOVER_RUN."""
+    return f"{name}:{phase}:{run}"
+
+
+def hook_environment(run: RunHook, trace_id: str, place: Place) -> dict[str, str]:
+    """Given a run, the trace it belongs to and its place, return the whole environment of the hook."""
+    ours = {
+        "TIDEOVER_PHASE": run.phase.value,
+        "TIDEOVER_EVENT_ID": run.event_id,
+        "TIDEOVER_KIND": run.kind.value,
+        "TIDEOVER_ATTEMPT": str(run.attempt),
+        "TIDEOVER_STATE_DIR": place.state_directory,
+        RUN_NAME: run_name(run.spec.name, run.phase.value, run.run),
+        TRACE_NAME: trace_id,
+    }
+    if run.phase is HookPhase.RECOVER:
+        ours["TIDEOVER_REASON"] = run.reason
+    owners = {name: value.replace("\0", "") for name, value in run.spec.environment}
+    events = {name: plain(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
+    whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told}
+    return {name: value for name, value in whole.items() if NAME.fullmatch(name)}

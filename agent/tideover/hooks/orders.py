@@ -1,0 +1,48 @@
+"""The values that one run of a hook is described by. Nothing here does anything."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tideover.effects import RunHook
+from tideover.hooks.children import Children
+from tideover.hooks.process import Bell
+from tideover.hooks.state_directory import StateDirectories
+from tideover.hooks.traces import OrphanTrace, Traces
+from tideover.model import Moment
+
+
+@dataclass(frozen=True, slots=True)
+class Graces:
+    """How long a tree has between SIGTERM and SIGKILL, in seconds."""
+
+    timeout_s: float = 1.0      # it had its time, and what it still tidies up now, recover need not
+    call_off_s: float = 0.4     # withdrawn event → tree gone and recover started within 1.5 s, a poll included
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be run, once."""
+
+    run: RunHook
+    record: bytes               # the hook's standard input
+    trace_id: str
+    bell: Bell                  # rung when it is called off
+
+    @property
+    def trace(self) -> OrphanTrace:
+        return OrphanTrace(self.run.spec.name, self.run.phase, self.run.run, self.trace_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all runs of one agent have in common."""
+
+    states: StateDirectories
+    traces: Traces
+    children: Children
+    standing: Mapping[str, str]                 # PATH, LANG
+    told: Mapping[str, str]                     # TIDEOVER_DRILL
+    log_line: Callable[[str, str], None]        # hook's name, line
+    read_moment: Callable[[], Moment]
+    graces: Graces

@@ -1,0 +1,72 @@
+"""After a crash of the agent: what its hooks' runs have left alive is found and ended before anything is run again."""
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.hooks.environment import VALUE_AT_MOST
+from tideover.hooks.plain_text import plain
+from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, read_process
+from tideover.hooks.traces import OrphanTrace, RunTrace, Traces, read_boot_id
+
+ORPHAN_GRACE_S = 0.4        # the reason of the run may have gone while no agent was there: as for one called off
+
+
+@dataclass(frozen=True, slots=True)
+class EndedOrphan:
+    """A run of an agent that died, of which processes were still alive."""
+
+    of: OrphanTrace
+    found: int              # processes
+    left: int               # of these, could not be ended
+
+
+def end_orphans(hooks_state: Path, runs: Iterable[OrphanTrace]) -> tuple[EndedOrphan, ...]:
+    """Given the hooks' state directory and the runs that the journal shows unfinished, end what is alive of them.
+
+    What the trace files show beyond that (the journal may be lost) is ended as well, unless the agent that started it
+    lives. Call it before any run is started. Returns within about three seconds.
+    """
+    traces = Traces(hooks_state)
+    known = {trace.of: trace for trace in _read_all(traces)}
+    kept = {of for of, trace in known.items() if _is_kept(trace)}
+    orphans = [of for of in dict.fromkeys([*runs, *known]) if of not in kept]
+    marks = {of: _marks(of, known.get(of)) for of in orphans if _may_be_alive(known.get(of))}
+    found = {of: members for of in marks if (members := find_members(marks[of]))}
+
+    def find() -> set[Identity]:
+        return set().union(*(find_members(marks[of]) for of in found))
+
+    left = end_members(find, ORPHAN_GRACE_S, time.sleep) if found else set()
+    for of in orphans:
+        with suppress(OSError):     # a disk that cannot be written: the next start finds it again, and nothing alive
+            traces.erase(of)
+    return tuple(EndedOrphan(of, len(members), len(members & left)) for of, members in found.items())
+
+
+def _read_all(traces: Traces) -> tuple[RunTrace, ...]:
+    try:
+        return tuple(traces.read_all())
+    except OSError:                 # not ours to read: the environments of the processes still tell
+        return ()
+
+
+def _marks(of: OrphanTrace, trace: RunTrace | None) -> RunMarks:
+    trace_id = plain(of.trace_id, VALUE_AT_MOST)
+    if trace is None:       # died between the start and the trace, or the disk was full: the environment alone tells
+        return RunMarks(of.title, trace_id)
+    return RunMarks(of.title, trace_id, trace.leader, channels=trace.channels, directory=trace.directory)
+
+
+def _may_be_alive(trace: RunTrace | None) -> bool:
+    return trace is None or trace.boot_id == read_boot_id()
+
+
+def _is_kept(trace: RunTrace) -> bool:
+    """Return whether the agent that started it lives: this one, or a person's command beside it."""
+    keeper = read_process(trace.keeper.pid)
+    return (trace.boot_id == read_boot_id() and keeper is not None
+            and keeper.identity == trace.keeper and not keeper.has_ended)

@@ -1,0 +1,212 @@
+"""One started hook: its leading process, what it prints, that it has ended. Platform part: Linux.
+
+Starts it and waits; never decides when it has had its time, and ends nothing. It is started by its path and not
+through /proc/self/fd: a script would see that as its own name ($0), could not find what lies beside it, and its
+interpreter could not open it as another user. The check of the path is good until the start (see `permission`).
+"""
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tideover.hooks.account import Account
+from tideover.hooks.process_tree import Identity, read_process
+from tideover.model import Moment
+
+READ_AT_ONCE = 64 * 1024        # a pipe's usual size (pipe(7))
+DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
+WITHOUT_PIDFD_S = 0.05          # how often to look for the end where the kernel cannot tell us
+MFD_NOEXEC_SEAL = 0x8           # memfd_create(2), Linux 6.3; where vm.memfd_noexec = 2 nothing else is allowed
+TALKERS_AT_MOST = 32            # daemons with a hook's pipe: one thread and one file each
+TALKER = "hook-left-talking"
+
+
+def read_moment() -> Moment:
+    """Return now, on the wall clock and on CLOCK_MONOTONIC_RAW."""
+    return Moment(datetime.now(UTC), time.clock_gettime(time.CLOCK_MONOTONIC_RAW))
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything a hook's process is started with."""
+
+    path: str
+    phase: str
+    environment: Mapping[str, str]
+    directory: str
+    record: bytes               # standard input
+    account: Account
+
+
+class Bell:
+    """Wakes the thread that waits for a hook. May be rung from any thread, also when nobody waits any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()       # a number of a closed file must not be written to: it may be another's
+        self._file: int | None = None
+        self.has_rung = False
+
+    def ring(self) -> None:
+        with self._lock:
+            self.has_rung = True
+            if self._file is not None:
+                os.eventfd_write(self._file, 1)
+
+    def open(self) -> int:
+        """Return a file that can be read from once the bell has rung."""
+        with self._lock:
+            self._file = os.eventfd(int(self.has_rung), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            return self._file
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
+
+
+class HookProcess:
+    """A hook that runs. Owned by one thread."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], output: int, channels: frozenset[str], directory: str) -> None:
+        self._popen, self._output = popen, output
+        self.channels = channels                            # as /proc/PID/fd shows its input and its output
+        self.directory = os.path.realpath(directory)        # as /proc/PID/cwd shows it
+        self.has_exited = False
+        started = read_process(popen.pid)
+        self.leader = started.identity if started else Identity(popen.pid, 0)
+        self._exit = _open_exit(popen.pid)
+        self._poll = select.poll()
+        for file in (output, self._exit):
+            if file is not None:
+                self._poll.register(file, select.POLLIN)
+        self._is_talking = True
+
+    def listen_to(self, bell: int) -> None:
+        self._poll.register(bell, select.POLLIN)
+
+    def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
+        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        if self._exit is None:
+            seconds = min(seconds, WITHOUT_PIDFD_S)
+        for file, _ in self._poll.poll(max(1, round(seconds * 1000))):
+            if file == self._output:
+                self._take(take)
+            else:
+                self._poll.unregister(file)     # it stays readable: told once is enough
+        if not self.has_exited:
+            self.has_exited = _has_exited(self._popen.pid)
+
+    def linger(self, seconds: float, take: Callable[[bytes], None]) -> None:
+        """Take what it prints for `seconds`, or until it exits."""
+        until, had_exited = time.monotonic() + seconds, self.has_exited
+        while (left_s := until - time.monotonic()) > 0 and self.has_exited == had_exited:
+            self.watch(left_s, take)
+
+    def finish(self, take: Callable[[bytes], None]) -> int | None:
+        """Take what is left in the pipe and the exit status (negative: the signal), None if it has not ended at all.
+
+        A daemon that the hook left behind with the pipe must not die of SIGPIPE at its next word: it is read on.
+        """
+        drained = 0
+        while self._is_talking and drained < DRAIN_AT_MOST and (size := self._take(take)):
+            drained += size
+        self._let_talk()
+        if self._exit is not None:
+            os.close(self._exit)
+        return self._popen.wait() if self.has_exited else self._popen.poll()
+
+    def _let_talk(self) -> None:
+        """Close the pipe, unless somebody still holds its other end: then a thread reads it out."""
+        if self._is_talking and sum(thread.name == TALKER for thread in threading.enumerate()) < TALKERS_AT_MOST:
+            threading.Thread(target=_read_out, args=(self._output,), name=TALKER, daemon=True).start()
+        else:
+            os.close(self._output)
+
+    def _take(self, take: Callable[[bytes], None]) -> int:
+        """Take what is in the pipe; return how many bytes that were. 0: nothing now, or nobody holds it any more."""
+        try:
+            data = os.read(self._output, READ_AT_ONCE)
+        except BlockingIOError:
+            return 0
+        if data:
+            take(data)
+        else:
+            self._is_talking = False
+            self._poll.unregister(self._output)
+        return len(data)
+
+
+def launch(plan: Launch) -> HookProcess:
+    """Given a plan, start the hook in a session of its own. Raise OSError if the system cannot."""
+    with ExitStack() as handed_over, ExitStack() as kept:
+        record = _open_memory()
+        handed_over.callback(os.close, record)
+        _fill(record, plan.record)
+        output, inlet = os.pipe2(os.O_CLOEXEC)
+        handed_over.callback(os.close, inlet)
+        kept.callback(os.close, output)
+        os.set_blocking(output, False)
+        channels = frozenset(str(Path(f"/proc/self/fd/{file}").readlink()) for file in (record, inlet))
+        process = HookProcess(_start(plan, record, inlet), output, channels, plan.directory)
+        kept.pop_all()
+        return process
+
+
+def _start(plan: Launch, record: int, inlet: int) -> subprocess.Popen[bytes]:
+    uid, gid, groups = plan.account.change_to or (None, None, None)
+    environment = {
+        name.encode(): value.encode("utf-8", "surrogateescape") for name, value in plan.environment.items()}
+    return subprocess.Popen(
+        [plan.path, plan.phase], stdin=record, stdout=inlet, stderr=inlet, cwd=plan.directory, env=environment,
+        start_new_session=True, umask=0o077, user=uid, group=gid, extra_groups=groups)
+
+
+def _open_memory() -> int:
+    """Return a file in memory for the record: a hook that never reads it keeps nobody waiting."""
+    name = f"tideover-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        return os.memfd_create(name, os.MFD_CLOEXEC | MFD_NOEXEC_SEAL)
+    except OSError:
+        return os.memfd_create(name, os.MFD_CLOEXEC)
+
+
+def _fill(file: int, record: bytes) -> None:
+    with os.fdopen(file, "wb", closefd=False) as writer:
+        writer.write(record)
+    os.lseek(file, 0, os.SEEK_SET)
+
+
+def _open_exit(pid: int) -> int | None:
+    """Return a file that can be read from once that child has ended, None where there is none (Linux before 5.3)."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _has_exited(pid: int) -> bool:
+    """Return whether that child has ended; its exit status stays where it is, and with it its number stays its own."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _read_out(output: int) -> None:
+    os.set_blocking(output, True)
+    while os.read(output, READ_AT_ONCE):
+        pass
+    os.close(output)
+
+
+def signal_name(number: int) -> str:
+    """Given a signal's number, return its name."""
+    known = {known.value: known.name for known in signal.Signals}
+    return known.get(number, f"signal {number}")

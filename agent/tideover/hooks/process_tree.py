@@ -1,0 +1,216 @@
+"""Which processes belong to one run of a hook, and how they are ended. Platform part: Linux, /proc.
+
+A process can leave its parent (fork twice), its session (setsid) and its environment (env -i), one by one or all
+together, so that it is known by any of several marks. psutil is not used: it knows a process by its start in wall time,
+which moves when the clock is set, and the clock being set is this program's business.
+
+Whoever a hook left behind by ending by itself is not ours to end: nothing here runs but on a timeout, a call-off, the
+end of the agent, or for the runs of an agent that died.
+"""
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import FileIO
+from itertools import count
+from pathlib import Path
+
+from tideover.hooks.environment import RUN_NAME, TRACE_NAME
+
+ROUND_S = 0.05          # between two looks at the tree
+KILL_ROUNDS = 40        # two seconds: a tree that still grows or hangs in the kernel then is reported, not waited for
+EMPTY_LOOKS = 2         # a look is not atomic: a process that forks and ends while we look may be missed once
+ENDED_STATES = b"ZX"    # zombie, dead (proc(5))
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One process for good: numbers are used again, a number with its start (clock ticks since boot) is not."""
+
+    pid: int
+    start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One row of the process table (proc(5), /proc/PID/stat)."""
+
+    identity: Identity
+    parent: int
+    group: int
+    session: int
+    has_ended: bool         # a zombie: only its exit status is left
+
+
+@dataclass(frozen=True, slots=True)
+class RunMarks:
+    """By what the processes of one run are known."""
+
+    run: str                                # TIDEOVER_RUN
+    trace_id: str                           # TIDEOVER_TRACE_ID, as the hook got it
+    leader: Identity | None = None          # the process that we started; None: not known
+    is_leader_ours: bool = False            # our child, not yet reaped: its number cannot have been used again
+    channels: frozenset[str] = frozenset()  # what its standard input and output are, as /proc/PID/fd shows them
+    directory: str = ""                     # its state directory
+    owns_adopted: bool = False              # no other run can have left us a child
+
+
+def read_process(pid: int) -> Process | None:
+    """Given a number, return the process that has it now, None if there is none."""
+    text = _read(f"/proc/{pid}/stat")
+    if not text:
+        return None
+    # The name is in brackets and may contain anything, so count from its end (proc(5)).
+    fields = text[text.rindex(b")") + 2:].split()
+    threads = int(fields[17])       # a main thread that ended before its siblings looks like a zombie as well
+    return Process(
+        Identity(pid, int(fields[19])), int(fields[1]), int(fields[2]), int(fields[3]),
+        fields[0] in ENDED_STATES and threads <= 1)
+
+
+def read_processes() -> dict[int, Process]:
+    """Return all processes that /proc shows us, by number."""
+    found = (read_process(int(entry.name)) for entry in os.scandir("/proc") if entry.name.isdecimal())
+    return {process.identity.pid: process for process in found if process is not None}
+
+
+def find_members(marks: RunMarks) -> set[Identity]:
+    """Given the marks of a run, return its living processes."""
+    table = read_processes()
+    since = marks.leader.start_ticks if marks.leader else 0
+    untouchable = {1, os.getpid()}
+    members = {
+        pid for pid, process in table.items()
+        if pid not in untouchable and process.identity.start_ticks >= since and _is_marked(process, marks, table)}
+    children: dict[int, list[Process]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process)
+    ahead = list(members)
+    while ahead:
+        for child in children.get(ahead.pop(), ()):
+            if child.identity.pid not in members and child.identity.pid not in untouchable:
+                members.add(child.identity.pid)
+                ahead.append(child.identity.pid)
+    return {table[pid].identity for pid in members if not table[pid].has_ended}
+
+
+def end_members(find: Callable[[], set[Identity]], grace_s: float, linger: Callable[[float], None]) -> set[Identity]:
+    """Given how to find the processes, end them: SIGTERM, after `grace_s` SIGKILL, until none is left.
+
+    `linger` waits for so many seconds; time is counted by waits, so that a pause of the machine does not use the grace
+    up. Return those that could not be ended.
+    """
+    told: set[Identity] = set()
+    left: set[Identity] = set()
+    empty_looks = 0
+    grace_rounds = round(grace_s / ROUND_S)
+    for turn in count():
+        left = find()
+        empty_looks = 0 if left else empty_looks + 1
+        if empty_looks == EMPTY_LOOKS or turn == grace_rounds + KILL_ROUNDS:
+            break
+        if turn >= grace_rounds:
+            send_signal(left, signal.SIGKILL)
+        else:
+            send_signal(left - told, signal.SIGTERM)
+            told |= left
+        if left:
+            linger(ROUND_S)
+    return left
+
+
+def send_signal(processes: set[Identity], number: signal.Signals) -> None:
+    """Given processes, send each the signal, unless its number is another's by now or it is not ours to signal."""
+    for identity in processes:
+        try:
+            _send(identity, number)
+        except (ProcessLookupError, PermissionError):
+            pass        # gone meanwhile; or it has changed its user, which the next look reports as left
+
+
+def _send(identity: Identity, number: signal.Signals) -> None:
+    handle = _open_handle(identity.pid)
+    try:
+        now = read_process(identity.pid)
+        if now is None or now.identity != identity:
+            return
+        if handle is None:
+            os.kill(identity.pid, number)
+        else:
+            signal.pidfd_send_signal(handle, number)
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _open_handle(pid: int) -> int | None:
+    """Return a pidfd, which stays with its process; None where the kernel (before 5.3) or a sandbox has none."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:
+        return None
+
+
+def _is_marked(process: Process, marks: RunMarks, table: dict[int, Process]) -> bool:
+    return (
+        process.identity == marks.leader
+        or _is_in_session(process, marks, table)
+        or _has_environment(process, marks)
+        or _has_channel(process, marks)
+        or (_is_adopted(process) and (marks.owns_adopted or _is_at_home(process, marks))))
+
+
+def _is_in_session(process: Process, marks: RunMarks, table: dict[int, Process]) -> bool:
+    """A session keeps its leader's number from being used again; but one that died out and came again is a stranger's.
+
+    It is the run's own as long as the leader is there. Without it, the process must be at home in the run's directory.
+    """
+    if marks.leader is None or marks.leader.pid not in (process.session, process.group):
+        return False
+    leader = table.get(marks.leader.pid)
+    if leader is not None:
+        return leader.identity == marks.leader
+    return marks.is_leader_ours or _is_at_home(process, marks)
+
+
+def _has_environment(process: Process, marks: RunMarks) -> bool:
+    entries = _read(f"/proc/{process.identity.pid}/environ").split(b"\0")
+    return (f"{RUN_NAME}={marks.run}".encode() in entries
+            and f"{TRACE_NAME}={marks.trace_id}".encode() in entries)
+
+
+def _has_channel(process: Process, marks: RunMarks) -> bool:
+    return any(_link(f"/proc/{process.identity.pid}/fd/{number}") in marks.channels for number in range(3))
+
+
+def _is_adopted(process: Process) -> bool:
+    """An orphan that came to us as subreaper. Children that other parts of the agent start share its session."""
+    return process.parent == os.getpid() and process.session != os.getsid(0)
+
+
+def _is_at_home(process: Process, marks: RunMarks) -> bool:
+    if not marks.directory:
+        return False
+    return f"{_link(f'/proc/{process.identity.pid}/cwd')}/".startswith(f"{marks.directory}/")
+
+
+def _read(path: str) -> bytes:
+    """Given a file of /proc, return what it says; nothing if its process is gone or is not ours to look at."""
+    try:
+        with FileIO(path) as file:
+            return file.readall()
+    except OSError:
+        return b""
+
+
+def _link(path: str) -> str:
+    """Given a link of /proc, return where it points, '' if that cannot be read."""
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""
+

@@ -1,0 +1,131 @@
+"""Runs hooks: one thread a run, one answer a run, and never two runs of one hook at a time."""
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tideover.effects import RunHook
+from tideover.hooks.attempt import carry_out
+from tideover.hooks.children import Children, become_subreaper
+from tideover.hooks.environment import standing_environment
+from tideover.hooks.orders import Graces, Order, Surroundings
+from tideover.hooks.process import Bell, read_moment
+from tideover.hooks.state_directory import StateDirectories
+from tideover.hooks.traces import Traces
+from tideover.model import HookOutcome, HookPhase, HookReport, Moment
+from tideover.observations import HookSettled, Observation
+
+CLOSE_AT_MOST_S = 5.0       # for all runs together: grace, SIGKILL, and what hangs in the kernel is left
+NO_THREAD = "not started: no more threads to wait for it. Raise the limit (TasksMax, ulimit -u)"
+GRACES = Graces()
+RECOVERED = frozenset({HookOutcome.DONE, HookOutcome.NOTHING})
+
+
+def _log_nothing(name: str, line: str) -> None:
+    """What is done with a hook's lines where nobody wants them."""
+
+
+class HookRunner:
+    """Answers HookSettled once for each start. `start`, `call_off` and `close` belong to one thread, the engine's.
+
+    `log_line` gets a hook's name and one line of what it printed; it is called on the threads of the runs.
+    """
+
+    def __init__(
+        self, tell: Callable[[Observation], None], hooks_state: Path, *, drill: bool = False,
+        log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
+        graces: Graces = GRACES,
+    ) -> None:
+        become_subreaper()
+        self._tell = tell
+        self._around = Surroundings(
+            StateDirectories(hooks_state), Traces(hooks_state), Children(), standing_environment(os.environ),
+            {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
+        self._bells: dict[str, Bell] = {}                   # runs in flight, by key
+        self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
+        self._threads: set[threading.Thread] = set()
+        self._is_closed = False
+
+    def start(self, run: RunHook, record: bytes, trace_id: str) -> None:
+        """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
+        if run.key in self._bells:
+            return
+        bell = self._bells[run.key] = Bell()
+        if self._is_closed:
+            bell.ring()
+        self._around.children.expect(run.key)
+        begun = self._in_turn(run.spec.name, lambda over: self._carry_out(Order(run, record, trace_id, bell), over))
+        if not begun:
+            self._around.children.drop(run.key)
+            del self._bells[run.key]
+            report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0, note=NO_THREAD)
+            self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+
+    def call_off(self, key: str) -> None:
+        """The run is no longer wanted: its tree is ended. It still gives its answer."""
+        bell = self._bells.get(key)
+        if bell is not None:
+            bell.ring()
+
+    def forget(self, name: str) -> None:
+        """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
+        self._in_turn(name, lambda over: self._forget(name, over))
+
+    def close(self) -> None:
+        """End all runs and wait until they have answered."""
+        self._is_closed = True
+        for key in list(self._bells):
+            self.call_off(key)
+        until_s = self._around.read_moment().raw_s + CLOSE_AT_MOST_S
+        for thread in list(self._threads):
+            thread.join(max(0.0, until_s - self._around.read_moment().raw_s))
+
+    def _in_turn(self, name: str, act: Callable[[threading.Event], None]) -> bool:
+        """Do it on a thread of its own, after what was last to be done for that hook. Return whether there is one."""
+        before, over = self._turns.get(name), threading.Event()
+
+        def wait_and_act() -> None:
+            if before is not None:
+                before.wait()
+            act(over)
+            self._around.states.sweep()
+            self._around.children.reap_adopted()
+            self._threads.discard(thread)
+
+        thread = threading.Thread(target=wait_and_act, name=f"hook-{name}", daemon=True)
+        self._threads.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:        # how `threading` says that the system gives no more
+            self._threads.discard(thread)
+            return False
+        self._turns[name] = over
+        return True
+
+    def _carry_out(self, order: Order, over: threading.Event) -> None:
+        run = order.run
+        report = carry_out(order, self._around)
+        self._around.children.drop(run.key)
+        self._tidy(order, report)
+        self._bells.pop(run.key).close()
+        over.set()
+        self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+
+    def _tidy(self, order: Order, report: HookReport) -> None:
+        """Before the answer: what is left of a recovered hook would mislead its next prepare."""
+        name = order.run.spec.name
+        try:
+            self._around.traces.erase(order.trace)
+            if order.run.phase is HookPhase.RECOVER and report.outcome in RECOVERED:
+                self._around.states.retire(name)
+        except OSError as error:
+            self._around.log_line(name, f"(tideover cannot tidy up after it: {error.strerror})")
+
+    def _forget(self, name: str, over: threading.Event) -> None:
+        try:
+            self._around.states.retire(name)
+        except OSError as error:
+            self._around.log_line(name, f"(tideover cannot remove its state directory: {error.strerror})")
+        over.set()

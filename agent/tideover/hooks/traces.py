@@ -1,0 +1,111 @@
+"""What the agent leaves on disk about each hook that runs now, for the agent that comes after a crash.
+
+One small file a run, written right after the start and removed when the run is settled. It is a clue, never a proof:
+whoever reads it looks again whether the process is still the one meant.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.hooks.environment import run_name
+from tideover.hooks.process_tree import Identity
+from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, make_directory
+from tideover.model import HookPhase
+
+RUNNING = ".running"
+SIZE_AT_MOST = 16 * 1024        # ours are under 1 KiB
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class OrphanTrace:
+    """One run of a hook that an agent had begun and not seen the end of."""
+
+    name: str
+    phase: HookPhase
+    run: int
+    trace_id: str
+
+    @property
+    def title(self) -> str:
+        return run_name(self.name, self.phase.value, self.run)
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrace:
+    """What is known of a run's processes while it runs."""
+
+    of: OrphanTrace
+    boot_id: str
+    keeper: Identity                        # the agent that waits for it
+    leader: Identity
+    channels: frozenset[str]
+    directory: str
+
+
+def read_boot_id() -> str:
+    """Return the id of this boot (random(4))."""
+    return BOOT_ID.read_text(encoding="ascii").strip()
+
+
+class Traces:
+    """The traces under one directory of the agent's."""
+
+    def __init__(self, hooks_state: Path) -> None:
+        self._above, self._directory = hooks_state, hooks_state / RUNNING
+
+    def write(self, trace: RunTrace) -> None:
+        """Given a trace, put it on disk, whole or not at all. Raise OSError if that cannot be."""
+        make_directory(self._above, ABOVE_MODE)
+        make_directory(self._directory, OWN_MODE)
+        file = self._file(trace.of)
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(_as_json(trace)), encoding="utf-8")
+        new.replace(file)
+
+    def erase(self, of: OrphanTrace) -> None:
+        """Given a run, remove its trace, if there is one. Raise OSError if that cannot be."""
+        self._file(of).unlink(missing_ok=True)
+
+    def read_all(self) -> Iterator[RunTrace]:
+        """Return the traces that can be read. A damaged one says nothing and is removed."""
+        if not self._directory.is_dir():
+            return
+        for file in sorted(self._directory.glob("*.json")):
+            trace = _read(file)
+            if trace is None or self._file(trace.of) != file:
+                file.unlink(missing_ok=True)
+            else:
+                yield trace
+
+    def _file(self, of: OrphanTrace) -> Path:
+        return self._directory / f"{of.name}.{of.phase.value}.{of.run}.json"
+
+
+def _as_json(trace: RunTrace) -> dict[str, object]:
+    return {
+        "name": trace.of.name, "phase": trace.of.phase.value, "run": trace.of.run, "trace_id": trace.of.trace_id,
+        "boot_id": trace.boot_id,
+        "keeper": [trace.keeper.pid, trace.keeper.start_ticks],
+        "leader": [trace.leader.pid, trace.leader.start_ticks],
+        "channels": sorted(trace.channels), "directory": trace.directory}
+
+
+def _read(file: Path) -> RunTrace | None:
+    try:
+        with file.open("rb") as opened:
+            found = json.loads(opened.read(SIZE_AT_MOST))
+        return RunTrace(
+            OrphanTrace(str(found["name"]), HookPhase(found["phase"]), int(found["run"]), str(found["trace_id"])),
+            str(found["boot_id"]), _identity(found["keeper"]), _identity(found["leader"]),
+            frozenset(str(channel) for channel in found["channels"]), str(found["directory"]))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _identity(pair: list[int]) -> Identity:
+    pid, start_ticks = pair
+    return Identity(int(pid), int(start_ticks))

@@ -1,0 +1,5 @@
+"""The memory that survives us: the state, and the rows every record is made of."""
+from tideover.journal.lock import Lock, holder
+from tideover.journal.store import FILE, Journal, JournalUnreadable, JournalUnwritable, set_aside
+
+__all__ = ["FILE", "Journal", "JournalUnreadable", "JournalUnwritable", "Lock", "holder", "set_aside"]

@@ -1,0 +1,222 @@
+"""The journal's file: SQLite, written before anything is done, read after anything has happened.
+
+One transaction holds the rows of the record and the state they led to. It decides nothing, and it never overwrites
+what it cannot read: such a file is set aside under another name and said so.
+"""
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from tideover.errors import TideoverError
+from tideover.journal.codec import from_json, to_json
+from tideover.lifecycle import Case, Entry, HookState, State
+from tideover.model import ClockCheck, Event, HookRun, Moment, Pause
+from tideover.record import Row
+
+FILE = "journal.db"
+VERSION = 1
+BUSY_S = 2.0
+"""A reader (status, history) may hold the file for a moment; longer than this somebody sits on it."""
+
+SUBJECTS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Event, HookRun, Pause, ClockCheck)}
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS cases (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS hooks (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS entries (n INTEGER PRIMARY KEY, at TEXT NOT NULL, event_id TEXT NOT NULL,
+                                    what TEXT NOT NULL, note TEXT NOT NULL, type TEXT, subject TEXT) STRICT;
+CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event_id, n);
+"""
+
+
+class JournalUnwritable(TideoverError):
+    """The journal could not take what was to be remembered: disk full, read-only, gone, locked."""
+
+
+class JournalUnreadable(TideoverError):
+    """The journal's file is damaged, or a newer version's."""
+
+
+class Journal:
+    """An open journal. Used by one thread."""
+
+    def __init__(self, path: Path, connect: Callable[[Path], sqlite3.Connection] | None = None) -> None:
+        """Given its path, open or create it. Raise JournalUnreadable if it holds something we cannot read, and
+        JournalUnwritable if the file system does not let us."""
+        self.path = path
+        try:
+            self._db = (connect or _connect)(path)
+        except sqlite3.OperationalError as trouble:
+            raise JournalUnwritable(f"cannot open the journal {path}", str(trouble),
+                                    "Check that its directory exists, is writable and has room.") from trouble
+        except sqlite3.DatabaseError as trouble:
+            raise JournalUnreadable(f"cannot read the journal {path}", str(trouble),
+                                    "It is damaged; keep the file for a look.") from trouble
+
+    @classmethod
+    def reading(cls, path: Path) -> Journal:
+        """Given the path of a journal that an agent may be writing, open it to read only. Raise the same errors."""
+        return cls(path, _connect_to_read)
+
+    def close(self) -> None:
+        self._db.close()
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+        """Write what changed between two states, and what the record says of it, in one transaction."""
+        try:
+            with _transaction(self._db):
+                self._db.executemany(
+                    "INSERT INTO entries (at, event_id, what, note, type, subject) VALUES (?, ?, ?, ?, ?, ?)",
+                    [_entry_row(now.utc, entry) for entry in entries])
+                self._write_changes("cases", "id", before.cases, after.cases)
+                self._write_changes("hooks", "name", before.hooks, after.hooks)
+                self._set("state", to_json(replace(after, cases={}, hooks={})))
+                self._set("last_at", now.utc.isoformat())
+        except sqlite3.Error as trouble:
+            raise JournalUnwritable(f"cannot write the journal {self.path}", str(trouble),
+                                    "Make room on the disk and make its directory writable.") from trouble
+
+    def _write_changes(self, table: str, key: str, before: Any, after: Any) -> None:
+        gone = [(name,) for name in before if name not in after]
+        changed = [(name, to_json(value)) for name, value in after.items() if before.get(name) != value]
+        self._db.executemany(f"DELETE FROM {table} WHERE {key} = ?", gone)
+        self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", changed)
+
+    def _set(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
+
+    def remember_vm(self, vm_id: str) -> None:
+        """Write down whose journal this is."""
+        try:
+            self._set("vm_id", vm_id)
+        except sqlite3.Error as trouble:
+            raise JournalUnwritable(f"cannot write the journal {self.path}", str(trouble),
+                                    "Make room on the disk and make its directory writable.") from trouble
+
+    def forget_before(self, now: Moment, keep_s: float) -> int:
+        """Remove the rows of events that ended longer ago than `keep_s`; return how many rows went."""
+        limit = (now.utc - timedelta(seconds=keep_s)).isoformat()
+        try:
+            return self._db.execute(
+                "DELETE FROM entries WHERE event_id NOT IN (SELECT id FROM cases) AND n IN "
+                "(SELECT n FROM entries WHERE event_id = '' AND at < ?1 UNION SELECT n FROM entries WHERE event_id IN "
+                "(SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id HAVING max(at) < ?1))",
+                (limit,)).rowcount
+        except sqlite3.Error as trouble:
+            raise JournalUnwritable(f"cannot prune the journal {self.path}", str(trouble),
+                                    "Make room on the disk and make its directory writable.") from trouble
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    def load(self) -> State:
+        """Return the state as it was last written. Raise JournalUnreadable if its rows make no state."""
+        try:
+            text = self._about("state")
+            state: State = from_json(State, text) if text else State()
+            cases = self._read("SELECT id, body FROM cases ORDER BY rowid", Case)
+            hooks = self._read("SELECT name, body FROM hooks ORDER BY rowid", HookState)
+        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError) as trouble:
+            raise JournalUnreadable(f"cannot read the state in {self.path}", str(trouble),
+                                    "It is damaged; keep the file for a look.") from trouble
+        return replace(state, cases=MappingProxyType(cases), hooks=MappingProxyType(hooks))
+
+    def vm_id(self) -> str:
+        return self._about("vm_id")
+
+    def last_at(self) -> datetime | None:
+        """When the newest transaction was written, by the wall clock; None for a new journal."""
+        text = self._about("last_at")
+        return datetime.fromisoformat(text) if text else None
+
+    def rows(self, event_id: str | None = None) -> list[Row]:
+        """Return the record's rows in order, of one event or of all."""
+        query = "SELECT at, event_id, what, note, type, subject FROM entries"
+        found = (self._db.execute(f"{query} ORDER BY n") if event_id is None
+                 else self._db.execute(f"{query} WHERE event_id = ? ORDER BY n", (event_id,)))
+        return [_row(*columns) for columns in found]
+
+    def _read(self, query: str, kind: type[Any]) -> dict[str, Any]:
+        return {key: from_json(kind, body) for key, body in self._db.execute(query)}
+
+    def _about(self, key: str) -> str:
+        found = self._db.execute("SELECT value FROM about WHERE key = ?", (key,)).fetchone()
+        return str(found[0]) if found else ""
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Given a journal that cannot be used, rename it and its companions; return the new name. Nothing is lost."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    aside = path.with_name(f"{path.name}.{why}-{stamp}")
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    _refuse_newer(db)
+    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+        db.close()
+        raise sqlite3.DatabaseError("its pages contradict each other")
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
+    db.executescript(TABLES)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    return db
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
+    _refuse_newer(db)
+    return db
+
+
+def _refuse_newer(db: sqlite3.Connection) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        db.close()
+        raise sqlite3.DatabaseError(f"a newer version of tideover wrote it (format {version}, ours is {VERSION})")
+
+
+class _transaction:
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when anything goes wrong."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is None:
+            self._db.execute("COMMIT")
+        elif self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+
+def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | None, str | None]:
+    subject = entry.subject
+    kind = None if subject is None else type(subject).__name__
+    return (at.isoformat(), entry.event_id, entry.what, entry.note, kind, None if kind is None else to_json(subject))
+
+
+def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject: str | None) -> Row:
+    noun = from_json(SUBJECTS.get(kind, str), subject) if kind and subject else None
+    return Row(datetime.fromisoformat(at), event_id, what, note, noun)

@@ -1,0 +1,212 @@
+"""The life of one event, as a table.
+
+A Moore machine: first the case takes in what was seen (`remember`), then the table's cell for (phase, signal) names the
+next phase, then entering the phase fixes what it waits for (`enter`). What is wanted of the world follows from the case
+alone (see `wants`). No clock, socket, file or logger is read here.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from tideover.lifecycle import signals as sg
+from tideover.lifecycle.budget import start_raw_s
+from tideover.lifecycle.state import Case, Phase
+from tideover.model import Cause, Moment, Pause
+from tideover.observations import AckOutcome
+from tideover.policy import Policy
+
+KEPT_S = 30.0
+"""How long a pause that came before the news of its event is kept: the longest pause the platform's documents speak of
+is 30 s, and a document that shows the start follows within a poll or two."""
+
+STALL_S = 1.0
+"""A stall of our own process this long, while an event is Started, counts as that event's pause (contract)."""
+
+ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
+"""After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
+
+DUE_MOVES_S = 1.0
+"""NotBefore on our raw clock is corrected only by more than the grain of the answer's Date header."""
+
+
+# --- the cells that need a second look at the facts ---------------------------------------------------------
+
+def _begun(case: Case, seen: sg.Began, policy: Policy, now: Moment) -> Phase | None:
+    back = case.rebooted or (_keeps(case, now) and policy.recovers_after_pause(case.event.kind))
+    return C if back else U
+
+
+def _gone(case: Case, seen: sg.Vanished, policy: Policy, now: Moment) -> Phase | None:
+    """Cancelled, unless something says that the machine was away: then the clock comes first."""
+    return C if case.rebooted or case.away or _keeps(case, now) else R
+
+
+def _prepared(case: Case, seen: sg.Prepared, policy: Policy, now: Moment) -> Phase | None:
+    return A if seen.hold is None and not case.acknowledged else H
+
+
+def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Phase | None:
+    return D if seen.outcome is AckOutcome.LOST else H
+
+
+def _again(case: Case, seen: sg.Scheduled, policy: Policy, now: Moment) -> Phase | None:
+    """Only a document asked for after the answer was lost says that the first request did not count."""
+    return A if seen.asked_raw_s >= case.lost_raw_s and now.raw_s >= case.again_raw_s else stay
+
+
+def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
+    return C if policy.recovers_after_pause(case.event.kind) and ends_an_event(seen.pause) else stay
+
+
+def _repaused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
+    return C if stopped_the_machine(seen.pause) else stay
+
+
+def _judged(case: Case, seen: sg.Judged, policy: Policy, now: Moment) -> Phase | None:
+    if policy.must_wait_for(seen.check):
+        return C
+    quiet = not case.listed or not case.pauses or now.raw_s >= quiet_raw_s(case, policy)
+    return R if quiet else S
+
+
+def _released(case: Case, seen: sg.Released, policy: Policy, now: Moment) -> Phase | None:
+    return L if case.listed else X
+
+
+def _resumes(case: Case, seen: sg.AgentRestarted, policy: Policy, now: Moment) -> Phase | None:
+    """What was recovered only because the service stopped is prepared again, once a document still shows the event."""
+    return P if case.stopped and not case.began else stay
+
+
+def _reboot(case: Case, seen: sg.Rebooted, policy: Policy, now: Moment) -> Phase | None:
+    return P if case.stopped and not case.began else C
+
+
+stay = __ = None      # this cell says: nothing changes
+
+W, T, P, A, D, H, U, C, S, R, L, X = Phase      # short names for the grid, and for the grid only
+Cell = Phase | None | Callable[[Case, Any, Policy, Moment], Phase | None]
+TABLE: Mapping[Phase, tuple[Cell, ...]] = {
+    #   Began   Sched   Gone   Woken Prepared   Answered   Paused     Judged   Reboot   Restart   Released   Ack Recover
+    W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __),
+    T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
+    P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
+    A: (_begun, __,     _gone, __,   __,        _answered, __,        __,      P,       D,        __,        __, R),
+    D: (_begun, _again, _gone, __,   __,        __,        __,        __,      P,       __,       __,        __, R),
+    H: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        A,  R),
+    U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
+    C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),
+    S: (__,     __,     R,     R,    __,        __,        _repaused, __,      C,       __,       __,        __, R),
+    R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __),
+    L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __),
+    X: (__,) * len(sg.COLUMNS),
+}
+
+
+# --- the way through the table ------------------------------------------------------------------------------
+
+def advance(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
+    """Given a case and what was seen, return the case as it is now (the same object if nothing changed)."""
+    knowing = remember(case, seen, policy, now)
+    cell = TABLE[case.phase][sg.COLUMNS.index(type(seen))]
+    phase = cell(knowing, seen, policy, now) if callable(cell) else cell
+    return knowing if phase is stay else enter(knowing, phase, policy, now)
+
+
+def enter(case: Case, phase: Phase, policy: Policy, now: Moment) -> Case:
+    """Given a case, return it in `phase`, with what that phase waits for fixed."""
+    case = replace(case, phase=phase, wake_raw_s=None)
+    make = ENTRIES.get(phase)
+    return make(case, policy, now) if make else case
+
+
+def ends_an_event(pause: Pause) -> bool:
+    """Whether this pause, while an event is Started, is that event's: the machine's always, ours from a second on."""
+    if pause.cause is Cause.PROCESS_STALL:
+        return pause.length_s is not None and pause.length_s >= STALL_S
+    return stopped_the_machine(pause)
+
+
+def stopped_the_machine(pause: Pause) -> bool:
+    """Whether the machine was away, not only this process."""
+    return pause.cause in (Cause.VM_PAUSE, Cause.SUSPEND, Cause.RESTART)
+
+
+def quiet_raw_s(case: Case, policy: Policy) -> float:
+    """When the newest pause counts as over."""
+    return max(pause.resumed_raw_s for pause in case.pauses) + policy.settle_s
+
+
+def _keeps(case: Case, now: Moment) -> bool:
+    return case.kept is not None and now.raw_s - case.kept.resumed_raw_s <= KEPT_S
+
+
+def _wait(case: Case, policy: Policy, now: Moment) -> Case:
+    start = start_raw_s(case, policy)
+    return replace(case, wake_raw_s=now.raw_s if start is None else start)
+
+
+def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
+    return replace(case, given_back=False, stopped=False)
+
+
+def _ask(case: Case, policy: Policy, now: Moment) -> Case:
+    return replace(case, ask_attempt=case.ask_attempt + 1)
+
+
+def _doubt(case: Case, policy: Policy, now: Moment) -> Case:
+    wait_s = ASK_AGAIN_S[min(max(case.ask_attempt, 1), len(ASK_AGAIN_S)) - 1]
+    return replace(case, lost_raw_s=now.raw_s, again_raw_s=now.raw_s + (0.0 if case.away else wait_s))
+
+
+def _check(case: Case, policy: Policy, now: Moment) -> Case:
+    since = max((pause.resumed_raw_s for pause in case.pauses if pause.cause is not Cause.RESTART), default=now.raw_s)
+    return replace(case, check_round=case.check_round + 1, since_raw_s=now.raw_s if case.rebooted else since)
+
+
+def _settle(case: Case, policy: Policy, now: Moment) -> Case:
+    return replace(case, wake_raw_s=quiet_raw_s(case, policy))
+
+
+ENTRIES: Mapping[Phase, Callable[[Case, Policy, Moment], Case]] = MappingProxyType({
+    Phase.WAITING: _wait, Phase.PREPARING: _prepare, Phase.ASKING: _ask, Phase.DOUBTING: _doubt,
+    Phase.CHECKING: _check, Phase.SETTLING: _settle,
+})
+
+
+# --- what a case takes in, whatever its phase ----------------------------------------------------------------
+
+def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
+    """Given what was seen, return the case knowing it; its phase is not decided here."""
+    match seen:
+        case sg.Began(event):
+            return replace(case, event=event, began=True, away=False)
+        case sg.Scheduled(event):
+            known = replace(case, event=event, away=False, rebooted=case.rebooted and not _awaits_platform(case))
+            return _wait(known, policy, now) if known.phase is Phase.WAITING else known
+        case sg.Vanished():
+            return replace(case, listed=False, missed=case.missed or (case.away and _awaits_platform(case)))
+        case sg.Answered(outcome):
+            return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
+        case sg.Paused(pause):
+            kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
+            return replace(case, pauses=(*case.pauses, pause), kept=kept)
+        case sg.Judged(check):
+            return replace(case, clock=check)
+        case sg.Rebooted():
+            return replace(case, rebooted=True, away=True, due_raw_s=None, wake_raw_s=None, kept=None,
+                           lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0,
+                           pauses=tuple(replace(pause, resumed_raw_s=0.0) for pause in case.pauses))
+        case sg.AgentRestarted():
+            return replace(case, away=True)
+        case sg.ToldToRecover(stopping):
+            return replace(case, given_back=True, stopped=case.stopped or stopping)
+        case _:
+            return case
+
+
+def _awaits_platform(case: Case) -> bool:
+    return case.phase in (Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING)

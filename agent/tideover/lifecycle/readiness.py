@@ -1,0 +1,262 @@
+"""Whether the applications are prepared: one readiness for the machine, a stage for each hook.
+
+Cases hold claims on it. While a claim stands, hooks go QUEUED → PREPARING → PREPARED in ascending order; when the last
+claim has gone, LEAVING → RECOVERING → released in descending order. A hook is owed a recover from the moment its
+prepare is begun, whatever becomes of it; only a run that says "nothing changed" takes that back, and only for itself.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from tideover.lifecycle import budget
+from tideover.lifecycle.state import RUNNING, Case, HookState, Phase, Stage, State
+from tideover.model import SEVERITY, HookOutcome, HookPhase, HookReport, Kind, Moment
+from tideover.observations import HookSettled
+from tideover.policy import Policy
+
+NOT_YET_S = 1.0
+"""The short wait after "not yet" (75)."""
+
+TRY_AGAIN_S = (5.0, 30.0, 120.0)
+"""The waits after a failed recover (contract); after the last one fails it stays owed until the owner looks."""
+
+
+# --- claims ---------------------------------------------------------------------------------------------------
+
+def claim(state: State, case: Case, policy: Policy) -> State:
+    """Given a case that has entered PREPARING, return the state in which each of its hooks is wanted."""
+    for spec in policy.hooks_for(case.event):
+        hook = state.hooks.get(spec.name) or HookState(spec, Stage.QUEUED)
+        if hook.stage not in RUNNING:
+            hook = replace(hook, spec=spec)
+        if case.id not in hook.wanted_by:
+            hook = replace(hook, wanted_by=(*hook.wanted_by, case.id))
+        state = state.with_hook(_requeue_if_short(state, hook))
+    return state
+
+
+def _requeue_if_short(state: State, hook: HookState) -> HookState:
+    """A settled preparation counts unless a recover has begun since, or it was for a softer kind."""
+    if hook.stage in RUNNING:
+        return hook                                     # looked at again when the run has ended
+    if hook.prepared_for >= _needed(state, hook) and not hook.recover_begun:
+        return replace(hook, stage=Stage.PREPARED)
+    if hook.stage in (Stage.QUEUED, Stage.RETRYING):
+        return hook
+    owed = hook.owed or hook.stage in (Stage.REPEATING, Stage.OWED)
+    return replace(hook, stage=Stage.QUEUED, attempt=0, owed=owed)
+
+
+def _needed(state: State, hook: HookState) -> int:
+    """The hardest kind that waits for this hook. At least 1: what is prepared for anything is prepared for less."""
+    wanting = (case for case in state.cases.values() if case.id in hook.wanted_by and case.phase is Phase.PREPARING)
+    return max((SEVERITY[case.event.kind] for case in wanting), default=1)
+
+
+def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
+    """Given a case nobody announced, return the state in which the hooks that ask for its kind are owed a recover."""
+    for spec in policy.hooks_for(case.event):
+        if spec.name not in state.hooks:
+            state = state.with_hook(HookState(spec, Stage.LEAVING, owed=True))
+    return state
+
+
+def is_settled(state: State, case: Case) -> bool:
+    """Whether every hook this case wanted has been prepared for a kind at least as hard."""
+    return all(hook.stage is Stage.PREPARED and hook.prepared_for >= SEVERITY[case.event.kind]
+               for hook in _wanted(state, case))
+
+
+def why_hold(state: State, case: Case) -> str | None:
+    """Given a case whose hooks have settled, return why the platform must not be told, None if all is well."""
+    wanted = _wanted(state, case)
+    if not wanted and case.event.event_source != "user":
+        return "no hook wants this kind; the platform keeps its own time"
+    failed = [hook.spec.name for hook in wanted if not hook.worked and (hook.spec.required or hook.unsafe)]
+    return f"a required preparation failed: {', '.join(sorted(failed))}" if failed else None
+
+
+def is_released(state: State) -> bool:
+    return not state.hooks
+
+
+def _wanted(state: State, case: Case) -> list[HookState]:
+    return [hook for hook in state.hooks.values() if case.id in hook.wanted_by]
+
+
+# --- what a run's end changes ---------------------------------------------------------------------------------
+
+def settle(state: State, seen: HookSettled, now: Moment) -> State:
+    """Given the end of a run that was asked for, return the state after it; any other run changes nothing."""
+    hook = state.hooks.get(seen.name)
+    if hook is None or seen.run != hook.run or hook.stage not in RUNNING:
+        return state
+    recovering = hook.stage is Stage.RECOVERING
+    if recovering is not (seen.phase is HookPhase.RECOVER):
+        return state
+    if recovering:
+        return _settle_recover(state, hook, seen.report, now)
+    settled = _settle_prepare(hook, seen.report, now)
+    return state.with_hook(_requeue_if_short(state, settled) if settled.stage is Stage.PREPARED else settled)
+
+
+def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookState:
+    harmless = report.outcome in (HookOutcome.NOTHING, HookOutcome.REFUSED)
+    hook = replace(hook, owed=hook.owed or not harmless)
+    if hook.stage is Stage.STOPPING:
+        return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.LEAVING, attempt=0)
+    if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_S < hook.until_raw_s:
+        return replace(hook, stage=Stage.RETRYING, again_raw_s=now.raw_s + NOT_YET_S)
+    unsafe = report.outcome is HookOutcome.REFUSED and report.exit_status is None
+    worked = report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING)
+    return replace(hook, stage=Stage.PREPARED, prepared_for=SEVERITY[hook.kind], worked=worked, unsafe=unsafe,
+                   recover_begun=False)
+
+
+def _settle_recover(state: State, hook: HookState, report: HookReport, now: Moment) -> State:
+    recovered = report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING)
+    if hook.wanted_by:
+        return state.with_hook(replace(hook, stage=Stage.QUEUED, attempt=0, owed=not recovered, failures=0))
+    if recovered:
+        return state.without_hook(hook.spec.name)
+    if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_S < hook.until_raw_s:
+        return state.with_hook(replace(hook, stage=Stage.REPEATING, in_turn=True, again_raw_s=now.raw_s + NOT_YET_S))
+    failures = hook.failures + 1
+    if failures > len(TRY_AGAIN_S):
+        return state.with_hook(replace(hook, stage=Stage.OWED, failures=failures))
+    wait_s = TRY_AGAIN_S[failures - 1]
+    return state.with_hook(replace(hook, stage=Stage.REPEATING, in_turn=False, failures=failures, until_raw_s=0.0,
+                                   again_raw_s=now.raw_s + wait_s))
+
+
+# --- what begins next -----------------------------------------------------------------------------------------
+
+def advance(state: State, policy: Policy, now: Moment) -> State:
+    """Given the state, return it with every hook begun, stopped or released whose turn it is."""
+    state = _begin_prepare(state, policy, now)
+    if state.claimed():
+        return state
+    return _begin_recover(_turn_back(state), now)
+
+
+def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
+    cases = [case for case in state.cases.values() if case.phase is Phase.PREPARING]
+    ids = {case.id for case in cases}
+    open_ = [hook for hook in state.hooks.values() if ids.intersection(hook.wanted_by)
+             and hook.stage in (Stage.QUEUED, Stage.PREPARING, Stage.RETRYING, Stage.STOPPING, Stage.RECOVERING)]
+    if not open_ or not state.fresh or any(hook.stage is Stage.RECOVERING for hook in state.hooks.values()):
+        return state
+    order = min(hook.spec.order for hook in open_)
+    remaining = budget.longest_by_order(hook.spec for hook in open_)
+    left_s = budget.left_s(cases, policy, now)
+    for hook in open_:
+        turn = hook.stage is Stage.QUEUED or (hook.stage is Stage.RETRYING and hook.again_raw_s <= now.raw_s)
+        if turn and hook.spec.order == order:
+            wanting = [case for case in cases if case.id in hook.wanted_by]
+            state = _begin(state, _aimed(hook, wanting, left_s), Stage.PREPARING,
+                           budget.run_limit_s(hook.spec, left_s, remaining),
+                           now.raw_s + budget.retry_until_s(hook.spec, left_s, remaining))
+    return state
+
+
+def _aimed(hook: HookState, wanting: list[Case], left_s: float | None) -> HookState:
+    """The run is for the hardest kind that wants it, and among those for the event that comes first."""
+    lead = min(wanting, key=lambda case: (-SEVERITY[case.event.kind],
+                                          case.due_raw_s if case.due_raw_s is not None else 0.0))
+    return replace(hook, event_id=lead.id, kind=lead.event.kind, reason="")
+
+
+def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, until_raw_s: float) -> State:
+    """A run's number is new for the machine; the window for "not yet" is fixed by the first attempt."""
+    again = hook.stage in (Stage.RETRYING, Stage.REPEATING) and hook.until_raw_s > 0
+    run = state.runs + 1
+    begun = replace(hook, stage=stage, run=run, attempt=hook.attempt + 1, limit_s=limit_s,
+                    until_raw_s=hook.until_raw_s if again else until_raw_s,
+                    recover_begun=hook.recover_begun or stage is Stage.RECOVERING)
+    return replace(state.with_hook(begun), runs=run)
+
+
+def _turn_back(state: State) -> State:
+    """Nobody claims the applications any more: what runs in vain is stopped, what was begun is owed a recover."""
+    cancelled = not any(case.phase is Phase.RECOVERING and case.began for case in state.cases.values())
+    for name, hook in state.hooks.items():
+        match hook.stage:
+            case Stage.QUEUED | Stage.PREPARED | Stage.RETRYING:
+                state = state.with_hook(_leaving(hook)) if hook.owed else state.without_hook(name)
+            case Stage.PREPARING if cancelled:
+                state = state.with_hook(replace(hook, stage=Stage.STOPPING, wanted_by=()))
+            case Stage.LEAVING if not hook.owed:
+                state = state.without_hook(name)
+            case _:
+                state = state.with_hook(replace(hook, wanted_by=())) if hook.wanted_by else state
+    return state
+
+
+def _leaving(hook: HookState) -> HookState:
+    return replace(hook, stage=Stage.LEAVING, wanted_by=(), attempt=0, failures=0)
+
+
+def _begin_recover(state: State, now: Moment) -> State:
+    """All prepare hooks have ended before the first recover begins; "not yet" keeps its place, a failure does not."""
+    hooks = state.hooks.values()
+    if any(hook.stage in (Stage.PREPARING, Stage.STOPPING) for hook in hooks):
+        return state
+    in_the_way = [hook.spec.order for hook in hooks if hook.stage in (Stage.LEAVING, Stage.RECOVERING)
+                  or (hook.stage is Stage.REPEATING and hook.in_turn)]
+    for hook in hooks:
+        waits = max(in_the_way, default=-1) > hook.spec.order
+        leaving = hook.stage is Stage.LEAVING and not waits
+        again = hook.stage is Stage.REPEATING and hook.again_raw_s <= now.raw_s
+        if leaving or again:
+            aimed = _for_the_last(state, hook)
+            state = _begin(state, aimed, Stage.RECOVERING, hook.spec.timeout_s,
+                           now.raw_s + hook.spec.timeout_s * budget.RECOVER_TIMES)
+    return state
+
+
+def _for_the_last(state: State, hook: HookState) -> HookState:
+    """The run speaks of the newest event that is recovering."""
+    last: Case | None = None
+    for case in state.cases.values():
+        if case.phase is Phase.RECOVERING:
+            last = case
+    if last is None:
+        return hook if hook.event_id else replace(hook, kind=Kind.UNKNOWN, reason="resumed")
+    return replace(hook, event_id=last.id, kind=last.event.kind, reason=last.reason)
+
+
+# --- starts of the agent, and the owner's word ------------------------------------------------------------------
+
+def resume_after_restart(state: State, now: Moment) -> State:
+    """The agent was away, and whatever it had running has been ended: what ran is to be run again or recovered."""
+    return _each(state, lambda hook: _resumed(hook, now))
+
+
+def forget_preparation(state: State) -> State:
+    """The machine started anew: what was prepared may no longer be, and is owed a recover all the same."""
+    return _each(state, lambda hook: replace(hook, prepared_for=0))
+
+
+def owe_again(state: State, now: Moment) -> State:
+    """The owner asks: what failed for good, or waits for its next try, is tried now."""
+    return _each(state, lambda hook: _leaving(hook) if hook.stage in (Stage.OWED, Stage.REPEATING) else hook)
+
+
+def _resumed(hook: HookState, now: Moment) -> HookState:
+    match hook.stage:
+        case Stage.PREPARING:
+            return replace(hook, stage=Stage.QUEUED, owed=True)
+        case Stage.RETRYING:
+            return replace(hook, stage=Stage.QUEUED)
+        case Stage.STOPPING | Stage.RECOVERING | Stage.OWED | Stage.REPEATING:
+            return replace(hook, stage=Stage.LEAVING, owed=True, failures=0, again_raw_s=now.raw_s)
+        case _:
+            return hook
+
+
+def _each(state: State, change: Callable[[HookState], HookState]) -> State:
+    hooks: Iterable[HookState] = state.hooks.values()
+    for hook in hooks:
+        state = state.with_hook(change(hook))
+    return state

@@ -1,0 +1,157 @@
+"""What the agent knows: each event's case, each hook's readiness, and little else. Values; nothing decides here."""
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from tideover.model import ClockCheck, Event, HookSpec, Kind, Pause
+
+
+class Phase(enum.Enum):
+    """What a case waits for. The value is the record's word for it."""
+
+    WATCHING = "watching"        # not ours, or of a kind the owner leaves alone: only an eye on it
+    WAITING = "waiting"          # too early to prepare
+    PREPARING = "preparing"      # prepare hooks run, or wait for their turn
+    ASKING = "asking"            # the platform is being told to go ahead
+    DOUBTING = "doubting"        # the answer to that was lost; a fresh document decides
+    HOLDING = "holding"          # all is said; the platform moves next
+    UNDERWAY = "underway"        # the platform says it has begun
+    CHECKING = "checking"        # back; is the clock right?
+    SETTLING = "settling"        # the clock is judged; a quiet time must pass before the pause counts as over
+    RECOVERING = "recovering"    # recover hooks run, or wait for another event's claim to go
+    LINGERING = "lingering"      # all is recovered; the event is still listed
+    CLOSED = "closed"            # over
+
+
+CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
+                      Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
+"""The phases in which a case keeps the applications prepared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One event's life so far. Raw seconds are CLOCK_MONOTONIC_RAW of this boot."""
+
+    event: Event
+    phase: Phase
+    listed: bool = True                 # in the newest document
+    due_raw_s: float | None = None      # NotBefore on the raw clock
+    wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough
+    ask_attempt: int = 0           # acknowledgements tried
+    acknowledged: bool = False          # a 200 was seen: settled for good
+    lost_raw_s: float = 0.0             # DOUBTING: when the answer was lost
+    again_raw_s: float = 0.0            # DOUBTING: not asked again before
+    kept: Pause | None = None           # a pause seen before the news of the event's start
+    pauses: tuple[Pause, ...] = ()
+    since_raw_s: float = 0.0            # CHECKING: samples must be newer
+    check_round: int = 0
+    clock: ClockCheck | None = None
+    began: bool = False                 # seen Started
+    missed: bool = False                # first seen Started, or it came and went while nobody looked
+    away: bool = False                  # the agent was down; no document has listed the event since
+    rebooted: bool = False              # another boot than the one it was prepared in
+    given_back: bool = False            # recovered because the owner said so
+    stopped: bool = False               # … by stopping the service: the next start prepares again
+
+    @property
+    def id(self) -> str:
+        return self.event.id
+
+    @property
+    def announced(self) -> bool:
+        return self.event.kind not in (Kind.UNANNOUNCED, Kind.LIVE_MIGRATION)
+
+    @property
+    def reason(self) -> str:
+        """Why its hooks are recovered: resumed | cancelled | restarted (the contract's TIDEOVER_REASON)."""
+        if self.rebooted:
+            return "restarted"
+        return "resumed" if self.began or self.pauses or self.missed else "cancelled"
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in the contract's words: resumed | cancelled | restarted | missed."""
+        return "missed" if self.missed and not self.rebooted else self.reason
+
+
+class Stage(enum.Enum):
+    """Where one hook stands between released (not in the table at all) and released again."""
+
+    QUEUED = "queued"            # prepare wanted, not begun
+    PREPARING = "preparing"      # prepare runs
+    RETRYING = "retrying"        # prepare said "not yet"
+    PREPARED = "prepared"        # prepare has settled, well or not
+    STOPPING = "stopping"        # prepare is being ended, its event went away
+    LEAVING = "leaving"          # recover owed, not begun
+    RECOVERING = "recovering"    # recover runs
+    REPEATING = "repeating"      # recover failed or said "not yet", and will be tried again
+    OWED = "owed"                # recover failed for good; the owner must look
+
+
+RUNNING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVERING})
+
+
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """One hook that somebody wants prepared, or that is not yet recovered."""
+
+    spec: HookSpec
+    stage: Stage
+    wanted_by: tuple[str, ...] = ()     # ids of the cases that asked for its preparation
+    prepared_for: int = 0               # the hardest kind a settled prepare was run for
+    worked: bool = False                # that prepare worked
+    unsafe: bool = False                # its file was refused: holds the acknowledgement, required or not
+    owed: bool = False                  # a run before the present one may have changed something
+    recover_begun: bool = False         # since the last settled prepare: it must be prepared again to count
+    run: int = 0                        # number of its newest run
+    attempt: int = 0
+    limit_s: float = 0.0
+    until_raw_s: float = 0.0            # "not yet" is tried again up to here
+    again_raw_s: float = 0.0            # RETRYING, REPEATING: not before
+    in_turn: bool = False               # REPEATING: later hooks wait for it ("not yet"), or not (a failure)
+    failures: int = 0                   # of recover
+    event_id: str = ""                  # whose run the newest one was
+    kind: Kind = Kind.UNKNOWN
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Everything the next decision depends on."""
+
+    cases: Mapping[str, Case] = field(default_factory=lambda: MappingProxyType({}))
+    hooks: Mapping[str, HookState] = field(default_factory=lambda: MappingProxyType({}))
+    boot_id: str = ""
+    me: str = ""
+    fresh: bool = False                 # a document has been seen since the agent's start
+    runs: int = 0                       # the newest run number given
+    settled: tuple[str, ...] = ()       # events whose acknowledgement got its 200, the newest last
+
+    def with_case(self, case: Case) -> State:
+        return replace(self, cases=MappingProxyType({**self.cases, case.id: case}))
+
+    def without_case(self, event_id: str) -> State:
+        return replace(self, cases=MappingProxyType({k: v for k, v in self.cases.items() if k != event_id}))
+
+    def with_hook(self, hook: HookState) -> State:
+        return replace(self, hooks=MappingProxyType({**self.hooks, hook.spec.name: hook}))
+
+    def without_hook(self, name: str) -> State:
+        return replace(self, hooks=MappingProxyType({k: v for k, v in self.hooks.items() if k != name}))
+
+    def claimed(self) -> bool:
+        """Whether any announced event wants the applications to stay prepared."""
+        return any(case.phase in CLAIMING and case.announced for case in self.cases.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of an event's record: what happened, why, and the noun it happened to."""
+
+    event_id: str
+    what: str
+    note: str = ""
+    subject: object = None      # Event, Pause, HookRun or ClockCheck: what the record shows in full

@@ -1,0 +1,91 @@
+"""What is wanted of the world, as a function of the state alone. The whole of crash recovery: ask again for this."""
+from __future__ import annotations
+
+from tideover import effects as fx
+from tideover.lifecycle.state import Case, HookState, Phase, Stage, State
+from tideover.model import HookPhase, Moment, Verdict, utc_text
+
+NEAR_S = 60.0
+"""From so long before NotBefore on, the pause watch ticks faster."""
+
+
+def wants(state: State, now: Moment) -> tuple[fx.Effect, ...]:
+    """Given the state, return every effect it asks for. `now` only says what is near, and what is past waking for."""
+    wanted: list[fx.Effect] = []
+    for case in state.cases.values():
+        wanted.extend(_case_wants(case))
+    for hook in state.hooks.values():
+        wanted.extend(_hook_wants(state, hook, now))
+    wanted.extend(_watch_wants(state, now))
+    return tuple(wanted)
+
+
+def _case_wants(case: Case) -> list[fx.Effect]:
+    match case.phase:
+        case Phase.ASKING:
+            return [fx.Acknowledge(case.id, case.ask_attempt)]
+        case Phase.CHECKING:
+            return [fx.CheckClock(case.id, case.check_round, case.since_raw_s)]
+        case Phase.WAITING | Phase.SETTLING if case.wake_raw_s is not None:
+            return [fx.WakeAt(f"case:{case.id}", case.wake_raw_s)]
+        case _:
+            return []
+
+
+def _hook_wants(state: State, hook: HookState, now: Moment) -> list[fx.Effect]:
+    match hook.stage:
+        case Stage.PREPARING:
+            return [_run(state, hook, HookPhase.PREPARE)]
+        case Stage.RECOVERING:
+            return [_run(state, hook, HookPhase.RECOVER)]
+        case Stage.RETRYING if hook.again_raw_s > now.raw_s:
+            return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]
+        case Stage.REPEATING if hook.again_raw_s > now.raw_s and not state.claimed():
+            return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]
+        case _:
+            return []
+
+
+def _watch_wants(state: State, now: Moment) -> list[fx.Effect]:
+    """Closely while an event may begin or has begun; a wake-up when the next one comes near."""
+    wanted: list[fx.Effect] = []
+    for case in state.cases.values():
+        if case.phase in (Phase.WATCHING, Phase.CLOSED):
+            continue
+        near = case.due_raw_s is not None and case.due_raw_s - now.raw_s <= NEAR_S
+        if case.began or near or case.phase in (Phase.ASKING, Phase.DOUBTING) or case.acknowledged:
+            return [fx.WatchClosely()]
+        if case.due_raw_s is not None:
+            wanted.append(fx.WakeAt(f"near:{case.id}", case.due_raw_s - NEAR_S))
+    return wanted
+
+
+def _run(state: State, hook: HookState, phase: HookPhase) -> fx.RunHook:
+    case = state.cases.get(hook.event_id)
+    return fx.RunHook(hook.spec, phase, hook.run, hook.attempt, hook.limit_s, hook.event_id, hook.kind, hook.reason,
+                      _facts(hook, case, phase))
+
+
+def _facts(hook: HookState, case: Case | None, phase: HookPhase) -> tuple[tuple[str, str], ...]:
+    """The contract's variables that only the decision knows. Unknown is empty, never 0."""
+    event = case.event if case else None
+    facts = {
+        "TIDEOVER_NOT_BEFORE": utc_text(event.not_before) if event else None,
+        "TIDEOVER_SECONDS_LEFT": f"{hook.limit_s:.3f}",
+        "TIDEOVER_EXPECTED_PAUSE_S": _number(event.expected_pause_s if event else None),
+    }
+    if phase is HookPhase.RECOVER:
+        longest = max((p for p in case.pauses if p.length_s is not None), key=lambda p: p.length_s or 0.0,
+                      default=None) if case else None
+        clock = case.clock if case else None
+        facts |= {
+            "TIDEOVER_PAUSE_S": _number(longest.length_s if longest else None),
+            "TIDEOVER_PAUSE_UNCERTAINTY_S": _number(longest.uncertainty_s if longest else None),
+            "TIDEOVER_CLOCK": (clock.verdict if clock else Verdict.UNKNOWN).value,
+            "TIDEOVER_CLOCK_OFFSET_S": f"{clock.offset_s:.6f}" if clock and clock.offset_s is not None else "",
+        }
+    return tuple((name, value or "") for name, value in facts.items())
+
+
+def _number(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.3f}"

@@ -1,0 +1,119 @@
+"""The one wait: sleeps until a descriptor has something to say, somebody wakes it, or the time is up.
+
+It owns the descriptor that wakes it. It knows nothing of what the others mean.
+"""
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+BROKEN = getattr(select, "POLLERR", 0) | getattr(select, "POLLHUP", 0) | getattr(select, "POLLNVAL", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Descriptors that have something to read, and those that never will again."""
+
+    readable: frozenset[int] = frozenset()
+    broken: frozenset[int] = frozenset()
+
+
+QUIET = Heard()
+
+
+class Wait(Protocol):
+    """One sleeper, any number of others who wake it."""
+
+    def watch(self, descriptors: Iterable[int]) -> None: ...
+    def forget(self, descriptors: Iterable[int]) -> None: ...
+    def wait(self, timeout_ns: int) -> Heard: ...
+    def wake(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class PollWait:
+    """poll(2) over any descriptors, woken through an eventfd or a pipe."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        if hasattr(os, "eventfd"):
+            self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        else:
+            self._hear, self._call = os.pipe()
+            os.set_blocking(self._hear, False)
+            os.set_blocking(self._call, False)
+        self._poll.register(self._hear, select.POLLIN)
+
+    def watch(self, descriptors: Iterable[int]) -> None:
+        for descriptor in descriptors:
+            self._poll.register(descriptor, select.POLLIN)
+
+    def forget(self, descriptors: Iterable[int]) -> None:
+        for descriptor in descriptors:
+            self._poll.unregister(descriptor)
+
+    def wait(self, timeout_ns: int) -> Heard:
+        """Wait at most `timeout_ns`; return who has something to say."""
+        events = self._poll.poll(timeout_ns / 1e6)
+        if not events:
+            return QUIET
+        readable = frozenset(fd for fd, event in events if event & select.POLLIN)
+        broken = frozenset(fd for fd, event in events if event & BROKEN)
+        if self._hear in readable:
+            os.read(self._hear, 4096)
+        return Heard(readable - {self._hear}, broken)
+
+    def wake(self) -> None:
+        """End the wait now. Any thread; never blocks."""
+        try:
+            os.write(self._call, (1).to_bytes(8, "little"))
+        except BlockingIOError:
+            pass                            # it is awake already
+
+    def close(self) -> None:
+        for descriptor in {self._hear, self._call}:
+            os.close(descriptor)
+
+
+class SelectWait:
+    """select(2) over sockets alone: for systems without poll(2), where no reader has a descriptor either."""
+
+    def __init__(self) -> None:
+        self._hear, self._call = socket.socketpair()
+        self._hear.setblocking(False)
+        self._call.setblocking(False)
+        self._watched: set[int] = set()
+
+    def watch(self, descriptors: Iterable[int]) -> None:
+        self._watched.update(descriptors)
+
+    def forget(self, descriptors: Iterable[int]) -> None:
+        self._watched.difference_update(descriptors)
+
+    def wait(self, timeout_ns: int) -> Heard:
+        """Wait at most `timeout_ns`; return who has something to say."""
+        mine = self._hear.fileno()
+        readable, _, _ = select.select([mine, *self._watched], [], [], timeout_ns / 1e9)
+        if mine in readable:
+            self._hear.recv(4096)
+        return Heard(frozenset(readable) - {mine})
+
+    def wake(self) -> None:
+        """End the wait now. Any thread; never blocks."""
+        try:
+            self._call.send(b"\1")
+        except BlockingIOError:
+            pass                            # it is awake already
+
+    def close(self) -> None:
+        self._hear.close()
+        self._call.close()
+
+
+def new_wait() -> Wait:
+    """Return the best wait this system has."""
+    return PollWait() if hasattr(select, "poll") else SelectWait()

@@ -1,0 +1,74 @@
+"""The owner's choices, asked as questions. Pure: same question, same answer."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tideover.model import ANNOUNCED, NO_SOURCE, ClockCheck, Event, HookSpec, Kind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the owner chose for one kind of event."""
+
+    acknowledge: bool = True
+    acknowledge_shared: bool = False
+    just_in_time: bool = False
+    lead_s: float = 3600.0
+    recover_after_pause: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The owner's choices and the hooks there are now."""
+
+    rules: Mapping[Kind, Rules] = field(default_factory=dict)
+    act_on: frozenset[Kind] = ANNOUNCED
+    hooks: tuple[HookSpec, ...] = ()
+    reserve_s: float = 5.0
+    settle_s: float = 5.0
+    recover_unannounced: bool = True
+    hold_for_clock: bool = False        # [clock] on_deadline = "hold"
+
+    def rules_for(self, kind: Kind) -> Rules:
+        return self.rules.get(kind, Rules())
+
+    def acts_on(self, kind: Kind) -> bool:
+        return kind in self.act_on
+
+    def hooks_for(self, event: Event) -> tuple[HookSpec, ...]:
+        """Given an event, return the hooks that want its kind and are not spared by its announced length."""
+        return tuple(spec for spec in self.hooks if event.kind in spec.kinds and not _spared(spec, event))
+
+    def recovers_after_pause(self, kind: Kind) -> bool:
+        """Only a freeze leaves the applications where they were; every other kind ends when it leaves the list."""
+        return kind is Kind.FREEZE and self.rules_for(kind).recover_after_pause
+
+    def must_wait_for(self, check: ClockCheck) -> bool:
+        """Given a check that reached its deadline, say whether the owner wants to go on waiting."""
+        if check.verdict is Verdict.GOOD or check.reason.startswith(NO_SOURCE):
+            return False
+        return self.hold_for_clock
+
+    def why_not_acknowledge(self, event: Event, me: str) -> str | None:
+        """Given an event whose preparation worked, return why the platform is not told, None if it is."""
+        rules = self.rules_for(event.kind)
+        if not rules.acknowledge:
+            return f"the owner acknowledges {event.kind.value} events by hand"
+        if not rules.acknowledge_shared and names_others(event, me):
+            return "it names other VMs too, and an acknowledgement would release them all"
+        return None
+
+
+def names_me(event: Event, me: str) -> bool:
+    """Given an event, say whether it concerns the VM called `me`: whole names, without case (Azure varies it)."""
+    return any(name.casefold() == me.casefold() for name in event.resources)
+
+
+def names_others(event: Event, me: str) -> bool:
+    return any(name.casefold() != me.casefold() for name in event.resources)
+
+
+def _spared(spec: HookSpec, event: Event) -> bool:
+    short = event.expected_pause_s is not None and event.expected_pause_s < spec.min_pause_s
+    return event.kind is Kind.FREEZE and short

@@ -1,0 +1,136 @@
+"""The record of one event: the journal's rows in order, told in the contract's words. Pure; it adds nothing."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Pause, utc_text
+
+OUTCOME_WORDS = {HookOutcome.NOTHING: "done", HookOutcome.REFUSED: "failed"}
+"""The record knows five outcomes of a hook; exit_status and output tell these two apart from them."""
+
+PHASES = frozenset({"watching", "waiting", "preparing", "asking", "doubting", "holding", "underway", "checking",
+                    "settling", "recovering", "lingering", "closed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the journal, as it was written."""
+
+    at: datetime
+    event_id: str
+    what: str
+    note: str = ""
+    subject: object = None
+
+
+def records_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Given the journal's rows in order, return one record for each event, oldest first."""
+    by_event: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.event_id:
+            by_event.setdefault(row.event_id, []).append(row)
+    return [record_of(event_rows) for event_rows in by_event.values()]
+
+
+def record_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """Given the rows of one event, return its record (the contract's RECORD). Unknown values are None, never 0."""
+    event = next((row.subject for row in reversed(rows) if isinstance(row.subject, Event)), None)
+    first = next((row.subject for row in rows if isinstance(row.subject, Event)), event)
+    status = next((row.what for row in reversed(rows) if row.what in PHASES), "noticed")
+    closed = _last(rows, "closed") if status == "closed" else None
+    record = _about(rows[0].event_id, event, first)
+    record |= {
+        "status": status,
+        "outcome": closed.subject if closed else None,
+        "noticed_at": utc_text(rows[0].at),
+        "acknowledged_at": _at(_last(rows, "acknowledged")),
+        "started_at": _at(_last(rows, "started") or _started_at_sight(rows)),
+        "ended_at": _at(_last(rows, "left the list")),
+        "closed_at": _at(closed),
+        "hooks": [_hook(row.subject) for row in rows if isinstance(row.subject, HookRun)],
+        "pauses": [pause_of(row.subject) for row in rows if isinstance(row.subject, Pause)],
+        "clock": _clock([row.subject for row in rows if isinstance(row.subject, ClockCheck)]),
+        "timeline": [{"at": utc_text(row.at), "what": row.what, "note": row.note} for row in rows],
+    }
+    return record
+
+
+def pauses_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Given rows, return every pause noticed, oldest first, each once, with the event it belongs to (None: to none)."""
+    seen: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if isinstance(row.subject, Pause):
+            told = seen.setdefault(row.subject.id, pause_of(row.subject) | {"event_ids": []})
+            if row.event_id:
+                told["event_ids"].append(row.event_id)
+    return list(seen.values())
+
+
+def pause_of(pause: Pause) -> dict[str, Any]:
+    """Given a pause, return it as the record shows it; lengths in seconds."""
+    return {
+        "id": pause.id, "resumed_at": utc_text(pause.resumed_at), "length_s": _rounded(pause.length_s),
+        "uncertainty_s": _rounded(pause.uncertainty_s), "cause": pause.cause.value, "evidence": list(pause.evidence),
+        "quality": pause.quality.value,
+        "clocksource": {"before": pause.clocksource[0], "after": pause.clocksource[1]} if pause.clocksource else None,
+        "host": {"before": pause.host[0], "after": pause.host[1]} if pause.host else None,
+    }
+
+
+def _about(event_id: str, event: Event | None, first: Event | None) -> dict[str, Any]:
+    return {
+        "event_id": event.id if event else event_id,
+        "source": event.source if event else None,
+        "kind": event.kind.value if event else None,
+        "event_source": event.event_source if event else None,
+        "description": event.description if event else None,
+        "resources": list(event.resources) if event else [],
+        "expected_pause_s": event.expected_pause_s if event else None,
+        "not_before": utc_text((event.not_before if event else None) or (first.not_before if first else None)),
+        "extra": dict(event.extra) if event else {},
+    }
+
+
+def _hook(run: HookRun) -> dict[str, Any]:
+    report = run.report
+    return {
+        "name": run.name, "phase": run.phase.value, "attempt": run.attempt,
+        "outcome": OUTCOME_WORDS.get(report.outcome, report.outcome.value), "exit_status": report.exit_status,
+        "started_at": utc_text(report.started_at), "duration_s": _rounded(report.duration_s),
+        "output": report.output, "note": report.note,
+    }
+
+
+def _clock(checks: Sequence[ClockCheck]) -> dict[str, Any]:
+    """The last check's verdict, with the samples of all: the curve from wrong to right."""
+    last = checks[-1] if checks else None
+    return {
+        "verdict": last.verdict.value if last else "unknown",
+        "offset_s": _rounded(last.offset_s, 6) if last else None,
+        "error_bound_s": _rounded(last.error_bound_s, 6) if last else None,
+        "checked_at": utc_text(last.checked_at) if last else None,
+        "good_after_s": _rounded(last.good_after_s) if last else None,
+        "reason": last.reason if last else "",
+        "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
+                     "delay_s": _rounded(sample.delay_s, 6)} for check in checks for sample in check.samples],
+    }
+
+
+def _last(rows: Sequence[Row], what: str) -> Row | None:
+    return next((row for row in reversed(rows) if row.what == what), None)
+
+
+def _started_at_sight(rows: Sequence[Row]) -> Row | None:
+    return next((row for row in rows if isinstance(row.subject, Event) and row.subject.started
+                 and row.subject.source != "none"), None)
+
+
+def _at(row: Row | None) -> str | None:
+    return utc_text(row.at) if row else None
+
+
+def _rounded(value: float | None, digits: int = 3) -> float | None:
+    return None if value is None else round(value, digits)

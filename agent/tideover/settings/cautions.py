@@ -1,0 +1,123 @@
+"""What is allowed in a configuration but likely to surprise its owner. A rule is a row; none of them stops anything."""
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tideover.model import ANNOUNCED, Kind
+from tideover.settings.faults import did_you_mean
+from tideover.settings.literals import dotted
+from tideover.settings.values import HookOptions, PolicySettings, Settings
+
+FASTEST_POLL_S = 0.2             # Azure Instance Metadata Service docs: 5 requests a second for each VM, all of it
+SHORTEST_NOTICE_S = 30.0         # Azure Scheduled Events docs: a Preempt event
+FINEST_OVER_NETWORK_S = 0.01     # half a round trip plus the server's own error: a few ms even nearby (RFC 5905)
+PROMISED_PAUSE_S = 1.0           # every pause of a second or more is recorded
+LONGEST_SOCKET_PATH = 107        # bytes (unix(7): sun_path has 108 with its end)
+
+_NO_LINES: Mapping[str, int] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    key: str
+    applies: Callable[[Settings], bool]
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCaution:
+    """One about a key of [policy] that kinds may have of their own."""
+
+    name: str
+    applies: Callable[[PolicySettings, Settings], bool]
+    says: str
+
+
+def _needed_s(settings: Settings) -> float:
+    """The least time all hooks need: what the slowest of them may take, and the reserve."""
+    return max([settings.hooks.timeout_s, *(it.timeout_s for it in settings.hook.values())]) + settings.hooks.reserve_s
+
+
+def _same_listener(settings: Settings) -> bool:
+    return settings.metrics.listen is not None and settings.metrics.listen == settings.health.listen
+
+
+CAUTIONS = (
+    Caution("source.poll", lambda it: it.source.poll_s < FASTEST_POLL_S,
+            "the metadata service answers 5 requests a second for the whole VM and refuses the rest"),
+    Caution("source.poll", lambda it: it.source.poll_s > SHORTEST_NOTICE_S / 3,
+            "a preempt event is announced 30s ahead, and this leaves its hooks little of that"),
+    Caution("pause.threshold", lambda it: it.pause.threshold_s > PROMISED_PAUSE_S,
+            "pauses of a second and more may go unrecorded"),
+    Caution("clock.tolerance", lambda it: it.clock.tolerance_s < FINEST_OVER_NETWORK_S,
+            "a time server on the network can hardly prove that; only a hardware clock can"),
+    Caution("metrics.textfile", lambda it: not (it.metrics.textfile or ".prom").endswith(".prom"),
+            "node_exporter reads only files whose names end in .prom"),
+    Caution("health.listen", _same_listener, "metrics.listen is the same, and only one of the two can have it"),
+    Caution("paths.runtime", lambda it: len(it.paths.socket.encode()) > LONGEST_SOCKET_PATH,
+            "too long for the name of a socket, which has room for 107 bytes with /tideover.sock"),
+)
+
+
+POLICY_CAUTIONS = (
+    PolicyCaution("acknowledge_shared", lambda policy, _: policy.acknowledge_shared,
+                  "events that name other VMs too are released on behalf of those, whether they are ready or not"),
+    PolicyCaution("lead", lambda policy, settings: policy.lead_s < _needed_s(settings),
+                  "preparation starts so late that a hook's timeout and hooks.reserve do not fit in before NotBefore"),
+)
+
+
+def cautions_about(settings: Settings, origin: Mapping[str, int] = _NO_LINES) -> tuple[str, ...]:
+    """Given settings and the lines of their keys, return one line for each thing that may surprise their owner."""
+    found = [(caution.key, caution.says) for caution in CAUTIONS if caution.applies(settings)]
+    found += [pair for caution in POLICY_CAUTIONS for pair in _policy_cautions(caution, settings)]
+    found += _idle_policies(settings, origin)
+    found += [pair for name, options in settings.hook.items() for pair in _hook_cautions(name, options, settings)]
+    return tuple(_placed(key, says, origin) for key, says in found)
+
+
+def unused_hook_tables(settings: Settings, names: Collection[str],
+                       origin: Mapping[str, int] = _NO_LINES) -> tuple[str, ...]:
+    """Given settings and the names of all hooks there are, return one line for each [hook.NAME] without a file."""
+    return tuple(_placed(dotted(("hook", name)), "the hooks directory has no such hook" + _meant(name, names), origin)
+                 for name in settings.hook if name not in names)
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    number, hyphen, rest = name.partition("-")
+    if hyphen and number.isdigit() and rest in names:
+        return f", its name is {rest}, without the number"
+    return did_you_mean(name, tuple(names))
+
+
+def _policy_cautions(caution: PolicyCaution, settings: Settings) -> Iterator[tuple[str, str]]:
+    if caution.applies(settings.policy, settings):
+        yield f"policy.{caution.name}", caution.says
+        return
+    for kind, policy in settings.policy_by_kind.items():
+        if caution.applies(policy, settings):
+            yield f"policy.{kind.value}.{caution.name}", caution.says
+
+
+def _idle_policies(settings: Settings, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    for kind in settings.policy_by_kind:
+        key = f"policy.{kind.value}"
+        if key in origin and kind not in settings.policy.act_on:
+            yield key, f"has no effect: policy.act_on does not name {kind.value}"
+
+
+def _hook_cautions(name: str, options: HookOptions, settings: Settings) -> Iterator[tuple[str, str]]:
+    key = dotted(("hook", name, "kinds"))
+    idle = options.kinds & ANNOUNCED - settings.policy.act_on
+    if not options.kinds:
+        yield key, "this hook never runs"
+    if idle and options.kinds != ANNOUNCED:
+        yield key, f"policy.act_on does not name {', '.join(kind.value for kind in Kind if kind in idle)}"
+    if Kind.UNANNOUNCED in options.kinds and settings.policy.unannounced == "record":
+        yield key, 'policy.unannounced = "record" runs no hook after a pause nobody announced'
+
+
+def _placed(key: str, says: str, origin: Mapping[str, int]) -> str:
+    return f"line {origin[key]}: {key}: {says}" if key in origin else f"{key}: {says}"

@@ -1,0 +1,88 @@
+"""A configuration file as TOML: bytes or text in, a tree of values and the line of each key out; or one fault.
+
+Knows TOML, nothing of tideover's keys.
+"""
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tideover.settings.faults import Fault
+from tideover.settings.lines import DEEPEST, Path, TooDeep, key_lines
+
+LARGEST_BYTES = 256 * 1024       # hundreds of hooks fit; a log or an image named by mistake is refused unread
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF8_MARK = "\ufeff"            # Windows editors begin a file with it
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_KEY_AND_DOT = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+# Looked for before tomllib sees it, whose time grows with the square of the parts.
+_DEEP_KEY = re.compile(rf"(?:^|[{{,])[ \t\[]*+(?:{_KEY_AND_DOT}){{{DEEPEST}}}", re.MULTILINE)
+# What tomllib says first, and what a person needs to hear.
+_PLAINLY = (
+    ("Cannot overwrite a value", "this key is set twice, or is both a value and a table"),
+    ("Cannot declare", "this table stands in the file twice"),
+    ("Duplicate inline table key", "a key is set twice between the braces"),
+    ("Cannot mutate immutable", "a table in braces or a list cannot be added to further down"),
+    ("Invalid value", 'expected a value: text in quotes, as in "5s", or true, false or a list'),
+    ("Expected newline", 'expected the end of the line; text stands in quotes, as in "5s"'),
+    ("Expected '='", "expected = and a value after the key"),
+    ("Invalid statement", "expected [table] or key = value"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    tree: dict[str, object]
+    lines: Mapping[Path, int]
+
+
+class NotToml(Exception):
+    """The text cannot be read as TOML at all."""
+
+    def __init__(self, line: int | None, why: str) -> None:
+        super().__init__(why)
+        self.fault = Fault(line, "", why)
+
+
+def parse(text: str | bytes) -> Document:
+    """Given a whole file, return its tree and lines. Raise NotToml if it is none."""
+    if len(text) > LARGEST_BYTES:
+        raise NotToml(None, f"larger than {LARGEST_BYTES // 1024} KiB, so surely not a configuration of tideover")
+    plain = (_decoded(text) if isinstance(text, bytes) else text).removeprefix(_UTF8_MARK)
+    try:
+        if deep := _DEEP_KEY.search(plain):
+            raise TooDeep(_line_of(plain, deep.start()))
+        return Document(tomllib.loads(plain), key_lines(plain))
+    except TooDeep as deep_key:
+        raise NotToml(deep_key.line, f"a key of more than {DEEPEST} parts") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(str(error), plain) from None
+    except RecursionError:
+        raise NotToml(None, "not TOML of a configuration: lists or tables within each other beyond measure") from None
+    except ValueError:      # int() refuses thousands of digits and tomllib lets that through
+        raise NotToml(None, "not TOML of a configuration: a number of thousands of digits") from None
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith(_UTF16):
+        raise NotToml(1, "the file is UTF-16; save it as UTF-8")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise NotToml(line, f"not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8") from None
+
+
+def _not_toml(message: str, text: str) -> NotToml:
+    place = _PLACE.search(message)
+    line = int(place[1]) if place and place[1] else _line_of(text, len(text.rstrip()))
+    bare = message[:place.start()] if place else message
+    plainly = next((ours for theirs, ours in _PLAINLY if bare.startswith(theirs)), bare[:1].lower() + bare[1:80])
+    return NotToml(line, f"not TOML: {plainly}")
+
+
+def _line_of(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1

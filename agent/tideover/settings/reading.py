@@ -1,0 +1,179 @@
+"""From the text of a configuration to settings, or to all of its faults at once."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from tideover.errors import ConfigurationError
+from tideover.model import Kind
+from tideover.settings.document import Document, NotToml, parse
+from tideover.settings.faults import Fault, found_text, told
+from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, Default, Key
+from tideover.settings.lines import Path
+from tideover.settings.literals import dotted
+from tideover.settings.platforms import LINUX, PlatformPaths
+from tideover.settings.shapes import Misfit, Wrong
+from tideover.settings.values import HookOptions, HooksSettings, PolicySettings, Settings
+
+_ROWS = {table.name: table.keys for table in (*TABLES, HOOK)}
+_KINDS = tuple(kind.value for kind in ANNOUNCED_IN_ORDER)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Settings, and the line of each key and table that the file names, by its dotted name."""
+
+    settings: Settings
+    origin: Mapping[str, int]
+
+
+def read(text: str | bytes, *, file: str, defaults: PlatformPaths) -> Reading:
+    """Given a whole file and the platform's paths, return what it means. Raise ConfigurationError with all faults."""
+    try:
+        document = parse(text)
+    except NotToml as not_toml:
+        raise ConfigurationError(file, (not_toml.fault.told(),)) from None
+    reader = _Reader(document, defaults)
+    settings = reader.settings()
+    if reader.faults:
+        raise ConfigurationError(file, told(reader.faults))
+    return Reading(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
+
+
+def read_settings(text: str | bytes, *, file: str, defaults: PlatformPaths) -> Settings:
+    """Given a whole file and the platform's paths, return the settings. Raise ConfigurationError with all faults."""
+    return read(text, file=file, defaults=defaults).settings
+
+
+def default_settings(platform: PlatformPaths = LINUX) -> Settings:
+    """Return what holds where no file says anything."""
+    return read_settings("", file="", defaults=platform)
+
+
+def options_for(settings: Settings, name: str) -> HookOptions:
+    """Given a hook's name (without number and suffix), return its options, everything filled in."""
+    named = settings.hook.get(name)
+    return named if named else HookOptions(**_hook_defaults(settings.hooks))
+
+
+def _hook_defaults(hooks: HooksSettings) -> dict[str, Any]:
+    followed = {"timeout_s": hooks.timeout_s, "required": hooks.on_failure == "hold"}
+    return {key.field: followed[key.field] if key.default is None else key.takes.read(key.default)
+            for key in HOOK.keys}
+
+
+class _Reader:
+    """One pass over one document; gathers faults and goes on with the default, so that none hides another."""
+
+    def __init__(self, document: Document, platform: PlatformPaths) -> None:
+        self._document, self._platform = document, platform
+        self.faults: list[Fault] = []
+
+    def settings(self) -> Settings:
+        tree = self._document.tree
+        self._refuse_unknown((), tree, tuple(_ROWS))
+        top = {name: self._table((name,), tree) for name in _ROWS}
+        made = {table.name: table.makes(**self._section(table.name, top[table.name])) for table in TABLES}
+        return Settings(**made,
+                        policy_by_kind=self._policies(top["policy"], made["policy"]),
+                        hook=self._hooks(top[HOOK.name], made["hooks"]))
+
+    def _section(self, name: str, raw: Mapping[str, object]) -> dict[str, Any]:
+        tables_within = _KINDS if name == "policy" else ()
+        own = {key: value for key, value in raw.items() if key not in tables_within}
+        self._refuse_unknown((name,), own, (*(key.name for key in _ROWS[name]), *tables_within))
+        return {key.field: self._default(key) for key in _ROWS[name]} | self._given((name,), own, _ROWS[name])
+
+    def _policies(self, raw: Mapping[str, object], policy: PolicySettings) -> Mapping[Kind, PolicySettings]:
+        tables = {kind: self._table(("policy", kind.value), raw) for kind in ANNOUNCED_IN_ORDER}
+        return MappingProxyType({kind: self._policy_of(kind, table, policy) for kind, table in tables.items()})
+
+    def _policy_of(self, kind: Kind, raw: Mapping[str, object], policy: PolicySettings) -> PolicySettings:
+        path, rows = ("policy", kind.value), _ROWS["policy"]
+        misplaced = {row.name: row.elsewhere for row in rows if row.name in raw and kind not in row.kinds}
+        for name, elsewhere in misplaced.items():
+            self._fault((*path, name), f"cannot differ for {kind.value}: {elsewhere}")
+        allowed = tuple(row for row in rows if kind in row.kinds)
+        own = {name: value for name, value in raw.items() if name not in misplaced}
+        self._refuse_unknown(path, own, tuple(row.name for row in allowed))
+        changes: dict[str, Any] = {row.field: row.takes.read(row.by_kind[kind]) for row in rows if kind in row.by_kind}
+        return replace(policy, **changes | self._given(path, own, allowed))
+
+    def _hooks(self, raw: Mapping[str, object], hooks: HooksSettings) -> Mapping[str, HookOptions]:
+        defaults = _hook_defaults(hooks)
+        made = {}
+        for name in raw:
+            path = (HOOK.name, name)
+            if not HOOK_NAME.fullmatch(name):
+                self._fault(path, "expected a hook's name of small letters, digits and hyphens")
+            table = self._table(path, raw)
+            self._refuse_unknown(path, table, tuple(key.name for key in HOOK.keys))
+            made[name] = HookOptions(**defaults | self._given(path, table, HOOK.keys))
+        return MappingProxyType(made)
+
+    def _table(self, path: Path, parent: Mapping[str, object]) -> Mapping[str, object]:
+        found = parent.get(path[-1], {})
+        if isinstance(found, dict):
+            return found
+        name = "hook.NAME" if path[0] == HOOK.name else dotted(path)
+        self._fault(path, f"expected a table [{name}], found {found_text(found)}")
+        return {}
+
+    def _given(self, path: Path, raw: Mapping[str, object], keys: Iterable[Key]) -> dict[str, Any]:
+        """Return the values of those keys that stand in the file and are right."""
+        values = {}
+        for key in keys:
+            if key.name in raw:
+                try:
+                    values[key.field] = self._read(key, raw[key.name])
+                except Misfit as misfit:
+                    self._refuse((*path, key.name), key, misfit.wrongs)
+        return values
+
+    def _read(self, key: Key, raw: object) -> object:
+        value = key.takes.read(raw)
+        if key.takes.is_path and isinstance(value, str) and not self._platform.is_absolute(value):
+            raise Misfit(Wrong(found_text(raw)))
+        return value
+
+    def _default(self, key: Key) -> object:
+        raw = getattr(self._platform, key.name) if key.default is Default.PLATFORM else key.default
+        return key.takes.read(raw)
+
+    def _refuse(self, path: Path, key: Key, wrongs: Sequence[Wrong]) -> None:
+        for wrong in wrongs:
+            because = f" ({wrong.because})" if wrong.because else ""
+            self._fault((*path, *wrong.below), f"expected {key.takes.expected}, found {wrong.found}{because}",
+                        near=wrong.near, likely=wrong.likely)
+
+    def _refuse_unknown(self, path: Path, raw: Mapping[str, object], known: tuple[str, ...]) -> None:
+        for name in raw:
+            if name not in known:
+                others = _tables_with(name)
+                # A key before the first header lacks only its table; within a table a slip of the pen is likelier.
+                near = "" if others and not path else name
+                self._fault((*path, name), "unknown key" if path else "unknown table or key", near=near, likely=known,
+                            otherwise=_where_it_belongs(others, path, name, raw[name]) or _what_it_takes(path, known))
+
+    def _fault(self, path: Path, what: str, near: str = "", likely: tuple[str, ...] = (), otherwise: str = "") -> None:
+        lines = self._document.lines
+        line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
+        self.faults.append(Fault(line, dotted(path), what, near, likely, otherwise))
+
+
+def _tables_with(name: str) -> list[str]:
+    return [f"[{'hook.NAME' if table == HOOK.name else table}]" for table, keys in _ROWS.items()
+            if name in {key.name for key in keys}]
+
+
+def _where_it_belongs(others: list[str], path: Path, name: str, value: object) -> str:
+    """Given an unknown key of a table, and the tables that have such a key, say where it should stand, or nothing."""
+    if path == ("hooks",) and isinstance(value, dict):
+        return f", one hook's own table is [{dotted((HOOK.name, name))}]"
+    return f", it belongs in {' or '.join(others)}" if others else ""
+
+
+def _what_it_takes(path: Path, known: tuple[str, ...]) -> str:
+    return f", [{dotted(path)}] takes {', '.join(known)}" if path else f", the tables are {', '.join(known)}"

@@ -1,0 +1,104 @@
+"""Settings written for people: the effective ones with where each came from, and the file of all defaults."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from tideover.model import Kind
+from tideover.settings.keys import HOOK, TABLES, Default, Key, Table
+from tideover.settings.literals import dotted, quoted
+from tideover.settings.platforms import LINUX, PlatformPaths
+from tideover.settings.reading import default_settings, options_for
+from tideover.settings.values import Settings
+
+_HEAD = """\
+# The configuration of tideover. Every key is listed with what holds without it; take the # off a key to change it.
+# Durations are text: "250ms", "5s", "2m", "1h", "365d". After a change, `tideover config check` tells what is wrong
+# with it, and `tideover config show` prints what holds.
+"""
+_EXAMPLE = "example"      # the hook whose table the file shows
+
+
+class Shown(NamedTuple):
+    key: str
+    value: str            # as the file would write it
+    origin: str           # "default" or "file line N"
+
+
+def show(settings: Settings, origin: Mapping[str, int]) -> list[Shown]:
+    """Given settings and the lines of the keys their file names, return every key that counts, in the table's order."""
+    return [Shown(name, value, f"file line {origin[name]}" if name in origin else "default")
+            for name, value in _effective(settings, origin)]
+
+
+def _effective(settings: Settings, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    for table in TABLES:
+        yield from _rows((table.name,), table.keys, getattr(settings, table.name))
+        if table.name == "policy":
+            yield from _exceptions(settings, table, origin)
+        if table.name == "hooks":
+            for name, options in settings.hook.items():
+                yield from _rows((HOOK.name, name), HOOK.keys, options)
+
+
+def _rows(path: tuple[str, ...], keys: Iterable[Key], values: object) -> Iterator[tuple[str, str]]:
+    for key in keys:
+        yield dotted((*path, key.name)), key.takes.write(getattr(values, key.field))
+
+
+def _exceptions(settings: Settings, table: Table, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+    """Tell of a kind's policy what its table says and what differs from [policy]."""
+    for kind, policy in settings.policy_by_kind.items():
+        telling = [key for key in table.keys if kind in key.kinds
+                   and (f"policy.{kind.value}.{key.name}" in origin
+                        or getattr(policy, key.field) != getattr(settings.policy, key.field))]
+        yield from _rows((table.name, kind.value), telling, policy)
+
+
+def render_default_file(platform: PlatformPaths = LINUX) -> str:
+    """Return a configuration file that changes nothing: each key stands in it, explained, as a comment."""
+    return "\n".join([_HEAD.rstrip("\n"), *_lines(platform), ""])
+
+
+def _lines(platform: PlatformPaths) -> Iterator[str]:
+    for table in TABLES:
+        yield from _heading(table.about, f"[{table.name}]")
+        for key in table.keys:
+            yield from _explained(key, _default_text(key, platform))
+        if table.name == "policy":
+            yield from _kinds_own(table)
+    yield from _example_hook()
+
+
+def _heading(about: str, header: str) -> list[str]:
+    return ["", "", f"# {about}", header]
+
+
+def _explained(key: Key, value: str) -> list[str]:
+    reason = f": {key.takes.reason}" if key.takes.reason else ""
+    return ["", f"# {key.about}", f"# Takes {key.takes.expected}{reason}.", f"#{key.name} = {value}"]
+
+
+def _default_text(key: Key, platform: PlatformPaths) -> str:
+    if key.default is Default.PLATFORM:
+        return quoted(getattr(platform, key.name))
+    return key.takes.write(key.takes.read(key.default))
+
+
+def _kinds_own(table: Table) -> Iterator[str]:
+    """Write the tables of those kinds that have defaults of their own."""
+    names = [key.name for key in table.keys if key.kinds]
+    about = f"One kind's own: {', '.join(names)} (the last one for a freeze only)."
+    for kind in Kind:
+        rows = [key for key in table.keys if kind in key.kinds and kind in key.by_kind]
+        if rows:
+            yield from _heading(about, f"[policy.{kind.value}]")
+            yield from (f"#{key.name} = {key.takes.write(key.by_kind[kind])}" for key in rows)
+
+
+def _example_hook() -> Iterator[str]:
+    """Write one hook's table, last: under any other header a forgotten # before its own would change that table."""
+    options = options_for(default_settings(), _EXAMPLE)
+    yield from _heading(HOOK.about, f"#[{HOOK.name}.{_EXAMPLE}]")
+    for key in HOOK.keys:
+        yield from _explained(key, key.takes.write(getattr(options, key.field)))

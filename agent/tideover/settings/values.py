@@ -1,0 +1,133 @@
+"""What the configuration means, as values. Every one is complete: whoever holds `Settings` never asks for a default.
+
+Durations are seconds. Where the file says "" for "not set" or "off", the value is None.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tideover.model import Kind
+from tideover.settings.addresses import Address
+
+SourceKind = Literal["auto", "azure", "hyperv", "none"]
+Acknowledge = Literal["when-ready", "never"]
+Prepare = Literal["at-once", "just-in-time"]
+RecoverAfter = Literal["pause", "event"]
+Unannounced = Literal["recover", "record"]
+OnStop = Literal["keep", "recover"]
+OnFailure = Literal["hold", "proceed"]
+OnDeadline = Literal["recover", "hold"]
+Remedy = Literal["none", "daemon"]
+LogFormat = Literal["text", "json"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    kind: SourceKind
+    endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
+    poll_s: float
+    vm_name: str | None              # exactly as written; None: ask the metadata service
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """[policy], or [policy] as one kind of event sees it: then recover_after is "event" for all but a freeze."""
+
+    act_on: frozenset[Kind]
+    acknowledge: Acknowledge
+    acknowledge_shared: bool
+    prepare: Prepare
+    lead_s: float
+    recover_after: RecoverAfter
+    unannounced: Unannounced
+    on_stop: OnStop
+
+
+@dataclass(frozen=True, slots=True)
+class HooksSettings:
+    timeout_s: float
+    reserve_s: float
+    on_failure: OnFailure
+
+
+@dataclass(frozen=True, slots=True)
+class HookOptions:
+    kinds: frozenset[Kind]
+    min_pause_s: float
+    timeout_s: float
+    required: bool
+    user: str | None                 # None: the agent's own
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSettings:
+    tick_s: float
+    threshold_s: float
+    settle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSettings:
+    servers: tuple[Address, ...]     # (): the hardware clock and the time daemon's servers
+    tolerance_s: float
+    deadline_s: float
+    on_deadline: OnDeadline
+    remedy: Remedy
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    format: LogFormat
+    level: LogLevel
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    listen: Address | None
+    textfile: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSettings:
+    listen: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    keep_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PathsSettings:
+    hooks: str
+    state: str
+    runtime: str                     # a directory; on Windows the full name of the pipe
+
+    @property
+    def socket(self) -> str:
+        r"""Where the agent listens: a socket in `runtime`, or `runtime` itself where that is a pipe (\\.\pipe\…)."""
+        return self.runtime if self.runtime.startswith("\\\\.\\pipe\\") else f"{self.runtime}/tideover.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    source: SourceSettings
+    policy: PolicySettings
+    policy_by_kind: Mapping[Kind, PolicySettings]    # one for each announced kind, complete
+    hooks: HooksSettings
+    hook: Mapping[str, HookOptions]                  # only the hooks that have a table; see options_for
+    pause: PauseSettings
+    clock: ClockSettings
+    log: LogSettings
+    metrics: MetricsSettings
+    health: HealthSettings
+    journal: JournalSettings
+    paths: PathsSettings
+
+    def policy_for(self, kind: Kind) -> PolicySettings:
+        """Given any kind, return its policy; a kind that is never announced has [policy]'s."""
+        return self.policy_by_kind.get(kind, self.policy)

@@ -1,0 +1,12 @@
+"""Stand-ins for the platform: a metadata service and a time server on loopback, for drills, `simulate` and tests.
+
+They know the formats by themselves and share nothing with the agent's own: what both read from one module, both would
+get wrong together. Honest unless told to misbehave; nothing here ever leaves the loopback address it was given.
+"""
+from __future__ import annotations
+
+from tideover.simulator.metadata import Acknowledgement, MetadataService
+from tideover.simulator.serving import Fault, Request
+from tideover.simulator.timeserver import TimeServer
+
+__all__ = ["Acknowledgement", "Fault", "MetadataService", "Request", "TimeServer"]

@@ -1,0 +1,109 @@
+"""Scenarios: what the simulated platform does, step by step, as small TOML files; and the player that does it.
+
+A file has `about` and a list of `[[step]]`. Each step has `do`, one of the verbs of STEPS, and that verb's own keys;
+`event` is the scenario's own name for an event. Steps follow one another; only `wait…` takes time.
+"""
+from __future__ import annotations
+
+import threading
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tideover.errors import WrongUseError
+from tideover.simulator.metadata import MetadataService
+from tideover.simulator.serving import Fault
+
+SHELF = Path(__file__).parent
+IN_SECONDS = frozenset({"for_s", "at_most_s", "not_before_in_s"})    # what a quicker pace makes shorter
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One story: what it shows, and its steps as they stand in the file."""
+
+    name: str
+    about: str
+    steps: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(slots=True)
+class _Play:
+    service: MetadataService
+    stopping: threading.Event
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def announce(self, *, event: str, others: tuple[str, ...] = (), **fields: Any) -> None:
+        """`others`: VMs that the event names beside this one; `resources`: all that it names."""
+        resources = fields.pop("resources", [self.service.vm_name, *others])
+        self.ids[event] = self.service.add_event(resources=resources, **fields)
+
+    def start(self, *, event: str) -> None:
+        self.service.start_event(self.ids[event])
+
+    def remove(self, *, event: str) -> None:
+        self.service.remove_event(self.ids[event])
+
+    def wait(self, *, for_s: float) -> None:
+        self.stopping.wait(for_s)
+
+    def wait_for_acknowledgement(self, *, event: str, at_most_s: float) -> None:
+        wanted = self.ids[event].lower()
+        self.service.wait_until(lambda: self.stopping.is_set() or any(
+            given.event_id.lower() == wanted for given in self.service.acknowledgements), at_most_s)
+
+    def misbehave(self, *, times: int = 1, method: str = "GET", body: str | None = None, **fault: Any) -> None:
+        bytes_ = None if body is None else body.encode()
+        self.service.misbehave(Fault(body=bytes_, **fault), method=method, times=times)
+
+
+STEPS: Mapping[str, Callable[..., None]] = MappingProxyType({
+    "announce": _Play.announce, "start": _Play.start, "remove": _Play.remove, "wait": _Play.wait,
+    "wait-for-acknowledgement": _Play.wait_for_acknowledgement, "misbehave": _Play.misbehave,
+})
+
+
+def scenario_names() -> tuple[str, ...]:
+    """Return the names of the scenarios that come with the program."""
+    return tuple(sorted(path.stem for path in SHELF.glob("*.toml")))
+
+
+def read_scenario(name: str) -> Scenario:
+    """Given the name of a scenario that comes along, or the path of a file, return it. Raise WrongUseError."""
+    path = SHELF / f"{name}.toml" if name in scenario_names() else Path(name)
+    operation = f"cannot play the scenario {name}"
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise WrongUseError(operation, "there is no such scenario or file",
+                            f"These come along: {', '.join(scenario_names())}") from None
+    except ValueError as error:
+        raise WrongUseError(operation, f"it is not TOML ({error})", "Mend the file") from None
+    steps = content.get("step")
+    if not isinstance(steps, list) or not all(isinstance(step, dict) and step.get("do") in STEPS for step in steps):
+        raise WrongUseError(operation, "it has no list of steps, or one with an unknown `do`",
+                            f"Each [[step]] does one of: {', '.join(STEPS)}")
+    return Scenario(path.stem, str(content.get("about", "")), tuple(steps))
+
+
+def play(scenario: Scenario, service: MetadataService, *, tell: Callable[[str], None] = lambda line: None,
+         stopping: threading.Event | None = None, pace: float = 1.0) -> None:
+    """Given a scenario and a service, do the steps in this thread, each told in a line before it is done.
+
+    `pace` 2.0 takes half the time; `stopping`, once set, ends it at the next step. Raise WrongUseError for a step whose
+    keys do not fit its verb, or that speaks of an event nobody announced.
+    """
+    stage = _Play(service, stopping or threading.Event())
+    for number, step in enumerate(scenario.steps, start=1):
+        if stage.stopping.is_set():
+            return
+        tell(" ".join([step["do"], *(f"{key}={value}" for key, value in step.items() if key != "do")]))
+        try:
+            keys = {key: value / pace if key in IN_SECONDS else value for key, value in step.items() if key != "do"}
+            STEPS[step["do"]](stage, **keys)
+        except (KeyError, TypeError) as error:
+            raise WrongUseError(f"cannot play the scenario {scenario.name}", f"step {number} does not fit ({error})",
+                                "Look at the scenarios that come along") from error

@@ -1,0 +1,166 @@
+"""Azure Scheduled Events over the instance metadata service: ask what is announced, say "go ahead", say who we are.
+
+Never decides anything about an event, and never retries: the poller and the lifecycle do. What the service answers is
+told in sentences that stay the same from poll to poll. Documentation: learn.microsoft.com, "Scheduled Events for Linux
+VMs" and "Azure Instance Metadata Service".
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from types import MappingProxyType
+
+from tideover import __version__
+from tideover.model import Document
+from tideover.observations import AckOutcome, Polled, PollFailed
+from tideover.sources.exchange import Answer, Line, NoAnswer
+from tideover.sources.readings import read_raw_s
+from tideover.wire import Identity, NotADocument, read_document, read_identity, read_time, write_acknowledgement
+
+PLATFORM = "http://169.254.169.254"
+EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
+COMPUTE = "/metadata/instance/compute?api-version=2021-02-01&format=json"
+HEADERS: Mapping[str, str] = MappingProxyType({
+    "Metadata": "true",                  # on GET and POST; without it the answer is 400
+    "Accept": "application/json",
+    "User-Agent": f"tideover/{__version__}",
+})
+FIRST_CALL_S = 125.0             # the first call turns the feature on, and may be held back for two minutes
+LATER_CALL_S = 5.0
+COMPUTE_CALL_S = 10.0            # the metadata service's design limit for any request
+IN_PASSING_S = 1.0               # for the VM's id where the name is configured: events are more urgent
+ASK_AGAIN_S = 60.0               # … and how long to leave it, when there was no answer
+ASLEEP_AFTER_S = 24 * 3600.0     # a day without a call turns the feature off again
+
+SOMEBODY_BETWEEN = "something between this VM and the platform may be answering in its place, a proxy for example"
+NEVER_ANSWERED = "; is this an Azure VM, and is the way to that address free?"
+HINTS: Mapping[int, str] = MappingProxyType({
+    400: "the Metadata header or the api-version did not arrive as sent, which a proxy in between can cause",
+    401: SOMEBODY_BETWEEN,
+    403: SOMEBODY_BETWEEN,
+    404: "there are no scheduled events at this address; is this an Azure VM, and is source.endpoint right?",
+    405: SOMEBODY_BETWEEN,
+    407: "a proxy answered, though this agent asks for none; traffic to 169.254.169.254 has to go straight there",
+    410: "the service is being moved, which takes up to 70 s",
+    429: "too many requests from this VM; all its programs together have 5 a second",
+})
+# What asking again cannot change; anything else that is not 2xx leaves open whether the platform has heard us.
+PASSING = frozenset({408, 410, 425, 429})
+
+
+class AzureSource:
+    """The metadata service at `endpoint` ("" = the platform's), asked as the VM `vm_name` ("" = ask the service)."""
+
+    def __init__(self, endpoint: str = "", vm_name: str = "", *, first_call_s: float = FIRST_CALL_S,
+                 later_call_s: float = LATER_CALL_S, read_raw_s: Callable[[], float] = read_raw_s) -> None:
+        self._endpoint, self._vm_name = (endpoint or PLATFORM).rstrip("/"), vm_name
+        self._first_call_s, self._later_call_s = first_call_s, later_call_s
+        self._read_raw_s = read_raw_s
+        self._line = Line(HEADERS, read_raw_s)
+        self._identity: Identity | None = None
+        self._ask_again_raw_s = -math.inf
+        self._answered_raw_s: float | None = None
+        self._last_body, self._last_document = b"", Document(())
+
+    def poll(self) -> Polled | PollFailed:
+        """Ask once; return the document, or why there is none. Takes 5 s at most; the first call 125 s."""
+        try:
+            me = self._who_am_i()
+            answer = self._line.get(self._endpoint + EVENTS, self._limit_s())
+            if answer.status != 200:
+                return PollFailed(self._sentence(_describe(answer.status)))
+            document = self._read(answer)
+        except (NoAnswer, NotADocument) as error:
+            hint = NEVER_ANSWERED if self._answered_raw_s is None and isinstance(error, NoAnswer) else ""
+            return PollFailed(self._sentence(f"gave no document: {error}{hint}"))
+        self._answered_raw_s = answer.received_raw_s
+        return Polled(document, me.name, me.vm_id)
+
+    def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
+        """Given an EventId as received, send the one POST that lets the event start; return what came of it, and why.
+
+        On a connection of its own, so that a poll under way delays nothing. ACCEPTED: 2xx. REFUSED: 4xx, asking again
+        is pointless. LOST: no answer, 429, 5xx or a redirect: only a fresh document can tell.
+        """
+        line = Line(HEADERS, self._read_raw_s)
+        try:
+            status = line.post(self._endpoint + EVENTS, write_acknowledgement(event_id), self._later_call_s).status
+        except NoAnswer as error:
+            return AckOutcome.LOST, self._sentence(f"did not answer the acknowledgement: {error}")
+        finally:
+            line.close()
+        if 200 <= status < 300:
+            return AckOutcome.ACCEPTED, ""
+        final = 400 <= status < 500 and status not in PASSING
+        return (AckOutcome.REFUSED if final else AckOutcome.LOST), self._sentence(_describe_acknowledgement(status))
+
+    def identity(self) -> Identity | None:
+        """Return who this VM is; ask the service unless it has said so before. None: it did not say.
+
+        With a configured name that name is right whatever the service says; the VM's id is the service's all the same.
+        """
+        line = Line(HEADERS, self._read_raw_s)
+        try:
+            return self._identity or self._ask_identity(line, COMPUTE_CALL_S)
+        except (NoAnswer, NotADocument):
+            return None
+        finally:
+            line.close()
+
+    def close(self) -> None:
+        """End a poll that is under way. An acknowledgement that is under way goes on."""
+        self._line.close()
+
+    def _who_am_i(self) -> Identity:
+        """A configured name makes polling depend on nothing else: the id is then asked for seldom, and briefly, and
+        not while anything is listed."""
+        if self._identity is not None:
+            return self._identity
+        if not self._vm_name:
+            return self._ask_identity(self._line, COMPUTE_CALL_S)
+        if self._read_raw_s() >= self._ask_again_raw_s and not self._last_document.events:
+            self._ask_again_raw_s = self._read_raw_s() + ASK_AGAIN_S
+            with suppress(NoAnswer, NotADocument):
+                return self._ask_identity(self._line, min(IN_PASSING_S, self._later_call_s))
+        return Identity(self._vm_name)
+
+    def _ask_identity(self, line: Line, limit_s: float) -> Identity:
+        answer = line.get(self._endpoint + COMPUTE, limit_s)
+        if answer.status != 200:
+            raise NoAnswer(f"asked for this VM's name it {_describe(answer.status)}")
+        found = read_identity(answer.body)
+        self._identity = replace(found, name=self._vm_name or found.name)
+        return self._identity
+
+    def _limit_s(self) -> float:
+        asleep = self._answered_raw_s is None or self._read_raw_s() - self._answered_raw_s > ASLEEP_AFTER_S
+        return self._first_call_s if asleep else self._later_call_s
+
+    def _read(self, answer: Answer) -> Document:
+        """Bytes that have not changed are not parsed again: nearly all of 86 400 a day have not."""
+        date = read_time(answer.date)
+        if self._last_body and answer.body == self._last_body:
+            return replace(self._last_document, date=date, asked_raw_s=answer.asked_raw_s,
+                           received_raw_s=answer.received_raw_s)
+        document = read_document(answer.body, date=date, asked_raw_s=answer.asked_raw_s,
+                                 received_raw_s=answer.received_raw_s)
+        self._last_body, self._last_document = answer.body, document
+        return document
+
+    def _sentence(self, trouble: str) -> str:
+        return f"the metadata service at {self._endpoint} {trouble}"
+
+
+def _describe(status: int) -> str:
+    if 300 <= status < 400:
+        return f"answered {status}, a redirect, which is never followed; {SOMEBODY_BETWEEN}"
+    hint = HINTS.get(status, "the platform's trouble, likely to pass" if status >= 500 else "which says nothing to us")
+    return f"answered {status}: {hint}"
+
+
+def _describe_acknowledgement(status: int) -> str:
+    if status in {400, 404}:
+        return f"answered {status} to the acknowledgement: it does not know this event, or no longer"
+    return _describe(status)

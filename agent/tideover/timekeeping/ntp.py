@@ -1,0 +1,252 @@
+"""NTP's packet and what one exchange proves (RFC 5905, RFC 4330): bytes and integers of nanoseconds in, a sample
+or the reason against it out. Never sends, never reads a clock.
+
+A double holds NTP's seconds only to 0.5 µs and a 32-bit count of seconds ends in 2036, so everything here is an
+integer of nanoseconds since 1970, with the era already unfolded.
+"""
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tideover.timekeeping.agreement import NS, Sample, drift_ns
+
+PORT = 123                              # the number: "ntp" needs /etc/services
+PACKET_BYTES = 48
+COOKIE_BYTES = 8
+_HEADER = struct.Struct("!BBbbII4sQ8sQQ")
+_FIRST_BYTE = 0x23                      # leap 0, version 4, mode 3 (client)
+_SERVER_MODE = 4
+
+_ERA_S = 1 << 32
+_1970_IN_NTP_S = 2_208_988_800
+_DAY_NS = 86_400 * NS
+
+# A machine whose clock says 1970 still reads the answers of 2040 rightly: no server is older than this program.
+BUILT_NS = 1_795_132_800 * NS           # 2026-11-20
+
+MAX_HOLD_NS = 4 * NS                    # T3-T2; chrony's MAX_SERVER_INTERVAL
+MAX_ROOT_DISTANCE_NS = 3 * NS // 2      # ntpd's MAXDIST
+MAX_DELAY_NS = 3 * NS
+MAX_REFERENCE_AGE_NS = _DAY_NS
+LEAP_NS = 2 * NS                        # around the leap second nobody's answers mean much
+UNSYNCHRONISED_STRATUM = 16
+LOCAL_PRECISION_NS = 1_000              # one clock read from Python, with room
+_SET_FLOOR_NS = 1_000_000               # wall and raw may differ by this and, while a daemon slews, by a tenth
+
+
+class Fault(enum.Enum):
+    """Why an answer, or its absence, counts for nothing."""
+
+    NO_ANSWER = "no answer"
+    NOT_OURS = "answered, but not to our question"
+    UNREACHABLE = "cannot be reached"
+    NO_ADDRESS = "its name has no address"
+    HELD_BACK = "not asked: too soon after the last time"
+    BANNED = "not asked: it told us to stay away"
+    MODE = "not a server's answer"
+    VERSION = "a version of NTP we do not read"
+    KISS = "kiss-o'-death"
+    UNSYNCHRONISED = "it is not synchronised itself"
+    NO_TIMES = "its answer carries no time"
+    BACKWARDS = "its times run backwards"
+    HELD_LONG = "it kept the question too long"
+    FAR = "too far from its own source"
+    NEGATIVE_DELAY = "answered before it was asked"
+    SLOW = "the answer took too long"
+    REFERENCE = "its last update lies in the future or too far back"
+    LOOP = "it takes its time from this machine"
+    CLOCK_SET = "this machine's clock was set meanwhile"
+    LEAP = "a leap second is under way"
+    STALE = "not updated by the host since the pause"
+    DISAGREES = "contradicts the majority"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One address whose answer does not count, and why."""
+
+    server: str
+    address: str
+    fault: Fault
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.fault.value} ({self.detail})" if self.detail else self.fault.value
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The fields of a server's packet; times in nanoseconds since 1970, 0 when the field was empty."""
+
+    leap: int
+    version: int
+    mode: int
+    stratum: int
+    precision: int                      # log2 of seconds
+    root_delay_ns: int
+    root_dispersion_ns: int
+    reference_id: bytes
+    reference_ns: int
+    cookie: bytes                       # what the originate field brought back
+    received_ns: int                    # T2
+    sent_ns: int                        # T3
+
+    @property
+    def kiss(self) -> str:
+        """The code of a kiss-o'-death, "" for an ordinary answer."""
+        return self.reference_id.rstrip(b"\0").decode("ascii", "replace") or "?" if self.stratum == 0 else ""
+
+    @property
+    def root_distance_ns(self) -> int:
+        return self.root_delay_ns // 2 + self.root_dispersion_ns + precision_ns(self.precision)
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """Our side of one exchange, on the raw clock. The wall clock's distance from it shows whether it was set."""
+
+    server: str
+    address: str
+    sent_raw_ns: int
+    received_raw_ns: int
+    wall_minus_raw_before_ns: int
+    wall_minus_raw_ns: int
+    own_ids: frozenset[bytes] = frozenset()      # reference ids that mean this machine
+
+    @property
+    def elapsed_ns(self) -> int:
+        return self.received_raw_ns - self.sent_raw_ns
+
+    def delay_ns(self, reply: Reply) -> int:
+        return self.elapsed_ns - (reply.sent_ns - reply.received_ns)
+
+    @property
+    def was_clock_set(self) -> bool:
+        moved_ns = self.wall_minus_raw_ns - self.wall_minus_raw_before_ns
+        return abs(moved_ns) > _SET_FLOOR_NS + self.elapsed_ns // 10
+
+
+def question(cookie: bytes) -> bytes:
+    """Given 8 random bytes, return the packet to send.
+
+    The transmit field carries the cookie and every other field is empty: a forger must guess 64 bits, and our
+    clock is nobody's business (RFC 4330 §4; draft-ietf-ntp-data-minimization).
+    """
+    return bytes([_FIRST_BYTE]) + bytes(PACKET_BYTES - 1 - COOKIE_BYTES) + cookie
+
+
+def is_answer_to(data: bytes, cookie: bytes) -> bool:
+    """Given a datagram and our cookie, is it the answer to our question, whatever it says?"""
+    return len(data) >= PACKET_BYTES and data[24:32] == cookie
+
+
+def read_reply(data: bytes, near_ns: int) -> Reply:
+    """Given at least 48 bytes and a time within 68 years of the truth, return the packet's fields."""
+    (first, stratum, _poll, precision, root_delay, root_dispersion, reference_id,
+     reference, cookie, received, sent) = _HEADER.unpack_from(data)
+    return Reply(first >> 6, first >> 3 & 7, first & 7, stratum, precision,
+                 root_delay * NS >> 16, root_dispersion * NS >> 16, reference_id,
+                 unfold(reference, near_ns), cookie, unfold(received, near_ns), unfold(sent, near_ns))
+
+
+def unfold(stamp: int, near_ns: int) -> int:
+    """Given a 64-bit NTP timestamp, return nanoseconds since 1970 in the era nearest to a time; 0 stays 0.
+
+    The 32 bits of seconds begin anew on 2036-02-07 06:28:16 UTC; the era is the one within 68 years of `near_ns`
+    or of this program's own date, whichever is later.
+    """
+    if stamp == 0:
+        return 0
+    seconds, fraction = (stamp >> 32) - _1970_IN_NTP_S, stamp & 0xFFFFFFFF
+    pivot_s = max(near_ns, BUILT_NS) // NS
+    seconds += (pivot_s - seconds + _ERA_S // 2) // _ERA_S * _ERA_S
+    return seconds * NS + (fraction * NS >> 32)
+
+
+def fold(ns: int) -> int:
+    """Given nanoseconds since 1970, return the 64-bit NTP timestamp."""
+    seconds, rest = divmod(ns, NS)
+    return ((seconds + _1970_IN_NTP_S) % _ERA_S << 32) | (rest << 32) // NS
+
+
+def precision_ns(log2_s: int) -> int:
+    """Given a precision as the packet writes it, return nanoseconds."""
+    return NS << log2_s if log2_s >= 0 else max(1, NS >> -log2_s)
+
+
+def _is_leap_second_near(reply: Reply) -> bool:
+    into_day_ns = reply.sent_ns % _DAY_NS
+    return reply.leap in (1, 2) and (into_day_ns < LEAP_NS or into_day_ns >= _DAY_NS - LEAP_NS)
+
+
+def _is_reference_odd(reply: Reply) -> bool:
+    age_ns = reply.sent_ns - reply.reference_ns
+    return reply.reference_ns == 0 or age_ns < 0 or age_ns > MAX_REFERENCE_AGE_NS
+
+
+# The order is the order of telling: what makes a packet meaningless stands before what makes it a bad one.
+CHECKS: tuple[tuple[Fault, Callable[[Reply, Trip], bool]], ...] = (
+    (Fault.MODE, lambda reply, trip: reply.mode != _SERVER_MODE),
+    (Fault.VERSION, lambda reply, trip: reply.version not in (3, 4)),
+    (Fault.KISS, lambda reply, trip: reply.stratum == 0),
+    (Fault.UNSYNCHRONISED, lambda reply, trip: reply.leap == 3 or reply.stratum >= UNSYNCHRONISED_STRATUM),
+    (Fault.NO_TIMES, lambda reply, trip: reply.received_ns == 0 or reply.sent_ns == 0),
+    (Fault.BACKWARDS, lambda reply, trip: reply.sent_ns < reply.received_ns),
+    (Fault.HELD_LONG, lambda reply, trip: reply.sent_ns - reply.received_ns > MAX_HOLD_NS),
+    (Fault.FAR, lambda reply, trip: reply.root_distance_ns > MAX_ROOT_DISTANCE_NS),
+    (Fault.NEGATIVE_DELAY, lambda reply, trip: trip.delay_ns(reply) < -precision_ns(reply.precision)),
+    (Fault.SLOW, lambda reply, trip: trip.delay_ns(reply) > MAX_DELAY_NS),
+    (Fault.REFERENCE, lambda reply, trip: _is_reference_odd(reply)),
+    # Stratum 1 writes the name of its clock there, which only looks like an address.
+    (Fault.LOOP, lambda reply, trip: reply.stratum > 1 and reply.reference_id in trip.own_ids),
+    (Fault.LEAP, lambda reply, trip: _is_leap_second_near(reply)),
+    (Fault.CLOCK_SET, lambda reply, trip: trip.was_clock_set),
+)
+
+
+def weigh(reply: Reply, trip: Trip) -> Sample | Refused:
+    """Given an answer to our own question and our side of the exchange, return the sample or why there is none."""
+    for fault, is_faulty in CHECKS:
+        if is_faulty(reply, trip):
+            return Refused(trip.server, trip.address, fault, _detail(fault, reply, trip))
+    delay_ns = max(0, trip.delay_ns(reply))
+    # T2-R1 and T3-R4 measure the truth against the raw clock, once with each leg of the way in it.
+    truth_minus_raw_ns = (reply.received_ns - trip.sent_raw_ns + reply.sent_ns - trip.received_raw_ns) // 2
+    bound_ns = (delay_ns + 1) // 2 + reply.root_distance_ns + LOCAL_PRECISION_NS + drift_ns(trip.elapsed_ns)
+    return Sample(trip.server, trip.address, truth_minus_raw_ns, trip.wall_minus_raw_ns, delay_ns,
+                  bound_ns, trip.sent_raw_ns, trip.received_raw_ns, reply.stratum)
+
+
+def _detail(fault: Fault, reply: Reply, trip: Trip) -> str:
+    details: dict[Fault, str] = {
+        Fault.MODE: f"mode {reply.mode}",
+        Fault.VERSION: f"version {reply.version}",
+        Fault.KISS: reply.kiss,
+        Fault.UNSYNCHRONISED: f"stratum {reply.stratum}, leap {reply.leap}",
+        Fault.FAR: f"{reply.root_distance_ns / NS:.3g} s",
+        Fault.SLOW: f"{trip.delay_ns(reply) / NS:.3g} s",
+    }
+    return details.get(fault, "")
+
+
+def split_server(text: str) -> tuple[str, int]:
+    """Given "host", "host:port" or "[v6]:port", return host and port. Raise ValueError if it is none of these."""
+    host, port = text, ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!r}: expected [address]:port")
+        port = rest[1:] if rest else str(PORT)
+    elif text.count(":") == 1:
+        host, _, port = text.partition(":")
+    else:
+        port = str(PORT)
+    if not host or host != host.strip() or any(letter.isspace() for letter in host):
+        raise ValueError(f"{text!r}: expected host, host:port or [address]:port")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65_536):
+        raise ValueError(f"{text!r}: the port must be a number from 1 to 65535")
+    return host, int(port)

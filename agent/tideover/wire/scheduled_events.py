@@ -1,0 +1,197 @@
+"""The JSON of Azure Scheduled Events and of the instance metadata: bytes to nouns, and one noun back to bytes.
+
+Lenient with what an event says, strict with which events there are. What is missing from a document counts as vanished,
+so a body whose list of events cannot be told with certainty is no document at all (NotADocument): one entry without a
+usable EventId spoils the whole body, because it may be an event that we would otherwise take for gone.
+Formats: learn.microsoft.com, "Scheduled Events for Linux VMs" and "Azure Instance Metadata Service".
+"""
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+
+from tideover.model import Document, Event, Kind
+
+KINDS: Mapping[str, Kind] = MappingProxyType({
+    kind.value: kind for kind in (Kind.FREEZE, Kind.REBOOT, Kind.REDEPLOY, Kind.PREEMPT, Kind.TERMINATE)
+})
+FIELDS = frozenset({"EventId", "EventStatus", "EventType", "ResourceType", "Resources", "NotBefore", "Description",
+                    "EventSource", "DurationInSeconds"})
+LONGEST_NAME = 256               # of an EventId or a VM: a GUID has 36 characters, a VM's name at most 64
+LONGEST_TEXT = 4096              # of one odd field in the record; a body may be 1 MiB
+LONGEST_TIME = 64                # the longest form met has 36 characters
+LONGEST_INTEGER = 18             # digits; beyond it float is exact enough, and int() refuses 4300 and more
+LONGEST_PAUSE_S = 366 * 86400.0  # nobody announces an interruption of more than a year: such a number is damage
+
+
+class NotADocument(ValueError):
+    """The body is no well-formed document; the reason is a sentence for people and says nothing about any event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the metadata service says about this VM. `name` is what Resources holds; never the hostname."""
+
+    name: str
+    vm_id: str = ""              # survives a rename and a move, not a copy: tells a cloned image from its original
+    scale_set: str = ""
+    resource_id: str = ""
+
+
+def read_document(body: bytes, *, date: datetime | None, asked_raw_s: float, received_raw_s: float) -> Document:
+    """Given an answer's body, its Date and when it was asked for and received, return the document.
+
+    Times are seconds of CLOCK_MONOTONIC_RAW. Raise NotADocument if the body does not tell which events are listed.
+    """
+    fields = _read_object(body)
+    listed = fields.get("Events")
+    if not isinstance(listed, list):
+        raise NotADocument("the answer has no list of events")
+    events: dict[str, Event] = {}
+    for place, entry in enumerate(listed, start=1):
+        event = _read_event(entry, place)
+        same = events.get(event.id.casefold())
+        events[event.id.casefold()] = event if same is None else _one_of_two(same, event)
+    return Document(events=tuple(events.values()), incarnation=_text(fields.get("DocumentIncarnation")), date=date,
+                    asked_raw_s=asked_raw_s, received_raw_s=received_raw_s)
+
+
+def write_acknowledgement(event_id: str) -> bytes:
+    """Given an EventId exactly as it was received, return the body of the POST that lets this one event start."""
+    return json.dumps({"StartRequests": [{"EventId": event_id}]}, separators=(",", ":")).encode("ascii")
+
+
+def read_identity(body: bytes) -> Identity:
+    """Given the JSON of /metadata/instance/compute, return who we are. Raise NotADocument if it has no usable name."""
+    fields = _read_object(body)
+    name = fields.get("name")
+    if not _is_usable_name(name):
+        raise NotADocument("the answer does not say the name of this VM")
+    return Identity(name=str(name), vm_id=_text(fields.get("vmId")), scale_set=_text(fields.get("vmScaleSetName")),
+                    resource_id=_text(fields.get("resourceId")))
+
+
+def names_me(resources: Iterable[str], me: str) -> bool:
+    """Given the names of an event and our own, return whether ours is among them: whole, without case."""
+    return bool(me) and any(name.casefold() == me.casefold() for name in resources)
+
+
+def read_time(text: str) -> datetime | None:
+    """Given RFC 1123 (its weekday may be wrong) or ISO 8601 text, return aware UTC; None if it is no moment.
+
+    Without a zone it is UTC, the only zone the platform uses. A date without a time of day is no moment.
+    """
+    text = text.strip()
+    if not text or len(text) > LONGEST_TIME or ":" not in text:
+        return None
+    try:
+        at = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _read_object(body: bytes) -> dict[str, object]:
+    if not body.strip():
+        raise NotADocument("the answer is empty")
+    try:
+        value = json.loads(body, parse_int=_integer)
+    except RecursionError:
+        raise NotADocument("the answer is nested too deeply to be read") from None
+    except ValueError:
+        raise NotADocument("the answer is not JSON") from None
+    if not isinstance(value, dict):
+        raise NotADocument("the answer is JSON, but no object")
+    return value
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
+
+
+def _read_event(entry: object, place: int) -> Event:
+    if not isinstance(entry, dict):
+        raise NotADocument(f"entry {place} of the list of events is no object, so nothing in the answer is trusted")
+    if not _is_usable_name(entry.get("EventId")):
+        raise NotADocument(f"entry {place} of the list of events has no usable EventId, "
+                           "so nothing in the answer is trusted")
+    kind = KINDS.get(_text(entry.get("EventType")).strip().lower(), Kind.UNKNOWN)
+    not_before = entry.get("NotBefore")
+    return Event(
+        id=entry["EventId"], kind=kind, resources=_read_resources(entry.get("Resources")),
+        started=_text(entry.get("EventStatus")).strip().lower() == "started",
+        not_before=read_time(not_before) if isinstance(not_before, str) else None,
+        expected_pause_s=_read_pause(entry.get("DurationInSeconds")),
+        description=_text(entry.get("Description")),
+        event_source=_text(entry.get("EventSource")).strip().lower() or "platform",
+        extra=_odd_fields(entry, kind))
+
+
+def _is_usable_name(value: object) -> bool:
+    """A name that can be stored, logged and put into an environment: printable, not blank, of sane length."""
+    return isinstance(value, str) and 0 < len(value) <= LONGEST_NAME and value.isprintable() and not value.isspace()
+
+
+def _read_resources(value: object) -> tuple[str, ...]:
+    """An entry that is no text counts as a name, of another VM: it must not make an event look like ours alone."""
+    if value is None or value == "":
+        return ()
+    return tuple(_text(name) for name in value) if isinstance(value, list) else (_text(value),)
+
+
+def _read_pause(value: object) -> float | None:
+    """Return DurationInSeconds as seconds; None for -1 (unknown by the platform's word) and for what is no length."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        length_s = float(value)
+    except ValueError:
+        return None
+    return length_s if 0 <= length_s <= LONGEST_PAUSE_S else None
+
+
+def _odd_fields(entry: Mapping[str, object], kind: Kind) -> dict[str, str]:
+    """Return as text, for the record, every field that we do not know or whose value we could not take as it is."""
+    duration, resources, not_before = (entry.get(name) for name in ("DurationInSeconds", "Resources", "NotBefore"))
+    odd = {
+        "EventType": kind is Kind.UNKNOWN,
+        "EventStatus": _text(entry.get("EventStatus")).strip().lower() not in {"scheduled", "started"},
+        "ResourceType": entry.get("ResourceType") != "VirtualMachine",
+        "Resources": not isinstance(resources, list) or not all(isinstance(name, str) for name in resources),
+        "NotBefore": not_before != "" and (not isinstance(not_before, str) or read_time(not_before) is None),
+        "DurationInSeconds": isinstance(duration, bool | str) or (_read_pause(duration) is None and duration != -1),
+    }
+    return {_text(name): _text(value) for name, value in entry.items()
+            if value is not None and odd.get(name, name not in FIELDS)}
+
+
+def _one_of_two(one: Event, other: Event) -> Event:
+    """One id listed twice is one event: the Started entry, else the first; it concerns every VM that either names."""
+    chosen = other if other.started and not one.started else one
+    known = {name.casefold() for name in one.resources}
+    named = one.resources + tuple(name for name in other.resources if name.casefold() not in known)
+    return replace(chosen, resources=named)
+
+
+def _text(value: object) -> str:
+    """Given any JSON value, return it as text that a database, a log and an environment can hold; None becomes ""."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        value = _as_json(value)
+    text = value[:LONGEST_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "no finite number"
+    try:
+        return json.dumps(value, ensure_ascii=False)
+    except RecursionError:
+        return "nested too deeply to be kept"

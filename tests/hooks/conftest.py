@@ -1,0 +1,67 @@
+"""What every proof of the hook library shares: the bench, and a place where numbers are printed even when all is well."""
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import bench as benches
+from .bench import Bench
+
+NUMBERS: list[str] = []
+
+
+@contextlib.contextmanager
+def own_directory() -> Iterator[Path]:
+    """Yield a directory that everybody may enter; remove it afterwards."""
+    made = Path(tempfile.mkdtemp(prefix="tideover-bench-"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A bench of three machines (or as many as the test's `machines` marker says), gone afterwards."""
+    reason = benches.missing()
+    if reason:
+        pytest.skip(reason)
+    marker = request.node.get_closest_marker("machines")
+    with benches.bench(marker.args[0] if marker else 3) as made:
+        yield made
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A directory that servers under users of their own can reach: pytest's are root's alone."""
+    with own_directory() as made:
+        yield made
+
+
+@pytest.fixture
+def tell() -> Callable[[str, object], None]:
+    """Given a case and what was seen, keep the line for the end of the run."""
+    def keep(case: str, seen: object) -> None:
+        line = f"{case}: {seen}"
+        NUMBERS.append(line)
+        print(line)
+    return keep
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name our own marker."""
+    config.addinivalue_line("markers", "machines(count): how many pseudo-machines the bench has")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the clients saw."""
+    if NUMBERS:
+        terminalreporter.section("what the clients saw")
+        for line in NUMBERS:
+            terminalreporter.write_line(line)

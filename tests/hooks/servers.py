@@ -1,0 +1,231 @@
+"""Real servers on the bench: their smallest honest configurations, and waiting until they serve.
+
+Every server lives in a directory of its own under the test's; nothing of the machine's installation is used but programs.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .bench import Bench, Machine
+
+PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin"
+
+
+def need(*programs: str) -> None:
+    """Given programs a proof runs, skip it with the reason when one is not installed."""
+    for program in programs:
+        if shutil.which(program, path=PROGRAMS) is None:
+            pytest.skip(f"{program} is not installed (tests/hooks/servers.txt says which package has it)")
+
+
+def until(question: Callable[[], bool], what: str, longest_s: float = 30) -> None:
+    """Given a question, ask it until it says yes. Raise AssertionError when it never does."""
+    end = time.monotonic() + longest_s
+    while not question():
+        assert time.monotonic() < end, f"waited {longest_s} s in vain: {what}"
+        time.sleep(0.05)
+
+
+def answers(bench: Bench | Machine, *argv: str) -> str:
+    """Given a command, return what it prints in that network, or the empty string when it fails."""
+    try:
+        done = subprocess.run([*bench.inside, *argv], capture_output=True, text=True, timeout=10,
+                              env={"PATH": PROGRAMS, "HOME": "/root", "LANG": "C.UTF-8"})
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def listens(bench: Bench, address: str, port: int) -> bool:
+    """Does somebody accept connections there, seen from the clients?"""
+    return bool(answers(bench, "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port} && echo yes"))
+
+
+def nginx(machine: Machine, home: Path, drain_file: Path) -> None:
+    """Start an nginx with a health page, a small page and a slow download (300 kB at 100 kB/s)."""
+    home.mkdir(parents=True)
+    for name, size in (("small", 200), ("slow", 300_000)):
+        (home / name).write_bytes(b"x" * size)
+    home.chmod(0o755)
+    (home / "nginx.conf").write_text(f"""
+user root; daemon off; pid {home}/pid; error_log {home}/error.log;
+events {{ }}
+http {{
+  access_log off; client_body_temp_path {home}/t1; proxy_temp_path {home}/t2; fastcgi_temp_path {home}/t3;
+  uwsgi_temp_path {home}/t4; scgi_temp_path {home}/t5;
+  server {{
+    listen 8080; root {home};
+    location /healthz {{ if (-f {drain_file}) {{ return 503; }} return 200 "ok"; }}
+    location /slow {{ limit_rate 100k; }}
+  }}
+}}
+""")
+    machine.start("nginx", "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf", log=home / "log")
+
+
+def haproxy(machine: Machine, home: Path, backends: list[Machine], probe: str) -> None:
+    """Start an HAProxy in front of `backends` (names s1, s2 …) with its stats socket on port 9999."""
+    home.mkdir(parents=True)
+    lines = "\n".join(f"  server s{b.number} {b.address}:8080 {probe}" for b in backends)
+    (home / "haproxy.cfg").write_text(f"""
+global
+  stats socket ipv4@{machine.address}:9999 level admin
+  stats socket {home}/admin.sock level admin
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 60s
+  timeout server 60s
+frontend web
+  bind :80
+  default_backend be
+backend be
+  option httpchk GET /healthz
+{lines}
+""")
+    machine.start("haproxy", "-db", "-f", f"{home}/haproxy.cfg", log=home / "log")
+
+
+VIP = "10.99.0.100"
+
+
+def keepalived(machine: Machine, home: Path, priority: int) -> Path:
+    """Start keepalived for VIP with a priority; return the file it tracks (weight -1)."""
+    home.mkdir(parents=True)
+    track = home / "track"
+    track.write_text("0\n")
+    (home / "keepalived.conf").write_text(f"""
+global_defs {{ router_id r{machine.number} }}
+track_file drain {{ file {track}
+  weight -1 }}
+vrrp_instance web {{
+  state BACKUP
+  interface eth0
+  virtual_router_id 51
+  priority {priority}
+  advert_int 1
+  virtual_ipaddress {{ {VIP}/24 }}
+  track_file {{ drain }}
+}}
+""")
+    machine.start("keepalived", "-n", "-l", "-f", f"{home}/keepalived.conf", "-p", f"{home}/pid", "-r", f"{home}/vrrp.pid",
+                  log=home / "log")
+    return track
+
+
+def redis_with_sentinels(lab: Bench, home: Path, down_after_ms: int) -> None:
+    """Start a Redis and a Sentinel on each machine, machine 1 the master, one replica (machine 2); machine 3 Sentinel only."""
+    for machine in lab.machines:
+        here = home / f"redis{machine.number}"
+        here.mkdir(parents=True)
+        (here / "sentinel.conf").write_text(f"""
+port 26379
+dir {here}
+sentinel monitor mymaster {lab.machines[0].address} 6379 2
+sentinel down-after-milliseconds mymaster {down_after_ms}
+sentinel failover-timeout mymaster 20000
+""")
+        (here / "redis.conf").write_text(f"port 6379\ndir {here}\nappendonly yes\nsave \"\"\nprotected-mode no\n"
+                                         + (f"replicaof {lab.machines[0].address} 6379\n" if machine.number == 2 else ""))
+        if machine.number < 3:
+            machine.start("redis-server", f"{here}/redis.conf", log=here / "log")
+    first = lab.machines[0]
+    until(lambda: "state=online" in answers(first, "redis-cli", "info", "replication"), "the replica follows")
+    for machine in lab.machines:
+        here = home / f"redis{machine.number}"
+        machine.start("redis-sentinel", f"{here}/sentinel.conf", "--protected-mode", "no", log=here / "sentinel.log")
+    until(lambda: all(
+        "slaves=1,sentinels=3" in answers(m, "redis-cli", "-p", "26379", "info", "sentinel") for m in lab.machines),
+        "all Sentinels know each other", 60)
+
+
+def etcd(lab: Bench, home: Path) -> None:
+    """Start one etcd member on each machine, at stock heartbeat and election times."""
+    cluster = ",".join(f"m{m.number}=http://{m.address}:2380" for m in lab.machines)
+    for machine in lab.machines:
+        client, peer = f"http://{machine.address}:2379", f"http://{machine.address}:2380"
+        (home / f"etcd{machine.number}").mkdir(parents=True)
+        machine.start("etcd", "--name", f"m{machine.number}", "--data-dir", str(home / f"etcd{machine.number}"),
+                      "--listen-client-urls", f"{client},http://127.0.0.1:2379", "--advertise-client-urls", client,
+                      "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster,
+                      log=home / f"etcd{machine.number}.log", env={"PATH": PROGRAMS})
+    until(lambda: etcd_leader(lab) > 0, "etcd has a leader")
+
+
+def etcd_leader(lab: Bench) -> int:
+    """Return the number of the machine whose member leads, or 0."""
+    for machine in lab.machines:
+        text = answers(lab, "curl", "-fsS", "-m", "2", "-d", "{}", f"http://{machine.address}:2379/v3/maintenance/status")
+        status = json.loads(text or "{}")
+        if status and status.get("leader") == status["header"]["member_id"]:
+            return machine.number
+    return 0
+
+
+def etcd_lead(lab: Bench, number: int) -> None:
+    """Have machine `number`'s member lead."""
+    until(lambda: etcd_leader(lab) > 0, "etcd has a leader")
+    at = etcd_leader(lab)
+    if at != number:
+        url = f"http://{lab.machines[number - 1].address}:2379"
+        member = json.loads(answers(lab, "curl", "-fsS", "-d", "{}", f"{url}/v3/maintenance/status"))["header"]["member_id"]
+        answers(lab, "curl", "-fsS", "-d", json.dumps({"targetID": member}),
+                f"http://{lab.machines[at - 1].address}:2379/v3/maintenance/transfer-leadership")
+    until(lambda: etcd_leader(lab) == number, f"member {number} leads")
+
+
+def rabbitmq(lab: Bench, home: Path) -> None:
+    """Start a RabbitMQ node on each machine, in one cluster."""
+    for machine in lab.machines:
+        here = home / f"rabbit{machine.number}"
+        here.mkdir(parents=True)
+        cookie = here / ".erlang.cookie"
+        cookie.write_text("bench")
+        nodes = "\n".join(f"cluster_formation.classic_config.nodes.{m.number} = rabbit@{m.address}" for m in lab.machines)
+        (here / "rabbitmq.conf").write_text("loopback_users = none\ncluster_formation.peer_discovery_backend = classic_config\n"
+                                            f"{nodes}\nlog.console = true\nlog.console.level = warning\n")
+        prefix = as_user("rabbitmq", here, cookie, here / "rabbitmq.conf")
+        cookie.chmod(0o400)
+        machine.start(*prefix, RABBIT, env=rabbitmq_environment(lab, home, machine.number), log=home / f"rabbit{machine.number}.log")
+        until(lambda m=machine: listens(lab, m.address, 5672), "RabbitMQ listens", 90)
+    until(lambda: rabbitmq_ask(lab, home, 1, "rabbitmqctl", "-q", "eval", "length(nodes()).").strip() == "2",
+          "three nodes run", 60)
+
+
+RABBIT = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+def rabbitmq_environment(lab: Bench, home: Path, number: int) -> dict[str, str]:
+    """Given a machine's number, return what its node and tools need to find each other."""
+    here = home / f"rabbit{number}"
+    return {"PATH": f"/usr/lib/rabbitmq/bin:{PROGRAMS}", "HOME": str(here), "LANG": "C.UTF-8",
+            "RABBITMQ_NODENAME": f"rabbit@{lab.machines[number - 1].address}", "RABBITMQ_USE_LONGNAME": "true",
+            "RABBITMQ_CONFIG_FILE": str(here / "rabbitmq.conf"), "RABBITMQ_MNESIA_BASE": str(here),
+            "RABBITMQ_LOG_BASE": str(here), "RABBITMQ_ENABLED_PLUGINS_FILE": str(here / "plugins"),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none", "RABBITMQ_CONF_ENV_FILE": "/dev/null"}
+
+
+def rabbitmq_ask(lab: Bench, home: Path, number: int, *argv: str) -> str:
+    """Given a machine's number and a tool's command, return what it prints, or the empty string."""
+    done = subprocess.run([*lab.machines[number - 1].inside, *argv], capture_output=True, text=True,
+                          env=rabbitmq_environment(lab, home, number))
+    return done.stdout if done.returncode == 0 else ""
+
+
+def as_user(user: str, *paths: Path) -> tuple[str, ...]:
+    """Given a server's user, give it the paths and return the command prefix that becomes it."""
+    for path in paths:
+        shutil.chown(path, user, user)
+        parent = path
+        while parent != Path("/tmp") and parent != Path("/"):
+            os.chmod(parent, parent.stat().st_mode | 0o111)
+            parent = parent.parent
+    return ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups")

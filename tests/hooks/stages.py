@@ -1,0 +1,160 @@
+"""For each hook the smallest real world in which it has something to do: its servers, what recover must restore, how to freeze them.
+
+The conformance suite plays the same laws on every stage. A hook without a stage has no proof, and a test says so.
+"""
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .bench import Bench, signal_all
+from .running import Hook
+from .servers import (
+    VIP,
+    answers,
+    etcd,
+    etcd_lead,
+    etcd_leader,
+    haproxy,
+    keepalived,
+    listens,
+    need,
+    nginx,
+    rabbitmq,
+    rabbitmq_ask,
+    rabbitmq_environment,
+    redis_with_sentinels,
+    until,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One hook's world."""
+
+    hook: Callable[[Path], Hook]         # given a state directory: the hook, aimed at where it has something to do now
+    look: Callable[[], object]           # what recover must bring back, comparable
+    frozen: tuple[str, ...]              # the namespaces whose processes the hook talks to
+    typical_s: float                     # how long prepare takes: kills fall inside
+    may_leave: tuple[int, ...] = (0,)    # what a prepare with something to do may end with
+
+    def freeze(self) -> None:
+        """Stop the server the hook talks to; its kernel goes on accepting connections."""
+        for namespace in self.frozen:
+            signal_all(namespace, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        for namespace in self.frozen:
+            signal_all(namespace, signal.SIGCONT)
+
+
+def lb_health(lab: Bench, home: Path) -> Stage:
+    """A drain file beside an operator's own file."""
+    drain = home / "page/drain"
+    settings = {"DRAIN_FILE": str(drain), "SETTLE_S": "1", "PORT": "8080", "DRAIN_S": "1"}
+    machine = lab.machines[0]
+    return Stage(lambda state: Hook("lb-health", state, settings, inside=machine.inside), drain.exists, (), 1.5)
+
+
+def haproxy_drain(lab: Bench, home: Path) -> Stage:
+    """Three servers behind HAProxy, one of them in an operator's maint."""
+    need("haproxy", "nginx", "socat")
+    balancer = lab.machines[2]
+    for machine in lab.machines[:2]:
+        nginx(machine, home / f"nginx{machine.number}", home / "drain")
+    haproxy(balancer, home / "haproxy", lab.machines, "check inter 500ms")
+    socket = home / "haproxy/admin.sock"
+
+    def talk(words: str) -> str:
+        return subprocess.run(["socat", "-", str(socket)], input=words + "\n", capture_output=True, text=True).stdout
+    until(socket.exists, "HAProxy's socket")
+    talk("set server be/s3 state maint")
+    until(lambda: talk("show stat").count(",UP,") >= 2, "both servers are up")
+
+    def look() -> object:
+        rows = [line.split() for line in talk("show servers state be").splitlines() if line.count(" ") > 7 and line[0] != "#"]
+        return [(row[3], row[6], row[7]) for row in rows]        # name, administrative flags, weight
+    settings = {"SOCKET": f"{socket} {balancer.address}:9999", "SERVERS": "be/s1 */s3"}
+    return Stage(lambda state: Hook("haproxy-drain", state, settings, inside=lab.machines[0].inside), look,
+                 (balancer.namespace,), 0.3)
+
+
+def keepalived_vrrp(lab: Bench, home: Path) -> Stage:
+    """Two routers, machine 1 the holder of the address."""
+    need("keepalived")
+    first = keepalived(lab.machines[0], home / "keepalived1", 150)
+    keepalived(lab.machines[1], home / "keepalived2", 100)
+
+    def holder() -> list[bool]:
+        return [VIP in answers(machine, "ip", "-o", "addr") for machine in lab.machines[:2]]
+    until(lambda: holder() == [True, False], "machine 1 holds the address")
+    settings = {"TRACK_FILE": str(first), "VIP": VIP, "WAIT_S": "8"}
+    return Stage(lambda state: Hook("keepalived-vrrp", state, settings, inside=lab.machines[0].inside),
+                 lambda: (first.read_bytes(), holder()), (lab.machines[0].namespace,), 4.0)
+
+
+def redis_sentinel(lab: Bench, home: Path) -> Stage:
+    """One master, one replica, three Sentinels; the hook is aimed at the machine that is master now."""
+    need("redis-server", "redis-sentinel", "redis-cli")
+    redis_with_sentinels(lab, home, 5000)
+
+    def info(number: int) -> str:
+        return answers(lab, "redis-cli", "-h", lab.machines[number - 1].address, "info", "replication")
+
+    def master() -> int:
+        asked = {answers(lab, "redis-cli", "-h", m.address, "-p", "26379", "sentinel", "get-master-addr-by-name", "mymaster")
+                 for m in lab.machines}
+        where = asked.pop().split()[0] if len(asked) == 1 else ""
+        number = next((m.number for m in lab.machines if m.address == where), 0)
+        return number if number and "state=online" in info(number) else 0
+
+    def hook(state: Path) -> Hook:
+        until(lambda: master() > 0 and " lag=" not in info(master()), "one master with a replica in step", 60)
+        here = lab.machines[master() - 1]
+        return Hook("redis-sentinel", state, inside=here.inside, settings={
+            "REDIS": f"{here.address}:6379", "SENTINELS": " ".join(f"{m.address}:26379" for m in lab.machines)})
+
+    def look() -> object:
+        at = master()
+        if not at:
+            return "no master that all agree on"
+        wrote = answers(lab, "timeout", "3", "redis-cli", "-h", lab.machines[at - 1].address, "set", "look", "1").strip()
+        return sorted("role:master" in info(n) for n in (1, 2)), wrote
+    return Stage(hook, look, tuple(m.namespace for m in lab.machines[:2]), 2.0)
+
+
+def etcd_move_leader(lab: Bench, home: Path) -> Stage:
+    """Three members, machine 1's the leader."""
+    need("etcd", "curl")
+    etcd(lab, home)
+
+    def hook(state: Path) -> Hook:
+        etcd_lead(lab, 1)
+        return Hook("etcd-move-leader", state, inside=lab.machines[0].inside)
+    return Stage(hook, lambda: etcd_leader(lab) > 0, (lab.machines[0].namespace,), 0.8)
+
+
+def rabbitmq_drain(lab: Bench, home: Path) -> Stage:
+    """Three nodes."""
+    need("rabbitmqctl", "rabbitmq-upgrade")
+    rabbitmq(lab, home)
+
+    def look() -> object:
+        drained = rabbitmq_ask(lab, home, 1, "rabbitmqctl", "-q", "eval", "rabbit_maintenance:is_being_drained_local_read(node()).")
+        return drained.strip(), listens(lab, lab.machines[0].address, 5672)
+    return Stage(lambda state: Hook("rabbitmq-drain", state, rabbitmq_environment(lab, home, 1), inside=lab.machines[0].inside),
+                 look, (lab.machines[0].namespace,), 6.0)
+
+
+STAGES: dict[str, Callable[[Bench, Path], Stage]] = {
+    "lb-health": lb_health,
+    "haproxy-drain": haproxy_drain,
+    "keepalived-vrrp": keepalived_vrrp,
+    "redis-sentinel": redis_sentinel,
+    "etcd-move-leader": etcd_move_leader,
+    "rabbitmq-drain": rabbitmq_drain,
+}

@@ -1,0 +1,95 @@
+"""What web clients see when one of two servers behind HAProxy stops for 10 s: lb-health and haproxy-drain."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from . import seen
+from .bench import Bench
+from .running import DONE, Hook
+from .seen import Seen, add_up, results
+from .servers import answers, haproxy, listens, need, nginx, until
+
+pytestmark = pytest.mark.slow
+
+STOP_S = 10
+RATE = 100
+
+
+def web(lab: Bench, home: Path) -> Path:
+    """Given a bench, start two nginx (machines 1 and 2) behind HAProxy (machine 3); return machine 1's drain file."""
+    need("haproxy", "nginx")
+    balancer = lab.machines[2]
+    for machine in lab.machines[:2]:
+        nginx(machine, home / f"nginx{machine.number}", home / f"drain{machine.number}")
+        until(lambda machine=machine: listens(lab, machine.address, 8080), "nginx listens")
+    haproxy(balancer, home / "haproxy", lab.machines[:2], "check inter 2s fall 3 rise 2")
+    until(lambda: answers(lab, "curl", "-fsS", f"http://{balancer.address}/small") != "", "HAProxy serves")
+    return home / "drain1"
+
+
+def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]) -> tuple[Seen, Seen]:
+    """Given what to do before and after, stop machine 1 for 10 s under load; return quick requests and downloads."""
+    target = (lab.machines[2].address, "80")
+    quick = lab.client(seen.PYTHON, str(seen.CLIENTS / "http_load.py"), *target, "/small", str(RATE), "2")
+    slow = lab.client(seen.PYTHON, str(seen.CLIENTS / "http_load.py"), *target, "/slow", "2", "60")
+    time.sleep(2)
+    before()
+    lab.machines[0].stop_for(STOP_S)
+    after()
+    time.sleep(5)
+    return add_up(results(quick)), add_up(results(slow))
+
+
+def test_without_a_hook_a_stopped_backend_costs_hundreds_of_requests(
+        lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
+    """The yardstick: if this passed without loss, the proofs below would prove nothing."""
+    web(lab, tmp_path)
+    quick, slow = under_load(lab, lambda: None, lambda: None)
+    tell("web, no hook, 10 s", f"{quick}; downloads: {slow}")
+    assert quick.failed > 100
+
+
+def test_lb_health_loses_no_request(lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
+    """A failing health page, seen by the balancer before the stop, and the downloads under way waited for."""
+    drain_file = web(lab, tmp_path)
+    hook = Hook("lb-health", tmp_path / "state", inside=lab.machines[0].inside,
+                settings={"DRAIN_FILE": str(drain_file), "SETTLE_S": "8", "PORT": "8080", "DRAIN_S": "6"})
+    took: list[float] = []
+
+    def before() -> None:
+        ran = hook.prepare(seconds_left=5)       # shorter than it needs: it must say "not yet" and carry on
+        assert ran.status == DONE, ran.output
+        took.append(ran.took_s)
+
+    def after() -> None:
+        assert hook.recover().status == DONE
+    quick, slow = under_load(lab, before, after)
+    tell("web, lb-health, 10 s", f"{quick}; downloads: {slow}; prepare {took[0]:.1f} s")
+    assert (quick.failed, slow.failed) == (0, 0)
+    assert slow.worst_s < STOP_S
+    assert not drain_file.exists()
+
+
+def test_haproxy_drain_loses_no_request(lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
+    """Drained over the runtime API from the machine that stops, and ready again afterwards."""
+    web(lab, tmp_path)
+    balancer = lab.machines[2]
+    hook = Hook("haproxy-drain", tmp_path / "state", inside=lab.machines[0].inside,
+                settings={"SOCKET": f"{balancer.address}:9999", "SERVERS": "*/s1"})
+    took: list[float] = []
+
+    def before() -> None:
+        ran = hook.prepare(seconds_left=30)
+        assert ran.status == DONE, ran.output
+        took.append(ran.took_s)
+
+    def after() -> None:
+        assert hook.recover().status == DONE
+    quick, slow = under_load(lab, before, after)
+    tell("web, haproxy-drain, 10 s", f"{quick}; downloads: {slow}; prepare {took[0]:.1f} s")
+    assert (quick.failed, slow.failed) == (0, 0)
+    assert slow.worst_s < STOP_S

@@ -1,0 +1,77 @@
+"""What clients of a virtual address see when the router that holds it stops for 10 s: keepalived-vrrp."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from . import seen
+from .bench import Bench
+from .running import DONE, NOTHING, Hook
+from .seen import Seen, stop
+from .servers import VIP, answers, keepalived, need, nginx, until
+
+pytestmark = pytest.mark.slow
+
+STOP_S = 10
+
+
+def routers(lab: Bench, home: Path) -> list[Path]:
+    """Given a bench, start two routers that share VIP, machine 1 its holder; return their tracked files."""
+    need("keepalived", "nginx")
+    tracks = []
+    for machine in lab.machines[:2]:
+        nginx(machine, home / f"nginx{machine.number}", home / f"drain{machine.number}")
+        tracks.append(keepalived(machine, home / f"keepalived{machine.number}", 200 - 50 * machine.number))
+    until(lambda: VIP in answers(lab.machines[0], "ip", "-o", "addr"), "machine 1 holds the virtual address")
+    until(lambda: VIP not in answers(lab.machines[1], "ip", "-o", "addr"), "machine 2 does not")
+    until(lambda: answers(lab, "curl", "-fsS", f"http://{VIP}:8080/small") != "", "the virtual address serves")
+    time.sleep(2)
+    return tracks
+
+
+def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]) -> Seen:
+    """Given what to do before and after, stop machine 1 under load and return what the clients saw."""
+    load = lab.client(seen.PYTHON, str(seen.CLIENTS / "http_load.py"), VIP, "8080", "/small", "50", "1")
+    time.sleep(1)
+    before()
+    lab.machines[0].stop_for(STOP_S)
+    after()
+    time.sleep(6)
+    return stop(load)
+
+
+def test_without_a_hook_the_virtual_address_is_dead_for_seconds(
+        lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
+    """The yardstick."""
+    routers(lab, tmp_path)
+    saw = under_load(lab, lambda: None, lambda: None)
+    tell("virtual address, no hook, 10 s", saw)
+    assert saw.failed > 50
+
+
+def test_keepalived_vrrp_moves_the_address_without_loss(
+        lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
+    """The address is elsewhere before the stop and comes back after recover; the router that lacks it has nothing to do."""
+    track, other = routers(lab, tmp_path)
+    hook = Hook("keepalived-vrrp", tmp_path / "state", inside=lab.machines[0].inside,
+                settings={"TRACK_FILE": str(track), "VIP": VIP})
+    backup = Hook("keepalived-vrrp", tmp_path / "state2", inside=lab.machines[1].inside,
+                  settings={"TRACK_FILE": str(other), "VIP": VIP})
+    assert backup.prepare().status == NOTHING
+    took: list[float] = []
+
+    def before() -> None:
+        ran = hook.prepare(seconds_left=30)
+        assert ran.status == DONE, ran.output
+        took.append(ran.took_s)
+
+    def after() -> None:
+        assert hook.recover().status == DONE
+    saw = under_load(lab, before, after)
+    tell("virtual address, keepalived-vrrp, 10 s", f"{saw}; prepare {took[0]:.1f} s")
+    assert saw.failed == 0
+    assert track.read_bytes() == b"0\n"
+    until(lambda: VIP in answers(lab.machines[0], "ip", "-o", "addr"), "the address is back where it was")

@@ -1,0 +1,98 @@
+"""A hooks directory with real scripts, a runner, and the answers it gave: what the tests of hooks are played on."""
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from tideover.effects import RunHook
+from tideover.hooks import Graces, HookRunner
+from tideover.model import HookPhase, HookReport, HookSpec, Kind
+from tideover.observations import HookSettled, Observation
+
+WITHIN_S = 20.0         # an upper bound for a busy machine, never what is expected
+QUICK = Graces(timeout_s=0.1, call_off_s=0.1)
+
+
+class Bench:
+    """Writes hooks, runs them, remembers lines and answers. Everything lies in a directory that any user can enter."""
+
+    def __init__(self, graces: Graces = QUICK, drill: bool = False) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="tideover-hooks-"))
+        self.hooks, self.state = self.directory / "hooks.d", self.directory / "state"
+        self.hooks.mkdir()
+        for made in (self.directory, self.hooks):
+            made.chmod(0o755)
+        self.answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
+        self.lines: list[str] = []
+        self.runner = HookRunner(
+            self.answers.put, self.state, drill=drill, graces=graces, log_line=lambda name, line: self.lines.append(line))
+        self._runs = 0
+
+    def write(self, file: str, script: str, shebang: str = "#!/bin/sh") -> HookSpec:
+        """Given a file's name and its script, put it into the directory and return its hook."""
+        path = self.hooks / file
+        path.write_text(f"{shebang}\n{script}\n")
+        path.chmod(0o755)
+        order, _, name = file.partition("-")
+        return HookSpec(name, int(order), str(path))
+
+    def order(self, spec: HookSpec, phase: HookPhase = HookPhase.PREPARE, limit_s: float = WITHIN_S) -> RunHook:
+        self._runs += 1
+        reason = "resumed" if phase is HookPhase.RECOVER else ""
+        return RunHook(spec, phase, self._runs, 1, limit_s, "event-1", Kind.FREEZE, reason)
+
+    def start(self, run: RunHook, record: bytes = b"{}") -> RunHook:
+        self.runner.start(run, record, "trace-1")
+        return run
+
+    def answer(self) -> HookSettled:
+        found = self.answers.get(timeout=WITHIN_S)
+        assert isinstance(found, HookSettled)
+        return found
+
+    def run(self, spec: HookSpec, phase: HookPhase = HookPhase.PREPARE, limit_s: float = WITHIN_S) -> HookReport:
+        """Given a hook, run it once and return its report."""
+        self.start(self.order(spec, phase, limit_s))
+        return self.answer().report
+
+    def say(self, script: str, **changes: object) -> HookReport:
+        """Given a script, run it as a hook and return its report."""
+        return self.run(replace(self.write("10-said", script), **changes))     # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.runner.close()
+
+
+def await_that(question: Callable[[], object], within_s: float = WITHIN_S) -> None:
+    """Wait until the answer is yes."""
+    until = time.monotonic() + within_s
+    while not question():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.005)
+
+
+def read_pid(file: Path) -> int:
+    """Given a file that a hook writes a process's number to, wait for it and return it."""
+    await_that(lambda: file.exists() and file.read_text().endswith("\n"))
+    return int(file.read_text())
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether that process runs; a zombie does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def end(pid: int) -> None:
+    """End a process that a test has left alive."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

@@ -1,0 +1,85 @@
+"""A hostile or broken time server, row by row: refused with its reason, or inside the stated bound."""
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import time_faults as faults
+from tideover.clock import ClockSettings, check_now
+from tideover.model import Verdict
+from time_faults import Answer, TimeServer
+
+YEAR_S = 365.25 * 86_400
+
+# what the server does · how · why it is refused
+REFUSED: list[tuple[str, Answer, str]] = [
+    ("originate not ours", faults.changed(origin=b"notyours"), "not to our question"),
+    ("originate zero", faults.changed(origin=bytes(8)), "not to our question"),
+    ("kiss-o'-death RATE", faults.kiss(b"RATE"), "kiss-o'-death (RATE)"),
+    ("kiss-o'-death DENY", faults.kiss(b"DENY"), "kiss-o'-death (DENY)"),
+    ("kiss-o'-death RSTR", faults.kiss(b"RSTR"), "kiss-o'-death (RSTR)"),
+    ("kiss-o'-death of a new kind", faults.kiss(b"XYZ\0"), "kiss-o'-death (XYZ)"),
+    ("stratum 16 and leap 3", faults.changed(stratum=16, leap=3), "not synchronised"),
+    ("stratum 16", faults.changed(stratum=16), "not synchronised"),
+    ("leap 3", faults.changed(leap=3), "not synchronised"),
+    ("mode 5", faults.changed(mode=5), "mode 5"),
+    ("mode 3", faults.changed(mode=3), "mode 3"),
+    ("version 2", faults.changed(version=2), "version 2"),
+    ("T2 = T3 = 0", faults.without_times, "no time"),
+    ("root dispersion 30 s", faults.changed(root_dispersion_s=30.0), "too far"),
+    ("root delay 10 s", faults.changed(root_delay_s=10.0), "too far"),
+    ("T2 after T3", faults.times_apart(-5.0), "backwards"),
+    ("T3 - T2 of 2 s in an instant", faults.times_apart(2.0), "before it was asked"),
+    ("T3 - T2 of 6 s", faults.times_apart(6.0), "kept the question"),
+    ("reference in the future", faults.changed(reference_age_s=-60.0), "last update"),
+    ("reference a week old", faults.changed(reference_age_s=7 * 86_400.0), "last update"),
+    ("takes its time from us", faults.changed(reference_id=b"\x7f\0\0\1"), "from this machine"),
+    ("right address, wrong port", faults.from_wrong_port, "no answer"),
+    ("a flood from another address", faults.flood_from_another_address, "no answer"),
+    ("a flood of wrong cookies", faults.flood_of_strangers, "not to our question"),
+    ("40 bytes", faults.changed(length=40), "not to our question"),
+    ("silence", faults.silent, "no answer"),
+]
+
+# what the server does · how · how far this machine is ahead, as far as that server is right
+BOUNDED: list[tuple[str, Answer, float]] = [
+    ("honest", faults.honest, 0.0),
+    ("version 3", faults.changed(version=3), 0.0),
+    ("forged answers before its own", faults.strangers_then_honest, 0.0),
+    ("two answers with our cookie", faults.twice_differently, 0.0),
+    ("0.1 s late on the way there", faults.late_to_hear(0.1), 0.0),
+    ("0.1 s late on the way back", faults.late_to_answer(0.1), 0.0),
+    ("root dispersion 0.9 s", faults.changed(root_dispersion_s=0.9), 0.0),
+    ("5 s ahead", faults.off_by(5.0), -5.0),
+    ("5 s behind", faults.off_by(-5.0), 5.0),
+    ("in the year 2040, era 1", faults.off_by(14 * YEAR_S), -14 * YEAR_S),
+]
+
+
+@pytest.mark.parametrize(("what", "answer", "reason"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_a_bad_answer_is_refused_with_its_reason(what: str, answer: Answer, reason: str) -> None:
+    with TimeServer(answer) as server:
+        began = time.monotonic()
+        report = check_now(ClockSettings((server.name,)), limit_s=0.08)
+        assert time.monotonic() - began < 1.5
+    print(f"{what:32} refused: {report.servers[0].dropped}")
+    assert report.check.verdict is Verdict.UNKNOWN
+    assert reason in report.servers[0].dropped
+
+
+@pytest.mark.parametrize(("what", "answer", "ahead_s"), BOUNDED, ids=[row[0] for row in BOUNDED])
+def test_the_truth_lies_inside_the_bound(what: str, answer: Answer, ahead_s: float) -> None:
+    with TimeServer(answer) as server:
+        check = check_now(ClockSettings((server.name,))).check
+    assert check.offset_s is not None and check.error_bound_s is not None
+    print(f"{what:32} {check.offset_s:+.6f} s ± {check.error_bound_s:.6f} s, {check.verdict.value}")
+    assert abs(check.offset_s - ahead_s) <= check.error_bound_s
+    assert (check.verdict is Verdict.BAD) is (abs(ahead_s) > 1)
+
+
+def test_a_flood_is_no_reason_to_listen_longer() -> None:
+    with TimeServer(faults.flood_of_strangers) as server:
+        began = time.monotonic()
+        check_now(ClockSettings((server.name,)), limit_s=4.0)
+        assert time.monotonic() - began < 2.0

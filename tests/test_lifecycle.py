@@ -1,0 +1,525 @@
+"""The lives of events, told one by one."""
+import pytest
+from lives import (
+    BAD,
+    DONE,
+    FAILED,
+    GOOD,
+    ME,
+    NOT_YET,
+    NOTHING,
+    REFUSED,
+    TIMED_OUT,
+    UNKNOWN,
+    Life,
+    at,
+    event,
+    hook,
+    started,
+)
+
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.lifecycle import wants
+from tideover.model import Cause, Document, Kind
+from tideover.observations import AckOutcome
+from tideover.policy import Policy, Rules
+
+FREEZE = event()
+THREE = Policy(hooks=(hook("last", 50), hook("first", 10), hook("second", 20), hook("beside", 20)))
+
+
+def test_an_announced_freeze_is_prepared_acknowledged_checked_recovered_and_closed():
+    """The whole road, once: ascending prepare, one acknowledgement, check, quiet, descending recover."""
+    life = Life(THREE).polled(FREEZE)
+    assert life.running() == ["first prepare"]
+    life.settle()
+    assert sorted(life.running()) == ["beside prepare", "second prepare"]
+    life.settle(DONE, "second")
+    assert life.running() == ["beside prepare"], "the next number waits for all of this one"
+    life.settle().settle()
+    assert life.phase() == "asking"
+    life.acknowledged().polled(started(FREEZE)).paused()
+    assert life.phase() == "checking" and life.running() == []
+    life.judged()
+    assert life.phase() == "settling" and life.running() == []
+    life.after(5.0)
+    assert life.running() == ["last recover"]
+    life.settle().settle().settle()
+    assert life.phase() == "lingering"
+    life.polled()
+    assert life.phase() == "closed" and life.outcome() == "resumed" and life.acknowledgements() == 1
+    assert life.begun_runs()[4:] == ["last recover", "second recover", "beside recover", "first recover"]
+    assert not life.state.cases and not life.state.hooks
+
+
+def test_recover_is_not_told_before_the_clock_is_judged():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(30.0).polled(started(FREEZE))
+    assert life.phase() == "checking" and life.running() == []
+
+
+@pytest.mark.parametrize("check, waits", [(GOOD, False), (BAD, True), (UNKNOWN, False)])
+def test_an_owner_who_holds_for_the_clock_waits_for_a_good_one_unless_there_is_nobody_to_ask(check, waits):
+    life = Life(Policy(hooks=(hook(),), hold_for_clock=True)).polled(FREEZE).settle().acknowledged()
+    life.polled(started(FREEZE)).paused().after(10.0).judged(check)
+    assert (life.phase() == "checking") is waits
+    assert any(isinstance(effect, fx.CheckClock) for effect in life.wanted().values()) is waits
+
+
+def test_recover_hooks_are_told_the_pause_the_verdict_and_the_reason():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(7.25).judged(BAD).after(5.0)
+    [run] = life.runs()
+    facts = dict(run.fixed)
+    assert (run.reason, facts["TIDEOVER_PAUSE_S"], facts["TIDEOVER_PAUSE_UNCERTAINTY_S"]) == ("resumed", "7.250", "0.100")
+    assert (facts["TIDEOVER_CLOCK"], facts["TIDEOVER_CLOCK_OFFSET_S"]) == ("bad", "-4.000000")
+
+
+@pytest.mark.parametrize("outcome, status", [(FAILED, 1), (TIMED_OUT, None), (REFUSED, 4), (REFUSED, None)])
+def test_a_required_preparation_that_failed_holds_the_acknowledgement(outcome, status):
+    life = Life().polled(FREEZE).settle(outcome, exit_status=status)
+    assert life.phase() == "holding" and life.acknowledgements() == 0
+
+
+def test_a_failure_that_is_not_required_does_not_hold():
+    life = Life(Policy(hooks=(hook(required=False),))).polled(FREEZE).settle(FAILED, exit_status=1)
+    assert life.phase() == "asking"
+
+
+def test_a_refused_file_holds_even_where_its_failure_would_not():
+    life = Life(Policy(hooks=(hook(required=False),))).polled(FREEZE).settle(REFUSED, exit_status=None)
+    assert life.phase() == "holding"
+
+
+def test_a_failure_does_not_stop_the_hooks_after_it():
+    life = Life(THREE).polled(FREEZE).settle(FAILED)
+    assert sorted(life.running()) == ["beside prepare", "second prepare"]
+
+
+@pytest.mark.parametrize("outcome, owed", [(DONE, 1), (FAILED, 1), (TIMED_OUT, 1), (NOTHING, 0), (REFUSED, 0)])
+def test_recover_runs_for_each_hook_whose_prepare_may_have_changed_something_and_for_no_other(outcome, owed):
+    life = Life().polled(FREEZE).settle(outcome).polled()
+    assert len(life.runs()) == owed and life.phase() == ("recovering" if owed else "closed")
+
+
+def test_a_run_that_changed_nothing_does_not_take_back_what_an_earlier_one_owes():
+    """The first prepare died with the agent, nobody knows how far it came; the second found nothing left to do."""
+    life = Life().polled(FREEZE).restarted().polled(FREEZE).settle(NOTHING, exit_status=3).polled()
+    assert life.running() == ["drain recover"]
+
+
+def test_not_yet_is_tried_again_and_the_platform_waits():
+    life = Life().polled(FREEZE).settle(NOT_YET)
+    assert life.running() == [] and life.phase() == "preparing"
+    life.after(1.0)
+    assert life.running() == ["drain prepare"] and life.runs()[0].attempt == 2
+    life.settle()
+    assert life.phase() == "asking"
+
+
+def test_not_yet_for_ever_fails_when_the_time_is_over():
+    life = Life().polled(event(notice_s=20.0))
+    for _ in range(40):
+        life.settle(NOT_YET).after(1.0)
+    assert life.phase() == "holding" and 10 <= len(life.begun_runs()) <= 15, "14 s of trying: 20 s less the reserve"
+
+
+def test_an_event_withdrawn_while_prepare_runs_stops_it_and_recovers_at_once():
+    life = Life(THREE).polled(FREEZE).settle(DONE, "first").polled()
+    assert life.runs() == [] and {h.stage.value for h in life.state.hooks.values()} == {"stopping", "leaving"}
+    life.stop_ended()
+    assert sorted(life.running()) == ["beside recover", "second recover"], "what was not begun is not recovered"
+    life.settle().settle()
+    assert life.outcome() == "cancelled" and set(life.reasons()) == {"cancelled"}
+
+
+def test_no_recover_begins_while_a_prepare_still_ends():
+    life = Life(Policy(hooks=(hook("a", 10), hook("b", 10)))).polled(FREEZE).settle(DONE, "a").polled()
+    assert life.running() == []
+    assert life.stop_ended().running() == ["a recover", "b recover"]
+
+
+def test_when_an_event_starts_while_prepare_runs_nothing_is_begun_and_running_hooks_go_on():
+    life = Life(THREE).polled(FREEZE).polled(started(FREEZE))
+    assert life.running() == ["first prepare"]
+    life.settle()
+    assert life.running() == [] and life.phase() == "underway" and life.acknowledgements() == 0
+    life.paused().judged().after(5.0)
+    assert life.running() == ["first recover"]
+
+
+def test_recover_waits_for_a_prepare_that_outlives_the_pause():
+    life = Life().polled(FREEZE).polled(started(FREEZE)).paused().judged().after(5.0)
+    assert life.running() == ["drain prepare"]
+    assert life.settle().running() == ["drain recover"]
+
+
+def test_an_event_for_another_vm_is_watched_and_never_touched():
+    life = Life().polled(event(resources=("vm-10",))).polled(started(event(resources=("vm-10",)))).polled()
+    assert life.begun == [] and life.outcome() == "resumed"
+
+
+def test_the_own_name_is_matched_whole_and_without_case():
+    assert Life().polled(event(resources=("VM-1",))).running() == ["drain prepare"]
+    assert Life().polled(event(resources=("vm-1-replica", "xvm-1"))).running() == []
+
+
+def test_an_event_that_names_other_vms_too_is_prepared_but_not_released():
+    shared = event(resources=(ME, "vm-2"))
+    life = Life().polled(shared).settle()
+    assert life.phase() == "holding" and life.acknowledgements() == 0
+    allowed = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge_shared=True)})
+    assert Life(allowed).polled(shared).settle().phase() == "asking"
+
+
+def test_without_a_hook_the_platforms_event_is_left_alone_and_a_users_own_is_released():
+    assert Life(Policy()).polled(FREEZE).phase() == "holding"
+    assert Life(Policy()).polled(event(source="user")).phase() == "asking"
+
+
+def test_a_hook_spared_by_the_announced_length_counts_as_none():
+    spared = Policy(hooks=(hook(min_pause_s=10.0),))
+    assert Life(spared).polled(event(expected_s=5.0)).running() == []
+    assert Life(spared).polled(event(expected_s=None)).running() == ["drain prepare"], "unknown length counts as long"
+    assert Life(spared).polled(event(kind=Kind.REBOOT, expected_s=5.0)).running() == ["drain prepare"]
+
+
+def test_kinds_the_owner_leaves_alone_are_only_watched():
+    life = Life(Policy(hooks=(hook(),), act_on=frozenset({Kind.REBOOT}))).polled(FREEZE)
+    assert life.phase() == "watching" and life.begun == []
+
+
+def test_never_means_by_hand():
+    life = Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})).polled(FREEZE).settle()
+    assert life.phase() == "holding"
+    assert life.see(ob.AcknowledgeRequested("e1")).phase() == "asking"
+
+
+# --- the acknowledgement --------------------------------------------------------------------------------------------
+
+def test_an_accepted_acknowledgement_is_never_sent_again():
+    life = Life().polled(FREEZE).settle().acknowledged().restarted().polled(FREEZE).polled(FREEZE)
+    assert life.acknowledgements() == 1
+    life.polled().settle().polled(FREEZE).settle()
+    assert life.phase() == "holding" and life.acknowledgements() == 1, "also when the event is listed again"
+
+
+def test_a_refused_acknowledgement_ends_it():
+    life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.REFUSED)
+    assert life.phase() == "holding" and life.after(60.0).polled(FREEZE).acknowledgements() == 1
+
+
+def test_a_lost_answer_is_decided_by_a_fresh_document():
+    """Still Scheduled: sent again after 1, 2, 5, 10 s. Started: it had counted."""
+    life = Life().polled(FREEZE).settle()
+    for wait_s in (1.0, 2.0, 5.0, 10.0, 10.0):
+        life.acknowledged(AckOutcome.LOST).polled(FREEZE)
+        assert life.phase() == "doubting"
+        life.after(wait_s - 0.5).polled(FREEZE)
+        assert life.phase() == "doubting"
+        life.after(0.6).polled(FREEZE)
+        assert life.phase() == "asking"
+    assert Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).polled(started(FREEZE)).phase() == "underway"
+
+
+def test_a_document_asked_for_before_the_answer_was_lost_decides_nothing():
+    life = Life().polled(FREEZE).settle().after(1.0).acknowledged(AckOutcome.LOST)
+    life.now_s += 10.0
+    asked_before = at(0.5).raw_s
+    life.see(ob.Polled(Document((FREEZE,), "1", None, asked_before, asked_before), ME))
+    assert life.phase() == "doubting"
+
+
+def test_an_answer_that_comes_after_the_start_still_counts():
+    life = Life().polled(FREEZE).settle()
+    life.polled(started(FREEZE)).see(ob.AckSettled("e1", 1, AckOutcome.ACCEPTED))
+    assert life.state.cases["e1"].acknowledged and life.phase() == "underway"
+
+
+# --- pauses ---------------------------------------------------------------------------------------------------------
+
+def test_the_freeze_that_comes_before_the_news_of_it_is_this_events_pause():
+    """Acknowledged, stopped and resumed before a poll could show Started: otherwise applications stay drained for minutes."""
+    life = Life().polled(FREEZE).settle().acknowledged().paused()
+    assert life.phase() == "holding"
+    life.polled(FREEZE)
+    assert life.phase() == "holding", "still Scheduled: go on waiting"
+    life.polled(started(FREEZE))
+    assert life.phase() == "checking"
+
+
+def test_a_pause_long_before_the_start_is_not_this_events():
+    life = Life().polled(FREEZE).settle().acknowledged().paused().after(31.0).polled(started(FREEZE))
+    assert life.phase() == "underway"
+
+
+def test_an_event_gone_after_an_early_pause_is_checked_before_recover():
+    assert Life().polled(FREEZE).settle().acknowledged().paused().polled().phase() == "checking"
+
+
+@pytest.mark.parametrize("length_s, phase", [(0.6, "underway"), (1.0, "checking")])
+def test_a_stall_of_our_own_process_counts_from_a_second_on(length_s, phase):
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(length_s, Cause.PROCESS_STALL)
+    assert life.phase() == phase and len(life.state.cases["e1"].pauses) == 1
+
+
+def test_a_clock_step_is_nobodys_pause():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(0.0, Cause.CLOCK_STEP)
+    assert life.phase() == "underway" and life.state.cases["e1"].pauses == ()
+
+
+def test_a_further_pause_while_the_event_is_listed_is_checked_again():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(5.0).settle()
+    assert life.phase() == "lingering"
+    life.paused(2.0, pause_id="p2")
+    assert life.phase() == "checking"
+    life.judged().after(5.0)
+    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1
+
+
+def test_a_further_pause_while_recover_runs_stops_further_recovers_until_the_clock_is_good():
+    life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled(started(FREEZE))
+    life.paused().judged().after(5.0).paused(3.0, pause_id="p2")
+    assert life.phase() == "checking" and life.running() == ["last recover"]
+    life.settle()
+    assert life.running() == []
+    assert sorted(life.judged().after(5.0).running()) == ["beside recover", "second recover"]
+
+
+def test_a_stall_while_recover_runs_changes_nothing():
+    """Applications that start make stalls."""
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(5.0)
+    assert life.paused(2.0, Cause.PROCESS_STALL, "p2").phase() == "recovering"
+
+
+def test_recover_after_the_event_waits_until_it_has_left_the_list():
+    patient = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(recover_after_pause=False)})
+    life = Life(patient).polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(60.0)
+    assert life.phase() == "underway"
+    assert life.polled().judged().running() == ["drain recover"]
+
+
+def test_an_event_that_ends_without_a_pause_is_checked_and_recovered():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).polled()
+    assert life.phase() == "checking"
+    assert life.judged().settle().outcome() == "resumed"
+
+
+def test_an_event_gone_while_the_quiet_time_runs_ends_it():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged()
+    assert life.phase() == "settling"
+    assert life.polled().running() == ["drain recover"]
+
+
+def test_an_unannounced_pause_is_checked_and_recovers_only_the_hooks_that_ask_for_it():
+    policy = Policy(hooks=(hook("asks", 20, kinds=frozenset({Kind.UNANNOUNCED})), hook("not")))
+    life = Life(policy).paused()
+    assert life.phase("p1") == "checking"
+    life.judged().after(5.0)
+    assert life.begun_runs() == ["asks recover"]
+    life.settle()
+    assert life.outcome("p1") == "resumed"
+
+
+def test_a_stall_without_an_event_runs_no_hook():
+    life = Life(Policy(hooks=(hook(kinds=frozenset({Kind.UNANNOUNCED})),))).paused(3.0, Cause.PROCESS_STALL)
+    assert life.begun == [] and not life.state.cases and life.entries[-1].what == "pause"
+
+
+def test_an_owner_who_only_wants_a_record_of_unannounced_pauses_gets_just_that():
+    life = Life(Policy(hooks=(hook(kinds=frozenset({Kind.UNANNOUNCED})),), recover_unannounced=False)).paused()
+    assert life.begun == [] and life.entries[-1].what == "pause"
+
+
+# --- overlap --------------------------------------------------------------------------------------------------------
+
+def test_overlapping_events_share_one_preparation_and_recover_when_the_last_claim_goes():
+    other = event("e2", notice_s=1200.0)
+    life = Life().polled(FREEZE).settle().polled(FREEZE, other)
+    assert life.begun_runs() == ["drain prepare"]
+    life.polled(other)
+    assert life.phase("e1") == "recovering" and life.running() == []
+    life.polled()
+    assert life.running() == ["drain recover"]
+    life.settle()
+    assert (life.outcome("e1"), life.outcome("e2")) == ("cancelled", "cancelled")
+
+
+def test_a_harder_kind_is_prepared_again_and_a_softer_one_is_not():
+    reboot, preempt = event("e2", Kind.REBOOT), event("e3", Kind.PREEMPT)
+    life = Life().polled(FREEZE).settle().polled(FREEZE, reboot)
+    assert life.running() == ["drain prepare"] and life.runs()[0].kind is Kind.REBOOT
+    life.settle().polled(FREEZE, reboot, preempt)
+    assert life.runs()[0].kind is Kind.PREEMPT
+    life.settle().polled(FREEZE, reboot, preempt, event("e4", Kind.REDEPLOY))
+    assert life.running() == []
+
+
+def test_a_harder_kind_that_goes_away_unprepared_leaves_no_run_behind():
+    life = Life().polled(FREEZE).polled(FREEZE, event("e2", Kind.REBOOT)).polled(FREEZE).settle()
+    assert life.running() == [] and life.phase() == "asking"
+
+
+def test_the_earliest_not_before_sets_the_budget():
+    life = Life(Policy(hooks=(hook(timeout_s=60.0),))).polled(event(notice_s=900.0), event("e2", notice_s=35.0))
+    assert life.runs()[0].limit_s == 30.0
+
+
+def test_an_event_that_appears_while_recover_runs_is_prepared_after_it():
+    policy = Policy(hooks=(hook("a", 10), hook("b", 20)))
+    life = Life(policy).polled(FREEZE).settle().settle().polled()
+    assert life.running() == ["b recover"]
+    life.polled(event("e2"))
+    assert life.running() == ["b recover"], "running ones end, nothing is prepared meanwhile"
+    life.settle()
+    assert life.running() == ["b prepare"], "a was never recovered, so it is still prepared"
+    life.settle()
+    assert life.phase("e2") == "asking"
+    life.polled().settle().settle()
+    assert life.outcome("e1") == "cancelled" and life.outcome("e2") == "cancelled"
+
+
+def test_a_service_that_changes_an_events_id_with_its_status_costs_no_recover():
+    life = Life().polled(FREEZE).settle().polled(event("other", started=True))
+    assert life.running() == [] and life.phase("e1") == "recovering" and life.phase("other") == "underway"
+    life.paused().judged().after(5.0)
+    assert life.running() == ["drain recover"]
+
+
+# --- time -----------------------------------------------------------------------------------------------------------
+
+def test_an_event_far_away_is_prepared_an_hour_before():
+    life = Life().polled(event(notice_s=86400.0))
+    assert life.phase() == "waiting" and life.running() == []
+    life.after(86400.0 - 3601.0)
+    assert life.running() == []
+    assert life.after(1.5).running() == ["drain prepare"]
+
+
+def test_just_in_time_starts_when_the_budget_and_the_reserve_are_left():
+    policy = Policy(hooks=(hook("a", 10, timeout_s=20.0), hook("b", 10, timeout_s=30.0), hook("c", 20, timeout_s=40.0)),
+                    rules={Kind.FREEZE: Rules(just_in_time=True)})
+    life = Life(policy).polled(event(notice_s=900.0)).after(900.0 - 76.0)
+    assert life.running() == []
+    assert sorted(life.after(1.1).running()) == ["a prepare", "b prepare"]
+
+
+def test_a_not_before_that_moves_moves_the_start():
+    life = Life().polled(event(notice_s=86400.0)).polled(event(notice_s=1800.0)).after(0.0)
+    assert life.running() == ["drain prepare"]
+
+
+@pytest.mark.parametrize("notice_s, first_s, second_s", [(900.0, 60.0, 60.0), (65.0, 30.0, 60.0), (None, 60.0, 60.0)])
+def test_when_time_is_short_each_number_gets_its_share(notice_s, first_s, second_s):
+    """The second runs at once after the first here, so it has all that the first left over."""
+    life = Life(Policy(hooks=(hook("a", 10), hook("b", 20)))).polled(event(notice_s=notice_s))
+    assert life.runs()[0].limit_s == pytest.approx(first_s)
+    assert life.settle().runs()[0].limit_s == pytest.approx(second_s)
+
+
+def test_a_not_before_that_has_passed_bounds_nothing():
+    assert Life().polled(event(notice_s=-10.0)).runs()[0].limit_s == 60.0
+
+
+# --- restarts -------------------------------------------------------------------------------------------------------
+
+def test_after_a_restart_nothing_is_prepared_or_acknowledged_before_a_fresh_document():
+    life = Life().polled(FREEZE).restarted()
+    assert life.running() == []
+    assert life.polled(FREEZE).running() == ["drain prepare"]
+    asked = Life().polled(FREEZE).settle().restarted()
+    assert asked.phase() == "doubting"
+    assert asked.polled(FREEZE).phase() == "asking"
+
+
+def test_after_a_restart_recovery_and_clock_checks_go_on_at_once():
+    life = Life().polled(FREEZE).settle().polled().restarted()
+    assert life.running() == ["drain recover"] and life.runs()[0].attempt == 2
+    checking = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().restarted()
+    assert any(isinstance(effect, fx.CheckClock) for effect in wants(checking.state, checking.now))
+
+
+def test_an_event_that_came_and_went_while_the_agent_was_down_is_missed_and_recovered():
+    life = Life().polled(FREEZE).settle().acknowledged().restarted().polled()
+    assert life.phase() == "checking"
+    assert life.judged().settle().outcome() == "missed"
+
+
+def test_an_event_first_seen_started_is_missed_and_runs_no_hook():
+    life = Life().polled(started(FREEZE)).paused().judged().after(5.0).polled()
+    assert life.outcome() == "missed" and life.begun_runs() == []
+
+
+def test_a_reboot_with_the_event_open_ends_restarted():
+    reboot = event(kind=Kind.REBOOT)
+    life = Life().polled(reboot).settle().acknowledged().polled(started(reboot)).restarted("boot-2")
+    assert life.phase() == "checking"
+    life.judged().after(5.0)
+    assert life.reasons() == ["restarted"]
+    assert life.settle().polled().outcome() == "restarted"
+
+
+def test_a_reboot_while_the_event_is_still_scheduled_prepares_again_without_a_second_acknowledgement():
+    life = Life().polled(FREEZE).settle().acknowledged().restarted("boot-2").polled(FREEZE)
+    assert life.running() == ["drain prepare"]
+    assert life.settle().phase() == "holding" and life.acknowledgements() == 1
+
+
+@pytest.mark.parametrize("document", [(), (started(FREEZE),)])
+def test_a_reboot_after_which_the_event_is_gone_or_started_is_its_own(document):
+    life = Life().polled(FREEZE).settle().acknowledged().restarted("boot-2").polled(*document)
+    assert life.phase() == "checking"
+    life.judged().after(5.0).settle().polled()
+    assert life.outcome() == "restarted"
+
+
+# --- recover that fails ---------------------------------------------------------------------------------------------
+
+def test_a_failed_recover_is_tried_again_after_5_30_and_120_s_and_then_stays_owed():
+    life = Life().polled(FREEZE).settle().polled()
+    for wait_s in (5.0, 30.0, 120.0):
+        assert life.settle(FAILED, exit_status=1).running() == []
+        assert life.after(wait_s - 0.1).running() == []
+        assert life.after(0.2).running() == ["drain recover"]
+    life.settle(FAILED, exit_status=1).after(3600.0)
+    assert life.running() == [] and life.phase() == "recovering"
+    assert any(entry.what == "recover owed" for entry in life.entries)
+    assert life.see(ob.RecoverRequested()).running() == ["drain recover"]
+    assert life.settle().outcome() == "cancelled"
+
+
+def test_a_failed_recover_does_not_stop_the_ones_after_it_but_not_yet_does():
+    policy = Policy(hooks=(hook("a", 10), hook("b", 20)))
+    assert Life(policy).polled(FREEZE).settle().settle().polled().settle(FAILED).running() == ["a recover"]
+    assert Life(policy).polled(FREEZE).settle().settle().polled().settle(NOT_YET).running() == []
+
+
+def test_what_was_started_is_recovered_whatever_the_configuration_says_by_now():
+    life = Life().polled(FREEZE).settle()
+    life.policy = Policy(hooks=())
+    assert life.polled().runs()[0].spec.path == "/hooks/20-drain"
+
+
+def test_a_stopped_service_recovers_if_the_owner_wants_that_and_the_next_start_prepares_again():
+    life = Life().polled(FREEZE).settle().acknowledged().see(ob.StopRequested())
+    assert life.running() == ["drain recover"]
+    life.settle().polled(FREEZE)
+    assert life.phase() == "lingering" and life.running() == []
+    assert life.restarted().polled(FREEZE).running() == ["drain prepare"]
+    assert life.settle().phase() == "holding" and life.acknowledgements() == 1
+
+
+def test_by_hand_everything_is_given_back():
+    life = Life().polled(FREEZE).settle().acknowledged().see(ob.RecoverRequested("e1"))
+    assert life.running() == ["drain recover"]
+
+
+def test_a_failed_poll_says_nothing_about_any_event():
+    life = Life().polled(FREEZE).settle()
+    before = life.state
+    assert life.see(ob.PollFailed("no answer")).state is before
+
+
+def test_a_document_seen_twice_changes_nothing():
+    life = Life().polled(FREEZE).settle().acknowledged()
+    before = life.state
+    assert life.polled(FREEZE).state == before

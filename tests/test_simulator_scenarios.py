@@ -1,0 +1,76 @@
+"""The scenarios that come along can be read and played to their end, and a bad one is told in a sentence."""
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tideover.errors import WrongUseError
+from tideover.simulator import MetadataService
+from tideover.simulator.scenarios import play, read_scenario, scenario_names
+
+PROMISED = {"freeze", "freeze-without-notice", "cancelled", "reboot", "redeploy", "preempt", "terminate", "overlapping",
+            "shared", "live-migration", "metadata-faults"}
+
+
+def test_all_that_are_promised_come_along():
+    assert set(scenario_names()) == PROMISED
+
+
+@pytest.mark.parametrize("name", sorted(PROMISED))
+def test_a_scenario_announces_something_and_leaves_nothing_listed(name):
+    scenario = read_scenario(name)
+    told: list[str] = []
+    service = MetadataService()
+    play(scenario, service, tell=told.append, pace=10_000.0)
+    assert scenario.about
+    assert len(told) == len(scenario.steps)
+    assert service.incarnation >= 3
+    assert '"Events":[]' in service.document()
+    service.close()
+
+
+def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():
+    with MetadataService() as service:
+        player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 60.0})
+        player.start()
+        assert service.wait_until(lambda: '"Reboot"' in service.document())
+        service.acknowledge(service.listed()[0])
+        assert service.wait_until(lambda: '"Started"' in service.document(), 1.0)
+        player.join(2)
+        assert service.listed() == ()
+
+
+def test_a_scenario_can_be_stopped():
+    stopping = threading.Event()
+    stopping.set()
+    service = MetadataService()
+    play(read_scenario("freeze"), service, stopping=stopping)
+    assert service.listed() == ()
+    service.close()
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("about = ", "not TOML"), ("about = 'nothing'", "list of steps"), ("step = 3", "list of steps"),
+    ("[[step]]\ndo = 'explode'", "unknown `do`")])
+def test_a_file_that_is_no_scenario_is_told(tmp_path, text, words):
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+    with pytest.raises(WrongUseError, match=words):
+        read_scenario(str(file))
+
+
+def test_a_scenario_nobody_knows_is_told_with_those_that_exist():
+    with pytest.raises(WrongUseError, match="freeze-without-notice"):
+        read_scenario("frieze")
+
+
+@pytest.mark.parametrize("step", ["do = 'start'\nevent = 'x'", "do = 'wait'", "do = 'wait'\nfor_s = 'long'",
+                                  "do = 'announce'\nevent = 'x'\ncolour = 'red'"])
+def test_a_step_that_does_not_fit_is_told_by_its_number(tmp_path, step):
+    file = tmp_path / "own.toml"
+    file.write_text(f"[[step]]\ndo = 'wait'\nfor_s = 0\n[[step]]\n{step}")
+    service = MetadataService()
+    with pytest.raises(WrongUseError, match="step 2"):
+        play(read_scenario(str(file)), service)
+    service.close()

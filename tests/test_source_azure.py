@@ -1,0 +1,304 @@
+"""The Azure source against a metadata service on loopback, honest and otherwise."""
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from tideover.model import Kind
+from tideover.observations import AckOutcome, Polled, PollFailed
+from tideover.simulator import Fault, MetadataService
+from tideover.sources import Identity, open_source
+from tideover.sources.azure import EVENTS, AzureSource
+
+QUICK = {"first_call_s": 0.08, "later_call_s": 0.08}
+THROTTLED = Fault(status=429, body=b"Throttle Result: Too Many Requests")
+
+
+@pytest.fixture
+def service():
+    with MetadataService("pool_7", "id-of-pool-7", scale_set="pool") as running:
+        yield running
+
+
+def document(source: AzureSource):
+    news = source.poll()
+    assert isinstance(news, Polled), news
+    return news.document
+
+
+def failure(source: AzureSource) -> str:
+    news = source.poll()
+    assert isinstance(news, PollFailed), news
+    assert "\n" not in news.reason and "0x" not in news.reason
+    return news.reason
+
+
+def test_a_poll_brings_what_is_listed_and_who_we_are(service):
+    event_id = service.add_event("Reboot", not_before_in_s=600, event_source="User", resources=["pool_7", "pool_8"])
+    news = AzureSource(service.endpoint).poll()
+    assert (news.me, news.vm_id) == ("pool_7", "id-of-pool-7")
+    (event,) = news.document.events
+    assert (event.id, event.kind, event.event_source) == (event_id, Kind.REBOOT, "user")
+    assert event.resources == ("pool_7", "pool_8")
+    assert 598 < (event.not_before - news.document.date).total_seconds() <= 602
+    assert news.document.asked_raw_s < news.document.received_raw_s
+
+
+def test_every_request_carries_the_metadata_header_and_one_api_version(service):
+    """And no header that a proxy would add; a POST says that it is JSON."""
+    source = AzureSource(service.endpoint + "/")
+    source.poll()
+    source.acknowledge(service.add_event())
+    assert [request.method for request in service.requests] == ["GET", "GET", "POST"]
+    for request in service.requests:
+        assert request.header("Metadata") == "true"
+        assert request.header("X-Forwarded-For") is None
+        assert request.target.count("api-version=") == 1
+    assert service.requests[1].target == service.requests[2].target == EVENTS
+    assert EVENTS.endswith("api-version=2020-07-01")
+    assert service.requests[2].header("Content-Type") == "application/json"
+
+
+def test_proxies_of_the_environment_are_not_used(service, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    source = AzureSource(service.endpoint)
+    assert document(source).events == ()
+    assert source.acknowledge(service.add_event())[0] is AckOutcome.ACCEPTED
+
+
+def test_a_redirect_is_a_failure_and_never_followed(service):
+    source = AzureSource(service.endpoint, "pool_7")
+    document(source)
+    with MetadataService("other") as other:
+        there = Fault(status=302, headers=(("Location", other.endpoint + EVENTS),), body=b" " * 100_000)
+        service.misbehave(there)
+        service.misbehave(there, method="POST")
+        assert "redirect" in failure(source)
+        assert source.acknowledge("x")[0] is AckOutcome.LOST
+        assert other.requests == []
+
+
+def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service):
+    """A poll that hangs delays no acknowledgement."""
+    source = AzureSource(service.endpoint, "pool_7")
+    document(source)
+    connections = service.connections
+    for _ in range(5):
+        document(source)
+    assert service.connections == connections
+    event_id = service.add_event()
+    service.misbehave(Fault(delay_s=9.0))
+    thread = threading.Thread(target=source.poll)
+    thread.start()
+    assert service.wait_until(lambda: len(service.requests) == 8)
+    began = time.monotonic()
+    assert source.acknowledge(event_id) == (AckOutcome.ACCEPTED, "")
+    assert time.monotonic() - began < 5.0
+    assert thread.is_alive()
+    source.close()
+    thread.join()
+
+
+@pytest.mark.parametrize(("fault", "words"), [
+    (Fault(body=b""), "empty"),
+    (Fault(body=b"{"), "not JSON"),
+    (Fault(body=b'{"DocumentIncarnation":3,"Events":null}'), "no list of events"),
+    (Fault(body=b"[" * 100_000), "nested too deeply"),
+    (Fault(body=b" " * ((1 << 20) + 1)), "larger than 1 MiB"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b" " * ((1 << 20) + 1)), "larger than 1 MiB"),
+    (Fault(raw=b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"Events":[]}'), "cut short"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{}"), "cut short"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}"), "gave no document"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n{}"), "no list of events"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n{}"), "no proper HTTP"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}"), "gave no document"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 500 + b"\r\n{}"), "no proper HTTP"),
+    (Fault(raw=b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000), "no proper HTTP"),
+    (Fault(raw=b"SSH-2.0-OpenSSH\r\n"), "no proper HTTP"),
+    (Fault(raw=b"HTTP/1.1 9999 \xff\r\n\r\n"), "no proper HTTP"),
+    (Fault(raw=b""), "closed without an answer"),
+    (Fault(drop=True), "closed without an answer"),
+    (Fault(reset=True), "connection reset"),
+    (THROTTLED, "too many requests"), (Fault(status=410), "being moved"), (Fault(status=503), "503"),
+    (Fault(status=400), "Metadata header"), (Fault(status=404), "is this an Azure VM"), (Fault(status=407), "proxy"),
+    (Fault(status=204), "204"), (Fault(status=599, body=b"\0" * 99), "599"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_a_bad_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(service, fault, words):
+    """It never says anything about an event, and never stops the polling."""
+    service.add_event()
+    source = AzureSource(service.endpoint, "pool_7")
+    assert len(document(source).events) == 1
+    service.misbehave(fault)
+    reason = failure(source)
+    assert words in reason
+    assert reason.startswith(f"the metadata service at {service.endpoint} ")
+    assert len(document(source).events) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(delay_s=9.0), Fault(drip_s=0.01), Fault(drip_s=0.1)])
+def test_an_exchange_is_over_at_its_deadline_also_when_it_drips(service, fault):
+    """Every wait for the next byte is short, in the headers already; the whole is bounded all the same."""
+    source = AzureSource(service.endpoint, "pool_7", **QUICK)
+    document(source)
+    service.misbehave(fault)
+    began = time.monotonic()
+    assert "no whole answer in time" in failure(source)
+    assert 0.05 < time.monotonic() - began < 2.0
+
+
+def test_the_first_call_may_take_long_and_so_may_one_after_a_day_of_silence(service):
+    """The first call turns the feature on, and a day without one turns it off."""
+    clock = [1000.0]
+    source = AzureSource(service.endpoint, "pool_7", first_call_s=5.0, later_call_s=0.03, read_raw_s=lambda: clock[0])
+    service.misbehave(Fault(delay_s=0.1))
+    document(source)
+    service.misbehave(Fault(delay_s=0.1))
+    failure(source)
+    clock[0] += 25 * 3600
+    service.misbehave(Fault(delay_s=0.1))
+    document(source)
+
+
+def test_an_answer_that_has_not_changed_is_not_parsed_again(service):
+    """Its moment and its Date are new."""
+    service.add_event()
+    source = AzureSource(service.endpoint)
+    first = document(source)
+    service.platform_ahead_s = 60.0
+    again = document(source)
+    assert again.events is first.events
+    assert again.received_raw_s > first.received_raw_s
+    assert (again.date - first.date).total_seconds() >= 60
+    service.add_event()
+    assert len(document(source).events) == 2
+
+
+@pytest.mark.parametrize("header", [b"", b"Date: yesterday\r\n", b"Date: Fri, 20 Nov 2026 99:00:00 GMT\r\n"])
+def test_a_date_that_is_missing_or_unreadable_is_none(service, header):
+    service.misbehave(Fault(raw=b"HTTP/1.1 200 OK\r\n" + header + b'\r\n{"Events":[]}'))
+    assert document(AzureSource(service.endpoint, "pool_7")).date is None
+
+
+def test_a_date_is_read_as_utc(service):
+    service.misbehave(Fault(raw=b'HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 10:15:00 GMT\r\n\r\n{"Events":[]}'))
+    assert document(AzureSource(service.endpoint, "pool_7")).date == datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
+
+
+def test_without_a_name_there_is_no_document_until_the_service_says_it(service):
+    service.add_event()
+    service.misbehave(Fault(status=500), path="/metadata/instance")
+    source = AzureSource(service.endpoint)
+    assert "VM's name" in failure(source)
+    assert len(service.requests) == 1
+    assert source.poll().me == "pool_7"
+    source.poll()
+    assert sum("compute" in request.target for request in service.requests) == 2
+
+
+def test_a_configured_name_needs_no_identity(service):
+    """The VM's id is asked for beside it, seldom, and not while an event is listed."""
+    clock = [1000.0]
+    service.misbehave(Fault(status=500), path="/metadata/instance", times=None)
+    source = AzureSource(service.endpoint, "mine", read_raw_s=lambda: clock[0])
+    assert [(news.me, news.vm_id) for news in (source.poll(), source.poll())] == [("mine", "")] * 2
+    assert sum("compute" in request.target for request in service.requests) == 1
+    service.behave()
+    event_id = service.add_event()
+    document(source)
+    clock[0] += 61
+    assert source.poll().vm_id == ""
+    service.remove_event(event_id)
+    document(source)
+    assert (source.poll().me, source.poll().vm_id) == ("mine", "id-of-pool-7")
+
+
+def test_a_configured_name_is_kept_while_the_identity_hangs(service):
+    service.misbehave(Fault(delay_s=9), path="/metadata/instance")
+    began = time.monotonic()
+    assert AzureSource(service.endpoint, "mine", later_call_s=0.1).poll().me == "mine"
+    assert time.monotonic() - began < 1.0
+
+
+def test_the_identity_can_be_asked_for_by_itself(service):
+    service.misbehave(Fault(status=404), path="/metadata/instance")
+    source = AzureSource(service.endpoint)
+    assert source.identity() is None
+    assert source.identity() == Identity("pool_7", "id-of-pool-7", "pool", source.identity().resource_id)
+    assert AzureSource(service.endpoint, "mine").identity().name == "mine"
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [
+    (Fault(status=200), AckOutcome.ACCEPTED), (Fault(status=202), AckOutcome.ACCEPTED),
+    (Fault(status=400), AckOutcome.REFUSED), (Fault(status=404), AckOutcome.REFUSED),
+    (Fault(status=403), AckOutcome.REFUSED), (Fault(status=405), AckOutcome.REFUSED),
+    (Fault(status=408), AckOutcome.LOST), (Fault(status=410), AckOutcome.LOST), (THROTTLED, AckOutcome.LOST),
+    (Fault(status=500), AckOutcome.LOST), (Fault(status=503), AckOutcome.LOST), (Fault(status=302), AckOutcome.LOST),
+    (Fault(reset=True), AckOutcome.LOST), (Fault(drop=True), AckOutcome.LOST), (Fault(delay_s=9), AckOutcome.LOST),
+    (Fault(drip_s=0.02), AckOutcome.LOST), (Fault(raw=b"no\r\n\r\n"), AckOutcome.LOST)])
+def test_what_came_of_an_acknowledgement(service, fault, outcome):
+    """Only an answer that asking again cannot change is final; after silence nobody knows."""
+    event_id = service.add_event()
+    service.misbehave(fault, method="POST")
+    found, reason = AzureSource(service.endpoint, **QUICK).acknowledge(event_id)
+    assert found is outcome
+    assert (reason == "") is (outcome is AckOutcome.ACCEPTED)
+
+
+def test_an_acknowledgement_names_its_event_as_it_was_received(service):
+    event_id = service.add_event(id="MiXed-Case")
+    source = AzureSource(service.endpoint)
+    assert source.acknowledge(document(source).events[0].id) == (AckOutcome.ACCEPTED, "")
+    assert [given.event_id for given in service.acknowledgements] == [event_id]
+    service.remove_event(event_id)
+    assert source.acknowledge(event_id)[0] is AckOutcome.REFUSED
+
+
+@pytest.mark.parametrize(("endpoint", "words"), [
+    ("http://127.0.0.1:1", "connection refused"), ("https://127.0.0.1:1", "no http:// address"),
+    ("http://[", "no usable address"), ("nonsense", "no http:// address"), ("http://127.0.0.1:99999", "no document")])
+def test_nobody_at_the_address_is_told_with_a_hint(endpoint, words):
+    source = AzureSource(endpoint, "mine")
+    assert words in failure(source)
+    assert "is this an Azure VM" in failure(source)
+    assert source.acknowledge("x")[0] is AckOutcome.LOST
+    assert source.identity() is None
+
+
+def test_an_address_that_swallows_everything_costs_no_more_than_the_deadline():
+    """A listener whose queue is full: the connection is never answered, nor refused."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        endpoint = "http://{}:{}".format(*deaf.getsockname())
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(deaf.getsockname())
+        began = time.monotonic()
+        assert "nobody answers there" in failure(AzureSource(endpoint, "mine", **QUICK))
+        assert time.monotonic() - began < 1.0
+        for filler in fillers:
+            filler.close()
+
+
+def test_closing_ends_a_poll_under_way(service):
+    source = AzureSource(service.endpoint, "pool_7")
+    document(source)
+    service.misbehave(Fault(delay_s=9))
+    news = []
+    thread = threading.Thread(target=lambda: news.append(source.poll()))
+    thread.start()
+    assert service.wait_until(lambda: len(service.requests) == 3)
+    source.close()
+    thread.join(1.0)
+    assert "ended by this agent" in news[0].reason
+    assert "ended by this agent" in failure(source)
+
+
+def test_only_azure_is_a_source_that_can_be_asked():
+    assert isinstance(open_source("azure", endpoint="http://127.0.0.1:1", vm_name="x"), AzureSource)
+    assert open_source("hyperv") is open_source("none") is None

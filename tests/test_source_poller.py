@@ -1,0 +1,226 @@
+"""The poller's rhythm, and that every acknowledgement is answered exactly once."""
+from __future__ import annotations
+
+import queue
+import threading
+import time
+
+import pytest
+
+from tideover.effects import Acknowledge
+from tideover.model import Document
+from tideover.observations import AckOutcome, AckSettled, Polled, PollFailed
+from tideover.simulator import Fault, MetadataService
+from tideover.sources.azure import AzureSource
+from tideover.sources.poller import Acknowledger, Poller, back_off_s
+
+GOOD, BAD = Polled(Document(()), "me"), PollFailed("nobody there")
+
+
+class Script:
+    """A source that answers from a list, then goes on with its last line, and remembers when it was asked."""
+
+    def __init__(self, *news: Polled | PollFailed) -> None:
+        self.news = list(news)
+        self.asked: list[float] = []
+        self.closed = False
+        self.gate = threading.Event()
+        self.gate.set()
+        self.acknowledged: list[str] = []
+
+    def poll(self) -> Polled | PollFailed:
+        self.asked.append(time.monotonic())
+        self.gate.wait(5)
+        return self.news.pop(0) if len(self.news) > 1 else self.news[0]
+
+    def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
+        self.acknowledged.append(event_id)
+        self.gate.wait(5)
+        return AckOutcome.REFUSED, "because"
+
+    def identity(self) -> None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+        self.gate.set()
+
+
+@pytest.fixture
+def inbox():
+    return queue.SimpleQueue()
+
+
+@pytest.fixture
+def polling(inbox):
+    """Start a poller of a script; it is closed at the end."""
+    pollers: list[Poller] = []
+
+    def begin(source: Script, interval_s: float) -> Poller:
+        pollers.append(Poller(inbox.put, source, interval_s, jitter=lambda low, high: high))
+        pollers[-1].start()
+        return pollers[-1]
+
+    yield begin
+    for poller in pollers:
+        poller.close()
+
+
+def test_each_poll_is_told_and_the_next_starts_an_interval_after_its_start(inbox, polling):
+    source = Script(GOOD)
+    polling(source, 0.03)
+    assert [inbox.get(timeout=2) for _ in range(6)] == [GOOD] * 6
+    assert source.asked[5] - source.asked[0] >= 0.14
+
+
+def test_failures_are_told_each_and_make_the_polls_rarer_until_one_succeeds(inbox, polling):
+    source = Script(GOOD, BAD, BAD, BAD, GOOD)
+    polling(source, 0.01)
+    assert [inbox.get(timeout=2) for _ in range(7)] == [GOOD, BAD, BAD, BAD, GOOD, GOOD, GOOD]
+    waited = [later - sooner for sooner, later in zip(source.asked, source.asked[1:], strict=False)]
+    assert waited[1] >= 0.02
+    assert waited[2] >= 0.04
+    assert waited[3] >= 0.08
+    assert min(waited[4:6]) < 0.08
+
+
+def test_the_back_off_grows_with_jitter_to_five_seconds_at_most():
+    lowest = [back_off_s(n, 1.0, lambda low, high: low) for n in range(1, 6)]
+    highest = [back_off_s(n, 1.0, lambda low, high: high) for n in (1, 2, 3, 4, 10_000)]
+    assert (lowest, highest) == ([1.0, 2.0, 2.5, 2.5, 2.5], [2.0, 4.0, 5.0, 5.0, 5.0])
+    assert back_off_s(9, 10.0, lambda low, high: low) == 10.0
+
+
+def test_a_failure_that_took_long_is_followed_by_a_rest(inbox):
+    """With time-outs as long as the back-off there would be no pause between two polls at all."""
+    source = Script(BAD)
+    clock = iter(range(0, 10**9, 100))       # each reading is 100 s after the one before
+    poller = Poller(inbox.put, source, 0.2, now=lambda: type("Now", (), {"raw_s": next(clock)})())
+    poller.start()
+    inbox.get(timeout=2)
+    inbox.get(timeout=2)
+    poller.close()
+    assert source.asked[1] - source.asked[0] >= 0.1
+
+
+def test_poll_now_does_not_wait_for_the_interval(inbox, polling):
+    poller = polling(Script(GOOD), 60.0)
+    inbox.get(timeout=2)
+    poller.poll_now()
+    assert inbox.get(timeout=2) == GOOD
+
+
+def test_poll_now_during_a_poll_brings_another_one_asked_for_afterwards(inbox, polling):
+    """A document asked for before the resume does not say what is so after it."""
+    source = Script(GOOD)
+    source.gate.clear()
+    poller = polling(source, 60.0)
+    while not source.asked:
+        time.sleep(0.001)
+    poller.poll_now()
+    called = time.monotonic()
+    source.gate.set()
+    assert [inbox.get(timeout=2), inbox.get(timeout=2)] == [GOOD, GOOD]
+    assert source.asked[1] > called
+
+
+def test_the_status_tells_the_last_document_and_the_failures_since(inbox, polling):
+    poller = polling(Script(BAD, BAD, GOOD, BAD), 0.02)
+    assert (poller.status().last_good, poller.status().failures in {0, 1}) == (None, True)
+    for _ in range(2):
+        inbox.get(timeout=2)
+    assert (poller.status().failures, poller.status().reason) == (2, "nobody there")
+    inbox.get(timeout=2)
+    good = poller.status()
+    assert (good.failures, good.reason, good.last_good.utc.tzinfo is not None) == (0, "", True)
+    inbox.get(timeout=2)
+    assert (poller.status().failures, poller.status().last_good) == (1, good.last_good)
+
+
+def test_a_closed_poller_tells_nothing_more_and_ends_the_poll_it_is_in(inbox):
+    source = Script(GOOD)
+    source.gate.clear()
+    poller = Poller(inbox.put, source, 0.01)
+    poller.start()
+    while not source.asked:
+        time.sleep(0.001)
+    poller.close()
+    assert source.closed
+    assert len(source.asked) == 1
+    assert inbox.empty()
+
+
+def test_a_poller_that_was_never_started_can_be_closed(inbox):
+    Poller(inbox.put, Script(GOOD)).close()
+
+
+def test_polling_goes_on_through_every_fault_of_the_service(inbox):
+    """Errors never end the agent; an event in the middle of them is still there afterwards."""
+    with MetadataService("vm-1") as service:
+        event_id = service.add_event()
+        for fault in (Fault(status=429), Fault(body=b""), Fault(reset=True), Fault(raw=b"\0" * 50), Fault(drop=True)):
+            service.misbehave(fault)
+        poller = Poller(inbox.put, AzureSource(service.endpoint, "vm-1"), 0.002)
+        poller.start()
+        news = [inbox.get(timeout=2) for _ in range(6)]
+        poller.close()
+    assert [type(item) for item in news] == [PollFailed] * 5 + [Polled]
+    assert [event.id for event in news[-1].document.events] == [event_id]
+
+
+def test_an_acknowledgement_is_sent_and_told_once(inbox):
+    with MetadataService("vm-1") as service:
+        event_id = service.add_event()
+        acknowledger = Acknowledger(inbox.put, AzureSource(service.endpoint))
+        acknowledger.start(Acknowledge(event_id, 2))
+        assert inbox.get(timeout=2) == AckSettled(event_id, 2, AckOutcome.ACCEPTED, "")
+        acknowledger.call_off(Acknowledge(event_id, 2).key)
+        acknowledger.close()
+        assert len(service.acknowledgements) == 1
+    assert inbox.empty()
+
+
+def test_starting_an_acknowledgement_never_blocks_and_what_left_is_told_as_it_ends(inbox):
+    """It cannot be called back."""
+    source = Script(GOOD)
+    source.gate.clear()
+    acknowledger = Acknowledger(inbox.put, source)
+    acknowledger.start(Acknowledge("e", 1))
+    acknowledger.start(Acknowledge("f", 1))
+    while len(source.acknowledged) < 2:
+        time.sleep(0.001)
+    acknowledger.call_off(Acknowledge("e", 1).key)
+    assert inbox.empty()
+    source.gate.set()
+    told = {inbox.get(timeout=2), inbox.get(timeout=2)}
+    assert told == {AckSettled(name, 1, AckOutcome.REFUSED, "because") for name in "ef"}
+    acknowledger.close()
+    assert inbox.empty()
+
+
+def test_one_called_off_before_it_left_is_not_sent_and_told_as_lost(inbox):
+    """Whoever wins the race: one answer, and a sent one is never told as unsent."""
+    source = Script(GOOD)
+    acknowledger = Acknowledger(inbox.put, source)
+    for attempt in range(200):
+        effect = Acknowledge(f"event-{attempt}", attempt)
+        acknowledger.start(effect)
+        acknowledger.call_off(effect.key)
+        told = inbox.get(timeout=2)
+        unsent = told.outcome is AckOutcome.LOST and "before it was sent" in told.reason
+        assert unsent is (effect.event_id not in source.acknowledged)
+    acknowledger.close()
+    assert inbox.empty()
+
+
+def test_closing_waits_for_the_answer_of_what_has_left(inbox):
+    """The answer settles the event for good; without it the next start would have to ask again."""
+    source = Script(GOOD)
+    source.gate.clear()
+    acknowledger = Acknowledger(inbox.put, source)
+    acknowledger.start(Acknowledge("e", 1))
+    while not source.acknowledged:
+        time.sleep(0.001)
+    threading.Timer(0.03, source.gate.set).start()
+    acknowledger.close()
+    assert inbox.get_nowait().outcome is AckOutcome.REFUSED

@@ -1,0 +1,171 @@
+"""Every state that can be reached from the beginning, by every observation that can come: for laws that hold everywhere.
+
+Counters and moments are left out of a state's identity, so that the walk ends; what they are does not change what may
+happen next, only when.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
+
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.lifecycle import Case, HookState, Stage, State, step, wants
+from tideover.lifecycle.step import Step
+from tideover.model import Cause, Document, HookOutcome, HookPhase, Kind, Moment
+from tideover.observations import AckOutcome
+from tideover.policy import Policy
+
+FREEZE, REBOOT = event("e1"), event("e2", Kind.REBOOT)
+THEIRS = event("e3", resources=("vm-2",))
+LATER_S = 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What a walk may see: the documents, and the owner's choices."""
+
+    name: str
+    policy: Policy
+    documents: tuple[tuple[object, ...], ...]
+    causes: tuple[Cause, ...] = (Cause.VM_PAUSE,)
+    outcomes: tuple[HookOutcome, ...] = (DONE, NOTHING, FAILED, NOT_YET)
+    acknowledgements: tuple[AckOutcome, ...] = tuple(AckOutcome)
+    restarts: bool = True
+    by_hand: tuple[ob.Observation, ...] = ()
+
+
+ONE = Policy(hooks=(hook("must", 10),))
+TWO = Policy(hooks=(hook("must", 10), hook("may", 20, required=False)))
+ASKS = Policy(hooks=(hook("asks", 10, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE})),))
+SURE = (AckOutcome.ACCEPTED,)
+HAND = (ob.AcknowledgeRequested("e1"), ob.RecoverRequested(), ob.StopRequested())
+
+WORLDS = (
+    World("a freeze with every answer", ONE, ((), (FREEZE,), (started(FREEZE),))),
+    World("a freeze and the owner's hand", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
+          acknowledgements=SURE, by_hand=HAND),
+    World("two hooks", TWO, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED), acknowledgements=SURE,
+          restarts=False),
+    World("freeze and reboot", ONE, ((), (FREEZE,), (FREEZE, REBOOT), (started(FREEZE), REBOOT), (REBOOT,), (started(REBOOT),)),
+          outcomes=(DONE,), acknowledgements=SURE, restarts=False),
+    World("somebody else's", ONE, ((), (THEIRS,), (started(THEIRS),), (FREEZE, THEIRS), (started(FREEZE), started(THEIRS))),
+          outcomes=(DONE,), acknowledgements=SURE, restarts=False),
+    World("unannounced", ASKS, ((), (FREEZE,), (started(FREEZE),)), causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL),
+          outcomes=(DONE,), acknowledgements=SURE, restarts=False),
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One observation and the moment it comes at."""
+
+    observation: ob.Observation
+    now: Moment
+
+
+def alphabet(state: State, world: World) -> Iterator[Seen]:
+    """Everything that can happen to this state, answers nobody waits for included."""
+    now = at(0)
+    for events in world.documents:
+        yield Seen(ob.Polled(Document(events, "1", now.utc, now.raw_s, now.raw_s), ME), now)  # type: ignore[arg-type]
+    for cause in world.causes:
+        if not any(known.id == f"p-{cause.value}" for case in state.cases.values() for known in case.pauses):
+            yield Seen(ob.Resumed(pause(f"p-{cause.value}", cause=cause, now=now)), now)
+    if world.restarts:
+        yield Seen(ob.Restarted(state.boot_id or "boot"), now)
+        yield Seen(ob.Restarted(f"{state.boot_id[:9]}'" if "'" not in state.boot_id else "boot"), now)
+    yield from (Seen(thing, now) for thing in (*world.by_hand, ob.PollFailed("no answer")))
+    yield from (Seen(ob.Due(f"case:{event_id}"), at(LATER_S)) for event_id in state.cases)
+    if any(known.stage in (Stage.RETRYING, Stage.REPEATING) for known in state.hooks.values()):
+        yield Seen(ob.Due("hook"), at(LATER_S))
+    yield from (Seen(answer, now) for answer in answers(state, world))
+
+
+def answers(state: State, world: World) -> Iterator[ob.Observation]:
+    """Every answer a hand could bring now, asked for or not."""
+    for name, known in state.hooks.items():
+        for phase in HookPhase:
+            for outcome in world.outcomes:
+                yield ob.HookSettled(name, phase, known.run, report(outcome))
+    for case in state.cases.values():
+        for outcome in world.acknowledgements:
+            yield ob.AckSettled(case.id, case.ask_attempt, outcome)
+        for check in (GOOD, BAD):
+            yield ob.ClockJudged(case.id, case.check_round, check)
+
+
+def is_asked(state: State, answer: ob.Observation, now: Moment) -> bool:
+    """Whether the state wants the effect this would be the answer to (a run being stopped still owes its answer)."""
+    keys = {effect.key for effect in wants(state, now)}
+    match answer:
+        case ob.HookSettled(name, phase, run, _):
+            known = state.hooks.get(name)
+            stopping = known is not None and known.stage is Stage.STOPPING and phase is HookPhase.PREPARE and known.run == run
+            return stopping or f"hook:{name}:{phase.value}:{run}" in keys
+        case ob.AckSettled(event_id, attempt, _, _):
+            return f"acknowledge:{event_id}:{attempt}" in keys
+        case ob.ClockJudged(event_id, round_, _):
+            return f"clock:{event_id}:{round_}" in keys
+    return False
+
+
+def identity(state: State) -> object:
+    """Coarse on purpose: one representative of each combination of phases, stages and what is owed is walked on from.
+    `whole_identity` leaves nothing out that can matter; that walk takes minutes."""
+    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged)
+                      for case in state.cases.values()),
+            frozenset((known.spec.name, known.stage, known.owed) for known in state.hooks.values()),
+            state.fresh)
+
+
+def whole_identity(state: State) -> object:
+    return (frozenset(_case_identity(case) for case in state.cases.values()),
+            frozenset(_hook_identity(known) for known in state.hooks.values()),
+            bool(state.boot_id), state.fresh, frozenset(state.settled))
+
+
+def _case_identity(case: Case) -> object:
+    return (case.id, case.event.started, case.phase, case.listed, case.due_raw_s is None, case.acknowledged,
+            case.kept is not None, frozenset(known.id for known in case.pauses), case.began, case.missed, case.away,
+            case.rebooted, case.stopped)
+
+
+def _hook_identity(known: HookState) -> object:
+    return (known.spec.name, known.stage, frozenset(known.wanted_by), known.prepared_for, known.worked, known.unsafe,
+            known.owed, known.recover_begun, known.in_turn, known.failures > 0, known.until_raw_s > RAW_S + LATER_S)
+
+
+@cache
+def reachable(world: World) -> tuple[tuple[State, tuple[tuple[Seen, Step], ...]], ...]:
+    """Every reachable state of a world, each with every step out of it."""
+    known: dict[object, tuple[State, tuple[tuple[Seen, Step], ...]]] = {}
+    begin = State()
+    todo = deque([begin])
+    queued = {identity(begin)}
+    while todo:
+        state = todo.popleft()
+        steps = tuple((seen, step(state, seen.observation, world.policy, seen.now)) for seen in alphabet(state, world))
+        known[identity(state)] = (state, steps)
+        for _, move in steps:
+            mark = identity(move.state)
+            if mark not in queued:
+                queued.add(mark)
+                todo.append(move.state)
+    return tuple(known.values())
+
+
+def every_step() -> Iterator[tuple[World, State, Seen, Step]]:
+    for world in WORLDS:
+        for state, steps in reachable(world):
+            for seen, move in steps:
+                yield world, state, seen, move
+
+
+def new_effects(before: State, after: State, now: Moment) -> Iterable[fx.Effect]:
+    had = {effect.key for effect in wants(before, now)}
+    return [effect for effect in wants(after, now) if effect.key not in had]
