@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import queue
+import shutil
 import signal
 import tempfile
 import time
@@ -32,7 +33,8 @@ class Bench:
         self.answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self.lines: list[str] = []
         self.runner = HookRunner(
-            self.answers.put, self.state, drill=drill, graces=graces, log_line=lambda name, line: self.lines.append(line))
+            self.answers.put, self.state, drill=drill, graces=graces,
+            log_line=lambda name, line: self.lines.append(line))
         self._runs = 0
 
     def write(self, file: str, script: str, shebang: str = "#!/bin/sh") -> HookSpec:
@@ -68,6 +70,7 @@ class Bench:
 
     def close(self) -> None:
         self.runner.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def await_that(question: Callable[[], object], within_s: float = WITHIN_S) -> None:

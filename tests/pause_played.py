@@ -5,7 +5,14 @@ from dataclasses import dataclass, field, replace
 
 from tideover.model import Moment, Pause, utc
 from tideover.observations import Observation, Resumed
+from tideover.pause.noticing import Listeners, Noticer
+from tideover.pause.outside import OutsideTime
+from tideover.pause.settings import PauseSettings
+from tideover.pause.signals import Signal
+from tideover.timekeeping.fusion import OutsideSample
 from tideover.timekeeping.gaps import NS, Counters
+
+TRUTH_MINUS_RAW_NS = 1_799_999_000 * NS      # as the played clocks begin
 
 
 def ns(seconds: float) -> int:
@@ -93,6 +100,9 @@ class Heard:
 
     told: list[Observation] = field(default_factory=list)
     clock_sets: int = 0
+    wanted: int = 0
+    hosts: list[tuple[str, str]] = field(default_factory=list)
+    disruptions: list[bool] = field(default_factory=list)
 
     def tell(self, observation: Observation) -> None:
         self.told.append(observation)
@@ -100,6 +110,68 @@ class Heard:
     def clock_was_set(self) -> None:
         self.clock_sets += 1
 
+    def outside_wanted(self) -> None:
+        self.wanted += 1
+
+    def host_changed(self, before: str, after: str) -> None:
+        self.hosts.append((before, after))
+
     @property
     def pauses(self) -> list[Pause]:
         return [told.pause for told in self.told if isinstance(told, Resumed)]
+
+
+class PlayedMachine:
+    """A played machine with a watch on it, a time server beside it, and what the watch told.
+
+    `tick`: ordinary beats; `halt`: a stop during which the clocks ran on; `freeze`: one in which they all stood still;
+    `ask`: the server answers, now, with an error of its own and a round trip."""
+
+    TICK_S = 0.25
+
+    def __init__(self, settings: PauseSettings | None = None) -> None:
+        self.clocks, self.counters, self.heard = PlayedClocks(), PlayedCounters(), Heard()
+        self.outside = OutsideTime()
+        self.noticer = Noticer(
+            self.heard.tell, settings or PauseSettings(), self.clocks, self.counters, outside=self.outside,
+            listeners=Listeners(self.heard.clock_was_set, self.heard.outside_wanted, self.heard.host_changed,
+                                self.heard.disruptions.append))
+        self.lost_ns = 0
+        self.servers_error_ns: dict[str, int] = {}
+        self.noticer.begin()
+
+    def tick(self, times: int = 1, *signals: Signal, late_s: float = 0.0) -> None:
+        for _ in range(times):
+            self.clocks.run(self.TICK_S + late_s)
+            self.counters.others_run(self.TICK_S + late_s)
+            self.noticer.beat(ns(self.TICK_S), signals)
+            signals = ()
+
+    def halt(self, seconds: float, *signals: Signal, into_s: float = 0.1, others: bool = False) -> None:
+        """The clocks run on for `seconds`, the watch does not; `others`: but everybody else does."""
+        self.clocks.run(max(self.TICK_S, into_s + seconds))
+        self.counters.others_run(into_s + (seconds if others else 0))
+        self.noticer.beat(ns(self.TICK_S), signals)
+
+    def freeze(self, seconds: float) -> None:
+        """Nothing of this machine moves, and the world goes on."""
+        self.lost_ns += ns(seconds)
+
+    def set_server(self, source: str, by_s: float) -> None:
+        self.servers_error_ns[source] = self.servers_error_ns.get(source, 0) + ns(by_s)
+
+    def ask(self, source: str = "ntp:a", *, bound_s: float = 0.002, error_s: float = 0.0) -> None:
+        """One answer, off by `error_s`, which its bound allows or not."""
+        truth = TRUTH_MINUS_RAW_NS + self.lost_ns + self.servers_error_ns.get(source, 0)
+        self.outside.add(source, OutsideSample(self.clocks.raw, truth + ns(error_s), ns(bound_s)))
+
+    def live(self, seconds: float, *sources: str, every_s: float = 1.0, bound_s: float = 0.002) -> None:
+        """Ordinary life, with an answer of each source every second."""
+        for _ in range(round(seconds / every_s)):
+            for source in sources or ("ntp:a",):
+                self.ask(source, bound_s=bound_s)
+            self.tick(round(every_s / self.TICK_S))
+
+    @property
+    def pauses(self) -> list[Pause]:
+        return self.heard.pauses

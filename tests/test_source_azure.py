@@ -263,8 +263,9 @@ def test_an_acknowledgement_names_its_event_as_it_was_received(service):
     ("http://127.0.0.1:1", "connection refused"), ("https://127.0.0.1:1", "no http:// address"),
     ("http://[", "no usable address"), ("nonsense", "no http:// address"), ("http://127.0.0.1:99999", "no document")])
 def test_nobody_at_the_address_is_told_with_a_hint(endpoint, words):
-    source = AzureSource(endpoint, "mine")
+    source = AzureSource(endpoint + "/", "mine")
     assert words in failure(source)
+    assert f" {endpoint} " in failure(source)
     assert "is this an Azure VM" in failure(source)
     assert source.acknowledge("x")[0] is AckOutcome.LOST
     assert source.identity() is None

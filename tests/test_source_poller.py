@@ -4,11 +4,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from tideover.effects import Acknowledge
-from tideover.model import Document
+from tideover.model import Document, Moment
 from tideover.observations import AckOutcome, AckSettled, Polled, PollFailed
 from tideover.simulator import Fault, MetadataService
 from tideover.sources.azure import AzureSource
@@ -91,11 +92,23 @@ def test_the_back_off_grows_with_jitter_to_five_seconds_at_most():
     assert back_off_s(9, 10.0, lambda low, high: low) == 10.0
 
 
+def clock_in_strides(stride_s: int):
+    """A clock that each reading finds `stride_s` later than the one before."""
+    readings = iter(range(0, 10**9, stride_s))
+    return lambda: Moment(datetime.now(UTC), float(next(readings)))
+
+
+def test_a_poll_that_took_longer_than_the_interval_is_followed_by_the_next_at_once(inbox):
+    poller = Poller(inbox.put, Script(GOOD), 60.0, now=clock_in_strides(100))
+    poller.start()
+    assert [inbox.get(timeout=2) for _ in range(3)] == [GOOD] * 3
+    poller.close()
+
+
 def test_a_failure_that_took_long_is_followed_by_a_rest(inbox):
     """With time-outs as long as the back-off there would be no pause between two polls at all."""
     source = Script(BAD)
-    clock = iter(range(0, 10**9, 100))       # each reading is 100 s after the one before
-    poller = Poller(inbox.put, source, 0.2, now=lambda: type("Now", (), {"raw_s": next(clock)})())
+    poller = Poller(inbox.put, source, 0.2, now=clock_in_strides(100))
     poller.start()
     inbox.get(timeout=2)
     inbox.get(timeout=2)
@@ -108,6 +121,8 @@ def test_poll_now_does_not_wait_for_the_interval(inbox, polling):
     inbox.get(timeout=2)
     poller.poll_now()
     assert inbox.get(timeout=2) == GOOD
+    with pytest.raises(queue.Empty):
+        inbox.get(timeout=0.05)
 
 
 def test_poll_now_during_a_poll_brings_another_one_asked_for_afterwards(inbox, polling):

@@ -49,12 +49,12 @@ WORLDS = (
     World("a freeze with every answer", ONE, ((), (FREEZE,), (started(FREEZE),))),
     World("a freeze and the owner's hand", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
           acknowledgements=SURE, by_hand=HAND),
-    World("two hooks", TWO, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED), acknowledgements=SURE,
+    World("two hooks", TWO, ((), (FREEZE,), (started(FREEZE),)), causes=(), outcomes=(DONE, FAILED), acknowledgements=SURE,
           restarts=False),
-    World("freeze and reboot", ONE, ((), (FREEZE,), (FREEZE, REBOOT), (started(FREEZE), REBOOT), (REBOOT,), (started(REBOOT),)),
-          outcomes=(DONE,), acknowledgements=SURE, restarts=False),
-    World("somebody else's", ONE, ((), (THEIRS,), (started(THEIRS),), (FREEZE, THEIRS), (started(FREEZE), started(THEIRS))),
-          outcomes=(DONE,), acknowledgements=SURE, restarts=False),
+    World("freeze and reboot", ONE, ((), (FREEZE, REBOOT), (REBOOT,), (started(FREEZE), REBOOT), (started(REBOOT),)),
+          causes=(), outcomes=(DONE,), acknowledgements=SURE, restarts=False),
+    World("somebody else's", ONE, ((), (THEIRS,), (FREEZE, THEIRS), (started(FREEZE), started(THEIRS))),
+          causes=(), outcomes=(DONE,), acknowledgements=SURE, restarts=False),
     World("unannounced", ASKS, ((), (FREEZE,), (started(FREEZE),)), causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL),
           outcomes=(DONE,), acknowledgements=SURE, restarts=False),
 )
@@ -101,7 +101,14 @@ def answers(state: State, world: World) -> Iterator[ob.Observation]:
 
 def is_asked(state: State, answer: ob.Observation, now: Moment) -> bool:
     """Whether the state wants the effect this would be the answer to (a run being stopped still owes its answer)."""
-    keys = {effect.key for effect in wants(state, now)}
+    keys = _KEYS.get(id(state)) or _KEYS.setdefault(id(state), (state, {effect.key for effect in wants(state, now)}))
+    return _names_an_effect(state, answer, keys[1])
+
+
+_KEYS: dict[int, tuple[State, set[str]]] = {}      # the state is kept with its keys, so that its id stays its own
+
+
+def _names_an_effect(state: State, answer: ob.Observation, keys: set[str]) -> bool:
     match answer:
         case ob.HookSettled(name, phase, run, _):
             known = state.hooks.get(name)
@@ -164,6 +171,12 @@ def every_step() -> Iterator[tuple[World, State, Seen, Step]]:
         for state, steps in reachable(world):
             for seen, move in steps:
                 yield world, state, seen, move
+
+
+@cache
+def every_change() -> tuple[tuple[World, State, Seen, Step], ...]:
+    """Only the steps that lead somewhere else."""
+    return tuple(taken for taken in every_step() if taken[3].state != taken[1])
 
 
 def new_effects(before: State, after: State, now: Moment) -> Iterable[fx.Effect]:

@@ -94,6 +94,54 @@ backend be
     machine.start("haproxy", "-db", "-f", f"{home}/haproxy.cfg", log=home / "log")
 
 
+FAKES = Path(__file__).parent / "fakes"
+
+
+def fake(lab: Bench, machine: Machine, name: str, port: int, *more: str, log: Path) -> None:
+    """Start one of our strict fakes on a machine and wait until it listens."""
+    machine.start("/usr/bin/python3", str(FAKES / f"{name}.py"), machine.address, str(port), *more, log=log)
+    until(lambda: listens(lab, machine.address, port), f"the fake {name} listens")
+
+
+class UserManager:
+    """A real systemd as a user's service manager on one machine: own process and mount namespace, own cgroup."""
+
+    def __init__(self, machine: Machine, home: Path, units: dict[str, str]) -> None:
+        need("systemctl", "unshare")
+        self.groups = [root / f"tideover-{machine.namespace}" for root in
+                       (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup"))
+                       if (root / "cgroup.procs").exists()]
+        (home / "units").mkdir(parents=True)
+        for name, text in units.items():
+            (home / "units" / name).write_text(f"[Unit]\nDefaultDependencies=no\n{text}")
+        enter = " && ".join(f"mkdir -p {group} && echo $$ > {group}/cgroup.procs" for group in self.groups)
+        inner = ("mount -t proc proc /proc && mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/user/0 && "
+                 "export XDG_RUNTIME_DIR=/run/user/0 && (/lib/systemd/systemd --user --unit=base.service & wait)")
+        (home / "units/base.service").write_text("[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sleep infinity\n")
+        outer = machine.start("sh", "-c", f"{enter} && exec unshare -mpf --cgroup --kill-child sh -c '{inner}'",
+                              log=home / "systemd.log", env={"PATH": PROGRAMS, "SYSTEMD_UNIT_PATH": f"{home}/units"})
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+        until(lambda: bool(children.exists() and children.read_text().split()), "the namespace's first process")
+        self.inside = (*machine.inside, "nsenter", "-t", children.read_text().split()[0], "-m", "-p")
+        try:
+            until(lambda: self.ask("is-active", "base.service") == "active", "systemd as a user's manager", 10)
+        except AssertionError:
+            pytest.skip(f"systemd does not run as a user's manager here: {(home / 'systemd.log').read_text()[-300:]}")
+
+    def ask(self, *words: str) -> str:
+        """Given systemctl's words, return what it prints."""
+        done = subprocess.run([*self.inside, "systemctl", "--user", *words], capture_output=True, text=True,
+                              env={"PATH": PROGRAMS, "XDG_RUNTIME_DIR": "/run/user/0"})
+        return done.stdout.strip()
+
+    def close(self) -> None:
+        """Remove the cgroups; the processes have gone with the machine."""
+        for group in self.groups:
+            for directory in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
+                directory.rmdir()
+            group.rmdir()
+
+
 VIP = "10.99.0.100"
 
 

@@ -14,10 +14,12 @@ from .bench import Bench, signal_all
 from .running import Hook
 from .servers import (
     VIP,
+    UserManager,
     answers,
     etcd,
     etcd_lead,
     etcd_leader,
+    fake,
     haproxy,
     keepalived,
     listens,
@@ -113,7 +115,7 @@ def redis_sentinel(lab: Bench, home: Path) -> Stage:
         return number if number and "state=online" in info(number) else 0
 
     def hook(state: Path) -> Hook:
-        until(lambda: master() > 0 and " lag=" not in info(master()), "one master with a replica in step", 60)
+        until(lambda: master() > 0, "one master with a replica in step", 60)
         here = lab.machines[master() - 1]
         return Hook("redis-sentinel", state, inside=here.inside, settings={
             "REDIS": f"{here.address}:6379", "SENTINELS": " ".join(f"{m.address}:26379" for m in lab.machines)})
@@ -150,6 +152,33 @@ def rabbitmq_drain(lab: Bench, home: Path) -> Stage:
                  look, (lab.machines[0].namespace,), 6.0)
 
 
+def service_stop(lab: Bench, home: Path) -> Stage:
+    """Three units, one of them not running."""
+    slow = "[Service]\nExecStart=/bin/sh -c 'trap \"sleep 0.4; exit 0\" TERM; sleep infinity & wait'\n"
+    manager = UserManager(lab.machines[0], home / "systemd", {"one.service": slow, "two.service": slow, "three.service": slow})
+    manager.ask("start", "one.service", "two.service")
+    settings = {"UNITS": "one.service two.service three.service", "SCOPE": "user", "XDG_RUNTIME_DIR": "/run/user/0"}
+    return Stage(lambda state: Hook("service-stop", state, settings, kind="reboot", inside=manager.inside),
+                 lambda: [manager.ask("is-active", f"{n}.service") for n in ("one", "two", "three")],
+                 (lab.machines[0].namespace,), 1.2)
+
+
+def tcp_reset_after_resume(lab: Bench, home: Path) -> Stage:
+    """No server: the kernel is what it talks to."""
+    machine = lab.machines[0]
+    return Stage(lambda state: Hook("tcp-reset-after-resume", state, {"PORTS": "7"}, inside=machine.inside),
+                 lambda: None, (), 0.4)
+
+
+def webhook(lab: Bench, home: Path) -> Stage:
+    """A receiver; with MUST_ARRIVE, so that a frozen one is noticed."""
+    machine = lab.machines[1]
+    fake(lab, machine, "receiver", 8000, str(home / "told"), log=home / "log")
+    settings = {"URL": f"http://{machine.address}:8000/ok", "MUST_ARRIVE": "yes"}
+    return Stage(lambda state: Hook("webhook", state, settings, inside=lab.machines[0].inside), lambda: None,
+                 (machine.namespace,), 0.4)
+
+
 STAGES: dict[str, Callable[[Bench, Path], Stage]] = {
     "lb-health": lb_health,
     "haproxy-drain": haproxy_drain,
@@ -157,4 +186,7 @@ STAGES: dict[str, Callable[[Bench, Path], Stage]] = {
     "redis-sentinel": redis_sentinel,
     "etcd-move-leader": etcd_move_leader,
     "rabbitmq-drain": rabbitmq_drain,
+    "service-stop": service_stop,
+    "tcp-reset-after-resume": tcp_reset_after_resume,
+    "webhook": webhook,
 }

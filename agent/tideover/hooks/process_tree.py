@@ -32,6 +32,10 @@ class Identity:
     pid: int
     start_ticks: int
 
+    def is_older_than(self, other: Identity) -> bool:
+        """Return whether it was started first. Numbers are given out upwards, which orders those of one tick."""
+        return (self.start_ticks, self.pid) < (other.start_ticks, other.pid)
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -79,11 +83,10 @@ def read_processes() -> dict[int, Process]:
 def find_members(marks: RunMarks) -> set[Identity]:
     """Given the marks of a run, return its living processes."""
     table = read_processes()
-    since = marks.leader.start_ticks if marks.leader else 0
     untouchable = {1, os.getpid()}
     members = {
         pid for pid, process in table.items()
-        if pid not in untouchable and process.identity.start_ticks >= since and _is_marked(process, marks, table)}
+        if pid not in untouchable and _may_belong(process, marks) and _is_marked(process, marks, table)}
     children: dict[int, list[Process]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process)
@@ -122,8 +125,11 @@ def end_members(find: Callable[[], set[Identity]], grace_s: float, linger: Calla
 
 
 def send_signal(processes: set[Identity], number: signal.Signals) -> None:
-    """Given processes, send each the signal, unless its number is another's by now or it is not ours to signal."""
-    for identity in processes:
+    """Given processes, send each the signal, unless its number is another's by now or it is not ours to signal.
+
+    The oldest first: a script that tidies up at SIGTERM hears of it before it sees its children die.
+    """
+    for identity in sorted(processes, key=lambda one: (one.start_ticks, one.pid)):
         try:
             _send(identity, number)
         except (ProcessLookupError, PermissionError):
@@ -155,13 +161,18 @@ def _open_handle(pid: int) -> int | None:
         return None
 
 
+def _may_belong(process: Process, marks: RunMarks) -> bool:
+    return marks.leader is None or not process.identity.is_older_than(marks.leader)
+
+
 def _is_marked(process: Process, marks: RunMarks, table: dict[int, Process]) -> bool:
-    return (
-        process.identity == marks.leader
-        or _is_in_session(process, marks, table)
-        or _has_environment(process, marks)
-        or _has_channel(process, marks)
-        or (_is_adopted(process) and (marks.owns_adopted or _is_at_home(process, marks))))
+    if process.identity == marks.leader or _is_in_session(process, marks, table):
+        return True
+    environment = _read(f"/proc/{process.identity.pid}/environ").split(b"\0")
+    if _is_of_run(environment, marks) or _has_channel(process, marks):
+        return True
+    is_of_another = any(entry.startswith(f"{RUN_NAME}=".encode()) for entry in environment)
+    return _is_adopted(process) and (marks.owns_adopted or (_is_at_home(process, marks) and not is_of_another))
 
 
 def _is_in_session(process: Process, marks: RunMarks, table: dict[int, Process]) -> bool:
@@ -177,10 +188,9 @@ def _is_in_session(process: Process, marks: RunMarks, table: dict[int, Process])
     return marks.is_leader_ours or _is_at_home(process, marks)
 
 
-def _has_environment(process: Process, marks: RunMarks) -> bool:
-    entries = _read(f"/proc/{process.identity.pid}/environ").split(b"\0")
-    return (f"{RUN_NAME}={marks.run}".encode() in entries
-            and f"{TRACE_NAME}={marks.trace_id}".encode() in entries)
+def _is_of_run(environment: list[bytes], marks: RunMarks) -> bool:
+    return (f"{RUN_NAME}={marks.run}".encode() in environment
+            and f"{TRACE_NAME}={marks.trace_id}".encode() in environment)
 
 
 def _has_channel(process: Process, marks: RunMarks) -> bool:

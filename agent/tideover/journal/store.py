@@ -147,6 +147,12 @@ class Journal:
                  else self._db.execute(f"{query} WHERE event_id = ? ORDER BY n", (event_id,)))
         return [_row(*columns) for columns in found]
 
+    def newest_rows(self, limit: int = 500) -> list[Row]:
+        """Return the newest rows, oldest first: enough for what was noticed last."""
+        found = self._db.execute("SELECT at, event_id, what, note, type, subject FROM entries ORDER BY n DESC LIMIT ?",
+                                 (limit,)).fetchall()
+        return [_row(*columns) for columns in reversed(found)]
+
     def _read(self, query: str, kind: type[Any]) -> dict[str, Any]:
         return {key: from_json(kind, body) for key, body in self._db.execute(query)}
 

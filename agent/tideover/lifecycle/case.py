@@ -95,7 +95,7 @@ TABLE: Mapping[Phase, tuple[Cell, ...]] = {
     T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
     P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
     A: (_begun, __,     _gone, __,   __,        _answered, __,        __,      P,       D,        __,        __, R),
-    D: (_begun, _again, _gone, __,   __,        __,        __,        __,      P,       __,       __,        __, R),
+    D: (_begun, _again, _gone, __,   __,        H,         __,        __,      P,       __,       __,        __, R),
     H: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        A,  R),
     U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
     C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),

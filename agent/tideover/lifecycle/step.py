@@ -284,7 +284,7 @@ def _take_reboot(turn: _Turn, case: Case, seen: ob.Restarted) -> None:
 
 def _told_to_acknowledge(turn: _Turn, seen: ob.AcknowledgeRequested) -> None:
     case = turn.state.cases.get(seen.event_id)
-    if case is not None and not case.acknowledged:
+    if case is not None and not case.acknowledged and turn.state.fresh:
         turn.move(case, sg.ToldToAcknowledge(), "the owner says so")
 
 

@@ -3,23 +3,35 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from tideover.model import Cause, Moment, Pause, Quality, utc
+from tideover.model import Moment, Pause, utc
 from tideover.observations import Observation, Resumed
 from tideover.pause.background import Background
 from tideover.pause.clocks import Clocks, read_all
 from tideover.pause.counters import CounterSource
+from tideover.pause.incidents import Concluded, Incidents
+from tideover.pause.outside import OutsideTime
 from tideover.pause.settings import PauseSettings
-from tideover.pause.signals import Signal
+from tideover.pause.signals import (
+    CarrierChanged,
+    ClockSet,
+    DisruptionAnnounced,
+    HostChanged,
+    MarkerMoved,
+    NetworkAnnounced,
+    Signal,
+)
+from tideover.timekeeping.fusion import Incident, judge
 from tideover.timekeeping.gaps import (
     NS,
     Gap,
+    Judged,
     Reading,
     Shift,
     gap_between,
     judge_stall,
     shift_between,
-    visible_length_ns,
     wake_after_ns,
     wake_latency_ns,
 )
@@ -28,13 +40,31 @@ from tideover.timekeeping.gaps import (
 WAITS_KEPT = 40
 
 
+def nobody(*_: object) -> None:
+    """Stands for a listener that nobody has named."""
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who else is told, beside the pauses themselves. Called on the watch's thread: they must not block.
+
+    `clock_was_set`: by a millisecond or more. `outside_wanted`: a sample of outside time would be welcome now.
+    `host_changed`: name before, after. `disruption_announced`: True within about an hour, False within about a day."""
+
+    clock_was_set: Callable[[], None] = nobody
+    outside_wanted: Callable[[], None] = nobody
+    host_changed: Callable[[str, str], None] = nobody
+    disruption_announced: Callable[[bool], None] = nobody
+
+
 class Noticer:
     """Given `tell` and the machine's clocks and counters, tells each pause and each step of the wall clock once."""
 
     def __init__(self, tell: Callable[[Observation], None], settings: PauseSettings, clocks: Clocks,
-                 counters: CounterSource, *, clock_was_set: Callable[[], None]) -> None:
-        self._tell, self._settings, self._clocks = tell, settings, clocks
-        self._clock_was_set = clock_was_set
+                 counters: CounterSource, *, outside: OutsideTime, listeners: Listeners) -> None:
+        self._tell, self._settings, self._clocks, self._listeners = tell, settings, clocks, listeners
+        self._incidents = Incidents(outside, settings, listeners.outside_wanted)
         self._last = self._anchor = read_all(clocks)
         self._background = Background(counters)
         self._lateness: deque[int] = deque(maxlen=WAITS_KEPT)
@@ -45,59 +75,96 @@ class Noticer:
         self._last = self._anchor = read_all(self._clocks)
         self._background.begin(self._last.raw_ns)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether an incident waits for outside time, so that beats should come faster."""
+        return self._incidents.is_open
+
+    def expect_event(self) -> None:
+        """An event is near or has started. Any thread."""
+        self._incidents.event_is_near = True
+
+    def expect_nothing(self) -> None:
+        """No event is near. Any thread."""
+        self._incidents.event_is_near = False
+
     def latest_beat(self) -> Moment:
         """Return when the clocks were read last."""
-        return _moment(self._last)
+        return _moment(self._last, self._last.raw_ns)
 
     def beat(self, period_ns: int, signals: Sequence[Signal] = ()) -> None:
         """Given that a wait of at most `period_ns` is over, and what ended it, read the clocks and tell what shows."""
         now = read_all(self._clocks)
         gap, shift = gap_between(self._last, now, period_ns), shift_between(self._anchor, now)
         self._last = now
+        for signal in signals:
+            self._take(signal, now.raw_ns)
         if gap.visible_ns >= self._settings.threshold_ns:
             self._tell_gap(now, gap, shift)
         else:
             self._learn(now, gap)
         if shift.is_suspend or shift.is_step:
             self._anchor = now
-            self._tell_shift(now, shift)
+            self._shifted(now, shift)
+        for concluded in self._incidents.conclude(now.raw_ns, period_ns):
+            self._tell_pause(now, concluded)
 
     def close(self) -> None:
         self._background.close()
 
+    def _take(self, signal: Signal, raw_ns: int) -> None:
+        match signal:
+            case ClockSet():
+                pass                        # the reading just taken shows by how much
+            case NetworkAnnounced(interface):
+                self._incidents.hint(raw_ns, f"{interface} announced itself to the network anew")
+            case CarrierChanged(interface, what):
+                self._incidents.hint(raw_ns, f"{interface}: {what}")
+            case MarkerMoved(before, after):
+                self._incidents.marker(raw_ns, f"the hypervisor's disruption marker moved from {before} to {after}")
+            case HostChanged(before, after):
+                self._listeners.host_changed(before, after)
+                self._incidents.marker(raw_ns, f"the physical host changed from {before} to {after}", (before, after))
+            case DisruptionAnnounced(imminent):
+                self._listeners.disruption_announced(imminent)
+
     def _learn(self, now: Reading, gap: Gap) -> None:
         if gap.elapsed_ns >= gap.period_ns:
             self._lateness.append(gap.visible_ns)
+        self._incidents.small_gap(now.raw_ns, gap)
         self._background.learn(now.raw_ns)
 
     def _tell_gap(self, now: Reading, gap: Gap, shift: Shift) -> None:
-        usual_ns = wake_latency_ns(self._lateness)
-        stall = self._background.around(now.raw_ns, visible_length_ns(gap, usual_ns)[0], shift.suspended_ns)
+        """At once: outside time can add to a visible gap, but not take from it."""
+        stall = self._background.around(now.raw_ns, gap.length.middle_ns, shift.suspended_ns)
         judged = judge_stall(stall)
-        length_ns, uncertainty_ns = visible_length_ns(gap, wake_after_ns(usual_ns, stall))
-        self._tell_pause(now, judged.cause, length_ns, uncertainty_ns, judged.quality,
-                         (gap_sentence(gap), *judged.evidence))
+        finding = judge(replace(
+            self._incidents.signs(), visible=gap.length, period_ns=gap.period_ns,
+            visible_slack_ns=wake_after_ns(wake_latency_ns(self._lateness), stall),
+            stall=Judged(judged.cause, judged.quality, (gap_sentence(gap), *judged.evidence))))
+        if finding is not None:
+            self._incidents.told(now.raw_ns)
+            self._tell_pause(now, Concluded(finding, now.raw_ns))
 
-    def _tell_shift(self, now: Reading, shift: Shift) -> None:
-        if shift.is_suspend and shift.suspended_ns >= self._settings.threshold_ns:
-            self._tell_pause(now, Cause.SUSPEND, shift.suspended_ns, shift.slack_ns, Quality.MEASURED,
-                             ("the clock that counts suspends ran ahead of the monotonic one by "
-                              f"{shift.suspended_ns / NS:.3f} s",))
+    def _shifted(self, now: Reading, shift: Shift) -> None:
+        if shift.is_suspend:
+            self._incidents.suspended(now.raw_ns)
+            finding = judge(Incident(suspended_ns=shift.suspended_ns, suspended_slack_ns=shift.slack_ns))
+            if finding is not None and shift.suspended_ns >= self._settings.threshold_ns:
+                self._tell_pause(now, Concluded(finding, now.raw_ns))
         if shift.is_step:
-            self._clock_was_set()
-            if abs(shift.stepped_ns) >= self._settings.threshold_ns:
-                self._tell_pause(now, Cause.CLOCK_STEP, 0, 0, Quality.MEASURED, (step_sentence(shift.stepped_ns),))
+            self._incidents.step(now.raw_ns, shift.stepped_ns)
+            self._listeners.clock_was_set()
 
-    def _tell_pause(self, at: Reading, cause: Cause, length_ns: int, uncertainty_ns: int, quality: Quality,
-                    evidence: tuple[str, ...]) -> None:
-        moment = _moment(at)
+    def _tell_pause(self, now: Reading, concluded: Concluded) -> None:
+        finding, at = concluded.finding, _moment(now, concluded.resumed_ns)
         self._tell(Resumed(Pause(
-            id=self._new_id(moment), resumed_at=moment.utc, resumed_raw_s=moment.raw_s, length_s=length_ns / NS,
-            uncertainty_s=uncertainty_ns / NS, cause=cause, evidence=evidence, quality=quality,
-            clocksource=self._background.clocksource())))
+            id=self._new_id(at), resumed_at=at.utc, resumed_raw_s=at.raw_s, length_s=_seconds(finding.length_ns),
+            uncertainty_s=_seconds(finding.uncertainty_ns), cause=finding.cause, evidence=finding.evidence,
+            quality=finding.quality, clocksource=self._background.clocksource(), host=concluded.host)))
 
     def _new_id(self, at: Moment) -> str:
-        """Two pauses told of one moment get two ids."""
+        """Two pauses of one moment get two ids; nothing is ever told twice under one."""
         self._newest_id_ms = max(self._newest_id_ms + 1, int(at.raw_s * 1000))
         return f"pause-{at.utc:%Y%m%dT%H%M%S}{at.utc.microsecond // 1000:03d}-{self._newest_id_ms}"
 
@@ -107,10 +174,10 @@ def gap_sentence(gap: Gap) -> str:
     return f"the raw monotonic clock ran {gap.elapsed_ns / NS:.3f} s over a wait of at most {gap.period_ns / NS:.3f} s"
 
 
-def step_sentence(stepped_ns: int) -> str:
-    """Given a step of the wall clock, return it in words."""
-    return f"the wall clock was set {'forward' if stepped_ns > 0 else 'back'} by {abs(stepped_ns) / NS:.3f} s"
+def _seconds(length_ns: int | None) -> float | None:
+    return None if length_ns is None else length_ns / NS
 
 
-def _moment(reading: Reading) -> Moment:
-    return Moment(utc(reading.wall_ns / NS), reading.raw_ns / NS)
+def _moment(reading: Reading, raw_ns: int) -> Moment:
+    """The moment of a raw time, by the wall clock as it is now."""
+    return Moment(utc((reading.wall_ns - (reading.raw_ns - raw_ns)) / NS), raw_ns / NS)

@@ -7,42 +7,40 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from tideover.model import Moment
+from tideover.model import Document, Moment
 from tideover.observations import Observation
-from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.clocks import Clocks, MachineClocks
 from tideover.pause.counters import CounterSource, MachineCounters
-from tideover.pause.noticing import Noticer
+from tideover.pause.noticing import Listeners, Noticer, nobody
+from tideover.pause.outside import OutsideTime
+from tideover.pause.readers import open_readers
 from tideover.pause.settings import PauseSettings
 from tideover.pause.signals import Reader, Signal
 from tideover.pause.waiting import Heard, new_wait
+from tideover.timekeeping.fusion import OutsideSample, sample_of_date
+from tideover.timekeeping.gaps import NS
 
 CLOSE_PATIENCE_S = 2.0      # for the thread to end; it is a daemon thread, so nothing hangs on it
 
 
-def _nobody() -> None:
-    return None
-
-
-def open_readers() -> tuple[Reader, ...]:
-    """Return a reader for each push signal that this machine has."""
-    return tuple(reader for reader in (open_clock_set_reader(),) if reader is not None)
-
-
 class PauseWatch:
-    """Given `tell`, brings each pause and each step of the wall clock of half a second or more as `Resumed`, once.
+    """Given `tell`, brings each pause and each step of the wall clock above the threshold as `Resumed`, once.
 
-    `clock_was_set` is called for each step of a millisecond or more, on the watch's thread: it must not block."""
+    The other callbacks (see `Listeners`) are called on the watch's thread: they must not block."""
 
     def __init__(self, tell: Callable[[Observation], None], settings: PauseSettings | None = None, *,
                  clocks: Clocks | None = None, counters: CounterSource | None = None,
-                 readers: Sequence[Reader] | None = None, clock_was_set: Callable[[], None] = _nobody) -> None:
+                 readers: Sequence[Reader] | None = None, clock_was_set: Callable[[], None] = nobody,
+                 outside_wanted: Callable[[], None] = nobody, host_changed: Callable[[str, str], None] = nobody,
+                 disruption_announced: Callable[[bool], None] = nobody) -> None:
         self._settings = settings or PauseSettings()
         self._wait = new_wait()
+        self._outside = OutsideTime()
         self._readers = list(open_readers() if readers is None else readers)
         self._noticer = Noticer(tell, self._settings, clocks or MachineClocks(), counters or MachineCounters(),
-                                clock_was_set=clock_was_set)
-        self._unheard: set[Reader] = set()
+                                outside=self._outside, listeners=Listeners(
+                                    clock_was_set, outside_wanted, host_changed, disruption_announced))
+        self._mute: set[Reader] = set()
         self._period_ns = self._settings.tick_ns
         self._closing = False
         self._thread = threading.Thread(target=self._watch, name="pause-watch", daemon=True)
@@ -53,11 +51,29 @@ class PauseWatch:
 
     def watch_closely(self) -> None:
         """An event is near or has started: read the clocks more often. Any thread; never blocks."""
+        self._noticer.expect_event()
         self._pace(self._settings.close_tick_ns)
 
     def watch_calmly(self) -> None:
         """No event is near: read the clocks at the calm pace. Any thread; never blocks."""
+        self._noticer.expect_nothing()
         self._pace(self._settings.tick_ns)
+
+    def outside_sample(self, source: str, raw_ns: int, offset_ns: int, bound_ns: int) -> None:
+        """Given that outside time was `offset_ns ± bound_ns` ahead of the raw clock when the question left at `raw_ns`,
+        compare it with what this source said before. Any thread; never blocks.
+
+        `source`: one clock with one error, so an address and not a pool's name. `bound_ns`: by how much two answers
+        of it may differ; half the round trip is enough, for what a server is wrong by itself cancels."""
+        if self._outside.add(source, OutsideSample(raw_ns, offset_ns, bound_ns)):
+            self._wait.wake()
+
+    def outside_date(self, source: str, document: Document) -> None:
+        """Given a source's answer, take the Date it was sent with as a sample, if it has one. Any thread."""
+        if document.date is not None:
+            asked_ns, received_ns = round(document.asked_raw_s * NS), round(document.received_raw_s * NS)
+            sample = sample_of_date(document.date, asked_ns, received_ns)
+            self.outside_sample(source, sample.raw_ns, sample.offset_ns, sample.bound_ns)
 
     def latest_beat(self) -> Moment:
         """Return when the clocks were read last. Any thread."""
@@ -84,7 +100,7 @@ class PauseWatch:
         self._wait.watch(fd for fd in (reader.fileno() for reader in self._readers) if fd is not None)
         self._noticer.begin()
         while not self._closing:
-            period_ns = self._period_ns
+            period_ns = self._settings.close_tick_ns if self._noticer.is_waiting else self._period_ns
             heard = self._wait.wait(period_ns)
             self._noticer.beat(period_ns, self._hear(heard))
 
@@ -92,10 +108,10 @@ class PauseWatch:
         """What the readers have to say. One whose descriptor broke is asked on every beat from then on."""
         if heard.broken:
             self._wait.forget(heard.broken)
-            self._unheard.update(reader for reader in self._readers if reader.fileno() in heard.broken)
+            self._mute.update(reader for reader in self._readers if reader.fileno() in heard.broken)
         return [signal for reader in self._readers
                 if reader.fileno() in heard.readable or reader.unfinished or self._is_mute(reader)
                 for signal in reader.read()]
 
     def _is_mute(self, reader: Reader) -> bool:
-        return reader.fileno() is None or reader in self._unheard
+        return reader.fileno() is None or reader in self._mute

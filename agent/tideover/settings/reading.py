@@ -157,7 +157,8 @@ class _Reader:
                 self._fault((*path, name), "unknown key" if path else "unknown table or key", near=near, likely=known,
                             otherwise=_where_it_belongs(others, path, name, raw[name]) or _what_it_takes(path, known))
 
-    def _fault(self, path: Path, what: str, near: str = "", likely: tuple[str, ...] = (), otherwise: str = "") -> None:
+    def _fault(self, path: Path, what: str, *, near: str = "", likely: tuple[str, ...] = (),
+               otherwise: str = "") -> None:
         lines = self._document.lines
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
         self.faults.append(Fault(line, dotted(path), what, near, likely, otherwise))

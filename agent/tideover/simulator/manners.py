@@ -6,8 +6,13 @@ Metadata Service" (headers, query parameters, leaves, status codes).
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
 
 from tideover.simulator.serving import Answer, Request
 
@@ -19,6 +24,33 @@ INSTANCE_VERSION = re.compile(r"20\d\d-\d\d-\d\d")
 SINCE = {"Preempt": "2017-11-01", "Terminate": "2019-01-01",
          "Description": "2019-04-01", "EventSource": "2019-08-01", "DurationInSeconds": "2020-07-01"}
 THROTTLED = Answer(429, b"Throttle Result: Too Many Requests", "text/plain")
+
+
+@dataclass(slots=True)
+class Announced:
+    """One event as the platform holds it. `not_before`, `acknowledged_at`: seconds since the epoch, by its clock."""
+
+    id: str
+    kind: str
+    resources: tuple[str, ...]
+    not_before: float
+    description: str
+    event_source: str
+    duration_s: int
+    started: bool = False
+    acknowledged_at: float | None = None
+
+    @property
+    def status(self) -> str:
+        return "Started" if self.started else "Scheduled"
+
+    def fields(self) -> dict[str, Any]:
+        """In the order in which the platform writes them."""
+        due = datetime.fromtimestamp(math.ceil(self.not_before), UTC)
+        return {"EventId": self.id, "EventStatus": self.status, "EventType": self.kind,
+                "ResourceType": "VirtualMachine", "Resources": list(self.resources),
+                "NotBefore": "" if self.started else format_datetime(due, usegmt=True),
+                "Description": self.description, "EventSource": self.event_source, "DurationInSeconds": self.duration_s}
 
 
 def refuse(request: Request, path: str, names: list[str]) -> Answer | None:

@@ -12,9 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from tideover.simulator.manners import (
@@ -22,6 +19,7 @@ from tideover.simulator.manners import (
     SINCE,
     THROTTLED,
     VERSIONS,
+    Announced,
     as_bad_request,
     as_json,
     read_start_requests,
@@ -47,27 +45,6 @@ class Acknowledgement:
     at_monotonic_s: float
 
 
-@dataclass(slots=True)
-class _Listed:
-    id: str
-    kind: str
-    resources: tuple[str, ...]
-    not_before: float
-    description: str
-    event_source: str
-    duration_s: int
-    started: bool = False
-    acknowledged_at: float | None = None
-
-    def fields(self) -> dict[str, Any]:
-        """In the order in which the platform writes them."""
-        due = datetime.fromtimestamp(math.ceil(self.not_before), UTC)
-        return {"EventId": self.id, "EventStatus": "Started" if self.started else "Scheduled", "EventType": self.kind,
-                "ResourceType": "VirtualMachine", "Resources": list(self.resources),
-                "NotBefore": "" if self.started else format_datetime(due, usegmt=True),
-                "Description": self.description, "EventSource": self.event_source, "DurationInSeconds": self.duration_s}
-
-
 class MetadataService:
     """The service as the VM `vm_name` sees it. Start it, change what is announced, and look at what was asked.
 
@@ -87,7 +64,7 @@ class MetadataService:
         self.requests: list[Request] = []
         self.acknowledgements: list[Acknowledgement] = []
         self._now = now
-        self._listed: dict[str, _Listed] = {}
+        self._listed: dict[str, Announced] = {}
         self._faults: list[tuple[str, str, Fault, int | None]] = []
         self._changed = threading.Condition(threading.RLock())
         self._server = HttpServer(address, port, self._answer)
@@ -116,7 +93,7 @@ class MetadataService:
                   id: str | None = None) -> str:
         """Announce an event, of this VM unless `resources` says of which; return its id."""
         text, usual_s = TEXTS.get(kind, ("", -1))
-        event = _Listed(
+        event = Announced(
             id=id or str(uuid.uuid4()).upper(), kind=kind,
             resources=(self.vm_name,) if resources is None else tuple(resources),
             not_before=self.platform_time() + not_before_in_s,
@@ -139,12 +116,16 @@ class MetadataService:
             del self._listed[event_id.lower()]
             self._move_on()
 
+    def listed(self) -> tuple[str, ...]:
+        """Return the ids of what is announced now, oldest first."""
+        return tuple(event.id for event in list(self._listed.values()))
+
     def status_of(self, event_id: str) -> str | None:
         """Return Scheduled or Started; None if it is not listed."""
         with self._changed:
             self._settle()
             event = self._listed.get(event_id.lower())
-        return None if event is None else str(event.fields()["EventStatus"])
+        return None if event is None else event.status
 
     def misbehave(self, fault: Fault, *, method: str = "GET", path: str = EVENTS, times: int | None = 1) -> None:
         """Let the next `times` answers (None: all until `behave`) to this method under this path go wrong."""
@@ -176,7 +157,7 @@ class MetadataService:
                 event.started = True
                 self._move_on()
 
-    def _starts_at(self, event: _Listed) -> float:
+    def _starts_at(self, event: Announced) -> float:
         at = event.not_before if self.start_at_not_before else math.inf
         if self.start_after_acknowledge_s is None or event.acknowledged_at is None:
             return at

@@ -118,7 +118,7 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
 
     def _converse(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        body = self.rfile.read(int(length)) if length.isdigit() else b""
+        body = self.rfile.read(int(length)) if length.isdecimal() and len(length) < 8 else b""
         answer: Answer = self.server.answer(Request(time.time(), time.monotonic(), self.command, self.path,
                                                     tuple(self.headers.items()), body))
         fault = answer.fault

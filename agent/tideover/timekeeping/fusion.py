@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 
 from tideover.model import Cause, Quality
 from tideover.timekeeping.agreement import Interval, drift_ns, majority
@@ -42,18 +43,39 @@ class OutsideSample:
         return Interval(self.offset_ns - bound, self.offset_ns + bound)
 
 
+def folded(older: OutsideSample, newer: OutsideSample) -> OutsideSample | None:
+    """Given two samples of one source, return what both say as one, as of the newer; None: they contradict."""
+    span = _shared(older.interval_at(newer.raw_ns), newer.interval_at(newer.raw_ns))
+    return OutsideSample(newer.raw_ns, span.middle_ns, span.half_ns) if _is_possible(span) else None
+
+
+def alike(samples: Sequence[OutsideSample]) -> list[OutsideSample]:
+    """Given one source's samples in order, return those that can be true together with the newest."""
+    kept: list[OutsideSample] = []
+    span = samples[-1].interval_at(samples[-1].raw_ns)
+    for sample in reversed(samples):
+        narrower = _shared(span, sample.interval_at(samples[-1].raw_ns))
+        if _is_possible(narrower):
+            span = narrower
+            kept.insert(0, sample)
+    return kept
+
+
+def mended(samples: Sequence[OutsideSample]) -> list[OutsideSample]:
+    """Given one source's samples that no single stop explains, return those worth keeping.
+
+    The newest word bears out older ones: what stands against it was an error. Else it is a second jump, and all that
+    the word before it does not bear out is from before the first."""
+    borne_out = alike(samples)
+    return borne_out if len(borne_out) > 1 else [*alike(samples[:-1]), samples[-1]]
+
+
 def sample_of_date(date: datetime, asked_raw_ns: int, received_raw_ns: int) -> OutsideSample:
     """Given the Date of an answer (RFC 9110 §6.6.1, whole seconds) and when it was asked for and had, return it as a
     sample of outside time."""
     middle, half = (asked_raw_ns + received_raw_ns) // 2, (received_raw_ns - asked_raw_ns + 1) // 2
     truth = round(date.timestamp()) * NS + DATE_MIDDLE_NS
     return OutsideSample(asked_raw_ns, truth - middle, DATE_BOUND_NS + half)
-
-
-def common(one: Interval, other: Interval) -> Interval | None:
-    """Given two intervals, return what they share; None: nothing."""
-    low, high = max(one.low_ns, other.low_ns), min(one.high_ns, other.high_ns)
-    return Interval(low, high) if low <= high else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +86,7 @@ class Frozen:
     before_ns: int           # raw time of the last answer that is surely from before
     after_ns: int            # … of the first one that is surely from after
     newest_ns: int
+    answers_after: int       # surely from after
 
     @property
     def is_proven(self) -> bool:
@@ -75,27 +98,31 @@ def frozen_by(samples: Sequence[OutsideSample], since_ns: int | None = None) -> 
 
     Samples that cannot all be true show it by themselves: the length is then all that any split which makes both
     sides possible allows. Else `since_ns` splits them. None: nothing to compare, or no single stop explains them."""
-    fronts, backs = _running(samples), _running(samples[::-1])[::-1]
-    if fronts and fronts[-1] is not None:
-        splits = [next((at for at, one in enumerate(samples) if since_ns is not None and one.raw_ns >= since_ns), 0)]
+    if not samples:
+        return None
+    spans = [one.interval_at(samples[-1].raw_ns) for one in samples]
+    fronts = list(accumulate(spans, _shared))
+    backs = list(accumulate(reversed(spans), _shared))[::-1]
+    if _is_possible(fronts[-1]):
+        splits = [at for at, one in enumerate(samples) if since_ns is not None and one.raw_ns >= since_ns][:1]
     else:
-        splits = list(range(1, len(samples)))
-    found = [(at, Interval(back.low_ns - front.high_ns, back.high_ns - front.low_ns)) for at in splits
-             if at > 0 and (front := fronts[at - 1]) is not None and (back := backs[at]) is not None]
+        splits = [at for at in range(1, len(samples)) if _is_possible(fronts[at - 1]) and _is_possible(backs[at])]
+    found = [Interval(backs[at].low_ns - fronts[at - 1].high_ns, backs[at].high_ns - fronts[at - 1].low_ns)
+             for at in splits if at > 0]
     if not found:
         return None
-    length = Interval(min(one.low_ns for _, one in found), max(one.high_ns for _, one in found))
-    return Frozen(length, samples[found[0][0] - 1].raw_ns, samples[found[-1][0]].raw_ns, samples[-1].raw_ns)
+    length = Interval(min(one.low_ns for one in found), max(one.high_ns for one in found))
+    return Frozen(length, samples[splits[0] - 1].raw_ns, samples[splits[-1]].raw_ns, samples[-1].raw_ns,
+                  len(samples) - splits[-1])
 
 
-def _running(samples: Sequence[OutsideSample]) -> list[Interval | None]:
-    """What the first 1, 2, … samples share, as of the last one's instant; None from where they share nothing."""
-    shared: list[Interval | None] = []
-    for at, sample in enumerate(samples):
-        mine = sample.interval_at(samples[-1].raw_ns if samples[-1].raw_ns >= sample.raw_ns else samples[0].raw_ns)
-        before = shared[-1] if at else mine
-        shared.append(None if before is None else common(before, mine))
-    return shared
+def _shared(one: Interval, other: Interval) -> Interval:
+    """What two intervals share; one that ends before it begins when that is nothing, and stays so."""
+    return Interval(max(one.low_ns, other.low_ns), min(one.high_ns, other.high_ns))
+
+
+def _is_possible(span: Interval) -> bool:
+    return span.low_ns <= span.high_ns
 
 
 def may_vote(source: str, frozen: Frozen) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tideover.model import Cause, Quality
+from tideover.timekeeping.agreement import Interval
 
 NS = 1_000_000_000
 
@@ -50,6 +51,11 @@ class Gap:
         """V: the wait was interrupted for at least this long."""
         return max(0, self.elapsed_ns - self.period_ns)
 
+    @property
+    def length(self) -> Interval:
+        """How long the interruption took: it began anywhere in the wait. The wake-up after it comes on top."""
+        return Interval(self.visible_ns, self.elapsed_ns)
+
 
 @dataclass(frozen=True, slots=True)
 class Shift:
@@ -85,13 +91,6 @@ def wake_latency_ns(recent_lateness_ns: Sequence[int]) -> int:
 
     The second largest: one hiccup is chance, two are this machine's way."""
     return max([LEAST_WAKE_NS, *sorted(recent_lateness_ns)[-2:-1]])
-
-
-def visible_length_ns(gap: Gap, wake_ns: int) -> tuple[int, int]:
-    """Given a gap and the usual wake latency, return length and uncertainty of the stop inside it.
-
-    The stop began anywhere in the wait, so its length is in [elapsed - period, elapsed]; less the wake-up after it."""
-    return max(0, gap.elapsed_ns - gap.period_ns // 2), gap.period_ns // 2 + wake_ns
 
 
 @dataclass(frozen=True, slots=True)

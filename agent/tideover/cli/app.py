@@ -1,0 +1,72 @@
+"""The commands and where each one lives; a command's module is imported when the command is typed."""
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import click
+
+from tideover import __version__
+from tideover.errors import EXIT_OK, EXIT_WRONG_USE
+
+COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
+    "run": ("tideover.cli.run", "the agent, in the foreground (what the service runs)"),
+    "drill": ("tideover.cli.drill", "the whole life of an event, here and now, touching nothing"),
+    "status": ("tideover.cli.status", "what it waits for, and how all is"),
+    "history": ("tideover.cli.history", "the events so far"),
+    "show": ("tideover.cli.show", "one event's record"),
+    "pauses": ("tideover.cli.pauses", "every pause noticed"),
+    "clock": ("tideover.cli.clock", "check the clock against outside time, now"),
+    "hooks": ("tideover.cli.hooks", "what is run, what is refused; try one"),
+    "acknowledge": ("tideover.cli.acknowledge", "tell the platform to go ahead, by hand"),
+    "recover": ("tideover.cli.recover", "run what is still owed, by hand"),
+    "simulate": ("tideover.cli.simulate", "the built-in metadata service alone"),
+    "config": ("tideover.cli.config", "check or show the configuration"),
+})
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are looked up in the table above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help lists all commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "config", metavar="FILE", default=None, help="The configuration file.")
+@click.version_option(__version__, prog_name="tideover")
+@click.pass_context
+def group(context: click.Context, config: str | None) -> None:
+    """Carries the applications of this VM over the platform's maintenance."""
+    context.obj = config
+
+
+def run_command(words: list[str]) -> int:
+    """Given the words after `tideover`, run the command; return its exit status. Raise TideoverError."""
+    try:
+        status = group.main(args=words, prog_name="tideover", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as helped:
+        print(helped.ctx.get_help())
+        return EXIT_WRONG_USE
+    except click.ClickException as trouble:
+        print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)
+        return EXIT_WRONG_USE
+    except click.Abort:
+        return EXIT_WRONG_USE
+    except BrokenPipeError:
+        sys.stderr.close()              # the reader went away (a pager, head): nobody is left to tell
+        return EXIT_OK
+    return status if isinstance(status, int) else EXIT_OK

@@ -1,0 +1,4 @@
+"""The wiring: puts the parts together into a running agent, and takes them apart again. It decides nothing."""
+from tideover.daemon.agent import Agent, run_agent
+
+__all__ = ["Agent", "run_agent"]

@@ -1,0 +1,227 @@
+"""One agent: its memory, its hands, its loop, from start to stop."""
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tideover import __version__, systemd
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.api.server import Server
+from tideover.clock import ClockChecker
+from tideover.clock import ClockSettings as CheckerSettings
+from tideover.configuration import Loaded
+from tideover.daemon.choices import Choices
+from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand, trace_id
+from tideover.daemon.narrator import Narrator
+from tideover.daemon.opening import make_directory, open_memory, renew_journal
+from tideover.daemon.requests import Requests
+from tideover.engine import Engine
+from tideover.errors import WrongUseError
+from tideover.hooks import HookRunner, OrphanTrace, end_orphans
+from tideover.lifecycle import Stage, State
+from tideover.lifecycle.state import RUNNING
+from tideover.logs import Log, Trouble
+from tideover.model import HookPhase, utc_text
+from tideover.pause import MachineClocks, PauseSettings, PauseWatch, read_boot_id
+from tideover.settings import Settings, cautions_about
+from tideover.sources import choose_source_kind, open_source
+from tideover.sources.poller import Acknowledger, Poller
+
+RUNTIME_MODE = 0o755
+HOOKS_STATE = "hooks"
+STOP_LIMIT_S = 75.0
+"""A stop that recovers first ends after this, recovered or not: systemd's stop timeout is 90 s."""
+
+
+class Agent:
+    """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
+
+    def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
+        """Given the configuration, open what this agent works on. Raise WrongUseError if another one works on it."""
+        settings = self.settings = loaded.settings
+        self.log = Log(settings.log.format, settings.log.level)
+        self.clocks = MachineClocks()
+        self.started_at = self.clocks.moment()
+        state_directory = Path(settings.paths.state)
+        self.memory = open_memory(state_directory, self.log)
+        self.choices = Choices(settings)
+        self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
+        self.source_kind = _source_kind(settings)
+        self._source = open_source(self.source_kind, endpoint=settings.source.endpoint or "",
+                                   vm_name=settings.source.vm_name or "")
+        self.checker = ClockChecker(self.tell, _checker_settings(settings))
+        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, drill=drill, log_line=self._hook_line)
+        self.watch = PauseWatch(
+            self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
+            clock_was_set=self.checker.clock_was_set, clocks=self.clocks)
+        self.poller = self._acknowledger = None
+        if self._source is not None:
+            self.poller = Poller(self._heard, self._source, settings.source.poll_s)
+            self._acknowledger = Acknowledger(self.tell, self._source)
+        self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
+                             Narrator(self.log, self._hook_released), self._renew_journal)
+        self._server: Server | None = None
+
+    def tell(self, seen: ob.Observation) -> None:
+        """Bring news to the engine, from any thread."""
+        self.engine.tell(seen)
+
+    def start(self) -> None:
+        """Take up where the last agent left off, then begin to look and to listen."""
+        state = self.engine.state
+        self._end_orphans(state)
+        last_at = self.memory.journal.last_at()
+        down_s = None if last_at is None else max(0.0, (self.started_at.utc - last_at).total_seconds())
+        self.engine.take(ob.Restarted(read_boot_id(), down_s))
+        self.watch.start()
+        if self.poller is not None:
+            self.poller.start()
+        self._listen()
+        self._prune()
+        self.log.info("agent.started", version=__version__, pid=os.getpid(), source=self.source_kind,
+                      hooks=len(self.choices.catalogue.hooks), open_events=len(state.cases))
+        systemd.notify("READY=1")
+
+    def close(self) -> None:
+        """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
+        systemd.notify("STOPPING=1")
+        if self._server is not None:
+            self._server.close()
+        for part in (self.poller, self._source, self.watch, self.runner, self.checker, self._acknowledger):
+            if part is not None:
+                part.close()
+        self.memory.close()
+        self.log.info("agent.stopped", open_events=len(self.engine.state.cases))
+
+    # --- parts ------------------------------------------------------------------------------------------------------
+
+    def _hands(self) -> Mapping[type[Any], Any]:
+        acknowledge = AcknowledgeHand(self._acknowledger) if self._acknowledger is not None else IdleHand()
+        return {fx.RunHook: HookHand(self.runner, lambda event_id: self.memory.journal.rows(event_id)),
+                fx.Acknowledge: acknowledge, fx.CheckClock: ClockHand(self.checker),
+                fx.WatchClosely: WatchHand(self.watch)}
+
+    def _listen(self) -> None:
+        runtime = Path(self.settings.paths.runtime)
+        requests = Requests(self)
+        try:
+            make_directory(runtime, RUNTIME_MODE)
+            self._server = Server(Path(self.settings.paths.socket), requests.answers())
+        except (OSError, WrongUseError) as trouble:
+            self.log.warning("api.closed", reason=trouble,
+                             consequence="nobody can ask this agent; tideover status reads the journal alone")
+
+    def _renew_journal(self, journal: Any) -> Any:
+        renewed = renew_journal(journal, self.log)
+        self.memory = replace(self.memory, journal=renewed)
+        return renewed
+
+    def _prune(self) -> None:
+        removed = self.memory.journal.forget_before(self.clocks.moment(), self.settings.journal.keep_s)
+        if removed:
+            self.log.info("journal.pruned", rows=removed)
+
+    def _end_orphans(self, state: State) -> None:
+        unfinished = [OrphanTrace(name, HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE,
+                                  hook.run, trace_id(hook.event_id))
+                      for name, hook in state.hooks.items() if hook.stage in RUNNING]
+        for ended in end_orphans(self.memory.directory / HOOKS_STATE, unfinished):
+            self.log.warning("hook.orphan-ended", hook=ended.of.name, phase=ended.of.phase.value,
+                             processes=ended.found, left=ended.left)
+
+    # --- news -------------------------------------------------------------------------------------------------------
+
+    def _heard(self, news: ob.Observation) -> None:
+        """A poll's news, on the poller's thread."""
+        if isinstance(news, ob.PollFailed):
+            self._polling.again(news.reason)
+            return
+        self._polling.over()
+        if isinstance(news, ob.Polled):
+            self.watch.outside_date("metadata service", news.document)
+        self.tell(news)
+
+    def _pause_noticed(self, seen: ob.Observation) -> None:
+        """On the pause watch's thread: what is listed after a resume decides whose pause it was, so ask at once."""
+        self.tell(seen)
+        if self.poller is not None:
+            self.poller.poll_now()
+
+    def _hook_line(self, name: str, line: str) -> None:
+        self.log.info("hook.output", hook=name, line=line)
+
+    def _hook_released(self, name: str) -> None:
+        self.runner.forget(name)
+
+
+def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
+    """Run an agent until SIGTERM or SIGINT; return the exit status. Raise WrongUseError if it cannot start."""
+    agent = Agent(loaded, drill=drill)
+    for caution in cautions_about(loaded.settings):
+        agent.log.warning("configuration.caution", what=caution)
+
+    def stop(number: int, frame: object) -> None:
+        _stop(agent)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    threading.excepthook = _die
+    try:
+        agent.start()
+        agent.engine.run()
+    finally:
+        agent.close()
+    return 0
+
+
+def _die(trouble: threading.ExceptHookArgs) -> None:
+    """A bug on any thread ends the process: the service manager starts it again, and the journal knows where it was."""
+    sys.excepthook(trouble.exc_type, trouble.exc_value or trouble.exc_type(), trouble.exc_traceback)
+    sys.stderr.flush()
+    os._exit(70)        # EX_SOFTWARE (sysexits.h); the other threads are not waited for
+
+
+def _stop(agent: Agent) -> None:
+    """In a signal handler: news for the engine, and a limit."""
+    if agent.settings.policy.on_stop == "keep":
+        agent.engine.stop()
+        return
+    agent.tell(ob.StopRequested())
+    threading.Thread(target=_stop_when_released, args=(agent,), name="stop", daemon=True).start()
+
+
+def _stop_when_released(agent: Agent) -> None:
+    until_s = agent.clocks.moment().raw_s + STOP_LIMIT_S
+    pause = threading.Event()
+    pause.wait(0.2)                         # let the engine take the request before it is asked whether all is done
+    while agent.engine.state.hooks and agent.clocks.moment().raw_s < until_s:
+        pause.wait(0.1)
+    agent.engine.stop()
+
+
+def _source_kind(settings: Settings) -> Any:
+    return choose_source_kind() if settings.source.kind == "auto" else settings.source.kind
+
+
+def _checker_settings(settings: Settings) -> CheckerSettings:
+    return CheckerSettings(tuple(server.text for server in settings.clock.servers), settings.clock.tolerance_s,
+                           settings.clock.deadline_s, settings.clock.remedy)
+
+
+def describe_source(agent: Agent) -> dict[str, Any]:
+    """Given an agent, return how its source answers, for `status`."""
+    status = agent.poller.status() if agent.poller is not None else None
+    last = status.last_good if status else None
+    return {
+        "kind": agent.source_kind,
+        "last_answer_at": utc_text(last.utc) if last else None,
+        "failures": status.failures if status else 0,
+        "reason": status.reason if status else "",
+    }

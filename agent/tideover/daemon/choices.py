@@ -1,0 +1,80 @@
+"""The owner's settings and the hooks directory, as the policy the decision asks. Reads the directory; runs nothing."""
+from __future__ import annotations
+
+from pathlib import Path
+from types import MappingProxyType
+
+from tideover.hooks import Catalogue, HookSettings, read_catalogue
+from tideover.model import ANNOUNCED, Kind
+from tideover.observations import Observation, Polled, Restarted
+from tideover.policy import Policy, Rules
+from tideover.settings import Settings, options_for
+
+
+class Choices:
+    """Answers which policy holds now. Used by the engine's thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._seen_at: int | None = None
+        self._known: frozenset[str] = frozenset()
+        self.catalogue = Catalogue()
+        self._policy = policy_of(settings, self.catalogue)
+
+    def policy(self, seen: Observation) -> Policy:
+        """Given what was just observed, return the policy; the hooks directory is read anew when it has changed, at the
+        start, and when an event is seen for the first time (a file's own rights change nothing of its directory)."""
+        if isinstance(seen, Restarted) or self._directory_changed() or self._is_news(seen):
+            self.catalogue = catalogue_of(self._settings)
+            self._policy = policy_of(self._settings, self.catalogue)
+        return self._policy
+
+    def _directory_changed(self) -> bool:
+        try:
+            changed_at: int | None = Path(self._settings.paths.hooks).stat().st_mtime_ns
+        except OSError:
+            changed_at = None
+        changed, self._seen_at = changed_at != self._seen_at, changed_at
+        return changed
+
+    def _is_news(self, seen: Observation) -> bool:
+        if not isinstance(seen, Polled):
+            return False
+        listed = frozenset(event.id for event in seen.document.events)
+        news, self._known = bool(listed - self._known), listed
+        return news
+
+
+def catalogue_of(settings: Settings) -> Catalogue:
+    """Given the settings, return what lies in their hooks directory now."""
+    return read_catalogue(Path(settings.paths.hooks), lambda name: _hook_settings(settings, name))
+
+
+def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
+    """Given settings and hooks, return them as the decision asks for them."""
+    return Policy(
+        rules=MappingProxyType({kind: _rules(settings, kind) for kind in ANNOUNCED}),
+        act_on=settings.policy.act_on,
+        hooks=catalogue.hooks,
+        reserve_s=settings.hooks.reserve_s,
+        settle_s=settings.pause.settle_s,
+        recover_unannounced=settings.policy.unannounced == "recover",
+        hold_for_clock=settings.clock.on_deadline == "hold",
+    )
+
+
+def _rules(settings: Settings, kind: Kind) -> Rules:
+    chosen = settings.policy_for(kind)
+    return Rules(
+        acknowledge=chosen.acknowledge == "when-ready",
+        acknowledge_shared=chosen.acknowledge_shared,
+        just_in_time=chosen.prepare == "just-in-time",
+        lead_s=chosen.lead_s,
+        recover_after_pause=chosen.recover_after == "pause",
+    )
+
+
+def _hook_settings(settings: Settings, name: str) -> HookSettings:
+    options = options_for(settings, name)
+    return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
+                        tuple(options.environment.items()))

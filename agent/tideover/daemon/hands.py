@@ -1,0 +1,79 @@
+"""The hands as the engine knows them: each effect's start and calling off, handed to the part that does it."""
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+
+from tideover import effects as fx
+from tideover.clock import ClockChecker
+from tideover.hooks import HookRunner
+from tideover.pause import PauseWatch
+from tideover.record import Row, record_of
+from tideover.sources.poller import Acknowledger
+
+
+class HookHand:
+    """Runs hooks, with the event's record on their standard input."""
+
+    def __init__(self, runner: HookRunner, rows: Callable[[str], list[Row]]) -> None:
+        """`rows`: the journal's rows of one event; asked on the engine's thread."""
+        self._runner, self._rows = runner, rows
+
+    def start(self, effect: fx.RunHook) -> None:
+        rows = self._rows(effect.event_id)
+        record = json.dumps(record_of(rows) if rows else {"event_id": effect.event_id}).encode()
+        self._runner.start(effect, record, trace_id(effect.event_id))
+
+    def call_off(self, effect: fx.RunHook) -> None:
+        self._runner.call_off(effect.key)
+
+
+class AcknowledgeHand:
+    def __init__(self, acknowledger: Acknowledger) -> None:
+        self._acknowledger = acknowledger
+
+    def start(self, effect: fx.Acknowledge) -> None:
+        self._acknowledger.start(effect)
+
+    def call_off(self, effect: fx.Acknowledge) -> None:
+        self._acknowledger.call_off(effect.key)
+
+
+class ClockHand:
+    def __init__(self, checker: ClockChecker) -> None:
+        self._checker = checker
+
+    def start(self, effect: fx.CheckClock) -> None:
+        self._checker.start(effect)
+
+    def call_off(self, effect: fx.CheckClock) -> None:
+        self._checker.call_off(effect.key)
+
+
+class WatchHand:
+    """Sets the pace of the pause watch."""
+
+    def __init__(self, watch: PauseWatch) -> None:
+        self._watch = watch
+
+    def start(self, effect: fx.WatchClosely) -> None:
+        self._watch.watch_closely()
+
+    def call_off(self, effect: fx.WatchClosely) -> None:
+        self._watch.watch_calmly()
+
+
+class IdleHand:
+    """Stands where this agent has no hand, for a platform that takes no acknowledgement."""
+
+    def start(self, effect: fx.Effect) -> None:
+        """Nothing to do it with."""
+
+    def call_off(self, effect: fx.Effect) -> None:
+        """Nothing was begun."""
+
+
+def trace_id(event_id: str) -> str:
+    """Given an event, return the id its hooks and log lines share: 32 hexadecimal digits, the same after a restart."""
+    return hashlib.sha256(event_id.encode()).hexdigest()[:32]

@@ -1,0 +1,49 @@
+"""Tells the log what the engine did: a line for each move, none for each poll."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tideover.journal import JournalUnwritable
+from tideover.lifecycle import Entry, State
+from tideover.logs import Log
+from tideover.model import HookOutcome, HookRun, Pause
+from tideover.record import PHASES
+
+FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
+
+
+class Narrator:
+    """The engine's listener. `released` is told the names of hooks that are owed nothing any more."""
+
+    def __init__(self, log: Log, released: Callable[[str], None]) -> None:
+        self._log, self._released = log, released
+
+    def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            self._tell(before, entry)
+        for name in before.hooks:
+            if name not in after.hooks:
+                self._released(name)
+
+    def unwritable(self, trouble: JournalUnwritable) -> None:
+        self._log.error("journal.unwritable", reason=trouble,
+                        consequence="nothing is acknowledged until it can be written")
+
+    def writable_again(self) -> None:
+        self._log.info("journal.writable")
+
+    def _tell(self, before: State, entry: Entry) -> None:
+        match entry.subject:
+            case HookRun(name, phase, attempt, report):
+                tell = self._log.warning if report.outcome in FAILURES else self._log.info
+                tell("hook.settled", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
+                     outcome=report.outcome.value, exit_status=report.exit_status,
+                     duration_s=round(report.duration_s, 3), note=report.note)
+            case Pause():
+                self._log.warning("pause.noticed", event=entry.event_id, pause=entry.subject.id, what=entry.note)
+            case _ if entry.what in PHASES:
+                known = before.cases.get(entry.event_id)
+                self._log.info("case.moved", event=entry.event_id, to=entry.what,
+                               **{"from": known.phase.value if known else "nothing"}, note=entry.note)
+            case _:
+                self._log.info(f"event.{entry.what.replace(' ', '-')}", event=entry.event_id, note=entry.note)

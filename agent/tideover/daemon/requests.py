@@ -1,0 +1,82 @@
+"""What the agent answers to those who ask through its socket. Runs on the socket's thread: it reads the state (a value)
+and brings news to the engine, nothing else."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tideover import __version__
+from tideover import observations as ob
+from tideover.api.server import Answer
+from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
+from tideover.lifecycle import Case, Phase
+from tideover.model import utc_text
+from tideover.status import status_of
+
+if TYPE_CHECKING:
+    from tideover.daemon.agent import Agent
+
+CANNOT_ACKNOWLEDGE = {
+    Phase.WATCHING: "it is not this VM's, or of a kind that is left alone",
+    Phase.WAITING: "its preparation has not begun",
+    Phase.PREPARING: "its preparation still runs",
+    Phase.ASKING: "it is being acknowledged now",
+    Phase.DOUBTING: "it is being acknowledged now; the last answer was lost",
+}
+
+
+class Requests:
+    """The answers of one agent."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    def answers(self) -> Mapping[str, Answer]:
+        return {"status": self._status, "acknowledge": self._acknowledge, "recover": self._recover}
+
+    def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        from tideover.daemon.agent import describe_source
+        agent = self._agent
+        status = status_of(agent.engine.state, self._rows(), agent.clocks.moment())
+        status["agent"] = {"alive": True, "pid": os.getpid(), "version": __version__,
+                           "started_at": utc_text(agent.started_at.utc)}
+        status["source"] = describe_source(agent)
+        return {"ok": True, "status": status}
+
+    def _rows(self) -> list[Any]:
+        """A second reader of the journal: the engine's own belongs to the engine's thread."""
+        try:
+            journal = Journal.reading(self._agent.memory.journal.path)
+        except (JournalUnreadable, JournalUnwritable):
+            return []
+        try:
+            return journal.newest_rows()
+        finally:
+            journal.close()
+
+    def _acknowledge(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        case = self._find(question)
+        if case is None:
+            return {"ok": False, "why": "no such event is open; tideover status lists them"}
+        if case.acknowledged:
+            return {"ok": True, "why": "it is acknowledged already", "event_id": case.id}
+        if case.phase is not Phase.HOLDING:
+            return {"ok": False, "why": CANNOT_ACKNOWLEDGE.get(case.phase, "it has started or is over"),
+                    "event_id": case.id}
+        self._agent.tell(ob.AcknowledgeRequested(case.id))
+        return {"ok": True, "why": "the platform is being told", "event_id": case.id}
+
+    def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        case = self._find(question)
+        if question.get("event") and case is None:
+            return {"ok": False, "why": "no such event is open; tideover status lists them"}
+        self._agent.tell(ob.RecoverRequested(case.id if case else None))
+        return {"ok": True, "why": "recover is asked for"}
+
+    def _find(self, question: Mapping[str, Any]) -> Case | None:
+        wanted = str(question.get("event") or "").casefold()
+        for case in self._agent.engine.state.cases.values():
+            if wanted and case.id.casefold() == wanted:
+                return case
+        return None

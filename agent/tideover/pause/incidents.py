@@ -1,0 +1,197 @@
+"""From the first sign of an incident to what it was: opens it, waits for outside time to speak, has it judged.
+
+It tells nobody, reads no clock and asks no server itself: `outside_wanted` asks whoever does to ask soon.
+"""
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tideover.model import Cause
+from tideover.pause.outside import OutsideTime
+from tideover.pause.settings import PauseSettings
+from tideover.timekeeping.agreement import Interval
+from tideover.timekeeping.fusion import PRIOR_OFFSET_NS, Finding, Frozen, Incident, agreed, judge, may_vote
+from tideover.timekeeping.gaps import NS, Gap
+
+LONGEST_NS = 10 * NS         # that an incident waits for outside time
+# From the first proof of a stop to its telling, for a second answer and for a finer source.
+PATIENCE_NS, CLOSE_PATIENCE_NS = 10 * NS, 1 * NS
+# A source that has not spoken for so long is not waited for.
+USABLE_NS = 60 * NS
+# A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
+SAME_INCIDENT_NS = 30 * NS
+# A gap below the threshold that is worth adding to frozen time.
+NOTABLE_GAP_NS = NS // 4
+ENOUGH_ANSWERS = 2           # to believe in a stop: one answer alone may be a server's error
+SET_BACK_ANSWERS = 3         # to believe that a source was set back
+
+
+@dataclass(slots=True)
+class _Open:
+    opened_ns: int
+    steps: list[tuple[int, int]] = field(default_factory=list)     # raw time, by how much
+    markers: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    host: tuple[str, str] | None = None
+    proven_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """One finding worth telling, when it was over on the raw clock, and the host before and after where known."""
+
+    finding: Finding
+    resumed_ns: int
+    host: tuple[str, str] | None = None
+
+
+class Incidents:
+    """Given the signs as they come, concludes what they were. On the watch's thread, but for the outside samples."""
+
+    def __init__(self, outside: OutsideTime, settings: PauseSettings, outside_wanted: Callable[[], None]) -> None:
+        self._outside, self._settings, self._outside_wanted = outside, settings, outside_wanted
+        self._open: _Open | None = None
+        self._gaps: deque[tuple[int, Gap]] = deque(maxlen=8)
+        self._steps: deque[tuple[int, int]] = deque(maxlen=16)
+        self._told_ns = -SAME_INCIDENT_NS
+        self.event_is_near = False   # or has started
+        self._owed_ns = 0            # by which the wall clock was left behind, and not yet put right
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an incident waits for its answers."""
+        return self._open is not None
+
+    def step(self, raw_ns: int, stepped_ns: int) -> None:
+        """The wall clock was set."""
+        self._steps.append((raw_ns, stepped_ns))
+        self._opened(raw_ns).steps.append((raw_ns, stepped_ns))
+
+    def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
+        """A sign that proves a move. One that follows a pause told just now adds nothing."""
+        if self._open is None and raw_ns - self._told_ns < SAME_INCIDENT_NS:
+            return
+        incident = self._opened(raw_ns)
+        incident.markers.append(words)
+        incident.host = host or incident.host
+
+    def hint(self, raw_ns: int, words: str) -> None:
+        """A sign that goes with a move, and with much else: a reason to look, never to claim."""
+        incident = self._opened(raw_ns)
+        if words not in incident.hints:
+            incident.hints.append(words)
+
+    def small_gap(self, raw_ns: int, gap: Gap) -> None:
+        """A visible gap below the threshold: part of a stop, if outside time shows one."""
+        if gap.visible_ns >= NOTABLE_GAP_NS:
+            self._gaps.append((raw_ns, gap))
+
+    def signs(self) -> Incident:
+        """Return the signs of the open incident, for a gap that is told at once."""
+        incident = self._open or _Open(0)
+        return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints))
+
+    def told(self, raw_ns: int) -> None:
+        """A stop that ended then has been told otherwise: signs that belong to it need no telling of their own."""
+        self._told_ns = raw_ns
+        if self._open is not None:
+            self._open.markers.clear()
+
+    def suspended(self, raw_ns: int) -> None:
+        """The raw clock stood still in a suspend, known exactly: nothing from before can be compared any more."""
+        self._outside.forget_before(raw_ns)
+
+    def conclude(self, raw_ns: int, period_ns: int) -> tuple[Concluded, ...]:
+        """Given the time and the heartbeat's period, return what became clear since the last beat."""
+        self._look_outside(raw_ns)
+        if self._open is None:
+            return ()
+        patience_ns = CLOSE_PATIENCE_NS if self.event_is_near else PATIENCE_NS
+        votes = self._votes(self._open)
+        if not self._is_ripe(self._open, votes, raw_ns, patience_ns):
+            return ()
+        incident, self._open = self._open, None
+        return self._closed(incident, votes, period_ns)
+
+    def _opened(self, raw_ns: int) -> _Open:
+        if self._open is None:
+            self._open = _Open(raw_ns)
+            self._outside_wanted()
+        return self._open
+
+    def _look_outside(self, raw_ns: int) -> None:
+        """Sources that contradict themselves: a stop long enough opens an incident, an error is forgotten."""
+        for source, frozen in self._outside.torn().items():
+            if frozen is None:
+                self._outside.mend(source)
+            elif frozen.length.high_ns < 0:
+                if frozen.answers_after >= SET_BACK_ANSWERS:
+                    self._outside.forget_before(frozen.after_ns, source)
+            elif self._open is None and frozen.length.high_ns >= self._settings.threshold_ns:
+                self._opened(frozen.after_ns)
+            elif self._open is None and raw_ns - frozen.after_ns >= SAME_INCIDENT_NS:
+                self._outside.forget_before(frozen.after_ns, source)
+
+    def _votes(self, incident: _Open) -> dict[str, Frozen]:
+        return {source: frozen for source, frozen in self._outside.frozen(incident.opened_ns).items()
+                if may_vote(source, frozen)}
+
+    def _is_ripe(self, incident: _Open, votes: dict[str, Frozen], raw_ns: int, patience_ns: int) -> bool:
+        """Whether all have spoken that are worth waiting for, or the time for it is over."""
+        common = agreed([vote.length for vote in votes.values()])
+        newest = self._outside.newest()
+        if common is None or common.low_ns <= 0:
+            waited_for = {source for source, sample in newest.items()
+                          if incident.opened_ns - sample.raw_ns < USABLE_NS}
+            return waited_for <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
+        if incident.proven_ns is None:
+            incident.proven_ns = raw_ns
+            self._outside_wanted()
+        answers = sum(vote.answers_after for vote in votes.values() if vote.is_proven)
+        sure = answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS
+        bounds = {source: sample.bound_ns for source, sample in newest.items()}
+        finest = min(bounds[source] for source in votes)
+        finer = any(2 * bound < finest for source, bound in bounds.items() if source not in votes)
+        return (sure and not finer) or raw_ns - incident.proven_ns >= patience_ns
+
+    def _closed(self, incident: _Open, votes: dict[str, Frozen], period_ns: int) -> tuple[Concluded, ...]:
+        proven = [vote for vote in votes.values() if vote.is_proven]
+        since_ns = max((vote.before_ns for vote in proven), default=incident.opened_ns - 1)
+        after_ns = min((vote.after_ns for vote in proven), default=incident.opened_ns)
+        resumed_ns = incident.opened_ns if since_ns < incident.opened_ns <= after_ns else after_ns
+        steps = [step for step in self._steps if step[0] > since_ns]
+        stepped_ns = sum(by for _, by in steps)
+        known = Incident(
+            frozen=tuple(vote.length for vote in votes.values()), stepped_ns=stepped_ns, period_ns=period_ns,
+            visible=self._small_gaps(since_ns), markers=tuple(incident.markers), hints=tuple(incident.hints),
+            event_open=self.event_is_near and stepped_ns > self._owed_ns + PRIOR_OFFSET_NS)
+        finding = judge(known)
+        self._settle(finding, votes, resumed_ns, stepped_ns)
+        if finding is not None and finding.cause is Cause.CLOCK_STEP:
+            return tuple(Concluded(one, at) for at, by in incident.steps if abs(by) >= self._settings.threshold_ns
+                         and (one := judge(replace(known, stepped_ns=by))) is not None)
+        if finding is None or not self._is_worth_telling(finding, incident):
+            return ()
+        return (Concluded(finding, resumed_ns, incident.host),)
+
+    def _settle(self, finding: Finding | None, votes: dict[str, Frozen], resumed_ns: int, stepped_ns: int) -> None:
+        """What is judged is over: nothing of it may be found again."""
+        self._owed_ns = max(0, self._owed_ns - stepped_ns)
+        if finding is not None and finding.cause is Cause.VM_PAUSE:
+            self._owed_ns = max(0, (finding.length_ns or 0) - stepped_ns)
+            self._told_ns = resumed_ns
+            self._gaps.clear()
+            self._outside.forget_before(resumed_ns)
+        for source, vote in votes.items():
+            if vote.is_proven:
+                self._outside.forget_before(vote.after_ns, source)
+
+    def _small_gaps(self, since_ns: int) -> Interval | None:
+        gaps = [gap.length for at_ns, gap in self._gaps if at_ns > since_ns]
+        return Interval(sum(one.low_ns for one in gaps), sum(one.high_ns for one in gaps)) if gaps else None
+
+    def _is_worth_telling(self, finding: Finding, incident: _Open) -> bool:
+        return (bool(incident.markers) or finding.length_ns is None
+                or finding.length_ns >= self._settings.threshold_ns)

@@ -1,0 +1,245 @@
+"""What counts as a hook, in which order, and whose files are never run."""
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from tideover.hooks import WINDOWS_SUFFIXES, Catalogue, HookSettings, read_catalogue
+from tideover.hooks.permission import find_refusal, trusted_users
+from tideover.model import Kind
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+def described(name: str) -> HookSettings:
+    return HookSettings()
+
+
+@pytest.fixture
+def hooks(tmp_path: Path) -> Path:
+    directory = tmp_path / "hooks.d"
+    directory.mkdir()
+    directory.chmod(0o755)
+    return directory
+
+
+def put(path: Path, mode: int = 0o755) -> Path:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(mode)
+    return path
+
+
+def read(hooks: Path) -> Catalogue:
+    return read_catalogue(hooks, described)
+
+
+def refusal(hooks: Path) -> str:
+    found = read(hooks).hooks
+    assert len(found) == 1
+    return found[0].refused or ""
+
+
+def test_hooks_come_by_number_and_then_by_name(hooks: Path) -> None:
+    for file in ("50-a", "10-z", "10-b2", "00-last-but-first"):
+        put(hooks / file)
+    assert [(hook.order, hook.name) for hook in read(hooks).hooks] == [
+        (0, "last-but-first"), (10, "b2"), (10, "z"), (50, "a")]
+
+
+def test_a_hook_takes_its_settings_by_its_name(hooks: Path) -> None:
+    put(hooks / "10-haproxy")
+    wanted = HookSettings(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root", (("SOCKET", "/run/s"),))
+    hook = read_catalogue(hooks, {"haproxy": wanted}.__getitem__).hooks[0]
+    assert (hook.kinds, hook.min_pause_s, hook.timeout_s, hook.required, hook.user, hook.environment) == (
+        wanted.kinds, 3.0, 20.0, False, "root", (("SOCKET", "/run/s"),))
+    assert hook.path == str(hooks / "10-haproxy")
+
+
+def test_a_file_without_its_run_bit_is_disabled(hooks: Path) -> None:
+    put(hooks / "10-off", 0o644)
+    found = read(hooks)
+    assert (found.hooks, found.disabled) == ((), ("10-off",))
+
+
+@pytest.mark.parametrize("file", [
+    "10-a~", "10-a.bak", "10-a.dpkg-old", "10-a.dpkg-new", "10-a.ucf-dist", "10-a.rpmnew", "10-a.rpmsave", ".10-a.swp",
+    "10-a.swp", "#10-a#", ".gitkeep", "10-a.orig"])
+def test_leftovers_of_editors_and_packages_are_passed_over_in_silence(hooks: Path, file: str) -> None:
+    put(hooks / file)
+    assert read(hooks) == Catalogue()
+
+
+@pytest.mark.parametrize("file", ["1-a", "100-a", "10-A", "10-a.sh", "10_a", "README", "10-", "10-a\n", "١٠-a"])
+def test_a_file_of_another_name_is_no_hook_and_that_is_told(hooks: Path, file: str) -> None:
+    put(hooks / file)
+    found = read(hooks)
+    assert not found.hooks
+    assert "NN-name" in found.ignored[0][1]
+    assert found.ignored[0][0].isprintable()
+
+
+def test_a_directory_is_no_hook(hooks: Path) -> None:
+    (hooks / "10-a").mkdir()
+    assert read(hooks).ignored == (("10-a", "it is not a regular file"),)
+
+
+def test_the_second_file_of_one_name_is_refused(hooks: Path) -> None:
+    """In the order of the directory; a disabled one has no name to take."""
+    put(hooks / "05-web", 0o644)
+    put(hooks / "10-web")
+    put(hooks / "20-web")
+    first, second = read(hooks).hooks
+    assert (first.order, first.refused) == (10, None)
+    assert second.refused is not None
+    assert "10-web" in second.refused
+
+
+def test_windows_tells_programs_by_their_suffix(hooks: Path) -> None:
+    for file in ("10-a.cmd", "20-b.ps1", "30-c"):
+        put(hooks / file)
+    found = read_catalogue(hooks, described, WINDOWS_SUFFIXES)
+    assert [hook.name for hook in found.hooks] == ["a", "b"]
+    assert found.ignored[0][0] == "30-c"
+
+
+def test_no_directory_is_an_empty_catalogue_with_a_warning(tmp_path: Path) -> None:
+    found = read(tmp_path / "nowhere\x1b[2J")
+    assert found.hooks == ()
+    assert "No such file" in found.warnings[0]
+    assert found.warnings[0].isprintable()
+
+
+def test_a_user_that_does_not_exist_is_refused(hooks: Path) -> None:
+    put(hooks / "10-a")
+    hook = read_catalogue(hooks, lambda name: HookSettings(user="no-such-user")).hooks[0]
+    assert "no-such-user does not exist" in (hook.refused or "")
+
+
+def test_looking_at_ten_hooks_takes_about_no_time(hooks: Path) -> None:
+    for number in range(10, 20):
+        put(hooks / f"{number}-hook{number}")
+    began = time.perf_counter()
+    for _ in range(10):
+        assert len(read(hooks).hooks) == 10
+    assert (time.perf_counter() - began) / 10 < 0.05
+
+
+# ---- whose files are never run ----
+
+WRITABLE = [("hooks.d/10-a", 0o775), ("hooks.d/10-a", 0o757), ("hooks.d", 0o775), ("hooks.d", 0o777), (".", 0o777)]
+
+
+@pytest.mark.parametrize(("step", "mode"), WRITABLE)
+def test_what_others_can_write_is_refused_and_the_hint_mends_it(hooks: Path, step: str, mode: int) -> None:
+    """Each step of the path counts. What the sentence says to do makes the hook acceptable."""
+    put(hooks / "10-a")
+    assert refusal(hooks) == ""
+    (hooks.parent / step).chmod(mode)
+    sentence = refusal(hooks)
+    command = shlex.split(sentence.rpartition(": ")[2])
+    assert command[0] == "chmod"
+    subprocess.run(command, check=True)
+    assert refusal(hooks) == ""
+
+
+@as_root
+@pytest.mark.parametrize("step", ["hooks.d/10-a", "hooks.d"])
+def test_what_belongs_to_another_user_is_refused_and_the_hint_mends_it(hooks: Path, step: str) -> None:
+    put(hooks / "10-a")
+    os.chown(hooks.parent / step, NOBODY, NOBODY)
+    sentence = refusal(hooks)
+    assert str(NOBODY) in sentence
+    subprocess.run(shlex.split(sentence.rpartition(": ")[2]), check=True)
+    assert refusal(hooks) == ""
+
+
+def test_a_link_is_followed_to_a_safe_file(hooks: Path) -> None:
+    library = hooks.parent / "library"
+    library.mkdir(mode=0o755)
+    put(library / "haproxy")
+    (hooks / "10-haproxy").symlink_to("../library/./haproxy")
+    assert refusal(hooks) == ""
+    library.chmod(0o777)
+    assert f"chmod go-w {library}" in refusal(hooks)
+
+
+def test_the_directories_of_each_link_on_the_way_count(hooks: Path) -> None:
+    """hooks.d/10-a → between/link → library/file: who can write `between` chooses what is run."""
+    between, library = hooks.parent / "between", hooks.parent / "library"
+    for made in (between, library):
+        made.mkdir(mode=0o755)
+    put(library / "file")
+    (between / "link").symlink_to(library / "file")
+    (hooks / "10-a").symlink_to(between / "link")
+    assert refusal(hooks) == ""
+    between.chmod(0o757)
+    assert f"chmod go-w {between}" in refusal(hooks)
+
+
+def test_a_linked_directory_on_the_way_is_followed_too(hooks: Path) -> None:
+    put(hooks / "10-a")
+    outside = hooks.parent / "outside"
+    outside.symlink_to(hooks)
+    assert read(outside).hooks[0].refused is None
+    hooks.chmod(0o777)
+    assert read(outside).hooks[0].refused is not None
+
+
+def test_a_link_to_nothing_is_refused_not_forgotten(hooks: Path) -> None:
+    """Its owner wants it to run: passed over in silence, the platform would be told to go ahead without it."""
+    (hooks / "10-a").symlink_to("gone")
+    assert "leads to nothing" in refusal(hooks)
+
+
+def test_a_loop_of_links_is_refused(hooks: Path) -> None:
+    (hooks / "10-a").symlink_to("10-a")
+    assert "links" in refusal(hooks)
+
+
+@as_root
+def test_a_sticky_directory_of_roots_is_safe_and_one_of_others_is_not(hooks: Path) -> None:
+    """As /tmp: others may put files there, but not replace ours. The owner of the directory may."""
+    hooks.parent.chmod(0o1777)
+    put(hooks / "10-a")
+    assert refusal(hooks) == ""
+    os.chown(hooks.parent, NOBODY, NOBODY)
+    assert refusal(hooks) != ""
+
+
+@as_root
+def test_a_link_of_another_user_in_a_sticky_directory_is_refused(hooks: Path) -> None:
+    hooks.chmod(0o1777)
+    put(hooks.parent / "file")
+    (hooks / "10-a").symlink_to(hooks.parent / "file")
+    assert refusal(hooks) == ""
+    os.lchown(hooks / "10-a", NOBODY, NOBODY)
+    sentence = refusal(hooks)
+    subprocess.run(shlex.split(sentence.rpartition(": ")[2]), check=True)
+    assert refusal(hooks) == ""
+
+
+@as_root
+def test_an_agent_of_an_ordinary_user_trusts_that_user_and_root() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        file = put(Path(place) / "10-a")
+        assert find_refusal(str(file), frozenset({0, NOBODY}), set()) is None
+        os.chown(file, NOBODY, NOBODY)
+        assert find_refusal(str(file), frozenset({0, NOBODY}), set()) is None
+        assert find_refusal(str(file), frozenset({0, 1}), set()) is not None
+        assert find_refusal(str(file), trusted_users(), set()) is not None
+
+
+def test_a_sentence_about_a_path_cannot_steer_a_terminal(tmp_path: Path) -> None:
+    odd = tmp_path / "odd\x1b[2J\n"
+    odd.mkdir()
+    put(odd / "10-a", 0o777)
+    sentence = find_refusal(str(odd / "10-a"), trusted_users(), set())
+    assert sentence is not None
+    assert sentence.isprintable()

@@ -1,0 +1,377 @@
+"""One run of one hook: how it is started, what it is given, what it answers."""
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hooks_tried import Bench, await_that, end, is_alive, read_pid
+from tideover.hooks.account import UnusableAccountError, find_account
+from tideover.model import HookOutcome, HookPhase, Kind
+
+NOBODY = pwd.getpwnam("nobody")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("status", "outcome"), [
+    (0, "done"), (3, "nothing"), (4, "refused"), (75, "not-yet"), (1, "failed"), (2, "failed"), (127, "failed"),
+    (255, "failed")])
+def test_the_exit_status_says_what_came_of_it(bench: Bench, status: int, outcome: str) -> None:
+    report = bench.say(f"exit {status}")
+    assert (report.outcome.value, report.exit_status) == (outcome, status)
+
+
+def test_death_by_a_signal_is_a_failure_without_an_exit_status(bench: Bench) -> None:
+    report = bench.say("kill -SEGV $$")
+    assert (report.outcome, report.exit_status, report.note) == (HookOutcome.FAILED, None, "ended by SIGSEGV")
+
+
+def test_the_answer_names_the_run_that_was_asked_for(bench: Bench) -> None:
+    run = bench.start(bench.order(bench.write("10-web", 'echo "$@"'), HookPhase.RECOVER))
+    answer = bench.answer()
+    assert (answer.name, answer.phase, answer.run) == ("web", HookPhase.RECOVER, run.run)
+    assert answer.report.output == "recover\n"
+
+
+def test_a_hook_sees_a_clean_environment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret of the agent's environment reaches a hook; its own directory is where it starts, for its eyes only."""
+    monkeypatch.setenv("SECRET_TOKEN", "s3cret")
+    report = bench.say("env; echo cwd=$(pwd) umask=$(umask)")
+    own = dict(line.split("=", 1) for line in report.output.splitlines() if not line.startswith("cwd="))
+    ours = {name for name in own if name.startswith("TIDEOVER_")}
+    assert set(own) - ours == {"PATH", "LANG", "HOME", "PWD"}       # PWD is the shell's own
+    assert own["HOME"] == pwd.getpwuid(os.geteuid()).pw_dir
+    assert own["TIDEOVER_STATE_DIR"] == str(bench.state / "said")
+    assert f"cwd={bench.state / 'said'} umask=0077" in report.output
+    assert "TIDEOVER_DRILL" not in own
+
+
+def test_a_hook_in_a_drill_knows_it() -> None:
+    bench = Bench(drill=True)
+    assert bench.say('test "$TIDEOVER_DRILL" = 1').outcome is HookOutcome.DONE
+    bench.close()
+
+
+def test_a_hostile_event_adds_no_variable_and_stops_no_hook(bench: Bench) -> None:
+    spec = bench.write("10-a", 'env -0 | tr "\\n\\0" "#\\n"')
+    odd = "id\nLD_PRELOAD=/evil\0\x1b[2J\ud800" + "x" * 200_000
+    bench.start(replace(bench.order(spec), event_id=odd, kind=Kind.UNKNOWN, fixed=(("TIDEOVER_NOT_BEFORE", odd),)))
+    report = bench.answer().report
+    assert report.outcome is HookOutcome.DONE
+    assert not [line for line in report.output.splitlines() if line.startswith("LD_PRELOAD") or "#" in line]
+
+
+def test_the_record_is_standard_input(bench: Bench) -> None:
+    spec = bench.write("10-a", "cksum; cat /dev/stdin | wc -c")
+    bench.start(bench.order(spec), b"x" * 1_048_576)
+    assert bench.answer().report.output.split()[1] == "1048576"
+
+
+def test_a_hook_that_never_reads_its_record_keeps_nobody_waiting(bench: Bench) -> None:
+    bench.start(bench.order(bench.write("10-a", "exit 0")), b"x" * 1_048_576)
+    assert bench.answer().report.outcome is HookOutcome.DONE
+
+
+def test_both_outputs_are_kept_and_logged_by_line(bench: Bench) -> None:
+    report = bench.say(r"echo one; printf 't\033[31mwo\377' >&2")
+    assert report.output == "one\nt\x1b[31mwo\ufffd"
+    assert bench.lines == ["one", "t[31mwo\ufffd"]
+
+
+def test_a_hook_that_closes_its_outputs_is_still_waited_for(bench: Bench) -> None:
+    report = bench.say("exec >/dev/null 2>&1 <&-; sleep 0.2; exit 3")
+    assert (report.outcome, report.duration_s > 0.19) == (HookOutcome.NOTHING, True)
+
+
+def test_a_child_that_keeps_the_pipe_is_not_waited_for_and_not_harmed(bench: Bench) -> None:
+    """The hook has ended when its own process has; what it left behind must not die of SIGPIPE at its next word."""
+    report = bench.say("(while :; do echo still here; sleep 0.02; done) & echo $! > child; echo ready")
+    child = read_pid(bench.state / "said" / "child")
+    assert (report.outcome, "ready\n" in report.output) == (HookOutcome.DONE, True)
+    time.sleep(0.1)
+    assert is_alive(child)
+    end(child)
+
+
+def test_a_flood_from_a_child_that_keeps_the_pipe_does_not_hold_the_answer(bench: Bench) -> None:
+    report = bench.say("yes & echo $! > child; exit 0")
+    end(read_pid(bench.state / "said" / "child"))
+    assert report.outcome is HookOutcome.DONE
+    assert len(report.output) <= 65536
+
+
+@pytest.mark.slow
+def test_a_flood_of_output_costs_neither_memory_nor_the_deadline(bench: Bench) -> None:
+    """It is read as fast as it comes; a hook that prints for ever still has a deadline."""
+    def memory_kib() -> int:
+        return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0])
+
+    before = memory_kib()
+    report = bench.say("head -c 300000000 /dev/zero")
+    assert (report.outcome, len(report.output)) == (HookOutcome.DONE, 65536)
+    endless = bench.run(bench.write("20-endless", "exec yes"), limit_s=0.5)
+    assert (endless.outcome, endless.duration_s < 5) == (HookOutcome.TIMED_OUT, True)
+    assert memory_kib() - before < 8 * 1024
+
+
+# ---- what cannot be started ----
+
+def test_a_script_without_its_interpreter_says_so(bench: Bench) -> None:
+    report = bench.run(bench.write("10-a", "exit 0", "#!/nowhere/python"))
+    assert (report.outcome, report.exit_status) == (HookOutcome.FAILED, None)
+    assert "interpreter" in report.note
+
+
+def test_a_file_that_is_no_program_says_so(bench: Bench) -> None:
+    report = bench.run(bench.write("10-a", "exit 0", ""))
+    assert (report.outcome, "#!/bin/sh" in report.note) == (HookOutcome.FAILED, True)
+
+
+def test_a_hook_that_is_gone_by_recover_is_a_failure(bench: Bench) -> None:
+    spec = bench.write("10-a", "exit 0")
+    Path(spec.path).unlink()
+    report = bench.run(spec, HookPhase.RECOVER)
+    assert (report.outcome, "put it back" in report.note) == (HookOutcome.FAILED, True)
+
+
+def test_a_hook_that_lost_its_run_bit_is_a_failure(bench: Bench) -> None:
+    spec = bench.write("10-a", "exit 0")
+    Path(spec.path).chmod(0o644)
+    report = bench.run(spec)
+    assert (report.outcome, "chmod a+rx" in report.note) == (HookOutcome.FAILED, True)
+
+
+def test_an_environment_that_is_too_long_is_a_failure(bench: Bench) -> None:
+    report = bench.say("exit 0", environment=(("LONG", "x" * 200_000),))
+    assert (report.outcome, "too long" in report.note) == (HookOutcome.FAILED, True)
+
+
+def test_a_refused_hook_is_never_run(bench: Bench) -> None:
+    report = bench.say("touch ran", refused="because")
+    assert (report.outcome, report.exit_status, report.note) == (HookOutcome.REFUSED, None, "because")
+    assert not bench.state.exists()
+
+
+def test_a_file_that_others_could_write_since_it_was_read_is_not_run(bench: Bench) -> None:
+    """The check is made again right before each start."""
+    spec = bench.write("10-a", "touch ran")
+    assert bench.run(spec).outcome is HookOutcome.DONE
+    (bench.state / "a" / "ran").unlink()
+    bench.hooks.chmod(0o777)
+    report = bench.run(spec)
+    assert (report.outcome, report.exit_status, "chmod go-w" in report.note) == (HookOutcome.REFUSED, None, True)
+    assert not (bench.state / "a" / "ran").exists()
+
+
+def test_a_hook_finds_what_lies_beside_it(bench: Bench) -> None:
+    """It is started by its path, so $0 is its path."""
+    (bench.hooks / "beside.sh").write_text("echo found\n")
+    assert bench.say('. "$(dirname "$0")/beside.sh"').output == "found\n"
+
+
+def test_without_time_nothing_is_started(bench: Bench) -> None:
+    spec = bench.write("10-a", "touch ran")
+    assert bench.run(spec, limit_s=0.0).outcome is HookOutcome.TIMED_OUT
+    assert not (bench.state / "a").exists()
+
+
+# ---- the state directory ----
+
+def test_a_state_directory_lives_from_prepare_to_a_recover_that_worked(bench: Bench) -> None:
+    spec = bench.write("10-a", """
+        case $1 in
+        prepare) test ! -e kept && echo x > kept ;;
+        recover) test -e kept && if test -e tried; then exit "$ENDS"; else touch tried; exit 1; fi ;;
+        esac""")
+    for ends in (0, 3):
+        spec = replace(spec, environment=(("ENDS", str(ends)),))
+        assert bench.run(spec).outcome is HookOutcome.DONE
+        assert bench.run(spec, HookPhase.RECOVER).outcome is HookOutcome.FAILED
+        assert (bench.state / "a" / "kept").exists()
+        assert bench.run(spec, HookPhase.RECOVER).exit_status == ends
+        assert not (bench.state / "a").exists()
+
+
+def test_state_directories_are_nobody_elses_to_see(bench: Bench) -> None:
+    bench.say("exit 0")
+    assert stat.S_IMODE(bench.state.stat().st_mode) == 0o711
+    assert stat.S_IMODE((bench.state / "said").stat().st_mode) == 0o700
+
+
+def test_modes_that_somebody_loosened_are_mended(bench: Bench) -> None:
+    bench.say("exit 0")
+    bench.state.chmod(0o777)
+    (bench.state / "said").chmod(0o777)
+    test_state_directories_are_nobody_elses_to_see(bench)
+
+
+def test_a_link_in_the_place_of_a_state_directory_is_not_followed(bench: Bench) -> None:
+    bench.state.mkdir()
+    (bench.state / "said").symlink_to(bench.hooks)
+    report = bench.say("exit 0")
+    assert (report.outcome, "state directory" in report.note) == (HookOutcome.FAILED, True)
+
+
+def test_forgetting_removes_the_state_directory_after_what_runs(bench: Bench) -> None:
+    spec = bench.write("10-a", "sleep 0.1; touch kept")
+    bench.start(bench.order(spec))
+    bench.runner.forget("a")
+    assert bench.answer().report.outcome is HookOutcome.DONE
+    await_that(lambda: not (bench.state / "a").exists())
+    await_that(lambda: not list((bench.state / ".gone").iterdir()))
+    bench.runner.forget("never-there")
+
+
+# ---- one answer a run ----
+
+def test_two_runs_of_one_hook_never_overlap(bench: Bench) -> None:
+    spec = bench.write("10-a", "mkdir alone || exit 9; sleep 0.05; rmdir alone")
+    for _ in range(4):
+        bench.start(bench.order(spec))
+    assert [bench.answer().report.exit_status for _ in range(4)] == [0, 0, 0, 0]
+
+
+def test_hooks_run_side_by_side(bench: Bench) -> None:
+    """Each waits for the other's sign."""
+    one = bench.write("10-one", "touch ../two/sign 2>/dev/null; until test -e sign; do sleep 0.01; "
+                                "touch ../two/sign 2>/dev/null; done")
+    two = bench.write("10-two", "touch ../one/sign 2>/dev/null; until test -e sign; do sleep 0.01; "
+                                "touch ../one/sign 2>/dev/null; done")
+    for spec in (one, two):
+        bench.start(bench.order(spec))
+    assert {bench.answer().report.outcome for _ in range(2)} == {HookOutcome.DONE}
+
+
+def test_one_start_has_one_answer(bench: Bench) -> None:
+    """Also when it is asked for twice, or called off when it is over."""
+    run = bench.order(bench.write("10-a", "sleep 0.1"))
+    bench.start(run)
+    bench.start(run)
+    assert bench.answer().report.outcome is HookOutcome.DONE
+    bench.runner.call_off(run.key)
+    bench.runner.call_off("hook:unknown:prepare:1")
+    bench.close()
+    assert bench.answers.empty()
+
+
+def test_a_run_called_off_before_its_turn_is_never_begun(bench: Bench) -> None:
+    bench.start(bench.order(bench.write("10-a", "sleep 0.1")))
+    later = bench.start(bench.order(bench.write("20-a", "touch ran")))
+    bench.runner.call_off(later.key)
+    assert [bench.answer().report.outcome for _ in range(2)] == [HookOutcome.DONE, HookOutcome.STOPPED]
+    assert not (bench.state / "a" / "ran").exists()
+
+
+def test_closing_ends_what_runs_and_answers_for_it(bench: Bench) -> None:
+    bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 60")))
+    pid = read_pid(bench.state / "a" / "pid")
+    later = bench.order(bench.write("10-b", "touch ran"))
+    bench.runner.close()
+    assert bench.answer().report.outcome is HookOutcome.STOPPED
+    assert not is_alive(pid)
+    bench.start(later)
+    assert bench.answer().report.outcome is HookOutcome.STOPPED
+    assert not (bench.state / "b").exists()
+
+
+def test_runs_leave_no_files_open_and_no_threads(bench: Bench) -> None:
+    bench.say("exit 0")
+
+    def held() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    await_that(lambda: held()[1] <= 1 + sum(t.name == "hook-left-talking" for t in threading.enumerate()))
+    before = held()
+    for _ in range(10):
+        bench.say("exit 0")
+    await_that(lambda: held() <= before)
+
+
+# ---- users ----
+
+def user_with_groups() -> pwd.struct_passwd:
+    members = {name for group in grp.getgrall() for name in group.gr_mem}
+    found = [entry for entry in pwd.getpwall() if entry.pw_name in members and entry.pw_uid]
+    return found[0] if found else NOBODY
+
+
+@as_root
+def test_a_hook_runs_as_its_user_with_its_groups_and_no_others(bench: Bench) -> None:
+    user = user_with_groups()
+    groups = os.getgroups()
+    try:
+        os.setgroups([*groups, 54321])      # one of ours that it must not have
+        report = bench.say('id -u; id -g; id -G; echo "$HOME"; echo x > mine', user=user.pw_name)
+    finally:
+        os.setgroups(groups)
+    uid, gid, hooks_groups, home = report.output.splitlines()
+    assert (int(uid), int(gid), home) == (user.pw_uid, user.pw_gid, user.pw_dir)
+    assert {int(group) for group in hooks_groups.split()} == set(os.getgrouplist(user.pw_name, user.pw_gid))
+    assert (bench.state / "said" / "mine").stat().st_uid == user.pw_uid
+
+
+@as_root
+def test_a_state_directory_is_its_users_and_goes_with_the_setting(bench: Bench) -> None:
+    for user, uid in ((None, 0), ("nobody", NOBODY.pw_uid), (None, 0)):
+        assert bench.say("touch mine", user=user).outcome is HookOutcome.DONE
+        status = (bench.state / "said").stat()
+        assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (uid, 0o700)
+        (bench.state / "said" / "mine").unlink()
+
+
+@as_root
+def test_another_users_hook_cannot_see_the_state_of_its_neighbours(bench: Bench) -> None:
+    bench.say("echo secret > secret")
+    spec = replace(bench.write("20-spy", "ls .. || cat ../said/secret && exit 9; exit 0"), user="nobody")
+    report = bench.run(spec)
+    assert (report.exit_status, "secret\n" in report.output.replace("cat:", "")) == (0, False)
+
+
+@as_root
+def test_a_hook_of_another_user_is_ended_too(bench: Bench) -> None:
+    report = bench.run(replace(
+        bench.write("10-a", "trap '' TERM; echo $$ > pid; while :; do sleep 1; done"), user="nobody"), limit_s=0.15)
+    assert report.outcome is HookOutcome.TIMED_OUT
+    assert not is_alive(read_pid(bench.state / "a" / "pid"))
+
+
+def test_an_unknown_user_is_refused(bench: Bench) -> None:
+    report = bench.say("exit 0", user="no-such-user")
+    assert (report.outcome, report.exit_status) == (HookOutcome.REFUSED, None)
+
+
+@as_root
+def test_an_agent_of_an_ordinary_user_refuses_other_users() -> None:
+    """Played in a child that has given root up."""
+    child = os.fork()
+    if child == 0:
+        os.setuid(NOBODY.pw_uid)
+        try:
+            find_account("root")
+            os._exit(1)
+        except UnusableAccountError as refused:
+            own = find_account("nobody").change_to is None
+            os._exit(0 if "as user root" in str(refused) and own else 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_signal_that_the_agent_ignores_still_reaches_its_hooks(bench: Bench) -> None:
+    """Python ignores SIGPIPE; a hook with a pipeline relies on it."""
+    assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
+    assert bench.say("kill -PIPE $$").note == "ended by SIGPIPE"

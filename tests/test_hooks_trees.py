@@ -1,0 +1,254 @@
+"""What a hook has started ends with it when its time is over, wherever it went; and nothing else ever does."""
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hooks_tried import Bench, await_that, end, is_alive, read_pid
+from tideover.hooks import Graces
+from tideover.hooks.children import Children
+from tideover.hooks.process_tree import Identity, RunMarks, find_members, read_process, read_processes, send_signal
+from tideover.model import HookOutcome, HookReport, HookSpec
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+def call_off(bench: Bench, spec: HookSpec, *written: str) -> tuple[HookReport, list[int]]:
+    """Given a hook that never ends, start it, wait until it has written those numbers, and call it off."""
+    run = bench.start(bench.order(spec))
+    pids = [read_pid(bench.state / spec.name / file) for file in written]
+    assert all(is_alive(pid) for pid in pids)
+    bench.runner.call_off(run.key)
+    return bench.answer().report, pids
+
+
+# How a child gets away, and what still gives it away.
+ESCAPES = {
+    "a child of the hook": "sleep 60 & echo $! > pid",
+    "a child deaf to SIGTERM": "sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' &",
+    "a session of its own": "setsid sh -c 'echo $$ > pid; exec sleep 60' &",
+    "forked twice": "(sleep 60 & echo $! > pid)",
+    "forked twice, a session of its own": "(setsid sh -c 'echo $$ > pid; exec sleep 60' &)",
+    "the same without its environment": "(env -i setsid sh -c 'echo $$ > pid; exec sleep 60' </dev/null &)",
+    "the same without its outputs": "(env -i setsid sh -c 'echo $$ > pid; exec sleep 60' </dev/null >/dev/null 2>&1 &)",
+    "the same out of its directory":
+        "(env -i setsid sh -c 'echo $$ > pid; cd /; exec sleep 60' </dev/null >/dev/null 2>&1 &)",
+}
+
+
+@pytest.mark.parametrize("escape", ESCAPES)
+def test_nothing_of_the_tree_is_left(bench: Bench, escape: str) -> None:
+    report, (child,) = call_off(bench, bench.write("10-a", ESCAPES[escape] + "\nsleep 60"), "pid")
+    assert report.outcome is HookOutcome.STOPPED
+    assert not is_alive(child)
+
+
+def test_a_hook_deaf_to_sigterm_is_killed_with_its_children(bench: Bench) -> None:
+    spec = bench.write("10-a", """
+        trap '' TERM
+        sh -c 'echo $$ > child; while :; do sleep 1; done' &
+        echo $$ > leader
+        while :; do sleep 1; done""")
+    report = bench.run(spec, limit_s=0.2)
+    assert (report.outcome, report.exit_status) == (HookOutcome.TIMED_OUT, None)
+    assert "took longer than 0.2 s" in report.note
+    assert not any(is_alive(read_pid(bench.state / "a" / file)) for file in ("leader", "child"))
+
+
+def test_a_hook_may_tidy_up_when_its_time_is_over(bench: Bench) -> None:
+    """SIGTERM comes first, and its last words are kept."""
+    report = bench.run(bench.write("10-a", "trap 'echo tidied; exit 0' TERM; sleep 60 & wait"), limit_s=0.1)
+    assert (report.outcome, report.exit_status, report.output) == (HookOutcome.TIMED_OUT, 0, "tidied\n")
+
+
+def test_a_tree_that_forks_as_fast_as_it_dies_is_ended(bench: Bench) -> None:
+    """Each process of it lives for a moment, deaf to SIGTERM; only one look after the other catches them all."""
+    spec = bench.write("10-a", "trap '' TERM; f() { sleep 0.01; f & }; f; echo $$ > pid; sleep 60")
+    report, _ = call_off(bench, spec, "pid")
+    assert report.outcome is HookOutcome.STOPPED
+    marks = RunMarks(f"a:prepare:{bench._runs}", "trace-1")
+    assert find_members(marks) == set()
+
+
+def test_a_run_called_off_is_gone_at_once() -> None:
+    """Also when all of it is deaf: within the half second that the contract's proof leaves."""
+    bench = Bench(Graces())
+    run = bench.start(bench.order(bench.write("10-a", "trap '' TERM; echo $$ > pid; while :; do sleep 1; done")))
+    pid = read_pid(bench.state / "a" / "pid")
+    began = time.monotonic()
+    bench.runner.call_off(run.key)
+    assert bench.answer().report.outcome is HookOutcome.STOPPED
+    assert time.monotonic() - began < 1.5
+    assert not is_alive(pid)
+    bench.close()
+
+
+def test_a_hook_that_ended_just_before_the_call_off_ended_by_itself(bench: Bench) -> None:
+    """Its answer is its own, and it is not called stopped."""
+    run = bench.start(bench.order(bench.write("10-a", "exit 3")))
+    await_that(lambda: not bench.answers.empty())
+    bench.runner.call_off(run.key)
+    assert bench.answer().report.outcome is HookOutcome.NOTHING
+
+
+# ---- and nothing else ----
+
+DAEMON = "(env -i setsid sh -c 'echo $$ > daemon; cd /; exec sleep 60' </dev/null >/dev/null 2>&1 &)\n"
+
+
+def test_a_daemon_of_a_hook_that_worked_outlives_whatever_comes_later(bench: Bench) -> None:
+    """A later run of the same hook, of another one, and the end of the agent."""
+    first = bench.write("10-a", f"{DAEMON} sleep 60 & echo $! > child; exit 0")
+    assert bench.run(first).outcome is HookOutcome.DONE
+    left = [read_pid(bench.state / "a" / file) for file in ("daemon", "child")]
+    for spec in (bench.write("10-a", "sleep 60"), bench.write("20-b", "sleep 60")):
+        assert bench.run(spec, limit_s=0.1).outcome is HookOutcome.TIMED_OUT
+    bench.close()
+    assert [is_alive(pid) for pid in left] == [True, True]
+    for pid in left:
+        end(pid)
+
+
+def test_what_a_hook_side_by_side_has_started_is_not_touched(bench: Bench) -> None:
+    """Both have let orphans go that nothing but their parentage marks: whose they are cannot be known."""
+    long = bench.start(bench.order(bench.write("10-long", DAEMON + "sleep 60")))
+    other = read_pid(bench.state / "long" / "daemon")
+    assert bench.run(bench.write("10-short", "sleep 60"), limit_s=0.1).outcome is HookOutcome.TIMED_OUT
+    assert is_alive(other)
+    bench.runner.call_off(long.key)
+    bench.answer()
+    end(other)
+
+
+def test_a_failed_hook_keeps_what_it_left_behind(bench: Bench) -> None:
+    """Trees are ended on a timeout, a call-off and the agent's end only."""
+    bench.say("sleep 60 & echo $! > child; exit 1")
+    child = read_pid(bench.state / "said" / "child")
+    assert is_alive(child)
+    end(child)
+
+
+def test_a_number_used_again_is_not_signalled() -> None:
+    """The same number with another start is another process."""
+    child = subprocess.Popen(["sleep", "60"])
+    try:
+        now = read_process(child.pid)
+        assert now is not None
+        send_signal({Identity(child.pid, now.identity.start_ticks - 1)}, signal.SIGKILL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.05)
+        send_signal({now.identity}, signal.SIGKILL)
+        assert child.wait(10) == -signal.SIGKILL
+        send_signal({now.identity}, signal.SIGKILL)
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> None:
+    stranger = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
+    try:
+        await_that(lambda: [p for p in read_processes().values() if p.parent == stranger.pid])
+        now = read_process(stranger.pid)
+        assert now is not None
+        before = Identity(stranger.pid, now.identity.start_ticks - 1)
+        assert find_members(RunMarks("r", "t", before)) == set()
+        assert find_members(RunMarks("r", "t", before, is_leader_ours=True)) == set()
+        assert len(find_members(RunMarks("r", "t", now.identity))) == 2
+    finally:
+        os.killpg(stranger.pid, signal.SIGKILL)
+        stranger.wait()
+
+
+def test_a_name_of_a_process_cannot_mislead_the_table(bench: Bench) -> None:
+    """A name may hold brackets and spaces; the numbers come after its last bracket."""
+    bench.hooks.joinpath("x) Z 1 1").symlink_to("/bin/sleep")
+    child = subprocess.Popen([str(bench.hooks / "x) Z 1 1"), "60"])
+    try:
+        await_that(lambda: Path(f"/proc/{child.pid}/comm").read_text() == "x) Z 1 1\n")
+        found = read_process(child.pid)
+        assert found is not None
+        assert (found.parent, found.session, found.has_ended) == (os.getpid(), os.getsid(0), False)
+    finally:
+        child.kill()
+        child.wait()
+
+
+# ---- orphans that ended ----
+
+def test_orphans_that_ended_are_reaped_and_nobody_elses_child_is(bench: Bench) -> None:
+    """A part of the agent that waits for a child of its own still gets its exit status."""
+    others = subprocess.Popen(["sh", "-c", "exit 7"])
+    bench.say("(setsid sh -c 'echo $$ > pid; exec sleep 0.1' &)")
+    orphan = read_pid(bench.state / "said" / "pid")
+    await_that(lambda: not is_alive(orphan) and not is_alive(others.pid))
+    bench.say("exit 0")
+    await_that(lambda: read_process(orphan) is None)
+    assert others.wait() == 7
+
+
+def test_a_hook_that_is_being_started_is_not_reaped_in_its_place() -> None:
+    """Its number is not known yet when its orphaned namesake could be: then nothing is reaped at all."""
+    children = Children()
+    children.expect("key")
+    child = subprocess.Popen(["sh", "-c", "exit 5"], start_new_session=True)
+    await_that(lambda: not is_alive(child.pid))
+    children.reap_adopted()
+    children.add("key", child.pid)
+    children.reap_adopted()
+    assert child.wait() == 5
+
+
+def test_hooks_that_end_at_once_keep_their_exit_status(bench: Bench) -> None:
+    """Many side by side, each leaving an orphan: reaping the orphans of one takes no status of another."""
+    specs = [bench.write(f"10-h{number}", f"(setsid true &); exit {number + 10}") for number in range(6)]
+    for _ in range(4):
+        for spec in specs:
+            bench.start(bench.order(spec))
+        answers = [bench.answer() for _ in specs]
+        assert sorted(answer.report.exit_status or 0 for answer in answers) == [10, 11, 12, 13, 14, 15]
+        assert all(answer.report.exit_status == int(answer.name[1:]) + 10 for answer in answers)
+
+
+# ---- time that nobody lived ----
+
+@pytest.mark.slow
+def test_a_stop_of_the_agent_is_not_counted_against_a_hook(bench: Bench) -> None:
+    """The limit is 1.5 s; the agent is stopped for 1.8 s; the hook, which needs 2.2 s, has lived 0.8 s when it ends."""
+    spec = bench.write("10-a", "echo $$ > pid; sleep 2.2")
+    agent = subprocess.Popen(
+        [sys.executable, str(REPOSITORY / "tests" / "hooks_agent.py"), str(bench.state), spec.path, "1.5", "1"],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "agent")})
+    read_pid(bench.state / "a" / "pid")
+    time.sleep(0.15)
+    agent.send_signal(signal.SIGSTOP)
+    time.sleep(1.8)
+    agent.send_signal(signal.SIGCONT)
+    assert agent.communicate(timeout=20)[0] == "done\n"
+
+
+def test_without_pidfds_ends_are_still_noticed_and_trees_ended(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels before 5.3 have none, and some sandboxes forbid them."""
+    def forbidden(pid: int, flags: int = 0) -> int:
+        raise PermissionError(errno.EPERM, "forbidden")
+
+    monkeypatch.setattr(os, "pidfd_open", forbidden)
+    assert bench.say("exit 3").outcome is HookOutcome.NOTHING
+    report, pids = call_off(bench, bench.write("10-b", "setsid sleep 60 & echo $! > child; wait"), "child")
+    assert report.outcome is HookOutcome.STOPPED
+    assert not any(map(is_alive, pids))

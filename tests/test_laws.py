@@ -1,0 +1,211 @@
+"""The laws every life obeys, checked in every state that can be reached."""
+import pytest
+from lives import DONE, GOOD, ME, NOTHING, RECOVER, at, report
+from walk import LATER_S, WORLDS, every_change, every_step, is_asked, new_effects, reachable
+
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.lifecycle import Phase, Stage, State, step, wants
+from tideover.model import Cause, Document, HookPhase, Kind
+from tideover.policy import names_me
+
+BEFORE_THE_START = {Phase.WAITING, Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING}
+AFTER_THE_START = {Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING, Phase.RECOVERING, Phase.LINGERING}
+NO_NEWS = ob.PollFailed("no answer")
+
+
+def test_an_answer_counts_only_if_it_was_asked_for():
+    """Anything else leaves the state as no news at all would (a 200 that comes late is remembered, and ends a doubt)."""
+    for world, state, seen, move in every_step():
+        answer = seen.observation
+        late = isinstance(answer, ob.AckSettled) and answer.outcome is ob.AckOutcome.ACCEPTED
+        if not isinstance(answer, ob.HookSettled | ob.AckSettled | ob.ClockJudged) or is_asked(state, answer, seen.now):
+            continue
+        idle = step(state, NO_NEWS, world.policy, seen.now).state
+        if late:
+            decided = {i: "holding" if c.phase.value == "doubting" else c.phase.value for i, c in idle.cases.items()}
+            assert {i: c.phase.value for i, c in move.state.cases.items()} == {**decided, **_doubts_of_others(idle, answer)}
+        else:
+            assert move.state == idle, (state, seen)
+
+
+def _doubts_of_others(state: State, answer: ob.AckSettled) -> dict[str, str]:
+    return {i: c.phase.value for i, c in state.cases.items() if i != answer.event_id}
+
+
+def test_every_answer_asked_for_moves_something():
+    for _, state, seen, move in every_step():
+        if is_asked(state, seen.observation, seen.now):
+            assert move.state != state, (state, seen)
+
+
+def test_the_platform_is_told_only_after_a_preparation_that_worked_or_by_hand():
+    """Never for an event that has started, that was acknowledged before, or that names others."""
+    for _, state, seen, move in every_change():
+        for effect in new_effects(state, move.state, seen.now):
+            if not isinstance(effect, fx.Acknowledge):
+                continue
+            case = move.state.cases[effect.event_id]
+            wanted = [known for known in move.state.hooks.values() if case.id in known.wanted_by]
+            assert not case.event.started and not case.acknowledged and move.state.fresh and case.listed
+            assert all(name == ME for name in case.event.resources)
+            by_hand = isinstance(seen.observation, ob.AcknowledgeRequested)
+            prepared = wanted and all(known.stage is Stage.PREPARED and (known.worked or not known.spec.required)
+                                      for known in wanted)
+            assert by_hand or prepared, (state, seen)
+
+
+def test_what_is_owed_a_recover_is_never_forgotten():
+    """A hook leaves the table only when its recover worked, or when no run of it can have changed anything."""
+    for _, state, seen, move in every_change():
+        for name, known in state.hooks.items():
+            begun = known.owed or known.stage in (Stage.PREPARING, Stage.STOPPING)
+            if not begun or name in move.state.hooks:
+                continue
+            answer = seen.observation
+            assert isinstance(answer, ob.HookSettled) and answer.name == name, (state, seen)
+            harmless = answer.phase is HookPhase.PREPARE and not known.owed and answer.report.outcome is NOTHING
+            recovered = answer.phase is RECOVER and answer.report.outcome in (DONE, NOTHING)
+            assert harmless or recovered, (state, seen)
+
+
+def test_what_was_begun_is_owed():
+    """From the moment a prepare is begun, only its own "nothing changed" can make it not owed."""
+    for _, state, seen, move in every_change():
+        for name, known in state.hooks.items():
+            after = move.state.hooks.get(name)
+            if known.stage is not Stage.PREPARING or after is None or after.run != known.run:
+                continue
+            settled = isinstance(seen.observation, ob.HookSettled) and seen.observation.report.outcome is NOTHING
+            running = after.stage in (Stage.PREPARING, Stage.STOPPING)
+            assert running or after.owed or (settled and not known.owed), (state, seen)
+
+
+def test_nobody_is_recovered_while_an_event_claims_the_applications():
+    for _, state, seen, move in every_change():
+        begun = [e for e in new_effects(state, move.state, seen.now) if isinstance(e, fx.RunHook) and e.phase is RECOVER]
+        if begun:
+            assert not move.state.claimed(), (state, seen)
+            assert not any(known.stage in (Stage.PREPARING, Stage.STOPPING) for known in move.state.hooks.values())
+
+
+def test_nobody_is_told_to_carry_on_before_the_clock_is_judged():
+    """After a start or a pause; only the owner's hand, or a start of the agent that had asked before, may pass it."""
+    for _, state, seen, move in every_change():
+        begun = [e for e in new_effects(state, move.state, seen.now) if isinstance(e, fx.RunHook) and e.phase is RECOVER]
+        for effect in begun:
+            case = move.state.cases.get(effect.event_id)
+            if case is not None and (case.began or case.pauses) and case.phase is Phase.RECOVERING:
+                assert case.clock is not None or case.given_back, (state, seen)
+
+
+def test_nothing_is_prepared_or_acknowledged_before_a_fresh_document():
+    for _, state, seen, move in every_change():
+        if isinstance(seen.observation, ob.Restarted):
+            for effect in wants(move.state, seen.now):
+                assert not isinstance(effect, fx.Acknowledge), (state, seen)
+                assert not (isinstance(effect, fx.RunHook) and effect.phase is HookPhase.PREPARE), (state, seen)
+
+
+def test_an_event_that_begins_is_underway_and_one_that_is_gone_is_over():
+    for _, state, seen, move in every_change():
+        if not isinstance(seen.observation, ob.Polled):
+            continue
+        listed = {event.id: event for event in seen.observation.document.events}
+        for event_id, before in state.cases.items():
+            after = move.state.cases.get(event_id)
+            phase = after.phase if after else Phase.CLOSED
+            if before.phase is Phase.WATCHING:
+                continue
+            if event_id in listed and listed[event_id].started and before.listed:
+                assert phase in AFTER_THE_START, (state, seen)
+            if event_id not in listed and before.listed:
+                assert phase in {Phase.CHECKING, Phase.RECOVERING, Phase.CLOSED}, (state, seen)
+                away = before.kept is not None or before.rebooted or before.away or before.phase is Phase.UNDERWAY
+                if before.phase in BEFORE_THE_START - {Phase.WAITING} and not away:
+                    assert phase is not Phase.CHECKING, "cancelled events recover at once"
+                elif before.phase is Phase.UNDERWAY:
+                    assert phase is Phase.CHECKING
+
+
+def test_every_pause_of_the_machine_after_the_start_is_followed_by_a_clock_check():
+    for _, state, seen, move in every_change():
+        if not isinstance(seen.observation, ob.Resumed) or seen.observation.pause.cause is not Cause.VM_PAUSE:
+            continue
+        for event_id, before in state.cases.items():
+            checked_again = move.state.cases[event_id].check_round > before.check_round
+            if before.phase in AFTER_THE_START and (before.event.kind is not Kind.REBOOT or before.phase is not Phase.UNDERWAY):
+                assert checked_again and move.state.cases[event_id].phase is Phase.CHECKING, (state, seen)
+        taking = [case for case in state.cases.values() if case.phase not in (Phase.WATCHING, Phase.WAITING)]
+        if not taking:
+            assert move.state.cases[seen.observation.pause.id].phase is Phase.CHECKING
+
+
+def test_a_reboot_after_the_start_is_followed_by_a_clock_check():
+    for _, state, seen, move in every_change():
+        if isinstance(seen.observation, ob.Restarted) and state.boot_id and seen.observation.boot_id != state.boot_id:
+            for event_id, before in state.cases.items():
+                given_back = before.stopped and not before.began
+                if before.phase in AFTER_THE_START and not given_back:
+                    assert move.state.cases[event_id].phase is Phase.CHECKING, (state, seen)
+
+
+def test_what_is_not_ours_is_watched_and_never_touched():
+    for _, state, seen, move in every_change():
+        for case in move.state.cases.values():
+            if case.announced and not names_me(case.event, ME):
+                assert case.phase is Phase.WATCHING
+                assert not [e for e in wants(move.state, seen.now) if getattr(e, "event_id", "") == case.id], (state, seen)
+
+
+def test_a_hook_has_one_run_at_a_time_and_never_a_number_twice():
+    for _, state, seen, move in every_change():
+        runs = [effect for effect in wants(move.state, seen.now) if isinstance(effect, fx.RunHook)]
+        assert len({run.spec.name for run in runs}) == len(runs)
+        for run in runs:
+            assert run.run <= move.state.runs
+        for run in new_effects(state, move.state, seen.now):
+            if isinstance(run, fx.RunHook):
+                assert run.run > state.runs, (state, seen)
+
+
+def test_nobody_is_prepared_again_in_vain():
+    """While nothing is announced anew, a settled preparation stays settled."""
+    for _, state, seen, move in every_change():
+        if isinstance(seen.observation, ob.Due | ob.PollFailed):
+            for name, known in state.hooks.items():
+                if known.stage is Stage.PREPARED and name in move.state.hooks:
+                    assert move.state.hooks[name].stage not in (Stage.QUEUED, Stage.PREPARING), (state, seen)
+
+
+@pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
+def test_from_anywhere_the_answers_lead_home(world):
+    for state, _ in reachable(world):
+        now = at(2 * LATER_S)
+        state = _see(state, ob.Polled(Document((), "9", now.utc, now.raw_s, now.raw_s), ME), world, now)
+        for round_ in range(12):
+            now = at((3 + round_) * LATER_S)
+            for effect in wants(state, now):
+                state = _see(state, _reply(effect, state), world, now)
+            for name, known in list(state.hooks.items()):
+                if known.stage is Stage.STOPPING:
+                    state = _see(state, ob.HookSettled(name, HookPhase.PREPARE, known.run, report()), world, now)
+            state = _see(state, ob.RecoverRequested(), world, now)
+        assert not state.cases and not state.hooks, state
+
+
+def _reply(effect: fx.Effect, state: State) -> ob.Observation:
+    match effect:
+        case fx.RunHook(spec, phase, run):
+            return ob.HookSettled(spec.name, phase, run, report())
+        case fx.Acknowledge(event_id, attempt):
+            return ob.AckSettled(event_id, attempt, ob.AckOutcome.ACCEPTED)
+        case fx.CheckClock(event_id, round_):
+            return ob.ClockJudged(event_id, round_, GOOD)
+        case fx.WakeAt(key):
+            return ob.Due(key)
+    return NO_NEWS
+
+
+def _see(state: State, seen: ob.Observation, world: object, now: object) -> State:
+    return step(state, seen, world.policy, now).state  # type: ignore[attr-defined,arg-type]

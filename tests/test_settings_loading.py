@@ -1,0 +1,117 @@
+"""Which file counts, and what is said when it cannot be read. The files are real."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tideover.configuration import load_settings, platform_paths
+from tideover.errors import EXIT_WRONG_USE, ConfigurationError, WrongUseError
+from tideover.settings import LINUX, PlatformPaths, default_settings
+
+AGENT = Path(__file__).parents[1] / "agent"
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def usual(path: Path) -> PlatformPaths:
+    return dataclasses.replace(LINUX, configuration=str(path))
+
+
+def test_config_goes_before_the_variable_and_that_before_the_usual_place(tmp_path: Path) -> None:
+    first = written(tmp_path / "first", '[source]\npoll = "1s"')
+    second = written(tmp_path / "second", '[source]\npoll = "2s"')
+    third = written(tmp_path / "third", '[source]\npoll = "3s"')
+    environ, platform = {"TIDEOVER_CONFIG": str(second)}, usual(third)
+    for loaded, file, poll_s in ((load_settings(first, environ, platform), first, 1.0),
+                                 (load_settings(None, environ, platform), second, 2.0),
+                                 (load_settings(None, {"TIDEOVER_CONFIG": ""}, platform), third, 3.0)):
+        assert (loaded.file, loaded.settings.source.poll_s) == (file, poll_s)
+        assert loaded.origin["source.poll"] == 2
+
+
+def test_without_a_file_in_the_usual_place_the_defaults_apply(tmp_path: Path) -> None:
+    loaded = load_settings(None, {}, usual(tmp_path / "none" / "tideover.toml"))
+    assert (loaded.settings, loaded.file, dict(loaded.origin)) == (default_settings(), None, {})
+
+
+def test_a_file_somebody_named_must_be_there(tmp_path: Path) -> None:
+    missing = tmp_path / "none.toml"
+    for path, environ, who in ((missing, {}, "--config"), (None, {"TIDEOVER_CONFIG": str(missing)}, "TIDEOVER_CONFIG")):
+        with pytest.raises(WrongUseError) as refused:
+            load_settings(path, environ, usual(tmp_path / "usual"))
+        assert str(refused.value) == (f"cannot read the configuration {missing}: there is no such file. "
+                                      f"{who} names it; mend the name, or leave it out")
+        assert refused.value.exit_status == EXIT_WRONG_USE
+
+
+def test_a_directory_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(WrongUseError, match="it is a directory"):
+        load_settings(tmp_path, {})
+
+
+def test_a_path_through_a_file_is_a_sentence_also_in_the_usual_place(tmp_path: Path) -> None:
+    through = written(tmp_path / "file", "") / "tideover.toml"
+    with pytest.raises(WrongUseError, match="not a directory"):
+        load_settings(None, {}, usual(through))
+
+
+def test_a_file_this_user_may_not_read_is_a_sentence(tmp_path: Path) -> None:
+    """Another user is needed where the tests run as root; the usual place is no excuse to ignore the file."""
+    file = written(tmp_path / "secret.toml", "")
+    file.chmod(0)
+    tmp_path.chmod(0o755)
+    ask = ("import os, sys\n"
+           "from pathlib import Path\n"
+           "from tideover.configuration import load_settings\n"
+           "from tideover.errors import WrongUseError\n"
+           "from tideover.settings import LINUX\n"
+           "import dataclasses\n"
+           "os.chdir(sys.argv[1])\n"
+           "if os.getuid() == 0: os.setuid(65534)\n"
+           "try: load_settings(None, {}, dataclasses.replace(LINUX, configuration='secret.toml'))\n"
+           "except WrongUseError as error: print(error)\n")
+    done = subprocess.run([sys.executable, "-c", ask, str(tmp_path)], capture_output=True, text=True, timeout=20,
+                          env={"PYTHONPATH": str(AGENT), "PATH": os.environ["PATH"]}, check=False)
+    assert done.stdout.startswith("cannot read the configuration secret.toml: this user may not read it. "), done.stderr
+    assert stat.S_IMODE(file.stat().st_mode) == 0
+
+
+def test_faults_carry_the_files_name(tmp_path: Path) -> None:
+    file = written(tmp_path / "bad.toml", "\n[source]\npol = 1\n")
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(file, {})
+    assert (refused.value.file, refused.value.faults) == (
+        str(file), ("line 3: source.pol: unknown key, did you mean poll?",))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no endless file here")
+def test_an_endless_file_is_refused_after_its_first_part() -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings(Path("/dev/zero"), {})
+    assert refused.value.faults[0].startswith("larger than 256 KiB")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the other platform's paths")
+def test_this_platforms_paths_are_the_contracts() -> None:
+    assert platform_paths({"ProgramData": "D:\\x"}) == LINUX
+    assert LINUX.configuration == "/etc/tideover/tideover.toml"
+
+
+def test_reading_a_good_file_imports_nothing_heavy() -> None:
+    """The agent idles in little memory; whoever made no fault pays for no guessing."""
+    ask = ("import sys; from tideover.settings import *\n"
+           "read_settings(render_default_file(), file='x', defaults=LINUX)\n"
+           "print(*sorted({'difflib', 'ipaddress', 'socket', 'urllib', 'logging', 'subprocess', 'pathlib'}"
+           " & set(sys.modules)))")
+    done = subprocess.run([sys.executable, "-S", "-c", ask], capture_output=True, text=True, timeout=20,
+                          env={"PYTHONPATH": str(AGENT)}, check=True)
+    assert done.stdout.strip() == ""
