@@ -6,6 +6,7 @@ import queue
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -36,6 +37,8 @@ class Bench:
             self.answers.put, self.state, drill=drill, graces=graces,
             log_line=lambda name, line: self.lines.append(line))
         self._runs = 0
+        self._faults: list[threading.ExceptHookArgs] = []
+        threading.excepthook = self._faults.append
 
     def write(self, file: str, script: str, shebang: str = "#!/bin/sh") -> HookSpec:
         """Given a file's name and its script, put it into the directory and return its hook."""
@@ -70,6 +73,8 @@ class Bench:
 
     def close(self) -> None:
         self.runner.close()
+        threading.excepthook = threading.__excepthook__
+        assert not self._faults
         shutil.rmtree(self.directory, ignore_errors=True)
 
 

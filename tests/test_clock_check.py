@@ -1,84 +1,16 @@
 """The clock check against real time servers on loopback: one answer a start, good or at the deadline."""
 from __future__ import annotations
 
-import contextlib
-import queue
 import socket
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 import time_faults as faults
-from tideover.clock import ClockChecker, ClockSettings, check_now
-from tideover.clock.readings import SystemClocks
-from tideover.effects import CheckClock
-from tideover.model import ClockCheck, Verdict
-from tideover.observations import ClockJudged, Observation
+from clock_played import NOWHERE, PlayedClocks, now_raw_s, owner, settings_for, until, workers
+from tideover.clock import check_now, watch_clock
+from tideover.model import Verdict
 from time_faults import TimeServer
-
-
-class PlayedClocks:
-    """This machine's raw clock, and a wall clock that can be set."""
-
-    def __init__(self, behind_s: float = 0.0) -> None:
-        self.behind_s = behind_s
-
-    def raw_ns(self) -> int:
-        return SystemClocks().raw_ns()
-
-    def wall_ns(self) -> int:
-        return time.time_ns() - int(self.behind_s * 1e9)
-
-
-class Owner:
-    """Starts checks and hears the answers."""
-
-    def __init__(self, settings: ClockSettings, clocks: PlayedClocks) -> None:
-        self.heard: queue.SimpleQueue[Observation] = queue.SimpleQueue()
-        self.checker = ClockChecker(self.heard.put, settings, clocks)
-
-    def start(self, round_number: int = 1, since_raw_s: float | None = None) -> CheckClock:
-        effect = CheckClock("event", round_number, now_raw_s() if since_raw_s is None else since_raw_s)
-        self.checker.start(effect)
-        return effect
-
-    def answer(self, timeout_s: float = 5.0) -> ClockJudged:
-        judged = self.heard.get(timeout=timeout_s)
-        assert isinstance(judged, ClockJudged)
-        return judged
-
-    def check(self) -> ClockCheck:
-        self.start()
-        return self.answer().check
-
-
-def now_raw_s() -> float:
-    return SystemClocks().raw_ns() / 1e9
-
-
-def workers() -> list[str]:
-    return [one.name for one in threading.enumerate() if one.name.startswith("tideover-clock")]
-
-
-@contextlib.contextmanager
-def owner(*servers: TimeServer, clocks: PlayedClocks | None = None, tolerance_s: float = 0.25,
-          deadline_s: float = 30.0) -> Iterator[Owner]:
-    settings = ClockSettings(tuple(one.name for one in servers), tolerance_s, deadline_s)
-    one = Owner(settings, clocks or PlayedClocks())
-    try:
-        yield one
-    finally:
-        one.checker.close()
-        assert workers() == []
-
-
-def until(happens: object, timeout_s: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not happens():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def test_a_right_clock_is_good_after_one_exchange() -> None:
@@ -98,7 +30,7 @@ def test_a_right_clock_is_good_after_one_exchange() -> None:
 @pytest.mark.parametrize("behind_s", [4.0, -4.0])
 def test_a_wrong_clock_is_bad_at_the_deadline_with_the_records_sign(behind_s: float) -> None:
     """NTP counts behind as positive, the record ahead as positive."""
-    with TimeServer() as server, owner(server, clocks=PlayedClocks(behind_s), deadline_s=0.1) as one:
+    with TimeServer() as server, owner(server, clocks=PlayedClocks(behind_s), deadline_s=0.06) as one:
         check = one.check()
         assert check.verdict is Verdict.BAD
         assert check.offset_s == pytest.approx(-behind_s, abs=0.1)
@@ -130,7 +62,7 @@ def test_a_server_that_was_wrong_itself_is_asked_again_at_once_when_the_clock_is
 
 
 def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
-    with TimeServer() as server, owner(server, deadline_s=0.1) as one:
+    with TimeServer() as server, owner(server, deadline_s=0.06) as one:
         assert one.check().verdict is Verdict.GOOD
         one.start(since_raw_s=now_raw_s() + 3600)
         check = one.answer().check
@@ -138,7 +70,7 @@ def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
 
 
 def test_a_new_check_does_not_live_on_the_samples_of_the_last_one() -> None:
-    with TimeServer() as server, owner(server, deadline_s=0.1) as one:
+    with TimeServer() as server, owner(server, deadline_s=0.06) as one:
         assert one.check().verdict is Verdict.GOOD
         server.answer = faults.silent
         check = one.check()
@@ -163,14 +95,14 @@ def test_one_silent_server_of_four_does_not_delay_the_verdict() -> None:
 
 
 def test_sources_that_disagree_are_no_average() -> None:
-    with TimeServer() as a, TimeServer(ahead_s=0.4) as b, owner(a, b, deadline_s=0.1) as one:
+    with TimeServer() as a, TimeServer(ahead_s=0.4) as b, owner(a, b, deadline_s=0.06) as one:
         check = one.check()
         assert (check.verdict, check.offset_s) == (Verdict.UNKNOWN, None)
         assert "disagree" in check.reason
 
 
 def test_a_bound_too_wide_for_the_tolerance_is_unknown_and_says_so() -> None:
-    with TimeServer(faults.changed(root_dispersion_s=0.3)) as server, owner(server, deadline_s=0.1) as one:
+    with TimeServer(faults.changed(root_dispersion_s=0.3)) as server, owner(server, deadline_s=0.06) as one:
         check = one.check()
         assert check.verdict is Verdict.UNKNOWN
         assert "bound" in check.reason
@@ -209,7 +141,7 @@ def test_each_start_has_exactly_one_answer() -> None:
         for number in range(20):
             one.start(number)
         assert sorted(one.answer().round for _ in range(20)) == list(range(20))
-        until(lambda: workers() == [])
+        one.checker.close()
         assert one.heard.empty()
 
 
@@ -227,13 +159,14 @@ def test_a_check_that_starts_while_another_waits_for_the_network_is_not_held_up(
 
 
 def test_there_is_no_thread_while_nothing_is_checked() -> None:
-    with TimeServer() as server, owner(server) as one:
+    with TimeServer(faults.silent) as server, owner(server) as one:
         assert workers() == []
-        one.check()
+        one.checker.call_off(one.start().key)
         until(lambda: workers() == [])
         one.checker.clock_was_set()
         one.checker.call_off("clock:event:1")
         assert workers() == []
+        server.answer = faults.honest
         assert one.check().verdict is Verdict.GOOD
 
 
@@ -249,13 +182,13 @@ def test_closing_ends_a_check_under_way_without_an_answer() -> None:
 
 def test_a_name_is_resolved_and_its_silent_addresses_are_told() -> None:
     with TimeServer() as server:
-        report = check_now(ClockSettings((f"localhost:{server.port}",)))
+        report = check_now(settings_for(f"localhost:{server.port}"), surroundings=NOWHERE)
         assert report.check.verdict is Verdict.GOOD
         assert {one.server for one in report.servers} == {f"localhost:{server.port}"}
 
 
 def test_a_name_without_an_address_is_told() -> None:
-    report = check_now(ClockSettings(("no-such-host.invalid",)))
+    report = check_now(settings_for("no-such-host.invalid"), surroundings=NOWHERE)
     assert report.check.verdict is Verdict.UNKNOWN
     assert "name" in report.servers[0].dropped
 
@@ -265,7 +198,7 @@ def test_a_server_over_ipv6_is_asked() -> None:
         pytest.skip("this machine has no IPv6")
     try:
         with TimeServer(host="::1") as server:
-            assert check_now(ClockSettings((server.name,))).check.verdict is Verdict.GOOD
+            assert check_now(settings_for(server.name), surroundings=NOWHERE).check.verdict is Verdict.GOOD
     except OSError as error:
         pytest.skip(f"no IPv6 on loopback: {error}")
 
@@ -274,14 +207,14 @@ def test_a_port_where_nobody_listens_is_told_at_once() -> None:
     with TimeServer() as gone:
         name = gone.name
     began = time.monotonic()
-    report = check_now(ClockSettings((name,)))
+    report = check_now(settings_for(name), surroundings=NOWHERE)
     assert "cannot be reached" in report.servers[0].dropped
     assert time.monotonic() - began < 0.8
 
 
 def test_the_report_shows_every_server_and_why_it_was_dropped() -> None:
     with TimeServer() as a, TimeServer() as b, TimeServer(ahead_s=9.0) as liar, TimeServer(faults.kiss(b"DENY")) as shy:
-        report = check_now(ClockSettings((a.name, b.name, liar.name, shy.name)))
+        report = check_now(settings_for(a.name, b.name, liar.name, shy.name), surroundings=NOWHERE)
     dropped = {one.server: one.dropped for one in report.servers}
     assert dropped == {a.name: "", b.name: "", liar.name: "contradicts the majority", shy.name: "kiss-o'-death (DENY)"}
     good = next(one for one in report.servers if one.server == a.name)
@@ -290,14 +223,14 @@ def test_the_report_shows_every_server_and_why_it_was_dropped() -> None:
 
 
 def test_a_server_that_says_deny_is_left_alone() -> None:
-    with TimeServer(faults.kiss(b"DENY")) as server, owner(server, deadline_s=0.1) as one:
+    with TimeServer(faults.kiss(b"DENY")) as server, owner(server, deadline_s=0.06) as one:
         assert "DENY" in one.check().reason
         assert "stay away" in one.check().reason
         assert len(server.questions) == 1
 
 
 def test_a_server_that_says_rate_is_asked_more_rarely() -> None:
-    with TimeServer(faults.kiss(b"RATE")) as server, owner(server, deadline_s=0.1) as one:
+    with TimeServer(faults.kiss(b"RATE")) as server, owner(server, deadline_s=0.06) as one:
         one.check()
         one.check()
         assert len(server.questions) == 1
@@ -311,3 +244,71 @@ def test_checking_the_clock_sets_nothing() -> None:
     for file in Path(tideover.clock.__file__).parent.rglob("*.py"):
         text = file.read_text()
         assert not any(word in text for word in ("clock_settime", "settimeofday", "ADJ_SETOFFSET")), file
+
+
+def test_a_server_that_is_written_like_none_is_told_and_nothing_breaks() -> None:
+    """Settings are validated long before, but another program's configuration may hold anything."""
+    report = check_now(settings_for("[::1"), surroundings=NOWHERE)
+    assert report.check.verdict is Verdict.UNKNOWN
+    assert "expected [address]:port" in report.servers[0].dropped
+
+
+def test_the_report_names_where_its_sources_came_from() -> None:
+    with TimeServer() as server:
+        report = check_now(settings_for(server.name), surroundings=NOWHERE)
+    assert (report.origin, report.servers[0].origin, report.daemon) == ("the owner's settings",) * 2 + (None,)
+
+
+def test_a_server_that_steps_is_taken_at_its_newest_word() -> None:
+    """Watching: first right, then 5 s ahead. Neither an average nor the old word with the better bound."""
+    with TimeServer(faults.stepping(5.0)) as server:
+        watching = watch_clock(settings_for(server.name), interval_s=0.0, surroundings=NOWHERE)
+        first, second = next(watching).check, next(watching).check
+        watching.close()
+    assert (first.verdict, second.verdict) == (Verdict.GOOD, Verdict.BAD)
+    assert second.offset_s == pytest.approx(-5.0, abs=0.1)
+
+
+def test_watching_keeps_the_manners_from_one_look_to_the_next() -> None:
+    """The owner's server: a few at once, then one a second; the looks between judge what it said before."""
+    with TimeServer() as server:
+        watching = watch_clock(settings_for(server.name), interval_s=0.0, surroundings=NOWHERE)
+        looks = [next(watching).check.verdict for _ in range(12)]
+        watching.close()
+        assert looks == [Verdict.GOOD] * 12
+        assert 4 <= len(server.questions) <= 6
+
+
+def test_four_servers_on_loopback_are_heard_within_a_tenth_of_a_second() -> None:
+    with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d, owner(a, b, c, d) as one:
+        one.checker.make_ready()
+        took_s = []
+        for number in range(4):      # as many as the owner's servers may be asked out of turn
+            began = time.monotonic()
+            one.start(number)
+            assert one.answer().check.verdict is Verdict.GOOD
+            took_s.append(time.monotonic() - began)
+            one.checker.clock_was_set()
+    print(f"verdict of four servers on loopback: {min(took_s) * 1e3:.1f} ms at best, {max(took_s) * 1e3:.1f} ms at worst")
+    assert min(took_s) < 0.1
+
+
+def test_an_exchange_across_the_rollover_of_2036_is_ordinary() -> None:
+    """2036-02-08, and the very second the count begins anew: a live exchange with both clocks there."""
+    for there_s in (2_085_978_496.0, 2_085_978_495.9999, 2_086_041_600.0):
+        ahead_s = there_s - time.time()
+        with TimeServer(ahead_s=ahead_s) as server:
+            clocks = PlayedClocks(behind_s=-ahead_s + 0.5)
+            check = check_now(settings_for(server.name, tolerance_s=1.0), clocks, surroundings=NOWHERE)
+        assert (check.check.verdict, round(check.check.offset_s or 0, 1)) == (Verdict.GOOD, -0.5)
+
+
+def test_in_a_leap_second_nobody_is_believed_and_afterwards_all_is_well() -> None:
+    """2028-06-30 23:59:60 would be announced by leap = 1; within 2 s of it a server may show either second."""
+    midnight_s = 1_845_936_000.0
+    for after_s, verdict in ((-1.0, Verdict.UNKNOWN), (0.5, Verdict.UNKNOWN), (60.0, Verdict.GOOD)):
+        ahead_s = midnight_s + after_s - time.time()
+        with TimeServer(faults.changed(leap=1), ahead_s=ahead_s) as server:
+            check = check_now(settings_for(server.name), PlayedClocks(-ahead_s), surroundings=NOWHERE).check
+        assert check.verdict is verdict
+        assert ("leap second" in check.reason) is (verdict is Verdict.UNKNOWN)

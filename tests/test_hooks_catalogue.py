@@ -133,7 +133,9 @@ def test_looking_at_ten_hooks_takes_about_no_time(hooks: Path) -> None:
 
 # ---- whose files are never run ----
 
-WRITABLE = [("hooks.d/10-a", 0o775), ("hooks.d/10-a", 0o757), ("hooks.d", 0o775), ("hooks.d", 0o777), (".", 0o777)]
+WRITABLE = [
+    ("hooks.d/10-a", 0o1777), ("hooks.d/10-a", 0o775), ("hooks.d/10-a", 0o757), ("hooks.d", 0o775), ("hooks.d", 0o777),
+    (".", 0o777)]
 
 
 @pytest.mark.parametrize(("step", "mode"), WRITABLE)
@@ -201,6 +203,8 @@ def test_a_link_to_nothing_is_refused_not_forgotten(hooks: Path) -> None:
 def test_a_loop_of_links_is_refused(hooks: Path) -> None:
     (hooks / "10-a").symlink_to("10-a")
     assert "links" in refusal(hooks)
+    with pytest.raises(OSError, match="links"):
+        find_refusal(str(hooks / "10-a"), trusted_users(), set())
 
 
 @as_root
@@ -211,6 +215,7 @@ def test_a_sticky_directory_of_roots_is_safe_and_one_of_others_is_not(hooks: Pat
     assert refusal(hooks) == ""
     os.chown(hooks.parent, NOBODY, NOBODY)
     assert refusal(hooks) != ""
+    assert find_refusal(str(hooks / "10-a"), frozenset({0, NOBODY}), set()) is not None
 
 
 @as_root

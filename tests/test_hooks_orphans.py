@@ -53,7 +53,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def trace(leader: Identity, keeper: Identity | None = None, boot_id: str | None = None) -> RunTrace:
-    return RunTrace(RUN, boot_id or read_boot_id(), keeper or Identity(2**30, 1), leader, frozenset(), "/nowhere")
+    return RunTrace(RUN, boot_id or read_boot_id(), keeper or Identity(2**30, 1), leader, frozenset())
 
 
 def identity(pid: int) -> Identity:
@@ -83,7 +83,7 @@ def test_a_lost_trace_is_made_good_by_the_environment(bench: Bench) -> None:
 
 
 def test_a_lost_journal_is_made_good_by_the_trace(bench: Bench) -> None:
-    pids = crash(bench, "trap '' TERM; echo $$ > pid; while :; do sleep 1; done", "pid")
+    pids = crash(bench, "echo $$ > pid; sleep 60", "pid")
     assert [orphan.of for orphan in end_orphans(bench.state, [])] == [RUN]
     assert not any(map(is_alive, pids))
 
@@ -93,10 +93,12 @@ def test_a_lost_journal_is_made_good_by_the_trace(bench: Bench) -> None:
     OrphanTrace("a", HookPhase.PREPARE, 1, "trace-2"), OrphanTrace("b", HookPhase.PREPARE, 1, "trace-1")])
 def test_only_the_run_that_is_named_is_ended(bench: Bench, other: OrphanTrace) -> None:
     """Another run may have left a daemon that has every right to live."""
-    child = subprocess.Popen(["sleep", "60"], env={"TIDEOVER_RUN": RUN.title, "TIDEOVER_TRACE_ID": RUN.trace_id})
+    child = subprocess.Popen(["sleep", "60"], env={
+        "TIDEOVER_RUN": RUN.title, "TIDEOVER_TRACE_ID": RUN.trace_id, "TIDEOVER_STATE_DIR": str(bench.state / "a")})
     try:
         await_that(lambda: Path(f"/proc/{child.pid}/comm").read_text() == "sleep\n")
         assert end_orphans(bench.state, [other]) == ()
+        assert end_orphans(bench.directory, [RUN]) == ()        # a second agent's, of the same event
         assert child.poll() is None
         assert len(end_orphans(bench.state, [RUN])) == 1
         assert child.wait(10) == -signal.SIGTERM
@@ -136,7 +138,7 @@ def test_the_hook_of_an_agent_that_lives_is_its_own_business(bench: Bench, stran
 @pytest.mark.parametrize("damage", [
     b"", b"{", b"[" * 100_000, b"{}", b"\xff", b'{"name": "../../x"}', json.dumps({
         "name": "../../b", "phase": "prepare", "run": 1, "trace_id": "t", "boot_id": "b", "keeper": [1, 1],
-        "leader": [1, 1], "channels": [], "directory": ""}).encode()])
+        "leader": [1, 1], "channels": []}).encode()])
 def test_a_damaged_trace_says_nothing_and_goes(bench: Bench, damage: bytes) -> None:
     Traces(bench.state).write(trace(Identity(2**30, 1)))
     (file,) = (bench.state / ".running").iterdir()

@@ -95,8 +95,8 @@ def test_both_outputs_are_kept_and_logged_by_line(bench: Bench) -> None:
 
 
 def test_a_hook_that_closes_its_outputs_is_still_waited_for(bench: Bench) -> None:
-    report = bench.say("exec >/dev/null 2>&1 <&-; sleep 0.2; exit 3")
-    assert (report.outcome, report.duration_s > 0.19) == (HookOutcome.NOTHING, True)
+    report = bench.say("exec >/dev/null 2>&1 <&-; sleep 0.1; exit 3")
+    assert (report.outcome, report.duration_s > 0.09) == (HookOutcome.NOTHING, True)
 
 
 def test_a_child_that_keeps_the_pipe_is_not_waited_for_and_not_harmed(bench: Bench) -> None:
@@ -241,7 +241,7 @@ def test_forgetting_removes_the_state_directory_after_what_runs(bench: Bench) ->
 # ---- one answer a run ----
 
 def test_two_runs_of_one_hook_never_overlap(bench: Bench) -> None:
-    spec = bench.write("10-a", "mkdir alone || exit 9; sleep 0.05; rmdir alone")
+    spec = bench.write("10-a", "mkdir alone || exit 9; sleep 0.02; rmdir alone")
     for _ in range(4):
         bench.start(bench.order(spec))
     assert [bench.answer().report.exit_status for _ in range(4)] == [0, 0, 0, 0]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,11 @@ import pytest
 from hooks_tried import Bench, await_that, end, is_alive, read_pid
 from tideover.hooks import Graces
 from tideover.hooks.children import Children
+from tideover.hooks.environment import environment_marks
 from tideover.hooks.process_tree import Identity, RunMarks, find_members, read_process, read_processes, send_signal
 from tideover.model import HookOutcome, HookReport, HookSpec
 
+NO_ENVIRONMENT = frozenset({b"NOBODY=HAS"})
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -81,8 +84,7 @@ def test_a_tree_that_forks_as_fast_as_it_dies_is_ended(bench: Bench) -> None:
     spec = bench.write("10-a", "trap '' TERM; f() { sleep 0.01; f & }; f; echo $$ > pid; sleep 60")
     report, _ = call_off(bench, spec, "pid")
     assert report.outcome is HookOutcome.STOPPED
-    marks = RunMarks(f"a:prepare:{bench._runs}", "trace-1")
-    assert find_members(marks) == set()
+    assert find_members(RunMarks(environment_marks("a:prepare:1", "trace-1", str(bench.state / "a")))) == set()
 
 
 def test_a_run_called_off_is_gone_at_once() -> None:
@@ -124,15 +126,78 @@ def test_a_daemon_of_a_hook_that_worked_outlives_whatever_comes_later(bench: Ben
         end(pid)
 
 
-def test_what_a_hook_side_by_side_has_started_is_not_touched(bench: Bench) -> None:
-    """Both have let orphans go that nothing but their parentage marks: whose they are cannot be known."""
-    long = bench.start(bench.order(bench.write("10-long", DAEMON + "sleep 60")))
-    other = read_pid(bench.state / "long" / "daemon")
-    assert bench.run(bench.write("10-short", "sleep 60"), limit_s=0.1).outcome is HookOutcome.TIMED_OUT
-    assert is_alive(other)
-    bench.runner.call_off(long.key)
+@pytest.mark.parametrize(("called_off", "lets_go"), [("first", "second"), ("second", "first")])
+def test_what_a_hook_side_by_side_has_started_is_not_touched(bench: Bench, called_off: str, lets_go: str) -> None:
+    """It has let an orphan go that nothing but its parentage marks: whose it is cannot be known."""
+    runs = {}
+    for name in ("first", "second"):
+        runs[name] = bench.start(bench.order(bench.write(
+            f"10-{name}", (DAEMON if name == lets_go else "") + "echo $$ > pid; sleep 60")))
+        read_pid(bench.state / name / "pid")
+    orphan = read_pid(bench.state / lets_go / "daemon")
+    bench.runner.call_off(runs[called_off].key)
+    assert bench.answer().name == called_off
+    assert is_alive(orphan)
+    end(orphan)
+
+
+def test_what_a_daemon_starts_later_is_not_of_the_hook_that_runs_then(bench: Bench) -> None:
+    """A service that was restarted by prepare forks workers whenever it likes."""
+    place = bench.directory
+    bench.say(f"(env -i setsid sh -c 'cd /; until test -e {place}/go; do sleep 0.01; done; (sleep 60 & "
+              f"echo $! > {place}/worker); exec sleep 60' </dev/null >/dev/null 2>&1 & echo $! > {place}/daemon)")
+    run = bench.start(bench.order(bench.write("20-b", "echo $$ > pid; sleep 60")))
+    read_pid(bench.state / "b" / "pid")
+    (place / "go").touch()
+    left = [read_pid(place / file) for file in ("worker", "daemon")]
+    bench.runner.call_off(run.key)
+    assert bench.answer().report.outcome is HookOutcome.STOPPED
+    assert [is_alive(pid) for pid in left] == [True, True]
+    for pid in left:
+        end(pid)
+
+
+def test_a_child_of_another_part_of_the_agent_is_not_of_the_hook(bench: Bench) -> None:
+    """It was started while the hook ran, by this process, in this session."""
+    run = bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 60")))
+    read_pid(bench.state / "a" / "pid")
+    others = subprocess.Popen(["sleep", "60"])
+    bench.runner.call_off(run.key)
+    assert bench.answer().report.outcome is HookOutcome.STOPPED
+    assert others.poll() is None
+    others.kill()
+    others.wait()
+
+
+def test_an_orphan_in_the_hooks_directory_is_its_own_unless_another_run_has_signed_it(bench: Bench) -> None:
+    """Other hooks run, so not everything that came to us is this run's; its directory is."""
+    other = bench.start(bench.order(bench.write("20-other", "echo $$ > pid; sleep 60")))
+    read_pid(bench.state / "other" / "pid")
+    spec = bench.write("10-a", """
+        (env -i setsid sh -c 'echo $$ > bare; exec sleep 60' </dev/null >/dev/null 2>&1 &)
+        (env -i TIDEOVER_RUN=a:prepare:0 setsid sh -c 'echo $$ > signed; exec sleep 60' </dev/null >/dev/null 2>&1 &)
+        sleep 60""")
+    _, (bare, signed) = call_off(bench, spec, "bare", "signed")
+    assert [is_alive(bare), is_alive(signed)] == [False, True]
+    end(signed)
+    bench.runner.call_off(other.key)
     bench.answer()
-    end(other)
+
+
+def test_what_was_there_before_the_hook_is_not_of_it(bench: Bench) -> None:
+    """Whatever else speaks for it."""
+    before, after = (
+        subprocess.Popen(["sleep", "60"], env={"MARK": str(bench.directory)}) for _ in range(2))
+    try:
+        marks = RunMarks(frozenset({f"MARK={bench.directory}".encode()}))
+        await_that(lambda: len(find_members(marks)) == 2)
+        leader = read_process(after.pid)
+        assert leader is not None
+        assert find_members(replace(marks, leader=leader.identity)) == {leader.identity}
+    finally:
+        for child in (before, after):
+            child.kill()
+            child.wait()
 
 
 def test_a_failed_hook_keeps_what_it_left_behind(bench: Bench) -> None:
@@ -167,9 +232,9 @@ def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> No
         now = read_process(stranger.pid)
         assert now is not None
         before = Identity(stranger.pid, now.identity.start_ticks - 1)
-        assert find_members(RunMarks("r", "t", before)) == set()
-        assert find_members(RunMarks("r", "t", before, is_leader_ours=True)) == set()
-        assert len(find_members(RunMarks("r", "t", now.identity))) == 2
+        assert find_members(RunMarks(NO_ENVIRONMENT, before)) == set()
+        assert find_members(RunMarks(NO_ENVIRONMENT, before, is_leader_ours=True)) == set()
+        assert len(find_members(RunMarks(NO_ENVIRONMENT, now.identity))) == 2
     finally:
         os.killpg(stranger.pid, signal.SIGKILL)
         stranger.wait()

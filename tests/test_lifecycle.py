@@ -1,5 +1,6 @@
 """The lives of events, told one by one."""
 import pytest
+
 from lives import (
     BAD,
     DONE,
@@ -17,7 +18,6 @@ from lives import (
     hook,
     started,
 )
-
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import wants

@@ -68,6 +68,11 @@ def test_a_step_smaller_than_the_reading_is_sure_of_is_not_told() -> None:
     assert shift_between(BEFORE, later(wall=1.006, width=ns(0.008))).is_step
 
 
+def test_a_suspend_smaller_than_the_reading_is_sure_of_is_not_told() -> None:
+    assert not shift_between(BEFORE, later(boot=1.004, wall=1.004, width=ns(0.008))).is_suspend
+    assert shift_between(BEFORE, later(boot=1.006, wall=1.006, width=ns(0.008))).is_suspend
+
+
 def test_a_suspend_shows_in_the_boot_clock_exactly_and_is_no_step() -> None:
     shift = shift_between(BEFORE, later(boot=61, wall=61))
     assert shift.is_suspend and not shift.is_step
@@ -139,3 +144,27 @@ def test_counters_that_a_machine_lacks_are_unknown_and_not_zero() -> None:
     stall = stall_between(Counters(), Counters(), gap_s=3.0, running_s=0.0, rate=200.0)
     assert (stall.expected_switches, stall.waited_s, stall.frozen_s) == (None, None, None)
     assert judge_stall(stall).quality is Quality.INFERRED
+    for one, other in ((Counters(5, 1), Counters()), (Counters(), Counters(5, 1))):
+        stall = stall_between(one, other, gap_s=3.0, running_s=0.0, rate=200.0)
+        assert (stall.expected_switches, stall.seen_switches) == (None, None)
+        assert background_rate(one, other, 1.0) is None
+    assert background_rate(Counters(5, 1), Counters(9, 1), 0.0) is None
+    assert stall_between(Counters(5, 1), Counters(9, 1), gap_s=3.0, running_s=0.0, rate=None).expected_switches is None
+
+
+def test_what_rose_over_the_gap_is_counted_and_not_what_stood_there_before() -> None:
+    before = Counters(1000, 10, waited_ns=ns(50), stolen_ns=ns(60), frozen_ns=ns(70), throttled_ns=ns(80))
+    after = Counters(1660, 20, waited_ns=ns(50.5), stolen_ns=ns(61), frozen_ns=ns(71.5), throttled_ns=ns(82))
+    stall = stall_between(before, after, gap_s=3.0, running_s=0.2, rate=200.0)
+    assert (stall.seen_switches, stall.expected_switches) == (600, 600)
+    assert (stall.waited_s, stall.stolen_s, stall.frozen_s, stall.throttled_s) == (0.5, 1.0, 1.5, 2.0)
+
+
+def test_the_evidence_is_told_in_figures_and_what_explains_nothing_is_left_out() -> None:
+    told = " | ".join(judge_stall(Stall(3.0, expected_switches=630, seen_switches=12, waited_s=0.02, stolen_s=2.5,
+                                        frozen_s=0.0, throttled_s=0.149)).evidence)
+    assert "12 of about 630 context switches expected of other processes" in told
+    assert "2.500 s stolen by the host" in told
+    assert "ready to run" not in told and "control group" not in told and "quota" not in told
+    assert "0.151 s over its quota" in " ".join(judge_stall(Stall(3.0, throttled_s=0.151)).evidence)
+    assert "context switches" not in " ".join(judge_stall(Stall(3.0, seen_switches=5)).evidence)

@@ -133,3 +133,21 @@ def test_the_latest_beat_is_when_the_clocks_were_read(machine: PlayedMachine) ->
     read_at = machine.clocks.moment()
     machine.clocks.run(0.1)
     assert machine.noticer.latest_beat() == read_at
+
+
+def test_a_machine_that_has_just_become_quiet_is_not_taken_for_a_stopped_one(machine: PlayedMachine) -> None:
+    """What was usual a minute of work ago is not what must be expected now."""
+    machine.tick(400)
+    machine.counters.rate = 0.5
+    machine.tick(60)
+    machine.halt(3.0, others=True)
+    assert [pause.cause for pause in machine.heard.pauses] == [Cause.PROCESS_STALL]
+
+
+def test_a_burst_of_work_does_not_make_a_quiet_machine_look_stopped_later(machine: PlayedMachine) -> None:
+    machine.counters.rate = 0.5
+    machine.tick(400)
+    machine.counters.add(switches=100_000)
+    machine.tick(4)
+    machine.halt(3.0, others=True)
+    assert [pause.cause for pause in machine.heard.pauses] == [Cause.PROCESS_STALL]

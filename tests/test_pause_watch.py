@@ -13,7 +13,7 @@ import pytest
 
 import tideover
 from pause_played import Heard, PlayedClocks, PlayedCounters, ns
-from tideover.model import Cause
+from tideover.model import Cause, Document, utc
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch, read_boot_id
 from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.clocks import read_all
@@ -66,6 +66,70 @@ def test_a_push_signal_is_heard_at_once_and_not_at_the_next_tick() -> None:
     watch.close()
     os.close(bell.ring)
     assert bell.closed
+
+
+def test_outside_time_that_jumps_wakes_the_watch_and_is_asked_for_again() -> None:
+    """A stop with all clocks still is told milliseconds after the second answer, however slow the heartbeat."""
+    heard, clocks = Heard(), PlayedClocks()
+    truth = ns(1_799_999_000)
+
+    def answer(lost_s: float = 0.0) -> None:
+        clocks.run(0.1)
+        watch.outside_sample("ntp:a", clocks.raw, truth + ns(lost_s), ns(0.001))
+
+    watch = PauseWatch(heard.tell, PauseSettings(tick_s=60, close_tick_s=0.005), clocks=clocks,
+                       counters=PlayedCounters(), readers=[], outside_wanted=heard.outside_wanted)
+    watch.start()
+    for _ in range(5):
+        answer()
+    time.sleep(0.02)
+    assert heard.wanted == 0
+    answer(lost_s=7)
+    assert eventually(lambda: heard.wanted == 2) and heard.pauses == []
+    answer(lost_s=7)
+    assert eventually(lambda: heard.pauses)
+    [pause] = heard.pauses
+    assert pause.cause is Cause.VM_PAUSE and pause.length_s == pytest.approx(7, abs=0.003)
+    watch.close()
+
+
+def test_the_date_of_an_answer_is_a_sample_and_an_answer_without_one_is_none() -> None:
+    heard, clocks = Heard(), PlayedClocks()
+    watch = PauseWatch(heard.tell, PauseSettings(tick_s=60, close_tick_s=0.005), clocks=clocks,
+                       counters=PlayedCounters(), readers=[], outside_wanted=heard.outside_wanted)
+    watch.start()
+    for lost in (0, 0, 0, 20, 20, 20):
+        clocks.run(0.05)
+        asked_s = clocks.raw / 1e9
+        date = utc(int(1_799_999_000 + asked_s + lost))
+        watch.outside_date("metadata", Document((), date=date, asked_raw_s=asked_s, received_raw_s=asked_s + 0.01))
+        watch.outside_date("metadata", Document((), asked_raw_s=asked_s, received_raw_s=asked_s + 0.01))
+    assert eventually(lambda: heard.pauses)
+    [pause] = heard.pauses
+    assert pause.length_s is not None and pause.uncertainty_s is not None
+    assert abs(pause.length_s - 20) <= pause.uncertainty_s <= 2.1
+    watch.close()
+
+
+def test_a_reader_whose_descriptor_hung_up_is_asked_on_every_beat_instead() -> None:
+    class Hung(Bell):
+        reads = 0
+
+        def read(self) -> tuple[Signal, ...]:
+            self.reads += 1
+            return ()
+
+    bell = Hung()
+    watch = PauseWatch(Heard().tell, PauseSettings(tick_s=0.01), clocks=PlayedClocks(), counters=PlayedCounters(),
+                       readers=[bell])
+    watch.start()
+    time.sleep(0.02)
+    assert bell.reads == 0
+    os.close(bell.ring)
+    began = time.monotonic()
+    assert eventually(lambda: bell.reads >= 3)
+    assert time.monotonic() - began > 0.015
+    watch.close()
 
 
 def test_watching_closely_begins_at_once_and_ends_again() -> None:

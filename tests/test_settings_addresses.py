@@ -40,6 +40,7 @@ def test_ip_addresses_are_those_of_the_standard_library() -> None:
     ("ntp", "ntp", 123), ("ntp.example.org.", "ntp.example.org.", 123), ("10.0.0.1", "10.0.0.1", 123),
     ("10.0.0.1:65535", "10.0.0.1", 65535), ("[::1]:1", "::1", 1), ("[::1]", "::1", 123), ("::1", "::1", 123),
     ("fe80::1%eth0", "fe80::1%eth0", 123), ("[fe80::1%eth0]:5", "fe80::1%eth0", 5),
+    (".".join(["x" * 50] * 4 + ["y" * 49]), ".".join(["x" * 50] * 4 + ["y" * 49]), 123),
     ("a_b-c.d0:00123", "a_b-c.d0", 123)])
 def test_a_time_server_is_a_host_with_or_without_its_port(text: str, host: str, port: int) -> None:
     assert time_server(text) == Address(host, port)

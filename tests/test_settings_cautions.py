@@ -48,10 +48,12 @@ def test_each_caution_is_given_once_where_it_applies_and_not_beside(text: str, s
 
 
 def test_a_hooks_table_without_a_file_is_named_with_what_was_probably_meant() -> None:
-    reading = read("[hook.hapoxy]\n[hook.redis]\n[hook.10-redis]\n[hook.zzz]\n", file="x", defaults=LINUX)
+    text = "[hook.hapoxy]\n[hook.redis]\n[hook.10-redis]\n[hook.web-redis]\n[hook.zzz]\n"
+    reading = read(text, file="x", defaults=LINUX)
     missing = "the hooks directory has no such hook"
     assert unused_hook_tables(reading.settings, {"haproxy", "redis"}, reading.origin) == (
         f"line 1: hook.hapoxy: {missing}, did you mean haproxy?",
         f"line 3: hook.10-redis: {missing}, its name is redis, without the number",
-        f"line 4: hook.zzz: {missing}")
+        f"line 4: hook.web-redis: {missing}, did you mean redis?",
+        f"line 5: hook.zzz: {missing}")
     assert unused_hook_tables(default_settings(), {"redis"}) == ()

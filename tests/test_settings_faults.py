@@ -131,6 +131,21 @@ keep = 1
     ('policy.freeze = "x"', 'line 1: policy.freeze: expected a table [policy.freeze], found "x"'),
     ("[hook.Web]", "line 1: hook.Web: expected a hook's name of small letters, digits and hyphens"),
     ('[hook."a b"]', "line 1: hook.\"a b\": expected a hook's name of small letters, digits and hyphens"),
+    ("[log]\nlevel = true", "line 2: log.level: expected debug, info, warning or error, found true"),
+    ("[log]\nlevel = false", "line 2: log.level: expected debug, info, warning or error, found false"),
+    ("[log]\nlevel = 07:32:00", "line 2: log.level: expected debug, info, warning or error, found a date or time"),
+    ("[log]\nlevel = 1" + "0" * 40,
+     "line 2: log.level: expected debug, info, warning or error, found a very large number"),
+    (f'[log]\nlevel = "{"x" * 60}"',
+     f'line 2: log.level: expected debug, info, warning or error, found "{"x" * 60}"'),
+    (f'[log]\nlevel = "{"x" * 61}"',
+     f'line 2: log.level: expected debug, info, warning or error, found "{"x" * 60}…"'),
+    ('[clock]\nservers = ["", 2, ":3"]',
+     'line 2: clock.servers: expected a list of "host", "host:port" or "[v6]:port", found "", 2, ":3" in it'),
+    ('[clock]\nservers = ["", 2, "", 3, 4]',
+     'line 2: clock.servers: expected a list of "host", "host:port" or "[v6]:port", found "", 2, "" and 2 more in it'),
+    ("a = ", 'line 1: not TOML: expected a value: text in quotes, as in "5s", or true, false or a list'),
+    ('a = "\\q"', "line 1: not TOML: unescaped '\\' in a string"),
     ('[log]\nlevel = "a\\nb\\u0007"',
      'line 2: log.level: expected debug, info, warning or error, found "a\\u000ab\\u0007"'),
     ('[log]\n"\\u2028" = 1', 'line 2: log."\\u2028": unknown key, [log] takes format, level'),
@@ -181,7 +196,8 @@ def test_text_that_is_no_address_path_or_name_is_refused(table: str, key: str, w
 
 
 @pytest.mark.parametrize("server", ["", "ntp://x", "a b", "x:0", "x:65536", "x:", "[::1", "::1]:123", "[x]:1", "1.2.3",
-                                    "256.1.1.1", "-x", "a..b", "x" * 64, "2001:db8::1::2", "[fe80::1%]:123"])
+                                    "256.1.1.1", "-x", "a..b", "x" * 64,
+                                    ".".join(["x" * 50] * 5), "2001:db8::1::2", "[fe80::1%]:123"])
 def test_what_is_no_time_server_is_refused(server: str) -> None:
     [fault] = faults_of(f'[clock]\nservers = ["10.0.0.1", "{server}"]')
     assert fault.startswith('line 2: clock.servers: expected a list of "host", "host:port" or "[v6]:port", found "')
@@ -245,3 +261,9 @@ def test_thousands_of_faults_are_counted_and_the_first_hundred_told() -> None:
     assert faults[0].startswith("line 1: a0: ")
     assert faults[99].startswith("line 100: a99: ")
     assert faults[100] == "and 2900 more like these"
+    assert len(faults_of("".join(f"a{number} = 1\n" for number in range(100)))) == 100
+
+
+def test_a_file_may_have_256_kibibytes_and_no_more() -> None:
+    assert faults_of(b"#" * 262144) == ()
+    assert faults_of(b"#" * 262145) == ("larger than 256 KiB, so surely not a configuration of tideover",)

@@ -215,12 +215,30 @@ def test_a_duration_is_written_as_people_write_it(text: str) -> None:
     assert write_duration(seconds) == text
 
 
+def test_a_slash_at_the_end_of_a_path_means_nothing_but_at_the_root() -> None:
+    for written, meant in (("/a/b/", "/a/b"), ("/a//", "/a"), ("/", "/")):
+        assert settings_of(f'[paths]\nstate = "{written}"').paths.state == meant
+    assert read_settings('[paths]\nstate = "D:/"', file="x", defaults=windows_paths("C:\\")).paths.state == "D:/"
+
+
+def test_settings_are_values_that_nobody_changes() -> None:
+    settings = settings_of(EVERYTHING)
+    for value in (settings, *(getattr(settings, table.name) for table in TABLES), settings.hook["haproxy"]):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, dataclasses.fields(value)[0].name, None)
+        assert not hasattr(value, "__dict__")
+    for mapping in (settings.hook, settings.policy_by_kind, settings.hook["haproxy"].environment):
+        with pytest.raises(TypeError):
+            mapping["a"] = 1  # type: ignore[index]
+
+
 def test_windows_has_its_own_places_and_its_own_idea_of_an_absolute_path() -> None:
     windows = windows_paths("C:\\ProgramData")
     settings = default_settings(windows)
     assert fields(settings.paths) == {
         "hooks": "C:\\ProgramData\\tideover\\hooks.d", "state": "C:\\ProgramData\\tideover\\state",
         "runtime": "\\\\.\\pipe\\tideover"}
+    assert windows.configuration == "C:\\ProgramData\\tideover\\tideover.toml"
     assert settings.paths.socket == "\\\\.\\pipe\\tideover"
     assert default_settings().paths.socket == "/run/tideover/tideover.sock"
     for path, platform in (("D:\\tide", LINUX), ("/var/tide", windows), ("tide", windows), ("tide", LINUX)):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
-
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import Case, HookState, Stage, State, step, wants
@@ -22,6 +21,7 @@ from tideover.policy import Policy
 
 FREEZE, REBOOT = event("e1"), event("e2", Kind.REBOOT)
 THEIRS = event("e3", resources=("vm-2",))
+FAR = event("e1", notice_s=86400.0)
 LATER_S = 1000.0
 
 
@@ -49,6 +49,8 @@ WORLDS = (
     World("a freeze with every answer", ONE, ((), (FREEZE,), (started(FREEZE),))),
     World("a freeze and the owner's hand", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
           acknowledgements=SURE, by_hand=HAND),
+    World("far away", ONE, ((), (FAR,), (started(FAR),), (event("e1"),)), outcomes=(DONE,), acknowledgements=SURE,
+          by_hand=HAND),
     World("two hooks", TWO, ((), (FREEZE,), (started(FREEZE),)), causes=(), outcomes=(DONE, FAILED), acknowledgements=SURE,
           restarts=False),
     World("freeze and reboot", ONE, ((), (FREEZE, REBOOT), (REBOOT,), (started(FREEZE), REBOOT), (started(REBOOT),)),
@@ -124,7 +126,7 @@ def _names_an_effect(state: State, answer: ob.Observation, keys: set[str]) -> bo
 def identity(state: State) -> object:
     """Coarse on purpose: one representative of each combination of phases, stages and what is owed is walked on from.
     `whole_identity` leaves nothing out that can matter; that walk takes minutes."""
-    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged)
+    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged, case.stopped)
                       for case in state.cases.values()),
             frozenset((known.spec.name, known.stage, known.owed) for known in state.hooks.values()),
             state.fresh)
@@ -166,8 +168,16 @@ def reachable(world: World) -> tuple[tuple[State, tuple[tuple[Seen, Step], ...]]
     return tuple(known.values())
 
 
+SCOPE: list[World] = list(WORLDS)      # which worlds the laws look at
+
+
+def look_at(worlds: Iterable[World]) -> None:
+    SCOPE[:] = worlds
+    every_change.cache_clear()
+
+
 def every_step() -> Iterator[tuple[World, State, Seen, Step]]:
-    for world in WORLDS:
+    for world in SCOPE:
         for state, steps in reachable(world):
             for seen, move in steps:
                 yield world, state, seen, move
@@ -182,3 +192,8 @@ def every_change() -> tuple[tuple[World, State, Seen, Step], ...]:
 def new_effects(before: State, after: State, now: Moment) -> Iterable[fx.Effect]:
     had = {effect.key for effect in wants(before, now)}
     return [effect for effect in wants(after, now) if effect.key not in had]
+
+
+def forget() -> None:
+    """Another table is walked now."""
+    _KEYS.clear()

@@ -61,7 +61,14 @@ class Engine:
 
     def run(self) -> None:
         """Take news until told to stop."""
-        while (seen := self._next()) is not None:
+        self.run_until(lambda state: False)
+
+    def run_until(self, done: Callable[[State], bool]) -> None:
+        """Take news until `done` says so of the state, or until told to stop."""
+        while not done(self.state):
+            seen = self._next()
+            if seen is None:
+                return
             self.take(seen)
 
     def take(self, seen: ob.Observation) -> None:

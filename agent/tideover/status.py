@@ -62,7 +62,8 @@ def _sentence(state: State) -> str:
 
 
 def _case(case: Case, now: Moment) -> dict[str, Any]:
-    left = None if case.due_raw_s is None else round(case.due_raw_s - now.raw_s, 3)
+    waits = case.due_raw_s is not None and not case.began
+    left = round(case.due_raw_s - now.raw_s, 3) if waits and case.due_raw_s is not None else None
     return {
         "event_id": case.id, "kind": case.event.kind.value, "phase": case.phase.value,
         "waiting_for": WAITING_FOR[case.phase], "resources": list(case.event.resources),

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,12 +83,11 @@ class Machine:
         """A command prefix that enters this machine's network."""
         return ("nsenter", f"--net=/run/netns/{self.namespace}")
 
-    def start(self, *argv: str, log: Path, cwd: Path | None = None, env: dict[str, str] | None = None,
-              prefix: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    def start(self, *argv: str, log: Path, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """Given a server's command, start it on this machine with its output in `log`."""
         with log.open("ab") as out:
-            process = subprocess.Popen([*prefix, *self.inside, *argv], stdout=out, stderr=subprocess.STDOUT,
-                                       stdin=subprocess.DEVNULL, cwd=cwd, env=env, start_new_session=True)
+            process = subprocess.Popen([*self.inside, *argv], stdout=out, stderr=subprocess.STDOUT,
+                                       stdin=subprocess.DEVNULL, env=env, start_new_session=True)
         self.started.append(process)
         return process
 

@@ -4,6 +4,7 @@ It never judges; it says what the hook answered and how long it took.
 """
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -59,8 +60,11 @@ class Hook:
                                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                    start_new_session=True)
         assert process.stdin is not None
-        process.stdin.write(json.dumps({"event_id": "event-1", "kind": self.kind, **self.record}))
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):       # most hooks do not read it, and may have ended
+            process.stdin.write(json.dumps({"event_id": "event-1", "kind": self.kind, **self.record}))
+            process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         process.stdin = None
         return process
 

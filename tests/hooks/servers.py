@@ -121,7 +121,8 @@ class UserManager:
         outer = machine.start("sh", "-c", f"{enter} && exec unshare -mpf --cgroup --kill-child sh -c '{inner}'",
                               log=home / "systemd.log", env={"PATH": PROGRAMS, "SYSTEMD_UNIT_PATH": f"{home}/units"})
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
-        until(lambda: bool(children.exists() and children.read_text().split()), "the namespace's first process")
+        until(lambda: Path(f"/proc/{outer.pid}/comm").read_text() == "unshare\n" and bool(children.read_text().split()),
+              "the namespace's first process")
         self.inside = (*machine.inside, "nsenter", "-t", children.read_text().split()[0], "-m", "-p")
         try:
             until(lambda: self.ask("is-active", "base.service") == "active", "systemd as a user's manager", 10)
@@ -140,6 +141,101 @@ class UserManager:
             for directory in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
                 directory.rmdir()
             group.rmdir()
+
+
+def rtmp(machine: Machine, home: Path, drain_file: Path) -> None:
+    """Start an nginx with RTMP: an origin with control, stat and a health page that also refuses publishers."""
+    home.mkdir(parents=True)
+    (home / "nginx.conf").write_text(f"""
+load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
+user root; daemon off; pid {home}/pid; error_log {home}/error.log;
+events {{ }}
+rtmp {{ server {{ listen 1935; application live {{
+  live on; on_publish http://127.0.0.1:8080/healthz; idle_streams off; }} }} }}
+http {{
+  access_log off; client_body_temp_path {home}/t1; proxy_temp_path {home}/t2; fastcgi_temp_path {home}/t3;
+  uwsgi_temp_path {home}/t4; scgi_temp_path {home}/t5;
+  server {{
+    listen 8080;
+    location /healthz {{ if (-f {drain_file}) {{ return 503; }} return 200 "ok"; }}
+    location /stat {{ rtmp_stat all; }}
+    location /control {{ allow 127.0.0.1; deny all; rtmp_control all; }}
+  }}
+}}
+""")
+    machine.start("nginx", "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf", log=home / "log")
+
+
+JANUS = "/usr/lib/x86_64-linux-gnu/janus"
+
+
+def janus(machine: Machine, home: Path) -> None:
+    """Start a Janus with its HTTP and admin APIs (secret "bench")."""
+    home.mkdir(parents=True)
+    (home / "janus.jcfg").write_text(f"""
+general: {{ configs_folder = "{home}" plugins_folder = "{home}" transports_folder = "{JANUS}/transports"
+  admin_secret = "bench" log_to_stdout = true }}
+nat: {{ ice_lite = true }}
+media: {{ }}
+""")
+    (home / "janus.transport.http.jcfg").write_text("""
+general: { json = "compact" base_path = "/janus" http = true port = 8088 https = false }
+admin: { admin_base_path = "/admin" admin_http = true admin_port = 7088 admin_https = false }
+""")
+    machine.start("janus", "-F", str(home), "-C", f"{home}/janus.jcfg", log=home / "log")
+
+
+def galera(lab: Bench, home: Path) -> None:
+    """Start a MariaDB on each machine, in one Galera cluster that machine 1 founds."""
+    everybody = ",".join(m.address for m in lab.machines)
+    for machine in lab.machines:
+        here = home / f"galera{machine.number}"
+        (here / "data").mkdir(parents=True)
+        (here / "my.cnf").write_text(f"""
+[client]
+socket = {here}/socket
+user = root
+[mysqld]
+datadir = {here}/data
+socket = {here}/socket
+pid-file = {here}/pid
+bind-address = 0.0.0.0
+innodb_buffer_pool_size = 32M
+innodb_log_file_size = 8M
+innodb_flush_log_at_trx_commit = 2
+binlog_format = ROW
+innodb_autoinc_lock_mode = 2
+wsrep_on = ON
+wsrep_provider = /usr/lib/galera/libgalera_smm.so
+wsrep_cluster_address = gcomm://{everybody}
+wsrep_node_address = {machine.address}
+wsrep_node_name = n{machine.number}
+wsrep_sst_method = rsync
+wsrep_provider_options = "gcache.size=32M"
+""")
+        prefix = as_user("mysql", here, here / "data", here / "my.cnf")
+        done = subprocess.run([*prefix, "mariadb-install-db", f"--defaults-file={here}/my.cnf", "--wsrep-on=OFF",
+                               "--auth-root-authentication-method=normal", "--skip-test-db"], capture_output=True, text=True,
+                              env={"PATH": PROGRAMS, "HOME": str(here)})
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = ["--wsrep-new-cluster"] if machine.number == 1 else []
+        machine.start(*prefix, "/usr/sbin/mariadbd", f"--defaults-file={here}/my.cnf", *found, log=home / f"galera{machine.number}.log",
+                      env={"PATH": PROGRAMS, "HOME": str(here)})
+        until(lambda m=machine: galera_says(lab, home, m.number, "local_state_comment") == "Synced", "the node is Synced", 90)
+    galera_ask(home, 1, "create database bench; create table bench.kept (id int primary key); "
+                        "create user writer@'%'; grant all on bench.* to writer@'%'")
+
+
+def galera_ask(home: Path, number: int, words: str) -> str:
+    """Given a machine's number and a statement, return what it prints, or the empty string."""
+    done = subprocess.run(["timeout", "10", "mariadb", f"--defaults-file={home}/galera{number}/my.cnf", "-NBe", words],
+                          capture_output=True, text=True)
+    return done.stdout
+
+
+def galera_says(lab: Bench, home: Path, number: int, name: str) -> str:
+    """Given a machine's number and a wsrep variable, return its value."""
+    return (galera_ask(home, number, f"show global status like 'wsrep_{name}'").split() or ["", ""])[-1]
 
 
 VIP = "10.99.0.100"
@@ -242,7 +338,8 @@ def rabbitmq(lab: Bench, home: Path) -> None:
                                             f"{nodes}\nlog.console = true\nlog.console.level = warning\n")
         prefix = as_user("rabbitmq", here, cookie, here / "rabbitmq.conf")
         cookie.chmod(0o400)
-        machine.start(*prefix, RABBIT, env=rabbitmq_environment(lab, home, machine.number), log=home / f"rabbit{machine.number}.log")
+        machine.start(*prefix, RABBIT, env=rabbitmq_environment(lab, home, machine.number),
+                      log=home / f"rabbit{machine.number}.log")
         until(lambda m=machine: listens(lab, m.address, 5672), "RabbitMQ listens", 90)
     until(lambda: rabbitmq_ask(lab, home, 1, "rabbitmqctl", "-q", "eval", "length(nodes()).").strip() == "2",
           "three nodes run", 60)
@@ -266,6 +363,49 @@ def rabbitmq_ask(lab: Bench, home: Path, number: int, *argv: str) -> str:
     done = subprocess.run([*lab.machines[number - 1].inside, *argv], capture_output=True, text=True,
                           env=rabbitmq_environment(lab, home, number))
     return done.stdout if done.returncode == 0 else ""
+
+
+POSTGRES = "/usr/lib/postgresql/15/bin"
+
+
+def patroni(lab: Bench, home: Path) -> None:
+    """Start PostgreSQL under Patroni on machines 1 (the primary) and 2, at stock timings, with etcd on machine 3."""
+    store = lab.machines[2]
+    (home / "etcd").mkdir()
+    store.start("etcd", "--data-dir", str(home / "etcd"), "--listen-client-urls", f"http://{store.address}:2379",
+                "--advertise-client-urls", f"http://{store.address}:2379", log=home / "etcd.log", env={"PATH": PROGRAMS})
+    until(lambda: listens(lab, store.address, 2379), "etcd listens")
+    for machine in lab.machines[:2]:
+        here = home / f"pg{machine.number}"
+        here.mkdir()
+        (here / "patroni.yml").write_text(f"""
+scope: bench
+name: pg{machine.number}
+restapi: {{ listen: "0.0.0.0:8008", connect_address: "{machine.address}:8008" }}
+etcd3: {{ host: "{store.address}:2379" }}
+bootstrap:
+  dcs: {{ ttl: 30, loop_wait: 10, retry_timeout: 10, maximum_lag_on_failover: 1048576 }}
+  initdb: [ {{ auth-host: trust }}, {{ auth-local: trust }}, no-sync ]
+postgresql:
+  listen: "0.0.0.0:5432"
+  connect_address: "{machine.address}:5432"
+  data_dir: {here}/data
+  bin_dir: {POSTGRES}
+  pg_hba: [ "local all all trust", "host all all all trust", "host replication all all trust" ]
+  authentication: {{ superuser: {{ username: postgres, password: bench }}, replication: {{ username: replicator, password: bench }} }}
+  parameters: {{ unix_socket_directories: {here}, shared_buffers: 16MB }}
+""")
+        prefix = as_user("postgres", here, here / "patroni.yml")
+        machine.start(*prefix, "/usr/bin/patroni", f"{here}/patroni.yml", log=home / f"pg{machine.number}.log",
+                      env={"PATH": PROGRAMS, "HOME": str(here), "LANG": "C.UTF-8"})
+        until(lambda m=machine: patroni_says(lab, m.number).get("state") == "running", "PostgreSQL runs", 90)
+    until(lambda: any(row.get("state") == "streaming" for row in patroni_says(lab, 1).get("replication", [])), "it streams", 60)
+
+
+def patroni_says(lab: Bench, number: int) -> dict[str, object]:
+    """What the Patroni of a machine says of itself."""
+    text = answers(lab, "curl", "-sS", "-m", "3", f"http://{lab.machines[number - 1].address}:8008/patroni")
+    return dict(json.loads(text or "{}"))
 
 
 def as_user(user: str, *paths: Path) -> tuple[str, ...]:

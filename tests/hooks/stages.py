@@ -4,6 +4,7 @@ The conformance suite plays the same laws on every stage. A hook without a stage
 """
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from .bench import Bench, signal_all
 from .running import Hook
+from .seen import CLIENTS, PYTHON
 from .servers import (
     VIP,
     UserManager,
@@ -20,15 +22,22 @@ from .servers import (
     etcd_lead,
     etcd_leader,
     fake,
+    galera,
+    galera_ask,
+    galera_says,
     haproxy,
+    janus,
     keepalived,
     listens,
     need,
     nginx,
+    patroni,
+    patroni_says,
     rabbitmq,
     rabbitmq_ask,
     rabbitmq_environment,
     redis_with_sentinels,
+    rtmp,
     until,
 )
 
@@ -179,13 +188,116 @@ def webhook(lab: Bench, home: Path) -> Stage:
                  (machine.namespace,), 0.4)
 
 
+def patroni_switchover(lab: Bench, home: Path) -> Stage:
+    """A primary and a replica; the hook is aimed at the primary's machine."""
+    need("patroni", "etcd", "curl")
+    patroni(lab, home)
+
+    def primary() -> int:
+        says = {number: patroni_says(lab, number) for number in (1, 2)}
+        at = [n for n in says if says[n].get("role") == "master" and says[n].get("state") == "running"]
+        streams = [row for n in at for row in says[n].get("replication", []) if row.get("state") == "streaming"]
+        return at[0] if len(at) == 1 and streams else 0
+
+    def hook(state: Path) -> Hook:
+        until(lambda: primary() > 0, "a primary with a streaming replica", 60)
+        return Hook("patroni-switchover", state, inside=lab.machines[primary() - 1].inside)
+    return Stage(hook, lambda: primary() > 0, tuple(m.namespace for m in lab.machines[:2]), 6.0)
+
+
+def flink_checkpoint(lab: Bench, home: Path) -> Stage:
+    """The strict fake, before a freeze."""
+    machine = lab.machines[1]
+    fake(lab, machine, "flink", 8081, str(home / "asked"), log=home / "log")
+    settings = {"URL": f"http://{machine.address}:8081", "JOBS": "a" * 32}
+
+    def look() -> object:
+        return answers(lab, "curl", "-fsS", f"http://{machine.address}:8081/jobs")
+    return Stage(lambda state: Hook("flink-checkpoint", state, settings, inside=lab.machines[0].inside), look,
+                 (machine.namespace,), 1.3)
+
+
+def media_rtmp_drain(lab: Bench, home: Path) -> Stage:
+    """Two origins and one encoder that goes where it is well; the hook is aimed at where it publishes."""
+    need("nginx", "ffmpeg", "curl")
+    for machine in lab.machines[:2]:
+        rtmp(machine, home / f"nginx{machine.number}", home / f"drain{machine.number}")
+        until(lambda m=machine: listens(lab, m.address, 8080), "nginx listens")
+    hosts = [machine.address for machine in lab.machines[:2]]
+    lab.client(PYTHON, str(CLIENTS / "rtmp_client.py"), "publish", "s", *hosts)
+
+    def publishing() -> list[int]:
+        return [n for n in (1, 2) if "<publishing/>" in
+                answers(lab, "curl", "-fsS", "-m", "2", f"http://{hosts[n - 1]}:8080/stat")]
+
+    def hook(state: Path) -> Hook:
+        until(lambda: len(publishing()) == 1, "the encoder publishes", 40)
+        here = publishing()[0]
+        for number in (1, 2):            # what lb-health does in its stage
+            drain = home / f"drain{number}"
+            drain.touch() if number == here else drain.unlink(missing_ok=True)
+        settings = {"STANDBY": f"http://{hosts[2 - here]}:8080/stat"}
+        return Hook("media-rtmp-drain", state, settings, inside=lab.machines[here - 1].inside)
+    until(lambda: len(publishing()) == 1, "the encoder publishes", 40)
+    return Stage(hook, lambda: len(publishing()) == 1, tuple(m.namespace for m in lab.machines[:2]), 2.0)
+
+
+def janus_drain(lab: Bench, home: Path) -> Stage:
+    """One Janus."""
+    need("janus", "curl")
+    machine = lab.machines[0]
+    janus(machine, home / "janus")
+    until(lambda: listens(lab, machine.address, 7088), "Janus listens")
+    (home / "secret").write_text("bench\n")
+
+    def look() -> object:
+        return '"accepting-new-sessions":true' in answers(lab, "curl", "-fsS", f"http://{machine.address}:8088/janus/info")
+    settings = {"SECRET_FILE": str(home / "secret")}
+    return Stage(lambda state: Hook("janus-drain", state, settings, inside=machine.inside), look, (machine.namespace,), 0.4)
+
+
+def galera_leave(lab: Bench, home: Path) -> Stage:
+    """Three nodes."""
+    need("mariadbd", "mariadb", "mariadb-install-db", "rsync")
+    galera(lab, home)
+    settings = {"DEFAULTS_FILE": f"{home}/galera2/my.cnf"}
+
+    def look() -> object:
+        return galera_says(lab, home, 2, "local_state_comment"), galera_says(lab, home, 1, "cluster_size"), \
+            galera_ask(home, 2, "select @@wsrep_cluster_address")
+    return Stage(lambda state: Hook("galera-leave", state, settings, inside=lab.machines[1].inside), look,
+                 (lab.machines[1].namespace,), 0.5)
+
+
+def kubernetes_cordon(lab: Bench, home: Path) -> Stage:
+    """The strict fake."""
+    need("curl")
+    machine = lab.machines[1]
+    fake(lab, machine, "kubernetes", 6443, str(home / "asked"), log=home / "log")
+    (home / "token").write_text("secret\n")
+    settings = {"API": f"http://{machine.address}:6443", "TOKEN_FILE": str(home / "token"), "NODE": "n1"}
+
+    def look() -> object:
+        node = json.loads(answers(lab, "curl", "-fsS", "-H", "Authorization: Bearer secret",
+                                  f"http://{machine.address}:6443/api/v1/nodes/n1") or "{}")
+        return node.get("spec"), node.get("metadata", {}).get("annotations")
+    return Stage(lambda state: Hook("kubernetes-cordon", state, settings, inside=lab.machines[0].inside), look,
+                 (machine.namespace,), 0.4)
+
+
 STAGES: dict[str, Callable[[Bench, Path], Stage]] = {
     "lb-health": lb_health,
     "haproxy-drain": haproxy_drain,
     "keepalived-vrrp": keepalived_vrrp,
     "redis-sentinel": redis_sentinel,
+    "patroni-switchover": patroni_switchover,
     "etcd-move-leader": etcd_move_leader,
     "rabbitmq-drain": rabbitmq_drain,
+    "flink-checkpoint": flink_checkpoint,
+    "media-rtmp-drain": media_rtmp_drain,
+    "janus-drain": janus_drain,
+    "galera-leave": galera_leave,
+    "kubernetes-cordon": kubernetes_cordon,
     "service-stop": service_stop,
     "tcp-reset-after-resume": tcp_reset_after_resume,
     "webhook": webhook,

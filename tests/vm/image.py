@@ -28,7 +28,7 @@ PACKAGES = (
 MODULES = ("virtio_pci", "virtio_blk", "ext4")
 LEFT_OUT = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*")
 UNWANTED = ("chrony", "systemd-timesyncd", "apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer",
-            "e2scrub_all.timer")
+            "e2scrub_all.timer", "e2scrub_reap")
 OVERLAY = Path(__file__).parent / "guest"
 LONGEST_S = 600
 
@@ -105,7 +105,7 @@ def _furnish(root: Path) -> None:
     (root / "etc/fstab").write_text("/dev/vda / ext4 rw,noatime 0 0\n")
     (root / "etc/machine-id").write_text("")
     _run("chroot", str(root), "passwd", "-d", "root")
-    _run("chroot", str(root), "systemctl", "-q", "enable", "systemd-networkd", "qemu-guest-agent")
+    _run("chroot", str(root), "systemctl", "-q", "enable", "systemd-networkd", "qemu-guest-agent", "tideover")
     for unit in UNWANTED:
         subprocess.run(["chroot", str(root), "systemctl", "-q", "disable", unit], check=False, capture_output=True)
 

@@ -54,4 +54,5 @@ def _run(config: str) -> int:
 
     from tideover.configuration import load_settings
     from tideover.daemon import run_agent
-    return run_agent(load_settings(Path(config) if config else None, os.environ))
+    return run_agent(load_settings(Path(config) if config else None, os.environ),
+                     drill=os.environ.get("TIDEOVER_DRILL") == "1")

@@ -11,5 +11,7 @@ from tideover.configuration import Loaded
 @with_settings
 def command(loaded: Loaded) -> int:
     """Run the agent in the foreground, until SIGTERM or SIGINT."""
+    import os
+
     from tideover.daemon import run_agent
-    return run_agent(loaded)
+    return run_agent(loaded, drill=os.environ.get("TIDEOVER_DRILL") == "1")

@@ -108,6 +108,13 @@ class Asking:
         self._open[question.socket.fileno()] = question
         self._selector.register(question.socket, selectors.EVENT_READ)
 
+    def note(self, outcome: Sample | Refused) -> None:
+        """Take in what was heard otherwise than by a question of this round."""
+        if isinstance(outcome, Sample):
+            self.samples.append(outcome)
+        else:
+            self.refused.append(outcome)
+
     def unheard(self) -> list[Target]:
         """Return the addresses that may still answer."""
         return [question.target for question in self._open.values()]
@@ -147,11 +154,8 @@ class Asking:
             self._refuse(question.target, error)
             self._drop(descriptor)
             return
-        if isinstance(outcome, Sample):
-            self.samples.append(outcome)
-        elif outcome is not None:
-            self.refused.append(outcome)
         if outcome is not None:
+            self.note(outcome)
             self._drop(descriptor)
 
     def _drop(self, descriptor: int) -> None:
@@ -168,7 +172,7 @@ def _own_ids(own_address: str) -> frozenset[bytes]:
     try:
         return frozenset([socket.inet_pton(socket.AF_INET, own_address)])
     except OSError:
-        from hashlib import md5      # only here: it brings OpenSSL with it
+        from hashlib import md5  # only here: it brings OpenSSL with it
 
         packed = socket.inet_pton(socket.AF_INET6, own_address.partition("%")[0])
         return frozenset([md5(packed, usedforsecurity=False).digest()[:4]])

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tideover.clock.bell import Bell
 from tideover.clock.exchange import Asking, Target
+from tideover.clock.hardware import Hardware
 from tideover.clock.manners import Manners
 from tideover.clock.names import Names
-from tideover.clock.nouns import Source
+from tideover.clock.nouns import Origin, Source
 from tideover.clock.readings import Clocks
+from tideover.clock.surroundings import Surroundings
 from tideover.timekeeping.agreement import NS, Sample
 from tideover.timekeeping.ntp import Fault, Refused
 
@@ -24,21 +26,25 @@ Decided = Callable[[Sequence[Sample], dict[str, int]], bool]
 
 
 class Inquiry:
-    """Sources, what they said, and what they refused. `ring` wakes a round that waits."""
+    """Sources, what they said, and what they refused. `bell` wakes a round that waits."""
 
-    def __init__(self, clocks: Clocks) -> None:
-        self._clocks, self._bell = clocks, Bell()
-        self._names, self._manners = Names(self._bell.ring), Manners()
+    def __init__(self, clocks: Clocks, surroundings: Surroundings, bell: Bell) -> None:
+        self._clocks, self._bell = clocks, bell
+        self._names, self.manners = Names(bell.ring), Manners()
+        self._hardware = Hardware(clocks, surroundings)
+        self.since_ns = 0            # the last resume: what a hardware clock must have been told after
         self.samples: list[Sample] = []
         self.refused: dict[tuple[str, str], Refused] = {}
 
-    def ring(self) -> None:
-        self._bell.ring()
+    @property
+    def awaits_host(self) -> bool:
+        """Is a hardware clock still waiting for its host's next message?"""
+        return any(one.fault is Fault.STALE for one in self.refused.values())
 
     def wait_s(self, sources: Iterable[Source]) -> float:
         """Given sources, return how long until one of them may be asked again."""
         now_s = self._now_s()
-        return min((self._manners.wait_s(source, now_s) for source in sources), default=0.0)
+        return min((self.manners.wait_s(source, now_s) for source in sources), default=0.0)
 
     def ask(self, sources: Sequence[Source], limit_s: float, is_interrupted: Callable[[], bool],
             is_decided: Decided) -> list[Sample]:
@@ -47,30 +53,51 @@ class Inquiry:
         Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts.
         """
         now_s = self._now_s()
-        self._forget(now_s)
-        due = {one.server: one for one in sources if self._manners.wait_s(one, now_s) < _AT_ONCE_S}
-        self._names.look_up(due, now_s)
+        self._forget(sources, now_s)
+        due = self._due(sources, now_s)
         asking, asked = Asking(self._clocks, limit_s), set[Target]()
+        servers = {name: one for name, one in due.items() if one.origin is not Origin.HARDWARE}
+        self._names.look_up(servers, now_s)
         interrupted = False
 
         def ask_new_addresses() -> bool:
             nonlocal interrupted
             interrupted = is_interrupted()
             self._names.collect()
-            for source in due.values():
+            for source in servers.values():
                 self._ask(source, asking, asked)
-            return any(self._names.is_pending(server) for server in due)
+            return any(self._names.is_pending(server) for server in servers)
 
         def is_enough() -> bool:
             known = [one for one in self.samples if one.server not in due] + asking.samples
-            return interrupted or is_decided(known, self._voices(known, asking, due))
+            return interrupted or is_decided(known, self._voices(known, asking, servers))
 
+        self._read_hardware(due.values(), asking)
         asking.wait(self._bell, ask_new_addresses, is_enough)
-        self._take(asking, due)
+        self._take(asking, due, servers)
         return asking.samples
 
-    def close(self) -> None:
-        self._bell.close()
+    def _due(self, sources: Sequence[Source], now_s: float) -> dict[str, Source]:
+        """Return the sources that may be asked now, by name."""
+        self.note_held_back(sources)
+        return {one.server: one for one in sources if self.manners.wait_s(one, now_s) < _AT_ONCE_S}
+
+    def note_held_back(self, sources: Iterable[Source]) -> None:
+        """Given sources, refuse those that must not be asked yet and of which nothing else is known since the pause."""
+        now_s = self._now_s()
+        newer = {one.server for one in self.samples if one.began_raw_ns >= self.since_ns}
+        heard_of = newer | {server for server, _ in self.refused}
+        for source in sources:
+            wait_s = self.manners.wait_s(source, now_s)
+            if wait_s >= _AT_ONCE_S and source.server not in heard_of:
+                self.refused[source.server, ""] = Refused(source.server, "", Fault.HELD_BACK,
+                                                          f"for {wait_s:.0f} s more" if wait_s >= 1 else "")
+
+    def _read_hardware(self, due: Iterable[Source], asking: Asking) -> None:
+        for source in due:
+            if source.origin is Origin.HARDWARE:
+                self.manners.note_asked(source, self._now_s())
+                asking.note(self._hardware.ask(source, self.since_ns))
 
     def _ask(self, source: Source, asking: Asking, asked: set[Target]) -> None:
         new = [one for one in self._names.targets(source.server) if one not in asked]
@@ -78,11 +105,11 @@ class Inquiry:
             return
         now_s = self._now_s()
         if not any(one.server == source.server for one in asked):
-            self._manners.note_asked(source, now_s)
+            self.manners.note_asked(source, now_s)
         for target in new:
             asked.add(target)
-            if self._manners.is_banned(target.address, now_s):
-                asking.refused.append(Refused(target.server, target.address, Fault.BANNED))
+            if self.manners.is_banned(target.address, now_s):
+                asking.note(Refused(target.server, target.address, Fault.BANNED))
             else:
                 asking.ask(target)
 
@@ -96,24 +123,26 @@ class Inquiry:
                 addresses.setdefault(server, set()).add("")
         return {server: len(own) for server, own in addresses.items()}
 
-    def _take(self, asking: Asking, due: dict[str, Source]) -> None:
+    def _take(self, asking: Asking, due: dict[str, Source], servers: Iterable[str]) -> None:
         asking.close()
         now_s = self._now_s()
+        for server in due:
+            self.refused.pop((server, ""), None)
         for sample in asking.samples:
             self.refused.pop((sample.server, sample.address), None)
         for refused in asking.refused:
             self.refused[refused.server, refused.address] = refused
-            self._manners.note_answer(due[refused.server], refused, now_s)
-        for server in due:
-            self.refused.pop((server, ""), None)
+            self.manners.note_answer(due[refused.server], refused, now_s)
+        for server in servers:
             if not self._names.targets(server):
                 detail = self._names.failures.get(server, "the look-up takes too long")
                 self.refused[server, ""] = Refused(server, "", Fault.NO_ADDRESS, detail)
         self.samples += asking.samples
 
-    def _forget(self, now_s: float) -> None:
-        oldest_ns = int((now_s - SAMPLE_LIFE_S) * NS)
-        self.samples = [one for one in self.samples if one.began_raw_ns >= oldest_ns]
+    def _forget(self, sources: Iterable[Source], now_s: float) -> None:
+        names, oldest_ns = {one.server for one in sources}, int((now_s - SAMPLE_LIFE_S) * NS)
+        self.samples = [one for one in self.samples if one.server in names and one.began_raw_ns >= oldest_ns]
+        self.refused = {key: one for key, one in self.refused.items() if one.server in names}
 
     def _now_s(self) -> float:
         return self._clocks.raw_ns() / NS

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from tideover.clock.nouns import Origin, Source
@@ -20,33 +19,39 @@ SPACING_S: Mapping[Origin, float] = MappingProxyType({
 # pause, or a clock that was just set, is looked at at once.
 _CREDIT: Mapping[Origin, float] = MappingProxyType({Origin.OWNER: 4.0})
 # All machines of a host wake from one freeze at once; servers that are not the owner's are spared the chorus.
-_SPREAD_S: Mapping[Origin, float] = MappingProxyType({Origin.DAEMON: 0.5, Origin.POOL: 0.5, Origin.PLATFORM: 0.5})
+_SPREAD_S = 0.5
+_LEARNT = frozenset({Origin.DAEMON, Origin.POOL, Origin.PLATFORM})
 _AFTER_RATE_S = 15.0          # RATE doubles the spacing, to this at least
 _LONGEST_S = 3600.0
 _BANNED_S = 86_400.0          # DENY and RSTR: "stop asking"; a day later its operator may have changed his mind
 _STAY_AWAY = ("DENY", "RSTR")
 
 
-@dataclass(slots=True)
 class _Account:
-    spacing_s: float
-    credit: float
-    most: float
-    at_s: float
+    __slots__ = ("at_s", "credit", "most", "spacing_s")
+
+    def __init__(self, spacing_s: float, credit: float, at_s: float) -> None:
+        self.spacing_s, self.credit, self.most, self.at_s = spacing_s, credit, credit, at_s
 
 
 class Manners:
     """One account for each source; credit grows with time and one question costs 1. Times are raw seconds."""
 
-    def __init__(self, spread: Callable[[], float] = lambda: os.urandom(1)[0] / 256) -> None:
-        self._spread = spread
+    def __init__(self, chance: Callable[[], float] = lambda: os.urandom(1)[0] / 256) -> None:
+        self._chance = chance
+        self._learnt_from_s = 0.0
         self._accounts: dict[str, _Account] = {}
         self._banned_until_s: dict[str, float] = {}
+
+    def spread(self, now_s: float) -> None:
+        """A pause may just have ended for many machines: hold back what is not the owner's for a moment by chance."""
+        self._learnt_from_s = now_s + _SPREAD_S * self._chance()
 
     def wait_s(self, source: Source, now_s: float) -> float:
         """Given a source and now, return how long until it may be asked."""
         account = self._account(source, now_s)
-        return max(0.0, (1.0 - account.credit) * account.spacing_s)
+        wait_s = max(0.0, (1.0 - account.credit) * account.spacing_s)
+        return max(wait_s, self._learnt_from_s - now_s) if source.origin in _LEARNT else wait_s
 
     def note_asked(self, source: Source, now_s: float) -> None:
         self._account(source, now_s).credit -= 1.0
@@ -68,15 +73,11 @@ class Manners:
     def _account(self, source: Source, now_s: float) -> _Account:
         account = self._accounts.get(source.server)
         if account is None:
-            account = self._accounts[source.server] = self._opened(source, now_s)
+            account = self._accounts[source.server] = _Account(
+                SPACING_S[source.origin], _CREDIT.get(source.origin, 1.0), now_s)
         if account.spacing_s <= 0:
             account.credit = account.most
         else:
             account.credit = min(account.most, account.credit + (now_s - account.at_s) / account.spacing_s)
         account.at_s = now_s
         return account
-
-    def _opened(self, source: Source, now_s: float) -> _Account:
-        spacing_s, most = SPACING_S[source.origin], _CREDIT.get(source.origin, 1.0)
-        late_s = _SPREAD_S.get(source.origin, 0.0) * self._spread()
-        return _Account(spacing_s, most - late_s / spacing_s if spacing_s else most, most, now_s)

@@ -39,7 +39,11 @@ class Names:
             if server in self._pending or age_s < FRESH_S:
                 continue
             self._looked_up_s[server] = now_s
-            host, port = split_server(server)
+            try:
+                host, port = split_server(server)
+            except ValueError as error:      # another program's configuration may hold anything
+                self.failures[server] = str(error)
+                continue
             if _is_literal(host):
                 self._known[server], _ = _addresses(server, host, port)
             else:
@@ -81,7 +85,8 @@ def _is_literal(host: str) -> bool:
 def _addresses(server: str, host: str, port: int) -> tuple[tuple[Target, ...], str]:
     """Given host and port number, return all addresses, or none and why."""
     try:
-        answers = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        # As bytes a plain name spares us the tables of IDNA, which are larger than all the rest of this hand.
+        answers = socket.getaddrinfo(host.encode() if host.isascii() else host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:      # UnicodeError: a label that IDNA cannot encode
         return (), str(getattr(error, "strerror", None) or error)
     targets = {sockaddr: Target(server, _text(sockaddr, port), family, sockaddr)  # type: ignore[arg-type]

@@ -3,18 +3,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
 
+from tideover.clock.settings import ClockSettings
 from tideover.model import ClockCheck
 
-
-@dataclass(frozen=True, slots=True)
-class ClockSettings:
-    """The owner's [clock] table."""
-
-    servers: tuple[str, ...] = ()        # "host", "host:port", "[v6]:port"
-    tolerance_s: float = 0.25
-    deadline_s: float = 60.0
-    remedy: str = "none"                 # none | daemon
+__all__ = ["ClockReport", "ClockSettings", "DaemonReport", "Origin", "ServerReport", "Source"]
 
 
 class Origin(enum.Enum):
@@ -22,17 +16,18 @@ class Origin(enum.Enum):
 
     OWNER = "the owner's settings"
     HARDWARE = "the hypervisor"
-    DAEMON = "the time daemon's settings"
-    POOL = "a public pool of the time daemon's settings"
+    DAEMON = "the time daemon"
+    POOL = "a public pool of the time daemon"
     PLATFORM = "the cloud platform"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source of outside time: a server as its namer wrote it, or a hardware clock's device."""
+    """One source of outside time: a server as its namer wrote it, or a hardware clock with its device."""
 
     server: str
     origin: Origin = Origin.OWNER
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +41,24 @@ class ServerReport:
     bound_s: float | None = None
     stratum: int | None = None
     dropped: str = ""
+    origin: str = ""                     # who named the source, in words
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonReport:
+    """What this machine's time daemon believes. Context, never proof: it may not have measured since the pause.
+
+    offset_s > 0: it believes this machine ahead. None: it does not say. `note`: why it says nothing, or what its word
+    is worth ("older than the pause").
+    """
+
+    name: str
+    is_synchronised: bool | None = None
+    offset_s: float | None = None
+    bound_s: float | None = None
+    updated_at: datetime | None = None   # its last measurement, by this machine's wall clock
+    last_update_age_s: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +67,5 @@ class ClockReport:
 
     check: ClockCheck
     servers: tuple[ServerReport, ...]
+    origin: str = ""                     # where the sources came from, in words
+    daemon: DaemonReport | None = None   # its own opinion beside ours

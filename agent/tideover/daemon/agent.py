@@ -18,24 +18,22 @@ from tideover.clock import ClockChecker
 from tideover.clock import ClockSettings as CheckerSettings
 from tideover.configuration import Loaded
 from tideover.daemon.choices import Choices
-from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand, trace_id
+from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal
 from tideover.daemon.requests import Requests
+from tideover.daemon.taking_up import HOOKS_STATE, take_up
 from tideover.engine import Engine
 from tideover.errors import WrongUseError
-from tideover.hooks import HookRunner, OrphanTrace, end_orphans
-from tideover.lifecycle import Stage, State
-from tideover.lifecycle.state import RUNNING
+from tideover.hooks import HookRunner
 from tideover.logs import Log, Trouble
-from tideover.model import HookPhase, utc_text
-from tideover.pause import MachineClocks, PauseSettings, PauseWatch, read_boot_id
+from tideover.model import utc_text
+from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.settings import Settings, cautions_about
 from tideover.sources import choose_source_kind, open_source
 from tideover.sources.poller import Acknowledger, Poller
 
 RUNTIME_MODE = 0o755
-HOOKS_STATE = "hooks"
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: systemd's stop timeout is 90 s."""
 
@@ -75,18 +73,15 @@ class Agent:
 
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
-        state = self.engine.state
-        self._end_orphans(state)
-        last_at = self.memory.journal.last_at()
-        down_s = None if last_at is None else max(0.0, (self.started_at.utc - last_at).total_seconds())
-        self.engine.take(ob.Restarted(read_boot_id(), down_s))
+        open_events = len(self.engine.state.cases)
+        take_up(self.memory, self.engine, self.started_at, self.log)
         self.watch.start()
         if self.poller is not None:
             self.poller.start()
         self._listen()
         self._prune()
         self.log.info("agent.started", version=__version__, pid=os.getpid(), source=self.source_kind,
-                      hooks=len(self.choices.catalogue.hooks), open_events=len(state.cases))
+                      hooks=len(self.choices.catalogue.hooks), open_events=open_events)
         systemd.notify("READY=1")
 
     def close(self) -> None:
@@ -127,14 +122,6 @@ class Agent:
         removed = self.memory.journal.forget_before(self.clocks.moment(), self.settings.journal.keep_s)
         if removed:
             self.log.info("journal.pruned", rows=removed)
-
-    def _end_orphans(self, state: State) -> None:
-        unfinished = [OrphanTrace(name, HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE,
-                                  hook.run, trace_id(hook.event_id))
-                      for name, hook in state.hooks.items() if hook.stage in RUNNING]
-        for ended in end_orphans(self.memory.directory / HOOKS_STATE, unfinished):
-            self.log.warning("hook.orphan-ended", hook=ended.of.name, phase=ended.of.phase.value,
-                             processes=ended.found, left=ended.left)
 
     # --- news -------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tideover import effects as fx
 from tideover.clock import ClockChecker
 from tideover.hooks import HookRunner
+from tideover.journal import JournalUnreadable
 from tideover.pause import PauseWatch
 from tideover.record import Row, record_of
 from tideover.sources.poller import Acknowledger
@@ -21,7 +22,10 @@ class HookHand:
         self._runner, self._rows = runner, rows
 
     def start(self, effect: fx.RunHook) -> None:
-        rows = self._rows(effect.event_id)
+        try:
+            rows = self._rows(effect.event_id)
+        except JournalUnreadable:
+            rows = []                       # the hook matters more than what it is told
         record = json.dumps(record_of(rows) if rows else {"event_id": effect.event_id}).encode()
         self._runner.start(effect, record, trace_id(effect.event_id))
 

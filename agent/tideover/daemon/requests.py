@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tideover import __version__
@@ -47,13 +48,10 @@ class Requests:
     def _rows(self) -> list[Any]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""
         try:
-            journal = Journal.reading(self._agent.memory.journal.path)
+            with closing(Journal.reading(self._agent.memory.journal.path)) as journal:
+                return journal.newest_rows()
         except (JournalUnreadable, JournalUnwritable):
             return []
-        try:
-            return journal.newest_rows()
-        finally:
-            journal.close()
 
     def _acknowledge(self, question: Mapping[str, Any]) -> dict[str, Any]:
         case = self._find(question)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from tideover.effects import RunHook
 from tideover.hooks.beginning import CannotStartError, begin
-from tideover.hooks.environment import VALUE_AT_MOST
+from tideover.hooks.environment import environment_marks
 from tideover.hooks.lived_time import LivedTime
 from tideover.hooks.orders import Order, Surroundings
 from tideover.hooks.output import Output
-from tideover.hooks.plain_text import plain
 from tideover.hooks.process import HookProcess, signal_name
 from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, read_process
 from tideover.hooks.traces import RunTrace, read_boot_id
@@ -53,7 +52,7 @@ def _leave_trace(order: Order, around: Surroundings, process: HookProcess) -> No
         keeper = read_process(os.getpid())
         if keeper is not None:
             around.traces.write(RunTrace(
-                order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.directory))
+                order.trace, read_boot_id(), keeper.identity, process.leader, process.channels))
     except OSError as error:
         around.log_line(order.run.spec.name, f"(tideover cannot note down that it runs: {error.strerror})")
 
@@ -74,8 +73,8 @@ def _attend(order: Order, around: Surroundings, process: HookProcess, output: Ou
 def _end(order: Order, around: Surroundings, process: HookProcess, output: Output, outcome: HookOutcome) -> _Ending:
     """End the hook's whole tree."""
     marks = RunMarks(
-        order.trace.title, plain(order.trace_id, VALUE_AT_MOST), process.leader, True, process.channels,
-        process.directory, around.children.is_sole(order.run.key))
+        environment_marks(order.trace.title, order.trace_id, process.directory), process.leader, True,
+        process.channels, process.directory, around.children.is_sole(order.run.key))
     grace_s = around.graces.timeout_s if outcome is HookOutcome.TIMED_OUT else around.graces.call_off_s
     left = end_members(
         lambda: find_members(marks), grace_s, lambda seconds: process.linger(seconds, output.take))

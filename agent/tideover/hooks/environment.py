@@ -15,7 +15,7 @@ VALUE_AT_MOST = 4096
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 PATH_WITHOUT_ONE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LANG_WITHOUT_ONE = "C.UTF-8"
-RUN_NAME, TRACE_NAME = "TIDEOVER_RUN", "TIDEOVER_TRACE_ID"
+RUN_NAME, TRACE_NAME, DIRECTORY_NAME = "TIDEOVER_RUN", "TIDEOVER_TRACE_ID", "TIDEOVER_STATE_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,24 @@ def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": own.get("PATH") or PATH_WITHOUT_ONE, "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
 
 
+def encoded(text: str) -> bytes:
+    """Given a text, return it as it stands in an environment, whatever the locale says."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def run_name(name: str, phase: str, run: int) -> str:
     """Given a hook's name, a phase and the number of the run, return the value of TIDEOVER_RUN."""
     return f"{name}:{phase}:{run}"
+
+
+def environment_marks(run: str, trace_id: str, state_directory: str) -> frozenset[bytes]:
+    """Given a run's name, its trace and its state directory, return the entries that only its environment has.
+
+    All three: a second agent on this machine may run a hook of the same name for the same event.
+    """
+    marks = {RUN_NAME: plain(run, VALUE_AT_MOST), TRACE_NAME: plain(trace_id, VALUE_AT_MOST),
+             DIRECTORY_NAME: state_directory}
+    return frozenset(encoded(f"{name}={value}") for name, value in marks.items())
 
 
 def hook_environment(run: RunHook, trace_id: str, place: Place) -> dict[str, str]:
@@ -45,7 +60,6 @@ def hook_environment(run: RunHook, trace_id: str, place: Place) -> dict[str, str
         "TIDEOVER_EVENT_ID": run.event_id,
         "TIDEOVER_KIND": run.kind.value,
         "TIDEOVER_ATTEMPT": str(run.attempt),
-        "TIDEOVER_STATE_DIR": place.state_directory,
         RUN_NAME: run_name(run.spec.name, run.phase.value, run.run),
         TRACE_NAME: trace_id,
     }
@@ -53,5 +67,6 @@ def hook_environment(run: RunHook, trace_id: str, place: Place) -> dict[str, str
         ours["TIDEOVER_REASON"] = run.reason
     owners = {name: value.replace("\0", "") for name, value in run.spec.environment}
     events = {name: plain(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
-    whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told}
+    whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told,
+             DIRECTORY_NAME: place.state_directory}
     return {name: value for name, value in whole.items() if NAME.fullmatch(name)}

@@ -7,9 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.hooks.environment import VALUE_AT_MOST
-from tideover.hooks.plain_text import plain
-from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, read_process
+from tideover.hooks.environment import environment_marks
+from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, is_running
+from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import OrphanTrace, RunTrace, Traces, read_boot_id
 
 ORPHAN_GRACE_S = 0.4        # the reason of the run may have gone while no agent was there: as for one called off
@@ -34,7 +34,8 @@ def end_orphans(hooks_state: Path, runs: Iterable[OrphanTrace]) -> tuple[EndedOr
     known = {trace.of: trace for trace in _read_all(traces)}
     kept = {of for of, trace in known.items() if _is_kept(trace)}
     orphans = [of for of in dict.fromkeys([*runs, *known]) if of not in kept]
-    marks = {of: _marks(of, known.get(of)) for of in orphans if _may_be_alive(known.get(of))}
+    states = StateDirectories(hooks_state)
+    marks = {of: _marks(of, known.get(of), states.path(of.name)) for of in orphans if _may_be_alive(known.get(of))}
     found = {of: members for of in marks if (members := find_members(marks[of]))}
 
     def find() -> set[Identity]:
@@ -54,11 +55,11 @@ def _read_all(traces: Traces) -> tuple[RunTrace, ...]:
         return ()
 
 
-def _marks(of: OrphanTrace, trace: RunTrace | None) -> RunMarks:
-    trace_id = plain(of.trace_id, VALUE_AT_MOST)
+def _marks(of: OrphanTrace, trace: RunTrace | None, directory: str) -> RunMarks:
+    environment = environment_marks(of.title, of.trace_id, directory)
     if trace is None:       # died between the start and the trace, or the disk was full: the environment alone tells
-        return RunMarks(of.title, trace_id)
-    return RunMarks(of.title, trace_id, trace.leader, channels=trace.channels, directory=trace.directory)
+        return RunMarks(environment)
+    return RunMarks(environment, trace.leader, channels=trace.channels, directory=directory)
 
 
 def _may_be_alive(trace: RunTrace | None) -> bool:
@@ -67,6 +68,4 @@ def _may_be_alive(trace: RunTrace | None) -> bool:
 
 def _is_kept(trace: RunTrace) -> bool:
     """Return whether the agent that started it lives: this one, or a person's command beside it."""
-    keeper = read_process(trace.keeper.pid)
-    return (trace.boot_id == read_boot_id() and keeper is not None
-            and keeper.identity == trace.keeper and not keeper.has_ended)
+    return trace.boot_id == read_boot_id() and is_running(trace.keeper)

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tideover.hooks.account import Account
+from tideover.hooks.environment import encoded
 from tideover.hooks.process_tree import Identity, read_process
 from tideover.model import Moment
 
@@ -80,7 +81,7 @@ class HookProcess:
     def __init__(self, popen: subprocess.Popen[bytes], output: int, channels: frozenset[str], directory: str) -> None:
         self._popen, self._output = popen, output
         self.channels = channels                            # as /proc/PID/fd shows its input and its output
-        self.directory = os.path.realpath(directory)        # as /proc/PID/cwd shows it
+        self.directory = directory
         self.has_exited = False
         started = read_process(popen.pid)
         self.leader = started.identity if started else Identity(popen.pid, 0)
@@ -164,8 +165,7 @@ def launch(plan: Launch) -> HookProcess:
 
 def _start(plan: Launch, record: int, inlet: int) -> subprocess.Popen[bytes]:
     uid, gid, groups = plan.account.change_to or (None, None, None)
-    environment = {
-        name.encode(): value.encode("utf-8", "surrogateescape") for name, value in plan.environment.items()}
+    environment = {encoded(name): encoded(value) for name, value in plan.environment.items()}
     return subprocess.Popen(
         [plan.path, plan.phase], stdin=record, stdout=inlet, stderr=inlet, cwd=plan.directory, env=environment,
         start_new_session=True, umask=0o077, user=uid, group=gid, extra_groups=groups)

@@ -17,7 +17,7 @@ from io import FileIO
 from itertools import count
 from pathlib import Path
 
-from tideover.hooks.environment import RUN_NAME, TRACE_NAME
+from tideover.hooks.environment import RUN_NAME
 
 ROUND_S = 0.05          # between two looks at the tree
 KILL_ROUNDS = 40        # two seconds: a tree that still grows or hangs in the kernel then is reported, not waited for
@@ -52,12 +52,11 @@ class Process:
 class RunMarks:
     """By what the processes of one run are known."""
 
-    run: str                                # TIDEOVER_RUN
-    trace_id: str                           # TIDEOVER_TRACE_ID, as the hook got it
+    environment: frozenset[bytes]           # entries that it has, all of them (environ(7))
     leader: Identity | None = None          # the process that we started; None: not known
     is_leader_ours: bool = False            # our child, not yet reaped: its number cannot have been used again
     channels: frozenset[str] = frozenset()  # what its standard input and output are, as /proc/PID/fd shows them
-    directory: str = ""                     # its state directory
+    directory: str = ""                     # its state directory, links resolved
     owns_adopted: bool = False              # no other run can have left us a child
 
 
@@ -72,6 +71,12 @@ def read_process(pid: int) -> Process | None:
     return Process(
         Identity(pid, int(fields[19])), int(fields[1]), int(fields[2]), int(fields[3]),
         fields[0] in ENDED_STATES and threads <= 1)
+
+
+def is_running(process: Identity) -> bool:
+    """Given a process, return whether it is still there, and more than a zombie."""
+    now = read_process(process.pid)
+    return now is not None and now.identity == process and not now.has_ended
 
 
 def read_processes() -> dict[int, Process]:
@@ -106,11 +111,13 @@ def end_members(find: Callable[[], set[Identity]], grace_s: float, linger: Calla
     up. Return those that could not be ended.
     """
     told: set[Identity] = set()
+    seen: set[Identity] = set()     # a process that is just starting a program, or ending, shows no mark for a moment
     left: set[Identity] = set()
     empty_looks = 0
     grace_rounds = round(grace_s / ROUND_S)
     for turn in count():
-        left = find()
+        left = find() | {one for one in seen if is_running(one)}
+        seen |= left
         empty_looks = 0 if left else empty_looks + 1
         if empty_looks == EMPTY_LOOKS or turn == grace_rounds + KILL_ROUNDS:
             break
@@ -169,7 +176,7 @@ def _is_marked(process: Process, marks: RunMarks, table: dict[int, Process]) -> 
     if process.identity == marks.leader or _is_in_session(process, marks, table):
         return True
     environment = _read(f"/proc/{process.identity.pid}/environ").split(b"\0")
-    if _is_of_run(environment, marks) or _has_channel(process, marks):
+    if marks.environment.issubset(environment) or _has_channel(process, marks):
         return True
     is_of_another = any(entry.startswith(f"{RUN_NAME}=".encode()) for entry in environment)
     return _is_adopted(process) and (marks.owns_adopted or (_is_at_home(process, marks) and not is_of_another))
@@ -186,11 +193,6 @@ def _is_in_session(process: Process, marks: RunMarks, table: dict[int, Process])
     if leader is not None:
         return leader.identity == marks.leader
     return marks.is_leader_ours or _is_at_home(process, marks)
-
-
-def _is_of_run(environment: list[bytes], marks: RunMarks) -> bool:
-    return (f"{RUN_NAME}={marks.run}".encode() in environment
-            and f"{TRACE_NAME}={marks.trace_id}".encode() in environment)
 
 
 def _has_channel(process: Process, marks: RunMarks) -> bool:

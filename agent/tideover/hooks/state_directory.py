@@ -23,8 +23,12 @@ class StateDirectories:
     """The state directories under one directory of the agent's."""
 
     def __init__(self, above: Path) -> None:
-        self._above = above.absolute()
+        self._above = above.resolve()
         self._gone = self._above / GONE
+
+    def path(self, name: str) -> str:
+        """Given a hook's name, return the path of its state directory, without links, whether it is there or not."""
+        return str(self._above / name)
 
     def open(self, name: str, account: Account) -> str:
         """Given a hook's name and its account, return the path of its state directory, made if need be.

@@ -43,7 +43,6 @@ class RunTrace:
     keeper: Identity                        # the agent that waits for it
     leader: Identity
     channels: frozenset[str]
-    directory: str
 
 
 def read_boot_id() -> str:
@@ -91,7 +90,7 @@ def _as_json(trace: RunTrace) -> dict[str, object]:
         "boot_id": trace.boot_id,
         "keeper": [trace.keeper.pid, trace.keeper.start_ticks],
         "leader": [trace.leader.pid, trace.leader.start_ticks],
-        "channels": sorted(trace.channels), "directory": trace.directory}
+        "channels": sorted(trace.channels)}
 
 
 def _read(file: Path) -> RunTrace | None:
@@ -101,7 +100,7 @@ def _read(file: Path) -> RunTrace | None:
         return RunTrace(
             OrphanTrace(str(found["name"]), HookPhase(found["phase"]), int(found["run"]), str(found["trace_id"])),
             str(found["boot_id"]), _identity(found["keeper"]), _identity(found["leader"]),
-            frozenset(str(channel) for channel in found["channels"]), str(found["directory"]))
+            frozenset(str(channel) for channel in found["channels"]))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

@@ -47,6 +47,25 @@ class JournalUnreadable(TideoverError):
     """The journal's file is damaged, or a newer version's."""
 
 
+DAMAGE = (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a damaged file raises: SQLite where a page is wrong, the rest where a page is right and its text is not."""
+
+
+STORAGE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+                     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM})
+"""Result codes (sqlite.org/rescode.html) that speak of the file system or of another process, not of the file."""
+
+
+def _is_storages(trouble: Exception) -> bool:
+    code = getattr(trouble, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in STORAGE     # the low byte is the primary code
+
+
+def _unreadable(path: Path, trouble: Exception) -> JournalUnreadable:
+    return JournalUnreadable(f"cannot read the journal {path}", str(trouble),
+                             "It is damaged, or a newer version's; keep the file for a look.")
+
+
 class Journal:
     """An open journal. Used by one thread."""
 
@@ -56,12 +75,11 @@ class Journal:
         self.path = path
         try:
             self._db = (connect or _connect)(path)
-        except sqlite3.OperationalError as trouble:
-            raise JournalUnwritable(f"cannot open the journal {path}", str(trouble),
-                                    "Check that its directory exists, is writable and has room.") from trouble
-        except sqlite3.DatabaseError as trouble:
-            raise JournalUnreadable(f"cannot read the journal {path}", str(trouble),
-                                    "It is damaged; keep the file for a look.") from trouble
+        except DAMAGE as trouble:
+            if _is_storages(trouble):
+                raise JournalUnwritable(f"cannot open the journal {path}", str(trouble),
+                                        "Check that its directory exists, is writable and has room.") from trouble
+            raise _unreadable(path, trouble) from trouble
 
     @classmethod
     def reading(cls, path: Path) -> Journal:
@@ -127,9 +145,8 @@ class Journal:
             state: State = from_json(State, text) if text else State()
             cases = self._read("SELECT id, body FROM cases ORDER BY rowid", Case)
             hooks = self._read("SELECT name, body FROM hooks ORDER BY rowid", HookState)
-        except (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError) as trouble:
-            raise JournalUnreadable(f"cannot read the state in {self.path}", str(trouble),
-                                    "It is damaged; keep the file for a look.") from trouble
+        except DAMAGE as trouble:
+            raise _unreadable(self.path, trouble) from trouble
         return replace(state, cases=MappingProxyType(cases), hooks=MappingProxyType(hooks))
 
     def vm_id(self) -> str:
@@ -141,17 +158,21 @@ class Journal:
         return datetime.fromisoformat(text) if text else None
 
     def rows(self, event_id: str | None = None) -> list[Row]:
-        """Return the record's rows in order, of one event or of all."""
-        query = "SELECT at, event_id, what, note, type, subject FROM entries"
-        found = (self._db.execute(f"{query} ORDER BY n") if event_id is None
-                 else self._db.execute(f"{query} WHERE event_id = ? ORDER BY n", (event_id,)))
-        return [_row(*columns) for columns in found]
+        """Return the record's rows in order, of one event or of all. Raise JournalUnreadable if they are damaged."""
+        if event_id is None:
+            return self._rows("ORDER BY n", ())
+        return self._rows("WHERE event_id = ? ORDER BY n", (event_id,))
 
     def newest_rows(self, limit: int = 500) -> list[Row]:
         """Return the newest rows, oldest first: enough for what was noticed last."""
-        found = self._db.execute("SELECT at, event_id, what, note, type, subject FROM entries ORDER BY n DESC LIMIT ?",
-                                 (limit,)).fetchall()
-        return [_row(*columns) for columns in reversed(found)]
+        return self._rows("ORDER BY n DESC LIMIT ?", (limit,))[::-1]
+
+    def _rows(self, which: str, values: tuple[object, ...]) -> list[Row]:
+        try:
+            found = self._db.execute(f"SELECT at, event_id, what, note, type, subject FROM entries {which}", values)
+            return [_row(*columns) for columns in found]
+        except DAMAGE as trouble:
+            raise _unreadable(self.path, trouble) from trouble
 
     def _read(self, query: str, kind: type[Any]) -> dict[str, Any]:
         return {key: from_json(kind, body) for key, body in self._db.execute(query)}

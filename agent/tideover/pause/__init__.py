@@ -6,3 +6,4 @@ from tideover.pause.settings import PauseSettings
 from tideover.pause.watch import PauseWatch
 
 __all__ = ["Clocks", "MachineClocks", "PauseSettings", "PauseWatch", "read_boot_id"]
+# What only `tideover doctor` needs is in `probe` and `promise`.

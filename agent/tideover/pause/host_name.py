@@ -17,7 +17,8 @@ KEY_BYTES, VALUE_BYTES = 512, 2048       # linux/hyperv.h
 RECORD_BYTES = KEY_BYTES + VALUE_BYTES
 MOST_BYTES = 1 << 20                     # 400 records; the host writes about ten
 
-# The surest first. Compared name by name: one that was not there before has not changed.
+# The surest first. The host sends them one by one and the daemon writes the pool for each: so one name alone, the
+# surest that is known, says that the host changed. One that was not there before has not changed.
 HOST_KEYS = ("PhysicalHostNameFullyQualified", "PhysicalHostName", "HostName")
 
 # sys/inotify.h
@@ -74,8 +75,8 @@ class HostNameReader:
         self.unfinished = records is None
         names = {key: records[key] for key in HOST_KEYS if records.get(key)} if records else {}
         before, self._names = self._names, {**self._names, **names}
-        key = next((key for key in HOST_KEYS if key in before and key in names), None)
-        if key is None or before[key] == names[key]:
+        key = next((key for key in HOST_KEYS if key in before), None)
+        if key is None or key not in names or before[key] == names[key]:
             return ()
         return (HostChanged(before[key], names[key]),)
 

@@ -22,6 +22,8 @@ PATIENCE_NS, CLOSE_PATIENCE_NS = 10 * NS, 1 * NS
 USABLE_NS = 60 * NS
 # A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
 SAME_INCIDENT_NS = 30 * NS
+# Signs that prove nothing are heard again only after this: a migrated NIC announces itself five times in a second.
+HINT_REST_NS = 5 * NS
 # A gap below the threshold that is worth adding to frozen time.
 NOTABLE_GAP_NS = NS // 4
 ENOUGH_ANSWERS = 2           # to believe in a stop: one answer alone may be a server's error
@@ -55,7 +57,7 @@ class Incidents:
         self._open: _Open | None = None
         self._gaps: deque[tuple[int, Gap]] = deque(maxlen=8)
         self._steps: deque[tuple[int, int]] = deque(maxlen=16)
-        self._told_ns = -SAME_INCIDENT_NS
+        self._told_ns = self._hinted_ns = -SAME_INCIDENT_NS
         self.event_is_near = False   # or has started
         self._owed_ns = 0            # by which the wall clock was left behind, and not yet put right
 
@@ -79,6 +81,9 @@ class Incidents:
 
     def hint(self, raw_ns: int, words: str) -> None:
         """A sign that goes with a move, and with much else: a reason to look, never to claim."""
+        if self._open is None and raw_ns - max(self._told_ns, self._hinted_ns) < HINT_REST_NS:
+            return
+        self._hinted_ns = raw_ns
         incident = self._opened(raw_ns)
         if words not in incident.hints:
             incident.hints.append(words)
@@ -169,10 +174,10 @@ class Incidents:
             event_open=self.event_is_near and stepped_ns > self._owed_ns + PRIOR_OFFSET_NS)
         finding = judge(known)
         self._settle(finding, votes, resumed_ns, stepped_ns)
-        if finding is not None and finding.cause is Cause.CLOCK_STEP:
+        if finding is None or finding.cause is Cause.CLOCK_STEP:
             return tuple(Concluded(one, at) for at, by in incident.steps if abs(by) >= self._settings.threshold_ns
-                         and (one := judge(replace(known, stepped_ns=by))) is not None)
-        if finding is None or not self._is_worth_telling(finding, incident):
+                         and (one := judge(replace(known, stepped_ns=by, event_open=False))) is not None)
+        if not self._is_worth_telling(finding, incident):
             return ()
         return (Concluded(finding, resumed_ns, incident.host),)
 

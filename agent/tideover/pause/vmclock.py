@@ -6,8 +6,9 @@ Linux 6.13, and can be waited on from 7.0 where the hypervisor promises notifica
 from __future__ import annotations
 
 import os
+import select
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tideover.pause.signals import DisruptionAnnounced, MarkerMoved, Signal
@@ -49,11 +50,12 @@ class VmClockReader:
     """Readable when the page changed, where the hypervisor notifies; else read on every beat."""
 
     def __init__(self, descriptor: int, page: Page) -> None:
-        self._descriptor, self._page = descriptor, page
-        self.unfinished = False
+        self._descriptor, self._page = descriptor, replace(page, flags=0)
+        self._is_waitable = page.can_notify and _is_silent(descriptor)
+        self.unfinished = True              # a disruption announced before we came is news too
 
     def fileno(self) -> int | None:
-        return self._descriptor if self._page.can_notify else None
+        return self._descriptor if self._is_waitable else None
 
     def read(self) -> tuple[Signal, ...]:
         """Return what the hypervisor says that it did not say before."""
@@ -85,6 +87,24 @@ def open_vmclock_reader(root: Path = Path("/")) -> VmClockReader | None:
         os.close(descriptor)
         return None
     return VmClockReader(descriptor, page)
+
+
+def read_page(file: Path) -> Page | None:
+    """Given the device, return what it says now; None: it may not be read, or is no such device."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return None
+    page = _page(descriptor)
+    os.close(descriptor)
+    return page
+
+
+def _is_silent(descriptor: int) -> bool:
+    """Whether waiting would wait: before Linux 7.0 the device counts as readable for ever."""
+    wait = select.poll()
+    wait.register(descriptor, select.POLLIN)
+    return not wait.poll(0)
 
 
 def _page(descriptor: int) -> Page | None:

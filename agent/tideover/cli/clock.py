@@ -1,0 +1,67 @@
+"""`tideover clock`: one check now, every server with what it said or why its word does not count."""
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.words import length_text, plain_text, table
+from tideover.clock import ClockReport, ClockSettings, check_now
+from tideover.configuration import Loaded
+from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
+from tideover.model import Verdict, utc_text
+from tideover.settings import Settings
+
+EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRONG_USE}
+
+
+@click.command("clock")
+@with_json
+@with_settings
+def command(loaded: Loaded, as_json: bool) -> int:
+    """Check the clock against outside time. Exit status 0 good, 1 bad, 2 unknown."""
+    settings = loaded.settings
+    report = check_now(checker_settings(settings))
+    if as_json:
+        print_json(report_document(report))
+    else:
+        for line in report_lines(report, settings.clock.tolerance_s):
+            click.echo(line)
+    return EXITS[report.check.verdict]
+
+
+def checker_settings(settings: Settings) -> ClockSettings:
+    """Given the settings, return what the clock check needs of them."""
+    return ClockSettings(tuple(server.text for server in settings.clock.servers), settings.clock.tolerance_s,
+                         settings.clock.deadline_s, settings.clock.remedy)
+
+
+def report_document(report: ClockReport) -> dict[str, Any]:
+    """Given a report, return it for --json. offset_s > 0: this machine is ahead."""
+    check = report.check
+    return {
+        "verdict": check.verdict.value, "offset_s": check.offset_s, "error_bound_s": check.error_bound_s,
+        "checked_at": utc_text(check.checked_at), "reason": check.reason,
+        "servers": [{"server": one.server, "address": one.address, "offset_s": one.offset_s, "delay_s": one.delay_s,
+                     "bound_s": one.bound_s, "stratum": one.stratum, "dropped": one.dropped or None}
+                    for one in report.servers],
+    }
+
+
+def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
+    """Given a report, return its lines for a person."""
+    check = report.check
+    lines = [f"The clock is {check.verdict.value}" + (f": {plain_text(check.reason)}." if check.reason else ".")]
+    if check.offset_s is not None:
+        side = "ahead" if check.offset_s > 0 else "behind"
+        lines.append(f"This machine is {length_text(abs(check.offset_s))} {side}, "
+                     f"± {length_text(check.error_bound_s)}; the tolerance is {length_text(tolerance_s)}.")
+    if not report.servers:
+        lines.append("Nobody was asked. Name time servers under [clock] servers.")
+        return lines
+    cells = [[one.server, one.address, length_text(one.offset_s) if one.offset_s is not None else "-",
+              length_text(one.delay_s) if one.delay_s is not None else "-",
+              str(one.stratum) if one.stratum is not None else "-", plain_text(one.dropped) or "counts"]
+             for one in report.servers]
+    return lines + table(cells, ["SERVER", "ADDRESS", "OFFSET", "DELAY", "STRATUM", "STANDING"])

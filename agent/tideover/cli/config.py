@@ -1,0 +1,67 @@
+"""`tideover config`: check the configuration without starting, or show what holds and where it came from."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tideover.cli.options import config_before, print_json, with_json, with_settings
+from tideover.cli.words import table
+from tideover.configuration import Loaded, load_settings
+from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError
+
+
+@click.group("config")
+def command() -> None:
+    """Check or show the configuration."""
+
+
+@command.command("check")
+@click.argument("file", required=False)
+@click.option("--config", "config", metavar="FILE", default=None, help="The configuration file.")
+@with_json
+@click.pass_context
+def check_config(context: click.Context, file: str | None, config: str | None, as_json: bool) -> int:
+    """Say everything that is wrong with the file, without starting anything. Exit status 2 if anything is."""
+    import os
+    named = file or config or config_before(context)
+    try:
+        loaded = load_settings(Path(named) if named else None, os.environ)
+    except ConfigurationError as trouble:
+        if not as_json:
+            raise
+        print_json({"ok": False, "file": trouble.file, "faults": list(trouble.faults), "warnings": []})
+        return EXIT_WRONG_USE
+    warnings = _warnings(loaded)
+    if as_json:
+        print_json({"ok": True, "file": str(loaded.file) if loaded.file else None, "faults": [], "warnings": warnings})
+        return EXIT_OK
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+    click.echo(f"{loaded.file}: no fault." if loaded.file else "No configuration file: the defaults apply.")
+    return EXIT_OK
+
+
+@command.command("show")
+@with_json
+@with_settings
+def show_config(loaded: Loaded, as_json: bool) -> int:
+    """The effective settings, and where each came from."""
+    from tideover.settings import show
+    shown = show(loaded.settings, loaded.origin)
+    if as_json:
+        print_json({"file": str(loaded.file) if loaded.file else None,
+                    "settings": [{"key": key, "value": value, "from": origin} for key, value, origin in shown]})
+        return EXIT_OK
+    for line in table([[key, value, origin] for key, value, origin in shown], ["KEY", "VALUE", "FROM"]):
+        click.echo(line)
+    return EXIT_OK
+
+
+def _warnings(loaded: Loaded) -> list[str]:
+    from tideover.daemon.choices import catalogue_of
+    from tideover.settings import cautions_about, unused_hook_tables
+    catalogue = catalogue_of(loaded.settings)
+    names = [spec.name for spec in catalogue.hooks]
+    return [*cautions_about(loaded.settings, loaded.origin),
+            *unused_hook_tables(loaded.settings, names, loaded.origin)]

@@ -1,0 +1,227 @@
+"""`tideover drill`: the whole life of an event, here and now, and a verdict on each promise."""
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from tideover.cli.options import load, print_json, with_json
+from tideover.drill import (
+    LONGEST_PAUSE_S,
+    SHORTEST_PAUSE_S,
+    Finding,
+    Line,
+    Outcome,
+    Plan,
+    Stage,
+    hooks_that_run,
+    own_hooks,
+    play,
+)
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
+from tideover.model import ANNOUNCED, Kind
+from tideover.settings import default_settings, read_duration
+
+KINDS = [kind.value for kind in Kind if kind in ANNOUNCED]
+LINE_INDENT = 23                # "  +12.34 s  platform   "
+NARROWEST, WIDEST = 60, 110     # longer lines are hard to read
+MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")}
+PLAIN_MARKS = {"✓": "+", "✗": "X", "–": "-"}     # where the terminal's character set has no better ones
+
+
+FOR_EVER = frozenset({Kind.PREEMPT, Kind.TERMINATE})
+
+
+class Interrupted(TideoverError):
+    """Somebody pressed Ctrl-C, or closed the terminal."""
+
+
+def _read_length(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    """A duration as the configuration writes it, in seconds."""
+    seconds = read_duration(value)
+    if seconds is None or not SHORTEST_PAUSE_S <= seconds <= LONGEST_PAUSE_S:
+        raise click.BadParameter(f"{value!r} is no duration from {SHORTEST_PAUSE_S:g}s to {LONGEST_PAUSE_S / 60:g}m.",
+                                 context, parameter)
+    return seconds
+
+
+@click.command("drill")
+@click.option("--kind", type=click.Choice(KINDS), default="freeze", show_default=True, help="What is announced.")
+@click.option("--pause", callback=_read_length, default="5s", metavar="DURATION", show_default=True,
+              help="How long the machine is away.")
+@click.option("--cancel", is_flag=True, help="The event is withdrawn while prepare runs.")
+@click.option("--hooks", "with_own_hooks", is_flag=True,
+              help="Run the configured directory's hooks, for real, instead of the built-in samples.")
+@with_json
+@click.option("--config", "config", metavar="FILE", default=None, help="The configuration file (for --hooks).")
+@click.pass_context
+def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, config: str | None, **chosen: Any) -> int:
+    """Show the whole life of an event on this machine, and judge each promise.
+
+    It plays the platform itself, runs a real agent with real hooks and stops it for real. Nothing outside a temporary
+    folder is touched, and never the platform. Exit status 0 only if every promise held.
+    """
+    plan = _plan(context, config, with_own_hooks, **chosen)
+    _must_run_hooks(plan)
+    stage = Stage(plan)
+    with _told_of_every_end():
+        try:
+            outcome = _hold(stage, plan, silent=as_json)
+        except KeyboardInterrupt:
+            raise _interrupted(stage) from None
+    if as_json:
+        print_json(_document(outcome, stage))
+    else:
+        _show_verdict(outcome, stage)
+    return EXIT_OK if outcome.held and not stage.left_prepared else EXIT_NO
+
+
+def _interrupted(stage: Stage) -> Interrupted:
+    if stage.left_prepared:
+        return Interrupted("the drill was interrupted", f"{', '.join(stage.left_prepared)} could not be recovered",
+                           f"Look into {stage.folder.path}/agent.log, then: tideover recover --config "
+                           f"{stage.folder.configuration}")
+    return Interrupted("the drill was interrupted", "all it had started is ended, and its folder is removed",
+                       "Start it again when you like.")
+
+
+def _plan(context: click.Context, config: str | None, with_own_hooks: bool, *, kind: str, pause: float,
+          cancel: bool) -> Plan:
+    loaded = load(context, config) if with_own_hooks else None
+    own = own_hooks(loaded.settings, loaded.origin) if loaded else None
+    acknowledged = default_settings().policy_for(Kind(kind)).acknowledge == "when-ready"
+    return Plan(Kind(kind), pause, acknowledged, cancel, own)
+
+
+def _must_run_hooks(plan: Plan) -> None:
+    """Raise WrongUseError if an event like this would run none of the owner's hooks: there would be nothing to see."""
+    if plan.own is None or hooks_that_run(plan.kind, plan.duration_s, plan.own.specs):
+        return
+    raise WrongUseError("cannot drill your hooks", f"none in {plan.own.directory} runs for such an event "
+                        f"({plan.kind.value}, {plan.pause_s:g} s)", "tideover hooks list shows what lies there")
+
+
+def _hold(stage: Stage, plan: Plan, *, silent: bool) -> Outcome:
+    with _undisturbed_end(stage):
+        if silent:
+            return play(stage, plan, lambda line: None)
+        _show_head(plan, stage)
+        return play(stage, plan, _show_line)
+
+
+@contextmanager
+def _told_of_every_end() -> Iterator[None]:
+    """SIGTERM and a closed terminal end a drill like Ctrl-C does: after putting everything away."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _undisturbed_end(stage: Stage) -> Iterator[None]:
+    """A second Ctrl-C does not stop the putting away: it is short, and what it ends may be stopped processes."""
+    with stage:
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# --- what is shown ------------------------------------------------------------------------------------------------
+
+def _show_head(plan: Plan, stage: Stage) -> None:
+    what = "withdrawn in the middle" if plan.cancel else f"{plan.pause_s:g} s away"
+    parts = [f"The life of one event ({plan.kind.value}, {what}), played on this machine."]
+    if plan.own is None:
+        parts.append(f"It touches nothing outside {stage.folder.path}, and never the platform.")
+    else:
+        parts.append(f"Your own hooks run, for real, from {plan.own.directory}. The platform is not touched; your "
+                     "[policy] and [clock] are no part of it.")
+    if plan.kind in FOR_EVER and not plan.cancel:
+        parts.append("The platform would delete this machine; here it comes back, to show that nothing stays prepared.")
+    click.echo(textwrap.fill(" ".join(parts), _width(), break_on_hyphens=False) + "\n")
+
+
+def _show_line(line: Line) -> None:
+    head = f"  {f'+{line.at_s:.2f} s':>9}  {line.who:<9} "
+    told = textwrap.wrap(line.what, _width() - LINE_INDENT, break_on_hyphens=False) or [""]
+    colour = {"platform": "cyan", "machine": "magenta"}.get(line.who)
+    _echo(head, ("\n" + " " * LINE_INDENT).join(told), colour=colour)
+
+
+def _show_verdict(outcome: Outcome, stage: Stage) -> None:
+    click.echo("\nThe promises:")
+    for finding in outcome.findings:
+        _show_finding(finding)
+    click.echo("\n" + textwrap.fill(_last_sentence(outcome, stage), _width(), break_on_hyphens=False))
+
+
+def _last_sentence(outcome: Outcome, stage: Stage) -> str:
+    shown = [finding for finding in outcome.findings if finding.held is not None]
+    broken = sum(finding.held is False for finding in shown)
+    if stage.left_prepared:
+        return (f"Still prepared: {', '.join(stage.left_prepared)}. Mend the hook, then: tideover recover --config "
+                f"{stage.folder.configuration}")
+    if not outcome.held:
+        how = f"{broken} of {len(outcome.findings)} promises did not hold" if broken else (
+            "The drill did not come to its end")
+        return f"{how}. The drill's folder is kept: {stage.folder.path}"
+    if len(shown) < len(outcome.findings):
+        return f"Every promise that such a drill can show held ({len(shown)} of {len(outcome.findings)})."
+    return "Every promise held."
+
+
+def _show_finding(finding: Finding) -> None:
+    mark, colour = MARKS[finding.held]
+    if not _can_show(mark):
+        mark = PLAIN_MARKS[mark]
+    _echo(f"  {mark} ", f"{finding.promise}  {finding.title}", colour=colour)
+    for fact in finding.evidence:
+        click.echo(textwrap.fill(fact, _width(), initial_indent=" " * 7, subsequent_indent=" " * 7,
+                                 break_on_hyphens=False))
+
+
+def _echo(head: str, rest: str, *, colour: str | None) -> None:
+    """Colour only on a terminal (click takes it out elsewhere), and not under NO_COLOR (no-color.org)."""
+    styled = click.style(head, fg=colour) if colour and not os.environ.get("NO_COLOR") else head
+    click.echo(styled + rest)
+
+
+def _can_show(mark: str) -> bool:
+    try:
+        mark.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _width() -> int:
+    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns - 1))
+
+
+def _document(outcome: Outcome, stage: Stage) -> dict[str, Any]:
+    seen = outcome.evidence
+    stop = seen.stop or seen.away
+    return {
+        "held": outcome.held, "kind": seen.plan.kind.value, "cancelled": seen.plan.cancel,
+        "ended_early": seen.broken, "left_prepared": stage.left_prepared,
+        "folder": str(stage.folder.path) if stage.keeps_folder else None,
+        "promises": [{"promise": finding.promise, "title": finding.title, "held": finding.held,
+                      "evidence": list(finding.evidence)} for finding in outcome.findings],
+        "measured": {"away_s": round(stop.middle_s, 3) if stop else None, "acknowledgements": len(seen.posts),
+                     "hooks": [{"name": run.hook, "phase": run.phase.value, "done": run.worked} for run in seen.runs]},
+        "timeline": [{"at_s": round(line.at_s, 3), "who": line.who, "what": line.what} for line in outcome.lines],
+        "record": outcome.record,
+    }

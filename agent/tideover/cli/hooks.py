@@ -1,0 +1,151 @@
+"""`tideover hooks`: the catalogue, what would be refused, and trying one."""
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.words import length_text, plain_text, table
+from tideover.configuration import Loaded
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
+from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
+
+DRY_RECORD = {"event_id": "by-hand", "kind": "freeze", "description": "a try by hand, no event"}
+
+
+@click.group("hooks")
+def command() -> None:
+    """What is run, what is refused; try one."""
+
+
+@command.command("list")
+@with_json
+@with_settings
+def list_hooks(loaded: Loaded, as_json: bool) -> int:
+    """The hooks there are, in the order they are prepared."""
+    from tideover.daemon.choices import catalogue_of
+    catalogue = catalogue_of(loaded.settings)
+    if as_json:
+        print_json({"hooks": [_document(spec) for spec in catalogue.hooks], "disabled": list(catalogue.disabled)})
+        return EXIT_OK
+    if not catalogue.hooks and not catalogue.disabled:
+        click.echo(f"No hook in {loaded.settings.paths.hooks}.")
+    else:
+        cells = [[f"{spec.order:02d}", spec.name, _kinds(spec), length_text(spec.timeout_s),
+                  "required" if spec.required else "may fail", "refused" if spec.refused else "ready"]
+                 for spec in catalogue.hooks]
+        cells += [[name[:2], name[3:], "", "", "", "disabled"] for name in catalogue.disabled]
+        for line in table(sorted(cells), ["NN", "NAME", "KINDS", "TIMEOUT", "FAILURE", "STATE"]):
+            click.echo(line)
+    for warning in catalogue.warnings:
+        click.echo(warning, err=True)
+    return EXIT_OK
+
+
+@command.command("check")
+@with_json
+@with_settings
+def check_hooks(loaded: Loaded, as_json: bool) -> int:
+    """What would be refused and why. Exit status 1 if anything would."""
+    from tideover.daemon.choices import catalogue_of
+    from tideover.settings import unused_hook_tables
+    catalogue = catalogue_of(loaded.settings)
+    refused = [{"name": spec.name, "path": spec.path, "why": spec.refused} for spec in catalogue.hooks if spec.refused]
+    ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]
+    unused = unused_hook_tables(loaded.settings, [spec.name for spec in catalogue.hooks], loaded.origin)
+    warnings = [*catalogue.warnings, *unused]
+    if as_json:
+        print_json({"refused": refused, "ignored": ignored, "disabled": list(catalogue.disabled), "warnings": warnings})
+        return EXIT_NO if refused else EXIT_OK
+    for one in refused:
+        click.echo(f"refused   {plain_text(one['path'])}: {plain_text(one['why'])}")
+    for one in ignored:
+        click.echo(f"ignored   {plain_text(one['file'])}: {plain_text(one['why'])}")
+    for name in catalogue.disabled:
+        click.echo(f"disabled  {plain_text(name)}: no run bit; chmod +x enables it")
+    for warning in warnings:
+        click.echo(f"warning   {plain_text(warning)}")
+    good = sum(spec.refused is None for spec in catalogue.hooks)
+    click.echo(f"{good} of {len(catalogue.hooks)} hooks would be run.")
+    return EXIT_NO if refused else EXIT_OK
+
+
+@command.command("run")
+@click.argument("name")
+@click.argument("phase", type=click.Choice([phase.value for phase in HookPhase]))
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default=Kind.FREEZE.value,
+              help="The kind of event it is told.")
+@with_json
+@with_settings
+def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) -> int:
+    """Run one hook's PHASE now, as the agent would. Its state directory is kept between prepare and recover."""
+    report = _run_once(loaded, _find(loaded, name), HookPhase(phase), Kind(kind))
+    if as_json:
+        print_json({"name": name, "phase": phase, "outcome": report.outcome.value, "exit_status": report.exit_status,
+                    "duration_s": round(report.duration_s, 3), "output": report.output, "note": report.note})
+    else:
+        for line in report.output.splitlines():
+            click.echo(plain_text(line))
+        status = "" if report.exit_status is None else f", exit status {report.exit_status}"
+        note = f": {plain_text(report.note)}" if report.note else ""
+        click.echo(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")
+    return EXIT_OK if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING) else EXIT_NO
+
+
+def _find(loaded: Loaded, name: str) -> HookSpec:
+    from tideover.daemon.choices import catalogue_of
+    for spec in catalogue_of(loaded.settings).hooks:
+        if spec.name == name:
+            return spec
+    home = loaded.settings.paths.hooks
+    raise TideoverError(f"cannot run the hook {plain_text(name)}", f"{home} has none of that name",
+                        "tideover hooks list shows them; the name goes without its number.")
+
+
+def _run_once(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind) -> Any:
+    """By hand means beside the agent: in a state directory of its own, so that neither disturbs the other."""
+    import queue
+
+    from tideover.effects import RunHook
+    from tideover.hooks import HookRunner
+    from tideover.observations import HookSettled, Observation
+    home = Path(tempfile.gettempdir()) / f"tideover-hooks-by-hand-{_user()}"
+    home.mkdir(mode=0o711, exist_ok=True)
+    answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
+    runner = HookRunner(answers.put, home, drill=True)
+    fixed = (("TIDEOVER_SECONDS_LEFT", f"{spec.timeout_s:.3f}"), ("TIDEOVER_NOT_BEFORE", ""),
+             ("TIDEOVER_EXPECTED_PAUSE_S", ""))
+    reason = "cancelled" if phase is HookPhase.RECOVER else ""
+    run = RunHook(spec, phase, 1, 1, spec.timeout_s, "by-hand", kind, reason, fixed)
+    try:
+        runner.start(run, json.dumps(DRY_RECORD).encode(), "0" * 32)
+        answer = answers.get()
+        assert isinstance(answer, HookSettled)
+        return answer.report
+    finally:
+        runner.close()
+
+
+def _user() -> int:
+    import os
+    return os.geteuid()
+
+
+def _kinds(spec: HookSpec) -> str:
+    from tideover.model import ANNOUNCED
+    if spec.kinds >= ANNOUNCED:
+        extra = sorted(kind.value for kind in spec.kinds - ANNOUNCED)
+        return ", ".join(["all announced", *extra])
+    return ", ".join(kind.value for kind in Kind if kind in spec.kinds)
+
+
+def _document(spec: HookSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name, "order": spec.order, "path": spec.path,
+        "kinds": [kind.value for kind in Kind if kind in spec.kinds], "min_pause_s": spec.min_pause_s,
+        "timeout_s": spec.timeout_s, "required": spec.required, "user": spec.user, "refused": spec.refused,
+    }

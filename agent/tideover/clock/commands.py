@@ -1,0 +1,83 @@
+"""Other programs, run for an answer: an argument list, a deadline, a bounded output. Never a shell."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
+
+DEADLINE_S = 5.0
+_MOST_BYTES = 8192
+# Nothing of the agent's own environment; the language fixes what the programs print.
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one run ended. `trouble`: why, for people; "" when the program said that all went well."""
+
+    output: str = ""
+    trouble: str = ""
+
+
+def run(arguments: Sequence[str], deadline_s: float = DEADLINE_S) -> Ended:
+    """Given a program and its arguments, run it until the deadline at most and return what it printed."""
+    import shutil
+    import subprocess  # the only place that needs it, and seldom
+
+    name = arguments[0].rpartition("/")[2]
+    program = shutil.which(arguments[0], path=_ENVIRONMENT["PATH"])
+    if program is None:
+        return Ended(trouble=f"{name} is not installed")
+    try:
+        # It stays in our session, whose children no other part of the agent reaps, in a group that can be ended whole.
+        process = subprocess.Popen([program, *arguments[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd="/", process_group=0)
+    except OSError as error:
+        return Ended(trouble=f"{name} cannot be run: {error.strerror or error}")
+    with process:
+        return _outcome(name, process, deadline_s)
+
+
+def _outcome(name: str, process: subprocess.Popen[bytes], deadline_s: float) -> Ended:
+    import os
+    import signal
+
+    output = _read(process, deadline_s)
+    if output is None:
+        os.killpg(process.pid, signal.SIGKILL)      # not reaped yet, so the number is still its own
+        return Ended(trouble=f"{name} did not end within {deadline_s:.3g} s")
+    text = output[:_MOST_BYTES].decode("utf-8", "replace").strip()
+    if process.wait() != 0:
+        return Ended(text, f"{name} failed: {text[-200:] or f'exit status {process.returncode}'}")
+    return Ended(text)
+
+
+def _read(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None:
+    """Read until the program has closed its output and ended, keeping the beginning. None: the deadline came first."""
+    import os
+    import select
+    import time
+
+    assert process.stdout is not None
+    until_s, kept = time.monotonic() + deadline_s, b""
+    while (left_s := until_s - time.monotonic()) > 0:
+        if not select.select([process.stdout], [], [], left_s)[0]:
+            break
+        piece = os.read(process.stdout.fileno(), _MOST_BYTES)
+        if not piece:
+            return kept if _ends_within(process, until_s - time.monotonic()) else None
+        kept += piece[:max(0, _MOST_BYTES - len(kept))]
+    return None
+
+
+def _ends_within(process: subprocess.Popen[bytes], limit_s: float) -> bool:
+    import subprocess
+
+    try:
+        process.wait(max(0.0, limit_s))
+    except subprocess.TimeoutExpired:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""Time daemons: whose servers we may ask, what each believes, and what makes it measure afresh. Never sets the clock.
+
+One file for each daemon. What a daemon says of the clock is context: until its last measurement is newer than the
+resume, every one of them reports a clock that is wrong by the whole pause as perfectly right. w32time will be a
+further file with the same verbs.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tideover.clock.commands import Ended
+from tideover.clock.nouns import DaemonReport, Source
+from tideover.clock.surroundings import Surroundings
+
+
+class Daemon(Protocol):
+    """One time daemon of this machine. None of these raises for what the world does."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for people."""
+
+    def servers(self) -> tuple[Source, ...]:
+        """Return the servers it takes time from, hardware clocks apart. Blocks for 0.2 s at most."""
+
+    def report(self) -> DaemonReport:
+        """Return what it believes, with `updated_at` and no age yet. Blocks for some seconds at most."""
+
+    def measure_afresh(self, may_step: Callable[[float], bool]) -> Ended:
+        """Make it forget what it measured before the pause; return in words what was done, or why nothing was.
+
+        `may_step`: given the correction it has measured since (positive: the clock is ahead), may it step the clock by
+        that much now? Blocks for half a minute at most; the first trouble ends it.
+        """
+
+
+def find_daemon(surroundings: Surroundings) -> Daemon | None:
+    """Given the machine, return the time daemon that runs, else one that is configured, else None."""
+    from tideover.clock.daemons.chrony import Chrony
+    from tideover.clock.daemons.ntpd import Ntpd
+    from tideover.clock.daemons.timesyncd import Timesyncd
+
+    known = (Chrony(surroundings), Timesyncd(surroundings), Ntpd(surroundings))
+    running = next((one for one in known if one.is_running()), None)
+    return running or next((one for one in known if one.servers()), None)
+
+
+__all__ = ["Daemon", "find_daemon"]

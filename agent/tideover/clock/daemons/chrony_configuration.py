@@ -1,0 +1,67 @@
+"""The servers that chrony's configuration names (chrony.conf(5)): server and pool, with include, confdir, sourcedir."""
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.clock.daemons.files import first_of_each_name, lines
+from tideover.clock.surroundings import Surroundings
+from tideover.timekeeping.ntp import PORT
+
+_MAIN = ("/etc/chrony/chrony.conf", "/etc/chrony.conf")      # Debian and its like, the others
+_COMMENTS = "!;#%"
+_DEEPEST = 10            # includes within includes; chrony's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredServer:
+    """One server or pool directive."""
+
+    host: str
+    port: int = PORT
+    is_pool: bool = False
+
+
+def configured_servers(surroundings: Surroundings) -> tuple[ConfiguredServer, ...]:
+    """Given the machine, return the servers that chrony is configured to use, in the files' order."""
+    for path in _MAIN:
+        if surroundings.path(path).is_file():
+            return tuple(_read(surroundings, surroundings.path(path), 0))
+    return ()
+
+
+def _read(surroundings: Surroundings, path: Path, depth: int) -> Iterator[ConfiguredServer]:
+    for line in lines(path):
+        words = line.split()
+        if not words or words[0][0] in _COMMENTS or len(words) < 2:
+            continue
+        directive = words[0].lower()
+        if directive in ("server", "pool"):
+            yield _server(directive, words[1:])
+        elif depth < _DEEPEST:
+            for file in _further_files(surroundings, directive, words[1:]):
+                yield from _read(surroundings, file, depth + 1)
+
+
+def _server(directive: str, words: list[str]) -> ConfiguredServer:
+    options = [word.lower() for word in words]
+    port = options[options.index("port") + 1:][:1] if "port" in options[1:] else []
+    number = int(port[0]) if port and port[0].isascii() and port[0].isdecimal() else PORT
+    return ConfiguredServer(words[0], number, directive == "pool")
+
+
+def _further_files(surroundings: Surroundings, directive: str, words: list[str]) -> Iterable[Path]:
+    if directive == "include":
+        pattern = surroundings.path(words[0])
+        return [pattern.parent / name for name in sorted(fnmatch.filter(_names(pattern.parent), pattern.name))]
+    suffix = {"confdir": ".conf", "sourcedir": ".sources"}.get(directive)
+    return first_of_each_name([surroundings.path(word) for word in words], suffix) if suffix else []
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return [path.name for path in directory.iterdir()]
+    except OSError:
+        return []

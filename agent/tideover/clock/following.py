@@ -1,0 +1,95 @@
+"""A clock watched on after its verdict: when it has converged, when it is stuck. Pure: reads no clock, asks nobody."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+from tideover.model import ClockCheck, ClockSample, Verdict
+from tideover.timekeeping.agreement import NS
+from tideover.timekeeping.slew import is_slewing, measured_rate
+
+LIMIT_S = 600.0              # what has not changed in ten minutes will not by itself
+CONVERGED, FOLLOWING, STUCK = "converged", "following", "stuck"
+_GOODS = 3                   # one after the other
+_UPDATES = 2                 # of a daemon that had a wrong clock to mend: its first may go half way
+_MOST_SAMPLES = 240          # in one telling
+_STEP_NS = NS // 1000        # far above the noise of two readings; no slew gets so far while a rate cannot be told
+
+
+class Instant(NamedTuple):
+    """The raw clock, and the wall clock's distance from it."""
+
+    raw_ns: int
+    wall_minus_raw_ns: int
+
+
+class Following:
+    """One event's clock. `look` is told each finding, and says when there is something to tell."""
+
+    def __init__(self, event_id: str, since_ns: int, verdict: ClockCheck, at: Instant) -> None:
+        self.event_id, self.since_ns = event_id, since_ns
+        self.until_ns = at.raw_ns + int(LIMIT_S * NS)
+        self.rate: float | None = None       # of the wall clock against raw, between the last two looks
+        self._first, self._at = verdict, at
+        self._good_after_s = verdict.good_after_s
+        self._goods = int(verdict.verdict is Verdict.GOOD)
+        self._was_bad = verdict.verdict is not Verdict.GOOD
+        self._untold: list[ClockSample] = []
+        self._updates: set[datetime] = set()
+        self._names_updates = False
+
+    def note_update(self, updated_at: datetime | None, resumed_at: datetime) -> None:
+        """The time daemon says when it measured last; `resumed_at` by the same wall clock."""
+        if updated_at is not None:
+            self._names_updates = True
+            if updated_at > resumed_at:
+                self._updates.add(updated_at)
+
+    def look(self, check: ClockCheck, new: Sequence[ClockSample], at: Instant) -> str | None:
+        """Given a finding and the samples it brought, return the state to tell, which ends it; None: not yet."""
+        self._note_rate(at)
+        self._untold += new
+        if len(self._untold) > _MOST_SAMPLES:
+            self._untold = self._untold[::2]      # the curve keeps its beginning and its shape
+        if check.verdict is Verdict.BAD:
+            self._goods, self._was_bad, self._good_after_s = 0, True, None
+        elif check.verdict is Verdict.GOOD and new:
+            self._goods += 1
+            self._good_after_s = self._good_after_s or (at.raw_ns - self.since_ns) / NS
+        if self._has_converged():
+            return CONVERGED
+        return self._at_the_end(check) if at.raw_ns >= self.until_ns else None
+
+    def account(self, check: ClockCheck) -> ClockCheck:
+        """Given the finding to tell, return it with all samples since the last telling."""
+        good_after_s = self._good_after_s if check.verdict is Verdict.GOOD else None
+        return replace(check, samples=tuple(self._untold), good_after_s=good_after_s)
+
+    @property
+    def has_untold(self) -> bool:
+        return bool(self._untold)
+
+    def _note_rate(self, at: Instant) -> None:
+        elapsed_ns, moved_ns = at.raw_ns - self._at.raw_ns, at.wall_minus_raw_ns - self._at.wall_minus_raw_ns
+        rate = measured_rate(elapsed_ns, moved_ns)
+        if is_slewing(rate) or (rate is None and abs(moved_ns) > _STEP_NS):
+            self._goods = 0                       # what was good before it was moved says nothing of after
+        if rate is not None or abs(moved_ns) > _STEP_NS:
+            self.rate, self._at = rate, at
+
+    def _has_converged(self) -> bool:
+        is_settled = not self._was_bad or not self._names_updates or len(self._updates) >= _UPDATES
+        return self._goods >= _GOODS and self.rate is not None and not is_slewing(self.rate) and is_settled
+
+    def _at_the_end(self, check: ClockCheck) -> str:
+        if check.verdict is not Verdict.BAD or is_slewing(self.rate) or self._has_fallen(check):
+            return FOLLOWING
+        return STUCK
+
+    def _has_fallen(self, check: ClockCheck) -> bool:
+        if self._first.offset_s is None or check.offset_s is None:
+            return False
+        doubt_s = (self._first.error_bound_s or 0.0) + (check.error_bound_s or 0.0)
+        return abs(self._first.offset_s) - abs(check.offset_s) > doubt_s

@@ -1,0 +1,47 @@
+"""The machine as this hand may look at it: where its files are, how its devices are read, its commands run.
+
+One value, so that a test can play any machine. Reads nothing itself.
+"""
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.clock.commands import Ended, run
+from tideover.clock.kernel import KernelClock, read_kernel_clock
+
+CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to local users for monitoring
+NTPD_CONTROL = ("127.0.0.1", 123)
+
+
+def read_device_ns(device: str) -> int:
+    """Given a PTP clock's device, return its nanoseconds since 1970. Raise OSError if it cannot be read.
+
+    A descriptor stands for a clock as ((~fd) << 3) | 3 (the kernel's FD_TO_CLOCKID).
+    """
+    descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return time.clock_gettime_ns((~descriptor << 3) | 3)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Given a root of the file system and ways to reach the rest, the machine."""
+
+    root: Path = Path("/")
+    chrony_monitor: tuple[str, int] = CHRONY_MONITOR
+    chrony_socket: str = ""              # where chronyc finds chronyd; "": where it was built to look
+    ntpd_control: tuple[str, int] = NTPD_CONTROL
+    read_device_ns: Callable[[str], int] = read_device_ns
+    run: Callable[[Sequence[str]], Ended] = run
+    kernel_clock: Callable[[], KernelClock | None] = read_kernel_clock
+    sleep: Callable[[float], None] = time.sleep
+
+    def path(self, absolute: str) -> Path:
+        """Given an absolute path of the machine, return where it lies for us."""
+        return self.root / absolute.lstrip("/")

@@ -1,0 +1,241 @@
+"""The checks under way and the clocks watched on: everything the clock hand knows, used by one thread at a time.
+
+Decides nothing about time (that is `timekeeping` and `following`) and has no thread of its own; `checker` lends it one.
+Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.
+"""
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from tideover.clock.bell import Bell
+from tideover.clock.commands import Ended
+from tideover.clock.daemons import Daemon, find_daemon
+from tideover.clock.following import FOLLOWING, LIMIT_S, Following, Instant
+from tideover.clock.inquiry import ROUND_S, Inquiry
+from tideover.clock.judging import Judge
+from tideover.clock.manners import SPACING_S
+from tideover.clock.nouns import DaemonReport, Source
+from tideover.clock.readings import Clocks, wall_minus_raw_ns
+from tideover.clock.remedy import measure_afresh
+from tideover.clock.schedule import pause_before, pause_while_following
+from tideover.clock.settings import ClockSettings
+from tideover.clock.sources import find_sources
+from tideover.clock.surroundings import Surroundings
+from tideover.clock.verdict import as_record
+from tideover.effects import CheckClock
+from tideover.model import ClockCheck, ClockSample, Verdict
+from tideover.observations import ClockFollowed, ClockJudged, Observation
+from tideover.timekeeping.agreement import NS, Sample
+
+_SHORTEST_ROUND_S = 0.05      # even a deadline of nothing hears a server of its own region
+_MOST_SAMPLES = 240           # in one record
+REMEDIED = "remedied"
+
+News = Callable[["Worker"], None]
+
+
+@dataclass(slots=True)
+class _Job:
+    effect: CheckClock
+    deadline_ns: int
+    is_remedied: bool = False
+    samples: list[ClockSample] = field(default_factory=list)
+
+    @property
+    def since_ns(self) -> int:
+        return int(self.effect.since_raw_s * NS)
+
+
+class Worker:
+    """Given a way to tell and the owner's settings; `post` brings news back to this worker's thread from another."""
+
+    def __init__(self, tell: Callable[[Observation], None], settings: ClockSettings, *, clocks: Clocks,
+                 surroundings: Surroundings, bell: Bell, post: Callable[[News], None]) -> None:
+        self._tell, self._settings, self._post = tell, settings, post
+        self._clocks, self._surroundings = clocks, surroundings
+        self._inquiry = Inquiry(clocks, surroundings, bell)
+        self._judge = Judge(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
+        self._jobs: dict[str, _Job] = {}
+        self._followings: dict[str, Following] = {}
+        self._sources: tuple[Source, ...] = ()
+        self._daemon: Daemon | None = None
+        self._is_hearing = False
+        self._round, self._next_round_ns = 0, 0
+        self.latest: ClockCheck | None = None
+        self.is_closed = False
+
+    # --- news -----------------------------------------------------------------------------------------------------
+
+    def begin(self, effect: CheckClock, deadline_ns: int) -> None:
+        """A check is asked for. What was followed of this event until now belongs to the pause before."""
+        left = self._followings.pop(effect.event_id, None)
+        if left is not None and left.has_untold:
+            self._tell_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
+        self._judge.remedies.pop(effect.event_id, None)
+        job = self._jobs[effect.key] = _Job(effect, deadline_ns)
+        self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
+        self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+        self._inquiry.since_ns = max(self._inquiry.since_ns, job.since_ns)
+        self._inquiry.manners.spread(self._clocks.raw_ns() / NS)
+        self._inquiry.note_held_back(self._sources)
+        self._hear_daemon()
+        self.look_again()
+
+    def forget(self, key: str) -> None:
+        """A check is called off. One that was answered is followed all the same."""
+        self._jobs.pop(key, None)
+
+    def look_again(self) -> None:
+        """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
+        self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._jobs.clear()
+        self._followings.clear()
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self._jobs or self._followings)
+
+    def idle_s(self) -> float:
+        """Return how long nothing is to be done."""
+        until_ns = [self._next_round_ns, *(job.deadline_ns for job in self._jobs.values()),
+                    *(one.until_ns for one in self._followings.values())]
+        return max(0.0, (min(until_ns) - self._clocks.raw_ns()) / NS) if self.has_work else 0.0
+
+    def is_due(self) -> bool:
+        return self.has_work and self._clocks.raw_ns() >= self._next_round_ns
+
+    # --- a round --------------------------------------------------------------------------------------------------
+
+    def ask(self, is_hurried: Callable[[], bool]) -> None:
+        """Ask every source that may be asked now, and take in what it says. `is_hurried`: must this be cut short?"""
+        now_ns = self._clocks.raw_ns()
+        left_s = min([ROUND_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
+        new = self._inquiry.ask(self._sources, max(_SHORTEST_ROUND_S, left_s), is_hurried, self._are_decided)
+        for job in self._jobs.values():
+            job.samples += _records(new, job.since_ns)
+            if len(job.samples) > _MOST_SAMPLES:
+                job.samples = job.samples[::2]      # the curve keeps its beginning and its shape
+        pause_s = 0.0
+        if not is_hurried():
+            self._round += 1
+            pause_s = self._pause_s()
+        self._next_round_ns = now_ns + max(int(pause_s * NS), self._held_back_ns())
+        self._follow(new)
+
+    def settle(self) -> None:
+        """Answer each check that is good, out of time, or has nobody to ask; end what was followed long enough."""
+        for key, job in list(self._jobs.items()):
+            check = self.latest = self._check(job)
+            if check.verdict is Verdict.GOOD or self._is_over(job):
+                del self._jobs[key]
+                self._tell(ClockJudged(job.effect.event_id, job.effect.round, check))
+                self._begin_following(job, check)
+        if any(self._clocks.raw_ns() >= one.until_ns for one in self._followings.values()):
+            self._follow(())
+
+    def _check(self, job: _Job) -> ClockCheck:
+        if not self._sources:
+            return self._judge.no_source()
+        check = self._judge.find(job.since_ns, job.effect.event_id)
+        if check.verdict is Verdict.BAD and not job.is_remedied and self._settings.remedy == "daemon":
+            job.is_remedied = True
+            self._remedy(job)
+        good_after_s = (self._clocks.raw_ns() - job.since_ns) / NS if check.verdict is Verdict.GOOD else None
+        return replace(check, good_after_s=good_after_s, samples=tuple(job.samples))
+
+    def _is_over(self, job: _Job) -> bool:
+        """Is the time up, or is nobody left who could be asked before it is?"""
+        now_ns = self._clocks.raw_ns()
+        is_hopeless = now_ns + self._held_back_ns() >= job.deadline_ns and not self._judge.has_heard(job.since_ns)
+        return not self._sources or is_hopeless or now_ns >= job.deadline_ns
+
+    def _are_decided(self, known: Sequence[Sample], asked: dict[str, int]) -> bool:
+        return bool(self._jobs) and all(self._judge.is_decided(known, job.since_ns, asked)
+                                        for job in self._jobs.values())
+
+    def _pause_s(self) -> float:
+        if self._jobs:
+            is_open = any(self._judge.is_open(job.since_ns) for job in self._jobs.values())
+            return pause_before(self._round, is_open or self._inquiry.awaits_host)
+        spacing_s = min((SPACING_S[source.origin] for source in self._sources), default=0.0)
+        return pause_while_following(self._round, spacing_s)
+
+    def _held_back_ns(self) -> int:
+        return int(self._inquiry.wait_s(self._sources) * NS)
+
+    # --- following ------------------------------------------------------------------------------------------------
+
+    def _begin_following(self, job: _Job, check: ClockCheck) -> None:
+        """Nobody is followed who cannot be: without a source, or where all of them must be left alone for too long."""
+        if not self._sources or self._inquiry.wait_s(self._sources) >= LIMIT_S:
+            return
+        event_id = job.effect.event_id
+        self._followings[event_id] = Following(event_id, job.since_ns, check, self._instant())
+        if not self._jobs:
+            self._round = 1
+            self._next_round_ns = self._clocks.raw_ns() + max(int(self._pause_s() * NS), self._held_back_ns())
+
+    def _follow(self, new: Sequence[Sample]) -> None:
+        for one in list(self._followings.values()):
+            check = self._judge.find(one.since_ns, one.event_id, one.rate)
+            self.latest = check if not self._jobs else self.latest
+            state = one.look(check, _records(new, one.since_ns), self._instant())
+            if state is not None:
+                del self._followings[one.event_id]
+                self._tell_followed(one, state, check)
+        if self._followings:
+            self._hear_daemon()
+
+    def _tell_followed(self, one: Following, state: str, check: ClockCheck) -> None:
+        self._tell(ClockFollowed(one.event_id, state, one.account(check)))
+
+    def _instant(self) -> Instant:
+        return Instant(self._clocks.raw_ns(), wall_minus_raw_ns(self._clocks))
+
+    # --- the time daemon ------------------------------------------------------------------------------------------
+
+    def _hear_daemon(self) -> None:
+        if not self._is_hearing:
+            self._is_hearing = True
+            threading.Thread(target=self._hear, args=(self._daemon,), daemon=True, name="tideover-clock-daemon").start()
+
+    def _hear(self, daemon: Daemon | None) -> None:
+        """On a thread beside the worker's."""
+        known = daemon or find_daemon(self._surroundings)
+        report = known.report() if known else None
+        self._post(lambda worker: worker._heard(report))
+
+    def _heard(self, report: DaemonReport | None) -> None:
+        self._is_hearing, self._judge.daemon = False, report
+        if report is not None:
+            for one in self._followings.values():
+                one.note_update(report.updated_at, self._judge.wall_at(one.since_ns))
+
+    def _remedy(self, job: _Job) -> None:
+        may_step = self._judge.may_step(job.since_ns)
+
+        def remedy() -> None:
+            """On a thread beside the worker's."""
+            ended = measure_afresh(self._surroundings, lambda offset_s: not self.is_closed and may_step(offset_s))
+            self._post(lambda worker: worker._remedied(job, ended))
+
+        threading.Thread(target=remedy, daemon=True, name="tideover-clock-remedy").start()
+
+    def _remedied(self, job: _Job, ended: Ended) -> None:
+        event_id = job.effect.event_id
+        self._judge.remedies[event_id] = ended.trouble or ended.output
+        check = self._judge.find(job.since_ns, event_id)
+        self._tell(ClockFollowed(event_id, FOLLOWING if ended.trouble else REMEDIED, check))
+        if self.has_work and not ended.trouble:
+            self.look_again()
+
+
+def _records(samples: Sequence[Sample], since_ns: int) -> list[ClockSample]:
+    return [as_record(one) for one in samples if one.began_raw_ns >= since_ns]

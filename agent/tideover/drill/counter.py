@@ -1,0 +1,42 @@
+"""The sample application of a drill: a counter that must not be caught in the middle of a number.
+
+It counts twenty times a second and writes each number down. While the file `hold` is there it stands still, having
+put its number into `saved`; when `hold` goes it takes `saved` away and counts on. Started anew it goes on from `saved`.
+Run as a program of its own, by its path; it ends when its standard input does, so it never outlives the drill.
+"""
+from __future__ import annotations
+
+import select
+import sys
+import time
+from pathlib import Path
+
+BETWEEN_S = 0.05
+
+
+def count(folder: Path) -> None:
+    """Given a folder, count there until standard input ends."""
+    hold, saved = folder / "hold", folder / "saved"
+    number = int(saved.read_text(encoding="ascii")) if saved.exists() else 0
+    with (folder / "numbers").open("a", encoding="ascii") as numbers:
+        while not select.select([sys.stdin], [], [], BETWEEN_S)[0]:
+            if hold.exists():
+                _save(saved, number)
+                continue
+            saved.unlink(missing_ok=True)
+            number += 1
+            numbers.write(f"{time.time():.6f} {number}\n")
+            numbers.flush()
+
+
+def _save(saved: Path, number: int) -> None:
+    """Whole or not at all: a half-written number must not be gone on from."""
+    if saved.exists():
+        return
+    draft = saved.with_suffix(".draft")
+    draft.write_text(str(number), encoding="ascii")
+    draft.replace(saved)
+
+
+if __name__ == "__main__":
+    count(Path(sys.argv[1]))

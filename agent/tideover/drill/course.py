@@ -1,0 +1,203 @@
+"""The course of a drill: the acts in their order, each within a time."""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tideover.drill.evidence import Evidence, Run, last_check, read_numbers, runs_from_notes, runs_from_record
+from tideover.drill.folder import CLOCK_DEADLINE_S, POLL, fill_folder
+from tideover.drill.lookout import Broken, Lookout
+from tideover.drill.plan import PLATFORM_WORDS, Plan
+from tideover.drill.processes import Stretch
+from tideover.drill.stage import Stage
+from tideover.drill.telling import Line
+from tideover.drill.verdict import Finding, every_promise_held, judge
+from tideover.model import HookOutcome, HookPhase, HookRun, Kind
+from tideover.record import record_of
+
+AGENT_START_S = 15.0        # Python starts in half a second; a small machine under load takes its time
+MOVE_S = 5.0                # for the agent to see and write down what does not depend on hooks
+HOOKS_MORE_S = 10.0         # beside the hooks' own timeouts; the sample hooks need a second of it
+BEFORE_START_S = 0.4        # from the acknowledgement to the start, to be seen; the platform takes longer
+BEFORE_STOP_S = 0.3
+BEFORE_WITHDRAWAL_S = 0.5
+FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a drill ended."""
+
+    findings: tuple[Finding, ...]
+    lines: tuple[Line, ...]
+    evidence: Evidence
+
+    @property
+    def held(self) -> bool:
+        """Whether it came to its end and no promise was broken."""
+        return self.evidence.broken is None and every_promise_held(self.findings)
+
+    @property
+    def record(self) -> Mapping[str, Any] | None:
+        return self.evidence.record
+
+
+def play(stage: Stage, plan: Plan, tell: Callable[[Line], None]) -> Outcome:
+    """Given a stage, play the plan to its end, or as far as it goes, and judge; each line is told as it happens.
+
+    The stage keeps its folder if a promise was broken. Raise WrongUseError if the drill cannot even begin.
+    """
+    course = _Course(stage, plan, tell)
+    fill_folder(stage.folder, plan, stage.service.endpoint, stage.time.address)
+    broken = None
+    try:
+        course.run()
+    except Broken as trouble:
+        broken = trouble.cause
+        course.lookout.say("drill", f"cannot go on: {broken}")
+    evidence = course.gather(broken)
+    findings = judge(evidence)
+    outcome = Outcome(findings, tuple(course.lookout.lines), evidence)
+    stage.keeps_folder = not outcome.held
+    return outcome
+
+
+class _Course:
+    def __init__(self, stage: Stage, plan: Plan, tell: Callable[[Line], None]) -> None:
+        self._stage, self._plan = stage, plan
+        self._has_counter = plan.own is None
+        self._event_id = ""
+        self._time_asked = 0            # when the machine came back
+        self._seen = Evidence(plan, (), "", None)
+        self.lookout = Lookout(stage, tell)
+
+    def run(self) -> None:
+        """All acts. Raise Broken where one does not come to its end."""
+        self._open()
+        self._announce()
+        if self._plan.cancel:
+            self._withdraw()
+        else:
+            self._let_go_ahead()
+            self.lookout.wait(BEFORE_STOP_S)
+            act = self._stand_still if self._plan.stops else self._go_down_and_come_up
+            act()
+        self._close_the_event()
+
+    # --- the acts -----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        stage, say = self._stage, self.lookout.say
+        say("platform", f"a metadata service at {stage.service.endpoint.removeprefix('http://')}, "
+                        f"a time server at {stage.time.address}")
+        if self._has_counter:
+            stage.counter.start()
+            say("machine", "an application runs: it counts, and must not be caught in the middle of a number")
+        self._start_agent()
+        say("agent", f"runs (pid {stage.agent.pid}) and asks every {POLL} what the platform plans")
+
+    def _start_agent(self) -> None:
+        requests = self._stage.service.requests
+        asked = len(requests)
+        self._stage.agent.start()
+        self.lookout.until(lambda: any("scheduledevents" in request.target for request in requests[asked:]),
+                           AGENT_START_S, "the agent asked for no events")
+
+    def _announce(self) -> None:
+        plan, word = self._plan, PLATFORM_WORDS[self._plan.kind]
+        self._event_id = self._stage.service.add_event(word, duration_s=plan.duration_s,
+                                                       not_before_in_s=plan.notice_s)
+        length = f" of about {plan.duration_s} s" if plan.duration_s > 0 else ""
+        self.lookout.say("platform", f"announces a {word}{length}: in {plan.notice_s:.0f} s, or as soon as it is told "
+                                     "to go ahead")
+        self.lookout.follow(self._event_id)
+        self.lookout.until(lambda: self.lookout.has_seen("preparing"), MOVE_S, "the agent did not begin to prepare")
+
+    def _withdraw(self) -> None:
+        if self._has_counter:
+            self.lookout.until(lambda: any(run.hook == "traffic" for run in self._runs()), MOVE_S,
+                               "the second hook did not begin")
+        self.lookout.wait(BEFORE_WITHDRAWAL_S)
+        self.lookout.say("platform", "withdraws the event" + (
+            ", while prepare of traffic runs" if self._has_counter else ""))
+        self._stage.service.remove_event(self._event_id)
+        self._seen = replace(self._seen, withdrawn_at=time.time())
+
+    def _let_go_ahead(self) -> None:
+        has_seen = self.lookout.has_seen
+        self.lookout.until(lambda: has_seen("acknowledged", "acknowledgement refused", "holding"),
+                           self._plan.budget_s + HOOKS_MORE_S, "preparation did not come to its end")
+        self.lookout.wait(BEFORE_START_S)
+        self.lookout.say("platform", "starts the event" if self._stage.service.acknowledgements else
+                         "was not told to go ahead; starts the event all the same")
+        self._stage.service.start_event(self._event_id)
+        self.lookout.until(lambda: has_seen("started"), MOVE_S, "the agent did not see the start")
+
+    def _stand_still(self) -> None:
+        self.lookout.say("machine", f"stands still for {self._plan.pause_s:g} s (here: only the agent, by SIGSTOP)")
+        self._stage.agent.stop()
+        time.sleep(self._plan.pause_s)
+        self._time_asked = self._stage.time.asked
+        stop = self._stage.agent.resume()
+        self._seen = replace(self._seen, stop=stop)
+        self.lookout.say("machine", f"runs again, after {stop.middle_s:.3f} s", at=stop.ended_at)
+
+    def _go_down_and_come_up(self) -> None:
+        stage, what = self._stage, "the agent and the counter are" if self._has_counter else "the agent is"
+        self.lookout.say("machine", f"goes down ({what} killed: SIGKILL)")
+        down, down_at = time.monotonic(), time.time()
+        stage.agent.kill()
+        stage.counter.kill()
+        time.sleep(self._plan.pause_s)
+        self._time_asked = stage.time.asked
+        self.lookout.say("machine", f"comes up ({what} started again)")
+        if self._has_counter:
+            stage.counter.start()
+        self._start_agent()
+        length_s = time.monotonic() - down
+        self._seen = replace(self._seen, away=Stretch(length_s, length_s, down_at, time.time()))
+
+    def _close_the_event(self) -> None:
+        """A freeze stays listed for minutes after it is over, and is recovered before; other kinds end by leaving."""
+        limit_s = self._plan.budget_s + CLOCK_DEADLINE_S + HOOKS_MORE_S
+        if self._plan.kind is Kind.FREEZE and not self._plan.cancel:
+            self._until_recovered("lingering", limit_s)
+        if self._stage.service.status_of(self._event_id) is not None:
+            self.lookout.say("platform", "takes the event off its list")
+            self._stage.service.remove_event(self._event_id)
+        self._until_recovered("closed", limit_s)
+
+    def _until_recovered(self, what: str, limit_s: float) -> None:
+        """Raise Broken when a recover fails a second time: the agent would go on trying for minutes."""
+        self.lookout.until(lambda: self.lookout.has_seen(what) or bool(self._failing()), limit_s,
+                           f"the event was not {what}")
+        if self._failing():
+            raise Broken(f"recover of {', '.join(self._failing())} failed twice; an agent would try again for minutes")
+
+    def _failing(self) -> list[str]:
+        """Hooks whose recover has failed a second time."""
+        failed = [row.subject.name for row in self.lookout.rows() if isinstance(row.subject, HookRun)
+                  and row.subject.phase is HookPhase.RECOVER and row.subject.report.outcome in FAILURES]
+        return sorted({name for name in failed if failed.count(name) > 1})
+
+    # --- what was seen ------------------------------------------------------------------------------------------
+
+    def gather(self, broken: str | None) -> Evidence:
+        """Everything that was seen, for the verdict."""
+        stage, rows = self._stage, self.lookout.rows()
+        return replace(
+            self._seen, runs=self._runs(), record=record_of(rows) if rows else None, check=last_check(rows),
+            event_id=self._event_id, broken=broken,
+            seen_by="by the hooks' own notes" if self._has_counter else "by the record",
+            posts=tuple(request.at for request in stage.service.requests if request.method == "POST"),
+            told=tuple(given.event_id for given in stage.service.acknowledgements),
+            numbers=read_numbers(stage.folder.counter / "numbers") if self._has_counter else None,
+            time_asked=stage.time.asked - self._time_asked)
+
+    def _runs(self) -> tuple[Run, ...]:
+        if self._has_counter:
+            return runs_from_notes(self._stage.folder.notes)
+        rows = self.lookout.rows()
+        return runs_from_record(record_of(rows) if rows else None, self._plan)

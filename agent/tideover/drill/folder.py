@@ -1,0 +1,140 @@
+"""The drill's own folder: everything a drill writes lies in it. Makes, fills and removes it; starts nothing."""
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.drill.plan import Plan
+from tideover.drill.samples import HOOKS, NOTEBOOK
+from tideover.errors import WrongUseError
+from tideover.settings.cautions import LONGEST_SOCKET_PATH
+from tideover.settings.literals import dotted, inline_table, listed, quoted
+
+SETTLE = "500ms"            # of quiet after the stop: enough to be seen, short enough to be waited for
+POLL = "200ms"              # five a second is what the platform's own service would allow
+CLOCK_DEADLINE_S = 10.0     # a loopback server answers in a millisecond; a machine under load may need some tries
+DRAIN_S = 0.8               # how long the sample hook takes to drain the traffic
+LONG_DRAIN_S = 30.0         # … where it is to be interrupted
+FOLDER_MODE = 0o711         # the owner's hooks may run as other users and must reach their state directories
+FILE_MODE, HOOK_MODE = 0o644, 0o755
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where a drill's things lie."""
+
+    path: Path
+
+    @property
+    def configuration(self) -> Path:
+        return self.path / "tideover.toml"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def socket(self) -> Path:
+        return self.path / "run" / "tideover.sock"
+
+    @property
+    def hooks(self) -> Path:
+        return self.path / "hooks.d"
+
+    @property
+    def counter(self) -> Path:
+        return self.path / "counter"
+
+    @property
+    def notebook(self) -> Path:
+        return self.path / "notebook"
+
+    @property
+    def notes(self) -> Path:
+        return self.path / "notebook.log"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "agent.log"
+
+    def remove(self) -> None:
+        """What cannot be removed is left; the temporary directory's own cleaning takes it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def make_folder() -> Folder:
+    """Return a new folder in the temporary directory. Raise WrongUseError if no drill can be held there."""
+    try:
+        path = Path(tempfile.mkdtemp(prefix="tideover-drill-"))
+    except OSError as trouble:
+        raise _unusable(trouble) from trouble
+    folder = Folder(path)
+    why = _why_unusable(folder)
+    if why is not None:
+        folder.remove()
+        raise WrongUseError("cannot hold a drill", why, "Name another directory: TMPDIR=/var/tmp tideover drill")
+    path.chmod(FOLDER_MODE)
+    return folder
+
+
+def fill_folder(folder: Folder, plan: Plan, endpoint: str, time_server: str) -> None:
+    """Write the configuration, and the sample hooks where the owner's are not used. Raise WrongUseError."""
+    try:
+        folder.counter.mkdir()
+        if plan.own is None:
+            folder.hooks.mkdir(HOOK_MODE)
+            folder.hooks.chmod(HOOK_MODE)       # whatever the umask: one that others may write would be refused
+            _write(folder.notebook, NOTEBOOK, FILE_MODE)
+            for name, text in HOOKS.items():
+                _write(folder.hooks / name, text, HOOK_MODE)
+        lines = [*_own_lines(folder, endpoint, time_server), *_hook_lines(folder, plan)]
+        _write(folder.configuration, "\n".join(lines) + "\n", FILE_MODE)
+    except OSError as trouble:
+        raise _unusable(trouble) from trouble
+
+
+def _own_lines(folder: Folder, endpoint: str, time_server: str) -> Iterable[str]:
+    """Beside these, the defaults: what is shown is what a new installation does."""
+    yield "# Made by `tideover drill`."
+    yield 'source.kind = "azure"'
+    yield f"source.endpoint = {quoted(endpoint)}"
+    yield f"source.poll = {quoted(POLL)}"
+    yield f"clock.servers = {listed([time_server])}"
+    yield f'clock.deadline = "{CLOCK_DEADLINE_S:g}s"'
+    yield f"pause.settle = {quoted(SETTLE)}"
+    yield f"paths.state = {quoted(str(folder.state))}"
+    yield f"paths.runtime = {quoted(str(folder.socket.parent))}"
+
+
+def _hook_lines(folder: Folder, plan: Plan) -> Iterable[str]:
+    if plan.own is not None:
+        yield f"paths.hooks = {quoted(plan.own.directory)}"
+        yield from plan.own.configuration
+        return
+    yield f"paths.hooks = {quoted(str(folder.hooks))}"
+    drain_s = LONG_DRAIN_S if plan.cancel else DRAIN_S
+    environment = {"NOTEBOOK": str(folder.notebook), "COUNTER": str(folder.counter), "DRAIN_S": f"{drain_s:g}"}
+    for name in HOOKS:
+        yield f"{dotted(('hook', name[3:], 'environment'))} = {inline_table(environment)}"
+
+
+def _why_unusable(folder: Folder) -> str | None:
+    if os.statvfs(folder.path).f_flag & os.ST_NOEXEC:
+        return f"no program may be run from {folder.path.parent} (it is mounted noexec)"
+    if len(str(folder.socket).encode()) > LONGEST_SOCKET_PATH:
+        return f"{folder.path.parent} is too long for the name of a socket"
+    return None
+
+
+def _write(path: Path, text: str, mode: int) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(mode)
+
+
+def _unusable(trouble: OSError) -> WrongUseError:
+    return WrongUseError("cannot make the drill's folder", (trouble.strerror or str(trouble)).lower(),
+                         "Make room there, or name another directory: TMPDIR=/var/tmp tideover drill")

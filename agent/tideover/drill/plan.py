@@ -1,0 +1,76 @@
+"""What kind of drill is wanted, and what follows from that alone. Values and questions; nothing happens here."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from tideover.model import Event, HookSpec, Kind
+from tideover.policy import Policy
+
+SHORTEST_PAUSE_S = 1.1
+"""A stall of the agent's process ends an event from a second on (contract); measured with an error of some 30 ms."""
+LONGEST_PAUSE_S = 600.0
+"""Who watches a drill waits for it; ten minutes is far beyond every pause the platform's documents speak of."""
+NOTICE_S = 60.0
+"""How far ahead the event is announced, where the hooks do not need more."""
+
+PLATFORM_WORDS: Mapping[Kind, str] = MappingProxyType({
+    Kind.FREEZE: "Freeze", Kind.REBOOT: "Reboot", Kind.REDEPLOY: "Redeploy", Kind.PREEMPT: "Preempt",
+    Kind.TERMINATE: "Terminate", Kind.UNKNOWN: "Defragment",
+})
+"""The platform's own words (Azure docs, "Scheduled Events"); the last is one it does not have (yet)."""
+
+STOPPING = frozenset({Kind.FREEZE, Kind.UNKNOWN})
+"""Kinds played as a stop of the agent's process; with the others the machine goes down, so the process is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnHooks:
+    """The owner's hooks directory, with the lines of the configuration that speak of hooks."""
+
+    directory: str
+    specs: tuple[HookSpec, ...]
+    configuration: tuple[str, ...]
+    reserve_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One drill. `own`: None plays with the built-in sample hooks."""
+
+    kind: Kind
+    pause_s: float
+    acknowledged: bool                  # whether the policy lets this kind be acknowledged
+    cancel: bool = False
+    own: OwnHooks | None = None
+
+    @property
+    def stops(self) -> bool:
+        """Whether the agent's process is stopped and continued; else it is killed and started again."""
+        return self.kind in STOPPING
+
+    @property
+    def duration_s(self) -> int:
+        """The length as the platform would announce it: whole seconds, -1 where it says nothing."""
+        return max(1, round(self.pause_s)) if self.stops else -1
+
+    @property
+    def budget_s(self) -> float:
+        """What the hooks may take one after another: for each NN its longest timeout."""
+        longest: dict[int, float] = {}
+        for spec in self.own.specs if self.own else ():
+            longest[spec.order] = max(spec.timeout_s, longest.get(spec.order, 0.0))
+        return sum(longest.values())
+
+    @property
+    def notice_s(self) -> float:
+        """How long before NotBefore it is announced: no hook gets less time than it may take."""
+        return max(NOTICE_S, self.budget_s + (self.own.reserve_s if self.own else 0.0) + NOTICE_S / 2)
+
+
+
+def hooks_that_run(kind: Kind, announced_s: float, specs: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
+    """Given a kind, its announced length in seconds and hooks, return those that an event like that would run."""
+    event = Event("drill", kind, (), expected_pause_s=announced_s if announced_s >= 0 else None)
+    return Policy(hooks=specs).hooks_for(event)

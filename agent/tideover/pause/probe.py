@@ -1,0 +1,152 @@
+"""What this machine can show of a pause: looked up once, for people (`tideover doctor`) and for the agent's report.
+
+Everything is read from files under one root; what is missing or may not be read is absent, not an error.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.pause.clock_set import open_clock_set_reader
+from tideover.pause.counters import CLOCKSOURCE, MachineCounters
+from tideover.pause.host_name import HOST_KEYS, POOL, read_records
+from tideover.pause.links import open_links_reader
+from tideover.pause.vmclock import CLOCK_STATUS, DEVICE, read_page
+
+AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
+
+# Vendor and product of the DMI tables, in lower case, by what they begin with.
+VENDORS = (
+    ("microsoft corporation", "hyperv"), ("xen", "xen"), ("vmware", "vmware"), ("qemu", "kvm"), ("amazon ec2", "kvm"),
+    ("google", "kvm"), ("red hat", "kvm"), ("openstack", "kvm"), ("alibaba cloud", "kvm"), ("digitalocean", "kvm"),
+    ("innotek", "virtualbox"), ("parallels", "parallels"), ("apple", "apple"),
+)
+# A clocksource that only such a guest has.
+GUEST_CLOCKSOURCES = (("kvm-clock", "kvm"), ("hyperv_clocksource", "hyperv"), ("xen", "xen"))
+
+# ACPI ids of a VM generation ID device (Microsoft's specification; linux drivers/virt/vmgenid.c).
+GENERATION_IDS = ("VM_GEN_COUNTER", "VMGENCTR")
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One network interface with hardware behind it. `under`: the one that uses it as its fast path (a VF's)."""
+
+    name: str
+    driver: str
+    under: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What is here. Empty, None or False: not here, or it may not be read."""
+
+    hypervisor: str                                  # kvm, hyperv, xen, vmware …; "unknown"; "" = none to be seen
+    is_azure: bool
+    clocksource: str
+    clocksources: tuple[str, ...]
+    hardware_clocks: tuple[tuple[str, str], ...]     # device, name: "KVM virtual PTP", "hyperv" …
+    vmclock: str                                     # "", "not readable", or what it says
+    has_generation_id: bool
+    interfaces: tuple[Interface, ...]
+    host_name: str | None                            # of the physical host; None: no pool, "": a pool without it
+    rtc: str                                         # name of the battery clock
+    rtc_minus_wall_s: float | None
+    hears_clock_set: bool
+    hears_interfaces: bool
+    counts_switches: bool                            # can tell a stopped machine from a stalled process
+
+
+def probe(root: Path = Path("/"), *, wall_ns: int | None = None) -> Capabilities:
+    """Given the root of the file system, and the wall clock to hold the battery clock against, return what is here."""
+    asset = _word(root / "sys/class/dmi/id/chassis_asset_tag")
+    available = tuple(_word(root / CLOCKSOURCE.replace("current_", "available_")).split())
+    rtc = root / "sys/class/rtc/rtc0"
+    rtc_s = _word(rtc / "since_epoch")
+    return Capabilities(
+        hypervisor=_hypervisor(root, available), is_azure=asset == AZURE_ASSET_TAG,
+        clocksource=_word(root / CLOCKSOURCE), clocksources=available,
+        hardware_clocks=tuple((clock.name, _word(clock / "clock_name")) for clock in _entries(root / "sys/class/ptp")),
+        vmclock=_vmclock(root), has_generation_id=_has_generation_id(root), interfaces=tuple(_interfaces(root)),
+        host_name=_host_name(root / POOL), rtc=_word(rtc / "name"),
+        rtc_minus_wall_s=int(rtc_s) - wall_ns / 1e9 if rtc_s.isdigit() and wall_ns is not None else None,
+        hears_clock_set=_opens(open_clock_set_reader()), hears_interfaces=_opens(open_links_reader(root)),
+        counts_switches=_counts_switches(root))
+
+
+def _hypervisor(root: Path, clocksources: tuple[str, ...]) -> str:
+    kind = _word(root / "sys/hypervisor/type")
+    if kind:
+        return kind
+    vendor = _word(root / "sys/class/dmi/id/sys_vendor").lower()
+    product = _word(root / "sys/class/dmi/id/product_name").lower()
+    for begins, name in VENDORS:
+        # Microsoft, Google and Red Hat also make machines that are none.
+        if vendor.startswith(begins) and (name != "hyperv" or product == "virtual machine"):
+            return name
+    if (root / "sys/bus/vmbus").is_dir():
+        return "hyperv"
+    for begins, name in GUEST_CLOCKSOURCES:
+        if any(source.startswith(begins) for source in clocksources):
+            return name
+    flags = _word(root / "proc/cpuinfo").partition("\nflags")[2].partition("\n")[0]
+    return "unknown" if "hypervisor" in flags.split() else ""
+
+
+def _vmclock(root: Path) -> str:
+    if not (root / DEVICE).exists():
+        return ""
+    page = read_page(root / DEVICE)
+    if page is None:
+        return "not readable"
+    notifies = "notifies" if page.can_notify else "must be read"
+    return f"marker {page.marker}, {notifies}, clock {CLOCK_STATUS.get(page.status, 'unknown')}"
+
+
+def _has_generation_id(root: Path) -> bool:
+    return any(known in _word(device / "modalias") for device in _entries(root / "sys/bus/acpi/devices")
+               for known in GENERATION_IDS)
+
+
+def _interfaces(root: Path) -> Iterator[Interface]:
+    for entry in _entries(root / "sys/class/net"):
+        if (entry / "device").exists():
+            under = (entry / "master").resolve().name if (entry / "master").is_symlink() else ""
+            driver = (entry / "device/driver").resolve().name if (entry / "device/driver").is_symlink() else ""
+            yield Interface(entry.name, driver, under)
+
+
+def _host_name(pool: Path) -> str | None:
+    if not pool.exists():
+        return None
+    records = read_records(pool) or {}
+    return next((records[key] for key in HOST_KEYS if records.get(key)), "")
+
+
+def _counts_switches(root: Path) -> bool:
+    counters = MachineCounters(root)
+    read = counters.read()
+    counters.close()
+    return read.switches is not None and read.own_switches is not None
+
+
+def _opens(reader: object) -> bool:
+    close = getattr(reader, "close", None)
+    if close is not None:
+        close()
+    return close is not None
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _word(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,237 @@
+"""The promises, on a real agent process, real hooks, a real stop, against a metadata service and a time server."""
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from running_agent import world
+
+slow = pytest.mark.slow
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_a_freeze_is_carried_from_notice_to_record(tmp_path):
+    """Order, one acknowledgement, a pause within its stated uncertainty, a good clock, recover in reverse, a closed record."""
+    with world(tmp_path) as here:
+        for file in ("10-first", "20-second", "30-third"):
+            here.hook(file)
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.metadata.status_of(event) == "Started" and here.record()["status"] == "underway")
+        with here.stopped():
+            begin = time.monotonic()
+            time.sleep(1.2)
+            truth_s = time.monotonic() - begin
+        here.until(lambda: here.record()["status"] == "lingering")
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        record = here.record()
+        assert here.begun() == ["first prepare", "second prepare", "third prepare",
+                                "third recover", "second recover", "first recover"]
+        assert len(here.metadata.acknowledgements) == 1
+        [pause] = record["pauses"]
+        assert abs(pause["length_s"] - truth_s) <= pause["uncertainty_s"] + 0.05, (pause, truth_s)
+        assert (record["outcome"], record["clock"]["verdict"]) == ("resumed", "good")
+        assert not [moment for moment in ("noticed_at", "not_before", "acknowledged_at", "started_at", "ended_at", "closed_at")
+                    if record[moment] is None]
+
+
+def test_a_required_hook_that_fails_means_no_acknowledgement(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-works")
+        here.hook("20-fails", '[ "$1" = recover ] || exit 1')
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        time.sleep(0.3)
+        assert here.metadata.acknowledgements == []
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun()[2:] == ["fails recover", "works recover"], "what failed is recovered as well"
+
+
+@slow
+def test_a_hook_that_anyone_can_write_is_refused_told_and_nothing_is_acknowledged(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-open")
+        (here.home / "hooks.d" / "10-open").chmod(0o777)
+        here.start()
+        here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        assert here.metadata.acknowledgements == [] and here.begun() == []
+        assert "chmod" in here.record()["hooks"][0]["note"] or "chmod" in here.said()
+        assert here.command("hooks", "check").returncode == 1
+
+
+@slow
+def test_an_event_withdrawn_while_prepare_runs_leaves_no_process_and_recovers_within_a_second_and_a_half(tmp_path):
+    """A tree deaf to SIGTERM, with a child gone into a session of its own."""
+    deaf = ("if [ $1 = prepare ]; then trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$ > HERE/grandchild; sleep 60 & wait' & "
+            "sleep 60 & wait; sleep 60; fi")
+    with world(tmp_path) as here:
+        here.hook("10-deaf", deaf.replace("HERE", str(tmp_path)))
+        here.start()
+        event = here.freeze()
+        here.until(lambda: (tmp_path / "grandchild").exists() and (tmp_path / "grandchild").read_text().strip())
+        prepare = int(here.lines()[0][3])
+        withdrawn = time.time()
+        here.metadata.remove_event(event)
+        recover = here.until(lambda: next((line for line in here.lines() if line[2] == "recover"), None))
+        assert float(recover[0]) - withdrawn < 1.5
+        assert recover[5] == "cancelled"
+        assert not is_alive(prepare) and not is_alive(int((tmp_path / "grandchild").read_text()))
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.record()["outcome"] == "cancelled" and here.metadata.acknowledgements == []
+
+
+@slow
+@pytest.mark.parametrize("phase", ["prepare", "recover"])
+def test_an_agent_killed_while_a_hook_runs_runs_no_second_copy_and_forgets_nothing(tmp_path, phase):
+    """kill -9 in prepare and in recover: one acknowledgement, all recovered, never two copies at once."""
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.hook("20-slow", f'[ "$1" = {phase} ] && [ ! -e {tmp_path}/killed ] && sleep 30')
+        here.start()
+        event = here.freeze()
+        if phase == "recover":
+            here.until(lambda: here.record()["status"] == "underway")
+            with here.stopped():
+                time.sleep(1.2)
+        line = here.until(lambda: next((line for line in here.lines() if line[1:3] == ["slow", phase]), None))
+        here.kill()
+        assert is_alive(int(line[3])), "the hook outlives the agent"
+        (tmp_path / "killed").touch()
+        here.start()
+        here.until(lambda: here.begun().count(f"slow {phase}") == 2)
+        assert not is_alive(int(line[3])), "the old copy has ended before the new one begins"
+        if phase == "prepare":
+            here.until(lambda: here.record()["status"] == "underway")
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert len(here.metadata.acknowledgements) == 1
+        assert {"slow recover", "first recover"} <= set(here.begun())
+
+
+@slow
+def test_recover_waits_for_a_good_clock(tmp_path):
+    """4 s off after the stop: nobody is told to carry on before outside time agrees."""
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        here.freeze()
+        here.until(lambda: here.record()["status"] == "underway")
+        assert here.time_server is not None
+        with here.stopped():
+            here.time_server.offset_s = 4.0
+            time.sleep(1.2)
+        here.until(lambda: here.record()["status"] == "checking")
+        time.sleep(2.0)
+        assert here.begun() == ["first prepare"]
+        here.time_server.offset_s = 0.0
+        here.until(lambda: "first recover" in here.begun())
+        assert here.record()["clock"]["verdict"] == "good"
+        offsets = [sample["offset_s"] for sample in here.record()["clock"]["samples"]]
+        assert min(offsets) < -3.9, "this machine was behind, so the offset is negative"
+
+
+@slow
+def test_recover_goes_on_at_the_deadline_and_says_so(tmp_path):
+    with world(tmp_path, time_offset_s=4.0) as here:
+        here.hook("10-first")
+        here.configure(deadline="2s")
+        here.start()
+        here.freeze()
+        here.until(lambda: here.record()["status"] == "underway")
+        with here.stopped():
+            time.sleep(1.2)
+        line = here.until(lambda: next((line for line in here.lines() if line[2] == "recover"), None))
+        assert line[6] == "bad" and here.record()["clock"]["verdict"] == "bad"
+
+
+@slow
+def test_a_stall_without_an_event_runs_no_hook(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.configure('[hook.first]\nkinds = ["freeze", "unannounced"]')
+        here.start()
+        with here.stopped():
+            time.sleep(1.5)
+        pauses = here.until(lambda: here.ask("pauses")["pauses"])
+        assert pauses[0]["cause"] == "process-stall" and here.begun() == []
+
+
+@slow
+def test_broken_answers_in_the_middle_of_an_event_are_no_cancellation(tmp_path):
+    from tideover.simulator import Fault
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        here.freeze(not_before_in_s=600)
+        here.until(lambda: here.metadata.acknowledgements)
+        for body in (b"", b"{}", b'{"DocumentIncarnation":9,"Events":null}', b"[" * 100_000, b"Throttle Result"):
+            here.metadata.misbehave(Fault(body=body), times=3)
+            time.sleep(0.5)
+        here.metadata.behave()
+        time.sleep(0.5)
+        assert here.begun() == ["first prepare"] and here.record()["status"] in ("holding", "underway")
+        assert "Traceback" not in here.said()
+
+
+@slow
+def test_a_second_agent_on_the_same_state_directory_refuses(tmp_path):
+    with world(tmp_path) as here:
+        first = here.start()
+        second = here.command("run")
+        assert second.returncode == 2 and str(first.pid) in second.stderr and "Traceback" not in second.stderr
+        assert first.poll() is None
+
+
+@slow
+def test_a_held_event_is_acknowledged_by_hand_through_the_agent_and_once(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.configure('[policy]\nacknowledge = "never"')
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        assert here.command("acknowledge", event).returncode == 0
+        assert len(here.metadata.acknowledgements) == 1
+        assert here.command("acknowledge", "no-such-event").returncode == 1
+
+
+@slow
+def test_what_is_owed_is_recovered_by_hand_without_the_agent(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.hook("20-second")
+        here.start()
+        here.freeze()
+        here.until(lambda: here.record()["status"] in ("holding", "underway"))
+        here.kill()
+        status = here.ask("status")
+        assert status["agent"]["alive"] is False and status["recover_owed"] == ["first", "second"]
+        answer = here.command("recover")
+        assert answer.returncode == 0 and "first" in answer.stdout
+        assert here.begun()[2:] == ["second recover", "first recover"]
+        assert here.ask("status")["recover_owed"] == []
+
+
+@slow
+def test_a_damaged_journal_is_set_aside_and_the_agent_goes_on(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        (here.home / "state").mkdir()
+        (here.home / "state" / "journal.db").write_bytes(os.urandom(8192))
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.metadata.acknowledgements)
+        here.metadata.remove_event(event)
+        assert [path for path in (here.home / "state").iterdir() if "unreadable" in path.name]
+        assert "journal.set-aside" in here.said()

@@ -1,0 +1,275 @@
+"""Where time comes from on any machine, by its files: hardware clocks, time daemons, cloud platforms, nothing."""
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from clock_played import NOWHERE, SimulatedClocks, machine, owner, settings_for, until, workers
+from tideover.clock import check_now
+from tideover.clock.daemons import find_daemon
+from tideover.clock.hardware import Hardware, find_hardware
+from tideover.clock.manners import Manners
+from tideover.clock.nouns import Origin, Source
+from tideover.clock.sources import find_sources, origin_text
+from tideover.clock.surroundings import Surroundings
+from tideover.model import NO_SOURCE, Verdict
+from tideover.timekeeping.agreement import NS, Sample
+from tideover.timekeeping.host_time import Reading, is_fresh
+from tideover.timekeeping.ntp import Fault, Refused
+from time_faults import TimeServer
+
+KVM = {"/sys/class/ptp/ptp0/clock_name": "mlx5_p0\n", "/sys/class/ptp/ptp1/clock_name": "KVM virtual PTP\n"}
+HYPERV = {"/sys/class/ptp/ptp0/clock_name": "hyperv\n"}
+AMAZON = {"/sys/class/dmi/id/sys_vendor": "Amazon EC2\n"}
+CHRONY = {"/run/chrony/chronyd.pid": "77\n", "/proc/77/comm": "chronyd\n"}
+NTPD = {"/run/ntpd.pid": "78\n", "/proc/78/comm": "ntpd\n"}
+TIMESYNCD = {"/run/systemd/timesync/synchronized": ""}
+
+
+def sources(surroundings: Surroundings, *servers: str) -> list[tuple[str, str]]:
+    daemon = find_daemon(surroundings)
+    return [(one.server, one.origin.name) for one in find_sources(settings_for(*servers), surroundings, daemon)]
+
+
+# --- the order ------------------------------------------------------------------------------------------------------
+
+def test_the_owners_servers_are_the_only_ones_when_there_are_any(tmp_path: Path) -> None:
+    assert sources(machine(tmp_path, KVM | CHRONY | AMAZON), "a:1", "b") == [("a:1", "OWNER"), ("b", "OWNER")]
+
+
+def test_else_the_hypervisors_clock_and_the_daemons_servers_together(tmp_path: Path) -> None:
+    here = machine(tmp_path, KVM | CHRONY | AMAZON | {"/etc/chrony/chrony.conf": "server a iburst\n"})
+    assert sources(here) == [("ptp_kvm", "HARDWARE"), ("a", "DAEMON")]
+    found = find_sources(settings_for(), here, find_daemon(here))
+    assert found[0].device == str(tmp_path / "dev/ptp1")
+    assert origin_text(found, find_daemon(here)) == "the hypervisor and the time daemon's servers (chrony)"
+
+
+@pytest.mark.parametrize(("vendor", "server"), [
+    ("Amazon EC2", [("169.254.169.123", "PLATFORM")]), ("Google", [("metadata.google.internal", "PLATFORM")]),
+    ("QEMU", []), ("Microsoft Corporation", []),
+])
+def test_else_what_the_platform_offers_and_only_where_the_firmware_names_it(
+        tmp_path: Path, vendor: str, server: list[tuple[str, str]]) -> None:
+    assert sources(machine(tmp_path, {"/sys/class/dmi/id/sys_vendor": f"{vendor}\n"})) == server
+
+
+def test_a_machine_with_nothing_has_no_source_and_is_told_so_at_once(tmp_path: Path) -> None:
+    report = check_now(settings_for(), surroundings=machine(tmp_path, {}))
+    assert (report.check.verdict, report.check.reason) == (Verdict.UNKNOWN, NO_SOURCE)
+    with owner() as one:
+        assert one.check().reason == NO_SOURCE
+
+
+# --- hardware clocks ------------------------------------------------------------------------------------------------
+
+class Device:
+    """A PTP clock: the host's time, or Hyper-V's, which knows the host's time only as of its last message."""
+
+    def __init__(self, clocks: SimulatedClocks) -> None:
+        self._clocks, self._told_s, self._told_raw_s = clocks, clocks.truth_s, clocks.raw_s
+        self.trouble: OSError | None = None
+
+    def host_speaks(self) -> None:
+        self._told_s, self._told_raw_s = self._clocks.truth_s, self._clocks.raw_s
+
+    def live_ns(self, device: str) -> int:
+        return int(self._clocks.truth_s * 1e9)
+
+    def hyperv_ns(self, device: str) -> int:
+        if self.trouble:
+            raise self.trouble
+        return int((self._told_s + self._clocks.raw_s - self._told_raw_s) * 1e9)
+
+
+def freeze(clocks: SimulatedClocks, seconds: float) -> None:
+    """Every counter of the guest stands still."""
+    clocks.truth_s += seconds
+    clocks.behind_s += seconds
+
+
+def test_kvms_clock_is_right_at_every_read() -> None:
+    clocks = SimulatedClocks()
+    device = Device(clocks)
+    hardware = Hardware(clocks, Surroundings(read_device_ns=device.live_ns))
+    freeze(clocks, 28.0)
+    sample = hardware.ask(Source("ptp_kvm", Origin.HARDWARE, "/dev/ptp1"), clocks.raw_ns())
+    assert isinstance(sample, Sample)
+    assert abs(sample.behind_ns - 28 * NS) <= sample.bound_ns < 2_000_000
+
+
+def test_hypervs_clock_counts_only_after_a_message_newer_than_the_resume() -> None:
+    """Right after the resume it agrees with the wall clock and is as wrong: 28 s of pause, and PHC == REALTIME."""
+    clocks = SimulatedClocks()
+    device = Device(clocks)
+    hardware = Hardware(clocks, Surroundings(read_device_ns=device.hyperv_ns))
+    source = Source("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0")
+    for _ in range(4):      # it was read often before
+        device.host_speaks()
+        hardware.ask(source, 0)
+        clocks.pass_time(5.0)
+    freeze(clocks, 28.0)
+    since_ns = clocks.raw_ns()
+    assert device.hyperv_ns("") == clocks.wall_ns()
+    for _ in range(3):
+        refused = hardware.ask(source, since_ns)
+        assert isinstance(refused, Refused) and refused.fault is Fault.STALE
+        clocks.pass_time(1.0)
+    device.host_speaks()
+    sample = hardware.ask(source, since_ns)
+    assert isinstance(sample, Sample)
+    assert abs(sample.behind_ns - 28 * NS) <= sample.bound_ns
+
+
+def test_hypervs_clock_counts_when_it_agrees_with_itself_for_longer_than_the_host_is_silent() -> None:
+    clocks = SimulatedClocks()
+    device = Device(clocks)
+    hardware = Hardware(clocks, Surroundings(read_device_ns=device.hyperv_ns))
+    source, since_ns = Source("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), clocks.raw_ns()
+    heard = []
+    for _ in range(8):
+        heard.append(hardware.ask(source, since_ns))
+        clocks.pass_time(1.0)
+    assert [isinstance(one, Sample) for one in heard] == [False] * 6 + [True] * 2
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EACCES, errno.ENOENT])
+def test_a_hardware_clock_that_cannot_be_read_is_told(code: int) -> None:
+    clocks = SimulatedClocks()
+    device = Device(clocks)
+    device.trouble = OSError(code, os.strerror(code))
+    hardware = Hardware(clocks, Surroundings(read_device_ns=device.hyperv_ns))
+    refused = hardware.ask(Source("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), 0)
+    assert isinstance(refused, Refused)
+    assert os.strerror(code) in refused.text
+
+
+def test_a_reading_from_before_the_resume_is_no_sign_of_a_message_after_it() -> None:
+    old, new = Reading(10 * NS, 0, 100), Reading(20 * NS, 5_000_000, 100)
+    assert is_fresh([old, new], 10 * NS)
+    assert not is_fresh([old, new], 11 * NS)
+    assert not is_fresh([new], 0)
+
+
+def test_the_hypervisors_clock_alone_gives_a_verdict(tmp_path: Path) -> None:
+    clocks = SimulatedClocks(behind_s=4.0)
+    here = machine(tmp_path, KVM, read_device_ns=Device(clocks).live_ns)
+    report = check_now(settings_for(), clocks, surroundings=here)
+    assert (report.check.verdict, report.check.offset_s) == (Verdict.BAD, pytest.approx(-4.0))
+    assert (report.origin, report.servers[0].server) == ("the hypervisor", "ptp_kvm")
+
+
+def test_a_look_at_hypervs_clock_waits_for_its_host(tmp_path: Path) -> None:
+    clocks = SimulatedClocks()
+    here = machine(tmp_path, HYPERV, read_device_ns=Device(clocks).hyperv_ns, sleep=clocks.pass_time)
+    began_s = clocks.raw_s
+    assert check_now(settings_for(), clocks, surroundings=here).check.verdict is Verdict.GOOD
+    assert 6 <= clocks.raw_s - began_s <= 7
+
+
+def test_clocks_are_found_by_what_they_are_called(tmp_path: Path) -> None:
+    here = machine(tmp_path, KVM | {"/sys/class/ptp/ptp2/clock_name": "hyperv"})
+    assert [(one.server, Path(one.device).name) for one in find_hardware(here)] == [
+        ("ptp_kvm", "ptp1"), ("ptp_hyperv", "ptp2")]
+    assert find_hardware(NOWHERE) == ()
+
+
+# --- time daemons ---------------------------------------------------------------------------------------------------
+
+def test_chronys_configuration_is_read_with_all_it_includes(tmp_path: Path) -> None:
+    here = machine(tmp_path, CHRONY | {
+        "/etc/chrony/chrony.conf": "! comment\nconfdir /etc/chrony/conf.d /usr/lib/chrony\n  SERVER one.example iburst\n"
+                                   "include /etc/chrony/extra-*.conf\nsourcedir /run/chrony-dhcp /etc/chrony/sources.d\n"
+                                   "pool time.example iburst\nserver 10.0.0.9 minpoll 4 port 1123\nrtcsync\nserver\n",
+        "/etc/chrony/conf.d/10.conf": "server first.example",
+        "/usr/lib/chrony/10.conf": "server masked.example",
+        "/usr/lib/chrony/20.conf": "server second.example",
+        "/etc/chrony/extra-a.conf": "server included.example\ninclude /etc/chrony/extra-a.conf",
+        "/run/chrony-dhcp/eth0.sources": "server 10.0.0.1 iburst\n",
+        "/etc/chrony/sources.d/not.conf": "server no.example",
+        "/etc/chrony/sources.d/own.sources": "server 2.debian.pool.ntp.org\nserver fd00::7 port 9\n",
+    })
+    assert sources(here) == [
+        ("first.example", "DAEMON"), ("second.example", "DAEMON"), ("one.example", "DAEMON"),
+        ("included.example", "DAEMON"), ("10.0.0.1", "DAEMON"), ("2.debian.pool.ntp.org", "POOL"),
+        ("[fd00::7]:9", "DAEMON"), ("time.example", "POOL"), ("10.0.0.9:1123", "DAEMON")]
+
+
+def test_timesyncds_drop_ins_add_and_an_empty_value_takes_back(tmp_path: Path) -> None:
+    here = machine(tmp_path, TIMESYNCD | {
+        "/etc/systemd/timesyncd.conf": "[Time]\nNTP=gone.example\n#FallbackNTP=0.debian.pool.ntp.org\n",
+        "/usr/lib/systemd/timesyncd.conf.d/50.conf": "[Time]\nNTP=\nNTP=a.example b.example\n",
+        "/etc/systemd/timesyncd.conf.d/60.conf": "[Other]\nNTP=wrong.example\n[Time]\nNTP = c.example\n",
+        "/usr/lib/systemd/timesyncd.conf.d/60.conf": "[Time]\nNTP=masked.example\n",
+    })
+    assert sources(here) == [("a.example", "DAEMON"), ("b.example", "DAEMON"), ("c.example", "DAEMON")]
+
+
+@pytest.mark.parametrize(("text", "link", "expected"), [
+    ("[Time]\n#NTP=\n#FallbackNTP=0.debian.pool.ntp.org ntp.ubuntu.com\n", "",
+     [("0.debian.pool.ntp.org", "POOL"), ("ntp.ubuntu.com", "POOL")]),
+    ("[Time]\nFallbackNTP=mine.example\n", "", [("mine.example", "DAEMON")]),
+    ("[Time]\nFallbackNTP=mine.example\n", "OPER_STATE=routable\nNTP=10.0.0.2 10.0.0.3\n",
+     [("10.0.0.2", "DAEMON"), ("10.0.0.3", "DAEMON")]),
+])
+def test_timesyncd_without_servers_of_its_own_takes_the_networks_or_its_fallback(
+        tmp_path: Path, text: str, link: str, expected: list[tuple[str, str]]) -> None:
+    here = machine(tmp_path, TIMESYNCD | {"/etc/systemd/timesyncd.conf": text, "/run/systemd/netif/state": link})
+    assert sources(here) == expected
+
+
+def test_timesyncds_built_in_fallback_is_nobodys_choice_while_it_does_not_run(tmp_path: Path) -> None:
+    here = machine(tmp_path, {"/etc/systemd/timesyncd.conf": "[Time]\n#FallbackNTP=0.debian.pool.ntp.org\n"})
+    assert sources(here) == []
+
+
+def test_ntp_conf_is_read_without_its_reference_clocks(tmp_path: Path) -> None:
+    here = machine(tmp_path, NTPD | {
+        "/etc/ntpsec/ntp.conf": "pool 0.debian.pool.ntp.org iburst # four of them\nserver -4 a.example iburst\n"
+                                "server 127.127.1.0\nrestrict default kod\nincludefile /etc/ntp/keys.conf\n",
+        "/etc/ntp/keys.conf": "server b.example\n", "/etc/ntpsec/ntp.d/more.conf": "server c.example:123 nts\n",
+    })
+    assert sources(here) == [("0.debian.pool.ntp.org", "POOL"), ("a.example", "DAEMON"), ("b.example", "DAEMON"),
+                             ("c.example:123", "DAEMON")]
+
+
+def test_the_daemon_that_runs_is_asked_and_not_the_one_that_is_only_installed(tmp_path: Path) -> None:
+    configured = {"/etc/chrony/chrony.conf": "server c.example", "/etc/ntp.conf": "server n.example"}
+    assert sources(machine(tmp_path, configured | NTPD)) == [("n.example", "DAEMON")]
+    (tmp_path / "proc/78/comm").write_text("bash\n")      # the number has gone to somebody else
+    assert sources(machine(tmp_path, configured)) == [("c.example", "DAEMON")]
+
+
+# --- manners --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("origin", "waits_s"), [
+    (Origin.OWNER, [0, 0, 0, 0, 1, 1]), (Origin.HARDWARE, [0] * 6), (Origin.DAEMON, [0.25, 15, 15]),
+    (Origin.PLATFORM, [0.25, 15]), (Origin.POOL, [0.25, 1800, 1800]),
+])
+def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origin, waits_s: list[float]) -> None:
+    """Learnt ones wait by chance up to half a second first: all machines of a host wake from a freeze at once."""
+    manners, now_s, waited = Manners(chance=lambda: 0.5), 1000.0, []
+    source = Source("server", origin)
+    manners.spread(now_s)
+    for _ in waits_s:
+        wait_s = manners.wait_s(source, now_s)
+        waited.append(wait_s)
+        now_s += wait_s
+        manners.note_asked(source, now_s)
+    assert waited == [pytest.approx(one, abs=1e-6) for one in waits_s]
+
+
+def test_a_pool_that_was_just_asked_is_left_alone_and_that_is_told(tmp_path: Path) -> None:
+    """One question in half an hour: a second check has none, and nothing is followed."""
+    with TimeServer() as server:
+        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"pool 127.0.0.1 port {server.port}"})
+        with owner(deadline_s=0.6, surroundings=here) as one:
+            assert one.check().verdict is Verdict.GOOD
+            until(lambda: workers() == [])
+            check = one.check()
+            assert check.verdict is Verdict.UNKNOWN
+            assert "too soon after the last time (for 1" in check.reason
+            assert len(server.questions) == 1

@@ -1,0 +1,218 @@
+"""The loop and its memory: written before acting, asked again after a death at any point."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from lives import BEGIN, ME, at, event, hook, pause, report, started
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.engine import Engine
+from tideover.journal import Journal, JournalUnwritable
+from tideover.lifecycle import State
+from tideover.model import ClockCheck, Document, HookPhase, Moment, Verdict
+from tideover.policy import Policy
+from tideover.record import record_of
+
+FREEZE = event()
+POLICY = Policy(hooks=(hook("first", 10), hook("second", 20)), settle_s=0.0)
+
+
+class Died(Exception):
+    pass
+
+
+@dataclass
+class World:
+    """Remembers everything that was done to it, answers, and dies when told to."""
+
+    die_at: int | None = None
+    points: int = 0
+    done: list[str] = field(default_factory=list)
+    answers: list[ob.Observation] = field(default_factory=list)
+    released: int = 0
+    troubles: list[str] = field(default_factory=list)
+
+    def point(self) -> None:
+        self.points += 1
+        if self.points == self.die_at:
+            raise Died
+
+    def start(self, effect: fx.Effect) -> None:
+        self.point()
+        self.done.append(effect.key)
+        self.point()
+        match effect:
+            case fx.RunHook(spec, phase, run):
+                self.answers.append(ob.HookSettled(spec.name, phase, run, report()))
+            case fx.Acknowledge(event_id, attempt):
+                self.answers.append(ob.AckSettled(event_id, attempt, ob.AckOutcome.ACCEPTED))
+            case fx.CheckClock(event_id, round_):
+                self.answers.append(ob.ClockJudged(event_id, round_, ClockCheck(Verdict.GOOD, 0.0, 0.01, BEGIN)))
+
+    def call_off(self, effect: fx.Effect) -> None:
+        self.done.append(f"off {effect.key}")
+
+    def moved(self, before: State, after: State, entries: object) -> None:
+        self.point()
+
+    def unwritable(self, trouble: JournalUnwritable) -> None:
+        self.troubles.append("unwritable")
+
+    def writable_again(self) -> None:
+        self.troubles.append("writable")
+
+
+def engine_on(path, world: World, journal: Journal | None = None, moment=lambda: at(0)) -> Engine:
+    hands = {kind: world for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)}
+    return Engine(journal or Journal(path), hands, lambda seen: POLICY, moment, world, lambda old: old)
+
+
+def documents():
+    now = at(0)
+    return [ob.Polled(Document(events, "1", now.utc, now.raw_s, now.raw_s), ME)
+            for events in ((FREEZE,), (started(FREEZE),), ())]
+
+
+def live(path, world: World) -> Engine:
+    """One life, over as many deaths as come: polls repeat themselves, a pause does not."""
+    script = [*documents()[:2], ob.Resumed(pause("p1")), *documents()[1:]]
+    for _ in range(3):
+        try:
+            engine = engine_on(path, world)
+            world.answers.clear()
+            engine.take(ob.Restarted("boot-1"))
+            while True:
+                while world.answers:
+                    world.point()
+                    engine.take(world.answers.pop(0))
+                if not script:
+                    return engine
+                news = script[0] if isinstance(script[0], ob.Polled) else script.pop(0)
+                world.point()
+                engine.take(news)
+                if script and script[0] is news and not world.answers:
+                    script.pop(0)
+        except Died:
+            world.die_at = None
+    raise AssertionError("it died more than once")
+
+
+def points_of_a_life(tmp_path) -> int:
+    world = World()
+    live(tmp_path / "whole.db", world)
+    return world.points
+
+
+@pytest.mark.parametrize("first", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
+def test_dying_at_any_point_skips_no_effect_and_forgets_nobody(tmp_path, first):
+    """At every point where something has just been written or done (a third of them in the fast suite): all is prepared,
+    told once, checked and recovered."""
+    points = points_of_a_life(tmp_path)
+    assert points > 30
+    for die_at in range(first, points + 1, 3):
+        world = World(die_at=die_at)
+        engine = live(tmp_path / f"{die_at}.db", world)
+        assert not engine.state.cases and not engine.state.hooks, die_at
+        done = [key for key in world.done if not key.startswith(("off", "watch"))]
+        kinds = [":".join(key.split(":")[:3]) if key.startswith("hook") else key.split(":")[0] for key in done]
+        in_order = list(dict.fromkeys(kinds))
+        assert in_order == ["hook:first:prepare", "hook:second:prepare", "acknowledge", "clock",
+                            "hook:second:recover", "hook:first:recover"], (die_at, done)
+        assert len(done) <= 7, "one death repeats one effect at most"
+        record = record_of(engine._journal.rows("e1"))
+        assert (record["status"], record["outcome"]) == ("closed", "resumed")
+
+
+def test_what_is_wanted_is_started_once_and_called_off_when_it_no_longer_is(tmp_path):
+    world = World()
+    engine = engine_on(tmp_path / "j.db", world)
+    engine.take(ob.Restarted("boot-1"))
+    engine.take(documents()[0])
+    engine.take(documents()[0])
+    assert world.done == ["hook:first:prepare:1"]
+    engine.take(documents()[2])
+    assert world.done[1:] == ["off hook:first:prepare:1"]
+
+
+def test_an_observation_that_changes_nothing_is_not_written(tmp_path):
+    """Polls are 86 400 a day."""
+    engine = engine_on(tmp_path / "j.db", World())
+    engine.take(ob.Restarted("boot-1"))
+    engine.take(documents()[2])
+    size = (tmp_path / "j.db-wal").stat().st_size
+    for _ in range(50):
+        engine.take(documents()[2])
+        engine.take(ob.PollFailed("no answer"))
+    assert (tmp_path / "j.db-wal").stat().st_size == size
+
+
+class FullDisk(Journal):
+    """A journal that takes nothing while `full`."""
+
+    full = False
+
+    def commit(self, now: Moment, before: State, after: State, entries: object) -> None:
+        if self.full:
+            raise JournalUnwritable("cannot write the journal", "no space left on device", "Make room.")
+        super().commit(now, before, after, entries)  # type: ignore[arg-type]
+
+
+def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_else(tmp_path):
+    """The applications are prepared all the same; what happened meanwhile is written as soon as it can be."""
+    world, journal = World(), FullDisk(tmp_path / "j.db")
+    engine = engine_on(None, world, journal)
+    engine.take(ob.Restarted("boot-1"))
+    journal.full = True
+    engine.take(documents()[0])
+    while world.answers:
+        engine.take(world.answers.pop(0))
+    assert [key.split(":")[1] for key in world.done if key.startswith("hook")] == ["first", "second"]
+    assert not [key for key in world.done if key.startswith("acknowledge")] and world.troubles == ["unwritable"]
+    journal.full = False
+    engine.take(documents()[0])
+    assert world.done[-1].startswith("acknowledge") and world.troubles == ["unwritable", "writable"]
+    assert [run["name"] for run in record_of(journal.rows("e1"))["hooks"]] == ["first", "second"]
+
+
+def test_the_journal_of_another_vm_is_set_aside_with_its_state(tmp_path):
+    world, journal = World(), Journal(tmp_path / "j.db")
+    renewed = []
+
+    def renew(old: Journal) -> Journal:
+        renewed.append(old)
+        return Journal(tmp_path / "new.db")
+
+    engine = Engine(journal, {kind: world for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
+                    lambda seen: POLICY, lambda: at(0), world, renew)
+    engine.take(ob.Restarted("boot-1"))
+    polled = documents()[0]
+    engine.take(ob.Polled(polled.document, ME, "vm-id-1"))
+    engine.take(ob.Polled(polled.document, ME, "vm-id-1"))
+    assert renewed == [] and journal.vm_id() == "vm-id-1"
+    engine.take(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
+    assert renewed == [journal] and not engine.state.cases
+
+
+def test_the_engine_wakes_itself_when_somebody_waits_for_a_moment(tmp_path):
+    moments = iter([at(0)] * 4 + [at(0.98)] * 2 + [at(1.0)] * 50)
+    world = World()
+    engine = engine_on(tmp_path / "j.db", world, moment=lambda: next(moments))
+    engine.take(ob.Restarted("boot-1"))
+    now = at(0)
+    engine.take(ob.Polled(Document((event(notice_s=3601.0),), "1", now.utc, now.raw_s, now.raw_s), ME))
+    assert world.done == []
+    engine.run_until(lambda state: bool(state.hooks))
+    assert world.done == ["hook:first:prepare:1"]
+
+
+@pytest.mark.parametrize("phase", list(HookPhase))
+def test_a_late_answer_to_a_run_of_before_changes_nothing(tmp_path, phase):
+    world = World()
+    engine = engine_on(tmp_path / "j.db", world)
+    engine.take(ob.Restarted("boot-1"))
+    engine.take(documents()[0])
+    before = engine.state
+    engine.take(ob.HookSettled("first", phase, 99, report()))
+    assert engine.state == before

@@ -1,0 +1,74 @@
+"""The house has floors, and nobody borrows from upstairs; below the hands nothing can touch the world."""
+import ast
+from pathlib import Path
+
+HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
+
+FLOORS = [      # ground floor first; a name is a file or a folder of the package
+    {"__init__", "model", "errors"},
+    {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record"},
+    {"lifecycle"},
+    {"status"},
+    {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd"},
+    {"engine"},
+    {"daemon", "drill"},
+    {"cli"},
+    {"__main__"},
+]
+PURE = set().union(*FLOORS[:4])
+MAY_BE_PURE = {"__future__", "collections", "collections.abc", "contextlib", "dataclasses", "datetime", "difflib",
+               "email.utils", "enum", "functools", "hashlib", "itertools", "json", "math", "re", "statistics", "struct",
+               "tomllib", "types", "typing"}
+
+
+def modules():
+    for path in sorted(HOUSE.rglob("*.py")):
+        yield path.relative_to(HOUSE).with_suffix("").parts[0], path
+
+
+def imports(path):
+    package = ("tideover", *path.relative_to(HOUSE).with_suffix("").parts)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{'.'.join(package)}: imports name their module in full"
+            names = [f"tideover.{alias.name}" for alias in node.names] if node.module == "tideover" else [node.module]
+            yield from names
+
+
+def test_every_room_has_a_floor():
+    """A new file or folder must say where it lives."""
+    assert {room for room, _ in modules()} <= set().union(*FLOORS)
+
+
+def test_imports_only_go_down():
+    """Same floor counts as up: neighbours do not know each other."""
+    height = {room: level for level, floor in enumerate(FLOORS) for room in floor}
+    for room, path in modules():
+        for full in imports(path):
+            if full.startswith("tideover."):
+                other = full.split(".")[1]
+                ours = other == room or other not in height      # `from tideover import __version__`
+                assert ours or height[other] < height[room], (str(path.relative_to(HOUSE)), full)
+
+
+def test_the_pure_floors_touch_nothing():
+    """No clock, socket, file, process, thread or logger below the hands."""
+    for room, path in modules():
+        if room in PURE:
+            outside = {full for full in imports(path) if not full.startswith("tideover")}
+            assert outside <= MAY_BE_PURE, (str(path.relative_to(HOUSE)), outside - MAY_BE_PURE)
+
+
+def test_nobody_catches_everything():
+    for _, path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler):
+                caught = node.type.id if isinstance(node.type, ast.Name) else node.type
+                assert caught not in (None, "Exception", "BaseException"), (str(path.relative_to(HOUSE)), node.lineno)
+
+
+def test_no_room_has_a_name_that_says_nothing():
+    for _, path in modules():
+        assert path.stem not in {"utils", "util", "helpers", "helper", "common", "manager", "misc"}

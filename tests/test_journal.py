@@ -1,0 +1,168 @@
+"""The memory: what is written comes back, what cannot be read is never overwritten."""
+from __future__ import annotations
+
+import random
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from lives import BAD, FAILED, GOOD, Life, at, event, pause, report, started
+from running_agent import environment
+from tideover.errors import WrongUseError
+from tideover.journal import Journal, JournalUnreadable, Lock, holder, set_aside
+from tideover.journal.codec import from_json, to_json
+from tideover.lifecycle import Entry, State
+from tideover.model import ClockCheck, Event, HookPhase, HookRun, Moment, Pause
+from tideover.record import pauses_of, record_of, records_of
+
+NOW = at(0)
+
+
+def lives():
+    """States of all sorts."""
+    yield Life().polled(event())
+    yield Life().polled(event(), event("e2", resources=("vm-2",))).settle(FAILED)
+    yield Life().polled(event()).settle().acknowledged().polled(started(event())).paused().judged(BAD)
+    yield Life().polled(event()).settle().polled().settle(FAILED)
+
+
+@pytest.mark.parametrize("life", list(lives()))
+def test_every_state_comes_back_as_it_was_written(tmp_path, life):
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(NOW, State(), life.state, life.entries)
+    journal.close()
+    assert Journal(tmp_path / "j.db").load() == life.state
+
+
+@pytest.mark.parametrize("noun", [event(), pause(), GOOD, HookRun("a", HookPhase.PREPARE, 1, report())])
+def test_every_noun_of_the_record_survives_its_text(noun):
+    assert from_json(type(noun), to_json(noun)) == noun
+
+
+def test_an_older_journals_noun_takes_defaults_for_what_it_lacks():
+    assert from_json(ClockCheck, '{"verdict":"good"}') == ClockCheck(GOOD.verdict)
+    with pytest.raises(KeyError):
+        from_json(Event, '{"id":"e1"}')
+
+
+def test_only_what_changed_is_written(tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    life = Life().polled(event(), event("e2"))
+    journal.commit(NOW, State(), life.state, ())
+    before = life.state
+    changes = sqlite3.connect(tmp_path / "j.db").execute("PRAGMA data_version").fetchone()
+    journal.commit(NOW, before, before, ())
+    assert journal.load() == before and changes
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_journal_is_noticed_or_read_right_and_never_overwritten(tmp_path, seed):
+    """Either it opens and gives a state, or it says that it is damaged; bytes are never lost to it."""
+    life = Life().polled(event()).settle()
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(NOW, State(), life.state, life.entries * 50)
+    journal.close()
+    path = tmp_path / "j.db"
+    damaged = bytearray(path.read_bytes())
+    chance = random.Random(seed)
+    for _ in range(200):
+        damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+    path.write_bytes(damaged)
+    try:
+        opened = Journal(path)
+        opened.load()
+    except JournalUnreadable as trouble:
+        assert "journal" in str(trouble) or "state" in str(trouble)
+        kept = set_aside(path, "unreadable")
+        assert len(kept.read_bytes()) == len(damaged)
+        assert Journal(path).load() == State()
+
+
+def test_a_newer_versions_journal_is_refused(tmp_path):
+    Journal(tmp_path / "j.db").close()
+    db = sqlite3.connect(tmp_path / "j.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(JournalUnreadable, match="newer version"):
+        Journal(tmp_path / "j.db")
+
+
+def test_the_journal_is_its_owners_alone(tmp_path):
+    Journal(tmp_path / "j.db")
+    assert (tmp_path / "j.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_process_cannot_take_the_lock_and_is_told_who_has_it(tmp_path):
+    lock = Lock(tmp_path)
+    told = textwrap.dedent(f"""
+        from pathlib import Path
+        from tideover.errors import WrongUseError
+        from tideover.journal import Lock
+        try:
+            Lock(Path({str(tmp_path)!r}))
+        except WrongUseError as trouble:
+            print(trouble)
+    """)
+    answer = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, env=environment())
+    assert "another tideover" in answer.stdout and str(holder(tmp_path)) in answer.stdout
+    lock.release()
+    assert holder(tmp_path) is None
+    Lock(tmp_path).release()
+
+
+def test_a_state_directory_that_is_not_there_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(WrongUseError, match="cannot use the state directory"):
+        Lock(tmp_path / "gone")
+
+
+def test_what_is_older_than_the_owner_keeps_is_removed_and_what_is_open_is_not(tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    open_ = Life().polled(event("open"))
+    old = [Entry("old", "noticed", "", event("old")), Entry("", "pause", "", pause())]
+    journal.commit(NOW, State(), open_.state, [*old, *open_.entries])
+    journal.commit(at(86400.0), open_.state, open_.state, [Entry("new", "noticed", "", event("new"))])
+    later = Moment(at(86400.0 * 3).utc, 0.0)
+    assert journal.forget_before(later, 2.5 * 86400.0) == 2
+    assert [record["event_id"] for record in records_of(journal.rows())] == ["open", "new"]
+
+
+def test_a_record_tells_the_whole_story_in_the_contracts_words(tmp_path):
+    life = Life().polled(event()).settle().acknowledged().polled(started(event())).paused(7.0).judged().after(5.0)
+    life.settle().polled()
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(NOW, State(), life.state, life.entries)
+    record = record_of(journal.rows("e1"))
+    assert (record["status"], record["outcome"], record["kind"], record["event_source"]) == (
+        "closed", "resumed", "freeze", "platform")
+    assert record["not_before"] == "2026-11-20T10:15:00.000Z", "kept, though a Started document has none"
+    assert [(run["name"], run["phase"], run["outcome"]) for run in record["hooks"]] == [
+        ("drain", "prepare", "done"), ("drain", "recover", "done")]
+    assert (record["pauses"][0]["length_s"], record["pauses"][0]["cause"]) == (7.0, "vm-pause")
+    assert (record["clock"]["verdict"], record["clock"]["offset_s"]) == ("good", 0.001)
+    assert all(record[name] for name in ("noticed_at", "acknowledged_at", "started_at", "ended_at", "closed_at"))
+    assert [entry["what"] for entry in record["timeline"]][:2] == ["noticed", "preparing"]
+
+
+def test_unknown_values_are_null_never_zero(tmp_path):
+    life = Life().polled(event(notice_s=None, expected_s=None))
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(NOW, State(), life.state, life.entries)
+    record = record_of(journal.rows("e1"))
+    for name in ("not_before", "expected_pause_s", "acknowledged_at", "started_at", "outcome"):
+        assert record[name] is None, name
+    assert record["clock"]["offset_s"] is None and record["clock"]["verdict"] == "unknown"
+
+
+def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
+    life = Life().polled(event(), event("e2")).settle().acknowledged().acknowledged().paused()
+    journal_rows = [_row(entry) for entry in life.entries]
+    [told] = pauses_of(journal_rows)
+    assert told["event_ids"] == ["e1", "e2"] and isinstance(pause(), Pause)
+
+
+def _row(entry: Entry):
+    from tideover.record import Row
+    return Row(NOW.utc, entry.event_id, entry.what, entry.note, entry.subject)
