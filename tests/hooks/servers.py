@@ -166,6 +166,62 @@ http {{
     machine.start("nginx", "-e", f"{home}/error.log", "-c", f"{home}/nginx.conf", log=home / "log")
 
 
+OPENS = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in (
+    "java.lang", "java.net", "java.io", "java.nio", "sun.nio.ch", "java.lang.reflect", "java.text", "java.time", "java.util",
+    "java.util.concurrent", "java.util.concurrent.atomic", "java.util.concurrent.locks")]
+
+
+def flink_libraries() -> Path:
+    """Where Flink's jars are (pyflink/lib of PyPI's apache-flink-libraries). Skip when nobody says."""
+    need("java", "javac", "jar")
+    where = Path(os.environ.get("TIDEOVER_FLINK_LIB", "/nonexistent"))
+    if not list(where.glob("flink-dist-*.jar")):
+        pytest.skip("TIDEOVER_FLINK_LIB does not name the lib directory of PyPI's apache-flink-libraries")
+    return where
+
+
+def flink(lab: Bench, home: Path, heartbeat_timeout_ms: int) -> Path:
+    """Start a JobManager on machine 3 and TaskManagers on 1 and 2; return the jar of the counting job."""
+    jars, manager = flink_libraries(), lab.machines[2]
+    (home / "classes").mkdir()
+    for words in (("javac", "-cp", f"{jars}/*", "-d", str(home / "classes"), str(FAKES.parent / "flinkjob/Counting.java")),
+                  ("jar", "cfe", str(home / "job.jar"), "Counting", "-C", str(home / "classes"), ".")):
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    for machine in lab.machines:
+        conf = home / f"flink{machine.number}"
+        conf.mkdir()
+        (conf / "log4j2.properties").write_text("rootLogger.level = WARN\nrootLogger.appenderRef.c.ref = C\n"
+                                                "appender.c.name = C\nappender.c.type = CONSOLE\n")
+        (conf / "config.yaml").write_text(f"""
+jobmanager: {{ rpc: {{ address: {manager.address} }}, bind-host: 0.0.0.0, memory: {{ process.size: 700m }} }}
+rest: {{ address: {manager.address}, bind-address: 0.0.0.0 }}
+web: {{ upload: {{ dir: {home} }} }}
+heartbeat: {{ interval: 1000, timeout: {heartbeat_timeout_ms} }}
+io: {{ tmp: {{ dirs: {conf} }} }}
+execution: {{ checkpointing: {{ interval: 60s, dir: "file://{home}/checkpoints", savepoint-dir: "file://{home}/savepoints" }} }}
+restart-strategy: {{ type: fixed-delay, fixed-delay: {{ attempts: 100, delay: 1s }} }}
+taskmanager:
+  host: {machine.address}
+  bind-host: 0.0.0.0
+  cpu: {{ cores: 1 }}
+  numberOfTaskSlots: 1
+  memory: {{ task: {{ heap: {{ size: 64m }}, off-heap: {{ size: 0m }} }}, managed: {{ size: 16m }}, network: {{ min: 16m, max: 16m }},
+            framework: {{ heap: {{ size: 64m }}, off-heap: {{ size: 64m }} }} }}
+""")
+        entry = "entrypoint.StandaloneSessionClusterEntrypoint" if machine is manager else "taskexecutor.TaskManagerRunner"
+        machine.start("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *OPENS,
+                      f"-Dlog4j.configurationFile={conf}/log4j2.properties", "-cp", f"{jars}/*",
+                      f"org.apache.flink.runtime.{entry}", "--configDir", str(conf), log=home / f"flink{machine.number}.log")
+    until(lambda: flink_says(lab, "/overview").get("slots-total") == 2, "two TaskManagers", 120)
+    return home / "job.jar"
+
+
+def flink_says(lab: Bench, path: str, *more: str) -> dict[str, object]:
+    """Given a path of the REST API (and more of curl's words), return the answer."""
+    return dict(json.loads(answers(lab, "curl", "-sS", "-m", "20", *more, f"http://{lab.machines[2].address}:8081{path}") or "{}"))
+
+
 JANUS = "/usr/lib/x86_64-linux-gnu/janus"
 
 

@@ -91,7 +91,7 @@ def test_flink_stops_each_job_once_and_starts_it_from_its_savepoint(flink: tuple
     stops, starts = ([json.loads(line.split(" ", 1)[1]) for line in log.read_text().splitlines() if word in line]
                      for word in ("/stop", "/run"))
     assert len(stops) == 1
-    assert starts == [{"savepointPath": f"file:/savepoints/{stops[0]['triggerId']}"}]
+    assert starts == [{"savepointPath": f"file:/savepoints/{stops[0]['triggerId']}", "programArgsList": []}]
 
 
 def test_kubernetes_cordons_and_uncordons_only_its_own(cluster: tuple[Hook, Path]) -> None:

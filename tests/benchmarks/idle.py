@@ -1,0 +1,63 @@
+"""What the agent costs while nothing happens, at one poll a second.
+
+    python -m benchmarks.idle [--seconds 60]            (in tests/, with the package importable)
+
+Prints resident memory, share of one core, and wake-ups a second over all threads (voluntary context switches: each is
+a thread that slept and was woken). Asserts nothing.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from running_agent import world
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--seconds", type=float, default=60.0)
+    seconds = options.parse_args().seconds
+    with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as here:
+        here.hook("10-only")
+        here.configure()
+        configuration = Path(folder) / "tideover.toml"
+        configuration.write_text(configuration.read_text().replace('poll = "100ms"', 'poll = "1s"'))
+        agent = here.start()
+        time.sleep(5.0)
+        cpu_s, wakes = _cpu_s(agent.pid), _wakes(agent.pid)
+        begin = time.monotonic()
+        time.sleep(seconds)
+        lasted_s = time.monotonic() - begin
+        print(f"resident memory: {_resident_mib(agent.pid):.1f} MiB")
+        print(f"share of one core: {(_cpu_s(agent.pid) - cpu_s) / lasted_s:.2%}")
+        print(f"wake-ups a second: {(_wakes(agent.pid) - wakes) / lasted_s:.1f} over {_threads(agent.pid)} threads")
+
+
+def _resident_mib(pid: int) -> float:
+    return int(_field(Path(f"/proc/{pid}/status"), "VmRSS").split()[0]) / 1024
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
+
+
+def _wakes(pid: int) -> int:
+    return sum(int(_field(task / "status", "voluntary_ctxt_switches")) for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def _threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def _field(path: Path, name: str) -> str:
+    return next(line.partition(":")[2].strip() for line in path.read_text().splitlines() if line.startswith(name + ":"))
+
+
+if __name__ == "__main__":
+    main()
