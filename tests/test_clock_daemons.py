@@ -1,6 +1,7 @@
 """The time daemon as context and as patient: what it believes, how old that is, and what makes it measure afresh."""
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
@@ -17,7 +18,7 @@ import pytest
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
 from tideover.clock import check_now
 from tideover.clock.commands import Ended, run
-from tideover.clock.daemons import find_daemon
+from tideover.clock.daemons import cmdmon, find_daemon
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
@@ -129,6 +130,13 @@ def test_chronys_sources_are_the_addresses_it_uses_now(tmp_path: Path) -> None:
                      ("unresolved.example", "DAEMON")]
 
 
+@pytest.mark.parametrize(("word", "value"), [
+    (0x00000000, 0.0), (0x02000001, 2**-24), (0xFE000001, 2**-26), (0x0BFFFFFF, -(2.0**-20)), (0x7E800000, 2.0**61),
+])
+def test_chronys_floats_have_signed_exponent_and_coefficient(word: int, value: float) -> None:
+    assert cmdmon.read_float(word) == value
+
+
 @pytest.mark.parametrize("spoil", ["sequence", "status", "short"])
 def test_an_answer_that_is_none_of_chronys_counts_for_nothing(tmp_path: Path, spoil: str) -> None:
     fake = FakeChrony()
@@ -202,6 +210,15 @@ def test_chrony_forgets_measures_again_and_steps_only_what_it_has_measured(tmp_p
     assert commands == ["chronyc reset sources", "chronyc burst 4/4", "chronyc makestep"]
     assert asked == [pytest.approx(-5.0)]
     assert ended == Ended("chrony was told to measure afresh (reset sources, burst 4/4) and to step the clock (makestep)")
+
+
+def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
+    """Right after `reset sources` chronyd may still show what it knew: nothing is stepped by that."""
+    patient = Patient(5.0)
+    patient.commands = Commands()
+    seen: list[int] = []
+    patient.heal(tmp_path, lambda offset_s: bool(seen.append(patient.looks)) or True)
+    assert seen == [3]
 
 
 def test_chrony_is_not_told_to_step_by_what_we_do_not_see(tmp_path: Path) -> None:
@@ -427,23 +444,21 @@ def test_what_a_command_prints_without_end_is_cut() -> None:
 
 
 def test_a_command_that_hangs_is_ended_with_its_children() -> None:
-    began = time.monotonic()
-    ended = run(["sh", "-c", "sleep 987 & sleep 986"], 0.2)
+    began, length = time.monotonic(), f"60.{os.getpid()}"
+    ended = run(["sh", "-c", f"sleep {length} & sleep {length}"], 0.2)
     assert ended.trouble == "sh did not end within 0.2 s"
     assert time.monotonic() - began < 3
-    until(lambda: not any(b"sleep\x00987" in file.read_bytes() for file in command_lines()))
+    until(lambda: not any(length in line for line in command_lines()))
 
 
-def command_lines() -> list[Path]:
-    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if _is_readable(path)]
-
-
-def _is_readable(path: Path) -> bool:
-    try:
-        path.read_bytes()
-    except OSError:
-        return False
-    return True
+def command_lines() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().decode("utf-8", "replace"))
+        except OSError:
+            continue      # it has ended meanwhile
+    return found
 
 
 @pytest.mark.parametrize(("arguments", "trouble"), [

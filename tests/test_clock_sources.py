@@ -184,7 +184,7 @@ def test_chronys_configuration_is_read_with_all_it_includes(tmp_path: Path) -> N
         "/etc/chrony/chrony.conf": "! comment\nconfdir /etc/chrony/conf.d /usr/lib/chrony\n  SERVER one.example iburst\n"
                                    "include /etc/chrony/extra-*.conf\nsourcedir /run/chrony-dhcp /etc/chrony/sources.d\n"
                                    "pool time.example iburst\nserver 10.0.0.9 minpoll 4 port 1123\nrtcsync\nserver\n",
-        "/etc/chrony/conf.d/10.conf": "server first.example",
+        "/etc/chrony/conf.d/10.conf": "server first.example\nserver time.example",
         "/usr/lib/chrony/10.conf": "server masked.example",
         "/usr/lib/chrony/20.conf": "server second.example",
         "/etc/chrony/extra-a.conf": "server included.example\ninclude /etc/chrony/extra-a.conf",
@@ -193,9 +193,9 @@ def test_chronys_configuration_is_read_with_all_it_includes(tmp_path: Path) -> N
         "/etc/chrony/sources.d/own.sources": "server 2.debian.pool.ntp.org\nserver fd00::7 port 9\n",
     })
     assert sources(here) == [
-        ("first.example", "DAEMON"), ("second.example", "DAEMON"), ("one.example", "DAEMON"),
+        ("first.example", "DAEMON"), ("time.example", "POOL"), ("second.example", "DAEMON"), ("one.example", "DAEMON"),
         ("included.example", "DAEMON"), ("10.0.0.1", "DAEMON"), ("2.debian.pool.ntp.org", "POOL"),
-        ("[fd00::7]:9", "DAEMON"), ("time.example", "POOL"), ("10.0.0.9:1123", "DAEMON")]
+        ("[fd00::7]:9", "DAEMON"), ("10.0.0.9:1123", "DAEMON")]
 
 
 def test_timesyncds_drop_ins_add_and_an_empty_value_takes_back(tmp_path: Path) -> None:

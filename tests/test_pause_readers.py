@@ -1,22 +1,25 @@
 """Push signals: what each reader makes of what the kernel, the hypervisor and Hyper-V's daemon really write."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
 import shutil
+import socket
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tideover
 from tideover.pause.host_name import POOL, RECORD_BYTES, HostNameReader, open_host_name_reader, records_in
-from tideover.pause.links import Link, links_in
+from tideover.pause.links import Link, LinksReader, links_in
 from tideover.pause.readers import open_readers
-from tideover.pause.signals import DisruptionAnnounced, HostChanged, MarkerMoved
+from tideover.pause.signals import CarrierChanged, DisruptionAnnounced, HostChanged, MarkerMoved, NetworkAnnounced
 from tideover.pause.vmclock import open_vmclock_reader
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(tideover.__file__).parents[1]), "PATH": os.environ.get("PATH", "")}
@@ -30,11 +33,13 @@ def readable(descriptor: int | None, patience_ms: int = 2000) -> bool:
 
 
 def test_a_machine_that_has_none_of_it_has_no_readers_of_it_and_no_noise(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))                # noqa: PTH208
     readers = open_readers(tmp_path)
     assert {type(reader).__name__ for reader in readers} <= {"ClockSetReader", "LinksReader"}
     assert all(reader.read() == () for reader in readers)
     for reader in readers:
         reader.close()
+    assert len(os.listdir("/proc/self/fd")) == before        # noqa: PTH208
 
 
 # --- /dev/vmclock0 -------------------------------------------------------------------------------------------------
@@ -126,6 +131,62 @@ def test_a_datagram_cut_anywhere_or_full_of_nonsense_is_no_error() -> None:
         assert len(list(links_in(whole[:end]))) <= 1
     for nonsense in (b"\0" * 64, b"\xff" * 64, os.urandom(512), struct.pack("=IHHII", 36, 16, 0, 0, 0) + b"\1" * 20):
         list(links_in(nonsense))
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Iterator[tuple[LinksReader, socket.socket]]:
+    """A reader of a machine with one NIC, eth0, whose link has changed three times; and who speaks to it."""
+    for name in ("eth0/device", "enP1s1/device", "veth1"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "eth0/ifindex").write_text("2\n")
+    (tmp_path / "eth0/carrier_changes").write_text("3\n")
+    kernel, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    ours.setblocking(False)
+    reader = LinksReader(ours, tmp_path)
+    yield reader, kernel
+    reader.close()
+    kernel.close()
+
+
+def link(index: int, name: str, changes: int, event: int = 0, kind: int = 16) -> bytes:
+    return message(kind, index, attribute(3, name.encode() + b"\0"), attribute(35, struct.pack("=I", changes)),
+                   attribute(44, struct.pack("=I", event)))
+
+
+def test_a_nic_that_announces_itself_anew_is_told_and_a_containers_is_not(
+        links: tuple[LinksReader, socket.socket]) -> None:
+    reader, kernel = links
+    kernel.send(link(2, "eth0", 3, event=4) + link(9, "veth1", 0, event=4) + link(2, "eth0", 3, event=5))
+    assert reader.read() == (NetworkAnnounced("eth0"),)
+    assert reader.read() == () and not reader.unfinished
+
+
+def test_a_link_that_flaps_and_a_virtual_function_that_goes_and_comes_are_told(
+        links: tuple[LinksReader, socket.socket]) -> None:
+    reader, kernel = links
+    kernel.send(link(2, "eth0", 3))
+    assert reader.read() == ()
+    kernel.send(link(2, "eth0", 5) + link(2, "eth0", 5))
+    assert reader.read() == (CarrierChanged("eth0", "its link changed"),)
+    kernel.send(link(7, "enP1s1", 1) + link(7, "enP1s1", 1) + link(7, "enP1s1", 1, kind=17))
+    assert reader.read() == (CarrierChanged("enP1s1", "it appeared"), CarrierChanged("enP1s1", "it was taken away"))
+    kernel.send(link(9, "veth1", 4) + link(9, "veth1", 6, kind=17))
+    assert reader.read() == ()
+
+
+def test_a_storm_of_messages_is_read_over_several_beats(links: tuple[LinksReader, socket.socket]) -> None:
+    reader, kernel = links
+    kernel.setblocking(False)
+    sent = 0
+    with contextlib.suppress(BlockingIOError):
+        while sent < 100:
+            kernel.send(link(2, "eth0", 3, event=4))
+            sent += 1
+    heard, turns = len(reader.read()), 1
+    assert 0 < heard <= sent
+    while reader.unfinished:
+        heard, turns = heard + len(reader.read()), turns + 1
+    assert heard == sent and turns == sent // 32 + 1
 
 
 IN_A_NAMESPACE = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 CLIENTS = Path(__file__).parent / "clients"
@@ -40,7 +41,7 @@ def results(client: subprocess.Popen[str]) -> list[Result]:
 def add_up(rows: list[Result], *, lost: int | None = None, twice: int | None = None) -> Seen:
     """Given every result of a load, return the sum."""
     good = sorted(due + took for due, took, fault, _ in rows if fault is None)
-    gaps = [later - sooner for sooner, later in zip(good, good[1:], strict=False)]
+    gaps = [later - sooner for sooner, later in pairwise(good)]
     worst = max((took for _, took, fault, _ in rows if fault is None), default=0.0)
     return Seen(len(rows), sum(r[2] is not None for r in rows), max(gaps, default=float("inf")), worst, lost, twice)
 

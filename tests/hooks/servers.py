@@ -207,7 +207,8 @@ taskmanager:
   cpu: {{ cores: 1 }}
   numberOfTaskSlots: 1
   memory: {{ task: {{ heap: {{ size: 64m }}, off-heap: {{ size: 0m }} }}, managed: {{ size: 16m }}, network: {{ min: 16m, max: 16m }},
-            framework: {{ heap: {{ size: 64m }}, off-heap: {{ size: 64m }} }} }}
+            framework: {{ heap: {{ size: 64m }}, off-heap: {{ size: 64m }} }}, jvm-metaspace: {{ size: 128m }},
+            jvm-overhead: {{ min: 64m, max: 64m }} }}
 """)
         entry = "entrypoint.StandaloneSessionClusterEntrypoint" if machine is manager else "taskexecutor.TaskManagerRunner"
         machine.start("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *OPENS,
@@ -470,6 +471,6 @@ def as_user(user: str, *paths: Path) -> tuple[str, ...]:
         shutil.chown(path, user, user)
         parent = path
         while parent != Path("/tmp") and parent != Path("/"):
-            os.chmod(parent, parent.stat().st_mode | 0o111)
+            parent.chmod(parent.stat().st_mode | 0o111)
             parent = parent.parent
     return ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups")

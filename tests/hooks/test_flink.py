@@ -4,6 +4,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def submit(lab: Bench, jar: Path, output: Path) -> str:
     name = str(flink_says(lab, "/jars/upload", "-F", f"jarfile=@{jar}")["filename"]).rsplit("/", 1)[1]
     started = flink_says(lab, f"/jars/{name}/run", "-H", "Content-Type: application/json",
                          "-d", f'{{"programArgsList": ["{output}"]}}')
-    until(lambda: output.exists() and output.stat().st_size > 2000, f"the job writes ({started})", 60)
+    assert "jobid" in started, str(started)[-1500:]
+    until(lambda: output.exists() and output.stat().st_size > 2000, "the job writes", 60)
     return str(started["jobid"])
 
 
@@ -48,7 +50,7 @@ def twice(lab: Bench, home: Path, jar: Path, before: Callable[[Machine, str], No
     flink_says(lab, f"/jobs/{job}?mode=cancel", "-X", "PATCH")
     rows = [line.split() for line in output.read_text().splitlines()]
     at = sorted(int(row[0]) / 1000 for row in rows)
-    gap_s = max(later - sooner for sooner, later in zip(at, at[1:], strict=False))
+    gap_s = max(later - sooner for sooner, later in pairwise(at))
     until(lambda: flink_says(lab, "/overview").get("slots-available") == 2, "both TaskManagers are free", 60)
     return len(rows) - len({row[1] for row in rows}), gap_s
 

@@ -11,7 +11,7 @@ import pytest
 from . import seen
 from .bench import Bench
 from .running import DONE, NOTHING, Hook
-from .seen import Result, add_up, results
+from .seen import add_up, results
 from .servers import need, rabbitmq, rabbitmq_ask, rabbitmq_environment, until
 
 pytestmark = pytest.mark.slow

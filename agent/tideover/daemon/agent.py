@@ -105,13 +105,24 @@ class Agent:
 
     def _listen(self) -> None:
         runtime = Path(self.settings.paths.runtime)
-        requests = Requests(self)
+        requests = Requests(self.engine, self.memory.journal.path, self._about)
         try:
             make_directory(runtime, RUNTIME_MODE)
             self._server = Server(Path(self.settings.paths.socket), requests.answers())
         except (OSError, WrongUseError) as trouble:
             self.log.warning("api.closed", reason=trouble,
                              consequence="nobody can ask this agent; tideover status reads the journal alone")
+
+    def _about(self) -> dict[str, Any]:
+        """What only the wiring knows, for `status`. Any thread."""
+        polling = self.poller.status() if self.poller is not None else None
+        last = polling.last_good if polling else None
+        return {
+            "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
+                      "started_at": utc_text(self.started_at.utc)},
+            "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
+                       "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
+        }
 
     def _renew_journal(self, journal: Any) -> Any:
         renewed = renew_journal(journal, self.log)
@@ -200,15 +211,3 @@ def _source_kind(settings: Settings) -> Any:
 def _checker_settings(settings: Settings) -> CheckerSettings:
     return CheckerSettings(tuple(server.text for server in settings.clock.servers), settings.clock.tolerance_s,
                            settings.clock.deadline_s, settings.clock.remedy)
-
-
-def describe_source(agent: Agent) -> dict[str, Any]:
-    """Given an agent, return how its source answers, for `status`."""
-    status = agent.poller.status() if agent.poller is not None else None
-    last = status.last_good if status else None
-    return {
-        "kind": agent.source_kind,
-        "last_answer_at": utc_text(last.utc) if last else None,
-        "failures": status.failures if status else 0,
-        "reason": status.reason if status else "",
-    }

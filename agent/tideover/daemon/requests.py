@@ -2,21 +2,18 @@
 and brings news to the engine, nothing else."""
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from tideover import __version__
 from tideover import observations as ob
 from tideover.api.server import Answer
+from tideover.engine import Engine
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Case, Phase
-from tideover.model import utc_text
+from tideover.pause import MachineClocks
 from tideover.status import status_of
-
-if TYPE_CHECKING:
-    from tideover.daemon.agent import Agent
 
 CANNOT_ACKNOWLEDGE = {
     Phase.WATCHING: "it is not this VM's, or of a kind that is left alone",
@@ -30,25 +27,21 @@ CANNOT_ACKNOWLEDGE = {
 class Requests:
     """The answers of one agent."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]]) -> None:
+        """`about`: what the wiring knows beside the state."""
+        self._engine, self._journal, self._about = engine, journal, about
 
     def answers(self) -> Mapping[str, Answer]:
         return {"status": self._status, "acknowledge": self._acknowledge, "recover": self._recover}
 
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        from tideover.daemon.agent import describe_source
-        agent = self._agent
-        status = status_of(agent.engine.state, self._rows(), agent.clocks.moment())
-        status["agent"] = {"alive": True, "pid": os.getpid(), "version": __version__,
-                           "started_at": utc_text(agent.started_at.utc)}
-        status["source"] = describe_source(agent)
-        return {"ok": True, "status": status}
+        status = status_of(self._engine.state, self._rows(), MachineClocks().moment())
+        return {"ok": True, "status": status | self._about()}
 
     def _rows(self) -> list[Any]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""
         try:
-            with closing(Journal.reading(self._agent.memory.journal.path)) as journal:
+            with closing(Journal.reading(self._journal)) as journal:
                 return journal.newest_rows()
         except (JournalUnreadable, JournalUnwritable):
             return []
@@ -62,19 +55,19 @@ class Requests:
         if case.phase is not Phase.HOLDING:
             return {"ok": False, "why": CANNOT_ACKNOWLEDGE.get(case.phase, "it has started or is over"),
                     "event_id": case.id}
-        self._agent.tell(ob.AcknowledgeRequested(case.id))
+        self._engine.tell(ob.AcknowledgeRequested(case.id))
         return {"ok": True, "why": "the platform is being told", "event_id": case.id}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
         case = self._find(question)
         if question.get("event") and case is None:
             return {"ok": False, "why": "no such event is open; tideover status lists them"}
-        self._agent.tell(ob.RecoverRequested(case.id if case else None))
+        self._engine.tell(ob.RecoverRequested(case.id if case else None))
         return {"ok": True, "why": "recover is asked for"}
 
     def _find(self, question: Mapping[str, Any]) -> Case | None:
         wanted = str(question.get("event") or "").casefold()
-        for case in self._agent.engine.state.cases.values():
+        for case in self._engine.state.cases.values():
             if wanted and case.id.casefold() == wanted:
                 return case
         return None

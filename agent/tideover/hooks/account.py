@@ -20,12 +20,13 @@ class UnusableAccountError(Exception):
 
 
 def own_account() -> Account:
-    """Return the agent's own account."""
+    """Return the agent's own account; its home is what the agent itself was told, as a hook may see it (contract)."""
+    told = os.environ.get("HOME")
     try:
         entry = pwd.getpwuid(os.geteuid())
     except KeyError:        # containers run under user ids without an entry
-        return Account(str(os.geteuid()), "/")
-    return Account(entry.pw_name, entry.pw_dir)
+        return Account(str(os.geteuid()), told or "/")
+    return Account(entry.pw_name, told or entry.pw_dir)
 
 
 def find_account(user: str | None) -> Account:

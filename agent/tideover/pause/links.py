@@ -125,12 +125,12 @@ def open_links_reader(root: Path = Path("/")) -> LinksReader | None:
     """Return a reader, or None where the system has no such messages."""
     if not hasattr(socket, "AF_NETLINK"):
         return None
+    kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:
-        listening = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
-                                  socket.NETLINK_ROUTE)
+        listening = socket.socket(socket.AF_NETLINK, kind, socket.NETLINK_ROUTE)
+        listening.bind((0, GROUP_LINK))
     except OSError:                         # a sandbox that forbids the family (systemd RestrictAddressFamilies=)
         return None
-    listening.bind((0, GROUP_LINK))
     return LinksReader(listening, root / "sys/class/net")
 
 

@@ -1,0 +1,82 @@
+"""What a document says of each event: seen for the first time, still there, begun, gone."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tideover import observations as ob
+from tideover.lifecycle import case as life
+from tideover.lifecycle import signals as sg
+from tideover.lifecycle.budget import start_raw_s
+from tideover.lifecycle.state import Case, Phase
+from tideover.lifecycle.turn import Turn
+from tideover.model import Document, Event, Moment
+from tideover.policy import names_me
+
+
+def polled(turn: Turn, seen: ob.Polled) -> None:
+    """New events are taken before vanished ones: one preparation is handed on, also by a service that changes an
+    event's id together with its status."""
+    if not turn.state.fresh or turn.state.me != seen.me:
+        turn.state = replace(turn.state, fresh=True, me=seen.me)
+    for event in seen.document.events:
+        case = turn.state.cases.get(event.id)
+        if case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event)):
+            _first_sight(turn, event, seen)
+        else:
+            _seen_again(turn, case, event, seen.document)
+    listed = {event.id for event in seen.document.events}
+    for case in list(turn.state.cases.values()):
+        if case.listed and case.id not in listed:
+            turn.tell(case.id, "left the list", "" if case.began else "it was never seen Started")
+            turn.move(case, sg.Vanished(), "it has left the list")
+
+
+def _concerns(turn: Turn, event: Event) -> bool:
+    return names_me(event, turn.state.me) and turn.policy.acts_on(event.kind)
+
+
+def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
+    case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen.document, turn.now), began=event.started,
+                acknowledged=event.id in turn.state.settled)
+    turn.tell(event.id, "noticed", _whose(turn, event), event)
+    if not _concerns(turn, event):
+        turn.put(None, case, "")
+    elif event.started:
+        turn.put(None, replace(case, phase=Phase.UNDERWAY, missed=True), "it had started when it was first seen")
+    else:
+        start = start_raw_s(case, turn.policy)
+        phase = Phase.PREPARING if start is None or start <= turn.now.raw_s else Phase.WAITING
+        turn.put(None, life.enter(case, phase, turn.policy, turn.now), "")
+
+
+def _whose(turn: Turn, event: Event) -> str:
+    if not names_me(event, turn.state.me):
+        return f"it concerns {', '.join(event.resources) or 'no VM by name'}, not {turn.state.me}"
+    return "" if turn.policy.acts_on(event.kind) else f"the owner leaves {event.kind.value} events alone"
+
+
+def _seen_again(turn: Turn, case: Case, event: Event, document: Document) -> None:
+    if case.event.started and not event.started:
+        return                                          # never backwards (Azure: Started stays until it is removed)
+    if event.not_before != case.event.not_before and event.not_before is not None:
+        turn.tell(case.id, "changed", "NotBefore moved", event)
+    due = _due_raw_s(event, document, turn.now)
+    moved = due is not None and (case.due_raw_s is None or abs(due - case.due_raw_s) > life.DUE_MOVES_S)
+    if moved:
+        case = replace(case, due_raw_s=due)
+        turn.state = turn.state.with_case(case)
+    if not event.started:
+        turn.move(case, sg.Scheduled(event, document.asked_raw_s))
+    elif not case.began:
+        turn.tell(case.id, "started", "the platform says it has begun", event)
+        turn.move(case, sg.Began(replace(event, not_before=event.not_before or case.event.not_before)))
+
+
+def _due_raw_s(event: Event, document: Document, now: Moment) -> float | None:
+    """NotBefore is the platform's time: its distance from the answer's own Date is what counts, our clock only where
+    there is none."""
+    if event.not_before is None:
+        return None
+    if document.date is not None:
+        return document.received_raw_s + (event.not_before - document.date).total_seconds()
+    return now.raw_s + (event.not_before - now.utc).total_seconds()

@@ -1,0 +1,58 @@
+"""What a start of the agent or of the machine means, and what the owner asks for by hand."""
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from tideover import observations as ob
+from tideover.lifecycle import readiness
+from tideover.lifecycle import signals as sg
+from tideover.lifecycle.pauses import length_text
+from tideover.lifecycle.state import CLAIMING, Case, Phase
+from tideover.lifecycle.turn import Turn
+from tideover.model import Cause, Pause, Quality
+
+
+def restarted(turn: Turn, seen: ob.Restarted) -> None:
+    """What ran has been ended by now. Another boot id: the applications have started anew too."""
+    rebooted = bool(turn.state.boot_id) and turn.state.boot_id != seen.boot_id
+    turn.state = readiness.resume_after_restart(replace(turn.state, boot_id=seen.boot_id, fresh=False), turn.now)
+    if rebooted:
+        turn.state = readiness.forget_preparation(turn.state)
+    for case in list(turn.state.cases.values()):
+        if rebooted:
+            _take_reboot(turn, case, seen)
+        else:
+            turn.move(case, sg.AgentRestarted(), "the agent was restarted")
+
+
+def _take_reboot(turn: Turn, case: Case, seen: ob.Restarted) -> None:
+    turn.tell(case.id, "restarted", "the machine has started anew")
+    turn.move(case, sg.Rebooted(), "the machine has started anew")
+    after = turn.state.cases.get(case.id)
+    if after is not None and seen.down_s is not None and after.phase is not Phase.WATCHING:
+        half_s = max(0.0, seen.down_s / 2)
+        pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, half_s, half_s, Cause.RESTART,
+                      (f"another boot id; the old boot's last row is {timedelta(seconds=round(seen.down_s))} old",),
+                      Quality.BOUNDED)
+        turn.tell(case.id, "pause", length_text(pause), pause)
+        turn.state = turn.state.with_case(replace(after, pauses=(*after.pauses, pause)))
+
+
+def told_to_acknowledge(turn: Turn, seen: ob.AcknowledgeRequested) -> None:
+    case = turn.state.cases.get(seen.event_id)
+    if case is not None and not case.acknowledged and turn.state.fresh:
+        turn.move(case, sg.ToldToAcknowledge(), "the owner says so")
+
+
+def told_to_recover(turn: Turn, seen: ob.RecoverRequested) -> None:
+    turn.state = readiness.owe_again(turn.state, turn.now)
+    for case in list(turn.state.cases.values()):
+        if case.phase in CLAIMING and seen.event_id in (None, case.id):
+            turn.move(case, sg.ToldToRecover(stopping=False), "the owner says so")
+
+
+def told_to_stop(turn: Turn, seen: ob.StopRequested) -> None:
+    for case in list(turn.state.cases.values()):
+        if case.phase in CLAIMING:
+            turn.move(case, sg.ToldToRecover(stopping=True), "the service is being stopped")

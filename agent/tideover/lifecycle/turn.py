@@ -1,0 +1,57 @@
+"""One step in the making: the state so far, the entries so far, and how a case that has moved changes both."""
+from __future__ import annotations
+
+from tideover.lifecycle import case as life
+from tideover.lifecycle import readiness
+from tideover.lifecycle import signals as sg
+from tideover.lifecycle.state import Case, Entry, Phase, State
+from tideover.model import Moment
+from tideover.policy import Policy
+
+
+class Turn:
+    """Lives no longer than the step. The only thing of the decision that changes while it is looked at."""
+
+    def __init__(self, state: State, policy: Policy, now: Moment) -> None:
+        self.state, self.policy, self.now = state, policy, now
+        self.entries: list[Entry] = []
+
+    def tell(self, event_id: str, what: str, note: str = "", subject: object = None) -> None:
+        self.entries.append(Entry(event_id, what, note, subject))
+
+    def move(self, case: Case, seen: sg.Signal, note: str = "") -> None:
+        """Let one case take in one signal, and enter what follows from a change of phase."""
+        after = life.advance(case, seen, self.policy, self.now)
+        if after != case:
+            self.put(case.phase, after, note)
+
+    def put(self, before: Phase | None, case: Case, note: str) -> None:
+        known = self.state.cases.get(case.id)
+        asked_again = known is not None and known.check_round != case.check_round
+        self.state = self.state.with_case(case)
+        if case.phase is before and not asked_again:
+            return
+        self.tell(case.id, case.phase.value, note, case.outcome if case.phase is Phase.CLOSED else None)
+        if case.phase is Phase.PREPARING:
+            self.state = readiness.claim(self.state, case, self.policy)
+        elif case.phase is Phase.RECOVERING and not case.announced:
+            self.state = readiness.recover_unprepared(self.state, case, self.policy)
+        elif case.phase is Phase.CLOSED:
+            self.state = self.state.without_case(case.id)
+
+    def come_to_rest(self) -> None:
+        """Hooks that settle move cases, and cases that move begin hooks: until neither changes anything."""
+        while True:
+            before = self.state
+            self.state = readiness.advance(self.state, self.policy, self.now)
+            for case in list(self.state.cases.values()):
+                if case.phase is Phase.PREPARING and self.state.fresh and readiness.is_settled(self.state, case):
+                    self._prepared(case)
+                elif case.phase is Phase.RECOVERING and readiness.is_released(self.state):
+                    self.move(case, sg.Released())
+            if self.state == before:
+                return
+
+    def _prepared(self, case: Case) -> None:
+        hold = readiness.why_hold(self.state, case) or self.policy.why_not_acknowledge(case.event, self.state.me)
+        self.move(case, sg.Prepared(hold), hold or ("already acknowledged" if case.acknowledged else ""))
