@@ -71,6 +71,10 @@ class Bench:
         """Given a script, run it as a hook and return its report."""
         return self.run(replace(self.write("10-said", script), **changes))     # type: ignore[arg-type]
 
+    def is_sole(self, run: RunHook) -> bool:
+        """Return whether every orphan that comes to us is held to be of that run."""
+        return self.runner._around.children.is_sole(run.key)
+
     def close(self) -> None:
         self.runner.close()
         threading.excepthook = threading.__excepthook__
@@ -101,6 +105,8 @@ def is_alive(pid: int) -> bool:
 
 
 def end(pid: int) -> None:
-    """End a process that a test has left alive."""
+    """End a process that a test has left alive, and bury it if it came to us: the next test starts without children."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    with suppress(ChildProcessError):
+        os.waitpid(pid, 0)

@@ -235,3 +235,149 @@ def test_a_damaged_journal_is_set_aside_and_the_agent_goes_on(tmp_path):
         here.metadata.remove_event(event)
         assert [path for path in (here.home / "state").iterdir() if "unreadable" in path.name]
         assert "journal.set-aside" in here.said()
+
+
+@slow
+def test_a_freeze_that_comes_before_the_news_of_it_is_recovered_while_the_event_is_still_listed(tmp_path):
+    """The machine stops the moment it has acknowledged, before any poll could show Started."""
+    with world(tmp_path, start_after_s=0.0) as here:
+        here.hook("10-first")
+        here.configure()
+        configuration = here.home / "tideover.toml"
+        configuration.write_text(configuration.read_text().replace('poll = "100ms"', 'poll = "1s"'))
+        here.start()
+        here.freeze()
+        here.until(lambda: here.metadata.acknowledgements)
+        with here.stopped():
+            time.sleep(1.5)
+        here.until(lambda: here.record()["status"] == "lingering", patience_s=8.0)
+        assert here.begun() == ["first prepare", "first recover"] and len(here.record()["pauses"]) == 1
+
+
+@slow
+def test_a_lost_answer_is_decided_by_a_fresh_document(tmp_path):
+    """The platform never got it: it is sent again. The platform got it, only its answer was lost: it is not."""
+    from tideover.simulator import Fault
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        here.metadata.misbehave(Fault(status=503), method="POST", times=1)
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "underway")
+        posts = [request for request in here.metadata.requests if request.method == "POST"]
+        assert len(posts) == 2 and len(here.metadata.acknowledgements) == 1
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        here.metadata.misbehave(Fault(drop=True), method="POST", times=1)
+        here.freeze()
+        here.until(lambda: here.record()["status"] == "underway")
+        time.sleep(2.0)
+        assert len([request for request in here.metadata.requests if request.method == "POST"]) == 3
+
+
+@slow
+def test_a_reboot_with_an_event_open_ends_restarted_with_all_recovered(tmp_path):
+    """The boot id in the journal is another one, as after a reboot; the event has started meanwhile."""
+    import sqlite3
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.hook("20-second")
+        here.start()
+        event = here.metadata.add_event("Reboot")
+        here.until(lambda: here.record()["status"] == "underway")
+        here.kill()
+        with sqlite3.connect(here.home / "state" / "journal.db") as journal:
+            journal.execute("""UPDATE about SET value = json_set(value, '$.boot_id', 'the boot before') WHERE key = 'state'""")
+        here.start()
+        here.until(lambda: len(here.begun()) == 4)
+        assert [line[5] for line in here.lines() if line[2] == "recover"] == ["restarted", "restarted"]
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.record()["outcome"] == "restarted" and here.record()["pauses"][0]["cause"] == "restart"
+
+
+@slow
+def test_other_vms_and_shared_events_are_never_released(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        here.metadata.add_event("Freeze", resources=["vm-10"])
+        here.metadata.add_event("Freeze", resources=["vm-1", "vm-2"])
+        here.until(lambda: [record["status"] for record in here.records()] == ["watching", "holding"])
+        time.sleep(0.5)
+        assert here.metadata.acknowledgements == [] and here.begun() == ["first prepare"]
+
+
+@slow
+def test_a_users_own_event_without_a_hook_is_released_and_the_platforms_is_not(tmp_path):
+    with world(tmp_path, start_after_s=60.0) as here:
+        here.start()
+        here.metadata.add_event("Reboot", event_source="Platform")
+        theirs = here.metadata.add_event("Reboot", event_source="User")
+        here.until(lambda: here.metadata.acknowledgements)
+        time.sleep(0.5)
+        assert [one.event_id for one in here.metadata.acknowledgements] == [theirs]
+
+
+@slow
+def test_a_metadata_service_that_is_away_for_a_while_ends_nothing(tmp_path):
+    """Errors never end the agent, and an event goes on where it was."""
+    from tideover.simulator import Fault
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "underway")
+        here.metadata.misbehave(Fault(status=429, body=b"Throttle Result: Too Many Requests"), times=5)
+        time.sleep(1.0)
+        here.metadata.misbehave(Fault(reset=True), times=3)
+        time.sleep(1.0)
+        assert here.agents[-1].poll() is None and here.record()["status"] == "underway"
+        here.metadata.behave()
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["first prepare", "first recover"] and "poll.failed" in here.said()
+
+
+@slow
+def test_a_stopped_service_keeps_what_is_prepared_and_the_next_start_goes_on(tmp_path):
+    with world(tmp_path, start_after_s=60.0) as here:
+        here.hook("10-first")
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        here.agents[-1].terminate()
+        assert here.agents[-1].wait(10) == 0
+        assert here.begun() == ["first prepare"]
+        here.start()
+        here.metadata.start_event(event)
+        here.until(lambda: here.record()["status"] == "underway")
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["first prepare", "first recover"] and len(here.metadata.acknowledgements) == 1
+
+
+@slow
+def test_a_stopped_service_recovers_first_where_the_owner_wants_that(tmp_path):
+    with world(tmp_path, start_after_s=60.0) as here:
+        here.hook("10-first")
+        here.configure('[policy]\non_stop = "recover"')
+        here.start()
+        here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        here.agents[-1].terminate()
+        assert here.agents[-1].wait(20) == 0
+        assert here.begun() == ["first prepare", "first recover"]
+        here.start()
+        here.until(lambda: here.begun()[2:] == ["first prepare"])
+        time.sleep(0.5)
+        assert len(here.metadata.acknowledgements) == 1, "prepared again, but told once"
+
+
+def test_an_agent_that_may_not_write_its_state_says_so_in_a_sentence(tmp_path):
+    with world(tmp_path) as here:
+        here.configure()
+        configuration = here.home / "tideover.toml"
+        configuration.write_text(configuration.read_text().replace(f'state = "{here.home}/state"', 'state = "/proc/nowhere"'))
+        answer = here.command("run")
+        assert answer.returncode == 2 and answer.stderr.count("\n") == 1 and "[paths]" in answer.stderr

@@ -42,6 +42,16 @@ def test_death_by_a_signal_is_a_failure_without_an_exit_status(bench: Bench) -> 
     assert (report.outcome, report.exit_status, report.note) == (HookOutcome.FAILED, None, "ended by SIGSEGV")
 
 
+def test_an_exit_status_that_somebody_else_took_is_never_a_success(bench: Bench) -> None:
+    """Were it called 0, the platform would be told to go ahead for a hook that may have failed."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        report = bench.say("exit 0")
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert (report.outcome, report.exit_status, report.note) == (HookOutcome.FAILED, None, "its exit status was lost")
+
+
 def test_the_answer_names_the_run_that_was_asked_for(bench: Bench) -> None:
     run = bench.start(bench.order(bench.write("10-web", 'echo "$@"'), HookPhase.RECOVER))
     answer = bench.answer()
@@ -226,6 +236,16 @@ def test_a_link_in_the_place_of_a_state_directory_is_not_followed(bench: Bench) 
     (bench.state / "said").symlink_to(bench.hooks)
     report = bench.say("exit 0")
     assert (report.outcome, "state directory" in report.note) == (HookOutcome.FAILED, True)
+
+
+@as_root
+def test_a_directory_that_is_another_users_holds_no_state(bench: Bench) -> None:
+    """That user could put links where root makes directories and gives them away."""
+    bench.state.mkdir()
+    os.chown(bench.state, NOBODY.pw_uid, NOBODY.pw_gid)
+    report = bench.say("exit 0")
+    assert (report.outcome, "belongs to user id" in report.note) == (HookOutcome.FAILED, True)
+    assert list(bench.state.iterdir()) == []
 
 
 def test_forgetting_removes_the_state_directory_after_what_runs(bench: Bench) -> None:

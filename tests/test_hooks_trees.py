@@ -17,7 +17,7 @@ from hooks_tried import Bench, await_that, end, is_alive, read_pid
 from tideover.hooks import Graces
 from tideover.hooks.children import Children
 from tideover.hooks.environment import environment_marks
-from tideover.hooks.process_tree import Identity, RunMarks, find_members, read_process, read_processes, send_signal
+from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, read_process, read_processes, send_signal
 from tideover.model import HookOutcome, HookReport, HookSpec
 
 NO_ENVIRONMENT = frozenset({b"NOBODY=HAS"})
@@ -40,23 +40,35 @@ def call_off(bench: Bench, spec: HookSpec, *written: str) -> tuple[HookReport, l
     return bench.answer().report, pids
 
 
-# How a child gets away, and what still gives it away.
+# How a child gets away, and the one thing that still gives it away.
+SILENT = "</dev/null >/dev/null 2>&1"
 ESCAPES = {
-    "a child of the hook": "sleep 60 & echo $! > pid",
-    "a child deaf to SIGTERM": "sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' &",
-    "a session of its own": "setsid sh -c 'echo $$ > pid; exec sleep 60' &",
-    "forked twice": "(sleep 60 & echo $! > pid)",
-    "forked twice, a session of its own": "(setsid sh -c 'echo $$ > pid; exec sleep 60' &)",
-    "the same without its environment": "(env -i setsid sh -c 'echo $$ > pid; exec sleep 60' </dev/null &)",
-    "the same without its outputs": "(env -i setsid sh -c 'echo $$ > pid; exec sleep 60' </dev/null >/dev/null 2>&1 &)",
-    "the same out of its directory":
-        "(env -i setsid sh -c 'echo $$ > pid; cd /; exec sleep 60' </dev/null >/dev/null 2>&1 &)",
+    "is the hook's child": f"env -i setsid sh -c 'echo $$ > pid; cd /; exec sleep 60' {SILENT} &",
+    "is deaf to SIGTERM": "sh -c 'trap \"\" TERM; echo $$ > pid; while :; do sleep 1; done' &",
+    "has the hook's session": f"(env -i sh -c 'echo $$ > pid; cd /; exec sleep 60' {SILENT} &)",
+    "has the hook's environment": f"(setsid sh -c 'echo $$ > pid; cd /; exec sleep 60' {SILENT} &)",
+    "has the hook's outputs": "(env -i setsid sh -c 'echo $$ > pid; cd /; exec sleep 60' </dev/null &)",
+    "has the hook's directory": f"(env -i setsid sh -c 'echo $$ > pid; exec sleep 60' {SILENT} &)",
 }
+
+DAEMON = f"(env -i setsid sh -c 'echo $$ > daemon; cd /; exec sleep 60' {SILENT} &)\n"
 
 
 @pytest.mark.parametrize("escape", ESCAPES)
 def test_nothing_of_the_tree_is_left(bench: Bench, escape: str) -> None:
+    """Also while another hook runs, so that an orphan could be of either."""
+    other = bench.start(bench.order(bench.write("10-other", "echo $$ > pid; sleep 60")))
+    read_pid(bench.state / "other" / "pid")
     report, (child,) = call_off(bench, bench.write("10-a", ESCAPES[escape] + "\nsleep 60"), "pid")
+    assert report.outcome is HookOutcome.STOPPED
+    assert not is_alive(child)
+    bench.runner.call_off(other.key)
+    assert bench.answer().name == "other"
+
+
+def test_an_orphan_without_any_mark_is_known_by_there_being_no_other_run(bench: Bench) -> None:
+    spec = bench.write("10-a", f"{DAEMON} sleep 60")
+    report, (child,) = call_off(bench, spec, "daemon")
     assert report.outcome is HookOutcome.STOPPED
     assert not is_alive(child)
 
@@ -87,6 +99,29 @@ def test_a_tree_that_forks_as_fast_as_it_dies_is_ended(bench: Bench) -> None:
     assert find_members(RunMarks(environment_marks("a:prepare:1", "trace-1", str(bench.state / "a")))) == set()
 
 
+def test_what_shows_no_mark_for_a_moment_is_not_lost() -> None:
+    """A process that is just starting a program has neither environment nor files; it was seen, so it is ended."""
+    child = subprocess.Popen(["sh", "-c", "trap '' TERM; echo; while :; do sleep 1; done"], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.read(1)
+    shown = read_process(child.pid)
+    assert shown is not None
+    looks = iter([{shown.identity}])
+    assert end_members(lambda: next(looks, set()), 0.0, time.sleep) == set()
+    assert child.wait(10) == -signal.SIGKILL
+    child.stdout.close()
+
+
+def test_a_tree_counts_as_ended_when_it_stays_so() -> None:
+    """One look may miss a process that forks and ends meanwhile."""
+    child = subprocess.Popen(["sleep", "60"])
+    shown = read_process(child.pid)
+    assert shown is not None
+    looks = iter([set(), {shown.identity}])
+    assert end_members(lambda: next(looks, set()), 0.1, time.sleep) == set()
+    assert child.wait(10) == -signal.SIGTERM
+
+
 def test_a_run_called_off_is_gone_at_once() -> None:
     """Also when all of it is deaf: within the half second that the contract's proof leaves."""
     bench = Bench(Graces())
@@ -110,9 +145,6 @@ def test_a_hook_that_ended_just_before_the_call_off_ended_by_itself(bench: Bench
 
 # ---- and nothing else ----
 
-DAEMON = "(env -i setsid sh -c 'echo $$ > daemon; cd /; exec sleep 60' </dev/null >/dev/null 2>&1 &)\n"
-
-
 def test_a_daemon_of_a_hook_that_worked_outlives_whatever_comes_later(bench: Bench) -> None:
     """A later run of the same hook, of another one, and the end of the agent."""
     first = bench.write("10-a", f"{DAEMON} sleep 60 & echo $! > child; exit 0")
@@ -135,6 +167,7 @@ def test_what_a_hook_side_by_side_has_started_is_not_touched(bench: Bench, calle
             f"10-{name}", (DAEMON if name == lets_go else "") + "echo $$ > pid; sleep 60")))
         read_pid(bench.state / name / "pid")
     orphan = read_pid(bench.state / lets_go / "daemon")
+    assert not any(map(bench.is_sole, runs.values()))
     bench.runner.call_off(runs[called_off].key)
     assert bench.answer().name == called_off
     assert is_alive(orphan)
@@ -161,6 +194,7 @@ def test_a_child_of_another_part_of_the_agent_is_not_of_the_hook(bench: Bench) -
     """It was started while the hook ran, by this process, in this session."""
     run = bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 60")))
     read_pid(bench.state / "a" / "pid")
+    assert bench.is_sole(run)
     others = subprocess.Popen(["sleep", "60"])
     bench.runner.call_off(run.key)
     assert bench.answer().report.outcome is HookOutcome.STOPPED
@@ -238,6 +272,20 @@ def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> No
     finally:
         os.killpg(stranger.pid, signal.SIGKILL)
         stranger.wait()
+
+
+def test_a_session_whose_leader_is_gone_is_trusted_only_in_the_hooks_directory(bench: Bench) -> None:
+    """After a crash nobody kept the leader's number from being used again, by another leader that is gone as well."""
+    leader = subprocess.Popen(
+        ["sh", "-c", "sleep 60 & echo $! > pid"], start_new_session=True, cwd=bench.hooks, env={"PATH": os.environ["PATH"]})
+    before = read_process(leader.pid)
+    assert before is not None
+    leader.wait()
+    member = read_pid(bench.hooks / "pid")
+    marks = RunMarks(NO_ENVIRONMENT, before.identity, directory=str(bench.state))
+    assert find_members(marks) == set()
+    assert {one.pid for one in find_members(replace(marks, directory=str(bench.hooks)))} == {member}
+    end(member)
 
 
 def test_a_name_of_a_process_cannot_mislead_the_table(bench: Bench) -> None:

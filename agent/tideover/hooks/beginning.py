@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import errno
-from pathlib import Path
+import os
 
 from tideover.effects import RunHook
 from tideover.hooks.account import Account, UnusableAccountError, find_account
 from tideover.hooks.environment import Place, hook_environment
 from tideover.hooks.orders import Order, Surroundings
-from tideover.hooks.permission import find_refusal, trusted_users
+from tideover.hooks.permission import SHOWN_PATH, find_refusal, trusted_users
+from tideover.hooks.plain_text import plain
 from tideover.hooks.process import HookProcess, Launch, launch
 from tideover.model import HookOutcome
 
@@ -78,14 +79,15 @@ def _start(order: Order, around: Surroundings, plan: Launch) -> HookProcess:
 
 def _explain(error: OSError, path: str) -> str:
     """Given why a program could not be started (execve(2)), return one sentence with what to do."""
-    if error.errno == errno.ENOENT and Path(path).exists():
-        return f"the interpreter that the first line of {path} names does not exist: install it or mend the line"
+    shown = plain(path, SHOWN_PATH)
+    if error.errno == errno.ENOENT and os.access(path, os.F_OK):
+        return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
     reasons = {
-        errno.ENOENT: f"{path} is gone: put it back, so that what it prepared can be recovered",
-        errno.EACCES: f"{path} may not be run by this user: chmod a+rx it, let its directories be entered (chmod a+x), "
+        errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
+        errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered (chmod a+x), "
                       "and see that its file system is not mounted noexec",
-        errno.ENOEXEC: f"{path} is no program: begin a script with a line such as #!/bin/sh",
-        errno.ETXTBSY: f"{path} is being written: put a new file beside it and rename that",
-        errno.EAGAIN: f"{path} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
+        errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
+        errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",
+        errno.EAGAIN: f"{shown} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
     }
-    return reasons.get(error.errno or 0, f"{path} cannot be started: {error.strerror}")
+    return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")

@@ -28,6 +28,7 @@ DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still
 WITHOUT_PIDFD_S = 0.05          # how often to look for the end where the kernel cannot tell us
 MFD_NOEXEC_SEAL = 0x8           # memfd_create(2), Linux 6.3; where vm.memfd_noexec = 2 nothing else is allowed
 TALKERS_AT_MOST = 32            # daemons with a hook's pipe: one thread and one file each
+LOST = -1                       # not an exit status: Popen only wants to know that there is nothing to wait for
 TALKER = "hook-left-talking"
 
 
@@ -121,17 +122,23 @@ class HookProcess:
         drained = 0
         while self._is_talking and drained < DRAIN_AT_MOST and (size := self._take(take)):
             drained += size
-        self._let_talk()
+        if not (self._is_talking and _let_talk(self._output)):
+            os.close(self._output)
         if self._exit is not None:
             os.close(self._exit)
-        return self._popen.wait() if self.has_exited else self._popen.poll()
+        return self._reap()
 
-    def _let_talk(self) -> None:
-        """Close the pipe, unless somebody still holds its other end: then a thread reads it out."""
-        if self._is_talking and sum(thread.name == TALKER for thread in threading.enumerate()) < TALKERS_AT_MOST:
-            threading.Thread(target=_read_out, args=(self._output,), name=TALKER, daemon=True).start()
-        else:
-            os.close(self._output)
+    def _reap(self) -> int | None:
+        # Not Popen's own wait(): it calls an exit status that somebody else took a 0, and 0 lets the platform go ahead.
+        try:
+            pid, status = os.waitpid(self._popen.pid, os.WNOHANG)
+        except ChildProcessError:
+            self._popen.returncode = LOST
+            return None
+        if pid == 0:
+            return None
+        self._popen.returncode = os.waitstatus_to_exitcode(status)
+        return self._popen.returncode
 
     def _take(self, take: Callable[[bytes], None]) -> int:
         """Take what is in the pipe; return how many bytes that were. 0: nothing now, or nobody holds it any more."""
@@ -196,7 +203,21 @@ def _open_exit(pid: int) -> int | None:
 
 def _has_exited(pid: int) -> bool:
     """Return whether that child has ended; its exit status stays where it is, and with it its number stays its own."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _let_talk(output: int) -> bool:
+    """Given a pipe whose other end is held, read it out on a thread. Return whether there is room for one."""
+    if sum(thread.name == TALKER for thread in threading.enumerate()) >= TALKERS_AT_MOST:
+        return False
+    try:
+        threading.Thread(target=_read_out, args=(output,), name=TALKER, daemon=True).start()
+    except RuntimeError:        # how `threading` says that the system gives no more
+        return False
+    return True
 
 
 def _read_out(output: int) -> None:

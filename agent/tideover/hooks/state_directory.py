@@ -6,6 +6,7 @@ empty, however long the deletion takes.
 """
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -35,7 +36,7 @@ class StateDirectories:
 
         Raise OSError if it cannot be made or cannot be handed to that user.
         """
-        make_directory(self._above, ABOVE_MODE)
+        make_own_directory(self._above, ABOVE_MODE)
         own = self._above / name
         make_directory(own, OWN_MODE)
         owner = account.change_to[:2] if account.change_to else (os.geteuid(), os.getegid())
@@ -48,7 +49,7 @@ class StateDirectories:
         """Given a hook's name, take its state directory away, if there is one. Raise OSError if that fails."""
         own = self._above / name
         if own.is_dir():
-            make_directory(self._gone, OWN_MODE)
+            make_own_directory(self._gone, OWN_MODE)
             own.rename(self._gone / f"{name}.{os.getpid()}.{time.monotonic_ns()}")
 
     def sweep(self) -> None:
@@ -58,11 +59,22 @@ class StateDirectories:
                 shutil.rmtree(old, ignore_errors=True)
 
 
+def make_own_directory(path: Path, mode: int) -> None:
+    """Given a path and a mode, make it a directory of the agent's own. Raise OSError if it is another user's.
+
+    Somebody else who owned it could put links where root is going to make directories and give them away.
+    """
+    make_directory(path, mode)
+    owner = path.lstat().st_uid
+    if owner not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"it belongs to user id {owner}", str(path))
+
+
 def make_directory(path: Path, mode: int) -> None:
     """Given a path and a mode, make it a directory of that mode. Raise OSError if it is anything else or cannot be."""
     path.mkdir(mode=mode, parents=True, exist_ok=True)
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(20, "it is a link, not a directory", str(path))
+        raise NotADirectoryError(errno.ENOTDIR, "it is a link, not a directory", str(path))
     if stat.S_IMODE(status.st_mode) != mode:
         path.chmod(mode)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tideover.hooks.environment import run_name
 from tideover.hooks.process_tree import Identity
-from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, make_directory
+from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, make_own_directory
 from tideover.model import HookPhase
 
 RUNNING = ".running"
@@ -58,8 +58,8 @@ class Traces:
 
     def write(self, trace: RunTrace) -> None:
         """Given a trace, put it on disk, whole or not at all. Raise OSError if that cannot be."""
-        make_directory(self._above, ABOVE_MODE)
-        make_directory(self._directory, OWN_MODE)
+        make_own_directory(self._above, ABOVE_MODE)
+        make_own_directory(self._directory, OWN_MODE)
         file = self._file(trace.of)
         new = file.with_suffix(".new")
         new.write_text(json.dumps(_as_json(trace)), encoding="utf-8")
