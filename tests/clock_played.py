@@ -19,16 +19,16 @@ from time_faults import TimeServer
 
 
 class PlayedClocks:
-    """This machine's raw clock, and a wall clock that can be set."""
+    """This machine's raw clock, and a wall clock that can be set. Time can be skipped on both."""
 
     def __init__(self, behind_s: float = 0.0) -> None:
-        self.behind_s = behind_s
+        self.behind_s, self.skipped_s = behind_s, 0.0
 
     def raw_ns(self) -> int:
-        return SystemClocks().raw_ns()
+        return SystemClocks().raw_ns() + int(self.skipped_s * 1e9)
 
     def wall_ns(self) -> int:
-        return time.time_ns() - int(self.behind_s * 1e9)
+        return time.time_ns() + int((self.skipped_s - self.behind_s) * 1e9)
 
 
 class SimulatedClocks:
@@ -53,7 +53,7 @@ def nothing_installed(arguments: Sequence[str]) -> Ended:
 
 
 NOWHERE = Surroundings(root=Path("/nonexistent"), chrony_monitor=("127.0.0.1", 1), ntpd_control=("127.0.0.1", 1),
-                       run=nothing_installed, kernel_clock=lambda: None)
+                       run=nothing_installed, kernel_clock=lambda: None, chance=lambda: 0.0)
 
 
 def machine(root: Path, files: Mapping[str, str], **more: object) -> Surroundings:
@@ -71,10 +71,11 @@ class Owner:
     def __init__(self, settings: ClockSettings, clocks: PlayedClocks, surroundings: Surroundings) -> None:
         self.heard: queue.SimpleQueue[ClockJudged] = queue.SimpleQueue()
         self.followed: queue.SimpleQueue[ClockFollowed] = queue.SimpleQueue()
+        self.clocks, self._deadline_s = clocks, settings.deadline_s
         self.checker = ClockChecker(self._hear, settings, clocks, surroundings)
 
     def start(self, round_number: int = 1, since_raw_s: float | None = None) -> CheckClock:
-        effect = CheckClock("event", round_number, now_raw_s() if since_raw_s is None else since_raw_s)
+        effect = CheckClock("event", round_number, self.clocks.raw_ns() / 1e9 if since_raw_s is None else since_raw_s)
         self.checker.start(effect)
         return effect
 
@@ -83,6 +84,14 @@ class Owner:
 
     def check(self) -> ClockCheck:
         self.start()
+        return self.answer().check
+
+    def check_to_the_deadline(self, words: str, since_raw_s: float | None = None) -> ClockCheck:
+        """Start a check, let it find what has these words in its reason, and skip to its deadline."""
+        self.start(since_raw_s=since_raw_s)
+        until(lambda: (latest := self.checker.latest()) is not None and words in latest.reason)
+        self.clocks.skipped_s += self._deadline_s
+        self.checker.clock_was_set()
         return self.answer().check
 
     def _hear(self, seen: Observation) -> None:

@@ -8,6 +8,7 @@ import signal
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -71,10 +72,6 @@ class Bench:
         """Given a script, run it as a hook and return its report."""
         return self.run(replace(self.write("10-said", script), **changes))     # type: ignore[arg-type]
 
-    def is_sole(self, run: RunHook) -> bool:
-        """Return whether every orphan that comes to us is held to be of that run."""
-        return self.runner._around.children.is_sole(run.key)
-
     def close(self) -> None:
         self.runner.close()
         threading.excepthook = threading.__excepthook__
@@ -104,9 +101,24 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def in_a_process_of_its_own(act: Callable[[Bench], None]) -> None:
+    """Play it on a bench in a process that has no children yet, whatever other tests have left to this one."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            bench = Bench()
+            act(bench)
+            bench.close()
+            status = 0
+        finally:
+            if status:
+                traceback.print_exc()
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0, "see what it printed"
+
+
 def end(pid: int) -> None:
-    """End a process that a test has left alive, and bury it if it came to us: the next test starts without children."""
+    """End a process that a test has left alive."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    with suppress(ChildProcessError):
-        os.waitpid(pid, 0)

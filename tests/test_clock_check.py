@@ -30,8 +30,8 @@ def test_a_right_clock_is_good_after_one_exchange() -> None:
 @pytest.mark.parametrize("behind_s", [4.0, -4.0])
 def test_a_wrong_clock_is_bad_at_the_deadline_with_the_records_sign(behind_s: float) -> None:
     """NTP counts behind as positive, the record ahead as positive."""
-    with TimeServer() as server, owner(server, clocks=PlayedClocks(behind_s), deadline_s=0.06) as one:
-        check = one.check()
+    with TimeServer() as server, owner(server, clocks=PlayedClocks(behind_s)) as one:
+        check = one.check_to_the_deadline("one source")
         assert check.verdict is Verdict.BAD
         assert check.offset_s == pytest.approx(-behind_s, abs=0.1)
         assert check.good_after_s is None
@@ -62,20 +62,17 @@ def test_a_server_that_was_wrong_itself_is_asked_again_at_once_when_the_clock_is
 
 
 def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
-    with TimeServer() as server, owner(server, deadline_s=0.06) as one:
+    with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD
-        one.start(since_raw_s=now_raw_s() + 3600)
-        check = one.answer().check
+        check = one.check_to_the_deadline("no answer yet", since_raw_s=now_raw_s() + 3600)
         assert (check.verdict, check.samples) == (Verdict.UNKNOWN, ())
 
 
 def test_a_new_check_does_not_live_on_the_samples_of_the_last_one() -> None:
-    with TimeServer() as server, owner(server, deadline_s=0.06) as one:
+    with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD
         server.answer = faults.silent
-        check = one.check()
-        assert check.verdict is Verdict.UNKNOWN
-        assert "no answer" in check.reason
+        assert one.check_to_the_deadline("no answer").verdict is Verdict.UNKNOWN
 
 
 def test_without_a_source_the_answer_is_unknown_at_once() -> None:
@@ -95,15 +92,15 @@ def test_one_silent_server_of_four_does_not_delay_the_verdict() -> None:
 
 
 def test_sources_that_disagree_are_no_average() -> None:
-    with TimeServer() as a, TimeServer(ahead_s=0.4) as b, owner(a, b, deadline_s=0.06) as one:
-        check = one.check()
+    with TimeServer() as a, TimeServer(ahead_s=0.4) as b, owner(a, b) as one:
+        check = one.check_to_the_deadline("disagree")
         assert (check.verdict, check.offset_s) == (Verdict.UNKNOWN, None)
         assert "disagree" in check.reason
 
 
 def test_a_bound_too_wide_for_the_tolerance_is_unknown_and_says_so() -> None:
-    with TimeServer(faults.changed(root_dispersion_s=0.3)) as server, owner(server, deadline_s=0.06) as one:
-        check = one.check()
+    with TimeServer(faults.changed(root_dispersion_s=0.3)) as server, owner(server) as one:
+        check = one.check_to_the_deadline("bound")
         assert check.verdict is Verdict.UNKNOWN
         assert "bound" in check.reason
         assert check.error_bound_s is not None and check.error_bound_s > 0.3
@@ -223,17 +220,30 @@ def test_the_report_shows_every_server_and_why_it_was_dropped() -> None:
 
 
 def test_a_server_that_says_deny_is_left_alone() -> None:
-    with TimeServer(faults.kiss(b"DENY")) as server, owner(server, deadline_s=0.06) as one:
-        assert "DENY" in one.check().reason
-        assert "stay away" in one.check().reason
+    with TimeServer(faults.kiss(b"DENY")) as server, owner(server, deadline_s=5.0) as one:
+        assert one.check_to_the_deadline("DENY").verdict is Verdict.UNKNOWN
+        assert one.check_to_the_deadline("stay away").verdict is Verdict.UNKNOWN
         assert len(server.questions) == 1
 
 
 def test_a_server_that_says_rate_is_asked_more_rarely() -> None:
-    with TimeServer(faults.kiss(b"RATE")) as server, owner(server, deadline_s=0.06) as one:
-        one.check()
-        one.check()
+    with TimeServer(faults.kiss(b"RATE")) as server, owner(server, deadline_s=20.0) as one:
+        one.check_to_the_deadline("RATE")
+        one.clocks.skipped_s -= 19.0
+        one.check_to_the_deadline("RATE")
         assert len(server.questions) == 1
+
+
+def test_what_was_followed_of_an_earlier_pause_is_told_before_it_is_dropped() -> None:
+    """A further pause begins a new check; the samples since the last verdict are in the record all the same."""
+    with TimeServer() as server, owner(server) as one:
+        one.check()
+        one.checker.clock_was_set()
+        until(lambda: len(server.questions) == 2)
+        until(lambda: one.checker.latest() is not None and one.checker.latest().good_after_s is None)
+        one.check()
+        told = one.followed.get(timeout=5)
+        assert (told.state, len(told.check.samples)) == ("following", 1)
 
 
 def test_checking_the_clock_sets_nothing() -> None:

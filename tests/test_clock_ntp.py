@@ -58,6 +58,9 @@ def test_a_good_answer_is_a_sample_with_its_bound() -> None:
     assert sample.behind_ns == pytest.approx(4 * NS, abs=1000)
     assert sample.delay_ns == 2_000_000
     assert 1_000_000 + 750_000 < sample.bound_ns < 1_000_000 + 750_000 + 20_000
+    slow = outcome(packet(NOW_S + 4.0), trip(elapsed_ms=2000))
+    assert isinstance(slow, Sample)
+    assert slow.bound_ns - sample.bound_ns - 999_000_000 > 99_000      # 50 ppm of what the raw clock counted
 
 
 @pytest.mark.parametrize(("fault", "fields"), [

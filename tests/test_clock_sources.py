@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from clock_played import NOWHERE, SimulatedClocks, machine, owner, settings_for, until, workers
-from tideover.clock import check_now
+from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner, settings_for, until, workers
+from tideover.clock import check_now, watch_clock
 from tideover.clock.daemons import find_daemon
 from tideover.clock.hardware import Hardware, find_hardware
 from tideover.clock.manners import Manners
@@ -183,7 +184,7 @@ def test_chronys_configuration_is_read_with_all_it_includes(tmp_path: Path) -> N
     here = machine(tmp_path, CHRONY | {
         "/etc/chrony/chrony.conf": "! comment\nconfdir /etc/chrony/conf.d /usr/lib/chrony\n  SERVER one.example iburst\n"
                                    "include /etc/chrony/extra-*.conf\nsourcedir /run/chrony-dhcp /etc/chrony/sources.d\n"
-                                   "pool time.example iburst\nserver 10.0.0.9 minpoll 4 port 1123\nrtcsync\nserver\n",
+                                   "pool time.example iburst\nserver time.example\nserver 10.0.0.9 minpoll 4 port 1123\nrtcsync\nserver\n",
         "/etc/chrony/conf.d/10.conf": "server first.example\nserver time.example",
         "/usr/lib/chrony/10.conf": "server masked.example",
         "/usr/lib/chrony/20.conf": "server second.example",
@@ -262,11 +263,33 @@ def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origi
     assert waited == [pytest.approx(one, abs=1e-6) for one in waits_s]
 
 
+def test_a_learnt_server_is_asked_a_moment_later_by_chance_and_the_owners_at_once(tmp_path: Path) -> None:
+    with TimeServer() as server:
+        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"server 127.0.0.1 port {server.port}"}, chance=lambda: 0.3)
+        for servers, waits_s in (((), 0.14), ((server.name,), 0.0)):
+            with owner(*servers, surroundings=here) as one:
+                one.checker.make_ready()
+                began_s = time.time()
+                assert one.check().verdict is Verdict.GOOD
+                assert server.questions[-1].at_s - began_s >= waits_s
+
+
+def test_a_person_who_watches_a_pool_is_told_when_its_word_is_too_old(tmp_path: Path) -> None:
+    with TimeServer() as server:
+        here, clocks = machine(tmp_path, {"/etc/chrony.conf": f"pool 127.0.0.1 port {server.port}"}), PlayedClocks()
+        watching = watch_clock(settings_for(), clocks, 0.0, here)
+        assert next(watching).check.verdict is Verdict.GOOD
+        clocks.skipped_s += 61.0
+        assert "too soon after the last time" in next(watching).check.reason
+        watching.close()
+        assert len(server.questions) == 1
+
+
 def test_a_pool_that_was_just_asked_is_left_alone_and_that_is_told(tmp_path: Path) -> None:
     """One question in half an hour: a second check has none, and nothing is followed."""
     with TimeServer() as server:
         here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"pool 127.0.0.1 port {server.port}"})
-        with owner(deadline_s=0.6, surroundings=here) as one:
+        with owner(surroundings=here) as one:
             assert one.check().verdict is Verdict.GOOD
             until(lambda: workers() == [])
             check = one.check()

@@ -13,11 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from hooks_tried import Bench, await_that, end, is_alive, read_pid
+from hooks_tried import Bench, await_that, end, in_a_process_of_its_own, is_alive, read_pid
 from tideover.hooks import Graces
 from tideover.hooks.children import Children
 from tideover.hooks.environment import environment_marks
-from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, read_process, read_processes, send_signal
+from tideover.hooks.process_tree import (
+    Identity,
+    RunMarks,
+    end_members,
+    find_members,
+    read_process,
+    read_processes,
+    send_signal,
+)
 from tideover.model import HookOutcome, HookReport, HookSpec
 
 NO_ENVIRONMENT = frozenset({b"NOBODY=HAS"})
@@ -66,11 +74,13 @@ def test_nothing_of_the_tree_is_left(bench: Bench, escape: str) -> None:
     assert bench.answer().name == "other"
 
 
-def test_an_orphan_without_any_mark_is_known_by_there_being_no_other_run(bench: Bench) -> None:
-    spec = bench.write("10-a", f"{DAEMON} sleep 60")
-    report, (child,) = call_off(bench, spec, "daemon")
-    assert report.outcome is HookOutcome.STOPPED
-    assert not is_alive(child)
+def test_an_orphan_without_any_mark_is_known_by_there_being_no_other_run() -> None:
+    def play(bench: Bench) -> None:
+        report, (child,) = call_off(bench, bench.write("10-a", f"{DAEMON} sleep 60"), "daemon")
+        assert report.outcome is HookOutcome.STOPPED
+        assert not is_alive(child)
+
+    in_a_process_of_its_own(play)
 
 
 def test_a_hook_deaf_to_sigterm_is_killed_with_its_children(bench: Bench) -> None:
@@ -159,48 +169,55 @@ def test_a_daemon_of_a_hook_that_worked_outlives_whatever_comes_later(bench: Ben
 
 
 @pytest.mark.parametrize(("called_off", "lets_go"), [("first", "second"), ("second", "first")])
-def test_what_a_hook_side_by_side_has_started_is_not_touched(bench: Bench, called_off: str, lets_go: str) -> None:
+def test_what_a_hook_side_by_side_has_started_is_not_touched(called_off: str, lets_go: str) -> None:
     """It has let an orphan go that nothing but its parentage marks: whose it is cannot be known."""
-    runs = {}
-    for name in ("first", "second"):
-        runs[name] = bench.start(bench.order(bench.write(
-            f"10-{name}", (DAEMON if name == lets_go else "") + "echo $$ > pid; sleep 60")))
-        read_pid(bench.state / name / "pid")
-    orphan = read_pid(bench.state / lets_go / "daemon")
-    assert not any(map(bench.is_sole, runs.values()))
-    bench.runner.call_off(runs[called_off].key)
-    assert bench.answer().name == called_off
-    assert is_alive(orphan)
-    end(orphan)
+    def play(bench: Bench) -> None:
+        runs = {}
+        for name in ("first", "second"):
+            runs[name] = bench.start(bench.order(bench.write(
+                f"10-{name}", (DAEMON if name == lets_go else "") + "echo $$ > pid; sleep 60")))
+            read_pid(bench.state / name / "pid")
+        orphan = read_pid(bench.state / lets_go / "daemon")
+        bench.runner.call_off(runs[called_off].key)
+        assert bench.answer().name == called_off
+        assert is_alive(orphan)
+        end(orphan)
+
+    in_a_process_of_its_own(play)
 
 
-def test_what_a_daemon_starts_later_is_not_of_the_hook_that_runs_then(bench: Bench) -> None:
+def test_what_a_daemon_starts_later_is_not_of_the_hook_that_runs_then() -> None:
     """A service that was restarted by prepare forks workers whenever it likes."""
-    place = bench.directory
-    bench.say(f"(env -i setsid sh -c 'cd /; until test -e {place}/go; do sleep 0.01; done; (sleep 60 & "
-              f"echo $! > {place}/worker); exec sleep 60' </dev/null >/dev/null 2>&1 & echo $! > {place}/daemon)")
-    run = bench.start(bench.order(bench.write("20-b", "echo $$ > pid; sleep 60")))
-    read_pid(bench.state / "b" / "pid")
-    (place / "go").touch()
-    left = [read_pid(place / file) for file in ("worker", "daemon")]
-    bench.runner.call_off(run.key)
-    assert bench.answer().report.outcome is HookOutcome.STOPPED
-    assert [is_alive(pid) for pid in left] == [True, True]
-    for pid in left:
-        end(pid)
+    def play(bench: Bench) -> None:
+        place = bench.directory
+        bench.say(f"(env -i setsid sh -c 'cd /; until test -e {place}/go; do sleep 0.01; done; (sleep 60 & "
+                  f"echo $! > {place}/worker); exec sleep 60' {SILENT} & echo $! > {place}/daemon)")
+        run = bench.start(bench.order(bench.write("20-b", "echo $$ > pid; sleep 60")))
+        read_pid(bench.state / "b" / "pid")
+        (place / "go").touch()
+        left = [read_pid(place / file) for file in ("worker", "daemon")]
+        bench.runner.call_off(run.key)
+        assert bench.answer().report.outcome is HookOutcome.STOPPED
+        assert [is_alive(pid) for pid in left] == [True, True]
+        for pid in left:
+            end(pid)
+
+    in_a_process_of_its_own(play)
 
 
-def test_a_child_of_another_part_of_the_agent_is_not_of_the_hook(bench: Bench) -> None:
+def test_a_child_of_another_part_of_the_agent_is_not_of_the_hook() -> None:
     """It was started while the hook ran, by this process, in this session."""
-    run = bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 60")))
-    read_pid(bench.state / "a" / "pid")
-    assert bench.is_sole(run)
-    others = subprocess.Popen(["sleep", "60"])
-    bench.runner.call_off(run.key)
-    assert bench.answer().report.outcome is HookOutcome.STOPPED
-    assert others.poll() is None
-    others.kill()
-    others.wait()
+    def play(bench: Bench) -> None:
+        run = bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 60")))
+        read_pid(bench.state / "a" / "pid")
+        others = subprocess.Popen(["sleep", "60"])
+        bench.runner.call_off(run.key)
+        assert bench.answer().report.outcome is HookOutcome.STOPPED
+        assert others.poll() is None
+        others.kill()
+        others.wait()
+
+    in_a_process_of_its_own(play)
 
 
 def test_an_orphan_in_the_hooks_directory_is_its_own_unless_another_run_has_signed_it(bench: Bench) -> None:

@@ -1,4 +1,6 @@
 """The lives of events, told one by one."""
+from dataclasses import replace
+
 import pytest
 
 from lives import (
@@ -16,6 +18,7 @@ from lives import (
     at,
     event,
     hook,
+    pause,
     started,
 )
 from tideover import effects as fx
@@ -318,6 +321,14 @@ def test_an_unannounced_pause_is_checked_and_recovers_only_the_hooks_that_ask_fo
     assert life.begun_runs() == ["asks recover"]
     life.settle()
     assert life.outcome("p1") == "resumed"
+
+
+def test_a_pause_after_which_the_host_is_another_one_is_a_live_migration():
+    policy = Policy(hooks=(hook("asks", 20, kinds=frozenset({Kind.LIVE_MIGRATION})),
+                           hook("unannounced", 20, kinds=frozenset({Kind.UNANNOUNCED}))))
+    moved = replace(pause("p1", now=at(5.0)), host=("host-a", "host-b"))
+    life = Life(policy).after(5.0).see(ob.Resumed(moved)).judged().after(5.0)
+    assert life.begun_runs() == ["asks recover"] and life.state.cases["p1"].event.kind is Kind.LIVE_MIGRATION
 
 
 def test_a_stall_without_an_event_runs_no_hook():

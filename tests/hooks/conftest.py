@@ -55,8 +55,9 @@ def tell() -> Callable[[str, object], None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name our own marker."""
+    """Name our own markers."""
     config.addinivalue_line("markers", "machines(count): how many pseudo-machines the bench has")
+    config.addinivalue_line("markers", "extra: a yardstick or a second case, left out where time is short (CI)")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,6 +5,7 @@ It never judges; it says what the hook answered and how long it took.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -105,6 +106,7 @@ def end_session(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
+@functools.cache
 def describe(name: str) -> dict[str, object]:
     """Given a hook's name, return what its `describe` prints."""
     done = subprocess.run([str(LIBRARY / name), "describe"], capture_output=True, text=True, timeout=10,

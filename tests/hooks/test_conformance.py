@@ -12,8 +12,8 @@ import pytest
 from . import bench as benches
 from .conftest import own_directory
 from .running import DONE, NAMES, NOT_YET, NOTHING, Hook, end_session
-from .servers import until
 from .stages import STAGES, Stage
+from .worlds.basics import until
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,8 @@ from . import seen
 from .bench import Bench
 from .running import DONE, NOTHING, REFUSED, Hook
 from .seen import Seen, add_up, results
-from .servers import answers, etcd, etcd_lead, need
+from .worlds.basics import answers, need
+from .worlds.etcd import etcd, etcd_lead
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,7 @@ def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]
     return add_up(rows, lost=len({row[3] for row in rows if row[2] is None} - there))
 
 
+@pytest.mark.extra
 def test_without_a_hook_writes_wait_for_an_election(lab: Bench, tmp_path: Path,
                                                     tell: Callable[[str, object], None]) -> None:
     """The yardstick."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from .running import DONE, FAILED, NOT_YET, NOTHING, Hook
-from .servers import FAKES
+from .worlds.basics import FAKES
 
 A_JOB, B_JOB = "a" * 32, "b" * 32
 

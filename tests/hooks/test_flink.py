@@ -11,7 +11,8 @@ import pytest
 
 from .bench import Bench, Machine
 from .running import DONE, Hook
-from .servers import flink, flink_libraries, flink_says, until
+from .worlds.basics import until
+from .worlds.streaming import flink, flink_libraries, flink_says
 
 pytestmark = pytest.mark.slow
 
@@ -76,6 +77,7 @@ def test_flink_checkpoint_leaves_little_to_do_twice(lab: Bench, home: Path, tmp_
     assert with_hook < without / 4
 
 
+@pytest.mark.extra
 def test_flink_stop_with_a_savepoint_does_nothing_twice(lab: Bench, home: Path, tmp_path: Path,
                                                         tell: Callable[[str, object], None]) -> None:
     """Before a restart, with MODE=stop: the job goes on from its savepoint as the same jar."""

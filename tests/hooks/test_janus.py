@@ -9,7 +9,8 @@ import pytest
 
 from .bench import Bench
 from .running import DONE, NOTHING, Hook
-from .servers import answers, janus, listens, need, until
+from .worlds.basics import answers, listens, need, until
+from .worlds.media import janus
 
 pytestmark = pytest.mark.slow
 

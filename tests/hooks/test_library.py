@@ -105,16 +105,16 @@ def test_without_its_server_a_hook_fails_plainly(name: str, tmp_path: Path) -> N
     assert hook.recover().status == NOTHING or name in OWES
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [SHELL[0], PYTHON[0]])
 def test_recover_without_prepare_has_nothing_to_do(name: str, tmp_path: Path) -> None:
-    """Nothing was changed, so nothing is put back; the server is not even asked."""
+    """Nothing was changed, so nothing is put back; the server is not even asked. (The conformance suite asks all.)"""
     ran = Hook(name, tmp_path / "state", NOWHERE[name]).run("recover")
     assert (ran.status, "Traceback" in ran.output) == (NOTHING, False)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [SHELL[0], PYTHON[0]])
 def test_a_wrong_call_is_told(name: str, tmp_path: Path) -> None:
-    """Neither phase nor describe: status 2."""
+    """Neither phase nor describe: status 2, from the frame that all share."""
     assert Hook(name, tmp_path / "state").run("begin").status == WRONG_USE
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from . import seen
 from .bench import Bench
-from .running import DONE, Hook
+from .running import DONE, REFUSED, Hook
 from .seen import Seen, add_up, results
-from .servers import answers, haproxy, listens, need, nginx, until
+from .worlds.basics import answers, listens, need, until
+from .worlds.web import haproxy, nginx
 
 pytestmark = pytest.mark.slow
 
@@ -44,6 +45,7 @@ def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]
     return add_up(results(quick)), add_up(results(slow))
 
 
+@pytest.mark.extra
 def test_without_a_hook_a_stopped_backend_costs_hundreds_of_requests(
         lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
     """The yardstick: if this passed without loss, the proofs below would prove nothing."""
@@ -93,3 +95,5 @@ def test_haproxy_drain_loses_no_request(lab: Bench, tmp_path: Path, tell: Callab
     tell("web, haproxy-drain, 10 s", f"{quick}; downloads: {slow}; prepare {took[0]:.1f} s")
     assert (quick.failed, slow.failed) == (0, 0)
     assert slow.worst_s < STOP_S
+    both = Hook("haproxy-drain", tmp_path / "both", {**hook.settings, "SERVERS": "be/s1 be/s2"}, inside=hook.inside)
+    assert both.prepare().status == REFUSED, "the backend would have no usable server left"

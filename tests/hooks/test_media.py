@@ -11,7 +11,8 @@ from . import seen
 from .bench import Bench
 from .running import DONE, REFUSED, Hook
 from .seen import Seen, add_up, results
-from .servers import answers, listens, need, rtmp, until
+from .worlds.basics import answers, listens, need, until
+from .worlds.media import rtmp
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +44,7 @@ def watched(lab: Bench, before: Callable[[], None], after: Callable[[], None]) -
     return saw
 
 
+@pytest.mark.extra
 def test_without_a_hook_the_picture_is_gone_for_long(lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
     """The yardstick."""
     origins(lab, tmp_path)

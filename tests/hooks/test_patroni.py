@@ -10,9 +10,10 @@ import pytest
 
 from . import seen
 from .bench import Bench
-from .running import DONE, NOTHING, Hook
+from .running import DONE, NOTHING, REFUSED, Hook
 from .seen import Seen, add_up, results
-from .servers import need, patroni, patroni_says, until
+from .worlds.basics import answers, need, until
+from .worlds.postgres import patroni, patroni_says
 
 pytestmark = pytest.mark.slow
 
@@ -66,3 +67,5 @@ def test_patroni_switchover_loses_no_row(lab: Bench, home: Path, tmp_path: Path,
     tell("postgresql, patroni-switchover, 10 s", f"{saw}; prepare {took[0]:.1f} s")
     assert saw.lost == 0
     assert saw.longest_gap_s < without.longest_gap_s - 3
+    answers(lab, "curl", "-sS", "-X", "PATCH", "-d", '{"pause": true}', f"http://{lab.machines[1].address}:8008/config")
+    until(lambda: replica.prepare().status == REFUSED, "in maintenance mode the hook does nothing")

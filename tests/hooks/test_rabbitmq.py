@@ -10,9 +10,10 @@ import pytest
 
 from . import seen
 from .bench import Bench
-from .running import DONE, NOTHING, Hook
+from .running import DONE, NOTHING, REFUSED, Hook
 from .seen import add_up, results
-from .servers import need, rabbitmq, rabbitmq_ask, rabbitmq_environment, until
+from .worlds.basics import need, until
+from .worlds.rabbitmq import rabbitmq, rabbitmq_ask, rabbitmq_environment
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +59,7 @@ def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]
     return line, lost, twice, survivor.longest_gap_s
 
 
+@pytest.mark.extra
 def test_without_a_hook_publishers_on_other_nodes_stall_too(lab: Bench, home: Path, tmp_path: Path,
                                                             tell: Callable[[str, object], None]) -> None:
     """The yardstick."""
@@ -92,3 +94,6 @@ def test_rabbitmq_drain_moves_leaders_and_clients_first(lab: Bench, home: Path, 
     assert (lost, twice) == (0, 0)
     assert gap_s < 2
     until(lambda: maintenance(lab, home) == as_it_was, "maintenance is as it was")
+    rabbitmq_ask(lab, home, 3, "rabbitmqctl", "-q", "stop_app")
+    refused = hook.prepare()
+    assert refused.status == REFUSED, refused.output     # two of three members are left: this one is critical

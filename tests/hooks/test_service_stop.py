@@ -11,7 +11,8 @@ from . import seen
 from .bench import Bench
 from .running import DONE, FAILED, NOTHING, Hook
 from .seen import Seen, stop
-from .servers import UserManager, listens, need, until
+from .worlds.basics import listens, need, until
+from .worlds.services import UserManager
 
 pytestmark = pytest.mark.slow
 
@@ -53,6 +54,7 @@ def downloads(lab: Bench, before: Callable[[], None]) -> Seen:
     return stop(load)
 
 
+@pytest.mark.extra
 def test_without_a_hook_every_download_is_cut(lab: Bench, manager: UserManager, tell: Callable[[str, object], None]) -> None:
     """The yardstick."""
     saw = downloads(lab, lambda: None)

@@ -14,7 +14,7 @@ from . import seen
 from .bench import Bench
 from .running import DONE, NOTHING, Hook
 from .seen import Seen, add_up, results
-from .servers import listens, until
+from .worlds.basics import listens, until
 
 pytestmark = pytest.mark.slow
 

@@ -1,17 +1,20 @@
 """What clients of a virtual address see when the router that holds it stops for 10 s: keepalived-vrrp."""
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from . import seen
-from .bench import Bench
-from .running import DONE, NOTHING, Hook
+from .bench import Bench, signal_all
+from .running import DONE, NOTHING, REFUSED, Hook
 from .seen import Seen, stop
-from .servers import VIP, answers, keepalived, need, nginx, until
+from .worlds.basics import answers, need, until
+from .worlds.web import VIP, keepalived, nginx
 
 pytestmark = pytest.mark.slow
 
@@ -43,6 +46,7 @@ def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]
     return stop(load)
 
 
+@pytest.mark.extra
 def test_without_a_hook_the_virtual_address_is_dead_for_seconds(
         lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
     """The yardstick."""
@@ -75,3 +79,8 @@ def test_keepalived_vrrp_moves_the_address_without_loss(
     assert saw.failed == 0
     assert track.read_bytes() == b"0\n"
     until(lambda: VIP in answers(lab.machines[0], "ip", "-o", "addr"), "the address is back where it was")
+    signal_all(lab.machines[1].namespace, signal.SIGSTOP)            # nobody is left to take the address
+    alone = replace(hook, settings={**hook.settings, "WAIT_S": "5"}).prepare()
+    signal_all(lab.machines[1].namespace, signal.SIGCONT)
+    assert alone.status == REFUSED, alone.output
+    assert track.read_bytes() == b"0\n"

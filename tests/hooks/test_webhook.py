@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from .running import DONE, FAILED, Hook
-from .servers import FAKES
+from .worlds.basics import FAKES
 
 
 @pytest.fixture

@@ -30,21 +30,20 @@ until = time.monotonic() + {STALL_S}
 while time.monotonic() < until: pass'
 sysctl -qw kernel.sched_rt_runtime_us=950000
 """
-STOP_AGENT = f"kill -STOP $(systemctl show -P MainPID tideover); sleep {STALL_S}; " \
-             "kill -CONT $(systemctl show -P MainPID tideover)"
+STOP_AGENT = f"agent=$(systemctl show -P MainPID tideover); kill -STOP $agent; sleep {STALL_S}; kill -CONT $agent"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`cause`: what the agent has to call it. `truth_is_exact`: by the hypervisor's events; else only the cause counts.
-    `needs_outside_time`: no clock of the guest shows it."""
+    """`cause`: what the agent has to call it. `within_s`, `seen_within_s`: the limits of a stop's half-width and of the
+    time from the resume to the word of it. `needs_outside_time`: no clock of the guest shows it."""
 
     name: str
     play: Callable[[Play], Truth]
     cause: str
     event_started: bool = False
-    within_s: float | None = None
-    seen_within_s: float | None = None
+    within_s: float = 0.0
+    seen_within_s: float = 0.0
     needs_outside_time: bool = False
 
 

@@ -109,10 +109,10 @@ class GuestAgent:
         self._numbers = itertools.count(time.monotonic_ns())
         self._lines.send({"execute": "guest-ping", "id": "first"}, RESET)
 
-    def ask(self, command: str, patience_s: float = 30.0, **arguments: Any) -> Any:
+    def ask(self, command: str, arguments: Mapping[str, Any] | None = None, patience_s: float = 60.0) -> Any:
         """Given a command, return its answer. Raise LabError if it is refused, TimeoutError if none comes."""
         number = next(self._numbers)
-        self._lines.send({"execute": command, "arguments": arguments, "id": number})
+        self._lines.send({"execute": command, "arguments": arguments or {}, "id": number})
         until = time.monotonic() + patience_s
         while True:
             with suppress(ValueError):                       # the noise of a reset

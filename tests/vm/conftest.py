@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -32,10 +33,17 @@ def booted() -> Snapshot:
 
 @pytest.fixture(scope="session")
 def _plays() -> Iterator[list[Play]]:
+    """The guests of this run. A run that is told to end (CI out of patience) ends them too."""
     plays: list[Play] = []
+    before = signal.signal(signal.SIGTERM, _interrupt)
     yield plays
     for play in plays:
         play.close()
+    signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture

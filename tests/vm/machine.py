@@ -84,16 +84,17 @@ class Machine:
         until = time.monotonic() + patience_s
         while time.monotonic() < until and self.is_alive:
             with suppress(TimeoutError):
-                self._agent.ask("guest-ping", 1.0)
+                self._agent.ask("guest-ping", patience_s=1.0)
                 return
         log = self.plan.place("log").read_text() + self.plan.place("console").read_text(errors="replace")[-1000:]
         raise LabError(f"the guest {self.plan.name} did not answer in {patience_s:.0f} s: {log}")
 
     def run(self, script: str, patience_s: float = 120.0) -> str:
         """Given a shell script, run it in the guest and return its output. Raise LabError if it fails."""
-        pid = self._agent.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
+        order = {"path": "/bin/sh", "arg": ["-c", script], "capture-output": True}
+        pid = self._agent.ask("guest-exec", order)["pid"]
         until = time.monotonic() + patience_s
-        while not (ended := self._agent.ask("guest-exec-status", pid=pid))["exited"]:
+        while not (ended := self._agent.ask("guest-exec-status", {"pid": pid}))["exited"]:
             if time.monotonic() > until:
                 raise LabError(f"still running in the guest after {patience_s:.0f} s: {script}")
             time.sleep(0.1)
@@ -103,30 +104,26 @@ class Machine:
             raise LabError(f"in the guest: {script!r} ended with {ended.get('exitcode')}: {output[-500:]}{errors[-1500:]}")
         return output
 
-    def begin(self, script: str) -> None:
-        """Given a shell script, start it in the guest and do not wait for it."""
-        self._agent.ask("guest-exec", path="/bin/sh", arg=["-c", script])
-
     def write(self, path: str, content: bytes | str) -> None:
         """Put a file into the guest; its directory is made if need be."""
         data = content.encode() if isinstance(content, str) else content
         self.run(f"mkdir -p {Path(path).parent}")
-        file = self._agent.ask("guest-file-open", path=path, mode="w")
+        file = self._agent.ask("guest-file-open", {"path": path, "mode": "w"})
         for start in range(0, len(data), 1 << 19):
             piece = base64.b64encode(data[start:start + (1 << 19)]).decode()
-            self._agent.ask("guest-file-write", handle=file, **{"buf-b64": piece})
-        self._agent.ask("guest-file-close", handle=file)
+            self._agent.ask("guest-file-write", {"handle": file, "buf-b64": piece})
+        self._agent.ask("guest-file-close", {"handle": file})
 
     def set_clock(self) -> None:
         """Set the guest's wall clock to the host's."""
-        self._agent.ask("guest-set-time", time=time.time_ns())
+        self._agent.ask("guest-set-time", {"time": time.time_ns()})
 
     def ahead_s(self) -> float:
         """Return by how much the guest's wall clock is ahead of the host's: the narrowest of five readings."""
-        readings = []
+        readings: list[tuple[float, float]] = []
         for _ in range(5):
             before = time.time()
-            guest = self._agent.ask("guest-get-time") / 1e9
+            guest = int(self._agent.ask("guest-get-time")) / 1e9
             after = time.time()
             readings.append((after - before, guest - (before + after) / 2))
         return min(readings)[1]

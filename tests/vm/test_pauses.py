@@ -42,15 +42,15 @@ def test_what_stopped_and_for_how_long(case: Case, run: int, play: Play, tell: C
     _judge(case, truth, [claim for _, claim in claims])
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.seen_within_s], ids=lambda case: case.name)
-def test_it_is_noticed_soon(case: Case) -> None:
-    """Medians over the runs; the table has the worst."""
-    rows = [row for row in ROWS if row.case == case.name and row.seen_after_s is not None]
-    if not rows:
-        pytest.skip("it was not run, or not noticed")
-    assert median(row.seen_after_s for row in rows) < case.seen_within_s
+@pytest.mark.parametrize("case", [case for case in CASES if case.cause in MACHINE], ids=lambda case: case.name)
+def test_how_soon_and_how_exactly(case: Case) -> None:
+    """Over the runs: the widest bound, and the medians (the table has the worst)."""
+    rows = [row for row in ROWS if row.case == case.name and row.cause == case.cause]
+    assert rows, "it was not found"
+    assert max(row.uncertainty_s or 0.0 for row in rows) <= case.within_s
+    assert median(row.seen_after_s or 0.0 for row in rows) < case.seen_within_s
     if case.needs_outside_time:
-        assert median(abs(row.error_s) for row in rows) < LARGEST_MEDIAN_ERROR_S
+        assert median(abs(row.error_s or 0.0) for row in rows) < LARGEST_MEDIAN_ERROR_S
 
 
 def _judge(case: Case, truth: Truth, claims: list[dict[str, Any]]) -> None:
@@ -61,7 +61,6 @@ def _judge(case: Case, truth: Truth, claims: list[dict[str, Any]]) -> None:
         return
     assert len(stops) == 1, claims
     assert abs(stops[0]["length_s"] - truth.length_s) <= stops[0]["uncertainty_s"], stops[0]
-    assert stops[0]["uncertainty_s"] <= case.within_s, stops[0]
 
 
 def _row(case: Case, truth: Truth, claims: list[tuple[float, dict[str, Any]]], ahead_s: float) -> Row:

@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from .agent import Choices
+from .agent import Choices, HookRan
 from .blackouts import stop_and_continue
 from .play import Play
 from .table import Row
@@ -100,7 +101,7 @@ def test_after_a_reboot_in_the_middle_hooks_are_recovered(play: Play) -> None:
     assert play.record(event)["outcome"] == "restarted"
 
 
-def _row(case: str, record: dict, recovered: list, resumed: float) -> Row:
+def _row(case: str, record: dict[str, Any], recovered: list[HookRan], resumed: float) -> Row:
     pause = next((one for one in record["pauses"] if one["cause"] == "vm-pause"), None)
     good_after_s = record["clock"]["good_after_s"]
     said = (f"recover began {recovered[0].at - resumed:.1f} s after the resume, clock {recovered[0].clock} "

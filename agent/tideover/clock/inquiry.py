@@ -30,7 +30,7 @@ class Inquiry:
 
     def __init__(self, clocks: Clocks, surroundings: Surroundings, bell: Bell) -> None:
         self._clocks, self._bell = clocks, bell
-        self._names, self.manners = Names(bell.ring), Manners()
+        self._names, self.manners = Names(bell.ring), Manners(surroundings.chance)
         self._hardware = Hardware(clocks, surroundings)
         self.since_ns = 0            # the last resume: what a hardware clock must have been told after
         self.samples: list[Sample] = []

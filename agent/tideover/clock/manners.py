@@ -5,7 +5,6 @@ SNTP client asks at most once in 30 minutes. The owner's own servers: once a sec
 """
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -37,7 +36,7 @@ class _Account:
 class Manners:
     """One account for each source; credit grows with time and one question costs 1. Times are raw seconds."""
 
-    def __init__(self, chance: Callable[[], float] = lambda: os.urandom(1)[0] / 256) -> None:
+    def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance
         self._learnt_from_s = 0.0
         self._accounts: dict[str, _Account] = {}

@@ -29,6 +29,11 @@ def read_device_ns(device: str) -> int:
         os.close(descriptor)
 
 
+def random_fraction() -> float:
+    """Return a number from 0 up to 1 that another machine would not draw as well."""
+    return os.urandom(1)[0] / 256
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """Given a root of the file system and ways to reach the rest, the machine."""
@@ -41,6 +46,7 @@ class Surroundings:
     run: Callable[[Sequence[str]], Ended] = run
     kernel_clock: Callable[[], KernelClock | None] = read_kernel_clock
     sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random_fraction
 
     def path(self, absolute: str) -> Path:
         """Given an absolute path of the machine, return where it lies for us."""

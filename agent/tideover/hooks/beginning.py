@@ -84,7 +84,7 @@ def _explain(error: OSError, path: str) -> str:
         return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
     reasons = {
         errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
-        errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered (chmod a+x), "
+        errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered, "
                       "and see that its file system is not mounted noexec",
         errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
         errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",

@@ -18,15 +18,28 @@ def resumed(turn: Turn, seen: ob.Resumed) -> None:
         turn.move(case, sg.Paused(pause), "")
     if taking:
         return
-    announces = life.stopped_the_machine(pause) and turn.policy.recover_unannounced
-    turn.tell(pause.id if announces else "", "pause", length_text(pause), pause)
-    if announces:
-        event = Event(pause.id, Kind.UNANNOUNCED, (turn.state.me,), started=True, event_source="none", source="none",
-                      description="a pause of this machine that nobody announced")
-        turn.tell(event.id, "noticed", "nobody announced it", event)
-        case = Case(event, Phase.CHECKING, listed=False, began=True)
-        turn.put(None, life.enter(life.remember(case, sg.Paused(pause), turn.policy, turn.now),
-                                  Phase.CHECKING, turn.policy, turn.now), "")
+    if life.stopped_the_machine(pause) and turn.policy.recover_unannounced:
+        _open_case(turn, pause)
+    else:
+        turn.tell("", "pause", length_text(pause), pause)
+
+
+def _open_case(turn: Turn, pause: Pause) -> None:
+    """Nobody announced it: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
+    event = _event_of(turn, pause)
+    turn.tell(event.id, "noticed", "nobody announced it", event)
+    turn.tell(event.id, "pause", length_text(pause), pause)
+    case = life.remember(Case(event, Phase.CHECKING, listed=False, began=True), sg.Paused(pause), turn.policy, turn.now)
+    turn.put(None, life.enter(case, Phase.CHECKING, turn.policy, turn.now), "")
+
+
+def _event_of(turn: Turn, pause: Pause) -> Event:
+    """Another physical host afterwards: a live migration (Hyper-V names the host to its guests)."""
+    kind, description = Kind.UNANNOUNCED, "a pause of this machine that nobody announced"
+    if pause.host is not None:
+        kind, description = Kind.LIVE_MIGRATION, f"moved from host {pause.host[0]} to host {pause.host[1]}"
+    return Event(pause.id, kind, (turn.state.me,), started=True, event_source="none", source="none",
+                 description=description)
 
 
 def _takes(case: Case, pause: Pause) -> bool:

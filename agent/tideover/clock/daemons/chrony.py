@@ -37,9 +37,10 @@ class Chrony:
                 or self._ask(cmdmon.N_SOURCES) is not None)
 
     def servers(self) -> tuple[Source, ...]:
-        named = {one.host: one for one in configured_servers(self._surroundings)}
-        asked = each_once(self._monitored({host: (one.port, one.is_pool) for host, one in named.items()}))
-        return asked or each_once(server(one.host, one.port, one.is_pool) for one in named.values())
+        configured = configured_servers(self._surroundings)
+        pools = {one.host for one in configured if one.is_pool}
+        asked = self._monitored({one.host: (one.port, one.host in pools) for one in configured})
+        return each_once(asked or [server(one.host, one.port, one.is_pool) for one in configured])
 
     def report(self) -> DaemonReport:
         tracking = self._tracking()

@@ -1,0 +1,57 @@
+"""Three etcd members."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..bench import Bench
+from ..running import Hook
+from ..stage import Stage
+from .basics import PROGRAMS, answers, need, until
+
+
+def etcd(lab: Bench, home: Path) -> None:
+    """Start one etcd member on each machine, at stock heartbeat and election times."""
+    cluster = ",".join(f"m{m.number}=http://{m.address}:2380" for m in lab.machines)
+    for machine in lab.machines:
+        client, peer = f"http://{machine.address}:2379", f"http://{machine.address}:2380"
+        (home / f"etcd{machine.number}").mkdir(parents=True)
+        machine.start("etcd", "--name", f"m{machine.number}", "--data-dir", str(home / f"etcd{machine.number}"),
+                      "--listen-client-urls", f"{client},http://127.0.0.1:2379", "--advertise-client-urls", client,
+                      "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster,
+                      log=home / f"etcd{machine.number}.log", env={"PATH": PROGRAMS})
+    until(lambda: etcd_leader(lab) > 0, "etcd has a leader")
+
+
+def etcd_leader(lab: Bench) -> int:
+    """Return the number of the machine whose member leads, or 0."""
+    for machine in lab.machines:
+        text = answers(lab, "curl", "-fsS", "-m", "2", "-d", "{}", f"http://{machine.address}:2379/v3/maintenance/status")
+        status = json.loads(text or "{}")
+        if status and status.get("leader") == status["header"]["member_id"]:
+            return machine.number
+    return 0
+
+
+def etcd_lead(lab: Bench, number: int) -> None:
+    """Have machine `number`'s member lead."""
+    until(lambda: etcd_leader(lab) > 0, "etcd has a leader")
+    at = etcd_leader(lab)
+    if at != number:
+        url = f"http://{lab.machines[number - 1].address}:2379"
+        member = json.loads(answers(lab, "curl", "-fsS", "-d", "{}", f"{url}/v3/maintenance/status"))["header"]["member_id"]
+        answers(lab, "curl", "-fsS", "-d", json.dumps({"targetID": member}),
+                f"http://{lab.machines[at - 1].address}:2379/v3/maintenance/transfer-leadership")
+    until(lambda: etcd_leader(lab) == number, f"member {number} leads")
+
+
+def etcd_move_leader(lab: Bench, home: Path) -> Stage:
+    """Three members, machine 1's the leader."""
+    need("etcd", "curl")
+    etcd(lab, home)
+
+    def hook(state: Path) -> Hook:
+        etcd_lead(lab, 1)
+        return Hook("etcd-move-leader", state, inside=lab.machines[0].inside)
+    return Stage(hook, lambda: etcd_leader(lab) > 0, (lab.machines[0].namespace,), 0.8)
+

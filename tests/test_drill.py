@@ -1,0 +1,280 @@
+"""The drill shows the whole life of an event, judges by what it measured itself, and leaves nothing behind."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tideover.drill import Plan, hooks_that_run
+from tideover.drill.evidence import Evidence, Run, runs_from_notes
+from tideover.drill.processes import Stretch
+from tideover.drill.samples import HOOKS, NOTEBOOK
+from tideover.drill.verdict import every_promise_held, judge
+from tideover.model import ClockCheck, HookPhase, HookSpec, Kind, Verdict, utc
+
+AGENT = Path(__file__).parents[1] / "agent"
+FREEZE = Plan(Kind.FREEZE, 5.0, acknowledged=True)
+AT = 1_800_000_000.0
+
+
+def run(hook: str, order: int, phase: HookPhase, at: float, clock: str = "-") -> Run:
+    return Run(hook, order, phase, AT + at, AT + at + 0.1, worked=True, clock=clock)
+
+
+def record(**changes: object) -> dict[str, object]:
+    return {"status": "closed", "outcome": "resumed", "acknowledged_at": "2027-01-15T08:00:01.000Z", "timeline": [],
+            "hooks": [{}] * 4, "pauses": [{"length_s": 5.01, "uncertainty_s": 0.03, "cause": "process-stall"}],
+            **changes}
+
+
+GOOD = Evidence(
+    FREEZE, (run("first", 10, HookPhase.PREPARE, 0.0), run("second", 20, HookPhase.PREPARE, 0.2),
+             run("second", 20, HookPhase.RECOVER, 8.0, "good"), run("first", 10, HookPhase.RECOVER, 8.2, "good")),
+    "by the hooks' own notes", record(), ClockCheck(Verdict.GOOD, 0.0001, 0.001, utc(AT + 7.0)), posts=(AT + 0.4,),
+    told=("E",), event_id="E", stop=Stretch(4.999, 5.001, AT + 1.0, AT + 6.0),
+    numbers=((AT - 0.1, 1), (AT + 0.1, 2), (AT + 8.5, 3)), time_asked=1)
+
+
+def held(seen: Evidence) -> list[bool | None]:
+    return [finding.held for finding in judge(seen)]
+
+
+def test_a_life_as_it_should_be_holds_every_promise():
+    assert held(GOOD) == [True] * 5
+
+
+@pytest.mark.parametrize(("promise", "change"), [
+    (1, {"runs": GOOD.runs[:3]}),
+    (1, {"runs": (*GOOD.runs[:2], GOOD.runs[3], GOOD.runs[2])}),
+    (1, {"runs": (*GOOD.runs, run("third", 5, HookPhase.RECOVER, 8.4, "good"))}),
+    (1, {"numbers": ((AT, 1), (AT + 3.0, 2), (AT + 9, 3))}),
+    (1, {"numbers": ((AT, 1), (AT + 0.1, 2), (AT + 9, 2))}),
+    (1, {"numbers": ((AT, 1), (AT + 0.1, 2))}),
+    (2, {"posts": (AT + 0.4, AT + 0.5)}),
+    (2, {"posts": (), "told": ()}),
+    (2, {"posts": (AT + 0.15,)}),
+    (2, {"told": ("another",)}),
+    (3, {"record": record(pauses=[])}),
+    (3, {"record": record(pauses=[{"length_s": 5.1, "uncertainty_s": 0.03, "cause": "process-stall"}])}),
+    (4, {"check": None}),
+    (4, {"time_asked": 0}),
+    (4, {"check": replace(GOOD.check, verdict=Verdict.BAD)}),
+    (4, {"check": replace(GOOD.check, checked_at=utc(AT + 8.1))}),
+    (4, {"check": replace(GOOD.check, offset_s=0.1)}),
+    (4, {"runs": (*GOOD.runs[:2], replace(GOOD.runs[2], clock="bad"), GOOD.runs[3])}),
+    (5, {"record": record(status="recovering", outcome=None)}),
+    (5, {"record": record(outcome="missed")}),
+    (5, {"record": record(acknowledged_at=None)}),
+    (5, {"record": record(hooks=[])}),
+])
+def test_each_promise_breaks_on_its_own_evidence(promise, change):
+    """What the agent claims does not help it: the drill's own measurements decide."""
+    seen = replace(GOOD, **change)
+    assert held(seen)[promise - 1] is False
+    assert not every_promise_held(judge(seen))
+
+
+def test_nothing_may_be_told_after_a_withdrawal():
+    withdrawn = replace(GOOD, stop=None, posts=(), told=(), withdrawn_at=AT + 0.3,
+                        record=record(outcome="cancelled", acknowledged_at=None, pauses=[]))
+    assert held(withdrawn) == [True, True, None, None, True]
+    assert held(replace(withdrawn, posts=(AT + 0.4,)))[1] is False
+
+
+def test_a_failed_prepare_allows_no_request():
+    failed = replace(GOOD, runs=(replace(GOOD.runs[0], worked=False), *GOOD.runs[1:]))
+    assert held(replace(failed, posts=(), told=(), record=record(acknowledged_at=None))) == [True] * 5
+
+
+def test_a_restart_that_is_none_is_not_passed_off_as_a_measured_pause():
+    seen = replace(GOOD, plan=replace(FREEZE, kind=Kind.REBOOT), stop=None, away=GOOD.stop, record=record(pauses=[]))
+    assert held(seen) == [True, True, None, True, True]
+    assert "boot id" in judge(seen)[2].evidence[0]
+
+
+def test_the_notes_of_the_sample_hooks_are_read_with_what_did_not_end(tmp_path):
+    notes = tmp_path / "notes"
+    notes.write_text("1.5 10-notes prepare begun -\n1.6 10-notes prepare done -\n1.7 20-traffic prepare begun -\nha")
+    first, second = runs_from_notes(notes)
+    assert (first.hook, first.order, first.ended_at, first.worked) == ("notes", 10, 1.6, True)
+    assert (second.hook, second.ended_at, second.worked) == ("traffic", None, False)
+
+
+def test_an_event_is_announced_so_far_ahead_that_no_hook_is_short_of_time():
+    from tideover.drill import OwnHooks
+    specs = tuple(HookSpec(name, order, "", timeout_s=100.0) for name, order in (("a", 10), ("b", 10), ("c", 20)))
+    plan = replace(FREEZE, own=OwnHooks("/x", specs, (), 5.0))
+    assert plan.budget_s == 200.0
+    assert plan.notice_s > 205.0
+
+
+def test_hooks_that_such_an_event_spares_are_not_counted():
+    spared = HookSpec("a", 10, "", min_pause_s=9.0)
+    assert hooks_that_run(Kind.FREEZE, 5, (spared,)) == ()
+    assert hooks_that_run(Kind.FREEZE, 9, (spared,)) == (spared,)
+
+
+def test_every_sample_hook_may_be_run_twice_and_recovered_without_having_been_prepared(tmp_path):
+    """The contract asks it of every hook, so the ones that newcomers copy must do it."""
+    (tmp_path / "notebook").write_text(NOTEBOOK)
+    environment = {"PATH": os.environ["PATH"], "NOTEBOOK": str(tmp_path / "notebook"), "COUNTER": str(tmp_path),
+                   "DRAIN_S": "0", "TIDEOVER_STATE_DIR": str(tmp_path), "TIDEOVER_KIND": "freeze"}
+    environment |= {"TIDEOVER_REASON": "resumed", "TIDEOVER_CLOCK": "good"}
+    for name, text in HOOKS.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+        for phase in ("recover", "prepare", "prepare", "recover", "recover"):
+            if name == "30-counter":        # the application's part: it stands still when it is asked to
+                (tmp_path / "saved").unlink(missing_ok=True)
+                if phase == "prepare":
+                    (tmp_path / "saved").write_text("7")
+            subprocess.run([tmp_path / name, phase], env=environment | {"TIDEOVER_PHASE": phase}, check=True,
+                           input=b"{}", capture_output=True, timeout=5)
+    assert len(runs_from_notes(tmp_path / "notebook.log")) == 5 * len(HOOKS)
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+def start_drill(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(AGENT), "TMPDIR": str(tmp_path), "COLUMNS": "100"}
+    return subprocess.Popen([sys.executable, "-m", "tideover", "drill", *words], text=True, env=environment,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+
+
+def hold_drill(tmp_path: Path, *words: str) -> tuple[int, str, str]:
+    drill = start_drill(tmp_path, *words)
+    told, trouble = drill.communicate(timeout=60)
+    return drill.returncode, told, trouble
+
+
+@pytest.mark.parametrize("words", [("--pause", "1s"), ("--pause", "long"), ("--kind", "frieze"), ("--pause", "1h")])
+def test_wrong_use_is_told_in_a_sentence(tmp_path, words):
+    from tideover.cli import main
+    assert main(["drill", *words]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_where_a_socket_has_no_room_is_told(tmp_path, monkeypatch, capsys):
+    import tempfile
+
+    from tideover.cli import main
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    assert main(["drill"]) == 2
+    assert "too long" in capsys.readouterr().err
+    assert list(deep.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_freeze_holds_every_promise_and_leaves_nothing_behind(tmp_path):
+    status, told, trouble = hold_drill(tmp_path, "--pause", "1.5s")
+    assert (status, trouble) == (0, ""), told
+    assert told.count("✓") == 5
+    assert "Every promise held." in told
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "not_shown", "requests"), [
+    ("reboot", 1, 1), ("redeploy", 1, 1), ("preempt", 1, 1), ("terminate", 1, 1), ("unknown", 0, 0)])
+def test_every_kind_can_be_drilled(tmp_path, kind, not_shown, requests):
+    status, told, trouble = hold_drill(tmp_path, "--kind", kind, "--pause", "1.5s", "--json")
+    verdict = json.loads(told)
+    assert (status, trouble, verdict["held"]) == (0, "", True), told
+    assert [promise["held"] for promise in verdict["promises"]].count(None) == not_shown
+    assert verdict["measured"]["acknowledgements"] == requests
+    assert verdict["record"]["kind"] == kind
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_withdrawn_event_is_recovered_at_once(tmp_path):
+    status, told, trouble = hold_drill(tmp_path, "--cancel", "--json")
+    verdict = json.loads(told)
+    assert (status, trouble) == (0, ""), told
+    assert verdict["record"]["outcome"] == "cancelled"
+    assert verdict["measured"]["acknowledgements"] == 0
+    assert {hook["name"] for hook in verdict["measured"]["hooks"]} == {"notes", "traffic"}
+
+
+def own_hooks(tmp_path: Path, **texts: str) -> Path:
+    (tmp_path / "hooks").mkdir(mode=0o755)
+    for name, text in texts.items():
+        hook = tmp_path / "hooks" / name.strip("_").replace("_", "-")
+        hook.write_text(f"#!/bin/sh\n{text}\n")
+        hook.chmod(0o755)
+    file = tmp_path / "own.toml"
+    file.write_text(f'[paths]\nhooks = "{tmp_path}/hooks"\n[hook.first]\nenvironment = {{ LOG = "{tmp_path}/log" }}\n')
+    return file
+
+
+@pytest.mark.slow
+def test_the_owners_hooks_run_with_their_settings_and_are_told_that_it_is_a_drill(tmp_path):
+    file = own_hooks(tmp_path, _10_first='echo "$1 $TIDEOVER_DRILL" >> "$LOG"', _20_idle="exit 3")
+    status, told, trouble = hold_drill(tmp_path, "--hooks", "--pause", "1.2s", "--config", str(file))
+    assert (status, trouble) == (0, ""), told
+    assert (tmp_path / "log").read_text() == "prepare 1\nrecover 1\n"
+    assert "1 prepared, 1 recovered" in told
+
+
+@pytest.mark.slow
+def test_an_interrupted_drill_recovers_the_owners_hooks_first(tmp_path):
+    file = own_hooks(tmp_path, _10_first='echo "$1" >> "$LOG"')
+    drill = start_drill(tmp_path, "--hooks", "--pause", "60s", "--config", str(file))
+    assert drill.stdout is not None
+    while "stands still" not in drill.stdout.readline():
+        pass
+    drill.send_signal(signal.SIGINT)
+    _, trouble = drill.communicate(timeout=30)
+    assert drill.returncode == 1
+    assert "interrupted" in trouble and "Traceback" not in trouble
+    assert (tmp_path / "log").read_text() == "prepare\nrecover\n"
+    assert not list(tmp_path.glob("tideover-drill-*"))
+
+
+@pytest.mark.slow
+def test_what_cannot_be_recovered_is_told_and_its_folder_kept(tmp_path):
+    file = own_hooks(tmp_path, _10_first='test "$1" = prepare')
+    status, told, _ = hold_drill(tmp_path, "--hooks", "--pause", "1.2s", "--config", str(file))
+    assert status == 1
+    assert "Still prepared: first" in told.replace("\n", " ")
+    assert len(list(tmp_path.glob("tideover-drill-*"))) == 1
+
+
+@pytest.mark.slow
+def test_an_agent_that_dies_is_told_and_its_hooks_are_ended(tmp_path):
+    drill = start_drill(tmp_path)
+    assert drill.stdout is not None
+    told = ""
+    while "lets the applications prepare" not in told:
+        told += drill.stdout.readline()
+    while "traffic" not in (notes_of(tmp_path)):
+        pass
+    (folder,) = tmp_path.glob("tideover-drill-*")
+    pid = int(told.partition("(pid ")[2].partition(")")[0])
+    os.kill(pid, signal.SIGKILL)
+    rest, trouble = drill.communicate(timeout=30)
+    assert (drill.returncode, trouble) == (1, "")
+    assert "ended from outside (signal 9)" in rest.replace("\n", " ")
+    assert str(folder) in rest
+    assert (folder / "agent.log").exists()
+    mark = f"TIDEOVER_STATE_DIR={folder}".encode()
+    assert not [entry for entry in Path("/proc").glob("[0-9]*") if mark in environment_of(entry)]
+
+
+def environment_of(process: Path) -> bytes:
+    try:
+        return (process / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+def notes_of(tmp_path: Path) -> str:
+    return "".join(file.read_text() for file in tmp_path.glob("tideover-drill-*/notebook.log"))

@@ -1,0 +1,89 @@
+"""`tideover simulate` plays a scenario to any client and tells what it was asked."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tideover.cli import main
+from tideover.simulator.scenarios import scenario_names
+
+AGENT = Path(__file__).parents[1] / "agent"
+
+
+@contextmanager
+def simulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A running `tideover simulate` and the address it told."""
+    environment = {**os.environ, "PYTHONPATH": str(AGENT)}
+    with subprocess.Popen([sys.executable, "-m", "tideover", "simulate", *words], text=True, env=environment,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = ""
+        while "curl" not in line:
+            line = process.stdout.readline()
+        try:
+            yield process, line.split("'")[1]
+        finally:
+            process.kill()
+
+
+def ask(url: str, body: bytes | None = None, metadata: str = "true") -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, body, {"Metadata": metadata} if metadata else {})
+    with opener.open(request, timeout=5) as answer:
+        return bytes(answer.read())
+
+
+def test_a_client_sees_the_scenario_and_its_acknowledgement_is_told():
+    with simulating("reboot", "--vm-name", "web-7") as (process, url):
+        event = {}
+        while not event:
+            event = next(iter(json.loads(ask(url))["Events"]), {})
+        assert event["Resources"] == ["web-7"]
+        ask(url, json.dumps({"StartRequests": [{"EventId": event["EventId"]}]}).encode())
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            ask(url, b"nonsense")
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            ask(url, metadata="")
+        assert process.stdout is not None
+        told = ""
+        while "Required metadata header" not in told:
+            told += process.stdout.readline()
+        assert f"ACKNOWLEDGES {event['EventId']}" in told
+        assert "it is no acknowledgement: nonsense" in told
+        process.send_signal(signal.SIGINT)
+        _, trouble = process.communicate(timeout=5)
+        assert (process.returncode, trouble) == (0, "")
+
+
+def test_the_scenarios_are_listed(capsys):
+    assert main(["simulate", "--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(scenario_names())
+
+
+def test_a_scenario_that_does_not_fit_is_told_when_it_comes_to_that(tmp_path, capsys):
+    (tmp_path / "own.toml").write_text('[[step]]\ndo = "start"\nevent = "nobody"\n')
+    assert main(["simulate", str(tmp_path / "own.toml")]) == 2
+    assert "step 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [("frieze",), ("--listen", "here"), ("--listen", "[::1]:8080"), ("--pace", "0")])
+def test_wrong_use_is_told(words, capsys):
+    assert main(["simulate", *words]) == 2
+    assert capsys.readouterr().err.startswith("tideover: ")
+
+
+def test_an_address_that_is_taken_is_told(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["simulate", "--listen", f"127.0.0.1:{taken.getsockname()[1]}"]) == 2
+    assert "address already in use" in capsys.readouterr().err
