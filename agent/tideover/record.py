@@ -52,7 +52,7 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
         "closed_at": _at(closed),
         "hooks": [_hook(row.subject) for row in rows if isinstance(row.subject, HookRun)],
         "pauses": [pause_of(row.subject) for row in rows if isinstance(row.subject, Pause)],
-        "clock": _clock([row.subject for row in rows if isinstance(row.subject, ClockCheck)]),
+        "clock": _clock(rows),
         "timeline": [{"at": utc_text(row.at), "what": row.what, "note": row.note} for row in rows],
     }
     return record
@@ -104,9 +104,12 @@ def _hook(run: HookRun) -> dict[str, Any]:
     }
 
 
-def _clock(checks: Sequence[ClockCheck]) -> dict[str, Any]:
-    """The last check's verdict, with the samples of all: the curve from wrong to right."""
-    last = checks[-1] if checks else None
+def _clock(rows: Sequence[Row]) -> dict[str, Any]:
+    """The last verdict, with the samples of all checks: the curve from wrong to right. What was seen when the clock was
+    watched on stands beside the verdict, and does not change what was known when recover began."""
+    checks = [row.subject for row in rows if isinstance(row.subject, ClockCheck)]
+    last = next((row.subject for row in reversed(rows) if row.what == "clock" and isinstance(row.subject, ClockCheck)),
+                None)
     return {
         "verdict": last.verdict.value if last else "unknown",
         "offset_s": _rounded(last.offset_s, 6) if last else None,
@@ -114,6 +117,8 @@ def _clock(checks: Sequence[ClockCheck]) -> dict[str, Any]:
         "checked_at": utc_text(last.checked_at) if last else None,
         "good_after_s": _rounded(last.good_after_s) if last else None,
         "reason": last.reason if last else "",
+        "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
+                     for row in rows if row.what == "clock followed" and isinstance(row.subject, ClockCheck)],
         "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
                      "delay_s": _rounded(sample.delay_s, 6)} for check in checks for sample in check.samples],
     }

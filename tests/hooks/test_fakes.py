@@ -18,6 +18,8 @@ import pytest
 from .running import DONE, FAILED, NOT_YET, NOTHING, Hook
 from .worlds.basics import FAKES
 
+pytestmark = pytest.mark.slow
+
 A_JOB, B_JOB = "a" * 32, "b" * 32
 
 
@@ -68,7 +70,6 @@ def node(hook: Hook) -> dict[str, dict[str, object]]:
         return dict(json.loads(answer.read()))
 
 
-@pytest.mark.slow
 def test_flink_takes_a_checkpoint_of_every_running_job(flink: tuple[Hook, Path]) -> None:
     """Before a freeze jobs go on; a run too short for the checkpoint says "not yet"."""
     hook, log = flink
@@ -80,7 +81,6 @@ def test_flink_takes_a_checkpoint_of_every_running_job(flink: tuple[Hook, Path])
     assert hook.recover().status == DONE
 
 
-@pytest.mark.slow
 def test_flink_stops_each_job_once_and_starts_it_from_its_savepoint(flink: tuple[Hook, Path]) -> None:
     """Run again with too little time, a job is not asked to stop twice; the jar gets the savepoint's path."""
     first, log = flink

@@ -15,6 +15,8 @@ import pytest
 from .running import DONE, FAILED, Hook
 from .worlds.basics import FAKES
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[tuple[str, Path]]:

@@ -1,6 +1,7 @@
 """`tideover recover [EVENT]`: run what is still owed, by hand; through the agent, or without one."""
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def command(loaded: Loaded, event: str | None, wait_s: float, as_json: bool) -> 
         answer = ask(socket, {"ask": "recover", "event": event})
     except UnreachableError:
         from tideover.daemon.by_hand import recover_by_hand
-        recovered = recover_by_hand(loaded, event)
+        recovered = recover_by_hand(loaded, event, drill=os.environ.get("TIDEOVER_DRILL") == "1")
         answer = {"ok": not recovered.still_owed, "were_owed": list(recovered.were_owed),
                   "still_owed": list(recovered.still_owed)}
     else:

@@ -15,6 +15,9 @@ from tideover.clock.kernel import KernelClock, read_kernel_clock
 
 CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to local users for monitoring
 NTPD_CONTROL = ("127.0.0.1", 123)
+# For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where nobody
+# listens refuses at once.
+PATIENCE_S = 0.25
 
 
 def read_device_ns(device: str) -> int:
@@ -42,6 +45,7 @@ class Surroundings:
     chrony_monitor: tuple[str, int] = CHRONY_MONITOR
     chrony_socket: str = ""              # where chronyc finds chronyd; "": where it was built to look
     ntpd_control: tuple[str, int] = NTPD_CONTROL
+    patience_s: float = PATIENCE_S
     read_device_ns: Callable[[str], int] = read_device_ns
     run: Callable[[Sequence[str]], Ended] = run
     kernel_clock: Callable[[], KernelClock | None] = read_kernel_clock

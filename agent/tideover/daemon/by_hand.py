@@ -34,7 +34,7 @@ class Recovered:
     still_owed: tuple[str, ...]
 
 
-def recover_by_hand(loaded: Loaded, event_id: str | None) -> Recovered:
+def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False) -> Recovered:
     """Given the configuration and an event (or None for all), run each recover that is owed, once.
 
     Raise WrongUseError if an agent works on the state directory.
@@ -48,7 +48,7 @@ def recover_by_hand(loaded: Loaded, event_id: str | None) -> Recovered:
         if engine is not None:
             engine.tell(seen)
 
-    runner = HookRunner(tell, memory.directory / HOOKS_STATE)
+    runner = HookRunner(tell, memory.directory / HOOKS_STATE, drill=drill)
     idle = IdleHand()
     hands: dict[type[Any], Any] = {fx.RunHook: HookHand(runner, memory.journal.rows), fx.Acknowledge: idle,
                                    fx.CheckClock: idle, fx.WatchClosely: idle}

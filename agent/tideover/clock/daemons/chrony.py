@@ -17,7 +17,6 @@ from tideover.model import utc
 from tideover.timekeeping.ntp import PORT
 
 _PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid", "/var/run/chrony/chronyd.pid", "/var/run/chronyd.pid")
-_ANSWER_S = 0.05             # over loopback it takes 0.1 ms; a port where nobody listens refuses at once
 _MOST_SOURCES = 32
 # A source is selected 2 to 10 s after `burst 4/4`: its packets are 2 s apart, and a burst under way ends first.
 _SELECTION_LIMIT_S = 20.0
@@ -114,7 +113,7 @@ class Chrony:
     def _ask(self, command: int, body: bytes = b"") -> bytes | None:
         """Put one question to the monitoring port; None: nobody there, not allowed, or no answer."""
         sequence = os.urandom(4)
-        until_s = time.monotonic() + _ANSWER_S
+        until_s = time.monotonic() + self._surroundings.patience_s
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             try:
                 asking.connect(self._surroundings.chrony_monitor)

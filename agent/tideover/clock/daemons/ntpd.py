@@ -23,7 +23,6 @@ _MAIN = ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf")
 _FURTHER = ("/etc/ntpsec/ntp.d", "/etc/ntp.d")           # NTPsec reads these beside its main file
 _REFERENCE_CLOCKS = "127.127."                           # addresses that mean a driver, not a server
 _DEEPEST = 5
-_ANSWER_S = 0.2
 # RFC 9327: leap, version and mode; response, error, more and operation; sequence; status; association; offset; count
 _CONTROL = struct.Struct("!BBHHHHH")
 _ASK, _READ_VARIABLES, _IS_RESPONSE, _IS_ERROR = 0x16, 2, 0x80, 0x40
@@ -73,7 +72,7 @@ class Ntpd:
         number = int.from_bytes(os.urandom(2), "big")
         head = _CONTROL.pack(_ASK, _READ_VARIABLES, number, 0, 0, 0, len(_VARIABLES))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(_ANSWER_S)
+            asking.settimeout(self._surroundings.patience_s)
             try:
                 asking.connect(self._surroundings.ntpd_control)
                 asking.send((head + _VARIABLES).ljust(_CONTROL.size + (len(_VARIABLES) + 3) // 4 * 4, b"\0"))
