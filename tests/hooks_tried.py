@@ -16,7 +16,8 @@ from pathlib import Path
 
 from tideover.effects import RunHook
 from tideover.hooks import Graces, HookRunner
-from tideover.model import HookPhase, HookReport, HookSpec, Kind
+from tideover.hooks.process import read_moment
+from tideover.model import HookPhase, HookReport, HookSpec, Kind, Moment
 from tideover.observations import HookSettled, Observation
 
 WITHIN_S = 20.0         # an upper bound for a busy machine, never what is expected
@@ -34,12 +35,17 @@ class Bench:
             made.chmod(0o755)
         self.answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self.lines: list[str] = []
+        self.readings = 0           # of the clock: the runner takes one whenever it wakes up
         self.runner = HookRunner(
             self.answers.put, self.state, drill=drill, graces=graces,
-            log_line=lambda name, line: self.lines.append(line))
+            log_line=lambda name, line: self.lines.append(line), read_moment=self._read_moment)
         self._runs = 0
         self._faults: list[threading.ExceptHookArgs] = []
         threading.excepthook = self._faults.append
+
+    def _read_moment(self) -> Moment:
+        self.readings += 1
+        return read_moment()
 
     def write(self, file: str, script: str, shebang: str = "#!/bin/sh") -> HookSpec:
         """Given a file's name and its script, put it into the directory and return its hook."""

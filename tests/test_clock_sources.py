@@ -171,6 +171,19 @@ def test_a_look_at_hypervs_clock_waits_for_its_host(tmp_path: Path) -> None:
     assert 6 <= clocks.raw_s - began_s <= 7
 
 
+def test_what_hypervs_clock_proved_before_a_pause_is_no_proof_after_it(tmp_path: Path) -> None:
+    """It shows what the wall clock shows, as it does right after a resume: good once its host must have spoken."""
+    clocks = PlayedClocks()
+    here = machine(tmp_path, HYPERV, read_device_ns=lambda device: clocks.wall_ns())
+    with owner(clocks=clocks, surroundings=here) as one:
+        one.start()
+        until(lambda: (latest := one.checker.latest()) is not None and "not updated by the host" in latest.reason)
+        clocks.skipped_s += 7.0
+        one.checker.clock_was_set()
+        assert one.answer().check.verdict is Verdict.GOOD
+        assert one.check_to_the_deadline("not updated by the host").verdict is Verdict.UNKNOWN
+
+
 def test_clocks_are_found_by_what_they_are_called(tmp_path: Path) -> None:
     here = machine(tmp_path, KVM | {"/sys/class/ptp/ptp2/clock_name": "hyperv"})
     assert [(one.server, Path(one.device).name) for one in find_hardware(here)] == [

@@ -109,6 +109,12 @@ def test_a_hook_that_closes_its_outputs_is_still_waited_for(bench: Bench) -> Non
     assert (report.outcome, report.duration_s > 0.09) == (HookOutcome.NOTHING, True)
 
 
+def test_a_hook_that_says_nothing_is_waited_for_without_turning_round(bench: Bench) -> None:
+    """Neither a closed output nor a bell may keep the wait from waiting."""
+    bench.say("exec >/dev/null 2>&1 <&-; sleep 0.1")
+    assert bench.readings < 20
+
+
 def test_a_child_that_keeps_the_pipe_is_not_waited_for_and_not_harmed(bench: Bench) -> None:
     """The hook has ended when its own process has; what it left behind must not die of SIGPIPE at its next word."""
     report = bench.say("(while :; do echo still here; sleep 0.02; done) & echo $! > child; echo ready")

@@ -117,7 +117,7 @@ def test_what_shows_no_mark_for_a_moment_is_not_lost() -> None:
     shown = read_process(child.pid)
     assert shown is not None
     looks = iter([{shown.identity}])
-    assert end_members(lambda: next(looks, set()), 0.0, time.sleep) == set()
+    assert end_members(lambda: next(looks, set()), 0.1, time.sleep) == set()
     assert child.wait(10) == -signal.SIGKILL
     child.stdout.close()
 
@@ -218,6 +218,20 @@ def test_a_child_of_another_part_of_the_agent_is_not_of_the_hook() -> None:
         others.wait()
 
     in_a_process_of_its_own(play)
+
+
+def test_what_did_not_come_to_us_is_not_ours() -> None:
+    """Whatever the machine started since, in whatever session, under another parent."""
+    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+
+    def play(bench: Bench) -> None:
+        assert find_members(RunMarks(NO_ENVIRONMENT, Identity(2**30, 0), owns_adopted=True)) == set()
+
+    try:
+        in_a_process_of_its_own(play)
+    finally:
+        stranger.kill()
+        stranger.wait()
 
 
 def test_an_orphan_in_the_hooks_directory_is_its_own_unless_another_run_has_signed_it(bench: Bench) -> None:

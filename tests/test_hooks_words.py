@@ -113,8 +113,8 @@ def test_a_flood_is_logged_so_far_and_no_further(data: bytes) -> None:
     output = Output(lines.append)
     for _ in range(100):
         output.take(data)
+        assert len(output._begun) <= LINE_AT_MOST
     output.finish()
     assert len(lines) == LINES_AT_MOST + 1
     assert "more than can be logged" in lines[-1]
     assert max(map(len, lines)) <= LINE_AT_MOST
-    assert len(output._begun) <= LINE_AT_MOST

@@ -144,6 +144,8 @@ keep = 1
      'line 2: clock.servers: expected a list of "host", "host:port" or "[v6]:port", found "", 2, ":3" in it'),
     ('[clock]\nservers = ["", 2, "", 3, 4]',
      'line 2: clock.servers: expected a list of "host", "host:port" or "[v6]:port", found "", 2, "" and 2 more in it'),
+    ('[clock]\nservers = [1, 2, 3, 4]',
+     'line 2: clock.servers: expected a list of "host", "host:port" or "[v6]:port", found 1, 2, 3 and 1 more in it'),
     ("a = ", 'line 1: not TOML: expected a value: text in quotes, as in "5s", or true, false or a list'),
     ('a = "\\q"', "line 1: not TOML: unescaped '\\' in a string"),
     ('[log]\nlevel = "a\\nb\\u0007"',
@@ -262,6 +264,7 @@ def test_thousands_of_faults_are_counted_and_the_first_hundred_told() -> None:
     assert faults[99].startswith("line 100: a99: ")
     assert faults[100] == "and 2900 more like these"
     assert len(faults_of("".join(f"a{number} = 1\n" for number in range(100)))) == 100
+    assert faults_of("".join(f"a{number} = 1\n" for number in range(101)))[-1] == "and 1 more like these"
 
 
 def test_a_file_may_have_256_kibibytes_and_no_more() -> None:

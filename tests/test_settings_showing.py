@@ -58,7 +58,7 @@ def test_the_default_file_fits_a_terminal_and_explains_every_key() -> None:
     for table in (*TABLES, HOOK):
         assert f"# {table.about}\n" in text
         for key in table.keys:
-            assert f"# {key.about}\n# Takes {key.takes.expected}" in text
+            assert f"# {key.about}\n# Takes {key.takes.expected}{key.takes.reason and ': '}{key.takes.reason}.\n" in text
 
 
 def test_show_tells_every_key_and_the_line_of_those_the_file_sets() -> None:

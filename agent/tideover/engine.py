@@ -49,6 +49,8 @@ class Engine:
         self._wakes: dict[str, float] = {}
         self._unwritten: list[Entry] = []
         self._vm_id = journal.vm_id()
+        self._show_life: Callable[[], None] = _show_nothing
+        self._longest_wait_s: float | None = None
         self.state = self._written = journal.load()
 
     def tell(self, seen: ob.Observation) -> None:
@@ -58,6 +60,13 @@ class Engine:
     def stop(self) -> None:
         """Let `run` return after what is already in the inbox, from any thread or signal handler."""
         self._inbox.put(None)
+
+    def show_life(self, show: Callable[[], None], at_least_every_s: float | None) -> None:
+        """From now on `show` is called on the engine's thread before each wait, and no wait is longer than that.
+
+        It says that the loop turns, which no other thread could say of it.
+        """
+        self._show_life, self._longest_wait_s = show, at_least_every_s
 
     def run(self) -> None:
         """Take news until told to stop."""
@@ -91,13 +100,19 @@ class Engine:
     def _next(self) -> ob.Observation | None:
         """The next news, or the next moment somebody waits for, whichever comes first."""
         while True:
-            wait_s = None if not self._wakes else max(0.0, min(self._wakes.values()) - self._moment().raw_s)
+            self._show_life()
             try:
-                return self._inbox.get(timeout=wait_s)
+                return self._inbox.get(timeout=self._wait_s())
             except queue.Empty:
                 due = self._take_due()
                 if due is not None:
                     return due
+
+    def _wait_s(self) -> float | None:
+        if not self._wakes:
+            return self._longest_wait_s
+        until_due_s = max(0.0, min(self._wakes.values()) - self._moment().raw_s)
+        return until_due_s if self._longest_wait_s is None else min(until_due_s, self._longest_wait_s)
 
     def _take_due(self) -> ob.Due | None:
         raw_s = self._moment().raw_s
@@ -158,3 +173,7 @@ class Engine:
             if key not in self._in_hand:
                 self._in_hand[key] = effect
                 self._hands[type(effect)].start(effect)
+
+
+def _show_nothing() -> None:
+    """For an engine that nobody watches."""

@@ -1,8 +1,24 @@
-"""Tells systemd how the service is doing (sd_notify(3)); silent where nobody listens."""
+"""What is said to systemd (sd_notify(3)) and asked of it; silent where nobody listens."""
 from __future__ import annotations
 
+import enum
 import os
 import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
+FEEDS = 3               # chances to feed the watchdog within its period: one may be missed
+CGROUP = Path("/proc/self/cgroup")
+
+
+class Ending(enum.Enum):
+    """Why this service is being stopped."""
+
+    STOP = "stop"               # somebody stops it, or nobody knows
+    RESTART = "restart"         # it is started again at once, as an upgrade does
+    SHUTDOWN = "shutdown"       # the machine goes down
 
 
 def notify(message: str) -> bool:
@@ -19,3 +35,61 @@ def notify(message: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def watchdog_period_s(environ: Mapping[str, str]) -> float | None:
+    """Given our environment, return how often systemd wants a sign of life (sd_watchdog_enabled(3)); None: never."""
+    microseconds = environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdecimal() or environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(microseconds) / 1e6 or None
+
+
+def watchdog_feeder(period_s: float, clock: Callable[[], float] = time.monotonic) -> Callable[[], None]:
+    """Given the watchdog's period, return what feeds it; called far more often than needed, it says nothing new."""
+    fed_at = -period_s
+
+    def feed() -> None:
+        nonlocal fed_at
+        now = clock()
+        if now - fed_at >= period_s / FEEDS / 2:
+            fed_at = now
+            notify("WATCHDOG=1")
+
+    return feed
+
+
+def why_we_end(environ: Mapping[str, str]) -> Ending:
+    """Given our environment, ask the service manager why it stops us. Blocks for `ASK_LIMIT_S` at most.
+
+    A job to start shutdown.target is what systemd itself calls "stopping" (systemctl(1), is-system-running).
+    """
+    if not environ.get("INVOCATION_ID"):
+        return Ending.STOP                  # nobody's service (systemd.exec(5))
+    import subprocess
+    try:
+        asked = subprocess.run(["systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain"], text=True,
+                               capture_output=True, timeout=ASK_LIMIT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return Ending.STOP
+    return ending_among(asked.stdout, _own_unit())
+
+
+def ending_among(jobs: str, unit: str) -> Ending:
+    """Given the lines of `systemctl list-jobs` (number, unit, type, state) and our unit's name, return why we end."""
+    wanted = {tuple(line.split()[1:3]) for line in jobs.splitlines()}
+    if ("shutdown.target", "start") in wanted:
+        return Ending.SHUTDOWN
+    if (unit, "restart") in wanted:
+        return Ending.RESTART
+    return Ending.STOP
+
+
+def _own_unit() -> str:
+    """The name of the unit we run in (cgroups(7)); "" where that cannot be known."""
+    try:
+        lines = CGROUP.read_text().splitlines()
+    except OSError:
+        return ""
+    units = [part for line in lines for part in line.split("/") if part.endswith(".service")]
+    return units[-1] if units else ""

@@ -52,13 +52,11 @@ class Inquiry:
 
         Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts.
         """
-        now_s = self._now_s()
-        self._forget(sources, now_s)
-        due = self._due(sources, now_s)
-        asking, asked = Asking(self._clocks, limit_s), set[Target]()
+        self._forget(sources)
+        due = self._due(sources)
         servers = {name: one for name, one in due.items() if one.origin is not Origin.HARDWARE}
-        self._names.look_up(servers, now_s)
-        interrupted = False
+        self._names.look_up(servers, self._now_s())
+        asking, asked, interrupted = Asking(self._clocks, limit_s), set[Target](), False
 
         def ask_new_addresses() -> bool:
             nonlocal interrupted
@@ -77,9 +75,10 @@ class Inquiry:
         self._take(asking, due, servers)
         return asking.samples
 
-    def _due(self, sources: Sequence[Source], now_s: float) -> dict[str, Source]:
+    def _due(self, sources: Sequence[Source]) -> dict[str, Source]:
         """Return the sources that may be asked now, by name."""
         self.note_held_back(sources)
+        now_s = self._now_s()
         return {one.server: one for one in sources if self.manners.wait_s(one, now_s) < _AT_ONCE_S}
 
     def note_held_back(self, sources: Iterable[Source]) -> None:
@@ -139,8 +138,8 @@ class Inquiry:
                 self.refused[server, ""] = Refused(server, "", Fault.NO_ADDRESS, detail)
         self.samples += asking.samples
 
-    def _forget(self, sources: Iterable[Source], now_s: float) -> None:
-        names, oldest_ns = {one.server for one in sources}, int((now_s - SAMPLE_LIFE_S) * NS)
+    def _forget(self, sources: Iterable[Source]) -> None:
+        names, oldest_ns = {one.server for one in sources}, int((self._now_s() - SAMPLE_LIFE_S) * NS)
         self.samples = [one for one in self.samples if one.server in names and one.began_raw_ns >= oldest_ns]
         self.refused = {key: one for key, one in self.refused.items() if one.server in names}
 

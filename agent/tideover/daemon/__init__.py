@@ -1,4 +1,5 @@
 """The wiring: puts the parts together into a running agent, and takes them apart again. It decides nothing."""
-from tideover.daemon.agent import Agent, run_agent
+from tideover.daemon.agent import Agent
+from tideover.daemon.running import run_agent
 
 __all__ = ["Agent", "run_agent"]

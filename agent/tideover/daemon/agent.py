@@ -2,15 +2,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tideover import __version__, systemd
+from tideover import __version__
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.api.server import Server
@@ -29,13 +26,11 @@ from tideover.hooks import HookRunner
 from tideover.logs import Log, Trouble
 from tideover.model import utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
-from tideover.settings import Settings, cautions_about
+from tideover.settings import Settings
 from tideover.sources import choose_source_kind, open_source
 from tideover.sources.poller import Acknowledger, Poller
 
 RUNTIME_MODE = 0o755
-STOP_LIMIT_S = 75.0
-"""A stop that recovers first ends after this, recovered or not: systemd's stop timeout is 90 s."""
 
 
 class Agent:
@@ -82,11 +77,9 @@ class Agent:
         self._prune()
         self.log.info("agent.started", version=__version__, pid=os.getpid(), source=self.source_kind,
                       hooks=len(self.choices.catalogue.hooks), open_events=open_events)
-        systemd.notify("READY=1")
 
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
-        systemd.notify("STOPPING=1")
         if self._server is not None:
             self._server.close()
         for part in (self.poller, self._source, self.watch, self.runner, self.checker, self._acknowledger):
@@ -157,51 +150,6 @@ class Agent:
 
     def _hook_released(self, name: str) -> None:
         self.runner.forget(name)
-
-
-def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
-    """Run an agent until SIGTERM or SIGINT; return the exit status. Raise WrongUseError if it cannot start."""
-    agent = Agent(loaded, drill=drill)
-    for caution in cautions_about(loaded.settings):
-        agent.log.warning("configuration.caution", what=caution)
-
-    def stop(number: int, frame: object) -> None:
-        _stop(agent)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    threading.excepthook = _die
-    try:
-        agent.start()
-        agent.engine.run()
-    finally:
-        agent.close()
-    return 0
-
-
-def _die(trouble: threading.ExceptHookArgs) -> None:
-    """A bug on any thread ends the process: the service manager starts it again, and the journal knows where it was."""
-    sys.excepthook(trouble.exc_type, trouble.exc_value or trouble.exc_type(), trouble.exc_traceback)
-    sys.stderr.flush()
-    os._exit(70)        # EX_SOFTWARE (sysexits.h); the other threads are not waited for
-
-
-def _stop(agent: Agent) -> None:
-    """In a signal handler: news for the engine, and a limit."""
-    if agent.settings.policy.on_stop == "keep":
-        agent.engine.stop()
-        return
-    agent.tell(ob.StopRequested())
-    threading.Thread(target=_stop_when_released, args=(agent,), name="stop", daemon=True).start()
-
-
-def _stop_when_released(agent: Agent) -> None:
-    until_s = agent.clocks.moment().raw_s + STOP_LIMIT_S
-    pause = threading.Event()
-    pause.wait(0.2)                         # let the engine take the request before it is asked whether all is done
-    while agent.engine.state.hooks and agent.clocks.moment().raw_s < until_s:
-        pause.wait(0.1)
-    agent.engine.stop()
 
 
 def _source_kind(settings: Settings) -> Any:

@@ -64,9 +64,9 @@ class Bell:
                 os.eventfd_write(self._file, 1)
 
     def open(self) -> int:
-        """Return a file that can be read from once the bell has rung."""
+        """Return a file that can be read from once the bell rings; whether it has rung before must be asked."""
         with self._lock:
-            self._file = os.eventfd(int(self.has_rung), os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             return self._file
 
     def close(self) -> None:

@@ -66,6 +66,11 @@ class Incidents:
         """Whether an incident waits for its answers."""
         return self._open is not None
 
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to conclude, or a source that contradicts itself."""
+        return self._open is not None or self._outside.is_torn
+
     def step(self, raw_ns: int, stepped_ns: int) -> None:
         """The wall clock was set."""
         self._steps.append((raw_ns, stepped_ns))

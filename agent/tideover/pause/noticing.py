@@ -29,6 +29,7 @@ from tideover.timekeeping.gaps import (
     Judged,
     Reading,
     Shift,
+    are_together,
     gap_between,
     judge_stall,
     shift_between,
@@ -38,6 +39,8 @@ from tideover.timekeeping.gaps import (
 
 # Waits remembered for the usual wake latency: 10 s of them when calm, 2 s when watching closely.
 WAITS_KEPT = 40
+# A beat that is later than this is looked at; it is less than any gap that counts for anything.
+ORDINARY_NS = NS // 10
 
 
 def nobody(*_: object) -> None:
@@ -94,23 +97,35 @@ class Noticer:
 
     def beat(self, period_ns: int, signals: Sequence[Signal] = ()) -> None:
         """Given that a wait of at most `period_ns` is over, and what ended it, read the clocks and tell what shows."""
-        now = read_all(self._clocks)
-        gap, shift = gap_between(self._last, now, period_ns), shift_between(self._anchor, now)
-        self._last = now
+        before, self._last = self._last, read_all(self._clocks)
+        late_ns = self._last.raw_ns - before.raw_ns - period_ns
+        if 0 <= late_ns < self._settings.threshold_ns:
+            self._lateness.append(late_ns)
+        # Nearly every beat ends here: the rest is code that would have to be brought into the cache each time.
+        if (signals or self._incidents.has_work or late_ns >= min(ORDINARY_NS, self._settings.threshold_ns)
+                or not are_together(self._anchor, self._last)):
+            self._examine(before, period_ns, signals)
+        else:
+            self._background.learn(self._last.raw_ns)
+
+    def close(self) -> None:
+        self._background.close()
+
+    def _examine(self, before: Reading, period_ns: int, signals: Sequence[Signal]) -> None:
+        now = self._last
+        gap, shift = gap_between(before, now, period_ns), shift_between(self._anchor, now)
         for signal in signals:
             self._take(signal, now.raw_ns)
         if gap.visible_ns >= self._settings.threshold_ns:
             self._tell_gap(now, gap, shift)
         else:
-            self._learn(now, gap)
+            self._incidents.small_gap(now.raw_ns, gap)
+            self._background.learn(now.raw_ns)
         if shift.is_suspend or shift.is_step:
             self._anchor = now
             self._shifted(now, shift)
         for concluded in self._incidents.conclude(now.raw_ns, period_ns):
             self._tell_pause(now, concluded)
-
-    def close(self) -> None:
-        self._background.close()
 
     def _take(self, signal: Signal, raw_ns: int) -> None:
         match signal:
@@ -127,12 +142,6 @@ class Noticer:
                 self._incidents.marker(raw_ns, f"the physical host changed from {before} to {after}", (before, after))
             case DisruptionAnnounced(imminent):
                 self._listeners.disruption_announced(imminent)
-
-    def _learn(self, now: Reading, gap: Gap) -> None:
-        if gap.elapsed_ns >= gap.period_ns:
-            self._lateness.append(gap.visible_ns)
-        self._incidents.small_gap(now.raw_ns, gap)
-        self._background.learn(now.raw_ns)
 
     def _tell_gap(self, now: Reading, gap: Gap, shift: Shift) -> None:
         """At once: outside time can add to a visible gap, but not take from it."""

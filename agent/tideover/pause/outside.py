@@ -33,6 +33,7 @@ class OutsideTime:
     def __init__(self) -> None:
         self._rings: dict[str, _Ring] = {}
         self._lock = threading.Lock()
+        self.is_torn = False         # whether any source contradicts itself
 
     def add(self, source: str, sample: OutsideSample) -> bool:
         """Given a new sample, keep it and return whether it is the first to contradict what its source said before."""
@@ -40,6 +41,7 @@ class OutsideTime:
             ring = self._rings.setdefault(source, _Ring())
             was_whole = not ring.samples or ring.agreed is not None
             ring.add(sample)
+            self.is_torn = self.is_torn or ring.agreed is None
             return was_whole and ring.agreed is None
 
     def torn(self) -> dict[str, Frozen | None]:
@@ -73,3 +75,4 @@ class OutsideTime:
                 old = self._rings.pop(name)
                 for sample in kept(old.samples):
                     self._rings.setdefault(name, _Ring()).add(sample)
+            self.is_torn = any(ring.agreed is None for ring in self._rings.values())

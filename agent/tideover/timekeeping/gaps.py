@@ -86,6 +86,12 @@ def shift_between(before: Reading, after: Reading) -> Shift:
     return Shift(stepped, suspended, (before.width_ns + after.width_ns) // 2)
 
 
+def are_together(one: Reading, other: Reading) -> bool:
+    """Whether wall, boot and monotonic clock are as far apart in both readings: neither step nor suspend to look for."""
+    return (abs((one.wall_ns - one.mono_ns) - (other.wall_ns - other.mono_ns)) < STEP_NS
+            and abs((one.boot_ns - one.mono_ns) - (other.boot_ns - other.mono_ns)) < STEP_NS)
+
+
 def wake_latency_ns(recent_lateness_ns: Sequence[int]) -> int:
     """Given by how much the recent waits were late, return how late a wake-up must be expected to be.
 

@@ -91,7 +91,7 @@ def lb_health(lab: Bench, home: Path) -> Stage:
 
 
 def haproxy_drain(lab: Bench, home: Path) -> Stage:
-    """Three servers behind HAProxy, one of them in an operator's maint."""
+    """Three servers behind HAProxy, one of them in an operator's own drain."""
     need("haproxy", "nginx", "socat")
     balancer = lab.machines[2]
     for machine in lab.machines[:2]:
@@ -102,7 +102,7 @@ def haproxy_drain(lab: Bench, home: Path) -> Stage:
     def talk(words: str) -> str:
         return subprocess.run(["socat", "-", str(socket)], input=words + "\n", capture_output=True, text=True).stdout
     until(socket.exists, "HAProxy's socket")
-    talk("set server be/s3 state maint")
+    talk("set server be/s3 state drain")
     until(lambda: talk("show stat").count(",UP,") >= 2, "both servers are up")
 
     def look() -> object:

@@ -22,7 +22,7 @@ class Daemon(Protocol):
         """Its name, for people."""
 
     def servers(self) -> tuple[Source, ...]:
-        """Return the servers it takes time from, hardware clocks apart. Blocks for half a second at most, as a rule for a millisecond."""
+        """Return the servers it takes time from, hardware clocks apart. Blocks for some milliseconds as a rule."""
 
     def report(self) -> DaemonReport:
         """Return what it believes, with `updated_at` and no age yet. Blocks for some seconds at most."""

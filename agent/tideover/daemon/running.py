@@ -1,0 +1,166 @@
+"""One process under its signals: SIGTERM and SIGINT end it, SIGHUP brings a new configuration. Decides nothing else.
+
+A signal's handler only raises a flag and wakes the loop: all work is done on the engine's own thread, between two news.
+"""
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from tideover import observations as ob
+from tideover import systemd
+from tideover.configuration import Loaded, load_settings
+from tideover.daemon.agent import Agent
+from tideover.errors import ConfigurationError, WrongUseError
+from tideover.lifecycle import Phase, Stage, State
+from tideover.settings import cautions_about
+
+STOP_LIMIT_S = 75.0
+"""A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
+
+
+def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
+    """Run an agent until SIGTERM or SIGINT; return the exit status. Raise WrongUseError if it cannot start."""
+    running = Running(loaded, drill=drill)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, running.end_soon)
+    signal.signal(signal.SIGHUP, running.read_soon)
+    threading.excepthook = _die
+    try:
+        running.run()
+    finally:
+        running.close()
+    return 0
+
+
+class Running:
+    """The agent that runs now, the configuration it has, and the one it will have."""
+
+    def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
+        self._loaded, self._drill = loaded, drill
+        self._agent = Agent(loaded, drill=drill)
+        self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
+        self._must_end = self._must_read = False
+        self._told = ""
+        period_s = systemd.watchdog_period_s(os.environ)
+        self._feed = systemd.watchdog_feeder(period_s) if period_s else None
+        self._longest_wait_s = period_s / systemd.FEEDS if period_s else None
+
+    def end_soon(self, number: int, frame: object) -> None:
+        """In a signal handler: a second one ends at once what the first one still waits for."""
+        self._must_end = True
+        self._agent.engine.stop()
+
+    def read_soon(self, number: int, frame: object) -> None:
+        """In a signal handler: the configuration may have changed."""
+        self._must_read = True
+        self._agent.engine.stop()
+
+    def run(self) -> None:
+        """Return when a signal says so, and what the owner wants to be done first is done."""
+        self._begin()
+        while not self._must_end:
+            self._agent.engine.run_until(self._may_change)
+            if self._must_read:
+                self._must_read = False
+                self._read()
+            if self._may_change(self._agent.engine.state):
+                self._change()
+        if self._agent.settings.policy.on_stop == "recover" and self._agent.engine.state.hooks:
+            self._recover_first()
+
+    def close(self) -> None:
+        systemd.notify("STOPPING=1")
+        self._agent.close()
+
+    def _begin(self) -> None:
+        for caution in cautions_about(self._loaded.settings):
+            self._agent.log.warning("configuration.caution", what=caution)
+        self._agent.start()
+        self._agent.engine.show_life(self._show_life, self._longest_wait_s)
+        systemd.notify("READY=1")
+
+    # --- a new configuration ----------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """What is faulty is refused, and what holds goes on holding."""
+        try:
+            self._waiting = load_settings(self._loaded.file, os.environ)
+        except ConfigurationError as trouble:
+            self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
+        except WrongUseError as trouble:
+            self._agent.log.error("configuration.refused", reason=trouble)
+        else:
+            if not self._may_change(self._agent.engine.state):
+                self._agent.log.info("configuration.waits", reason="an event is open; it is applied when that is over")
+
+    def _may_change(self, state: State) -> bool:
+        return self._waiting is not None and is_between_events(state)
+
+    def _change(self) -> None:
+        """A new agent takes the old one's place, as after a restart; where it cannot, the old configuration holds."""
+        wanted, self._waiting = self._waiting, None
+        assert wanted is not None
+        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._agent.close()
+        try:
+            self._agent, self._loaded = Agent(wanted, drill=self._drill), wanted
+        except WrongUseError as trouble:
+            self._agent.log.error("configuration.refused", reason=trouble)
+            self._agent = Agent(self._loaded, drill=self._drill)
+        self._begin()
+        self._agent.log.info("configuration.read", file=self._loaded.file or "none")
+
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def _recover_first(self) -> None:
+        """Where the machine or the service starts again at once, the next agent goes on instead."""
+        engine, why = self._agent.engine, systemd.why_we_end(os.environ)
+        if why is not systemd.Ending.STOP:
+            self._agent.log.info("agent.keeps", reason=why.value, hooks=" ".join(engine.state.hooks))
+            return
+        limit = threading.Timer(STOP_LIMIT_S, engine.stop)
+        limit.daemon = True
+        limit.start()
+        engine.take(ob.StopRequested())
+        engine.run_until(is_all_tried)
+        limit.cancel()
+
+    # --- what systemd is told -----------------------------------------------------------------------------------------
+
+    def _show_life(self) -> None:
+        if self._feed is not None:
+            self._feed()
+        words = state_in_words(self._agent.engine.state)
+        if self._waiting is not None:
+            words += "; a new configuration waits for its end"
+        if words != self._told:
+            self._told = words
+            systemd.notify(f"STATUS={words}")
+
+
+def is_between_events(state: State) -> bool:
+    """Whether nothing is under way that began under the configuration in force."""
+    return not state.hooks and all(case.phase is Phase.WATCHING for case in state.cases.values())
+
+
+def is_all_tried(state: State) -> bool:
+    """Whether a stop has nothing more to wait for: all is recovered, or failed for good and told."""
+    return all(hook.stage is Stage.OWED for hook in state.hooks.values())
+
+
+def state_in_words(state: State) -> str:
+    """Given a state, return it as one line for `systemctl status`."""
+    events = [f"{case.event.kind.value} {case.phase.value}" for case in state.cases.values()
+              if case.phase is not Phase.WATCHING]
+    return ", ".join(events) if events else "No event is open"
+
+
+def _die(trouble: threading.ExceptHookArgs) -> None:
+    """A bug on any thread ends the process: the service manager starts it again, and the journal knows where it was."""
+    sys.excepthook(trouble.exc_type, trouble.exc_value or trouble.exc_type(), trouble.exc_traceback)
+    sys.stderr.flush()
+    os._exit(70)        # EX_SOFTWARE (sysexits.h); the other threads are not waited for
