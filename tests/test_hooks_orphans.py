@@ -13,7 +13,7 @@ import pytest
 
 from hooks_tried import Bench, await_that, is_alive, read_pid
 from tideover.hooks import OrphanTrace, end_orphans
-from tideover.hooks.process_tree import Identity, read_process
+from tideover.hooks.process_tree import Identity, RunMarks, find_members, read_process
 from tideover.hooks.traces import RunTrace, Traces, read_boot_id
 from tideover.model import HookOutcome, HookPhase
 
@@ -96,7 +96,8 @@ def test_only_the_run_that_is_named_is_ended(bench: Bench, other: OrphanTrace) -
     child = subprocess.Popen(["sleep", "60"], env={
         "TIDEOVER_RUN": RUN.title, "TIDEOVER_TRACE_ID": RUN.trace_id, "TIDEOVER_STATE_DIR": str(bench.state / "a")})
     try:
-        await_that(lambda: b"TIDEOVER_RUN" in Path(f"/proc/{child.pid}/environ").read_bytes())
+        marks = RunMarks(frozenset({f"TIDEOVER_STATE_DIR={bench.state / 'a'}".encode()}))
+        await_that(lambda: find_members(marks))
         assert end_orphans(bench.state, [other]) == ()
         assert end_orphans(bench.directory, [RUN]) == ()        # a second agent's, of the same event
         assert child.poll() is None

@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,6 +132,7 @@ class Bench:
     prefix: str
     machines: list[Machine] = field(default_factory=list)
     clients: list[subprocess.Popen[str]] = field(default_factory=list)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)      # what else must go once all have ended
 
     @property
     def switch(self) -> str:
@@ -185,6 +186,8 @@ class Bench:
         for machine in self.machines:
             for server in machine.started:
                 server.wait()
+        while self.afterwards:
+            self.afterwards.pop()()
 
 
 @contextlib.contextmanager

@@ -27,13 +27,12 @@ def own_directory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """A bench of three machines (or as many as the test's `machines` marker says), gone afterwards."""
+def lab() -> Iterator[Bench]:
+    """A bench of three machines, gone afterwards."""
     reason = benches.missing()
     if reason:
         pytest.skip(reason)
-    marker = request.node.get_closest_marker("machines")
-    with benches.bench(marker.args[0] if marker else 3) as made:
+    with benches.bench(3) as made:
         yield made
 
 
@@ -55,8 +54,7 @@ def tell() -> Callable[[str, object], None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name our own markers."""
-    config.addinivalue_line("markers", "machines(count): how many pseudo-machines the bench has")
+    """Name our own marker."""
     config.addinivalue_line("markers", "extra: a yardstick or a second case, left out where time is short (CI)")
 
 

@@ -31,14 +31,12 @@ http {{ access_log off; client_body_temp_path {page}/t1; proxy_temp_path {page}/
   server {{ listen 8080; root {page}; location /slow {{ limit_rate 100k; }} }} }}
 """)
     page.chmod(0o755)
-    made = UserManager(lab.machines[0], home / "systemd", {
+    made = UserManager(lab, home / "systemd", {
         "web.service": f"[Service]\nExecStart=/usr/sbin/nginx -e {page}/error.log -c {page}/nginx.conf\nKillSignal=SIGQUIT\n",
         "idle.service": "[Service]\nExecStart=/bin/sleep infinity\n"})
     made.ask("start", "web.service")
     until(lambda: listens(lab, lab.machines[0].address, 8080), "nginx listens")
     yield made
-    lab.close()
-    made.close()
 
 
 def downloads(lab: Bench, before: Callable[[], None]) -> Seen:

@@ -1,4 +1,4 @@
-"""`tideover hooks`: the catalogue, what would be refused, and trying one."""
+"""`tideover hooks`: the catalogue, what would be refused, trying one, linking one of the library's."""
 from __future__ import annotations
 
 import json
@@ -94,6 +94,33 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
         note = f": {plain_text(report.note)}" if report.note else ""
         click.echo(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")
     return EXIT_OK if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING) else EXIT_NO
+
+
+@command.command("enable")
+@click.argument("name")
+@with_settings
+def enable_hook(loaded: Loaded, name: str) -> int:
+    """Link a hook of the library into the hooks directory, under its stage's number."""
+    from tideover.hooks import library
+    link = library.enable(name, Path(loaded.settings.paths.hooks), library.library())
+    click.echo(f"{link} is enabled. Its settings belong into [hook.{name}]; {link} describe tells them.")
+    return EXIT_OK
+
+
+@command.command("disable")
+@click.argument("name")
+@with_settings
+def disable_hook(loaded: Loaded, name: str) -> int:
+    """Remove the link that enable made; not while its recover is owed, which would then have nothing to run."""
+    from tideover.cli.memory import read_memory
+    from tideover.hooks import library
+    state, _ = read_memory(loaded.settings)
+    if name in state.hooks:
+        raise TideoverError(f"cannot disable {plain_text(name)}", "it is prepared, and its recover needs the file",
+                            "Wait for the event's end, or run tideover recover first.")
+    link = library.disable(name, Path(loaded.settings.paths.hooks), library.library())
+    click.echo(f"{link} is removed.")
+    return EXIT_OK
 
 
 def _find(loaded: Loaded, name: str) -> HookSpec:

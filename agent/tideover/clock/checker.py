@@ -21,9 +21,16 @@ from tideover.observations import Observation
 if TYPE_CHECKING:
     from tideover.clock.surroundings import Surroundings
     from tideover.clock.worker import News, Worker
+    from tideover.timekeeping.agreement import Sample
 
+CLOSE_SAMPLING_S = 1.0        # while an event is near or Started: the owner's servers; the manners hold others back
+CALM_SAMPLING_S = 60.0        # so that a pause nobody announced has a sample before it: 60 s at 50 ppm are 3 ms
 _NS = 1_000_000_000
 _CLOSING_S = 2.0              # a round ends at once when it is called; this is for a machine that is very busy
+
+
+def _nobody(sample: Sample) -> None:
+    """Who hears the samples where nobody asked to."""
 
 
 class ClockChecker:
@@ -34,8 +41,9 @@ class ClockChecker:
     """
 
     def __init__(self, tell: Callable[[Observation], None], settings: ClockSettings, clocks: Clocks | None = None,
-                 surroundings: Surroundings | None = None) -> None:
-        self._tell, self._settings = tell, settings
+                 surroundings: Surroundings | None = None, *, heard: Callable[[Sample], None] = _nobody) -> None:
+        """`heard` is given each valid answer of each source; it must not block."""
+        self._tell, self._settings, self._heard = tell, settings, heard
         self._clocks: Clocks = clocks or SystemClocks()
         self._surroundings = surroundings
         self._bell = Bell()
@@ -65,6 +73,19 @@ class ClockChecker:
 
     def clock_was_set(self) -> None:
         """Somebody set the wall clock: what is being checked is judged and asked anew at once."""
+        if self._desk.empty():
+            self._post(lambda worker: worker.look_again())
+
+    def sample_closely(self) -> None:
+        """An event is near or has started: hear outside time as often as the manners allow, also between checks."""
+        self._post(lambda worker: worker.sample_every(CLOSE_SAMPLING_S))
+
+    def sample_calmly(self) -> None:
+        """No event is near: hear outside time now and then."""
+        self._post(lambda worker: worker.sample_every(CALM_SAMPLING_S))
+
+    def sample_now(self) -> None:
+        """Something may have happened to this machine: hear outside time as soon as the manners allow."""
         if self._desk.empty():
             self._post(lambda worker: worker.look_again())
 
@@ -108,7 +129,7 @@ class ClockChecker:
         from tideover.clock.worker import Worker
 
         return Worker(self._tell, self._settings, clocks=self._clocks, bell=self._bell, post=self._post,
-                      surroundings=self._surroundings or Surroundings())
+                      surroundings=self._surroundings or Surroundings(), heard=self._heard)
 
     def _work(self, known: Worker | None) -> None:
         worker = self._worker = known or self._hire()

@@ -52,8 +52,9 @@ class Worker:
     """Given a way to tell and the owner's settings; `post` brings news back to this worker's thread from another."""
 
     def __init__(self, tell: Callable[[Observation], None], settings: ClockSettings, *, clocks: Clocks,
-                 surroundings: Surroundings, bell: Bell, post: Callable[[News], None]) -> None:
-        self._tell, self._settings, self._post = tell, settings, post
+                 surroundings: Surroundings, bell: Bell, post: Callable[[News], None],
+                 heard: Callable[[Sample], None]) -> None:
+        self._tell, self._settings, self._post, self._heard_sample = tell, settings, post, heard
         self._clocks, self._surroundings = clocks, surroundings
         self._inquiry = Inquiry(clocks, surroundings, bell)
         self._judge = Judge(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
@@ -63,6 +64,7 @@ class Worker:
         self._daemon: Daemon | None = None
         self._is_hearing = False
         self._round, self._next_round_ns = 0, 0
+        self._sampling_s = 0.0
         self.latest: ClockCheck | None = None
         self.is_closed = False
 
@@ -87,6 +89,16 @@ class Worker:
         """A check is called off. One that was answered is followed all the same."""
         self._jobs.pop(key, None)
 
+    def sample_every(self, period_s: float) -> None:
+        """Outside time is asked for so often from now on, also while nothing is checked. Where nobody can be asked,
+        nothing is."""
+        if not self._sources:
+            self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
+            self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+        self._sampling_s = period_s if self._sources else 0.0
+        next_ns = self._clocks.raw_ns() + int(period_s * NS)
+        self._next_round_ns = min(self._next_round_ns or next_ns, next_ns)
+
     def look_again(self) -> None:
         """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
         self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
@@ -95,12 +107,13 @@ class Worker:
         self.is_closed = True
         self._jobs.clear()
         self._followings.clear()
+        self._sampling_s = 0.0
 
     # --- time -----------------------------------------------------------------------------------------------------
 
     @property
     def has_work(self) -> bool:
-        return bool(self._jobs or self._followings)
+        return bool(self._jobs or self._followings or self._sampling_s)
 
     def idle_s(self) -> float:
         """Return how long nothing is to be done."""
@@ -118,6 +131,8 @@ class Worker:
         now_ns = self._clocks.raw_ns()
         left_s = min([ROUND_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
         new = self._inquiry.ask(self._sources, max(_SHORTEST_ROUND_S, left_s), is_hurried, self._are_decided)
+        for sample in new:
+            self._heard_sample(sample)
         for job in self._jobs.values():
             job.samples += _records(new, job.since_ns)
             if len(job.samples) > _MOST_SAMPLES:
@@ -161,6 +176,12 @@ class Worker:
                                         for job in self._jobs.values())
 
     def _pause_s(self) -> float:
+        if not self._sampling_s:
+            return self._checking_pause_s()
+        busy = self._jobs or self._followings
+        return min(self._sampling_s, self._checking_pause_s()) if busy else self._sampling_s
+
+    def _checking_pause_s(self) -> float:
         if self._jobs:
             is_open = any(self._judge.is_open(job.since_ns) for job in self._jobs.values())
             return pause_before(self._round, is_open or self._inquiry.awaits_host)

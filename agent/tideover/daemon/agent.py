@@ -29,6 +29,7 @@ from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.settings import Settings
 from tideover.sources import choose_source_kind, open_source
 from tideover.sources.poller import Acknowledger, Poller
+from tideover.timekeeping.agreement import Sample
 
 RUNTIME_MODE = 0o755
 
@@ -49,11 +50,11 @@ class Agent:
         self.source_kind = _source_kind(settings)
         self._source = open_source(self.source_kind, endpoint=settings.source.endpoint or "",
                                    vm_name=settings.source.vm_name or "")
-        self.checker = ClockChecker(self.tell, _checker_settings(settings))
+        self.checker = ClockChecker(self.tell, _checker_settings(settings), heard=self._outside_heard)
         self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, drill=drill, log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
-            clock_was_set=self.checker.clock_was_set, clocks=self.clocks)
+            clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now, clocks=self.clocks)
         self.poller = self._acknowledger = None
         if self._source is not None:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
@@ -71,6 +72,7 @@ class Agent:
         open_events = len(self.engine.state.cases)
         take_up(self.memory, self.engine, self.started_at, self.log)
         self.watch.start()
+        self.checker.sample_calmly()
         if self.poller is not None:
             self.poller.start()
         self._listen()
@@ -94,7 +96,7 @@ class Agent:
         acknowledge = AcknowledgeHand(self._acknowledger) if self._acknowledger is not None else IdleHand()
         return {fx.RunHook: HookHand(self.runner, lambda event_id: self.memory.journal.rows(event_id)),
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHand(self.checker),
-                fx.WatchClosely: WatchHand(self.watch)}
+                fx.WatchClosely: WatchHand(self.watch, self.checker)}
 
     def _listen(self) -> None:
         runtime = Path(self.settings.paths.runtime)
@@ -144,6 +146,12 @@ class Agent:
         self.tell(seen)
         if self.poller is not None:
             self.poller.poll_now()
+
+    def _outside_heard(self, sample: Sample) -> None:
+        """A valid answer of a time server, on the clock hand's thread: by how much two of one address may differ is half
+        the round trip; what the server is wrong by cancels."""
+        self.watch.outside_sample(f"{sample.server} {sample.address}", sample.began_raw_ns, sample.truth_minus_raw_ns,
+                                  sample.delay_ns // 2 + 1)
 
     def _hook_line(self, name: str, line: str) -> None:
         self.log.info("hook.output", hook=name, line=line)

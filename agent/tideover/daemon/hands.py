@@ -56,16 +56,18 @@ class ClockHand:
 
 
 class WatchHand:
-    """Sets the pace of the pause watch."""
+    """Sets the pace of the pause watch, and of the outside time it is compared with."""
 
-    def __init__(self, watch: PauseWatch) -> None:
-        self._watch = watch
+    def __init__(self, watch: PauseWatch, checker: ClockChecker) -> None:
+        self._watch, self._checker = watch, checker
 
     def start(self, effect: fx.WatchClosely) -> None:
         self._watch.watch_closely()
+        self._checker.sample_closely()
 
     def call_off(self, effect: fx.WatchClosely) -> None:
         self._watch.watch_calmly()
+        self._checker.sample_calmly()
 
 
 class IdleHand:

@@ -18,8 +18,8 @@ from tideover.timekeeping.gaps import NS, Gap
 LONGEST_NS = 10 * NS         # that an incident waits for outside time
 # From the first proof of a stop to its telling, for a second answer and for a finer source.
 PATIENCE_NS, CLOSE_PATIENCE_NS = 10 * NS, 1 * NS
-# A source that has not spoken for so long is not waited for.
-USABLE_NS = 60 * NS
+# A source that has not spoken for so long is not waited for (calm sampling is once a minute).
+USABLE_NS = 120 * NS
 # A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
 SAME_INCIDENT_NS = 30 * NS
 # Signs that prove nothing are heard again only after this: a migrated NIC announces itself five times in a second.

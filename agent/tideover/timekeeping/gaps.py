@@ -87,7 +87,7 @@ def shift_between(before: Reading, after: Reading) -> Shift:
 
 
 def are_together(one: Reading, other: Reading) -> bool:
-    """Whether wall, boot and monotonic clock are as far apart in both readings: neither step nor suspend to look for."""
+    """Whether wall, boot and monotonic clock are as far apart in both readings: no step or suspend to look for."""
     return (abs((one.wall_ns - one.mono_ns) - (other.wall_ns - other.mono_ns)) < STEP_NS
             and abs((one.boot_ns - one.mono_ns) - (other.boot_ns - other.mono_ns)) < STEP_NS)
 

@@ -6,19 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from ..bench import Bench, Machine
+from ..bench import Bench
 from ..running import Hook
 from ..stage import Stage
 from .basics import PROGRAMS, need, until
+
+CGROUPS = Path("/sys/fs/cgroup")         # version 2 there; where both versions are mounted, below it by name
 
 
 class UserManager:
     """A real systemd as a user's service manager on one machine: own process and mount namespace, own cgroup."""
 
-    def __init__(self, machine: Machine, home: Path, units: dict[str, str]) -> None:
+    def __init__(self, lab: Bench, home: Path, units: dict[str, str]) -> None:
         need("systemctl", "unshare")
+        machine = lab.machines[0]
+        lab.afterwards.append(self.close)
         self.groups = [root / f"tideover-{machine.namespace}" for root in
-                       (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup"))
+                       (CGROUPS, *(CGROUPS / name for name in ("unified", "systemd", "pids", "memory")))
                        if (root / "cgroup.procs").exists()]
         (home / "units").mkdir(parents=True)
         for name, text in units.items():
@@ -27,7 +31,7 @@ class UserManager:
         inner = ("mount -t proc proc /proc && mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system /run/user/0 && "
                  "export XDG_RUNTIME_DIR=/run/user/0 && (/lib/systemd/systemd --user --unit=base.service & wait)")
         (home / "units/base.service").write_text("[Unit]\nDefaultDependencies=no\n[Service]\nExecStart=/bin/sleep infinity\n")
-        outer = machine.start("sh", "-c", f"{enter} && exec unshare -mpf --cgroup --kill-child sh -c '{inner}'",
+        outer = machine.start("sh", "-c", f"{enter} && exec unshare -mpf --kill-child sh -c '{inner}'",
                               log=home / "systemd.log", env={"PATH": PROGRAMS, "SYSTEMD_UNIT_PATH": f"{home}/units"})
         children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
         until(lambda: Path(f"/proc/{outer.pid}/comm").read_text() == "unshare\n" and bool(children.read_text().split()),
@@ -45,17 +49,26 @@ class UserManager:
         return done.stdout.strip()
 
     def close(self) -> None:
-        """Remove the cgroups; the processes have gone with the machine."""
-        for group in self.groups:
-            for directory in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
-                directory.rmdir()
-            group.rmdir()
+        """Remove the cgroups once the processes, killed with the machine, have left them."""
+        for group in filter(Path.exists, self.groups):
+            until(lambda group=group: is_removed(group), f"{group} is empty", 10)
+
+
+def is_removed(group: Path) -> bool:
+    """Given a cgroup, remove it with all below it. Is it gone, or does somebody still live there?"""
+    try:
+        for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
+            directory.rmdir()
+        group.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def service_stop(lab: Bench, home: Path) -> Stage:
     """Three units, one of them not running."""
     slow = "[Service]\nExecStart=/bin/sh -c 'trap \"sleep 0.4; exit 0\" TERM; sleep infinity & wait'\n"
-    manager = UserManager(lab.machines[0], home / "systemd", {"one.service": slow, "two.service": slow, "three.service": slow})
+    manager = UserManager(lab, home / "systemd", {"one.service": slow, "two.service": slow, "three.service": slow})
     manager.ask("start", "one.service", "two.service")
     settings = {"UNITS": "one.service two.service three.service", "SCOPE": "user", "XDG_RUNTIME_DIR": "/run/user/0"}
     return Stage(lambda state: Hook("service-stop", state, settings, kind="reboot", inside=manager.inside),

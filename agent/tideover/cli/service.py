@@ -1,0 +1,80 @@
+"""`tideover service`: the systemd service of a pip installation. The Debian package brings its own."""
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from tideover.cli.options import config_before, print_json, with_json, with_settings
+from tideover.configuration import Loaded
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
+
+
+@click.group("service")
+def command() -> None:
+    """Install, remove, start, stop the service; how it is."""
+
+
+@command.command("install")
+@click.pass_context
+@with_settings
+def install_service(context: click.Context, loaded: Loaded) -> int:
+    """Write the unit and enable it: it starts at the next boot, or by `tideover service start`."""
+    from tideover.service import install
+    named = config_before(context) or context.params.get("config")
+    file = install(str(Path(named).absolute()) if named else None, Path(loaded.settings.paths.hooks))
+    click.echo(f"{file} is installed and enabled. tideover service start starts it now.")
+    return EXIT_OK
+
+
+@command.command("remove")
+@with_settings
+def remove_service(loaded: Loaded) -> int:
+    """Stop the service, recover what is prepared, remove the unit. Configuration and records stay."""
+    from tideover.daemon.by_hand import recover_by_hand
+    from tideover.service import remove, stop
+    stop()
+    still_owed = recover_by_hand(loaded, None).still_owed
+    if still_owed:
+        raise TideoverError("cannot remove the service", f"recover is still owed: {', '.join(still_owed)}",
+                            "tideover show last tells why; tideover recover tries again.")
+    remove()
+    click.echo("The service is removed.")
+    return EXIT_OK
+
+
+@command.command("start")
+def start_service() -> int:
+    """Start the service, and wait until it is ready."""
+    from tideover.service import start
+    start()
+    click.echo("The service runs.")
+    return EXIT_OK
+
+
+@command.command("stop")
+def stop_service() -> int:
+    """Stop the service; [policy] on_stop says what happens to prepared applications."""
+    from tideover.service import stop
+    stop()
+    click.echo("The service has stopped.")
+    return EXIT_OK
+
+
+@command.command("status")
+@with_json
+def service_status(as_json: bool) -> int:
+    """How the service is. Exit status 1 if it does not run."""
+    from tideover.service import read_report
+    report = read_report()
+    if as_json:
+        print_json(asdict(report))
+    elif not report.is_installed:
+        click.echo("The service is not installed.")
+    else:
+        enabled = "starts with the machine" if report.is_enabled else "does not start with the machine"
+        click.echo(f"{report.state} ({report.detail}), {enabled}, restarted {report.restarts} times: {report.unit}")
+        if report.said:
+            click.echo(report.said)
+    return EXIT_OK if report.is_active else EXIT_NO

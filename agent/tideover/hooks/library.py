@@ -1,0 +1,100 @@
+"""The hook library of this installation, and which of its hooks are linked into the hooks directory.
+
+A hook of the library is enabled by a link NN-NAME, NN being the stage that the hook itself tells (`NAME describe`).
+Nothing but such links is ever made or removed.
+"""
+from __future__ import annotations
+
+import json
+import re
+import site
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import tideover
+from tideover.errors import TideoverError, WrongUseError
+from tideover.hooks.catalogue import NAME
+
+PLACE = Path("share/tideover/hooks")        # below the prefix, in a wheel's data as in a Debian package
+DESCRIBE_LIMIT_S = 10.0
+LIBRARY_NAME = re.compile(r"[a-z0-9-]+")
+
+
+def library() -> Path:
+    """Return the directory of the library that came with this installation. Raise TideoverError if there is none."""
+    places = [Path(prefix) / PLACE for prefix in (sysconfig.get_path("data"), sys.prefix, site.getuserbase())]
+    package = Path(tideover.__file__).absolute().parent
+    if package.parent.name == "agent":              # a checkout
+        places.insert(0, package.parent.parent / "hooks")
+    for place in places:
+        if place.is_dir():
+            return place
+    raise TideoverError("cannot find the hook library", f"there is no {places[-1]}", "Install tideover anew.")
+
+
+def enable(name: str, directory: Path, place: Path) -> Path:
+    """Given a hook's NAME, the hooks directory and the library, link it; return the link.
+
+    Raise WrongUseError if the library has no such hook, TideoverError if the directory has one of that NAME already.
+    """
+    source = place / name
+    if not LIBRARY_NAME.fullmatch(name) or not source.is_file():
+        raise WrongUseError(f"cannot enable {name}", f"the library {place} has no such hook",
+                            f"It has: {', '.join(known_names(place))}.")
+    for file in _files_of(name, directory):
+        raise TideoverError(f"cannot enable {name}", f"{file} is there already", "Remove or rename it first.")
+    link = directory / f"{_stage(source):02d}-{name}"
+    try:
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        link.symlink_to(source)
+    except OSError as trouble:
+        raise TideoverError(f"cannot make the link {link}", (trouble.strerror or str(trouble)).lower(),
+                            "Run as the owner of the hooks directory.") from trouble
+    return link
+
+
+def disable(name: str, directory: Path, place: Path) -> Path:
+    """Given a hook's NAME, the hooks directory and the library, remove the link to it; return what it was.
+
+    Raise TideoverError if there is no such link, or the file of that NAME is something else.
+    """
+    files = _files_of(name, directory)
+    if not files:
+        raise TideoverError(f"cannot disable {name}", f"{directory} has no hook of that name", "Nothing was changed.")
+    for file in files:
+        if file.is_symlink() and file.readlink() == place / name:
+            try:
+                file.unlink()
+            except OSError as trouble:
+                raise TideoverError(f"cannot remove the link {file}", (trouble.strerror or str(trouble)).lower(),
+                                    "Run as the owner of the hooks directory.") from trouble
+            return file
+    raise TideoverError(f"cannot disable {name}", f"{files[0]} is no link to the library",
+                        "chmod -x disables a file of your own.")
+
+
+def known_names(place: Path) -> list[str]:
+    """Given the library, return the names of its hooks."""
+    return sorted(path.name for path in place.iterdir() if LIBRARY_NAME.fullmatch(path.name))
+
+
+def _files_of(name: str, directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    found = [(path, NAME.fullmatch(path.name)) for path in sorted(directory.iterdir())]
+    return [path for path, parts in found if parts is not None and parts["name"] == name]
+
+
+def _stage(source: Path) -> int:
+    try:
+        told = subprocess.run([str(source), "describe"], capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
+        stage = json.loads(told.stdout)["stage"]
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as trouble:
+        raise TideoverError(f"cannot enable {source.name}", f"{source} describe does not tell its stage: {trouble}",
+                            "Link it by hand, as NN-name.") from trouble
+    if not isinstance(stage, int) or not 0 <= stage <= 99:
+        raise TideoverError(f"cannot enable {source.name}", f"its stage is {stage!r}, not 0 to 99",
+                            "Link it by hand, as NN-name.")
+    return stage

@@ -1,0 +1,116 @@
+"""Installs, removes, starts and stops the service, by systemctl."""
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import tideover
+from tideover.errors import TideoverError, UnreachableError, WrongUseError
+from tideover.hooks.permission import find_refusal, trusted_users
+from tideover.service.unit import NAME, WRITTEN_BY, own_command, unit_text
+
+UNIT = Path("/etc/systemd/system") / NAME
+PACKAGED = (Path("/usr/lib/systemd/system") / NAME, Path("/lib/systemd/system") / NAME)
+RUNS_HERE = Path("/run/systemd/system")      # sd_booted(3)
+CALL_LIMIT_S = 120.0                         # a stop that recovers first takes up to the unit's 90 s
+ASKED = ("LoadState", "UnitFileState", "ActiveState", "SubState", "MainPID", "NRestarts", "StatusText", "FragmentPath")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the service is, in systemd's words."""
+
+    is_installed: bool
+    is_enabled: bool
+    state: str              # active | inactive | failed | activating | …
+    detail: str             # running | dead | auto-restart | …
+    pid: int | None
+    restarts: int
+    said: str               # what the agent last said of itself
+    unit: str               # the file; "" where there is none
+
+    @property
+    def is_active(self) -> bool:
+        return self.state == "active"
+
+
+def install(config: str | None, hooks: Path) -> Path:
+    """Given the configuration file (None: the usual one) and the hooks directory, write and enable the unit.
+
+    Return its file. Raise WrongUseError if that cannot be, TideoverError if systemd refuses.
+    """
+    _check_rights("install")
+    command = own_command()
+    for file in (command[0], tideover.__file__):
+        refusal = find_refusal(str(Path(file).absolute()), trusted_users(), set())
+        if refusal is not None:
+            raise WrongUseError("cannot install the service", refusal,
+                                "What root runs must be root's; /opt/tideover is a good place for its environment.")
+    hooks.mkdir(mode=0o755, parents=True, exist_ok=True)
+    UNIT.write_text(unit_text(command, config), encoding="utf-8")
+    _call("daemon-reload")
+    _call("enable", NAME)
+    return UNIT
+
+
+def remove() -> None:
+    """Disable and delete the unit. Raise WrongUseError if it is not ours, TideoverError if systemd refuses."""
+    _check_rights("remove")
+    if not UNIT.exists():
+        raise WrongUseError("cannot remove the service", f"there is no {UNIT}", "It is not installed.")
+    _call("disable", "--now", NAME)
+    UNIT.unlink()
+    _call("daemon-reload")
+
+
+def start() -> None:
+    """Start the service; return once it is ready. Raise TideoverError if it does not start."""
+    _call("start", NAME)
+
+
+def stop() -> None:
+    """Stop the service, whatever that takes by [policy] on_stop. Raise TideoverError if systemd refuses."""
+    _call("stop", NAME)
+
+
+def read_report() -> Report:
+    """Return how the service is. Raise UnreachableError if systemd does not say."""
+    said = _call("show", *(f"--property={key}" for key in ASKED), NAME)
+    told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    pid = int(told.get("MainPID") or 0)
+    return Report(
+        is_installed=told.get("LoadState") == "loaded", is_enabled=told.get("UnitFileState") == "enabled",
+        state=told.get("ActiveState", ""), detail=told.get("SubState", ""), pid=pid or None,
+        restarts=int(told.get("NRestarts") or 0), said=told.get("StatusText", ""), unit=told.get("FragmentPath", ""))
+
+
+def _check_rights(doing: str) -> None:
+    if os.geteuid() != 0:
+        raise WrongUseError(f"cannot {doing} the service", "only root may", "Run it with sudo.")
+    if not RUNS_HERE.is_dir():
+        raise WrongUseError(f"cannot {doing} the service", "this machine is not run by systemd",
+                            "Have your service manager run: tideover run")
+    for other in PACKAGED:
+        if other.exists():
+            raise WrongUseError(f"cannot {doing} the service", f"{other} is a package's", "Use apt and systemctl.")
+    if UNIT.exists() and not UNIT.read_text(encoding="utf-8").startswith(WRITTEN_BY):
+        raise WrongUseError(f"cannot {doing} the service", f"{UNIT} was not written by this command",
+                            "Move it away first.")
+
+
+def _call(*words: str) -> str:
+    try:
+        called = subprocess.run(["systemctl", "--no-ask-password", *words], text=True, capture_output=True,
+                                timeout=CALL_LIMIT_S, check=False)
+    except OSError as trouble:
+        raise UnreachableError("cannot reach systemd", f"systemctl does not run: {trouble.strerror}",
+                               "This command needs systemd.") from trouble
+    except subprocess.TimeoutExpired as trouble:
+        raise UnreachableError(f"cannot {words[0]} the service", f"systemd has not done it in {CALL_LIMIT_S:.0f} s",
+                               "Look at systemctl status tideover.") from trouble
+    if called.returncode:
+        cause = (called.stderr.strip().splitlines() or ["systemctl does not say why"])[0].rstrip(".")
+        raise TideoverError(f"cannot {words[0]} the service", cause, "journalctl -u tideover may say more.")
+    return called.stdout
