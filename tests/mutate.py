@@ -15,13 +15,12 @@ from types import MappingProxyType
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "agent"), str(Path(__file__).parent)]
 
-import test_laws
-import test_lifecycle
-import walk
-
-from tideover.lifecycle import case as life
-from tideover.lifecycle.signals import COLUMNS
-from tideover.lifecycle.state import Phase
+import test_laws  # noqa: E402  (found by the line above)
+import test_lifecycle  # noqa: E402
+import walk  # noqa: E402
+from tideover.lifecycle import case as life  # noqa: E402
+from tideover.lifecycle.signals import COLUMNS  # noqa: E402
+from tideover.lifecycle.state import Phase  # noqa: E402
 
 ASKS_ANEW = {Phase.ASKING, Phase.DOUBTING, Phase.CHECKING}
 """Entering any other phase once more is the same as staying."""

@@ -381,3 +381,17 @@ def test_an_agent_that_may_not_write_its_state_says_so_in_a_sentence(tmp_path):
         configuration.write_text(configuration.read_text().replace(f'state = "{here.home}/state"', 'state = "/proc/nowhere"'))
         answer = here.command("run")
         assert answer.returncode == 2 and answer.stderr.count("\n") == 1 and "[paths]" in answer.stderr
+
+
+@slow
+def test_two_files_of_one_name_run_the_first_and_hold_the_acknowledgement_for_the_second(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-twice")
+        here.hook("20-twice")
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        assert here.begun() == ["twice prepare"] and here.metadata.acknowledgements == []
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["twice prepare", "twice recover"]

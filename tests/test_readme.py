@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from running_agent import environment
 
 README = Path(__file__).parents[1] / "README.md"

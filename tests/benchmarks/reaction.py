@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from running_agent import World, world
-
 from tideover.simulator import MetadataService
+
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +136,12 @@ def _run_once(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind) -> A
     """By hand means beside the agent: in a state directory of its own, so that neither disturbs the other."""
     import queue
 
+    from tideover.daemon.opening import make_directory
     from tideover.effects import RunHook
     from tideover.hooks import HookRunner
     from tideover.observations import HookSettled, Observation
-    home = Path(tempfile.gettempdir()) / f"tideover-hooks-by-hand-{_user()}"
-    home.mkdir(mode=0o711, exist_ok=True)
+    home = Path(loaded.settings.paths.state) / "by-hand"
+    make_directory(home, 0o711)
     answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
     runner = HookRunner(answers.put, home, drill=True)
     fixed = (("TIDEOVER_SECONDS_LEFT", f"{spec.timeout_s:.3f}"), ("TIDEOVER_NOT_BEFORE", ""),
@@ -155,11 +155,6 @@ def _run_once(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind) -> A
         return answer.report
     finally:
         runner.close()
-
-
-def _user() -> int:
-    import os
-    return os.geteuid()
 
 
 def _kinds(spec: HookSpec) -> str:

@@ -148,8 +148,8 @@ class Agent:
             self.poller.poll_now()
 
     def _outside_heard(self, sample: Sample) -> None:
-        """A valid answer of a time server, on the clock hand's thread: by how much two of one address may differ is half
-        the round trip; what the server is wrong by cancels."""
+        """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round
+        trip; what the server is wrong by cancels."""
         self.watch.outside_sample(f"{sample.server} {sample.address}", sample.began_raw_ns, sample.truth_minus_raw_ns,
                                   sample.delay_ns // 2 + 1)
 

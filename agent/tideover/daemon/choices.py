@@ -1,11 +1,12 @@
 """The owner's settings and the hooks directory, as the policy the decision asks. Reads the directory; runs nothing."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from tideover.hooks import Catalogue, HookSettings, read_catalogue
-from tideover.model import ANNOUNCED, Kind
+from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, options_for
@@ -55,12 +56,22 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
     return Policy(
         rules=MappingProxyType({kind: _rules(settings, kind) for kind in ANNOUNCED}),
         act_on=settings.policy.act_on,
-        hooks=catalogue.hooks,
+        hooks=_distinct(catalogue.hooks),
         reserve_s=settings.hooks.reserve_s,
         settle_s=settings.pause.settle_s,
         recover_unannounced=settings.policy.unannounced == "recover",
         hold_for_clock=settings.clock.on_deadline == "hold",
     )
+
+
+def _distinct(hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
+    """Two files of one NAME: the second is refused, and counts as a preparation of its own that failed."""
+    seen: set[str] = set()
+    distinct = []
+    for spec in hooks:
+        distinct.append(replace(spec, name=f"{spec.order:02d}-{spec.name}") if spec.name in seen else spec)
+        seen.add(spec.name)
+    return tuple(distinct)
 
 
 def _rules(settings: Settings, kind: Kind) -> Rules:

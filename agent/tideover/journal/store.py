@@ -48,7 +48,7 @@ class JournalUnreadable(TideoverError):
 
 
 DAMAGE = (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a damaged file raises: SQLite where a page is wrong, the rest where a page is right and its text is not."""
+"""What reading a damaged file raises: SQLite where a page is wrong, the rest where the page is right, its text not."""
 
 
 STORAGE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
