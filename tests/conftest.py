@@ -2,10 +2,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
+LIBRARY = Path(__file__).parent / "hooks"
+"""Every proof of the hook library starts hooks, most of them servers: none belongs into the fast suite."""
+
 REQUIRED = os.environ.get("TIDEOVER_PROOFS") == "required"
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if LIBRARY in item.path.parents:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -43,6 +43,7 @@ def test_a_freeze_is_carried_from_notice_to_record(tmp_path):
                     if record[moment] is None]
 
 
+@slow
 def test_a_required_hook_that_fails_means_no_acknowledgement(tmp_path):
     with world(tmp_path) as here:
         here.hook("10-works")

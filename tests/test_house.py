@@ -1,5 +1,6 @@
 """The house has floors, and nobody borrows from upstairs; below the hands nothing can touch the world."""
 import ast
+from functools import cache
 from pathlib import Path
 
 HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
@@ -26,9 +27,14 @@ def modules():
         yield path.relative_to(HOUSE).with_suffix("").parts[0], path
 
 
+@cache
+def tree(path):
+    return ast.parse(path.read_text())
+
+
 def imports(path):
     package = ("tideover", *path.relative_to(HOUSE).with_suffix("").parts)
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -63,7 +69,7 @@ def test_the_pure_floors_touch_nothing():
 
 def test_nobody_catches_everything():
     for _, path in modules():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ExceptHandler):
                 caught = node.type.id if isinstance(node.type, ast.Name) else node.type
                 assert caught not in (None, "Exception", "BaseException"), (str(path.relative_to(HOUSE)), node.lineno)

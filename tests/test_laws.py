@@ -12,7 +12,7 @@ from walk import LATER_S, SCOPE, WORLDS, every_change, every_step, is_asked, loo
 
 BEFORE_THE_START = {Phase.WAITING, Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING}
 AFTER_THE_START = {Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING, Phase.RECOVERING, Phase.LINGERING}
-CORE = WORLDS[:1] + WORLDS[-2:]
+CORE = WORLDS[:1]
 
 
 @pytest.fixture(autouse=True, scope="module", params=["core", pytest.param("all", marks=pytest.mark.slow)])
