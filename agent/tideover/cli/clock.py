@@ -1,13 +1,14 @@
 """`tideover clock`: one check now, every server with what it said or why its word does not count."""
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from tideover.cli.options import print_json, with_json, with_settings
 from tideover.cli.words import length_text, plain_text, table
-from tideover.clock import ClockReport, ClockSettings, check_now
+from tideover.clock import ClockReport, ClockSettings, DaemonReport, check_now, watch_clock
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
 from tideover.model import Verdict, utc_text
@@ -18,10 +19,13 @@ EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRON
 
 @click.command("clock")
 @with_json
+@click.option("--watch", is_flag=True, help="A line a second, until interrupted.")
 @with_settings
-def command(loaded: Loaded, as_json: bool) -> int:
+def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
     """Check the clock against outside time. Exit status 0 good, 1 bad, 2 unknown."""
     settings = loaded.settings
+    if watch:
+        return _watch(settings)
     report = check_now(checker_settings(settings))
     if as_json:
         print_json(report_document(report))
@@ -29,6 +33,27 @@ def command(loaded: Loaded, as_json: bool) -> int:
         for line in report_lines(report, settings.clock.tolerance_s):
             click.echo(line)
     return EXITS[report.check.verdict]
+
+
+def _watch(settings: Settings) -> int:
+    last = Verdict.UNKNOWN
+    try:
+        for report in watch_clock(checker_settings(settings)):
+            last = report.check.verdict
+            click.echo(watch_line(report, datetime.now(UTC)))
+    except KeyboardInterrupt:
+        click.echo("")
+    return EXITS[last]
+
+
+def watch_line(report: ClockReport, now: datetime) -> str:
+    """Given a report, return it as one line: when, verdict, offset and bound, how many servers count."""
+    check = report.check
+    counting = sum(not one.dropped for one in report.servers)
+    offset = "-" if check.offset_s is None else f"{check.offset_s * 1000:+.3f} ms ± {length_text(check.error_bound_s)}"
+    counted = f"{counting} of {len(report.servers)} count"
+    return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset}  {counted}"
+            + (f"  {plain_text(check.reason)}" if check.reason else ""))
 
 
 def checker_settings(settings: Settings) -> ClockSettings:
@@ -42,7 +67,8 @@ def report_document(report: ClockReport) -> dict[str, Any]:
     check = report.check
     return {
         "verdict": check.verdict.value, "offset_s": check.offset_s, "error_bound_s": check.error_bound_s,
-        "checked_at": utc_text(check.checked_at), "reason": check.reason,
+        "checked_at": utc_text(check.checked_at), "reason": check.reason, "sources_from": report.origin or None,
+        "daemon": _daemon_document(report.daemon) if report.daemon else None,
         "servers": [{"server": one.server, "address": one.address, "offset_s": one.offset_s, "delay_s": one.delay_s,
                      "bound_s": one.bound_s, "stratum": one.stratum, "dropped": one.dropped or None}
                     for one in report.servers],
@@ -57,11 +83,31 @@ def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
         side = "ahead" if check.offset_s > 0 else "behind"
         lines.append(f"This machine is {length_text(abs(check.offset_s))} {side}, "
                      f"± {length_text(check.error_bound_s)}; the tolerance is {length_text(tolerance_s)}.")
+    if report.daemon is not None:
+        lines.append(_daemon_line(report.daemon))
     if not report.servers:
         lines.append("Nobody was asked. Name time servers under [clock] servers.")
         return lines
+    if report.origin:
+        lines.append(f"The sources come from {report.origin}.")
     cells = [[one.server, one.address, length_text(one.offset_s) if one.offset_s is not None else "-",
               length_text(one.delay_s) if one.delay_s is not None else "-",
               str(one.stratum) if one.stratum is not None else "-", plain_text(one.dropped) or "counts"]
              for one in report.servers]
     return lines + table(cells, ["SERVER", "ADDRESS", "OFFSET", "DELAY", "STRATUM", "STANDING"])
+
+
+def _daemon_document(daemon: DaemonReport) -> dict[str, Any]:
+    """The time daemon's own opinion, which is context and no proof."""
+    return {"name": daemon.name, "is_synchronised": daemon.is_synchronised, "offset_s": daemon.offset_s,
+            "bound_s": daemon.bound_s, "updated_at": utc_text(daemon.updated_at),
+            "last_update_age_s": daemon.last_update_age_s, "note": daemon.note or None}
+
+
+def _daemon_line(daemon: DaemonReport) -> str:
+    believes = {True: "believes that it is synchronised", False: "says that it is not synchronised",
+                None: "does not say whether it is synchronised"}[daemon.is_synchronised]
+    offset = f", {length_text(daemon.offset_s)} off" if daemon.offset_s is not None else ""
+    age = f", last measured {length_text(daemon.last_update_age_s)} ago" if daemon.last_update_age_s is not None else ""
+    note = f" ({plain_text(daemon.note)})" if daemon.note else ""
+    return f"The time daemon {daemon.name} {believes}{offset}{age}{note}; its word is no proof."

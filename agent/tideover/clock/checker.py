@@ -93,6 +93,10 @@ class ClockChecker:
         """Return the newest finding of any check, under way, answered or followed; None before the first."""
         return self._worker.latest if self._worker else None
 
+    def has_sources(self) -> bool | None:
+        """Return whether there is anybody to ask; None: not looked yet."""
+        return self._worker.has_sources if self._worker else None
+
     def close(self) -> None:
         """End the worker; checks under way are not answered, and nothing is followed any more."""
         if self._is_closed:

@@ -112,6 +112,10 @@ class Worker:
     # --- time -----------------------------------------------------------------------------------------------------
 
     @property
+    def has_sources(self) -> bool:
+        return bool(self._sources)
+
+    @property
     def has_work(self) -> bool:
         return bool(self._jobs or self._followings or self._sampling_s)
 

@@ -24,7 +24,7 @@ from tideover.engine import Engine
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
 from tideover.logs import Log, Trouble
-from tideover.model import utc_text
+from tideover.model import NO_SOURCE, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.settings import Settings
 from tideover.sources import choose_source_kind, open_source
@@ -112,7 +112,9 @@ class Agent:
         """What only the wiring knows, for `status`. Any thread."""
         polling = self.poller.status() if self.poller is not None else None
         last = polling.last_good if polling else None
+        unasked = {"verdict": "unknown", "offset_s": None, "error_bound_s": None, "checked_at": None, "reason": NO_SOURCE}
         return {
+            **({"clock": unasked} if self.checker.has_sources() is False else {}),
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.started_at.utc)},
             "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
