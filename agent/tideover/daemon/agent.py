@@ -23,6 +23,7 @@ from tideover.daemon.taking_up import HOOKS_STATE, take_up
 from tideover.engine import Engine
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
+from tideover.journal import JournalUnwritable
 from tideover.logs import Log, Trouble
 from tideover.model import NO_SOURCE, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
@@ -60,7 +61,7 @@ class Agent:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
             self._acknowledger = Acknowledger(self.tell, self._source)
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
-                             Narrator(self.log, self._hook_released), self._renew_journal)
+                             Narrator(self.log, self._hook_released, self._prune), self._renew_journal)
         self._server: Server | None = None
 
     def tell(self, seen: ob.Observation) -> None:
@@ -112,7 +113,8 @@ class Agent:
         """What only the wiring knows, for `status`. Any thread."""
         polling = self.poller.status() if self.poller is not None else None
         last = polling.last_good if polling else None
-        unasked = {"verdict": "unknown", "offset_s": None, "error_bound_s": None, "checked_at": None, "reason": NO_SOURCE}
+        unasked = {"verdict": "unknown", "offset_s": None, "error_bound_s": None, "checked_at": None,
+                   "reason": NO_SOURCE}
         return {
             **({"clock": unasked} if self.checker.has_sources() is False else {}),
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
@@ -127,7 +129,12 @@ class Agent:
         return renewed
 
     def _prune(self) -> None:
-        removed = self.memory.journal.forget_before(self.clocks.moment(), self.settings.journal.keep_s)
+        """At the start and whenever an event has closed: on the engine's thread, whose journal it is."""
+        try:
+            removed = self.memory.journal.forget_before(self.clocks.moment(), self.settings.journal.keep_s)
+        except JournalUnwritable as trouble:
+            self.log.warning("journal.not-pruned", reason=trouble)
+            return
         if removed:
             self.log.info("journal.pruned", rows=removed)
 

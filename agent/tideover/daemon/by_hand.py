@@ -52,7 +52,8 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
     idle = IdleHand()
     hands: dict[type[Any], Any] = {fx.RunHook: HookHand(runner, memory.journal.rows), fx.Acknowledge: idle,
                                    fx.CheckClock: idle, fx.WatchClosely: idle}
-    engine = Engine(memory.journal, hands, Choices(settings).policy, clocks.moment, Narrator(log, runner.forget),
+    narrator = Narrator(log, runner.forget, _leave_alone)
+    engine = Engine(memory.journal, hands, Choices(settings).policy, clocks.moment, narrator,
                     lambda journal: renew_journal(journal, log))
     were_owed = tuple(recover_owed(engine.state))
     try:
@@ -63,6 +64,10 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
     finally:
         runner.close()
         memory.close()
+
+
+def _leave_alone() -> None:
+    """The agent prunes its journal; a person's command does not."""
 
 
 def _nothing_runs(state: State) -> bool:

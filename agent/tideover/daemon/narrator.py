@@ -13,10 +13,11 @@ FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REF
 
 
 class Narrator:
-    """The engine's listener. `released` is told the names of hooks that are owed nothing any more."""
+    """The engine's listener. `released` is told the names of hooks that are owed nothing any more; `closed`, that an
+    event has come to its end."""
 
-    def __init__(self, log: Log, released: Callable[[str], None]) -> None:
-        self._log, self._released = log, released
+    def __init__(self, log: Log, released: Callable[[str], None], closed: Callable[[], None]) -> None:
+        self._log, self._released, self._closed = log, released, closed
 
     def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
@@ -24,6 +25,8 @@ class Narrator:
         for name in before.hooks:
             if name not in after.hooks:
                 self._released(name)
+        if any(entry.what == "closed" for entry in entries):
+            self._closed()
 
     def unwritable(self, trouble: JournalUnwritable) -> None:
         self._log.error("journal.unwritable", reason=trouble,
