@@ -1,0 +1,12 @@
+"""The doctor: can it work here? Looks at this machine and its surroundings, and says what it found, a line each.
+
+Each subject has a file with one function from what was seen to findings. It asks the metadata service, the time
+servers and the agent, all side by side and each with a bound; it reads files; it never writes one.
+"""
+from __future__ import annotations
+
+from tideover.doctor.examination import Examination, examine
+from tideover.doctor.findings import Finding, State
+from tideover.doctor.machine import Machine, this_machine
+
+__all__ = ["Examination", "Finding", "Machine", "State", "examine", "this_machine"]
