@@ -128,9 +128,10 @@ class Journal:
         limit = (now.utc - timedelta(seconds=keep_s)).isoformat()
         try:
             return self._db.execute(
-                "DELETE FROM entries WHERE event_id NOT IN (SELECT id FROM cases) AND n IN "
-                "(SELECT n FROM entries WHERE event_id = '' AND at < :limit UNION SELECT n FROM entries WHERE event_id IN "
-                "(SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id HAVING max(at) < :limit))",
+                "DELETE FROM entries WHERE event_id NOT IN (SELECT id FROM cases) AND n IN ("
+                "SELECT n FROM entries WHERE event_id = '' AND at < :limit "
+                "UNION SELECT n FROM entries WHERE event_id IN ("
+                "SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id HAVING max(at) < :limit))",
                 {"limit": limit}).rowcount
         except sqlite3.Error as trouble:
             raise JournalUnwritable(f"cannot prune the journal {self.path}", str(trouble),
