@@ -12,7 +12,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"status"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd"},
     {"engine"},
-    {"daemon", "drill", "service"},
+    {"daemon", "doctor", "drill", "service"},
     {"cli"},
     {"__main__"},
 ]

@@ -56,6 +56,7 @@ def twice(lab: Bench, home: Path, jar: Path, before: Callable[[Machine, str], No
     return len(rows) - len({row[1] for row in rows}), gap_s
 
 
+@pytest.mark.extra
 def test_flink_checkpoint_leaves_little_to_do_twice(lab: Bench, home: Path, tmp_path: Path,
                                                     tell: Callable[[str, object], None]) -> None:
     """The checkpoint is right before the stop instead of somewhere in the last minute."""

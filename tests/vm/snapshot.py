@@ -9,11 +9,8 @@ from pathlib import Path
 
 from .blackouts import restore, save
 from .image import Image, locked
-from .machine import BOOT_WORDS, HARDWARE, Machine, Plan
+from .machine import Machine, Plan
 from .stage import Stage
-
-# Read once, so that the libraries' pages and their compiled modules are in the snapshot.
-WARM_UP = "python3 -c 'import requests, psutil, click, ntplib, sqlite3, tomllib, ctypes, subprocess, http.client'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +49,24 @@ def _hardware(image: Image) -> str:
     version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
     command = Plan("", image, Path(), "", Path()).command()
     del command[command.index("-kernel"):command.index("-append")]
-    told = repr((version, command, HARDWARE, BOOT_WORDS, WARM_UP))
+    told = repr((version, command))
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _boot_and_save(image: Image, directory: Path) -> None:
+    making = image.directory / "booting"
+    making.mkdir(exist_ok=True)
     stage = Stage(image, image.root)
     try:
         machine = stage.start()
         machine.wait_for_guest()
-        machine.run(f"systemctl is-system-running --wait || true; {WARM_UP}; sync")
-        save(machine, stage.directory / "memory")
+        machine.run("systemctl is-system-running --wait || true; sync")
+        save(machine, making / "memory")
         stage.end(machine)
-        made = Path(shutil.copytree(stage.directory, image.directory / "booting", dirs_exist_ok=True,
-                                    ignore=lambda _, names: set(names) - {"memory", "disk.qcow2"}))
-        # By its relative name: the cache may be moved.
-        subprocess.run(["qemu-img", "rebase", "-u", "-b", f"../{image.root.name}", "-F", "raw",
-                        str(made / "disk.qcow2")], check=True)
-        made.rename(directory)
+        shutil.copy(stage.disk, making)
     finally:
         stage.close()
+    # By its relative name: the cache may be moved.
+    subprocess.run(["qemu-img", "rebase", "-u", "-b", f"../{image.root.name}", "-F", "raw",
+                    str(making / stage.disk.name)], check=True)
+    making.rename(directory)

@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "pauses": ("tideover.cli.pauses", "every pause noticed"),
     "clock": ("tideover.cli.clock", "check the clock against outside time, now"),
     "hooks": ("tideover.cli.hooks", "what is run, what is refused; try one"),
+    "doctor": ("tideover.cli.doctor", "can it work here, and what to do where it cannot"),
     "acknowledge": ("tideover.cli.acknowledge", "tell the platform to go ahead, by hand"),
     "recover": ("tideover.cli.recover", "run what is still owed, by hand"),
     "simulate": ("tideover.cli.simulate", "the built-in metadata service alone"),

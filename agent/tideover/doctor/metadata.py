@@ -74,7 +74,7 @@ def _date(date: datetime | None, wall: datetime) -> Finding:
     off_s = (wall - date).total_seconds()
     if abs(off_s) > OFF_S:
         return note("metadata", f"by the Date of its answers this clock is {length_text(abs(off_s))} "
-                                f"{'ahead' if off_s > 0 else 'behind'}", "See what the time servers say: tideover clock")
+                                f"{'ahead' if off_s > 0 else 'behind'}", "See what time servers say: tideover clock")
     return good("metadata", "its answers carry a Date, which shows pauses of some seconds that no clock here shows")
 
 

@@ -78,8 +78,7 @@ def look_at_promises(settings: Settings, clock: ClockReport | None,
     told = list(promises(watch, calm))
     if not calm:
         return [bad("pauses", "where all clocks of this machine stop with it, a pause can neither be seen nor measured "
-                              "here: nobody outside is there to be asked",
-                    "Name time servers under [clock] servers.")], told
+                              "here: nobody outside answers", "Name time servers under [clock] servers.")], told
     close = replace(watch, tick_s=min(watch.tick_s, watch.close_tick_s))
     near = promises(close, _outside(settings, clock, sends_date, CLOSE_SAMPLING_S))
     return [], told + [replace(one, stopped=f"while an event is near, {one.stopped}") for one in near]

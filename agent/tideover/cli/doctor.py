@@ -1,0 +1,86 @@
+"""`tideover doctor`: can it work here? A line for each thing found, and below it what to do."""
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from tideover.cli.options import print_json, with_json, with_settings
+from tideover.configuration import Loaded
+from tideover.doctor import Examination, Finding, State, examine, this_machine
+from tideover.errors import EXIT_NO, EXIT_OK
+
+NARROWEST, WIDEST = 60, 140
+
+
+@click.command("doctor")
+@with_json
+@with_settings
+def command(loaded: Loaded, as_json: bool) -> int:
+    """Can it work here? Exit status 0 all well (notes do not count), 1 something will not work.
+
+    Asks the metadata service, the time servers and the agent, and waits some seconds at most; changes nothing here. On
+    Azure, asking turns announcements on for this VM, as running the agent does.
+    """
+    from tideover.daemon.choices import catalogue_of
+    found = examine(loaded, catalogue_of(loaded.settings), this_machine())
+    if as_json:
+        print_json(examination_document(found))
+    else:
+        for line in examination_lines(found, _width()):
+            click.echo(line)
+    return EXIT_OK if found.is_well else EXIT_NO
+
+
+def examination_document(found: Examination) -> dict[str, Any]:
+    """Given what was found, return it for --json."""
+    return {
+        "findings": [{"topic": one.topic, "state": one.state.value, "what": one.what, "do": one.do or None}
+                     for one in found.findings],
+        "promises": [{**asdict(one), "sentence": one.sentence} for one in found.promises],
+    }
+
+
+def examination_lines(found: Examination, width: int | None) -> list[str]:
+    """Given what was found and the width of the terminal (None: there is none, so lines are left whole), return its
+    lines for a person."""
+    column = max(len(one.topic) for one in found.findings)
+    lines = [line for one in found.findings for line in _finding_lines(one, column, width)]
+    lines += ["", "Pauses of this machine:"]
+    lines += [line for one in found.promises for line in _wrapped("  ", "  ", one.sentence, width)]
+    return [*lines, "", *_wrapped("", "", _sum(found), width)]
+
+
+def _finding_lines(one: Finding, column: int, width: int | None) -> list[str]:
+    state = "BAD " if one.state is State.BAD else one.state.value
+    head = f"{state}  {one.topic.ljust(column)}  "
+    margin = " " * len(head)
+    lines = _wrapped(head, margin, one.what, width)
+    return lines + (_wrapped(f"{margin}→ ", f"{margin}  ", one.do, width) if one.do else [])
+
+
+def _wrapped(first: str, margin: str, text: str, width: int | None) -> list[str]:
+    """Addresses, paths and lines to copy are never cut in two."""
+    if width is None:
+        return [first + text]
+    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=margin, break_long_words=False,
+                         break_on_hyphens=False)
+
+
+def _sum(found: Examination) -> str:
+    wrong = sum(one.state is State.BAD for one in found.findings)
+    notes = sum(one.state is State.NOTE for one in found.findings)
+    noted = {0: "", 1: " There is one note."}.get(notes, f" There are {notes} notes.")
+    if not wrong:
+        return f"All is well here.{noted}"
+    return f"{'One thing' if wrong == 1 else f'{wrong} things'} will not work here.{noted}"
+
+
+def _width() -> int | None:
+    if not sys.stdout.isatty():
+        return None
+    return min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns))

@@ -1,0 +1,90 @@
+"""The agent: whether one runs, and whether anything is still owed to the applications."""
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tideover.api.client import ask
+from tideover.doctor.findings import Finding, bad, good, note
+from tideover.errors import UnreachableError
+from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable, holder
+from tideover.settings import Settings
+from tideover.status import recover_owed
+
+START = "systemctl start tideover, or tideover run as root."
+
+
+def ask_agent(settings: Settings) -> dict[str, Any] | str:
+    """Given the settings, return the agent's status, or why there is none."""
+    try:
+        answer = ask(Path(settings.paths.socket), {"ask": "status"})
+    except UnreachableError as trouble:
+        return trouble.cause
+    status = answer.get("status")
+    return status if isinstance(status, dict) else "the agent gave no status"
+
+
+def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> list[Finding]:
+    """Given the settings and the agent's status (text: why there is none; None: no answer in time), say how it is."""
+    if isinstance(status, dict):
+        pid = (status.get("agent") or {}).get("pid")
+        owed = [str(name) for name in status.get("recover_owed") or ()]
+        busy = [note("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it", "tideover status says more.")
+                ] if owed else []
+        return [good("agent", f"it runs (process {pid})"), *busy]
+    pid = holder(Path(settings.paths.state))
+    if pid is not None:
+        why = status or "nothing came in time"
+        return [bad("agent", f"process {pid} works on {settings.paths.state} and does not answer: {why}",
+                    "systemctl restart tideover"), *_journal(settings, False)]
+    if _is_hidden(settings):
+        return [note("agent", f"this user may not see whether one works on {settings.paths.state}",
+                     "Run it once more with sudo.")]
+    return [note("agent", "none runs", START), *_journal(settings, True)]
+
+
+def _is_hidden(settings: Settings) -> bool:
+    """Its lock and its journal are for its own user alone."""
+    try:
+        with (Path(settings.paths.state) / FILE).open("rb"):
+            return False
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def _journal(settings: Settings, is_ours_alone: bool) -> Iterator[Finding]:
+    """Say what the journal of an agent that does not answer holds; `is_ours_alone`: no agent writes it now."""
+    path = Path(settings.paths.state) / FILE
+    if not path.exists():
+        return
+    try:
+        owed = _owed(path)
+    except (JournalUnreadable, JournalUnwritable) as trouble:
+        yield bad("journal", f"{path} cannot be read: {trouble.cause}",
+                  "Keep a copy of it for a look; the next agent sets it aside and begins a new one.")
+        return
+    yield good("journal", f"{path} can be read")
+    if owed and is_ours_alone:
+        yield bad("journal", f"recover is owed by {', '.join(owed)} and no agent runs",
+                  "tideover recover runs it now, and so does the agent when it starts.")
+
+
+def _owed(path: Path) -> list[str]:
+    """A reader of a journal in WAL mode makes files beside it, unless it takes the file for one that never changes:
+    that is right as long as nothing waits in the log beside it (sqlite.org/wal.html, read-only databases)."""
+    log = path.with_name(path.name + "-wal")
+    waits = log.exists() and log.stat().st_size > 0
+    journal = Journal.reading(path) if waits else Journal(path, _connect_to_look)
+    try:
+        return recover_owed(journal.load())
+    finally:
+        journal.close()
+
+
+def _connect_to_look(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)

@@ -1,0 +1,88 @@
+"""Other programs on this machine that hear of the platform's events and act: by their processes and their units."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tideover.doctor.findings import Finding, good, note
+from tideover.doctor.machine import Machine, Process
+
+TOPIC = "others"
+UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
+                "/usr/lib/systemd/system", "/lib/systemd/system")
+CLUSTER = "/var/lib/pacemaker/cib/cib.xml"
+CLUSTER_AGENT = re.compile(r'type="azure-events(-az)?"')
+WORDS_LOOKED_AT = 3          # the program, and the script that an interpreter or a launcher is given
+# What is given a file to show or change it, not to run it.
+READERS = frozenset({"cat", "emacs", "grep", "head", "less", "more", "nano", "tail", "vi", "view", "vim"})
+DO = ("A second acknowledgement is harmless by itself, but theirs may let the event start before our hooks are done: "
+      "stop it, or have it leave acknowledging to us.")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One such program: its name for people, and what its program, script or unit is called."""
+
+    name: str
+    pattern: re.Pattern[str]
+
+
+KNOWN = tuple(Known(name, re.compile(pattern, re.IGNORECASE)) for name, pattern in (
+    ("azure-scheduledevents-manager", r"azure-?scheduled-?events-?manager"),
+    ("aks-node-termination-handler", r"aks-node-termination-handler"),
+    ("drainsafe", r"drainsafe"),
+    ("mechanic", r"mechanic"),
+    ("node-problem-detector", r"node-problem-detector"),
+    ("azure-events of Pacemaker", r"azure-events(-az)?(\.in)?"),
+    ("the agent of Azure CycleCloud", r"jetpackd?"),
+    # Microsoft's samples and what was made of them: scheduled_events.py, ScheduledEventsService …
+    ("a client of Scheduled Events", r"(az|azure)?[-_.]?scheduled[-_.]?events?[a-z0-9_-]*(\.(py|sh|js|ps1|dll|exe))?"),
+))
+
+
+def look_at_others(machine: Machine) -> list[Finding]:
+    """Given the machine, say which other programs acknowledge or act on events, each once."""
+    found: dict[str, str] = {}
+    for name, where in (*_running(machine), *_units(machine), *_clustered(machine)):
+        found.setdefault(name, where)
+    return [note(TOPIC, f"{name} {where}: it acknowledges events, or acts on them, as we do", DO)
+            for name, where in found.items()] or [
+        good(TOPIC, "no other program is known here that acknowledges events or acts on them")]
+
+
+def _running(machine: Machine) -> Iterator[tuple[str, str]]:
+    for process in machine.processes:
+        name = _known_among(_called(process))
+        if name:
+            yield name, f"runs (process {process.pid})"
+
+
+def _called(process: Process) -> list[str]:
+    """The short name is cut at 15 characters and stands in the command line whole, unless there is none."""
+    words = [word for word in process.words[:WORDS_LOOKED_AT] if word and not word.startswith("-")]
+    if process.name in READERS:
+        return words[:1]
+    return words or [process.name]
+
+
+def _units(machine: Machine) -> Iterator[tuple[str, str]]:
+    """A unit counts by its own name, or by the program it starts."""
+    for folder in UNIT_FOLDERS:
+        for unit in machine.names_in(folder):
+            if unit.endswith(".service"):
+                starts = [word.lstrip("@-:+!") for line in machine.text(f"{folder}/{unit}").splitlines()
+                          if line.startswith("ExecStart=") for word in line[10:].split()[:WORDS_LOOKED_AT]]
+                name = _known_among([unit, *starts])
+                if name:
+                    yield name, f"is installed (unit {unit})"
+
+
+def _clustered(machine: Machine) -> Iterator[tuple[str, str]]:
+    if CLUSTER_AGENT.search(machine.text(CLUSTER)):
+        yield "azure-events of Pacemaker", "is a resource of this cluster"
+
+
+def _known_among(words: list[str]) -> str:
+    names = [word.rpartition("/")[2].removesuffix(".service") for word in words]
+    return next((known.name for known in KNOWN for name in names if known.pattern.fullmatch(name)), "")
