@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
+from tideover.lifecycle.state import CLAIMING
 from tideover.model import ClockCheck, Moment, utc_text
 from tideover.record import Row, pauses_of
 
@@ -48,6 +49,15 @@ def recover_owed(state: State) -> list[str]:
     """Given the state, return the names of hooks that may have been prepared and are not recovered yet."""
     return sorted(name for name, hook in state.hooks.items() if hook.owed or hook.stage in (
         Stage.PREPARING, Stage.STOPPING, Stage.LEAVING, Stage.RECOVERING, Stage.REPEATING, Stage.OWED))
+
+
+def draining_because(state: State) -> str | None:
+    """Given the state, return why the applications must not get new work now, None if they may: from the moment an
+    event of this VM is prepared for until all is recovered."""
+    for case in state.cases.values():
+        if (case.phase in CLAIMING or case.phase is Phase.RECOVERING) and case.announced:
+            return f"{case.event.kind.value} {case.id}: waits for {WAITING_FOR[case.phase]}"
+    return None
 
 
 def _sentence(state: State) -> str:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tideover import __version__
 from tideover import effects as fx
@@ -30,7 +30,11 @@ from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.settings import Settings
 from tideover.sources import choose_source_kind, open_source
 from tideover.sources.poller import Acknowledger, Poller
+from tideover.status import draining_because
 from tideover.timekeeping.agreement import Sample
+
+if TYPE_CHECKING:
+    from tideover.health import HealthPage
 
 RUNTIME_MODE = 0o755
 
@@ -63,6 +67,7 @@ class Agent:
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
                              Narrator(self.log, self._hook_released, self._prune), self._renew_journal)
         self._server: Server | None = None
+        self._health: HealthPage | None = None
 
     def tell(self, seen: ob.Observation) -> None:
         """Bring news to the engine, from any thread."""
@@ -77,15 +82,15 @@ class Agent:
         if self.poller is not None:
             self.poller.start()
         self._listen()
+        self._show_health()
         self._prune()
         self.log.info("agent.started", version=__version__, pid=os.getpid(), source=self.source_kind,
                       hooks=len(self.choices.catalogue.hooks), open_events=open_events)
 
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
-        if self._server is not None:
-            self._server.close()
-        for part in (self.poller, self._source, self.watch, self.runner, self.checker, self._acknowledger):
+        for part in (self._health, self._server, self.poller, self._source, self.watch, self.runner, self.checker,
+                     self._acknowledger):
             if part is not None:
                 part.close()
         self.memory.close()
@@ -108,6 +113,17 @@ class Agent:
         except (OSError, WrongUseError) as trouble:
             self.log.warning("api.closed", reason=trouble,
                              consequence="nobody can ask this agent; tideover status reads the journal alone")
+
+    def _show_health(self) -> None:
+        address = self.settings.health.listen
+        if address is None:
+            return
+        from tideover.health import HealthPage
+        try:
+            self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state))
+        except OSError as trouble:
+            self.log.error("health.closed", address=address.text, reason=trouble,
+                           consequence="load balancers that ask there get no answer")
 
     def _about(self) -> dict[str, Any]:
         """What only the wiring knows, for `status`. Any thread."""
