@@ -37,6 +37,7 @@ EXPLAINED: Mapping[tuple[str, str], str] = MappingProxyType({
     ("WATCHING", "Answered"): "it was never asked for", ("WAITING", "Answered"): "it was never asked for",
     ("WATCHING", "Paused"): "a case that is only watched takes no pause",
     ("WAITING", "Paused"): "what is not prepared cannot have caused a pause",
+    ("UNDERWAY", "Began"): "it has begun already: told once",
     ("CHECKING", "Began"): "a case that is checked while it is listed has begun",
     ("SETTLING", "Began"): "a case that is checked while it is listed has begun",
     ("CHECKING", "Scheduled"): "a listed event does not go back from Started",

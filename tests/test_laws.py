@@ -153,6 +153,23 @@ def test_every_pause_of_the_machine_after_the_start_is_followed_by_a_clock_check
             assert move.state.cases[seen.observation.pause.id].phase is Phase.CHECKING
 
 
+def test_a_pause_before_the_start_is_kept_and_moves_nothing():
+    """Until a document says Started: then it was this event's, and the clock is checked."""
+    for _, state, seen, move in every_step():
+        if isinstance(seen.observation, ob.Resumed):
+            for event_id, before in state.cases.items():
+                after = move.state.cases[event_id]
+                if before.phase in BEFORE_THE_START - {Phase.WAITING}:
+                    assert (after.phase, after.again_raw_s) == (before.phase, before.again_raw_s), (state, seen)
+                    assert after.kept is not None
+        if isinstance(seen.observation, ob.Polled):
+            for event in seen.observation.document.events:
+                before = state.cases.get(event.id)
+                if before is not None and before.listed and event.started and event.kind is Kind.FREEZE \
+                        and before.kept is not None and before.phase in BEFORE_THE_START:
+                    assert move.state.cases[event.id].phase is Phase.CHECKING, (state, seen)
+
+
 def test_a_reboot_after_the_start_is_followed_by_a_clock_check():
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.Restarted) and state.boot_id and seen.observation.boot_id != state.boot_id:
@@ -180,6 +197,7 @@ def test_by_hand_or_by_a_stop_every_claim_is_given_back():
                 after = phases(move.state).get(event_id, Phase.CLOSED)
                 if before.phase in CLAIMING:
                     assert after in (Phase.RECOVERING, Phase.LINGERING, Phase.CLOSED), (state, seen)
+                    assert after is Phase.RECOVERING or not move.state.hooks, "only what owes nothing is over"
                 elif before.phase in (Phase.WATCHING, Phase.WAITING, Phase.LINGERING):
                     assert after is before.phase
 
@@ -210,6 +228,8 @@ def test_a_reboot_before_the_start_leads_back_to_preparation_and_touches_nothing
                     assert after.phase is before.phase
                 elif before.phase in BEFORE_THE_START:
                     assert after.phase is Phase.PREPARING, (state, seen)
+                elif before.stopped and not before.began and before.phase in (Phase.RECOVERING, Phase.LINGERING):
+                    assert after.phase is Phase.PREPARING, "it was recovered only because the service stopped"
                 elif not (before.stopped and not before.began):
                     assert after.check_round > before.check_round, "also when it was being checked"
 

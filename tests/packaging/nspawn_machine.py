@@ -26,7 +26,7 @@ from tideover.simulator import MetadataService
 
 TOOLS = ("systemd-nspawn", "mmdebstrap", "nsenter", "unshare", "ip")
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-click", "python3-ntplib", "python3-psutil",
-            "python3-requests", "iproute2", "procps", "sudo")
+            "python3-requests", "python3-installer", "iproute2", "procps", "sudo")
 SUITE = "bookworm"
 PLATFORM = "169.254.169.254"
 PATIENCE_S = 30.0
@@ -177,7 +177,7 @@ def network() -> Iterator[int]:
                               preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
     try:
         end = time.monotonic() + 5
-        while os.readlink(f"/proc/{keeper.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
+        while Path(f"/proc/{keeper.pid}/ns/net").readlink() == Path("/proc/self/ns/net").readlink():
             assert time.monotonic() < end
             time.sleep(0.01)
         for words in ("link set lo up", f"address add {PLATFORM}/32 dev lo"):

@@ -1,0 +1,391 @@
+"""The doctor on played machines: a tree of files, a real metadata service, a real time server."""
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from clock_played import machine
+from tideover.cli import main
+from tideover.cli.doctor import examination_lines
+from tideover.configuration import Loaded
+from tideover.daemon.choices import catalogue_of
+from tideover.doctor import Examination, Machine, State, examine
+from tideover.journal import FILE, Journal
+from tideover.lifecycle import Entry, HookState, Stage
+from tideover.lifecycle import State as Memory
+from tideover.model import HookSpec, Moment, utc
+from tideover.pause.probe import AZURE_ASSET_TAG
+from tideover.settings import LINUX, read
+from tideover.simulator import Fault, MetadataService, TimeServer
+
+AZURE = {
+    "/sys/class/dmi/id/chassis_asset_tag": f"{AZURE_ASSET_TAG}\n",
+    "/sys/class/dmi/id/sys_vendor": "Microsoft Corporation\n", "/sys/class/dmi/id/product_name": "Virtual Machine\n",
+    "/sys/devices/system/clocksource/clocksource0/current_clocksource": "hyperv_clocksource_tsc_page\n",
+    "/proc/stat": "ctxt 1\n",
+}
+CHRONY = {
+    "/run/chrony/chronyd.pid": "7\n", "/proc/7/comm": "chronyd\n", "/proc/7/cmdline": "/usr/sbin/chronyd\0-F\x001\0",
+    "/etc/chrony/chrony.conf": "confdir /etc/chrony/conf.d\nmakestep 1.0 -1\nserver 127.0.0.1 port 1 iburst maxpoll 6\n",
+}
+LONG_PAST = utc(1_795_000_000)
+
+
+class Patient:
+    """One played machine with an owner's settings."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.files, self.more = home, {**AZURE, **CHRONY}, ""
+        self.source, self.servers, self.clock = "", "", ""
+        self.environment: dict[str, str] = {}
+        self.hostname, self.user_id = "vm-1", 0
+        (home / "hooks.d").mkdir()
+
+    def hook(self, file: str, mode: int = 0o755) -> None:
+        (self.home / "hooks.d" / file).write_text("#!/bin/sh\n")
+        (self.home / "hooks.d" / file).chmod(mode)
+
+    def loaded(self) -> Loaded:
+        text = (f'[source]\n{self.source}\n[clock]\nservers = [{self.servers}]\n{self.clock}\n[paths]\nhooks = "{self.home}/hooks.d"\n'
+                f'state = "{self.home}/state"\nruntime = "{self.home}/run"\n{self.more}')
+        reading = read(text, file="t", defaults=LINUX)
+        return Loaded(reading.settings, self.home / "t", reading.origin)
+
+    def machine(self) -> Machine:
+        (self.home / "root").mkdir(exist_ok=True)
+        return Machine(machine(self.home / "root", self.files), self.environment, self.hostname, self.user_id)
+
+    def examined(self, wait_s: float = 5.0) -> Examination:
+        loaded = self.loaded()
+        return examine(loaded, catalogue_of(loaded.settings), self.machine(), wait_s)
+
+
+@pytest.fixture
+def patient(tmp_path):
+    return Patient(tmp_path)
+
+
+@pytest.fixture
+def nobody(patient):
+    """A machine on which nobody outside is asked: for what stands in its files alone."""
+    patient.source = 'kind = "none"'
+    return patient
+
+
+def told(found: Examination, topic: str, state: State | None = None) -> str:
+    return "\n".join(f"{one.what} | {one.do}" for one in found.findings
+                     if one.topic == topic and state in (None, one.state))
+
+
+def tree(home: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.lstat().st_mtime_ns, path.lstat().st_size) for path in home.rglob("*")}
+
+
+def test_all_is_well_on_an_azure_machine_with_service_server_daemon_and_hook(patient):
+    with MetadataService("vm-1") as service, TimeServer() as server:
+        patient.source, patient.servers = f'endpoint = "{service.endpoint}"', f'"{server.address}"'
+        patient.hook("20-web")
+        found = patient.examined()
+    assert found.is_well, [one for one in found.findings if one.state is State.BAD]
+    assert "asset tag" in told(found, "source") and "carry a Date" in told(found, "metadata", State.GOOD)
+    assert "up to 2 minutes" in told(found, "metadata")
+    assert told(found, "name", State.GOOD).startswith("events call this VM vm-1, as its hostname")
+    assert told(found, "events", State.GOOD) and told(found, "proxy", State.GOOD) and told(found, "others", State.GOOD)
+    assert server.address in told(found, "time sources") and "the owner's settings" in told(found, "time sources")
+    assert "the clock is good" in told(found, "clock", State.GOOD)
+    assert told(found, "time daemon", State.NOTE) == "chrony does not say whether it is synchronised (it does not answer)" \
+        " | See whether chrony runs, and whether its servers answer."
+    assert "1 of 1" in told(found, "hooks") and "none runs" in told(found, "agent")
+
+
+def test_what_is_bad_says_what_to_do_and_every_line_is_one_line(patient):
+    """Also on a machine with nothing at all, whose words are hostile."""
+    patient.files = {"/sys/devices/system/clocksource/clocksource0/current_clocksource": "\x1b[31mhpet\nx"}
+    found = patient.examined()
+    assert not found.is_well and len(found.findings) > 8
+    for one in found.findings:
+        assert one.do or one.state is not State.BAD, one
+        assert (one.what + one.do).isprintable() and one.what, one
+
+
+def test_the_promises_say_what_can_be_seen_calm_and_close(patient):
+    with MetadataService("vm-1") as service, TimeServer() as server:
+        patient.source, patient.servers = f'endpoint = "{service.endpoint}"', f'"{server.address}"'
+        sentences = [one.sentence for one in patient.examined().promises]
+    assert len(sentences) == 4 and sum(one.startswith("while an event is near") for one in sentences) == 2
+    assert all("cannot" not in one for one in sentences)
+    close = sentences[3]
+    assert "when the clocks stop too: pauses of 500 ms or more are seen within 2.05 s" in close and server.address in close
+
+
+def test_where_nobody_outside_answers_a_frozen_pause_cannot_be_seen_and_that_is_said(nobody):
+    nobody.files.pop("/etc/chrony/chrony.conf")
+    found = nobody.examined()
+    assert "can neither be seen nor measured" in told(found, "pauses", State.BAD)
+    assert "nobody outside can be asked" in told(found, "clock", State.BAD)
+    assert [one.shortest_s is None for one in found.promises] == [False, True]
+
+
+def test_a_server_that_does_not_count_is_named_and_the_clock_cannot_be_checked(nobody):
+    with TimeServer(stratum=16) as server:
+        nobody.servers = f'"{server.address}"'
+        found = nobody.examined()
+    assert f"{server.address} does not count" in told(found, "time sources", State.NOTE)
+    assert "cannot be checked" in told(found, "clock", State.BAD)
+
+
+def test_a_wrong_clock_is_bad(nobody):
+    with TimeServer(4.0) as server:
+        nobody.servers = f'"{server.address}"'
+        found = nobody.examined()
+    assert "the clock is bad: 4.0" in told(found, "clock", State.BAD)
+
+
+def test_a_service_that_never_answers_holds_nobody_up(patient):
+    with MetadataService("vm-1") as service:
+        service.misbehave(Fault(delay_s=30.0), path="/metadata", times=None)
+        patient.source = f'endpoint = "{service.endpoint}"'
+        began_s = time.monotonic()
+        found = patient.examined(wait_s=0.2)
+        took_s = time.monotonic() - began_s
+        service.behave()
+    assert took_s < 3.0
+    assert "has not answered" in told(found, "metadata", State.BAD) and "2 minutes" in told(found, "metadata")
+    assert told(found, "proxy") and told(found, "hooks"), "the rest is looked at all the same"
+
+
+def test_another_programs_answer_in_the_services_place_is_bad(patient):
+    with MetadataService("vm-1") as service:
+        service.misbehave(Fault(status=403), path="/metadata", times=None)
+        patient.source = f'endpoint = "{service.endpoint}"'
+        found = patient.examined()
+    assert "answered 403" in told(found, "metadata", State.BAD) and not told(found, "name")
+
+
+def test_the_name_is_compared_with_the_hostname_and_with_the_configured_one(patient):
+    """The hostname is a trap of other programs, so a note; a wrong vm_name makes every event another VM's."""
+    patient.hostname = "web000003"
+    with MetadataService("web_3") as service:
+        patient.source = f'endpoint = "{service.endpoint}"'
+        assert "web_3, its hostname is web000003" in told(patient.examined(), "name", State.NOTE)
+        patient.source += '\nvm_name = "web000003"'
+        assert "calls this VM web_3" in told(patient.examined(), "name", State.BAD)
+        patient.source = f'endpoint = "{service.endpoint}"\nvm_name = "WEB_3"'
+        assert not told(patient.examined(), "name", State.BAD)
+
+
+def test_what_is_announced_now_is_told(patient):
+    with MetadataService("vm-1") as service:
+        patient.source = f'endpoint = "{service.endpoint}"'
+        mine = service.add_event("Freeze", resources=["vm-1", "vm-2"])
+        others = service.add_event("Reboot", resources=["vm-2"])
+        service.start_event(others)
+        lines = told(patient.examined(), "events", State.NOTE).splitlines()
+    assert lines[0].startswith(f"freeze {mine}, for this VM and 1 more, not before 20")
+    assert lines[1].startswith(f"reboot {others}, for other VMs only, it has started")
+
+
+def test_a_service_without_a_date_or_with_another_time_is_noted(patient):
+    with MetadataService("vm-1") as service:
+        patient.source = f'endpoint = "{service.endpoint}"'
+        service.platform_ahead_s = 60.0
+        assert told(patient.examined(), "metadata", State.NOTE).split(" | ")[0].endswith("s behind")
+        service.sends_date = False
+        assert "carry no Date" in told(patient.examined(), "metadata", State.NOTE)
+
+
+def test_proxies_are_named_without_their_passwords_unless_the_address_is_spared(nobody):
+    nobody.environment = {"HTTP_PROXY": "http://user:secret@proxy:3128"}
+    nobody.files["/etc/environment"] = 'http_proxy="http://user:secret@proxy:3128"\nNO_PROXY=10.0.0.0/8, 169.254.169.254\n'
+    said = told(nobody.examined(), "proxy", State.NOTE)
+    assert said.startswith("HTTP_PROXY is set in this environment") and "secret" not in said and "/etc/env" not in said
+
+
+@pytest.mark.parametrize(("line", "says", "do"), [
+    ("makestep 1.0 3", "only in its first updates", "makestep 1.0 -1"),
+    ("makestep 0.1 3\nmakestep 1 -1", "", ""),
+    ("! makestep 1 3", "", ""),
+    ("server b maxpoll 10\nserver c", "", ""),
+], ids=["limit", "the last counts", "comment", "one near source is enough"])
+def test_chronys_settings_that_hurt_after_a_pause(nobody, line, says, do):
+    nobody.files["/etc/chrony/conf.d/own.conf"] = line
+    nobody.files["/etc/chrony/chrony.conf"] = "makestep 1 -1\nconfdir /etc/chrony/conf.d\nserver 127.0.0.1 port 1 maxpoll 6\n"
+    said = told(nobody.examined(), "time daemon", State.NOTE)
+    assert (says in said and do in said) if says else ("makestep" not in said and "maxpoll" not in said)
+
+
+def test_chrony_that_never_steps_measures_seldom_and_leaves_the_hypervisors_clock_alone(nobody):
+    nobody.files["/etc/chrony/chrony.conf"] = "pool 127.0.0.1 iburst\n"
+    nobody.files["/sys/class/ptp/ptp0/clock_name"] = "hyperv\n"
+    said = told(nobody.examined(), "time daemon", State.NOTE)
+    assert "no makestep" in said and "every 17.1 min" in said and "five or six polls" in said
+    assert "refclock PHC /dev/ptp_hyperv poll 3" in said and 'remedy = "daemon"' in said
+    nobody.files["/etc/chrony/chrony.conf"] = "refclock PHC /dev/ptp_hyperv poll 3\nmakestep 1 -1\nserver 127.0.0.1\n"
+    said = told(nobody.examined(), "time daemon", State.NOTE)
+    assert "refclock" not in said and "maxpoll" not in said
+
+
+def test_a_configuration_that_chronyd_was_given_by_hand_is_the_one_that_counts(nobody):
+    nobody.files["/proc/7/cmdline"] = "chronyd\0-f\0/opt/own.conf\0"
+    nobody.files["/opt/own.conf"] = "makestep 1 3\nserver 127.0.0.1 maxpoll 5\n"
+    assert "makestep 1 3" in told(nobody.examined(), "time daemon", State.NOTE)
+
+
+def test_files_that_cannot_even_be_looked_at_stop_nobody(nobody):
+    """A name that is too long stands for a folder this user may not enter: asking whether it is there is an error."""
+    nobody.files["/proc/7/cmdline"] = f"chronyd\0-f\0/{'x' * 300}\0"
+    nobody.files["/etc/chrony/chrony.conf"] = "makestep 1 3\n"
+    assert "makestep 1 3" in told(nobody.examined(), "time daemon", State.NOTE)
+
+
+def test_the_remedy_makes_up_for_chronys_settings(nobody):
+    nobody.files["/etc/chrony/chrony.conf"] = "pool 127.0.0.1 iburst\n"
+    nobody.clock = 'remedy = "daemon"'
+    said = told(nobody.examined(), "time daemon", State.GOOD)
+    assert "measure afresh" in said and "makestep" not in told(nobody.examined(), "time daemon")
+
+
+def test_timesyncd_that_measures_seldom(nobody):
+    for name in CHRONY:
+        nobody.files.pop(name)
+    nobody.files |= {"/run/systemd/timesync/x": "", "/usr/lib/systemd/timesyncd.conf": "[Time]\n#PollIntervalMaxSec=2048\n"}
+    assert "every 34.1 min" in told(nobody.examined(), "time daemon", State.NOTE)
+    nobody.files["/etc/systemd/timesyncd.conf.d/own.conf"] = "[Time]\nPollIntervalMaxSec=1min 4s\n"
+    assert "PollInterval" not in told(nobody.examined(), "time daemon")
+
+
+def test_no_time_daemon_and_two_of_them_are_bad(nobody):
+    nobody.files |= {"/proc/8/comm": "systemd-timesyn\n", "/proc/8/cmdline": "/lib/systemd/systemd-timesyncd\0"}
+    assert "chrony and systemd-timesyncd run at once" in told(nobody.examined(), "time daemon", State.BAD)
+
+
+def test_without_a_time_daemon_the_clock_stays_wrong_but_hyperv_may_put_it_right(nobody):
+    for name in CHRONY:
+        nobody.files.pop(name)
+    assert "only the host" in told(nobody.examined(), "time daemon", State.NOTE)
+    nobody.files["/sys/class/dmi/id/sys_vendor"] = "QEMU\n"
+    (nobody.home / "root").rename(nobody.home / "old")
+    assert "nobody puts the clock right" in told(nobody.examined(), "time daemon", State.BAD)
+
+
+def test_hooks_that_are_not_run_are_told_with_the_reason(nobody):
+    nobody.hook("10-open", 0o757)
+    nobody.hook("20-off", 0o644)
+    nobody.hook("web.sh")
+    nobody.more = '[hook.off]\ntimeout = "5s"\n[hook.wbe]\ntimeout = "5s"\n'
+    found = nobody.examined()
+    assert "written by everybody | chmod go-w" in told(found, "hooks", State.BAD)
+    noted = told(found, "hooks", State.NOTE)
+    assert "20-off is disabled" in noted and "web.sh is ignored" in noted
+    assert "hook.wbe" in noted and "hook.off: the" not in noted and "0 of 1" in noted
+
+
+def test_no_hook_is_a_note(nobody):
+    assert "nothing is prepared" in told(nobody.examined(), "hooks", State.NOTE)
+
+
+def test_timeouts_are_held_against_the_shortest_notice_of_each_kind(nobody):
+    """Hooks of one NN run side by side; a kind nobody wants or acts on counts for nothing."""
+    nobody.hook("10-a")
+    nobody.hook("10-b")
+    nobody.more = '[hooks]\ntimeout = "20s"\nreserve = "5s"\n'
+    assert not told(nobody.examined(), "hooks", State.NOTE)
+    nobody.hook("20-c")
+    assert "before a preempt (Spot VMs only) they may take 40 s" in told(nobody.examined(), "hooks", State.NOTE)
+    nobody.more += '[policy]\nact_on = ["freeze", "terminate"]\n'
+    assert not told(nobody.examined(), "hooks", State.NOTE)
+    nobody.more += '[hook.c]\ntimeout = "15m"\nkinds = ["freeze"]\n'
+    assert "before a freeze they may take 15.3 min" in told(nobody.examined(), "hooks", State.NOTE)
+
+
+def test_directories_that_cannot_be_used_are_bad_for_root(nobody):
+    (nobody.home / "state").write_text("")
+    assert "is no directory" in told(nobody.examined(), "rights", State.BAD)
+
+
+def test_who_is_not_root_is_told_what_that_means(nobody):
+    nobody.user_id = 1000
+    assert "sudo" in told(nobody.examined(), "rights", State.NOTE)
+
+
+def owe(home: Path) -> None:
+    """An agent that died before `web` was recovered."""
+    (home / "state").mkdir()
+    journal = Journal(home / "state" / FILE)
+    hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
+    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", "noticed", "")])
+    journal.close()
+
+
+def test_a_recovery_that_is_owed_while_no_agent_runs_is_bad_and_looking_writes_nothing(nobody):
+    owe(nobody.home)
+    before = tree(nobody.home / "state")
+    found = nobody.examined()
+    assert "recover is owed by web" in told(found, "journal", State.BAD) and "tideover recover" in told(found, "journal")
+    assert tree(nobody.home / "state") == before
+
+
+def test_a_damaged_journal_is_bad(nobody):
+    (nobody.home / "state").mkdir()
+    (nobody.home / "state" / FILE).write_bytes(b"no database" * 1000)
+    assert "cannot be read" in told(nobody.examined(), "journal", State.BAD)
+
+
+@pytest.mark.parametrize(("files", "name"), [
+    ({"/proc/9/comm": "azure-scheduled", "/proc/9/cmdline": "/usr/local/bin/azure-scheduledevents-manager\0--vm\0"},
+     "azure-scheduledevents-manager runs (process 9)"),
+    ({"/proc/9/comm": "python3", "/proc/9/cmdline": "python3\0-u\0/opt/x/scheduled_events.py\0"},
+     "a client of Scheduled Events runs"),
+    ({"/proc/9/comm": "node-problem-de", "/proc/9/cmdline": "/node-problem-detector\0"}, "node-problem-detector runs"),
+    ({"/etc/systemd/system/drain.service": "[Service]\nExecStart=-/opt/aks-node-termination-handler --x\n"},
+     "aks-node-termination-handler is installed (unit drain.service)"),
+    ({"/lib/systemd/system/ScheduledEvents.service": ""}, "a client of Scheduled Events is installed"),
+    ({"/var/lib/pacemaker/cib/cib.xml": '<primitive id="a" class="ocf" type="azure-events-az">'},
+     "azure-events of Pacemaker is a resource"),
+], ids=["manager", "sample", "npd", "unit", "unit name", "cluster"])
+def test_other_programs_that_acknowledge_are_named(nobody, files, name):
+    nobody.files |= files
+    said = told(nobody.examined(), "others", State.NOTE)
+    assert said.startswith(name) and "harmless" in said and "before our hooks are done" in said
+
+
+def test_who_reads_about_scheduled_events_is_no_client_of_them(nobody):
+    nobody.files |= {"/proc/9/comm": "vim", "/proc/9/cmdline": "vim\0scheduled_events.py\0",
+                     "/proc/10/comm": "mechanics", "/proc/10/cmdline": "/bin/mechanics\0",
+                     "/lib/systemd/system/t.service": "[Unit]\nDescription=drainsafe\n[Service]\nExecStart=/bin/true\n"}
+    assert told(nobody.examined(), "others", State.GOOD)
+
+
+def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(patient):
+    patient.files = {}
+    assert "no hook will ever be prepared" in told(patient.examined(), "source", State.BAD)
+    patient.source = 'kind = "none"'
+    assert told(patient.examined(), "source", State.NOTE).startswith("none, because")
+    patient.source, patient.files = "", {key: value for key, value in AZURE.items() if "asset" not in key}
+    assert told(patient.examined(), "source", State.NOTE).startswith("hyperv, because")
+
+
+def test_lines_fit_a_narrow_terminal_and_are_left_whole_without_one(nobody):
+    found = nobody.examined()
+    assert all(len(line) <= 80 for line in examination_lines(found, 80) if "/" not in line)
+    whole = examination_lines(found, None)
+    assert sum(one.what in line for one in found.findings for line in whole) >= len(found.findings)
+    assert "will not work here" in whole[-1]
+
+
+def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsys, tmp_path):
+    nobody.loaded()
+    file = tmp_path / "t.toml"
+    file.write_text(f'[source]\nkind = "none"\n[clock]\nservers = ["127.0.0.1:1"]\n[paths]\nhooks = "{tmp_path}/hooks.d"\n'
+                    f'state = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n')
+    before = tree(tmp_path)
+    assert main(["doctor", "--json", "--config", str(file)]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert set(document) == {"findings", "promises"}
+    assert {frozenset(one) for one in document["findings"]} == {frozenset({"topic", "state", "what", "do"})}
+    assert {one["state"] for one in document["findings"]} <= {"good", "note", "bad"}
+    assert all(one["sentence"] for one in document["promises"])
+    assert tree(tmp_path) == before
