@@ -160,7 +160,7 @@ def test_a_pause_before_the_start_is_kept_and_moves_nothing():
             for event_id, before in state.cases.items():
                 after = move.state.cases[event_id]
                 if before.phase in BEFORE_THE_START - {Phase.WAITING}:
-                    assert (after.phase, after.again_raw_s) == (before.phase, before.again_raw_s), (state, seen)
+                    assert (after.phase, after.ask_attempt) == (before.phase, before.ask_attempt), (state, seen)
                     assert after.kept is not None
         if isinstance(seen.observation, ob.Polled):
             for event in seen.observation.document.events:

@@ -224,6 +224,11 @@ def test_a_lost_answer_is_decided_by_a_fresh_document():
     assert Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).polled(started(FREEZE)).phase() == "underway"
 
 
+def test_a_pause_while_the_answer_is_in_doubt_does_not_postpone_the_next_asking():
+    life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).paused(1.5)
+    assert life.polled(FREEZE).phase() == "asking"
+
+
 def test_a_document_asked_for_before_the_answer_was_lost_decides_nothing():
     life = Life().polled(FREEZE).settle().after(1.0).acknowledged(AckOutcome.LOST)
     life.now_s += 10.0
