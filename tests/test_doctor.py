@@ -2,18 +2,20 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from pathlib import Path
 
 import pytest
 
 from clock_played import machine
+from tideover.api.server import Server
 from tideover.cli import main
 from tideover.cli.doctor import examination_lines
 from tideover.configuration import Loaded
 from tideover.daemon.choices import catalogue_of
 from tideover.doctor import Examination, Machine, State, examine
-from tideover.journal import FILE, Journal
+from tideover.journal import FILE, Journal, Lock
 from tideover.lifecycle import Entry, HookState, Stage
 from tideover.lifecycle import State as Memory
 from tideover.model import HookSpec, Moment, utc
@@ -31,6 +33,7 @@ CHRONY = {
     "/run/chrony/chronyd.pid": "7\n", "/proc/7/comm": "chronyd\n", "/proc/7/cmdline": "/usr/sbin/chronyd\0-F\x001\0",
     "/etc/chrony/chrony.conf": "confdir /etc/chrony/conf.d\nmakestep 1.0 -1\nserver 127.0.0.1 port 1 iburst maxpoll 6\n",
 }
+KILLED: list[Journal] = []
 LONG_PAST = utc(1_795_000_000)
 
 
@@ -121,6 +124,23 @@ def test_the_promises_say_what_can_be_seen_calm_and_close(patient):
     assert "when the clocks stop too: pauses of 500 ms or more are seen within 2.05 s" in close and server.address in close
 
 
+def test_a_server_that_manners_spare_promises_no_more_than_it_may_be_asked_for(nobody):
+    """One of the time daemon's is asked every 15 s at most, so a pause shows within two of those."""
+    with TimeServer() as server:
+        nobody.files["/etc/chrony/chrony.conf"] = f"makestep 1 -1\nserver {server.host} port {server.port} maxpoll 6\n"
+        found = nobody.examined()
+    assert "seen within 30.1 s" in found.promises[3].sentence and "the time daemon's servers" in told(found, "time sources")
+
+
+def test_the_date_of_the_services_answers_is_outside_time_too(patient):
+    patient.files.pop("/etc/chrony/chrony.conf")
+    with MetadataService("vm-1") as service:
+        patient.source = f'endpoint = "{service.endpoint}"'
+        assert "by the metadata service's Date" in patient.examined().promises[1].sentence
+        service.sends_date = False
+        assert "cannot be seen here" in patient.examined().promises[1].sentence
+
+
 def test_where_nobody_outside_answers_a_frozen_pause_cannot_be_seen_and_that_is_said(nobody):
     nobody.files.pop("/etc/chrony/chrony.conf")
     found = nobody.examined()
@@ -207,7 +227,7 @@ def test_proxies_are_named_without_their_passwords_unless_the_address_is_spared(
 @pytest.mark.parametrize(("line", "says", "do"), [
     ("makestep 1.0 3", "only in its first updates", "makestep 1.0 -1"),
     ("makestep 0.1 3\nmakestep 1 -1", "", ""),
-    ("! makestep 1 3", "", ""),
+    ("!makestep 1 3", "", ""),
     ("server b maxpoll 10\nserver c", "", ""),
 ], ids=["limit", "the last counts", "comment", "one near source is enough"])
 def test_chronys_settings_that_hurt_after_a_pause(nobody, line, says, do):
@@ -251,8 +271,11 @@ def test_the_remedy_makes_up_for_chronys_settings(nobody):
 def test_timesyncd_that_measures_seldom(nobody):
     for name in CHRONY:
         nobody.files.pop(name)
-    nobody.files |= {"/run/systemd/timesync/x": "", "/usr/lib/systemd/timesyncd.conf": "[Time]\n#PollIntervalMaxSec=2048\n"}
+    nobody.files |= {"/run/systemd/timesync/x": "", "/usr/lib/systemd/timesyncd.conf": "[Time]\n#PollIntervalMaxSec=32\n"}
     assert "every 34.1 min" in told(nobody.examined(), "time daemon", State.NOTE)
+    nobody.files["/etc/systemd/timesyncd.conf"] = "[Time]\nPollIntervalMaxSec=10min\n"
+    nobody.files["/etc/systemd/timesyncd.conf.d/z.conf"] = "[Time]\nFallbackNTP=127.0.0.1\n"
+    assert "every 10 min" in told(nobody.examined(), "time daemon", State.NOTE)
     nobody.files["/etc/systemd/timesyncd.conf.d/own.conf"] = "[Time]\nPollIntervalMaxSec=1min 4s\n"
     assert "PollInterval" not in told(nobody.examined(), "time daemon")
 
@@ -298,7 +321,8 @@ def test_timeouts_are_held_against_the_shortest_notice_of_each_kind(nobody):
     nobody.more += '[policy]\nact_on = ["freeze", "terminate"]\n'
     assert not told(nobody.examined(), "hooks", State.NOTE)
     nobody.more += '[hook.c]\ntimeout = "15m"\nkinds = ["freeze"]\n'
-    assert "before a freeze they may take 15.3 min" in told(nobody.examined(), "hooks", State.NOTE)
+    noted = told(nobody.examined(), "hooks", State.NOTE)
+    assert "before a freeze they may take 15.3 min" in noted and "terminate" not in noted
 
 
 def test_directories_that_cannot_be_used_are_bad_for_root(nobody):
@@ -311,13 +335,16 @@ def test_who_is_not_root_is_told_what_that_means(nobody):
     assert "sudo" in told(nobody.examined(), "rights", State.NOTE)
 
 
-def owe(home: Path) -> None:
-    """An agent that died before `web` was recovered."""
+def owe(home: Path, *, close: bool = True) -> None:
+    """An agent that ended, or was killed, before `web` was recovered."""
     (home / "state").mkdir()
     journal = Journal(home / "state" / FILE)
     hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
     journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", "noticed", "")])
-    journal.close()
+    if close:
+        journal.close()
+    else:
+        KILLED.append(journal)      # what is written stays in the log beside the file
 
 
 def test_a_recovery_that_is_owed_while_no_agent_runs_is_bad_and_looking_writes_nothing(nobody):
@@ -326,6 +353,36 @@ def test_a_recovery_that_is_owed_while_no_agent_runs_is_bad_and_looking_writes_n
     found = nobody.examined()
     assert "recover is owed by web" in told(found, "journal", State.BAD) and "tideover recover" in told(found, "journal")
     assert tree(nobody.home / "state") == before
+
+
+def test_what_a_killed_agent_left_in_the_journals_log_is_read_too(nobody):
+    owe(nobody.home, close=False)
+    assert "recover is owed by web" in told(nobody.examined(), "journal", State.BAD)
+
+
+def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobody):
+    owe(nobody.home)
+    lock = Lock(nobody.home / "state")
+    found = nobody.examined()
+    lock.release()
+    assert f"process {os.getpid()} works on" in told(found, "agent", State.BAD)
+    assert not told(found, "journal", State.BAD), "that agent may be about to recover it"
+
+
+def test_an_agent_that_answers_is_believed_about_what_it_owes(nobody):
+    settings = nobody.loaded().settings
+    (nobody.home / "run").mkdir()
+    status = {"agent": {"pid": 77}, "recover_owed": ["web"]}
+    server = Server(Path(settings.paths.socket), {"status": lambda _: {"ok": True, "status": status}})
+    found = nobody.examined()
+    server.close()
+    assert told(found, "agent", State.GOOD).startswith("it runs (process 77)")
+    assert "owed by web: the agent sees to it" in told(found, "agent", State.NOTE)
+
+
+def test_cautions_about_the_configuration_are_repeated(nobody):
+    nobody.source += '\npoll = "20s"'
+    assert "source.poll" in told(nobody.examined(), "configuration", State.NOTE)
 
 
 def test_a_damaged_journal_is_bad(nobody):
@@ -340,7 +397,7 @@ def test_a_damaged_journal_is_bad(nobody):
     ({"/proc/9/comm": "python3", "/proc/9/cmdline": "python3\0-u\0/opt/x/scheduled_events.py\0"},
      "a client of Scheduled Events runs"),
     ({"/proc/9/comm": "node-problem-de", "/proc/9/cmdline": "/node-problem-detector\0"}, "node-problem-detector runs"),
-    ({"/etc/systemd/system/drain.service": "[Service]\nExecStart=-/opt/aks-node-termination-handler --x\n"},
+    ({"/etc/systemd/system/drain.service": "[Service]\nDescription=x\nExecStart=-aks-node-termination-handler --x\n"},
      "aks-node-termination-handler is installed (unit drain.service)"),
     ({"/lib/systemd/system/ScheduledEvents.service": ""}, "a client of Scheduled Events is installed"),
     ({"/var/lib/pacemaker/cib/cib.xml": '<primitive id="a" class="ocf" type="azure-events-az">'},
@@ -353,9 +410,9 @@ def test_other_programs_that_acknowledge_are_named(nobody, files, name):
 
 
 def test_who_reads_about_scheduled_events_is_no_client_of_them(nobody):
-    nobody.files |= {"/proc/9/comm": "vim", "/proc/9/cmdline": "vim\0scheduled_events.py\0",
+    nobody.files |= {f"/proc/{os.getpid()}/cmdline": "drainsafe\0", "/proc/9/comm": "vim", "/proc/9/cmdline": "vim\0scheduled_events.py\0",
                      "/proc/10/comm": "mechanics", "/proc/10/cmdline": "/bin/mechanics\0",
-                     "/lib/systemd/system/t.service": "[Unit]\nDescription=drainsafe\n[Service]\nExecStart=/bin/true\n"}
+                     "/lib/systemd/system/t.service": "[Unit]\nDescription=drainsafe\nDocumentation=/opt/drainsafe\n[Service]\nExecStart=/bin/true\n"}
     assert told(nobody.examined(), "others", State.GOOD)
 
 

@@ -1,4 +1,4 @@
-"""Writes the two manual pages: packaging/man/render.py DIRECTORY. The words for commands and keys are the program's own."""
+"""Writes the two manual pages: render.py DIRECTORY. The words for commands and keys are the program's own."""
 from __future__ import annotations
 
 import os
@@ -18,8 +18,8 @@ tideover.toml \\- configuration of tideover
 .SH SYNOPSIS
 .I /etc/tideover/tideover.toml
 .SH DESCRIPTION
-A TOML file. Every key has a default, and without any file the defaults hold. A key that is unknown, of the wrong type or
-out of range stops the start; all faults are told at once.
+A TOML file. Every key has a default, and without any file the defaults hold. A key that is unknown, of the wrong type
+or out of range stops the start; all faults are told at once.
 .B tideover config check
 does the same without starting, and
 .B tideover config show
@@ -63,7 +63,8 @@ def _key(key: Key, default: str) -> str:
     reason = f" ({key.takes.reason})" if key.takes.reason else ""
     usual = f' Default: {default}.' if default else ""
     kinds = " May be set for one kind as well." if key.kinds else ""
-    return f".TP\n.B {escaped(key.name)}\n{escaped(key.about)}\nTakes {escaped(key.takes.expected + reason)}.{escaped(usual + kinds)}"
+    takes = escaped(f"Takes {key.takes.expected}{reason}.{usual}{kinds}")
+    return f".TP\n.B {escaped(key.name)}\n{escaped(key.about)}\n{takes}"
 
 
 def configuration_page() -> str:

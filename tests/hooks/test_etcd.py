@@ -26,6 +26,17 @@ def hook_on(lab: Bench, number: int, state: Path, kind: str = "freeze") -> Hook:
     return Hook("etcd-move-leader", state, inside=lab.machines[number - 1].inside, kind=kind)
 
 
+def _all_keys(lab: Bench, host: str) -> str:
+    """Asked until there is an answer: a cluster that has just seen a member come back may take a moment."""
+    until = time.monotonic() + 20
+    while True:
+        told = answers(lab, "curl", "-fsS", "-d", '{"key":"AA==","range_end":"AA==","keys_only":true}',
+                       f"http://{host}:2379/v3/kv/range")
+        if told.strip() or time.monotonic() > until:
+            return told
+        time.sleep(0.5)
+
+
 def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]) -> Seen:
     """Given what to do before and after, stop machine 1 under writes through the others; return the sum."""
     hosts = [machine.address for machine in lab.machines[1:]]
@@ -36,8 +47,7 @@ def under_load(lab: Bench, before: Callable[[], None], after: Callable[[], None]
     after()
     time.sleep(2)
     rows = results(load)
-    everything = json.loads(answers(lab, "curl", "-fsS", "-d", '{"key":"AA==","range_end":"AA==","keys_only":true}',
-                                    f"http://{hosts[0]}:2379/v3/kv/range"))
+    everything = json.loads(_all_keys(lab, hosts[0]))
     there = {base64.b64decode(row["key"]).decode() for row in everything["kvs"]}
     return add_up(rows, lost=len({row[3] for row in rows if row[2] is None} - there))
 

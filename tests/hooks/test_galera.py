@@ -58,7 +58,7 @@ def test_galera_leave_lets_the_others_go_on(lab: Bench, home: Path, tmp_path: Pa
     without = under_load(lab, home, lambda: None, lambda: None)
     tell("galera, no hook, 10 s", without)
     assert (saw.failed, saw.lost) == (0, 0)
-    assert without.failed > 20
+    assert without.failed > saw.failed and without.longest_gap_s > 2 * saw.longest_gap_s
     assert galera_says(lab, home, 1, "cluster_size") == "3"
     founder = Hook("galera-leave", tmp_path / "state3", {**hook.settings, "ADDRESSES": "?pc.wait_prim=no"})
     assert founder.prepare().status == REFUSED, "gcomm:// that names nobody would found a second cluster at the return"

@@ -20,7 +20,7 @@ from .image import Image
 # How cloud-init's Azure data source knows Azure, and the agent too: the chassis asset tag of the DMI tables.
 AZURE = "type=3,asset=7783-7084-3265-9085-8269-3286-77"
 BOOT_S = 150                         # measured 9-13 s; a busy machine takes more
-BOOT_WORDS = "console=ttyS0 root=/dev/vda rw quiet mitigations=off random.trust_cpu=1"
+BOOT_WORDS = "console=ttyS0 root=/dev/vda rw quiet mitigations=off random.trust_cpu=1 net.ifnames=0"
 HARDWARE = ("-nodefaults", "-no-user-config", "-display", "none", "-M", "q35", "-accel", "tcg,thread=multi",
             "-cpu", "qemu64", "-smp", "1", "-m", "512", "-rtc", "base=utc,clock=host", "-smbios", AZURE)
 

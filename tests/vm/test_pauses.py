@@ -17,9 +17,9 @@ from .table import Row
 
 pytestmark = pytest.mark.slow
 
-OUTSIDE_SAMPLES_S = 3.0              # some of them stand in the agent's memory before the stop
+OUTSIDE_SAMPLES_S = 2.5              # some of them stand in the agent's memory before the stop
 PATIENCE_S = 15.0                    # an incident waits 10 s for outside time at most
-SECOND_THOUGHTS_S = 2.0              # a second claim of the same stop would come in this time
+SECOND_THOUGHTS_S = 1.5              # a second claim of the same stop would come in this time
 MACHINE = ("vm-pause", "suspend")
 STOPS = sum(case.cause in MACHINE for case in CASES)      # they stand first
 LARGEST_MEDIAN_ERROR_S = 0.005

@@ -28,6 +28,10 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "service": ("tideover.cli.service", "install, remove, start, stop the systemd service (pip)"),
 })
 
+NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
+    filter(None, [getattr(click.exceptions, "NoArgsIsHelpError", None)]))
+"""How click asks for its help to be shown; before 8.2 (Debian 12 has 8.1) it shows it by itself."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are looked up in the table above."""
@@ -60,8 +64,11 @@ def run_command(words: list[str]) -> int:
     """Given the words after `tideover`, run the command; return its exit status. Raise TideoverError."""
     try:
         status = group.main(args=words, prog_name="tideover", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as helped:
-        print(helped.ctx.get_help())
+    except click.UsageError as trouble:
+        if isinstance(trouble, NO_ARGUMENTS):
+            print(trouble.ctx.get_help() if trouble.ctx else "")
+        else:
+            print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)
         return EXIT_WRONG_USE
     except click.ClickException as trouble:
         print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)

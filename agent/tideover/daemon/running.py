@@ -4,6 +4,7 @@ A signal's handler only raises a flag and wakes the loop: all work is done on th
 """
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -112,6 +113,7 @@ class Running:
             self._agent.log.error("configuration.refused", reason=trouble)
             self._agent = Agent(self._loaded, drill=self._drill)
         self._begin()
+        gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")
 
     # --- the end ----------------------------------------------------------------------------------------------------

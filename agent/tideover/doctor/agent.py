@@ -1,6 +1,7 @@
 """The agent: whether one runs, and whether anything is still owed to the applications."""
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,9 +33,9 @@ def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> li
     if isinstance(status, dict):
         pid = (status.get("agent") or {}).get("pid")
         owed = [str(name) for name in status.get("recover_owed") or ()]
-        busy = [note("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it", "tideover status says more.")
-                ] if owed else []
-        return [good("agent", f"it runs (process {pid})"), *busy]
+        runs = good("agent", f"it runs (process {pid})")
+        return [runs, note("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it",
+                           "tideover status tells more.")] if owed else [runs]
     pid = holder(Path(settings.paths.state))
     if pid is not None:
         why = status or "nothing came in time"
@@ -60,11 +61,14 @@ def _is_hidden(settings: Settings) -> bool:
 def _journal(settings: Settings, is_ours_alone: bool) -> Iterator[Finding]:
     """Say what the journal of an agent that does not answer holds; `is_ours_alone`: no agent writes it now."""
     path = Path(settings.paths.state) / FILE
-    if not path.exists():
-        return
     try:
+        if not os.path.lexists(path):
+            return
         owed = _owed(path)
-    except (JournalUnreadable, JournalUnwritable) as trouble:
+    except JournalUnwritable as trouble:
+        yield bad("journal", f"{path} cannot be opened: {trouble.cause}", "Check its directory and the disk.")
+        return
+    except JournalUnreadable as trouble:
         yield bad("journal", f"{path} cannot be read: {trouble.cause}",
                   "Keep a copy of it for a look; the next agent sets it aside and begins a new one.")
         return
@@ -78,7 +82,7 @@ def _owed(path: Path) -> list[str]:
     """A reader of a journal in WAL mode makes files beside it, unless it takes the file for one that never changes:
     that is right as long as nothing waits in the log beside it (sqlite.org/wal.html, read-only databases)."""
     log = path.with_name(path.name + "-wal")
-    waits = log.exists() and log.stat().st_size > 0
+    waits = os.path.lexists(log) and log.stat().st_size > 0
     journal = Journal.reading(path) if waits else Journal(path, _connect_to_look)
     try:
         return recover_owed(journal.load())

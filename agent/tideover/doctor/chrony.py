@@ -11,7 +11,6 @@ from tideover.doctor.findings import length_text
 from tideover.doctor.machine import Machine
 
 MAIN = ("/etc/chrony/chrony.conf", "/etc/chrony.conf")       # Debian and its like, the others
-COMMENTS = "!;#%"
 DEEPEST = 10                 # includes within includes; chrony's own limit
 ASKED = ("server", "pool", "peer")
 DEFAULT_MAXPOLL = 10         # 2**10 s
@@ -39,7 +38,7 @@ class Hardships:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
-        main = next((path for path in _main_files(machine) if machine.surroundings.path(path).is_file()), None)
+        main = next(filter(machine.has_file, _main_files(machine)), None)
         self.is_known = main is not None
         self._directives = list(self._read(machine.surroundings.path(main), 0)) if main else []
 
@@ -88,7 +87,7 @@ class Hardships:
     def _read(self, file: Path, depth: int) -> Iterator[list[str]]:
         for line in lines(file):
             words = line.split()
-            if not words or words[0][0] in COMMENTS:
+            if not words:        # a comment begins with a sign of its own, so it is no directive we know
                 continue
             yield words
             if depth < DEEPEST and len(words) > 1:

@@ -26,11 +26,12 @@ def _verdict(check: ClockCheck) -> Finding:
     if check.verdict is Verdict.UNKNOWN or check.offset_s is None or check.error_bound_s is None:
         return bad(TOPIC, f"the clock cannot be checked: {check.reason}",
                    f"{SERVERS} A firewall has to let UDP port 123 out.")
+    bound = f"± {length_text(check.error_bound_s)}"
+    if check.verdict is Verdict.BAD:
+        return bad(TOPIC, f"the clock is bad: {check.reason}, {bound}",
+                   "Have a time daemon put it right, or widen [clock] tolerance.")
     side = "ahead" if check.offset_s > 0 else "behind"
-    said = f"{length_text(abs(check.offset_s))} {side}, ± {length_text(check.error_bound_s)} ({check.reason})"
-    if check.verdict is Verdict.GOOD:
-        return good(TOPIC, f"the clock is good: {said}")
-    return bad(TOPIC, f"the clock is bad: {said}", "Have a time daemon put it right, or widen [clock] tolerance.")
+    return good(TOPIC, f"the clock is good: {length_text(abs(check.offset_s))} {side}, {bound} ({check.reason})")
 
 
 def _sources(report: ClockReport) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ from tideover.pause.probe import probe
 from tideover.pause.promise import Promise
 from tideover.settings import Settings, cautions_about
 
-WAIT_S = 8.5                # for all answers together; the files take less than a second more
+WAIT_S = 8.0                # for all answers together; the files take less than a second more
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,12 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
     sends_date = heard is not None and isinstance(heard.news, Polled) and heard.news.document.date is not None
     pauses, promised = look_at_promises(settings, clock, sends_date)
     platform = _platform(settings, answers, machine) if kind == "azure" else []
-    return Examination((
+    findings = (
         *_configuration(loaded), *look_at_source(settings, machine.root), *platform, *look_at_proxies(machine),
         *look_at_signals(seen), *pauses, *look_at_clock(clock),
         *look_at_time_daemon(settings, machine, seen.hypervisor), *look_at_hooks(loaded, catalogue),
-        *look_at_rights(settings, machine), *look_at_agent(settings, answers.get("agent")), *look_at_others(machine)), tuple(promised))
+        *look_at_rights(settings, machine), *look_at_agent(settings, answers.get("agent")), *look_at_others(machine))
+    return Examination(findings, tuple(promised))
 
 
 def _questions(settings: Settings, machine: Machine, is_azure: bool) -> dict[str, Question]:

@@ -25,9 +25,9 @@ def look_at_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
 def _count(settings: Settings, catalogue: Catalogue) -> Finding:
     place = settings.paths.hooks
     if not catalogue.hooks:
-        why = " (it cannot be read, or is not there)" if catalogue.warnings else ""
-        return note(TOPIC, f"no hook in {place}, so nothing is prepared and the platform's events are left alone{why}",
-                    "tideover hooks enable NAME links one of the library's; a hook of your own is a file NN-name there.")
+        seen = f"{place} is not there, or not for this user to read" if catalogue.warnings else f"no hook in {place}"
+        return note(TOPIC, f"{seen}: without a hook nothing is prepared, and the platform's events are left alone",
+                    "tideover hooks enable NAME links one of the library's; one of your own is a file NN-name there.")
     ready = [spec.name for spec in catalogue.hooks if spec.refused is None]
     said = f"{len(ready)} of {len(catalogue.hooks)} in {place} would be run{': ' if ready else ''}{', '.join(ready)}"
     return good(TOPIC, said) if ready else note(TOPIC, said)

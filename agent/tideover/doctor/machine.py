@@ -45,6 +45,13 @@ class Machine:
         except OSError:
             return ""
 
+    def has_file(self, absolute: str) -> bool:
+        """Given a path on the machine, is there a file, as far as we may see?"""
+        try:
+            return self.surroundings.path(absolute).is_file()
+        except OSError:
+            return False
+
     def names_in(self, absolute: str) -> list[str]:
         """Given a folder's path on the machine, return the names in it, sorted; none if it cannot be read."""
         try:

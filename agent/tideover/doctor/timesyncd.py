@@ -18,8 +18,7 @@ UNITS_S = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "
 def longest_poll_s(machine: Machine) -> float:
     """Given the machine, return the longest interval between two measurements."""
     surroundings = machine.surroundings
-    main = next((f"{folder}/timesyncd.conf" for folder in FOLDERS
-                 if surroundings.path(f"{folder}/timesyncd.conf").is_file()), "")
+    main = next((f"{folder}/timesyncd.conf" for folder in FOLDERS if machine.has_file(f"{folder}/timesyncd.conf")), "")
     drop_ins = first_of_each_name([surroundings.path(f"{folder}/timesyncd.conf.d") for folder in FOLDERS], ".conf")
     texts = [machine.text(main)] if main else []
     texts += [machine.text(f"/{file.relative_to(machine.root)}") for file in drop_ins]

@@ -19,7 +19,7 @@ class Lock:
         made."""
         path = state_directory / FILE
         try:
-            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as trouble:
             raise WrongUseError(f"cannot use the state directory {state_directory}", trouble.strerror or str(trouble),
                                 "Run as its owner, or name another one under [paths] state.") from trouble

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.clock.daemons.files import first_of_each_name, lines
+from tideover.clock.daemons.files import first_of_each_name, is_there, lines
 from tideover.clock.surroundings import Surroundings
 from tideover.timekeeping.ntp import PORT
 
@@ -27,7 +27,7 @@ class ConfiguredServer:
 def configured_servers(surroundings: Surroundings) -> tuple[ConfiguredServer, ...]:
     """Given the machine, return the servers that chrony is configured to use, in the files' order."""
     for path in _MAIN:
-        if surroundings.path(path).is_file():
+        if is_there(surroundings.path(path)):
             return tuple(_read(surroundings, surroundings.path(path), 0))
     return ()
 

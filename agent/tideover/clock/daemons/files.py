@@ -21,6 +21,14 @@ def lines(path: Path) -> list[str]:
         return []
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or directory; one in a directory this user may not enter is as good as none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def process_runs(surroundings: Surroundings, pid_files: Iterable[str], command: str) -> bool:
     """Given pid files and a command's name, does one of them name a live process of that command?"""
     for pid_file in pid_files:

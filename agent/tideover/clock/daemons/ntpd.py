@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tideover.clock.commands import Ended
-from tideover.clock.daemons.files import each_once, first_of_each_name, lines, process_runs, server
+from tideover.clock.daemons.files import each_once, first_of_each_name, is_there, lines, process_runs, server
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
 from tideover.model import utc
@@ -42,7 +42,7 @@ class Ntpd:
         return process_runs(self._surroundings, _PID_FILES, "ntpd")
 
     def servers(self) -> tuple[Source, ...]:
-        main = next((path for path in map(self._surroundings.path, _MAIN) if path.is_file()), None)
+        main = next((path for path in map(self._surroundings.path, _MAIN) if is_there(path)), None)
         if main is None:
             return ()
         further = first_of_each_name([self._surroundings.path(path) for path in _FURTHER], ".conf")

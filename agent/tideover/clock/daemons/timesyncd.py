@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from tideover.clock.commands import Ended
-from tideover.clock.daemons.files import each_once, first_of_each_name, lines, server
+from tideover.clock.daemons.files import each_once, first_of_each_name, is_there, lines, server
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
 from tideover.model import utc
@@ -35,7 +35,7 @@ class Timesyncd:
         self._surroundings = surroundings
 
     def is_running(self) -> bool:
-        return self._surroundings.path(_RUNNING).is_dir()
+        return is_there(self._surroundings.path(_RUNNING))
 
     def servers(self) -> tuple[Source, ...]:
         options = self._options()
@@ -68,7 +68,7 @@ class Timesyncd:
     def _options(self) -> dict[str, list[str]]:
         values: dict[str, list[str]] = {"NTP": [], "FallbackNTP": []}
         directories = [self._surroundings.path(one) for one in _DIRECTORIES]
-        main = next((one / "timesyncd.conf" for one in directories if (one / "timesyncd.conf").is_file()), None)
+        main = next((one / "timesyncd.conf" for one in directories if is_there(one / "timesyncd.conf")), None)
         drop_ins = first_of_each_name([one / "timesyncd.conf.d" for one in directories], ".conf")
         for file in [*([main] if main else []), *drop_ins]:
             for key, value in _settings(lines(file)):
