@@ -78,18 +78,21 @@ class Machine:
 
     def __init__(self, root: Path, network: int) -> None:
         self.root = root
-        self._name = f"tideover-proof-{os.getpid()}-{root.parent.name}"
+        self._name = f"tideover-proof-{os.getpid()}-{time.monotonic_ns()}"
         self._groups = [group / self._name for group in CGROUPS if group.is_dir()] or [Path("/sys/fs/cgroup") / self._name]
         for group in self._groups:
             group.mkdir()
-        self._log = root.parent / "console"
-        with self._log.open("wb") as log:
-            self._nspawn = subprocess.Popen(
-                ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={root}", "--boot",
-                 "--console=pipe", f"--network-namespace-path=/proc/{network}/ns/net", "--kill-signal=SIGRTMIN+4"],
+        self._log, self._network = root.parent / "console", network
+        self._nspawn = self._boot()
+
+    def _boot(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={self.root}", "--boot",
+                 f"--machine={self._name}", "--hostname=vm-1", "--console=pipe", "--kill-signal=SIGRTMIN+4",
+                 f"--network-namespace-path=/proc/{self._network}/ns/net"],
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "yes"}, preexec_fn=self._enter,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.await_boot()
 
     def _enter(self) -> None:
         """In nspawn's process: a group of its own, or it would rearrange the root of the hierarchy."""
@@ -102,6 +105,8 @@ class Machine:
                    in ("running", "degraded"))
 
     def _leader(self) -> str:
+        if self._nspawn.poll() is not None:
+            return ""
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children").read_text().split()
         return children[0] if children else ""
 
@@ -138,10 +143,21 @@ class Machine:
         return self.run("journalctl -u tideover --no-pager -o cat", check=False)
 
     def reboot(self) -> None:
-        """Restart the machine, and wait until it runs again."""
+        """Restart the machine, and wait until it runs again.
+
+        nspawn starts it again by itself where /run is a file system in memory, and ends where it is not.
+        """
         before = self._leader()
         self.run("systemctl reboot", check=False)
-        self.until(lambda: self._leader() not in ("", before))
+        end = time.monotonic() + PATIENCE_S
+        while self._leader() == before:
+            assert time.monotonic() < end, "the machine does not go down"
+            time.sleep(0.05)
+        try:
+            self._nspawn.wait(1)
+            self._nspawn = self._boot()
+        except subprocess.TimeoutExpired:
+            pass
         self.await_boot()
 
     def until(self, question: Callable[[], object], patience_s: float = PATIENCE_S) -> object:
@@ -156,7 +172,7 @@ class Machine:
 
     def close(self) -> None:
         leader = self._leader()
-        if leader and self._nspawn.poll() is None:
+        if leader:
             os.kill(int(leader), POWER_OFF)
         try:
             self._nspawn.wait(20)
@@ -169,6 +185,7 @@ class Machine:
             for inner in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
                 inner.rmdir()
             group.rmdir()
+        shutil.rmtree(Path("/run/systemd/nspawn/propagate") / self._name, ignore_errors=True)
 
 
 @contextmanager
@@ -227,6 +244,7 @@ def machine() -> Iterator[tuple[Machine, MetadataService]]:
         (root / "etc/machine-id").write_text("")
         made = Machine(root, keeper)
         try:
+            made.await_boot()
             yield made, metadata
         finally:
             made.close()

@@ -13,6 +13,11 @@ from .stage import Stage
 
 LONGEST_S = 60.0
 
+# QEMU stops the clocks before it says STOP and starts them after RESUME (softmmu/cpus.c do_vm_stop, vm_prepare_start):
+# the clocks stood still a little longer than the events say, 1 to 2 ms here.
+CLOCKS_STOOD_LONGER_S = 0.003
+TOLD_IN_S = 0.001                    # lengths and bounds are told in milliseconds, each rounded
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -24,6 +29,11 @@ class Truth:
     @property
     def length_s(self) -> float:
         return self.resumed_at - self.stopped_at
+
+    def is_within(self, claimed_s: float, uncertainty_s: float) -> bool:
+        """Given a claim, return whether the truth lies in its bounds, as far as the events tell the truth."""
+        most_s = uncertainty_s + TOLD_IN_S
+        return -most_s <= claimed_s - self.length_s <= most_s + CLOCKS_STOOD_LONGER_S
 
 
 def stop_and_continue(machine: Machine, length_s: float) -> Truth:

@@ -24,7 +24,6 @@ MACHINE = ("vm-pause", "suspend")
 STOPS = sum(case.cause in MACHINE for case in CASES)      # they stand first
 LARGEST_MEDIAN_ERROR_S = 0.005
 ENOUGH_FOR_A_MEDIAN, ONE_RUN_ALLOWANCE = 3, 3     # the limits are the owner's for medians; a single run is not one
-ROUNDED_S = 0.001                    # lengths and bounds are told in milliseconds
 
 COUNTERS_TOO_OLD = ("under emulation the pause watch reads who ran only every 10 s: what ran before the stop is taken "
                     "for having run in it")
@@ -76,7 +75,7 @@ def _judge(case: Case, truth: Truth, claims: list[dict[str, Any]]) -> None:
         assert case.cause in [claim["cause"] for claim in claims]
         return
     assert len(stops) == 1, f"{truth.length_s:.3f} s were claimed as {json.dumps(claims, indent=1)}"
-    assert abs(stops[0]["length_s"] - truth.length_s) <= stops[0]["uncertainty_s"] + ROUNDED_S, json.dumps(stops[0], indent=1)
+    assert truth.is_within(stops[0]["length_s"], stops[0]["uncertainty_s"]), json.dumps(stops[0], indent=1)
 
 
 def _row(case: Case, truth: Truth, claims: list[tuple[float, dict[str, Any]]], ahead_s: float) -> Row:

@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 STOPPED_S = 10.0
 TOLERANCE_S = 0.25                   # the default of [clock] tolerance
 SAID_LATE_S = 0.2                    # between a hook's look at the clock and the lab's hearing of it, emulated
-ROUNDED_S = 0.001                    # lengths and bounds are told in milliseconds
 UNITS = "/usr/lib/systemd/system"
 HOOKS = ["first", "second"]
 
@@ -108,7 +107,7 @@ def test_after_a_reboot_in_the_middle_hooks_are_recovered(play: Play) -> None:
 def _judge_pause(record: dict[str, Any], truth: Truth) -> None:
     stops = [pause for pause in record["pauses"] if pause["cause"] == "vm-pause"]
     assert len(stops) == 1, json.dumps(record, indent=1)
-    assert abs(stops[0]["length_s"] - truth.length_s) <= stops[0]["uncertainty_s"] + ROUNDED_S, (truth, stops)
+    assert truth.is_within(stops[0]["length_s"], stops[0]["uncertainty_s"]), (truth, stops)
 
 
 def _row(case: str, record: dict[str, Any], recovered: list[HookRan], truth: Truth) -> Row:

@@ -9,16 +9,17 @@ import tomllib
 
 DEEPEST = 32                     # parts of one key, all its tables counted: ours have four
 
-_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*+")
-_BLANK_OR_COMMA = re.compile(r"(?:[ \t\n,]|#[^\n]*)*+")
-_KEY_PART = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*'""")
+# No possessive quantifier on a group: Python before 3.11.5 (Debian 12 has 3.11.2) matches those wrongly (gh-106052).
+_BLANK = re.compile(r"[ \t\n]*(?:#[^\n]*[ \t\n]*)*")
+_BLANK_OR_COMMA = re.compile(r"[ \t\n,]*(?:#[^\n]*[ \t\n,]*)*")
+_KEY_PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"\\\n]*(?:\\.[^"\\\n]*)*"|'[^'\n]*'""")
 _DOT = re.compile(r"[ \t]*\.[ \t]*")
 _OPENING = re.compile(r"\[\[?[ \t]*")
 _CLOSING = re.compile(r"[ \t]*\]\]?")
 _EQUALS = re.compile(r"[ \t]*=[ \t]*")
 # In a string of three quotes up to two may stand inside, also right before the closing ones.
-_STRING = (r'"""(?:[^"\\]|\\.|"{1,2}(?!"))*+"{3,5}' r"|'''(?:[^']|'{1,2}(?!'))*+'{3,5}"
-           r'|"(?:[^"\\\n]|\\.)*+"' r"|'[^'\n]*'")
+_STRING = (r'"""[^"\\]*(?:(?:\\.|"{1,2}(?!"))[^"\\]*)*"{3,5}' r"|'''[^']*(?:'{1,2}(?!')[^']*)*'{3,5}"
+           r'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"' r"|'[^'\n]*'")
 _SCALAR = re.compile(_STRING + r"|[^,\]}#\n]+", re.DOTALL)
 _IN_ARRAY = re.compile(_STRING + r"""|#[^\n]*|[\[\]]|[^\[\]"'#]+""", re.DOTALL)
 
