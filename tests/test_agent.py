@@ -17,6 +17,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_freeze_is_carried_from_notice_to_record(tmp_path):
     """Order, one acknowledgement, a pause within its stated uncertainty, a good clock, recover in reverse, a closed record."""
     with world(tmp_path) as here:
@@ -375,6 +376,7 @@ def test_a_stopped_service_recovers_first_where_the_owner_wants_that(tmp_path):
         assert len(here.metadata.acknowledgements) == 1, "prepared again, but told once"
 
 
+@pytest.mark.slow
 def test_an_agent_that_may_not_write_its_state_says_so_in_a_sentence(tmp_path):
     with world(tmp_path) as here:
         here.configure()

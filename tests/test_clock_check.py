@@ -68,6 +68,7 @@ def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
         assert (check.verdict, check.samples) == (Verdict.UNKNOWN, ())
 
 
+@pytest.mark.slow
 def test_a_new_check_does_not_live_on_the_samples_of_the_last_one() -> None:
     with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD

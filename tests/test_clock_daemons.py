@@ -443,6 +443,7 @@ def test_what_a_command_prints_without_end_is_cut() -> None:
     assert (len(ended.output), ended.trouble) == (8192, "")
 
 
+@pytest.mark.slow
 def test_a_command_that_hangs_is_ended_with_its_children() -> None:
     began, length = time.monotonic(), f"60.{os.getpid()}"
     ended = run(["sh", "-c", f"sleep {length} & sleep {length}"], 0.2)

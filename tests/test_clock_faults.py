@@ -85,6 +85,7 @@ def table() -> dict[str, ServerReport]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "reason"), [(row[0], row[2]) for row in REFUSED])
 def test_a_bad_answer_is_refused_with_its_reason(table: dict[str, ServerReport], what: str, reason: str) -> None:
     assert table[what].offset_s is None

@@ -8,6 +8,8 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import pytest
+
 from tideover.clock.verdict import conclude
 from tideover.model import Verdict
 from tideover.timekeeping import ntp
@@ -83,6 +85,7 @@ def any_servers(dice: random.Random) -> list[Server]:
     return servers
 
 
+@pytest.mark.slow
 def test_the_truth_is_inside_the_bound_in_every_network() -> None:
     """And a verdict that is given is right: never good beyond the tolerance, never bad within it."""
     seed = 20_261_120

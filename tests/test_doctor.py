@@ -164,6 +164,7 @@ def test_a_wrong_clock_is_bad(nobody):
     assert "the clock is bad: 4.0" in told(found, "clock", State.BAD)
 
 
+@pytest.mark.slow
 def test_a_service_that_never_answers_holds_nobody_up(patient):
     with MetadataService("vm-1") as service:
         service.misbehave(Fault(delay_s=30.0), path="/metadata", times=None)

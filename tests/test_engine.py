@@ -195,6 +195,7 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_state(tmp_path):
     assert renewed == [journal] and not engine.state.cases
 
 
+@pytest.mark.slow
 def test_the_engine_wakes_itself_when_somebody_waits_for_a_moment(tmp_path):
     moments = iter([at(0)] * 4 + [at(0.98)] * 2 + [at(1.0)] * 50)
     world = World()

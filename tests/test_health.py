@@ -34,6 +34,7 @@ def agent_check(port: int, say: bytes = b"") -> bytes:
         return channel.recv(100)
 
 
+@pytest.mark.slow
 def test_it_says_200_or_503_with_the_reason_and_speaks_haproxys_words(page):
     made, reasons = page
     assert ask(made.port) == (200, "ready\n") and agent_check(made.port) == b"ready up\n"
@@ -43,6 +44,7 @@ def test_it_says_200_or_503_with_the_reason_and_speaks_haproxys_words(page):
     assert ask(made.port, "/") == (404, "there is only /healthz\n") and ask(made.port, method="HEAD") == (503, "")
 
 
+@pytest.mark.slow
 def test_a_client_that_drips_or_leaves_keeps_nobody_out(page):
     made, _ = page
     with socket.create_connection(("127.0.0.1", made.port)) as slow:

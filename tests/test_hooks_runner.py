@@ -369,6 +369,7 @@ def test_another_users_hook_cannot_see_the_state_of_its_neighbours(bench: Bench)
     assert (report.exit_status, "secret\n" in report.output.replace("cat:", "")) == (0, False)
 
 
+@pytest.mark.slow
 @as_root
 def test_a_hook_of_another_user_is_ended_too(bench: Bench) -> None:
     report = bench.run(replace(

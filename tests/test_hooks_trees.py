@@ -83,6 +83,7 @@ def test_an_orphan_without_any_mark_is_known_by_there_being_no_other_run() -> No
     in_a_process_of_its_own(play)
 
 
+@pytest.mark.slow
 def test_a_hook_deaf_to_sigterm_is_killed_with_its_children(bench: Bench) -> None:
     spec = bench.write("10-a", """
         trap '' TERM
@@ -101,6 +102,7 @@ def test_a_hook_may_tidy_up_when_its_time_is_over(bench: Bench) -> None:
     assert (report.outcome, report.exit_status, report.output) == (HookOutcome.TIMED_OUT, 0, "tidied\n")
 
 
+@pytest.mark.slow
 def test_a_tree_that_forks_as_fast_as_it_dies_is_ended(bench: Bench) -> None:
     """Each process of it lives for a moment, deaf to SIGTERM; only one look after the other catches them all."""
     spec = bench.write("10-a", "trap '' TERM; f() { sleep 0.01; f & }; f; echo $$ > pid; sleep 60")
@@ -132,6 +134,7 @@ def test_a_tree_counts_as_ended_when_it_stays_so() -> None:
     assert child.wait(10) == -signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_a_run_called_off_is_gone_at_once() -> None:
     """Also when all of it is deaf: within the half second that the contract's proof leaves."""
     bench = Bench(Graces())
@@ -155,6 +158,7 @@ def test_a_hook_that_ended_just_before_the_call_off_ended_by_itself(bench: Bench
 
 # ---- and nothing else ----
 
+@pytest.mark.slow
 def test_a_daemon_of_a_hook_that_worked_outlives_whatever_comes_later(bench: Bench) -> None:
     """A later run of the same hook, of another one, and the end of the agent."""
     first = bench.write("10-a", f"{DAEMON} sleep 60 & echo $! > child; exit 0")

@@ -450,6 +450,7 @@ def test_whatever_the_order_of_answers_and_signs_every_stop_is_told_once_within_
         assert all((pause.uncertainty_s or 0) < 2.1 * bound_s + 0.002 for pause in told)
 
 
+@pytest.mark.slow
 def test_no_life_without_a_stop_ever_tells_one() -> None:
     """Random lives without a stop: signs, steps, delays, drift and silent servers, but nothing is invented."""
     seed = random.randrange(2**32)

@@ -221,6 +221,7 @@ print(json.dumps(report))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0 or not shutil.which("unshare") or not shutil.which("ip"),
                     reason="needs root and ip(8) for a network namespace of its own")
 def test_the_kernel_tells_of_a_link_that_changes_or_goes_and_containers_are_left_out(tmp_path: Path) -> None:

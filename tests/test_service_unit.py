@@ -79,6 +79,7 @@ def test_disabling_never_touches_a_file_of_the_owners(shelf, tmp_path):
         file.unlink()
 
 
+@pytest.mark.slow
 def test_every_hook_of_the_checkouts_library_can_be_enabled(tmp_path):
     place = library.library()
     assert place == Path(__file__).parents[1] / "hooks"

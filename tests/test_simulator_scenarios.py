@@ -32,6 +32,7 @@ def test_a_scenario_announces_something_and_leaves_nothing_listed(name):
     service.close()
 
 
+@pytest.mark.slow
 def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():
     with MetadataService() as service:
         player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 60.0})

@@ -152,6 +152,7 @@ def test_an_exchange_is_over_at_its_deadline_also_when_it_drips(service, fault):
     assert 0.05 < time.monotonic() - began < 2.0
 
 
+@pytest.mark.slow
 def test_the_first_call_may_take_long_and_so_may_one_after_a_day_of_silence(service):
     """The first call turns the feature on, and a day without one turns it off."""
     clock = [1000.0]
