@@ -92,6 +92,7 @@ def test_a_bad_answer_is_refused_with_its_reason(table: dict[str, ServerReport],
     assert reason in table[what].dropped
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("what", "ahead_s"), [(row[0], row[2]) for row in BOUNDED])
 def test_the_truth_lies_inside_the_bound(table: dict[str, ServerReport], what: str, ahead_s: float) -> None:
     one = table[what]

@@ -28,13 +28,13 @@ def modules():
 
 
 @cache
-def tree(path):
-    return ast.parse(path.read_text())
+def nodes(path):
+    return tuple(ast.walk(ast.parse(path.read_text())))
 
 
 def imports(path):
     package = ("tideover", *path.relative_to(HOUSE).with_suffix("").parts)
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -69,7 +69,7 @@ def test_the_pure_floors_touch_nothing():
 
 def test_nobody_catches_everything():
     for _, path in modules():
-        for node in ast.walk(tree(path)):
+        for node in nodes(path):
             if isinstance(node, ast.ExceptHandler):
                 caught = node.type.id if isinstance(node.type, ast.Name) else node.type
                 assert caught not in (None, "Exception", "BaseException"), (str(path.relative_to(HOUSE)), node.lineno)

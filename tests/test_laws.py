@@ -1,18 +1,33 @@
 """The laws every life obeys, checked in every state that can be reached."""
 import pytest
 
-from lives import DONE, GOOD, ME, NOTHING, RECOVER, at, report
+from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, at, report, started
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import Phase, Stage, State, step, wants
 from tideover.lifecycle.state import CLAIMING
 from tideover.model import Cause, Document, HookPhase, Kind
 from tideover.policy import names_me
-from walk import LATER_S, SCOPE, WORLDS, every_change, every_step, is_asked, look_at, new_effects, reachable
+from walk import (
+    FREEZE,
+    LATER_S,
+    ONE,
+    SCOPE,
+    SURE,
+    WORLDS,
+    World,
+    every_change,
+    every_step,
+    is_asked,
+    look_at,
+    new_effects,
+    reachable,
+)
 
 BEFORE_THE_START = {Phase.WAITING, Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING}
 AFTER_THE_START = {Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING, Phase.RECOVERING, Phase.LINGERING}
-CORE = WORLDS[:1]
+CORE = (World("a freeze in short", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
+              acknowledgements=SURE),)
 
 
 @pytest.fixture(autouse=True, scope="module", params=["core", pytest.param("all", marks=pytest.mark.slow)])

@@ -312,6 +312,7 @@ def stopped(seconds: float, threshold_s: float) -> tuple[list[str], float]:
     return [first, *rest.splitlines()], truth_s
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "threshold_s"), [
     (0.4, 0.2), pytest.param(3.0, 0.5, marks=pytest.mark.slow)])
 def test_a_stopped_process_tells_one_stall_whose_interval_holds_the_truth(seconds: float, threshold_s: float) -> None:

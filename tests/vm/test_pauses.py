@@ -56,6 +56,7 @@ def test_what_stopped_and_for_how_long(case: Case, run: int, play: Play, tell: C
     _judge(case, truth, [claim for _, claim in claims])
 
 
+@pytest.mark.usefixtures("booted")
 @pytest.mark.parametrize("case", _cases({"hypervisor stopped": COUNTERS_TOO_OLD})[:STOPS])
 def test_how_soon_and_how_exactly(case: Case) -> None:
     """Over the runs: the widest bound, and the medians (the table has the worst)."""
