@@ -46,7 +46,8 @@ def _wait(socket: Path, answer: dict[str, Any]) -> dict[str, Any]:
         known = next((one for one in events if one["event_id"] == answer["event_id"]), None)
         if known is None or known["acknowledged"]:
             return {**answer, "why": "the platform has accepted it" if known else "it is over"}
-        if known["phase"] not in ("asking", "doubting"):
+        tried = known["acknowledgements_sent"] > answer.get("sent_before", 0)
+        if tried and known["phase"] not in ("asking", "doubting"):
             return {**answer, "ok": False, "why": "the platform refused; tideover show tells why"}
         time.sleep(LOOK_S)
     return {**answer, "ok": False, "why": "no answer from the platform yet; the agent goes on trying"}

@@ -56,7 +56,7 @@ class Requests:
             return {"ok": False, "why": CANNOT_ACKNOWLEDGE.get(case.phase, "it has started or is over"),
                     "event_id": case.id}
         self._engine.tell(ob.AcknowledgeRequested(case.id))
-        return {"ok": True, "why": "the platform is being told", "event_id": case.id}
+        return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ask_attempt}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
         case = self._find(question)
