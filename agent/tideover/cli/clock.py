@@ -26,7 +26,7 @@ def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
     settings = loaded.settings
     if watch:
         return _watch(settings)
-    report = check_now(checker_settings(settings))
+    report = check_now(ClockSettings.of(settings))
     if as_json:
         print_json(report_document(report))
     else:
@@ -38,7 +38,7 @@ def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
 def _watch(settings: Settings) -> int:
     last = Verdict.UNKNOWN
     try:
-        for report in watch_clock(checker_settings(settings)):
+        for report in watch_clock(ClockSettings.of(settings)):
             last = report.check.verdict
             click.echo(watch_line(report, datetime.now(UTC)))
     except KeyboardInterrupt:
@@ -54,12 +54,6 @@ def watch_line(report: ClockReport, now: datetime) -> str:
     counted = f"{counting} of {len(report.servers)} count"
     return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset}  {counted}"
             + (f"  {plain_text(check.reason)}" if check.reason else ""))
-
-
-def checker_settings(settings: Settings) -> ClockSettings:
-    """Given the settings, return what the clock check needs of them."""
-    return ClockSettings(tuple(server.text for server in settings.clock.servers), settings.clock.tolerance_s,
-                         settings.clock.deadline_s, settings.clock.remedy)
 
 
 def report_document(report: ClockReport) -> dict[str, Any]:

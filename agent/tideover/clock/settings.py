@@ -2,6 +2,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tideover.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +16,10 @@ class ClockSettings:
     tolerance_s: float = 0.25
     deadline_s: float = 60.0
     remedy: str = "none"                 # none | daemon
+
+    @classmethod
+    def of(cls, settings: Settings) -> ClockSettings:
+        """Given the owner's settings, return what the clock check needs of them."""
+        chosen = settings.clock
+        servers = tuple(server.text for server in chosen.servers)
+        return cls(servers, chosen.tolerance_s, chosen.deadline_s, chosen.remedy)

@@ -11,8 +11,7 @@ from tideover import __version__
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.api.server import Server
-from tideover.clock import ClockChecker
-from tideover.clock import ClockSettings as CheckerSettings
+from tideover.clock import ClockChecker, ClockSettings
 from tideover.configuration import Loaded
 from tideover.daemon.choices import Choices
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
@@ -55,7 +54,7 @@ class Agent:
         self.source_kind = _source_kind(settings)
         self._source = open_source(self.source_kind, endpoint=settings.source.endpoint or "",
                                    vm_name=settings.source.vm_name or "")
-        self.checker = ClockChecker(self.tell, _checker_settings(settings), heard=self._outside_heard)
+        self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
         self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, drill=drill, log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
@@ -187,8 +186,3 @@ class Agent:
 
 def _source_kind(settings: Settings) -> Any:
     return choose_source_kind() if settings.source.kind == "auto" else settings.source.kind
-
-
-def _checker_settings(settings: Settings) -> CheckerSettings:
-    return CheckerSettings(tuple(server.text for server in settings.clock.servers), settings.clock.tolerance_s,
-                           settings.clock.deadline_s, settings.clock.remedy)

@@ -72,8 +72,7 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
 
 
 def _questions(settings: Settings, machine: Machine, is_azure: bool) -> dict[str, Question]:
-    checked = ClockSettings(tuple(server.text for server in settings.clock.servers), settings.clock.tolerance_s,
-                            settings.clock.deadline_s)
+    checked = ClockSettings.of(settings)
     questions: dict[str, Question] = {"clock": partial(check_now, checked, surroundings=machine.surroundings),
                                       "agent": partial(ask_agent, settings)}
     if is_azure:

@@ -12,8 +12,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, get_args
 
+import tideover.settings.values as values
 from tideover.model import ANNOUNCED, Kind
-from tideover.settings import values
 from tideover.settings.addresses import Address, http_endpoint, listen_address, time_server
 from tideover.settings.shapes import (
     ENVIRONMENT,
