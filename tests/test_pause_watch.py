@@ -20,6 +20,7 @@ from tideover.pause.clocks import read_all
 from tideover.pause.counters import MachineCounters
 from tideover.pause.signals import ClockSet, Signal
 from tideover.pause.waiting import PollWait, SelectWait, Wait
+from tideover.timekeeping.gaps import Counters
 
 PATIENCE_S = 5.0
 
@@ -136,17 +137,18 @@ def test_watching_closely_begins_at_once_and_ends_again() -> None:
     beats, clocks = [], PlayedClocks()
 
     class Counting(PlayedCounters):
-        def affordable_every_ns(self) -> int:
+        def read(self) -> Counters:
             beats.append(time.monotonic())
-            return ns(1e6)
+            return super().read()
 
     watch = PauseWatch(Heard().tell, PauseSettings(tick_s=60, close_tick_s=0.005), clocks=clocks, counters=Counting(),
                        readers=[])
     watch.start()
     time.sleep(0.02)
-    assert len(beats) == 0
+    at_the_start = len(beats)
+    assert at_the_start <= 2
     watch.watch_closely()
-    assert eventually(lambda: len(beats) >= 4)
+    assert eventually(lambda: len(beats) >= at_the_start + 4)
     watch.watch_calmly()
     time.sleep(0.02)
     calm = len(beats)

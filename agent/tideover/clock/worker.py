@@ -95,8 +95,11 @@ class Worker:
         if not self._sources:
             self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
             self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+            self._inquiry.manners.spread(self._clocks.raw_ns() / NS)     # a fleet's agents start together
+        # What begins to look looks at once: a pause may follow soon, and only a sample from before it measures it.
+        begins = self._sampling_s == 0.0 or period_s < self._sampling_s
         self._sampling_s = period_s if self._sources else 0.0
-        next_ns = self._clocks.raw_ns() + int(period_s * NS)
+        next_ns = self._clocks.raw_ns() + (self._held_back_ns() if begins else int(period_s * NS))
         self._next_round_ns = min(self._next_round_ns or next_ns, next_ns)
 
     def look_again(self) -> None:

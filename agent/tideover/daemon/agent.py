@@ -58,7 +58,8 @@ class Agent:
         self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, drill=drill, log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
-            clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now, clocks=self.clocks)
+            clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
+            host_changed=self._host_changed, disruption_announced=self._disruption_announced, clocks=self.clocks)
         self.poller = self._acknowledger = None
         if self._source is not None:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
@@ -170,6 +171,16 @@ class Agent:
         self.tell(seen)
         if self.poller is not None:
             self.poller.poll_now()
+
+    def _host_changed(self, before: str, after: str) -> None:
+        """On the pause watch's thread; the pause that goes with it carries both names too."""
+        self.log.warning("machine.host-changed", before=before, after=after)
+
+    def _disruption_announced(self, imminent: bool) -> None:
+        """On the pause watch's thread: a fresh sample of outside time will stand before the disruption."""
+        self.log.warning("machine.disruption-foreseen", within="about an hour" if imminent else "about a day",
+                         consequence="none by itself: the platform's own notice decides when hooks run")
+        self.checker.sample_now()
 
     def _outside_heard(self, sample: Sample) -> None:
         """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round

@@ -106,7 +106,7 @@ class Noticer:
                 or not are_together(self._anchor, self._last)):
             self._examine(before, period_ns, signals)
         else:
-            self._background.learn(self._last.raw_ns)
+            self._background.learn(self._last.raw_ns, self._incidents.event_is_near)
 
     def close(self) -> None:
         self._background.close()
@@ -120,7 +120,7 @@ class Noticer:
             self._tell_gap(now, gap, shift)
         else:
             self._incidents.small_gap(now.raw_ns, gap)
-            self._background.learn(now.raw_ns)
+            self._background.learn(now.raw_ns, self._incidents.event_is_near)
         if shift.is_suspend or shift.is_step:
             self._anchor = now
             self._shifted(now, shift)
