@@ -26,7 +26,7 @@ from tideover import observations as ob
 from tideover.lifecycle import wants
 from tideover.model import Cause, Document, Kind
 from tideover.observations import AckOutcome
-from tideover.policy import Policy, Rules
+from tideover.policy import Policy, Rules, names_me
 
 FREEZE = event()
 THREE = Policy(hooks=(hook("last", 50), hook("first", 10), hook("second", 20), hook("beside", 20)))
@@ -54,6 +54,13 @@ def test_an_announced_freeze_is_prepared_acknowledged_checked_recovered_and_clos
     assert life.phase() == "closed" and life.outcome() == "resumed" and life.acknowledgements() == 1
     assert life.begun_runs()[4:] == ["last recover", "second recover", "beside recover", "first recover"]
     assert not life.state.cases and not life.state.hooks
+
+
+@pytest.mark.parametrize(("resources", "me", "is_me"), [
+    (("x", "Pool_VMSS_1"), "pool_vmss_1", True), (("pool_vmss_10", "_pool_vmss_1", "pool"), "pool_vmss_1", False),
+    (("", "x"), "", False)])
+def test_a_vm_is_named_whole_and_without_case_and_one_without_a_name_by_nothing(resources, me, is_me):
+    assert names_me(replace(FREEZE, resources=resources), me) is is_me
 
 
 def test_recover_is_not_told_before_the_clock_is_judged():

@@ -52,7 +52,7 @@ CAUTIONS = (
     Caution("pause.threshold", lambda it: it.pause.threshold_s > PROMISED_PAUSE_S,
             "pauses of a second and more may go unrecorded"),
     Caution("clock.tolerance", lambda it: it.clock.tolerance_s < FINEST_OVER_NETWORK_S,
-            "a time server on the network can hardly prove that; only a hardware clock can"),
+            "a time server on the network can hardly prove that; a hardware clock can, down to about a millisecond"),
     Caution("metrics.textfile", lambda it: not (it.metrics.textfile or ".prom").endswith(".prom"),
             "node_exporter reads only files whose names end in .prom"),
     Caution("health.listen", _same_listener, "metrics.listen is the same, and only one of the two can have it"),
