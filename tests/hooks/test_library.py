@@ -5,6 +5,7 @@ import ast
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,10 @@ def test_shell_hooks_are_clean() -> None:
         pytest.skip("shellcheck is not installed")
     done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in SHELL)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_python_hooks_are_among_what_ruff_reads() -> None:
+    """ruff finds Python by its ending, and a hook has none: each must be named."""
+    with (LIBRARY.parent / "pyproject.toml").open("rb") as settings:
+        named = tomllib.load(settings)["tool"]["ruff"]["extend-include"]
+    assert named == [f"hooks/{name}" for name in PYTHON]
