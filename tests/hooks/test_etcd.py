@@ -5,16 +5,18 @@ import base64
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from . import seen
 from .bench import Bench
-from .running import DONE, NOTHING, REFUSED, Hook
+from .running import DONE, FAILED, NOTHING, REFUSED, Hook
 from .seen import Seen, add_up, results
+from .worlds.authority import Authority
 from .worlds.basics import answers, need
-from .worlds.etcd import etcd, etcd_lead
+from .worlds.etcd import TLS_PORT, etcd, etcd_lead, etcd_leader
 
 pytestmark = pytest.mark.slow
 
@@ -93,3 +95,30 @@ def test_etcd_move_leader_leaves_no_election_to_wait_for(lab: Bench, tmp_path: P
     refused = hook_on(lab, 2, tmp_path / "state2", kind="reboot").prepare()
     lab.machines[2].go_on()
     assert refused.status == REFUSED, refused.output
+
+
+def test_etcd_move_leader_trusts_and_is_trusted_by_certificate_and_password(lab: Bench, tmp_path: Path) -> None:
+    """Over TLS, with client certificates and authentication on: whoever is not proved is not asked to do anything."""
+    need("etcd", "curl")
+    authority = Authority(tmp_path / "certificates")
+    authority.signs("hook", "DNS:hook")
+    etcd(lab, tmp_path, authority=authority)
+    etcd_lead(lab, 1)
+    plain = f"http://{lab.machines[0].address}:2379/v3/auth"
+    for path, words in (("user/add", {"name": "root", "password": "right"}), ("user/grant", {"user": "root", "role": "root"}),
+                        ("enable", {})):
+        assert "revision" in answers(lab, "curl", "-fsS", "-d", json.dumps(words), f"{plain}/{path}")
+    for password in ("right", "wrong"):
+        (tmp_path / password).write_text(f"{password}\n")
+    good = {"ENDPOINT": f"https://127.0.0.1:{TLS_PORT}", "CA_FILE": authority.file("ours.crt"), "USER": "root",
+            "CERT_FILE": authority.file("hook.crt"), "KEY_FILE": authority.file("hook.key"), "PASSWORD_FILE": str(tmp_path / "right")}
+    hook = replace(hook_on(lab, 1, tmp_path / "state"), settings=good)
+    for wrong in ({"CA_FILE": authority.file("strange.crt")}, {"CERT_FILE": "", "KEY_FILE": ""},
+                  {"PASSWORD_FILE": str(tmp_path / "wrong")}):
+        ran = replace(hook, settings={**good, **wrong}).prepare(seconds_left=10)
+        assert ran.status == FAILED and "Traceback" not in ran.output, ran.output
+        assert etcd_leader(lab) == 1
+    ran = hook.prepare(seconds_left=20)
+    assert ran.status == DONE, ran.output
+    assert etcd_leader(lab) not in (0, 1)
+    assert hook.recover().status == DONE

@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 
 from .running import DONE, FAILED, Hook
-from .worlds.basics import FAKES, need
+from .worlds.authority import Authority
+from .worlds.basics import FAKES
 
 pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def serving(told: Path, *certificate: Path) -> Iterator[str]:
+def serving(told: Path, *certificate: str) -> Iterator[str]:
     """Start the strict receiver on loopback, over TLS if it gets a certificate and its key; yield host and port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    argv = [sys.executable, str(FAKES / "receiver.py"), "127.0.0.1", str(port), str(told), *map(str, certificate)]
+    argv = [sys.executable, str(FAKES / "receiver.py"), "127.0.0.1", str(port), str(told), *certificate]
     process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)      # refused handshakes are told there
     try:
         end = time.monotonic() + 10
@@ -49,22 +50,13 @@ def receiver(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with two authorities (ours, strange) and certificates: good, expired, and one for another host."""
-    need("openssl")
-    home = tmp_path_factory.mktemp("authority")
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-
-    def openssl(*argv: str) -> None:
-        subprocess.run(["openssl", *argv], cwd=home, check=True, capture_output=True)
-    for name in ("ours", "strange"):
-        openssl("req", "-x509", *key, "-keyout", f"{name}.key", "-out", f"{name}.crt", "-days", "2", "-subj", f"/CN={name}")
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=receiver")
-    for name, days, host in (("good", "2", "IP:127.0.0.1"), ("expired", "-1", "IP:127.0.0.1"), ("elsewhere", "2", "DNS:elsewhere")):
-        (home / "names").write_text(f"subjectAltName={host}\n")
-        openssl("x509", "-req", "-in", "server.csr", "-CA", "ours.crt", "-CAkey", "ours.key", "-days", days,
-                "-extfile", "names", "-out", f"{name}.crt")
-    return home
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Certificates for the receiver: good, expired, and one for another host."""
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    made.signs("good", "IP:127.0.0.1")
+    made.signs("expired", "IP:127.0.0.1", days=-1)
+    made.signs("elsewhere", "DNS:elsewhere")
+    return made
 
 
 def test_it_tells_once_before_and_once_after(receiver: tuple[str, Path], tmp_path: Path) -> None:
@@ -102,11 +94,11 @@ def test_an_answer_that_drips_ends_in_its_time(receiver: tuple[str, Path], tmp_p
     assert ran.took_s < 4
 
 
-def test_a_receiver_behind_tls_is_told(authority: Path, tmp_path: Path) -> None:
+def test_a_receiver_behind_tls_is_told(authority: Authority, tmp_path: Path) -> None:
     """With the owner's authority: before, and after."""
     told = tmp_path / "told"
-    with serving(told, authority / "good.crt", authority / "server.key") as place:
-        settings = {"URL": f"https://{place}/ok", "CA_FILE": str(authority / "ours.crt"), "MUST_ARRIVE": "yes"}
+    with serving(told, authority.file("good.crt"), authority.file("good.key")) as place:
+        settings = {"URL": f"https://{place}/ok", "CA_FILE": authority.file("ours.crt"), "MUST_ARRIVE": "yes"}
         hook = Hook("webhook", tmp_path / "state", settings)
         for ran in (hook.prepare(), hook.recover()):
             assert ran.status == DONE, ran.output
@@ -117,12 +109,12 @@ def test_a_receiver_behind_tls_is_told(authority: Path, tmp_path: Path) -> None:
     ("good", "strange.crt", "unable to get local issuer"), ("good", "", "unable to get local issuer"),
     ("expired", "ours.crt", "expired"), ("elsewhere", "ours.crt", "mismatch")],
     ids=["of-a-strange-authority", "unknown-to-the-system", "expired", "of-another-host"])
-def test_a_certificate_that_does_not_hold_is_told_nothing(authority: Path, tmp_path: Path,
+def test_a_certificate_that_does_not_hold_is_told_nothing(authority: Authority, tmp_path: Path,
                                                           certificate: str, trusted: str, why: str) -> None:
     """The news may carry secrets in its headers: whoever is not proved to be the receiver gets none of it."""
     told = tmp_path / "told"
-    with serving(told, authority / f"{certificate}.crt", authority / "server.key") as place:
-        settings = {"URL": f"https://{place}/ok", "CA_FILE": str(authority / trusted) if trusted else ""}
+    with serving(told, authority.file(f"{certificate}.crt"), authority.file(f"{certificate}.key")) as place:
+        settings = {"URL": f"https://{place}/ok", "CA_FILE": authority.file(trusted) if trusted else ""}
         hook = Hook("webhook", tmp_path / "state", settings)
         carried_on = hook.prepare()
         assert carried_on.status == DONE and "not told" in carried_on.output and why in carried_on.output
