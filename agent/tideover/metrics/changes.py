@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tideover.lifecycle import Case, Entry, Phase, State
+from tideover.lifecycle.case import ends_an_event
 from tideover.model import Cause, ClockCheck, HookRun, Kind, Moment, Pause
 from tideover.record import PHASES
 
@@ -107,7 +108,7 @@ def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) 
         case Pause() as pause:
             announced = case is not None and case.announced
             yield Counted(Tally.PAUSES, (pause.cause.value, str(announced).lower()))
-            if pause.cause in STANDSTILLS and pause.length_s is not None:
+            if pause.length_s is not None and _stood_still(pause, case):
                 yield Measured(Span.PAUSE, pause.length_s)
     if entry.what == "closed":
         yield Counted(Tally.EVENTS, _kind_and_outcome(entry, before))
@@ -115,6 +116,13 @@ def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) 
         yield Counted(Tally.ACKNOWLEDGEMENTS, (ACKNOWLEDGEMENTS[entry.what],))
     elif entry.what == "noticed" and case is not None and _has_notice(case):
         yield Measured(Span.NOTICE, max(0.0, (case.due_raw_s or 0.0) - now.raw_s))
+
+
+def _stood_still(pause: Pause, case: Case | None) -> bool:
+    """The machine did; or the agent for so long, during an event, that it counts as that event's pause. A restart is none,
+    and its length is only bounded."""
+    return pause.cause in STANDSTILLS or (pause.cause is Cause.PROCESS_STALL and case is not None
+                                          and ends_an_event(pause))
 
 
 def _kind_and_outcome(entry: Entry, before: State) -> tuple[str, str]:
