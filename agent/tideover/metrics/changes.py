@@ -119,8 +119,8 @@ def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) 
 
 
 def _stood_still(pause: Pause, case: Case | None) -> bool:
-    """The machine did; or the agent for so long, during an event, that it counts as that event's pause. A restart is none,
-    and its length is only bounded."""
+    """The machine did; or the agent did so long, during an event, that it counts as that event's pause. A restart of
+    the machine is no pause, and its length is only bounded."""
     return pause.cause in STANDSTILLS or (pause.cause is Cause.PROCESS_STALL and case is not None
                                           and ends_an_event(pause))
 

@@ -35,7 +35,8 @@ COUNTERS: dict[Tally, tuple[str, tuple[str, ...]]] = {
                    ("cause", "announced")),
 }
 BUCKETS_S: dict[Span, tuple[str, tuple[float, ...]]] = {
-    Span.PAUSE: ("How long this machine stood still each time; lengths that cannot be known are only counted.", (0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300)),
+    Span.PAUSE: ("How long this machine stood still each time; a length that cannot be known is only counted.",
+                 (0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300)),
     Span.NOTICE: ("From an event's first sight to its NotBefore.",
                   (5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 86400)),
     Span.PREPARATION: ("From the first prepare hook to the last one's end.",
