@@ -64,6 +64,9 @@ def test_a_preparation_that_was_cut_short_or_had_no_hook_says_nothing_of_how_lon
     cancelled.stop_ended().settle()
     assert cancelled.counted(Tally.EVENTS) == {("freeze", "cancelled"): 1}
     assert cancelled.measured(Span.PREPARATION) == []
+    overtaken = Counting()
+    overtaken.polled(FREEZE).polled(started(FREEZE))
+    assert overtaken.phase() == "underway" and overtaken.measured(Span.PREPARATION) == []
     idle = Counting(Policy())
     idle.polled(FREEZE)
     assert idle.phase() == "holding" and idle.measured(Span.PREPARATION) == []
@@ -97,7 +100,7 @@ def test_an_event_of_others_is_left_alone_and_gives_no_notice():
 
 def test_what_was_first_seen_started_gave_no_notice_that_we_know_of():
     life = Counting()
-    life.polled(event(started=True)).polled()
+    life.polled(replace(event(), started=True)).polled()
     life.judged()
     assert life.counted(Tally.EVENTS) == {("freeze", "missed"): 1} and life.measured(Span.NOTICE) == []
 
@@ -196,6 +199,14 @@ def test_the_state_is_that_of_the_event_which_is_furthest_on():
     assert {case.phase.value for case in life.state.cases.values()} | {"idle"} <= set(STATES)
 
 
+def test_an_event_that_waits_for_anothers_claim_does_not_look_as_if_it_recovered():
+    life, other = Life(), event("e2")
+    life.polled(FREEZE, other).settle()
+    life.acknowledged().polled(other)
+    assert life.phase() == "recovering" and life.runs() == []
+    assert standing_of(life.state).state == "holding"
+
+
 def test_the_next_not_before_is_the_earliest_of_what_has_not_begun_and_none_when_there_is_nothing():
     life = Life()
     assert standing_of(life.state).next_not_before is None
@@ -229,6 +240,9 @@ def test_an_acknowledgement_is_held_by_a_failed_required_hook_and_by_nothing_els
         return standing_of(life.state).acknowledgements_held
     assert held(FAILED) == held(TIMED_OUT) == 1
     assert held() == held(FAILED, required=False) == 0
+    shared = Life()
+    assert shared.polled(event(resources=("vm-1", "vm-2"))).settle().phase() == "holding"
+    assert standing_of(shared.state).acknowledgements_held == 0, "held for the other VM's sake"
     nobody = Life(Policy())
     assert nobody.polled(FREEZE).phase() == "holding" and standing_of(nobody.state).acknowledgements_held == 0
     begun = Life()

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import http.client
 import math
+import os
 import socket
+import threading
 import time
 from dataclasses import replace
 
@@ -161,7 +163,9 @@ def test_a_file_is_replaced_whole_and_readable_by_all_and_leaves_nothing_beside_
     place.write_text("old")
     (tmp_path / ".tideover.prom.part").write_text("left by a crash")
     with place.open() as reader:
+        before = os.umask(0o077)        # the service's
         replace_file(place, b"new")
+        os.umask(before)
         assert reader.read() == "old", "who reads the old file reads it to its end"
     assert place.read_bytes() == b"new" and place.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [place]
@@ -187,3 +191,22 @@ def test_a_file_that_cannot_be_written_is_told_and_tried_again(tmp_path):
     place.parent.mkdir()
     writer.close()
     assert told[-1] is None and place.read_bytes() == b"figures", "closing writes a last time"
+
+
+def test_what_happened_during_the_last_regular_write_is_written_before_the_end(tmp_path):
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def text() -> bytes:
+        begun.release()
+        go_on.wait(10)
+        return b"figures"
+
+    writer = Textfile(tmp_path / "tideover.prom", text, lambda trouble: None)
+    assert begun.acquire(timeout=10)
+    closing = threading.Thread(target=writer.close)
+    closing.start()
+    while not writer._closing.is_set():
+        time.sleep(0.001)
+    go_on.set()
+    closing.join(10)
+    assert begun.acquire(blocking=False), "once more, after the one that was under way"

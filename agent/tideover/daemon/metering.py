@@ -43,7 +43,8 @@ class Metering:
             try:
                 self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE)
             except OSError as trouble:
-                self._log.error("metrics.closed", address=address.text, reason=trouble, consequence=CONSEQUENCE)
+                self._log.error("metrics.closed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
+                                hint="name another address under [metrics] listen, or end what listens there")
         if self._settings.textfile:
             self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._written)
 

@@ -134,7 +134,7 @@ def _kind_and_outcome(entry: Entry, before: State) -> tuple[str, str]:
 
 def _has_notice(case: Case) -> bool:
     """Ours, and seen before it began: what was first seen Started may have been announced while nobody looked."""
-    return case.announced and case.phase is not Phase.WATCHING and not case.began and case.due_raw_s is not None
+    return case.phase is not Phase.WATCHING and not case.began and case.due_raw_s is not None
 
 
 def _measured(unfinished: Unfinished, entry: Entry, after: State, now: Moment) -> tuple[Unfinished, list[Change]]:

@@ -8,9 +8,10 @@ from datetime import datetime
 from tideover.lifecycle import Case, Phase, Stage, State, readiness
 from tideover.status import recover_owed
 
-FOREMOST = (Phase.RECOVERING, Phase.SETTLING, Phase.CHECKING, Phase.UNDERWAY, Phase.HOLDING, Phase.DOUBTING,
-            Phase.ASKING, Phase.PREPARING, Phase.WAITING, Phase.LINGERING, Phase.WATCHING)
-"""Where several events are open, the one furthest on says how the machine is; what is over, or not ours, comes last."""
+FOREMOST = (Phase.SETTLING, Phase.CHECKING, Phase.UNDERWAY, Phase.HOLDING, Phase.DOUBTING, Phase.ASKING,
+            Phase.PREPARING, Phase.RECOVERING, Phase.WAITING, Phase.LINGERING, Phase.WATCHING)
+"""Where several events are open, the one furthest on says how the machine is. One that recovers waits for all claims to
+go, so it comes after them; what is over, or not ours, comes last."""
 
 IDLE = "idle"
 STATES = (IDLE, *(phase.value for phase in FOREMOST))
