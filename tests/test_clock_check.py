@@ -252,8 +252,9 @@ def test_between_checks_the_newest_finding_is_that_of_what_was_heard_last() -> N
     clocks = PlayedClocks(4.0)
     with TimeServer() as server, owner(server, clocks=clocks) as one:
         one.checker.sample_closely()
+        one.checker.sample_now()
         until(lambda: (latest := one.checker.latest()) is not None and latest.verdict is Verdict.BAD)
-        clocks.behind_s = 0.0
+        clocks.behind_s, clocks.skipped_s = 2.0, 2.0      # the skip alone put the wall clock ahead of the server
         one.checker.sample_now()
         until(lambda: one.checker.latest().verdict is Verdict.GOOD)
         assert one.heard.empty() and one.followed.empty(), "nobody asked for a check, and none is answered"
