@@ -10,6 +10,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record"},
     {"lifecycle"},
     {"status"},
+    {"listening"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health",
      "metrics"},
     {"engine"},

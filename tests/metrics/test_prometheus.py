@@ -22,7 +22,9 @@ def with_metrics(here: World, deadline: str = "60s") -> str:
     return address
 
 
-def page(address: str) -> str:
+def page(here: World, address: str) -> str:
+    """Once the newest agent has said that it is up."""
+    here.until(lambda: here.said().count("agent.started") == len(here.agents))
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         return answer.read().decode()
 
@@ -38,7 +40,7 @@ def test_every_metric_that_the_rules_ask_for_is_one_of_ours(tmp_path):
         here.hook("10-only")
         address = with_metrics(here)
         here.start()
-        ours = {line.split("{")[0].split(" ")[0] for line in page(address).splitlines() if not line.startswith("#")}
+        ours = {line.split("{")[0].split(" ")[0] for line in page(here, address).splitlines() if not line.startswith("#")}
     asked = set(re.findall(r"\btideover_[a-z_]+", RULES.read_text()))
     assert len(asked) >= 10 and asked <= ours, asked - ours
 
@@ -75,7 +77,7 @@ def test_a_whole_event_is_seen_and_nothing_fires(tmp_path):
             assert server.query("tideover_recoveries_owed > 0") == {}
             assert (server.value("time() - tideover_poll_last_success_timestamp_seconds") or 9) < 5
             assert server.firing() == set()
-        whole = page(address)
+        whole = page(here, address)
         assert freeze.lower() not in whole.lower(), "no event's id is a label"
         promtool("check", "metrics", text=whole)
         here.agents[-1].terminate()
@@ -107,7 +109,7 @@ def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_owed_and_end_when_bo
             here.kill()
             server.until(lambda: "TideoverDown" in server.firing())
             here.start()
-            assert 'tideover_recoveries_owed{stage="due"} 1.0' in page(address), "right at once after a restart"
+            assert 'tideover_recoveries_owed{stage="due"} 1.0' in page(here, address), "right at once after a restart"
             server.until(lambda: "TideoverDown" not in server.firing() and "TideoverRecoveryOwed" in server.firing())
             (tmp_path / "mended").touch()
             here.time_server.offset_s = 0.0
