@@ -15,6 +15,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from lives import BAD, GOOD, Life, at, event
+from tideover.listening import Conversation
 from tideover.metrics.figures import CONTENT_TYPE, Figures, Present
 from tideover.metrics.page import CONVERSATION_S, MetricsPage
 from tideover.metrics.textfile import Textfile, replace_file
@@ -154,6 +155,16 @@ def test_a_client_that_drips_or_does_not_read_keeps_the_next_one_waiting_for_one
             assert time.monotonic() - begun > CONVERSATION_S / 2, "it was really kept waiting"
             other.close()
     big.close()
+
+
+def test_a_conversation_whose_time_is_up_ends_like_any_other_silence():
+    """A negative time-out would be our error, and end the agent."""
+    here, there = socket.socketpair()
+    with here, there:
+        late = Conversation(here, -1.0)
+        for act in (late.hear, lambda: late.say(b"x")):
+            with pytest.raises(TimeoutError):
+                act()
 
 
 # --- as a file ----------------------------------------------------------------------------------------------------
