@@ -247,6 +247,19 @@ def test_what_was_followed_of_an_earlier_pause_is_told_before_it_is_dropped() ->
         assert (told.state, len(told.check.samples)) == ("following", 1)
 
 
+def test_between_checks_the_newest_finding_is_that_of_what_was_heard_last() -> None:
+    """A clock that was bad at the last event and has been mended since must not look bad for ever."""
+    clocks = PlayedClocks(4.0)
+    with TimeServer() as server, owner(server, clocks=clocks) as one:
+        one.checker.sample_closely()
+        one.checker.sample_now()
+        until(lambda: (latest := one.checker.latest()) is not None and latest.verdict is Verdict.BAD)
+        clocks.behind_s, clocks.skipped_s = 2.0, 2.0      # the skip alone put the wall clock ahead of the server
+        one.checker.sample_now()
+        until(lambda: one.checker.latest().verdict is Verdict.GOOD)
+        assert one.heard.empty() and one.followed.empty(), "nobody asked for a check, and none is answered"
+
+
 def test_checking_the_clock_sets_nothing() -> None:
     """The package has no word for setting a clock."""
     from pathlib import Path

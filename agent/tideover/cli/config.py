@@ -64,4 +64,13 @@ def _warnings(loaded: Loaded) -> list[str]:
     catalogue = catalogue_of(loaded.settings)
     names = [spec.name for spec in catalogue.hooks]
     return [*cautions_about(loaded.settings, loaded.origin),
-            *unused_hook_tables(loaded.settings, names, loaded.origin)]
+            *unused_hook_tables(loaded.settings, names, loaded.origin), *_missing_library(loaded)]
+
+
+def _missing_library(loaded: Loaded) -> list[str]:
+    wanted = loaded.settings.metrics
+    if wanted.listen is None and not wanted.textfile:
+        return []
+    from tideover.metrics import why_not
+    reason = why_not()
+    return [f"metrics: {reason}"] if reason else []

@@ -149,6 +149,8 @@ class Worker:
             self._round += 1
             pause_s = self._pause_s()
         self._next_round_ns = now_ns + max(int(pause_s * NS), self._held_back_ns())
+        if new and not self._jobs and not self._followings:
+            self.latest = self._judge.find(self._inquiry.since_ns)      # or the last event's would stand for ever
         self._follow(new)
 
     def settle(self) -> None:

@@ -19,7 +19,7 @@ from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal
 from tideover.daemon.requests import Requests
 from tideover.daemon.taking_up import HOOKS_STATE, take_up
-from tideover.engine import Engine
+from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
 from tideover.journal import JournalUnwritable
@@ -33,7 +33,9 @@ from tideover.status import draining_because
 from tideover.timekeeping.agreement import Sample
 
 if TYPE_CHECKING:
+    from tideover.daemon.metering import Metering
     from tideover.health import HealthPage
+    from tideover.metrics.figures import Present
 
 RUNTIME_MODE = 0o755
 
@@ -64,8 +66,9 @@ class Agent:
         if self._source is not None:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
             self._acknowledger = Acknowledger(self.tell, self._source)
+        self._metering: Metering | None = None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
-                             Narrator(self.log, self._hook_released, self._prune), self._renew_journal)
+                             self._listener(), self._renew_journal)
         self._server: Server | None = None
         self._health: HealthPage | None = None
 
@@ -83,14 +86,16 @@ class Agent:
             self.poller.start()
         self._listen()
         self._show_health()
+        if self._metering is not None:
+            self._metering.start()
         self._prune()
         self.log.info("agent.started", version=__version__, pid=os.getpid(), source=self.source_kind,
                       hooks=len(self.choices.catalogue.hooks), open_events=open_events)
 
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
-        for part in (self._health, self._server, self.poller, self._source, self.watch, self.runner, self.checker,
-                     self._acknowledger):
+        for part in (self._health, self._metering, self._server, self.poller, self._source, self.watch, self.runner,
+                     self.checker, self._acknowledger):
             if part is not None:
                 part.close()
         self.memory.close()
@@ -103,6 +108,15 @@ class Agent:
         return {fx.RunHook: HookHand(self.runner, lambda event_id: self.memory.journal.rows(event_id)),
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHand(self.checker),
                 fx.WatchClosely: WatchHand(self.watch, self.checker)}
+
+    def _listener(self) -> Listener:
+        """The narrator; and the figures where the owner wants them, whose library nobody else pays for."""
+        narrator, wanted = Narrator(self.log, self._hook_released, self._prune), self.settings.metrics
+        if wanted.listen is None and not wanted.textfile:
+            return narrator
+        from tideover.daemon.metering import Listeners, open_metering
+        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment)
+        return narrator if self._metering is None else Listeners(narrator, self._metering.figures)
 
     def _listen(self) -> None:
         runtime = Path(self.settings.paths.runtime)
@@ -139,6 +153,13 @@ class Agent:
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
 
+    def _present(self) -> Present:
+        """What the figures show as it is now. Any thread."""
+        from tideover.metrics.figures import Present
+        last = self.poller.status().last_good if self.poller is not None else None
+        return Present(self.engine.state, self.checker.latest(), self.poller is not None, last.utc if last else None,
+                       tuple(spec.name for spec in self.choices.catalogue.hooks), self.started_at.utc)
+
     def _renew_journal(self, journal: Any) -> Any:
         renewed = renew_journal(journal, self.log)
         self.memory = replace(self.memory, journal=renewed)
@@ -158,6 +179,8 @@ class Agent:
 
     def _heard(self, news: ob.Observation) -> None:
         """A poll's news, on the poller's thread."""
+        if self._metering is not None:
+            self._metering.polled(news)
         if isinstance(news, ob.PollFailed):
             self._polling.again(news.reason)
             return
