@@ -17,7 +17,7 @@ class Markup(str):
     __slots__ = ()
 
 
-def tag(name: str, *content: str, **attributes: object) -> Markup:
+def tag(name: str, /, *content: str, **attributes: object) -> Markup:
     """Given an element's name, its content and attributes, return it as markup. Plain strings are escaped.
 
     An attribute that is None or False is left out; a trailing underscore is dropped (`class_`) and others become
