@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 SHORTEST_CUT_S = 3.0
 CUT_SHARE = 0.35          # a stretch without news that would take more than this share beside all others is cut
@@ -57,7 +58,7 @@ class Axis:
     def cuts(self) -> tuple[tuple[Span, float], ...]:
         """Each cut's place, and the seconds it leaves out."""
         return tuple((Span(left.place.end, right.place.begin), right.time.begin - left.time.end)
-                     for left, right in zip(self.stretches, self.stretches[1:], strict=False))
+                     for left, right in pairwise(self.stretches))
 
 
 def axis_over(news: Iterable[Span], place: Span, cut_width: float) -> Axis:
@@ -98,7 +99,7 @@ def _merged(news: Iterable[Span]) -> list[Span]:
 
 def _kept(news: Sequence[Span]) -> list[Span]:
     """Cut the longest gaps, one after the other, as long as they would take too much room."""
-    gaps = [Span(left.end, right.begin) for left, right in zip(news, news[1:], strict=False)]
+    gaps = [Span(left.end, right.begin) for left, right in pairwise(news)]
     rest_s = news[-1].end - news[0].begin
     cut: list[Span] = []
     for gap in sorted(gaps, key=lambda gap: -gap.length)[:MOST_CUTS]:

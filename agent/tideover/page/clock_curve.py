@@ -69,7 +69,7 @@ def clock_drawing(account: Account, layout: Layout) -> Drawing:
 def describe(clock: ClockAccount) -> str:
     """Given what is known of the clock, return the curve in a sentence."""
     if not clock.readings:
-        return "There is no reading of outside time."
+        return "The record keeps no reading."
     first, last = clock.readings[0], clock.readings[-1]
     tolerance = f", against a tolerance of {length_text(clock.tolerance_s)}" if clock.tolerance_s is not None else ""
     return (f"{len(clock.readings)} readings, from {offset_text(first.offset_s)} in the first to "
@@ -145,7 +145,8 @@ def _seconds_axis(axis: Axis, panel: Panel, layout: Layout) -> list[Shape]:
     for at in ticks(axis, layout.tick_distance):
         x = axis.x(at)
         anchor = "start" if x < panel.place.begin + 12 else "middle"
-        shapes += [Line(((x, y), (x, y + 4)), "axis"), Label(x, y + 18, length_text(at) if at else "0", "scale", anchor)]
+        shapes += [Line(((x, y), (x, y + 4)), "axis"),
+                   Label(x, y + 18, length_text(at) if at else "0", "scale", anchor)]
     return shapes
 
 

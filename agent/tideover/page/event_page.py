@@ -18,10 +18,12 @@ from tideover.page.times import Times
 from tideover.page.true_time import clock_stood_still
 from tideover.page.verdict import Tone, not_known, noun, verdict_of
 
-DESCRIPTION_SIGNS, NAME_SIGNS, NOTE_SIGNS, SERVER_SIGNS = 1200, 120, 600, 80
+DESCRIPTION_SIGNS, NAME_SIGNS, NOTE_SIGNS, SERVER_SIGNS = 600, 120, 600, 80
 MOST_NAMES = 20
 OUTPUT_LINES = 30            # of a run's output, the last ones; those before are a click away
 METER = (130.0, 12.0)
+
+Rows = list[list[Cell | str]]
 
 
 def event_page(record: Mapping[str, Any], times: Times, version: str) -> str:
@@ -67,11 +69,13 @@ def _figures(account: Account) -> list[Figure]:
     elif account.is_over and account.outcome != "cancelled":
         figures.append(Figure("Stood still", "not noticed", "no pause this machine could show"))
     if clock.checked_at is not None:
-        value = length_text(clock.good_after_s) if clock.verdict == "good" and clock.good_after_s is not None \
-            else {"good": "good", "bad": "was not good", "unknown": "not known"}[clock.verdict]
-        figures.append(Figure("Clock good after", value, _offset(account)))
+        if clock.verdict == "good" and clock.good_after_s is not None:
+            figures.append(Figure("Clock good after", length_text(clock.good_after_s), _offset(account)))
+        else:
+            figures.append(Figure("Clock", clock.verdict if clock.verdict != "unknown" else "not known",
+                                  _offset(account)))
     if account.held_back_s is not None:
-        figures.append(Figure("Held back in all", length_text(account.held_back_s), "first prepare to last recover"))
+        figures.append(Figure("Applications held", length_text(account.held_back_s), "first prepare to last recover"))
     return figures
 
 
@@ -99,7 +103,9 @@ def _timeline(account: Account, times: Times) -> Markup:
         caption.append("This machine’s clock stood still with it; what came after is drawn where it truly lies, by the "
                        "readings of outside time. The tables hold the moments as the clock showed them. ")
     if any(run.limit_s for run in account.runs):
-        caption.append("Dashed frames are what was left of a hook’s budget.")
+        caption.append("Dashed frames are what was left of a hook’s budget. ")
+    if account.clock.readings:
+        caption.append("The green band around the clock’s zero is the tolerance.")
     key = tag("ol", *(tag("li", tag("span", str(one.number), class_="mark"), " ", tag("span", one.words))
                       for one in milestones(account)), class_="key", aria_label="The numbers in the drawing")
     return section("Timeline", figure(draw, *caption), key)
@@ -108,14 +114,15 @@ def _timeline(account: Account, times: Times) -> Markup:
 # --- announced against measured -----------------------------------------------------------------------------------
 
 def _comparison(account: Account, times: Times) -> Markup:
-    rows: list[list[Cell | str]] = []
+    rows: Rows = []
     if account.is_announced:
-        begun = times.full(account.started) if account.started else "not seen to begin"
-        rows.append(["Beginning", "NotBefore " + times.full(account.not_before) if account.not_before else
-                     "no time named", begun + _lead(account)])
+        begun = times.brief(account.started, account.noticed) if account.started else "not seen to begin"
+        announced = f"NotBefore {times.brief(account.not_before, account.noticed)}" if account.not_before else \
+            "no time named"
+        rows.append(["Beginning", announced, begun + _lead(account)])
     if account.kind == "freeze" or account.pauses:
         announced = length_text(account.expected_pause_s) if account.expected_pause_s is not None else \
-            "length not announced"
+            "no length announced"
         rows.append(["Pause", announced, "; ".join(bounded_text(stop.length_s, stop.uncertainty_s)
                                                    for stop in account.pauses) or "none noticed"])
     if account.preparation_s is not None and account.notice_s is not None:
@@ -152,7 +159,7 @@ def _share(account: Account) -> str:
 def _hooks(account: Account, times: Times) -> Markup:
     if not account.runs:
         return section("Hooks", tag("p", "No hook was run."))
-    rows = [[Cell(stranger(run.name, NAME_SIGNS)), f"{run.phase}{f', try {run.attempt}' if run.attempt > 1 else ''}",
+    rows: Rows = [[Cell(stranger(run.name, NAME_SIGNS)), f"{run.phase}{f', try {run.attempt}' if run.attempt > 1 else ''}",
              Cell(times.clock(run.began), "moment"), Cell(_outcome(run), _outcome_look(run)),
              Cell(length_text(run.duration_s), "moment"), Cell(length_text(run.limit_s), "moment"),
              Cell(_meter(run), "meter")] for run in account.runs]
@@ -204,7 +211,7 @@ def _outputs(account: Account) -> list[Markup]:
 def _pauses(account: Account, times: Times) -> Markup:
     if not account.stops:
         return Markup("")
-    rows = [[Cell(times.clock(stop.ended), "moment"), bounded_text(stop.length_s, stop.uncertainty_s),
+    rows: Rows = [[Cell(times.clock(stop.ended), "moment"), bounded_text(stop.length_s, stop.uncertainty_s),
              stop.cause.replace("-", " "), stop.quality, _evidence(stop)] for stop in account.stops]
     return section("Pauses", table(["Ran again at", "Length", "What stood still", "How known", "Evidence"], rows))
 
@@ -227,7 +234,7 @@ def _clock(account: Account, times: Times) -> Markup:
         def draw(layout: Layout) -> Drawing:
             return clock_drawing(account, layout)
 
-        rows = [[Cell(times.clock(one.at), "moment"), stranger(one.server, SERVER_SIGNS), offset_text(one.offset_s),
+        rows: Rows = [[Cell(times.clock(one.at), "moment"), stranger(one.server, SERVER_SIGNS), offset_text(one.offset_s),
                  f"± {length_text(one.error_bound_s)}", length_text(one.delay_s),
                  {True: "yes", False: "no", None: "–"}[is_inside(one, clock.tolerance_s)]] for one in clock.readings]
         heads = ["Read at", "Source", "This machine was", "Error bound", "Round trip", "Within tolerance"]
@@ -259,7 +266,7 @@ def _rows(account: Account, times: Times) -> Markup:
     numbers = {one.row: str(one.number) for one in milestones(account)}
     has_other = times.has_other_zone(account.noticed)
     heads = ["", times.zone(account.noticed), *(["UTC"] if has_other else []), "What", "Note"]
-    rows: list[list[Cell | str]] = []
+    rows: Rows = []
     for index, move in enumerate(account.moves):
         mark: str = tag("span", numbers[index], class_="mark") if index in numbers else Markup("")
         moments = [Cell(times.clock(move.at), "moment")]

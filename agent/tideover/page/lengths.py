@@ -37,7 +37,7 @@ def bounded_text(length_s: float | None, uncertainty_s: float | None, *, rounded
         return say(length_s)
     if uncertainty_s >= length_s:
         return f"at most {say(length_s + uncertainty_s)}"
-    return f"{say(length_s)} ± {say(uncertainty_s)}"
+    return f"{say(length_s)} ±\u00a0{say(uncertainty_s)}"
 
 
 def offset_text(seconds: float | None) -> str:

@@ -16,21 +16,22 @@ from tideover.page.markup import Markup, join, tag
 LIGHT: Mapping[str, str] = MappingProxyType({
     "paper": "#ffffff", "ground": "#f4f5f3", "ink": "#1c2430", "soft": "#56606e", "rule": "#d8dcd9",
     "edge": "#7c8692", "prepare": "#2f62a3", "recover": "#17786c", "rest": "#b4610e", "rest-ground": "#f7e3c8",
-    "good": "#23743f", "bad": "#b3261e", "quiet": "#dde2e6", "check": "#7a5ba6", "budget": "#e9edf1",
-    "tolerance": "#dcefdf", "on-bar": "#ffffff",
+    "good": "#23743f", "bad": "#b3261e", "quiet": "#dde2e6", "check": "#7a5ba6",
+    "budget": "#e9edf1", "on-bar": "#ffffff",
 })
 DARK: Mapping[str, str] = MappingProxyType({
     "paper": "#14181e", "ground": "#1c2128", "ink": "#e8ebee", "soft": "#a3adb8", "rule": "#323a44",
     "edge": "#77828f", "prepare": "#7aaaf0", "recover": "#4fc0ae", "rest": "#f0a24e", "rest-ground": "#47351c",
-    "good": "#66c584", "bad": "#ff8d83", "quiet": "#323b46", "check": "#b79ae6", "budget": "#262e38",
-    "tolerance": "#1d3a28", "on-bar": "#10141a",
+    "good": "#66c584", "bad": "#ff8d83", "quiet": "#323b46", "check": "#b79ae6",
+    "budget": "#262e38", "on-bar": "#10141a",
 })
 
 RULES = """
 *{box-sizing:border-box}
 html{background:var(--paper);color:var(--ink);-webkit-text-size-adjust:100%;text-size-adjust:100%}
 body{margin:0 auto;max-width:1104px;padding:40px 32px 48px;font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
- "Helvetica Neue",Arial,sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
+ "Helvetica Neue",Arial,sans-serif;font-variant-numeric:tabular-nums;overflow-wrap:break-word}
+bdi{overflow-wrap:anywhere}
 h1{font-size:27px;line-height:1.32;font-weight:600;letter-spacing:-.012em;margin:0 0 14px;max-width:34em;
  text-wrap:pretty}
 h2{font-size:18px;line-height:1.3;font-weight:600;margin:44px 0 12px}
@@ -40,9 +41,9 @@ p{margin:0 0 10px;max-width:46em}
  border:1.5px solid currentColor;margin:0 10px 0 0;vertical-align:2px}
 .tone.good{color:var(--good)}.tone.bad{color:var(--bad)}.tone.open{color:var(--prepare)}.tone.calm{color:var(--soft)}
 .meta{color:var(--soft);max-width:none}
-.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:1px;background:var(--rule);
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(150px,1fr));gap:1px;background:var(--paper);
  border:1px solid var(--rule);border-radius:8px;overflow:hidden;margin:26px 0 0;padding:0}
-.figures div{background:var(--paper);padding:14px 16px}
+.figures div{padding:14px 16px;box-shadow:0 0 0 1px var(--rule)}
 .figures dt{font-size:13px;color:var(--soft)}
 .figures dd{margin:2px 0 0;font-size:20px;font-weight:600;line-height:1.25}
 .figures .more{display:block;font-size:13px;font-weight:400;color:var(--soft);line-height:1.4;margin-top:3px}
@@ -56,6 +57,7 @@ th{text-align:left;font-weight:600;font-size:13px;color:var(--soft)}
 th,td{padding:7px 14px 7px 0;border-bottom:1px solid var(--rule);vertical-align:top}
 td.number,th.number{text-align:right}
 td.moment{white-space:nowrap}
+tbody th{color:var(--ink);font-size:inherit}
 tr>:last-child{padding-right:0}
 .soft{color:var(--soft)}.bad-text{color:var(--bad);font-weight:600}.good-text{color:var(--good);font-weight:600}
 .mark{display:inline-block;min-width:19px;padding:0 5px;border-radius:3px;background:var(--ground);
@@ -80,7 +82,7 @@ svg .scale,svg .note,svg .beside{fill:var(--soft)}
 svg .halo{paint-order:stroke;stroke:var(--paper);stroke-width:3px;stroke-linejoin:round}
 svg .rest-text{fill:var(--rest);font-weight:600}
 svg line,svg polyline{fill:none}
-.panel{fill:var(--ground)}.tolerance{fill:var(--tolerance)}
+.panel{fill:none;stroke:var(--rule);stroke-width:1}.tolerance{fill:var(--good);fill-opacity:.09;stroke:var(--good);stroke-width:1;stroke-opacity:.55}
 .zero{stroke:var(--edge);stroke-width:1;stroke-dasharray:2 3}
 .band{fill:var(--prepare);opacity:.18}.curve{stroke:var(--prepare);stroke-width:1.6;stroke-linejoin:round}
 .whisker{stroke:var(--prepare);stroke-width:1;opacity:.6}
@@ -108,7 +110,7 @@ h1{font-size:21px}
 h2{margin-top:34px}
 svg.wide{display:none}svg.narrow{display:block}
 .key{display:block;font-size:14px;line-height:1.9;margin:8px 0 0;padding:0;list-style:none}
-.key li{display:inline;margin-right:12px}.key li span+span{white-space:nowrap}
+.key li{display:inline-block;margin-right:12px}
 .figures{grid-template-columns:1fr 1fr}
 .figures div{padding:12px 14px}
 .figures dd{font-size:18px}
@@ -118,7 +120,6 @@ table.stacks tr{padding:9px 0;border-bottom:1px solid var(--rule)}
 table.stacks th,table.stacks td{border:0;padding:1px 0;text-align:left}
 table.stacks td:empty{display:none}
 table.stacks td[data-head]::before{content:attr(data-head) " ";color:var(--soft);font-size:13px;margin-right:6px}
-table.stacks tbody th{color:var(--ink);font-size:14.5px}
 td.moment{white-space:normal}
 }
 @media print{
@@ -130,6 +131,8 @@ svg.wide{display:block}svg.narrow,.key{display:none}
 figure,.figures,tr,.keep{break-inside:avoid}
 thead{display:table-header-group}
 table{font-size:9.5pt}
+.figures{grid-template-columns:repeat(auto-fit,minmax(110px,1fr))}.figures dd{font-size:12pt}
+.figures div{padding:8pt 9pt}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}
 pre{font-size:8.5pt}
 footer{break-inside:avoid}

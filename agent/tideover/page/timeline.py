@@ -56,10 +56,10 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A pause on the axis; `most`: as long as it may have been at most, None: no bound is known."""
+    """A pause on the axis. `whole`: as long as it may have been; `sure`: as long as it was at least."""
 
-    time: Span
-    most: Span | None
+    whole: Span
+    sure: Span
     stop: Stop
 
 
@@ -76,15 +76,14 @@ class Stage:
     def _rest(self, stop: Stop) -> Rest:
         end = self.seconds(stop.ended)
         if stop.length_s is None:
-            return Rest(Span(end, end), None, stop)
-        begin = end - stop.length_s
-        doubt_s = stop.uncertainty_s or 0.0
-        return Rest(Span(begin, end), Span(begin - doubt_s, end), stop)
+            return Rest(Span(end, end), Span(end, end), stop)
+        begin, doubt_s = end - stop.length_s, stop.uncertainty_s or 0.0
+        return Rest(Span(begin - doubt_s, end), Span(min(begin + doubt_s, end), end), stop)
 
     def _ends(self) -> list[float]:
         account = self.account
         return [*(self.seconds(move.at) for move in account.moves), *(self.seconds(run.ended) for run in account.runs),
-                *(rest.time.end for rest in self.rests), 0.0]
+                *(rest.whole.end for rest in self.rests), 0.0]
 
     def _news(self) -> list[Span]:
         """What the axis must show; what reaches back before the notice is cut off there. A NotBefore after the end
@@ -95,10 +94,10 @@ class Stage:
             moments.append(self.seconds(account.not_before))
         spans = [Span(at, at) for at in moments]
         spans += [Span(self.seconds(run.began), self.seconds(run.began) + run.duration_s) for run in account.runs]
-        spans += [rest.time for rest in self.rests]
+        spans += [rest.whole for rest in self.rests]
         judged = account.clock.checked_at
         if judged is not None and self.rests and judged >= self.rests[-1].stop.ended:
-            spans.append(Span(self.rests[-1].time.end, self.seconds(judged)))
+            spans.append(Span(self.rests[-1].whole.end, self.seconds(judged)))
         return spans
 
 
@@ -228,8 +227,11 @@ def _bar(stage: Stage, bar: Bar, y: float, free_until: float) -> list[Shape]:
         if reach > x + width:
             shapes.append(Box(x, y, reach - x, layout.bar, "budget", round=2))
     shapes.append(Box(x, y, width, layout.bar, f"bar {bar.look}", bar.about, 2))
-    if bar.inside and text_width(bar.inside, size) + 6 <= width:
-        shapes.append(Label(x + width / 2, y + layout.bar - 3.2, bar.inside, f"inside on-{bar.look}", "middle"))
+    cut_at = min((cut.begin for cut, _ in stage.axis.cuts if cut.begin >= x), default=layout.width)
+    whole = min(width, cut_at - x)
+    if bar.inside and text_width(bar.inside, size) + 6 <= whole:
+        shapes.append(Label(x + whole / 2, y + layout.bar - 3.2, bar.inside, f"inside on-{bar.look}", "middle"))
+    free_until = min(free_until, cut_at)
     if bar.beside and x + width + 5 + text_width(bar.beside, size) <= free_until:
         shapes.append(Label(x + width + 5, y + layout.bar - 3, bar.beside, "beside halo"))
     return shapes
@@ -245,7 +247,7 @@ def _rests(stage: Stage, top: float, lanes_top: float, bottom: float) -> list[Sh
     for rest in stage.rests:
         text = _rest_text(rest)
         width = text_width(text, stage.layout.text)
-        middle = (stage.axis.x(rest.time.begin) + stage.axis.x(rest.time.end)) / 2
+        middle = (stage.axis.x(rest.whole.begin) + stage.axis.x(rest.whole.end)) / 2
         x = min(max(middle - width / 2, 2.0, written_until), stage.layout.width - width - 2)
         if x >= written_until:
             shapes.append(Label(x, top + 11, text, "rest-text"))
@@ -259,13 +261,13 @@ def _rest_text(rest: Rest) -> str:
 
 
 def _rest(stage: Stage, rest: Rest, top: float, bottom: float) -> list[Shape]:
-    x, end = stage.axis.x(rest.time.begin), stage.axis.x(rest.time.end)
+    """Its end is seen; where it began is known only within its uncertainty, and drawn paler there."""
+    x, sure, end = (stage.axis.x(at) for at in (rest.whole.begin, rest.sure.begin, rest.whole.end))
     shapes: list[Shape] = []
-    if rest.most is not None and stage.axis.x(rest.most.begin) < x - 1:
-        early = stage.axis.x(rest.most.begin)
-        shapes.append(Box(early, top, x - early, bottom - top, "rest-doubt", "it may have begun this much earlier"))
-    return [*shapes, Box(x, top, max(end - x, LEAST_BAR), bottom - top, "rest", _rest_text(rest)),
-            Line(((x, top), (x, bottom)), "rest-edge"), Line(((end, top), (end, bottom)), "rest-edge")]
+    if sure > x:
+        shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it began somewhere here"))
+    return [*shapes, Box(sure, top, max(end - sure, LEAST_BAR), bottom - top, "rest", _rest_text(rest)),
+            *(Line(((at, top), (at, bottom)), "rest-edge") for at in ((x + sure) / 2, end))]
 
 
 def _not_before(stage: Stage, top: float, bottom: float) -> list[Shape]:
@@ -280,11 +282,10 @@ def _clock(stage: Stage, top: float) -> tuple[list[Shape], float]:
     clock, layout = stage.account.clock, stage.layout
     if not clock.readings:
         return [], top
-    if layout.names_above:
-        top += 20
+    top += 20
     panel = panel_for(clock, Span(layout.left, layout.width - layout.right), top, layout.panel)
     label = Label(2, top - 6, "Clock’s offset", "lane halo") if layout.names_above else \
-        Label(4, top + 14, "Clock’s offset", "lane")
+        Label(layout.left - 12, top - 3, "Clock’s offset", "lane", "end")
 
     def x_of(one: Reading) -> float | None:
         at = stage.seconds(one.at)

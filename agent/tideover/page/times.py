@@ -45,5 +45,12 @@ class Times:
         day = "" if other.date() == self.localise(at).date() else f"{other.day} {MONTHS[other.month - 1]} "
         return f"{said}; {day}{self.utc_clock(at)[:8]} UTC"
 
+    def brief(self, at: datetime, day_of: datetime) -> str:
+        """13:04:05 CET; 12:04:05 UTC, with the day only where it is another one than `day_of`'s."""
+        day = "" if self.localise(at).date() == self.localise(day_of).date() else f"{self.day(at)}, "
+        name = self.zone(at).partition(" (")[0]
+        other = f"; {self.utc_clock(at)[:8]} UTC" if self.has_other_zone(at) else ""
+        return f"{day}{self.clock(at)[:8]} {name}{other}"
+
     def has_other_zone(self, at: datetime) -> bool:
         return self.zone(at) != "UTC"

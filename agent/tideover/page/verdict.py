@@ -1,4 +1,4 @@
-"""The one sentence that says how an event went, and how loudly. Pure words; what the record does not know is said so."""
+"""The one sentence that says how an event went, and how loudly. Pure words; what is not known is said so."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
