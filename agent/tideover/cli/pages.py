@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from tideover import __version__
 from tideover.errors import WrongUseError
 
 if TYPE_CHECKING:
-    from tideover.page import Times
+    from tideover.page import Figures, Times
 
 STANDARD_OUTPUT = "-"
 OWNERS_ALONE = 0o600
@@ -25,6 +26,12 @@ def write_event_page(record: Mapping[str, Any], file: str, *, utc: bool, quietly
     """Given a record, write its page to `file`, and say so unless `quietly`. Raise WrongUseError if it cannot be."""
     from tideover.page import event_page
     write_page(file, event_page(record, times(utc=utc), __version__), quietly=quietly)
+
+
+def write_report_page(figures: Figures, machine: str, file: str, told_in: Times, *, quietly: bool) -> None:
+    """Given a history's figures and this machine's name, do the same with their page."""
+    from tideover.page import report_page
+    write_page(file, report_page(figures, told_in, machine, __version__), quietly=quietly)
 
 
 def times(*, utc: bool) -> Times:
@@ -43,7 +50,7 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
         if quietly:
             raise WrongUseError("cannot write both to standard output", "--json fills it already",
                                 "Name a file after --html, or leave one of the two out.")
-        click.get_binary_stream("stdout").write(text.encode())
+        sys.stdout.buffer.write(text.encode())
         return
     try:
         is_new = _put(Path(file), text.encode())
@@ -52,7 +59,7 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
                             "Name a file in a directory that is there, has room, and that you may write to.") \
             from trouble
     if not quietly:
-        alone = " Only its owner may read it, for it holds the hooks' output; chmod and you decide otherwise."
+        alone = " Only its owner may read it, for it may hold what hooks printed; chmod decides otherwise."
         click.echo(f"Wrote {file}.{alone if is_new else ''}")
 
 

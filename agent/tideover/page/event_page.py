@@ -57,7 +57,8 @@ def _figures(account: Account) -> list[Figure]:
     clock = account.clock
     figures = []
     if account.is_announced:
-        figures.append(Figure("Notice", length_text(account.notice_s), "from noticing to NotBefore"))
+        figures.append(Figure("Notice", "none", "it had begun when it was first seen") if account.notice_s == 0 else
+                       Figure("Notice", length_text(account.notice_s), "from noticing to NotBefore"))
     if account.preparation_s is not None:
         figures.append(Figure("Preparation took", length_text(account.preparation_s), _count(account, "prepare")))
     if account.pauses:
@@ -116,15 +117,16 @@ def _timeline(account: Account, times: Times) -> Markup:
 def _comparison(account: Account, times: Times) -> Markup:
     rows: Rows = []
     if account.is_announced:
-        begun = times.brief(account.started, account.noticed) if account.started else "not seen to begin"
+        begun = times.brief(account.started, account.noticed) if account.started else \
+            "not seen to begin" if account.is_over else "not begun"
         announced = f"NotBefore {times.brief(account.not_before, account.noticed)}" if account.not_before else \
             "no time named"
         rows.append(["Beginning", announced, begun + _lead(account)])
     if account.kind == "freeze" or account.pauses:
         announced = length_text(account.expected_pause_s) if account.expected_pause_s is not None else \
             "no length announced"
-        rows.append(["Pause", announced, "; ".join(bounded_text(stop.length_s, stop.uncertainty_s)
-                                                   for stop in account.pauses) or "none noticed"])
+        measured = "; ".join(bounded_text(stop.length_s, stop.uncertainty_s) for stop in account.pauses)
+        rows.append(["Pause", announced, measured or ("none noticed" if account.is_over else "nothing yet")])
     if account.preparation_s is not None and account.notice_s is not None:
         rows.append(["Preparation", f"{length_text(account.notice_s)} of notice", _share(account)])
     clock = account.clock
@@ -159,10 +161,11 @@ def _share(account: Account) -> str:
 def _hooks(account: Account, times: Times) -> Markup:
     if not account.runs:
         return section("Hooks", tag("p", "No hook was run."))
-    rows: Rows = [[Cell(stranger(run.name, NAME_SIGNS)), f"{run.phase}{f', try {run.attempt}' if run.attempt > 1 else ''}",
-             Cell(times.clock(run.began), "moment"), Cell(_outcome(run), _outcome_look(run)),
-             Cell(length_text(run.duration_s), "moment"), Cell(length_text(run.limit_s), "moment"),
-             Cell(_meter(run), "meter")] for run in account.runs]
+    rows: Rows = [
+        [Cell(stranger(run.name, NAME_SIGNS)), f"{run.phase}{f', try {run.attempt}' if run.attempt > 1 else ''}",
+         Cell(times.clock(run.began), "moment"), Cell(_outcome(run), _outcome_look(run)),
+         Cell(length_text(run.duration_s), "moment"), Cell(length_text(run.limit_s), "moment"),
+         Cell(_meter(run), "meter")] for run in account.runs]
     heads = ["Hook", "Phase", "Began", "Outcome", "Took", "Budget", "Used"]
     return section("Hooks", table(heads, rows), *_outputs(account))
 
@@ -234,9 +237,10 @@ def _clock(account: Account, times: Times) -> Markup:
         def draw(layout: Layout) -> Drawing:
             return clock_drawing(account, layout)
 
-        rows: Rows = [[Cell(times.clock(one.at), "moment"), stranger(one.server, SERVER_SIGNS), offset_text(one.offset_s),
-                 f"± {length_text(one.error_bound_s)}", length_text(one.delay_s),
-                 {True: "yes", False: "no", None: "–"}[is_inside(one, clock.tolerance_s)]] for one in clock.readings]
+        rows: Rows = [
+            [Cell(times.clock(one.at), "moment"), stranger(one.server, SERVER_SIGNS), offset_text(one.offset_s),
+             f"± {length_text(one.error_bound_s)}", length_text(one.delay_s),
+             {True: "yes", False: "no", None: "–"}[is_inside(one, clock.tolerance_s)]] for one in clock.readings]
         heads = ["Read at", "Source", "This machine was", "Error bound", "Round trip", "Within tolerance"]
         said += [figure(draw, "Seconds since the first reading after the pause; up is ahead. Whiskers are each "
                               "reading’s error bound, the green band the tolerance."),

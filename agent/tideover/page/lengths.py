@@ -3,6 +3,7 @@ from __future__ import annotations
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 THIN = "\u202f"          # a narrow space that no line breaks at: between a number and its unit
+FIRM = "\u00a0"          # an ordinary one that no line breaks at
 
 
 def length_text(seconds: float | None) -> str:
@@ -37,7 +38,12 @@ def bounded_text(length_s: float | None, uncertainty_s: float | None, *, rounded
         return say(length_s)
     if uncertainty_s >= length_s:
         return f"at most {say(length_s + uncertainty_s)}"
-    return f"{say(length_s)} ±\u00a0{say(uncertainty_s)}"
+    return f"{say(length_s)} ±{FIRM}{say(uncertainty_s)}"
+
+
+def plain_spaces(text: str) -> str:
+    """Given a text with lengths in it, return it for where lines do not break by themselves: with ordinary spaces."""
+    return text.replace(THIN, " ").replace(FIRM, " ")
 
 
 def offset_text(seconds: float | None) -> str:

@@ -36,9 +36,11 @@ def _words(account: Account, row: int, move: Move) -> str:
         return f"clock {move.note.partition(':')[0]}"
     if move.what == "holding":
         return "held back" if account.acknowledged is None and move.note else ""
+    if move.what in ("recovering", "lingering") and not account.runs:
+        return ""
     if move.what == "closed":
         before = {earlier.what for earlier in account.moves[:row]}
-        return "" if "lingering" in before or "recovering" not in before else "all recovered"
+        return "all recovered" if account.runs and "recovering" in before and "lingering" not in before else ""
     if move.what == "started" and account.moves[0].at == move.at:
         return ""
     if move.what == "pause" and move.note.startswith("clock-step"):

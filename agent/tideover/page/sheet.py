@@ -103,6 +103,8 @@ svg line,svg polyline{fill:none}
 .kind-freeze{fill:var(--prepare)}.kind-reboot{fill:var(--rest)}.kind-redeploy{fill:var(--check)}
 .kind-preempt{fill:var(--bad)}.kind-terminate{fill:var(--soft)}.kind-unknown{fill:var(--edge)}
 .kind-unannounced{fill:var(--recover)}.kind-live-migration{fill:var(--good)}
+.length{fill:var(--prepare);fill-opacity:.62;stroke:var(--paper);stroke-width:.8}
+svg .need-text{fill:var(--bad);font-weight:600}
 .mid{stroke:var(--ink);stroke-width:2}
 @media (max-width:700px){
 body{padding:22px 16px 32px}

@@ -71,6 +71,7 @@ class Stage:
         self.seconds: Callable[[datetime], float] = seconds_since_notice(account)
         self.rests = tuple(self._rest(stop) for stop in account.pauses)
         self.end_s = max(self._ends())
+        self.not_before_s = self._not_before_s()
         self.axis: Axis = axis_over(self._news(), Span(layout.left or 2.0, layout.width - layout.right), layout.cut)
 
     def _rest(self, stop: Stop) -> Rest:
@@ -82,16 +83,22 @@ class Stage:
 
     def _ends(self) -> list[float]:
         account = self.account
-        return [*(self.seconds(move.at) for move in account.moves), *(self.seconds(run.ended) for run in account.runs),
-                *(rest.whole.end for rest in self.rests), 0.0]
+        now = [] if account.is_over else [(self.times.now - account.noticed).total_seconds()]
+        return [*now, *(self.seconds(move.at) for move in account.moves),
+                *(self.seconds(run.ended) for run in account.runs), *(rest.whole.end for rest in self.rests), 0.0]
+
+    def _not_before_s(self) -> float | None:
+        account = self.account
+        at = None if account.not_before is None else self.seconds(account.not_before)
+        waits = not account.is_over and account.started is None
+        return at if at is not None and at >= 0 and (waits or at <= self.end_s) else None
 
     def _news(self) -> list[Span]:
-        """What the axis must show; what reaches back before the notice is cut off there. A NotBefore after the end
-        is no part of the story."""
+        """What the axis must show. A NotBefore is part of the story unless all was over before."""
         account = self.account
         moments = [self.seconds(move.at) for move in account.moves if move.what != "clock followed"]
-        if account.not_before is not None and self.seconds(account.not_before) <= self.end_s:
-            moments.append(self.seconds(account.not_before))
+        moments += [] if account.is_over else [self.end_s]
+        moments += [] if self.not_before_s is None else [self.not_before_s]
         spans = [Span(at, at) for at in moments]
         spans += [Span(self.seconds(run.began), self.seconds(run.began) + run.duration_s) for run in account.runs]
         spans += [rest.whole for rest in self.rests]
@@ -110,7 +117,7 @@ def timeline(account: Account, times: Times, layout: Layout) -> Drawing:
     lane_shapes, y = _lanes(stage, lanes_top)
     clock_shapes, bottom = _clock(stage, y + 6)
     shapes = [*_rests(stage, rests_top, lanes_top, bottom), *lane_shapes, *clock_shapes,
-              *_not_before(stage, lanes_top, bottom), *_axis(stage, lanes_top, bottom),
+              *_axis(stage, lanes_top, bottom), *_appointments(stage, lanes_top, bottom),
               *flags(bottom)]
     height = bottom + (42 if stage.axis.cuts else 26)
     return Drawing(f"timeline-{layout.name}", layout.width, height, f"Timeline of {noun(account)}",
@@ -177,7 +184,9 @@ def _listed(stage: Stage) -> tuple[Bar, ...]:
     gone = stage.seconds(account.ended) if account.ended else stage.end_s
     begun = stage.seconds(account.started) if account.started else gone
     bars = [Bar(Span(0.0, begun), "scheduled", "Scheduled", about="announced, not begun")]
-    return tuple([*bars, Bar(Span(begun, gone), "started", "Started", about="begun, and still listed")])
+    if account.started:
+        bars.append(Bar(Span(begun, gone), "started", "Started", about="begun, and still listed"))
+    return tuple(bars)
 
 
 def _doings(stage: Stage) -> tuple[Bar, ...]:
@@ -270,12 +279,15 @@ def _rest(stage: Stage, rest: Rest, top: float, bottom: float) -> list[Shape]:
             *(Line(((at, top), (at, bottom)), "rest-edge") for at in ((x + sure) / 2, end))]
 
 
-def _not_before(stage: Stage, top: float, bottom: float) -> list[Shape]:
-    at = stage.account.not_before
-    if at is None or not 0 <= stage.seconds(at) <= stage.end_s:
-        return []
-    x = stage.axis.x(stage.seconds(at))
-    return [Line(((x, top), (x, bottom)), "not-before"), Label(x + 4, bottom - 5, "NotBefore", "note halo")]
+def _appointments(stage: Stage, top: float, bottom: float) -> list[Shape]:
+    """NotBefore, and now where the event is still open."""
+    named = [] if stage.not_before_s is None else [(stage.not_before_s, "NotBefore")]
+    named += [] if stage.account.is_over else [(stage.end_s, "now")]
+    shapes: list[Shape] = []
+    for at_s, words in named:
+        x = stage.axis.x(at_s)
+        shapes += [Line(((x, top), (x, bottom)), "not-before"), Label(x + 4, bottom - 5, words, "note halo")]
+    return shapes
 
 
 def _clock(stage: Stage, top: float) -> tuple[list[Shape], float]:

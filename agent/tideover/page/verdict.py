@@ -98,6 +98,8 @@ def _watched(account: Account) -> str:
 
 def _open(account: Account) -> str:
     where = STILL_OPEN.get(account.status, "it waits")
+    why = next((legible(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
+    where += f" ({why})" if why and account.status == "holding" else ""
     failed = _failed(account)
     trouble = f"; {_listed([run.name for run in failed])} failed to {failed[0].phase}" if failed else ""
     return f"Still open, {noun(account)}: {where}{trouble}."
