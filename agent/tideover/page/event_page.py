@@ -281,12 +281,13 @@ def _rows(account: Account, times: Times) -> Markup:
 
 
 def _footer(account: Account, times: Times, version: str) -> Markup:
-    said = [f"Made by tideover {version} on {times.full(times.now)} from the record of this event; the record as JSON: "
-            "tideover show EVENT --json.",
+    said = [join(f"Made by tideover {version} on {times.full(times.now)} from the record of this event; the record as "
+                 "JSON: ", tag("code", "tideover show EVENT --json"), "."),
             "Moments are what this machine’s clock showed then; NotBefore is the platform’s time. Lengths are measured "
             "on clocks that nobody sets. “Not known” is never 0.",
             "This page holds the hooks’ output as they wrote it. It fetches nothing and runs nothing."]
     if account.extra:
-        said.insert(1, "Further fields of the platform: " + "; ".join(
-            f"{legible(key, NAME_SIGNS)} = {legible(value, NOTE_SIGNS)}" for key, value in account.extra.items()) + ".")
+        fields = (join("; " if index else "", stranger(key, NAME_SIGNS), " = ", stranger(value, NOTE_SIGNS))
+                  for index, (key, value) in enumerate(account.extra.items()))
+        said.insert(1, join("Further fields of the platform: ", *fields, "."))
     return tag("footer", *(tag("p", text) for text in said))

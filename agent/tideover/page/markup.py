@@ -5,10 +5,11 @@ leave through `tag`, which escapes every plain string; only what `tag` itself ha
 """
 from __future__ import annotations
 
+import re
 from html import escape
 
 VOID = frozenset({"br", "meta"})
-KEPT_SIGNS = "\n\t"
+NOT_PLAIN = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 class Markup(str):
@@ -43,7 +44,7 @@ def legible(text: object, most: int | None = None) -> str:
     """
     signs = str(text)
     left_out = len(signs) - most if most is not None else 0
-    shown = "".join(_visible(sign) for sign in (signs[:most] if left_out > 0 else signs))
+    shown = NOT_PLAIN.sub(lambda found: _visible(found[0]), signs[:most] if left_out > 0 else signs)
     return f"{shown} … ({left_out:,} more characters)" if left_out > 0 else shown
 
 
@@ -53,7 +54,7 @@ def stranger(text: object, most: int | None = None) -> Markup:
 
 
 def _visible(sign: str) -> str:
-    if sign.isprintable() or sign in KEPT_SIGNS:
+    if sign.isprintable():
         return sign
     code = ord(sign)
     if code < 0x20:

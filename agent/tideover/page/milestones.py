@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tideover.model import Verdict
 from tideover.page.account import Account, Move
 
 WORDS: Mapping[str, str] = MappingProxyType({
@@ -33,7 +34,8 @@ def milestones(account: Account) -> tuple[Milestone, ...]:
 
 def _words(account: Account, row: int, move: Move) -> str:
     if move.what == "clock":
-        return f"clock {move.note.partition(':')[0]}"
+        return next((f"clock {verdict.value}" for verdict in Verdict if move.note.startswith(verdict.value)),
+                    "clock judged")
     if move.what == "holding":
         return "held back" if account.acknowledged is None and move.note else ""
     if move.what in ("recovering", "lingering") and not account.runs:

@@ -151,8 +151,8 @@ def _pauses(pause: Spread) -> str:
         return f"{pause.unknown} pause{'s' if pause.unknown > 1 else ''}, of a length that is not known."
     if count == 1:
         return f"One pause, of {round_length_text(pause.most_s)}{unknown}."
-    return (f"{count} pauses of {round_length_text(pause.least_s)} to {round_length_text(pause.most_s)}, half of them "
-            f"under {round_length_text(pause.middle_s)}{unknown}.")
+    return (f"{count} pauses of {round_length_text(pause.least_s)} to {round_length_text(pause.most_s)}, median "
+            f"{round_length_text(pause.middle_s)}{unknown}.")
 
 
 def _clock(figures: Figures) -> str:

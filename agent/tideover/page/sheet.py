@@ -15,7 +15,7 @@ from tideover.page.markup import Markup, join, tag
 
 LIGHT: Mapping[str, str] = MappingProxyType({
     "paper": "#ffffff", "ground": "#f4f5f3", "ink": "#1c2430", "soft": "#56606e", "rule": "#d8dcd9",
-    "edge": "#7c8692", "prepare": "#2f62a3", "recover": "#17786c", "rest": "#b4610e", "rest-ground": "#f7e3c8",
+    "edge": "#7c8692", "prepare": "#2f62a3", "recover": "#17786c", "rest": "#a5570a", "rest-ground": "#f7e3c8",
     "good": "#23743f", "bad": "#b3261e", "quiet": "#dde2e6", "check": "#7a5ba6",
     "budget": "#e9edf1", "on-bar": "#ffffff",
 })
@@ -59,13 +59,15 @@ td.number,th.number{text-align:right}
 td.moment{white-space:nowrap}
 tbody th{color:var(--ink);font-size:inherit}
 tr>:last-child{padding-right:0}
-.soft{color:var(--soft)}.bad-text{color:var(--bad);font-weight:600}.good-text{color:var(--good);font-weight:600}
+.soft{color:var(--soft)}.bad-text{color:var(--bad);font-weight:600}.good-text{color:var(--good)}
 .mark{display:inline-block;min-width:19px;padding:0 5px;border-radius:3px;background:var(--ground);
  border:1px solid var(--rule);font-size:12px;line-height:17px;text-align:center;color:var(--ink)}
 .meter{width:130px;min-width:90px}
 .meter svg{width:130px;height:12px;margin-top:5px}
 pre{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;background:var(--ground);
  border-radius:6px;padding:10px 14px;margin:0 0 8px;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate}
+code{font:inherit;white-space:nowrap}
+figure+table{margin-top:18px}
 details{margin:0 0 8px}
 summary{cursor:pointer;color:var(--soft);font-size:14px;padding:4px 0}
 ul.plain{margin:0;padding-left:20px}

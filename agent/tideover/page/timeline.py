@@ -193,7 +193,7 @@ def _doings(stage: Stage) -> tuple[Bar, ...]:
     rows = [(stage.seconds(move.at), DOINGS[move.what]) for move in stage.account.moves if move.what in DOINGS]
     closed = stage.account.closed
     end = stage.seconds(closed) if closed else stage.end_s
-    ends = [at for at, _ in rows[1:]] + [end]
+    ends = [*(at for at, _ in rows[1:]), *([end] if rows else [])]
     return tuple(Bar(Span(at, max(at, until)), look, words, about=words)
                  for (at, (look, words)), until in zip(rows, ends, strict=True))
 
@@ -220,7 +220,7 @@ def _lane(stage: Stage, lane: Lane, top: float) -> list[Shape]:
         shapes = [Label(layout.left - 12, bar_y + layout.bar - 3, name, "lane", "end")]
     line_y = top + layout.lane
     shapes.append(Line(((layout.left, line_y), (layout.width - layout.right, line_y)), "lane-line"))
-    for bar, after in zip(lane.bars, (*lane.bars[1:], None), strict=True):
+    for bar, after in zip(lane.bars, (*lane.bars[1:], None), strict=False):     # no bar: nothing to draw
         free_until = stage.axis.x(after.time.begin) if after else layout.width - 2
         shapes += _bar(stage, bar, bar_y, free_until)
     return shapes
@@ -321,7 +321,7 @@ def _axis(stage: Stage, top: float, bottom: float) -> list[Shape]:
     for at in ticks(stage.axis, layout.tick_distance, _origin_s(stage)):
         x, text = stage.axis.x(at), _clock_text(stage, at)
         width = text_width(text, layout.text - 2)
-        place = max(x - width / 2, 0.0)
+        place = min(max(x - width / 2, 0.0), layout.width - width)
         if place >= written_until:
             shapes += [Line(((x, bottom), (x, bottom + 4)), "axis"), Label(place, bottom + 17, text, "scale")]
             written_until = place + width + 6

@@ -18,16 +18,16 @@ SLACK_S = 0.1        # readings come some milliseconds after the resume, and a s
 
 def seconds_since_notice(account: Account) -> Callable[[datetime], float]:
     """Given an account, return what turns its moments into seconds of true time since it was noticed."""
+    def since(at: datetime) -> float:
+        return (at - account.noticed).total_seconds()
+
     shifts = [(stop.ended, _after(stop, account)) for stop in account.pauses if clock_stood_still(stop, account)]
     shifts.sort(key=lambda shift: shift[0])
     beginnings = [begun for begun, _ in shifts]
 
     def seconds(at: datetime) -> float:
         index = bisect_right(beginnings, at) - 1
-        plain = (at - account.noticed).total_seconds()
-        if index < 0:
-            return plain
-        return plain + _shift_s(at, shifts[index][1])
+        return since(at) if index < 0 else _true_s(at, shifts[index][1], since)
 
     return seconds
 
@@ -47,11 +47,11 @@ def _after(stop: Stop, account: Account) -> Sequence[Reading]:
     return [one for one in account.clock.readings if one.at >= stop.ended and (not later or one.at < min(later))]
 
 
-def _shift_s(at: datetime, readings: Sequence[Reading]) -> float:
+def _true_s(at: datetime, readings: Sequence[Reading], since: Callable[[datetime], float]) -> float:
     """By the reading before, the first one where there is none; never past the true time of the next reading."""
     index = max(0, bisect_right([one.at for one in readings], at) - 1)
-    shift_s = -readings[index].offset_s
-    if index + 1 < len(readings):
-        following = readings[index + 1]
-        shift_s = min(shift_s, (following.at - at).total_seconds() - following.offset_s)
-    return shift_s
+    true_s = since(at) - readings[index].offset_s
+    if index + 1 == len(readings):
+        return true_s
+    following = readings[index + 1]
+    return min(true_s, since(following.at) - following.offset_s)
