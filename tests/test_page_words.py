@@ -47,6 +47,11 @@ def test_only_a_pause_of_the_machine_is_told_as_the_platforms_freeze():
     assert any("only the agent" in one for one in not_known(account_of(kept("freeze"))))
 
 
+def test_an_event_that_nobody_prepared_for_is_not_told_as_carried_over():
+    tone, sentence = said(kept("freeze", hooks=[]))
+    assert tone is Tone.PASSED and "no application was prepared" in sentence
+
+
 def test_a_failed_preparation_needs_a_look_and_names_the_hook():
     tone, sentence = said(kept("failed"))
     assert tone is Tone.ATTENTION

@@ -7,7 +7,7 @@ from typing import Any
 from tideover.page.account import Account, Run, Stop, account_of
 from tideover.page.clock_curve import clock_drawing, describe, is_inside
 from tideover.page.layout import Layout
-from tideover.page.lengths import bounded_text, length_text, offset_text
+from tideover.page.lengths import FIRM, bounded_text, length_text, offset_text
 from tideover.page.markup import Markup, join, legible, stranger, tag
 from tideover.page.milestones import milestones
 from tideover.page.pieces import Cell, Figure, at_a_glance, badge, figure, lines, section, table
@@ -84,7 +84,7 @@ def _offset(account: Account) -> str:
     clock = account.clock
     if clock.offset_s is None:
         return "no source of time answered" if clock.verdict == "unknown" else ""
-    return f"{offset_text(clock.offset_s)} ± {length_text(clock.error_bound_s)}"
+    return f"{offset_text(clock.offset_s)} ±{FIRM}{length_text(clock.error_bound_s)}"
 
 
 def _count(account: Account, phase: str) -> str:
@@ -135,7 +135,7 @@ def _comparison(account: Account, times: Times) -> Markup:
         rows.append(["Clock", allowed, f"{clock.verdict}: {_offset(account)}" if _offset(account) else clock.verdict])
     if not rows:
         return Markup("")
-    return section("Announced and measured", table(["", "Announced or allowed", "Measured"], rows))
+    return section("Announced and measured", table(["", "Announced or allowed", "Measured"], rows, "stacks keep"))
 
 
 def _lead(account: Account) -> str:

@@ -11,7 +11,8 @@ from tideover.page.shapes import Drawing, svg
 from tideover.page.verdict import Tone
 
 LOOKS: Mapping[Tone, str] = MappingProxyType({
-    Tone.CARRIED: "good", Tone.WITHDRAWN: "calm", Tone.ATTENTION: "bad", Tone.OPEN: "open", Tone.WATCHED: "calm",
+    Tone.CARRIED: "good", Tone.WITHDRAWN: "calm", Tone.ATTENTION: "bad", Tone.OPEN: "open", Tone.PASSED: "calm",
+    Tone.WATCHED: "calm",
 })
 
 

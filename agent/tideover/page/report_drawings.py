@@ -108,7 +108,7 @@ def _length_axis(x_of: PlaceOf, top: float, bottom: float, right: float, layout:
         shapes.append(Line(((x, top), (x, bottom)), "lane-line"))
         text = length_text(length_s)
         width = text_width(text, layout.text - 1)
-        if x - width / 2 > written_until and x + width / 2 < layout.width:
+        if x - width / 2 > written_until and x - width / 2 > 0 and x + width / 2 < layout.width:
             shapes.append(Label(x, bottom + 18, text, "scale", "middle"))
             written_until = x + width / 2 + 8
     return shapes

@@ -68,7 +68,7 @@ def _lengths(figures: Figures) -> Markup:
     return section("How long things took",
                    figure(draw, "A dot for each event or pause; the upright stroke is the median. Each step of the "
                                 "scale is about ten times the one before. The dashed line is the longest preparation."),
-                   table(["", "Shortest", "Median", "Longest", "Counted"], rows))
+                   table(["", "Shortest", "Median", "Longest", "Counted"], rows, "stacks keep"))
 
 
 def _events(figures: Figures, times: Times) -> Markup:

@@ -14,7 +14,7 @@ from tideover.page.verdict import Tone
 
 COUNTED: Mapping[Tone, str] = MappingProxyType({
     Tone.CARRIED: "carried over", Tone.WITHDRAWN: "withdrawn by the platform", Tone.ATTENTION: "in need of a look",
-    Tone.OPEN: "still open",
+    Tone.OPEN: "still open", Tone.PASSED: "passed without hooks",
 })
 
 

@@ -132,7 +132,7 @@ td.moment{white-space:normal}
 body{max-width:none;padding:0;font-size:10.5pt}
 h1{font-size:17pt}h2{font-size:12.5pt;margin-top:22pt;break-after:avoid}h3{break-after:avoid}
 svg.wide{display:block}svg.narrow,.key{display:none}
-figure,.figures,tr,.keep{break-inside:avoid}
+figure,.figures,tr,table.keep{break-inside:avoid}
 thead{display:table-header-group}
 table{font-size:9.5pt}
 .figures{grid-template-columns:repeat(auto-fit,minmax(110px,1fr))}.figures dd{font-size:12pt}

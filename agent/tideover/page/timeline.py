@@ -24,7 +24,8 @@ from tideover.page.verdict import noun, verdict_of
 
 FLAG_ROW, FLAG_HEIGHT = 19.0, 16.0
 LEAST_BAR = 2.5
-NAME_SIGNS = 17
+INSIDE_TEXT = 11.0
+NAME_SIGNS = 15
 SECONDS_A_DAY = 86400
 
 DOINGS: Mapping[str, tuple[str, str]] = MappingProxyType({
@@ -227,7 +228,7 @@ def _lane(stage: Stage, lane: Lane, top: float) -> list[Shape]:
 
 
 def _bar(stage: Stage, bar: Bar, y: float, free_until: float) -> list[Shape]:
-    layout, size = stage.layout, stage.layout.text - 2
+    layout = stage.layout
     x, end = stage.axis.x(bar.time.begin), stage.axis.x(bar.time.end)
     width = max(end - x, LEAST_BAR)
     shapes: list[Shape] = []
@@ -238,10 +239,10 @@ def _bar(stage: Stage, bar: Bar, y: float, free_until: float) -> list[Shape]:
     shapes.append(Box(x, y, width, layout.bar, f"bar {bar.look}", bar.about, 2))
     cut_at = min((cut.begin for cut, _ in stage.axis.cuts if cut.begin >= x), default=layout.width)
     whole = min(width, cut_at - x)
-    if bar.inside and text_width(bar.inside, size) + 6 <= whole:
+    if bar.inside and text_width(bar.inside, INSIDE_TEXT) + 6 <= whole:
         shapes.append(Label(x + whole / 2, y + layout.bar - 3.2, bar.inside, f"inside on-{bar.look}", "middle"))
     free_until = min(free_until, cut_at)
-    if bar.beside and x + width + 5 + text_width(bar.beside, size) <= free_until:
+    if bar.beside and x + width + 5 + text_width(bar.beside, layout.text - 1) <= free_until:
         shapes.append(Label(x + width + 5, y + layout.bar - 3, bar.beside, "beside halo"))
     return shapes
 
@@ -275,8 +276,9 @@ def _rest(stage: Stage, rest: Rest, top: float, bottom: float) -> list[Shape]:
     shapes: list[Shape] = []
     if sure > x:
         shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it began somewhere here"))
+    edges = ((x + sure) / 2, end) if sure < end else (end,)
     return [*shapes, Box(sure, top, max(end - sure, LEAST_BAR), bottom - top, "rest", _rest_text(rest)),
-            *(Line(((at, top), (at, bottom)), "rest-edge") for at in ((x + sure) / 2, end))]
+            *(Line(((at, top), (at, bottom)), "rest-edge") for at in edges)]
 
 
 def _appointments(stage: Stage, top: float, bottom: float) -> list[Shape]:
@@ -286,7 +288,8 @@ def _appointments(stage: Stage, top: float, bottom: float) -> list[Shape]:
     shapes: list[Shape] = []
     for at_s, words in named:
         x = stage.axis.x(at_s)
-        shapes += [Line(((x, top), (x, bottom)), "not-before"), Label(x + 4, bottom - 5, words, "note halo")]
+        place = min(x + 4, stage.layout.width - text_width(words, stage.layout.text - 1))
+        shapes += [Line(((x, top), (x, bottom)), "not-before"), Label(place, bottom - 5, words, "note halo")]
     return shapes
 
 
@@ -320,7 +323,7 @@ def _axis(stage: Stage, top: float, bottom: float) -> list[Shape]:
     written_until = 0.0
     for at in ticks(stage.axis, layout.tick_distance, _origin_s(stage)):
         x, text = stage.axis.x(at), _clock_text(stage, at)
-        width = text_width(text, layout.text - 2)
+        width = text_width(text, layout.text - 1)
         place = min(max(x - width / 2, 0.0), layout.width - width)
         if place >= written_until:
             shapes += [Line(((x, bottom), (x, bottom + 4)), "axis"), Label(place, bottom + 17, text, "scale")]

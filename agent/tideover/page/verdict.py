@@ -21,6 +21,7 @@ class Tone(Enum):
     WITHDRAWN = "withdrawn"
     ATTENTION = "needs a look"
     OPEN = "still open"
+    PASSED = "passed without hooks"
     WATCHED = "only watched"
 
 
@@ -197,7 +198,9 @@ def _tone(account: Account) -> Tone:
     judged = account.clock.checked_at is not None
     if _failed(account) or (judged and account.clock.verdict != "good") or account.outcome == "missed":
         return Tone.ATTENTION
-    return Tone.WITHDRAWN if account.outcome == "cancelled" else Tone.CARRIED
+    if account.outcome == "cancelled":
+        return Tone.WITHDRAWN
+    return Tone.CARRIED if account.runs else Tone.PASSED
 
 
 def _failed(account: Account) -> list[Run]:
