@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+import random
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,9 @@ from tideover.page import Times
 FOLDER = Path(__file__).parent / "records"
 NAMES = ("cancelled", "failed", "freeze", "reboot")
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
+MAY_BE_NULL = {"not_before", "acknowledged_at", "started_at", "ended_at", "closed_at", "checked_at", "good_after_s",
+               "length_s", "uncertainty_s", "error_bound_s", "expected_pause_s", "limit_s", "tolerance_s",
+               "exit_status", "host", "clocksource"}
 HOSTILE = ('</title></style></svg><script>document.title="owned"</script><img src=x onerror="document.title=1">'
            "&lt;b&gt; \"' \u202egnp.exe\u2066 \x1b[31mred\x00 \ud800 \u0645\u0631\u062d\u0628\u0627 ")
 
@@ -88,4 +91,25 @@ def stood_still(lost_s: float = 7.0) -> dict[str, Any]:
     return record
 
 
-Change = Callable[[dict[str, Any]], dict[str, Any]]
+def disordered(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
+    """The same record by a clock that somebody set while it was written, with holes where nothing was known."""
+    def change(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: change(item, name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [change(item) for item in value if chance.random() > 0.1]
+        if isinstance(value, str) and len(value) == 24 and value.endswith("Z") and chance.random() < 0.3:
+            later = datetime.fromisoformat(value) + timedelta(seconds=chance.choice([-1, 1]) * 10 ** chance.uniform(-3, 6))
+            return later.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        if key in MAY_BE_NULL and chance.random() < 0.2:
+            return None
+        if key.endswith("_s") and isinstance(value, float) and chance.random() < 0.3:
+            return round(value * 10 ** chance.uniform(-4, 4), 3)
+        return value
+    said = change(record)
+    for run in said["hooks"]:
+        run["started_at"] = run["started_at"] or record["noticed_at"]
+    said["timeline"] = said["timeline"] or record["timeline"][:1]
+    said["status"] = chance.choice([record["status"], "holding", "checking", "lingering", "noticed"])
+    said["kind"] = chance.choice(["freeze", "reboot", "unannounced", "live-migration", "preempt", "unknown", None])
+    return dict(said)

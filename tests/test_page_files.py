@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import stat
 import threading
@@ -13,14 +14,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kept_records import NAMES, hostile, kept, stood_still, times
+from kept_records import NAMES, disordered, hostile, kept, stood_still, times
 from tideover.cli import main
 from tideover.cli.pages import write_page
 from tideover.errors import WrongUseError
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
 from tideover.model import Event, Kind, Moment, utc
-from tideover.page import event_page, figures_of, report_page
+from tideover.page import event_page, figures_of, report_document, report_lines, report_page
 from tideover.page.sheet import DARK, LIGHT
 
 FETCHING = {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image", "use", "a", "foreignobject"}
@@ -83,6 +84,17 @@ def test_the_policy_allows_this_one_style_sheet_and_nothing_else():
         digest = b64encode(sha256(sheet.encode()).digest()).decode()
         policy = re.search('http-equiv="Content-Security-Policy" content="(.*?)"', page)[1].replace("&#x27;", "'")
         assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_record_by_a_clock_that_was_set_makes_a_page_all_the_same(seed):
+    """On the worst day the clock jumps, rows are missing and lengths are unknown; the page must not be missing too."""
+    records = [disordered(kept(name), random.Random(f"{seed} {name}")) for name in NAMES]
+    for record in records:
+        Seen(event_page(record, times(), "1.0"))
+    figures = figures_of(records, times())
+    Seen(report_page(figures, times(), "", "1.0"))
+    assert json.dumps(report_document(figures)) and list(report_lines(figures, times()))
 
 
 def luminance(colour):

@@ -11,7 +11,7 @@ class Layout:
     name: str
     width: float
     left: float
-    right: float             # kept free beside the last moment, for what is written there
+    right: float             # kept free beside the last moment at least, for what is written there
     text: float              # the size of the font
     lane: float              # the height of a lane
     bar: float               # the height of a bar in it
@@ -25,6 +25,6 @@ class Layout:
         return self.left == 0
 
 
-WIDE = Layout("wide", 1000, 140, 146, 13, 30, 14, 124, 92, 40, True)
+WIDE = Layout("wide", 1000, 140, 60, 13, 30, 14, 124, 92, 40, True)
 NARROW = Layout("narrow", 352, 0, 20, 12, 40, 13, 120, 66, 30, False)
 LAYOUTS = (WIDE, NARROW)

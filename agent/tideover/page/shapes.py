@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tideover.page.markup import Markup, tag
 
-SIGN_WIDTH = 0.62            # of the font's size: what a sign of a wide sans serif font (DejaVu, Verdana) takes on average
+SIGN_WIDTH = 0.62            # of the font's size: what a sign of a wide font (DejaVu, Verdana) takes on average
 
 
 @dataclass(frozen=True, slots=True)

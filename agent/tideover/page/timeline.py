@@ -72,8 +72,10 @@ class Stage:
         self.seconds: Callable[[datetime], float] = seconds_since_notice(account)
         self.rests = tuple(self._rest(stop) for stop in account.pauses)
         self.end_s = max(self._ends())
+        widest = max((_flag_width(one, layout) for one in milestones(account)), default=0.0)
+        self.right = layout.width - max(layout.right, widest + 2)
         self.not_before_s = self._not_before_s()
-        self.axis: Axis = axis_over(self._news(), Span(layout.left or 2.0, layout.width - layout.right), layout.cut)
+        self.axis: Axis = axis_over(self._news(), Span(layout.left or 2.0, self.right), layout.cut)
 
     def _rest(self, stop: Stop) -> Rest:
         end = self.seconds(stop.ended)
@@ -129,11 +131,10 @@ def timeline(account: Account, times: Times, layout: Layout) -> Drawing:
 
 def _flags(stage: Stage) -> tuple[Callable[[float], list[Shape]], float]:
     """The flags and how high they reach; their staffs are drawn when it is known how far down they go."""
-    layout, size = stage.layout, stage.layout.text - 1
+    layout = stage.layout
     points = sorted(milestones(stage.account), key=lambda one: (stage.seconds(one.move.at), one.number))
-    words = [f"{one.number}  {one.words}" if layout.spells_flags else f"{one.number}" for one in points]
-    places = [(_x(stage, one), text_width(text, size) + 8) for one, text in zip(points, words, strict=True)]
-    planted = plant(places)
+    words = [_flag_words(one, layout) for one in points]
+    planted = plant([(_x(stage, one), _flag_width(one, layout)) for one in points])
     height = FLAG_ROW * (max((flag.row for flag in planted), default=-1) + 1)
 
     def draw(bottom: float) -> list[Shape]:
@@ -148,6 +149,14 @@ def _flags(stage: Stage) -> tuple[Callable[[float], list[Shape]], float]:
         return [*staffs, *cloths]
 
     return draw, height
+
+
+def _flag_words(one: Milestone, layout: Layout) -> str:
+    return f"{one.number}  {one.words}" if layout.spells_flags else f"{one.number}"
+
+
+def _flag_width(one: Milestone, layout: Layout) -> float:
+    return text_width(_flag_words(one, layout), layout.text - 1) + 8
 
 
 def _x(stage: Stage, one: Milestone) -> float:
@@ -220,7 +229,7 @@ def _lane(stage: Stage, lane: Lane, top: float) -> list[Shape]:
         bar_y = top + (layout.lane - layout.bar) / 2
         shapes = [Label(layout.left - 12, bar_y + layout.bar - 3, name, "lane", "end")]
     line_y = top + layout.lane
-    shapes.append(Line(((layout.left, line_y), (layout.width - layout.right, line_y)), "lane-line"))
+    shapes.append(Line(((layout.left, line_y), (stage.right, line_y)), "lane-line"))
     for bar, after in zip(lane.bars, (*lane.bars[1:], None), strict=False):     # no bar: nothing to draw
         free_until = stage.axis.x(after.time.begin) if after else layout.width - 2
         shapes += _bar(stage, bar, bar_y, free_until)
@@ -233,7 +242,7 @@ def _bar(stage: Stage, bar: Bar, y: float, free_until: float) -> list[Shape]:
     width = max(end - x, LEAST_BAR)
     shapes: list[Shape] = []
     if bar.limit_s is not None:
-        reach = min(stage.axis.x(bar.limit_s), free_until - 2, layout.width - layout.right)
+        reach = min(stage.axis.x(bar.limit_s), free_until - 2, stage.right)
         if reach > x + width:
             shapes.append(Box(x, y, reach - x, layout.bar, "budget", round=2))
     shapes.append(Box(x, y, width, layout.bar, f"bar {bar.look}", bar.about, 2))
@@ -298,7 +307,7 @@ def _clock(stage: Stage, top: float) -> tuple[list[Shape], float]:
     if not clock.readings:
         return [], top
     top += 20
-    panel = panel_for(clock, Span(layout.left, layout.width - layout.right), top, layout.panel)
+    panel = panel_for(clock, Span(layout.left, stage.right), top, layout.panel)
     label = Label(2, top - 6, "Clock’s offset", "lane halo") if layout.names_above else \
         Label(layout.left - 12, top - 3, "Clock’s offset", "lane", "end")
 
@@ -314,12 +323,13 @@ def _axis(stage: Stage, top: float, bottom: float) -> list[Shape]:
     shapes: list[Shape] = [Line(((one.place.begin, bottom), (one.place.end, bottom)), "axis")
                            for one in stage.axis.stretches]
     for cut, left_out_s in stage.axis.cuts:
-        middle = (cut.begin + cut.end) / 2
+        words = f"… {round_length_text(round(left_out_s))} …"
+        width = text_width(words, layout.text - 1)
+        place = min(max((cut.begin + cut.end - width) / 2, 0.0), layout.width - width)
         shapes += [Box(cut.begin, top - 2, cut.length, bottom - top + 4, "cut", f"{length_text(left_out_s)} left out"),
                    Line(((cut.begin, top), (cut.begin, bottom)), "cut-edge"),
                    Line(((cut.end, top), (cut.end, bottom)), "cut-edge"),
-                   Label(min(middle, layout.width - 34), bottom + 34, f"… {round_length_text(round(left_out_s))} …",
-                         "note", "middle")]
+                   Label(place, bottom + 34, words)]
     written_until = 0.0
     for at in ticks(stage.axis, layout.tick_distance, _origin_s(stage)):
         x, text = stage.axis.x(at), _clock_text(stage, at)
