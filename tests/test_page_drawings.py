@@ -146,7 +146,9 @@ def test_a_pause_of_which_only_the_bound_is_known_is_drawn_as_doubt():
 
 
 def test_the_panel_of_the_clock_holds_every_reading_with_its_error():
-    clock = account_of(kept("freeze")).clock
+    record = kept("freeze")
+    record["clock"]["samples"][0]["error_bound_s"] = 3.0
+    clock = account_of(record).clock
     panel = panel_for(clock, Span(0, 100), 10.0, 100.0)
     for one in clock.readings:
         assert 10.0 < panel.y(one.offset_s + one.error_bound_s) <= panel.y(one.offset_s - one.error_bound_s) < 110.0

@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import resource
 import stat
 import threading
 from base64 import b64encode
@@ -147,6 +148,17 @@ def test_a_page_that_cannot_be_written_whole_leaves_the_old_one(tmp_path):
     with pytest.raises(WrongUseError):
         write_page(str(page), "new", quietly=True)
     assert page.read_text() == "old"
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path):
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, allowed[1]))
+    try:
+        with pytest.raises(WrongUseError, match="too large"):
+            write_page(str(tmp_path / "page.html"), "text" * 1000, quietly=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_link_leads_to_is_replaced_and_the_link_stays(tmp_path):
