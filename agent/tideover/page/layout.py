@@ -25,6 +25,6 @@ class Layout:
         return self.left == 0
 
 
-WIDE = Layout("wide", 1000, 140, 60, 13, 30, 14, 124, 92, 40, True)
+WIDE = Layout("wide", 1010, 158, 60, 13, 30, 14, 124, 92, 40, True)
 NARROW = Layout("narrow", 352, 0, 20, 12, 40, 13, 120, 66, 30, False)
 LAYOUTS = (WIDE, NARROW)

@@ -25,7 +25,7 @@ from tideover.page.verdict import noun, verdict_of
 FLAG_ROW, FLAG_HEIGHT = 19.0, 16.0
 LEAST_BAR = 2.5
 INSIDE_TEXT = 11.0
-NAME_SIGNS = 15
+NAME_SIGNS = 18
 SECONDS_A_DAY = 86400
 
 DOINGS: Mapping[str, tuple[str, str]] = MappingProxyType({
@@ -220,8 +220,8 @@ def _run_bar(stage: Stage, run: Run) -> Bar:
 
 def _lane(stage: Stage, lane: Lane, top: float) -> list[Shape]:
     layout = stage.layout
-    name = legible(lane.name)
-    name = name if len(name) <= NAME_SIGNS else name[:NAME_SIGNS - 1] + "…"
+    name, most = legible(lane.name), NAME_SIGNS * (2 if layout.names_above else 1)
+    name = name if len(name) <= most else name[:most - 1] + "…"
     if layout.names_above:
         bar_y = top + layout.lane - layout.bar - 5
         shapes: list[Shape] = [Label(2, bar_y - 5, name, "lane halo")]
@@ -268,7 +268,7 @@ def _rests(stage: Stage, top: float, lanes_top: float, bottom: float) -> list[Sh
         width = text_width(text, stage.layout.text)
         middle = (stage.axis.x(rest.whole.begin) + stage.axis.x(rest.whole.end)) / 2
         x = min(max(middle - width / 2, 2.0, written_until), stage.layout.width - width - 2)
-        if x >= written_until:
+        if written_until <= x < middle:      # no words rather than words beside another stretch of time
             shapes.append(Label(x, top + 11, text, "rest-text"))
             written_until = x + width + 8
     return shapes

@@ -139,8 +139,12 @@ def _how_long(pauses: Sequence[Stop]) -> str:
     length = bounded_text(sum(stop.length_s or 0.0 for stop in known),
                           sum(stop.uncertainty_s or 0.0 for stop in known), rounded=True)
     if len(known) < len(pauses):
-        return f"{len(pauses)} times, {length} in all those known"
-    return f"{len(pauses)} times, {length} in all" if len(pauses) > 1 else f"for {length}"
+        return f"{_often(len(pauses))}, for {length} in all those known"
+    return f"{_often(len(pauses))}, for {length} in all" if len(pauses) > 1 else f"for {length}"
+
+
+def _often(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"
 
 
 def _applications(account: Account) -> str:
