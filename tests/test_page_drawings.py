@@ -16,7 +16,8 @@ from tideover.page.flags import GAP, plant
 from tideover.page.layout import LAYOUTS, WIDE
 from tideover.page.report_drawings import lengths_drawing, months_drawing
 from tideover.page.shapes import Area, Box, Dot, Label, Line, text_width
-from tideover.page.timeline import Stage, timeline
+from tideover.page.stage import Stage
+from tideover.page.timeline import timeline
 from tideover.page.true_time import seconds_since_notice
 
 

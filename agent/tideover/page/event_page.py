@@ -4,26 +4,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tideover.page.account import Account, Run, Stop, account_of
+from tideover.page.account import Account, Stop, account_of
 from tideover.page.clock_curve import clock_drawing, describe, is_inside
+from tideover.page.hooks_section import hooks_section
 from tideover.page.layout import Layout
 from tideover.page.lengths import FIRM, bounded_text, length_text, offset_text
 from tideover.page.markup import Markup, join, legible, stranger, tag
 from tideover.page.milestones import milestones
-from tideover.page.pieces import Cell, Figure, at_a_glance, badge, figure, lines, section, table
-from tideover.page.shapes import Box, Drawing, svg
+from tideover.page.pieces import (
+    NAME_SIGNS,
+    NOTE_SIGNS,
+    Cell,
+    Figure,
+    Rows,
+    at_a_glance,
+    badge,
+    figure,
+    lines,
+    section,
+    table,
+)
+from tideover.page.shapes import Drawing
 from tideover.page.sheet import document
 from tideover.page.timeline import timeline
 from tideover.page.times import Times
 from tideover.page.true_time import clock_stood_still
 from tideover.page.verdict import Tone, not_known, noun, verdict_of
 
-DESCRIPTION_SIGNS, NAME_SIGNS, NOTE_SIGNS, SERVER_SIGNS = 600, 120, 600, 80
+DESCRIPTION_SIGNS, SERVER_SIGNS = 600, 80
 MOST_NAMES = 20
-OUTPUT_LINES = 30            # of a run's output, the last ones; those before are a click away
-METER = (130.0, 12.0)
-
-Rows = list[list[Cell | str]]
 
 
 def event_page(record: Mapping[str, Any], times: Times, version: str) -> str:
@@ -32,7 +41,7 @@ def event_page(record: Mapping[str, Any], times: Times, version: str) -> str:
     verdict = verdict_of(account)
     body = [tag("header", tag("h1", verdict.sentence), _about(account, times, verdict.tone)),
             tag("main", at_a_glance(_figures(account)), _timeline(account, times), _comparison(account, times),
-                _hooks(account, times), _pauses(account, times), _clock(account, times), _unknown(account),
+                hooks_section(account, times), _pauses(account, times), _clock(account, times), _unknown(account),
                 _rows(account, times)),
             _footer(account, times, version)]
     return document(f"{account.kind} {legible(account.event_id, NAME_SIGNS)} – tideover", *body)
@@ -154,59 +163,6 @@ def _share(account: Account) -> str:
     if notice <= 0:
         return f"{length_text(took)}, with no notice"
     return f"{length_text(took)}, {100 * took / notice:.3g}\u202f% of it"
-
-
-# --- hooks ------------------------------------------------------------------------------------------------------
-
-def _hooks(account: Account, times: Times) -> Markup:
-    if not account.runs:
-        return section("Hooks", tag("p", "No hook was run."))
-    rows: Rows = [
-        [Cell(stranger(run.name, NAME_SIGNS)), f"{run.phase}{f', try {run.attempt}' if run.attempt > 1 else ''}",
-         Cell(times.clock(run.began), "moment"), Cell(_outcome(run), _outcome_look(run)),
-         Cell(length_text(run.duration_s), "moment"), Cell(length_text(run.limit_s), "moment"),
-         Cell(_meter(run), "meter")] for run in account.runs]
-    heads = ["Hook", "Phase", "Began", "Outcome", "Took", "Budget", "Used"]
-    return section("Hooks", table(heads, rows), *_outputs(account))
-
-
-def _outcome(run: Run) -> str:
-    status = f", exit status {run.exit_status}" if run.exit_status else ""
-    return run.outcome + status + (f": {legible(run.note, NOTE_SIGNS)}" if run.note else "")
-
-
-def _outcome_look(run: Run) -> str:
-    return "bad-text" if run.has_failed else ""
-
-
-def _meter(run: Run) -> str:
-    """How much of its budget the run used, as a bar; what it says is said in the columns beside it too."""
-    if not run.limit_s:
-        return "–"
-    width, height = METER
-    used = min(1.0, run.duration_s / run.limit_s)
-    percent = f"{100 * run.duration_s / run.limit_s:.2g}\u202f%"
-    bar = Box(0, 0, max(used * width, 2.0), height, f"bar {'failed' if run.has_failed else run.phase}", percent, 2)
-    name = f"meter-{run.phase}-{run.attempt}-{legible(run.name, NAME_SIGNS)}-{run.began.timestamp():.3f}"
-    return svg(Drawing(name.replace(" ", "-"), width, height, f"{percent} of the budget", "",
-                       (Box(0.5, 0.5, width - 1, height - 1, "budget", round=2), bar)), "meter-bar")
-
-
-def _outputs(account: Account) -> list[Markup]:
-    said: list[Markup] = []
-    for run in account.runs:
-        text = legible(run.output.replace("\r\n", "\n"))
-        if not text.strip():
-            continue
-        rows = text.rstrip("\n").split("\n")
-        earlier, last = rows[:-OUTPUT_LINES], rows[-OUTPUT_LINES:]
-        said.append(tag("h3", "What ", stranger(run.name, NAME_SIGNS), f" said in {run.phase}",
-                        f", try {run.attempt}" if run.attempt > 1 else ""))
-        if earlier:
-            said.append(tag("details", tag("summary", f"the {len(earlier)} lines before these"),
-                            tag("pre", "\n".join(earlier))))
-        said.append(tag("pre", "\n".join(last)))
-    return said
 
 
 # --- pauses and clock ---------------------------------------------------------------------------------------------

@@ -4,6 +4,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tideover.page.layout import Layout
+from tideover.page.milestones import Milestone
+from tideover.page.shapes import text_width
+
 GAP = 6.0
 
 
@@ -27,3 +31,13 @@ def plant(places: Sequence[tuple[float, float]]) -> list[Flag]:
         covered = [flag.row for flag in flags if flag.x < x + width + GAP]
         flags.append(Flag(x, width, max(covered, default=-1) + 1))
     return flags[::-1]
+
+
+def flag_words(one: Milestone, layout: Layout) -> str:
+    """Given a turning point and a layout, return what stands on its flag."""
+    return f"{one.number}  {one.words}" if layout.spells_flags else f"{one.number}"
+
+
+def flag_width(one: Milestone, layout: Layout) -> float:
+    """Given the same, return about how wide that flag is."""
+    return text_width(flag_words(one, layout), layout.text - 1) + 8

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tideover.page.layout import LAYOUTS, Layout
-from tideover.page.markup import Markup, join, tag
+from tideover.page.markup import Markup, tag
 from tideover.page.shapes import Drawing, svg
 from tideover.page.verdict import Tone
 
@@ -14,6 +14,9 @@ LOOKS: Mapping[Tone, str] = MappingProxyType({
     Tone.CARRIED: "good", Tone.WITHDRAWN: "calm", Tone.ATTENTION: "bad", Tone.OPEN: "open", Tone.PASSED: "calm",
     Tone.WATCHED: "calm",
 })
+
+
+NAME_SIGNS, NOTE_SIGNS = 120, 600      # of a stranger's words, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,9 @@ class Figure:
 class Cell:
     content: str
     look: str = ""
+
+
+Rows = list[list[Cell | str]]
 
 
 def badge(tone: Tone) -> Markup:
@@ -70,5 +76,3 @@ def _cell(cell: Cell | str, head: str, is_first: bool) -> Markup:
         return tag("th", given.content, scope="row", class_=given.look or None)
     return tag("td", given.content, class_=given.look or None, data_head=head or None)
 
-
-__all__ = ["Cell", "Figure", "at_a_glance", "badge", "figure", "join", "lines", "section", "table"]

@@ -5,7 +5,7 @@ from tideover.page.figures import Figures, Told
 from tideover.page.layout import Layout
 from tideover.page.lengths import length_text
 from tideover.page.markup import Markup, join, stranger, tag
-from tideover.page.pieces import LOOKS, Cell, Figure, at_a_glance, figure, lines, section, table
+from tideover.page.pieces import LOOKS, Cell, Figure, Rows, at_a_glance, figure, lines, section, table
 from tideover.page.report_drawings import lengths_drawing, months_drawing
 from tideover.page.report_words import (
     clock_words,
@@ -51,7 +51,7 @@ def _months(figures: Figures) -> Markup:
     def draw(layout: Layout) -> Drawing:
         return months_drawing(figures, layout)
 
-    rows: list[list[Cell | str]] = [[month_text(month), *(Cell(str(month.by_kind.get(kind, 0)), "count")
+    rows: Rows = [[month_text(month), *(Cell(str(month.by_kind.get(kind, 0)), "count")
                                                           for kind in figures.kinds)] for month in figures.months]
     return section("Events a month", figure(draw), tag("details", tag("summary", "The same in numbers"),
                                                        table(["Month", *figures.kinds], rows)))
@@ -64,7 +64,7 @@ def _lengths(figures: Figures) -> Markup:
     def draw(layout: Layout) -> Drawing:
         return lengths_drawing(figures, layout)
 
-    rows: list[list[Cell | str]] = [[name, *spread_texts(spread)] for name, spread in spreads(figures)]
+    rows: Rows = [[name, *spread_texts(spread)] for name, spread in spreads(figures)]
     return section("How long things took",
                    figure(draw, "A dot for each event or pause; the upright stroke is the median. Each step of the "
                                 "scale is about ten times the one before. The dashed line is the longest preparation."),
