@@ -61,6 +61,14 @@ def test_a_server_that_was_wrong_itself_is_asked_again_at_once_when_the_clock_is
         assert one.answer().check.verdict is Verdict.GOOD
 
 
+def test_a_check_tells_what_it_was_judged_against_and_each_samples_bound() -> None:
+    with TimeServer() as server, owner(server, tolerance_s=0.2) as one:
+        check = one.check()
+        assert check.tolerance_s == 0.2
+        assert check.samples and all(sample.error_bound_s and sample.error_bound_s > sample.delay_s / 2
+                                     for sample in check.samples)
+
+
 def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
     with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD

@@ -9,7 +9,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"__init__", "model", "errors"},
     {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record"},
     {"lifecycle"},
-    {"status"},
+    {"status", "page"},
     {"listening"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health",
      "metrics"},
@@ -19,9 +19,9 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"__main__"},
 ]
 PURE = set().union(*FLOORS[:4])
-MAY_BE_PURE = {"__future__", "collections", "collections.abc", "contextlib", "dataclasses", "datetime", "difflib",
-               "email.utils", "enum", "functools", "hashlib", "itertools", "json", "math", "re", "statistics", "struct",
-               "tomllib", "types", "typing"}
+MAY_BE_PURE = {"__future__", "base64", "bisect", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",
+               "difflib", "email.utils", "enum", "functools", "hashlib", "html", "itertools", "json", "math", "re",
+               "statistics", "struct", "tomllib", "types", "typing"}
 
 
 def modules():

@@ -116,6 +116,7 @@ class HookRun:
     phase: HookPhase
     attempt: int
     report: HookReport
+    limit_s: float | None = None         # the budget this run was given; None: an older journal did not keep it
 
 
 class Cause(enum.Enum):
@@ -166,6 +167,7 @@ class ClockSample:
     server: str
     offset_s: float
     delay_s: float
+    error_bound_s: float | None = None   # the truth lies in offset_s ± error_bound_s if the server is right
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,7 @@ class ClockCheck:
     good_after_s: float | None = None    # from the resume to the good verdict
     samples: tuple[ClockSample, ...] = ()
     reason: str = ""
+    tolerance_s: float | None = None     # what it was judged against; None: nothing was measured
 
 
 def utc(seconds: float) -> datetime:

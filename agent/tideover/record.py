@@ -100,7 +100,7 @@ def _hook(run: HookRun) -> dict[str, Any]:
         "name": run.name, "phase": run.phase.value, "attempt": run.attempt,
         "outcome": OUTCOME_WORDS.get(report.outcome, report.outcome.value), "exit_status": report.exit_status,
         "started_at": utc_text(report.started_at), "duration_s": _rounded(report.duration_s),
-        "output": report.output, "note": report.note,
+        "limit_s": _rounded(run.limit_s), "output": report.output, "note": report.note,
     }
 
 
@@ -116,11 +116,12 @@ def _clock(rows: Sequence[Row]) -> dict[str, Any]:
         "error_bound_s": _rounded(last.error_bound_s, 6) if last else None,
         "checked_at": utc_text(last.checked_at) if last else None,
         "good_after_s": _rounded(last.good_after_s) if last else None,
-        "reason": last.reason if last else "",
+        "reason": last.reason if last else "", "tolerance_s": _rounded(last.tolerance_s, 6) if last else None,
         "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
                      for row in rows if row.what == "clock followed" and isinstance(row.subject, ClockCheck)],
         "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
-                     "delay_s": _rounded(sample.delay_s, 6)} for check in checks for sample in check.samples],
+                     "delay_s": _rounded(sample.delay_s, 6), "error_bound_s": _rounded(sample.error_bound_s, 6)}
+                    for check in checks for sample in check.samples],
     }
 
 

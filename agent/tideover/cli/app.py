@@ -17,6 +17,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "status": ("tideover.cli.status", "what it waits for, and how all is"),
     "history": ("tideover.cli.history", "the events so far"),
     "show": ("tideover.cli.show", "one event's record"),
+    "report": ("tideover.cli.report", "the whole history in numbers"),
     "pauses": ("tideover.cli.pauses", "every pause noticed"),
     "clock": ("tideover.cli.clock", "check the clock against outside time, now"),
     "hooks": ("tideover.cli.hooks", "what is run, what is refused; try one"),

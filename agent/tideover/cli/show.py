@@ -17,15 +17,20 @@ from tideover.record import records_of
 @click.command("show")
 @click.argument("event")
 @with_json
+@click.option("--html", "html", metavar="FILE", default=None,
+              help="Write one page with the timeline, to read, print and send; - is standard output.")
 @click.option("--utc", is_flag=True, help="Times in UTC.")
 @with_settings
-def command(loaded: Loaded, event: str, as_json: bool, utc: bool) -> int:
+def command(loaded: Loaded, event: str, as_json: bool, html: str | None, utc: bool) -> int:
     """One event's record. EVENT is its id, the beginning of it, or "last"."""
     _, rows = read_memory(loaded.settings)
     record = find_record(records_of(rows), event)
+    if html is not None:
+        from tideover.cli.pages import write_event_page
+        write_event_page(record, html, utc=utc, quietly=as_json)
     if as_json:
         print_json(record)
-    else:
+    elif html is None:
         for line in record_lines(record, datetime.now(UTC), utc=utc):
             click.echo(line)
     return EXIT_OK

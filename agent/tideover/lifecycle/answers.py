@@ -29,8 +29,8 @@ def hook_settled(turn: Turn, seen: ob.HookSettled) -> None:
     after = readiness.settle(turn.state, seen, turn.now)
     if after is turn.state:
         return
-    attempt = turn.state.hooks[seen.name].attempt
-    run = HookRun(seen.name, seen.phase, attempt, seen.report)
+    before = turn.state.hooks[seen.name]
+    run = HookRun(seen.name, seen.phase, before.attempt, seen.report, before.limit_s)
     for case in turn.state.cases.values():
         if case.phase is Phase.RECOVERING or (case.phase in CLAIMING and case.announced):
             turn.tell(case.id, f"hook {seen.phase.value}", f"{seen.name}: {seen.report.outcome.value}", run)
