@@ -77,6 +77,17 @@ def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
 
 
 @pytest.mark.slow
+def test_what_was_heard_between_the_resume_and_the_check_stands_in_its_record() -> None:
+    with TimeServer() as server, owner(server) as one:
+        resumed_raw_s = now_raw_s()
+        one.checker.sample_closely()
+        until(lambda: (latest := one.checker.latest()) is not None and latest.verdict is Verdict.GOOD)
+        asked = len(server.questions)
+        one.start(since_raw_s=resumed_raw_s)
+        samples = one.answer().check.samples
+        assert samples and len(samples) >= asked
+
+
 def test_a_new_check_does_not_live_on_the_samples_of_the_last_one() -> None:
     with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD

@@ -77,6 +77,7 @@ class Worker:
             self._tell_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
         self._judge.remedies.pop(effect.event_id, None)
         job = self._jobs[effect.key] = _Job(effect, deadline_ns)
+        job.samples = _records(self._inquiry.samples, job.since_ns)      # heard between the resume and the check
         self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
         self._sources = find_sources(self._settings, self._surroundings, self._daemon)
         self._inquiry.since_ns = max(self._inquiry.since_ns, job.since_ns)
