@@ -14,7 +14,7 @@ from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone
 GAP = "  "
 BETWEEN = " · "
 INDENT = "    "             # of what stands below a row
-LAST_AT_LEAST = 24          # columns; a last column with less to wrap in moves below
+LAST_AT_LEAST = 40          # columns; a last column with less to wrap in moves below
 
 
 def lines_of(parts: Iterable[Part], terminal: Terminal) -> list[str]:

@@ -143,7 +143,7 @@ class _Performance:
         return f"{what}: " + (f"ACKNOWLEDGES {named}" if taken else f"refused, nothing of the kind is listed: {named}")
 
     def _tell(self, who: str, what: str) -> None:
-        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {what}")
+        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {harmless(what)}")
 
 
 def _show_head(service: MetadataService, story: Scenario) -> None:

@@ -22,6 +22,10 @@ def event_parts(record: dict[str, Any], times: Times) -> list[Part]:
 
 def _first(record: dict[str, Any]) -> Text:
     went = record["outcome"] or f"{record['status']}, not over yet"
+    known = [pause for pause in record["pauses"] if pause["length_s"] is not None]
+    longest = max(known, key=lambda pause: pause["length_s"], default=None)
+    went += f"; pause {pause_text(longest)}" if longest else "; a pause of unknown length" if record["pauses"] else ""
+    went += f"; clock {record['clock']['verdict']}" if record["clock"]["checked_at"] else ""
     tone = Tone.WARN if record["outcome"] == "missed" or _failures(record) else Tone.HEAD
     failed = f" {_failures(record)} of {len(record['hooks'])} hook runs failed." if _failures(record) else ""
     return Text(f"{record['kind'] or 'event'} {record['event_id']}: {went}.{failed}", tone)
@@ -60,14 +64,14 @@ def _clock(clock: dict[str, Any], times: Times) -> Fact:
     if clock["checked_at"] is None and not clock["reason"]:
         return fact("Clock", "not checked")
     tone = {"good": Tone.GOOD, "bad": Tone.BAD}.get(clock["verdict"], Tone.WARN)
-    said = clock["verdict"]
+    said = clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")
     if clock["offset_s"] is not None:
         said += f", {bounded_text(clock['offset_s'], clock['error_bound_s'])}"
     if clock["good_after_s"] is not None:
         said += f", {length_text(clock['good_after_s'])} after the resume"
     if clock["checked_at"] is not None:
         said += f", {times.local(clock['checked_at'])}"
-    return fact("Clock", said, tone, *([Text(clock["reason"], Tone.FAINT)] if clock["reason"] else []))
+    return fact("Clock", said, tone)
 
 
 def _hook(run: dict[str, Any]) -> Row:

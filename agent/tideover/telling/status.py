@@ -45,7 +45,8 @@ def _first(status: dict[str, Any]) -> Text:
     if owed:
         return Text(f"No agent runs, and recover of {', '.join(owed)} is owed: {START_IT}, or run tideover recover. "
                     f"When one last ran it waited for {waits}.", Tone.BAD)
-    return Text(f"No agent runs: {START_IT}. When one last ran it waited for {waits}.", Tone.BAD)
+    before = f"When one last ran it waited for {waits}." if status["events"] else "Nothing is open."
+    return Text(f"No agent runs: {START_IT}. {before}", Tone.BAD)
 
 
 def _event_parts(event: dict[str, Any], times: Times) -> list[Part]:
@@ -93,7 +94,7 @@ def _hook(hook: dict[str, Any], agent_answers: bool) -> Row:
     running, limit, tone = hook.get("running_s"), hook["limit_s"], Tone.PLAIN
     state = STAGES.get(hook["stage"], hook["stage"])
     if hook.get("worked") is False:
-        state, tone = "prepare failed" if hook.get("required") else "prepare failed, which may be", Tone.WARN
+        state, tone = "prepare failed" if hook.get("required") else "prepare failed (not required)", Tone.WARN
     elif hook["failures"]:
         state, tone = f"{state}, failed {_times(hook['failures'])}", Tone.WARN
     if hook["again_in_s"] is not None and agent_answers:
@@ -110,7 +111,7 @@ def _hook(hook: dict[str, Any], agent_answers: bool) -> Row:
 def _budget(hook: dict[str, Any]) -> str:
     if hook.get("phase") is None:
         return "-" if hook.get("timeout_s") is None else length_text(hook["timeout_s"])
-    return length_text(hook["limit_s"]) if hook["limit_s"] is not None else "-"
+    return coarse_text(hook["limit_s"]) if hook["limit_s"] is not None else "-"
 
 
 def _owed_tone(status: dict[str, Any]) -> Tone:
@@ -135,12 +136,12 @@ def _clock(clock: dict[str, Any] | None, times: Times) -> Fact:
     if clock is None:
         return fact("Clock", "not checked yet (it is after each pause; tideover clock checks now)")
     tone = {"good": Tone.GOOD, "bad": Tone.BAD}.get(clock["verdict"], Tone.WARN)
-    said = clock["verdict"]
+    said = clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")
     if clock["offset_s"] is not None:
         said += f", {bounded_text(clock['offset_s'], clock['error_bound_s'])}"
     if clock["checked_at"] is not None:
         said += f", {times.moment(clock['checked_at'])}"
-    return fact("Clock", said, tone, *([Text(clock["reason"], Tone.FAINT)] if clock["reason"] else []))
+    return fact("Clock", said, tone)
 
 
 def _catalogue(catalogue: dict[str, Any]) -> Fact:
