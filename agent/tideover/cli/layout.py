@@ -5,6 +5,7 @@ below their row. Nothing is ever cut off: ids and paths stay whole, to be copied
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
@@ -14,23 +15,23 @@ from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone
 GAP = "  "
 BETWEEN = " · "
 INDENT = "    "             # of what stands below a row
+MAY_BREAK = re.compile(r"(?<!±) (?!(?:ms|s|min|h|d|ago)\b|±|\d\d:)")     # a number keeps its unit, a day its time
 LAST_AT_LEAST = 40          # columns; a last column with less to wrap in moves below
 
 
 def lines_of(parts: Iterable[Part], terminal: Terminal) -> list[str]:
     """Given what is told, return its lines."""
-    lines: list[str] = []
-    for kind, group in groupby(parts, key=type):
-        lines += [""] if lines else []
-        if kind is Fact:
-            lines += _facts([part for part in group if isinstance(part, Fact)], terminal)
-            continue
-        for part in group:
+    blocks: list[list[str]] = []
+    for _, group in groupby(parts, key=type):
+        same = list(group)
+        if facts := [part for part in same if isinstance(part, Fact)]:
+            blocks.append(list(_facts(facts, terminal)))
+        for part in same:
             if isinstance(part, Table):
-                lines += table_lines(part, terminal)
+                blocks.append(table_lines(part, terminal))
             elif isinstance(part, Sentence):
-                lines += _painted(terminal, "", "", part.said)
-    return lines
+                blocks.append(list(_painted(terminal, "", "", part.said)))
+    return [line for block in blocks for line in (*block, "")][:-1]
 
 
 def _facts(facts: list[Fact], terminal: Terminal) -> Iterator[str]:
@@ -119,7 +120,7 @@ def wrapped(text: str, room: int | None) -> list[str]:
     if room is None or columns_of(text) <= room:
         return [text]
     lines: list[str] = []
-    for word in text.split(" "):
+    for word in MAY_BREAK.split(text):
         if lines and columns_of(lines[-1]) + 1 + columns_of(word) <= room:
             lines[-1] += f" {word}"
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tideover.journal import JournalUnwritable
-from tideover.lifecycle import Entry, State
+from tideover.lifecycle import Entry, Stage, State
+from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
 from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Pause, Verdict, utc_text
 from tideover.record import PHASES
@@ -23,6 +24,11 @@ class Narrator:
     def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
             self._tell(before, entry)
+        for name, hook in after.hooks.items():
+            if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
+                self._log.info("hook.begun", event=hook.event_id, hook=name,
+                               phase="recover" if hook.stage is Stage.RECOVERING else "prepare",
+                               attempt=hook.attempt, limit_s=round(hook.limit_s, 3))
         for name in before.hooks:
             if name not in after.hooks:
                 self._released(name)
