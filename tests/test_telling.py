@@ -247,7 +247,8 @@ def test_a_length_keeps_what_was_measured(seconds, words):
 
 
 def test_a_countdown_is_no_finer_than_it_can_be_read():
-    assert [coarse_text(seconds) for seconds in (3.21, 899.4, 7261)] == ["3.2 s", "14 min 59 s", "2 h 1 min"]
+    assert [coarse_text(seconds) for seconds in (3.21, 60, 899.4, 7261)] == [
+        "3.2 s", "1 min 0 s", "14 min 59 s", "2 h 1 min"]
 
 
 def test_a_story_over_two_days_shows_the_days():

@@ -30,7 +30,7 @@ def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str]) -> Table:
     """Given what lies in the hooks directory, return a row for each file that is or could be a hook, in the order of
     their names; below a refused one why it is."""
     rows = [(spec.order, spec.name, _hook(spec)) for spec in hooks]
-    rows += [(int(file[:2]), file[3:], row(file[:2], file[3:], "-", "-", "-", Text("disabled", Tone.FAINT),
+    rows += [(int(file[:2]), file[3:], row(file[:2], file[3:], "-", "-", Text("disabled", Tone.FAINT), "-",
                                            below=(Text("no run bit: chmod +x enables it", Tone.FAINT),)))
              for file in disabled]
     return Table(("NN", "NAME", "TIMEOUT", "FAILURE", "STATE", "KINDS"),

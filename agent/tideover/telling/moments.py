@@ -86,7 +86,10 @@ def coarse_text(seconds: float | None) -> str:
     """Given a length that changes while it is looked at, return it no finer than that: "3.2 s", "14 min 59 s"."""
     if seconds is None:
         return UNKNOWN
-    return f"{seconds:.1f} s" if abs(seconds) < 60 else _in_two_units(round(abs(seconds)))
+    whole = round(abs(seconds))
+    if abs(seconds) < 60:
+        return f"{seconds:.1f} s"
+    return f"{whole // 60} min {whole % 60} s" if whole < 7200 else _in_two_units(whole)
 
 
 def bounded_text(value_s: float | None, bound_s: float | None) -> str:
