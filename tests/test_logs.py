@@ -15,6 +15,7 @@ import pytest
 
 from lives import DONE, FAILED, event, hook, started
 from running_agent import environment, world
+from test_house import nodes
 from tideover.daemon.narrator import Narrator
 from tideover.lifecycle.answers import ACKNOWLEDGEMENT_WORDS
 from tideover.logs import JournalSink, Line, Log, StreamSink, is_journal, open_sink
@@ -127,7 +128,7 @@ def test_a_life_is_told_with_documented_names_and_fields_and_a_line_a_move():
 def names_in_the_code():
     """Every name written out in the package, and those made of the record's words."""
     for path in sorted((ROOT / "agent" / "tideover").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name) and node.args:
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
                 first = node.args[0]
