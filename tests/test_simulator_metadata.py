@@ -180,6 +180,17 @@ def test_the_platforms_clock_can_be_ahead_and_its_date_be_missing(service):
     assert ask(service)[2]["Date"] is None
 
 
+def test_a_document_that_has_not_changed_is_not_sent_twice_to_who_asks_so(service):
+    """As Microsoft's own sample does: the ETag of the last answer goes back with the next question."""
+    tag = ask(service)[2]["ETag"]
+    again = {**HEADERS, "If-None-Match": tag}
+    assert ask(service, headers=again)[:2] == (304, b"")
+    event = service.add_event()
+    status, body, headers = ask(service, headers=again)
+    assert (status, json.loads(body)["Events"][0]["EventId"], headers["ETag"] != tag) == (200, event, True)
+    assert ask(service, headers={**HEADERS, "If-None-Match": "null"})[0] == 200
+
+
 def test_every_request_is_remembered_as_it_came(service):
     ask(service, "POST", "/elsewhere?x=1", headers={"A": "b"}, body="text")
     (request,) = service.requests
