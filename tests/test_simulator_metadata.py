@@ -201,6 +201,12 @@ def test_every_request_is_remembered_as_it_came(service):
     assert not service.wait_until(lambda: len(service.requests) == 2, 0.01)
 
 
+def test_a_connection_that_is_going_to_be_closed_is_told_so(service):
+    """A pool that is not told sends its next request into a closing connection (node-fetch on Node 20 did)."""
+    assert ask(service, headers={**HEADERS, "Connection": "close"})[2]["Connection"] == "close"
+    assert ask(service)[2]["Connection"] is None
+
+
 def test_one_connection_carries_many_requests_and_ends_with_the_service(service):
     connection = http.client.HTTPConnection(service.endpoint.removeprefix("http://"), timeout=5)
     for _ in range(3):

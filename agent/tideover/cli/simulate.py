@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 import click
 
 from tideover.cli.interruption import until_interrupted
-from tideover.cli.terminal import harmless
+from tideover.cli.layout import lines_of
+from tideover.cli.options import print_lines
+from tideover.cli.terminal import harmless, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.settings.addresses import is_ipv4, listen_address
 from tideover.simulator import MetadataService, Request
 from tideover.simulator.manners import EVENTS, VERSIONS, read_start_requests, refuse
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
+from tideover.telling.parts import fact
 
 ANY_PORT = "127.0.0.1:0"
 LOOK_S = 0.5                # for an interrupt, and for a scenario that has ended
@@ -31,8 +34,8 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
 def command(scenario: str, listen: str, vm_name: str, pace: float, lists: bool) -> int:
     """Serve the metadata service alone, with SCENARIO (a name, or a file) played, until Ctrl-C."""
     if lists:
-        for name in scenario_names():
-            click.echo(f"{name:<22}{read_scenario(name).about}")
+        parts = [fact(name, read_scenario(name).about) for name in scenario_names()]
+        print_lines(lines_of(parts, this_terminal()))
         return EXIT_OK
     story = read_scenario(scenario)
     with until_interrupted(), _open(listen, vm_name) as service:

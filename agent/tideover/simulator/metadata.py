@@ -90,15 +90,15 @@ class MetadataService:
 
     def add_event(self, kind: str = "Freeze", *, resources: Sequence[str] | None = None, not_before_in_s: float = 900.0,
                   description: str | None = None, event_source: str = "Platform", duration_s: int | None = None,
-                  id: str | None = None) -> str:
-        """Announce an event, of this VM unless `resources` says of which; return its id."""
+                  id: str | None = None, started: bool = False) -> str:
+        """Announce an event, of this VM unless `resources` says of which; return its id. `started`: without notice."""
         text, usual_s = TEXTS.get(kind, ("", -1))
         event = Announced(
             id=id or str(uuid.uuid4()).upper(), kind=kind,
             resources=(self.vm_name,) if resources is None else tuple(resources),
             not_before=self.platform_time() + not_before_in_s,
             description=text if description is None else description, event_source=event_source,
-            duration_s=usual_s if duration_s is None else duration_s)
+            duration_s=usual_s if duration_s is None else duration_s, started=started)
         with self._changed:
             self._listed[event.id.lower()] = event
             self._move_on()

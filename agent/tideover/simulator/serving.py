@@ -141,6 +141,8 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
                    ("Content-Length", str(len(answer.body)))]
         if answer.date is not None:
             headers.append(("Date", formatdate(answer.date, usegmt=True)))
+        if self.close_connection:           # as the client asked: one that is not told sends its next request into it
+            headers.append(("Connection", "close"))
         if answer.etag is not None:
             headers.append(("ETag", answer.etag))
         head = "".join(f"{name}: {value}\r\n" for name, value in headers)
