@@ -10,10 +10,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Protocol, TextIO
+from typing import NamedTuple, TextIO
 
 from tideover.record import trace_id
 
@@ -25,14 +24,13 @@ REPEATS = 3                 # the same trouble is told so often at once, then ho
 HOURLY_S = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One thing that happened. `at`: UTC with milliseconds; fields without a value are left out."""
 
     at: str
     level: str
     name: str
-    fields: Mapping[str, object] = field(default_factory=dict)
+    fields: Mapping[str, object]
 
     def as_text(self, *, dated: bool = True) -> str:
         """For people; `dated`: with its moment, where nobody else keeps that."""
@@ -45,43 +43,31 @@ class Line:
                           | {key: _plain(value) for key, value in self.fields.items()})
 
 
-class Sink(Protocol):
-    """Where lines go: a stream, the journal, or what a service of another system offers. Called on any thread, one at a
-    time; never raises for a reader that went away."""
-
-    def write(self, line: Line) -> None: ...
+Sink = Callable[[Line], None]
+"""Where lines go: a stream, the journal, or what a service of another system offers (the Windows event log). Called on
+any thread, one at a time; never raises for a reader that went away."""
 
 
-class StreamSink:
-    """Writes each line as text or JSON to a stream."""
-
-    def __init__(self, format_: str, stream: TextIO) -> None:
-        self._format, self._stream = format_, stream
-
-    def write(self, line: Line) -> None:
-        self.put(line.as_json() if self._format == "json" else line.as_text())
-
-    def put(self, text: str) -> None:
-        try:
-            self._stream.write(text + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            return                          # nobody reads: the agent's work does not depend on it
+def to_stream(format_: str, stream: TextIO) -> Sink:
+    """Given the owner's format and a stream, return the sink that writes there, text or JSON."""
+    return lambda line: _put(stream, line.as_json() if format_ == "json" else line.as_text())
 
 
-class JournalSink(StreamSink):
-    """Writes to a stream that systemd's journal reads, with each line's priority. The journal keeps moments itself."""
+def to_journal(format_: str, stream: TextIO) -> Sink:
+    """Given the same, where systemd's journal reads the stream: each line has its priority, and no moment in text: the
+    journal keeps that itself."""
+    def write(line: Line) -> None:
+        text = line.as_json() if format_ == "json" else line.as_text(dated=False)
+        _put(stream, f"<{PRIORITIES[line.level]}>{text}")
 
-    def write(self, line: Line) -> None:
-        text = line.as_json() if self._format == "json" else line.as_text(dated=False)
-        self.put(f"<{PRIORITIES[line.level]}>{text}")
+    return write
 
 
 def open_sink(format_: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> Sink:
     """Given the owner's format, return where lines go when nobody says otherwise: standard error, or the journal behind
     it."""
     stream = stream or sys.stderr
-    return JournalSink(format_, stream) if is_journal(stream, environ) else StreamSink(format_, stream)
+    return to_journal(format_, stream) if is_journal(stream, environ) else to_stream(format_, stream)
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
@@ -94,11 +80,19 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{told.st_dev}:{told.st_ino}"
 
 
+def _put(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except (OSError, ValueError):
+        return                              # nobody reads: the agent's work does not depend on it
+
+
 class Log:
     """Hands what is worth telling to a sink. Any thread. Lines that speak of an `event` get its `trace_id`."""
 
     def __init__(self, format_: str = "text", level: str = "info", sink: Sink | None = None) -> None:
-        self._sink = sink or open_sink(format_)
+        self._write = sink or open_sink(format_)
         self._lowest = LEVELS.index(level)
         self._lock = threading.Lock()       # a line is one piece, whoever writes it
 
@@ -122,7 +116,7 @@ class Log:
         told = {key: value for key, value in fields.items() if value is not None and value != ""}
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         with self._lock:
-            self._sink.write(Line(at, level, name, told))
+            self._write(Line(at, level, name, told))
 
 
 class Trouble:
