@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tideover.telling.moments import Times, bounded_text, length_text
+from tideover.telling.moments import Times, length_text
 from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone, fact, row
-from tideover.telling.status import pause_text
+from tideover.telling.status import clock_fact, pause_text
 
 OUTCOME_TONES = {"done": Tone.PLAIN, "not-yet": Tone.WARN, "failed": Tone.BAD, "timed-out": Tone.BAD,
                  "stopped": Tone.WARN}
@@ -63,15 +63,7 @@ def _pauses(record: dict[str, Any]) -> list[Fact]:
 def _clock(clock: dict[str, Any], times: Times) -> Fact:
     if clock["checked_at"] is None and not clock["reason"]:
         return fact("Clock", "not checked")
-    tone = {"good": Tone.GOOD, "bad": Tone.BAD}.get(clock["verdict"], Tone.WARN)
-    said = clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")
-    if clock["offset_s"] is not None:
-        said += f", {bounded_text(clock['offset_s'], clock['error_bound_s'])}"
-    if clock["good_after_s"] is not None:
-        said += f", {length_text(clock['good_after_s'])} after the resume"
-    if clock["checked_at"] is not None:
-        said += f", {times.local(clock['checked_at'])}"
-    return fact("Clock", said, tone)
+    return clock_fact(clock, times.local(clock["checked_at"]))
 
 
 def _hook(run: dict[str, Any]) -> Row:

@@ -7,9 +7,7 @@ from typing import Any
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.telling.moments import Times, length_text
 from tideover.telling.parts import Row, Table, Text, Tone, row
-from tideover.telling.status import pause_text
-
-CLOCK_TONES = {"good": Tone.GOOD, "bad": Tone.BAD}
+from tideover.telling.status import VERDICT_TONES, pause_text
 
 
 def history_table(records: Iterable[dict[str, Any]], times: Times) -> Table:
@@ -53,7 +51,7 @@ def _event(record: dict[str, Any], times: Times) -> Row:
     hooks = Text(f"{runs}, {failed} failed", Tone.BAD) if failed else Text(runs if record["hooks"] else "-")
     clock = record["clock"]
     checked = clock["checked_at"] is not None or clock["reason"]
-    verdict = Text(clock["verdict"], CLOCK_TONES.get(clock["verdict"], Tone.WARN)) if checked else Text("-")
+    verdict = Text(clock["verdict"], VERDICT_TONES.get(clock["verdict"], Tone.WARN)) if checked else Text("-")
     missed = record["outcome"] == "missed"
     return row(*_when(record["noticed_at"], times), record["kind"] or "?",
                Text(record["outcome"] or record["status"], Tone.WARN if missed else Tone.PLAIN),

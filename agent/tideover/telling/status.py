@@ -12,7 +12,7 @@ STAGES = {
     "prepared": "prepared", "stopping": "prepare is being ended", "leaving": "recover is owed",
     "recovering": "recover runs", "repeating": "recover is tried again", "owed": "recover failed for good",
 }
-LONG_AFTER_S = 10.0         # an agent that polls each second has news that old only when something is wrong
+VERDICT_TONES = {"good": Tone.GOOD, "bad": Tone.BAD}         # any other leaves a doubt
 
 
 def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
@@ -135,13 +135,19 @@ def pause_text(pause: dict[str, Any]) -> str:
 def _clock(clock: dict[str, Any] | None, times: Times) -> Fact:
     if clock is None:
         return fact("Clock", "not checked yet (it is after each pause; tideover clock checks now)")
-    tone = {"good": Tone.GOOD, "bad": Tone.BAD}.get(clock["verdict"], Tone.WARN)
-    said = clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")
+    return clock_fact(clock, times.moment(clock["checked_at"]))
+
+
+def clock_fact(clock: dict[str, Any], checked: str) -> Fact:
+    """Given a verdict with what it rests on, and its moment in words, return it as a fact."""
+    said = [clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")]
     if clock["offset_s"] is not None:
-        said += f", {bounded_text(clock['offset_s'], clock['error_bound_s'])}"
+        said.append(bounded_text(clock["offset_s"], clock["error_bound_s"]))
+    if clock.get("good_after_s") is not None:
+        said.append(f"{length_text(clock['good_after_s'])} after the resume")
     if clock["checked_at"] is not None:
-        said += f", {times.moment(clock['checked_at'])}"
-    return fact("Clock", said, tone)
+        said.append(checked)
+    return fact("Clock", ", ".join(said), VERDICT_TONES.get(clock["verdict"], Tone.WARN))
 
 
 def _catalogue(catalogue: dict[str, Any]) -> Fact:
