@@ -67,6 +67,16 @@ def test_ids_and_paths_are_never_cut_and_a_number_keeps_its_unit():
     assert wrapped("a pause of 7.003 s ± 31 ms", 14) == ["a pause of", "7.003 s ± 31 ms"]
 
 
+def test_the_last_column_is_wrapped_beside_the_others_where_there_is_room_and_below_them_where_not():
+    table = Table(("WHEN", "EVIDENCE"), (row("x" * 30, "the raw monotonic clock ran on while nothing else did"),))
+    assert lines_of([table], Terminal(80)) == [
+        "WHEN                            EVIDENCE",
+        "x" * 30 + "  the raw monotonic clock ran on while nothing",
+        " " * 32 + "else did"]
+    assert lines_of([table], Terminal(60)) == [
+        "WHEN", "x" * 30, "    evidence the raw monotonic clock ran on while nothing", "    else did"]
+
+
 def test_a_page_is_drawn_over_the_one_before_without_clearing_it_first():
     """What is cleared first flickers; what scrolls cannot be drawn over."""
     drawn = frame(["one", "two"], 80, 24)

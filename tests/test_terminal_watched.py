@@ -16,11 +16,14 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from running_agent import World, environment, world
+from tideover.telling.moments import Times
+from tideover.telling.status import status_parts
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 20.0
@@ -155,6 +158,29 @@ def test_elsewhere_a_line_is_printed_for_each_change(tmp_path):
         assert watching.wait(PATIENCE_S) == 0
         lines = (tmp_path / "said").read_text().splitlines()
         assert len(lines) == 2 and all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  The agent waits", line) for line in lines)
+
+
+def test_a_terminal_without_our_signs_and_an_earlier_agents_words_stop_nothing(tmp_path):
+    """Latin-1 has few of the world's signs; what an older agent leaves out is left out."""
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        here.freeze(not_before_in_s=600, description="漢字 ±")
+        here.until(lambda: here.record()["status"] == "underway")
+        for words in (("status",), ("show", "last"), ("doctor",)):
+            done = subprocess.run([sys.executable, "-m", "tideover", *words, "--config", str(tmp_path / "tideover.toml")],
+                                  env=environment() | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=60)
+            assert done.returncode in (0, 1) and done.stdout and b"Traceback" not in done.stderr, done.stderr
+            assert words == ("doctor",) or b"\\u6f22\\u5b57 \xb1" in done.stdout, done.stdout
+        status = here.ask("status")
+    for event in status["events"]:
+        for newer in ("wakes_in_s", "why"):
+            del event[newer]
+    for known in status["hooks"]:
+        for newer in ("phase", "running_s", "timeout_s", "required", "worked"):
+            del known[newer]
+    del status["catalogue"]
+    assert status_parts(status, Times(datetime.now(UTC)))
 
 
 def test_a_program_can_watch_too(tmp_path):

@@ -73,10 +73,10 @@ def _due_tone(event: dict[str, Any]) -> Tone:
 
 def _phase(event: dict[str, Any]) -> str:
     said = [event["phase"]]
-    if event["wakes_in_s"] is not None:
+    if event.get("wakes_in_s") is not None:         # an agent of an earlier version does not say
         what = "prepare begins" if event["phase"] == "waiting" else "recover begins at the latest"
         said[0] += f" ({what} {distance_text(-event['wakes_in_s'])})"
-    if event["why"]:
+    if event.get("why"):
         said[0] += f" ({event['why']})"
     said.append("acknowledged" if event["acknowledged"] else "not acknowledged")
     if event["expected_pause_s"] is not None:
