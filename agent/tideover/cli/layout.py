@@ -100,7 +100,8 @@ def _below(table: Table, one: Row, shown: int, terminal: Terminal) -> Iterator[s
             yield from _painted(terminal, INDENT, INDENT, Text(said, cell.tone))
             continue
         painted = terminal.painted(Text(head.lower(), Tone.FAINT)) + " " + terminal.painted(cell)
-        line, length = (line + BETWEEN if line else "") + painted, length + len(BETWEEN) + columns_of(said)
+        before = BETWEEN if line else ""
+        line, length = line + before + painted, length + len(before) + columns_of(said)
     if line:
         yield INDENT + line
     for text in one.below:
