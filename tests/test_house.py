@@ -9,7 +9,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"__init__", "model", "errors"},
     {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record"},
     {"lifecycle"},
-    {"status", "page"},
+    {"status", "page", "telling"},
     {"listening"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health",
      "metrics"},

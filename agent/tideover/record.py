@@ -1,6 +1,7 @@
 """The record of one event: the journal's rows in order, told in the contract's words. Pure; it adds nothing."""
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +43,7 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
     status = next((row.what for row in reversed(rows) if row.what in PHASES), "noticed")
     closed = _last(rows, "closed") if status == "closed" else None
     record = _about(rows[0].event_id, event, first)
+    record["trace_id"] = trace_id(record["event_id"])
     record |= {
         "status": status,
         "outcome": closed.subject if closed else None,
@@ -56,6 +58,12 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
         "timeline": [{"at": utc_text(row.at), "what": row.what, "note": row.note} for row in rows],
     }
     return record
+
+
+def trace_id(event_id: str) -> str:
+    """Given an event, return the id that its record, its log lines and its hooks share: 32 hexadecimal digits, the same
+    after a restart."""
+    return hashlib.sha256(event_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def pauses_of(rows: Iterable[Row]) -> list[dict[str, Any]]:

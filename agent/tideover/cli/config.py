@@ -5,10 +5,12 @@ from pathlib import Path
 
 import click
 
-from tideover.cli.options import config_before, print_json, with_json, with_settings
-from tideover.cli.words import table
+from tideover.cli.layout import table_lines
+from tideover.cli.options import config_before, print_json, print_lines, with_json, with_settings
+from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded, load_settings
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError
+from tideover.telling.parts import Table, row
 
 
 @click.group("config")
@@ -53,8 +55,8 @@ def show_config(loaded: Loaded, as_json: bool) -> int:
         print_json({"file": str(loaded.file) if loaded.file else None,
                     "settings": [{"key": key, "value": value, "from": origin} for key, value, origin in shown]})
         return EXIT_OK
-    for line in table([[key, value, origin] for key, value, origin in shown], ["KEY", "VALUE", "FROM"]):
-        click.echo(line)
+    rows = tuple(row(key, value, origin) for key, value, origin in shown)
+    print_lines(table_lines(Table(("KEY", "VALUE", "FROM"), rows), this_terminal()))
     return EXIT_OK
 
 

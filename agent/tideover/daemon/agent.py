@@ -23,7 +23,7 @@ from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
 from tideover.journal import JournalUnwritable
-from tideover.logs import Log, Trouble
+from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.settings import Settings
@@ -43,10 +43,13 @@ RUNTIME_MODE = 0o755
 class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
-    def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
-        """Given the configuration, open what this agent works on. Raise WrongUseError if another one works on it."""
+    def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> None:
+        """Given the configuration, open what this agent works on. Raise WrongUseError if another one works on it.
+
+        `log_sink`: where log lines go; None: standard error, or the journal behind it.
+        """
         settings = self.settings = loaded.settings
-        self.log = Log(settings.log.format, settings.log.level)
+        self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
         state_directory = Path(settings.paths.state)
@@ -212,7 +215,9 @@ class Agent:
                                   sample.delay_ns // 2 + 1)
 
     def _hook_line(self, name: str, line: str) -> None:
-        self.log.info("hook.output", hook=name, line=line)
+        """On the thread of the hook's run."""
+        known = self.engine.state.hooks.get(name)
+        self.log.info("hook.output", event=known.event_id if known else None, hook=name, line=line)
 
     def _hook_released(self, name: str) -> None:
         self.runner.forget(name)

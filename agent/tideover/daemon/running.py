@@ -17,15 +17,19 @@ from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
 from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
+from tideover.logs import Sink
 from tideover.settings import cautions_about
 
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
 
-def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
-    """Run an agent until SIGTERM or SIGINT; return the exit status. Raise WrongUseError if it cannot start."""
-    running = Running(loaded, drill=drill)
+def run_agent(loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> int:
+    """Run an agent until SIGTERM or SIGINT; return the exit status. Raise WrongUseError if it cannot start.
+
+    `log_sink`: where log lines go; None: standard error, or the journal behind it.
+    """
+    running = Running(loaded, drill=drill, log_sink=log_sink)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, running.end_soon)
     signal.signal(signal.SIGHUP, running.read_soon)
@@ -40,9 +44,9 @@ def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
 class Running:
     """The agent that runs now, the configuration it has, and the one it will have."""
 
-    def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
-        self._loaded, self._drill = loaded, drill
-        self._agent = Agent(loaded, drill=drill)
+    def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> None:
+        self._loaded, self._drill, self._log_sink = loaded, drill, log_sink
+        self._agent = self._made(loaded)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
         self._told = ""
@@ -77,6 +81,9 @@ class Running:
         systemd.notify("STOPPING=1")
         self._agent.close()
 
+    def _made(self, loaded: Loaded) -> Agent:
+        return Agent(loaded, drill=self._drill, log_sink=self._log_sink)
+
     def _begin(self) -> None:
         for caution in cautions_about(self._loaded.settings):
             self._agent.log.warning("configuration.caution", what=caution)
@@ -108,10 +115,10 @@ class Running:
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         self._agent.close()
         try:
-            self._agent, self._loaded = Agent(wanted, drill=self._drill), wanted
+            self._agent, self._loaded = self._made(wanted), wanted
         except WrongUseError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble)
-            self._agent = Agent(self._loaded, drill=self._drill)
+            self._agent = self._made(self._loaded)
         self._begin()
         gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")

@@ -1,7 +1,6 @@
 """Takes up where the last agent left off: what it left running is ended, then the state asks for what it wants."""
 from __future__ import annotations
 
-from tideover.daemon.hands import trace_id
 from tideover.daemon.opening import Memory
 from tideover.engine import Engine
 from tideover.hooks import OrphanTrace, end_orphans
@@ -11,6 +10,7 @@ from tideover.logs import Log
 from tideover.model import HookPhase, Moment
 from tideover.observations import Restarted
 from tideover.pause import read_boot_id
+from tideover.record import trace_id
 
 HOOKS_STATE = "hooks"       # below the state directory: one directory a hook
 

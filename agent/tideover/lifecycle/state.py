@@ -109,6 +109,7 @@ class HookState:
     run: int = 0                        # number of its newest run
     attempt: int = 0
     limit_s: float = 0.0
+    begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it, status tells it
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
     again_raw_s: float = 0.0            # RETRYING, REPEATING: not before
     in_turn: bool = False               # REPEATING: later hooks wait for it ("not yet"), or not (a failure)
