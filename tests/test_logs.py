@@ -138,8 +138,9 @@ def names_in_the_code():
     for what in ("noticed", "changed", "started", "left the list", "restarted", "clock", "clock followed", "recover owed",
                  *ACKNOWLEDGEMENT_WORDS.values()):
         yield f"event.{what.replace(' ', '-')}", set()
-    yield "poll.failed", {"reason", "times"}
-    yield "poll.works", {"after_failures"}
+    for trouble in ("poll", "metrics-file"):
+        yield f"{trouble}.failed", {"reason", "times"}
+        yield f"{trouble}.works", {"after_failures"}
 
 
 def test_every_name_in_the_code_is_documented_with_its_fields_and_no_other():

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from tideover.cli.memory import read_memory
-from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.options import print_json, print_lines, with_json, with_settings, with_utc
+from tideover.cli.terminal import harmless
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK
 from tideover.record import records_of
@@ -34,7 +35,7 @@ def _read_since(context: click.Context, parameter: click.Parameter, value: str |
               help="Write one page, to read, print and send; - is standard output.")
 @click.option("--since", callback=_read_since, metavar="WHEN", default=None,
               help="Only events noticed since: 90d, or 2026-01-31, or a moment.")
-@click.option("--utc", is_flag=True, help="Times in UTC.")
+@with_utc
 @with_settings
 def command(loaded: Loaded, as_json: bool, html: str | None, since: Any, utc: bool) -> int:
     """The whole history: events a month, notice against preparation, pauses, how soon the clock was good."""
@@ -48,6 +49,5 @@ def command(loaded: Loaded, as_json: bool, html: str | None, since: Any, utc: bo
     if as_json:
         print_json(report_document(figures))
     elif html is None:
-        for line in report_lines(figures, told_in):
-            click.echo(line)
+        print_lines(harmless(line) for line in report_lines(figures, told_in))
     return EXIT_OK

@@ -30,7 +30,7 @@ class Metering:
 
     def __init__(self, settings: MetricsSettings, log: Log, figures: Figures, moment: Callable[[], Moment]) -> None:
         self._settings, self._log, self.figures = settings, log, figures
-        self._writing = Trouble(log, "metrics.textfile", lambda: moment().raw_s)
+        self._writing = Trouble(log, "metrics-file", lambda: moment().raw_s)
         self._page: MetricsPage | None = None
         self._textfile: Textfile | None = None
 
