@@ -1,0 +1,83 @@
+"""Starts agents for the proofs: a process that has loaded the agent's code once and forks for each one wanted.
+
+What it forks is the agent as `tideover run` is: its own process, its own configuration, its own signals. A line of JSON
+on standard input asks for one; a line for its pid, and one for each change of it, come back.
+"""
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import tideover.api.server  # noqa: F401  (loaded before the forks, not in each)
+import tideover.clock.worker  # noqa: F401
+from faults import points
+from faults.played_time import PlayedTime, play
+from tideover.cli import main
+from tideover.configuration import load_settings  # noqa: F401
+from tideover.hooks import traces
+
+
+def serve() -> None:
+    gc.freeze()
+    for line in sys.stdin:
+        asked = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            become_agent(asked)
+        print(json.dumps({"pid": pid}), flush=True)
+        tell_of(pid)
+
+
+def tell_of(pid: int) -> None:
+    """Until it has ended: when it stops, when it goes on, how it ended."""
+    while True:
+        _, status = os.waitpid(pid, os.WUNTRACED | os.WCONTINUED)
+        if os.WIFSTOPPED(status):
+            print(json.dumps({"now": "stopped"}), flush=True)
+        elif os.WIFCONTINUED(status):
+            print(json.dumps({"now": "goes on"}), flush=True)
+        else:
+            print(json.dumps({"now": "ended", "status": os.waitstatus_to_exitcode(status)}), flush=True)
+            return
+
+
+def become_agent(asked: dict[str, Any]) -> None:
+    status = 70
+    try:
+        home = Path(asked["home"])
+        log = os.open(home / "agent.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number, target in ((0, nothing), (1, log), (2, log)):
+            os.dup2(target, number)
+        os.closerange(3, 64)
+        os.environ.clear()
+        os.environ.update(PATH="/usr/bin:/bin", LANG="C.UTF-8", TIDEOVER_CONFIG=str(home / "tideover.toml"))
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        played = PlayedTime(home / "time") if asked.get("played", True) else None
+        if played is not None:
+            play(played)
+        if asked.get("boot_id"):
+            boot = home / "boot_id"
+            boot.write_text(asked["boot_id"])
+            traces.BOOT_ID = boot
+            from tideover.daemon import taking_up
+            taking_up.read_boot_id = lambda: str(asked["boot_id"])
+        if asked.get("points", True):
+            points.wire(points.Points(home / "points", asked["boot"], asked.get("at", ""), asked.get("befall", ""),
+                                      played))
+        status = main(["run", "--config", str(home / "tideover.toml")])
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    serve()

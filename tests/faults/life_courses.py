@@ -1,0 +1,92 @@
+"""The lives of events whose every point is tried: what the platform does in each, and what must have come of it."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from faults.trials import Stage
+
+
+@dataclass(frozen=True)
+class Life:
+    """`play` plays the platform on a stage with the hooks; then all its events are closed.
+
+    `posts`: of each event, how often the platform is told; `outcomes`: of each event, how it may have ended when
+    nothing befell the agent. `stage`: further settings of the stage.
+    """
+
+    play: Callable[[Stage], None]
+    posts: Mapping[str, int]
+    outcomes: Mapping[str, str]
+    hooks: Mapping[str, str] = field(default_factory=lambda: {"10-first": "sleep 0.05", "20-second": "sleep 0.05"})
+    stage: Mapping[str, Any] = field(default_factory=dict)
+    recovers: frozenset[str] = frozenset({"first", "second"})
+
+
+def _freeze(here: Stage) -> None:
+    here.announce("E1")
+    here.until(lambda: here.has_started("E1"))
+    here.pause_until(lambda: here.has_committed("E1 lingering"))
+    here.finish("E1")
+
+
+def _failed_hook(here: Stage) -> None:
+    here.announce("E1")
+    here.until(lambda: here.has_committed("E1 holding"))
+    here.finish("E1")
+
+
+def _cancelled(here: Stage) -> None:
+    """Withdrawn while the second hook prepares."""
+    here.announce("E1")
+    here.until(lambda: here.begun("second", "prepare"))
+    here.finish("E1")
+
+
+def _overlap(here: Stage) -> None:
+    """A reboot is announced while a freeze is prepared for; both start, one after the other leaves the list."""
+    here.announce("E1")
+    here.until(lambda: here.begun("first", "prepare"))
+    here.announce("E2", "Reboot")
+    here.until(lambda: here.has_started("E1") and here.has_started("E2"))
+    here.finish("E1")
+    here.finish("E2")
+
+
+def _reboot(here: Stage) -> None:
+    here.announce("E1", "Reboot")
+    here.until(lambda: here.has_started("E1"))
+    here.reboot()
+    here.finish("E1")
+
+
+def _shared(here: Stage) -> None:
+    """It names another VM too: the platform starts it when it likes."""
+    here.announce("E1", resources=["vm-1", "vm-2"])
+    here.until(lambda: here.has_committed("E1 holding"))
+    here.metadata.start_event("E1")
+    here.until(lambda: here.has_started("E1"))
+    here.pause_until(lambda: here.has_committed("E1 lingering"))
+    here.finish("E1")
+
+
+LIVES: Mapping[str, Life] = {
+    "freeze": Life(_freeze, {"E1": 1}, {"E1": "resumed"}),
+    "failed hook": Life(_failed_hook, {"E1": 0}, {"E1": "cancelled"},
+                        hooks={"10-first": "sleep 0.05", "20-second": '[ "$1" = recover ]'}),
+    "cancelled": Life(_cancelled, {"E1": 0}, {"E1": "cancelled"},
+                      hooks={"10-first": "sleep 0.05", "20-second": '[ "$1" = recover ] || sleep 0.4'}),
+    "overlap": Life(_overlap, {"E1": 1, "E2": 1}, {"E1": "resumed", "E2": "resumed"}),
+    "reboot": Life(_reboot, {"E1": 1}, {"E1": "restarted"}),
+    "shared": Life(_shared, {"E1": 0}, {"E1": "resumed"}),
+}
+
+
+def live(life: Life, starter: Any, **options: Any) -> Any:
+    """Given a life and what is to befall it, return the stage on which it will be played."""
+    stage = Stage(starter, **{**life.stage, **options})
+    for file, body in life.hooks.items():
+        stage.hook(file, body)
+    stage.hook("30-other")
+    return stage
