@@ -50,8 +50,9 @@ def _overlap(here: Stage) -> None:
     here.until(lambda: here.begun("first", "prepare"))
     here.announce("E2", "Reboot")
     here.until(lambda: here.has_started("E1") and here.has_started("E2"))
-    here.finish("E1")
-    here.finish("E2")
+    here.metadata.remove_event("E1")
+    here.until(lambda: here.has_committed("E1 left the list"))
+    here.finish("E1", "E2")
 
 
 def _reboot(here: Stage) -> None:

@@ -20,9 +20,11 @@ from tideover.hooks import attempt
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
 from tideover.journal import Journal, store
-from tideover.lifecycle import Entry
+from tideover.lifecycle import Entry, Stage
 from tideover.model import HookRun
 from tideover.sources import exchange
+
+BEGUN = "== the journal says that prepare has begun:"
 
 BEFALLS: dict[str, Callable[[PlayedTime | None], None]] = {
     "death": lambda time: os.kill(os.getpid(), signal.SIGKILL),
@@ -53,6 +55,9 @@ class Points:
                 os.write(self._file, f"-- {self._befall}\n".encode())
                 BEFALLS[self._befall](self._played)
 
+    def remark(self, lines: list[str]) -> None:
+        os.write(self._file, "".join(f"{line}\n" for line in lines).encode())
+
 
 POINTS: Points
 
@@ -62,6 +67,7 @@ class PointedDatabase:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db, self.about = db, ""
+        self.begun: list[str] = []
 
     def execute(self, sql: str, *values: Any) -> Any:
         word = sql.split()[0]
@@ -71,6 +77,7 @@ class PointedDatabase:
         if word == "BEGIN":
             POINTS.passing(f"{self.about}: begun")
         elif word == "COMMIT":
+            POINTS.remark(self.begun)
             POINTS.passing(f"{self.about}: committed")
         elif word == "DELETE" or (word == "INSERT" and not self._db.in_transaction):
             POINTS.passing(f"alone: {word.lower()}")
@@ -87,6 +94,9 @@ class PointedJournal(Journal):
     def commit(self, now: Any, before: Any, after: Any, entries: Iterable[Entry]) -> None:
         entries = list(entries)
         self._db.about = "commit " + (", ".join(map(_words, entries)) or "state")   # type: ignore[attr-defined]
+        begun = [name for name, hook in after.hooks.items() if hook.stage is Stage.PREPARING
+                 and (name not in before.hooks or before.hooks[name].run != hook.run)]
+        self._db.begun = [f"{BEGUN} {name}" for name in begun]                      # type: ignore[attr-defined]
         super().commit(now, before, after, entries)
 
 

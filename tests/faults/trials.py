@@ -202,6 +202,10 @@ class Stage:
             return (self.home / "points").read_text().splitlines()
         return []
 
+    def passed(self) -> list[str]:
+        """The points alone, by name."""
+        return [line for line in self.points() if line[0].isdigit()]
+
     def has_committed(self, *words: str) -> bool:
         """Whether some transaction said all of these."""
         return any(point.endswith(": committed") and all(word in point for word in words) for point in self.points())

@@ -1,0 +1,104 @@
+"""What must hold when a life is over, whatever befell the agent in it. Reads what the hooks, the platform and the
+journal have kept; raises AssertionError with the whole story."""
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from faults.life_courses import Life
+from faults.points import BEGUN
+from faults.trials import Stage
+from tideover.journal import Journal
+from tideover.record import records_of
+
+WRITE_S = 0.005         # a hook's stamp is taken before its line is written
+
+
+def check(life: Life, here: Stage, *, rebooted: bool = False) -> None:
+    """Given a life and the stage on which it has been played, whose agent has ended, raise if a promise was broken."""
+    broken = [*_agent(here), *_hooks(here), *_acknowledgements(life, here), *_record(life, here, rebooted)]
+    if broken:
+        raise AssertionError("; ".join(broken) + "\n" + here.story())
+
+
+def _agent(here: Stage) -> list[str]:
+    said = (here.home / "agent.log").read_text()
+    return [*here.faults, *(["a traceback"] if "Traceback" in said else [])]
+
+
+def _hooks(here: Stage) -> list[str]:
+    """Recovered is who was prepared, and nobody else; one copy at a time."""
+    lines = here.lines()
+    broken = [f"two copies of {line[1]}" for line in lines if line[2] == "TWO-COPIES"]
+    owed = {line.rpartition(" ")[2] for line in here.points() if line.startswith(BEGUN)}
+    ran = {line[1] for line in lines}
+    broken += [f"{name} ran though nobody had written that it would" for name in ran - owed]
+    for name in owed:
+        own = [line for line in lines if line[1] == name]
+        begun = [place for place, line in enumerate(own) if line[2] in ("prepare", "recover")]
+        if not begun or own[begun[-1]][2] != "recover":
+            broken.append(f"{name} was not recovered")
+        elif own[-1][2] != "recover-ended" or own[-1][4] != "0":
+            broken.append(f"the recover of {name} came to no end")
+    return broken
+
+
+def _acknowledgements(life: Life, here: Stage) -> list[str]:
+    broken = []
+    posts = [request for request in here.metadata.requests if request.method == "POST"]
+    for event_id, wanted in life.posts.items():
+        own = [post for post in posts if event_id in json.dumps(json.loads(post.body))]
+        lost = here.deaths > 0 and not _was_known(here, event_id)
+        if not wanted <= len(own) <= wanted + (wanted and lost):
+            broken.append(f"{event_id} was acknowledged {len(own)} times")
+        broken += [f"{event_id} was acknowledged while {name} was not prepared" for post in own
+                   for name in life.recovers if not _is_prepared(here, name, post.at)]
+    return broken
+
+
+def _was_known(here: Stage, event_id: str) -> bool:
+    """Whether the agent had written down the platform's answer when it died."""
+    points = here.points()
+    died = next((place for place, line in enumerate(points) if line.startswith("--")), len(points))
+    return any(f"{event_id} acknowledged" in line and line.endswith(": committed") for line in points[:died])
+
+
+def _is_prepared(here: Stage, name: str, at: float) -> bool:
+    before = [line for line in here.lines() if line[1] == name and float(line[0]) <= at + WRITE_S]
+    return bool(before) and before[-1][2] == "prepare-ended" and before[-1][4] == "0"
+
+
+def _record(life: Life, here: Stage, rebooted: bool) -> list[str]:
+    journal = Journal.reading(here.home / "state" / "journal.db")
+    try:
+        state, records = journal.load(), {record["event_id"]: record for record in records_of(journal.rows())}
+    finally:
+        journal.close()
+    broken = [f"the journal still holds {name}" for name in (*state.cases, *state.hooks)]
+    for event_id, outcome in life.outcomes.items():
+        if event_id not in records:
+            broken.append(f"no record of {event_id}")
+            continue
+        broken += [f"the record of {event_id}: {fault}"
+                   for fault in _one_record(here, records[event_id], {outcome} | ({"restarted"} if rebooted else set()))]
+    return broken
+
+
+def _one_record(here: Stage, record: dict[str, Any], outcomes: set[str]) -> list[str]:
+    broken = []
+    if record["status"] != "closed" or record["outcome"] not in outcomes:
+        broken.append(f"{record['status']} {record['outcome']}, not {outcomes}")
+    broken += [f"no {moment}" for moment in ("noticed_at", "not_before", "ended_at", "closed_at")
+               if record[moment] is None]
+    if record["outcome"] == "resumed" and record["started_at"] is None:
+        broken.append("no started_at")
+    return broken + _runs(here, record)
+
+
+def _runs(here: Stage, record: dict[str, Any]) -> list[str]:
+    """Every run that ended under a living agent stands in it; of each that an agent's death ended, it says so."""
+    told = [(run["name"], run["phase"]) for run in record["hooks"]]
+    ended = [(line[1], line[2].removesuffix("-ended")) for line in here.lines() if line[2].endswith("-ended")]
+    missing = [run for run in set(ended) if told.count(run) < ended.count(run) - here.deaths]
+    broken = [f"{' '.join(run)} is missing" for run in missing]
+    return broken
