@@ -488,6 +488,25 @@ def test_a_reboot_after_which_the_event_is_gone_or_started_is_its_own(document):
     assert life.outcome() == "restarted"
 
 
+def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too():
+    """Else the event would wait for ever for a preparation that nobody runs (found by killing a real agent there)."""
+    policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
+    life = Life(policy).polled(FREEZE).settle().restarted("boot-2").polled(FREEZE)
+    assert life.running() == ["first prepare"]
+    assert life.settle().running() == ["second prepare"]
+    assert life.settle().phase() == "asking"
+
+
+@pytest.mark.parametrize("hurt", [lambda life: life.restarted("boot-2").polled(FREEZE).settle(),
+                                  lambda life: life.paused(0.6, Cause.PROCESS_STALL).polled(FREEZE)])
+def test_what_is_withdrawn_is_cancelled_though_the_machine_was_rebooted_or_stalled_for_a_moment_before(hurt):
+    life = hurt(Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})).polled(FREEZE).settle())
+    assert life.phase() == "holding"
+    life.polled()
+    assert life.reasons() == ["cancelled"]
+    assert life.settle().outcome() == "cancelled"
+
+
 # --- recover that fails ---------------------------------------------------------------------------------------------
 
 def test_a_failed_recover_is_tried_again_after_5_30_and_120_s_and_then_stays_owed():

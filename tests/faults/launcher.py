@@ -13,12 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tideover.api.server  # noqa: F401  (loaded before the forks, not in each)
-import tideover.clock.worker  # noqa: F401
+# Loaded here, so that no fork has to.
+import tideover.api.server
+import tideover.clock.worker
+import tideover.configuration
 from faults import points
 from faults.played_time import PlayedTime, play
 from tideover.cli import main
-from tideover.configuration import load_settings  # noqa: F401
 from tideover.hooks import traces
 
 
@@ -71,10 +72,9 @@ def become_agent(asked: dict[str, Any]) -> None:
             points.wire(points.Points(home / "points", asked["boot"], asked.get("at", ""), asked.get("befall", ""),
                                       played))
         status = main(["run", "--config", str(home / "tideover.toml")])
-    except BaseException:
-        import traceback
-        traceback.print_exc()
     finally:
+        if (trouble := sys.exc_info()[1]) is not None:      # what the interpreter would do with it
+            sys.excepthook(type(trouble), trouble, trouble.__traceback__)
         sys.stderr.flush()
         os._exit(status)
 

@@ -7,7 +7,6 @@ metadata service, the time servers) reads `PlayedTime.outside_s`.
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 import sys
 import time
@@ -28,7 +27,8 @@ class PlayedTime:
     """The distances. `file` is made if it is not there."""
 
     def __init__(self, file: Path) -> None:
-        with open(os.open(file, os.O_CREAT | os.O_RDWR, 0o600), "r+b") as opened:
+        file.touch(0o600)
+        with file.open("r+b") as opened:
             opened.truncate(LAYOUT.size)
             self._map = mmap.mmap(opened.fileno(), LAYOUT.size)
 

@@ -110,18 +110,14 @@ class PointedHand:
         self._hand = hand
 
     def start(self, effect: Any) -> None:
-        POINTS.passing(f"start {_short(effect.key)}: not yet")
+        POINTS.passing(f"start {effect.key}: not yet")
         self._hand.start(effect)
-        POINTS.passing(f"start {_short(effect.key)}: done")
+        POINTS.passing(f"start {effect.key}: done")
 
     def call_off(self, effect: Any) -> None:
         self._hand.call_off(effect)
         if not isinstance(effect, fx.WatchClosely):
-            POINTS.passing(f"call off {_short(effect.key)}: done")
-
-
-def _short(key: str) -> str:
-    return key
+            POINTS.passing(f"call off {effect.key}: done")
 
 
 class PointedAgent(Agent):
@@ -134,7 +130,7 @@ class PointedAgent(Agent):
                 POINTS.passing(f"ended hook:{name}:{phase.value}:{run}: {report.outcome.value}, not told")
             case ob.AckSettled(event_id, attempt_, outcome):
                 POINTS.passing(f"acknowledged {event_id}:{attempt_}: {outcome.value}, not told")
-            case ob.ClockJudged(event_id, round_, check):
+            case ob.ClockJudged(event_id, round_):
                 POINTS.passing(f"judged {event_id}:{round_}: not told")
             case ob.Resumed():
                 POINTS.passing("resumed: not told")

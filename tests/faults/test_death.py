@@ -99,6 +99,7 @@ def test_whoever_dies_anywhere_forgets_nobody(name, reboots):
         tried.times = len(reached)
         tell(f"death: {name}, {how}: {len(points)} points, {len(reached)} reached")
         broken = [one.broken for one in befallen if one.broken]
+        tried.held = len(reached) - len(broken)
         assert not broken, f"{len(broken)} of {len(reached)}:\n" + "\n\n".join(broken[:3]) + "\n" + "\n".join(
             one.splitlines()[0] for one in broken)
         assert len(reached) >= 0.9 * len(points), [one.at for one in befallen if not one.reached]

@@ -245,7 +245,7 @@ class Stage:
         self.metadata.add_event(kind, id=event_id, **more)
 
     def has_started(self, event_id: str) -> bool:
-        return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} ", " underway")
+        return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} started")
 
     def pause_until(self, question: Callable[[], Any]) -> None:
         """The machine is away for 3 s; where nobody saw it, because no agent ran, it happens again."""

@@ -13,17 +13,14 @@ from typing import Any
 
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.budget import start_raw_s
-from tideover.lifecycle.state import Case, Phase
-from tideover.model import Cause, Moment, Pause
+from tideover.lifecycle.state import Case, Phase, ends_an_event, stopped_the_machine
+from tideover.model import Cause, Moment
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
 KEPT_S = 30.0
 """How long a pause that came before the news of its event is kept: the longest pause the platform's documents speak of
 is 30 s, and a document that shows the start follows within a poll or two."""
-
-STALL_S = 1.0
-"""A stall of our own process this long, while an event is Started, counts as that event's pause (contract)."""
 
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 """After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
@@ -121,18 +118,6 @@ def enter(case: Case, phase: Phase, policy: Policy, now: Moment) -> Case:
     case = replace(case, phase=phase, wake_raw_s=None)
     make = ENTRIES.get(phase)
     return make(case, policy, now) if make else case
-
-
-def ends_an_event(pause: Pause) -> bool:
-    """Whether this pause, while an event is Started, is that event's: the machine's always, ours from a second on."""
-    if pause.cause is Cause.PROCESS_STALL:
-        return pause.length_s is not None and pause.length_s >= STALL_S
-    return stopped_the_machine(pause)
-
-
-def stopped_the_machine(pause: Pause) -> bool:
-    """Whether the machine was away, not only this process."""
-    return pause.cause in (Cause.VM_PAUSE, Cause.SUSPEND, Cause.RESTART)
 
 
 def quiet_raw_s(case: Case, policy: Policy) -> float:

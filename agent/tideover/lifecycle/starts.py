@@ -30,6 +30,8 @@ def _take_reboot(turn: Turn, case: Case, seen: ob.Restarted) -> None:
     turn.tell(case.id, "restarted", "the machine has started anew")
     turn.move(case, sg.Rebooted(), "the machine has started anew")
     after = turn.state.cases.get(case.id)
+    if after is not None and after.phase is Phase.PREPARING:
+        turn.state = readiness.claim(turn.state, after, turn.policy)    # also what had settled: in another boot
     if after is not None and seen.down_s is not None and after.phase is not Phase.WATCHING:
         half_s = max(0.0, seen.down_s / 2)
         pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, half_s, half_s, Cause.RESTART,
