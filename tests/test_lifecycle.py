@@ -497,6 +497,16 @@ def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too(
     assert life.settle().phase() == "asking"
 
 
+def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
+    """Nobody else could: the run has no outcome, and the next one of it is another."""
+    life = Life().polled(FREEZE).restarted().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused()
+    life.judged().after(5.0).restarted()
+    words = [(entry.what, entry.note) for entry in life.entries if entry.event_id == "e1"]
+    for phase in ("prepare", "recover"):
+        assert words.count((f"hook {phase} cut short", "drain: the agent ended while it ran")) == 1
+    assert words.count(("agent restarted", "")) == 2
+
+
 @pytest.mark.parametrize("hurt", [lambda life: life.restarted("boot-2").polled(FREEZE).settle(),
                                   lambda life: life.paused(0.6, Cause.PROCESS_STALL).polled(FREEZE)])
 def test_what_is_withdrawn_is_cancelled_though_the_machine_was_rebooted_or_stalled_for_a_moment_before(hurt):

@@ -15,8 +15,7 @@ from typing import Any
 
 # Loaded here, so that no fork has to.
 import tideover.api.server
-import tideover.clock.worker
-import tideover.configuration
+import tideover.clock.worker  # noqa: F401
 from faults import points
 from faults.played_time import PlayedTime, play
 from tideover.cli import main

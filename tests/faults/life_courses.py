@@ -7,6 +7,8 @@ from typing import Any
 
 from faults.trials import Stage
 
+BRIEF = "unless_orphaned 0.05"
+
 
 @dataclass(frozen=True)
 class Life:
@@ -19,7 +21,7 @@ class Life:
     play: Callable[[Stage], None]
     posts: Mapping[str, int]
     outcomes: Mapping[str, str]
-    hooks: Mapping[str, str] = field(default_factory=lambda: {"10-first": "sleep 0.05", "20-second": "sleep 0.05"})
+    hooks: Mapping[str, str] = field(default_factory=lambda: {"10-first": BRIEF, "20-second": BRIEF})
     stage: Mapping[str, Any] = field(default_factory=dict)
     recovers: frozenset[str] = frozenset({"first", "second"})
 
@@ -75,9 +77,9 @@ def _shared(here: Stage) -> None:
 LIVES: Mapping[str, Life] = {
     "freeze": Life(_freeze, {"E1": 1}, {"E1": "resumed"}),
     "failed hook": Life(_failed_hook, {"E1": 0}, {"E1": "cancelled"},
-                        hooks={"10-first": "sleep 0.05", "20-second": '[ "$1" = recover ]'}),
+                        hooks={"10-first": BRIEF, "20-second": 'unless_orphaned 0.02; [ "$1" = recover ]'}),
     "cancelled": Life(_cancelled, {"E1": 0}, {"E1": "cancelled"},
-                      hooks={"10-first": "sleep 0.05", "20-second": '[ "$1" = recover ] || sleep 0.4'}),
+                      hooks={"10-first": BRIEF, "20-second": 'if [ "$1" = recover ]; then unless_orphaned 0.05; else unless_orphaned 0.4; fi'}),
     "overlap": Life(_overlap, {"E1": 1, "E2": 1}, {"E1": "resumed", "E2": "resumed"}),
     "reboot": Life(_reboot, {"E1": 1}, {"E1": "restarted"}),
     "shared": Life(_shared, {"E1": 0}, {"E1": "resumed"}),

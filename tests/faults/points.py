@@ -24,7 +24,7 @@ from tideover.lifecycle import Entry, Stage
 from tideover.model import HookRun
 from tideover.sources import exchange
 
-BEGUN = "== the journal says that prepare has begun:"
+BEGUN = "== the journal says that this has begun:"
 
 BEFALLS: dict[str, Callable[[PlayedTime | None], None]] = {
     "death": lambda time: os.kill(os.getpid(), signal.SIGKILL),
@@ -37,12 +37,14 @@ BEFALLS: dict[str, Callable[[PlayedTime | None], None]] = {
 
 
 class Points:
-    """Writes down each point as it is passed. `at`: where `befall` is done, once; "": nowhere."""
+    """Writes down each point as it is passed. `at`: where `befall` is done: a point's name, or
+    how many this process has passed by then; "": nowhere."""
 
     def __init__(self, file: Path, boot: int, at: str, befall: str, played: PlayedTime | None) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._boot, self._at, self._befall, self._played = boot, at, befall, played
         self._seen: Counter[str] = Counter()
+        self._passed = 0
         self._lock = threading.RLock()
 
     def passing(self, name: str) -> None:
@@ -51,7 +53,8 @@ class Points:
             again = f" ({self._seen[name]})" if self._seen[name] > 1 else ""
             full = f"{self._boot}/{name}{again}"
             os.write(self._file, f"{full}\n".encode())
-            if full == self._at:
+            self._passed += 1
+            if self._at in (full, str(self._passed)):
                 os.write(self._file, f"-- {self._befall}\n".encode())
                 BEFALLS[self._befall](self._played)
 
@@ -94,9 +97,9 @@ class PointedJournal(Journal):
     def commit(self, now: Any, before: Any, after: Any, entries: Iterable[Entry]) -> None:
         entries = list(entries)
         self._db.about = "commit " + (", ".join(map(_words, entries)) or "state")   # type: ignore[attr-defined]
-        begun = [name for name, hook in after.hooks.items() if hook.stage is Stage.PREPARING
-                 and (name not in before.hooks or before.hooks[name].run != hook.run)]
-        self._db.begun = [f"{BEGUN} {name}" for name in begun]                      # type: ignore[attr-defined]
+        begun = [(name, "recover" if hook.stage is Stage.RECOVERING else "prepare") for name, hook in after.hooks.items()
+                 if hook.run and (name not in before.hooks or before.hooks[name].run != hook.run)]
+        self._db.begun = [f"{BEGUN} {name} {phase}" for name, phase in begun]       # type: ignore[attr-defined]
         super().commit(now, before, after, entries)
 
 

@@ -30,7 +30,7 @@ def _hooks(here: Stage) -> list[str]:
     """Recovered is who was prepared, and nobody else; one copy at a time."""
     lines = here.lines()
     broken = [f"two copies of {line[1]}" for line in lines if line[2] == "TWO-COPIES"]
-    owed = {line.rpartition(" ")[2] for line in here.points() if line.startswith(BEGUN)}
+    owed = {name for name, phase in _begun(here) if phase == "prepare"}
     ran = {line[1] for line in lines}
     broken += [f"{name} ran though nobody had written that it would" for name in ran - owed]
     for name in owed:
@@ -48,19 +48,19 @@ def _acknowledgements(life: Life, here: Stage) -> list[str]:
     posts = [request for request in here.metadata.requests if request.method == "POST"]
     for event_id, wanted in life.posts.items():
         own = [post for post in posts if event_id.encode() in post.body]
-        lost = here.deaths > 0 and not _was_known(here, event_id)
-        if not wanted <= len(own) <= wanted + (wanted and lost):
+        if not wanted <= len(own) <= wanted + (wanted and _lost(here, event_id)):
             broken.append(f"{event_id} was acknowledged {len(own)} times")
         broken += [f"{event_id} was acknowledged while {name} was not prepared" for post in own
                    for name in life.recovers if not _is_prepared(here, name, post.at)]
     return broken
 
 
-def _was_known(here: Stage, event_id: str) -> bool:
-    """Whether the agent had written down the platform's answer when it died."""
+def _lost(here: Stage, event_id: str) -> int:
+    """How often the agent died before it had written down the platform's answer."""
     points = here.points()
-    died = next((place for place, line in enumerate(points) if line.startswith("--")), len(points))
-    return any(f"{event_id} acknowledged" in line and line.endswith(": committed") for line in points[:died])
+    known = next((place for place, line in enumerate(points) if f"{event_id} acknowledged" in line
+                  and line.endswith(": committed")), len(points))
+    return sum(line == "-- death" for line in points[:known])
 
 
 def _is_prepared(here: Stage, name: str, at: float) -> bool:
@@ -96,8 +96,17 @@ def _one_record(record: dict[str, Any], outcomes: set[str]) -> list[str]:
 
 
 def _runs(here: Stage, records: list[dict[str, Any]]) -> list[str]:
-    """Every run that ended under a living agent stands in some record; a death may swallow one."""
+    """Of every run that the journal says has begun, some record says how it ended, or that nobody saw its end."""
     told = {(run["name"], run["phase"], run["started_at"]) for record in records for run in record["hooks"]}
-    known = Counter((name, phase) for name, phase, _ in told)
-    ended = Counter((line[1], line[2].removesuffix("-ended")) for line in here.lines() if line[2].endswith("-ended"))
-    return [f"a run of {' '.join(run)} is in no record" for run, times in ended.items() if known[run] < times - here.deaths]
+    short = {(entry["note"].partition(":")[0], entry["what"].split()[1], entry["at"]) for record in records
+             for entry in record["timeline"] if entry["what"].endswith("cut short")}
+    known = Counter((name, phase) for name, phase, _ in told | short)
+    begun = Counter(_begun(here))
+    return [f"{' '.join(run)} began {times} times, the records know of {known[run]}"
+            for run, times in begun.items() if known[run] != times]
+
+
+def _begun(here: Stage) -> list[tuple[str, str]]:
+    """The hook and phase of each run, as it was written down before it began."""
+    words = [line.removeprefix(BEGUN).split() for line in here.points() if line.startswith(BEGUN)]
+    return [(name, phase) for name, phase in words]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -16,10 +17,11 @@ import pytest
 
 from faults.life_courses import LIVES, live
 from faults.promises import check
-from faults.table import tell, trial
+from faults.table import Trial, trial
 from faults.trials import Starter
 
 SIDE_BY_SIDE = 5            # lives in one process; they mostly wait
+AGAIN = " … "               # between where it dies and where the one after it does
 REPEATS = 3                 # a point of a race that was not come by is looked for so often
 
 
@@ -43,8 +45,9 @@ def points_of(name: str) -> list[str]:
 
 
 def try_point(starter: Starter, name: str, at: str, options: dict[str, Any]) -> Tried:
+    first, _, again = at.partition(AGAIN)
     for _ in range(REPEATS):
-        with live(LIVES[name], starter, at=at, **options) as here:
+        with live(LIVES[name], starter, at=first, again_at=again, **options) as here:
             try:
                 LIVES[name].play(here)
                 here.end()
@@ -86,6 +89,16 @@ def try_all(name: str, points: Iterable[str], **options: Any) -> list[Tried]:
         return [tried for part in parts for tried in part.result()]
 
 
+def count(tried: Trial, befallen: list[Tried]) -> None:
+    """Given what came of each point, count it; raise with the first stories if a promise was broken at any."""
+    reached = [one for one in befallen if one.reached]
+    broken = [one.broken for one in reached if one.broken]
+    tried.times, tried.held = len(reached), len(reached) - len(broken)
+    assert not broken, f"{len(broken)} of {len(reached)}:\n" + "\n\n".join(broken[:3]) + "\n" + "\n".join(
+        one.splitlines()[0] for one in broken)
+    assert len(reached) >= 0.9 * len(befallen), [one.at for one in befallen if not one.reached]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("reboots", [False, True], ids=["same-boot", "rebooted"])
 @pytest.mark.parametrize("name", LIVES)
@@ -94,12 +107,15 @@ def test_whoever_dies_anywhere_forgets_nobody(name, reboots):
     how = "the machine starts anew" if reboots else "kill -9 by itself"
     with trial(f"death: {name}", f"{how} at each commit and act", "recovered who was prepared, one copy at a time, no "
                "second POST but for a lost answer, the record closed") as tried:
-        befallen = try_all(name, points, befall="death", reboots=reboots)
-        reached = [one for one in befallen if one.reached]
-        tried.times = len(reached)
-        tell(f"death: {name}, {how}: {len(points)} points, {len(reached)} reached")
-        broken = [one.broken for one in befallen if one.broken]
-        tried.held = len(reached) - len(broken)
-        assert not broken, f"{len(broken)} of {len(reached)}:\n" + "\n\n".join(broken[:3]) + "\n" + "\n".join(
-            one.splitlines()[0] for one in broken)
-        assert len(reached) >= 0.9 * len(points), [one.at for one in befallen if not one.reached]
+        count(tried, try_all(name, points, befall="death", reboots=reboots))
+
+
+@pytest.mark.slow
+def test_whoever_dies_again_while_it_takes_up_what_a_death_has_left_forgets_nobody():
+    """The second death is at a point drawn by a seed, among the first twenty after the start."""
+    seed = 8
+    points = points_of("freeze")
+    draw = random.Random(seed)
+    with trial("death twice: freeze", "kill -9 by itself at each point, and soon after the start again",
+               "as above") as tried:
+        count(tried, try_all("freeze", [f"{at}{AGAIN}{draw.randint(1, 20)}" for at in points], befall="death"))

@@ -25,6 +25,8 @@ TESTS = Path(__file__).parents[1]
 PATIENCE_S = 30.0
 LOOK_S = 0.01
 HOOK = """#!/bin/bash
+# Whose agent has died runs on until it is ended.
+unless_orphaned() { while sleep "$1"; do read -r _ _ _ parent _ < /proc/$$/stat; [ "$parent" = $PPID ] && break; done; }
 exec 9>>HOME/copies.NAME
 flock -n 9 || echo "$EPOCHREALTIME NAME TWO-COPIES $$" >> LOG
 echo "$EPOCHREALTIME NAME $1 $$ $TIDEOVER_EVENT_ID $TIDEOVER_REASON $TIDEOVER_CLOCK" >> LOG
@@ -85,22 +87,24 @@ class Starter:
 class Stage:
     """A home, a platform, a time server, and an agent that is started again whenever it has died.
 
+    `at`, `befall`: what befalls the agent where. `again_at`: … and the one started after that.
     `reboots`: what has died is taken for the whole machine: its hooks are gone, the boot is another.
     `stopped_s`: how long a stopped agent stays so.
     """
 
-    def __init__(self, starter: Starter, *, at: str = "", befall: str = "", reboots: bool = False,
+    def __init__(self, starter: Starter, *, at: str = "", befall: str = "", again_at: str = "", reboots: bool = False,
                  stopped_s: float = 1.3, start_after_s: float = 0.15, policy: str = "", deadline: str = "20s",
                  more: str = "") -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tideover-life-"))
         self.time = PlayedTime(self.home / "time")
-        self.at, self.befall, self.reboots, self.stopped_s = at, befall, reboots, stopped_s
+        self.at, self.befall, self.again_at, self.reboots, self.stopped_s = at, befall, again_at, reboots, stopped_s
         self.boot, self.boot_id = 1, str(uuid.uuid4())
         self.metadata = MetadataService("vm-1", "11111111-2222-3333-4444-555555555555", now=self.time.outside_s,
                                         start_after_acknowledge_s=start_after_s)
         self.time_server = TimeServer(now=self.time.outside_s)
         self.starts, self.deaths = 0, 0
         self.faults: list[str] = []
+        self.stops: list[float] = []
         self._starter, self._pid, self._ending = starter, 0, False
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         (self.home / "hooks.d").mkdir()
@@ -108,7 +112,7 @@ class Stage:
             endpoint=self.metadata.endpoint, servers=self.time_server.address, home=self.home, policy=policy,
             deadline=deadline, more=more))
 
-    def hook(self, file: str, body: str = "sleep 0.05") -> None:
+    def hook(self, file: str, body: str = "unless_orphaned 0.05") -> None:
         path = self.home / "hooks.d" / file
         text = HOOK.replace("BODY", body).replace("NAME", file.partition("-")[2])
         path.write_text(text.replace("LOG", str(self.home / "hooks.log")).replace("HOME", str(self.home)))
@@ -139,7 +143,7 @@ class Stage:
 
     def _keep(self) -> None:
         while not self._ending:
-            at = self.at if self.deaths == 0 else ""
+            at = {0: self.at, 1: self.again_at}.get(self.deaths, "")
             self._pid = self._starter.ask({"home": str(self.home), "boot": self.boot, "boot_id": self.boot_id, "at": at,
                                            "befall": self.befall})
             self.starts += 1
@@ -153,9 +157,10 @@ class Stage:
     def _until_it_ends(self) -> int:
         while (news := self._starter.next())["now"] != "ended":
             if news["now"] == "stopped":
-                self.deaths += 1
+                began = time.monotonic()
                 time.sleep(self.stopped_s)
                 os.kill(self._pid, signal.SIGCONT)
+                self.stops.append(time.monotonic() - began)
         return int(news["status"])
 
     def _died(self, status: int) -> None:

@@ -8,14 +8,15 @@ from tideover import observations as ob
 from tideover.lifecycle import readiness
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.pauses import length_text
-from tideover.lifecycle.state import CLAIMING, Case, Phase
+from tideover.lifecycle.state import CLAIMING, RUNNING, Case, Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
-from tideover.model import Cause, Pause, Quality
+from tideover.model import Cause, HookPhase, Pause, Quality
 
 
 def restarted(turn: Turn, seen: ob.Restarted) -> None:
     """What ran has been ended by now. Another boot id: the applications have started anew too."""
     rebooted = bool(turn.state.boot_id) and turn.state.boot_id != seen.boot_id
+    _tell_of_the_end(turn)
     turn.state = readiness.resume_after_restart(replace(turn.state, boot_id=seen.boot_id, fresh=False), turn.now)
     if rebooted:
         turn.state = readiness.forget_preparation(turn.state)
@@ -24,6 +25,18 @@ def restarted(turn: Turn, seen: ob.Restarted) -> None:
             _take_reboot(turn, case, seen)
         else:
             turn.move(case, sg.AgentRestarted(), "the agent was restarted")
+
+
+def _tell_of_the_end(turn: Turn) -> None:
+    """The agent before this one saw no end of what it had running: the record says so, for nobody else can."""
+    for case in turn.state.cases.values():
+        if case.phase is not Phase.WATCHING:
+            turn.tell(case.id, "agent restarted")
+        if hears_of_hooks(case):
+            for name, hook in turn.state.hooks.items():
+                if hook.stage in RUNNING:
+                    phase = HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE
+                    turn.tell(case.id, f"hook {phase.value} cut short", f"{name}: the agent ended while it ran")
 
 
 def _take_reboot(turn: Turn, case: Case, seen: ob.Restarted) -> None:

@@ -96,6 +96,11 @@ class Case:
         return "missed" if self.missed and not self.rebooted else self.reason
 
 
+def hears_of_hooks(case: Case) -> bool:
+    """Whether what becomes of a hook's run belongs into this case's record."""
+    return case.phase is Phase.RECOVERING or (case.phase in CLAIMING and case.announced)
+
+
 class Stage(enum.Enum):
     """Where one hook stands between released (not in the table at all) and released again."""
 
