@@ -19,6 +19,7 @@ import tideover.clock.worker  # noqa: F401
 from faults import points
 from faults.played_time import PlayedTime, play
 from tideover.cli import main
+from tideover.daemon import taking_up
 from tideover.hooks import traces
 
 
@@ -58,18 +59,12 @@ def become_agent(asked: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(PATH="/usr/bin:/bin", LANG="C.UTF-8", TIDEOVER_CONFIG=str(home / "tideover.toml"))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        played = PlayedTime(home / "time") if asked.get("played", True) else None
-        if played is not None:
-            play(played)
-        if asked.get("boot_id"):
-            boot = home / "boot_id"
-            boot.write_text(asked["boot_id"])
-            traces.BOOT_ID = boot
-            from tideover.daemon import taking_up
-            taking_up.read_boot_id = lambda: str(asked["boot_id"])
-        if asked.get("points", True):
-            points.wire(points.Points(home / "points", asked["boot"], asked.get("at", ""), asked.get("befall", ""),
-                                      played))
+        played = PlayedTime(home / "time")
+        play(played)
+        traces.BOOT_ID = home / "boot_id"
+        traces.BOOT_ID.write_text(asked["boot_id"])
+        taking_up.read_boot_id = lambda: str(asked["boot_id"])
+        points.wire(points.Points(home / "points", asked["boot"], asked["at"], asked["befall"], played))
         status = main(["run", "--config", str(home / "tideover.toml")])
     finally:
         if (trouble := sys.exc_info()[1]) is not None:      # what the interpreter would do with it

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults.trials import Stage
+from tideover.simulator import Fault
 
 BRIEF = "unless_orphaned 0.05"
 
@@ -74,6 +75,19 @@ def _shared(here: Stage) -> None:
     here.finish("E1")
 
 
+def _waiting(here: Stage) -> None:
+    """Announced earlier than the owner wants to begin; the platform starts it once it is told."""
+    here.announce("E1", not_before_in_s=1.5)
+    here.until(lambda: here.has_started("E1"))
+    here.finish("E1")
+
+
+def _doubt(here: Stage) -> None:
+    """The first acknowledgement gets no clear answer."""
+    here.metadata.misbehave(Fault(status=503), method="POST", times=1)
+    _freeze(here)
+
+
 LIVES: Mapping[str, Life] = {
     "freeze": Life(_freeze, {"E1": 1}, {"E1": "resumed"}),
     "failed hook": Life(_failed_hook, {"E1": 0}, {"E1": "cancelled"},
@@ -83,7 +97,10 @@ LIVES: Mapping[str, Life] = {
     "overlap": Life(_overlap, {"E1": 1, "E2": 1}, {"E1": "resumed", "E2": "resumed"}),
     "reboot": Life(_reboot, {"E1": 1}, {"E1": "restarted"}),
     "shared": Life(_shared, {"E1": 0}, {"E1": "resumed"}),
+    "waiting": Life(_waiting, {"E1": 1}, {"E1": "resumed"}, stage={"policy": 'lead = "1s"'}),
+    "doubt": Life(_doubt, {"E1": 2}, {"E1": "resumed"}),
 }
+SIX = ("freeze", "failed hook", "cancelled", "overlap", "reboot", "shared")
 
 
 def live(life: Life, starter: Any, **options: Any) -> Any:

@@ -23,6 +23,11 @@ SINCE_BOOT = ("CLOCK_MONOTONIC_RAW", "CLOCK_MONOTONIC", "CLOCK_BOOTTIME")
 _wall_ns, _clock_ns, _raw = time.time_ns, time.clock_gettime_ns, time.CLOCK_MONOTONIC_RAW
 
 
+def real_s() -> float:
+    """Return the time of the machine on which all this is played, in seconds since the epoch."""
+    return _wall_ns() / NS
+
+
 class PlayedTime:
     """The distances. `file` is made if it is not there."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from faults.played_time import PlayedTime
+from faults.played_time import PlayedTime, real_s
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.daemon import opening, running
@@ -26,13 +26,32 @@ from tideover.sources import exchange
 
 BEGUN = "== the journal says that this has begun:"
 
-BEFALLS: dict[str, Callable[[PlayedTime | None], None]] = {
-    "death": lambda time: os.kill(os.getpid(), signal.SIGKILL),
-    "stop": lambda time: os.kill(os.getpid(), signal.SIGSTOP),
-    "day-back": lambda time: time.set_wall(-86_400.0),
-    "day-ahead": lambda time: time.set_wall(86_400.0),
-    "leap": lambda time: time.leap(-1.0),
-    "leap-out": lambda time: time.leap(1.0),
+RIGHT_AFTER_S = 1.2         # what is put right again, is so after this
+
+
+def _set_wall(points: Points, seconds: float, *, for_good: bool) -> None:
+    points.time.set_wall(seconds)
+    if not for_good:
+        timer = threading.Timer(RIGHT_AFTER_S, _put_right, (points,))
+        timer.daemon = True
+        timer.start()
+
+
+def _put_right(points: Points) -> None:
+    points.time.set_wall(0.0)
+    points.remark([f"-- right {real_s():.6f}"])
+
+
+DAY_S = 86_400.0
+BEFALLS: dict[str, Callable[[Points], None]] = {
+    "death": lambda points: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda points: os.kill(os.getpid(), signal.SIGSTOP),
+    "a day back": lambda points: _set_wall(points, -DAY_S, for_good=False),
+    "a day ahead": lambda points: _set_wall(points, DAY_S, for_good=False),
+    "a day back for good": lambda points: _set_wall(points, -DAY_S, for_good=True),
+    "a day ahead for good": lambda points: _set_wall(points, DAY_S, for_good=True),
+    "a leap second": lambda points: points.time.leap(-1.0),
+    "a leap second left out": lambda points: points.time.leap(1.0),
 }
 
 
@@ -40,9 +59,9 @@ class Points:
     """Writes down each point as it is passed. `at`: where `befall` is done: a point's name, or
     how many this process has passed by then; "": nowhere."""
 
-    def __init__(self, file: Path, boot: int, at: str, befall: str, played: PlayedTime | None) -> None:
+    def __init__(self, file: Path, boot: int, at: str, befall: str, played: PlayedTime) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._boot, self._at, self._befall, self._played = boot, at, befall, played
+        self._boot, self._at, self._befall, self.time = boot, at, befall, played
         self._seen: Counter[str] = Counter()
         self._passed = 0
         self._lock = threading.RLock()
@@ -55,8 +74,8 @@ class Points:
             os.write(self._file, f"{full}\n".encode())
             self._passed += 1
             if self._at in (full, str(self._passed)):
-                os.write(self._file, f"-- {self._befall}\n".encode())
-                BEFALLS[self._befall](self._played)
+                self.remark([f"-- {self._befall} {real_s():.6f}"])
+                BEFALLS[self._befall](self)
 
     def remark(self, lines: list[str]) -> None:
         os.write(self._file, "".join(f"{line}\n" for line in lines).encode())

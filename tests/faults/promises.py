@@ -9,14 +9,17 @@ from faults.life_courses import Life
 from faults.points import BEGUN
 from faults.trials import Stage
 from tideover.journal import Journal
-from tideover.record import records_of
+from tideover.record import pauses_of, records_of
 
+LATE_S = 0.25           # the outside's own measure of a stop, on a busy machine
+NOTICED_S = 0.4         # after the wall clock was set, the agent knows
 WRITE_S = 0.005         # a hook's stamp is taken before its line is written
 
 
 def check(life: Life, here: Stage, *, rebooted: bool = False) -> None:
     """Given a life and the stage on which it has been played, whose agent has ended, raise if a promise was broken."""
-    broken = [*_agent(here), *_hooks(here), *_acknowledgements(life, here), *_record(life, here, rebooted)]
+    broken = [*_agent(here), *_hooks(here), *_acknowledgements(life, here), *_record(life, here, rebooted),
+              *_stops(here), *_wrong_clock(here)]
     if broken:
         raise AssertionError("; ".join(broken) + "\n" + here.story())
 
@@ -60,7 +63,7 @@ def _lost(here: Stage, event_id: str) -> int:
     points = here.points()
     known = next((place for place, line in enumerate(points) if f"{event_id} acknowledged" in line
                   and line.endswith(": committed")), len(points))
-    return sum(line == "-- death" for line in points[:known])
+    return sum(line.startswith("-- death") for line in points[:known])
 
 
 def _is_prepared(here: Stage, name: str, at: float) -> bool:
@@ -76,7 +79,7 @@ def _record(life: Life, here: Stage, rebooted: bool) -> list[str]:
         journal.close()
     broken = [f"the journal still holds {name}" for name in (*state.cases, *state.hooks)]
     for event_id, outcome in life.outcomes.items():
-        allowed = {outcome} | ({"restarted"} if rebooted else set())
+        allowed = {outcome} | ({"restarted"} if rebooted else set()) | ({"resumed"} if here.stops else set())
         if here.deaths and outcome == "cancelled":
             allowed.add("missed")           # withdrawn while no agent ran: nobody can say whether it had started
         faults = _one_record(records[event_id], allowed) if event_id in records else ["there is none"]
@@ -110,3 +113,37 @@ def _begun(here: Stage) -> list[tuple[str, str]]:
     """The hook and phase of each run, as it was written down before it began."""
     words = [line.removeprefix(BEGUN).split() for line in here.points() if line.startswith(BEGUN)]
     return [(name, phase) for name, phase in words]
+
+
+def _stops(here: Stage) -> list[str]:
+    """What stopped the agent for a second is noticed, and its length lies within what is claimed."""
+    points = here.points()
+    stopped = next((place for place, line in enumerate(points) if line.startswith("-- stop")), 0)
+    if not here.stops or not any("alone: insert" in line for line in points[:stopped]):
+        return []                           # it watches from just before its first poll on
+    journal = Journal.reading(here.home / "state" / "journal.db")
+    try:
+        told = pauses_of(journal.rows())
+    finally:
+        journal.close()
+    [truth_s] = here.stops
+    fitting = [pause for pause in told if pause["length_s"] is not None
+               and pause["length_s"] - pause["uncertainty_s"] <= truth_s + LATE_S
+               and pause["length_s"] + pause["uncertainty_s"] >= truth_s - LATE_S]
+    seen = [(pause["cause"], pause["length_s"], pause["uncertainty_s"]) for pause in told]
+    return [] if fitting else [f"a stop of {truth_s:.3f} s is not among the pauses noticed: {seen}"]
+
+
+def _wrong_clock(here: Stage) -> list[str]:
+    """From soon after the clock was set wrong, nobody is told that it is good, or to carry on before it is right."""
+    moments = {line[3:].rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in here.points()
+               if line.startswith("-- ")}
+    wrong = next((at for words, at in moments.items() if "a day" in words), None)
+    if wrong is None:
+        return []
+    late = [line for line in here.lines() if line[2] == "recover" and float(line[0]) > wrong + NOTICED_S]
+    for_good = any("for good" in words for words in moments)
+    if for_good:
+        return [f"{line[1]} was told that the clock is {line[6]}" for line in late if line[6] == "good"]
+    return [f"{line[1]} was told to carry on {moments['right'] - float(line[0]):.3f} s before the clock was right"
+            for line in late if float(line[0]) < moments.get("right", 1e12)]
