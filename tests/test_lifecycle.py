@@ -56,6 +56,19 @@ def test_an_announced_freeze_is_prepared_acknowledged_checked_recovered_and_clos
     assert not life.state.cases and not life.state.hooks
 
 
+@pytest.mark.parametrize("wait_s", [2.0, 5.0])
+def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_anybody_else_is_told(wait_s):
+    """While the pause settles, and between two recovers: what was good when it was judged may be a day off now."""
+    policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
+    life = Life(policy).polled(FREEZE).settle().settle().acknowledged().polled(started(FREEZE)).paused().judged()
+    life.after(wait_s).see(ob.Resumed(pause("set", 86_400.0, Cause.CLOCK_STEP, life.now)))
+    assert life.phase() == "checking"
+    assert life.settle().running() == [], "who recovers now goes on, nobody else begins"
+    assert [known.id for known in life.state.cases["e1"].pauses] == ["p1"], "a step of the clock is no pause"
+    life.judged(BAD).after(5.0).settle().settle()
+    assert life.begun[-1].fixed[-2] == ("TIDEOVER_CLOCK", "bad")
+
+
 def test_recover_is_not_told_before_the_clock_is_judged():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(30.0).polled(started(FREEZE))
     assert life.phase() == "checking" and life.running() == []

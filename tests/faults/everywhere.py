@@ -16,7 +16,7 @@ from faults.promises import check
 from faults.table import Trial
 from faults.trials import Starter
 
-SIDE_BY_SIDE = 5            # lives in one process; they mostly wait
+SIDE_BY_SIDE = 7            # lives in one process; they mostly wait
 AGAIN = " … "               # between where it dies and where the one after it does
 REPEATS = 3                 # a point of a race that was not come by is looked for so often
 
@@ -46,6 +46,7 @@ def try_point(starter: Starter, name: str, at: str, options: dict[str, Any]) -> 
         with live(LIVES[name], starter, at=first, again_at=again, **options) as here:
             try:
                 LIVES[name].play(here)
+                here.hear_of_the_stop()
                 here.end()
                 check(LIVES[name], here, rebooted=bool(options.get("reboots")))
             except AssertionError as broken:

@@ -30,7 +30,8 @@ class Life:
 def _freeze(here: Stage) -> None:
     here.announce("E1")
     here.until(lambda: here.has_started("E1"))
-    here.pause_until(lambda: here.has_committed("E1 lingering"))
+    here.pause_until(lambda: here.has_committed("E1 pause"))
+    here.until(lambda: here.has_committed("E1 lingering"), here.lingers_within_s, must=False)
     here.finish("E1")
 
 
@@ -71,7 +72,8 @@ def _shared(here: Stage) -> None:
     here.until(lambda: here.has_committed("E1 holding"))
     here.metadata.start_event("E1")
     here.until(lambda: here.has_started("E1"))
-    here.pause_until(lambda: here.has_committed("E1 lingering"))
+    here.pause_until(lambda: here.has_committed("E1 pause"))
+    here.until(lambda: here.has_committed("E1 lingering"), here.lingers_within_s, must=False)
     here.finish("E1")
 
 
@@ -97,6 +99,8 @@ LIVES: Mapping[str, Life] = {
     "overlap": Life(_overlap, {"E1": 1, "E2": 1}, {"E1": "resumed", "E2": "resumed"}),
     "reboot": Life(_reboot, {"E1": 1}, {"E1": "restarted"}),
     "shared": Life(_shared, {"E1": 0}, {"E1": "resumed"}),
+    "slow freeze": Life(_freeze, {"E1": 1}, {"E1": "resumed"}, stage={"settle": "1s"},
+                        hooks={"10-first": BRIEF, "20-second": "unless_orphaned 0.7"}),
     "waiting": Life(_waiting, {"E1": 1}, {"E1": "resumed"}, stage={"policy": 'lead = "1s"'}),
     "doubt": Life(_doubt, {"E1": 2}, {"E1": "resumed"}),
 }

@@ -22,8 +22,9 @@ from faults.played_time import PlayedTime
 from tideover.simulator import MetadataService, TimeServer
 
 TESTS = Path(__file__).parents[1]
-PATIENCE_S = 30.0
+PATIENCE_S = 15.0
 LOOK_S = 0.01
+AWAY_S = 3.0            # how long the machine is away in a pause
 HOOK = """#!/bin/bash
 # Whose agent has died runs on until it is ended.
 unless_orphaned() { while sleep "$1"; do read -r _ _ _ parent _ < /proc/$$/stat; [ "$parent" = $PPID ] && break; done; }
@@ -46,7 +47,7 @@ poll = "50ms"
 timeout = "10s"
 [pause]
 tick = "50ms"
-settle = "100ms"
+settle = "{settle}"
 [clock]
 servers = ["{servers}"]
 deadline = "{deadline}"
@@ -94,7 +95,7 @@ class Stage:
 
     def __init__(self, starter: Starter, *, at: str = "", befall: str = "", again_at: str = "", reboots: bool = False,
                  stopped_s: float = 1.3, start_after_s: float = 0.15, policy: str = "", deadline: str = "20s",
-                 more: str = "") -> None:
+                 settle: str = "100ms", more: str = "") -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tideover-life-"))
         self.time = PlayedTime(self.home / "time")
         self.at, self.befall, self.again_at, self.reboots, self.stopped_s = at, befall, again_at, reboots, stopped_s
@@ -103,14 +104,16 @@ class Stage:
                                         start_after_acknowledge_s=start_after_s)
         self.time_server = TimeServer(now=self.time.outside_s)
         self.starts, self.deaths = 0, 0
+        self.lingers_within_s = 6.0     # after a pause; then the platform takes the event off its list
         self.faults: list[str] = []
         self.stops: list[float] = []
+        self.is_stopped = self.is_rebooting = False
         self._starter, self._pid, self._ending = starter, 0, False
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         (self.home / "hooks.d").mkdir()
         (self.home / "tideover.toml").write_text(CONFIGURATION.format(
             endpoint=self.metadata.endpoint, servers=self.time_server.address, home=self.home, policy=policy,
-            deadline=deadline, more=more))
+            deadline=deadline, settle=settle, more=more))
 
     def hook(self, file: str, body: str = "unless_orphaned 0.05") -> None:
         path = self.home / "hooks.d" / file
@@ -157,11 +160,16 @@ class Stage:
     def _until_it_ends(self) -> int:
         while (news := self._starter.next())["now"] != "ended":
             if news["now"] == "stopped":
-                began = time.monotonic()
-                time.sleep(self.stopped_s)
-                os.kill(self._pid, signal.SIGCONT)
-                self.stops.append(time.monotonic() - began)
+                self._go_on_after(self.stopped_s)
         return int(news["status"])
+
+    def _go_on_after(self, seconds: float) -> None:
+        began, self.is_stopped = time.monotonic(), True
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):       # the machine was rebooted meanwhile
+            os.kill(self._pid, signal.SIGCONT)
+        self.stops.append(time.monotonic() - began)
+        self.is_stopped = False
 
     def _died(self, status: int) -> None:
         if status != -signal.SIGKILL:
@@ -174,12 +182,10 @@ class Stage:
         if self.reboots:
             self._reboot()
 
-    is_rebooting = False
-
     def reboot(self) -> None:
         """The machine starts anew: the agent and all hooks are gone at once."""
         before, self.is_rebooting = self.boot, True
-        while self.boot == before:
+        while self.boot == before and self._keeper.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 if self._pid:
                     os.kill(self._pid, signal.SIGKILL)
@@ -253,11 +259,22 @@ class Stage:
         return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} started")
 
     def pause_until(self, question: Callable[[], Any]) -> None:
-        """The machine is away for 3 s; where nobody saw it, because no agent ran, it happens again."""
+        """The machine is away; where nobody saw it, because no agent ran, it happens again."""
         for _ in range(4):
-            self.time.pass_by(3.0)
-            if self.until(question, 0.7, must=False):
+            self.until(lambda: not self.is_stopped)
+            self.time.pass_by(AWAY_S)
+            if self.until(lambda: question() or self.is_stopped, 0.7, must=False) and question():
                 return
+
+    def hear_of_the_stop(self) -> None:
+        """Where the agent was stopped, wait until it goes on, and a moment for it to write that down."""
+        self.until(lambda: not self.is_stopped)
+        self.until(lambda: not self.stops or self._has_written_of_it(), 3.0, must=False)
+
+    def _has_written_of_it(self) -> bool:
+        points = self.points()
+        stopped = next((place for place, line in enumerate(points) if line.startswith("-- stop")), 0)
+        return any(" pause" in line and line.endswith(": committed") for line in points[stopped:])
 
     def finish(self, *event_ids: str) -> None:
         """The events leave the list; wait until they are closed."""

@@ -59,7 +59,7 @@ def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase |
 
 
 def _repaused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
-    return C if stopped_the_machine(seen.pause) else stay
+    return C if stopped_the_machine(seen.pause) or seen.pause.cause is Cause.CLOCK_STEP else stay
 
 
 def _judged(case: Case, seen: sg.Judged, policy: Policy, now: Moment) -> Phase | None:
@@ -176,7 +176,7 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, listed=False, missed=case.missed or (case.away and _awaits_platform(case)))
         case sg.Answered(outcome):
             return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
-        case sg.Paused(pause):
+        case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
             return replace(case, pauses=(*case.pauses, pause), kept=kept)
         case sg.Judged(check):

@@ -43,8 +43,11 @@ def _event_of(turn: Turn, pause: Pause) -> Event:
 
 
 def _takes(case: Case, pause: Pause) -> bool:
-    """A step of the clock is nobody's pause; what is neither prepared nor started cannot have caused one."""
-    if pause.cause is Cause.CLOCK_STEP or any(known.id == pause.id for known in case.pauses):
+    """A step of the clock is nobody's pause, but makes a verdict on the clock old where somebody is still to be told of
+    it; what is neither prepared nor started cannot have caused a pause."""
+    if pause.cause is Cause.CLOCK_STEP:
+        return case.phase in (Phase.SETTLING, Phase.RECOVERING)
+    if any(known.id == pause.id for known in case.pauses):
         return False
     if case.phase in CLAIMING:
         return True
