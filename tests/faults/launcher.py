@@ -64,7 +64,8 @@ def become_agent(asked: dict[str, Any]) -> None:
         traces.BOOT_ID = home / "boot_id"
         traces.BOOT_ID.write_text(asked["boot_id"])
         taking_up.read_boot_id = lambda: str(asked["boot_id"])
-        points.wire(points.Points(home / "points", asked["boot"], asked["at"], asked["befall"], played))
+        if asked["pointed"]:
+            points.wire(points.Points(home / "points", asked["boot"], asked["at"], asked["befall"], played))
         status = main(["run", "--config", str(home / "tideover.toml")])
     finally:
         if (trouble := sys.exc_info()[1]) is not None:      # what the interpreter would do with it

@@ -8,6 +8,7 @@ import pytest
 from faults.everywhere import Tried, count, points_of, try_all
 from faults.table import trial
 
+
 def points_in_every_phase(life: str = "freeze") -> list[tuple[str, list[str]]]:
     """A freeze from notice to record, and the phases that it does not come through."""
     freeze = points_of(life)

@@ -89,13 +89,14 @@ class Stage:
     """A home, a platform, a time server, and an agent that is started again whenever it has died.
 
     `at`, `befall`: what befalls the agent where. `again_at`: … and the one started after that.
+    `pointed`: whether the agent passes points; without, it is as it is shipped but for its clocks.
     `reboots`: what has died is taken for the whole machine: its hooks are gone, the boot is another.
     `stopped_s`: how long a stopped agent stays so.
     """
 
     def __init__(self, starter: Starter, *, at: str = "", befall: str = "", again_at: str = "", reboots: bool = False,
                  stopped_s: float = 1.3, start_after_s: float = 0.15, policy: str = "", deadline: str = "20s",
-                 settle: str = "100ms", more: str = "") -> None:
+                 settle: str = "100ms", more: str = "", pointed: bool = True) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tideover-life-"))
         self.time = PlayedTime(self.home / "time")
         self.at, self.befall, self.again_at, self.reboots, self.stopped_s = at, befall, again_at, reboots, stopped_s
@@ -103,7 +104,7 @@ class Stage:
         self.metadata = MetadataService("vm-1", "11111111-2222-3333-4444-555555555555", now=self.time.outside_s,
                                         start_after_acknowledge_s=start_after_s)
         self.time_server = TimeServer(now=self.time.outside_s)
-        self.starts, self.deaths = 0, 0
+        self.starts, self.deaths, self.pointed = 0, 0, pointed
         self.lingers_within_s = 6.0     # after a pause; then the platform takes the event off its list
         self.faults: list[str] = []
         self.stops: list[float] = []
@@ -148,7 +149,7 @@ class Stage:
         while not self._ending:
             at = {0: self.at, 1: self.again_at}.get(self.deaths, "")
             self._pid = self._starter.ask({"home": str(self.home), "boot": self.boot, "boot_id": self.boot_id, "at": at,
-                                           "befall": self.befall})
+                                           "befall": self.befall, "pointed": self.pointed})
             self.starts += 1
             if self._ending:
                 os.kill(self._pid, signal.SIGKILL)
@@ -205,6 +206,11 @@ class Stage:
                 with contextlib.suppress(OSError):
                     if mark in (place / "environ").read_bytes():
                         os.kill(int(place.name), signal.SIGKILL)
+
+    @property
+    def pid(self) -> int:
+        """The agent's; 0 while there is none."""
+        return self._pid
 
     # --- what the script waits for ------------------------------------------------------------------------------------
 
