@@ -5,6 +5,7 @@ on standard input asks for one; a line for its pid, and one for each change of i
 """
 from __future__ import annotations
 
+import faulthandler
 import gc
 import json
 import os
@@ -59,6 +60,7 @@ def become_agent(asked: dict[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(PATH="/usr/bin:/bin", LANG="C.UTF-8", TIDEOVER_CONFIG=str(home / "tideover.toml"))
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        faulthandler.register(signal.SIGUSR1)       # where all threads are, for the story of a life that hangs
         played = PlayedTime(home / "time")
         play(played)
         traces.BOOT_ID = home / "boot_id"

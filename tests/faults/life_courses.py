@@ -97,7 +97,7 @@ LIVES: Mapping[str, Life] = {
     "cancelled": Life(_cancelled, {"E1": 0}, {"E1": "cancelled"},
                       hooks={"10-first": BRIEF, "20-second": 'if [ "$1" = recover ]; then unless_orphaned 0.05; else unless_orphaned 0.4; fi'}),
     "overlap": Life(_overlap, {"E1": 1, "E2": 1}, {"E1": "resumed", "E2": "resumed"}),
-    "reboot": Life(_reboot, {"E1": 1}, {"E1": "restarted"}),
+    "reboot": Life(_reboot, {"E1": 1}, {"E1": "restarted"}, stage={"start_after_s": 0.6}),
     "shared": Life(_shared, {"E1": 0}, {"E1": "resumed"}),
     "slow freeze": Life(_freeze, {"E1": 1}, {"E1": "resumed"}, stage={"settle": "1s"},
                         hooks={"10-first": BRIEF, "20-second": "unless_orphaned 0.7"}),

@@ -248,6 +248,10 @@ class Stage:
 
     def story(self) -> str:
         """Everything there is to know of a life that went wrong."""
+        with contextlib.suppress(ProcessLookupError):
+            if self._pid:
+                os.kill(self._pid, signal.SIGUSR1)
+                time.sleep(0.2)
         with contextlib.suppress(OSError):
             said = (self.home / "agent.log").read_text()[-6000:]
             hooks = "\n".join(" ".join(line) for line in self.lines())
