@@ -12,7 +12,7 @@ from faults.trials import AWAY_S, Stage
 from tideover.journal import Journal
 from tideover.record import pauses_of, records_of
 
-LATE_S = 0.25           # the outside's own measure of a stop, on a busy machine
+EARLY_S, LATE_S = 0.05, 0.5     # how well we know a stop: whoever goes on may have to wait for a busy machine
 NOTICED_S = 0.4         # after the wall clock was set, the agent knows
 WRITE_S = 0.005         # a hook's stamp is taken before its line is written
 
@@ -52,6 +52,8 @@ def _acknowledgements(life: Life, here: Stage) -> list[str]:
     posts = [request for request in here.metadata.requests if request.method == "POST"]
     for event_id, wanted in life.posts.items():
         own = [post for post in posts if event_id.encode() in post.body]
+        if not wanted:                      # what was sent for one that had gone meanwhile, the platform has refused
+            own = [one for one in own if any(done.event_id == event_id for done in here.metadata.acknowledgements)]
         if not wanted <= len(own) <= wanted + (wanted and _lost(here, event_id)):
             broken.append(f"{event_id} was acknowledged {len(own)} times")
         broken += [f"{event_id} was acknowledged while {name} was not prepared" for post in own
@@ -118,17 +120,19 @@ def _stops(here: Stage) -> list[str]:
     """What stopped the agent for a second is noticed, and its length lies within what is claimed."""
     points = here.points()
     stopped = next((place for place, line in enumerate(points) if line.startswith("-- stop")), 0)
-    if not here.stops or not any("alone: insert" in line for line in points[:stopped]):
-        return []                           # it watches from just before its first poll on
+    boot = points[stopped - 1].partition("/")[0]
+    if not here.stops or f"{boot}/alone: delete" not in points[:stopped - 1]:
+        return []                           # it begins to watch just before it first prunes its journal
     journal = Journal.reading(here.home / "state" / "journal.db")
     try:
         told = pauses_of(journal.rows())
     finally:
         journal.close()
-    [truth_s] = here.stops
+    truth_s = here.stops[0] - float(points[stopped].rpartition(" ")[2])
     fitting = [pause for pause in told for away_s in (0.0, AWAY_S, 2 * AWAY_S)     # the machine's own stops may touch it
                if pause["length_s"] is not None
-               and abs(pause["length_s"] - truth_s - away_s) <= pause["uncertainty_s"] + LATE_S]
+               and pause["length_s"] + pause["uncertainty_s"] - truth_s - away_s >= -EARLY_S
+               and pause["length_s"] - pause["uncertainty_s"] - truth_s - away_s <= LATE_S]
     seen = [(pause["cause"], pause["length_s"], pause["uncertainty_s"]) for pause in told]
     return [] if fitting else [f"a stop of {truth_s:.3f} s is not among the pauses noticed: {seen}"]
 

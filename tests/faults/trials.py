@@ -24,6 +24,7 @@ from tideover.simulator import MetadataService, TimeServer
 TESTS = Path(__file__).parents[1]
 PATIENCE_S = 15.0
 LOOK_S = 0.01
+LIVED_S = 0.25          # of one look counts at most: what held us up has held up the agent too
 AWAY_S = 3.0            # how long the machine is away in a pause
 HOOK = """#!/bin/bash
 # Whose agent has died runs on until it is ended.
@@ -107,7 +108,7 @@ class Stage:
         self.starts, self.deaths, self.pointed = 0, 0, pointed
         self.lingers_within_s = 6.0     # after a pause; then the platform takes the event off its list
         self.faults: list[str] = []
-        self.stops: list[float] = []
+        self.stops: list[float] = []    # when each was over, seconds since the epoch
         self.is_stopped = self.is_rebooting = False
         self._starter, self._pid, self._ending = starter, 0, False
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -165,11 +166,11 @@ class Stage:
         return int(news["status"])
 
     def _go_on_after(self, seconds: float) -> None:
-        began, self.is_stopped = time.monotonic(), True
+        self.is_stopped = True
         time.sleep(seconds)
         with contextlib.suppress(ProcessLookupError):       # the machine was rebooted meanwhile
             os.kill(self._pid, signal.SIGCONT)
-        self.stops.append(time.monotonic() - began)
+        self.stops.append(time.time())
         self.is_stopped = False
 
     def _died(self, status: int) -> None:
@@ -237,13 +238,15 @@ class Stage:
         return any(line[1:3] == [name, phase] for line in self.lines())
 
     def until(self, question: Callable[[], Any], patience_s: float = PATIENCE_S, *, must: bool = True) -> bool:
-        end = time.monotonic() + patience_s
+        waited_s, looked = 0.0, time.monotonic()
         while not question():
-            if time.monotonic() > end or self.faults:
+            if waited_s > patience_s or self.faults:
                 if must:
                     raise AssertionError("it never came: " + self.story())
                 return False
             time.sleep(LOOK_S)
+            before, looked = looked, time.monotonic()
+            waited_s += min(looked - before, LIVED_S)
         return True
 
     def story(self) -> str:
@@ -278,7 +281,7 @@ class Stage:
 
     def hear_of_the_stop(self) -> None:
         """Where the agent was stopped, wait until it goes on, and a moment for it to write that down."""
-        self.until(lambda: not self.is_stopped)
+        self.until(lambda: self.stops or not any(line.startswith("-- stop") for line in self.points()))
         self.until(lambda: not self.stops or self._has_written_of_it(), 3.0, must=False)
 
     def _has_written_of_it(self) -> bool:
