@@ -49,5 +49,5 @@ def test_a_stop_anywhere_is_noticed_and_breaks_no_promise():
     """Also while the POST is on its way, and between the rows and their commit."""
     with trial("agent stopped for 1.3 s", "SIGSTOP by itself at each commit and act", "the pause is told within its "
                "uncertainty; all of the above") as tried:
-        lives = [*points_in_every_phase(), ("cancelled", points_of("cancelled")), ("reboot", points_of("reboot"))]
+        lives = [*points_in_every_phase(), ("cancelled", points_of("cancelled")), ("shared", points_of("shared"))]
         count(tried, [one for name, points in lives for one in try_all(name, points, befall="stop")])

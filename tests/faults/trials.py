@@ -281,7 +281,7 @@ class Stage:
 
     def hear_of_the_stop(self) -> None:
         """Where the agent was stopped, wait until it goes on, and a moment for it to write that down."""
-        self.until(lambda: self.stops or not any(line.startswith("-- stop") for line in self.points()))
+        self.until(lambda: self.stops or not any(line.startswith("-- stop") for line in self.points()), 3.0, must=False)
         self.until(lambda: not self.stops or self._has_written_of_it(), 3.0, must=False)
 
     def _has_written_of_it(self) -> bool:
