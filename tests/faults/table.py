@@ -63,14 +63,14 @@ TABLE = Table()
 
 
 @contextmanager
-def trial(fault: str, made: str, promise: str) -> Iterator[Trial]:
+def trial(fault: str, made: str, promise: str, table: Table = TABLE) -> Iterator[Trial]:
     """Count what is tried inside as one row's; it held unless something was raised."""
     trying = Trial()
     try:
         yield trying
         trying.held = trying.times
     finally:
-        TABLE.count(fault, made, promise, tried=trying.times, held=min(trying.held, trying.times))
+        table.count(fault, made, promise, tried=trying.times, held=min(trying.held, trying.times))
 
 
 def tell(line: str) -> None:
