@@ -35,6 +35,7 @@ class Row:
 class Trial:
     """One case under way. `times`: how often it tries its fault; `held`: how often all held, where it knows."""
 
+    fault: str
     times: int = 1
     held: int = 0
 
@@ -56,7 +57,9 @@ class Table:
         cells = [(row.fault, row.made, str(row.tried), str(row.held),
                   row.promise if row.held == row.tried else f"NOT HELD: {row.promise}") for row in self.rows.values()]
         rule = "  ".join("-" * width for width in WIDTHS)
-        return [*_line(HEADINGS), rule, *(line for row in cells for line in _line(row)), *self.told]
+        tried, held = (sum(getattr(row, what) for row in self.rows.values()) for what in ("tried", "held"))
+        return [*_line(HEADINGS), rule, *(line for row in cells for line in _line(row)),
+                *_line(("in all", "", str(tried), str(held), "")), *self.told]
 
 
 TABLE = Table()
@@ -65,7 +68,7 @@ TABLE = Table()
 @contextmanager
 def trial(fault: str, made: str, promise: str, table: Table = TABLE) -> Iterator[Trial]:
     """Count what is tried inside as one row's; it held unless something was raised."""
-    trying = Trial()
+    trying = Trial(fault)
     try:
         yield trying
         trying.held = trying.times

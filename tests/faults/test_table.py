@@ -13,4 +13,4 @@ def test_a_fault_that_did_not_hold_is_told():
     with pytest.raises(AssertionError), trial("disk full", "a small disk", "all protected", table):
         raise AssertionError
     text = " ".join(" ".join(table.lines()[2:]).split())
-    assert text == "disk full a small disk 4 3 NOT HELD: all protected"
+    assert text == "disk full a small disk 4 3 NOT HELD: all protected in all 4 3"
