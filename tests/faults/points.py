@@ -21,9 +21,10 @@ from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
 from tideover.journal import Journal, store
 from tideover.lifecycle import Entry, Stage
-from tideover.model import HookRun
+from tideover.model import Cause, HookRun, Pause
 from tideover.sources import exchange
 
+CLOCK_STEP = "(the clock was set)"
 BEGUN = "== the journal says that this has begun:"
 
 RIGHT_AFTER_S = 1.2         # what is put right again, is so after this
@@ -123,8 +124,14 @@ class PointedJournal(Journal):
 
 
 def _words(entry: Entry) -> str:
-    name = f" {entry.subject.name} {entry.subject.report.outcome.value}" if isinstance(entry.subject, HookRun) else ""
-    return f"{entry.event_id[:2]} {entry.what}{name}"
+    match entry.subject:
+        case HookRun(name, _, _, report):
+            more = f" {name} {report.outcome.value}"
+        case Pause() as pause if pause.cause is Cause.CLOCK_STEP:
+            more = f" {CLOCK_STEP}"
+        case _:
+            more = ""
+    return f"{entry.event_id[:2]} {entry.what}{more}"
 
 
 class PointedHand:

@@ -2,18 +2,16 @@
 journal have kept; raises AssertionError with the whole story."""
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any
 
 from faults.life_courses import Life
-from faults.points import BEGUN
+from faults.points import BEGUN, CLOCK_STEP
 from faults.trials import AWAY_S, Stage
 from tideover.journal import Journal
 from tideover.record import pauses_of, records_of
 
 EARLY_S, LATE_S = 0.05, 0.5     # how well we know a stop: whoever goes on may have to wait for a busy machine
-NOTICED_S = 0.4         # after the wall clock was set, the agent knows
 WRITE_S = 0.005         # a hook's stamp is taken before its line is written
 
 
@@ -138,16 +136,19 @@ def _stops(here: Stage) -> list[str]:
 
 
 def _wrong_clock(here: Stage) -> list[str]:
-    """From soon after the clock was set wrong, nobody is told that it is good, or to carry on before it is right."""
-    moments = {line[3:].rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in here.points()
-               if line.startswith("-- ")}
-    wrong = next((at for words, at in moments.items() if "a day" in words), None)
+    """From when the agent has written that the clock was set wrong, nobody is told that it is good, or to carry on
+    before it is right."""
+    points = here.points()
+    wrong = next((place for place, line in enumerate(points) if line.startswith("-- a day")), None)
     if wrong is None:
         return []
-    late = [line for line in here.lines() if line[2] == "recover" and float(line[0]) > wrong + NOTICED_S]
-    for_good = any("for good" in words for words in moments)
-    if for_good:
+    right = next((place for place, line in enumerate(points) if line.startswith("-- right")), len(points))
+    known = next((place for place, line in enumerate(points[:right]) if place > wrong and CLOCK_STEP in line
+                  and line.endswith(": committed")), right)
+    recovers = [place for place, line in enumerate(points) if line.startswith(BEGUN) and line.endswith(" recover")]
+    if "for good" in points[wrong]:
+        ran = [line for line in here.lines() if line[2] == "recover"]
+        late = ran[sum(place < known for place in recovers):]
         return [f"{line[1]} was told that the clock is {line[6]}" for line in late if line[6] == "good"]
-    right = moments.get("right", math.inf)
-    return [f"{line[1]} was told to carry on {right - float(line[0]):.3f} s before the clock was right"
-            for line in late if float(line[0]) < right]
+    return [f"{points[place]}: told to carry on before the clock was right" for place in recovers
+            if known < place < right]
