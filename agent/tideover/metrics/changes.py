@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from tideover.lifecycle import Case, Entry, Phase, State
-from tideover.lifecycle.case import ends_an_event
+from tideover.lifecycle.state import ends_an_event
 from tideover.model import Cause, ClockCheck, HookRun, Kind, Moment, Pause
 from tideover.record import PHASES
 
