@@ -51,7 +51,7 @@ def _from_journal(settings: Settings, trouble: Exception) -> dict[str, Any]:
     status = status_of(state, rows, MachineClocks().moment())
     status["agent"] = {"alive": pid is not None, "pid": pid, "version": None, "started_at": None,
                        "why": str(trouble) if pid is not None else "no agent works on the state directory"}
-    status["source"] = None
+    status["source"] = status["journal"] = None
     return status
 
 
@@ -64,6 +64,7 @@ def status_lines(status: dict[str, Any], now: datetime) -> list[str]:
     else:
         lines = ["No agent runs. Start it: systemctl start tideover. When it last ran it waited for "
                  f"{waits}."]
+    lines += _journal_lines(status.get("journal"))
     lines += [_source_line(status["source"], now)] if status["source"] else []
     lines += [line for event in status["events"] for line in _event_lines(event, now)]
     pause = status["last_pause"]
@@ -83,6 +84,12 @@ def _source_line(source: dict[str, Any], now: datetime) -> str:
     if not source["failures"]:
         return f"{line}."
     return f"{line}; {source['failures']} failures since: {plain_text(source['reason'])}."
+
+
+def _journal_lines(journal: dict[str, Any] | None) -> list[str]:
+    if journal is None or journal["writable"]:
+        return []
+    return [f"Nothing can be remembered, so nothing is acknowledged: {plain_text(journal['reason'])}"]
 
 
 def _event_lines(event: dict[str, Any], now: datetime) -> list[str]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +63,7 @@ class Agent:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
             self._acknowledger = Acknowledger(self.tell, self._source)
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
-                             Narrator(self.log, self._hook_released, self._prune), self._renew_journal)
+                             Narrator(self.log, self._hook_released, self._prune), lambda _: renew_journal(self.memory.journal))
         self._server: Server | None = None
         self._health: HealthPage | None = None
 
@@ -134,14 +133,10 @@ class Agent:
             **({"clock": unasked} if self.checker.has_sources() is False else {}),
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.started_at.utc)},
+            "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
-
-    def _renew_journal(self, journal: Any) -> Any:
-        renewed = renew_journal(journal, self.log)
-        self.memory = replace(self.memory, journal=renewed)
-        return renewed
 
     def _prune(self) -> None:
         """At the start and whenever an event has closed: on the engine's thread, whose journal it is."""

@@ -54,7 +54,7 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
                                    fx.CheckClock: idle, fx.WatchClosely: idle}
     narrator = Narrator(log, runner.forget, _leave_alone)
     engine = Engine(memory.journal, hands, Choices(settings).policy, clocks.moment, narrator,
-                    lambda journal: renew_journal(journal, log))
+                    lambda _: renew_journal(memory.journal))
     were_owed = tuple(recover_owed(engine.state))
     try:
         take_up(memory, engine, clocks.moment(), log)
@@ -78,7 +78,7 @@ def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
     """Given the configuration and an event, tell the platform to go ahead; return what it said.
 
     Raise UnreachableError if the platform gives no answer, TideoverError if the event is not there to be acknowledged,
-    WrongUseError if an agent works on the state directory.
+    WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be remembered.
     """
     settings = loaded.settings
     memory = open_memory(Path(settings.paths.state), Log(settings.log.format, "warning"))
@@ -89,10 +89,11 @@ def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
             raise UnreachableError(f"cannot acknowledge {event_id}", f"source {kind} takes no acknowledgements",
                                    "Set [source] kind.")
         event = _listed(source, event_id)
+        _remember(memory, event.id, "acknowledging")      # what could not be remembered afterwards is not said
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
             raise UnreachableError(f"cannot acknowledge {event_id}", reason, "Look at tideover status, then try again.")
-        _remember(memory, event.id)
+        _remember(memory, event.id, "acknowledged", settled=True)
         return reason
     finally:
         if source is not None:
@@ -113,11 +114,12 @@ def _listed(source: Source, event_id: str) -> Event:
                         "tideover history shows what it was.")
 
 
-def _remember(memory: Memory, event_id: str) -> None:
-    state = memory.journal.load()
-    known: Case | None = state.cases.get(event_id)
-    settled = replace(state, settled=(*state.settled, event_id)[-100:])
-    if known is not None:
-        settled = settled.with_case(replace(known, acknowledged=True))
-    memory.journal.commit(MachineClocks().moment(), state, settled,
-                          [Entry(event_id, "acknowledged", "by hand, while no agent ran")])
+def _remember(memory: Memory, event_id: str, what: str, *, settled: bool = False) -> None:
+    """Raise JournalUnwritable."""
+    state = after = memory.journal.load()
+    if settled:
+        known: Case | None = state.cases.get(event_id)
+        after = replace(state, settled=(*state.settled, event_id)[-100:])
+        after = after if known is None else after.with_case(replace(known, acknowledged=True))
+    memory.journal.commit(MachineClocks().moment(), state, after,
+                          [Entry(event_id, what, "by hand, while no agent ran")])
