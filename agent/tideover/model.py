@@ -106,6 +106,7 @@ class HookReport:
     duration_s: float
     output: str = ""                     # the last 64 KiB of what it printed
     note: str = ""                       # why, for people, where the outcome alone does not say
+    begun: bool = True                   # False: no process was started, so nothing can have changed
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal
 from tideover.daemon.requests import Requests
-from tideover.daemon.taking_up import HOOKS_STATE, take_up
+from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
@@ -54,7 +55,10 @@ class Agent:
         self._source = open_source(self.source_kind, endpoint=settings.source.endpoint or "",
                                    vm_name=settings.source.vm_name or "")
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
-        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, drill=drill, log_line=self._hook_line)
+        self._make_runtime_directory()
+        self._spare = spare_hooks_state(settings)
+        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
+                                 log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
             clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now, clocks=self.clocks)
@@ -63,7 +67,8 @@ class Agent:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
             self._acknowledger = Acknowledger(self.tell, self._source)
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
-                             Narrator(self.log, self._hook_released, self._prune), lambda _: renew_journal(self.memory.journal))
+                             Narrator(self.log, self._hook_released, self._prune),
+                             lambda _: renew_journal(self.memory.journal))
         self._server: Server | None = None
         self._health: HealthPage | None = None
 
@@ -74,7 +79,7 @@ class Agent:
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         open_events = len(self.engine.state.cases)
-        take_up(self.memory, self.engine, self.started_at, self.log)
+        take_up(self.memory, self.engine, self.started_at, self.log, self._spare)
         self.watch.start()
         self.checker.sample_calmly()
         if self.poller is not None:
@@ -102,13 +107,16 @@ class Agent:
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHand(self.checker),
                 fx.WatchClosely: WatchHand(self.watch, self.checker)}
 
+    def _make_runtime_directory(self) -> None:
+        """Without one nobody can ask this agent, which is told when it cannot listen."""
+        with suppress(WrongUseError):
+            make_directory(Path(self.settings.paths.runtime), RUNTIME_MODE)
+
     def _listen(self) -> None:
-        runtime = Path(self.settings.paths.runtime)
         requests = Requests(self.engine, self.memory.journal.path, self._about)
         try:
-            make_directory(runtime, RUNTIME_MODE)
             self._server = Server(Path(self.settings.paths.socket), requests.answers())
-        except (OSError, WrongUseError) as trouble:
+        except OSError as trouble:
             self.log.warning("api.closed", reason=trouble,
                              consequence="nobody can ask this agent; tideover status reads the journal alone")
 

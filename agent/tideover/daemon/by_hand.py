@@ -13,7 +13,7 @@ from tideover.daemon.choices import Choices
 from tideover.daemon.hands import HookHand, IdleHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import Memory, open_memory, renew_journal
-from tideover.daemon.taking_up import HOOKS_STATE, take_up
+from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnreachableError
 from tideover.hooks import HookRunner
@@ -48,7 +48,8 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
         if engine is not None:
             engine.tell(seen)
 
-    runner = HookRunner(tell, memory.directory / HOOKS_STATE, drill=drill)
+    spare = spare_hooks_state(settings)
+    runner = HookRunner(tell, memory.directory / HOOKS_STATE, spare=spare, drill=drill)
     idle = IdleHand()
     hands: dict[type[Any], Any] = {fx.RunHook: HookHand(runner, memory.journal.rows), fx.Acknowledge: idle,
                                    fx.CheckClock: idle, fx.WatchClosely: idle}
@@ -57,7 +58,7 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
                     lambda _: renew_journal(memory.journal))
     were_owed = tuple(recover_owed(engine.state))
     try:
-        take_up(memory, engine, clocks.moment(), log)
+        take_up(memory, engine, clocks.moment(), log, spare)
         engine.take(ob.RecoverRequested(event_id))
         engine.run_until(_nothing_runs)
         return Recovered(were_owed, tuple(recover_owed(engine.state)))

@@ -44,24 +44,17 @@ class Lock:
 
         Raise WrongUseError if that is locked by now.
         """
-        if self._is_in_place():
+        found = _open(self._path.parent)
+        if os.path.sameopenfile(found, self._descriptor):
+            os.close(found)
             return
-        kept = self._descriptor
+        kept, self._descriptor = self._descriptor, found
         try:
-            self._descriptor = _open(self._path.parent)
             self._seize()
-        except (OSError, WrongUseError):
+        except WrongUseError:
             self._descriptor = kept
             raise
         os.close(kept)
-
-    def _is_in_place(self) -> bool:
-        ours = os.fstat(self._descriptor)
-        try:
-            there = os.stat(self._path)
-        except OSError:
-            return False
-        return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
     def release(self) -> None:
         os.close(self._descriptor)
@@ -71,15 +64,15 @@ def _open(state_directory: Path) -> int:
     """Return the lock's file, open; where none can be made in a directory of our own, the directory itself."""
     path = state_directory / FILE
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, MODE)
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, MODE)
     except OSError:
-        if state_directory.stat().st_uid != os.geteuid():
+        if not hasattr(os, "geteuid") or state_directory.stat().st_uid != os.geteuid():
             raise
         with contextlib.suppress(OSError):
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        return os.open(state_directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return os.open(path, os.O_RDONLY)
+        return os.open(state_directory, os.O_RDONLY)
     with contextlib.suppress(OSError):
-        os.fchmod(descriptor, MODE)
+        path.chmod(MODE)
     return descriptor
 
 

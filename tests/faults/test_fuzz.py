@@ -1,0 +1,381 @@
+"""Whatever can be said is said: random lives obey the laws, random bytes are read or refused, never a traceback.
+
+In the fast suite a few examples, the same each time; the slow run tries many new ones and prints what it found.
+"""
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import test_laws
+from faults.table import trial
+from lives import BAD, GOOD, ME, at, event, hook, pause, report
+from tideover import observations as ob
+from tideover.errors import TideoverError
+from tideover.journal.codec import from_json, to_json
+from tideover.lifecycle import Stage, State, step, wants
+from tideover.logs import _json_line, _text_line
+from tideover.model import (
+    ANNOUNCED,
+    Cause,
+    ClockCheck,
+    ClockSample,
+    Document,
+    Event,
+    HookOutcome,
+    HookPhase,
+    HookReport,
+    HookRun,
+    Kind,
+    Pause,
+    Quality,
+    Verdict,
+)
+from tideover.policy import Policy, Rules
+from tideover.record import Row, record_of
+from tideover.settings import LINUX, read, read_duration, show, write_duration
+from tideover.status import status_of
+from tideover.timekeeping import ntp
+from tideover.timekeeping.agreement import NS, Sample, stand
+from tideover.wire import NotADocument, read_document, read_identity, read_time, write_acknowledgement
+from walk import SCOPE, Seen, World, is_asked
+
+MANY = 2000
+FEW = settings(max_examples=10, derandomize=True, database=None, deadline=None,
+               suppress_health_check=list(HealthCheck))
+
+
+def fuzz(name: str, few: int = 10, many: int = MANY):
+    """A property: `few` examples in the fast suite, `many` among the slow proofs, counted in the table."""
+    def make(check):
+        quick = settings(FEW, max_examples=few)(check)
+        long = settings(FEW, max_examples=many, derandomize=False, print_blob=True)(check)
+
+        @pytest.mark.parametrize("how", ["few", pytest.param("many", marks=pytest.mark.slow)])
+        def test(how):
+            if how == "few":
+                quick()
+                return
+            with trial(f"fuzz: {name}", "hypothesis", "laws hold, what is read can be written, never a traceback") as tried:
+                tried.times = many
+                long()
+
+        test.__doc__, test.__name__ = check.__doc__, check.__name__
+        return test
+    return make
+
+
+# ---- lives ----
+
+KINDS = sorted(ANNOUNCED, key=lambda kind: kind.value)
+ids = st.sampled_from(["e1", "e2", "e3"])
+events = st.builds(
+    lambda event_id, kind, started, notice_s, resources, source, expected_s: event(
+        event_id, kind, started=started, notice_s=notice_s, resources=resources, source=source, expected_s=expected_s),
+    ids, st.sampled_from(KINDS), st.booleans(), st.sampled_from([None, -60.0, 1.0, 30.0, 900.0, 7200.0]),
+    st.sampled_from([(ME,), (ME.upper(),), ("vm-2",), (ME, "vm-2"), ()]), st.sampled_from(["platform", "user"]),
+    st.sampled_from([None, 0.0, 5.0, 30.0]))
+documents = st.lists(events, max_size=3, unique_by=lambda one: one.id).map(tuple)
+hooks = st.lists(
+    st.builds(lambda name, order, kinds, required, timeout_s: hook(name, order, kinds=kinds, required=required,
+                                                                   timeout_s=timeout_s),
+              st.sampled_from(["a", "b", "c"]), st.sampled_from([10, 20]),
+              st.sampled_from([ANNOUNCED, frozenset({Kind.FREEZE}), frozenset({Kind.UNANNOUNCED, Kind.FREEZE})]),
+              st.booleans(), st.sampled_from([1.0, 60.0])), max_size=3, unique_by=lambda one: one.name).map(tuple)
+rules = st.builds(Rules, acknowledge=st.booleans(), acknowledge_shared=st.just(False), just_in_time=st.booleans(),
+                  lead_s=st.sampled_from([0.0, 3600.0]), recover_after_pause=st.booleans())
+policies = st.builds(
+    lambda ours, hooks, settle_s, recover, hold: Policy(
+        rules={kind: replace(ours, recover_after_pause=ours.recover_after_pause and kind is Kind.FREEZE)
+               for kind in ANNOUNCED}, hooks=hooks, settle_s=settle_s, recover_unannounced=recover, hold_for_clock=hold),
+    rules, hooks, st.sampled_from([0.0, 5.0]), st.booleans(), st.booleans())
+# Most of what is drawn is what a hand would answer to the state: a number picks one of what is wanted now.
+news = st.one_of(
+    st.tuples(st.just("document"), documents), st.tuples(st.just("answer"), st.integers(0, 30)),
+    st.tuples(st.just("answer"), st.integers(0, 30)), st.tuples(st.just("pass"), st.sampled_from([0.1, 1.0, 10.0, 700.0])),
+    st.tuples(st.just("pause"), st.tuples(st.sampled_from(list(Cause)), st.sampled_from([None, 0.6, 5.0, 29.0]))),
+    st.tuples(st.just("restart"), st.booleans()), st.tuples(st.just("hand"), st.integers(0, 2)),
+    st.tuples(st.just("stray"), st.integers(0, 3)))
+
+
+def observation(kind, drawn, state, now, number):
+    match kind:
+        case "document":
+            return ob.Polled(Document(drawn, str(number), now.utc, now.raw_s, now.raw_s), ME)
+        case "answer":
+            asked = [effect for effect in wants(state, now)] + [known for known in state.hooks.values()
+                                                                if known.stage is Stage.STOPPING]
+            return answer(asked[drawn % len(asked)], drawn) if asked else ob.PollFailed("no answer")
+        case "pause":
+            cause, length_s = drawn
+            return ob.Resumed(replace(pause(f"p{number}", 1.0, cause, now), length_s=length_s))
+        case "restart":
+            return ob.Restarted(f"boot-{number}" if drawn or not state.boot_id else state.boot_id, 2.0)
+        case "hand":
+            held = [case.id for case in state.cases.values() if case.phase.value == "holding"]
+            return (ob.AcknowledgeRequested(held[0]) if held and drawn == 0 else
+                    ob.StopRequested() if drawn == 1 else ob.RecoverRequested())
+        case "stray":
+            return (ob.HookSettled("a", HookPhase.RECOVER, 999, report()), ob.AckSettled("e1", 999, ob.AckOutcome.LOST),
+                    ob.ClockJudged("e1", 999, GOOD), ob.Due("case:e1"))[drawn]
+    raise AssertionError(kind)
+
+
+def answer(asked, drawn):
+    outcomes = list(HookOutcome)
+    match asked:
+        case _ if hasattr(asked, "stage"):
+            return ob.HookSettled(asked.spec.name, HookPhase.PREPARE, asked.run, report(outcomes[drawn % len(outcomes)]))
+        case _ if hasattr(asked, "spec"):
+            return ob.HookSettled(asked.spec.name, asked.phase, asked.run, report(outcomes[drawn % len(outcomes)]))
+        case _ if hasattr(asked, "since_raw_s"):
+            return ob.ClockJudged(asked.event_id, asked.round, (GOOD, BAD)[drawn % 2])
+        case _ if hasattr(asked, "attempt"):
+            return ob.AckSettled(asked.event_id, asked.attempt, list(ob.AckOutcome)[drawn % 3])
+        case _ if hasattr(asked, "at_raw_s"):
+            return ob.Due(asked.key)
+    return ob.PollFailed("no answer")
+
+
+def play(policy, script):
+    """Return the steps of a life: (world, state before, what was seen, step)."""
+    world, state, now_s, steps = World("a random one", policy, ()), State(), 0.0, []
+    for number, (kind, drawn) in enumerate([("restart", False), *script]):
+        if kind == "pass":
+            now_s += drawn
+            due = [effect.key for effect in wants(state, at(now_s)) if hasattr(effect, "at_raw_s")]
+            seen = Seen(ob.Due(due[0] if due else "nobody"), at(now_s))
+        else:
+            now_s += 0.01
+            seen = Seen(observation(kind, drawn, state, at(now_s), number), at(now_s))
+        move = step(state, seen.observation, policy, seen.now)
+        steps.append((world, state, seen, move))
+        state = move.state
+    return steps
+
+
+LAWS = [law for name, law in vars(test_laws).items()
+        if name.startswith("test_") and name != "test_from_anywhere_the_answers_lead_home"]
+
+
+def obey(steps):
+    """Each law of tests/test_laws.py, asked of these steps instead of the walk's."""
+    before = test_laws.every_step, test_laws.every_change
+    test_laws.every_step = lambda: steps
+    test_laws.every_change = lambda: tuple(taken for taken in steps if taken[3].state != taken[1])
+    try:
+        for law in LAWS:
+            law()
+    finally:
+        test_laws.every_step, test_laws.every_change = before
+
+
+@fuzz("lives", few=25, many=4000)
+@given(policies, st.lists(news, max_size=40))
+def test_a_random_life_obeys_the_laws(policy, script):
+    """What can be seen, in any order; every state can be written, read, shown and left again."""
+    steps = play(policy, script)
+    obey(steps)
+    last, rows = steps[-1][3].state, []
+    for _, _, seen, move in steps:
+        rows += [Row(seen.now.utc, entry.event_id, entry.what, entry.note, entry.subject) for entry in move.entries]
+    assert from_json(State, to_json(last)) == State(**{name: getattr(last, name) for name in State.__dataclass_fields__})
+    json.dumps(status_of(last, rows, at(0)))
+    for event_id in {row.event_id for row in rows if row.event_id}:
+        json.dumps(record_of([row for row in rows if row.event_id == event_id]))
+    come_home(policy, last, steps[-1][2].now)
+
+
+def come_home(policy, state, now):
+    """Once nothing is announced and everybody answers well, nothing is owed and no event is open."""
+    def see(seen, state):
+        return step(state, seen, policy, now).state
+
+    for round_ in range(30):
+        now = at(1e6 + 1000.0 * round_)
+        state = see(ob.Polled(Document((), "9", now.utc, now.raw_s, now.raw_s), ME), state)
+        for effect in wants(state, now):
+            state = see(test_laws._reply(effect, state), state)
+        for name, known in list(state.hooks.items()):
+            if known.stage is Stage.STOPPING:
+                state = see(ob.HookSettled(name, HookPhase.PREPARE, known.run, report()), state)
+        state = see(ob.RecoverRequested(), state)
+    assert not state.cases and not state.hooks, state
+
+
+@fuzz("answers nobody asked for", few=10, many=1000)
+@given(policies, st.lists(news, max_size=20))
+def test_a_stale_answer_changes_nothing_at_any_point_of_a_random_life(policy, script):
+    for _, state, seen, _ in play(policy, script):
+        for stale in (ob.HookSettled("a", HookPhase.PREPARE, 10**6, report()), ob.AckSettled("e1", 10**6, ob.AckOutcome.ACCEPTED),
+                      ob.ClockJudged("e1", 10**6, GOOD)):
+            idle = step(state, ob.PollFailed("no answer"), policy, seen.now).state
+            assert is_asked(state, stale, seen.now) or step(state, stale, policy, seen.now).state == idle
+
+
+# ---- what the journal holds ----
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
+finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
+moments = st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC))
+nouns = st.one_of(
+    st.builds(Event, id=texts, kind=st.sampled_from(Kind), resources=st.lists(texts, max_size=3).map(tuple),
+              started=st.booleans(), not_before=st.none() | moments, expected_pause_s=st.none() | finite,
+              description=texts, event_source=texts, extra=st.dictionaries(texts, texts, max_size=2)),
+    st.builds(HookRun, name=texts, phase=st.sampled_from(HookPhase), attempt=st.integers(0, 9),
+              report=st.builds(HookReport, outcome=st.sampled_from(HookOutcome), exit_status=st.none() | st.integers(0, 255),
+                               started_at=moments, duration_s=finite, output=texts, note=texts)),
+    st.builds(Pause, id=texts, resumed_at=moments, resumed_raw_s=finite, length_s=st.none() | finite,
+              uncertainty_s=st.none() | finite, cause=st.sampled_from(Cause), evidence=st.lists(texts, max_size=2).map(tuple),
+              quality=st.sampled_from(Quality), clocksource=st.none() | st.tuples(texts, texts),
+              host=st.none() | st.tuples(texts, texts)),
+    st.builds(ClockCheck, verdict=st.sampled_from(Verdict), offset_s=st.none() | finite, error_bound_s=st.none() | finite,
+              checked_at=st.none() | moments, good_after_s=st.none() | finite, reason=texts,
+              samples=st.lists(st.builds(ClockSample, moments, texts, finite, finite), max_size=2).map(tuple)))
+
+
+@fuzz("the journal's nouns")
+@given(nouns)
+def test_a_noun_survives_its_text(noun):
+    assert from_json(type(noun), to_json(noun)) == noun
+
+
+@fuzz("the journal's text, spoiled")
+@given(nouns, st.integers(0, 10_000), st.characters(codec="utf-8"))
+def test_a_spoiled_text_is_a_noun_or_a_value_error(noun, place, sign):
+    text = to_json(noun)
+    place %= len(text)
+    with suppress(ValueError, KeyError, TypeError, AttributeError):      # what the journal takes for damage
+        found = from_json(type(noun), text[:place] + sign + text[place + 1:])
+        to_json(found)
+
+
+# ---- the wire ----
+
+json_values = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+                           lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+                           max_leaves=6)
+FIELDS = ["EventId", "EventStatus", "EventType", "ResourceType", "Resources", "NotBefore", "Description", "EventSource",
+          "DurationInSeconds", "Whatever"]
+entries = st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=10).map(
+    lambda drawn: {"EventId": "e", **drawn})
+bodies = st.one_of(
+    st.binary(max_size=200), json_values.map(lambda value: json.dumps(value).encode()),
+    st.fixed_dictionaries({"Events": st.lists(entries | json_values, max_size=3), "DocumentIncarnation": json_values}).map(
+        lambda value: json.dumps(value).encode()))
+
+
+@fuzz("documents")
+@given(bodies)
+def test_any_body_is_a_document_or_none(body):
+    """What comes through can be remembered, logged, shown and decided upon."""
+    try:
+        document = read_document(body, date=None, asked_raw_s=1.0, received_raw_s=1.0)
+    except NotADocument as trouble:
+        assert str(trouble).isprintable()
+        return
+    state = State()
+    for _ in range(2):
+        move = step(state, ob.Polled(document, ME), Policy(hooks=(hook(),)), at(0))
+        for entry in move.entries:
+            if entry.subject is not None and not isinstance(entry.subject, str):
+                assert from_json(type(entry.subject), to_json(entry.subject).encode().decode()) == entry.subject
+        state = move.state
+    for found in document.events:
+        assert json.loads(write_acknowledgement(found.id))["StartRequests"] == [{"EventId": found.id}]
+    json.dumps(status_of(state, [], at(0)))
+
+
+@fuzz("identities and times")
+@given(st.binary(max_size=60) | json_values.map(lambda value: json.dumps(value).encode()), st.text(max_size=40))
+def test_any_identity_is_one_or_none_and_any_time_a_moment_or_none(body, text):
+    with suppress(NotADocument):
+        assert read_identity(body).name
+    moment = read_time(text)
+    assert moment is None or moment.tzinfo is not None
+
+
+# ---- time ----
+
+@fuzz("NTP packets", few=20, many=5000)
+@given(st.binary(min_size=48, max_size=80), st.integers(-10**18, 4 * 10**18), st.integers(0, 10**10))
+@example(bytes([0x24, 0]) + b"\x04\x7f" + bytes(8) + b"\x1b[2J" + bytes(32), 0, 10**6)
+@example(bytes([0x24, 1]) + b"\x04\x7f" + bytes(44), 0, 10**6)
+@example(bytes([0x24, 1]) + b"\x04\x80" + bytes(44), 0, 10**6)
+def test_any_packet_is_a_sample_or_refused_with_a_reason(data, near_ns, elapsed_ns):
+    """And what is taken is never surer than its own round trip."""
+    reply = ntp.read_reply(data, near_ns)
+    trip = ntp.Trip("server", "address", 0, elapsed_ns, near_ns, near_ns, frozenset())
+    outcome = ntp.weigh(reply, trip)
+    if isinstance(outcome, Sample):
+        assert outcome.bound_ns * 2 >= outcome.delay_ns and outcome.delay_ns <= ntp.MAX_DELAY_NS
+        assert reply.mode == 4 and 0 < reply.stratum < 16 and reply.leap != 3
+        stand([outcome], elapsed_ns)
+    else:
+        assert outcome.text.isprintable(), repr(outcome.text)
+
+
+@fuzz("NTP timestamps")
+@given(st.integers(ntp.BUILT_NS - 60 * 365 * 86400 * NS, ntp.BUILT_NS + 60 * 365 * 86400 * NS))
+def test_a_timestamp_unfolds_to_what_was_folded(ns):
+    assert abs(ntp.unfold(ntp.fold(ns), ns) - ns) <= 1
+
+
+@fuzz("time servers' names")
+@given(st.text(max_size=30) | st.from_regex(r"\[?[a-z0-9.:]{1,20}\]?(:[0-9]{1,6})?", fullmatch=True))
+def test_a_server_is_a_host_and_a_port_or_a_value_error(text):
+    with suppress(ValueError):
+        host, port = ntp.split_server(text)
+        assert host and 0 < port < 65536
+
+
+# ---- configuration ----
+
+TABLES = ["source", "policy", "policy.freeze", "hooks", "hook.web", "pause", "clock", "log", "metrics", "health", "journal", "paths"]
+KEYS = ["kind", "endpoint", "poll", "vm_name", "act_on", "acknowledge", "lead", "timeout", "reserve", "kinds", "user",
+        "environment", "tick", "servers", "tolerance", "listen", "textfile", "keep", "hooks", "state", "runtime"]
+words = st.sampled_from(['"5s"', '"1h"', "true", "7", "-1.5e308", "inf", '"azure"', '["freeze"]', '{ A = "b" }', '"/a/b"',
+                         '"127.0.0.1:9"', "2026-11-20", '"""', "[", '"\\u0000"', '"\\ud800"', "9" * 5000, '""', '"[::1]:1"'])
+lines = st.one_of(st.sampled_from(TABLES).map(lambda name: f"[{name}]"),
+                  st.builds("{} = {}".format, st.sampled_from(KEYS), words),
+                  st.builds("{} = {}".format, st.sampled_from(KEYS), st.text(max_size=12)), st.text(max_size=30))
+
+
+@fuzz("configuration", few=20, many=4000)
+@given(st.lists(lines, max_size=8).map("\n".join) | st.binary(max_size=100))
+def test_any_file_is_settings_or_faults_each_on_one_line(text):
+    try:
+        reading = read(text, file="tideover.toml", defaults=LINUX)
+    except TideoverError as trouble:
+        faults = getattr(trouble, "faults", ())
+        assert faults and all(fault.isprintable() for fault in faults), faults
+        return
+    shown = show(reading.settings, reading.origin)
+    for key, value, _ in shown:
+        assert (key + value).isprintable(), (key, value)
+
+
+@fuzz("durations")
+@given(st.integers(0, 10**6).map(lambda drawn: drawn / 1000) | st.integers(0, 10**8).map(float))
+def test_a_duration_is_read_as_it_was_written(seconds):
+    assert read_duration(write_duration(seconds)) == pytest.approx(seconds, abs=1e-6)
+
+
+# ---- the log ----
+
+@fuzz("log lines")
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_text_in_the_log_is_one_line_that_steers_nothing(one, other):
+    for line in (_text_line("now", "info", "name", {"a": one, "b": other}), _json_line("now", "info", "name", {"a": one, "b": other})):
+        assert line.isprintable(), repr(line)
+        line.encode()
+    assert json.loads(_json_line("now", "info", "name", {"a": one, "b": other}))["a"] == one
+
+
+assert SCOPE and KINDS
