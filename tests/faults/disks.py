@@ -4,6 +4,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -32,9 +33,17 @@ def own_mounts() -> Iterator[None]:
         mount("--make-rprivate", "/")
         yield
     finally:
-        assert libc.setns(before, CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
+        _go_back(libc, before)
         os.close(before)
         os.chdir(here)
+
+
+def _go_back(libc: ctypes.CDLL, before: int) -> None:
+    """Not possible while a thread that was started inside still ends; who stays harms nobody."""
+    for _ in range(100):
+        if libc.setns(before, CLONE_NEWNS) == 0:
+            return
+        time.sleep(0.05)
 
 
 def mount(*words: str) -> None:
@@ -65,3 +74,38 @@ class Disk:
 
     def writable(self) -> None:
         mount("-o", "remount,rw", str(self.place))
+
+    def remove(self) -> None:
+        subprocess.run(["umount", "-l", str(self.place)], check=False, capture_output=True)
+
+
+class BreakingDisk:
+    """An ext4 file system on a loop device, which the kernel can be made to give up: read-only from one moment to the
+    next for files that are open as well (mount option `abort`, ext4(5)), until it is mounted anew."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self._image = place, place.with_name("image")
+        place.mkdir(mode=0o711, exist_ok=True)
+        with self._image.open("wb") as image:
+            image.truncate(8 << 20)
+        try:
+            subprocess.run(["mkfs.ext4", "-q", "-F", str(self._image)], check=True, capture_output=True)
+            self._mount()
+        except (OSError, subprocess.CalledProcessError) as trouble:
+            pytest.skip(f"no loop device with ext4 here: {trouble}")
+
+    def _mount(self) -> None:
+        mount("-o", "loop", str(self._image), str(self.place))
+        self.place.chmod(0o711)
+
+    def give_up(self) -> None:
+        mount("-o", "remount,abort", str(self.place))
+
+    def mend(self) -> None:
+        """As an administrator would, once nobody uses it any more."""
+        self.remove()
+        subprocess.run(["e2fsck", "-p", "-f", str(self._image)], check=False, capture_output=True)
+        self._mount()
+
+    def remove(self) -> None:
+        subprocess.run(["umount", str(self.place)], check=False, capture_output=True)
