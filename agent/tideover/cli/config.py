@@ -8,7 +8,7 @@ import click
 from tideover.cli.options import config_before, print_json, with_json, with_settings
 from tideover.cli.words import table
 from tideover.configuration import Loaded, load_settings
-from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError
+from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
 
 
 @click.group("config")
@@ -27,6 +27,7 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
     named = file or config or config_before(context)
     try:
         loaded = load_settings(Path(named) if named else None, os.environ)
+        _require_safe(loaded)
     except ConfigurationError as trouble:
         if not as_json:
             raise
@@ -56,6 +57,15 @@ def show_config(loaded: Loaded, as_json: bool) -> int:
     for line in table([[key, value, origin] for key, value, origin in shown], ["KEY", "VALUE", "FROM"]):
         click.echo(line)
     return EXIT_OK
+
+
+def _require_safe(loaded: Loaded) -> None:
+    """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
+    from tideover.daemon.opening import require_safe
+    try:
+        require_safe(loaded.file)
+    except WrongUseError as trouble:
+        raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 
 
 def _warnings(loaded: Loaded) -> list[str]:

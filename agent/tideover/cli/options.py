@@ -45,4 +45,7 @@ def config_before(context: click.Context) -> str | None:
 
 
 def print_json(document: object) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    """Given a document, print it as readable as can be; what could steer a terminal is escaped (RFC 8259, 7)."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    odd = {sign for sign in set(text) if not sign.isprintable() and sign != "\n"}
+    click.echo(text.translate({ord(sign): json.dumps(sign)[1:-1] for sign in odd}))

@@ -16,7 +16,7 @@ from tideover.configuration import Loaded
 from tideover.daemon.choices import Choices
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import make_directory, open_memory, renew_journal
+from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
 from tideover.daemon.requests import Requests
 from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine
@@ -42,7 +42,11 @@ class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
     def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
-        """Given the configuration, open what this agent works on. Raise WrongUseError if another one works on it."""
+        """Given the configuration, open what this agent works on.
+
+        Raise WrongUseError if another one works on it, or somebody else could change it.
+        """
+        require_safe(loaded.file)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level)
         self.clocks = MachineClocks()

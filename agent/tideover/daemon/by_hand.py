@@ -12,7 +12,7 @@ from tideover.configuration import Loaded
 from tideover.daemon.choices import Choices
 from tideover.daemon.hands import HookHand, IdleHand
 from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import Memory, open_memory, renew_journal
+from tideover.daemon.opening import Memory, open_memory, renew_journal, require_safe
 from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnreachableError
@@ -37,8 +37,9 @@ class Recovered:
 def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False) -> Recovered:
     """Given the configuration and an event (or None for all), run each recover that is owed, once.
 
-    Raise WrongUseError if an agent works on the state directory.
+    Raise WrongUseError if an agent works on the state directory, or somebody else could change what counts.
     """
+    require_safe(loaded.file)
     settings, clocks = loaded.settings, MachineClocks()
     log = Log(settings.log.format, "warning")
     memory = open_memory(Path(settings.paths.state), log)
@@ -81,6 +82,7 @@ def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
     Raise UnreachableError if the platform gives no answer, TideoverError if the event is not there to be acknowledged,
     WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be remembered.
     """
+    require_safe(loaded.file)
     settings = loaded.settings
     memory = open_memory(Path(settings.paths.state), Log(settings.log.format, "warning"))
     kind = choose_source_kind() if settings.source.kind == "auto" else settings.source.kind

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.errors import WrongUseError
+from tideover.hooks.permission import find_unsafe_step
 from tideover.journal import FILE, LastingJournal, Lock, unwritable
 from tideover.logs import Log
 
@@ -26,18 +28,42 @@ class Memory:
         self.lock.release()
 
 
+def require_safe(file: Path | None) -> None:
+    """Given the configuration's file (None: there is none), raise WrongUseError if somebody else could change it: it
+    says what is run, as whom and with which environment."""
+    if file is None:
+        return
+    with suppress(OSError):         # a pipe that this command was given cannot be walked to, and is nobody else's
+        reason = find_unsafe_step(str(file.absolute()))
+        if reason is not None:
+            raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
+
+
+def _require_safe_directory(directory: Path) -> None:
+    """What stands in the journal is run at recover, whoever wrote it."""
+    try:
+        reason = find_unsafe_step(str(directory.absolute()))
+    except OSError as trouble:
+        reason = trouble.strerror or str(trouble)
+    if reason is not None:
+        raise WrongUseError(f"cannot use the state directory {directory}", reason,
+                            "Or name another one under [paths] state.")
+
+
 def open_memory(directory: Path, log: Log) -> Memory:
     """Given the state directory, make it, lock it and open its journal.
 
-    Raise WrongUseError if it cannot be used, JournalUnwritable if its journal cannot be read by any means.
+    Raise WrongUseError if it cannot be used or is not safe, JournalUnwritable if its journal cannot be read at all.
     """
     make_directory(directory, STATE_MODE)
+    _require_safe_directory(directory)
     lock = Lock(directory)
 
     def hold() -> None:
         """Before the journal is put down anew: the directory may have been removed, and another agent be in it."""
         try:
             make_directory(directory, STATE_MODE)
+            _require_safe_directory(directory)
             lock.renew()
         except (OSError, WrongUseError) as trouble:
             raise unwritable(directory / FILE, trouble) from trouble

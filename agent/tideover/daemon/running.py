@@ -15,6 +15,7 @@ from tideover import observations as ob
 from tideover import systemd
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
+from tideover.daemon.opening import require_safe
 from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.settings import cautions_about
@@ -89,7 +90,9 @@ class Running:
     def _read(self) -> None:
         """What is faulty is refused, and what holds goes on holding."""
         try:
-            self._waiting = load_settings(self._loaded.file, os.environ)
+            loaded = load_settings(self._loaded.file, os.environ)
+            require_safe(loaded.file)
+            self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
         except WrongUseError as trouble:
