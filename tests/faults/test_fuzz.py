@@ -230,7 +230,7 @@ def obey(steps):
         test_laws.every_step, test_laws.every_change = before
 
 
-@fuzz("lives", policies, bases, st.lists(news(told), max_size=40), few=12, many=1500)
+@fuzz("lives", policies, bases, st.lists(news(told), max_size=40), few=6, many=1500)
 def test_a_random_life_obeys_the_laws(policy, told_of, script):
     """What can be seen, in any order; every state can be written, read, shown and left again."""
     steps = play(policy, [(kind, told_of_in(drawn, told_of) if kind == "document" else drawn) for kind, drawn in script])

@@ -31,9 +31,13 @@ def disk(tmp_path):
         made.remove()
 
 
+KEEPS = 'if [ "$1" = prepare ]; then echo x > kept || exit 1; else test -e kept || exit 1; fi'
+"""A hook that cannot recover without what it noted down when it prepared."""
+
+
 def begin(here: World) -> str:
-    here.hook("10-first")
-    here.hook("20-second")
+    here.hook("10-first", KEEPS)
+    here.hook("20-second", KEEPS)
     here.start()
     return here.metadata.add_event("Freeze", duration_s=5, not_before_in_s=600)
 
@@ -67,8 +71,8 @@ def expect_recovery(here: World, event_id: str) -> None:
 @slow
 def test_a_disk_that_is_full_when_an_event_comes(tmp_path, disk):
     with trial("disk full, before an event", "a tmpfs of 1 MiB, filled", PROTECTED), world(tmp_path) as here:
-        here.hook("10-first")
-        here.hook("20-second")
+        here.hook("10-first", KEEPS)
+        here.hook("20-second", KEEPS)
         here.start()
         disk.fill()
         event_id = here.freeze(not_before_in_s=600)
@@ -100,6 +104,7 @@ def test_an_agent_that_starts_on_such_a_disk_protects_all_the_same(tmp_path, dis
         disk.fill() if how == "full" else disk.read_only()
         event_id = begin(here)
         expect_protection_without_a_word(here)
+        assert "no room where it belongs" in here.said(), "hooks note down in the spare place what they must restore"
         disk.make_room() if how == "full" else disk.writable()
         expect_recovery(here, event_id)
 

@@ -100,6 +100,9 @@ class Agent:
                      self._acknowledger):
             if part is not None:
                 part.close()
+        if self.engine.trouble:
+            self.log.error("journal.unwritten", reason=self.engine.trouble,
+                           consequence="what has happened since it could last be written is not remembered")
         self.memory.close()
         self.log.info("agent.stopped", open_events=len(self.engine.state.cases))
 

@@ -102,7 +102,8 @@ class Running:
                 self._agent.log.info("configuration.waits", reason="an event is open; it is applied when that is over")
 
     def _may_change(self, state: State) -> bool:
-        return self._waiting is not None and is_between_events(state)
+        """What is not written yet lives in the present agent only."""
+        return self._waiting is not None and is_between_events(state) and not self._agent.engine.trouble
 
     def _change(self) -> None:
         """A new agent takes the old one's place, as after a restart; where it cannot, the old configuration holds."""

@@ -50,6 +50,10 @@ class StateDirectories:
                 return _open(self._spare, name, account)
             raise
 
+    def is_spare(self, path: str) -> bool:
+        """Given a state directory's path, return whether it lies in the spare place."""
+        return self._spare is not None and Path(path).parent == self._spare
+
     def retire(self, name: str) -> None:
         """Given a hook's name, take its state directory away, if there is one. Raise OSError if that fails."""
         above = self._above(name)
