@@ -2,9 +2,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -123,20 +126,42 @@ def test_a_reset_in_the_answer_to_the_acknowledgement_is_decided_by_a_fresh_docu
         assert "acknowledgement-lost" in here.said()
 
 
+@contextmanager
+def another_program(here: World):
+    """Somebody else in this VM who asks in bursts of six: for most of each second, five a second are used up."""
+    stop, place = threading.Event(), urlsplit(here.metadata.endpoint)
+
+    def ask() -> None:
+        while not stop.wait(1.4):
+            for _ in range(6):
+                with suppress(OSError), socket.create_connection((place.hostname, place.port)) as line:
+                    line.sendall(b"GET /metadata/versions HTTP/1.1\r\nHost: x\r\nMetadata: true\r\nConnection: close\r\n\r\n")
+                    line.recv(100)
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        asking.join()
+
+
 @slow
 def test_a_storm_of_429_delays_and_loses_nothing(tmp_path):
     """Other programs of the VM use up the five requests a second; every kind of request is hit, the POST too."""
-    with trial("429 storm", "one request a second is let through, 200 ms apart", "acknowledged once, recovered once"), world(tmp_path) as here:
+    with trial("429 storm", "the platform's 5 a second, used up in bursts by another program; 3 POSTs refused",
+               "acknowledged once, recovered once"), world(tmp_path) as here:
         here.hook("10-first")
         here.start()
-        here.metadata.requests_per_s = 1
+        here.metadata.requests_per_s = 5
         here.metadata.misbehave(Fault(status=429, body=b"Throttle Result: Too Many Requests"), method="POST", times=3)
-        event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.metadata.acknowledgements, 90)
-        here.until(lambda: here.record()["status"] == "underway", 60)
+        with another_program(here):
+            event_id = here.freeze(not_before_in_s=600)
+            here.until(lambda: here.metadata.acknowledgements, 120)
+            here.until(lambda: here.record()["status"] == "underway", 60)
         here.metadata.requests_per_s = None
         expect_a_usual_end(here, event_id)
-        assert posts(here) == 4
+        assert posts(here) >= 4 and "answered 429" in here.said()
 
 
 @slow
@@ -229,7 +254,6 @@ def test_packets_that_answer_no_question_of_ours_prove_nothing(tmp_path, what, a
 
 
 def spend_the_first_answer(server: time_faults.TimeServer) -> None:
-    import socket
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         asker.settimeout(5)
         asker.sendto(b"\x23" + bytes(39) + b"original", (server.host, server.port))

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -149,29 +148,40 @@ while True:
 
 @as_root
 @slow
-def test_a_path_that_belongs_to_a_stranger_for_moments_is_never_run_through(home):
-    """Owner and mode flip while the hook is started: each run is refused, fails, or is the checked file's."""
-    with trial("path flips its owner", "chown and swap while starting, 150 runs", "refused or the checked file, never another") as tried:
+def test_a_link_that_a_stranger_can_turn_is_never_run_through(home):
+    """The link of ours leads to one of his, which he points now at root's good file, now at his own, all the time."""
+    with trial("link turned", "a stranger's process races the start, 150 runs", "refused each time, never run through") as tried:
         tried.times = 150
         bench = Bench()
-        spec = bench.write("10-good", "echo good")
-        stop = threading.Event()
-
-        def flip() -> None:
-            """The stranger may swap the file only while the directory is his: root takes it back as it was."""
-            while not stop.is_set():
-                os.chown(bench.hooks, NOBODY.pw_uid, NOBODY.pw_gid)
-                os.chown(bench.hooks, 0, 0)
-        flipping = threading.Thread(target=flip)
-        flipping.start()
+        theirs = bench.directory / "theirs"
+        theirs.mkdir(mode=0o755)
+        good = bench.write("90-good", "echo good")
+        (theirs / "turned").symlink_to(good.path)
+        for made in (theirs, theirs / "turned"):
+            os.lchown(made, NOBODY.pw_uid, NOBODY.pw_gid)
+        (bench.hooks / "10-linked").symlink_to(theirs / "turned")
+        spec = replace(good, name="linked", order=10, path=str(bench.hooks / "10-linked"))
+        attack = subprocess.Popen([PYTHON, "-c", TURN, str(theirs), good.path], user="nobody", extra_groups=[])
         try:
             reports = [bench.run(spec) for _ in range(tried.times)]
+            assert attack.poll() is None
         finally:
-            stop.set()
-            flipping.join()
+            attack.kill()
+            attack.wait()
             bench.close()
-        assert {report.output for report in reports} <= {"good\n", ""}
-        assert all(report.outcome in (HookOutcome.DONE, HookOutcome.REFUSED) for report in reports)
+        assert {(report.outcome, report.output, report.begun) for report in reports} == {(HookOutcome.REFUSED, "", False)}
+
+
+TURN = """
+import os, sys
+theirs, good = sys.argv[1:]
+with open(theirs + "/evil", "w") as file: file.write("#!/bin/sh\necho evil\n")
+os.chmod(theirs + "/evil", 0o755)
+while True:
+    for target in (good, theirs + "/evil"):
+        os.symlink(target, theirs + "/new")
+        os.rename(theirs + "/new", theirs + "/turned")
+"""
 
 
 def test_write_rights_by_access_list_count_as_write_rights(home):
