@@ -175,7 +175,7 @@ def test_a_link_that_a_stranger_can_turn_is_never_run_through(home):
 TURN = """
 import os, sys
 theirs, good = sys.argv[1:]
-with open(theirs + "/evil", "w") as file: file.write("#!/bin/sh\necho evil\n")
+with open(theirs + "/evil", "w") as file: file.write("#!/bin/sh\\necho evil\\n")
 os.chmod(theirs + "/evil", 0o755)
 while True:
     for target in (good, theirs + "/evil"):
