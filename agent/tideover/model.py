@@ -187,6 +187,14 @@ def utc(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
+def utc_if_any(seconds: float) -> datetime | None:
+    """Given what somebody else says are seconds since the epoch, return the moment, None if it is none."""
+    try:
+        return utc(seconds)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 def utc_text(at: datetime | None) -> str | None:
     """Given an aware moment, return it as the record writes it (2026-11-20T10:00:00.123Z); None stays None."""
     if at is None:

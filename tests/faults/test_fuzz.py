@@ -5,9 +5,11 @@ In the fast suite a few examples, the same each time; the slow run tries many ne
 from __future__ import annotations
 
 import json
+import tempfile
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -18,7 +20,10 @@ from faults.table import trial
 from lives import BAD, GOOD, ME, Life, at, event, hook, pause, report
 from tideover import effects as fx
 from tideover import observations as ob
+from tideover.clock.daemons import chrony, cmdmon, ntpd, timesyncd
+from tideover.clock.surroundings import Surroundings
 from tideover.errors import TideoverError
+from tideover.hooks.traces import _read
 from tideover.journal.codec import from_json, to_json
 from tideover.lifecycle import Stage, State, step, wants
 from tideover.logs import _json_line, _text_line
@@ -38,6 +43,7 @@ from tideover.model import (
     Quality,
     Verdict,
 )
+from tideover.pause import host_name, links, vmclock
 from tideover.policy import Policy, Rules
 from tideover.record import Row, record_of
 from tideover.settings import LINUX, read, read_duration, show, write_duration
@@ -395,6 +401,66 @@ def test_a_server_is_a_host_and_a_port_or_a_value_error(text):
     with suppress(ValueError):
         host, port = ntp.split_server(text)
         assert host and 0 < port < 65536
+
+
+# ---- what others on this machine say ----
+
+def is_told(document) -> None:
+    """It can be written as JSON, which has no NaN."""
+    json.dumps(document, allow_nan=False, default=str)
+
+
+@fuzz("time daemons' answers", st.binary(max_size=200), st.lists(st.one_of(
+    st.sampled_from(["0", "1", "-1", "nan", "inf", "1e999", "x", "", "9" * 30, "leap=0", "stratum=1", "rootdisp=nan", "rootdelay=1",
+                     "offset=inf", "reftime=0xffffffffff.ffffffffff", "reftime=0xz", "(uuuuittayttttbtt)", "Normal"]),
+    st.text(SIGNS, max_size=6)), max_size=20), many=4000,
+      cases=[(b"\x00" * 12 + b"\x7f\x00" + b"\x7f\xff\xff\xfe" * 20, ["leap=0", "stratum=1", "rootdisp=1", "rootdelay=1", "offset=nan"]),
+             (b"", ["leap=0", "stratum=1", "rootdisp=1", "rootdelay=1", "offset=1", "reftime=0xffffffffff.ffffffffff"]),
+             (b"", ["1", "2", "3", "9" * 30, "nan", *["1"] * 8, "Normal"])])
+def test_any_word_of_a_time_daemon_is_a_report_or_none(data, words):
+    """Its numbers may be anything: what comes out can be told, and nothing ends the agent."""
+    sequence = data[:4].ljust(4, b"x")
+    for command in (cmdmon.TRACKING, cmdmon.SOURCE_DATA, cmdmon.N_SOURCES):
+        cmdmon.body_of(command, sequence, data)
+    cmdmon.read_count(data), cmdmon.read_source(data), cmdmon.read_name(data)
+    for tracking in (cmdmon.read_tracking(data), chrony._tracking_of(",".join(words))):
+        if tracking is not None:
+            is_told(asdict(chrony.report_of(tracking)))
+    variables = dict(word.partition("=")[::2] for word in words)
+    is_told(asdict(ntpd._report_of(variables)))
+    ntpd._read_variables(data, 7)
+    for text in (" ".join(words), " ".join([timesyncd._SIGNATURE, *words])):
+        said = timesyncd._read_message(text)
+        if said is not None:
+            is_told(asdict(said))
+
+
+@fuzz("time daemons' configurations", st.lists(st.lists(
+    st.sampled_from(["server", "pool", "include", "confdir", "sourcedir", "port", "9" * 30, "[Time]", "NTP=a b", "NTP=", "#", "!", "a\0b",
+                     "/", "..", "iburst"]) | st.text(SIGNS, max_size=6), max_size=5).map(" ".join), max_size=6).map("\n".join), many=1000,
+      cases=[("include a\0b\nconfdir a\0b\nserver a port " + "9" * 30,)])
+def test_any_configuration_of_a_time_daemon_names_servers_or_none(text):
+    with tempfile.TemporaryDirectory() as root:
+        for path in ("etc/chrony/chrony.conf", "etc/ntpsec/ntp.conf", "etc/systemd/timesyncd.conf"):
+            (Path(root) / path).parent.mkdir(parents=True)
+            (Path(root) / path).write_text(text.encode("utf-8", "replace").decode())
+        around = Surroundings(root=Path(root), chrony_monitor=("127.0.0.1", 9), ntpd_control=("127.0.0.1", 9), patience_s=0.01)
+        for daemon in (chrony.Chrony(around), ntpd.Ntpd(around), timesyncd.Timesyncd(around)):
+            for source in daemon.servers():
+                with suppress(ValueError):
+                    ntp.split_server(source.server)
+
+
+@fuzz("kernel and hypervisor", st.binary(max_size=300), many=4000)
+def test_anything_the_kernel_and_the_hypervisor_say_is_read_or_passed_over(data):
+    for link in links.links_in(data):
+        assert isinstance(link.name, str)
+    vmclock.page_in(data)
+    host_name.records_in(data.ljust(host_name.RECORD_BYTES, b"\0"))
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        assert _read(Path(file.name)) is None
 
 
 # ---- configuration ----

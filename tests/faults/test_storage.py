@@ -50,6 +50,7 @@ def expect_protection_without_a_word(here: World) -> None:
     assert "journal.unwritable" in here.said()
     assert here.ask("status")["journal"]["writable"] is False
     assert "Nothing can be remembered" in here.command("status").stdout
+    assert "can remember nothing" in here.command("doctor").stdout
 
 
 def expect_recovery(here: World, event_id: str) -> None:
