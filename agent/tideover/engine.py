@@ -149,7 +149,7 @@ class Engine:
 
     def _own_journal(self, vm_id: str) -> None:
         """A journal that came with a cloned disk speaks of another machine's applications: it is set aside."""
-        if self._vm_id == vm_id:
+        if self._vm_id.casefold() == vm_id.casefold():
             return
         if self._vm_id:
             self._journal = self._renew(self._journal)

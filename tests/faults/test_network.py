@@ -18,7 +18,7 @@ from running_agent import World, world
 from tideover.simulator import Fault, TimeServer
 
 slow = pytest.mark.slow
-DOWN_S = 20.0           # minutes, scaled: the agent counts in polls (here 0.1 s to 5 s), and 20 s are dozens of them
+DOWN_S = 12.0           # minutes, scaled: the agent polls ten times as often here, until it backs off to 5 s
 
 
 @contextmanager

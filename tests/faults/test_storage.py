@@ -12,11 +12,17 @@ import pytest
 
 from faults.disks import BreakingDisk, Disk, own_mounts
 from faults.table import trial
-from lives import FAILED, Life, at, event, started
+from lives import FAILED, Life, at, event, pause, started
 from running_agent import World, world
+from test_engine import POLICY, FullDisk, documents, engine_on
+from test_engine import World as EngineWorld
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.engine import Engine
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable, LastingJournal, Lock
 from tideover.lifecycle import Entry, State
+from tideover.model import Document
 from tideover.record import record_of
 
 slow = pytest.mark.slow
@@ -417,6 +423,47 @@ def test_a_journal_that_was_damaged_while_open_is_set_aside_and_written_anew(tmp
     after = life.settle().state
     journal.commit(at(1), Life().polled(event()).state, after, [])
     assert told and Journal(path).load() == after
+
+
+def test_the_same_vm_in_other_letters_is_no_other_vm(tmp_path):
+    """Its journal would be set aside, and with it what it owes."""
+    world_, journal, renewed = EngineWorld(), Journal(tmp_path / "j.db"), []
+    engine = Engine(journal, {kind: world_ for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
+                    lambda seen: POLICY, lambda: at(0), world_, lambda old: renewed.append(old) or old)
+    for vm_id in ("0aa1-bb", "0AA1-BB"):
+        engine.take(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", vm_id))
+    assert renewed == [] and journal.vm_id() == "0aa1-bb"
+
+
+def test_a_vm_that_could_not_be_remembered_is_remembered_with_the_next_document(tmp_path):
+    class Full(Journal):
+        full = True
+
+        def remember_vm(self, vm_id: str) -> None:
+            if self.full:
+                raise JournalUnwritable("cannot write the journal", "no space left on device", "Make room.")
+            super().remember_vm(vm_id)
+
+    world_, journal = EngineWorld(), Full(tmp_path / "j.db")
+    engine = engine_on(None, world_, journal)
+    for _ in range(2):
+        engine.take(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", "vm-id-1"))
+        assert journal.vm_id() == ("" if journal.full else "vm-id-1")
+        journal.full = False
+
+
+def test_an_acknowledgement_that_has_left_is_not_sent_again_when_the_disk_fills_up_meanwhile(tmp_path):
+    world_, journal = EngineWorld(), FullDisk(tmp_path / "j.db")
+    engine = engine_on(None, world_, journal)
+    engine.take(ob.Restarted("boot-1"))
+    engine.take(documents()[0])
+    while world_.answers and not isinstance(world_.answers[0], ob.AckSettled):
+        engine.take(world_.answers.pop(0))
+    journal.full = True
+    engine.take(ob.Resumed(pause("p1")))
+    journal.full = False
+    engine.take(ob.Resumed(pause("p2")))
+    assert [key for key in world_.done if "acknowledge" in key] == ["acknowledge:e1:1"]
 
 
 def test_the_lock_can_be_held_where_no_file_can_be_made_and_by_one_only(tmp_path):
