@@ -410,19 +410,47 @@ def test_without_a_place_to_write_each_commit_says_so_until_there_is_one(tmp_pat
     assert Journal(path).load() == life.state
 
 
-def test_a_journal_that_was_damaged_while_open_is_set_aside_and_written_anew(tmp_path):
-    path = tmp_path / "journal.db"
-    journal, told = lasting(path)
-    life = Life().polled(event())
-    journal.commit(at(0), State(), life.state, life.entries * 3000)
-    journal.close()
-    journal, told = lasting(path)
+def damage(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_journal_that_was_damaged_while_open_is_set_aside_and_written_anew(tmp_path, at_once):
+    """Also where that cannot be done at once: what had not changed since is written then as well."""
+    path, troubles = tmp_path / "journal.db", [JournalUnwritable("cannot write", "no room", "Make room.")]
+
+    def hold() -> None:
+        if troubles and not at_once:
+            raise troubles.pop()
+
+    journal, _ = lasting(path)
+    life = Life().polled(event(), event("e2"))
+    journal.commit(at(0), State(), life.state, life.entries * 3000)
+    journal.close()
+    told: list[Path | None] = []
+    journal = LastingJournal(path, lambda reason, kept_as: told.append(kept_as), hold)
+    damage(path)
     after = life.settle().state
-    journal.commit(at(1), Life().polled(event()).state, after, [])
+    before = Life().polled(event(), event("e2")).state
+    if not at_once:
+        with pytest.raises(JournalUnwritable):
+            journal.commit(at(1), before, after, [])
+    journal.commit(at(1), before, after, [])
     assert told and Journal(path).load() == after
+
+
+def test_a_journal_in_use_stays_the_same_file_whoever_reads_it(tmp_path):
+    path = tmp_path / "journal.db"
+    journal, told = lasting(path)
+    before, life = path.stat().st_ino, Life().polled(event())
+    for number in range(3):
+        journal.commit(at(number), State(), life.state, life.entries)
+        reader = Journal.reading(path)
+        assert reader.load() == life.state
+        reader.close()
+    assert (path.stat().st_ino, told) == (before, []) and len(journal.rows("e1")) == 3 * len(life.entries)
 
 
 def test_the_same_vm_in_other_letters_is_no_other_vm(tmp_path):

@@ -45,6 +45,7 @@ class LastingJournal(Journal):
         """
         self._tell, self._hold = tell, hold
         self._opened: dict[Path, File] = {}     # the files in use; none: memory alone
+        self._has_forgotten = False             # what was written before is not in memory: all is to be written anew
         self._is_stranger = ""                  # why what lies at the path is not to be gone on with; "": it may be
         try:
             self._open(path)
@@ -59,10 +60,11 @@ class LastingJournal(Journal):
         if not self._is_in_place():
             self._put_down("it was removed or replaced")
         try:
-            super().commit(now, before, after, entries)
+            super().commit(now, State() if self._has_forgotten else before, after, entries)
         except JournalDamaged as trouble:
             self._begin_anew("unreadable", trouble.cause)
             super().commit(now, State(), after, entries)
+        self._has_forgotten = False
 
     def remember_vm(self, vm_id: str) -> None:
         super().remember_vm(vm_id)
@@ -141,7 +143,7 @@ class LastingJournal(Journal):
         """Raise JournalUnwritable if there is only memory to begin in."""
         self.close()
         super().__init__(self.path, _in_memory)
-        self._opened, self._is_stranger = {}, why
+        self._opened, self._is_stranger, self._has_forgotten = {}, why, True
         self._put_down(reason)
 
 
