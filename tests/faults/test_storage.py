@@ -426,14 +426,14 @@ def test_a_journal_that_was_damaged_while_open_is_set_aside_and_written_anew(tmp
             raise troubles.pop()
 
     journal, _ = lasting(path)
-    life = Life().polled(event(), event("e2"))
+    life = Life().polled(event(), event("e2", resources=("vm-2",)))
     journal.commit(at(0), State(), life.state, life.entries * 3000)
     journal.close()
     told: list[Path | None] = []
     journal = LastingJournal(path, lambda reason, kept_as: told.append(kept_as), hold)
     damage(path)
     after = life.settle().state
-    before = Life().polled(event(), event("e2")).state
+    before = Life().polled(event(), event("e2", resources=("vm-2",))).state
     if not at_once:
         with pytest.raises(JournalUnwritable):
             journal.commit(at(1), before, after, [])
