@@ -18,6 +18,9 @@ from hypothesis import strategies as st
 import test_laws
 from faults.table import trial
 from lives import BAD, GOOD, ME, Life, at, event, hook, pause, report
+from test_engine import FullDisk, engine_on
+from test_engine import World as EngineWorld
+from test_engine import documents as engine_documents
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.clock.daemons import chrony, cmdmon, ntpd, timesyncd
@@ -292,6 +295,56 @@ def test_a_stale_answer_changes_nothing_at_any_point_of_a_random_life(policy, sc
                       ob.ClockJudged("e1", 10**6, GOOD)):
             idle = step(state, ob.PollFailed("no answer"), policy, seen.now).state
             assert is_asked(state, stale, seen.now) or step(state, stale, policy, seen.now).state == idle
+
+
+# ---- a disk that comes and goes ----
+
+class Watched(EngineWorld):
+    """Remembers whether the disk could be written when each effect was begun, and answers when it is asked to."""
+
+    def __init__(self):
+        super().__init__()
+        self.disk, self.begun = None, []
+
+    def start(self, effect):
+        self.begun.append((effect.key, self.disk.full))
+        super().start(effect)
+
+
+@fuzz("a disk that comes and goes", st.lists(st.sampled_from(
+    ["full", "room", "answer", "answer", "answer", "scheduled", "started", "gone", "pause", "restart"]), max_size=40), few=3, many=500)
+def test_whatever_the_disk_does_nothing_is_told_that_could_be_forgotten(script):
+    """Restarts come while it can be written (what is not remembered at a kill is lost, as told); all is recovered."""
+    with tempfile.TemporaryDirectory() as home:
+        engine_world = Watched()
+
+        def new_engine():
+            engine_world.disk = FullDisk(Path(home) / "j.db")
+            engine_world.answers.clear()
+            engine = engine_on(None, engine_world, engine_world.disk)
+            engine.take(ob.Restarted("boot-1"))
+            return engine
+
+        engine, known = new_engine(), dict(zip(("scheduled", "started", "gone"), engine_documents(), strict=True))
+        for number, word in enumerate([*script, "room", "gone", *["answer"] * 20, "gone"]):
+            if word in ("full", "room"):
+                engine_world.disk.full = word == "full"
+            elif word in known:
+                engine.take(known[word])
+            elif word == "answer" and engine_world.answers:
+                engine.take(engine_world.answers.pop(0))
+            elif word == "pause":
+                engine.take(ob.Resumed(pause(f"p{number}")))
+            elif word == "restart" and not engine_world.disk.full:
+                engine.take(ob.PollFailed("no answer"))         # whatever comes next brings what is unwritten down
+                engine = new_engine()
+        assert not engine.state.cases and not engine.state.hooks and not engine.trouble
+        told = [key for key, full in engine_world.begun if key.startswith("acknowledge") and full]
+        assert not told, engine_world.begun
+        keys = [key for key, _ in engine_world.begun]
+        for name in ("first", "second"):
+            runs = [key.split(":")[2] for key in keys if key.startswith(f"hook:{name}:")]
+            assert not runs or runs[-1] == "recover", runs
 
 
 # ---- what the journal holds ----
