@@ -312,7 +312,8 @@ class Watched(EngineWorld):
 
 
 @fuzz("a disk that comes and goes", st.lists(st.sampled_from(
-    ["full", "room", "answer", "answer", "answer", "scheduled", "started", "gone", "pause", "restart"]), max_size=40), few=3, many=500)
+    ["full", "room", "answer", "answer", "answer", "scheduled", "started", "gone", "pause", "restart"]), max_size=40), few=3, many=500,
+      cases=[(["scheduled", "full", "answer", "answer"],), (["scheduled", "answer", "full", "answer", "room", "scheduled", "answer", "full"],)])
 def test_whatever_the_disk_does_nothing_is_told_that_could_be_forgotten(script):
     """Restarts come while it can be written (what is not remembered at a kill is lost, as told); all is recovered."""
     with tempfile.TemporaryDirectory() as home:
