@@ -3,15 +3,14 @@ from __future__ import annotations
 
 import pytest
 
-from faults import table as tables
-from faults.table import Table
+from faults.table import Table, trial
 
 
-def test_a_fault_that_did_not_hold_is_told(monkeypatch):
-    monkeypatch.setattr(tables, "TABLE", Table())
-    with tables.trial("disk full", "a small disk", "all protected") as tried:
+def test_a_fault_that_did_not_hold_is_told():
+    table = Table()
+    with trial("disk full", "a small disk", "all protected", table) as tried:
         tried.times = 3
-    with pytest.raises(AssertionError), tables.trial("disk full", "a small disk", "all protected"):
+    with pytest.raises(AssertionError), trial("disk full", "a small disk", "all protected", table):
         raise AssertionError
-    text = " ".join(tables.TABLE.lines()[2].split())
+    text = " ".join(" ".join(table.lines()[2:]).split())
     assert text == "disk full a small disk 4 3 NOT HELD: all protected"

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from tideover import observations as ob
 from tideover.lifecycle import readiness
 from tideover.lifecycle import signals as sg
-from tideover.lifecycle.state import CLAIMING, Phase, Stage
+from tideover.lifecycle.state import Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
 from tideover.model import HookOutcome, HookReport, HookRun
 
@@ -35,7 +35,7 @@ def hook_settled(turn: Turn, seen: ob.HookSettled) -> None:
     attempt = turn.state.hooks[seen.name].attempt
     run = HookRun(seen.name, seen.phase, attempt, _shortened(seen.report))
     for case in turn.state.cases.values():
-        if case.phase is Phase.RECOVERING or (case.phase in CLAIMING and case.announced):
+        if hears_of_hooks(case):
             turn.tell(case.id, f"hook {seen.phase.value}", f"{seen.name}: {seen.report.outcome.value}", run)
     turn.state = after
     hook = after.hooks.get(seen.name)
