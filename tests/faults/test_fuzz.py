@@ -64,7 +64,7 @@ FEW = settings(max_examples=10, derandomize=True, database=None, deadline=None,
                suppress_health_check=list(HealthCheck))
 
 
-def fuzz(name: str, *strategies, few: int = 10, many: int = MANY, cases=()):
+def fuzz(name: str, *strategies, few: int = 5, many: int = MANY, cases=()):
     """A property: `cases` and `few` examples in the fast suite, `many` among the slow proofs, counted in the table."""
     def make(check):
         def with_settings(chosen):
@@ -239,7 +239,7 @@ def obey(steps):
         test_laws.every_step, test_laws.every_change = before
 
 
-@fuzz("lives", policies, bases, st.lists(news(told), max_size=40), few=6, many=1500)
+@fuzz("lives", policies, bases, st.lists(news(told), max_size=40), few=4, many=1500)
 def test_a_random_life_obeys_the_laws(policy, told_of, script):
     """What can be seen, in any order; every state can be written, read, shown and left again."""
     steps = play(policy, [(kind, told_of_in(drawn, told_of) if kind == "document" else drawn) for kind, drawn in script])
@@ -271,7 +271,7 @@ def come_home(policy, state, now):
     assert not state.cases and not state.hooks, state
 
 
-@fuzz("events that change under way", policies, st.lists(news(documents), max_size=30), few=10, many=1500)
+@fuzz("events that change under way", policies, st.lists(news(documents), max_size=30), few=5, many=1500)
 def test_an_event_that_turns_into_another_one_is_never_told_wrongly(policy, script):
     """One id, but another kind, other VMs, another source from document to document: no platform should do that."""
     steps = play(policy, script)
@@ -312,7 +312,7 @@ class Watched(EngineWorld):
 
 
 @fuzz("a disk that comes and goes", st.lists(st.sampled_from(
-    ["full", "room", "answer", "answer", "answer", "scheduled", "started", "gone", "pause", "restart"]), max_size=40), few=3, many=500,
+    ["full", "room", "answer", "answer", "answer", "scheduled", "started", "gone", "pause", "restart"]), max_size=40), few=1, many=500,
       cases=[(["scheduled", "full", "answer", "answer"],), (["scheduled", "answer", "full", "answer", "room", "scheduled", "answer", "full"],)])
 def test_whatever_the_disk_does_nothing_is_told_that_could_be_forgotten(script):
     """Restarts come while it can be written (what is not remembered at a kill is lost, as told); all is recovered."""
@@ -428,7 +428,7 @@ def test_any_identity_is_one_or_none_and_any_time_a_moment_or_none(body, text):
 
 # ---- time ----
 
-@fuzz("NTP packets", st.binary(min_size=48, max_size=80), st.integers(-10**18, 4 * 10**18), st.integers(0, 10**10), few=20, many=3000,
+@fuzz("NTP packets", st.binary(min_size=48, max_size=80), st.integers(-10**18, 4 * 10**18), st.integers(0, 10**10), few=10, many=3000,
       cases=[(bytes([0x24, 0]) + b"\x04\x7f" + bytes(8) + b"\x1b[2J" + bytes(32), 0, 10**6),
              (bytes([0x24, 1]) + b"\x04\x7f" + bytes(44), 0, 10**6), (bytes([0x24, 1]) + b"\x04\x80" + bytes(44), 0, 10**6)])
 def test_any_packet_is_a_sample_or_refused_with_a_reason(data, near_ns, elapsed_ns):
@@ -529,7 +529,7 @@ lines = st.one_of(st.sampled_from(TABLES).map(lambda name: f"[{name}]"),
                   st.builds("{} = {}".format, st.sampled_from(KEYS), st.text(SIGNS, max_size=12)), st.text(SIGNS, max_size=30))
 
 
-@fuzz("configuration", st.lists(lines, max_size=8).map("\n".join) | st.binary(max_size=100), few=20, many=2000)
+@fuzz("configuration", st.lists(lines, max_size=8).map("\n".join) | st.binary(max_size=100), few=10, many=2000)
 def test_any_file_is_settings_or_faults_each_on_one_line(text):
     try:
         reading = read(text, file="tideover.toml", defaults=LINUX)
