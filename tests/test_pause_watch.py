@@ -19,7 +19,7 @@ from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.clocks import read_all
 from tideover.pause.counters import MachineCounters
 from tideover.pause.signals import ClockSet, Signal
-from tideover.pause.waiting import PollWait, SelectWait, Wait
+from tideover.pause.waiting import PollWait, SelectWait, Wait, new_wait
 from tideover.timekeeping.gaps import Counters
 
 PATIENCE_S = 5.0
@@ -324,3 +324,10 @@ def test_a_stopped_process_tells_one_stall_whose_interval_holds_the_truth(second
     cause, length, uncertainty = line.split()
     assert cause == "process-stall"
     assert abs(float(length) - truth_s) <= float(uncertainty) + 0.002, (line, truth_s)
+
+
+def test_news_that_comes_while_the_watch_is_closed_ends_nobody() -> None:
+    """A time server's answer may be heard on another thread until the very end; found by the soak."""
+    wait = new_wait()
+    wait.close()
+    wait.wake()

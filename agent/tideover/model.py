@@ -106,6 +106,7 @@ class HookReport:
     duration_s: float
     output: str = ""                     # the last 64 KiB of what it printed
     note: str = ""                       # why, for people, where the outcome alone does not say
+    begun: bool = True                   # False: no process was started, so nothing can have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,14 @@ class ClockCheck:
 def utc(seconds: float) -> datetime:
     """Given seconds since the epoch, return the aware UTC moment."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def utc_if_any(seconds: float) -> datetime | None:
+    """Given what somebody else says are seconds since the epoch, return the moment, None if it is none."""
+    try:
+        return utc(seconds)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def utc_text(at: datetime | None) -> str | None:

@@ -19,7 +19,7 @@ from tideover.daemon.agent import Agent
 from tideover.hooks import attempt
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
-from tideover.journal import Journal, store
+from tideover.journal import LastingJournal, store
 from tideover.lifecycle import Entry, Stage
 from tideover.model import Cause, HookRun, Pause
 from tideover.sources import exchange
@@ -110,10 +110,7 @@ class PointedDatabase:
         return getattr(self._db, name)
 
 
-class PointedJournal(Journal):
-    def __init__(self, path: Path, connect: Any = None) -> None:
-        super().__init__(path, connect or (lambda path: PointedDatabase(store._connect(path))))
-
+class PointedJournal(LastingJournal):
     def commit(self, now: Any, before: Any, after: Any, entries: Iterable[Entry]) -> None:
         entries = list(entries)
         self._db.about = "commit " + (", ".join(map(_words, entries)) or "state")   # type: ignore[attr-defined]
@@ -170,7 +167,9 @@ def wire(points: Points) -> None:
     """Let the agent that this process will be pass its points."""
     global POINTS
     POINTS = points
-    opening.Journal = PointedJournal            # type: ignore[misc]
+    connect = store._connect
+    store._connect = lambda path: PointedDatabase(connect(path))    # type: ignore[assignment,return-value]
+    opening.LastingJournal = PointedJournal     # type: ignore[misc]
     running.Agent = PointedAgent                # type: ignore[misc]
     begin, request = attempt.begin, exchange._Connection.request
     getresponse = exchange._Connection.getresponse

@@ -9,7 +9,7 @@ from tideover.cli.layout import table_lines
 from tideover.cli.options import config_before, print_json, print_lines, with_json, with_settings
 from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded, load_settings
-from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError
+from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
 from tideover.telling.parts import Table, row
 
 
@@ -29,6 +29,7 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
     named = file or config or config_before(context)
     try:
         loaded = load_settings(Path(named) if named else None, os.environ)
+        _require_safe(loaded)
     except ConfigurationError as trouble:
         if not as_json:
             raise
@@ -58,6 +59,15 @@ def show_config(loaded: Loaded, as_json: bool) -> int:
     rows = tuple(row(key, value, origin) for key, value, origin in shown)
     print_lines(table_lines(Table(("KEY", "VALUE", "FROM"), rows), this_terminal()))
     return EXIT_OK
+
+
+def _require_safe(loaded: Loaded) -> None:
+    """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
+    from tideover.daemon.opening import require_safe
+    try:
+        require_safe(loaded.file)
+    except WrongUseError as trouble:
+        raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 
 
 def _warnings(loaded: Loaded) -> list[str]:

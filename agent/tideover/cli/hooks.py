@@ -135,10 +135,11 @@ def _run_once(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind) -> A
     """By hand means beside the agent: in a state directory of its own, so that neither disturbs the other."""
     import queue
 
-    from tideover.daemon.opening import make_directory
+    from tideover.daemon.opening import make_directory, require_safe
     from tideover.effects import RunHook
     from tideover.hooks import HookRunner
     from tideover.observations import HookSettled, Observation
+    require_safe(loaded.file)
     home = Path(loaded.settings.paths.state) / "by-hand"
     make_directory(home, 0o711)
     answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()

@@ -75,5 +75,5 @@ def _from_journal(settings: Settings, trouble: Exception) -> dict[str, Any]:
     cause = getattr(trouble, "cause", "it speaks another language")
     status["agent"] = {"alive": pid is not None, "pid": pid, "version": None, "started_at": None,
                        "why": cause if pid is not None else "no agent works on the state directory"}
-    status["source"] = None
+    status["source"] = status["journal"] = None
     return status

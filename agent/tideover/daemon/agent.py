@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from tideover.configuration import Loaded
 from tideover.daemon.choices import Choices
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import make_directory, open_memory, renew_journal
+from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
 from tideover.daemon.requests import Requests
-from tideover.daemon.taking_up import HOOKS_STATE, take_up
+from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
@@ -44,10 +44,12 @@ class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
     def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> None:
-        """Given the configuration, open what this agent works on. Raise WrongUseError if another one works on it.
+        """Given the configuration, open what this agent works on.
 
-        `log_sink`: where log lines go; None: standard error, or the journal behind it.
+        Raise WrongUseError if another one works on it, or somebody else could change it. `log_sink`: where log lines
+        go; None: standard error, or the journal behind it.
         """
+        require_safe(loaded.file)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
@@ -60,7 +62,10 @@ class Agent:
         self._source = open_source(self.source_kind, endpoint=settings.source.endpoint or "",
                                    vm_name=settings.source.vm_name or "")
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
-        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, drill=drill, log_line=self._hook_line)
+        self._make_runtime_directory()
+        self._spare = spare_hooks_state(settings)
+        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
+                                 log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
             clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
@@ -71,7 +76,7 @@ class Agent:
             self._acknowledger = Acknowledger(self.tell, self._source)
         self._metering: Metering | None = None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
-                             self._listener(), self._renew_journal)
+                             self._listener(), lambda _: renew_journal(self.memory.journal))
         self._server: Server | None = None
         self._health: HealthPage | None = None
 
@@ -82,7 +87,7 @@ class Agent:
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         open_events = len(self.engine.state.cases)
-        take_up(self.memory, self.engine, self.started_at, self.log)
+        take_up(self.memory, self.engine, self.started_at, self.log, self._spare)
         self.watch.start()
         self.checker.sample_calmly()
         if self.poller is not None:
@@ -101,6 +106,9 @@ class Agent:
                      self.checker, self._acknowledger):
             if part is not None:
                 part.close()
+        if self.engine.trouble:
+            self.log.error("journal.unwritten", reason=self.engine.trouble,
+                           consequence="what has happened since it could last be written is not remembered")
         self.memory.close()
         self.log.info("agent.stopped", open_events=len(self.engine.state.cases))
 
@@ -121,13 +129,16 @@ class Agent:
         self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment)
         return narrator if self._metering is None else Listeners(narrator, self._metering.figures)
 
+    def _make_runtime_directory(self) -> None:
+        """Without one nobody can ask this agent, which is told when it cannot listen."""
+        with suppress(WrongUseError):
+            make_directory(Path(self.settings.paths.runtime), RUNTIME_MODE)
+
     def _listen(self) -> None:
-        runtime = Path(self.settings.paths.runtime)
         requests = Requests(self.engine, self.memory.journal.path, self._about)
         try:
-            make_directory(runtime, RUNTIME_MODE)
             self._server = Server(Path(self.settings.paths.socket), requests.answers())
-        except (OSError, WrongUseError) as trouble:
+        except OSError as trouble:
             self.log.warning("api.closed", reason=trouble,
                              consequence="nobody can ask this agent; tideover status reads the journal alone")
 
@@ -152,6 +163,7 @@ class Agent:
             **({"clock": unasked} if self.checker.has_sources() is False else {}),
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.started_at.utc)},
+            "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
@@ -162,11 +174,6 @@ class Agent:
         last = self.poller.status().last_good if self.poller is not None else None
         return Present(self.engine.state, self.checker.latest(), self.poller is not None, last.utc if last else None,
                        tuple(spec.name for spec in self.choices.catalogue.hooks), self.started_at.utc)
-
-    def _renew_journal(self, journal: Any) -> Any:
-        renewed = renew_journal(journal, self.log)
-        self.memory = replace(self.memory, journal=renewed)
-        return renewed
 
     def _prune(self) -> None:
         """At the start and whenever an event has closed: on the engine's thread, whose journal it is."""

@@ -15,6 +15,7 @@ from tideover import observations as ob
 from tideover import systemd
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
+from tideover.daemon.opening import require_safe
 from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import Sink
@@ -96,7 +97,9 @@ class Running:
     def _read(self) -> None:
         """What is faulty is refused, and what holds goes on holding."""
         try:
-            self._waiting = load_settings(self._loaded.file, os.environ)
+            loaded = load_settings(self._loaded.file, os.environ)
+            require_safe(loaded.file)
+            self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
         except WrongUseError as trouble:
@@ -106,7 +109,8 @@ class Running:
                 self._agent.log.info("configuration.waits", reason="an event is open; it is applied when that is over")
 
     def _may_change(self, state: State) -> bool:
-        return self._waiting is not None and is_between_events(state)
+        """What is not written yet lives in the present agent only."""
+        return self._waiting is not None and is_between_events(state) and not self._agent.engine.trouble
 
     def _change(self) -> None:
         """A new agent takes the old one's place, as after a restart; where it cannot, the old configuration holds."""

@@ -50,8 +50,12 @@ def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Pha
 
 
 def _again(case: Case, seen: sg.Scheduled, policy: Policy, now: Moment) -> Phase | None:
-    """Only a document asked for after the answer was lost says that the first request did not count."""
-    return A if seen.asked_raw_s >= case.lost_raw_s and now.raw_s >= case.again_raw_s else stay
+    """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
+    to then is not agreed to for a VM that was not named then."""
+    if seen.asked_raw_s < case.lost_raw_s or now.raw_s < case.again_raw_s:
+        return stay
+    known = {name.casefold() for name in case.asked_for}
+    return A if known.issuperset(name.casefold() for name in case.event.resources) else H
 
 
 def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
@@ -139,7 +143,7 @@ def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _ask(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, ask_attempt=case.ask_attempt + 1)
+    return replace(case, ask_attempt=case.ask_attempt + 1, asked_for=case.event.resources)
 
 
 def _doubt(case: Case, policy: Policy, now: Moment) -> Case:

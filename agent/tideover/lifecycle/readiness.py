@@ -102,7 +102,7 @@ def settle(state: State, seen: HookSettled, now: Moment) -> State:
 
 
 def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookState:
-    harmless = report.outcome in (HookOutcome.NOTHING, HookOutcome.REFUSED)
+    harmless = report.outcome in (HookOutcome.NOTHING, HookOutcome.REFUSED) or not report.begun
     hook = replace(hook, owed=hook.owed or not harmless)
     if hook.stage is Stage.STOPPING:
         return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.LEAVING, attempt=0)

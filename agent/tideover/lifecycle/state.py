@@ -56,6 +56,7 @@ class Case:
     due_raw_s: float | None = None      # NotBefore on the raw clock
     wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough
     ask_attempt: int = 0           # acknowledgements tried
+    asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
     acknowledged: bool = False          # a 200 was seen: settled for good
     lost_raw_s: float = 0.0             # DOUBTING: when the answer was lost
     again_raw_s: float = 0.0            # DOUBTING: not asked again before

@@ -37,8 +37,8 @@ from tideover.timekeeping.gaps import (
     wake_latency_ns,
 )
 
-# Waits remembered for the usual wake latency: 10 s of them when calm, 2 s when watching closely.
-WAITS_KEPT = 40
+# Waits remembered for the usual wake latency: 30 s of them when calm, 6 s when watching closely.
+WAITS_KEPT = 120
 # A beat that is later than this is looked at; it is less than any gap that counts for anything.
 ORDINARY_NS = NS // 10
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -40,6 +41,7 @@ class PollWait:
 
     def __init__(self) -> None:
         self._poll = select.poll()
+        self._lock, self._is_closed = threading.Lock(), False   # the number of a closed file may be another's by now
         if hasattr(os, "eventfd"):
             self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         else:
@@ -68,15 +70,20 @@ class PollWait:
         return Heard(readable - {self._hear}, broken)
 
     def wake(self) -> None:
-        """End the wait now. Any thread; never blocks."""
-        try:
-            os.write(self._call, (1).to_bytes(8, "little"))
-        except BlockingIOError:
-            pass                            # it is awake already
+        """End the wait now. Any thread, also when nobody waits any more; never blocks."""
+        with self._lock:
+            if self._is_closed:
+                return
+            try:
+                os.write(self._call, (1).to_bytes(8, "little"))
+            except BlockingIOError:
+                pass                        # it is awake already
 
     def close(self) -> None:
-        for descriptor in {self._hear, self._call}:
-            os.close(descriptor)
+        with self._lock:
+            self._is_closed = True
+            for descriptor in {self._hear, self._call}:
+                os.close(descriptor)
 
 
 class SelectWait:

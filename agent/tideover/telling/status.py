@@ -18,6 +18,10 @@ VERDICT_TONES = {"good": Tone.GOOD, "bad": Tone.BAD}         # any other leaves 
 def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
     """Given a status, return what a person is told; the first part says it all."""
     parts: list[Part] = [Sentence(_first(status))]
+    journal = status.get("journal")
+    if journal is not None and not journal["writable"]:
+        parts.append(Sentence(Text(f"Nothing can be remembered, so nothing is acknowledged: {journal['reason']}",
+                                   Tone.BAD)))
     for event in status["events"]:
         parts += _event_parts(event, times)
     if status["hooks"]:

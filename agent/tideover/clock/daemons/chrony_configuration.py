@@ -67,5 +67,5 @@ def _further_files(surroundings: Surroundings, directive: str, words: list[str])
 def _names(directory: Path) -> list[str]:
     try:
         return [path.name for path in directory.iterdir()]
-    except OSError:
+    except (OSError, ValueError):       # a name with a NUL in it is no file's
         return []
