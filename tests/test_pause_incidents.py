@@ -405,6 +405,18 @@ def test_a_marker_beside_a_visible_gap_makes_it_the_machines(machine: PlayedMach
     assert (pause.cause, pause.quality) == (Cause.VM_PAUSE, Quality.INFERRED) and holds(pause, 3)
 
 
+def test_what_nobody_can_tell_is_the_stop_that_was_due_and_the_next_is_a_stall_again(machine: PlayedMachine) -> None:
+    """An agent held up while its event is cleared up must not make a second, unannounced stop of the machine of it."""
+    machine.counters.rate = 0
+    machine.tick(100)
+    machine.noticer.expect_event()
+    machine.halt(3)
+    machine.tick(40)
+    machine.halt(2)
+    assert [(pause.cause, pause.quality) for pause in machine.pauses] == [
+        (Cause.VM_PAUSE, Quality.INFERRED), (Cause.PROCESS_STALL, Quality.INFERRED)]
+
+
 def test_a_pause_that_shows_in_part_on_the_raw_clock_is_told_in_two_parts_that_add_up(machine: PlayedMachine) -> None:
     """A clocksource that wraps (acpi_pm, 4.7 s) shows 0.63 s of a 10 s pause as a gap; the rest only outside."""
     machine.freeze(9.37)

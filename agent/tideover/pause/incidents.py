@@ -59,7 +59,16 @@ class Incidents:
         self._steps: deque[tuple[int, int]] = deque(maxlen=16)
         self._told_ns = self._hinted_ns = -SAME_INCIDENT_NS
         self.event_is_near = False   # or has started
+        self._is_due = False         # … and its stop has not been seen yet
         self._owed_ns = 0            # by which the wall clock was left behind, and not yet put right
+
+    def expect_event(self) -> None:
+        """An event is near or has started: a stop is due."""
+        self.event_is_near = self._is_due = True
+
+    def expect_nothing(self) -> None:
+        """No event is near."""
+        self.event_is_near = self._is_due = False
 
     @property
     def is_open(self) -> bool:
@@ -101,11 +110,12 @@ class Incidents:
     def signs(self) -> Incident:
         """Return the signs of the open incident, for a gap that is told at once."""
         incident = self._open or _Open(0)
-        return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self.event_is_near)
+        return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self._is_due)
 
-    def told(self, raw_ns: int) -> None:
-        """A stop that ended then has been told otherwise: signs that belong to it need no telling of their own."""
+    def told(self, raw_ns: int, cause: Cause) -> None:
+        """A gap that ended then has been told as this: signs that belong to it need no telling of their own."""
         self._told_ns = raw_ns
+        self._is_due = self._is_due and cause is not Cause.VM_PAUSE
         if self._open is not None:
             self._open.markers.clear()
 
@@ -190,7 +200,7 @@ class Incidents:
         self._owed_ns = max(0, self._owed_ns - stepped_ns)
         if finding is not None and finding.cause is Cause.VM_PAUSE:
             self._owed_ns = max(0, (finding.length_ns or 0) - stepped_ns)
-            self._told_ns = resumed_ns
+            self._told_ns, self._is_due = resumed_ns, False
             self._gaps.clear()
             self._outside.forget_before(resumed_ns)
         for source, vote in votes.items():

@@ -85,11 +85,11 @@ class Noticer:
 
     def expect_event(self) -> None:
         """An event is near or has started. Any thread."""
-        self._incidents.event_is_near = True
+        self._incidents.expect_event()
 
     def expect_nothing(self) -> None:
         """No event is near. Any thread."""
-        self._incidents.event_is_near = False
+        self._incidents.expect_nothing()
 
     def latest_beat(self) -> Moment:
         """Return when the clocks were read last."""
@@ -152,7 +152,7 @@ class Noticer:
             visible_slack_ns=wake_after_ns(wake_latency_ns(self._lateness), stall),
             stall=Judged(judged.cause, judged.quality, (gap_sentence(gap), *judged.evidence))))
         if finding is not None:
-            self._incidents.told(now.raw_ns)
+            self._incidents.told(now.raw_ns, finding.cause)
             self._tell_pause(now, Concluded(finding, now.raw_ns))
 
     def _shifted(self, now: Reading, shift: Shift) -> None:
