@@ -107,7 +107,8 @@ class Agent:
         runtime = Path(self.settings.paths.runtime)
         requests = Requests(self.engine, self.memory.journal.path, self._about)
         try:
-            make_directory(runtime, RUNTIME_MODE)
+            if self.settings.paths.socket != self.settings.paths.runtime:       # a pipe lies in no directory
+                make_directory(runtime, RUNTIME_MODE)
             self._server = Server(Path(self.settings.paths.socket), requests.answers())
         except (OSError, WrongUseError) as trouble:
             self.log.warning("api.closed", reason=trouble,

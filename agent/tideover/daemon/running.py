@@ -1,12 +1,12 @@
-"""One process under its signals: SIGTERM and SIGINT end it, SIGHUP brings a new configuration. Decides nothing else.
+"""One process and what it is told from outside: to end, to read its configuration anew. Decides nothing else.
 
-A signal's handler only raises a flag and wakes the loop: all work is done on the engine's own thread, between two news.
+Whoever tells it so (`signals`, a service) only raises a flag and wakes the loop: all work is done on the engine's own
+thread, between two news.
 """
 from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import threading
 import time
@@ -15,6 +15,7 @@ from tideover import observations as ob
 from tideover import systemd
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
+from tideover.daemon.signals import obey
 from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.settings import cautions_about
@@ -24,16 +25,16 @@ STOP_LIMIT_S = 75.0
 
 
 def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
-    """Run an agent until SIGTERM or SIGINT; return the exit status. Raise WrongUseError if it cannot start."""
+    """Run an agent until it is told to end; return the exit status. Raise WrongUseError if it cannot start."""
     running = Running(loaded, drill=drill)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, running.end_soon)
-    signal.signal(signal.SIGHUP, running.read_soon)
+    ended = threading.Event()
+    obey(running.end_soon, running.read_soon, ended)
     threading.excepthook = _die
     try:
         running.run()
     finally:
         running.close()
+        ended.set()
     return 0
 
 
@@ -45,20 +46,29 @@ class Running:
         self._agent = Agent(loaded, drill=drill)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
+        self._ending: systemd.Ending | None = None
         self._told = ""
         period_s = systemd.watchdog_period_s(os.environ)
         self._feed = systemd.watchdog_feeder(period_s) if period_s else None
         self._longest_wait_s = period_s / systemd.FEEDS if period_s else None
 
-    def end_soon(self, number: int, frame: object) -> None:
-        """In a signal handler: a second one ends at once what the first one still waits for."""
+    def end_soon(self, why: systemd.Ending | None = None) -> None:
+        """From any thread or signal handler: a second one ends at once what the first one still waits for.
+
+        `why`: where whoever says so knows; None: the service manager is asked.
+        """
+        self._ending = why or self._ending
         self._must_end = True
         self._agent.engine.stop()
 
-    def read_soon(self, number: int, frame: object) -> None:
-        """In a signal handler: the configuration may have changed."""
+    def read_soon(self) -> None:
+        """From any thread or signal handler: the configuration may have changed."""
         self._must_read = True
         self._agent.engine.stop()
+
+    def look_now(self) -> None:
+        """From any thread: somebody set the clock, or the machine slept, says the system. The clocks are read now."""
+        self._agent.watch.look_now()
 
     def run(self) -> None:
         """Return when a signal says so, and what the owner wants to be done first is done."""
@@ -120,7 +130,7 @@ class Running:
 
     def _recover_first(self) -> None:
         """Where the machine or the service starts again at once, the next agent goes on instead."""
-        engine, why = self._agent.engine, systemd.why_we_end(os.environ)
+        engine, why = self._agent.engine, self._ending or systemd.why_we_end(os.environ)
         if why is not systemd.Ending.STOP:
             self._agent.log.info("agent.keeps", reason=why.value, hooks=" ".join(engine.state.hooks))
             return
