@@ -61,6 +61,14 @@ def test_a_server_that_was_wrong_itself_is_asked_again_at_once_when_the_clock_is
         assert one.answer().check.verdict is Verdict.GOOD
 
 
+def test_a_check_tells_what_it_was_judged_against_and_each_samples_bound() -> None:
+    with TimeServer() as server, owner(server, tolerance_s=0.2) as one:
+        check = one.check()
+        assert check.tolerance_s == 0.2
+        assert check.samples and all(sample.error_bound_s and sample.error_bound_s > sample.delay_s / 2
+                                     for sample in check.samples)
+
+
 def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
     with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD
@@ -69,6 +77,17 @@ def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
 
 
 @pytest.mark.slow
+def test_what_was_heard_between_the_resume_and_the_check_stands_in_its_record() -> None:
+    with TimeServer() as server, owner(server) as one:
+        resumed_raw_s = now_raw_s()
+        one.checker.sample_closely()
+        until(lambda: (latest := one.checker.latest()) is not None and latest.verdict is Verdict.GOOD)
+        asked = len(server.questions)
+        one.start(since_raw_s=resumed_raw_s)
+        samples = one.answer().check.samples
+        assert samples and len(samples) >= asked
+
+
 def test_a_new_check_does_not_live_on_the_samples_of_the_last_one() -> None:
     with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD
@@ -245,6 +264,19 @@ def test_what_was_followed_of_an_earlier_pause_is_told_before_it_is_dropped() ->
         one.check()
         told = one.followed.get(timeout=5)
         assert (told.state, len(told.check.samples)) == ("following", 1)
+
+
+def test_between_checks_the_newest_finding_is_that_of_what_was_heard_last() -> None:
+    """A clock that was bad at the last event and has been mended since must not look bad for ever."""
+    clocks = PlayedClocks(4.0)
+    with TimeServer() as server, owner(server, clocks=clocks) as one:
+        one.checker.sample_closely()
+        one.checker.sample_now()
+        until(lambda: (latest := one.checker.latest()) is not None and latest.verdict is Verdict.BAD)
+        clocks.behind_s, clocks.skipped_s = 2.0, 2.0      # the skip alone put the wall clock ahead of the server
+        one.checker.sample_now()
+        until(lambda: one.checker.latest().verdict is Verdict.GOOD)
+        assert one.heard.empty() and one.followed.empty(), "nobody asked for a check, and none is answered"
 
 
 def test_checking_the_clock_sets_nothing() -> None:

@@ -55,6 +55,25 @@ def test_a_client_that_drips_or_leaves_keeps_nobody_out(page):
         assert time.monotonic() - begun < 4
 
 
+@pytest.mark.slow
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(page):
+    """Each of its waits is short; the whole conversation is bounded."""
+    made, _ = page
+    with socket.create_connection(("127.0.0.1", made.port)) as slow:
+        slow.sendall(b"GET /")
+        slow.settimeout(0.2)
+        begun = time.monotonic()
+        with pytest.raises(OSError):
+            while time.monotonic() < begun + 10:
+                slow.sendall(b"x")
+                try:
+                    assert slow.recv(10) == b""
+                    raise ConnectionResetError
+                except TimeoutError:
+                    continue
+        assert time.monotonic() - begun < 5
+
+
 def test_it_drains_from_the_preparation_until_all_is_recovered():
     """And for nobody else's event."""
     freeze = event()
@@ -77,6 +96,7 @@ def test_a_real_agent_drains_and_goes_back_without_any_hook(tmp_path):
     with world(tmp_path) as here:
         here.configure(f'[health]\nlisten = "127.0.0.1:{port}"')
         here.start()
+        here.until(lambda: "agent.started" in here.said())
         assert ask(port)[0] == 200
         freeze = here.freeze()
         here.until(lambda: ask(port)[0] == 503)
@@ -85,4 +105,4 @@ def test_a_real_agent_drains_and_goes_back_without_any_hook(tmp_path):
         with here.stopped():
             time.sleep(1.2)
         here.until(lambda: ask(port)[0] == 200)
-        assert here.record()["status"] == "lingering"
+        here.until(lambda: here.record()["status"] == "lingering")

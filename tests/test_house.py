@@ -9,19 +9,21 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"__init__", "model", "errors"},
     {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record"},
     {"lifecycle"},
-    {"status"},
+    {"status", "page", "telling"},
+    {"listening"},
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
-    {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health"},
+    {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health",
+     "metrics"},
     {"engine"},
     {"daemon", "doctor", "drill", "service"},
     {"cli"},
     {"__main__"},
 ]
 PURE = set().union(*FLOORS[:4])
-MAY_BE_PURE = {"__future__", "collections", "collections.abc", "contextlib", "dataclasses", "datetime", "difflib",
-               "email.utils", "enum", "functools", "hashlib", "itertools", "json", "math", "re", "statistics", "struct",
-               "tomllib", "types", "typing"}
+MAY_BE_PURE = {"__future__", "base64", "bisect", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",
+               "difflib", "email.utils", "enum", "functools", "hashlib", "html", "itertools", "json", "math", "re",
+               "statistics", "struct", "tomllib", "types", "typing"}
 
 
 def modules():

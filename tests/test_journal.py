@@ -11,6 +11,7 @@ import pytest
 
 from lives import BAD, FAILED, GOOD, Life, at, event, pause, report, started
 from running_agent import environment
+from tideover.effects import RunHook
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, Lock, holder, set_aside
 from tideover.journal.codec import from_json, to_json
@@ -140,6 +141,7 @@ def test_a_record_tells_the_whole_story_in_the_contracts_words(tmp_path):
     assert record["not_before"] == "2026-11-20T10:15:00.000Z", "kept, though a Started document has none"
     assert [(run["name"], run["phase"], run["outcome"]) for run in record["hooks"]] == [
         ("drain", "prepare", "done"), ("drain", "recover", "done")]
+    assert [run["limit_s"] for run in record["hooks"]] == [run.limit_s for run in life.begun if isinstance(run, RunHook)]
     assert (record["pauses"][0]["length_s"], record["pauses"][0]["cause"]) == (7.0, "vm-pause")
     assert (record["clock"]["verdict"], record["clock"]["offset_s"]) == ("good", 0.001)
     assert all(record[name] for name in ("noticed_at", "acknowledged_at", "started_at", "ended_at", "closed_at"))

@@ -26,7 +26,7 @@ from tideover import observations as ob
 from tideover.lifecycle import wants
 from tideover.model import Cause, Document, Kind
 from tideover.observations import AckOutcome
-from tideover.policy import Policy, Rules
+from tideover.policy import Policy, Rules, names_me
 
 FREEZE = event()
 THREE = Policy(hooks=(hook("last", 50), hook("first", 10), hook("second", 20), hook("beside", 20)))
@@ -54,6 +54,26 @@ def test_an_announced_freeze_is_prepared_acknowledged_checked_recovered_and_clos
     assert life.phase() == "closed" and life.outcome() == "resumed" and life.acknowledgements() == 1
     assert life.begun_runs()[4:] == ["last recover", "second recover", "beside recover", "first recover"]
     assert not life.state.cases and not life.state.hooks
+
+
+@pytest.mark.parametrize(("resources", "me", "is_me"), [
+    (("x", "Pool_VMSS_1"), "pool_vmss_1", True), (("pool_vmss_10", "_pool_vmss_1", "pool"), "pool_vmss_1", False),
+    (("", "x"), "", False)])
+def test_a_vm_is_named_whole_and_without_case_and_one_without_a_name_by_nothing(resources, me, is_me):
+    assert names_me(replace(FREEZE, resources=resources), me) is is_me
+
+
+@pytest.mark.parametrize("wait_s", [2.0, 5.0])
+def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_anybody_else_is_told(wait_s):
+    """While the pause settles, and between two recovers: what was good when it was judged may be a day off now."""
+    policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
+    life = Life(policy).polled(FREEZE).settle().settle().acknowledged().polled(started(FREEZE)).paused().judged()
+    life.after(wait_s).see(ob.Resumed(pause("set", 86_400.0, Cause.CLOCK_STEP, life.now)))
+    assert life.phase() == "checking"
+    assert life.settle().running() == [], "who recovers now goes on, nobody else begins"
+    assert [known.id for known in life.state.cases["e1"].pauses] == ["p1"], "a step of the clock is no pause"
+    life.judged(BAD).after(5.0).settle().settle()
+    assert life.begun[-1].fixed[-2] == ("TIDEOVER_CLOCK", "bad")
 
 
 def test_recover_is_not_told_before_the_clock_is_judged():
@@ -486,6 +506,35 @@ def test_a_reboot_after_which_the_event_is_gone_or_started_is_its_own(document):
     assert life.phase() == "checking"
     life.judged().after(5.0).settle().polled()
     assert life.outcome() == "restarted"
+
+
+def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too():
+    """Else the event would wait for ever for a preparation that nobody runs (found by killing a real agent there)."""
+    policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
+    life = Life(policy).polled(FREEZE).settle().restarted("boot-2").polled(FREEZE)
+    assert life.running() == ["first prepare"]
+    assert life.settle().running() == ["second prepare"]
+    assert life.settle().phase() == "asking"
+
+
+def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
+    """Nobody else could: the run has no outcome, and the next one of it is another."""
+    life = Life().polled(FREEZE).restarted().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused()
+    life.judged().after(5.0).restarted()
+    words = [(entry.what, entry.note) for entry in life.entries if entry.event_id == "e1"]
+    for phase in ("prepare", "recover"):
+        assert words.count((f"hook {phase} cut short", "drain: the agent ended while it ran")) == 1
+    assert words.count(("agent restarted", "")) == 2
+
+
+@pytest.mark.parametrize("hurt", [lambda life: life.restarted("boot-2").polled(FREEZE).settle(),
+                                  lambda life: life.paused(0.6, Cause.PROCESS_STALL).polled(FREEZE)])
+def test_what_is_withdrawn_is_cancelled_though_the_machine_was_rebooted_or_stalled_for_a_moment_before(hurt):
+    life = hurt(Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})).polled(FREEZE).settle())
+    assert life.phase() == "holding"
+    life.polled()
+    assert life.reasons() == ["cancelled"]
+    assert life.settle().outcome() == "cancelled"
 
 
 # --- recover that fails ---------------------------------------------------------------------------------------------

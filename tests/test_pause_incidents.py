@@ -180,6 +180,38 @@ def test_a_finer_source_is_waited_for_when_a_coarse_one_shows_the_pause_first() 
     assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s < 0.01
 
 
+def test_a_stop_soon_after_the_clock_was_set_is_found_though_the_fine_source_was_first_heard_in_between() -> None:
+    """As an agent lives that starts, sees the time daemon set the clock, and is stopped some seconds later."""
+    machine = PlayedMachine()
+    machine.live(3, "date:metadata", bound_s=1.0)
+    machine.clocks.set_wall(-0.2)
+    machine.tick()
+    machine.live(3, "date:metadata", "ntp:a")
+    machine.live(4, "date:metadata", bound_s=1.0)
+    machine.noticer.expect_event()
+    machine.live(2, "ntp:a")
+    machine.freeze(10)
+    machine.ask("ntp:a")
+    machine.tick(2)
+    machine.live(10, "date:metadata", "ntp:a")
+    [pause] = machine.pauses
+    assert pause.cause is Cause.VM_PAUSE and holds(pause, 10)
+
+
+def test_a_stop_while_a_step_still_waits_for_its_answers_is_not_denied_by_who_has_not_spoken_since() -> None:
+    machine = PlayedMachine()
+    machine.live(30, "ntp:a", "date:metadata")
+    machine.clocks.set_wall(-5)
+    machine.tick()
+    machine.ask("date:metadata", bound_s=1.0)
+    machine.tick()
+    machine.freeze(10)
+    machine.ask("ntp:a")
+    machine.tick(2)
+    machine.live(12, "ntp:a", "date:metadata")
+    assert [pause.cause for pause in machine.pauses] == [Cause.VM_PAUSE] and holds(machine.pauses[0], 10)
+
+
 def test_a_hyperv_clock_that_froze_with_the_guest_does_not_outvote_a_server() -> None:
     machine = PlayedMachine()
     machine.live(30, "ntp:a", "ptp_hyperv")

@@ -128,6 +128,19 @@ def test_counters_that_are_dear_are_read_seldom(machine: PlayedMachine) -> None:
     assert machine.counters.reads - before == 20
 
 
+def test_the_first_seconds_and_an_event_are_worth_any_price() -> None:
+    """What ran before a stop must not be taken for having run in it, and an agent that has just started must judge too."""
+    machine = PlayedMachine()
+    machine.counters.price_ns, machine.counters.rate = ns(10), 200.0
+    machine.tick(16)
+    machine.noticer.expect_event()
+    machine.tick(8)
+    machine.counters.others_run(30)
+    machine.tick()
+    machine.halt(3.0)
+    assert [pause.cause for pause in machine.heard.pauses] == [Cause.VM_PAUSE]
+
+
 def test_the_latest_beat_is_when_the_clocks_were_read(machine: PlayedMachine) -> None:
     machine.tick()
     read_at = machine.clocks.moment()

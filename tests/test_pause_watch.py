@@ -19,7 +19,8 @@ from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.clocks import read_all
 from tideover.pause.counters import MachineCounters
 from tideover.pause.signals import ClockSet, Signal
-from tideover.pause.waiting import PollWait, SelectWait, Wait
+from tideover.pause.waiting import PollWait, SelectWait, Wait, new_wait
+from tideover.timekeeping.gaps import Counters
 
 PATIENCE_S = 5.0
 
@@ -136,17 +137,18 @@ def test_watching_closely_begins_at_once_and_ends_again() -> None:
     beats, clocks = [], PlayedClocks()
 
     class Counting(PlayedCounters):
-        def affordable_every_ns(self) -> int:
+        def read(self) -> Counters:
             beats.append(time.monotonic())
-            return ns(1e6)
+            return super().read()
 
     watch = PauseWatch(Heard().tell, PauseSettings(tick_s=60, close_tick_s=0.005), clocks=clocks, counters=Counting(),
                        readers=[])
     watch.start()
     time.sleep(0.02)
-    assert len(beats) == 0
+    at_the_start = len(beats)
+    assert at_the_start <= 2
     watch.watch_closely()
-    assert eventually(lambda: len(beats) >= 4)
+    assert eventually(lambda: len(beats) >= at_the_start + 4)
     watch.watch_calmly()
     time.sleep(0.02)
     calm = len(beats)
@@ -322,3 +324,10 @@ def test_a_stopped_process_tells_one_stall_whose_interval_holds_the_truth(second
     cause, length, uncertainty = line.split()
     assert cause == "process-stall"
     assert abs(float(length) - truth_s) <= float(uncertainty) + 0.002, (line, truth_s)
+
+
+def test_news_that_comes_while_the_watch_is_closed_ends_nobody() -> None:
+    """A time server's answer may be heard on another thread until the very end; found by the soak."""
+    wait = new_wait()
+    wait.close()
+    wait.wake()

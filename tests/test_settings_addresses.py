@@ -6,7 +6,15 @@ import random
 
 import pytest
 
-from tideover.settings.addresses import Address, http_endpoint, is_ipv4, is_ipv6, listen_address, time_server
+from tideover.settings.addresses import (
+    Address,
+    http_endpoint,
+    is_ipv4,
+    is_ipv6,
+    is_loopback,
+    listen_address,
+    time_server,
+)
 
 CURIOUS = ["::", "::1", "1::", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7", ":::", "1:::2",
            "1:2:3:4:5:6:7:8:9", ":1", "1:", "1::2::3", "::ffff:1.2.3.4", "1.2.3.4::", "::1.2.3", "::1.2.3.4:5", "g::",
@@ -35,6 +43,8 @@ def test_ip_addresses_are_those_of_the_standard_library() -> None:
     for text in CURIOUS + made:
         assert is_ipv6(text) == really_ip(text, ipaddress.IPv6Address), text
         assert is_ipv4(text) == really_ip(text, ipaddress.IPv4Address), text
+        if is_ipv4(text) or is_ipv6(text):
+            assert is_loopback(text) == ipaddress.ip_address(text).is_loopback, text
 
 
 @pytest.mark.parametrize(("text", "host", "port"), [

@@ -180,6 +180,17 @@ def test_the_platforms_clock_can_be_ahead_and_its_date_be_missing(service):
     assert ask(service)[2]["Date"] is None
 
 
+def test_a_document_that_has_not_changed_is_not_sent_twice_to_who_asks_so(service):
+    """As Microsoft's own sample does: the ETag of the last answer goes back with the next question."""
+    tag = ask(service)[2]["ETag"]
+    again = {**HEADERS, "If-None-Match": tag}
+    assert ask(service, headers=again)[:2] == (304, b"")
+    event = service.add_event()
+    status, body, headers = ask(service, headers=again)
+    assert (status, json.loads(body)["Events"][0]["EventId"], headers["ETag"] != tag) == (200, event, True)
+    assert ask(service, headers={**HEADERS, "If-None-Match": "null"})[0] == 200
+
+
 def test_every_request_is_remembered_as_it_came(service):
     ask(service, "POST", "/elsewhere?x=1", headers={"A": "b"}, body="text")
     (request,) = service.requests
@@ -188,6 +199,12 @@ def test_every_request_is_remembered_as_it_came(service):
     assert abs(request.at - time.time()) < 5
     assert service.wait_until(lambda: len(service.requests) == 1, 1)
     assert not service.wait_until(lambda: len(service.requests) == 2, 0.01)
+
+
+def test_a_connection_that_is_going_to_be_closed_is_told_so(service):
+    """A pool that is not told sends its next request into a closing connection (node-fetch on Node 20 did)."""
+    assert ask(service, headers={**HEADERS, "Connection": "close"})[2]["Connection"] == "close"
+    assert ask(service)[2]["Connection"] is None
 
 
 def test_one_connection_carries_many_requests_and_ends_with_the_service(service):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tideover.model import Kind
-from tideover.observations import AckOutcome, Polled, PollFailed
+from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.simulator import Fault, MetadataService
 from tideover.sources import Identity, open_source
 from tideover.sources.azure import EVENTS, AzureSource
@@ -139,6 +139,19 @@ def test_a_bad_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(servi
     assert words in reason
     assert reason.startswith(f"the metadata service at {service.endpoint} ")
     assert len(document(source).events) == 1
+
+
+@pytest.mark.parametrize(("fault", "path", "trouble"), [
+    (Fault(drop=True), EVENTS, PollTrouble.NO_ANSWER), (Fault(body=b"{"), EVENTS, PollTrouble.NO_DOCUMENT),
+    (THROTTLED, EVENTS, PollTrouble.THROTTLED), (Fault(status=407), EVENTS, PollTrouble.REFUSED),
+    (Fault(status=302), EVENTS, PollTrouble.REDIRECTED), (Fault(status=503), EVENTS, PollTrouble.SERVER_ERROR),
+    (Fault(status=204), EVENTS, PollTrouble.OTHER),
+    (Fault(status=503), "/metadata/instance", PollTrouble.SERVER_ERROR), (Fault(drop=True), "/metadata/instance", PollTrouble.NO_ANSWER),
+])
+def test_a_failure_is_of_one_of_few_kinds_so_that_it_can_be_counted(service, fault, path, trouble):
+    service.misbehave(fault, path=path)
+    news = AzureSource(service.endpoint).poll()
+    assert isinstance(news, PollFailed) and news.trouble is trouble, news
 
 
 @pytest.mark.parametrize("fault", [Fault(delay_s=9.0), Fault(drip_s=0.01), Fault(drip_s=0.1)])

@@ -12,7 +12,6 @@ from tideover.model import Document, Event, Kind
 from tideover.wire import (
     Identity,
     NotADocument,
-    names_me,
     read_document,
     read_identity,
     read_time,
@@ -201,12 +200,6 @@ def test_one_id_listed_twice_is_one_event_and_started_wins():
 def test_an_acknowledgement_sends_the_id_back_as_it_came():
     assert write_acknowledgement("aB-3") == b'{"StartRequests":[{"EventId":"aB-3"}]}'
     assert json.loads(write_acknowledgement('"} é')) == {"StartRequests": [{"EventId": '"} é'}]}
-
-
-def test_a_vm_is_named_whole_and_without_case():
-    assert names_me(["x", "Pool_VMSS_1"], "pool_vmss_1")
-    assert not names_me(["pool_vmss_10", "_pool_vmss_1", "pool"], "pool_vmss_1")
-    assert not names_me(["", "x"], "")
 
 
 def test_the_identity_comes_from_the_compute_branch():

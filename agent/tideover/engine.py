@@ -48,6 +48,7 @@ class Engine:
         self._in_hand: dict[str, fx.Effect] = {}
         self._wakes: dict[str, float] = {}
         self._unwritten: list[Entry] = []
+        self.trouble = ""       # why nothing can be remembered now; "" when it can; any thread may look
         self._vm_id = journal.vm_id()
         self._show_life: Callable[[], None] = _show_nothing
         self._longest_wait_s: float | None = None
@@ -133,32 +134,33 @@ class Engine:
             self._journal.commit(now, self._written, self.state, pending)
         except JournalUnwritable as trouble:
             self._unwritten = list(pending) or [Entry("", "journal unwritable", str(trouble))]
+            self.trouble = str(trouble)
             if not was_unwritable:
                 self._listener.unwritable(trouble)
             return
-        self._written, self._unwritten = self.state, []
+        self._written, self._unwritten, self.trouble = self.state, [], ""
         if was_unwritable:
             self._listener.writable_again()
 
     def _may(self, effect: fx.Effect) -> bool:
         """Nothing is acknowledged that could be forgotten: after a crash it would be asked a second time, or not be
-        known to have been prepared."""
-        return not (self._unwritten and isinstance(effect, fx.Acknowledge))
+        known to have been prepared. What has left cannot be called back, only waited for."""
+        return not (self._unwritten and isinstance(effect, fx.Acknowledge)) or effect.key in self._in_hand
 
     def _own_journal(self, vm_id: str) -> None:
         """A journal that came with a cloned disk speaks of another machine's applications: it is set aside."""
-        if self._vm_id == vm_id:
+        if self._vm_id.casefold() == vm_id.casefold():
             return
         if self._vm_id:
             self._journal = self._renew(self._journal)
             boot_id = self.state.boot_id
             self.state = self._written = State(boot_id=boot_id)
             self._reconcile(self._moment())
-        self._vm_id = vm_id
         try:
             self._journal.remember_vm(vm_id)
-        except JournalUnwritable as trouble:
-            self._listener.unwritable(trouble)
+            self._vm_id = vm_id
+        except JournalUnwritable:
+            self._vm_id = ""        # with the next document again; that nothing can be written, the next commit tells
 
     # --- doing ----------------------------------------------------------------------------------------------------
 

@@ -106,6 +106,7 @@ class HookReport:
     duration_s: float
     output: str = ""                     # the last 64 KiB of what it printed
     note: str = ""                       # why, for people, where the outcome alone does not say
+    begun: bool = True                   # False: no process was started, so nothing can have changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class HookRun:
     phase: HookPhase
     attempt: int
     report: HookReport
+    limit_s: float | None = None         # the budget this run was given; None: an older journal did not keep it
 
 
 class Cause(enum.Enum):
@@ -166,6 +168,7 @@ class ClockSample:
     server: str
     offset_s: float
     delay_s: float
+    error_bound_s: float | None = None   # the truth lies in offset_s ± error_bound_s if the server is right
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +182,20 @@ class ClockCheck:
     good_after_s: float | None = None    # from the resume to the good verdict
     samples: tuple[ClockSample, ...] = ()
     reason: str = ""
+    tolerance_s: float | None = None     # what it was judged against; None: nothing was measured
 
 
 def utc(seconds: float) -> datetime:
     """Given seconds since the epoch, return the aware UTC moment."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def utc_if_any(seconds: float) -> datetime | None:
+    """Given what somebody else says are seconds since the epoch, return the moment, None if it is none."""
+    try:
+        return utc(seconds)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def utc_text(at: datetime | None) -> str | None:

@@ -27,11 +27,24 @@ class Polled:
     vm_id: str = ""
 
 
+class PollTrouble(enum.Enum):
+    """What kind of failure a poll was, for counting; the sentence says the rest."""
+
+    NO_ANSWER = "no-answer"         # nobody there, too late, cut short, no proper HTTP
+    NO_DOCUMENT = "no-document"     # a 200 whose body is none
+    THROTTLED = "throttled"         # 429
+    REFUSED = "refused"             # any other 4xx
+    REDIRECTED = "redirected"       # 3xx
+    SERVER_ERROR = "server-error"   # 5xx
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class PollFailed:
     """A source gave no document. Says nothing about any event."""
 
     reason: str
+    trouble: PollTrouble = PollTrouble.OTHER
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,8 +61,9 @@ class Policy:
 
 
 def names_me(event: Event, me: str) -> bool:
-    """Given an event, say whether it concerns the VM called `me`: whole names, without case (Azure varies it)."""
-    return any(name.casefold() == me.casefold() for name in event.resources)
+    """Given an event, say whether it concerns the VM called `me`: whole names, without case (Azure varies it). A VM
+    without a name is named by nothing."""
+    return bool(me) and any(name.casefold() == me.casefold() for name in event.resources)
 
 
 def names_others(event: Event, me: str) -> bool:

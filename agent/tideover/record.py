@@ -1,6 +1,7 @@
 """The record of one event: the journal's rows in order, told in the contract's words. Pure; it adds nothing."""
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +43,7 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
     status = next((row.what for row in reversed(rows) if row.what in PHASES), "noticed")
     closed = _last(rows, "closed") if status == "closed" else None
     record = _about(rows[0].event_id, event, first)
+    record["trace_id"] = trace_id(record["event_id"])
     record |= {
         "status": status,
         "outcome": closed.subject if closed else None,
@@ -56,6 +58,12 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
         "timeline": [{"at": utc_text(row.at), "what": row.what, "note": row.note} for row in rows],
     }
     return record
+
+
+def trace_id(event_id: str) -> str:
+    """Given an event, return the id that its record, its log lines and its hooks share: 32 hexadecimal digits, the same
+    after a restart."""
+    return hashlib.sha256(event_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
 def pauses_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -100,7 +108,7 @@ def _hook(run: HookRun) -> dict[str, Any]:
         "name": run.name, "phase": run.phase.value, "attempt": run.attempt,
         "outcome": OUTCOME_WORDS.get(report.outcome, report.outcome.value), "exit_status": report.exit_status,
         "started_at": utc_text(report.started_at), "duration_s": _rounded(report.duration_s),
-        "output": report.output, "note": report.note,
+        "limit_s": _rounded(run.limit_s), "output": report.output, "note": report.note,
     }
 
 
@@ -116,11 +124,12 @@ def _clock(rows: Sequence[Row]) -> dict[str, Any]:
         "error_bound_s": _rounded(last.error_bound_s, 6) if last else None,
         "checked_at": utc_text(last.checked_at) if last else None,
         "good_after_s": _rounded(last.good_after_s) if last else None,
-        "reason": last.reason if last else "",
+        "reason": last.reason if last else "", "tolerance_s": _rounded(last.tolerance_s, 6) if last else None,
         "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
                      for row in rows if row.what == "clock followed" and isinstance(row.subject, ClockCheck)],
         "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
-                     "delay_s": _rounded(sample.delay_s, 6)} for check in checks for sample in check.samples],
+                     "delay_s": _rounded(sample.delay_s, 6), "error_bound_s": _rounded(sample.error_bound_s, 6)}
+                    for check in checks for sample in check.samples],
     }
 
 

@@ -1,41 +1,63 @@
 """What the agent costs while nothing happens, at one poll a second.
 
-    python -m benchmarks.idle [--seconds 60]            (in tests/, with the package importable)
+    python -m benchmarks.idle [--seconds 60] [--metrics]        (in tests/, with the package importable)
 
-Prints resident memory, share of one core, and wake-ups a second over all threads (voluntary context switches: each is
+With --metrics it serves figures, asked for every 15 s as Prometheus would, and writes them to a file. Prints resident memory, share of one core, and wake-ups a second over all threads (voluntary context switches: each is
 a thread that slept and was woken). Asserts nothing.
 """
 from __future__ import annotations
 
 import argparse
 import os
+import socket
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
-from running_agent import world
+from running_agent import World, world
 
+SCRAPE_S = 15.0
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--seconds", type=float, default=60.0)
-    seconds = options.parse_args().seconds
+    options.add_argument("--metrics", action="store_true")
+    chosen = options.parse_args()
+    seconds = chosen.seconds
     with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as here:
         here.hook("10-only")
         here.configure()
+        url = _with_metrics(here) if chosen.metrics else None
         configuration = Path(folder) / "tideover.toml"
         configuration.write_text(configuration.read_text().replace('poll = "100ms"', 'poll = "1s"'))
         agent = here.start()
         time.sleep(5.0)
+        _scrape(url)
         cpu_s, wakes = _cpu_s(agent.pid), _wakes(agent.pid)
         begin = time.monotonic()
-        time.sleep(seconds)
+        while (left_s := begin + seconds - time.monotonic()) > 0:
+            time.sleep(min(SCRAPE_S, left_s))
+            _scrape(url)
         lasted_s = time.monotonic() - begin
         print(f"resident memory: {_resident_mib(agent.pid):.1f} MiB")
         print(f"share of one core: {(_cpu_s(agent.pid) - cpu_s) / lasted_s:.2%}")
         print(f"wake-ups a second: {(_wakes(agent.pid) - wakes) / lasted_s:.1f} over {_threads(agent.pid)} threads")
+
+
+def _with_metrics(here: World) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    here.configure(f'[metrics]\nlisten = "{address}"\ntextfile = "{here.home}/tideover.prom"')
+    return f"http://{address}/metrics"
+
+
+def _scrape(url: str | None) -> None:
+    if url is not None:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            answer.read()
 
 
 def _resident_mib(pid: int) -> float:

@@ -28,6 +28,14 @@ class Seen:
         return f"failed {self.failed} of {self.sent}, longest gap {self.longest_gap_s:.2f} s, worst {self.worst_s:.2f} s{more}"
 
 
+    def spares(self, bare: Seen, *, one_in: int) -> bool:
+        """Given what the same load saw without the hook, did it now fail at most once where it failed `one_in` times?
+
+        A ratio within one run: on a busy machine a client's patience may end now and then whatever the hook does.
+        """
+        return self.failed * one_in <= bare.failed
+
+
 Result = tuple[float, float, str | None, str]
 
 

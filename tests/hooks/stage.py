@@ -18,9 +18,12 @@ class Stage:
     look: Callable[[], object]           # what recover must bring back, comparable
     frozen: tuple[str, ...]              # the namespaces whose processes the hook talks to
     typical_s: float                     # how long prepare takes: kills fall inside
+    under_way: Callable[[], object] = lambda: None       # what a freeze must catch for prepare to wait for it
+    needs_them: bool = True              # can prepare do nothing without those that are frozen?
 
     def freeze(self) -> None:
-        """Stop the server the hook talks to; its kernel goes on accepting connections."""
+        """Stop the server the hook talks to, or waits for; its kernel goes on accepting connections."""
+        self.under_way()
         for namespace in self.frozen:
             signal_all(namespace, signal.SIGSTOP)
 

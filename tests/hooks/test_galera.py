@@ -57,8 +57,10 @@ def test_galera_leave_lets_the_others_go_on(lab: Bench, home: Path, tmp_path: Pa
     tell("galera, galera-leave, 10 s", f"{saw}; prepare {took[0]:.1f} s, recover {took[1]:.1f} s")
     without = under_load(lab, home, lambda: None, lambda: None)
     tell("galera, no hook, 10 s", without)
-    assert (saw.failed, saw.lost) == (0, 0)
-    assert without.failed > saw.failed and without.longest_gap_s > 2 * saw.longest_gap_s
+    assert (saw.lost, without.lost) == (0, 0)
+    assert without.failed > 5, "the yardstick: without a stop that hurts, the rest proves nothing"
+    assert saw.spares(without, one_in=10)
+    assert saw.longest_gap_s < without.longest_gap_s
     assert galera_says(lab, home, 1, "cluster_size") == "3"
     founder = Hook("galera-leave", tmp_path / "state3", {**hook.settings, "ADDRESSES": "?pc.wait_prim=no"})
     assert founder.prepare().status == REFUSED, "gcomm:// that names nobody would found a second cluster at the return"

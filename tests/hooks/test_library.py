@@ -5,11 +5,12 @@ import ast
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from .running import FAILED, LIBRARY, NAMES, NOTHING, REFUSED, WRONG_USE, Hook, describe
+from .running import DONE, FAILED, LIBRARY, NAMES, NOT_YET, NOTHING, REFUSED, WRONG_USE, Hook, describe
 from .stages import STAGES
 
 STAGE_NUMBERS = {10, 20, 30, 40, 50, 60, 80}
@@ -124,3 +125,39 @@ def test_shell_hooks_are_clean() -> None:
         pytest.skip("shellcheck is not installed")
     done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in SHELL)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_python_hooks_are_among_what_ruff_reads() -> None:
+    """ruff finds Python by its ending, and a hook has none: each must be named."""
+    with (LIBRARY.parent / "pyproject.toml").open("rb") as settings:
+        named = tomllib.load(settings)["tool"]["ruff"]["extend-include"]
+    assert named == [f"hooks/{name}" for name in PYTHON]
+
+
+ADMIN = """#!/bin/sh
+cd "${0%/*}" && case $1 in accepting) cat accepting ;; accept) echo "$2" > accepting ;; busy) cat busy ;; esac
+"""
+
+
+def test_the_template_in_the_readme_is_a_hook(tmp_path: Path) -> None:
+    """With the frame below it, as the text says: drained, not yet while busy, given back, and nothing to do twice."""
+    body = (LIBRARY / "README.md").read_text().split("```sh\n#!/bin/sh\n")[1].split("```")[0]
+    mine = tmp_path / "my-application"
+    mine.write_text(f"#!/bin/sh\n{body}\n{frame(SHELL[0])}")
+    (tmp_path / "admin").write_text(ADMIN)
+    for program in (mine, tmp_path / "admin"):
+        program.chmod(0o755)
+    accepting, busy = tmp_path / "accepting", tmp_path / "busy"
+    accepting.write_text("yes\n")
+    busy.write_text("1\n")
+    hook = Hook(str(mine), tmp_path / "state", {"ADMIN": str(tmp_path / "admin")})       # an absolute name leaves the library
+    assert hook.run("prepare").status == NOT_YET
+    busy.write_text("0\n")
+    assert [hook.run("prepare").status, hook.run("prepare").status] == [DONE, DONE]
+    assert accepting.read_text() == "no\n"
+    assert [hook.run("recover").status, accepting.read_text(), hook.run("recover").status] == [DONE, "yes\n", NOTHING]
+    accepting.write_text("no\n")
+    assert hook.run("prepare").status == NOTHING, "an operator's own"
+    if shutil.which("shellcheck"):
+        done = subprocess.run(["shellcheck", str(mine)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout

@@ -44,18 +44,11 @@ def watched(lab: Bench, before: Callable[[], None], after: Callable[[], None]) -
     return saw
 
 
-@pytest.mark.extra
-def test_without_a_hook_the_picture_is_gone_for_long(lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
-    """The yardstick."""
-    origins(lab, tmp_path)
-    saw = watched(lab, lambda: None, lambda: None)
-    tell("rtmp viewer, no hook, 10 s", f"black {saw.longest_gap_s:.1f} s")
-    assert saw.longest_gap_s > 6
-
-
 def test_media_rtmp_drain_moves_encoder_and_viewer(lab: Bench, tmp_path: Path, tell: Callable[[str, object], None]) -> None:
     """The health page fails first (stage 20), then encoders and viewers move (stage 60); without a standby nothing is dropped."""
     origins(lab, tmp_path)
+    bare = watched(lab, lambda: None, lambda: None)
+    tell("rtmp viewer, no hook, 10 s", f"black {bare.longest_gap_s:.1f} s")
     here, there = lab.machines[0], lab.machines[1]
     page = Hook("lb-health", tmp_path / "page", {"DRAIN_FILE": str(tmp_path / "drain1"), "SETTLE_S": "1"}, inside=here.inside)
     media = Hook("media-rtmp-drain", tmp_path / "media", {"STANDBY": f"http://{there.address}:8080/stat"}, inside=here.inside)
@@ -74,4 +67,4 @@ def test_media_rtmp_drain_moves_encoder_and_viewer(lab: Bench, tmp_path: Path, t
         assert page.recover().status == DONE
     saw = watched(lab, before, after)
     tell("rtmp viewer, media-rtmp-drain, 10 s", f"black {saw.longest_gap_s:.1f} s; prepare {took[0]:.1f} s")
-    assert saw.longest_gap_s < 6
+    assert saw.longest_gap_s < bare.longest_gap_s / 2

@@ -7,34 +7,56 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from .running import DONE, FAILED, Hook
+from .worlds.authority import Authority
 from .worlds.basics import FAKES
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The strict receiver on loopback: its URL without path, and the file with what it took."""
+@contextmanager
+def serving(told: Path, *certificate: str) -> Iterator[str]:
+    """Start the strict receiver on loopback, over TLS if it gets a certificate and its key; yield host and port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
+    argv = [sys.executable, str(FAKES / "receiver.py"), "127.0.0.1", str(port), str(told), *certificate]
+    process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)      # refused handshakes are told there
+    try:
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The strict receiver's URL without path, and the file with what it took."""
     told = tmp_path / "told"
-    process = subprocess.Popen([sys.executable, str(FAKES / "receiver.py"), "127.0.0.1", str(port), str(told)])
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            break
-        except OSError:
-            time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}", told
-    process.kill()
-    process.wait()
+    with serving(told) as place:
+        yield f"http://{place}", told
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Certificates for the receiver: good, expired, and one for another host."""
+    made = Authority(tmp_path_factory.mktemp("authority"))
+    made.signs("good", "IP:127.0.0.1")
+    made.signs("expired", "IP:127.0.0.1", days=-1)
+    made.signs("elsewhere", "DNS:elsewhere")
+    return made
 
 
 def test_it_tells_once_before_and_once_after(receiver: tuple[str, Path], tmp_path: Path) -> None:
@@ -70,3 +92,32 @@ def test_an_answer_that_drips_ends_in_its_time(receiver: tuple[str, Path], tmp_p
     ran = Hook("webhook", tmp_path / "state", {"URL": f"{url}/drip", "TIMEOUT_S": "0.5"}).prepare()
     assert ran.status == DONE and "not told" in ran.output
     assert ran.took_s < 4
+
+
+def test_a_receiver_behind_tls_is_told(authority: Authority, tmp_path: Path) -> None:
+    """With the owner's authority: before, and after."""
+    told = tmp_path / "told"
+    with serving(told, authority.file("good.crt"), authority.file("good.key")) as place:
+        settings = {"URL": f"https://{place}/ok", "CA_FILE": authority.file("ours.crt"), "MUST_ARRIVE": "yes"}
+        hook = Hook("webhook", tmp_path / "state", settings)
+        for ran in (hook.prepare(), hook.recover()):
+            assert ran.status == DONE, ran.output
+    assert [json.loads(line)["phase"] for line in told.read_text().splitlines()] == ["prepare", "recover"]
+
+
+@pytest.mark.parametrize(("certificate", "trusted", "why"), [
+    ("good", "strange.crt", "unable to get local issuer"), ("good", "", "unable to get local issuer"),
+    ("expired", "ours.crt", "expired"), ("elsewhere", "ours.crt", "mismatch")],
+    ids=["of-a-strange-authority", "unknown-to-the-system", "expired", "of-another-host"])
+def test_a_certificate_that_does_not_hold_is_told_nothing(authority: Authority, tmp_path: Path,
+                                                          certificate: str, trusted: str, why: str) -> None:
+    """The news may carry secrets in its headers: whoever is not proved to be the receiver gets none of it."""
+    told = tmp_path / "told"
+    with serving(told, authority.file(f"{certificate}.crt"), authority.file(f"{certificate}.key")) as place:
+        settings = {"URL": f"https://{place}/ok", "CA_FILE": authority.file(trusted) if trusted else ""}
+        hook = Hook("webhook", tmp_path / "state", settings)
+        carried_on = hook.prepare()
+        assert carried_on.status == DONE and "not told" in carried_on.output and why in carried_on.output
+        must = replace(hook, settings={**settings, "MUST_ARRIVE": "yes"}, kind="reboot").prepare()
+        assert must.status == FAILED and "Traceback" not in must.output
+    assert not told.exists()

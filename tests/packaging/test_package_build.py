@@ -9,7 +9,7 @@ from deb_build import TOP, build
 
 pytestmark = pytest.mark.slow
 DEBIANS = "/usr/bin/python3"
-MODULES = ("click", "ntplib", "psutil", "requests", "pytest")
+MODULES = ("click", "ntplib", "prometheus_client", "psutil", "requests", "pytest")
 
 
 def test_two_builds_are_byte_for_byte_the_same_whatever_the_clock_and_the_files_dates_say(package, tmp_path):

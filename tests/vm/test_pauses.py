@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -25,17 +25,7 @@ STOPS = sum(case.cause in MACHINE for case in CASES)      # they stand first
 LARGEST_MEDIAN_ERROR_S = 0.005
 ENOUGH_FOR_A_MEDIAN, ONE_RUN_ALLOWANCE = 3, 3     # the limits are the owner's for medians; a single run is not one
 
-COUNTERS_TOO_OLD = ("under emulation the pause watch reads who ran only every 10 s: what ran before the stop is taken "
-                    "for having run in it")
-
-
-def _cases(not_yet: Mapping[str, str]) -> list[Any]:
-    """Every case that stops the machine or seems to, with the reasons why some are not expected to hold yet."""
-    return [pytest.param(case, id=case.name, marks=[pytest.mark.xfail(reason=not_yet[case.name], strict=False)]
-                         if case.name in not_yet else []) for case in CASES]
-
-
-@pytest.mark.parametrize("case", _cases({"hypervisor stopped": COUNTERS_TOO_OLD}))
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_what_stopped_and_for_how_long(case: Case, run: int, play: Play, tell: Callable[[Row], None]) -> None:
     """The machine's stops are claimed once each with the truth inside the bounds; no other trouble is called one."""
     event = ""
@@ -57,7 +47,7 @@ def test_what_stopped_and_for_how_long(case: Case, run: int, play: Play, tell: C
 
 
 @pytest.mark.usefixtures("booted")
-@pytest.mark.parametrize("case", _cases({"hypervisor stopped": COUNTERS_TOO_OLD})[:STOPS])
+@pytest.mark.parametrize("case", CASES[:STOPS], ids=[case.name for case in CASES[:STOPS]])
 def test_how_soon_and_how_exactly(case: Case) -> None:
     """Over the runs: the widest bound, and the medians (the table has the worst)."""
     rows = [row for row in ROWS if row.case == case.name and row.cause == case.cause]

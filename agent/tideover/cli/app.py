@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,6 +18,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "status": ("tideover.cli.status", "what it waits for, and how all is"),
     "history": ("tideover.cli.history", "the events so far"),
     "show": ("tideover.cli.show", "one event's record"),
+    "report": ("tideover.cli.report", "the whole history in numbers"),
     "pauses": ("tideover.cli.pauses", "every pause noticed"),
     "clock": ("tideover.cli.clock", "check the clock against outside time, now"),
     "hooks": ("tideover.cli.hooks", "what is run, what is refused; try one"),
@@ -62,6 +64,9 @@ def group(context: click.Context, config: str | None) -> None:
 
 def run_command(words: list[str]) -> int:
     """Given the words after `tideover`, run the command; return its exit status. Raise TideoverError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")       # a terminal without our signs ("±") still gets the rest
     try:
         status = group.main(args=words, prog_name="tideover", standalone_mode=False)
     except click.UsageError as trouble:

@@ -6,13 +6,16 @@ from typing import Any
 
 import click
 
+from tideover.cli.layout import table_lines
 from tideover.cli.options import print_json, with_json, with_settings
-from tideover.cli.words import length_text, plain_text, table
+from tideover.cli.terminal import harmless, this_terminal
 from tideover.clock import ClockReport, ClockSettings, DaemonReport, check_now, watch_clock
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
 from tideover.model import Verdict, utc_text
 from tideover.settings import Settings
+from tideover.telling.moments import length_text
+from tideover.telling.parts import Table, row
 
 EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRONG_USE}
 
@@ -53,7 +56,7 @@ def watch_line(report: ClockReport, now: datetime) -> str:
     offset = "-" if check.offset_s is None else f"{check.offset_s * 1000:+.3f} ms ± {length_text(check.error_bound_s)}"
     counted = f"{counting} of {len(report.servers)} count"
     return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset}  {counted}"
-            + (f"  {plain_text(check.reason)}" if check.reason else ""))
+            + (f"  {harmless(check.reason)}" if check.reason else ""))
 
 
 def report_document(report: ClockReport) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def report_document(report: ClockReport) -> dict[str, Any]:
 def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
     """Given a report, return its lines for a person."""
     check = report.check
-    lines = [f"The clock is {check.verdict.value}" + (f": {plain_text(check.reason)}." if check.reason else ".")]
+    lines = [f"The clock is {check.verdict.value}" + (f": {harmless(check.reason)}." if check.reason else ".")]
     if check.offset_s is not None:
         side = "ahead" if check.offset_s > 0 else "behind"
         lines.append(f"This machine is {length_text(abs(check.offset_s))} {side}, "
@@ -84,11 +87,12 @@ def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
         return lines
     if report.origin:
         lines.append(f"The sources come from {report.origin}.")
-    cells = [[one.server, one.address, length_text(one.offset_s) if one.offset_s is not None else "-",
-              length_text(one.delay_s) if one.delay_s is not None else "-",
-              str(one.stratum) if one.stratum is not None else "-", plain_text(one.dropped) or "counts"]
-             for one in report.servers]
-    return lines + table(cells, ["SERVER", "ADDRESS", "OFFSET", "DELAY", "STRATUM", "STANDING"])
+    rows = [row(one.server, one.address, length_text(one.offset_s) if one.offset_s is not None else "-",
+                length_text(one.delay_s) if one.delay_s is not None else "-",
+                str(one.stratum) if one.stratum is not None else "-", one.dropped or "counts")
+            for one in report.servers]
+    heads = ("SERVER", "ADDRESS", "OFFSET", "DELAY", "STRATUM", "STANDING")
+    return lines + table_lines(Table(heads, tuple(rows)), this_terminal())
 
 
 def _daemon_document(daemon: DaemonReport) -> dict[str, Any]:
@@ -103,5 +107,5 @@ def _daemon_line(daemon: DaemonReport) -> str:
                 None: "does not say whether it is synchronised"}[daemon.is_synchronised]
     offset = f", {length_text(daemon.offset_s)} off" if daemon.offset_s is not None else ""
     age = f", last measured {length_text(daemon.last_update_age_s)} ago" if daemon.last_update_age_s is not None else ""
-    note = f" ({plain_text(daemon.note)})" if daemon.note else ""
+    note = f" ({harmless(daemon.note)})" if daemon.note else ""
     return f"The time daemon {daemon.name} {believes}{offset}{age}{note}; its word is no proof."

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import click
 
-from tideover.cli.options import config_before, print_json, with_json, with_settings
-from tideover.cli.words import table
+from tideover.cli.layout import table_lines
+from tideover.cli.options import config_before, print_json, print_lines, with_json, with_settings
+from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded, load_settings
-from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError
+from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
+from tideover.telling.parts import Table, row
 
 
 @click.group("config")
@@ -27,6 +29,7 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
     named = file or config or config_before(context)
     try:
         loaded = load_settings(Path(named) if named else None, os.environ)
+        _require_safe(loaded)
     except ConfigurationError as trouble:
         if not as_json:
             raise
@@ -53,9 +56,18 @@ def show_config(loaded: Loaded, as_json: bool) -> int:
         print_json({"file": str(loaded.file) if loaded.file else None,
                     "settings": [{"key": key, "value": value, "from": origin} for key, value, origin in shown]})
         return EXIT_OK
-    for line in table([[key, value, origin] for key, value, origin in shown], ["KEY", "VALUE", "FROM"]):
-        click.echo(line)
+    rows = tuple(row(key, value, origin) for key, value, origin in shown)
+    print_lines(table_lines(Table(("KEY", "VALUE", "FROM"), rows), this_terminal()))
     return EXIT_OK
+
+
+def _require_safe(loaded: Loaded) -> None:
+    """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
+    from tideover.daemon.opening import require_safe
+    try:
+        require_safe(loaded.file)
+    except WrongUseError as trouble:
+        raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 
 
 def _warnings(loaded: Loaded) -> list[str]:
@@ -64,4 +76,13 @@ def _warnings(loaded: Loaded) -> list[str]:
     catalogue = catalogue_of(loaded.settings)
     names = [spec.name for spec in catalogue.hooks]
     return [*cautions_about(loaded.settings, loaded.origin),
-            *unused_hook_tables(loaded.settings, names, loaded.origin)]
+            *unused_hook_tables(loaded.settings, names, loaded.origin), *_missing_library(loaded)]
+
+
+def _missing_library(loaded: Loaded) -> list[str]:
+    wanted = loaded.settings.metrics
+    if wanted.listen is None and not wanted.textfile:
+        return []
+    from tideover.metrics import why_not
+    reason = why_not()
+    return [f"metrics: {reason}"] if reason else []

@@ -1,20 +1,17 @@
 """`tideover doctor`: can it work here? A line for each thing found, and below it what to do."""
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from dataclasses import asdict
 from typing import Any
 
 import click
 
+from tideover.cli.layout import wrapped
 from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded
 from tideover.doctor import Examination, Finding, State, examine, this_machine
 from tideover.errors import EXIT_NO, EXIT_OK
-
-NARROWEST, WIDEST = 60, 140
 
 
 @click.command("doctor")
@@ -31,7 +28,7 @@ def command(loaded: Loaded, as_json: bool) -> int:
     if as_json:
         print_json(examination_document(found))
     else:
-        for line in examination_lines(found, _width()):
+        for line in examination_lines(found, this_terminal().width):
             click.echo(line)
     return EXIT_OK if found.is_well else EXIT_NO
 
@@ -65,10 +62,8 @@ def _finding_lines(one: Finding, column: int, width: int | None) -> list[str]:
 
 def _wrapped(first: str, margin: str, text: str, width: int | None) -> list[str]:
     """Addresses, paths and lines to copy are never cut in two."""
-    if width is None:
-        return [first + text]
-    return textwrap.wrap(text, width, initial_indent=first, subsequent_indent=margin, break_long_words=False,
-                         break_on_hyphens=False)
+    lines = wrapped(text, None if width is None else width - len(margin))
+    return [(margin if index else first) + line for index, line in enumerate(lines)]
 
 
 def _sum(found: Examination) -> str:
@@ -78,9 +73,3 @@ def _sum(found: Examination) -> str:
     if not wrong:
         return f"All is well here.{noted}"
     return f"{'One thing' if wrong == 1 else f'{wrong} things'} will not work here.{noted}"
-
-
-def _width() -> int | None:
-    if not sys.stdout.isatty():
-        return None
-    return min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns))

@@ -7,11 +7,14 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import print_json, with_json, with_settings
-from tideover.cli.words import length_text, plain_text, table
+from tideover.cli.layout import lines_of
+from tideover.cli.options import print_json, print_lines, with_json, with_settings
+from tideover.cli.terminal import harmless, this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
+from tideover.telling.lists import hooks_table
+from tideover.telling.moments import length_text
 
 DRY_RECORD = {"event_id": "by-hand", "kind": "freeze", "description": "a try by hand, no event"}
 
@@ -29,19 +32,15 @@ def list_hooks(loaded: Loaded, as_json: bool) -> int:
     from tideover.daemon.choices import catalogue_of
     catalogue = catalogue_of(loaded.settings)
     if as_json:
-        print_json({"hooks": [_document(spec) for spec in catalogue.hooks], "disabled": list(catalogue.disabled)})
+        print_json({"hooks": [_document(spec) for spec in catalogue.hooks], "disabled": list(catalogue.disabled),
+                    "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
-        click.echo(f"No hook in {loaded.settings.paths.hooks}.")
+        print_lines([f"No hook in {harmless(loaded.settings.paths.hooks)}."])
     else:
-        cells = [[f"{spec.order:02d}", spec.name, _kinds(spec), length_text(spec.timeout_s),
-                  "required" if spec.required else "may fail", "refused" if spec.refused else "ready"]
-                 for spec in catalogue.hooks]
-        cells += [[name[:2], name[3:], "", "", "", "disabled"] for name in catalogue.disabled]
-        for line in table(sorted(cells), ["NN", "NAME", "KINDS", "TIMEOUT", "FAILURE", "STATE"]):
-            click.echo(line)
+        print_lines(lines_of([hooks_table(catalogue.hooks, catalogue.disabled)], this_terminal()))
     for warning in catalogue.warnings:
-        click.echo(warning, err=True)
+        click.echo(harmless(warning), err=True)
     return EXIT_OK
 
 
@@ -61,13 +60,13 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
         print_json({"refused": refused, "ignored": ignored, "disabled": list(catalogue.disabled), "warnings": warnings})
         return EXIT_NO if refused else EXIT_OK
     for one in refused:
-        click.echo(f"refused   {plain_text(one['path'])}: {plain_text(one['why'])}")
+        click.echo(f"refused   {harmless(one['path'])}: {harmless(one['why'])}")
     for one in ignored:
-        click.echo(f"ignored   {plain_text(one['file'])}: {plain_text(one['why'])}")
+        click.echo(f"ignored   {harmless(one['file'])}: {harmless(one['why'])}")
     for name in catalogue.disabled:
-        click.echo(f"disabled  {plain_text(name)}: no run bit; chmod +x enables it")
+        click.echo(f"disabled  {harmless(name)}: no run bit; chmod +x enables it")
     for warning in warnings:
-        click.echo(f"warning   {plain_text(warning)}")
+        click.echo(f"warning   {harmless(warning)}")
     good = sum(spec.refused is None for spec in catalogue.hooks)
     click.echo(f"{good} of {len(catalogue.hooks)} hooks would be run.")
     return EXIT_NO if refused else EXIT_OK
@@ -88,9 +87,9 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
                     "duration_s": round(report.duration_s, 3), "output": report.output, "note": report.note})
     else:
         for line in report.output.splitlines():
-            click.echo(plain_text(line))
+            click.echo(harmless(line))
         status = "" if report.exit_status is None else f", exit status {report.exit_status}"
-        note = f": {plain_text(report.note)}" if report.note else ""
+        note = f": {harmless(report.note)}" if report.note else ""
         click.echo(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")
     return EXIT_OK if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING) else EXIT_NO
 
@@ -115,7 +114,7 @@ def disable_hook(loaded: Loaded, name: str) -> int:
     from tideover.hooks import library
     state, _ = read_memory(loaded.settings)
     if name in state.hooks:
-        raise TideoverError(f"cannot disable {plain_text(name)}", "it is prepared, and its recover needs the file",
+        raise TideoverError(f"cannot disable {harmless(name)}", "it is prepared, and its recover needs the file",
                             "Wait for the event's end, or run tideover recover first.")
     link = library.disable(name, Path(loaded.settings.paths.hooks), library.library())
     click.echo(f"{link} is removed.")
@@ -128,7 +127,7 @@ def _find(loaded: Loaded, name: str) -> HookSpec:
         if spec.name == name:
             return spec
     home = loaded.settings.paths.hooks
-    raise TideoverError(f"cannot run the hook {plain_text(name)}", f"{home} has none of that name",
+    raise TideoverError(f"cannot run the hook {harmless(name)}", f"{home} has none of that name",
                         "tideover hooks list shows them; the name goes without its number.")
 
 
@@ -136,10 +135,11 @@ def _run_once(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind) -> A
     """By hand means beside the agent: in a state directory of its own, so that neither disturbs the other."""
     import queue
 
-    from tideover.daemon.opening import make_directory
+    from tideover.daemon.opening import make_directory, require_safe
     from tideover.effects import RunHook
     from tideover.hooks import HookRunner
     from tideover.observations import HookSettled, Observation
+    require_safe(loaded.file)
     home = Path(loaded.settings.paths.state) / "by-hand"
     make_directory(home, 0o711)
     answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
@@ -155,14 +155,6 @@ def _run_once(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind) -> A
         return answer.report
     finally:
         runner.close()
-
-
-def _kinds(spec: HookSpec) -> str:
-    from tideover.model import ANNOUNCED
-    if spec.kinds >= ANNOUNCED:
-        extra = sorted(kind.value for kind in spec.kinds - ANNOUNCED)
-        return ", ".join(["all announced", *extra])
-    return ", ".join(kind.value for kind in Kind if kind in spec.kinds)
 
 
 def _document(spec: HookSpec) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """What every command shares: --config before or after its name, --json, and the settings they lead to."""
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from tideover.cli.terminal import harmless_json
 from tideover.configuration import Loaded, load_settings
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -32,6 +32,13 @@ def with_json(function: Callable[..., Any]) -> Callable[..., Any]:
     return option(function)
 
 
+def with_utc(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The command takes --utc: moments exactly as they were written down."""
+    option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+        "--utc", is_flag=True, help="Exact times, in UTC.")
+    return option(function)
+
+
 def load(context: click.Context, config: str | None) -> Loaded:
     """Given what stood before and after the command's name, return the settings. Raise as `load_settings` does."""
     named = config or config_before(context)
@@ -45,4 +52,10 @@ def config_before(context: click.Context) -> str | None:
 
 
 def print_json(document: object) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(harmless_json(document))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines that are harmless already, in the colours they have."""
+    for line in lines:
+        click.echo(line, color=True)

@@ -20,13 +20,14 @@ def conclude(standing: Standing, wall_minus_raw_ns: int, tolerance_ns: int, refu
         return ClockCheck(Verdict.UNKNOWN, reason=_why_unknown(standing, wall_minus_raw_ns, refused))
     verdict = _VERDICTS[rule(behind, tolerance_ns)]
     return ClockCheck(verdict, ahead_s(behind.middle_ns), behind.half_ns / NS,
-                      reason=_why(verdict, behind, standing, tolerance_ns))
+                      reason=_why(verdict, behind, standing, tolerance_ns), tolerance_s=tolerance_ns / NS)
 
 
 def as_record(sample: Sample) -> ClockSample:
     """Given a sample, return it as the record keeps it: by this machine's wall clock, positive = ahead."""
     at_ns = sample.ended_raw_ns + sample.wall_minus_raw_ns
-    return ClockSample(utc(at_ns / NS), sample.server, ahead_s(sample.behind_ns), sample.delay_ns / NS)
+    return ClockSample(utc(at_ns / NS), sample.server, ahead_s(sample.behind_ns), sample.delay_ns / NS,
+                       sample.bound_ns / NS)
 
 
 def reports(standing: Standing, wall_minus_raw_ns: int, refused: Iterable[Refused]) -> tuple[ServerReport, ...]:

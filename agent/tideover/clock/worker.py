@@ -77,6 +77,7 @@ class Worker:
             self._tell_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
         self._judge.remedies.pop(effect.event_id, None)
         job = self._jobs[effect.key] = _Job(effect, deadline_ns)
+        job.samples = _records(self._inquiry.samples, job.since_ns)      # heard between the resume and the check
         self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
         self._sources = find_sources(self._settings, self._surroundings, self._daemon)
         self._inquiry.since_ns = max(self._inquiry.since_ns, job.since_ns)
@@ -95,8 +96,11 @@ class Worker:
         if not self._sources:
             self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
             self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+            self._inquiry.manners.spread(self._clocks.raw_ns() / NS)     # a fleet's agents start together
+        # What begins to look looks at once: a pause may follow soon, and only a sample from before it measures it.
+        begins = self._sampling_s == 0.0 or period_s < self._sampling_s
         self._sampling_s = period_s if self._sources else 0.0
-        next_ns = self._clocks.raw_ns() + int(period_s * NS)
+        next_ns = self._clocks.raw_ns() + (self._held_back_ns() if begins else int(period_s * NS))
         self._next_round_ns = min(self._next_round_ns or next_ns, next_ns)
 
     def look_again(self) -> None:
@@ -146,6 +150,8 @@ class Worker:
             self._round += 1
             pause_s = self._pause_s()
         self._next_round_ns = now_ns + max(int(pause_s * NS), self._held_back_ns())
+        if new and not self._jobs and not self._followings:
+            self.latest = self._judge.find(self._inquiry.since_ns)      # or the last event's would stand for ever
         self._follow(new)
 
     def settle(self) -> None:

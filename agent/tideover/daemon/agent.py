@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,14 @@ from tideover.configuration import Loaded
 from tideover.daemon.choices import Choices
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import make_directory, open_memory, renew_journal
+from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
 from tideover.daemon.requests import Requests
-from tideover.daemon.taking_up import HOOKS_STATE, take_up
-from tideover.engine import Engine
+from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
+from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
 from tideover.journal import JournalUnwritable
-from tideover.logs import Log, Trouble
+from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.settings import Settings
@@ -33,7 +33,9 @@ from tideover.status import draining_because
 from tideover.timekeeping.agreement import Sample
 
 if TYPE_CHECKING:
+    from tideover.daemon.metering import Metering
     from tideover.health import HealthPage
+    from tideover.metrics.figures import Present
 
 RUNTIME_MODE = 0o755
 
@@ -41,10 +43,15 @@ RUNTIME_MODE = 0o755
 class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
-    def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
-        """Given the configuration, open what this agent works on. Raise WrongUseError if another one works on it."""
+    def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> None:
+        """Given the configuration, open what this agent works on.
+
+        Raise WrongUseError if another one works on it, or somebody else could change it. `log_sink`: where log lines
+        go; None: standard error, or the journal behind it.
+        """
+        require_safe(loaded.file)
         settings = self.settings = loaded.settings
-        self.log = Log(settings.log.format, settings.log.level)
+        self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
         state_directory = Path(settings.paths.state)
@@ -55,16 +62,21 @@ class Agent:
         self._source = open_source(self.source_kind, endpoint=settings.source.endpoint or "",
                                    vm_name=settings.source.vm_name or "")
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
-        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, drill=drill, log_line=self._hook_line)
+        self._make_runtime_directory()
+        self._spare = spare_hooks_state(settings)
+        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
+                                 log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
-            clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now, clocks=self.clocks)
+            clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
+            host_changed=self._host_changed, disruption_announced=self._disruption_announced, clocks=self.clocks)
         self.poller = self._acknowledger = None
         if self._source is not None:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
             self._acknowledger = Acknowledger(self.tell, self._source)
+        self._metering: Metering | None = None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
-                             Narrator(self.log, self._hook_released, self._prune), self._renew_journal)
+                             self._listener(), lambda _: renew_journal(self.memory.journal))
         self._server: Server | None = None
         self._health: HealthPage | None = None
 
@@ -75,23 +87,28 @@ class Agent:
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         open_events = len(self.engine.state.cases)
-        take_up(self.memory, self.engine, self.started_at, self.log)
+        take_up(self.memory, self.engine, self.started_at, self.log, self._spare)
         self.watch.start()
         self.checker.sample_calmly()
         if self.poller is not None:
             self.poller.start()
         self._listen()
         self._show_health()
+        if self._metering is not None:
+            self._metering.start()
         self._prune()
         self.log.info("agent.started", version=__version__, pid=os.getpid(), source=self.source_kind,
                       hooks=len(self.choices.catalogue.hooks), open_events=open_events)
 
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
-        for part in (self._health, self._server, self.poller, self._source, self.watch, self.runner, self.checker,
-                     self._acknowledger):
+        for part in (self._health, self._metering, self._server, self.poller, self._source, self.watch, self.runner,
+                     self.checker, self._acknowledger):
             if part is not None:
                 part.close()
+        if self.engine.trouble:
+            self.log.error("journal.unwritten", reason=self.engine.trouble,
+                           consequence="what has happened since it could last be written is not remembered")
         self.memory.close()
         self.log.info("agent.stopped", open_events=len(self.engine.state.cases))
 
@@ -103,14 +120,27 @@ class Agent:
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHand(self.checker),
                 fx.WatchClosely: WatchHand(self.watch, self.checker)}
 
+    def _listener(self) -> Listener:
+        """The narrator; and the figures where the owner wants them, whose library nobody else pays for."""
+        narrator, wanted = Narrator(self.log, self._hook_released, self._prune), self.settings.metrics
+        if wanted.listen is None and not wanted.textfile:
+            return narrator
+        from tideover.daemon.metering import Listeners, open_metering
+        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment)
+        return narrator if self._metering is None else Listeners(narrator, self._metering.figures)
+
+    def _make_runtime_directory(self) -> None:
+        """Without one nobody can ask this agent, which is told when it cannot listen."""
+        if self.settings.paths.socket == self.settings.paths.runtime:
+            return                      # a pipe lies in no directory
+        with suppress(WrongUseError):
+            make_directory(Path(self.settings.paths.runtime), RUNTIME_MODE)
+
     def _listen(self) -> None:
-        runtime = Path(self.settings.paths.runtime)
         requests = Requests(self.engine, self.memory.journal.path, self._about)
         try:
-            if self.settings.paths.socket != self.settings.paths.runtime:       # a pipe lies in no directory
-                make_directory(runtime, RUNTIME_MODE)
             self._server = Server(Path(self.settings.paths.socket), requests.answers())
-        except (OSError, WrongUseError) as trouble:
+        except OSError as trouble:
             self.log.warning("api.closed", reason=trouble,
                              consequence="nobody can ask this agent; tideover status reads the journal alone")
 
@@ -135,14 +165,17 @@ class Agent:
             **({"clock": unasked} if self.checker.has_sources() is False else {}),
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.started_at.utc)},
+            "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
 
-    def _renew_journal(self, journal: Any) -> Any:
-        renewed = renew_journal(journal, self.log)
-        self.memory = replace(self.memory, journal=renewed)
-        return renewed
+    def _present(self) -> Present:
+        """What the figures show as it is now. Any thread."""
+        from tideover.metrics.figures import Present
+        last = self.poller.status().last_good if self.poller is not None else None
+        return Present(self.engine.state, self.checker.latest(), self.poller is not None, last.utc if last else None,
+                       tuple(spec.name for spec in self.choices.catalogue.hooks), self.started_at.utc)
 
     def _prune(self) -> None:
         """At the start and whenever an event has closed: on the engine's thread, whose journal it is."""
@@ -158,6 +191,8 @@ class Agent:
 
     def _heard(self, news: ob.Observation) -> None:
         """A poll's news, on the poller's thread."""
+        if self._metering is not None:
+            self._metering.polled(news)
         if isinstance(news, ob.PollFailed):
             self._polling.again(news.reason)
             return
@@ -172,6 +207,16 @@ class Agent:
         if self.poller is not None:
             self.poller.poll_now()
 
+    def _host_changed(self, before: str, after: str) -> None:
+        """On the pause watch's thread; the pause that goes with it carries both names too."""
+        self.log.warning("machine.host-changed", before=before, after=after)
+
+    def _disruption_announced(self, imminent: bool) -> None:
+        """On the pause watch's thread: a fresh sample of outside time will stand before the disruption."""
+        self.log.warning("machine.disruption-foreseen", within="about an hour" if imminent else "about a day",
+                         consequence="none by itself: the platform's own notice decides when hooks run")
+        self.checker.sample_now()
+
     def _outside_heard(self, sample: Sample) -> None:
         """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round
         trip; what the server is wrong by cancels."""
@@ -179,7 +224,9 @@ class Agent:
                                   sample.delay_ns // 2 + 1)
 
     def _hook_line(self, name: str, line: str) -> None:
-        self.log.info("hook.output", hook=name, line=line)
+        """On the thread of the hook's run."""
+        known = self.engine.state.hooks.get(name)
+        self.log.info("hook.output", event=known.event_id if known else None, hook=name, line=line)
 
     def _hook_released(self, name: str) -> None:
         self.runner.forget(name)

@@ -12,8 +12,8 @@ from tideover.configuration import Loaded
 from tideover.daemon.choices import Choices
 from tideover.daemon.hands import HookHand, IdleHand
 from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import Memory, open_memory, renew_journal
-from tideover.daemon.taking_up import HOOKS_STATE, take_up
+from tideover.daemon.opening import Memory, open_memory, renew_journal, require_safe
+from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnreachableError
 from tideover.hooks import HookRunner
@@ -37,8 +37,9 @@ class Recovered:
 def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False) -> Recovered:
     """Given the configuration and an event (or None for all), run each recover that is owed, once.
 
-    Raise WrongUseError if an agent works on the state directory.
+    Raise WrongUseError if an agent works on the state directory, or somebody else could change what counts.
     """
+    require_safe(loaded.file)
     settings, clocks = loaded.settings, MachineClocks()
     log = Log(settings.log.format, "warning")
     memory = open_memory(Path(settings.paths.state), log)
@@ -48,16 +49,17 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
         if engine is not None:
             engine.tell(seen)
 
-    runner = HookRunner(tell, memory.directory / HOOKS_STATE, drill=drill)
+    spare = spare_hooks_state(settings)
+    runner = HookRunner(tell, memory.directory / HOOKS_STATE, spare=spare, drill=drill)
     idle = IdleHand()
     hands: dict[type[Any], Any] = {fx.RunHook: HookHand(runner, memory.journal.rows), fx.Acknowledge: idle,
                                    fx.CheckClock: idle, fx.WatchClosely: idle}
     narrator = Narrator(log, runner.forget, _leave_alone)
     engine = Engine(memory.journal, hands, Choices(settings).policy, clocks.moment, narrator,
-                    lambda journal: renew_journal(journal, log))
+                    lambda _: renew_journal(memory.journal))
     were_owed = tuple(recover_owed(engine.state))
     try:
-        take_up(memory, engine, clocks.moment(), log)
+        take_up(memory, engine, clocks.moment(), log, spare)
         engine.take(ob.RecoverRequested(event_id))
         engine.run_until(_nothing_runs)
         return Recovered(were_owed, tuple(recover_owed(engine.state)))
@@ -78,8 +80,9 @@ def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
     """Given the configuration and an event, tell the platform to go ahead; return what it said.
 
     Raise UnreachableError if the platform gives no answer, TideoverError if the event is not there to be acknowledged,
-    WrongUseError if an agent works on the state directory.
+    WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be remembered.
     """
+    require_safe(loaded.file)
     settings = loaded.settings
     memory = open_memory(Path(settings.paths.state), Log(settings.log.format, "warning"))
     kind = choose_source_kind() if settings.source.kind == "auto" else settings.source.kind
@@ -89,10 +92,11 @@ def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
             raise UnreachableError(f"cannot acknowledge {event_id}", f"source {kind} takes no acknowledgements",
                                    "Set [source] kind.")
         event = _listed(source, event_id)
+        _remember(memory, event.id, "acknowledging")      # what could not be remembered afterwards is not said
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
             raise UnreachableError(f"cannot acknowledge {event_id}", reason, "Look at tideover status, then try again.")
-        _remember(memory, event.id)
+        _remember(memory, event.id, "acknowledged", settled=True)
         return reason
     finally:
         if source is not None:
@@ -113,11 +117,12 @@ def _listed(source: Source, event_id: str) -> Event:
                         "tideover history shows what it was.")
 
 
-def _remember(memory: Memory, event_id: str) -> None:
-    state = memory.journal.load()
-    known: Case | None = state.cases.get(event_id)
-    settled = replace(state, settled=(*state.settled, event_id)[-100:])
-    if known is not None:
-        settled = settled.with_case(replace(known, acknowledged=True))
-    memory.journal.commit(MachineClocks().moment(), state, settled,
-                          [Entry(event_id, "acknowledged", "by hand, while no agent ran")])
+def _remember(memory: Memory, event_id: str, what: str, *, settled: bool = False) -> None:
+    """Raise JournalUnwritable."""
+    state = after = memory.journal.load()
+    if settled:
+        known: Case | None = state.cases.get(event_id)
+        after = replace(state, settled=(*state.settled, event_id)[-100:])
+        after = after if known is None else after.with_case(replace(known, acknowledged=True))
+    memory.journal.commit(MachineClocks().moment(), state, after,
+                          [Entry(event_id, what, "by hand, while no agent ran")])

@@ -1,7 +1,6 @@
 """The hands as the engine knows them: each effect's start and calling off, handed to the part that does it."""
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 
@@ -10,7 +9,7 @@ from tideover.clock import ClockChecker
 from tideover.hooks import HookRunner
 from tideover.journal import JournalUnreadable
 from tideover.pause import PauseWatch
-from tideover.record import Row, record_of
+from tideover.record import Row, record_of, trace_id
 from tideover.sources.poller import Acknowledger
 
 
@@ -78,8 +77,3 @@ class IdleHand:
 
     def call_off(self, effect: fx.Effect) -> None:
         """Nothing was begun."""
-
-
-def trace_id(event_id: str) -> str:
-    """Given an event, return the id its hooks and log lines share: 32 hexadecimal digits, the same after a restart."""
-    return hashlib.sha256(event_id.encode()).hexdigest()[:32]

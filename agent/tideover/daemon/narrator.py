@@ -4,12 +4,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tideover.journal import JournalUnwritable
-from tideover.lifecycle import Entry, State
+from tideover.lifecycle import Entry, Stage, State
+from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
-from tideover.model import HookOutcome, HookRun, Pause
+from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Pause, Verdict, utc_text
 from tideover.record import PHASES
 
 FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
+GRAVE = frozenset({"recover owed", "acknowledgement refused"})      # the owner must look
 
 
 class Narrator:
@@ -22,6 +24,11 @@ class Narrator:
     def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
             self._tell(before, entry)
+        for name, hook in after.hooks.items():
+            if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
+                self._log.info("hook.begun", event=hook.event_id, hook=name,
+                               phase="recover" if hook.stage is Stage.RECOVERING else "prepare",
+                               attempt=hook.attempt, limit_s=round(hook.limit_s, 3))
         for name in before.hooks:
             if name not in after.hooks:
                 self._released(name)
@@ -42,11 +49,26 @@ class Narrator:
                 tell("hook.settled", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
                      duration_s=round(report.duration_s, 3), note=report.note)
-            case Pause():
-                self._log.warning("pause.noticed", event=entry.event_id, pause=entry.subject.id, what=entry.note)
+            case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
+                self._log.warning("pause.noticed", event=entry.event_id, pause=name, cause=cause.value,
+                                  length_s=length_s, uncertainty_s=uncertainty_s)
+            case ClockCheck() as check:
+                tell = self._log.warning if check.verdict is Verdict.BAD else self._log.info
+                tell(_event_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
+                     offset_s=check.offset_s, error_bound_s=check.error_bound_s, note=entry.note)
             case _ if entry.what in PHASES:
                 known = before.cases.get(entry.event_id)
-                self._log.info("case.moved", event=entry.event_id, to=entry.what,
-                               **{"from": known.phase.value if known else "nothing"}, note=entry.note)
+                came_from = {"from": known.phase.value if known else "nothing"}
+                self._log.info("case.moved", event=entry.event_id, to=entry.what, **came_from, outcome=entry.subject,
+                               note=entry.note)
+            case Event(kind=kind, not_before=not_before, started=started):
+                self._log.info(_event_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
+                               not_before=utc_text(not_before), note=entry.note)
             case _:
-                self._log.info(f"event.{entry.what.replace(' ', '-')}", event=entry.event_id, note=entry.note)
+                tell = self._log.error if entry.what in GRAVE else self._log.info
+                tell(_event_name(entry.what), event=entry.event_id, note=entry.note)
+
+
+def _event_name(what: str) -> str:
+    """Given an entry's word for what happened, return the line's name."""
+    return f"event.{what.replace(' ', '-')}"

@@ -15,18 +15,23 @@ from tideover import observations as ob
 from tideover import systemd
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
+from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
 from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
+from tideover.logs import Sink
 from tideover.settings import cautions_about
 
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
 
-def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
-    """Run an agent until it is told to end; return the exit status. Raise WrongUseError if it cannot start."""
-    running = Running(loaded, drill=drill)
+def run_agent(loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> int:
+    """Run an agent until it is told to end; return the exit status. Raise WrongUseError if it cannot start.
+
+    `log_sink`: where log lines go; None: standard error, or the journal behind it.
+    """
+    running = Running(loaded, drill=drill, log_sink=log_sink)
     ended = threading.Event()
     obey(running.end_soon, running.read_soon, ended)
     threading.excepthook = _die
@@ -41,9 +46,9 @@ def run_agent(loaded: Loaded, *, drill: bool = False) -> int:
 class Running:
     """The agent that runs now, the configuration it has, and the one it will have."""
 
-    def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
-        self._loaded, self._drill = loaded, drill
-        self._agent = Agent(loaded, drill=drill)
+    def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> None:
+        self._loaded, self._drill, self._log_sink = loaded, drill, log_sink
+        self._agent = self._made(loaded)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
         self._ending: systemd.Ending | None = None
@@ -87,6 +92,9 @@ class Running:
         systemd.notify("STOPPING=1")
         self._agent.close()
 
+    def _made(self, loaded: Loaded) -> Agent:
+        return Agent(loaded, drill=self._drill, log_sink=self._log_sink)
+
     def _begin(self) -> None:
         for caution in cautions_about(self._loaded.settings):
             self._agent.log.warning("configuration.caution", what=caution)
@@ -99,7 +107,9 @@ class Running:
     def _read(self) -> None:
         """What is faulty is refused, and what holds goes on holding."""
         try:
-            self._waiting = load_settings(self._loaded.file, os.environ)
+            loaded = load_settings(self._loaded.file, os.environ)
+            require_safe(loaded.file)
+            self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
         except WrongUseError as trouble:
@@ -109,7 +119,8 @@ class Running:
                 self._agent.log.info("configuration.waits", reason="an event is open; it is applied when that is over")
 
     def _may_change(self, state: State) -> bool:
-        return self._waiting is not None and is_between_events(state)
+        """What is not written yet lives in the present agent only."""
+        return self._waiting is not None and is_between_events(state) and not self._agent.engine.trouble
 
     def _change(self) -> None:
         """A new agent takes the old one's place, as after a restart; where it cannot, the old configuration holds."""
@@ -118,10 +129,10 @@ class Running:
         systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         self._agent.close()
         try:
-            self._agent, self._loaded = Agent(wanted, drill=self._drill), wanted
+            self._agent, self._loaded = self._made(wanted), wanted
         except WrongUseError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble)
-            self._agent = Agent(self._loaded, drill=self._drill)
+            self._agent = self._made(self._loaded)
         self._begin()
         gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")

@@ -34,9 +34,9 @@ def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> li
     if isinstance(status, dict):
         pid = (status.get("agent") or {}).get("pid")
         owed = [str(name) for name in status.get("recover_owed") or ()]
-        runs = good("agent", f"it runs (process {pid})")
-        return [runs, note("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it",
-                           "tideover status tells more.")] if owed else [runs]
+        runs = [good("agent", f"it runs (process {pid})"), *_unwritable(status.get("journal"))]
+        return [*runs, note("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it",
+                           "tideover status tells more.")] if owed else runs
     pid = holder(Path(settings.paths.state))
     if pid is not None:
         why = status or "nothing came in time"
@@ -46,6 +46,13 @@ def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> li
         return [note("agent", f"this user may not see whether one works on {settings.paths.state}",
                      f"Run it once more {BECOME_MIGHTY}.")]
     return [note("agent", "none runs", START), *_journal(settings, True)]
+
+
+def _unwritable(journal: object) -> list[Finding]:
+    if not isinstance(journal, dict) or journal.get("writable") is not False:
+        return []
+    return [bad("journal", f"the agent can remember nothing, so it acknowledges nothing: {journal.get('reason')}",
+                "Make room on the disk and make the state directory writable; the agent goes on by itself.")]
 
 
 def _is_hidden(settings: Settings) -> bool:

@@ -1,17 +1,13 @@
 """Which of chrony's settings hurt after a pause in which the clock stood still (chrony.conf(5))."""
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from tideover.clock.daemons.files import first_of_each_name, lines
+from tideover.clock.daemons.chrony_configuration import MAIN, directives
 from tideover.doctor.findings import length_text
 from tideover.doctor.machine import Machine
 
-MAIN = ("/etc/chrony/chrony.conf", "/etc/chrony.conf")       # Debian and its like, the others
-DEEPEST = 10                 # includes within includes; chrony's own limit
 ASKED = ("server", "pool", "peer")
 DEFAULT_MAXPOLL = 10         # 2**10 s
 DEFAULT_CLOCK_POLL = 4       # of a reference clock
@@ -40,7 +36,7 @@ class Hardships:
         self._machine = machine
         main = next(filter(machine.has_file, _main_files(machine)), None)
         self.is_known = main is not None
-        self._directives = list(self._read(machine.surroundings.path(main), 0)) if main else []
+        self._directives = list(directives(machine.surroundings, main)) if main else []
 
     def found(self, hardware: Iterable[str]) -> Iterator[Hardship]:
         """Given the hypervisor's clocks that are here, yield what hurts."""
@@ -79,28 +75,8 @@ class Hardships:
                 yield Hardship(f"the hypervisor's clock is here ({name}) and chrony does not use it",
                                f"{REFERENCE_CLOCKS[name]} in chrony.conf.", False)
 
-    # --- its files --------------------------------------------------------------------------------------------------
-
     def _of(self, directive: str) -> list[list[str]]:
-        return [words[1:] for words in self._directives if words[0].lower() == directive]
-
-    def _read(self, file: Path, depth: int) -> Iterator[list[str]]:
-        for line in lines(file):
-            words = line.split()
-            if not words:        # a comment begins with a sign of its own, so it is no directive we know
-                continue
-            yield words
-            if depth < DEEPEST and len(words) > 1:
-                for further in self._further(words[0].lower(), words[1:]):
-                    yield from self._read(further, depth + 1)
-
-    def _further(self, directive: str, words: list[str]) -> list[Path]:
-        path = self._machine.surroundings.path
-        if directive == "include":
-            folder, pattern = words[0].rpartition("/")[0], words[0].rpartition("/")[2]
-            return [path(folder) / name for name in fnmatch.filter(self._machine.names_in(folder), pattern)]
-        suffix = {"confdir": ".conf", "sourcedir": ".sources"}.get(directive)
-        return first_of_each_name([path(word) for word in words], suffix) if suffix else []
+        return [words for name, words in self._directives if name == directive]
 
 
 def _main_files(machine: Machine) -> Iterator[str]:

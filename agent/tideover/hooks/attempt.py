@@ -36,7 +36,7 @@ def carry_out(order: Order, around: Surroundings) -> HookReport:
     try:
         process = begin(order, around)
     except CannotStartError as fault:
-        return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why)
+        return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why, begun=False)
     _leave_trace(order, around, process)
     ending = _attend(order, around, process, output)
     status = process.finish(output.take)

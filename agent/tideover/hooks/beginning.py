@@ -62,7 +62,10 @@ def _check_file(path: str) -> None:
 
 def _open_directory(name: str, account: Account, around: Surroundings) -> str:
     try:
-        return around.states.open(name, account)
+        directory = around.states.open(name, account)
+        if around.states.is_spare(directory):
+            around.log_line(name, f"(tideover keeps its state in {directory}: there is no room where it belongs)")
+        return directory
     except OSError as error:
         raise CannotStartError(
             HookOutcome.FAILED,

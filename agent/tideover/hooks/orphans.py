@@ -25,8 +25,9 @@ class EndedOrphan:
     left: int               # of these, could not be ended
 
 
-def end_orphans(hooks_state: Path, runs: Iterable[OrphanTrace]) -> tuple[EndedOrphan, ...]:
-    """Given the hooks' state directory and the runs that the journal shows unfinished, end what is alive of them.
+def end_orphans(hooks_state: Path, runs: Iterable[OrphanTrace], spare: Path | None = None) -> tuple[EndedOrphan, ...]:
+    """Given the hooks' state directory, the runs that the journal shows unfinished, and the spare directory, end what
+    is alive of those runs.
 
     What the trace files show beyond that (the journal may be lost) is ended as well, unless the agent that started it
     lives. Call it before any run is started. Returns within about three seconds.
@@ -35,7 +36,7 @@ def end_orphans(hooks_state: Path, runs: Iterable[OrphanTrace]) -> tuple[EndedOr
     known = {trace.of: trace for trace in _read_all(traces)}
     kept = {of for of, trace in known.items() if _is_kept(trace)}
     orphans = [of for of in dict.fromkeys([*runs, *known]) if of not in kept]
-    states = StateDirectories(hooks_state)
+    states = StateDirectories(hooks_state, spare)
     marks = {of: _marks(of, known.get(of), states.path(of.name)) for of in orphans if _may_be_alive(known.get(of))}
     found = {of: members for of in marks if (members := find_members(marks[of]))}
     left = end_runs([marks[of] for of in found], ORPHAN_GRACE_S, time.sleep) if found else set()

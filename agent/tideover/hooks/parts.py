@@ -15,6 +15,7 @@ if sys.platform == "win32":
         SHOWN_PATH,
         SUFFIXES,
         find_refusal,
+        find_unsafe_step,
         has_run_bit,
         trusted_users,
     )
@@ -42,6 +43,7 @@ else:
         SHOWN_PATH,
         SUFFIXES,
         find_refusal,
+        find_unsafe_step,
         has_run_bit,
         trusted_users,
     )
@@ -66,6 +68,6 @@ else:
 __all__ = [
     "SHOWN_PATH", "SUFFIXES", "Account", "Bell", "Children", "HookProcess", "Identity", "Launch", "RunMarks",
     "UnusableAccountError", "become_subreaper", "end_runs", "find_account", "find_members", "find_refusal",
-    "has_run_bit", "is_running", "launch", "read_process", "signal_name", "standing_environment", "trusted_users",
-    "why_not_started",
+    "find_unsafe_step", "has_run_bit", "is_running", "launch", "read_process", "signal_name", "standing_environment",
+    "trusted_users", "why_not_started",
 ]

@@ -39,6 +39,23 @@ def find_refusal(path: str, trusted: frozenset[int], safe: set[str]) -> str | No
 
     None: it may be run; `safe` has gained the directories on the way. Raise OSError if the way cannot be walked.
     """
+    found = _look(path, trusted, safe)
+    if isinstance(found, str):
+        return found
+    return None if stat.S_ISREG(found) else f"{_shown(path)} is not a regular file: put a program there"
+
+
+def find_unsafe_step(path: str) -> str | None:
+    """Given an absolute path of any kind of file, return who else could change what lies there; None: nobody.
+
+    Others are all but root and the agent's own user. Raise OSError if the way cannot be walked.
+    """
+    found = _look(path, trusted_users(), set())
+    return found if isinstance(found, str) else None
+
+
+def _look(path: str, trusted: frozenset[int], safe: set[str]) -> str | int:
+    """Return the mode of what lies at the path's end, or why it is not safe."""
     mode = 0
     for step, status in _walk(path, safe):
         reason = _judge(step, status, trusted)
@@ -47,7 +64,7 @@ def find_refusal(path: str, trusted: frozenset[int], safe: set[str]) -> str | No
         mode = status.st_mode
         if stat.S_ISDIR(mode):
             safe.add(step)
-    return None if stat.S_ISREG(mode) else f"{_shown(path)} is not a regular file: put a program there"
+    return mode
 
 
 def _walk(path: str, safe: set[str]) -> Iterator[tuple[str, os.stat_result]]:

@@ -35,18 +35,19 @@ def _log_nothing(name: str, line: str) -> None:
 class HookRunner:
     """Answers HookSettled once for each start. `start`, `call_off` and `close` belong to one thread, the engine's.
 
-    `log_line` gets a hook's name and one line of what it printed; it is called on the threads of the runs.
+    `spare` is where hooks keep their state while `hooks_state` cannot be written. `log_line` gets a hook's name and one
+    line of what it printed; it is called on the threads of the runs.
     """
 
     def __init__(
-        self, tell: Callable[[Observation], None], hooks_state: Path, *, drill: bool = False,
+        self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
         graces: Graces = GRACES,
     ) -> None:
         become_subreaper()
         self._tell = tell
         self._around = Surroundings(
-            StateDirectories(hooks_state), Traces(hooks_state), Children(), standing_environment(os.environ),
+            StateDirectories(hooks_state, spare), Traces(hooks_state), Children(), standing_environment(os.environ),
             {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
         self._bells: dict[str, Bell] = {}                   # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
@@ -65,7 +66,8 @@ class HookRunner:
         if not begun:
             self._around.children.drop(run.key)
             del self._bells[run.key]
-            report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0, note=NO_THREAD)
+            report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0, note=NO_THREAD,
+                                begun=False)
             self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def call_off(self, key: str) -> None:

@@ -1,11 +1,15 @@
 """The private directory of each hook, from its first prepare to its recovery. Knows nothing of when that is.
 
+Where none can be made (a full or read-only disk) there is a spare place, in the runtime directory: it lies in memory,
+so that an application can still be prepared, and what recover must restore outlives the agent, if not the machine.
+
 The directory above them is 0711, so that a hook's user reaches its own and sees no other; each one is 0700 and its
 user's. A directory that is done with is first renamed away, at once, and deleted later: what a next prepare finds is
 empty, however long the deletion takes.
 """
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -16,37 +20,47 @@ from tideover.hooks.parts import Account
 from tideover.system.directories import give_to, make_directory, make_own_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700
-GONE = ".gone"
+GONE, PROOF = ".gone", ".room"
+ROOM_BYTES = 4096           # what a hook notes down is a few lines
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
 
 class StateDirectories:
     """The state directories under one directory of the agent's."""
 
-    def __init__(self, above: Path) -> None:
-        self._above = above.resolve()
-        self._gone = self._above / GONE
+    def __init__(self, above: Path, spare: Path | None = None) -> None:
+        self._usual, self._spare = above.resolve(), spare.resolve() if spare else None
 
     def path(self, name: str) -> str:
         """Given a hook's name, return the path of its state directory, without links, whether it is there or not."""
-        return str(self._above / name)
+        return str(self._above(name) / name)
 
     def open(self, name: str, account: Account) -> str:
         """Given a hook's name and its account, return the path of its state directory, made if need be.
 
         Raise OSError if it cannot be made or cannot be handed to that user.
         """
-        make_own_directory(self._above, ABOVE_MODE)
-        own = self._above / name
-        make_directory(own, OWN_MODE)
-        give_to(own, account.change_to[:2] if account.change_to else None)
-        return str(own)
+        above = self._above(name)
+        try:
+            return _open(above, name, account)
+        except OSError as trouble:
+            if above is self._spare or self._spare is None or (above / name).exists() or trouble.errno not in NO_ROOM:
+                raise
+            with suppress(OSError):
+                return _open(self._spare, name, account)
+            raise
+
+    def is_spare(self, path: str) -> bool:
+        """Given a state directory's path, return whether it lies in the spare place."""
+        return self._spare is not None and Path(path).parent == self._spare
 
     def retire(self, name: str) -> None:
         """Given a hook's name, take its state directory away, if there is one. Raise OSError if that fails."""
-        own = self._above / name
+        above = self._above(name)
+        own = above / name
         if own.is_dir():
-            make_own_directory(self._gone, OWN_MODE)
-            gone = self._gone / f"{name}.{os.getpid()}.{time.monotonic_ns()}"
+            make_own_directory(above / GONE, OWN_MODE)
+            gone = above / GONE / f"{name}.{os.getpid()}.{time.monotonic_ns()}"
             try:
                 own.rename(gone)
             except PermissionError:     # Windows, where some process is at home in it: what lies there goes
@@ -54,8 +68,37 @@ class StateDirectories:
                 for entry in own.iterdir():
                     entry.rename(gone / entry.name)
 
+    def _above(self, name: str) -> Path:
+        """Where it was made the last time, it is until its hook is recovered."""
+        return self._spare if self._spare and (self._spare / name).is_dir() else self._usual
+
     def sweep(self) -> None:
         """Delete what was taken away, as far as it can be. May take long: never on the engine's thread."""
-        with suppress(OSError):     # there is none, or it is not ours: what did matter was told when it was taken away
-            for old in list(self._gone.iterdir()):
-                shutil.rmtree(old, ignore_errors=True)
+        for above in (self._usual, self._spare) if self._spare else (self._usual,):
+            with suppress(OSError):     # none, or not ours: what did matter was told when it was taken away
+                for old in list((above / GONE).iterdir()):
+                    shutil.rmtree(old, ignore_errors=True)
+
+
+def _open(above: Path, name: str, account: Account) -> str:
+    make_own_directory(above, ABOVE_MODE)
+    own = above / name
+    if not own.exists():
+        make_directory(own, OWN_MODE)
+        _prove_room(own)
+    make_directory(own, OWN_MODE)
+    give_to(own, account.change_to[:2] if account.change_to else None)
+    return str(own)
+
+
+def _prove_room(own: Path) -> None:
+    """A directory can often still be made on a disk on which not a byte can be written."""
+    proof = own / PROOF
+    try:
+        proof.write_bytes(bytes(ROOM_BYTES))
+        proof.unlink()
+    except OSError:
+        with suppress(OSError):
+            proof.unlink(missing_ok=True)
+            own.rmdir()
+        raise

@@ -65,14 +65,31 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
 
 def _plain_reader(kind: Any) -> Callable[[Any], Any]:
     if kind is datetime:
-        return datetime.fromisoformat
+        return read_moment
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind
     if kind is float:
         return float
-    if kind in (str, int, bool, object):
+    if kind in (str, int, bool):
+        return lambda plain: _checked(kind, plain)
+    if kind is object:
         return lambda plain: plain
     raise TypeError(f"no noun has a field of type {kind!r}")
+
+
+def read_moment(plain: str) -> datetime:
+    """Given a moment's text, return it. Raise ValueError if it is none, or one without its zone."""
+    at = datetime.fromisoformat(plain)
+    if at.tzinfo is None:
+        raise ValueError("a moment without its zone")
+    return at
+
+
+def _checked(kind: type[Any], plain: Any) -> Any:
+    """A damaged text may still be JSON, with a number where a name stood: better told here than met later."""
+    if type(plain) is not kind:
+        raise TypeError(f"{type(plain).__name__} where {kind.__name__} belongs")
+    return plain
 
 
 def _tuple_reader(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tideover.errors import TideoverError
-from tideover.journal.codec import from_json, to_json
+from tideover.journal.codec import from_json, read_moment, to_json
 from tideover.lifecycle import Case, Entry, HookState, State
 from tideover.model import ClockCheck, Event, HookRun, Moment, Pause
 from tideover.record import Row
@@ -27,6 +27,9 @@ FILE = "journal.db"
 VERSION = 1
 BUSY_S = 2.0
 """A reader (status, history) may hold the file for a moment; longer than this somebody sits on it."""
+STILL_BUSY_MS = 50
+"""… and then each further try waits no longer than this: news of hooks and polls must not queue behind the journal."""
+COMPANIONS = ("-wal", "-shm")
 
 SUBJECTS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Event, HookRun, Pause, ClockCheck)}
 
@@ -44,6 +47,10 @@ class JournalUnwritable(TideoverError):
     """The journal could not take what was to be remembered: disk full, read-only, gone, locked."""
 
 
+class JournalDamaged(JournalUnwritable):
+    """The open file contradicts itself: somebody or something has written into it. What is in memory is whole."""
+
+
 class JournalUnreadable(TideoverError):
     """The journal's file is damaged, or a newer version's."""
 
@@ -57,9 +64,25 @@ STORAGE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.S
 """Result codes (sqlite.org/rescode.html) that speak of the file system or of another process, not of the file."""
 
 
-def _is_storages(trouble: Exception) -> bool:
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def _says(trouble: Exception, codes: frozenset[int]) -> bool:
     code = getattr(trouble, "sqlite_errorcode", None)
-    return isinstance(code, int) and code & 0xFF in STORAGE     # the low byte is the primary code
+    return isinstance(code, int) and code & 0xFF in codes       # the low byte is the primary code
+
+
+def unwritable(path: Path, trouble: Exception) -> JournalUnwritable:
+    """Given a journal's path and what went wrong, return it as an error for people."""
+    kind = JournalDamaged if _says(trouble, DAMAGED) else JournalUnwritable
+    return kind(f"cannot write the journal {path}", _cause(trouble),
+                "Make room on the disk and make its directory writable.")
+
+
+def _cause(trouble: Exception) -> str:
+    if isinstance(trouble, TideoverError):
+        return trouble.cause
+    return (trouble.strerror or str(trouble)).lower() if isinstance(trouble, OSError) else str(trouble)
 
 
 def _unreadable(path: Path, trouble: Exception) -> JournalUnreadable:
@@ -74,11 +97,12 @@ class Journal:
         """Given its path, open or create it. Raise JournalUnreadable if it holds something we cannot read, and
         JournalUnwritable if the file system does not let us."""
         self.path = path
+        self._patience_ms = round(BUSY_S * 1000)
         try:
             self._db = (connect or _connect)(path)
-        except DAMAGE as trouble:
-            if _is_storages(trouble):
-                raise JournalUnwritable(f"cannot open the journal {path}", str(trouble),
+        except (OSError, *DAMAGE) as trouble:
+            if isinstance(trouble, OSError) or _says(trouble, STORAGE):
+                raise JournalUnwritable(f"cannot open the journal {path}", _cause(trouble),
                                         "Check that its directory exists, is writable and has room.") from trouble
             raise _unreadable(path, trouble) from trouble
 
@@ -95,17 +119,26 @@ class Journal:
     def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
         """Write what changed between two states, and what the record says of it, in one transaction."""
         try:
-            with _transaction(self._db):
-                self._db.executemany(
-                    "INSERT INTO entries (at, event_id, what, note, type, subject) VALUES (?, ?, ?, ?, ?, ?)",
-                    [_entry_row(now.utc, entry) for entry in entries])
-                self._write_changes("cases", "id", before.cases, after.cases)
-                self._write_changes("hooks", "name", before.hooks, after.hooks)
-                self._set("state", to_json(replace(after, cases={}, hooks={})))
-                self._set("last_at", now.utc.isoformat())
+            self._commit(now, before, after, entries)
         except sqlite3.Error as trouble:
-            raise JournalUnwritable(f"cannot write the journal {self.path}", str(trouble),
-                                    "Make room on the disk and make its directory writable.") from trouble
+            self._be_patient(STILL_BUSY_MS)
+            raise unwritable(self.path, trouble) from trouble
+        self._be_patient(round(BUSY_S * 1000))
+
+    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+        with _transaction(self._db):
+            self._db.executemany(
+                "INSERT INTO entries (at, event_id, what, note, type, subject) VALUES (?, ?, ?, ?, ?, ?)",
+                [_entry_row(now.utc, entry) for entry in entries])
+            self._write_changes("cases", "id", before.cases, after.cases)
+            self._write_changes("hooks", "name", before.hooks, after.hooks)
+            self._set("state", to_json(replace(after, cases={}, hooks={})))
+            self._set("last_at", now.utc.isoformat())
+
+    def _be_patient(self, milliseconds: int) -> None:
+        if milliseconds != self._patience_ms:
+            self._patience_ms = milliseconds
+            self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     def _write_changes(self, table: str, key: str, before: Any, after: Any) -> None:
         gone = [(name,) for name in before if name not in after]
@@ -121,8 +154,7 @@ class Journal:
         try:
             self._set("vm_id", vm_id)
         except sqlite3.Error as trouble:
-            raise JournalUnwritable(f"cannot write the journal {self.path}", str(trouble),
-                                    "Make room on the disk and make its directory writable.") from trouble
+            raise unwritable(self.path, trouble) from trouble
 
     def forget_before(self, now: Moment, keep_s: float) -> int:
         """Remove the rows of events that ended longer ago than `keep_s`; return how many rows went."""
@@ -135,8 +167,7 @@ class Journal:
                 "SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id HAVING max(at) < :limit))",
                 {"limit": limit}).rowcount
         except sqlite3.Error as trouble:
-            raise JournalUnwritable(f"cannot prune the journal {self.path}", str(trouble),
-                                    "Make room on the disk and make its directory writable.") from trouble
+            raise unwritable(self.path, trouble) from trouble
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -147,17 +178,29 @@ class Journal:
             state: State = from_json(State, text) if text else State()
             cases = self._read("SELECT id, body FROM cases ORDER BY rowid", Case)
             hooks = self._read("SELECT name, body FROM hooks ORDER BY rowid", HookState)
+            if any(key != case.id for key, case in cases.items()):
+                raise ValueError("a case has another event's name")
+            if any(key != hook.spec.name for key, hook in hooks.items()):
+                raise ValueError("a hook has another one's name")
         except DAMAGE as trouble:
             raise _unreadable(self.path, trouble) from trouble
         return replace(state, cases=MappingProxyType(cases), hooks=MappingProxyType(hooks))
 
     def vm_id(self) -> str:
-        return self._about("vm_id")
+        """Return whose journal this is, "" for nobody's. Raise JournalUnreadable."""
+        try:
+            return self._about("vm_id")
+        except DAMAGE as trouble:
+            raise _unreadable(self.path, trouble) from trouble
 
     def last_at(self) -> datetime | None:
-        """When the newest transaction was written, by the wall clock; None for a new journal."""
-        text = self._about("last_at")
-        return datetime.fromisoformat(text) if text else None
+        """When the newest transaction was written, by the wall clock; None for a new journal. Raise
+        JournalUnreadable."""
+        try:
+            text = self._about("last_at")
+            return read_moment(text) if text else None
+        except DAMAGE as trouble:
+            raise _unreadable(self.path, trouble) from trouble
 
     def rows(self, event_id: str | None = None) -> list[Row]:
         """Return the record's rows in order, of one event or of all. Raise JournalUnreadable if they are damaged."""
@@ -188,7 +231,7 @@ def set_aside(path: Path, why: str) -> Path:
     """Given a journal that cannot be used, rename it and its companions; return the new name. Nothing is lost."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     aside = path.with_name(f"{path.name}.{why}-{stamp}")
-    for suffix in ("-wal", "-shm", ""):
+    for suffix in (*COMPANIONS, ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
@@ -196,8 +239,7 @@ def set_aside(path: Path, why: str) -> Path:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))     # SQLite opens what it may not write, and finds out late
     with _closed_unless_good(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db:
         _refuse_newer(db)
         if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
@@ -206,7 +248,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
         db.executescript(TABLES)
-        db.execute(f"PRAGMA user_version = {VERSION}")
+        if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:     # each write of it is one to the disk
+            db.execute(f"PRAGMA user_version = {VERSION}")
         return db
 
 
@@ -243,10 +286,12 @@ class _transaction:
         self._db.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            self._db.execute("COMMIT")
-        elif self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
 
 def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | None, str | None]:
@@ -257,4 +302,4 @@ def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | No
 
 def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject: str | None) -> Row:
     noun = from_json(SUBJECTS.get(kind, str), subject) if kind and subject else None
-    return Row(datetime.fromisoformat(at), event_id, what, note, noun)
+    return Row(read_moment(at), event_id, what, note, noun)

@@ -8,12 +8,15 @@ from types import MappingProxyType
 from tideover import observations as ob
 from tideover.lifecycle import readiness
 from tideover.lifecycle import signals as sg
-from tideover.lifecycle.state import CLAIMING, Phase, Stage
+from tideover.lifecycle.state import Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
-from tideover.model import HookRun
+from tideover.model import HookOutcome, HookReport, HookRun
 
 REMEMBERED = 100
 """So many acknowledged events are remembered, in case one is listed again after it had gone."""
+
+KEPT_OF_NOT_YET = 4096
+"""Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
 
 ACKNOWLEDGEMENT_WORDS: Mapping[ob.AckOutcome, str] = MappingProxyType({
     ob.AckOutcome.ACCEPTED: "acknowledged", ob.AckOutcome.REFUSED: "acknowledgement refused",
@@ -29,10 +32,10 @@ def hook_settled(turn: Turn, seen: ob.HookSettled) -> None:
     after = readiness.settle(turn.state, seen, turn.now)
     if after is turn.state:
         return
-    attempt = turn.state.hooks[seen.name].attempt
-    run = HookRun(seen.name, seen.phase, attempt, seen.report)
+    before = turn.state.hooks[seen.name]
+    run = HookRun(seen.name, seen.phase, before.attempt, _shortened(seen.report), before.limit_s)
     for case in turn.state.cases.values():
-        if case.phase is Phase.RECOVERING or (case.phase in CLAIMING and case.announced):
+        if hears_of_hooks(case):
             turn.tell(case.id, f"hook {seen.phase.value}", f"{seen.name}: {seen.report.outcome.value}", run)
     turn.state = after
     hook = after.hooks.get(seen.name)
@@ -40,6 +43,12 @@ def hook_settled(turn: Turn, seen: ob.HookSettled) -> None:
         for case in after.cases.values():
             if case.phase is Phase.RECOVERING:
                 turn.tell(case.id, "recover owed", f"{seen.name} failed {hook.failures} times; the owner must look")
+
+
+def _shortened(report: HookReport) -> HookReport:
+    if report.outcome is not HookOutcome.NOT_YET:
+        return report
+    return replace(report, output=report.output[-KEPT_OF_NOT_YET:])
 
 
 def ack_settled(turn: Turn, seen: ob.AckSettled) -> None:

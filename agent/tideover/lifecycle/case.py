@@ -13,17 +13,14 @@ from typing import Any
 
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.budget import start_raw_s
-from tideover.lifecycle.state import Case, Phase
-from tideover.model import Cause, Moment, Pause
+from tideover.lifecycle.state import Case, Phase, ends_an_event, stopped_the_machine
+from tideover.model import Cause, Moment
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
 KEPT_S = 30.0
 """How long a pause that came before the news of its event is kept: the longest pause the platform's documents speak of
 is 30 s, and a document that shows the start follows within a poll or two."""
-
-STALL_S = 1.0
-"""A stall of our own process this long, while an event is Started, counts as that event's pause (contract)."""
 
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 """After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
@@ -53,8 +50,12 @@ def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Pha
 
 
 def _again(case: Case, seen: sg.Scheduled, policy: Policy, now: Moment) -> Phase | None:
-    """Only a document asked for after the answer was lost says that the first request did not count."""
-    return A if seen.asked_raw_s >= case.lost_raw_s and now.raw_s >= case.again_raw_s else stay
+    """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
+    to then is not agreed to for a VM that was not named then."""
+    if seen.asked_raw_s < case.lost_raw_s or now.raw_s < case.again_raw_s:
+        return stay
+    known = {name.casefold() for name in case.asked_for}
+    return A if known.issuperset(name.casefold() for name in case.event.resources) else H
 
 
 def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
@@ -62,7 +63,7 @@ def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase |
 
 
 def _repaused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
-    return C if stopped_the_machine(seen.pause) else stay
+    return C if stopped_the_machine(seen.pause) or seen.pause.cause is Cause.CLOCK_STEP else stay
 
 
 def _judged(case: Case, seen: sg.Judged, policy: Policy, now: Moment) -> Phase | None:
@@ -123,18 +124,6 @@ def enter(case: Case, phase: Phase, policy: Policy, now: Moment) -> Case:
     return make(case, policy, now) if make else case
 
 
-def ends_an_event(pause: Pause) -> bool:
-    """Whether this pause, while an event is Started, is that event's: the machine's always, ours from a second on."""
-    if pause.cause is Cause.PROCESS_STALL:
-        return pause.length_s is not None and pause.length_s >= STALL_S
-    return stopped_the_machine(pause)
-
-
-def stopped_the_machine(pause: Pause) -> bool:
-    """Whether the machine was away, not only this process."""
-    return pause.cause in (Cause.VM_PAUSE, Cause.SUSPEND, Cause.RESTART)
-
-
 def quiet_raw_s(case: Case, policy: Policy) -> float:
     """When the newest pause counts as over."""
     return max(pause.resumed_raw_s for pause in case.pauses) + policy.settle_s
@@ -154,7 +143,7 @@ def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _ask(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, ask_attempt=case.ask_attempt + 1)
+    return replace(case, ask_attempt=case.ask_attempt + 1, asked_for=case.event.resources)
 
 
 def _doubt(case: Case, policy: Policy, now: Moment) -> Case:
@@ -191,7 +180,7 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, listed=False, missed=case.missed or (case.away and _awaits_platform(case)))
         case sg.Answered(outcome):
             return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
-        case sg.Paused(pause):
+        case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
             return replace(case, pauses=(*case.pauses, pause), kept=kept)
         case sg.Judged(check):

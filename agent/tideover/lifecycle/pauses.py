@@ -4,7 +4,7 @@ from __future__ import annotations
 from tideover import observations as ob
 from tideover.lifecycle import case as life
 from tideover.lifecycle import signals as sg
-from tideover.lifecycle.state import CLAIMING, Case, Phase
+from tideover.lifecycle.state import CLAIMING, Case, Phase, stopped_the_machine
 from tideover.lifecycle.turn import Turn
 from tideover.model import Cause, Event, Kind, Pause
 
@@ -18,7 +18,7 @@ def resumed(turn: Turn, seen: ob.Resumed) -> None:
         turn.move(case, sg.Paused(pause), "")
     if taking:
         return
-    if life.stopped_the_machine(pause) and turn.policy.recover_unannounced:
+    if stopped_the_machine(pause) and turn.policy.recover_unannounced:
         _open_case(turn, pause)
     else:
         turn.tell("", "pause", length_text(pause), pause)
@@ -43,8 +43,11 @@ def _event_of(turn: Turn, pause: Pause) -> Event:
 
 
 def _takes(case: Case, pause: Pause) -> bool:
-    """A step of the clock is nobody's pause; what is neither prepared nor started cannot have caused one."""
-    if pause.cause is Cause.CLOCK_STEP or any(known.id == pause.id for known in case.pauses):
+    """A step of the clock is nobody's pause, but makes a verdict on the clock old where somebody is still to be told of
+    it; what is neither prepared nor started cannot have caused a pause."""
+    if pause.cause is Cause.CLOCK_STEP:
+        return case.phase in (Phase.SETTLING, Phase.RECOVERING)
+    if any(known.id == pause.id for known in case.pauses):
         return False
     if case.phase in CLAIMING:
         return True

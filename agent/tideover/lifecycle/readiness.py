@@ -102,7 +102,7 @@ def settle(state: State, seen: HookSettled, now: Moment) -> State:
 
 
 def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookState:
-    harmless = report.outcome in (HookOutcome.NOTHING, HookOutcome.REFUSED)
+    harmless = report.outcome in (HookOutcome.NOTHING, HookOutcome.REFUSED) or not report.begun
     hook = replace(hook, owed=hook.owed or not harmless)
     if hook.stage is Stage.STOPPING:
         return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.LEAVING, attempt=0)
@@ -156,7 +156,7 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
             wanting = [case for case in cases if case.id in hook.wanted_by]
             state = _begin(state, _aimed(hook, wanting, left_s), Stage.PREPARING,
                            budget.run_limit_s(hook.spec, left_s, remaining),
-                           now.raw_s + budget.retry_until_s(hook.spec, left_s, remaining))
+                           budget.retry_until_s(hook.spec, left_s, remaining), now)
     return state
 
 
@@ -167,12 +167,12 @@ def _aimed(hook: HookState, wanting: list[Case], left_s: float | None) -> HookSt
     return replace(hook, event_id=lead.id, kind=lead.event.kind, reason="")
 
 
-def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, until_raw_s: float) -> State:
+def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s: float, now: Moment) -> State:
     """A run's number is new for the machine; the window for "not yet" is fixed by the first attempt."""
     again = hook.stage in (Stage.RETRYING, Stage.REPEATING) and hook.until_raw_s > 0
     run = state.runs + 1
     begun = replace(hook, stage=stage, run=run, attempt=hook.attempt + 1, limit_s=limit_s,
-                    until_raw_s=hook.until_raw_s if again else until_raw_s,
+                    begun_raw_s=now.raw_s, until_raw_s=hook.until_raw_s if again else now.raw_s + window_s,
                     recover_begun=hook.recover_begun or stage is Stage.RECOVERING)
     return replace(state.with_hook(begun), runs=run)
 
@@ -211,7 +211,7 @@ def _begin_recover(state: State, now: Moment) -> State:
         if leaving or again:
             aimed = _for_the_last(state, hook)
             state = _begin(state, aimed, Stage.RECOVERING, hook.spec.timeout_s,
-                           now.raw_s + hook.spec.timeout_s * budget.RECOVER_TIMES)
+                           hook.spec.timeout_s * budget.RECOVER_TIMES, now)
     return state
 
 

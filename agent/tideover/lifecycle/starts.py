@@ -8,14 +8,15 @@ from tideover import observations as ob
 from tideover.lifecycle import readiness
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.pauses import length_text
-from tideover.lifecycle.state import CLAIMING, Case, Phase
+from tideover.lifecycle.state import CLAIMING, RUNNING, Case, Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
-from tideover.model import Cause, Pause, Quality
+from tideover.model import Cause, HookPhase, Pause, Quality
 
 
 def restarted(turn: Turn, seen: ob.Restarted) -> None:
     """What ran has been ended by now. Another boot id: the applications have started anew too."""
     rebooted = bool(turn.state.boot_id) and turn.state.boot_id != seen.boot_id
+    _tell_of_the_end(turn)
     turn.state = readiness.resume_after_restart(replace(turn.state, boot_id=seen.boot_id, fresh=False), turn.now)
     if rebooted:
         turn.state = readiness.forget_preparation(turn.state)
@@ -26,10 +27,24 @@ def restarted(turn: Turn, seen: ob.Restarted) -> None:
             turn.move(case, sg.AgentRestarted(), "the agent was restarted")
 
 
+def _tell_of_the_end(turn: Turn) -> None:
+    """The agent before this one saw no end of what it had running: the record says so, for nobody else can."""
+    for case in turn.state.cases.values():
+        if case.phase is not Phase.WATCHING:
+            turn.tell(case.id, "agent restarted")
+        if hears_of_hooks(case):
+            for name, hook in turn.state.hooks.items():
+                if hook.stage in RUNNING:
+                    phase = HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE
+                    turn.tell(case.id, f"hook {phase.value} cut short", f"{name}: the agent ended while it ran")
+
+
 def _take_reboot(turn: Turn, case: Case, seen: ob.Restarted) -> None:
     turn.tell(case.id, "restarted", "the machine has started anew")
     turn.move(case, sg.Rebooted(), "the machine has started anew")
     after = turn.state.cases.get(case.id)
+    if after is not None and after.phase is Phase.PREPARING:
+        turn.state = readiness.claim(turn.state, after, turn.policy)    # also what had settled: in another boot
     if after is not None and seen.down_s is not None and after.phase is not Phase.WATCHING:
         half_s = max(0.0, seen.down_s / 2)
         pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, half_s, half_s, Cause.RESTART,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from tideover.model import ClockCheck, Event, HookSpec, Kind, Pause
+from tideover.model import Cause, ClockCheck, Event, HookSpec, Kind, Pause
 
 
 class Phase(enum.Enum):
@@ -26,9 +26,24 @@ class Phase(enum.Enum):
     CLOSED = "closed"            # over
 
 
+STALL_S = 1.0
+"""A stall of our own process this long, while an event is Started, counts as that event's pause (contract)."""
+
 CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
                       Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
 """The phases in which a case keeps the applications prepared."""
+
+
+def ends_an_event(pause: Pause) -> bool:
+    """Whether this pause, while an event is Started, is that event's: the machine's always, ours from a second on."""
+    if pause.cause is Cause.PROCESS_STALL:
+        return pause.length_s is not None and pause.length_s >= STALL_S
+    return stopped_the_machine(pause)
+
+
+def stopped_the_machine(pause: Pause) -> bool:
+    """Whether the machine was away, not only this process."""
+    return pause.cause in (Cause.VM_PAUSE, Cause.SUSPEND, Cause.RESTART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,7 @@ class Case:
     due_raw_s: float | None = None      # NotBefore on the raw clock
     wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough
     ask_attempt: int = 0           # acknowledgements tried
+    asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
     acknowledged: bool = False          # a 200 was seen: settled for good
     lost_raw_s: float = 0.0             # DOUBTING: when the answer was lost
     again_raw_s: float = 0.0            # DOUBTING: not asked again before
@@ -66,15 +82,24 @@ class Case:
 
     @property
     def reason(self) -> str:
-        """Why its hooks are recovered: resumed | cancelled | restarted (the contract's TIDEOVER_REASON)."""
+        """Why its hooks are recovered: resumed | cancelled | restarted (the contract's TIDEOVER_REASON).
+
+        A restart after which the event was still Scheduled was not its doing.
+        """
         if self.rebooted:
             return "restarted"
-        return "resumed" if self.began or self.pauses or self.missed else "cancelled"
+        paused = any(ends_an_event(pause) and pause.cause is not Cause.RESTART for pause in self.pauses)
+        return "resumed" if self.began or paused or self.missed else "cancelled"
 
     @property
     def outcome(self) -> str:
         """How it ended, in the contract's words: resumed | cancelled | restarted | missed."""
         return "missed" if self.missed and not self.rebooted else self.reason
+
+
+def hears_of_hooks(case: Case) -> bool:
+    """Whether what becomes of a hook's run belongs into this case's record."""
+    return case.phase is Phase.RECOVERING or (case.phase in CLAIMING and case.announced)
 
 
 class Stage(enum.Enum):
@@ -109,6 +134,7 @@ class HookState:
     run: int = 0                        # number of its newest run
     attempt: int = 0
     limit_s: float = 0.0
+    begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it, status tells it
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
     again_raw_s: float = 0.0            # RETRYING, REPEATING: not before
     in_turn: bool = False               # REPEATING: later hooks wait for it ("not yet"), or not (a failure)

@@ -31,9 +31,12 @@ class Background:
         self._stretch, self._stretch_at_ns = self._counters, raw_ns
         self._clocksource = self._source.clocksource()
 
-    def learn(self, raw_ns: int) -> None:
-        """Given the time of an ordinary beat, read the counters if that is affordable by now."""
-        if raw_ns - self._read_at_ns < self._source.affordable_every_ns():
+    def learn(self, raw_ns: int, event_is_near: bool = False) -> None:
+        """Given the time of an ordinary beat, read the counters if that is affordable by now.
+
+        While an event is near they are read at any price: what ran before a stop must not be taken for having run in
+        it. So is the little that the first judgement needs."""
+        if not event_is_near and raw_ns - self._read_at_ns < self._rest_ns():
             return
         self._read(raw_ns)
         if raw_ns - self._stretch_at_ns >= STRETCH_NS:
@@ -41,6 +44,10 @@ class Background:
             if rate is not None:
                 self._rates.append(rate)
             self._stretch, self._stretch_at_ns = self._counters, raw_ns
+
+    def _rest_ns(self) -> int:
+        affordable_ns = self._source.affordable_every_ns()
+        return affordable_ns if len(self._rates) >= STRETCHES_NEEDED else min(STRETCH_NS, affordable_ns)
 
     def around(self, raw_ns: int, length_ns: int, suspended_ns: int) -> Stall:
         """Given the time after a gap, and how long it must have been, return the evidence about who stood still."""

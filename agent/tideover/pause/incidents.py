@@ -101,7 +101,7 @@ class Incidents:
     def signs(self) -> Incident:
         """Return the signs of the open incident, for a gap that is told at once."""
         incident = self._open or _Open(0)
-        return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints))
+        return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self.event_is_near)
 
     def told(self, raw_ns: int) -> None:
         """A stop that ended then has been told otherwise: signs that belong to it need no telling of their own."""
@@ -151,17 +151,16 @@ class Incidents:
     def _is_ripe(self, incident: _Open, votes: dict[str, Frozen], raw_ns: int, patience_ns: int) -> bool:
         """Whether all have spoken that are worth waiting for, or the time for it is over."""
         common = agreed([vote.length for vote in votes.values()])
-        newest = self._outside.newest()
         if common is None or common.low_ns <= 0:
-            waited_for = {source for source, sample in newest.items()
-                          if incident.opened_ns - sample.raw_ns < USABLE_NS}
+            before_ns = self._outside.newest_before(incident.opened_ns)    # who had not spoken cannot compare
+            waited_for = {source for source, at_ns in before_ns.items() if incident.opened_ns - at_ns < USABLE_NS}
             return waited_for <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
         if incident.proven_ns is None:
             incident.proven_ns = raw_ns
             self._outside_wanted()
         answers = sum(vote.answers_after for vote in votes.values() if vote.is_proven)
         sure = answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS
-        bounds = {source: sample.bound_ns for source, sample in newest.items()}
+        bounds = {source: sample.bound_ns for source, sample in self._outside.newest().items()}
         finest = min(bounds[source] for source in votes)
         finer = any(2 * bound < finest for source, bound in bounds.items() if source not in votes)
         return (sure and not finer) or raw_ns - incident.proven_ns >= patience_ns

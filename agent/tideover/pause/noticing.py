@@ -38,8 +38,8 @@ from tideover.timekeeping.gaps import (
     wake_latency_ns,
 )
 
-# Waits remembered for the usual wake latency: 10 s of them when calm, 2 s when watching closely.
-WAITS_KEPT = 40
+# Waits remembered for the usual wake latency: 30 s of them when calm, 6 s when watching closely.
+WAITS_KEPT = 120
 # A beat that is later than this is looked at; it is less than any gap that counts for anything.
 ORDINARY_NS = NS // 10
 
@@ -110,7 +110,7 @@ class Noticer:
         else:
             if self._wall_drifts:
                 self._anchor = self._last       # else a slew would in the end look like a step
-            self._background.learn(self._last.raw_ns)
+            self._background.learn(self._last.raw_ns, self._incidents.event_is_near)
 
     def close(self) -> None:
         self._background.close()
@@ -124,7 +124,7 @@ class Noticer:
             self._tell_gap(now, gap, shift)
         else:
             self._incidents.small_gap(now.raw_ns, gap)
-            self._background.learn(now.raw_ns)
+            self._background.learn(now.raw_ns, self._incidents.event_is_near)
         if shift.is_suspend or shift.is_step:
             self._anchor = now
             self._shifted(now, shift)

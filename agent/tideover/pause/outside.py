@@ -50,15 +50,28 @@ class OutsideTime:
             return {source: frozen_by(ring.samples) for source, ring in self._rings.items() if ring.agreed is None}
 
     def frozen(self, since_ns: int) -> dict[str, Frozen]:
-        """Given when something happened, return what each source that answered before and after it says."""
+        """Given when something happened, return what each source that answered before and after it says.
+
+        A stop that one of them proves may have come later than that: who has not spoken since has not denied it."""
         with self._lock:
             found = {source: frozen_by(ring.samples, since_ns) for source, ring in self._rings.items()}
+            stopped_ns = min((one.after_ns for one in found.values() if one is not None and one.is_proven),
+                             default=since_ns)
+            if stopped_ns > since_ns:
+                found |= {source: frozen_by(self._rings[source].samples, stopped_ns)
+                          for source, one in found.items() if one is None or not one.is_proven}
         return {source: frozen for source, frozen in found.items() if frozen is not None}
 
     def newest(self) -> dict[str, OutsideSample]:
         """Return each source's newest sample."""
         with self._lock:
             return {source: ring.samples[-1] for source, ring in self._rings.items()}
+
+    def newest_before(self, raw_ns: int) -> dict[str, int]:
+        """Given a raw time, return when each source that had spoken by then was asked last before it."""
+        with self._lock:
+            return {source: before for source, ring in self._rings.items()
+                    if (before := max((one.raw_ns for one in ring.samples if one.raw_ns < raw_ns), default=None))}
 
     def forget_before(self, raw_ns: int, source: str | None = None) -> None:
         """Given a raw time, drop what was said before it, by one source or by all: the raw clock stood still since, or

@@ -8,7 +8,9 @@ import os
 import select
 import socket
 import sys
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +44,7 @@ if sys.platform != "win32":
 
         def __init__(self) -> None:
             self._poll = select.poll()
+            self._lock, self._is_closed = threading.Lock(), False   # a closed file's number may be another's by now
             if hasattr(os, "eventfd"):
                 self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             else:
@@ -70,15 +73,20 @@ if sys.platform != "win32":
             return Heard(readable - {self._hear}, broken)
 
         def wake(self) -> None:
-            """End the wait now. Any thread; never blocks."""
-            try:
-                os.write(self._call, (1).to_bytes(8, "little"))
-            except BlockingIOError:
-                pass                            # it is awake already
+            """End the wait now. Any thread, also when nobody waits any more; never blocks."""
+            with self._lock:
+                if self._is_closed:
+                    return
+                try:
+                    os.write(self._call, (1).to_bytes(8, "little"))
+                except BlockingIOError:
+                    pass                        # it is awake already
 
         def close(self) -> None:
-            for descriptor in {self._hear, self._call}:
-                os.close(descriptor)
+            with self._lock:
+                self._is_closed = True
+                for descriptor in {self._hear, self._call}:
+                    os.close(descriptor)
 
 
 class SelectWait:
@@ -105,11 +113,9 @@ class SelectWait:
         return Heard(frozenset(readable) - {mine})
 
     def wake(self) -> None:
-        """End the wait now. Any thread; never blocks."""
-        try:
+        """End the wait now. Any thread, also when nobody waits any more; never blocks."""
+        with suppress(OSError):             # it is awake already, or closed
             self._call.send(b"\1")
-        except BlockingIOError:
-            pass                            # it is awake already
 
     def close(self) -> None:
         self._hear.close()

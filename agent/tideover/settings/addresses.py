@@ -73,6 +73,11 @@ def is_ipv6(text: str) -> bool:
     return len(groups) <= 7 if gap else len(groups) == 8
 
 
+def is_loopback(host: str) -> bool:
+    """Given an IP address, can only this machine reach it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3)?"""
+    return host.lstrip("0:") == "1" if ":" in host else host.startswith("127.")
+
+
 def _is_host(text: str) -> bool:
     if len(text) > LONGEST_NAME or not _NAME.fullmatch(text):
         return False

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tideover.model import ANNOUNCED, Kind
+from tideover.settings.addresses import is_loopback
 from tideover.settings.faults import did_you_mean
 from tideover.settings.literals import dotted
 from tideover.settings.values import HookOptions, PolicySettings, Settings
@@ -44,6 +45,10 @@ def _same_listener(settings: Settings) -> bool:
     return settings.metrics.listen is not None and settings.metrics.listen == settings.health.listen
 
 
+def _is_open_to_others(settings: Settings) -> bool:
+    return settings.metrics.listen is not None and not is_loopback(settings.metrics.listen.host)
+
+
 CAUTIONS = (
     Caution("source.poll", lambda it: it.source.poll_s < FASTEST_POLL_S,
             "the metadata service answers 5 requests a second for the whole VM and refuses the rest"),
@@ -52,7 +57,9 @@ CAUTIONS = (
     Caution("pause.threshold", lambda it: it.pause.threshold_s > PROMISED_PAUSE_S,
             "pauses of a second and more may go unrecorded"),
     Caution("clock.tolerance", lambda it: it.clock.tolerance_s < FINEST_OVER_NETWORK_S,
-            "a time server on the network can hardly prove that; only a hardware clock can"),
+            "a time server on the network can hardly prove that; a hardware clock can, down to about a millisecond"),
+    Caution("metrics.listen", _is_open_to_others,
+            "whoever reaches it can read the figures, and there is no password; 127.0.0.1 is for this machine alone"),
     Caution("metrics.textfile", lambda it: not (it.metrics.textfile or ".prom").endswith(".prom"),
             "node_exporter reads only files whose names end in .prom"),
     Caution("health.listen", _same_listener, "metrics.listen is the same, and only one of the two can have it"),

@@ -157,9 +157,10 @@ TABLES = (
         Key("level", one_of(get_args(values.LogLevel)), "info", "The least important messages to print."),
     )),
     Table("metrics", values.MetricsSettings, "Figures for Prometheus.", (
-        Key("listen", _LISTEN, "", 'Where to serve them over HTTP; "" is off.'),
+        Key("listen", _LISTEN, "",
+            'Where GET /metrics shows them over HTTP, "127.0.0.1:9477" for example; "" is off.'),
         Key("textfile", _TEXTFILE, "",
-            'A file for node_exporter\'s textfile collector, its name ending in .prom; "" is off.'),
+            'A file for node_exporter\'s textfile collector, its name ending in .prom, written every 15 s; "" is off.'),
     )),
     Table("health", values.HealthSettings, "For load balancers.", (
         Key("listen", _LISTEN, "",

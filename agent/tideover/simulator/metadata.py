@@ -11,7 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlsplit
 
 from tideover.simulator.manners import (
@@ -90,15 +90,15 @@ class MetadataService:
 
     def add_event(self, kind: str = "Freeze", *, resources: Sequence[str] | None = None, not_before_in_s: float = 900.0,
                   description: str | None = None, event_source: str = "Platform", duration_s: int | None = None,
-                  id: str | None = None) -> str:
-        """Announce an event, of this VM unless `resources` says of which; return its id."""
+                  id: str | None = None, started: bool = False) -> str:
+        """Announce an event, of this VM unless `resources` says of which; return its id. `started`: without notice."""
         text, usual_s = TEXTS.get(kind, ("", -1))
         event = Announced(
             id=id or str(uuid.uuid4()).upper(), kind=kind,
             resources=(self.vm_name,) if resources is None else tuple(resources),
             not_before=self.platform_time() + not_before_in_s,
             description=text if description is None else description, event_source=event_source,
-            duration_s=usual_s if duration_s is None else duration_s)
+            duration_s=usual_s if duration_s is None else duration_s, started=started)
         with self._changed:
             self._listed[event.id.lower()] = event
             self._move_on()
@@ -174,7 +174,7 @@ class MetadataService:
                 answer = self._carry_out(request)
             self._changed.notify_all()
             date = self.platform_time() if self.sends_date else None
-        return Answer(answer.status, answer.body, answer.content_type, date, fault)
+        return replace(answer, date=date, fault=fault)
 
     def _take_fault(self, request: Request) -> Fault:
         for place, (method, path, fault, times) in enumerate(self._faults):
@@ -212,6 +212,8 @@ class MetadataService:
                 "resourceId": f"/subscriptions/0/resourceGroups/drill/providers/Microsoft.Compute/{self.vm_name}"}
 
     def _events(self, request: Request, version: str) -> Answer:
+        """An ETag, and 304 for who sends it back, are in no document; Microsoft's own sample in Node works with them
+        (github.com/Azure/vm-scheduled-events)."""
         if version not in VERSIONS:
             return as_bad_request("api-version is invalid or was not specified in the request.")
         if request.method == "POST":
@@ -219,7 +221,10 @@ class MetadataService:
         self._settle()
         listed = [{name: value for name, value in event.fields().items() if SINCE.get(name, "") <= version}
                   for event in self._listed.values() if SINCE.get(event.kind, "") <= version]
-        return as_json(200, {"DocumentIncarnation": self.incarnation, "Events": listed})
+        etag = f'"{self.incarnation}"'
+        if request.header("If-None-Match") == etag:
+            return Answer(304, etag=etag)
+        return replace(as_json(200, {"DocumentIncarnation": self.incarnation, "Events": listed}), etag=etag)
 
     def _acknowledge(self, request: Request) -> Answer:
         """Several ids in one POST are allowed; one that is not listed refuses them all, with a status of choice."""

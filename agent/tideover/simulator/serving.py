@@ -57,13 +57,15 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back. `date`: seconds since the epoch for the Date header; None: no such header."""
+    """What goes back. `date`: seconds since the epoch for the Date header, `etag`: for the ETag header; None: no such
+    header."""
 
     status: int
     body: bytes = b""
     content_type: str = "application/json; charset=utf-8"
     date: float | None = None
     fault: Fault = Fault()
+    etag: str | None = None
 
 
 class HttpServer:
@@ -139,6 +141,10 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
                    ("Content-Length", str(len(answer.body)))]
         if answer.date is not None:
             headers.append(("Date", formatdate(answer.date, usegmt=True)))
+        if self.close_connection:           # as the client asked: one that is not told sends its next request into it
+            headers.append(("Connection", "close"))
+        if answer.etag is not None:
+            headers.append(("ETag", answer.etag))
         head = "".join(f"{name}: {value}\r\n" for name, value in headers)
         body = b"" if self.command == "HEAD" else answer.body
         return f"HTTP/1.1 {answer.status} {phrase}\r\n{head}\r\n".encode("latin-1") + body

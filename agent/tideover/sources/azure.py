@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from tideover import __version__
 from tideover.model import Document
-from tideover.observations import AckOutcome, Polled, PollFailed
+from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.sources.exchange import Answer, Line, NoAnswer
 from tideover.sources.readings import read_raw_s
 from tideover.wire import Identity, NotADocument, read_document, read_identity, read_time, write_acknowledgement
@@ -46,6 +46,9 @@ HINTS: Mapping[int, str] = MappingProxyType({
     410: "the service is being moved, which takes up to 70 s",
     429: "too many requests from this VM; all its programs together have 5 a second",
 })
+TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
+    3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR,
+})
 # What asking again cannot change; anything else that is not 2xx leaves open whether the platform has heard us.
 PASSING = frozenset({408, 410, 425, 429})
 
@@ -70,11 +73,13 @@ class AzureSource:
             me = self._who_am_i()
             answer = self._line.get(self._endpoint + EVENTS, self._limit_s())
             if answer.status != 200:
-                return PollFailed(self._sentence(_describe(answer.status)))
+                return PollFailed(self._sentence(_describe(answer.status)), _trouble(answer.status))
             document = self._read(answer)
-        except (NoAnswer, NotADocument) as error:
-            hint = NEVER_ANSWERED if self._answered_raw_s is None and isinstance(error, NoAnswer) else ""
-            return PollFailed(self._sentence(f"gave no document: {error}{hint}"))
+        except NoAnswer as error:
+            hint = NEVER_ANSWERED if self._answered_raw_s is None else ""
+            return PollFailed(self._sentence(f"gave no document: {error}{hint}"), _trouble(error.status))
+        except NotADocument as error:
+            return PollFailed(self._sentence(f"gave no document: {error}"), PollTrouble.NO_DOCUMENT)
         self._answered_raw_s = answer.received_raw_s
         return Polled(document, me.name, me.vm_id)
 
@@ -129,7 +134,7 @@ class AzureSource:
     def _ask_identity(self, line: Line, limit_s: float) -> Identity:
         answer = line.get(self._endpoint + COMPUTE, limit_s)
         if answer.status != 200:
-            raise NoAnswer(f"asked for this VM's name it {_describe(answer.status)}")
+            raise NoAnswer(f"asked for this VM's name it {_describe(answer.status)}", answer.status)
         found = read_identity(answer.body)
         self._identity = replace(found, name=self._vm_name or found.name)
         return self._identity
@@ -158,6 +163,15 @@ def _describe(status: int) -> str:
         return f"answered {status}, a redirect, which is never followed; {SOMEBODY_BETWEEN}"
     hint = HINTS.get(status, "the platform's trouble, likely to pass" if status >= 500 else "which says nothing to us")
     return f"answered {status}: {hint}"
+
+
+def _trouble(status: int | None) -> PollTrouble:
+    """Given the status of an answer that brought no document, None if there was none, return what to count it as."""
+    if status is None:
+        return PollTrouble.NO_ANSWER
+    if status == 429:
+        return PollTrouble.THROTTLED
+    return TROUBLES.get(status // 100, PollTrouble.OTHER)
 
 
 def _describe_acknowledgement(status: int) -> str:

@@ -24,7 +24,14 @@ CONNECT_S = 5.0                  # the service is on this host: a connection tha
 
 
 class NoAnswer(Exception):
-    """There was no whole answer; the message says why, for people, and is the same for the same trouble."""
+    """There was no whole answer; the message says why, for people, and is the same for the same trouble.
+
+    `status`: of an answer that was whole and is none to us, None where there was nothing of the kind.
+    """
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ else:
     def make_base_directory(path: Path, mode: int) -> None:
         """Given a path, make it a directory, and of that mode if it is ours. Raise OSError."""
         path.mkdir(mode=mode, parents=True, exist_ok=True)
-        if path.stat().st_uid == os.geteuid():
+        status = path.stat()
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
             path.chmod(mode)
 
     def make_own_directory(path: Path, mode: int) -> None:

@@ -24,6 +24,9 @@ PRIOR_OFFSET_NS = NS // 4
 # … and how long a host takes to step it after the resume.
 HOST_STEP_DELAY_NS = NS // 10
 
+# Where nothing else decides, what was to be expected does.
+DUE = "nothing here tells the machine from this process, and a stop of the machine was to be expected"
+
 # Hyper-V's hardware clock repeats the last word of the host, which freezes with the guest; the host speaks every 5 s
 # (kernel source, hv_util.c). That it has not moved means something only after that.
 SLOW_TO_NOTICE = {"hyperv": 6 * NS}
@@ -195,8 +198,10 @@ def _stood_still(incident: Incident, frozen: Interval, signs: tuple[str, ...]) -
     length = frozen
     evidence = [f"outside time moved by {seconds(frozen.middle_ns)} ± {seconds(frozen.half_ns)} against the raw clock"]
     if incident.visible is not None:
-        low, high = incident.visible.low_ns - incident.visible_slack_ns, incident.visible.high_ns
-        length = Interval(max(0, low) + frozen.low_ns, high + frozen.high_ns)
+        # A gap that nobody has judged may be part of the stop, or what a busy host did to the machine after it.
+        surely_ns = max(0, incident.visible.low_ns - incident.visible_slack_ns) if incident.stall is not None else 0
+        high = incident.visible.high_ns
+        length = Interval(surely_ns + frozen.low_ns, high + frozen.high_ns)
         evidence.append(f"and the raw clock itself shows a gap of at most {seconds(high)}")
     evidence.append(_wall_sentence(incident.stepped_ns, frozen))
     quality = Quality.MEASURED if length.half_ns * 2 <= length.middle_ns else Quality.BOUNDED
@@ -214,8 +219,9 @@ def _wall_sentence(stepped_ns: int, frozen: Interval) -> str:
 def _gap(incident: Incident, visible: Interval, stall: Judged, frozen: Interval | None) -> Finding:
     """The raw clock ran on through the stop: its gap is the length, the counters or a marker say whose it was."""
     cause, quality, evidence = stall.cause, stall.quality, (*stall.evidence, *incident.markers, *incident.hints)
-    if quality is Quality.INFERRED and incident.markers:
-        cause, evidence = Cause.VM_PAUSE, (*incident.markers, *incident.hints)
+    if quality is Quality.INFERRED and (incident.markers or incident.event_open):
+        due = () if incident.markers else (DUE, stall.evidence[0])
+        cause, evidence = Cause.VM_PAUSE, (*due, *incident.markers, *incident.hints)
     if frozen is not None:
         evidence = (*evidence, f"outside time agrees with the raw clock to {seconds(frozen.half_ns)}")
     return Finding(cause, visible.middle_ns, visible.half_ns + incident.visible_slack_ns, quality, evidence)

@@ -97,8 +97,11 @@ class Reply:
 
     @property
     def kiss(self) -> str:
-        """The code of a kiss-o'-death, "" for an ordinary answer."""
-        return self.reference_id.rstrip(b"\0").decode("ascii", "replace") or "?" if self.stratum == 0 else ""
+        """The code of a kiss-o'-death (anybody's bytes: only what can be printed), "" for an ordinary answer."""
+        if self.stratum != 0:
+            return ""
+        code = self.reference_id.rstrip(b"\0").decode("ascii", "replace")
+        return "".join(letter if letter.isprintable() else "?" for letter in code) or "?"
 
     @property
     def root_distance_ns(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 from tideover.wire.scheduled_events import (
     Identity,
     NotADocument,
-    names_me,
     read_document,
     read_identity,
     read_time,
@@ -14,7 +13,6 @@ from tideover.wire.scheduled_events import (
 __all__ = [
     "Identity",
     "NotADocument",
-    "names_me",
     "read_document",
     "read_identity",
     "read_time",

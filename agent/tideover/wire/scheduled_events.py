@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -74,11 +74,6 @@ def read_identity(body: bytes) -> Identity:
         raise NotADocument("the answer does not say the name of this VM")
     return Identity(name=str(name), vm_id=_text(fields.get("vmId")), scale_set=_text(fields.get("vmScaleSetName")),
                     resource_id=_text(fields.get("resourceId")))
-
-
-def names_me(resources: Iterable[str], me: str) -> bool:
-    """Given the names of an event and our own, return whether ours is among them: whole, without case."""
-    return bool(me) and any(name.casefold() == me.casefold() for name in resources)
 
 
 def read_time(text: str) -> datetime | None:

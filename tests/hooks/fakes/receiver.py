@@ -1,4 +1,4 @@
-"""A strict receiver of webhooks: receiver.py HOST PORT LOG ; what it takes is appended to LOG, a line each.
+"""A strict receiver of webhooks: receiver.py HOST PORT LOG [CERTIFICATE KEY] ; what it takes is appended to LOG, a line each.
 
 It takes only POSTs of JSON with an honest Content-Length. /ok takes; /error answers 500; /moved redirects; /drip answers a
 byte five times a second.
@@ -6,6 +6,7 @@ byte five times a second.
 from __future__ import annotations
 
 import json
+import ssl
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,4 +57,9 @@ class Receiver(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Receiver).serve_forever()
+server = ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Receiver)
+if len(sys.argv) > 4:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(sys.argv[4], sys.argv[5])
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+server.serve_forever()

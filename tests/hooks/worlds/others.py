@@ -6,15 +6,19 @@ from pathlib import Path
 
 from ..bench import Bench
 from ..running import Hook
+from ..seen import CLIENTS, PYTHON
 from ..stage import Stage
-from .basics import answers, fake, need
+from .basics import answers, fake, listens, need, until
 
 
 def tcp_reset_after_resume(lab: Bench, home: Path) -> Stage:
-    """No server: the kernel is what it talks to."""
+    """A server that may freeze, and twenty clients; what the hook talks to is the kernel."""
     machine = lab.machines[0]
-    return Stage(lambda state: Hook("tcp-reset-after-resume", state, {"PORTS": "7"}, inside=machine.inside),
-                 lambda: None, (), 0.4)
+    machine.start(PYTHON, str(CLIENTS / "echo_server.py"), "7777", log=home / "log")
+    until(lambda: listens(lab, machine.address, 7777), "the server listens")
+    lab.client(PYTHON, str(CLIENTS / "echo_load.py"), machine.address, "7777")
+    return Stage(lambda state: Hook("tcp-reset-after-resume", state, {"PORTS": "7777"}, inside=machine.inside),
+                 lambda: listens(lab, machine.address, 7777), (machine.namespace,), 0.4, needs_them=False)
 
 
 def webhook(lab: Bench, home: Path) -> Stage:

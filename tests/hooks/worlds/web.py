@@ -7,7 +7,7 @@ from pathlib import Path
 from ..bench import Bench, Machine
 from ..running import Hook
 from ..stage import Stage
-from .basics import answers, need, until
+from .basics import answers, listens, need, until
 
 
 def nginx(machine: Machine, home: Path, drain_file: Path) -> None:
@@ -83,11 +83,19 @@ vrrp_instance web {{
 
 
 def lb_health(lab: Bench, home: Path) -> Stage:
-    """A drain file beside an operator's own file."""
-    drain = home / "page/drain"
-    settings = {"DRAIN_FILE": str(drain), "SETTLE_S": "1", "PORT": "8080", "DRAIN_S": "1"}
+    """A web server with a drain file; a freeze catches a download that is waited for."""
+    need("nginx", "curl")
     machine = lab.machines[0]
-    return Stage(lambda state: Hook("lb-health", state, settings, inside=machine.inside), drain.exists, (), 1.5)
+    drain = home / "page/drain"
+    nginx(machine, home / "nginx", drain)
+    until(lambda: listens(lab, machine.address, 8080), "nginx listens")
+    settings = {"DRAIN_FILE": str(drain), "SETTLE_S": "1", "PORT": "8080"}
+
+    def download() -> None:
+        lab.client("curl", "-s", "-o", "/dev/null", f"http://{machine.address}:8080/slow")
+        until(lambda: f"{machine.address}:8080" in answers(machine, "ss", "-Htn", "state", "established"), "it is under way")
+    return Stage(lambda state: Hook("lb-health", state, settings, inside=machine.inside), drain.exists,
+                 (machine.namespace,), 1.5, under_way=download)
 
 
 def haproxy_drain(lab: Bench, home: Path) -> Stage:

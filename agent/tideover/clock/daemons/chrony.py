@@ -1,11 +1,11 @@
 """chrony: asked over its monitoring port where it answers, else by its configuration; told through chronyc."""
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
 from collections.abc import Callable
-from datetime import datetime
 
 from tideover.clock.daemons import cmdmon
 from tideover.clock.daemons.chrony_configuration import configured_servers
@@ -13,7 +13,7 @@ from tideover.clock.daemons.files import each_once, process_runs, server
 from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
-from tideover.model import utc
+from tideover.model import utc_if_any
 from tideover.timekeeping.ntp import PORT
 
 _PID_FILES = ("/run/chrony/chronyd.pid", "/run/chronyd.pid", "/var/run/chrony/chronyd.pid", "/var/run/chronyd.pid")
@@ -43,12 +43,7 @@ class Chrony:
 
     def report(self) -> DaemonReport:
         tracking = self._tracking()
-        if tracking is None:
-            return DaemonReport(self.name, note="it does not answer")
-        updated_at = utc(tracking.updated_s) if tracking.updated_s else None
-        if not tracking.is_synchronised:
-            return DaemonReport(self.name, False, updated_at=updated_at)
-        return DaemonReport(self.name, True, 0.0 - tracking.correction_s, tracking.bound_s, updated_at)
+        return DaemonReport(self.name, note="it does not answer") if tracking is None else report_of(tracking)
 
     def measure_afresh(self, may_step: Callable[[float], bool]) -> Ended:
         """Without `reset sources` chrony throws the new samples away as too jittery until the old ones have left its
@@ -72,7 +67,7 @@ class Chrony:
 
     def _selected_after(self, before_s: float) -> DaemonReport | None:
         """Wait until chrony has selected a source by new measurements."""
-        before_at: datetime | None = utc(before_s)
+        before_at = utc_if_any(before_s)
         for _ in range(int(_SELECTION_LIMIT_S / _LOOK_EVERY_S)):
             self._surroundings.sleep(_LOOK_EVERY_S)
             report = self.report()
@@ -128,11 +123,21 @@ class Chrony:
         return None
 
 
+def report_of(tracking: cmdmon.Tracking) -> DaemonReport:
+    """Given what chrony believes, return it as any time daemon's report."""
+    updated_at = utc_if_any(tracking.updated_s) if tracking.updated_s else None
+    if not tracking.is_synchronised:
+        return DaemonReport(Chrony.name, False, updated_at=updated_at)
+    return DaemonReport(Chrony.name, True, 0.0 - tracking.correction_s, tracking.bound_s, updated_at)
+
+
 def _tracking_of(line: str) -> cmdmon.Tracking | None:
     """Given what `chronyc -c tracking` printed, return it: fields in the order of its manual, times in seconds."""
     fields = line.split(",")
     try:
-        return cmdmon.Tracking(fields[13] != "Not synchronised", float(fields[3]), float(fields[4]),
-                               float(fields[10]), float(fields[11]))
+        numbers = [float(fields[place]) for place in (3, 4, 10, 11)]
     except (IndexError, ValueError):
         return None
+    if len(fields) < 14 or not all(math.isfinite(number) for number in numbers):
+        return None
+    return cmdmon.Tracking(fields[13] != "Not synchronised", *numbers)

@@ -10,7 +10,7 @@ from tideover.clock.daemons.files import first_of_each_name, is_there, lines
 from tideover.clock.surroundings import Surroundings
 from tideover.timekeeping.ntp import PORT
 
-_MAIN = ("/etc/chrony/chrony.conf", "/etc/chrony.conf")      # Debian and its like, the others
+MAIN = ("/etc/chrony/chrony.conf", "/etc/chrony.conf")      # Debian and its like, the others
 _COMMENTS = "!;#%"
 _DEEPEST = 10            # includes within includes; chrony's own limit
 
@@ -26,21 +26,25 @@ class ConfiguredServer:
 
 def configured_servers(surroundings: Surroundings) -> tuple[ConfiguredServer, ...]:
     """Given the machine, return the servers that chrony is configured to use, in the files' order."""
-    for path in _MAIN:
-        if is_there(surroundings.path(path)):
-            return tuple(_read(surroundings, surroundings.path(path), 0))
-    return ()
+    main = next((path for path in MAIN if is_there(surroundings.path(path))), None)
+    return tuple(_server(name, words) for name, words in directives(surroundings, main)
+                 if name in ("server", "pool") and words) if main else ()
 
 
-def _read(surroundings: Surroundings, path: Path, depth: int) -> Iterator[ConfiguredServer]:
+def directives(surroundings: Surroundings, main: str) -> Iterator[tuple[str, list[str]]]:
+    """Given a configuration's main file, yield each directive (in small letters) and its words, in the order in which
+    chrony reads them: what a directive includes comes right after it."""
+    return _read(surroundings, surroundings.path(main), 0)
+
+
+def _read(surroundings: Surroundings, path: Path, depth: int) -> Iterator[tuple[str, list[str]]]:
     for line in lines(path):
         words = line.split()
-        if not words or words[0][0] in _COMMENTS or len(words) < 2:
+        if not words or words[0][0] in _COMMENTS:
             continue
         directive = words[0].lower()
-        if directive in ("server", "pool"):
-            yield _server(directive, words[1:])
-        elif depth < _DEEPEST:
+        yield directive, words[1:]
+        if depth < _DEEPEST and len(words) > 1:
             for file in _further_files(surroundings, directive, words[1:]):
                 yield from _read(surroundings, file, depth + 1)
 
@@ -63,5 +67,5 @@ def _further_files(surroundings: Surroundings, directive: str, words: list[str])
 def _names(directory: Path) -> list[str]:
     try:
         return [path.name for path in directory.iterdir()]
-    except OSError:
+    except (OSError, ValueError):       # a name with a NUL in it is no file's
         return []

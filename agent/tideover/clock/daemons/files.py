@@ -17,7 +17,7 @@ def lines(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             return file.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
-    except OSError:
+    except (OSError, ValueError):       # a name with a NUL in it is no file's
         return []
 
 
@@ -44,7 +44,7 @@ def first_of_each_name(directories: Sequence[Path], suffix: str) -> list[Path]:
     for directory in directories:
         try:
             names = sorted(path.name for path in directory.iterdir())
-        except OSError:
+        except (OSError, ValueError):
             continue
         for name in names:
             if name.endswith(suffix):

@@ -4,6 +4,7 @@ Nothing is known to make it measure afresh short of a restart, after which it tr
 """
 from __future__ import annotations
 
+import math
 import os
 import socket
 import struct
@@ -14,7 +15,7 @@ from tideover.clock.daemons.files import each_once, first_of_each_name, is_there
 from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
-from tideover.model import utc
+from tideover.model import utc_if_any
 from tideover.timekeeping import ntp
 from tideover.timekeeping.agreement import NS
 
@@ -100,12 +101,15 @@ def _report_of(variables: dict[str, str]) -> DaemonReport:
                            and 0 < int(variables["stratum"]) < ntp.UNSYNCHRONISED_STRATUM)
         bound_s = (float(variables["rootdisp"]) + float(variables["rootdelay"]) / 2) / 1000
         offset_s = 0.0 - float(variables["offset"]) / 1000
+        is_readable = math.isfinite(bound_s) and math.isfinite(offset_s)
     except (KeyError, ValueError):
+        is_readable = False
+    if not is_readable:
         return DaemonReport(Ntpd.name, note="its answer cannot be read")
     seconds, _, fraction = variables.get("reftime", "").removeprefix("0x").partition(".")
     try:
-        updated_ns = ntp.unfold(int(seconds, 16) << 32 | int(fraction, 16), ntp.BUILT_NS)
+        updated_ns = ntp.unfold((int(seconds, 16) << 32 | int(fraction, 16)) & 2**64 - 1, ntp.BUILT_NS)
     except ValueError:
         updated_ns = 0
     return DaemonReport(Ntpd.name, is_synchronised, offset_s if is_synchronised else None,
-                        bound_s if is_synchronised else None, utc(updated_ns / NS) if updated_ns else None)
+                        bound_s if is_synchronised else None, utc_if_any(updated_ns / NS) if updated_ns else None)

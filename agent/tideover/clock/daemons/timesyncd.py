@@ -12,7 +12,7 @@ from tideover.clock.daemons.files import each_once, first_of_each_name, is_there
 from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
-from tideover.model import utc
+from tideover.model import utc_if_any
 
 _UNIT = "systemd-timesyncd.service"
 _RUNNING = "/run/systemd/timesync"                       # the unit's runtime directory: there while it runs
@@ -59,7 +59,7 @@ class Timesyncd:
 
     def _updated_at(self) -> datetime | None:
         try:
-            return utc(self._surroundings.path(_UPDATED).stat().st_mtime)
+            return utc_if_any(self._surroundings.path(_UPDATED).stat().st_mtime)
         except OSError:
             return None
 
@@ -120,5 +120,5 @@ def _read_message(text: str) -> DaemonReport | None:
     behind_us = (received - asked + sent - heard) / 2
     bound_us = (heard - asked - sent + received) / 2 + delay_us / 2 + dispersion_us
     is_synchronised = leap != 3 and 0 < stratum < _UNSYNCHRONISED_STRATUM
-    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6, utc(heard / 1e6),
+    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6, utc_if_any(heard / 1e6),
                         note="as it found the clock, before it corrected it")

@@ -52,6 +52,22 @@ def find_refusal(path: str, trusted: frozenset[str], safe: set[str]) -> str | No
     return None
 
 
+def find_unsafe_step(path: str) -> str | None:
+    """Given an absolute path of a file or a directory, return who else could change what lies there; None: nobody.
+
+    Raise OSError if the way cannot be walked.
+    """
+    way = [*reversed(PureWindowsPath(path).parents), PureWindowsPath(path)]
+    for step in way:
+        place = _place_of(step, way)
+        if place is Place.FILE and stat.S_ISDIR(os.lstat(step).st_mode):
+            place = Place.HOME
+        reason = _judge(str(step), place, trusted_users())
+        if reason is not None:
+            return reason
+    return None
+
+
 def _place_of(step: PureWindowsPath, way: list[PureWindowsPath]) -> Place:
     if step == way[-1]:
         return Place.FILE

@@ -1,41 +1,27 @@
-"""What the agent waits for, as one document: from the state and the rows of the record alone. Pure.
-
-The same words serve the running agent and a command that reads the journal of one that is down.
-"""
+"""The status as one document, ready to be sent or printed as JSON. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
-from tideover.lifecycle.state import CLAIMING
+from tideover.lifecycle.state import CLAIMING, RUNNING
 from tideover.model import ClockCheck, Moment, utc_text
 from tideover.record import Row, pauses_of
+from tideover.status.waiting import WAITING_FOR, sentence, waited_for
 
-WAITING_FOR = {
-    Phase.WATCHING: "it concerns other VMs, or is of a kind that is left alone",
-    Phase.WAITING: "the time to prepare",
-    Phase.PREPARING: "the prepare hooks",
-    Phase.ASKING: "the platform's answer to the acknowledgement",
-    Phase.DOUBTING: "a fresh document: the answer to the acknowledgement was lost",
-    Phase.HOLDING: "the platform to start",
-    Phase.UNDERWAY: "the pause, or the end of the event",
-    Phase.CHECKING: "a good clock",
-    Phase.SETTLING: "a quiet time after the pause",
-    Phase.RECOVERING: "the recover hooks",
-    Phase.LINGERING: "the event to leave the list; all is recovered",
-    Phase.CLOSED: "nothing",
-}
+HOOK_PHASES = {Stage.PREPARING: "prepare", Stage.STOPPING: "prepare", Stage.RECOVERING: "recover"}
+RAW_TIMES = ("seconds_left", "wakes_in_s", "running_s", "again_in_s")
 
 
 def status_of(state: State, rows: Sequence[Row], now: Moment) -> dict[str, Any]:
     """Given the state and the record's rows (all, or the newest), return what is going on. Unknown values are None."""
-    cases = [_case(case, now) for case in state.cases.values()]
+    cases = [_case(state, case, rows, now) for case in state.cases.values()]
     ahead = [case for case in cases if case["phase"] in ("waiting", "preparing", "asking", "doubting", "holding")]
     pauses = pauses_of(rows)
     return {
         "vm_name": state.me or None,
-        "waiting_for": _sentence(state),
+        "waiting_for": sentence(state),
         "events": cases,
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
         "last_pause": pauses[-1] if pauses else None,
@@ -43,6 +29,16 @@ def status_of(state: State, rows: Sequence[Row], now: Moment) -> dict[str, Any]:
         "hooks": [_hook(hook, now) for hook in state.hooks.values()],
         "recover_owed": recover_owed(state),
     }
+
+
+def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
+    """Given the status of another boot's state, return it without what was counted on that boot's raw clock."""
+    told = dict(status)
+    for part in ("events", "hooks"):
+        told[part] = [entry | {name: None for name in RAW_TIMES if name in entry} for entry in status[part]]
+    upcoming = status["next_event"]
+    told["next_event"] = upcoming and upcoming | {name: None for name in RAW_TIMES if name in upcoming}
+    return told
 
 
 def recover_owed(state: State) -> list[str]:
@@ -60,35 +56,37 @@ def draining_because(state: State) -> str | None:
     return None
 
 
-def _sentence(state: State) -> str:
-    failed = [name for name, hook in state.hooks.items() if hook.stage is Stage.OWED]
-    if failed:
-        return f"the owner: recover of {', '.join(sorted(failed))} failed for good"
-    busy = [case for case in state.cases.values() if case.phase is not Phase.WATCHING]
-    if not busy:
-        return "the next event"
-    parts = [f"{WAITING_FOR[case.phase]} ({case.event.kind.value} {case.id})" for case in busy]
-    return "; ".join(parts)
-
-
-def _case(case: Case, now: Moment) -> dict[str, Any]:
+def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[str, Any]:
     waits = case.due_raw_s is not None and not case.began
     left = round(case.due_raw_s - now.raw_s, 3) if waits and case.due_raw_s is not None else None
     return {
         "event_id": case.id, "kind": case.event.kind.value, "phase": case.phase.value,
-        "waiting_for": WAITING_FOR[case.phase], "resources": list(case.event.resources),
+        "waiting_for": waited_for(state, case), "resources": list(case.event.resources),
         "description": case.event.description, "event_source": case.event.event_source,
         "not_before": utc_text(case.event.not_before), "seconds_left": left,
         "expected_pause_s": case.event.expected_pause_s, "acknowledged": case.acknowledged,
         "acknowledgements_sent": case.ask_attempt, "started": case.began, "listed": case.listed,
+        "wakes_in_s": None if case.wake_raw_s is None else round(max(0.0, case.wake_raw_s - now.raw_s), 3),
+        "why": _why(case, rows),
     }
+
+
+def _why(case: Case, rows: Sequence[Row]) -> str:
+    """What the record says of how it came into its phase: why the platform was not told, for one."""
+    return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what == case.phase.value),
+                "")
 
 
 def _hook(hook: HookState, now: Moment) -> dict[str, Any]:
     again = hook.stage in (Stage.RETRYING, Stage.REPEATING)
+    runs = hook.stage in RUNNING
     return {
-        "name": hook.spec.name, "order": hook.spec.order, "stage": hook.stage.value, "attempt": hook.attempt,
-        "limit_s": hook.limit_s if hook.run else None, "event_id": hook.event_id or None,
+        "name": hook.spec.name, "order": hook.spec.order, "stage": hook.stage.value,
+        "phase": HOOK_PHASES.get(hook.stage), "attempt": hook.attempt,
+        "running_s": round(max(0.0, now.raw_s - hook.begun_raw_s), 3) if runs and hook.begun_raw_s else None,
+        "limit_s": hook.limit_s if hook.run else None, "timeout_s": hook.spec.timeout_s,
+        "required": hook.spec.required, "worked": hook.worked if hook.stage is Stage.PREPARED else None,
+        "event_id": hook.event_id or None,
         "again_in_s": round(max(0.0, hook.again_raw_s - now.raw_s), 3) if again else None,
         "failures": hook.failures,
     }

@@ -1,0 +1,173 @@
+"""From what the engine did to what is counted and measured. Pure: no clock, no library.
+
+Labels are bounded: kinds, causes and outcomes are ours, hooks' names are the owner's files. No event's id is one.
+"""
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+from tideover.lifecycle import Case, Entry, Phase, State
+from tideover.lifecycle.state import ends_an_event
+from tideover.model import Cause, ClockCheck, HookRun, Kind, Moment, Pause
+from tideover.record import PHASES
+
+LEFT_ALONE = "left-alone"
+"""The outcome of an event that was only watched: another VM's, or of a kind the owner leaves alone."""
+
+OUTCOMES = ("resumed", "cancelled", "restarted", "missed", LEFT_ALONE)
+ACKNOWLEDGEMENTS: Mapping[str, str] = MappingProxyType({
+    "acknowledged": "accepted", "acknowledgement refused": "refused", "acknowledgement lost": "lost",
+})
+"""The record's words for the platform's answer, and ours."""
+
+STANDSTILLS = frozenset({Cause.VM_PAUSE, Cause.SUSPEND})
+PREPARED = frozenset({Phase.ASKING.value, Phase.HOLDING.value})
+REMEMBERED = 100
+"""So many events whose clock was not good are remembered, in case it is found good later."""
+
+
+class Tally(enum.Enum):
+    """What is counted. The value is the metric's name."""
+
+    EVENTS = "tideover_events_total"
+    HOOK_RUNS = "tideover_hook_runs_total"
+    ACKNOWLEDGEMENTS = "tideover_acknowledgements_total"
+    PAUSES = "tideover_pauses_total"
+
+
+class Span(enum.Enum):
+    """What is measured, in seconds. The value is the metric's name."""
+
+    PAUSE = "tideover_pause_seconds"
+    NOTICE = "tideover_notice_seconds"
+    PREPARATION = "tideover_preparation_seconds"
+    GOOD_CLOCK = "tideover_time_to_good_clock_seconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One more of this."""
+
+    tally: Tally
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """This took so long."""
+
+    span: Span
+    seconds: float
+
+
+Change = Counted | Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What a later entry will be measured from. It does not outlive the agent: what began before is not measured."""
+
+    preparing_since_raw_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    clock_not_good: tuple[str, ...] = ()      # events whose check ended without a good clock
+
+
+def changes_of(unfinished: Unfinished, before: State, after: State, entries: Sequence[Entry],
+               now: Moment) -> tuple[Unfinished, tuple[Change, ...]]:
+    """Given what is unfinished and one step of the lifecycle, return what is unfinished now and what it adds."""
+    changes: list[Change] = []
+    seen: set[object] = set()
+    for entry in entries:
+        case = after.cases.get(entry.event_id) or before.cases.get(entry.event_id)
+        key = _once_for_all_events(entry.subject)
+        if key is None or key not in seen:
+            changes += _plain_changes(entry, case, before, now)
+        seen.add(key)
+        unfinished, measured = _measured(unfinished, entry, after, now)
+        changes += measured
+    return unfinished, tuple(changes)
+
+
+def _once_for_all_events(subject: object) -> object:
+    """A run and a pause stand in the record of each event they belong to, and happened once."""
+    match subject:
+        case HookRun(name, phase):
+            return name, phase
+        case Pause(id=pause_id):
+            return pause_id
+        case _:
+            return None
+
+
+def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) -> Iterator[Change]:
+    match entry.subject:
+        case HookRun(name, phase, _, report):
+            yield Counted(Tally.HOOK_RUNS, (name, phase.value, report.outcome.value))
+        case Pause() as pause:
+            announced = case is not None and case.announced
+            yield Counted(Tally.PAUSES, (pause.cause.value, str(announced).lower()))
+            if pause.length_s is not None and _stood_still(pause, case):
+                yield Measured(Span.PAUSE, pause.length_s)
+    if entry.what == "closed":
+        yield Counted(Tally.EVENTS, _kind_and_outcome(entry, before))
+    elif entry.what in ACKNOWLEDGEMENTS:
+        yield Counted(Tally.ACKNOWLEDGEMENTS, (ACKNOWLEDGEMENTS[entry.what],))
+    elif entry.what == "noticed" and case is not None and _has_notice(case):
+        yield Measured(Span.NOTICE, max(0.0, (case.due_raw_s or 0.0) - now.raw_s))
+
+
+def _stood_still(pause: Pause, case: Case | None) -> bool:
+    """The machine did; or the agent did so long, during an event, that it counts as that event's pause. A restart of
+    the machine is no pause, and its length is only bounded."""
+    return pause.cause in STANDSTILLS or (pause.cause is Cause.PROCESS_STALL and case is not None
+                                          and ends_an_event(pause))
+
+
+def _kind_and_outcome(entry: Entry, before: State) -> tuple[str, str]:
+    case = before.cases.get(entry.event_id)
+    kind = case.event.kind if case else Kind.UNKNOWN
+    watched = case is not None and case.phase is Phase.WATCHING
+    return kind.value, LEFT_ALONE if watched else str(entry.subject)
+
+
+def _has_notice(case: Case) -> bool:
+    """Ours, and seen before it began: what was first seen Started may have been announced while nobody looked."""
+    return case.phase is not Phase.WATCHING and not case.began and case.due_raw_s is not None
+
+
+def _measured(unfinished: Unfinished, entry: Entry, after: State, now: Moment) -> tuple[Unfinished, list[Change]]:
+    if isinstance(entry.subject, ClockCheck):
+        return _clock(unfinished, entry.event_id, entry.what == "clock", entry.subject)
+    if entry.what in PHASES:
+        return _preparation(unfinished, entry, after, now)
+    return unfinished, []
+
+
+def _preparation(unfinished: Unfinished, entry: Entry, after: State, now: Moment) -> tuple[Unfinished, list[Change]]:
+    """From the first prepare wanted to the last one settled. One that was cut short, or had no hook, is not measured:
+    it says nothing of how long the hooks need."""
+    since = dict(unfinished.preparing_since_raw_s)
+    begun_raw_s = since.pop(entry.event_id, None)
+    if entry.what == Phase.PREPARING.value:
+        since[entry.event_id] = now.raw_s
+    elif begun_raw_s is None:
+        return unfinished, []
+    measured: list[Change] = []
+    had_hooks = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
+    if begun_raw_s is not None and entry.what in PREPARED and had_hooks:
+        measured.append(Measured(Span.PREPARATION, now.raw_s - begun_raw_s))
+    return replace(unfinished, preparing_since_raw_s=MappingProxyType(since)), measured
+
+
+def _clock(unfinished: Unfinished, event_id: str, is_verdict: bool,
+           check: ClockCheck) -> tuple[Unfinished, list[Change]]:
+    """Once for each check: by its verdict, or by what was seen when the clock was watched on."""
+    waits = is_verdict or event_id in unfinished.clock_not_good
+    others = tuple(other for other in unfinished.clock_not_good if other != event_id)
+    if waits and check.good_after_s is not None:
+        return replace(unfinished, clock_not_good=others), [Measured(Span.GOOD_CLOCK, check.good_after_s)]
+    if is_verdict:
+        return replace(unfinished, clock_not_good=(*others, event_id)[-REMEMBERED:]), []
+    return unfinished, []

@@ -1,0 +1,198 @@
+"""The figures themselves, in a registry of the library: counters and histograms as they grew, gauges as they stand.
+
+Names and labels follow prometheus.io/docs/practices/naming: base units, `_total`, an info metric. What can be known
+beforehand is there from the start with 0: a counter that is born with 1 has no increase that a rule could see
+(prometheus.io/docs/practices/instrumentation, "Avoid missing metrics"). Unknown values are NaN, never 0.
+"""
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric, StateSetMetricFamily
+
+from tideover import __version__
+from tideover.lifecycle import Entry, State
+from tideover.metrics.changes import ACKNOWLEDGEMENTS, OUTCOMES, Change, Counted, Span, Tally, Unfinished, changes_of
+from tideover.metrics.standing import STATES, standing_of
+from tideover.model import Cause, ClockCheck, HookOutcome, HookPhase, Kind, Moment, Verdict
+from tideover.observations import PollTrouble
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""prometheus.io/docs/instrumenting/exposition_formats: the text format, which every Prometheus reads."""
+
+CREATED = "_created"        # the library's own times of birth say nothing that the start time does not
+
+COUNTERS: dict[Tally, tuple[str, tuple[str, ...]]] = {
+    Tally.EVENTS: ("Events that are over, by kind and how they ended.", ("kind", "outcome")),
+    Tally.HOOK_RUNS: ("Runs of hooks that have ended, by how.", ("hook", "phase", "outcome")),
+    Tally.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by what the platform said.", ("outcome",)),
+    Tally.PAUSES: ("Pauses noticed (and steps of the clock), by cause and whether an event announced them.",
+                   ("cause", "announced")),
+}
+BUCKETS_S: dict[Span, tuple[str, tuple[float, ...]]] = {
+    Span.PAUSE: ("How long this machine stood still each time; a length that cannot be known is only counted.",
+                 (0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300)),
+    Span.NOTICE: ("From an event's first sight to its NotBefore.",
+                  (5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 86400)),
+    Span.PREPARATION: ("From the first prepare hook to the last one's end.",
+                       (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
+    Span.GOOD_CLOCK: ("From the end of a pause until the clock was found good.",
+                      (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What is shown as it is when somebody asks."""
+
+    state: State
+    clock: ClockCheck | None            # the newest finding
+    asks_platform: bool                 # False: there is no source that could be polled
+    last_poll_at: datetime | None       # the newest that brought a document; None: none yet
+    hook_names: tuple[str, ...]
+    started_at: datetime                # the agent
+
+
+class Figures:
+    """Counts what it is told of, and writes all figures as one text. Any thread."""
+
+    def __init__(self, present: Callable[[], Present], moment: Callable[[], Moment]) -> None:
+        self._present, self._moment = present, moment
+        self._unfinished = Unfinished()
+        self._is_writable = True
+        self._grown, self._all = CollectorRegistry(), CollectorRegistry()
+        self._counters = {tally: Counter(tally.value, about, labels, registry=self._grown)
+                          for tally, (about, labels) in COUNTERS.items()}
+        self._histograms = {span: Histogram(span.value, about, buckets=buckets, registry=self._grown)
+                            for span, (about, buckets) in BUCKETS_S.items()}
+        self._polls = Counter("tideover_polls_total", "Questions to the platform that have ended, well or not.",
+                              registry=self._grown)
+        self._poll_errors = Counter("tideover_poll_errors_total", "Questions that brought no document, by why.",
+                                    ("reason",), registry=self._grown)
+        self._begin_with_nothing()
+        self._all.register(self)
+
+    # --- told -------------------------------------------------------------------------------------------------------
+
+    def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
+        """The engine has taken one step. On its thread only."""
+        self._unfinished, changes = changes_of(self._unfinished, before, after, entries, self._moment())
+        for change in changes:
+            self._take(change)
+
+    def unwritable(self, trouble: Exception) -> None:
+        self._is_writable = False
+
+    def writable_again(self) -> None:
+        self._is_writable = True
+
+    def polled(self, trouble: PollTrouble | None) -> None:
+        """A poll has ended; `trouble`: why it brought no document, None if it brought one."""
+        self._polls.inc()
+        if trouble is not None:
+            self._poll_errors.labels(trouble.value).inc()
+
+    # --- asked ------------------------------------------------------------------------------------------------------
+
+    def text(self) -> bytes:
+        """Return all figures in Prometheus' text format."""
+        return generate_latest(self._all)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family; this is what the library's registry asks for."""
+        present = self._present()
+        self._know_hooks(present.hook_names)
+        for family in self._grown.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith(CREATED)]
+            yield family
+        yield from _about_agent(present, self._is_writable)
+        yield from _about_state(present.state)
+        yield from _about_clock(present.clock)
+
+    # --- counting ---------------------------------------------------------------------------------------------------
+
+    def _take(self, change: Change) -> None:
+        if isinstance(change, Counted):
+            self._counters[change.tally].labels(*change.labels).inc()
+        else:
+            self._histograms[change.span].observe(change.seconds)
+
+    def _begin_with_nothing(self) -> None:
+        for kind in Kind:
+            for outcome in OUTCOMES:
+                self._counters[Tally.EVENTS].labels(kind.value, outcome)
+        for word in ACKNOWLEDGEMENTS.values():
+            self._counters[Tally.ACKNOWLEDGEMENTS].labels(word)
+        for cause in Cause:
+            for announced in ("true", "false"):
+                self._counters[Tally.PAUSES].labels(cause.value, announced)
+        for trouble in PollTrouble:
+            self._poll_errors.labels(trouble.value)
+
+    def _know_hooks(self, names: Iterable[str]) -> None:
+        for name in names:
+            for phase in HookPhase:
+                for outcome in HookOutcome:
+                    self._counters[Tally.HOOK_RUNS].labels(name, phase.value, outcome.value)
+
+
+def _about_agent(present: Present, is_writable: bool) -> Iterator[Metric]:
+    yield InfoMetricFamily("tideover_build", "Which tideover this is, on which Python.",
+                           {"version": __version__, "python": platform.python_version()})
+    yield GaugeMetricFamily("tideover_start_time_seconds", "When this agent began to work, since the epoch.",
+                            present.started_at.timestamp())
+    yield GaugeMetricFamily("tideover_journal_writable",
+                            "Whether the journal takes what is written; while it does not, nothing is acknowledged.",
+                            float(is_writable))
+    if present.asks_platform:
+        yield GaugeMetricFamily("tideover_poll_last_success_timestamp_seconds",
+                                "When the platform last gave a document, since the epoch; 0 before the first. "
+                                "Absent where there is no platform to ask.",
+                                present.last_poll_at.timestamp() if present.last_poll_at else 0.0)
+
+
+def _about_state(state: State) -> Iterator[Metric]:
+    standing = standing_of(state)
+    yield StateSetMetricFamily("tideover_state", "What is waited for, by the open event that is furthest on.",
+                               {name: name == standing.state for name in STATES})
+    yield GaugeMetricFamily("tideover_next_not_before_timestamp_seconds",
+                            "The earliest NotBefore of this VM's events that have not begun, since the epoch; "
+                            "NaN when there is none.", _seconds(standing.next_not_before))
+    owed = GaugeMetricFamily("tideover_recoveries_owed",
+                             "Hooks prepared and not recovered yet: claimed by an open event, due now, or failed for "
+                             "good, when somebody must look.", labels=["stage"])
+    for stage, hooks in standing.recoveries_owed.items():
+        owed.add_metric([stage], hooks)
+    yield owed
+    yield GaugeMetricFamily("tideover_acknowledgements_held",
+                            "Events whose acknowledgement is held back because a required preparation failed.",
+                            standing.acknowledgements_held)
+
+
+def _about_clock(check: ClockCheck | None) -> Iterator[Metric]:
+    """The newest finding: of a check, or of outside time heard in passing."""
+    found = check or ClockCheck(Verdict.UNKNOWN)
+    yield StateSetMetricFamily("tideover_clock_verdict", "What outside time says of this machine's clock.",
+                               {verdict.value: verdict is found.verdict for verdict in Verdict})
+    yield GaugeMetricFamily("tideover_clock_offset_seconds",
+                            "How far this machine's clock is ahead of outside time; NaN when unknown.",
+                            _number(found.offset_s))
+    yield GaugeMetricFamily("tideover_clock_error_bound_seconds",
+                            "The truth lies within the offset plus or minus this; NaN when unknown.",
+                            _number(found.error_bound_s))
+    yield GaugeMetricFamily("tideover_clock_checked_timestamp_seconds",
+                            "When the clock was last compared with outside time, since the epoch; NaN before that.",
+                            _seconds(found.checked_at))
+
+
+def _seconds(at: datetime | None) -> float:
+    return math.nan if at is None else at.timestamp()
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -1,0 +1,214 @@
+"""One event's record, read into values: what the pages tell is taken from here. Pure; it adds nothing to the record."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+ASLEEP = frozenset({"vm-pause", "suspend", "restart"})
+"""Causes that mean the machine was away, not only the agent's process."""
+
+FAILURES = frozenset({"failed", "timed-out"})
+OVER = frozenset({"closed", "lingering"})
+"""Statuses in which all is recovered; in the second the platform still lists the event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one hook."""
+
+    name: str
+    phase: str                      # prepare | recover
+    attempt: int
+    outcome: str
+    exit_status: int | None
+    began: datetime
+    duration_s: float
+    limit_s: float | None           # None: an older record does not say
+    output: str
+    note: str
+
+    @property
+    def ended(self) -> datetime:
+        return self.began + timedelta(seconds=self.duration_s)
+
+    @property
+    def has_failed(self) -> bool:
+        return self.outcome in FAILURES
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One pause of the machine or of the agent's process, or one step of the clock."""
+
+    ended: datetime
+    length_s: float | None
+    uncertainty_s: float | None
+    cause: str
+    quality: str
+    evidence: tuple[str, ...]
+    clocksource: tuple[str, str] | None
+    host: tuple[str, str] | None
+
+    @property
+    def is_pause(self) -> bool:
+        return self.cause != "clock-step"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One answer of one source of outside time. offset_s > 0: this machine is ahead."""
+
+    at: datetime
+    server: str
+    offset_s: float
+    delay_s: float
+    error_bound_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockAccount:
+    """The last verdict, and every reading."""
+
+    verdict: str
+    offset_s: float | None
+    error_bound_s: float | None
+    checked_at: datetime | None     # None: it was never judged
+    good_after_s: float | None
+    tolerance_s: float | None
+    reason: str
+    readings: tuple[Reading, ...]
+    followed: tuple[Move, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One row of the record."""
+
+    at: datetime
+    what: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One event. Moments are aware; None is what the record does not know."""
+
+    event_id: str
+    source: str | None
+    kind: str
+    status: str
+    outcome: str | None
+    event_source: str | None
+    description: str
+    resources: tuple[str, ...]
+    expected_pause_s: float | None
+    noticed: datetime
+    not_before: datetime | None
+    acknowledged: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    closed: datetime | None
+    runs: tuple[Run, ...]
+    stops: tuple[Stop, ...]
+    clock: ClockAccount
+    moves: tuple[Move, ...]
+    extra: Mapping[str, str]
+
+    @property
+    def pauses(self) -> tuple[Stop, ...]:
+        return tuple(stop for stop in self.stops if stop.is_pause)
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in OVER
+
+    @property
+    def is_announced(self) -> bool:
+        return self.kind not in ("unannounced", "live-migration")
+
+    @property
+    def was_only_watched(self) -> bool:
+        """It concerned other machines, or a kind that the owner leaves alone."""
+        return any(move.what == "watching" for move in self.moves) and not self.runs
+
+    def of_phase(self, phase: str) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.phase == phase)
+
+    def first(self, what: str) -> datetime | None:
+        return next((move.at for move in self.moves if move.what == what), None)
+
+    @property
+    def notice_s(self) -> float | None:
+        """From when it was noticed to the NotBefore announced; 0 where it was first seen Started, None: not known."""
+        if self.started is not None and self.started <= self.noticed:
+            return 0.0
+        if self.not_before is None:
+            return None
+        return max(0.0, (self.not_before - self.noticed).total_seconds())
+
+    @property
+    def preparation_s(self) -> float | None:
+        """From the beginning of the first prepare to the end of the last one before any recover."""
+        recovers = self.of_phase("recover")
+        prepares = [run for run in self.of_phase("prepare") if not recovers or run.began <= recovers[0].began]
+        if not prepares:
+            return None
+        return (max(run.ended for run in prepares) - min(run.began for run in prepares)).total_seconds()
+
+    @property
+    def held_back_s(self) -> float | None:
+        """From the beginning of the first prepare to the end of the last recover that worked."""
+        prepares, recovers = self.of_phase("prepare"), [run for run in self.of_phase("recover") if not run.has_failed]
+        if not prepares or not recovers:
+            return None
+        return (max(run.ended for run in recovers) - min(run.began for run in prepares)).total_seconds()
+
+
+def account_of(record: Mapping[str, Any]) -> Account:
+    """Given a record as `record_of` makes it, return the same as values."""
+    return Account(
+        event_id=record["event_id"], source=record["source"], kind=record["kind"] or "unknown",
+        status=record["status"], outcome=record["outcome"], event_source=record["event_source"],
+        description=record["description"] or "", resources=tuple(record["resources"]),
+        expected_pause_s=record["expected_pause_s"], noticed=_must(record["noticed_at"]),
+        not_before=_at(record["not_before"]), acknowledged=_at(record["acknowledged_at"]),
+        started=_at(record["started_at"]), ended=_at(record["ended_at"]), closed=_at(record["closed_at"]),
+        runs=tuple(_run(run) for run in record["hooks"]), stops=tuple(_stop(stop) for stop in record["pauses"]),
+        clock=_clock(record["clock"]), moves=tuple(_move(row) for row in record["timeline"]), extra=record["extra"])
+
+
+def _run(run: Mapping[str, Any]) -> Run:
+    return Run(run["name"], run["phase"], run["attempt"], run["outcome"], run["exit_status"],
+               _must(run["started_at"]), run["duration_s"], run["limit_s"], run["output"], run["note"])
+
+
+def _stop(stop: Mapping[str, Any]) -> Stop:
+    return Stop(_must(stop["resumed_at"]), stop["length_s"], stop["uncertainty_s"], stop["cause"], stop["quality"],
+                tuple(stop["evidence"]), _pair(stop["clocksource"]), _pair(stop["host"]))
+
+
+def _clock(clock: Mapping[str, Any]) -> ClockAccount:
+    readings = [Reading(_must(one["at"]), one["server"], one["offset_s"], one["delay_s"], one["error_bound_s"])
+                for one in clock["samples"]]
+    followed = [Move(_must(one["at"]), "clock followed", one["what"]) for one in clock["followed"]]
+    return ClockAccount(clock["verdict"], clock["offset_s"], clock["error_bound_s"], _at(clock["checked_at"]),
+                        clock["good_after_s"], clock["tolerance_s"], clock["reason"],
+                        tuple(sorted(readings, key=lambda one: one.at)), tuple(followed))
+
+
+def _move(row: Mapping[str, Any]) -> Move:
+    return Move(_must(row["at"]), row["what"], row["note"])
+
+
+def _pair(pair: Mapping[str, str] | None) -> tuple[str, str] | None:
+    return None if pair is None else (pair["before"], pair["after"])
+
+
+def _at(text: str | None) -> datetime | None:
+    return None if text is None else _must(text)
+
+
+def _must(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,140 @@
+"""What a history of events adds up to: counts, notice against preparation, pauses, clocks. Pure arithmetic.
+
+Only events that concerned this machine count; those it only watched are counted apart. A length that is not known is
+left out, never taken as 0, and how many are left out is said.
+"""
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+from tideover.page.account import Account, account_of
+from tideover.page.times import Times
+from tideover.page.verdict import Tone, verdict_of
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Lengths of one sort, in seconds, ascending; `unknown`: how many more there were whose length is not known."""
+
+    lengths_s: tuple[float, ...]
+    unknown: int = 0
+
+    @property
+    def middle_s(self) -> float | None:
+        return median(self.lengths_s) if self.lengths_s else None
+
+    @property
+    def least_s(self) -> float | None:
+        return self.lengths_s[0] if self.lengths_s else None
+
+    @property
+    def most_s(self) -> float | None:
+        return self.lengths_s[-1] if self.lengths_s else None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event of the history."""
+
+    account: Account
+    tone: Tone
+    sentence: str
+    longest_s: float | None          # pause
+    uncertainty_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """One calendar month of local time; `by_kind`: how many events of each kind, the most frequent kinds first."""
+
+    year: int
+    month: int
+    by_kind: Mapping[str, int]
+
+    @property
+    def count(self) -> int:
+        return sum(self.by_kind.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """`without_notice`: announced events that had begun when they were first seen. `short_notices`: notices shorter
+    than the longest preparation. `need_s`: that preparation, None before there was one."""
+
+    since: datetime | None
+    events: tuple[Told, ...]
+    watched: int
+    months: tuple[Month, ...]
+    kinds: tuple[str, ...]
+    notice: Spread
+    preparation: Spread
+    pause: Spread
+    clock: Spread
+    without_notice: int
+    short_notices: int
+    need_s: float | None
+    clock_not_good: int
+
+    def of_tone(self, tone: Tone) -> int:
+        return sum(told.tone is tone for told in self.events)
+
+
+def figures_of(records: Iterable[Mapping[str, Any]], times: Times, since: datetime | None = None) -> Figures:
+    """Given records, oldest first, how to tell the time, and from when they count (None: all), return the figures."""
+    accounts = [account_of(record) for record in records]
+    counted = [account for account in accounts if since is None or account.noticed >= since]
+    ours = [account for account in counted if not account.was_only_watched]
+    announced = [account for account in ours if account.is_announced]
+    notices = _spread(account.notice_s for account in announced if account.notice_s != 0)
+    preparation = _spread(account.preparation_s for account in ours if _prepared_to_the_end(account))
+    judged = [account.clock for account in ours if account.clock.checked_at is not None]
+    need_s = preparation.most_s
+    return Figures(
+        since=since, events=tuple(_told(account) for account in ours), watched=len(counted) - len(ours),
+        months=_months(ours, times), kinds=_kinds(ours), notice=notices, preparation=preparation,
+        pause=_spread(stop.length_s for account in ours for stop in account.pauses),
+        clock=_spread(clock.good_after_s for clock in judged if clock.verdict == "good"),
+        without_notice=sum(account.notice_s == 0 for account in announced),
+        short_notices=0 if need_s is None else sum(length_s < need_s for length_s in notices.lengths_s),
+        need_s=need_s, clock_not_good=sum(clock.verdict != "good" for clock in judged))
+
+
+def _told(account: Account) -> Told:
+    verdict = verdict_of(account)
+    known = [stop for stop in account.pauses if stop.length_s is not None]
+    longest = max(known, key=lambda stop: stop.length_s or 0.0, default=None)
+    return Told(account, verdict.tone, verdict.sentence, longest.length_s if longest else None,
+                longest.uncertainty_s if longest else None)
+
+
+def _prepared_to_the_end(account: Account) -> bool:
+    """What was stopped in the middle, or failed early, says nothing of how long preparation takes."""
+    runs = account.of_phase("prepare")
+    return bool(runs) and all(run.outcome in ("done", "not-yet", "timed-out") for run in runs)
+
+
+def _spread(lengths: Iterable[float | None]) -> Spread:
+    given = list(lengths)
+    known = sorted(length_s for length_s in given if length_s is not None)
+    return Spread(tuple(known), len(given) - len(known))
+
+
+def _kinds(accounts: Sequence[Account]) -> tuple[str, ...]:
+    return tuple(kind for kind, _ in Counter(account.kind for account in accounts).most_common())
+
+
+def _months(accounts: Sequence[Account], times: Times) -> tuple[Month, ...]:
+    """Every month from the first event's to the last one's, the empty ones too."""
+    if not accounts:
+        return ()
+    counts: dict[int, Counter[str]] = {}
+    for account in accounts:
+        local = times.localise(account.noticed)
+        counts.setdefault(local.year * 12 + local.month - 1, Counter())[account.kind] += 1
+    return tuple(Month(number // 12, number % 12 + 1, dict(counts.get(number, Counter()).most_common()))
+                 for number in range(min(counts), max(counts) + 1))

@@ -1,0 +1,71 @@
+"""HTML and SVG as text that cannot be broken open: whatever is not markup already is escaped when it is put in. Pure.
+
+An event's description, a hook's output and the names in both are strangers' words. They come in through `legible` and
+leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as it is.
+"""
+from __future__ import annotations
+
+import re
+from html import escape
+
+VOID = frozenset({"br", "meta"})
+NOT_PLAIN = re.compile(r"[^\x20-\x7e\n\t]")
+
+
+class Markup(str):
+    """Text that is markup already. Nothing but this module and constant text makes one."""
+
+    __slots__ = ()
+
+
+def tag(name: str, /, *content: str, **attributes: object) -> Markup:
+    """Given an element's name, its content and attributes, return it as markup. Plain strings are escaped.
+
+    An attribute that is None or False is left out; a trailing underscore is dropped (`class_`) and others become
+    hyphens (`stroke_width`); viewBox and its like are spelled as they are.
+    """
+    written = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None
+                      and value is not False)
+    if name in VOID:
+        return Markup(f"<{name}{written}>")
+    return Markup(f"<{name}{written}>{join(*content)}</{name}>")
+
+
+def join(*content: str) -> Markup:
+    """Given pieces, return them one after the other as markup; plain strings are escaped."""
+    return Markup("".join(piece if isinstance(piece, Markup) else escape(piece) for piece in content))
+
+
+def legible(text: object, most: int | None = None) -> str:
+    """Given a stranger's words, return them with every sign that cannot be seen made visible, `most` signs at most.
+
+    Control characters become their pictures (␛), and other invisible ones, among them those that turn the direction
+    of writing and halves of surrogate pairs, their code point (⟨202E⟩). Line ends and tabs stay.
+    """
+    signs = str(text)
+    left_out = len(signs) - most if most is not None else 0
+    shown = NOT_PLAIN.sub(lambda found: _visible(found[0]), signs[:most] if left_out > 0 else signs)
+    return f"{shown} … ({left_out:,} more characters)" if left_out > 0 else shown
+
+
+def stranger(text: object, most: int | None = None) -> Markup:
+    """Given a stranger's words, return them as markup that cannot change the direction of the words around it."""
+    return tag("bdi", legible(text, most))
+
+
+def _visible(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    code = ord(sign)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
+
+
+def _attribute(key: str, value: object) -> str:
+    name = key.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{escape(_written(value), quote=True)}"'
+
+
+def _written(value: object) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)

@@ -1,0 +1,232 @@
+"""The one sentence that says how an event went, and how loudly. Pure words; what is not known is said so."""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from tideover.page.account import ASLEEP, Account, Run, Stop
+from tideover.page.lengths import bounded_text, length_text, offset_text, round_length_text
+from tideover.page.markup import legible
+
+MOST_NAMES = 4
+NAME_SIGNS = 60
+
+
+class Tone(Enum):
+    """How an event went, in two words."""
+
+    CARRIED = "carried over"
+    WITHDRAWN = "withdrawn"
+    ATTENTION = "needs a look"
+    OPEN = "still open"
+    PASSED = "passed without hooks"
+    WATCHED = "only watched"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    tone: Tone
+    sentence: str
+
+
+VERBS: Mapping[str, str] = MappingProxyType({
+    "freeze": "froze", "reboot": "restarted", "redeploy": "moved", "preempt": "took back", "terminate": "deleted",
+})
+NOUNS: Mapping[str, str] = MappingProxyType({
+    "freeze": "a freeze", "reboot": "a restart", "redeploy": "a move to another host",
+    "preempt": "the machine's being taken back", "terminate": "the machine's deletion",
+    "unannounced": "a pause nobody announced", "live-migration": "a live migration",
+})
+STILL_OPEN: Mapping[str, str] = MappingProxyType({
+    "waiting": "it is too early to prepare",
+    "preparing": "the applications are being prepared",
+    "asking": "the platform is being told to go ahead",
+    "doubting": "it is not known whether the platform heard that it may go ahead",
+    "holding": "preparation is over, and the platform has not begun yet",
+    "underway": "the platform has begun",
+    "checking": "the clock is being checked before anyone carries on",
+    "settling": "it waits a moment in case the machine stops again",
+    "recovering": "the applications are being brought back",
+})
+
+
+def verdict_of(account: Account) -> Verdict:
+    """Given an account, return its verdict."""
+    if account.was_only_watched:
+        return Verdict(Tone.WATCHED, _watched(account))
+    if not account.is_over:
+        return Verdict(Tone.ATTENTION if _failed(account) else Tone.OPEN, _open(account))
+    clauses = [clause for clause in (_what_happened(account), _applications(account), _clock(account)) if clause]
+    sentence = "; ".join(clauses)
+    if account.status == "lingering":
+        sentence += "; the platform still lists the event"
+    return Verdict(_tone(account), sentence[0].upper() + sentence[1:] + ".")
+
+
+def noun(account: Account) -> str:
+    return NOUNS.get(account.kind, "a maintenance of a kind this version does not know")
+
+
+def not_known(account: Account) -> list[str]:
+    """Given an account, return what its record does not know, a sentence each."""
+    said = []
+    if account.is_over and account.started and not account.pauses and account.kind == "freeze":
+        said.append("Whether the machine stood still at all: no pause was noticed that this machine could show.")
+    if any(stop.length_s is None for stop in account.pauses):
+        said.append("How long the machine stood still: no clock of this machine kept counting.")
+    if any(stop.quality == "bounded" for stop in account.pauses):
+        said.append("The exact length of the pause: only its bounds are known.")
+    if account.pauses and all(stop.cause not in ASLEEP for stop in account.pauses):
+        said.append("Whether the whole machine stood still, or only the agent's own process: nothing here could tell "
+                    "the two apart.")
+    if account.clock.checked_at is not None and account.clock.verdict == "unknown":
+        said.append(f"Whether the clock was right: {legible(account.clock.reason, 200) or 'no reason was recorded'}.")
+    if account.is_announced and account.not_before is None:
+        said.append("How much notice was given: the platform named no time.")
+    if account.kind == "freeze" and account.expected_pause_s is None:
+        said.append("How long the pause was to be: the platform did not say.")
+    return said
+
+
+# --- the clauses ------------------------------------------------------------------------------------------------
+
+def _watched(account: Account) -> str:
+    note = next((legible(move.note, 200) for move in account.moves if move.what == "noticed" and move.note), "")
+    return f"This event was only watched{': ' + note if note else ''}; no application was prepared."
+
+
+def _open(account: Account) -> str:
+    where = STILL_OPEN.get(account.status, "it waits")
+    why = next((legible(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
+    where += f" ({why})" if why and account.status == "holding" else ""
+    failed = _failed(account)
+    trouble = f"; {_listed([run.name for run in failed])} failed to {failed[0].phase}" if failed else ""
+    return f"Still open, {noun(account)}: {where}{trouble}."
+
+
+def _what_happened(account: Account) -> str:
+    late = "before this machine could prepare, " if account.outcome == "missed" else ""
+    pauses = account.pauses
+    if account.outcome == "cancelled" or (account.status == "lingering" and not account.started and not pauses):
+        return f"the platform withdrew {noun(account)} before it began"
+    if not account.is_announced:
+        return f"{_stood_still(pauses)}, and nobody had announced it"
+    if account.outcome == "restarted":
+        return f"{late}the platform {VERBS.get(account.kind, 'restarted')} this machine{_away(pauses)}"
+    if not pauses:
+        return f"{late}{noun(account)} began and ended without a pause that this machine noticed"
+    if account.kind == "freeze" and any(stop.cause in ASLEEP for stop in pauses):
+        return f"{late}the platform froze this machine {_how_long(pauses)}"
+    return f"{late}the platform carried out {noun(account)}, in which {_stood_still(pauses)}"
+
+
+def _stood_still(pauses: Sequence[Stop]) -> str:
+    """Whoever is known to have stood still: where only the agent's own process is, no more is said."""
+    whole = any(stop.cause in ASLEEP for stop in pauses)
+    return f"{'this machine' if whole else 'at least the agent'} stood still {_how_long(pauses)}"
+
+
+def _away(pauses: Sequence[Stop]) -> str:
+    return f", which was away {_how_long(pauses)}" if pauses else ""
+
+
+def _how_long(pauses: Sequence[Stop]) -> str:
+    known = [stop for stop in pauses if stop.length_s is not None]
+    if not known:
+        return "for a time that is not known"
+    length = bounded_text(sum(stop.length_s or 0.0 for stop in known),
+                          sum(stop.uncertainty_s or 0.0 for stop in known), rounded=True)
+    if len(known) < len(pauses):
+        return f"{_often(len(pauses))}, for {length} in all those known"
+    return f"{_often(len(pauses))}, for {length} in all" if len(pauses) > 1 else f"for {length}"
+
+
+def _often(count: int) -> str:
+    return "twice" if count == 2 else f"{count} times"
+
+
+def _applications(account: Account) -> str:
+    prepared, recovered = _last_runs(account.of_phase("prepare")), _last_runs(account.of_phase("recover"))
+    unrecovered = [run.name for run in recovered if _falls_short(run)]
+    back = f"recovery of {_listed(unrecovered)} failed the last time it was tried" if unrecovered else ""
+    if not prepared:
+        return back or (f"{_all(len(recovered))} recovered" if recovered else "no application was prepared")
+    unwell = [run.name for run in prepared if _falls_short(run)]
+    if unwell:
+        heard = "" if account.acknowledged else ", so the platform was not told to go ahead"
+        return f"preparation of {_listed(unwell)} failed{heard}; {back or _came_back(recovered)}"
+    if any(run.outcome == "stopped" for run in prepared):
+        begun = f"{_all(len(prepared))} that had begun to prepare"
+        return f"{begun} {'recovered' if recovered else 'had nothing to recover'}; {back}".rstrip("; ")
+    done = f"{_all(len(prepared))} prepared{_in_time(account)}"
+    if back or not recovered:
+        return f"{done}; {back or 'none had anything to recover'}"
+    return f"{done} and {'recovered' if len(recovered) == len(prepared) else _came_back(recovered)}"
+
+
+def _came_back(recovered: Sequence[Run]) -> str:
+    return f"{_all(len(recovered))} recovered" if recovered else "none had anything to recover"
+
+
+def _all(count: int) -> str:
+    return "one hook" if count == 1 else "both hooks" if count == 2 else f"all {count} hooks"
+
+
+def _in_time(account: Account) -> str:
+    length = account.preparation_s
+    took = f" in {round_length_text(length)}" if length is not None else ""
+    ends = [run.ended for run in account.of_phase("prepare") if account.started and run.began < account.started]
+    late = account.started is not None and ends and max(ends) > account.started
+    return f"{took} (not before it began)" if late else took
+
+
+def _clock(account: Account) -> str:
+    clock = account.clock
+    if clock.checked_at is None:
+        return ""
+    when = "when they carried on" if account.of_phase("recover") else "afterwards"
+    if clock.verdict == "good":
+        reach_s = None if clock.offset_s is None or clock.error_bound_s is None else \
+            abs(clock.offset_s) + clock.error_bound_s
+        return f"the clock was right{'' if reach_s is None else f' to within {length_text(reach_s)}'} {when}"
+    if clock.verdict == "bad":
+        return f"the clock was still {offset_text(clock.offset_s)} {when}"
+    return f"whether the clock was right {when} is not known"
+
+
+# --- how loudly -------------------------------------------------------------------------------------------------
+
+def _tone(account: Account) -> Tone:
+    judged = account.clock.checked_at is not None
+    if _failed(account) or (judged and account.clock.verdict != "good") or account.outcome == "missed":
+        return Tone.ATTENTION
+    if account.outcome == "cancelled":
+        return Tone.WITHDRAWN
+    return Tone.CARRIED if account.runs else Tone.PASSED
+
+
+def _failed(account: Account) -> list[Run]:
+    """Hooks whose last run of a phase failed; the phase that comes later counts more."""
+    for phase in ("recover", "prepare"):
+        failed = [run for run in _last_runs(account.of_phase(phase)) if _falls_short(run)]
+        if failed:
+            return failed
+    return []
+
+
+def _falls_short(run: Run) -> bool:
+    return run.has_failed or run.outcome == "not-yet"
+
+
+def _last_runs(runs: Sequence[Run]) -> list[Run]:
+    return list({run.name: run for run in runs}.values())
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [legible(name, NAME_SIGNS) for name in names[:MOST_NAMES]]
+    more = len(names) - len(shown)
+    if more:
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))

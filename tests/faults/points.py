@@ -1,0 +1,210 @@
+"""The points of an agent's life: wherever it has just written, or just acted. Each has a name, passes into a file, and
+may be the one at which something befalls the process. Wired in by the launcher; the product knows nothing of it."""
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from faults.played_time import PlayedTime, real_s
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.daemon import opening, running
+from tideover.daemon.agent import Agent
+from tideover.hooks import attempt
+from tideover.hooks.state_directory import StateDirectories
+from tideover.hooks.traces import Traces
+from tideover.journal import LastingJournal, store
+from tideover.lifecycle import Entry, Stage
+from tideover.model import Cause, HookRun, Pause
+from tideover.sources import exchange
+
+CLOCK_STEP = "(the clock was set)"
+BEGUN = "== the journal says that this has begun:"
+
+RIGHT_AFTER_S = 1.2         # what is put right again, is so after this
+
+
+def _set_wall(points: Points, seconds: float, *, for_good: bool) -> None:
+    points.time.set_wall(seconds)
+    if not for_good:
+        timer = threading.Timer(RIGHT_AFTER_S, _put_right, (points,))
+        timer.daemon = True
+        timer.start()
+
+
+def _put_right(points: Points) -> None:
+    points.time.set_wall(0.0)
+    points.remark([f"-- right {real_s():.6f}"])
+
+
+DAY_S = 86_400.0
+BEFALLS: dict[str, Callable[[Points], None]] = {
+    "death": lambda points: os.kill(os.getpid(), signal.SIGKILL),
+    "stop": lambda points: os.kill(os.getpid(), signal.SIGSTOP),
+    "a day back": lambda points: _set_wall(points, -DAY_S, for_good=False),
+    "a day ahead": lambda points: _set_wall(points, DAY_S, for_good=False),
+    "a day back for good": lambda points: _set_wall(points, -DAY_S, for_good=True),
+    "a day ahead for good": lambda points: _set_wall(points, DAY_S, for_good=True),
+    "a leap second": lambda points: points.time.leap(-1.0),
+    "a leap second left out": lambda points: points.time.leap(1.0),
+}
+
+
+class Points:
+    """Writes down each point as it is passed. `at`: where `befall` is done: a point's name, or
+    how many this process has passed by then; "": nowhere."""
+
+    def __init__(self, file: Path, boot: int, at: str, befall: str, played: PlayedTime) -> None:
+        self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._boot, self._at, self._befall, self.time = boot, at, befall, played
+        self._seen: Counter[str] = Counter()
+        self._passed = 0
+        self._lock = threading.RLock()
+
+    def passing(self, name: str) -> None:
+        with self._lock:
+            self._seen[name] += 1
+            again = f" ({self._seen[name]})" if self._seen[name] > 1 else ""
+            full = f"{self._boot}/{name}{again}"
+            os.write(self._file, f"{full}\n".encode())
+            self._passed += 1
+            if self._at in (full, str(self._passed)):
+                self.remark([f"-- {self._befall} {real_s():.6f}"])
+                BEFALLS[self._befall](self)
+
+    def remark(self, lines: list[str]) -> None:
+        os.write(self._file, "".join(f"{line}\n" for line in lines).encode())
+
+
+POINTS: Points
+
+
+class PointedDatabase:
+    """A connection that passes a point before, within and after each transaction."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db, self.about = db, ""
+        self.begun: list[str] = []
+
+    def execute(self, sql: str, *values: Any) -> Any:
+        word = sql.split()[0]
+        if word == "COMMIT":
+            POINTS.passing(f"{self.about}: written, not committed")
+        done = self._db.execute(sql, *values)
+        if word == "BEGIN":
+            POINTS.passing(f"{self.about}: begun")
+        elif word == "COMMIT":
+            POINTS.remark(self.begun)
+            POINTS.passing(f"{self.about}: committed")
+        elif word == "DELETE" or (word == "INSERT" and not self._db.in_transaction):
+            POINTS.passing(f"alone: {word.lower()}")
+        return done
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+class PointedJournal(LastingJournal):
+    def commit(self, now: Any, before: Any, after: Any, entries: Iterable[Entry]) -> None:
+        entries = list(entries)
+        self._db.about = "commit " + (", ".join(map(_words, entries)) or "state")   # type: ignore[attr-defined]
+        begun = [(name, "recover" if hook.stage is Stage.RECOVERING else "prepare") for name, hook in after.hooks.items()
+                 if hook.run and (name not in before.hooks or before.hooks[name].run != hook.run)]
+        self._db.begun = [f"{BEGUN} {name} {phase}" for name, phase in begun]       # type: ignore[attr-defined]
+        super().commit(now, before, after, entries)
+
+
+def _words(entry: Entry) -> str:
+    match entry.subject:
+        case HookRun(name, _, _, report):
+            more = f" {name} {report.outcome.value}"
+        case Pause() as pause if pause.cause is Cause.CLOCK_STEP:
+            more = f" {CLOCK_STEP}"
+        case _:
+            more = ""
+    return f"{entry.event_id[:2]} {entry.what}{more}"
+
+
+class PointedHand:
+    def __init__(self, hand: Any) -> None:
+        self._hand = hand
+
+    def start(self, effect: Any) -> None:
+        POINTS.passing(f"start {effect.key}: not yet")
+        self._hand.start(effect)
+        POINTS.passing(f"start {effect.key}: done")
+
+    def call_off(self, effect: Any) -> None:
+        self._hand.call_off(effect)
+        if not isinstance(effect, fx.WatchClosely):
+            POINTS.passing(f"call off {effect.key}: done")
+
+
+class PointedAgent(Agent):
+    def _hands(self) -> Any:
+        return {kind: hand if kind is fx.WatchClosely else PointedHand(hand) for kind, hand in super()._hands().items()}
+
+    def tell(self, seen: ob.Observation) -> None:
+        match seen:
+            case ob.HookSettled(name, phase, run, report):
+                POINTS.passing(f"ended hook:{name}:{phase.value}:{run}: {report.outcome.value}, not told")
+            case ob.AckSettled(event_id, attempt_, outcome):
+                POINTS.passing(f"acknowledged {event_id}:{attempt_}: {outcome.value}, not told")
+            case ob.ClockJudged(event_id, round_):
+                POINTS.passing(f"judged {event_id}:{round_}: not told")
+            case ob.Resumed():
+                POINTS.passing("resumed: not told")
+        super().tell(seen)
+
+
+def wire(points: Points) -> None:
+    """Let the agent that this process will be pass its points."""
+    global POINTS
+    POINTS = points
+    connect = store._connect
+    store._connect = lambda path: PointedDatabase(connect(path))    # type: ignore[assignment,return-value]
+    opening.LastingJournal = PointedJournal     # type: ignore[misc]
+    running.Agent = PointedAgent                # type: ignore[misc]
+    begin, request = attempt.begin, exchange._Connection.request
+    getresponse = exchange._Connection.getresponse
+
+    def begin_and_pass(order: Any, around: Any) -> Any:
+        process = begin(order, around)
+        POINTS.passing(f"hook {order.trace.title}: runs, no trace yet")
+        return process
+
+    def request_and_pass(self: Any, method: str, *rest: Any, **more: Any) -> None:
+        self.of_method = method
+        request(self, method, *rest, **more)
+        if method == "POST":
+            POINTS.passing("POST: sent, no answer yet")
+
+    def answer_and_pass(self: Any) -> Any:
+        response = getresponse(self)
+        if self.of_method == "POST":
+            POINTS.passing("POST: answered, nobody told")
+        return response
+
+    attempt.begin = begin_and_pass
+    exchange._Connection.request = request_and_pass             # type: ignore[method-assign]
+    exchange._Connection.getresponse = answer_and_pass          # type: ignore[method-assign]
+    _after(Traces, "write", lambda trace: f"trace {trace.of.title}: written")
+    _after(Traces, "erase", lambda of: f"trace {of.title}: erased")
+    _after(StateDirectories, "retire", lambda name: f"state directory of {name}: retired")
+
+
+def _after(owner: type, name: str, words: Callable[[Any], str]) -> None:
+    do = getattr(owner, name)
+
+    def do_and_pass(self: Any, subject: Any) -> Any:
+        done = do(self, subject)
+        POINTS.passing(words(subject))
+        return done
+
+    setattr(owner, name, do_and_pass)

@@ -1,0 +1,266 @@
+"""Soak: a thousand events of all kinds through one real agent, with faults mixed in by a seed. Nothing is left behind:
+no application, no memory, no open file, no row older than the owner keeps."""
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from faults.table import tell, trial
+from faults.trials import Stage, Starter
+from tideover.api.client import ask
+from tideover.journal import Journal
+from tideover.simulator import Fault
+
+EVENTS = 1000
+LOOKED_AT = (100, 250, 500, 750, 1000)
+KEEP_S = 600.0
+CONFIGURATION = """
+[journal]
+keep = "10m"
+[hook.hangs]
+timeout = "200ms"
+required = false
+kinds = ["freeze", "terminate"]
+[hook.unannounced]
+kinds = ["unannounced", "reboot"]
+"""
+KINDS = ("Freeze", "Freeze", "Freeze", "Reboot", "Redeploy", "Preempt", "Terminate", "Shutdown")
+MOOD = 'if [ -e HOME/mood.NAME.$1 ]; then . HOME/mood.NAME.$1; fi'
+
+
+@dataclass
+class Figures:
+    """What a process holds, and its journal."""
+
+    rss_kib: int
+    files: int
+    threads: int
+    rows: int
+    journal_kib: int
+
+    @classmethod
+    def of(cls, here: Stage) -> Figures:
+        status = dict(line.split(":", 1) for line in Path(f"/proc/{here.pid}/status").read_text().splitlines())
+        path = here.home / "state" / "journal.db"
+        with closing(Journal.reading(path)) as journal:
+            rows = len(journal.rows())
+        size = sum(part.stat().st_size for part in path.parent.glob("journal.db*"))
+        return cls(int(status["VmRSS"].split()[0]), len(list(Path(f"/proc/{here.pid}/fd").iterdir())),
+                   int(status["Threads"]), rows, size // 1024)
+
+
+@dataclass
+class Log:
+    """What the agent says, read as it grows."""
+
+    path: Path
+    closed: set[str] = field(default_factory=set)
+    phases: dict[str, str] = field(default_factory=dict)
+    _read: int = 0
+
+    def phase(self, event_id: str) -> str:
+        with self.path.open() as opened:
+            opened.seek(self._read)
+            text = opened.read()
+        text = text[:text.rfind("\n") + 1]
+        self._read += len(text.encode())
+        for line in text.splitlines():
+            if " case.moved " in line:
+                words = dict(word.split("=", 1) for word in line.split(" note=")[0].split() if "=" in word)
+                self.phases[words["event"]] = words["to"]
+        return self.phases.get(event_id, "")
+
+
+class Soak:
+    """Rounds of events, each played to its end with the faults drawn for it."""
+
+    def __init__(self, here: Stage, seed: int) -> None:
+        self.here, self.draw, self.log = here, random.Random(seed), Log(here.home / "agent.log")
+        self.made, self.faults, self.kinds, self.never = 0, Counter[str](), Counter[str](), set[str]()
+
+    def round(self, size: int) -> None:
+        """Announce some events at once, let them go where they will, and see them all closed and all recovered."""
+        events = [f"E{self.made + place}" for place in range(size)]
+        self.made += size
+        with self._fault():
+            for event_id in events:
+                self._announce(event_id)
+            self._until(lambda: all(self._is_settled(event_id) for event_id in events), events)
+            for event_id in events:
+                if self.here.metadata.status_of(event_id) == "Scheduled" and self.draw.random() < 0.5:
+                    self.here.metadata.start_event(event_id)
+            if self.draw.random() < 0.5:
+                self.here.time.pass_by(self.draw.uniform(2.0, 40.0))
+                self._until(lambda: not any(self.log.phase(event_id) in ("underway", "checking") for event_id in events
+                                            if self.kinds_of[event_id] == "Freeze"), events, 1.0)
+            for event_id in events:
+                self.here.metadata.remove_event(event_id)
+            while not self._until(lambda: all(self.log.phase(event_id) == "closed" for event_id in events), events, 2.5):
+                self.here.time.pass_by(31.0)            # a recover that failed waits for its next try
+                self.waits += 1
+                assert self.waits < 20, self.tell(events)
+        self.waits = 0
+        self.here.time.pass_by(self.draw.uniform(10.0, 60.0))
+        self._see_all_recovered(events)
+
+    kinds_of: dict[str, str] = {}       # noqa: RUF012  (one soak at a time)
+    waits = 0
+
+    def _announce(self, event_id: str) -> None:
+        kind, whose = self.draw.choice(KINDS), self.draw.random()
+        resources = ["vm-2"] if whose < 0.1 else ["vm-1", "vm-2"] if whose < 0.25 else ["vm-1"]
+        self.here.announce(event_id, kind, resources=resources, event_source=self.draw.choice(("Platform", "User")))
+        self.kinds[kind] += 1
+        self.kinds_of[event_id] = kind
+        if resources != ["vm-1"] or kind == "Shutdown":
+            self.never.add(event_id)
+        if self.draw.random() < 0.1:
+            self.here.metadata.start_event(event_id)
+
+    def _is_settled(self, event_id: str) -> bool:
+        return self.log.phase(event_id) not in ("", "preparing", "asking", "doubting")
+
+    def _until(self, question: Callable[[], object], events: list[str], patience_s: float = 15.0) -> bool:
+        held = self.here.until(question, patience_s, must=False)
+        assert held or patience_s < 15.0, self.tell(events)
+        return held
+
+    def tell(self, events: list[str]) -> str:
+        return f"{[(event_id, self.log.phase(event_id)) for event_id in events]}\n{self.here.story()}"
+
+    def _see_all_recovered(self, events: list[str]) -> None:
+        last = {line[1]: line for line in self.here.lines()}
+        for name, line in last.items():
+            owed = (line[2], line[4]) not in (("recover-ended", "0"), ("prepare-ended", "3"))      # 3: nothing changed
+            assert not owed, f"{name} is not recovered: {line}\n{self.tell(events)}"
+        assert not [line for line in self.here.lines() if line[2] == "TWO-COPIES"]
+        (self.here.home / "hooks.log").unlink(missing_ok=True)
+
+    # --- faults -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _fault(self) -> Iterator[None]:
+        fault = self.draw.choice(list(FAULTS))
+        self.faults[fault] += 1
+        undo = FAULTS[fault](self)
+        try:
+            yield
+        finally:
+            self.here.metadata.behave()
+            for mood in self.here.home.glob("mood.*"):
+                mood.unlink(missing_ok=True)
+            if undo is not None:
+                undo()
+
+    def mood(self, name: str, phase: str, body: str, *, once: bool = False) -> None:
+        path = self.here.home / f"mood.{name}.{phase}"
+        path.write_text((f"rm -f {path}\n" if once else "") + body + "\n")
+
+    def set_wall(self, seconds: float) -> Callable[[], None]:
+        self.here.time.set_wall(seconds)
+        return lambda: self.here.time.set_wall(0.0)
+
+    def lock(self) -> None:
+        def hold() -> None:
+            with closing(sqlite3.connect(self.here.home / "state" / "journal.db", timeout=5.0,
+                                         isolation_level=None)) as db:
+                db.execute("BEGIN IMMEDIATE")
+                time.sleep(0.3)
+                db.execute("ROLLBACK")
+        threading.Thread(target=hold, daemon=True).start()
+
+    def stop(self, seconds: float) -> None:
+        """The keeper of the stage sees it stopped, and lets it go on."""
+        self.here.stopped_s = seconds
+        os.kill(self.here.pid, signal.SIGSTOP)
+
+    def silence(self) -> Callable[[], None]:
+        self.here.time_server.silent = True
+        return lambda: setattr(self.here.time_server, "silent", False)
+
+    def lie(self) -> Callable[[], None]:
+        self.here.time_server.offset_s = 30.0
+        return lambda: setattr(self.here.time_server, "offset_s", 0.0)
+
+    def reload(self) -> None:
+        os.kill(self.here.pid, signal.SIGHUP)
+
+    def ask(self) -> None:
+        assert ask(self.here.home / "run" / "tideover.sock", {"ask": "status"})["ok"] in (True, False)
+
+
+FAULTS: dict[str, Callable[[Soak], Callable[[], None] | None]] = {
+    "none": lambda soak: None,
+    "POST 503": lambda soak: soak.here.metadata.misbehave(Fault(status=503), method="POST"),
+    "POST answered, answer lost": lambda soak: soak.here.metadata.misbehave(Fault(drop=True), method="POST"),
+    "POST refused": lambda soak: soak.here.metadata.misbehave(Fault(status=400), method="POST"),
+    "body cut": lambda soak: soak.here.metadata.misbehave(Fault(body=b'{"Documen'), times=3),
+    "empty document": lambda soak: soak.here.metadata.misbehave(Fault(body=b"{}"), times=3),
+    "429": lambda soak: soak.here.metadata.misbehave(Fault(status=429), times=3),
+    "reset": lambda soak: soak.here.metadata.misbehave(Fault(reset=True), times=3),
+    "prepare fails": lambda soak: soak.mood("first", "prepare", "return 1"),
+    "prepare: nothing to do": lambda soak: soak.mood("second", "prepare", "return 3"),
+    "prepare: not yet": lambda soak: soak.mood("second", "prepare", "return 75", once=True),
+    "prepare hangs": lambda soak: soak.mood("hangs", "prepare", "sleep 60"),
+    "prepare killed": lambda soak: soak.mood("second", "prepare", "kill -9 $$"),
+    "recover fails once": lambda soak: soak.mood("second", "recover", "return 1", once=True),
+    "recover: not yet": lambda soak: soak.mood("first", "recover", "return 75", once=True),
+    "clock a day back": lambda soak: soak.set_wall(-86_400.0),
+    "clock a day ahead": lambda soak: soak.set_wall(86_400.0),
+    "time server silent": lambda soak: soak.silence(),
+    "time server lies": lambda soak: soak.lie(),
+    "journal locked": lambda soak: soak.lock(),
+    "agent stopped 0.3 s": lambda soak: soak.stop(0.3),
+    "agent stopped 1.1 s": lambda soak: soak.stop(1.1),
+    "SIGHUP": lambda soak: soak.reload(),
+    "asked by socket": lambda soak: soak.ask(),
+}
+
+
+@pytest.mark.slow
+def test_a_thousand_events_with_faults_leave_nothing_behind():
+    seed = int(os.environ.get("TIDEOVER_SEED", "8"))
+    promise = "nothing prepared and not recovered; memory, files, threads and journal flat"
+    with trial("soak: 1000 events of all kinds", f"one agent, {len(FAULTS)} faults by seed {seed}", promise) as tried, \
+            closing(Starter()) as starter, Stage(starter, pointed=False, start_after_s=0.0, settle="0s", deadline="500ms",
+                                                 more=CONFIGURATION) as here:
+        for file in ("10-first", "10-hangs", "20-second", "30-unannounced"):
+            here.hook(file, MOOD)
+        here.until(lambda: (here.home / "run" / "tideover.sock").exists())
+        pid, began, soak, figures = here.pid, time.monotonic(), Soak(here, seed), dict[int, Figures]()
+        for goal in LOOKED_AT:
+            while soak.made < goal:
+                soak.round(min(soak.draw.randint(1, 9), goal - soak.made))
+            time.sleep(0.2)
+            figures[goal] = Figures.of(here)
+            tell(f"soak: after {goal} events, {time.monotonic() - began:.0f} s: {figures[goal]}")
+        tell(f"soak: {dict(soak.kinds)}; {dict(soak.faults)}")
+        here.end()
+        tried.times = EVENTS
+        said = soak.log.path.read_text()
+        assert "Traceback" not in said, said[said.index("Traceback"):][:3000]
+        assert (here.starts, here.faults) == (1, []) and pid
+        acknowledged = {one.event_id for one in here.metadata.acknowledgements}
+        assert not acknowledged & soak.never and acknowledged
+        see_flat(figures)
+
+
+def see_flat(figures: dict[int, Figures]) -> None:
+    first, last = figures[LOOKED_AT[0]], figures[LOOKED_AT[-1]]
+    half = figures[EVENTS // 2]
+    assert last.rss_kib <= first.rss_kib * 1.15 and last.rss_kib <= half.rss_kib * 1.05, figures    # it levels off
+    assert last.files <= first.files + 2 and last.threads <= first.threads + 2, figures
+    most = max(one.rows for one in figures.values())
+    assert most <= 4 * first.rows and last.journal_kib <= 4 * first.journal_kib, figures

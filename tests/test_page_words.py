@@ -1,0 +1,174 @@
+"""What the pages say: the verdict in one honest sentence, lengths to the digit that is known, nothing taken for 0."""
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from kept_records import HOSTILE, NOW, kept, moved, times
+from tideover.page import figures_of, report_document, report_lines
+from tideover.page.account import account_of
+from tideover.page.lengths import bounded_text, length_text, offset_text, plain_spaces
+from tideover.page.markup import Markup, legible, tag
+from tideover.page.verdict import Tone, not_known, verdict_of
+
+
+def said(record):
+    verdict = verdict_of(account_of(record))
+    return verdict.tone, plain_spaces(verdict.sentence)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [
+    (None, "not known"), (0.0, "0 ms"), (0.000123, "0.12 ms"), (0.8314, "831 ms"), (0.9996, "1 s"), (4.1844, "4.184 s"),
+    (59.9996, "1 min"), (871.2, "14 min 31 s"), (3599.6, "1 h"), (11520, "3 h 12 min"), (187200, "2 d 4 h"),
+    (-0.25, "−250 ms")])
+def test_a_length_is_told_in_the_unit_that_fits(seconds, text):
+    assert plain_spaces(length_text(seconds)) == text
+
+
+def test_a_length_of_which_only_the_bound_is_known_is_told_so():
+    assert plain_spaces(bounded_text(3.927, 3.927)) == "at most 7.854 s"
+    assert plain_spaces(bounded_text(4.184, 0.031)) == "4.184 s ± 31 ms"
+    assert bounded_text(None, None) == "not known"
+    assert plain_spaces(offset_text(-3.0)) == "3 s behind"
+
+
+def test_the_verdict_of_a_freeze_says_pause_hooks_and_clock():
+    assert said(kept("freeze")) == (
+        Tone.CARRIED, "The platform carried out a freeze, in which at least the agent stood still for 4.18 s ± 31 ms; "
+        "all 3 hooks prepared in 2.25 s and recovered; the clock was right to within 1.77 ms when they carried on.")
+
+
+def test_only_a_pause_of_the_machine_is_told_as_the_platforms_freeze():
+    record = kept("freeze")
+    record["pauses"][0]["cause"] = "vm-pause"
+    assert said(record)[1].startswith("The platform froze this machine for 4.18 s")
+    assert not any("only the agent" in one for one in not_known(account_of(record)))
+    assert any("only the agent" in one for one in not_known(account_of(kept("freeze"))))
+
+
+def test_an_event_that_nobody_prepared_for_is_not_told_as_carried_over():
+    tone, sentence = said(kept("freeze", hooks=[]))
+    assert tone is Tone.PASSED and "no application was prepared" in sentence
+
+
+def test_a_failed_preparation_needs_a_look_and_names_the_hook():
+    tone, sentence = said(kept("failed"))
+    assert tone is Tone.ATTENTION
+    assert "preparation of galera failed, so the platform was not told to go ahead" in sentence
+
+
+def test_a_withdrawn_event_claims_no_preparation_that_was_stopped():
+    tone, sentence = said(kept("cancelled"))
+    assert tone is Tone.WITHDRAWN
+    assert sentence == ("The platform withdrew a freeze before it began; all 3 hooks that had begun to prepare "
+                        "recovered.")
+
+
+def test_a_restart_of_which_only_the_bound_is_known():
+    assert "away for at most 7.85 s" in said(kept("reboot"))[1]
+
+
+def test_a_clock_that_was_wrong_or_unknown_is_never_told_as_right():
+    for verdict, words in (("bad", "the clock was still 3 s behind when they carried on"),
+                           ("unknown", "whether the clock was right when they carried on is not known")):
+        record = kept("freeze")
+        record["clock"] |= {"verdict": verdict, "offset_s": -3.0, "good_after_s": None}
+        tone, sentence = said(record)
+        assert tone is Tone.ATTENTION and words in sentence and "right to within" not in sentence
+
+
+def test_a_pause_of_unknown_length_is_told_as_unknown():
+    record = kept("freeze")
+    record["pauses"][0] |= {"length_s": None, "uncertainty_s": None, "quality": "unknown"}
+    assert "stood still for a time that is not known" in said(record)[1]
+    assert any(one.startswith("How long the machine stood still") for one in not_known(account_of(record)))
+
+
+def test_a_recovery_that_failed_is_said_whatever_else_went_well():
+    record = kept("freeze")
+    record["hooks"][-1] |= {"outcome": "failed", "exit_status": 1}
+    tone, sentence = said(record)
+    assert tone is Tone.ATTENTION and "recovery of haproxy failed" in sentence
+
+
+def test_an_event_that_is_not_over_is_told_as_open():
+    tone, sentence = said(kept("freeze", status="holding", outcome=None, ended_at=None, closed_at=None))
+    assert tone is Tone.OPEN and sentence.startswith("Still open, a freeze")
+
+
+def test_what_cannot_be_seen_is_made_visible():
+    assert legible(HOSTILE).isprintable()
+    assert legible("\x1b[31m") == "␛[31m" and legible("\u202e") == "⟨202E⟩" and legible("\ud800") == "⟨D800⟩"
+    assert legible("a" * 100, 10) == "a" * 10 + " … (90 more characters)"
+
+
+def test_plain_text_is_escaped_and_markup_is_not():
+    assert tag("p", '<b>&"', Markup("<i></i>"), title='"<') == '<p title="&quot;&lt;">&lt;b&gt;&amp;&quot;<i></i></p>'
+
+
+# --- the history ------------------------------------------------------------------------------------------------
+
+def history():
+    """Twenty freezes, ten days apart; one of them with a notice shorter than the longest preparation."""
+    records = []
+    for index in range(20):
+        record = moved(kept("freeze", event_id=f"event-{index}"), timedelta(days=-10 * index))
+        noticed = datetime.fromisoformat(record["noticed_at"])
+        record["not_before"] = (noticed + timedelta(seconds=2 if index == 3 else 900)).isoformat()
+        records.append(record)
+    return records[::-1]
+
+
+def test_the_report_holds_preparation_against_notice():
+    figures = figures_of(history(), times())
+    lines = [plain_spaces(line) for line in report_lines(figures, times())]
+    assert lines[0] == "20 events: 20 carried over."
+    assert "Your hooks need 2.25 s; 1 of 20 notices gave less." in lines
+
+
+def test_the_report_counts_by_local_month_and_keeps_empty_months():
+    late = datetime(2026, 9, 30, 23, 30, tzinfo=UTC) - datetime.fromisoformat(kept("freeze")["noticed_at"])
+    records = [moved(kept("freeze"), late - timedelta(days=70)), moved(kept("reboot"), late)]
+    months = figures_of(records, times(1)).months
+    assert [(month.month, dict(month.by_kind)) for month in months] == [
+        (7, {"freeze": 1}), (8, {}), (9, {}), (10, {"reboot": 1})]
+    assert figures_of(records, times(0)).months[-1].month == 9
+
+
+def test_since_leaves_out_what_was_before():
+    figures = figures_of(history(), times(), NOW - timedelta(days=35))
+    assert len(figures.events) == 4 and "since 17 Oct 2026" in next(report_lines(figures, times()))
+
+
+def test_what_is_not_known_is_counted_as_not_known_and_never_as_nothing():
+    record = kept("freeze", not_before=None)
+    record["pauses"][0] |= {"length_s": None, "uncertainty_s": None}
+    document = report_document(figures_of([record], times()))
+    for name in ("notice_s", "pause_s"):
+        assert {"count": 0, "not_known": 1, "median": None}.items() <= document[name].items()
+
+
+def test_an_event_first_seen_started_had_no_notice():
+    record = kept("freeze")
+    figures = figures_of([record | {"started_at": record["noticed_at"], "hooks": []}], times())
+    assert figures.without_notice == 1 and not figures.notice.lengths_s
+    assert "1 event came without any notice." in list(report_lines(figures, times()))
+
+
+def test_preparation_that_was_stopped_says_nothing_of_what_hooks_need():
+    assert figures_of([kept("cancelled")], times()).need_s is None
+
+
+def test_events_of_other_machines_are_counted_apart():
+    record = kept("freeze", hooks=[], timeline=[
+        {"at": "2026-11-21T12:09:31.337Z", "what": "noticed", "note": "it concerns vm-2, not vm-1"},
+        {"at": "2026-11-21T12:09:31.337Z", "what": "watching", "note": ""}])
+    figures = figures_of([record], times())
+    assert not figures.events and figures.watched == 1
+    assert said(record) == (Tone.WATCHED, "This event was only watched: it concerns vm-2, not vm-1; no application was "
+                                          "prepared.")
+
+
+def test_no_history_is_no_fault():
+    assert list(report_lines(figures_of([], times()), times())) == ["No event has concerned this machine."]

@@ -1,0 +1,263 @@
+"""What people are told of an event while it runs and when it is over, to the letter, on narrow and wide terminals."""
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from lives import BAD, DONE, FAILED, NOT_YET, PREPARE, event, hook, report, started
+from tideover import observations as ob
+from tideover.cli.layout import lines_of
+from tideover.cli.terminal import Terminal
+from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
+from tideover.policy import Policy, Rules
+from tideover.record import pauses_of, records_of
+from tideover.telling.lists import history_table, hooks_table, kinds_text, pauses_table
+from tideover.telling.moments import Times, coarse_text, distance_text, length_text
+from told_lives import ToldLife
+
+HOOKS = (hook("health-file", 10), hook("haproxy", 20, timeout_s=20.0), hook("application", 50, required=False))
+
+
+@pytest.fixture(autouse=True)
+def berlin():
+    """A machine in Berlin, in winter: CET."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = "Europe/Berlin"
+    time.tzset()
+    yield
+    os.environ.pop("TZ")
+    if before is not None:
+        os.environ["TZ"] = before
+    time.tzset()
+
+
+def preparing() -> ToldLife:
+    life = ToldLife(Policy(hooks=HOOKS))
+    life.polled(replace(event("E-1", notice_s=61.0), description="Host \x1b[31mserver\x1b[0m is undergoing maintenance."))
+    life.settle(DONE, "health-file").after(3.2)
+    return life
+
+
+def over() -> ToldLife:
+    life = preparing()
+    life.settle().settle(FAILED, exit_status=9).acknowledged()
+    life.after(3).polled(started(event("E-1"))).paused(7.0).judged().after(6)
+    life.settle().settle().settle().after(60).polled()
+    return life
+
+
+NARROW = """\
+The agent waits for prepare of haproxy (freeze E-1).
+
+Event      freeze E-1
+           Host ·[31mserver·[0m is undergoing maintenance.
+NotBefore  2026-11-20 11:01:01 CET, 57.8 s left
+Phase      preparing; not acknowledged; announced pause 5 s
+
+HOOK            STATE               RUNNING  BUDGET
+10-health-file  prepared            -        60 s
+20-haproxy      prepare runs        3.2 s    14.0 s
+50-application  waits for its turn  -        60 s
+
+Owed        recover of haproxy, health-file
+Last pause  none noticed yet
+Clock       not checked yet (it is after each pause;
+            tideover clock checks now)
+Source      azure, last answer 2026-11-20 11:00:00 CET
+            (3 s ago)
+Agent       process 4711, version 0.1.0, since
+            2026-11-20 10:00:00 CET (60 min ago)"""
+
+WIDE_END = """\
+Clock       not checked yet (it is after each pause; tideover clock checks now)
+Source      azure, last answer 2026-11-20 11:00:00 CET (3 s ago)
+Agent       process 4711, version 0.1.0, since 2026-11-20 10:00:00 CET (60 min ago)"""
+
+STORY = """\
+freeze E-1: resumed; pause 7 s ± 100 ms; clock good. 1 of 6 hook runs failed.
+
+Noticed       2026-11-20 11:00:00 CET (1 min ago)
+NotBefore     2026-11-20 11:01:01 CET (18 s ago)
+Acknowledged  2026-11-20 11:00:03 CET (1 min ago)
+Started       2026-11-20 11:00:06 CET (1 min ago)
+Closed        2026-11-20 11:01:19 CET (now)
+Concerns      vm-1
+Announced by  azure, platform
+Pause         7 s ± 100 ms, vm-pause, measured; announced: 5 s
+Clock         good, 1 ms ± 4 ms, 2026-11-20 11:00:00 CET
+Trace         fb28c424c1913c509b66de3cf69f7d32
+
+HOOK         PHASE    TRY  OUTCOME                TOOK
+health-file  prepare  1    done                   100 ms
+haproxy      prepare  1    done                   100 ms
+application  prepare  1    failed, exit status 9  100 ms
+application  recover  1    done                   100 ms
+haproxy      recover  1    done                   100 ms
+health-file  recover  1    done                   100 ms
+
+TIME (CET)    TIMELINE
+11:00:00.000  noticed"""
+
+
+def test_while_an_event_runs_the_whole_of_it_fits_60_columns():
+    """What is waited for, the countdown, each hook with its time and budget; no line is longer."""
+    lines = preparing().shown(60)
+    assert "\n".join(lines) == NARROW
+    assert max(map(len, lines)) <= 60
+
+
+def test_a_wide_terminal_needs_fewer_lines():
+    assert "\n".join(preparing().shown(140)).endswith(WIDE_END)
+
+
+def test_the_story_of_an_event_begins_with_how_it_went():
+    shown = over().event_shown(80)
+    assert "\n".join(shown).startswith(STORY)
+    assert shown[-1] == "11:01:19.200  closed: it has left the list"
+
+
+def test_exact_times_are_those_of_the_record():
+    life = over()
+    record = records_of(life.rows)[0]
+    lines = lines_of([history_table([record], Times(life.now.utc, utc=True))], Terminal())
+    assert lines == ["NOTICED                   KIND    OUTCOME  PAUSE  CLOCK  HOOKS             EVENT",
+                     "2026-11-20T10:00:00.000Z  freeze  resumed  7 s    good   6 runs, 1 failed  E-1"]
+
+
+def test_what_does_not_fit_beside_stands_below_and_nothing_is_lost():
+    life = over()
+    history = history_table(records_of(life.rows), life.times)
+    assert lines_of([history], Terminal(60)) == [
+        "NOTICED                             KIND    OUTCOME  PAUSE",
+        "2026-11-20 11:00:00 CET  1 min ago  freeze  resumed  7 s",
+        "    clock good · hooks 6 runs, 1 failed · event E-1"]
+    told = pauses_of(life.rows)[0] | {"evidence": ["the raw monotonic clock ran 7.052 s over a wait of 0.050 s"]}
+    assert lines_of([pauses_table([told], life.times)], Terminal(60)) == [
+        "RESUMED                             LENGTH        CAUSE",
+        "2026-11-20 11:00:13 CET  1 min ago  7 s ± 100 ms  vm-pause",
+        "    quality measured · event E-1",
+        "    evidence the raw monotonic clock ran 7.052 s over a wait",
+        "    of 0.050 s"]
+
+
+def test_every_stage_of_a_life_says_what_is_waited_for():
+    life = ToldLife(Policy(hooks=HOOKS))
+    assert life.first() == "The agent waits for the next event."
+    life.polled(event("E-1", notice_s=7200.0))
+    assert life.first() == "The agent waits for the time to prepare (freeze E-1)."
+    assert any("waiting (prepare begins in 60 min)" in line for line in life.shown())
+    life.after(3601)
+    assert life.first() == "The agent waits for prepare of health-file (freeze E-1)."
+    life.settle(NOT_YET, exit_status=75)
+    assert life.first() == 'The agent waits for the next try of health-file, which said "not yet" (freeze E-1).'
+    life.after(1.5).settle().settle().settle()
+    assert life.first() == "The agent waits for the platform's answer to the acknowledgement (freeze E-1)."
+    life.acknowledged()
+    assert life.first() == "The agent waits for the platform to start (freeze E-1)."
+    life.polled(started(event("E-1")))
+    assert life.first() == "The agent waits for the pause, or the end of the event (freeze E-1)."
+    life.paused()
+    assert life.first() == "The agent waits for a good clock (freeze E-1)."
+    life.judged()
+    assert life.first() == "The agent waits for a quiet time after the pause (freeze E-1)."
+    life.after(6)
+    assert life.first() == "The agent waits for recover of application (freeze E-1)."
+    life.settle(FAILED, exit_status=1).settle().settle()
+    assert life.first() == "The agent waits for the next try of recover of application (freeze E-1)."
+    for _ in range(3):
+        life.after(130).settle(FAILED, exit_status=1)
+    assert life.first() == "The agent waits for the owner: recover of application failed for good."
+
+
+def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason():
+    life = ToldLife(Policy(hooks=HOOKS, rules={Kind.FREEZE: Rules(acknowledge=False)}))
+    life.polled(event("E-1")).settle().settle().settle()
+    assert life.first() == ("The agent waits for the platform to start in its own time: it was not told to go ahead "
+                            "(freeze E-1).")
+    assert any("holding (the owner acknowledges freeze events by hand)" in line for line in life.shown())
+    life.after(1000)
+    assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
+
+
+def test_an_event_stopped_while_its_hooks_run_and_one_that_waits_for_another_say_so():
+    life = preparing()
+    life.polled()
+    assert life.first() == "The agent waits for prepare of haproxy to end; recover comes after that (freeze E-1)."
+    other = preparing()
+    other.settle().settle().acknowledged().polled(event("E-2", Kind.REBOOT))
+    other.settle().settle().settle().acknowledged().polled(event("E-2", Kind.REBOOT))
+    assert other.first() == ("The agent waits for another event, for which all stays prepared (freeze E-1); "
+                             "the platform to start (reboot E-2).")
+
+
+def test_without_an_agent_the_first_line_says_so_and_what_is_owed():
+    life = preparing()
+    assert life.first(alive=False) == (
+        "No agent runs, and recover of haproxy, health-file is owed: start it with tideover service start, or run "
+        "tideover recover. When one last ran it waited for prepare of haproxy (freeze E-1).")
+    assert not any("3.2 s" in line for line in life.shown(alive=False)), "nobody knows whether the hook still runs"
+    assert ToldLife().first(alive=False) == "No agent runs: start it with tideover service start. Nothing is open."
+    silent = life.first(why="connection refused")
+    assert silent.startswith("The agent (process 4711) does not answer: connection refused. By its journal it waits")
+
+
+def test_a_bad_clock_is_told_with_its_reason():
+    life = preparing()
+    life.settle().settle().acknowledged().polled(started(event("E-1"))).paused().judged(BAD)
+    (clock,) = [line for line in life.shown(140) if line.startswith("Clock")]
+    assert clock.startswith("Clock       bad (4 s behind), -4 s ± 10 ms, 2026-11-20 11:00:00 CET")
+    assert BAD.verdict is Verdict.BAD
+
+
+def test_hooks_are_listed_with_the_refused_and_the_reason_below():
+    refused = replace(hook("haproxy", 30), refused="20-haproxy has the name haproxy already: rename one of the two")
+    some = hook("worker", 40, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE}), required=False, timeout_s=90.0)
+    lines = lines_of([hooks_table([hook("haproxy", 20), refused, some], ["35-asleep"])], Terminal())
+    assert lines == [
+        "NN  NAME     TIMEOUT  FAILURE   STATE     KINDS",
+        "20  haproxy  60 s     holds     ready     all announced",
+        "30  haproxy  60 s     holds     refused   all announced",
+        "    20-haproxy has the name haproxy already: rename one of the two",
+        "35  asleep   -        -         disabled  -",
+        "    no run bit: chmod +x enables it",
+        "40  worker   90 s     may fail  ready     freeze, unannounced"]
+
+
+def test_kinds_are_told_in_words():
+    assert kinds_text(ANNOUNCED | {Kind.UNANNOUNCED}) == "all announced, unannounced"
+    assert HookSpec("x", 1, "/x").kinds == ANNOUNCED
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (0.0, "now"), (0.9, "now"), (-0.5, "now"), (3.2, "3 s ago"), (59.9, "59 s ago"), (60, "1 min ago"), (7199, "119 min ago"),
+    (7200, "2 h ago"), (172800, "2 d ago"), (-41, "in 41 s"), (-900, "in 15 min")])
+def test_a_distance_is_told_in_one_unit_and_never_rounded_up(seconds, words):
+    assert distance_text(seconds) == words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [
+    (None, "unknown"), (0, "0 ms"), (-0.00001, "0 ms"), (0.0004, "0.4 ms"), (5.0031, "5.003 s"), (75.3, "75.3 s"), (605, "10 min 5 s"),
+    (3600, "1 h"), (93784, "1 d 2 h"), (-4, "-4 s")])
+def test_a_length_keeps_what_was_measured(seconds, words):
+    """A pause of 75.3 s is not "1 min"."""
+    assert length_text(seconds) == words
+
+
+def test_a_countdown_is_no_finer_than_it_can_be_read():
+    assert [coarse_text(seconds) for seconds in (3.21, 60, 899.4, 7261)] == [
+        "3.2 s", "1 min 0 s", "14 min 59 s", "2 h 1 min"]
+
+
+def test_a_story_over_two_days_shows_the_days():
+    head, moments = Times(preparing().now.utc).clock_times(["2026-11-20T22:59:00.000Z", "2026-11-20T23:01:00.000Z"])
+    assert (head, moments) == ("TIME", ["2026-11-20 23:59:00 CET", "2026-11-21 00:01:00 CET"])
+
+
+def test_a_settled_run_that_nobody_asked_for_changes_nothing_that_is_told():
+    life = preparing()
+    before = life.shown()
+    life.see(ob.HookSettled("haproxy", PREPARE, 99, report()))
+    assert life.shown() == before

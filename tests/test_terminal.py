@@ -1,0 +1,90 @@
+"""The gate to the terminal: nothing a stranger wrote steers it, colour only where it is wanted, --watch draws in place."""
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from tideover.cli.layout import lines_of, wrapped
+from tideover.cli.terminal import Terminal, columns_of, harmless, harmless_json, this_terminal
+from tideover.cli.watching import cut, frame
+from tideover.telling.parts import Table, Text, Tone, fact, row
+
+HOSTILE = "a\x1b[2Jb\x9b31mc\x07d\u202ee\udc80f\x00g\x7fh\r\ni\tj"
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_nothing_steers_a_terminal_whoever_wrote_it():
+    """Escapes of both kinds, bells, marks of direction, lone surrogates, line ends."""
+    assert harmless(HOSTILE) == "a·[2Jb·31mc·d·e·f·g·h· i j"
+    for parts in ([fact(HOSTILE, HOSTILE, Tone.BAD, Text(HOSTILE))],
+                  [Table(("A", "B"), (row(HOSTILE, Text(HOSTILE, Tone.GOOD), below=(Text(HOSTILE),)),))]):
+        for width in (None, 60):
+            for line in lines_of(parts, Terminal(width)):
+                assert line.isprintable(), line
+
+
+def test_json_on_a_terminal_steers_nothing_and_says_the_same():
+    document = {"description": HOSTILE, "plain": "± 漢字 🎈", "high": "\U000e0001"}
+    text = harmless_json(document)
+    assert all(sign.isprintable() or sign == "\n" for sign in text)
+    assert json.loads(text) == document
+    assert "± 漢字 🎈" in text and len(harmless_json(document, None).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("environ", "colour"), [
+    ({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True), ({"TERM": "dumb"}, False)])
+def test_colour_is_shown_on_a_terminal_that_has_it_unless_its_owner_wants_none(environ, colour):
+    assert this_terminal(Screen(), environ).colour is colour
+
+
+def test_where_there_is_no_terminal_there_is_neither_colour_nor_width():
+    assert this_terminal(io.StringIO(), {}) == Terminal(None, False)
+
+
+def test_colours_add_nothing_to_the_words():
+    parts = [fact("Clock", "bad", Tone.BAD), Table(("A",), (row(Text("refused", Tone.BAD)),))]
+    painted = lines_of(parts, Terminal(60, colour=True))
+    assert painted[0] == "\x1b[2mClock\x1b[0m  \x1b[31mbad\x1b[0m"
+    bare = [line.replace("\x1b[2m", "").replace("\x1b[1m", "").replace("\x1b[31m", "").replace("\x1b[0m", "") for line in painted]
+    assert bare == lines_of(parts, Terminal(60))
+
+
+def test_wide_signs_take_two_columns_and_combining_ones_none():
+    assert (columns_of("漢字"), columns_of("e\u0301"), columns_of("± 3 s")) == (4, 1, 5)
+    lines = lines_of([Table(("A", "B"), (row("漢字", "x"), row("abcd", "y")))], Terminal(60))
+    assert lines == ["A     B", "漢字  x", "abcd  y"]
+
+
+def test_ids_and_paths_are_never_cut_and_a_number_keeps_its_unit():
+    path = "/etc/tideover/hooks.d/" + "x" * 80
+    assert wrapped(f"chmod go-w {path} now", 40) == ["chmod go-w", path, "now"]
+    assert wrapped("a pause of 7.003 s ± 31 ms", 14) == ["a pause of", "7.003 s ± 31 ms"]
+
+
+def test_the_last_column_is_wrapped_beside_the_others_where_there_is_room_and_below_them_where_not():
+    table = Table(("WHEN", "EVIDENCE"), (row("x" * 30, "the raw monotonic clock ran on while nothing else did"),))
+    assert lines_of([table], Terminal(80)) == [
+        "WHEN                            EVIDENCE",
+        "x" * 30 + "  the raw monotonic clock ran on while nothing",
+        " " * 32 + "else did"]
+    assert lines_of([table], Terminal(60)) == [
+        "WHEN", "x" * 30, "    evidence the raw monotonic clock ran on while nothing", "    else did"]
+
+
+def test_a_page_is_drawn_over_the_one_before_without_clearing_it_first():
+    """What is cleared first flickers; what scrolls cannot be drawn over."""
+    drawn = frame(["one", "two"], 80, 24)
+    assert drawn == "\x1b[Hone\x1b[K\r\ntwo\x1b[K\x1b[J"
+    assert frame(["line"] * 30, 80, 24).count("\r\n") == 23 and "7 lines more" in frame(["line"] * 30, 80, 24)
+
+
+def test_a_line_that_is_too_long_for_the_screen_is_cut_with_its_colours():
+    assert cut("\x1b[1mabcdef\x1b[0m", 6) == "\x1b[1mabcdef\x1b[0m"
+    assert cut("\x1b[1mabcdefg\x1b[0m", 6) == "abcde…"
+    assert columns_of(cut("漢字漢字", 6)) <= 6

@@ -1,0 +1,48 @@
+"""A life whose record is kept, and what people are told of it at any moment."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lives import Life, at
+from tideover import observations as ob
+from tideover.cli.layout import lines_of
+from tideover.cli.terminal import Terminal
+from tideover.record import Row, records_of
+from tideover.status import status_of
+from tideover.telling.event import event_parts
+from tideover.telling.moments import Times
+from tideover.telling.status import status_parts
+
+AGENT = {"alive": True, "pid": 4711, "version": "0.1.0", "started_at": "2026-11-20T09:00:00.000Z"}
+SOURCE = {"kind": "azure", "last_answer_at": "2026-11-20T10:00:00.000Z", "failures": 0, "reason": ""}
+
+
+@dataclass
+class ToldLife(Life):
+    rows: list[Row] = field(default_factory=list)
+
+    def see(self, *observations: ob.Observation) -> Life:
+        for seen in observations:
+            known = len(self.entries)
+            super().see(seen)
+            self.rows += [Row(self.now.utc, entry.event_id, entry.what, entry.note, entry.subject)
+                          for entry in self.entries[known:]]
+        return self
+
+    @property
+    def times(self) -> Times:
+        return Times(at(self.now_s).utc)
+
+    def status(self, **agent: Any) -> dict[str, Any]:
+        return status_of(self.state, self.rows, self.now) | {"agent": AGENT | agent, "source": SOURCE}
+
+    def shown(self, width: int | None = 80, **agent: Any) -> list[str]:
+        return lines_of(status_parts(self.status(**agent), self.times), Terminal(width))
+
+    def first(self, **agent: Any) -> str:
+        """The first sentence, whole."""
+        return self.shown(None, **agent)[0]
+
+    def event_shown(self, width: int | None = 80) -> list[str]:
+        return lines_of(event_parts(records_of(self.rows)[-1], self.times), Terminal(width))
