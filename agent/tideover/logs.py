@@ -17,12 +17,14 @@ HOURLY_S = 3600.0
 
 
 class Log:
-    """Writes lines of one format to one stream. Any thread."""
+    """Writes lines of one format to one stream, or wherever `write` puts a level and its line. Any thread."""
 
-    def __init__(self, format_: str = "text", level: str = "info", stream: TextIO | None = None) -> None:
-        self._write_line = _json_line if format_ == "json" else _text_line
+    def __init__(self, format_: str = "text", level: str = "info", stream: TextIO | None = None,
+                 write: Callable[[str, str], None] | None = None) -> None:
+        self._line = _json_line if format_ == "json" else _text_line
         self._lowest = LEVELS.index(level)
         self._stream = stream or sys.stderr
+        self._write = write or self._to_stream
         self._lock = threading.Lock()       # a line is one piece, whoever writes it
 
     def debug(self, name: str, **fields: object) -> None:
@@ -41,13 +43,16 @@ class Log:
         if LEVELS.index(level) < self._lowest:
             return
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line = self._write_line(at, level, name, fields)
+        line = self._line(at, level, name, fields)
         try:
             with self._lock:
-                self._stream.write(line + "\n")
-                self._stream.flush()
+                self._write(level, line)
         except (OSError, ValueError):
             return                          # nobody reads: the agent's work does not depend on it
+
+    def _to_stream(self, level: str, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
 
 
 class Trouble:

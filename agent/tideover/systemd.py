@@ -1,24 +1,68 @@
 """What is said to systemd (sd_notify(3)) and asked of it; silent where nobody listens."""
 from __future__ import annotations
 
-import enum
 import os
+import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tideover.supervision import Ending, Orders
 
 ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
 FEEDS = 3               # chances to feed the watchdog within its period: one may be missed
 CGROUP = Path("/proc/self/cgroup")
 
 
-class Ending(enum.Enum):
-    """Why this service is being stopped."""
+END_SIGNALS = ("SIGTERM", "SIGINT", "SIGBREAK")
+READ_SIGNALS = ("SIGHUP",)
+UNHEARD_SIGNAL_S = 1.0  # where a wait for news does not end when a signal comes (Windows), none is longer
 
-    STOP = "stop"               # somebody stops it, or nobody knows
-    RESTART = "restart"         # it is started again at once, as an upgrade does
-    SHUTDOWN = "shutdown"       # the machine goes down
+
+class Foreground:
+    """The service manager of a process in the foreground: systemd, a terminal, or nobody. Implements ServiceManager."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        period_s = watchdog_period_s(environ)
+        self._feed = watchdog_feeder(period_s) if period_s else None
+        self.longest_silence_s = period_s / FEEDS if period_s else None
+        if not hasattr(signal, "pthread_kill"):
+            self.longest_silence_s = UNHEARD_SIGNAL_S
+
+    def listen(self, orders: Orders) -> None:
+        """SIGTERM and SIGINT (Ctrl-Break) end it, SIGHUP brings a new configuration. Main thread only."""
+        for name in END_SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda number, frame: orders.end_soon())
+        for name in READ_SIGNALS:
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), lambda number, frame: orders.read_soon())
+
+    def ready(self) -> None:
+        notify("READY=1")
+
+    def reloading(self) -> None:
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def feed(self) -> None:
+        if self._feed is not None:
+            self._feed()
+
+    def say(self, words: str) -> None:
+        notify(f"STATUS={words}")
+
+    def stopping(self) -> None:
+        notify("STOPPING=1")
+
+    def why_we_end(self) -> Ending:
+        return why_we_end(self._environ)
+
+    def write_line(self, level: str, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def notify(message: str) -> bool:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,14 @@ RUNTIME_MODE = 0o755
 class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
-    def __init__(self, loaded: Loaded, *, drill: bool = False) -> None:
-        """Given the configuration, open what this agent works on. Raise WrongUseError if another one works on it."""
+    def __init__(self, loaded: Loaded, *, drill: bool = False,
+                 write_line: Callable[[str, str], None] | None = None) -> None:
+        """Given the configuration and where the log's lines go (None: standard error), open what this agent works on.
+
+        Raise WrongUseError if another one works on it.
+        """
         settings = self.settings = loaded.settings
-        self.log = Log(settings.log.format, settings.log.level)
+        self.log = Log(settings.log.format, settings.log.level, write=write_line)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
         state_directory = Path(settings.paths.state)
@@ -71,6 +75,12 @@ class Agent:
     def tell(self, seen: ob.Observation) -> None:
         """Bring news to the engine, from any thread."""
         self.engine.tell(seen)
+
+    def look_now(self) -> None:
+        """The machine was away: ask the platform at once. Any thread."""
+        self.log.info("machine.woke")
+        if self.poller is not None:
+            self.poller.poll_now()
 
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
