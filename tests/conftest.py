@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 LIBRARY = HERE / "hooks"
 """Every proof of the hook library starts hooks, most of them servers: none belongs into the fast suite."""
 
-NEEDS_TOOLS = (LIBRARY, HERE / "vm", HERE / "packaging")
+NEEDS_TOOLS = (LIBRARY, HERE / "vm", HERE / "packaging", HERE / "windows_install")
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 

@@ -87,7 +87,8 @@ def _recover() -> None:
         print(f"tideover: {trouble}")
         return
     if recovered.still_owed:
-        print(f"tideover: recover is still owed: {', '.join(recovered.still_owed)}. Installing it again goes on with that.")
+        owed = ", ".join(recovered.still_owed)
+        print(f"tideover: recover is still owed: {owed}. Installing it again goes on with that.")
 
 
 def _change_path(add: bool) -> None:

@@ -16,7 +16,6 @@ import win32service
 
 import tideover
 from tideover.errors import WrongUseError
-from tideover.hooks.permission import find_refusal, trusted_users
 from tideover.service.windows import identity
 from tideover.service.windows.scm import NO_SUCH_SERVICE, asking, read_report, service, stop
 
@@ -59,6 +58,7 @@ def install(config: str | None, hooks: Path) -> Path:
 
     Return what it starts. Raise WrongUseError if that cannot be, TideoverError if Windows refuses.
     """
+    from tideover.hooks.permission import find_refusal, trusted_users
     program = own_program(config)
     _refuse_another_kind("install")
     for file in (program.command[0], tideover.__file__):

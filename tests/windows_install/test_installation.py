@@ -1,0 +1,221 @@
+"""The installer and the service on Windows (Wine's): silent installation, a whole event, stops, reboots, kills, upgrades,
+removal. What Wine cannot show stands in packaging/windows/REAL-WINDOWS.md."""
+import json
+import os
+import re
+import signal
+import time
+
+import pytest
+from conftest import HOME, LINES, PROGRAMS, SERVICE_PROGRAM
+
+pytestmark = pytest.mark.slow
+SERVICE = "HKLM\\System\\CurrentControlSet\\Services\\tideover"
+SOURCE = "HKLM\\System\\CurrentControlSet\\Services\\EventLog\\Application\\tideover"
+APPS = "HKLM\\Software\\Microsoft\\Windows\\CurrentVersion\\Uninstall\\tideover"
+SYSTEM_PATH = "HKLM\\System\\CurrentControlSet\\Control\\Session Manager\\Environment"
+PYTHON = f"{PROGRAMS}\\python\\python.exe"
+RECOVERS_AT_STOP = '[policy]\non_stop = "recover"\n'
+PAUSE_S = 3.0
+READS_ITS_TEXT = """
+import win32api, win32con, sys
+library = win32api.LoadLibraryEx(sys.argv[1], 0, win32con.LOAD_LIBRARY_AS_DATAFILE)
+print(*[win32api.FormatMessageW(win32con.FORMAT_MESSAGE_FROM_HMODULE, library, number, 0, ['a line']).strip() for number in (1, 210)])
+"""
+
+
+def test_a_silent_installation_gives_a_running_service_that_starts_with_the_machine(world):
+    """On a machine that has never seen it: no Python, no compiler, nothing asked."""
+    began = time.monotonic()
+    world.install()
+    took_s = time.monotonic() - began
+    assert world.state == "RUNNING" and len(world.pids) == 1
+    service = world.machine.registry(SERVICE)
+    assert service["ImagePath"] == f'"{PROGRAMS}\\bin\\{SERVICE_PROGRAM}"'
+    assert (service["Start"], service["ObjectName"], service["PreshutdownTimeout"]) == ("0x2", "LocalSystem", "0x4e20")
+    assert world.machine.registry(APPS)["DisplayVersion"] == world.tideover("--version").split()[-1]
+    assert f"{PROGRAMS}\\bin" in world.machine.registry(SYSTEM_PATH)["PATH"]
+    status = json.loads(world.tideover("status", "--json"))
+    assert status["agent"]["alive"] is True
+    assert f"active (running), starts with the machine: {service['ImagePath']}" in world.tideover("service", "status")
+    print(f"\nsilent installation until RUNNING: {took_s:.1f} s")
+
+
+def test_the_event_log_has_a_source_with_its_texts(world):
+    world.begin()
+    source = world.machine.registry(SOURCE)
+    assert source == {"EventMessageFile": f"{PROGRAMS}\\bin\\{SERVICE_PROGRAM}", "TypesSupported": "0x7"}
+    assert world.machine.run(PYTHON, "-I", "-c", READS_ITS_TEXT, source["EventMessageFile"]).split("\n")[0] == "a line a line"
+    world.until(lambda: "info agent.started version=" in world.machine.events())
+
+
+def test_a_whole_event_with_a_real_stop_of_the_process(world):
+    """From notice to record: prepared, acknowledged, stopped for three seconds, clock checked, recovered."""
+    world.begin()
+    event = world.with_an_open_event(duration_s=5)
+    world.metadata.start_event(event)
+    world.await_status("underway")
+    [pid] = world.pids
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(PAUSE_S)
+    os.kill(pid, signal.SIGCONT)
+    world.until(lambda: len(world.lines()) == 2)
+    world.metadata.remove_event(event)
+    record = world.await_status("closed")
+    assert world.lines() == ["prepare freeze", "recover freeze resumed good"]
+    assert record["outcome"] == "resumed" and [answer.event_id for answer in world.metadata.acknowledgements] == [event]
+    assert [(hook["name"], hook["phase"], hook["outcome"]) for hook in record["hooks"]] == [
+        ("first", "prepare", "done"), ("first", "recover", "done")]
+    longest = max(record["pauses"], key=lambda pause: pause["length_s"])
+    assert PAUSE_S - longest["uncertainty_s"] - 0.1 <= longest["length_s"] <= PAUSE_S + longest["uncertainty_s"] + 1.0
+    assert record["clock"]["verdict"] == "good" and record["clock"]["samples"]
+    assert abs(record["clock"]["offset_s"]) <= record["clock"]["error_bound_s"] + 0.1
+    print(f"\npause of {PAUSE_S} s measured as {longest['length_s']:.3f} ± {longest['uncertainty_s']:.3f} s ({longest['cause']})")
+
+
+def test_a_stop_and_a_start_in_the_middle_of_an_event_keep_what_is_prepared(world):
+    world.begin()
+    event = world.with_an_open_event()
+    world.stop()
+    assert world.pids == []
+    world.start()
+    world.await_status("holding")
+    assert world.lines() == ["prepare freeze"]
+    world.metadata.remove_event(event)
+    world.await_status("closed")
+    assert world.lines() == ["prepare freeze", "recover freeze cancelled unknown"] or \
+        world.lines() == ["prepare freeze", "recover freeze cancelled good"]
+    assert len(world.metadata.acknowledgements) == 1
+
+
+def test_a_stop_of_the_service_recovers_first_if_the_owner_says_so(world):
+    world.begin(RECOVERS_AT_STOP)
+    world.with_an_open_event()
+    world.stop()
+    assert [line.rsplit(" ", 1)[0] for line in world.lines()[1:]] == ["recover freeze cancelled"]
+
+
+def test_an_event_open_over_a_reboot_is_recovered_after_it_and_the_service_is_back(world):
+    """Wine's power fails without a word, which is the harder case."""
+    world.begin(RECOVERS_AT_STOP)
+    event = world.with_an_open_event("Reboot")
+    world.metadata.start_event(event)
+    world.await_status("underway")
+    asked = len(world.metadata.requests)
+    world.machine.reboot()
+    world.until(lambda: world.state == "RUNNING" and len(world.metadata.requests) > asked + 1)
+    world.until(lambda: len(world.lines()) == 2)
+    world.metadata.remove_event(event)
+    record = world.await_status("closed")
+    assert world.lines()[0] == "prepare reboot" and world.lines()[1].startswith("recover reboot restarted")
+    assert record["outcome"] == "restarted" and len(world.metadata.acknowledgements) == 1
+
+
+def test_an_agent_killed_during_prepare_leaves_no_hook_running_and_its_successor_recovers_it(world):
+    """Wine restarts nothing that crashed (the recovery actions are Windows' part), so it is started by hand."""
+    world.begin()
+    world.stop()
+    world.hook("10-first.cmd", f"@echo off\n>>{LINES} echo %1 begins\n"
+               f'if %1==prepare if not exist C:\\killed.txt "{PYTHON}" -c "import time; time.sleep(120)"\n'
+               f">>{LINES} echo %1 ends\n")
+    world.machine.path("C:\\killed.txt").unlink(missing_ok=True)
+    world.start()
+    event = world.metadata.add_event("Freeze", not_before_in_s=600)
+    world.until(lambda: world.lines() == ["prepare begins"] and world.machine.processes("python.exe"))
+    world.machine.put("C:\\killed.txt", "")
+    world.machine.kill(SERVICE_PROGRAM)
+    world.until(lambda: not world.machine.processes("python.exe"))
+    world.start()
+    world.until(lambda: world.metadata.acknowledgements)
+    world.metadata.remove_event(event)
+    world.await_status("closed")
+    assert world.lines() == ["prepare begins", "prepare begins", "prepare ends", "recover begins", "recover ends"]
+
+
+def test_an_upgrade_in_the_middle_of_an_event_fires_no_hook_and_keeps_the_configuration(world):
+    """Although the owner wants recovery when the service is stopped: it is started again at once."""
+    world.begin(RECOVERS_AT_STOP)
+    event = world.with_an_open_event()
+    configuration = world.machine.text(f"{HOME}\\tideover.toml")
+    stale = world.machine.path(f"{PROGRAMS}\\python\\Lib\\site-packages\\tideover\\of_an_older_version.py")
+    stale.write_text("")
+    [before] = world.pids
+    said = world.machine.events()
+    world.install()
+    assert world.state == "RUNNING" and world.pids != [before]
+    world.await_status("holding")
+    time.sleep(1)
+    assert world.lines() == ["prepare freeze"] and "agent.keeps reason=restart" in world.said_since(said)
+    assert world.machine.text(f"{HOME}\\tideover.toml") == configuration and not stale.exists()
+    world.metadata.start_event(event)
+    world.await_status("underway")
+    world.metadata.remove_event(event)
+    world.await_status("closed")
+    assert world.lines()[1].startswith("recover freeze resumed") and len(world.metadata.acknowledgements) == 1
+
+
+def test_an_upgrade_leaves_a_service_stopped_that_its_owner_had_stopped(world):
+    world.begin()
+    world.stop()
+    world.install()
+    assert world.state == "STOPPED"
+
+
+def test_a_new_version_that_cannot_start_gives_the_old_one_back(world):
+    """Here: because of the configuration, which the old one has read before it became faulty."""
+    world.begin()
+    [before] = world.pids
+    world.machine.put(f"{HOME}\\tideover.toml", "[hooks]\ntimeoutt = 3\n")
+    status, _ = world.machine.status_and_words(world._installer, "/S")
+    assert status == 3
+    assert world.machine.path(PYTHON).exists() and not world.machine.path(f"{PROGRAMS}\\before").exists()
+    assert world.pids != [before] and "hooks.timeoutt" in world.machine.events()
+    world.configure()
+    world.start()
+    assert world.state == "RUNNING"
+
+
+def test_a_faulty_configuration_keeps_the_service_from_starting_and_the_event_log_says_why(world):
+    world.begin()
+    world.stop()
+    world.machine.put(f"{HOME}\\tideover.toml", "[hooks]\ntimeoutt = 3\n")
+    said = world.machine.events()
+    status, words = world.machine.status_and_words(f"{PROGRAMS}\\bin\\tideover.exe", "service", "start")
+    assert status == 2 and "hooks.timeoutt" in words        # --config is read by every command
+    world.machine.run("net", "start", "tideover", check=False)
+    world.until(lambda: world.state == "STOPPED" and world.pids == [])
+    assert "hooks.timeoutt" in world.said_since(said)
+
+
+def test_a_change_of_parameters_applies_a_changed_configuration(world):
+    world.begin()
+    [before] = world.pids
+    said = world.machine.events()
+    world.configure('[hooks]\ntimeout = "7s"')
+    world.machine.run(PYTHON, "-I", "-c", "import win32serviceutil; win32serviceutil.ControlService('tideover', 6)")
+    world.until(lambda: "configuration.read" in world.said_since(said))
+    assert world.pids == [before] and world.state == "RUNNING"
+
+
+def test_removal_recovers_what_is_prepared_and_leaves_configuration_and_journal_only(world):
+    world.begin()
+    world.with_an_open_event()
+    assert world.uninstall() == 0
+    assert [line.rsplit(" ", 1)[0] for line in world.lines()[1:]] == ["recover freeze cancelled"]
+    assert (world.state, world.pids, world.is_installed()) == ("", [], False)
+    assert [world.machine.registry(key) for key in (SERVICE, SOURCE, APPS)] == [{}, {}, {}]
+    assert "tideover" not in world.machine.registry(SYSTEM_PATH)["PATH"]
+    assert {entry.name for entry in world.machine.path(HOME).iterdir()} == {"tideover.toml", "hooks.d", "state"}
+    assert traces(world) == {HOME.rsplit("\\", 1)[1]}
+
+
+def test_a_purge_leaves_nothing(world):
+    world.begin()
+    assert world.uninstall("/PURGE") == 0
+    assert traces(world) == set() and not world.machine.path(HOME).exists()
+
+
+def traces(world):
+    """What lies where programs leave things, but for temporary files."""
+    places = [world.machine.path(f"C:\\{place}") for place in ("Program Files", "ProgramData", "windows", "windows\\system32")]
+    return {entry.name for place in places for entry in place.iterdir() if re.search("tideover", entry.name, re.IGNORECASE)}
