@@ -7,6 +7,7 @@ import signal
 import time
 
 import pytest
+
 from conftest import HOME, LINES, PROGRAMS, SERVICE_PROGRAM
 
 pytestmark = pytest.mark.slow
