@@ -10,6 +10,8 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record", "supervision"},
     {"lifecycle"},
     {"status"},
+    {"winapi"},     # the calls of Windows, and nothing more
+    {"system"},     # the choice between the systems, for what several hands need
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health"},
     {"engine"},
     {"daemon", "doctor", "drill", "service"},

@@ -25,8 +25,8 @@ class Agent:
     def read_soon(self):
         self.told.append("read")
 
-    def machine_woke(self):
-        self.told.append("woke")
+    def look_now(self):
+        self.told.append("look")
 
 
 class Windows:
@@ -90,16 +90,18 @@ def test_a_change_of_parameters_has_the_configuration_read_again():
     assert windows.agent.told == ["read"] and windows.standing is Standing.RUNNING
 
 
-def test_only_the_end_of_a_sleep_is_a_reason_to_look():
+def test_the_end_of_a_sleep_and_a_clock_that_was_set_are_reasons_to_look():
     windows = Windows().running()
     for kind in range(0x20):
         windows.control.heard(Control.POWEREVENT, kind)
-    assert windows.agent.told == ["woke"] * len(POWER_RESUMED)
+    assert windows.agent.told == ["look"] * len(POWER_RESUMED)
+    windows.control.heard(Control.TIMECHANGE)
+    assert len(windows.agent.told) == len(POWER_RESUMED) + 1
 
 
 def test_a_control_that_nobody_knows_changes_nothing():
     windows = Windows().running()
-    for control in (2, 3, 14, 127, 129, 255):
+    for control in (2, 3, 14, 17, 127, 129, 255):
         windows.control.heard(control)
     assert windows.agent.told == [] and len(windows.reports) == 2
 

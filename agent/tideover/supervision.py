@@ -21,8 +21,8 @@ class Orders(Protocol):
     def read_soon(self) -> None:
         """The configuration may have changed."""
 
-    def machine_woke(self) -> None:
-        """The machine was suspended and runs again, so its operating system says."""
+    def look_now(self) -> None:
+        """The machine was asleep, or its clock was set, so its operating system says."""
 
 
 class ServiceManager(Protocol):
@@ -32,7 +32,7 @@ class ServiceManager(Protocol):
     """No wait of the agent's loop may be longer; None: any may."""
 
     def listen(self, orders: Orders) -> None:
-        """From now on, pass on what the agent is told. What was told before is passed on at once."""
+        """From now on, pass on what the agent is told; that it is to end also if that was said before."""
 
     def ready(self) -> None:
         """The agent runs."""

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import time
@@ -16,30 +15,17 @@ FEEDS = 3               # chances to feed the watchdog within its period: one ma
 CGROUP = Path("/proc/self/cgroup")
 
 
-END_SIGNALS = ("SIGTERM", "SIGINT", "SIGBREAK")
-READ_SIGNALS = ("SIGHUP",)
-UNHEARD_SIGNAL_S = 1.0  # where a wait for news does not end when a signal comes (Windows), none is longer
-
-
-class Foreground:
-    """The service manager of a process in the foreground: systemd, a terminal, or nobody. Implements ServiceManager."""
+class Systemd:
+    """systemd, or nobody, where it is silent. Implements `supervision.ServiceManager`."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         period_s = watchdog_period_s(environ)
         self._feed = watchdog_feeder(period_s) if period_s else None
         self.longest_silence_s = period_s / FEEDS if period_s else None
-        if not hasattr(signal, "pthread_kill"):
-            self.longest_silence_s = UNHEARD_SIGNAL_S
 
     def listen(self, orders: Orders) -> None:
-        """SIGTERM and SIGINT (Ctrl-Break) end it, SIGHUP brings a new configuration. Main thread only."""
-        for name in END_SIGNALS:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda number, frame: orders.end_soon())
-        for name in READ_SIGNALS:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), lambda number, frame: orders.read_soon())
+        """It speaks in signals, which the process hears by itself."""
 
     def ready(self) -> None:
         notify("READY=1")

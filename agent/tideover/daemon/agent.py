@@ -77,8 +77,8 @@ class Agent:
         self.engine.tell(seen)
 
     def look_now(self) -> None:
-        """The machine was away: ask the platform at once. Any thread."""
-        self.log.info("machine.woke")
+        """The machine slept, or its clock was set: read the clocks and ask the platform now. Any thread."""
+        self.watch.look_now()
         if self.poller is not None:
             self.poller.poll_now()
 
@@ -117,7 +117,8 @@ class Agent:
         runtime = Path(self.settings.paths.runtime)
         requests = Requests(self.engine, self.memory.journal.path, self._about)
         try:
-            make_directory(runtime, RUNTIME_MODE)
+            if self.settings.paths.socket != self.settings.paths.runtime:       # a pipe lies in no directory
+                make_directory(runtime, RUNTIME_MODE)
             self._server = Server(Path(self.settings.paths.socket), requests.answers())
         except (OSError, WrongUseError) as trouble:
             self.log.warning("api.closed", reason=trouble,

@@ -1,7 +1,6 @@
 """Opens the state directory: its lock, its journal; what cannot be read is set aside and said so."""
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from tideover.errors import WrongUseError
 from tideover.journal import FILE, Journal, JournalUnreadable, Lock, set_aside
 from tideover.lifecycle import State
 from tideover.logs import Log
+from tideover.system.directories import make_base_directory
 
 STATE_MODE = 0o711      # hooks that run as other users reach their own directories below it, and list nothing
 
@@ -56,9 +56,7 @@ def renew_journal(journal: Journal, log: Log) -> Journal:
 def make_directory(directory: Path, mode: int) -> None:
     """Given a directory, make it if it is not there. Raise WrongUseError if that cannot be done."""
     try:
-        directory.mkdir(mode=mode, parents=True, exist_ok=True)
-        if directory.stat().st_uid == os.geteuid():
-            directory.chmod(mode)
+        make_base_directory(directory, mode)
     except OSError as trouble:
         raise WrongUseError(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
                             "Run as root, or name another one under [paths].") from trouble

@@ -13,29 +13,34 @@ import threading
 from tideover import observations as ob
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
+from tideover.daemon.signals import obey
 from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.settings import cautions_about
 from tideover.supervision import Ending, ServiceManager
-from tideover.systemd import Foreground
+from tideover.systemd import Systemd
 
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
 
 def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | None = None) -> int:
-    """Run an agent until its service manager ends it (None: systemd, or whoever sends SIGTERM or SIGINT).
+    """Run an agent until its service manager ends it (None: systemd, or a terminal, which speak through `signals`).
 
     Return the exit status. Raise WrongUseError if it cannot start.
     """
-    manager = manager or Foreground(os.environ)
-    running = Running(loaded, manager, drill=drill)
-    manager.listen(running)
+    running = Running(loaded, manager or Systemd(os.environ), drill=drill)
+    ended = threading.Event()
+    if manager is None:
+        obey(running.end_soon, running.read_soon, ended)
+    else:
+        manager.listen(running)
     threading.excepthook = _die
     try:
         running.run()
     finally:
         running.close()
+        ended.set()
     return 0
 
 
@@ -59,8 +64,8 @@ class Running:
         self._must_read = True
         self._agent.engine.stop()
 
-    def machine_woke(self) -> None:
-        """Any thread. How long it was away is the pause watch's to measure; what is listed now is asked for at once."""
+    def look_now(self) -> None:
+        """Any thread: the machine slept, or somebody set its clock, says the system."""
         self._agent.look_now()
 
     def run(self) -> None:

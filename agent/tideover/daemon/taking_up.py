@@ -10,7 +10,7 @@ from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
 from tideover.model import HookPhase, Moment
 from tideover.observations import Restarted
-from tideover.pause import read_boot_id
+from tideover.system.clocks import read_boot_id
 
 HOOKS_STATE = "hooks"       # below the state directory: one directory a hook
 

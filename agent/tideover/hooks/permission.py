@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tideover.hooks.plain_text import plain
 
+SUFFIXES = ("",)             # of hooks' files
 LINKS_AT_MOST = 40          # as the kernel's own limit (path_resolution(7))
 SHOWN_PATH = 4096           # PATH_MAX: no real path is cut
 

@@ -6,15 +6,14 @@ empty, however long the deletion takes.
 """
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import stat
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from tideover.hooks.account import Account
+from tideover.hooks.parts import Account
+from tideover.system.directories import give_to, make_directory, make_own_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700
 GONE = ".gone"
@@ -39,10 +38,7 @@ class StateDirectories:
         make_own_directory(self._above, ABOVE_MODE)
         own = self._above / name
         make_directory(own, OWN_MODE)
-        owner = account.change_to[:2] if account.change_to else (os.geteuid(), os.getegid())
-        status = own.lstat()
-        if (status.st_uid, status.st_gid) != owner:
-            os.chown(own, *owner, follow_symlinks=False)
+        give_to(own, account.change_to[:2] if account.change_to else None)
         return str(own)
 
     def retire(self, name: str) -> None:
@@ -57,24 +53,3 @@ class StateDirectories:
         with suppress(OSError):     # there is none, or it is not ours: what did matter was told when it was taken away
             for old in list(self._gone.iterdir()):
                 shutil.rmtree(old, ignore_errors=True)
-
-
-def make_own_directory(path: Path, mode: int) -> None:
-    """Given a path and a mode, make it a directory of the agent's own. Raise OSError if it is another user's.
-
-    Somebody else who owned it could put links where root is going to make directories and give them away.
-    """
-    make_directory(path, mode)
-    owner = path.lstat().st_uid
-    if owner not in (0, os.geteuid()):
-        raise PermissionError(errno.EPERM, f"it belongs to user id {owner}", str(path))
-
-
-def make_directory(path: Path, mode: int) -> None:
-    """Given a path and a mode, make it a directory of that mode. Raise OSError if it is anything else or cannot be."""
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "it is a link, not a directory", str(path))
-    if stat.S_IMODE(status.st_mode) != mode:
-        path.chmod(mode)

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 
 from tideover.errors import WrongUseError
+from tideover.journal.file_lock import lock_alone, lock_together
 
 FILE = "agent.lock"
 
@@ -19,12 +19,12 @@ class Lock:
         made."""
         path = state_directory / FILE
         try:
-            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as trouble:
             raise WrongUseError(f"cannot use the state directory {state_directory}", trouble.strerror or str(trouble),
                                 "Run as its owner, or name another one under [paths] state.") from trouble
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(self._descriptor)
         except OSError as trouble:
             holder = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
             os.close(self._descriptor)
@@ -41,9 +41,9 @@ class Lock:
 def holder(state_directory: Path) -> int | None:
     """Given the directory, return the pid of the agent that works on it, None if none does."""
     with contextlib.suppress(OSError, ValueError):
-        descriptor = os.open(state_directory / FILE, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(state_directory / FILE, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock_together(descriptor)
         except OSError:
             return int(os.read(descriptor, 32) or b"0") or None
         finally:

@@ -196,7 +196,7 @@ def set_aside(path: Path, why: str) -> Path:
 
 def _connect(path: Path) -> sqlite3.Connection:
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     _refuse_newer(db)
     if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":

@@ -75,6 +75,10 @@ class PauseWatch:
             sample = sample_of_date(document.date, asked_ns, received_ns)
             self.outside_sample(source, sample.raw_ns, sample.offset_ns, sample.bound_ns)
 
+    def look_now(self) -> None:
+        """Something may have happened to this machine or its clock: read the clocks. Any thread; never blocks."""
+        self._wait.wake()
+
     def latest_beat(self) -> Moment:
         """Return when the clocks were read last. Any thread."""
         return self._noticer.latest_beat()

@@ -8,7 +8,6 @@ of the clients that do.
 from __future__ import annotations
 
 import http.client
-import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -95,9 +94,16 @@ class _Connection(http.client.HTTPConnection):
         """Whether the other side has closed what was kept alive, or has said something nobody asked for."""
         if self.sock is None:
             return False
-        looking = select.poll()
-        looking.register(self.sock, select.POLLIN)
-        return bool(looking.poll(0))
+        self.sock.settimeout(0)
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.sock.settimeout(self._deadline.left_s())
+        return True
 
 
 class Line:

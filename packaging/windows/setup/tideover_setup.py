@@ -56,7 +56,7 @@ def _bin() -> Path:
 
 
 def _install(must_start: bool) -> None:
-    paths = platform_paths(os.environ)
+    paths = platform_paths()
     make_folder(Path(paths.configuration).parent, EVERYBODY_READS)
     make_folder(Path(paths.hooks), EVERYBODY_READS)
     make_folder(Path(paths.state), NOBODY_ELSE)
@@ -76,7 +76,7 @@ def _remove(must_purge: bool) -> None:
         unregister()
     _change_path(add=False)
     if must_purge:
-        shutil.rmtree(Path(platform_paths(os.environ).configuration).parent, ignore_errors=True)
+        shutil.rmtree(Path(platform_paths().configuration).parent, ignore_errors=True)
 
 
 def _recover() -> None:

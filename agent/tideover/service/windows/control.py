@@ -29,6 +29,7 @@ class Control(enum.IntEnum):
     PARAMCHANGE = 6
     POWEREVENT = 13
     PRESHUTDOWN = 15
+    TIMECHANGE = 16
     MAKE_WAY = 128              # ours, of the range for services' own: ended to be started again at once, by an upgrade
 
 
@@ -41,6 +42,7 @@ class Accepted(enum.IntFlag):
     PARAMCHANGE = 0x8
     POWEREVENT = 0x40
     PRESHUTDOWN = 0x100
+    TIMECHANGE = 0x200
 
 
 class Standing(enum.IntEnum):
@@ -52,7 +54,8 @@ class Standing(enum.IntEnum):
     RUNNING = 4
 
 
-WHILE_RUNNING = Accepted.STOP | Accepted.PRESHUTDOWN | Accepted.PARAMCHANGE | Accepted.POWEREVENT
+WHILE_RUNNING = (Accepted.STOP | Accepted.PRESHUTDOWN | Accepted.PARAMCHANGE | Accepted.POWEREVENT
+                 | Accepted.TIMECHANGE)
 """PRESHUTDOWN, not SHUTDOWN; a service may accept one of the two. It comes before the other services are ended and
 leaves time of its own, while SHUTDOWN is cut off for all services together after some seconds."""
 
@@ -95,8 +98,8 @@ class ServiceControl:
             self._end(ENDINGS[Control(control)])
         elif control == Control.PARAMCHANGE and self._orders is not None:
             self._orders.read_soon()
-        elif control == Control.POWEREVENT and detail in POWER_RESUMED and self._orders is not None:
-            self._orders.machine_woke()
+        elif _is_reason_to_look(control, detail) and self._orders is not None:
+            self._orders.look_now()
 
     def _end(self, why: Ending) -> None:
         with self._lock:
@@ -152,3 +155,7 @@ class ServiceControl:
         accepted = WHILE_RUNNING if standing is Standing.RUNNING else Accepted.NOTHING
         self._told = Told(standing, accepted, self._checkpoint, hint_s, exit_status)
         self._report(self._told)
+
+
+def _is_reason_to_look(control: int, detail: int) -> bool:
+    return control == Control.TIMECHANGE or (control == Control.POWEREVENT and detail in POWER_RESUMED)

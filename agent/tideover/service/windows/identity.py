@@ -40,7 +40,7 @@ The installer's program brings its own table (packaging/windows/host/messages.mc
 
 EVENTS: Mapping[str, int] = MappingProxyType({
     "info": 1, "warning": 2, "error": 3, "debug": 4,
-    "agent.started": 100, "agent.stopped": 101, "agent.keeps": 102, "machine.woke": 103,
+    "agent.started": 100, "agent.stopped": 101, "agent.keeps": 102,
     "configuration.read": 110, "configuration.refused": 111, "configuration.waits": 112, "configuration.caution": 113,
     "case.moved": 200, "pause.noticed": 210, "hook.settled": 220, "hook.output": 221, "hook.orphan-ended": 222,
     "poll.failed": 230, "poll.works": 231, "journal.unwritable": 240, "journal.writable": 241, "journal.set-aside": 242,

@@ -58,7 +58,7 @@ def install(config: str | None, hooks: Path) -> Path:
 
     Return what it starts. Raise WrongUseError if that cannot be, TideoverError if Windows refuses.
     """
-    from tideover.hooks.permission import find_refusal, trusted_users
+    from tideover.hooks.parts import find_refusal, trusted_users
     program = own_program(config)
     _refuse_another_kind("install")
     for file in (program.command[0], tideover.__file__):
