@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 from tideover.errors import ConfigurationError, TideoverError
+from tideover.system.streams import speak_utf8
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Given the command line, do what it says and return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
+    speak_utf8()
     try:
         config = _plain_run(words)
         if config is not None:

@@ -62,7 +62,7 @@ def status_lines(status: dict[str, Any], now: datetime) -> list[str]:
     if agent["alive"]:
         lines = [f"The agent runs (process {agent['pid']}) and waits for {waits}."]
     else:
-        lines = ["No agent runs. Start it: systemctl start tideover. When it last ran it waited for "
+        lines = ["No agent runs. Start it: tideover service start. When it last ran it waited for "
                  f"{waits}."]
     lines += [_source_line(status["source"], now)] if status["source"] else []
     lines += [line for event in status["events"] for line in _event_lines(event, now)]

@@ -1,7 +1,7 @@
 """How the agent's process is told to end, or to read its configuration anew: chosen here, once.
 
-Whatever the way, it only raises a flag and wakes the loop. A Windows service is told by its own service manager instead,
-which calls the same two verbs (`Running.end_soon`, `Running.read_soon`).
+Whatever the way, it only raises a flag and wakes the loop. A Windows service is told by the service manager
+instead, and calls the same two verbs (`Running.end_soon`, `Running.read_soon`).
 """
 from __future__ import annotations
 

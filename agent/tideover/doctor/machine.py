@@ -9,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from tideover.clock import Surroundings
-from tideover.clock.commands import Ended, run
+from tideover.clock.ended import Ended
+from tideover.clock.programs import run
 
 LONGEST_TEXT = 262_144      # bytes read of any one file of another program
 COMMAND_S = 2.0             # for the time daemon's own tools: the doctor waits for nobody longer than a few seconds

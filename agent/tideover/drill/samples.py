@@ -3,8 +3,11 @@ read: each does one plain thing. `NOTEBOOK` is the drill's own measurement and n
 """
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
+
+# On Windows, where there is no sh, `samples_windows` has them: chosen at the end of this file.
 
 NOTES = '''#!/bin/sh
 # 10-notes: keeps what is known of the event, from prepare to recover.
@@ -68,3 +71,7 @@ trap 'status=$?; test $status -ne 0 || note done' EXIT
 '''
 
 HOOKS: Mapping[str, str] = MappingProxyType({"10-notes": NOTES, "20-traffic": TRAFFIC, "30-counter": COUNTER})
+
+if sys.platform == "win32":
+    pass
+

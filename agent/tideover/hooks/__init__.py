@@ -1,8 +1,8 @@
 """Hooks: the owner's programs that prepare and recover the applications.
 
 `read_catalogue` says what lies in the directory, `HookRunner` runs one of them at a time each, `end_orphans` ends what
-an agent that died has left running. What differs between Linux and Windows is chosen in `parts`; nothing else here knows
-the system.
+an agent that died has left running. What differs between Linux and Windows is chosen in `parts`; nothing else here
+knows the system.
 """
 from __future__ import annotations
 

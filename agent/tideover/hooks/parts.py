@@ -1,6 +1,6 @@
 """What of hooks depends on the operating system, chosen here, once. The rest of this folder imports it from here alone.
 
-Linux: `account`, `permission`, `process`, `process_tree`, `children`. Windows: the files of the same names in `windows`,
+Linux: `account`, `permission`, `process`, `process_tree`, `children`. Windows: the files of these names in `windows`,
 which have the same verbs; where a thing does not exist there (other users' hooks, orphans that come to us), the verb
 does nothing.
 """

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from tideover.pause.signals import HostChanged, Signal
+from tideover.system.files import ROOT
 
 POOL = "var/lib/hyperv/.kvp_pool_3"      # KVP_POOL_AUTO_EXTERNAL: what the host tells the guest about itself
 KEY_BYTES, VALUE_BYTES = 512, 2048       # linux/hyperv.h
@@ -54,6 +56,14 @@ def read_records(file: Path) -> dict[str, str] | None:
         os.close(descriptor)                # gives the lock back
 
 
+def change_of_host(before: Mapping[str, str], names: Mapping[str, str]) -> tuple[Signal, ...]:
+    """Given the host's names as they were known and those just read, return a change of them."""
+    key = next((key for key in HOST_KEYS if key in before), None)
+    if key is None or key not in names or before[key] == names[key]:
+        return ()
+    return (HostChanged(before[key], names[key]),)
+
+
 class HostNameReader:
     """Readable when the pool was written, where the kernel can say so; else looked at on every beat."""
 
@@ -75,10 +85,7 @@ class HostNameReader:
         self.unfinished = records is None
         names = {key: records[key] for key in HOST_KEYS if records.get(key)} if records else {}
         before, self._names = self._names, {**self._names, **names}
-        key = next((key for key in HOST_KEYS if key in before), None)
-        if key is None or key not in names or before[key] == names[key]:
-            return ()
-        return (HostChanged(before[key], names[key]),)
+        return change_of_host(before, names)
 
     def close(self) -> None:
         if self._notify is not None:
@@ -97,7 +104,7 @@ class HostNameReader:
         return self.unfinished or before != self._written
 
 
-def open_host_name_reader(root: Path = Path("/")) -> HostNameReader | None:
+def open_host_name_reader(root: Path = ROOT) -> HostNameReader | None:
     """Return a reader, or None where no daemon of Hyper-V keeps its pools."""
     file = root / POOL
     if sys.platform != "linux" or not file.parent.is_dir():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.pause.signals import CarrierChanged, NetworkAnnounced, Signal
+from tideover.system.files import ROOT
 
 # linux/rtnetlink.h, linux/if_link.h
 NEW_LINK, DEL_LINK = 16, 17
@@ -121,7 +122,7 @@ class LinksReader:
             yield NetworkAnnounced(link.name)
 
 
-def open_links_reader(root: Path = Path("/")) -> LinksReader | None:
+def open_links_reader(root: Path = ROOT) -> LinksReader | None:
     """Return a reader, or None where the system has no such messages."""
     if not hasattr(socket, "AF_NETLINK"):
         return None
