@@ -62,7 +62,7 @@ class WineMachine:
     def _call(self, *words: str, events: object = subprocess.DEVNULL) -> None:
         environment = self._environment
         if events is not subprocess.DEVNULL:
-            environment = {**environment, "WINEDEBUG": "-all,warn+eventlog"}
+            environment = {**environment, "WINEDEBUG": "-all,+eventlog"}
         subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=events,
                        timeout=COMMAND_LIMIT_S, check=False)
 
