@@ -21,7 +21,8 @@ with runpy.run_path(os.environ["NOTEBOOK"])["noted"](__file__):     # the drill 
     if sys.argv[1] == "recover":
         event.unlink(missing_ok=True)
         length = os.environ.get("TIDEOVER_PAUSE_S") or "?"
-        print(f"it is over: {os.environ['TIDEOVER_REASON']} after {length} s, the clock is {os.environ['TIDEOVER_CLOCK']}")
+        reason, clock = os.environ["TIDEOVER_REASON"], os.environ["TIDEOVER_CLOCK"]
+        print(f"it is over: {reason} after {length} s, the clock is {clock}")
 '''
 
 TRAFFIC = '''\
