@@ -16,8 +16,10 @@ from tideover.errors import TideoverError, UnreachableError, WrongUseError
 from tideover.service.report import Report
 from tideover.service.windows.control import Control, Standing
 from tideover.service.windows.identity import NAME
+from tideover.winapi.processes import created_at
 
 CALL_LIMIT_S = 120.0        # a stop that recovers first takes up to 90 s
+EXIT_LIMIT_S = 10.0
 LOOK_EVERY_S = 0.1
 ACCESS_DENIED = 5
 IS_RUNNING = 1056           # ERROR_SERVICE_ALREADY_RUNNING
@@ -89,7 +91,7 @@ def read_report() -> Report:
     rights = win32service.SERVICE_QUERY_STATUS | win32service.SERVICE_QUERY_CONFIG
     try:
         with service(rights) as handle:
-            told: dict[str, int] = cast(Any, win32service.QueryServiceStatusEx(handle))
+            told = _status(handle)
             config = win32service.QueryServiceConfig(handle)
     except pywintypes.error as trouble:
         if trouble.winerror == NO_SUCH_SERVICE:
@@ -107,6 +109,8 @@ def read_report() -> Report:
 
 def _end(control: Control, right: int) -> bool:
     with service(right | win32service.SERVICE_QUERY_STATUS) as handle:
+        pid = _status(handle)["ProcessId"]
+        created = created_at(pid) if pid else None
         try:
             win32service.ControlService(handle, control)
         except pywintypes.error as trouble:
@@ -114,6 +118,7 @@ def _end(control: Control, right: int) -> bool:
                 return False
             raise
         _await(handle, Standing.STOPPED, "stop")
+        _await_exit(pid, created)
         return True
 
 
@@ -130,5 +135,16 @@ def _await(handle: Any, wanted: Standing, doing: str) -> None:
         time.sleep(LOOK_EVERY_S)
 
 
+def _await_exit(pid: int, created: int | None) -> None:
+    """A service that has stopped may still be a process that ends, with its files in use."""
+    until = time.monotonic() + EXIT_LIMIT_S
+    while created is not None and created_at(pid) == created and time.monotonic() < until:
+        time.sleep(LOOK_EVERY_S)
+
+
 def _standing(handle: Any) -> int:
-    return int(win32service.QueryServiceStatus(handle)[1])
+    return _status(handle)["CurrentState"]
+
+
+def _status(handle: Any) -> dict[str, int]:
+    return cast(dict[str, int], win32service.QueryServiceStatusEx(handle))
