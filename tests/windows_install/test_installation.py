@@ -3,6 +3,7 @@ removal. What Wine cannot show stands in packaging/windows/REAL-WINDOWS.md."""
 import json
 import os
 import re
+import shutil
 import signal
 import time
 
@@ -170,10 +171,12 @@ def test_a_new_version_that_cannot_start_gives_the_old_one_back(world):
     """Here: because of the configuration, which the old one has read before it became faulty."""
     world.begin()
     [before] = world.pids
+    old = world.machine.path(f"{PROGRAMS}\\python\\Lib\\site-packages\\tideover\\of_the_old_version.py")
+    old.write_text("")
     world.machine.put(f"{HOME}\\tideover.toml", "[hooks]\ntimeoutt = 3\n")
     status, _ = world.machine.status_and_words(world._installer, "/S")
     assert status == 3
-    assert world.machine.path(PYTHON).exists() and not world.machine.path(f"{PROGRAMS}\\before").exists()
+    assert old.exists() and not world.machine.path(f"{PROGRAMS}\\before").exists()
     assert world.pids != [before] and "hooks.timeoutt" in world.machine.events()
     world.configure()
     world.start()
@@ -218,6 +221,56 @@ def test_a_purge_leaves_nothing(world):
     world.begin()
     assert world.uninstall("/PURGE") == 0
     assert traces(world) == set() and not world.machine.path(HOME).exists()
+
+
+def test_a_pip_installation_in_a_virtual_environment_has_the_same_service(world):
+    """The environment's own python.exe starts the real one as a child, which no service may: so the real one is started.
+
+    The environment is made by hand, as `python -m venv` makes it: an embeddable Python has no venv.
+    """
+    world.begin()
+    base, home = make_environment(world)
+    assert world.uninstall() == 0
+    pip = (f"{base}\\python.exe", "-m", "tideover", "service")
+    launcher = {"__PYVENV_LAUNCHER__": f"{home}\\Scripts\\python.exe"}      # what that launcher tells its child
+    try:
+        assert "is installed and enabled" in world.machine.run(*pip, "install", **launcher)
+        service = world.machine.registry(SERVICE)
+        assert service["ImagePath"] == f"{base}\\python.exe -I -X utf8 -m tideover.cli.windows_service"
+        assert service["Environment"] == f"__PYVENV_LAUNCHER__={home}\\Scripts\\python.exe"
+        assert world.machine.registry(SOURCE)["EventMessageFile"] == "%SystemRoot%\\System32\\EventCreate.exe"
+        asked = len(world.metadata.requests)
+        world.machine.run(*pip, "start", **launcher)
+        world.until(lambda: len(world.metadata.requests) > asked + 1)
+        assert json.loads(world.machine.run(*pip, "status", "--json", **launcher))["state"] == "active"
+        world.machine.run(*pip, "stop", **launcher)
+        assert world.state == "STOPPED"
+        world.machine.run(*pip, "remove", **launcher)
+        assert (world.state, world.machine.registry(SOURCE)) == ("", {})
+    finally:
+        for place in (base, home):
+            shutil.rmtree(world.machine.path(place))
+
+
+def make_environment(world):
+    """Return the folders of a Python and of an environment of it with tideover, made from the installer's files."""
+    base, home = "C:\\Python", "C:\\environment"
+    shutil.copytree(world.machine.path(f"{PROGRAMS}\\python"), world.machine.path(base))
+    next(world.machine.path(base).glob("python*._pth")).unlink()
+    world.machine.path(f"{home}\\Lib").mkdir(parents=True)
+    world.machine.path(f"{base}\\Lib\\site-packages").rename(world.machine.path(f"{home}\\Lib\\site-packages"))
+    world.machine.path(f"{home}\\Scripts").mkdir()
+    shutil.copy(world.machine.path(f"{base}\\python.exe"), world.machine.path(f"{home}\\Scripts\\python.exe"))
+    world.machine.put(f"{home}\\pyvenv.cfg", f"home = {base}\ninclude-system-site-packages = false\n")
+    return base, home
+
+
+def test_the_installers_service_is_not_pips_to_touch(world):
+    world.begin()
+    for doing in ("install", "remove"):
+        status, said = world.machine.status_and_words(f"{PROGRAMS}\\bin\\tideover.exe", "service", doing)
+        assert status == 2 and "another installation's" in said, said
+    assert world.state == "RUNNING"
 
 
 def traces(world):

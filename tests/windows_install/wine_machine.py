@@ -68,13 +68,13 @@ class WineMachine:
 
     # --- commands and files -----------------------------------------------------------------------------------------
 
-    def run(self, *words: str | Path, check: bool = True, limit_s: float = COMMAND_LIMIT_S) -> str:
+    def run(self, *words: str | Path, check: bool = True, **environment: str) -> str:
         """Run a program of Windows; return what it printed."""
-        return self.status_and_words(*words, check=check, limit_s=limit_s)[1]
+        return self.status_and_words(*words, check=check, **environment)[1]
 
-    def status_and_words(self, *words: str | Path, check: bool = False, limit_s: float = COMMAND_LIMIT_S) -> tuple[int, str]:
-        done = subprocess.run(["wine", *map(str, words)], env=self._environment, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s, check=False)
+    def status_and_words(self, *words: str | Path, check: bool = False, **environment: str) -> tuple[int, str]:
+        done = subprocess.run(["wine", *map(str, words)], env=self._environment | environment, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMMAND_LIMIT_S, check=False)
         said = done.stdout.decode(errors="replace").replace("\r", "")
         assert done.returncode == 0 or not check, f"{words}: {done.returncode}\n{said}\n{self.events()[-3000:]}"
         return done.returncode, said

@@ -33,7 +33,8 @@ def install_service(context: click.Context, loaded: Loaded) -> int:
 def remove_service(loaded: Loaded) -> int:
     """Stop the service, recover what is prepared, remove the service. Configuration and records stay."""
     from tideover.daemon.by_hand import recover_by_hand
-    from tideover.service import remove, stop
+    from tideover.service import check_ours, remove, stop
+    check_ours()
     stop()
     still_owed = recover_by_hand(loaded, None).still_owed
     if still_owed:

@@ -8,9 +8,9 @@ import sys
 from tideover.service.report import Report
 
 if sys.platform == "win32":
-    from tideover.service.windows.registration import install, remove
+    from tideover.service.windows.registration import check_ours, install, remove
     from tideover.service.windows.scm import read_report, start, stop
 else:
-    from tideover.service.installation import install, read_report, remove, start, stop
+    from tideover.service.installation import check_ours, install, read_report, remove, start, stop
 
-__all__ = ["Report", "install", "read_report", "remove", "start", "stop"]
+__all__ = ["Report", "check_ours", "install", "read_report", "remove", "start", "stop"]

@@ -37,11 +37,16 @@ def install(config: str | None, hooks: Path) -> Path:
     return UNIT
 
 
-def remove() -> None:
-    """Disable and delete the unit. Raise WrongUseError if it is not ours, TideoverError if systemd refuses."""
+def check_ours() -> None:
+    """Raise WrongUseError if there is no unit of ours that may be removed. Changes nothing."""
     _check_rights("remove")
     if not UNIT.exists():
         raise WrongUseError("cannot remove the service", f"there is no {UNIT}", "It is not installed.")
+
+
+def remove() -> None:
+    """Disable and delete the unit. Raise WrongUseError if it is not ours, TideoverError if systemd refuses."""
+    check_ours()
     _call("disable", "--now", NAME)
     UNIT.unlink()
     _call("daemon-reload")

@@ -72,9 +72,16 @@ def install(config: str | None, hooks: Path) -> Path:
     return Path(program.command[0])
 
 
+def check_ours() -> None:
+    """Raise WrongUseError if there is no service of ours that may be removed. Changes nothing."""
+    if not read_report().is_installed:
+        raise WrongUseError("cannot remove the service", f"there is no service {identity.NAME}", "It is not installed.")
+    _refuse_another_kind("remove")
+
+
 def remove() -> None:
     """Stop the service and forget it. Raise WrongUseError if it is not ours, TideoverError if Windows refuses."""
-    _refuse_another_kind("remove")
+    check_ours()
     stop()
     unregister()
 
