@@ -56,6 +56,8 @@ def _content(file: Path, named_by: str | None) -> bytes | None:
         cause, hint = "it is a directory", "Name the file inside it"
     except PermissionError:
         cause, hint = "this user may not read it", "Run as root, or name another file with --config"
+        if file.is_dir():           # as Windows says it
+            cause, hint = "it is a directory", "Name the file inside it"
     except OSError as error:
         cause, hint = (error.strerror or str(error)).lower(), "Check the name and the disk"
     raise WrongUseError(f"cannot read the configuration {file}", cause, hint)

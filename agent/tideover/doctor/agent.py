@@ -15,7 +15,7 @@ from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.settings import Settings
 from tideover.status import recover_owed
 
-START = "systemctl start tideover, or tideover run as root."
+START = "tideover service start, or tideover run as root."
 
 
 def ask_agent(settings: Settings) -> dict[str, Any] | str:
@@ -91,4 +91,4 @@ def _owed(path: Path) -> list[str]:
 
 
 def _connect_to_look(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return sqlite3.connect(f"file:{quote(path.as_posix())}?mode=ro&immutable=1", uri=True, isolation_level=None)

@@ -19,6 +19,7 @@ from tideover.sources.readings import read_raw_s
 
 LARGEST_BODY = 1 << 20           # bytes; a real document has a few hundred
 LONGEST_LENGTH = 20              # digits of a Content-Length that are looked at: int() refuses 4300 and more
+LOOK_S = 0.25                    # how soon a wait hears that it was cut: shutdown(2) wakes nobody on Windows
 CONNECT_S = 5.0                  # the service is on this host: a connection that takes longer leads nowhere
 
 
@@ -63,8 +64,16 @@ class _PunctualSocket(socket.socket):
     deadline: Deadline
 
     def recv_into(self, *place: Any) -> int:
-        self.settimeout(self.deadline.left_s())
-        return super().recv_into(*place)
+        left_s = self.deadline.left_s()
+        while True:
+            self.settimeout(min(left_s, LOOK_S))
+            try:
+                return super().recv_into(*place)
+            except TimeoutError:
+                left_s -= LOOK_S
+                if left_s <= 0:
+                    raise
+            self.deadline.left_s()
 
 
 class _NobodyThere(Exception):
