@@ -236,8 +236,8 @@ def test_a_pip_installation_in_a_virtual_environment_has_the_same_service(world)
     try:
         assert "is installed and enabled" in world.machine.run(*pip, "install", **launcher)
         service = world.machine.registry(SERVICE)
-        assert service["ImagePath"] == f"{base}\\python.exe -I -X utf8 -m tideover.cli.windows_service"
-        assert service["Environment"] == f"__PYVENV_LAUNCHER__={home}\\Scripts\\python.exe"
+        door = f"{home}\\Lib\\site-packages\\tideover\\cli\\windows_service.py"
+        assert service["ImagePath"] == f"{base}\\python.exe -I -X utf8 {door}"
         assert world.machine.registry(SOURCE)["EventMessageFile"] == "%SystemRoot%\\System32\\EventCreate.exe"
         asked = len(world.metadata.requests)
         world.machine.run(*pip, "start", **launcher)

@@ -13,15 +13,15 @@ DESCRIPTION = "Carries the applications of this virtual machine over the platfor
 # account may do that: LocalService, NetworkService and a virtual account (NT SERVICE\tideover) would have to be granted
 # each service and each file by hand, and a hook whose grant was forgotten would fail in the middle of an event.
 # What LocalSystem could do to the machine itself is taken away instead: the service control manager removes every
-# privilege that is not named here before it starts the process, and no child can get it back. Gone are, among others:
-#   SeTcb, SeCreateToken, SeAssignPrimaryToken   acting as the system, making tokens
+# privilege that is not named here before it starts the process, and no child can get it back
+# (https://learn.microsoft.com/windows/win32/api/winsvc/ns-winsvc-service_required_privileges_infow). Gone are:
+#   SeTcb, SeCreateToken, SeAssignPrimaryToken, SeImpersonate   acting as the system or as others, making tokens
 #   SeDebug, SeLoadDriver                        other processes' memory, the kernel
 #   SeSystemtime, SeTimeZone, SeShutdown         the clock, the power switch; w32tm /resync needs none of them
 #   SeTakeOwnership, SeBackup, SeRestore, SeSecurity   files and logs against their own access lists
 PRIVILEGES = (
     "SeChangeNotifyPrivilege",      # to walk through directories; everybody has it
     "SeCreateGlobalPrivilege",      # named objects that programs in users' sessions share with us
-    "SeImpersonatePrivilege",       # to know who asks through the pipe
 )
 
 RESTART_AFTER_S = (1, 5, 60)

@@ -19,13 +19,10 @@ from tideover.errors import WrongUseError
 from tideover.service.windows import identity
 from tideover.service.windows.scm import NO_SUCH_SERVICE, asking, read_report, service, stop
 
-DOOR = "tideover.cli.windows_service"
-OWN_WORDS = ("-I", "-X", "utf8", "-m", DOOR)
-LAUNCHER = "__PYVENV_LAUNCHER__"
-"""Tells a base interpreter that it is a virtual environment's, as the environment's own python.exe does: that one is
-only a launcher, and the service control manager wants to be answered by the process that it started itself."""
+DOOR = Path("cli", "windows_service.py")    # says there why it is run by its path
+INTERPRETER_WORDS = ("-I", "-X", "utf8")
+"""Neither PYTHONPATH nor a user's own packages get into what runs as the system; our words are UTF-8."""
 
-SERVICE_KEY = f"SYSTEM\\CurrentControlSet\\Services\\{identity.NAME}"
 SOURCE_KEY = f"SYSTEM\\CurrentControlSet\\Services\\EventLog\\{identity.LOG}\\{identity.NAME}"
 ALL_KINDS = 7               # errors, warnings, information
 
@@ -40,16 +37,15 @@ class Program:
     """What Windows starts, and where its events' texts are."""
 
     command: tuple[str, ...]
-    environment: tuple[str, ...] = ()       # NAME=VALUE
     text_file: str = identity.TEXT_FILE
 
 
 def own_program(config: str | None) -> Program:
     """Given the configuration file (None: the usual one), return the program of this pip installation."""
     base = getattr(sys, "_base_executable", None) or sys.executable
-    environment = (f"{LAUNCHER}={sys.executable}",) if base != sys.executable else ()
+    door = Path(tideover.__file__).absolute().parent / DOOR
     named = ("--config", config) if config else ()
-    return Program((base, *OWN_WORDS, *named), environment)
+    return Program((base, *INTERPRETER_WORDS, str(door), *named))
 
 
 def install(config: str | None, hooks: Path) -> Path:
@@ -102,7 +98,6 @@ def register(program: Program) -> tuple[str, ...]:
                 win32service.CloseServiceHandle(handle)
         finally:
             win32service.CloseServiceHandle(manager)
-        _write_environment(program.environment)
     return tuple(refused)
 
 
@@ -189,20 +184,9 @@ def _write_source(text_file: str) -> None:
         winreg.SetValueEx(key, "TypesSupported", 0, winreg.REG_DWORD, ALL_KINDS)
 
 
-def _write_environment(environment: tuple[str, ...]) -> None:
-    with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, SERVICE_KEY, access=winreg.KEY_SET_VALUE) as key:
-        if environment:
-            winreg.SetValueEx(key, "Environment", 0, winreg.REG_MULTI_SZ, list(environment))
-            return
-        try:
-            winreg.DeleteValue(key, "Environment")
-        except FileNotFoundError:
-            return
-
-
 def _refuse_another_kind(doing: str) -> None:
     """The installer's service is the installer's to renew and remove. Raise WrongUseError, TideoverError."""
     command = read_report().unit
-    if command and DOOR not in command:
+    if command and DOOR.name not in command:
         raise WrongUseError(f"cannot {doing} the service", f"it is another installation's: {command}",
                             "Use the installer, or Apps in Windows' settings.")
