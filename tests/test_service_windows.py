@@ -1,11 +1,14 @@
 """What the service control manager of Windows says and hears, as far as it needs no Windows. The rest is shown under Wine
 (tests/windows_install)."""
 import re
+import threading
 from pathlib import Path
 
 import pytest
 
-from tideover.daemon.running import STOP_LIMIT_S
+from running_agent import world
+from tideover.configuration import load_settings
+from tideover.daemon.running import STOP_LIMIT_S, run_agent
 from tideover.service.windows.control import POWER_RESUMED, STOP_HINT_S, Accepted, Control, ServiceControl, Standing
 from tideover.service.windows.identity import EVENTS, PRESHUTDOWN_LIMIT_S, RESTART_AFTER_S, event_of
 from tideover.supervision import Ending
@@ -163,3 +166,32 @@ def test_every_number_has_a_text_in_the_programs_own_table_and_in_windows():
 def test_failures_are_followed_by_restarts_that_get_slower():
     assert list(RESTART_AFTER_S) == sorted(RESTART_AFTER_S) and RESTART_AFTER_S[0] <= 1
     assert PRESHUTDOWN_LIMIT_S >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("control", "hooks"), [
+    (Control.STOP, ["first prepare", "first recover"]),
+    (Control.PRESHUTDOWN, ["first prepare"]),
+    (Control.MAKE_WAY, ["first prepare"]),
+])
+def test_the_whole_agent_recovers_at_a_stop_and_keeps_at_the_machines_end_and_at_an_upgrade(tmp_path, control, hooks):
+    """The agent's own wiring, with nothing of Windows but its manager: no Wine delivers a PRESHUTDOWN."""
+    windows, usual = Windows(), threading.excepthook
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.configure('[policy]\non_stop = "recover"')
+        loaded = load_settings(tmp_path / "tideover.toml", {})
+        windows.control.starting()
+        agent = threading.Thread(target=lambda: run_agent(loaded, manager=windows.control))
+        agent.start()
+        try:
+            here.freeze(not_before_in_s=600)
+            here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "holding")
+            assert windows.standing is Standing.RUNNING
+        finally:
+            windows.control.heard(control)
+            agent.join(20)
+            threading.excepthook = usual
+        assert not agent.is_alive() and windows.standing is Standing.STOP_PENDING
+        assert here.begun() == hooks
+        assert any(level == "info" and "agent.stopped" in line for level, line in windows.lines)

@@ -101,16 +101,7 @@ Section "tideover"
         Push "The files cannot be written to $INSTDIR."
         Call GiveUp
     ${EndIf}
-    ; Compiled here, once: nobody else may write beside the files later.
-    nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -m compileall -q "$INSTDIR\python\Lib\site-packages"'
-    Pop $0
-    nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -X utf8 -m tideover_setup install $Stopped'
-    Pop $0
-    ${If} $0 != "0"
-        Push "The service cannot be installed or started; its event log (Windows, Application, source tideover) says why."
-        Call GiveUp
-    ${EndIf}
-
+    ; Before the service is tried: what is there can be removed, whatever happens next.
     WriteUninstaller "$INSTDIR\uninstall.exe"
     WriteRegStr HKLM "${KEY}" "DisplayName" "tideover"
     WriteRegStr HKLM "${KEY}" "DisplayVersion" "${VERSION}"
@@ -121,6 +112,16 @@ Section "tideover"
     WriteRegDWORD HKLM "${KEY}" "EstimatedSize" ${SIZE_KB}
     WriteRegDWORD HKLM "${KEY}" "NoModify" 1
     WriteRegDWORD HKLM "${KEY}" "NoRepair" 1
+
+    ; Compiled here, once: nobody else may write beside the files later.
+    nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -m compileall -q "$INSTDIR\python\Lib\site-packages"'
+    Pop $0
+    nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -X utf8 -m tideover_setup install $Stopped'
+    Pop $0
+    ${If} $0 != "0"
+        Push "The service cannot be installed or started; its event log (Windows, Application, source tideover) says why."
+        Call GiveUp
+    ${EndIf}
     RMDir /r "$INSTDIR\before"
 SectionEnd
 
