@@ -133,7 +133,8 @@ class _Findings:
 
     def _parts(self, file: str) -> tuple[int, str] | None:
         for suffix in self._suffixes:
-            matched = NAME.fullmatch(file.removesuffix(suffix)) if file.endswith(suffix) else None
+            stem = file[:len(file) - len(suffix)]
+            matched = NAME.fullmatch(stem) if file.lower().endswith(suffix) else None
             if matched is not None:
                 return int(matched["order"]), matched["name"]
         return None

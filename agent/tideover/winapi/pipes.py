@@ -15,6 +15,7 @@ from tideover.winapi.calls import (
     ERROR_BROKEN_PIPE,
     ERROR_IO_PENDING,
     ERROR_NO_DATA,
+    ERROR_OPERATION_ABORTED,
     ERROR_PIPE_BUSY,
     ERROR_PIPE_CONNECTED,
     HANDLE,
@@ -76,7 +77,12 @@ class PipeEnd:
         if wait_for_any([self.event], 0) is None:
             return b""
         self._is_reading = False
-        size = self._ended()
+        try:
+            size = self._ended()
+        except OSError as error:
+            if error.winerror == ERROR_OPERATION_ABORTED:   # the thread that began it has ended, and it with that one
+                return b""
+            raise
         return None if size is None else self._room.raw[:size]
 
     def read(self, seconds: float) -> bytes | None:
