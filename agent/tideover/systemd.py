@@ -53,6 +53,8 @@ class Systemd:
 
 def notify(message: str) -> bool:
     """Given a state such as READY=1, send it to the socket NOTIFY_SOCKET names; return whether somebody took it."""
+    if sys.platform == "win32":
+        return False
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False

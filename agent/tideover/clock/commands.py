@@ -1,6 +1,10 @@
 """Other programs, run for an answer: an argument list, a deadline, a bounded output. Never a shell."""
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 

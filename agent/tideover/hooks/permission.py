@@ -6,6 +6,10 @@ will run under the same path: nobody else can swap a step between the check and 
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import errno
 import os
 import shlex

@@ -6,6 +6,10 @@ interpreter could not open it as another user. The check of the path is good unt
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import errno
 import os
 import select

@@ -9,6 +9,10 @@ end of the agent, or for the runs of an agent that died.
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import os
 import signal
 from collections.abc import Callable, Collection

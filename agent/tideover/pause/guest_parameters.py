@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tideover.pause.host_name import HOST_KEYS, change_of_host
+from tideover.pause.host_change import HOST_KEYS, change_of_host
 from tideover.pause.signals import Signal
 
 KEY = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"

@@ -6,6 +6,10 @@ Interfaces without hardware behind them (containers' and bridges') are left out:
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import errno
 import socket
 import struct
@@ -124,7 +128,7 @@ class LinksReader:
 
 def open_links_reader(root: Path = ROOT) -> LinksReader | None:
     """Return a reader, or None where the system has no such messages."""
-    if not hasattr(socket, "AF_NETLINK"):
+    if sys.platform != "linux":
         return None
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:

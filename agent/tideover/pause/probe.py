@@ -4,13 +4,18 @@ Everything is read from files under one root; what is missing or may not be read
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.counters import CLOCKSOURCE, MachineCounters
-from tideover.pause.host_name import HOST_KEYS, POOL, read_records
+from tideover.pause.host_change import HOST_KEYS
+from tideover.pause.host_name import POOL, read_records
 from tideover.pause.links import open_links_reader
 from tideover.pause.vmclock import CLOCK_STATUS, DEVICE, read_page
 from tideover.system.files import ROOT

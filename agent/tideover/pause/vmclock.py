@@ -5,6 +5,10 @@ Linux 6.13, and can be waited on from 7.0 where the hypervisor promises notifica
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import os
 import select
 import struct

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,48 +36,49 @@ class Wait(Protocol):
     def close(self) -> None: ...
 
 
-class PollWait:
-    """poll(2) over any descriptors, woken through an eventfd or a pipe."""
+if sys.platform != "win32":
+    class PollWait:
+        """poll(2) over any descriptors, woken through an eventfd or a pipe."""
 
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        if hasattr(os, "eventfd"):
-            self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        else:
-            self._hear, self._call = os.pipe()
-            os.set_blocking(self._hear, False)
-            os.set_blocking(self._call, False)
-        self._poll.register(self._hear, select.POLLIN)
+        def __init__(self) -> None:
+            self._poll = select.poll()
+            if hasattr(os, "eventfd"):
+                self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            else:
+                self._hear, self._call = os.pipe()
+                os.set_blocking(self._hear, False)
+                os.set_blocking(self._call, False)
+            self._poll.register(self._hear, select.POLLIN)
 
-    def watch(self, descriptors: Iterable[int]) -> None:
-        for descriptor in descriptors:
-            self._poll.register(descriptor, select.POLLIN)
+        def watch(self, descriptors: Iterable[int]) -> None:
+            for descriptor in descriptors:
+                self._poll.register(descriptor, select.POLLIN)
 
-    def forget(self, descriptors: Iterable[int]) -> None:
-        for descriptor in descriptors:
-            self._poll.unregister(descriptor)
+        def forget(self, descriptors: Iterable[int]) -> None:
+            for descriptor in descriptors:
+                self._poll.unregister(descriptor)
 
-    def wait(self, timeout_ns: int) -> Heard:
-        """Wait at most `timeout_ns`; return who has something to say."""
-        events = self._poll.poll(timeout_ns / 1e6)
-        if not events:
-            return QUIET
-        readable = frozenset(fd for fd, event in events if event & select.POLLIN)
-        broken = frozenset(fd for fd, event in events if event & BROKEN)
-        if self._hear in readable:
-            os.read(self._hear, 4096)
-        return Heard(readable - {self._hear}, broken)
+        def wait(self, timeout_ns: int) -> Heard:
+            """Wait at most `timeout_ns`; return who has something to say."""
+            events = self._poll.poll(timeout_ns / 1e6)
+            if not events:
+                return QUIET
+            readable = frozenset(fd for fd, event in events if event & select.POLLIN)
+            broken = frozenset(fd for fd, event in events if event & BROKEN)
+            if self._hear in readable:
+                os.read(self._hear, 4096)
+            return Heard(readable - {self._hear}, broken)
 
-    def wake(self) -> None:
-        """End the wait now. Any thread; never blocks."""
-        try:
-            os.write(self._call, (1).to_bytes(8, "little"))
-        except BlockingIOError:
-            pass                            # it is awake already
+        def wake(self) -> None:
+            """End the wait now. Any thread; never blocks."""
+            try:
+                os.write(self._call, (1).to_bytes(8, "little"))
+            except BlockingIOError:
+                pass                            # it is awake already
 
-    def close(self) -> None:
-        for descriptor in {self._hear, self._call}:
-            os.close(descriptor)
+        def close(self) -> None:
+            for descriptor in {self._hear, self._call}:
+                os.close(descriptor)
 
 
 class SelectWait:
@@ -114,6 +116,12 @@ class SelectWait:
         self._call.close()
 
 
-def new_wait() -> Wait:
-    """Return the best wait this system has."""
-    return PollWait() if hasattr(select, "poll") else SelectWait()
+if sys.platform == "win32":
+    def new_wait() -> Wait:
+        """Return the best wait this system has."""
+        return SelectWait()
+
+else:
+    def new_wait() -> Wait:
+        """Return the best wait this system has."""
+        return PollWait()

@@ -65,6 +65,11 @@ def biased_reader() -> Read | None:
     return _realtime("QueryInterruptTimePrecise")
 
 
+def has_precise_interrupt_time() -> bool:
+    """Whether both interrupt times can be read at the moment of the call (Windows 10, Server 2016)."""
+    return biased_reader() is not None
+
+
 def wall_reader() -> Read:
     """Return how to read, in ns since 1970, the clock that may be set (precise: Windows 8, Server 2012)."""
     precise = _reading(kernel32, "GetSystemTimePreciseAsFileTime")

@@ -135,13 +135,22 @@ def created_at(pid: int) -> int | None:
 
 def parents() -> dict[int, int]:
     """Return all processes with the number of each one's parent, which may be gone and its number another's."""
+    return {pid: parent for pid, parent, _ in _listed()}
+
+
+def names() -> dict[int, str]:
+    """Return all processes with the file name of each one's program."""
+    return {pid: name for pid, _, name in _listed()}
+
+
+def _listed() -> list[tuple[int, int, str]]:
     snapshot = checked(_snapshot(_SNAPSHOT_PROCESSES, 0))
     entry = _ProcessEntry(size=ctypes.sizeof(_ProcessEntry))
-    found = {}
+    found = []
     try:
         more = _first(snapshot, ctypes.byref(entry))
         while more:
-            found[entry.pid] = entry.parent
+            found.append((entry.pid, entry.parent, entry.file))
             more = _next(snapshot, ctypes.byref(entry))
     finally:
         close_handle(snapshot)
