@@ -11,6 +11,7 @@ from tideover.configuration import load_settings
 from tideover.daemon.running import STOP_LIMIT_S, run_agent
 from tideover.service.windows.control import POWER_RESUMED, STOP_HINT_S, Accepted, Control, ServiceControl, Standing
 from tideover.service.windows.identity import EVENTS, PRESHUTDOWN_LIMIT_S, RESTART_AFTER_S, event_of
+from tideover.service.windows.watchdog import LOOK_EVERY_S, LOOKS, Watchdog
 from tideover.supervision import Ending
 
 PACKAGING = Path(__file__).parents[1] / "packaging" / "windows"
@@ -37,7 +38,9 @@ class Windows:
 
     def __init__(self):
         self.reports, self.lines, self.agent = [], [], Agent()
-        self.control = ServiceControl(self.reports.append, lambda level, line: self.lines.append((level, line)))
+        self.ended = []
+        self.watchdog = Watchdog(lambda: self.ended.append("ended"))
+        self.control = ServiceControl(self.reports.append, lambda level, line: self.lines.append((level, line)), self.watchdog)
 
     def running(self):
         self.control.starting()
@@ -161,6 +164,20 @@ def test_every_number_has_a_text_in_the_programs_own_table_and_in_windows():
     ours = {int(number) for number in re.findall(r"^MessageId=(\d+)$", (PACKAGING / "host" / "messages.mc").read_text(), re.M)}
     assert set(EVENTS.values()) == ours and len(ours) == len(EVENTS)
     assert all(1 <= number <= 1000 for number in ours)
+
+
+def test_an_agent_whose_loop_hangs_is_ended_and_one_whose_loop_turns_is_not():
+    """What counts is looks: a machine that stood still for an hour has not looked."""
+    windows = Windows().running()
+    assert windows.control.longest_silence_s * 2 <= LOOKS * LOOK_EVERY_S
+    for _ in range(5):
+        windows.control.feed()
+        for _ in range(LOOKS):
+            windows.watchdog.look()
+    assert windows.ended == []
+    windows.watchdog.look()
+    assert windows.ended == ["ended"]
+    windows.control.stopping()
 
 
 def test_failures_are_followed_by_restarts_that_get_slower():

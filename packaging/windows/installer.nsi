@@ -33,19 +33,16 @@ Page instfiles
 UninstPage uninstConfirm
 UninstPage instfiles
 
-Var Stopped     ; "--stopped" where the service was there and did not run: the owner's wish
+Var Registered  ; the folder of the installation that is there; "" where there is none
+Var Stopped     ; "--stopped" where its service did not run: the owner's wish
 
 Function .onInit
     SetRegView 64
-    ; An upgrade goes where the old one is, unless told otherwise.
-    ${GetParameters} $0
-    ClearErrors
-    ${GetOptions} $0 "/D=" $1
-    ${If} ${Errors}
-        ReadRegStr $1 HKLM "${KEY}" "InstallLocation"
-        ${If} $1 != ""
-            StrCpy $INSTDIR $1
-        ${EndIf}
+    ; An upgrade goes where the old one is. Only administrators can have written that; a folder that merely looks like an
+    ; installation is nobody's, and nothing in it is run.
+    ReadRegStr $Registered HKLM "${KEY}" "InstallLocation"
+    ${If} $Registered != ""
+        StrCpy $INSTDIR $Registered
     ${EndIf}
 FunctionEnd
 
@@ -72,7 +69,8 @@ FunctionEnd
 Section "tideover"
     SetRegView 64
     StrCpy $Stopped ""
-    ${If} ${FileExists} "$INSTDIR\python\python.exe"
+    ${If} $Registered != ""
+    ${AndIf} ${FileExists} "$INSTDIR\python\python.exe"
         nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -m tideover_setup make-way'
         Pop $0
         ${If} $0 == "10"
@@ -94,7 +92,18 @@ Section "tideover"
         ${EndIf}
     ${EndIf}
 
+    ; What the system runs must be administrators' alone, also where /D names a folder that anybody may write to.
     SetOutPath "$INSTDIR"
+    nsExec::ExecToLog '"$SYSDIR\icacls.exe" "$INSTDIR" /setowner *S-1-5-32-544 /q'
+    Pop $0
+    nsExec::ExecToLog '"$SYSDIR\icacls.exe" "$INSTDIR" /inheritance:r /grant:r *S-1-5-18:(OI)(CI)F *S-1-5-32-544:(OI)(CI)F *S-1-5-32-545:(OI)(CI)RX /q'
+    Pop $0
+    ${If} $0 != "0"
+        Push "The rights of $INSTDIR cannot be set."
+        Call GiveUp
+    ${EndIf}
+    RMDir /r "$INSTDIR\python"
+    RMDir /r "$INSTDIR\bin"
     ClearErrors
     File /r "${SOURCE}/*"
     ${If} ${Errors}

@@ -27,6 +27,7 @@ from tideover.service.windows.registration import (
     unregister,
 )
 from tideover.service.windows.scm import make_way, read_report, start, stop
+from tideover.winapi.security import own_sid, read_file_security, trusted_sids
 
 NOTHING_RAN = 10
 ENVIRONMENT = "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment"
@@ -57,7 +58,9 @@ def _bin() -> Path:
 
 def _install(must_start: bool) -> None:
     paths = platform_paths()
-    make_folder(Path(paths.configuration).parent, EVERYBODY_READS)
+    home = Path(paths.configuration).parent
+    _set_aside_if_not_ours(home)
+    make_folder(home, EVERYBODY_READS)
     make_folder(Path(paths.hooks), EVERYBODY_READS)
     make_folder(Path(paths.state), NOBODY_ELSE)
     program = _bin() / "tideover-service.exe"
@@ -66,6 +69,16 @@ def _install(must_start: bool) -> None:
     _change_path(add=True)
     if must_start:
         start()
+
+
+def _set_aside_if_not_ours(home: Path) -> None:
+    """Every user may make folders in %ProgramData%: a configuration that one has left there is nothing to obey."""
+    if not home.exists() or read_file_security(str(home)).owner in trusted_sids(own_sid()):
+        return
+    aside = next(place for number in range(1, 1000)
+                 if not (place := home.with_name(f"{home.name}.not-ours-{number}")).exists())
+    home.rename(aside)
+    print(f"tideover: {home} was another user's; it is now {aside}.")
 
 
 def _remove(must_purge: bool) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tideover.service.windows.watchdog import LONGEST_SILENCE_S, Watchdog
 from tideover.supervision import Ending, Orders
 
 STOP_HINT_S = 90.0
@@ -77,11 +78,12 @@ class Told:
 class ServiceControl:
     """The agent's service manager, as far as it is Windows'. Any thread."""
 
-    longest_silence_s: float | None = None      # there is no watchdog
+    longest_silence_s: float | None = LONGEST_SILENCE_S
 
-    def __init__(self, report: Callable[[Told], None], write_line: Callable[[str, str], None]) -> None:
+    def __init__(self, report: Callable[[Told], None], write_line: Callable[[str, str], None],
+                 watchdog: Watchdog) -> None:
         """`report` brings a `Told` to the service control manager; `write_line` is given a level and a log line."""
-        self._report, self._write_line = report, write_line
+        self._report, self._write_line, self._watchdog = report, write_line, watchdog
         self._lock = threading.Lock()
         self._orders: Orders | None = None
         self._ending: Ending | None = None
@@ -130,12 +132,14 @@ class ServiceControl:
         """Windows has no word for it."""
 
     def feed(self) -> None:
-        """Windows does not ask."""
+        """Windows does not ask; a watchdog of ours does."""
+        self._watchdog.feed()
 
     def say(self, words: str) -> None:
         """Windows does not listen."""
 
     def stopping(self) -> None:
+        self._watchdog.rest()
         if self._told.standing is not Standing.STOP_PENDING:
             self._tell(Standing.STOP_PENDING, hint_s=STOP_HINT_S)
 

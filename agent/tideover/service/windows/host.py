@@ -22,6 +22,7 @@ from tideover.errors import TideoverError
 from tideover.service.windows.control import ServiceControl, Standing, Told
 from tideover.service.windows.event_log import EventLog, StandardError
 from tideover.service.windows.identity import NAME
+from tideover.service.windows.watchdog import Watchdog
 from tideover.supervision import ServiceManager
 
 EXIT_BUG = 70               # EX_SOFTWARE (sysexits.h), as elsewhere
@@ -39,7 +40,7 @@ class Service(win32serviceutil.ServiceFramework):
 
     def __init__(self, arguments: Any) -> None:
         self._events = EventLog()
-        self._control = ServiceControl(self._report, self._events.write_line)
+        self._control = ServiceControl(self._report, self._events.write_line, Watchdog(self._hangs))
         super().__init__(arguments)
 
     def ServiceCtrlHandlerEx(self, control: int, event_type: int, data: Any) -> None:
@@ -58,6 +59,11 @@ class Service(win32serviceutil.ServiceFramework):
                 exit_status = trouble.exit_status
         self._control.stopped(exit_status)
         os._exit(exit_status)   # pywin32 would report a second, successful end
+
+    def _hangs(self) -> None:
+        """On the watchdog's thread. An exit without a word is a crash, after which Windows starts the service again."""
+        self._events.write_text("The agent's loop has not turned for two minutes: it is ended, to be started again.")
+        os._exit(EXIT_BUG)
 
     def _report(self, told: Told) -> None:
         win32_status = SERVICE_SPECIFIC if told.exit_status else 0

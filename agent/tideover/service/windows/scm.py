@@ -109,8 +109,7 @@ def read_report() -> Report:
 
 def _end(control: Control, right: int) -> bool:
     with service(right | win32service.SERVICE_QUERY_STATUS) as handle:
-        pid = _status(handle)["ProcessId"]
-        created = created_at(pid) if pid else None
+        process = _Process(_status(handle))
         try:
             win32service.ControlService(handle, control)
         except pywintypes.error as trouble:
@@ -118,32 +117,38 @@ def _end(control: Control, right: int) -> bool:
                 return False
             raise
         _await(handle, Standing.STOPPED, "stop")
-        _await_exit(pid, created)
+        process.await_exit()
         return True
 
 
 def _await(handle: Any, wanted: Standing, doing: str) -> None:
     """Raise TideoverError if the service gets to another standing, UnreachableError if it takes too long."""
     until = time.monotonic() + CALL_LIMIT_S
-    while (standing := _standing(handle)) != wanted:
-        if standing == Standing.STOPPED:
+    process = _Process({"ProcessId": 0})
+    while (status := _status(handle))["CurrentState"] != wanted:
+        if status["CurrentState"] == Standing.STOPPED:
+            process.await_exit()
             raise TideoverError(f"cannot {doing} the service", "it ended as soon as it was started",
                                 "The event log (Windows, Application, source tideover) says why.")
         if time.monotonic() > until:
             raise UnreachableError(f"cannot {doing} the service", f"it has not happened in {CALL_LIMIT_S:.0f} s",
                                    "Look at sc queryex tideover.")
+        process = _Process(status)
         time.sleep(LOOK_EVERY_S)
 
 
-def _await_exit(pid: int, created: int | None) -> None:
-    """A service that has stopped may still be a process that ends, with its files in use."""
-    until = time.monotonic() + EXIT_LIMIT_S
-    while created is not None and created_at(pid) == created and time.monotonic() < until:
-        time.sleep(LOOK_EVERY_S)
+class _Process:
+    """The process of a service. One that has stopped may still be a process that ends: its files are in use until then,
+    and a start that comes too early may be given to it."""
 
+    def __init__(self, status: dict[str, int]) -> None:
+        self._pid = status["ProcessId"]
+        self._created = created_at(self._pid) if self._pid else None
 
-def _standing(handle: Any) -> int:
-    return _status(handle)["CurrentState"]
+    def await_exit(self) -> None:
+        until = time.monotonic() + EXIT_LIMIT_S
+        while self._created is not None and created_at(self._pid) == self._created and time.monotonic() < until:
+            time.sleep(LOOK_EVERY_S)
 
 
 def _status(handle: Any) -> dict[str, int]:
