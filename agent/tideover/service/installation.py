@@ -3,7 +3,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
+
+assert sys.platform != "win32"
 
 import tideover
 from tideover.errors import TideoverError, UnreachableError, WrongUseError

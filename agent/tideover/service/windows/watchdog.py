@@ -1,4 +1,4 @@
-"""Ends a process whose agent hangs, as systemd's watchdog does: Windows has none of its own, but starts again what ends.
+"""Ends a process whose agent hangs, as systemd's watchdog does: Windows has none, but starts again what has ended.
 
 It counts its own looks, not seconds: a machine that stands still for any time does not look either, so a pause of the
 machine never counts as a hang.
