@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 from windows_world import HOME, LINES, PROGRAMS, SERVICE_PROGRAM
@@ -39,7 +40,8 @@ def test_a_silent_installation_gives_a_running_service_that_starts_with_the_mach
     status = json.loads(world.tideover("status", "--json"))
     assert status["agent"]["alive"] is True
     assert f"active (running), starts with the machine: {service['ImagePath']}" in world.tideover("service", "status")
-    print(f"\nsilent installation until RUNNING: {took_s:.1f} s")
+    [resident_kb] = re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{world.pids[0]}/status").read_text())
+    print(f"\nsilent installation until RUNNING: {took_s:.1f} s; resident, with Wine's own libraries: {int(resident_kb) // 1024} MiB")
 
 
 def test_the_event_log_has_a_source_with_its_texts(world):
