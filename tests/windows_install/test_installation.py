@@ -197,6 +197,16 @@ def test_a_faulty_configuration_keeps_the_service_from_starting_and_the_event_lo
     assert "hooks.timeoutt" in world.said_since(said)
 
 
+def test_the_hook_library_is_there_and_what_is_enabled_from_it_is_accepted(world):
+    world.begin()
+    world.tideover("hooks", "enable", "lb-health")
+    listed = json.loads(world.tideover("hooks", "list", "--json"))["hooks"]
+    assert [hook["name"] for hook in listed] == ["first", "lb-health"]
+    world.tideover("hooks", "check")
+    world.tideover("hooks", "disable", "lb-health")
+    assert len(json.loads(world.tideover("hooks", "list", "--json"))["hooks"]) == 1
+
+
 def test_a_change_of_parameters_applies_a_changed_configuration(world):
     world.begin()
     [before] = world.pids
