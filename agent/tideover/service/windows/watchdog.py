@@ -36,7 +36,7 @@ class Watchdog:
     def look(self) -> None:
         """One look."""
         self._hungry += 1
-        if self._hungry > LOOKS:
+        if self._hungry > LOOKS and not self._resting.is_set():
             self._end()
 
     def _watch(self) -> None:
