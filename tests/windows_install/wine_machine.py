@@ -37,6 +37,9 @@ class WineMachine:
         self.prefix, self._events = folder / "prefix", folder / "events"
         plain = {name: value for name, value in os.environ.items() if name not in OURS_NOT_ITS}
         self._environment = {**plain, "WINEPREFIX": str(self.prefix), "WINEARCH": "win64", "WINEDEBUG": "-all"}
+        # Our end of its standard input is closed when we end, however we do.
+        self._guard = subprocess.Popen(["sh", "-c", "read nothing; wineserver -k"], stdin=subprocess.PIPE,
+                                       env=self._environment, start_new_session=True, stderr=subprocess.DEVNULL)
         self._call("wine", "wineboot", "-i")
         self._call("wineserver", "-w")
         self.boot()
@@ -136,5 +139,8 @@ class WineMachine:
         return answer
 
     def close(self) -> None:
-        self.power_off()
+        assert self._guard.stdin
+        self._guard.stdin.close()
+        self._guard.wait(COMMAND_LIMIT_S)
+        self._call("wineserver", "-w")
         shutil.rmtree(self.prefix, ignore_errors=True)
