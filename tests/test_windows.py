@@ -19,7 +19,8 @@ def test_the_agent_on_windows() -> None:
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"no {', '.join(missing)}: apt-get install the packages of tests/windows/packages.txt")
-    ran = subprocess.run([str(RUN)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT_S)
+    ran = subprocess.run([str(RUN)], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+                         timeout=LIMIT_S)
     print(ran.stdout)
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-2000:]
     assert " passed" in ran.stdout.splitlines()[-1]
