@@ -176,7 +176,7 @@ def test_a_new_version_that_cannot_start_gives_the_old_one_back(world):
     old = world.machine.path(f"{PROGRAMS}\\python\\Lib\\site-packages\\tideover\\of_the_old_version.py")
     old.write_text("")
     world.machine.put(f"{HOME}\\tideover.toml", "[hooks]\ntimeoutt = 3\n")
-    status, _ = world.machine.status_and_words(world._installer, "/S")
+    status, _ = world.machine.status_and_words(world.installer, "/S")
     assert status == 3
     assert old.exists() and not world.machine.path(f"{PROGRAMS}\\before").exists()
     assert world.pids != [before] and "hooks.timeoutt" in world.machine.events()

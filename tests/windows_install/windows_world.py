@@ -33,11 +33,11 @@ class World:
     """The machine, its platform and its time; hooks that write down that they ran."""
 
     def __init__(self, machine: WineMachine, installer: Path, metadata: MetadataService, clock: TimeServer) -> None:
-        self.machine, self.metadata, self.clock, self._installer = machine, metadata, clock, installer
+        self.machine, self.metadata, self.clock, self.installer = machine, metadata, clock, installer
         self.until = machine.until
 
     def install(self) -> None:
-        status, said = self.machine.status_and_words(self._installer, "/S")
+        status, said = self.machine.status_and_words(self.installer, "/S")
         assert status == 0, f"{said}\n{self.machine.events()[-3000:]}"
 
     def is_installed(self) -> bool:
