@@ -84,7 +84,7 @@ class ServiceControl:
                  watchdog: Watchdog) -> None:
         """`report` brings a `Told` to the service control manager; `write_line` is given a level and a log line."""
         self._report, self._write_line, self._watchdog = report, write_line, watchdog
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()      # what is told must be told in the order in which it became true
         self._orders: Orders | None = None
         self._ending: Ending | None = None
         self._told = Told(Standing.START_PENDING, Accepted.NOTHING)
@@ -95,7 +95,8 @@ class ServiceControl:
     def heard(self, control: int, detail: int = 0) -> None:
         """Given a control and, for a power event, which, pass it on. Unknown ones are ignored, as Windows wants it."""
         if control == Control.INTERROGATE:
-            self._report(self._told)
+            with self._lock:
+                self._report(self._told)
         elif control in ENDINGS:
             self._end(ENDINGS[Control(control)])
         elif control == Control.PARAMCHANGE and self._orders is not None:
@@ -107,7 +108,7 @@ class ServiceControl:
         with self._lock:
             self._ending = why
             orders = self._orders
-        self._tell(Standing.STOP_PENDING, hint_s=STOP_HINT_S)
+            self._tell(Standing.STOP_PENDING, hint_s=STOP_HINT_S)
         if orders is not None:
             orders.end_soon()
 
@@ -125,8 +126,9 @@ class ServiceControl:
         self._tell(Standing.START_PENDING, hint_s=START_HINT_S)
 
     def ready(self) -> None:
-        if self._ending is None:
-            self._tell(Standing.RUNNING)
+        with self._lock:
+            if self._ending is None:
+                self._tell(Standing.RUNNING)
 
     def reloading(self) -> None:
         """Windows has no word for it."""
@@ -140,8 +142,9 @@ class ServiceControl:
 
     def stopping(self) -> None:
         self._watchdog.rest()
-        if self._told.standing is not Standing.STOP_PENDING:
-            self._tell(Standing.STOP_PENDING, hint_s=STOP_HINT_S)
+        with self._lock:
+            if self._told.standing is not Standing.STOP_PENDING:
+                self._tell(Standing.STOP_PENDING, hint_s=STOP_HINT_S)
 
     def stopped(self, exit_status: int) -> None:
         """Given our exit status: the last that is said. Other than 0, the recovery actions start the service again."""
@@ -155,10 +158,11 @@ class ServiceControl:
 
     def _tell(self, standing: Standing, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
         is_pending = standing in (Standing.START_PENDING, Standing.STOP_PENDING)
-        self._checkpoint = self._checkpoint + 1 if is_pending else 0
         accepted = WHILE_RUNNING if standing is Standing.RUNNING else Accepted.NOTHING
-        self._told = Told(standing, accepted, self._checkpoint, hint_s, exit_status)
-        self._report(self._told)
+        with self._lock:
+            self._checkpoint = self._checkpoint + 1 if is_pending else 0
+            self._told = Told(standing, accepted, self._checkpoint, hint_s, exit_status)
+            self._report(self._told)
 
 
 def _is_reason_to_look(control: int, detail: int) -> bool:
