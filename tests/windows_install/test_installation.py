@@ -19,6 +19,7 @@ SYSTEM_PATH = "HKLM\\System\\CurrentControlSet\\Control\\Session Manager\\Enviro
 PYTHON = f"{PROGRAMS}\\python\\python.exe"
 RECOVERS_AT_STOP = '[policy]\non_stop = "recover"\n'
 PAUSE_S = 3.0
+DELAYED_START_S = 240.0     # Windows waits for two minutes; Wine 10 too, Wine 8 knows no delayed start
 READS_ITS_TEXT = """
 import win32api, win32con, sys
 library = win32api.LoadLibraryEx(sys.argv[1], 0, win32con.LOAD_LIBRARY_AS_DATAFILE)
@@ -111,7 +112,7 @@ def test_an_event_open_over_a_reboot_is_recovered_after_it_and_the_service_is_ba
     world.await_status("underway")
     asked = len(world.metadata.requests)
     world.machine.reboot()
-    world.until(lambda: world.state == "RUNNING" and len(world.metadata.requests) > asked + 1)
+    world.until(lambda: world.state == "RUNNING" and len(world.metadata.requests) > asked + 1, DELAYED_START_S)
     world.until(lambda: len(world.lines()) == 2)
     world.metadata.remove_event(event)
     record = world.await_status("closed")
