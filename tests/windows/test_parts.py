@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import winreg
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from tideover.configuration import platform_paths
 from tideover.errors import UnreachableError, WrongUseError
 from tideover.hooks.parts import find_refusal, trusted_users
 from tideover.journal import Lock, holder
+from tideover.pause.guest_parameters import KEY
+from tideover.pause.readers import open_readers
+from tideover.pause.signals import HostChanged
 from tideover.sources import choose_source_kind
 from tideover.sources.smbios import firmware_table
 from tideover.system import clocks
@@ -27,6 +31,7 @@ from tideover.system.files import ROOT
 from tideover.winapi.calls import ntdll
 from tideover.winapi.clocks import biased_reader, raw_reader
 from tideover.winapi.folders import own_profile, program_data, system_directory
+from tideover.winapi.processes import resume_process, suspend_process
 from tideover.winapi.registry import read_text
 from tideover.winapi.security import ADMINISTRATORS, SYSTEM, own_sid, read_file_security
 
@@ -236,3 +241,31 @@ def test_the_platform_is_told_by_the_firmware() -> None:
 def test_the_registry_is_read_and_silent_about_what_it_has_not() -> None:
     assert read_text(r"SOFTWARE\Microsoft\Windows NT\CurrentVersion", "ProductName")
     assert read_text(r"SOFTWARE\no such key", "x") == ""
+
+
+def test_a_new_physical_host_is_heard_on_a_beat() -> None:
+    key = winreg.CreateKeyEx(winreg.HKEY_LOCAL_MACHINE, KEY, 0, winreg.KEY_ALL_ACCESS | winreg.KEY_WOW64_64KEY)
+    try:
+        winreg.SetValueEx(key, "PhysicalHostName", 0, winreg.REG_SZ, "host-1")
+        (reader,) = open_readers()
+        assert reader.read() == ()
+        winreg.SetValueEx(key, "PhysicalHostName", 0, winreg.REG_SZ, "host-2")
+        assert reader.read() == (HostChanged("host-1", "host-2"),)
+    finally:
+        winreg.DeleteValue(key, "PhysicalHostName")
+
+
+def test_the_watch_notices_that_it_was_stopped(tmp_path: Path) -> None:
+    """Suspended as a whole, as by a debugger: the raw clock ran on over a wait that was asked to be short."""
+    code = ("import time\nfrom tideover.pause import PauseWatch\nfrom tideover.observations import Resumed\n"
+            "seen = []\nwatch = PauseWatch(seen.append)\nwatch.start()\ntime.sleep(1)\nprint('up', flush=True)\n"
+            "while not seen: time.sleep(0.05)\nprint(seen[0].pause.length_s, seen[0].pause.uncertainty_s)\n")
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "up\n"
+    suspend_process(other.pid)
+    time.sleep(2)
+    resume_process(other.pid)
+    length_s, uncertainty_s = map(float, other.stdout.readline().split())
+    other.kill()
+    other.wait()
+    assert abs(length_s - 2) <= uncertainty_s + 0.5 and uncertainty_s < 0.5

@@ -46,7 +46,13 @@ class StateDirectories:
         own = self._above / name
         if own.is_dir():
             make_own_directory(self._gone, OWN_MODE)
-            own.rename(self._gone / f"{name}.{os.getpid()}.{time.monotonic_ns()}")
+            gone = self._gone / f"{name}.{os.getpid()}.{time.monotonic_ns()}"
+            try:
+                own.rename(gone)
+            except PermissionError:     # Windows, where some process is at home in it: what lies there goes
+                gone.mkdir()
+                for entry in own.iterdir():
+                    entry.rename(gone / entry.name)
 
     def sweep(self) -> None:
         """Delete what was taken away, as far as it can be. May take long: never on the engine's thread."""

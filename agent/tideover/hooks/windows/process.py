@@ -33,6 +33,7 @@ from tideover.winapi.processes import Started, created_at, exit_code, has_exited
 from tideover.winapi.security import for_us_alone, security_attributes
 
 DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
+LEAST_WAIT_S = 0.001            # waits are in whole milliseconds
 SETTLE_S = 0.05                 # for what was written just before the end to arrive
 TALKERS_AT_MOST = 32            # programs with a hook's pipe that live on: one thread and one pipe each
 TALKER = "hook-left-talking"
@@ -106,7 +107,7 @@ class HookProcess:
         if not waiting:
             time.sleep(seconds)
             return
-        heard = wait_for_any(waiting, seconds)
+        heard = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
         self._has_rung = self._has_rung or (heard is not None and waiting[heard] == self._bell)
         self._take(take)
         self.has_exited = self.has_exited or has_exited(self._started.handle)
