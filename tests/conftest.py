@@ -12,7 +12,7 @@ LIBRARY = HERE / "hooks"
 """Every proof of the hook library starts hooks, most of them servers: none belongs into the fast suite."""
 
 NEEDS_TOOLS = (LIBRARY, *(HERE / name for name in (
-    "vm", "packaging", "metrics", "browser", "clients", "test_windows.py")))
+    "vm", "packaging", "metrics", "browser", "clients", "windows_install", "test_windows.py")))
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 

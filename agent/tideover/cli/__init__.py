@@ -35,6 +35,15 @@ def tell(trouble: TideoverError) -> None:
             print(f"  {fault}", file=sys.stderr)
 
 
+def configuration_named(words: list[str]) -> str:
+    """Given words that are --config FILE or nothing, return the file, or "". Raise TideoverError for anything else."""
+    named = _plain_run(["run", *words])
+    if named is None:
+        from tideover.errors import WrongUseError
+        raise WrongUseError("cannot serve", f"unknown words: {' '.join(words)}", "It takes --config FILE only.")
+    return named
+
+
 def _plain_run(words: list[str]) -> str | None:
     """The file (or "") where the words are `run` with nothing but --config; None for anything else."""
     rest = list(words)
