@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tideover.clock import ClockChecker, ClockSettings, Surroundings
-from tideover.clock.commands import Ended
+from tideover.clock.ended import Ended
 from tideover.clock.readings import SystemClocks
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck

@@ -11,7 +11,8 @@ HERE = Path(__file__).parent
 LIBRARY = HERE / "hooks"
 """Every proof of the hook library starts hooks, most of them servers: none belongs into the fast suite."""
 
-NEEDS_TOOLS = (LIBRARY, *(HERE / name for name in ("vm", "packaging", "metrics", "browser", "clients")))
+NEEDS_TOOLS = (LIBRARY, *(HERE / name for name in (
+    "vm", "packaging", "metrics", "browser", "clients", "windows_install", "test_windows.py")))
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 
@@ -34,4 +35,4 @@ def pytest_runtest_makereport(item, call):
 
 
 def _must_run(item):
-    return any(folder in item.path.parents for folder in NEEDS_TOOLS) and ELSEWHERE not in item.nodeid
+    return any(place in (item.path, *item.path.parents) for place in NEEDS_TOOLS) and ELSEWHERE not in item.nodeid

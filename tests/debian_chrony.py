@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tideover.clock.commands import Ended, run
+from tideover.clock.commands import run
+from tideover.clock.ended import Ended
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tideover" / "debian-chrony"
 

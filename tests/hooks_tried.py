@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tideover.effects import RunHook
 from tideover.hooks import Graces, HookRunner
-from tideover.hooks.process import read_moment
+from tideover.hooks.runner import read_moment
 from tideover.model import HookPhase, HookReport, HookSpec, Kind, Moment
 from tideover.observations import HookSettled, Observation
 

@@ -13,8 +13,8 @@ from clock_played import NOWHERE, PlayedClocks, owner, settings_for
 from debian_chrony import Chrony as RealChrony
 from debian_chrony import find_chrony, short_directory, wait_for
 from tideover.clock import check_now
-from tideover.clock.commands import Ended
 from tideover.clock.daemons.chrony import Chrony
+from tideover.clock.ended import Ended
 from tideover.clock.nouns import Origin, Source
 from tideover.clock.surroundings import Surroundings
 from tideover.model import Verdict

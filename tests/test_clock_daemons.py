@@ -17,11 +17,12 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
 from tideover.clock import check_now
-from tideover.clock.commands import Ended, run
+from tideover.clock.commands import run
 from tideover.clock.daemons import cmdmon, find_daemon
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
+from tideover.clock.ended import Ended
 from tideover.clock.kernel import KernelClock, read_kernel_clock
 from tideover.clock.nouns import DaemonReport
 from tideover.clock.readings import SystemClocks

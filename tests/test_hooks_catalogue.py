@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tideover.hooks import WINDOWS_SUFFIXES, Catalogue, HookSettings, read_catalogue
+from tideover.hooks import Catalogue, HookSettings, read_catalogue
 from tideover.hooks.permission import find_refusal, trusted_users
 from tideover.model import Kind
 
@@ -104,7 +104,7 @@ def test_the_second_file_of_one_name_is_refused(hooks: Path) -> None:
 def test_windows_tells_programs_by_their_suffix(hooks: Path) -> None:
     for file in ("10-a.cmd", "20-b.ps1", "30-c"):
         put(hooks / file)
-    found = read_catalogue(hooks, described, WINDOWS_SUFFIXES)
+    found = read_catalogue(hooks, described, (".cmd", ".exe", ".py", ".ps1"))
     assert [hook.name for hook in found.hooks] == ["a", "b"]
     assert found.ignored[0][0] == "30-c"
 

@@ -14,8 +14,9 @@ import pytest
 from hooks_tried import Bench, await_that, is_alive, read_pid
 from tideover.hooks import OrphanTrace, end_orphans
 from tideover.hooks.process_tree import Identity, RunMarks, find_members, read_process
-from tideover.hooks.traces import RunTrace, Traces, read_boot_id
+from tideover.hooks.traces import RunTrace, Traces
 from tideover.model import HookOutcome, HookPhase
+from tideover.system.clocks import read_boot_id
 
 REPOSITORY = Path(__file__).parents[1]
 RUN = OrphanTrace("a", HookPhase.PREPARE, 1, "trace-1")

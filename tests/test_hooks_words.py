@@ -6,9 +6,10 @@ import json
 import pytest
 
 from tideover.effects import RunHook
-from tideover.hooks.environment import VALUE_AT_MOST, Place, hook_environment, standing_environment
+from tideover.hooks.environment import VALUE_AT_MOST, Place, hook_environment
 from tideover.hooks.lived_time import LivedTime
 from tideover.hooks.output import KEPT_BYTES, LINE_AT_MOST, LINES_AT_MOST, Output
+from tideover.hooks.parts import standing_environment
 from tideover.hooks.plain_text import plain
 from tideover.model import HookPhase, HookSpec, Kind
 

@@ -7,10 +7,12 @@ HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
     {"__init__", "model", "errors"},
-    {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record"},
+    {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record", "supervision"},
     {"lifecycle"},
     {"status", "page", "telling"},
     {"listening"},
+    {"winapi"},     # the calls of Windows, and nothing more
+    {"system"},     # the choice between the systems, for what several hands need
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health",
      "metrics"},
     {"engine"},

@@ -13,7 +13,7 @@ import pytest
 
 from running_agent import environment, world
 from tideover import systemd
-from tideover.systemd import Ending
+from tideover.supervision import Ending
 
 slow = pytest.mark.slow
 

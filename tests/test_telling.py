@@ -196,10 +196,10 @@ def test_an_event_stopped_while_its_hooks_run_and_one_that_waits_for_another_say
 def test_without_an_agent_the_first_line_says_so_and_what_is_owed():
     life = preparing()
     assert life.first(alive=False) == (
-        "No agent runs, and recover of haproxy, health-file is owed: start it with systemctl start tideover, or run "
+        "No agent runs, and recover of haproxy, health-file is owed: start it with tideover service start, or run "
         "tideover recover. When one last ran it waited for prepare of haproxy (freeze E-1).")
     assert not any("3.2 s" in line for line in life.shown(alive=False)), "nobody knows whether the hook still runs"
-    assert ToldLife().first(alive=False) == "No agent runs: start it with systemctl start tideover. Nothing is open."
+    assert ToldLife().first(alive=False) == "No agent runs: start it with tideover service start. Nothing is open."
     silent = life.first(why="connection refused")
     assert silent.startswith("The agent (process 4711) does not answer: connection refused. By its journal it waits")
 

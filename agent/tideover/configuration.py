@@ -10,7 +10,6 @@ from tideover.errors import WrongUseError
 from tideover.settings import LARGEST_BYTES, LINUX, PlatformPaths, Settings, read, windows_paths
 
 VARIABLE = "TIDEOVER_CONFIG"
-USUAL_PROGRAM_DATA = "C:\\ProgramData"     # where %ProgramData% points unless somebody moved it
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +21,11 @@ class Loaded:
     origin: Mapping[str, int]
 
 
-def platform_paths(environ: Mapping[str, str]) -> PlatformPaths:
-    """Given the environment, return the paths of the platform this runs on."""
+def platform_paths() -> PlatformPaths:
+    """Return the paths of the system this runs on."""
     if sys.platform == "win32":
-        return windows_paths(environ.get("ProgramData") or USUAL_PROGRAM_DATA)
+        from tideover.winapi.folders import program_data
+        return windows_paths(program_data())
     return LINUX
 
 
@@ -35,7 +35,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str], platform: Platf
     --config goes before TIDEOVER_CONFIG, that before the platform's own place; only the last may be missing.
     Raise ConfigurationError with all faults of the file, WrongUseError if it cannot be read.
     """
-    paths = platform or platform_paths(environ)
+    paths = platform or platform_paths()
     named_by = "--config" if path else VARIABLE if environ.get(VARIABLE) else None
     file = path or Path(environ.get(VARIABLE) or paths.configuration)
     data = _content(file, named_by)
@@ -56,6 +56,8 @@ def _content(file: Path, named_by: str | None) -> bytes | None:
         cause, hint = "it is a directory", "Name the file inside it"
     except PermissionError:
         cause, hint = "this user may not read it", "Run as root, or name another file with --config"
+        if file.is_dir():           # as Windows says it
+            cause, hint = "it is a directory", "Name the file inside it"
     except OSError as error:
         cause, hint = (error.strerror or str(error)).lower(), "Check the name and the disk"
     raise WrongUseError(f"cannot read the configuration {file}", cause, hint)

@@ -63,6 +63,12 @@ def to_journal(format_: str, stream: TextIO) -> Sink:
     return write
 
 
+def to_lines(format_: str, write: Callable[[str, str], None]) -> Sink:
+    """Given the owner's format and what takes a level and a line (the event log of Windows), return the sink that
+    writes there."""
+    return lambda line: write(line.level, line.as_json() if format_ == "json" else line.as_text())
+
+
 def open_sink(format_: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> Sink:
     """Given the owner's format, return where lines go when nobody says otherwise: standard error, or the journal behind
     it."""

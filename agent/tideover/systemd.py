@@ -1,28 +1,60 @@
 """What is said to systemd (sd_notify(3)) and asked of it; silent where nobody listens."""
 from __future__ import annotations
 
-import enum
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tideover.supervision import Ending, Orders
 
 ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
 FEEDS = 3               # chances to feed the watchdog within its period: one may be missed
 CGROUP = Path("/proc/self/cgroup")
 
 
-class Ending(enum.Enum):
-    """Why this service is being stopped."""
+class Systemd:
+    """systemd, or nobody, where it is silent. Implements `supervision.ServiceManager`."""
 
-    STOP = "stop"               # somebody stops it, or nobody knows
-    RESTART = "restart"         # it is started again at once, as an upgrade does
-    SHUTDOWN = "shutdown"       # the machine goes down
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        period_s = watchdog_period_s(environ)
+        self._feed = watchdog_feeder(period_s) if period_s else None
+        self.longest_silence_s = period_s / FEEDS if period_s else None
+
+    def listen(self, orders: Orders) -> None:
+        """It speaks in signals, which the process hears by itself."""
+
+    def ready(self) -> None:
+        notify("READY=1")
+
+    def reloading(self) -> None:
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def feed(self) -> None:
+        if self._feed is not None:
+            self._feed()
+
+    def say(self, words: str) -> None:
+        notify(f"STATUS={words}")
+
+    def stopping(self) -> None:
+        notify("STOPPING=1")
+
+    def why_we_end(self) -> Ending:
+        return why_we_end(self._environ)
+
+    @property
+    def write_line(self) -> None:
+        """It reads our standard error."""
 
 
 def notify(message: str) -> bool:
     """Given a state such as READY=1, send it to the socket NOTIFY_SOCKET names; return whether somebody took it."""
+    if sys.platform == "win32":
+        return False
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False

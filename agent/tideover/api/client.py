@@ -1,11 +1,12 @@
-"""Asks the agent through its socket."""
+"""Asks the agent at its door."""
 from __future__ import annotations
 
+import contextlib
 import json
-import socket
 from pathlib import Path
 from typing import Any
 
+from tideover.api.door import Channel, connect
 from tideover.errors import UnreachableError
 
 PATIENCE_S = 10.0
@@ -15,21 +16,19 @@ LONGEST_ANSWER = 16 * 1024 * 1024
 def ask(path: Path, question: dict[str, Any]) -> dict[str, Any]:
     """Given the socket and a question, return the answer. Raise UnreachableError if no agent answers."""
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-            channel.settimeout(PATIENCE_S)
-            channel.connect(str(path))
-            channel.sendall(json.dumps(question).encode() + b"\n")
-            received = _read_all(channel)
+        with contextlib.closing(connect(path, PATIENCE_S)) as channel:
+            channel.send(json.dumps(question).encode() + b"\n")
+            received = _read_line(channel)
         answer = json.loads(received)
     except (OSError, ValueError) as trouble:
         cause = getattr(trouble, "strerror", None) or str(trouble)
         raise UnreachableError("cannot ask the agent", f"{path}: {cause.lower()}",
-                               "Is it running? systemctl status tideover") from trouble
+                               "Is it running? tideover service status") from trouble
     return dict(answer) if isinstance(answer, dict) else {"ok": False, "why": "the agent gave no answer"}
 
 
-def _read_all(channel: socket.socket) -> bytes:
+def _read_line(channel: Channel) -> bytes:
     received = bytearray()
-    while len(received) < LONGEST_ANSWER and (part := channel.recv(65536)):
+    while not received.endswith(b"\n") and len(received) < LONGEST_ANSWER and (part := channel.receive()):
         received += part
     return bytes(received)

@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 from tideover.errors import ConfigurationError, TideoverError
+from tideover.system.streams import speak_utf8
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Given the command line, do what it says and return the exit status."""
     words = sys.argv[1:] if arguments is None else arguments
+    speak_utf8()
     try:
         config = _plain_run(words)
         if config is not None:
@@ -31,6 +33,15 @@ def tell(trouble: TideoverError) -> None:
     if isinstance(trouble, ConfigurationError):
         for fault in trouble.faults:
             print(f"  {fault}", file=sys.stderr)
+
+
+def configuration_named(words: list[str]) -> str:
+    """Given words that are --config FILE or nothing, return the file, or "". Raise TideoverError for anything else."""
+    named = _plain_run(["run", *words])
+    if named is None:
+        from tideover.errors import WrongUseError
+        raise WrongUseError("cannot serve", f"unknown words: {' '.join(words)}", "It takes --config FILE only.")
+    return named
 
 
 def _plain_run(words: list[str]) -> str | None:

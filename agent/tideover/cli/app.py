@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "recover": ("tideover.cli.recover", "run what is still owed, by hand"),
     "simulate": ("tideover.cli.simulate", "the built-in metadata service alone"),
     "config": ("tideover.cli.config", "check or show the configuration"),
-    "service": ("tideover.cli.service", "install, remove, start, stop the systemd service (pip)"),
+    "service": ("tideover.cli.service", "install, remove, start, stop the service (pip)"),
 })
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(

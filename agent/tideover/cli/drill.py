@@ -36,6 +36,9 @@ MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("–", "yellow")}
 PLAIN_MARKS = {"✓": "+", "✗": "X", "–": "-"}     # where the terminal's character set has no better ones
 
 
+ENDINGS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+"""What ends a program from outside, beside Ctrl-C, as far as this system has it."""
+
 FOR_EVER = frozenset({Kind.PREEMPT, Kind.TERMINATE})
 
 
@@ -119,7 +122,7 @@ def _hold(stage: Stage, plan: Plan, *, silent: bool) -> Outcome:
 @contextmanager
 def _told_of_every_end() -> Iterator[None]:
     """SIGTERM and a closed terminal end a drill like Ctrl-C does: after putting everything away."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
     try:
         yield
     finally:
@@ -134,7 +137,7 @@ def _undisturbed_end(stage: Stage) -> Iterator[None]:
         try:
             yield
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, *ENDINGS):
                 signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

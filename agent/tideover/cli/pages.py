@@ -72,12 +72,11 @@ def _put(path: Path, content: bytes) -> bool:
         return False
     path = path.resolve()                   # a link stays, and what it leads to is replaced
     beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
-    descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, OWNERS_ALONE)
     try:
-        with os.fdopen(descriptor, "wb") as new:
+        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, OWNERS_ALONE)) as new:
             new.write(content)
             new.flush()
-            os.fsync(descriptor)
+            os.fsync(new.fileno())
         if mode is not None:
             beside.chmod(stat.S_IMODE(mode))
         beside.replace(path)

@@ -1,4 +1,4 @@
-"""`tideover service`: the systemd service of a pip installation. The Debian package brings its own."""
+"""`tideover service`: the service of a pip installation. The packages bring their own."""
 from __future__ import annotations
 
 from dataclasses import asdict
@@ -20,7 +20,7 @@ def command() -> None:
 @click.pass_context
 @with_settings
 def install_service(context: click.Context, loaded: Loaded) -> int:
-    """Write the unit and enable it: it starts at the next boot, or by `tideover service start`."""
+    """Make the service, enabled: it starts with the machine, or by `tideover service start`."""
     from tideover.service import install
     named = config_before(context) or context.params.get("config")
     file = install(str(Path(named).absolute()) if named else None, Path(loaded.settings.paths.hooks))
@@ -31,9 +31,10 @@ def install_service(context: click.Context, loaded: Loaded) -> int:
 @command.command("remove")
 @with_settings
 def remove_service(loaded: Loaded) -> int:
-    """Stop the service, recover what is prepared, remove the unit. Configuration and records stay."""
+    """Stop the service, recover what is prepared, remove the service. Configuration and records stay."""
     from tideover.daemon.by_hand import recover_by_hand
-    from tideover.service import remove, stop
+    from tideover.service import check_ours, remove, stop
+    check_ours()
     stop()
     still_owed = recover_by_hand(loaded, None).still_owed
     if still_owed:
@@ -74,7 +75,8 @@ def service_status(as_json: bool) -> int:
         click.echo("The service is not installed.")
     else:
         enabled = "starts with the machine" if report.is_enabled else "does not start with the machine"
-        click.echo(f"{report.state} ({report.detail}), {enabled}, restarted {report.restarts} times: {report.unit}")
+        restarted = "" if report.restarts is None else f", restarted {report.restarts} times"
+        click.echo(f"{report.state} ({report.detail}), {enabled}{restarted}: {report.unit}")
         if report.said:
             click.echo(report.said)
     return EXIT_OK if report.is_active else EXIT_NO

@@ -1,25 +1,20 @@
 """Other programs, run for an answer: an argument list, a deadline, a bounded output. Never a shell."""
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from tideover.clock.ended import DEADLINE_S, MOST_BYTES, Ended
 
 if TYPE_CHECKING:
     import subprocess
 
-DEADLINE_S = 5.0
-_MOST_BYTES = 8192
 # Nothing of the agent's own environment; the language fixes what the programs print.
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How one run ended. `trouble`: why, for people; "" when the program said that all went well."""
-
-    output: str = ""
-    trouble: str = ""
 
 
 def run(arguments: Sequence[str], deadline_s: float = DEADLINE_S) -> Ended:
@@ -49,7 +44,7 @@ def _outcome(name: str, process: subprocess.Popen[bytes], deadline_s: float) -> 
     if output is None:
         os.killpg(process.pid, signal.SIGKILL)      # not reaped yet, so the number is still its own
         return Ended(trouble=f"{name} did not end within {deadline_s:.3g} s")
-    text = output[:_MOST_BYTES].decode("utf-8", "replace").strip()
+    text = output[:MOST_BYTES].decode("utf-8", "replace").strip()
     if process.wait() != 0:
         return Ended(text, f"{name} failed: {text[-200:] or f'exit status {process.returncode}'}")
     return Ended(text)
@@ -66,10 +61,10 @@ def _read(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None:
     while (left_s := until_s - time.monotonic()) > 0:
         if not select.select([process.stdout], [], [], left_s)[0]:
             break
-        piece = os.read(process.stdout.fileno(), _MOST_BYTES)
+        piece = os.read(process.stdout.fileno(), MOST_BYTES)
         if not piece:
             return kept if _ends_within(process, until_s - time.monotonic()) else None
-        kept += piece[:max(0, _MOST_BYTES - len(kept))]
+        kept += piece[:max(0, MOST_BYTES - len(kept))]
     return None
 
 

@@ -77,7 +77,7 @@ class _Question:
         return Refused(self.target.server, self.target.address, fault)
 
     def _receive(self) -> tuple[bytes, int]:
-        if not _STAMPED:
+        if sys.platform != "linux":
             return self.socket.recv(_DATAGRAM_BYTES), 0
         data, ancillary, _flags, _from = self.socket.recvmsg(_DATAGRAM_BYTES, 128)
         now_ns = time.time_ns()

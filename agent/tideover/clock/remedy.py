@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tideover.clock.commands import Ended
 from tideover.clock.daemons import Daemon, find_daemon
+from tideover.clock.ended import Ended
 from tideover.clock.readings import Clocks, wall_minus_raw_ns
 from tideover.clock.surroundings import Surroundings
 from tideover.timekeeping.agreement import Interval, Ruling, ahead_s, rule

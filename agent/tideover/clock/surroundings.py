@@ -4,14 +4,25 @@ One value, so that a test can play any machine. Reads nothing itself.
 """
 from __future__ import annotations
 
+import errno
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.clock.commands import Ended, run
+from tideover.clock.ended import Ended
 from tideover.clock.kernel import KernelClock, read_kernel_clock
+from tideover.clock.programs import run
+from tideover.system.files import ROOT
+
+if sys.platform == "win32":
+    from tideover.winapi.registry import read_value as read_registry
+else:
+    def read_registry(key: str, name: str) -> str | int | bytes | list[str] | None:
+        """Nothing: only Windows has one."""
+        return None
 
 CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to local users for monitoring
 NTPD_CONTROL = ("127.0.0.1", 123)
@@ -25,7 +36,9 @@ def read_device_ns(device: str) -> int:
 
     A descriptor stands for a clock as ((~fd) << 3) | 3 (the kernel's FD_TO_CLOCKID).
     """
-    descriptor = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
+    if sys.platform == "win32":
+        raise FileNotFoundError(errno.ENOENT, "Windows has no such devices", device)
+    descriptor = os.open(device, os.O_RDONLY)
     try:
         return time.clock_gettime_ns((~descriptor << 3) | 3)
     finally:
@@ -41,13 +54,14 @@ def random_fraction() -> float:
 class Surroundings:
     """Given a root of the file system and ways to reach the rest, the machine."""
 
-    root: Path = Path("/")
+    root: Path = ROOT
     chrony_monitor: tuple[str, int] = CHRONY_MONITOR
     chrony_socket: str = ""              # where chronyc finds chronyd; "": where it was built to look
     ntpd_control: tuple[str, int] = NTPD_CONTROL
     patience_s: float = PATIENCE_S
     read_device_ns: Callable[[str], int] = read_device_ns
     run: Callable[[Sequence[str]], Ended] = run
+    registry: Callable[[str, str], str | int | bytes | list[str] | None] = read_registry    # below HKEY_LOCAL_MACHINE
     kernel_clock: Callable[[], KernelClock | None] = read_kernel_clock
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random_fraction

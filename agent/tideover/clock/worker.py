@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tideover.clock.bell import Bell
-from tideover.clock.commands import Ended
 from tideover.clock.daemons import Daemon, find_daemon
+from tideover.clock.ended import Ended
 from tideover.clock.following import FOLLOWING, LIMIT_S, Following, Instant
 from tideover.clock.inquiry import ROUND_S, Inquiry
 from tideover.clock.judging import Judge

@@ -84,6 +84,12 @@ class Agent:
         """Bring news to the engine, from any thread."""
         self.engine.tell(seen)
 
+    def look_now(self) -> None:
+        """The machine slept, or its clock was set: read the clocks and ask the platform now. Any thread."""
+        self.watch.look_now()
+        if self.poller is not None:
+            self.poller.poll_now()
+
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         open_events = len(self.engine.state.cases)
@@ -131,6 +137,8 @@ class Agent:
 
     def _make_runtime_directory(self) -> None:
         """Without one nobody can ask this agent, which is told when it cannot listen."""
+        if self.settings.paths.socket == self.settings.paths.runtime:
+            return                      # a pipe lies in no directory
         with suppress(WrongUseError):
             make_directory(Path(self.settings.paths.runtime), RUNTIME_MODE)
 

@@ -1,16 +1,15 @@
 """Opens the state directory: its lock, its journal; what cannot be read is set aside and said so."""
 from __future__ import annotations
 
-import os
-import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.errors import WrongUseError
-from tideover.hooks.permission import find_unsafe_step
+from tideover.hooks.parts import find_unsafe_step
 from tideover.journal import FILE, LastingJournal, Lock, unwritable
 from tideover.logs import Log
+from tideover.system.directories import make_base_directory
 
 STATE_MODE = 0o711      # hooks that run as other users reach their own directories below it, and list nothing
 
@@ -84,10 +83,7 @@ def renew_journal(journal: LastingJournal) -> LastingJournal:
 def make_directory(directory: Path, mode: int) -> None:
     """Given a directory, make it if it is not there. Raise WrongUseError if that cannot be done."""
     try:
-        directory.mkdir(mode=mode, parents=True, exist_ok=True)
-        status = directory.stat()
-        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
-            directory.chmod(mode)
+        make_base_directory(directory, mode)
     except OSError as trouble:
         raise WrongUseError(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
                             "Run as root, or name another one under [paths].") from trouble

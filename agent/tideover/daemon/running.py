@@ -1,69 +1,74 @@
-"""One process under its signals: SIGTERM and SIGINT end it, SIGHUP brings a new configuration. Decides nothing else.
+"""One process under its service manager, which ends it or has it read its configuration again. Decides nothing else.
 
-A signal's handler only raises a flag and wakes the loop: all work is done on the engine's own thread, between two news.
+What the manager says only raises a flag and wakes the loop: all work is done on the engine's own thread, between two
+news.
 """
 from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
 import threading
-import time
 
 from tideover import observations as ob
-from tideover import systemd
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
 from tideover.daemon.opening import require_safe
+from tideover.daemon.signals import obey
 from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
-from tideover.logs import Sink
+from tideover.logs import to_lines
 from tideover.settings import cautions_about
+from tideover.supervision import Ending, ServiceManager
+from tideover.systemd import Systemd
 
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
 
-def run_agent(loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> int:
-    """Run an agent until SIGTERM or SIGINT; return the exit status. Raise WrongUseError if it cannot start.
+def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | None = None) -> int:
+    """Run an agent until its service manager ends it (None: systemd, or a terminal, which speak through `signals`).
 
-    `log_sink`: where log lines go; None: standard error, or the journal behind it.
+    Return the exit status. Raise WrongUseError if it cannot start.
     """
-    running = Running(loaded, drill=drill, log_sink=log_sink)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, running.end_soon)
-    signal.signal(signal.SIGHUP, running.read_soon)
+    running = Running(loaded, manager or Systemd(os.environ), drill=drill)
+    ended = threading.Event()
+    if manager is None:
+        obey(running.end_soon, running.read_soon, ended)
+    else:
+        manager.listen(running)
     threading.excepthook = _die
     try:
         running.run()
     finally:
         running.close()
+        ended.set()
     return 0
 
 
 class Running:
     """The agent that runs now, the configuration it has, and the one it will have."""
 
-    def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> None:
-        self._loaded, self._drill, self._log_sink = loaded, drill, log_sink
+    def __init__(self, loaded: Loaded, manager: ServiceManager, *, drill: bool = False) -> None:
+        self._loaded, self._manager, self._drill = loaded, manager, drill
         self._agent = self._made(loaded)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
         self._told = ""
-        period_s = systemd.watchdog_period_s(os.environ)
-        self._feed = systemd.watchdog_feeder(period_s) if period_s else None
-        self._longest_wait_s = period_s / systemd.FEEDS if period_s else None
 
-    def end_soon(self, number: int, frame: object) -> None:
-        """In a signal handler: a second one ends at once what the first one still waits for."""
+    def end_soon(self) -> None:
+        """Any thread, any signal handler: a second call ends at once what the first one still waits for."""
         self._must_end = True
         self._agent.engine.stop()
 
-    def read_soon(self, number: int, frame: object) -> None:
-        """In a signal handler: the configuration may have changed."""
+    def read_soon(self) -> None:
+        """Any thread, any signal handler: the configuration may have changed."""
         self._must_read = True
         self._agent.engine.stop()
+
+    def look_now(self) -> None:
+        """Any thread: the machine slept, or somebody set its clock, says the system."""
+        self._agent.look_now()
 
     def run(self) -> None:
         """Return when a signal says so, and what the owner wants to be done first is done."""
@@ -79,18 +84,20 @@ class Running:
             self._recover_first()
 
     def close(self) -> None:
-        systemd.notify("STOPPING=1")
+        self._manager.stopping()
         self._agent.close()
 
     def _made(self, loaded: Loaded) -> Agent:
-        return Agent(loaded, drill=self._drill, log_sink=self._log_sink)
+        write_line = self._manager.write_line
+        sink = to_lines(loaded.settings.log.format, write_line) if write_line is not None else None
+        return Agent(loaded, drill=self._drill, log_sink=sink)
 
     def _begin(self) -> None:
         for caution in cautions_about(self._loaded.settings):
             self._agent.log.warning("configuration.caution", what=caution)
         self._agent.start()
-        self._agent.engine.show_life(self._show_life, self._longest_wait_s)
-        systemd.notify("READY=1")
+        self._agent.engine.show_life(self._show_life, self._manager.longest_silence_s)
+        self._manager.ready()
 
     # --- a new configuration ----------------------------------------------------------------------------------------
 
@@ -116,7 +123,7 @@ class Running:
         """A new agent takes the old one's place, as after a restart; where it cannot, the old configuration holds."""
         wanted, self._waiting = self._waiting, None
         assert wanted is not None
-        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._manager.reloading()
         self._agent.close()
         try:
             self._agent, self._loaded = self._made(wanted), wanted
@@ -131,8 +138,8 @@ class Running:
 
     def _recover_first(self) -> None:
         """Where the machine or the service starts again at once, the next agent goes on instead."""
-        engine, why = self._agent.engine, systemd.why_we_end(os.environ)
-        if why is not systemd.Ending.STOP:
+        engine, why = self._agent.engine, self._manager.why_we_end()
+        if why is not Ending.STOP:
             self._agent.log.info("agent.keeps", reason=why.value, hooks=" ".join(engine.state.hooks))
             return
         limit = threading.Timer(STOP_LIMIT_S, engine.stop)
@@ -142,17 +149,16 @@ class Running:
         engine.run_until(is_all_tried)
         limit.cancel()
 
-    # --- what systemd is told -----------------------------------------------------------------------------------------
+    # --- what the service manager is told -----------------------------------------------------------------------------
 
     def _show_life(self) -> None:
-        if self._feed is not None:
-            self._feed()
+        self._manager.feed()
         words = state_in_words(self._agent.engine.state)
         if self._waiting is not None:
             words += "; a new configuration waits for its end"
         if words != self._told:
             self._told = words
-            systemd.notify(f"STATUS={words}")
+            self._manager.say(words)
 
 
 def is_between_events(state: State) -> bool:
@@ -166,7 +172,7 @@ def is_all_tried(state: State) -> bool:
 
 
 def state_in_words(state: State) -> str:
-    """Given a state, return it as one line for `systemctl status`."""
+    """Given a state, return it as one line for whoever asks the service manager."""
     events = [f"{case.event.kind.value} {case.phase.value}" for case in state.cases.values()
               if case.phase is not Phase.WATCHING]
     return ", ".join(events) if events else "No event is open"

@@ -7,15 +7,15 @@ from pathlib import Path
 from tideover.daemon.opening import Memory
 from tideover.engine import Engine
 from tideover.hooks import OrphanTrace, end_orphans
-from tideover.hooks.permission import find_unsafe_step
+from tideover.hooks.parts import find_unsafe_step
 from tideover.lifecycle import Stage, State
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
 from tideover.model import HookPhase, Moment
 from tideover.observations import Restarted
-from tideover.pause import read_boot_id
 from tideover.record import trace_id
 from tideover.settings import Settings
+from tideover.system.clocks import read_boot_id
 
 HOOKS_STATE = "hooks"       # below the state directory: one directory a hook
 

@@ -14,8 +14,9 @@ from tideover.errors import UnreachableError
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable, holder
 from tideover.settings import Settings
 from tideover.status import recover_owed
+from tideover.system.rights import BECOME_MIGHTY, MIGHTY
 
-START = "systemctl start tideover, or tideover run as root."
+START = f"tideover service start, or tideover run as {MIGHTY}."
 
 
 def ask_agent(settings: Settings) -> dict[str, Any] | str:
@@ -40,10 +41,10 @@ def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> li
     if pid is not None:
         why = status or "nothing came in time"
         return [bad("agent", f"process {pid} works on {settings.paths.state} and does not answer: {why}",
-                    "systemctl restart tideover"), *_journal(settings, False)]
+                    "tideover service stop, then tideover service start"), *_journal(settings, False)]
     if _is_hidden(settings):
         return [note("agent", f"this user may not see whether one works on {settings.paths.state}",
-                     "Run it once more with sudo.")]
+                     f"Run it once more {BECOME_MIGHTY}.")]
     return [note("agent", "none runs", START), *_journal(settings, True)]
 
 
@@ -98,4 +99,4 @@ def _owed(path: Path) -> list[str]:
 
 
 def _connect_to_look(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return sqlite3.connect(f"file:{quote(path.as_posix())}?mode=ro&immutable=1", uri=True, isolation_level=None)

@@ -24,13 +24,12 @@ from tideover.doctor.metadata import (
 )
 from tideover.doctor.others import look_at_others
 from tideover.doctor.platform import kind_here, look_at_source
+from tideover.doctor.promises import look_at_promises
 from tideover.doctor.proxies import look_at_proxies
 from tideover.doctor.rights import look_at_rights
-from tideover.doctor.signals import look_at_promises, look_at_signals
-from tideover.doctor.time_daemon import look_at_time_daemon
+from tideover.doctor.surroundings import look_around
 from tideover.hooks import Catalogue
 from tideover.observations import Polled
-from tideover.pause.probe import probe
 from tideover.pause.promise import Promise
 from tideover.settings import Settings, cautions_about
 
@@ -59,14 +58,14 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
     answers = ask_all(_questions(settings, machine, kind == "azure"), wait_s)
     heard: Heard | None = answers.get("service")
     clock: ClockReport | None = answers.get("clock")
-    seen = probe(machine.root)
+    shown, kept = look_around(settings, machine)
     sends_date = heard is not None and isinstance(heard.news, Polled) and heard.news.document.date is not None
     pauses, promised = look_at_promises(settings, clock, sends_date)
     platform = _platform(settings, answers, machine) if kind == "azure" else []
     findings = (
         *_configuration(loaded), *look_at_source(settings, machine.root), *platform, *look_at_proxies(machine),
-        *look_at_signals(seen), *pauses, *look_at_clock(clock),
-        *look_at_time_daemon(settings, machine, seen.hypervisor), *look_at_hooks(loaded, catalogue),
+        *shown, *pauses, *look_at_clock(clock),
+        *kept, *look_at_hooks(loaded, catalogue),
         *look_at_rights(settings, machine), *look_at_agent(settings, answers.get("agent")), *look_at_others(machine))
     return Examination(findings, tuple(promised))
 

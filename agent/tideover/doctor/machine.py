@@ -9,19 +9,16 @@ from functools import cached_property
 from pathlib import Path
 
 from tideover.clock import Surroundings
-from tideover.clock.commands import Ended, run
+from tideover.clock.ended import Ended
+from tideover.clock.programs import run
+from tideover.doctor.process_list import Process, list_processes
+from tideover.system.rights import user_id
 
 LONGEST_TEXT = 262_144      # bytes read of any one file of another program
 COMMAND_S = 2.0             # for the time daemon's own tools: the doctor waits for nobody longer than a few seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """One process: its number, its short name (15 characters, proc(5)), and the words of its command line."""
-
-    pid: int
-    name: str
-    words: tuple[str, ...]
+__all__ = ["Machine", "Process", "this_machine"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +59,12 @@ class Machine:
     @cached_property
     def processes(self) -> tuple[Process, ...]:
         """All processes but this one, as they were when first asked for."""
-        numbers = [int(name) for name in self.names_in("/proc") if name.isdecimal()]
-        return tuple(Process(number, self.text(f"/proc/{number}/comm").strip(),
-                             tuple(self.text(f"/proc/{number}/cmdline").rstrip("\0").split("\0")))
-                     for number in sorted(numbers) if number != os.getpid())
+        return tuple(one for one in list_processes(self.names_in, self.text) if one.pid != os.getpid())
 
 
 def this_machine() -> Machine:
     """Return the machine this process runs on."""
-    return Machine(Surroundings(run=_run_briefly), dict(os.environ), socket.gethostname(), os.geteuid())
+    return Machine(Surroundings(run=_run_briefly), dict(os.environ), socket.gethostname(), user_id())
 
 
 def _run_briefly(arguments: Sequence[str]) -> Ended:

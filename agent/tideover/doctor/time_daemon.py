@@ -1,6 +1,10 @@
 """The time daemons: which run, and which of their settings hurt after a pause in which the clock stood still."""
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd

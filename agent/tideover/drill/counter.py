@@ -6,8 +6,8 @@ Run as a program of its own, by its path; it ends when its standard input does, 
 """
 from __future__ import annotations
 
-import select
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,10 +16,11 @@ BETWEEN_S = 0.05
 
 def count(folder: Path) -> None:
     """Given a folder, count there until standard input ends."""
-    hold, saved = folder / "hold", folder / "saved"
+    hold, saved, ended = folder / "hold", folder / "saved", threading.Event()
+    threading.Thread(target=_wait_for_the_end, args=(ended,), daemon=True).start()
     number = int(saved.read_text(encoding="ascii")) if saved.exists() else 0
     with (folder / "numbers").open("a", encoding="ascii") as numbers:
-        while not select.select([sys.stdin], [], [], BETWEEN_S)[0]:
+        while not ended.wait(BETWEEN_S):
             if hold.exists():
                 _save(saved, number)
                 continue
@@ -27,6 +28,11 @@ def count(folder: Path) -> None:
             number += 1
             numbers.write(f"{time.time():.6f} {number}\n")
             numbers.flush()
+
+
+def _wait_for_the_end(ended: threading.Event) -> None:
+    sys.stdin.buffer.read()
+    ended.set()
 
 
 def _save(saved: Path, number: int) -> None:

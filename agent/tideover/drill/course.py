@@ -8,6 +8,7 @@ from typing import Any
 
 from tideover.drill.evidence import Evidence, Run, last_check, read_numbers, runs_from_notes, runs_from_record
 from tideover.drill.folder import CLOCK_DEADLINE_S, POLL, fill_folder
+from tideover.drill.group import HOW_KILLED, HOW_STOPPED
 from tideover.drill.lookout import Broken, Lookout
 from tideover.drill.plan import PLATFORM_WORDS, Plan
 from tideover.drill.processes import Stretch
@@ -136,7 +137,7 @@ class _Course:
         self.lookout.until(lambda: has_seen("started"), MOVE_S, "the agent did not see the start")
 
     def _stand_still(self) -> None:
-        self.lookout.say("machine", f"stands still for {self._plan.pause_s:g} s (here: only the agent, by SIGSTOP)")
+        self.lookout.say("machine", f"stands still for {self._plan.pause_s:g} s (here: only the agent, {HOW_STOPPED})")
         self._stage.agent.stop()
         time.sleep(self._plan.pause_s)
         self._time_asked = self._stage.time.asked
@@ -146,7 +147,7 @@ class _Course:
 
     def _go_down_and_come_up(self) -> None:
         stage, what = self._stage, "the agent and the counter are" if self._has_counter else "the agent is"
-        self.lookout.say("machine", f"goes down ({what} killed: SIGKILL)")
+        self.lookout.say("machine", f"goes down ({what} killed: {HOW_KILLED})")
         down, down_at = time.monotonic(), time.time()
         stage.agent.kill()
         stage.counter.kill()

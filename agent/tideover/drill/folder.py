@@ -1,13 +1,13 @@
 """The drill's own folder: everything a drill writes lies in it. Makes, fills and removes it; starts nothing."""
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tideover.drill.group import why_no_place
 from tideover.drill.plan import Plan
 from tideover.drill.samples import HOOKS, NOTEBOOK
 from tideover.errors import WrongUseError
@@ -119,12 +119,13 @@ def _hook_lines(folder: Folder, plan: Plan) -> Iterable[str]:
     drain_s = LONG_DRAIN_S if plan.cancel else DRAIN_S
     environment = {"NOTEBOOK": str(folder.notebook), "COUNTER": str(folder.counter), "DRAIN_S": f"{drain_s:g}"}
     for name in HOOKS:
-        yield f"{dotted(('hook', name[3:], 'environment'))} = {inline_table(environment)}"
+        yield f"{dotted(('hook', Path(name).stem[3:], 'environment'))} = {inline_table(environment)}"
 
 
 def _why_unusable(folder: Folder) -> str | None:
-    if os.statvfs(folder.path).f_flag & os.ST_NOEXEC:
-        return f"no program may be run from {folder.path.parent} (it is mounted noexec)"
+    why = why_no_place(folder.path)
+    if why is not None:
+        return why
     if len(str(folder.socket).encode()) > LONGEST_SOCKET_PATH:
         return f"{folder.path.parent} is too long for the name of a socket"
     return None

@@ -5,21 +5,17 @@ Ends what it started, by process id, whatever state it is in; and what hooks of 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.drill.folder import Folder
+from tideover.drill.group import Group, end_hooks_of
 from tideover.errors import WrongUseError
 from tideover.hooks.plain_text import plain
 
 CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is told to end
-STATE_S = 1.0               # for the kernel to show a process as stopped
-LOOK_S = 0.002
 LAST_WORDS = 300            # characters of the agent's log
 
 
@@ -42,74 +38,62 @@ class AgentProcess:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._group: Group | None = None
         self._stopping = self._stopped = (0.0, 0.0)
 
     @property
     def pid(self) -> int:
-        return self._process.pid if self._process else 0
+        return self._group.pid if self._group else 0
 
     @property
     def exit_status(self) -> int | None:
         """None: it runs (or is stopped)."""
-        return self._process.poll() if self._process else None
+        return self._group.exit_status if self._group else None
 
     def start(self) -> None:
-        """Start it in a session of its own: a Ctrl-C is the drill's to handle. Raise WrongUseError."""
+        """Start it apart from us: a Ctrl-C is the drill's to handle. Raise WrongUseError."""
         environment = {name: value for name, value in os.environ.items() if name != "TIDEOVER_CONFIG"}
         command = [sys.executable, "-m", "tideover", "run", "--config", str(self._folder.configuration)]
-        self._process = _start(command, self._folder.log, environment | {"TIDEOVER_DRILL": "1"})
+        self._group = _start(command, self._folder.log, environment | {"TIDEOVER_DRILL": "1"})
 
     def stop(self) -> None:
         """Let nothing of it run, as if the machine stood still."""
         asked = time.monotonic(), time.time()
-        self._signal(signal.SIGSTOP)
-        until = time.monotonic() + STATE_S
-        while _state(self.pid) not in "TtXZ" and time.monotonic() < until:
-            time.sleep(LOOK_S)
+        if self._group is not None:
+            self._group.stop()
         self._stopping, self._stopped = asked, (time.monotonic(), time.time())
 
     def resume(self) -> Stretch:
         """Let it run again; return how long it stood still."""
         before = time.monotonic()
-        self._signal(signal.SIGCONT)
+        if self._group is not None:
+            self._group.go_on()
         return Stretch(before - self._stopped[0], time.monotonic() - self._stopping[0], self._stopping[1], time.time())
 
     def kill(self) -> None:
         """End it without a word, as a machine that goes down does."""
-        if self._process is not None:
-            self._signal(signal.SIGKILL)
-            self._process.wait()
+        if self._group is not None:
+            self._group.kill()
 
     def recover_what_is_owed(self, limit_s: float) -> None:
         """Have `tideover recover` done: through the agent if it runs, without one if it does not."""
-        self._signal(signal.SIGCONT)
+        if self._group is not None:
+            self._group.go_on()
         command = [sys.executable, "-m", "tideover", "recover", "--config", str(self._folder.configuration),
                    "--wait", f"{limit_s:.0f}"]
-        process = _start(command, self._folder.log, dict(os.environ) | {"TIDEOVER_DRILL": "1"})
-        try:
-            process.wait(limit_s + CLOSE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        """To its whole group; nothing where it is gone."""
-        if self._process is not None and self._process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.pid, number)
+        recovering = _start(command, self._folder.log, dict(os.environ) | {"TIDEOVER_DRILL": "1"})
+        if not recovering.wait(limit_s + CLOSE_S):
+            recovering.kill()
 
     def close(self) -> None:
         """End it in peace, or else without, together with the hooks it leaves."""
-        if self._process is None:
+        if self._group is None:
             return
-        self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)
-        try:
-            self._process.wait(CLOSE_S)
-        except subprocess.TimeoutExpired:
+        self._group.ask_to_end()
+        self._group.go_on()
+        if not self._group.wait(CLOSE_S):
             self.kill()
-        end_hooks_of(self._folder)
+        end_hooks_of(self._folder.state)
 
     def how_it_ended(self) -> str:
         """Return why it does not run any more, with the last line of its log where it ended by itself."""
@@ -129,47 +113,23 @@ class Counter:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
+        self._group: Group | None = None
 
     def start(self) -> None:
         """Raise WrongUseError if it cannot be started."""
         program = Path(__file__).with_name("counter.py")
-        self._process = _start([sys.executable, "-I", str(program), str(self._folder.counter)],
-                               self._folder.path / "counter.log", dict(os.environ))
+        self._group = _start([sys.executable, "-I", str(program), str(self._folder.counter)],
+                             self._folder.path / "counter.log", dict(os.environ))
 
     def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            if self._process.stdin is not None:
-                self._process.stdin.close()
+        if self._group is not None:
+            self._group.kill()
 
 
-def end_hooks_of(folder: Folder) -> None:
-    """End every process that was started as a hook of this drill: after an agent that was killed or died."""
-    mark = f"TIDEOVER_STATE_DIR={folder.state}/".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        with suppress(OSError):             # it has ended, or is another user's
-            if any(line.startswith(mark) for line in (entry / "environ").read_bytes().split(b"\0")):
-                os.kill(int(entry.name), signal.SIGKILL)
-
-
-def _start(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _start(command: list[str], log: Path, environment: dict[str, str]) -> Group:
     try:
-        with log.open("ab") as output:
-            return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment,
-                                    start_new_session=True)
+        return Group(command, log, environment)
     except OSError as trouble:
         raise WrongUseError(f"cannot start {Path(command[0]).name} for the drill",
                             (trouble.strerror or str(trouble)).lower(),
                             "Make room (memory, processes, disk) and try again") from trouble
-
-
-def _state(pid: int) -> str:
-    """Given a process id, return the kernel's letter for its state (proc_pid_stat(5)); X if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return "X"

@@ -1,6 +1,10 @@
 """Whom a hook runs as. Platform part: Linux users and groups. Looks accounts up; the start of a process uses them."""
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import os
 import pwd
 from dataclasses import dataclass

@@ -11,10 +11,10 @@ from tideover.hooks.environment import environment_marks
 from tideover.hooks.lived_time import LivedTime
 from tideover.hooks.orders import Order, Surroundings
 from tideover.hooks.output import Output
-from tideover.hooks.process import HookProcess, signal_name
-from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, read_process
-from tideover.hooks.traces import RunTrace, read_boot_id
+from tideover.hooks.parts import HookProcess, Identity, RunMarks, end_runs, read_process, signal_name
+from tideover.hooks.traces import RunTrace
 from tideover.model import HookOutcome, HookReport
+from tideover.system.clocks import read_boot_id
 
 MEANINGS: Mapping[int, HookOutcome] = {
     0: HookOutcome.DONE, 3: HookOutcome.NOTHING, 4: HookOutcome.REFUSED, 75: HookOutcome.NOT_YET,
@@ -76,8 +76,7 @@ def _end(order: Order, around: Surroundings, process: HookProcess, output: Outpu
         environment_marks(order.trace.title, order.trace_id, process.directory), process.leader, True,
         process.channels, process.directory, around.children.is_sole(order.run.key))
     grace_s = around.graces.timeout_s if outcome is HookOutcome.TIMED_OUT else around.graces.call_off_s
-    left = end_members(
-        lambda: find_members(marks), grace_s, lambda seconds: process.linger(seconds, output.take))
+    left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
     return _Ending(outcome, left)
 
 

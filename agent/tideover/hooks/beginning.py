@@ -1,16 +1,20 @@
 """From an order to a running hook, or to one sentence why not: its file, its user, its directory, its start."""
 from __future__ import annotations
 
-import errno
-import os
-
 from tideover.effects import RunHook
-from tideover.hooks.account import Account, UnusableAccountError, find_account
 from tideover.hooks.environment import Place, hook_environment
 from tideover.hooks.orders import Order, Surroundings
-from tideover.hooks.permission import SHOWN_PATH, find_refusal, trusted_users
-from tideover.hooks.plain_text import plain
-from tideover.hooks.process import HookProcess, Launch, launch
+from tideover.hooks.parts import (
+    Account,
+    HookProcess,
+    Launch,
+    UnusableAccountError,
+    find_account,
+    find_refusal,
+    launch,
+    trusted_users,
+    why_not_started,
+)
 from tideover.model import HookOutcome
 
 
@@ -51,7 +55,7 @@ def _check_file(path: str) -> None:
     try:
         reason = find_refusal(path, trusted_users(), set())
     except OSError as error:
-        raise CannotStartError(HookOutcome.FAILED, _explain(error, path)) from None
+        raise CannotStartError(HookOutcome.FAILED, why_not_started(error, path)) from None
     if reason is not None:
         raise CannotStartError(HookOutcome.REFUSED, reason)
 
@@ -74,23 +78,7 @@ def _start(order: Order, around: Surroundings, plan: Launch) -> HookProcess:
         bell = order.bell.open()
         process = launch(plan)
     except OSError as error:
-        raise CannotStartError(HookOutcome.FAILED, _explain(error, plan.path)) from None
+        raise CannotStartError(HookOutcome.FAILED, why_not_started(error, plan.path)) from None
     around.children.add(order.run.key, process.leader.pid)
     process.listen_to(bell)
     return process
-
-
-def _explain(error: OSError, path: str) -> str:
-    """Given why a program could not be started (execve(2)), return one sentence with what to do."""
-    shown = plain(path, SHOWN_PATH)
-    if error.errno == errno.ENOENT and os.access(path, os.F_OK):
-        return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
-    reasons = {
-        errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
-        errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered, "
-                      "and see that its file system is not mounted noexec",
-        errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
-        errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",
-        errno.EAGAIN: f"{shown} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
-    }
-    return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")

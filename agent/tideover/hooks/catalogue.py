@@ -7,13 +7,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tideover.hooks.account import UnusableAccountError, find_account
-from tideover.hooks.permission import SHOWN_PATH, find_refusal, has_run_bit, trusted_users
+from tideover.hooks.parts import (
+    SHOWN_PATH,
+    SUFFIXES,
+    UnusableAccountError,
+    find_account,
+    find_refusal,
+    has_run_bit,
+    trusted_users,
+)
 from tideover.hooks.plain_text import plain
 from tideover.model import ANNOUNCED, HookSpec, Kind
 
-LINUX_SUFFIXES = ("",)
-WINDOWS_SUFFIXES = (".cmd", ".exe", ".py", ".ps1")
 NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
 # What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. Nobody wants to hear of it.
 LEFTOVER = re.compile(
@@ -45,7 +50,7 @@ class Catalogue:
 
 
 def read_catalogue(
-    directory: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...] = LINUX_SUFFIXES,
+    directory: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...] = SUFFIXES,
 ) -> Catalogue:
     """Given the hooks directory, the owner's settings by NAME and the platform's suffixes, return what lies there.
 
@@ -128,7 +133,8 @@ class _Findings:
 
     def _parts(self, file: str) -> tuple[int, str] | None:
         for suffix in self._suffixes:
-            matched = NAME.fullmatch(file.removesuffix(suffix)) if file.endswith(suffix) else None
+            stem = file[:len(file) - len(suffix)]
+            matched = NAME.fullmatch(stem) if file.lower().endswith(suffix) else None
             if matched is not None:
                 return int(matched["order"]), matched["name"]
         return None

@@ -5,6 +5,10 @@ orphan that ends must then be reaped by us, but never in the place of a part of 
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import ctypes
 import os
 

@@ -13,8 +13,6 @@ from tideover.model import HookPhase
 # not stop a hook. Its exact text is on standard input.
 VALUE_AT_MOST = 4096
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-PATH_WITHOUT_ONE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-LANG_WITHOUT_ONE = "C.UTF-8"
 RUN_NAME, TRACE_NAME, DIRECTORY_NAME = "TIDEOVER_RUN", "TIDEOVER_TRACE_ID", "TIDEOVER_STATE_DIR"
 
 
@@ -24,13 +22,8 @@ class Place:
 
     home: str
     state_directory: str
-    standing: Mapping[str, str]             # PATH and LANG; the owner may set others for a hook
+    standing: Mapping[str, str]             # PATH, LANG …; the owner may set others for a hook
     told: Mapping[str, str]                 # further TIDEOVER_*; nobody may set others
-
-
-def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Given the agent's own environment, return the two of its variables that a hook may see."""
-    return {"PATH": own.get("PATH") or PATH_WITHOUT_ONE, "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
 
 
 def encoded(text: str) -> bytes:

@@ -16,8 +16,9 @@ from pathlib import Path
 import tideover
 from tideover.errors import TideoverError, WrongUseError
 from tideover.hooks.catalogue import NAME
+from tideover.hooks.library_files import FOLDER, HOW_DISABLED, describing, file_of, is_from, names_in, put, stem_of
 
-PLACE = Path("share/tideover/hooks")        # below the prefix, in a wheel's data as in a Debian package
+PLACE = Path("share/tideover/hooks", FOLDER)        # below the prefix, in a wheel's data as in a Debian package
 DESCRIBE_LIMIT_S = 10.0
 LIBRARY_NAME = re.compile(r"[a-z0-9-]+")
 
@@ -27,7 +28,7 @@ def library() -> Path:
     places = [Path(prefix) / PLACE for prefix in (sysconfig.get_path("data"), sys.prefix, site.getuserbase())]
     package = Path(tideover.__file__).absolute().parent
     if package.parent.name == "agent":              # a checkout
-        places.insert(0, package.parent.parent / "hooks")
+        places.insert(0, package.parent.parent / "hooks" / FOLDER)
     for place in places:
         if place.is_dir():
             return place
@@ -39,20 +40,18 @@ def enable(name: str, directory: Path, place: Path) -> Path:
 
     Raise WrongUseError if the library has no such hook, TideoverError if the directory has one of that NAME already.
     """
-    source = place / name
+    source = file_of(place, name)
     if not LIBRARY_NAME.fullmatch(name) or not source.is_file():
         raise WrongUseError(f"cannot enable {name}", f"the library {place} has no such hook",
                             f"It has: {', '.join(known_names(place))}.")
     for file in _files_of(name, directory):
         raise TideoverError(f"cannot enable {name}", f"{file} is there already", "Remove or rename it first.")
-    link = directory / f"{_stage(source):02d}-{name}"
+    stage = _stage(source)
     try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-        link.symlink_to(source)
+        return put(source, directory, stage)
     except OSError as trouble:
-        raise TideoverError(f"cannot make the link {link}", (trouble.strerror or str(trouble)).lower(),
+        raise TideoverError(f"cannot put {name} into {directory}", (trouble.strerror or str(trouble)).lower(),
                             "Run as the owner of the hooks directory.") from trouble
-    return link
 
 
 def disable(name: str, directory: Path, place: Path) -> Path:
@@ -64,7 +63,7 @@ def disable(name: str, directory: Path, place: Path) -> Path:
     if not files:
         raise TideoverError(f"cannot disable {name}", f"{directory} has no hook of that name", "Nothing was changed.")
     for file in files:
-        if file.is_symlink() and file.readlink() == place / name:
+        if is_from(file, file_of(place, name)):
             try:
                 file.unlink()
             except OSError as trouble:
@@ -72,24 +71,24 @@ def disable(name: str, directory: Path, place: Path) -> Path:
                                     "Run as the owner of the hooks directory.") from trouble
             return file
     raise TideoverError(f"cannot disable {name}", f"{files[0]} is no link to the library",
-                        "chmod -x disables a file of your own.")
+                        f"{HOW_DISABLED}.")
 
 
 def known_names(place: Path) -> list[str]:
     """Given the library, return the names of its hooks."""
-    return sorted(path.name for path in place.iterdir() if LIBRARY_NAME.fullmatch(path.name))
+    return sorted(name for name in names_in(place) if LIBRARY_NAME.fullmatch(name))
 
 
 def _files_of(name: str, directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
-    found = [(path, NAME.fullmatch(path.name)) for path in sorted(directory.iterdir())]
+    found = [(path, NAME.fullmatch(stem_of(path.name))) for path in sorted(directory.iterdir())]
     return [path for path, parts in found if parts is not None and parts["name"] == name]
 
 
 def _stage(source: Path) -> int:
     try:
-        told = subprocess.run([str(source), "describe"], capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
+        told = subprocess.run(describing(source), capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
         stage = json.loads(told.stdout)["stage"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as trouble:
         raise TideoverError(f"cannot enable {source.name}", f"{source} describe does not tell its stage: {trouble}",

@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tideover.effects import RunHook
-from tideover.hooks.children import Children
-from tideover.hooks.process import Bell
+from tideover.hooks.parts import Bell, Children
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import OrphanTrace, Traces
 from tideover.model import Moment

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.hooks.environment import environment_marks
-from tideover.hooks.process_tree import Identity, RunMarks, end_members, find_members, is_running
+from tideover.hooks.parts import RunMarks, end_runs, find_members, is_running
 from tideover.hooks.state_directory import StateDirectories
-from tideover.hooks.traces import OrphanTrace, RunTrace, Traces, read_boot_id
+from tideover.hooks.traces import OrphanTrace, RunTrace, Traces
+from tideover.system.clocks import read_boot_id
 
 ORPHAN_GRACE_S = 0.4        # the reason of the run may have gone while no agent was there: as for one called off
 
@@ -38,11 +39,7 @@ def end_orphans(hooks_state: Path, runs: Iterable[OrphanTrace], spare: Path | No
     states = StateDirectories(hooks_state, spare)
     marks = {of: _marks(of, known.get(of), states.path(of.name)) for of in orphans if _may_be_alive(known.get(of))}
     found = {of: members for of in marks if (members := find_members(marks[of]))}
-
-    def find() -> set[Identity]:
-        return set().union(*(find_members(marks[of]) for of in found))
-
-    left = end_members(find, ORPHAN_GRACE_S, time.sleep) if found else set()
+    left = end_runs([marks[of] for of in found], ORPHAN_GRACE_S, time.sleep) if found else set()
     for of in orphans:
         with suppress(OSError):     # a disk that cannot be written: the next start finds it again, and nothing alive
             traces.erase(of)

@@ -6,6 +6,10 @@ will run under the same path: nobody else can swap a step between the check and 
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import errno
 import os
 import shlex
@@ -15,6 +19,7 @@ from pathlib import Path
 
 from tideover.hooks.plain_text import plain
 
+SUFFIXES = ("",)             # of hooks' files
 LINKS_AT_MOST = 40          # as the kernel's own limit (path_resolution(7))
 SHOWN_PATH = 4096           # PATH_MAX: no real path is cut
 

@@ -6,6 +6,11 @@ interpreter could not open it as another user. The check of the path is good unt
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
+import errno
 import os
 import select
 import signal
@@ -15,13 +20,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tideover.hooks.account import Account
 from tideover.hooks.environment import encoded
+from tideover.hooks.permission import SHOWN_PATH
+from tideover.hooks.plain_text import plain
 from tideover.hooks.process_tree import Identity, read_process
-from tideover.model import Moment
 
 READ_AT_ONCE = 64 * 1024        # a pipe's usual size (pipe(7))
 DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
@@ -30,11 +35,8 @@ MFD_NOEXEC_SEAL = 0x8           # memfd_create(2), Linux 6.3; where vm.memfd_noe
 TALKERS_AT_MOST = 32            # daemons with a hook's pipe: one thread and one file each
 LOST = -1                       # not an exit status: Popen only wants to know that there is nothing to wait for
 TALKER = "hook-left-talking"
-
-
-def read_moment() -> Moment:
-    """Return now, on the wall clock and on CLOCK_MONOTONIC_RAW."""
-    return Moment(datetime.now(UTC), time.clock_gettime(time.CLOCK_MONOTONIC_RAW))
+PATH_WITHOUT_ONE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LANG_WITHOUT_ONE = "C.UTF-8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,27 @@ def _read_out(output: int) -> None:
     while os.read(output, READ_AT_ONCE):
         pass
     os.close(output)
+
+
+def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Given the agent's own environment, return the two of its variables that a hook may see."""
+    return {"PATH": own.get("PATH") or PATH_WITHOUT_ONE, "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
+
+
+def why_not_started(error: OSError, path: str) -> str:
+    """Given why a program could not be started (execve(2)), return one sentence with what to do."""
+    shown = plain(path, SHOWN_PATH)
+    if error.errno == errno.ENOENT and os.access(path, os.F_OK):
+        return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
+    reasons = {
+        errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
+        errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered, "
+                      "and see that its file system is not mounted noexec",
+        errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
+        errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",
+        errno.EAGAIN: f"{shown} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
+    }
+    return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")
 
 
 def signal_name(number: int) -> str:

@@ -9,9 +9,13 @@ end of the agent, or for the runs of an agent that died.
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from io import FileIO
 from itertools import count
@@ -129,6 +133,11 @@ def end_members(find: Callable[[], set[Identity]], grace_s: float, linger: Calla
         if left:
             linger(ROUND_S)
     return left
+
+
+def end_runs(runs: Collection[RunMarks], grace_s: float, linger: Callable[[float], None]) -> set[Identity]:
+    """Given the marks of runs, end all their processes (see `end_members`); return those that could not be ended."""
+    return end_members(lambda: set().union(*(find_members(marks) for marks in runs)), grace_s, linger)
 
 
 def send_signal(processes: set[Identity], number: signal.Signals) -> None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tideover.effects import RunHook
 from tideover.hooks.attempt import carry_out
-from tideover.hooks.children import Children, become_subreaper
-from tideover.hooks.environment import standing_environment
 from tideover.hooks.orders import Graces, Order, Surroundings
-from tideover.hooks.process import Bell, read_moment
+from tideover.hooks.parts import Bell, Children, become_subreaper, standing_environment
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation
+from tideover.system.clocks import raw_ns
 
 CLOSE_AT_MOST_S = 5.0       # for all runs together: grace, SIGKILL, and what hangs in the kernel is left
 NO_THREAD = "not started: no more threads to wait for it. Raise the limit (TasksMax, ulimit -u)"
 GRACES = Graces()
 RECOVERED = frozenset({HookOutcome.DONE, HookOutcome.NOTHING})
+
+
+def read_moment() -> Moment:
+    """Return now, on the wall clock and on the raw monotonic one."""
+    return Moment(datetime.now(UTC), raw_ns() / 1e9)
 
 
 def _log_nothing(name: str, line: str) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from tideover.hooks.account import Account
+from tideover.hooks.parts import Account
+from tideover.system.directories import give_to, make_directory, make_own_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700
 GONE, PROOF = ".gone", ".room"
@@ -60,7 +60,13 @@ class StateDirectories:
         own = above / name
         if own.is_dir():
             make_own_directory(above / GONE, OWN_MODE)
-            own.rename(above / GONE / f"{name}.{os.getpid()}.{time.monotonic_ns()}")
+            gone = above / GONE / f"{name}.{os.getpid()}.{time.monotonic_ns()}"
+            try:
+                own.rename(gone)
+            except PermissionError:     # Windows, where some process is at home in it: what lies there goes
+                gone.mkdir()
+                for entry in own.iterdir():
+                    entry.rename(gone / entry.name)
 
     def _above(self, name: str) -> Path:
         """Where it was made the last time, it is until its hook is recovered."""
@@ -81,10 +87,7 @@ def _open(above: Path, name: str, account: Account) -> str:
         make_directory(own, OWN_MODE)
         _prove_room(own)
     make_directory(own, OWN_MODE)
-    owner = account.change_to[:2] if account.change_to else (os.geteuid(), os.getegid())
-    status = own.lstat()
-    if (status.st_uid, status.st_gid) != owner:
-        os.chown(own, *owner, follow_symlinks=False)
+    give_to(own, account.change_to[:2] if account.change_to else None)
     return str(own)
 
 
@@ -99,24 +102,3 @@ def _prove_room(own: Path) -> None:
             proof.unlink(missing_ok=True)
             own.rmdir()
         raise
-
-
-def make_own_directory(path: Path, mode: int) -> None:
-    """Given a path and a mode, make it a directory of the agent's own. Raise OSError if it is another user's.
-
-    Somebody else who owned it could put links where root is going to make directories and give them away.
-    """
-    make_directory(path, mode)
-    owner = path.lstat().st_uid
-    if owner not in (0, os.geteuid()):
-        raise PermissionError(errno.EPERM, f"it belongs to user id {owner}", str(path))
-
-
-def make_directory(path: Path, mode: int) -> None:
-    """Given a path and a mode, make it a directory of that mode. Raise OSError if it is anything else or cannot be."""
-    path.mkdir(mode=mode, parents=True, exist_ok=True)
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "it is a link, not a directory", str(path))
-    if stat.S_IMODE(status.st_mode) != mode:
-        path.chmod(mode)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.hooks.environment import run_name
-from tideover.hooks.process_tree import Identity
-from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, make_own_directory
+from tideover.hooks.parts import Identity
+from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE
 from tideover.model import HookPhase
+from tideover.system.directories import make_own_directory
 
 RUNNING = ".running"
 SIZE_AT_MOST = 16 * 1024        # ours are under 1 KiB
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,6 @@ class RunTrace:
     keeper: Identity                        # the agent that waits for it
     leader: Identity
     channels: frozenset[str]
-
-
-def read_boot_id() -> str:
-    """Return the id of this boot (random(4))."""
-    return BOOT_ID.read_text(encoding="ascii").strip()
 
 
 class Traces:

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 
 from tideover.errors import WrongUseError
+from tideover.journal.file_lock import lock_alone, lock_together
 
 FILE = "agent.lock"
 MODE = 0o600            # whoever can open it can lock it, and keep the agent from starting
@@ -28,7 +28,7 @@ class Lock:
 
     def _seize(self) -> None:
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_alone(self._descriptor)
         except OSError as trouble:
             holder = _read_holder(self._descriptor)
             os.close(self._descriptor)
@@ -86,9 +86,9 @@ def _read_holder(descriptor: int) -> str:
 def holder(state_directory: Path) -> int | None:
     """Given the directory, return the pid of the agent that works on it, None if none does."""
     with contextlib.suppress(OSError, ValueError):
-        descriptor = os.open(state_directory / FILE, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(state_directory / FILE, os.O_RDONLY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            lock_together(descriptor)
         except OSError:
             return int(os.read(descriptor, 32) or b"0") or None
         finally:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -239,30 +240,39 @@ def set_aside(path: Path, why: str) -> Path:
 
 def _connect(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))     # SQLite opens what it may not write, and finds out late
-    db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-    _refuse_newer(db)
-    if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-        db.close()
-        raise sqlite3.DatabaseError("its pages contradict each other")
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
-    db.executescript(TABLES)
-    if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:     # each write of it is one to the disk
-        db.execute(f"PRAGMA user_version = {VERSION}")
-    return db
+    with _closed_unless_good(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db:
+        _refuse_newer(db)
+        if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("its pages contradict each other")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
+        db.executescript(TABLES)
+        if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:     # each write of it is one to the disk
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        return db
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=BUSY_S, isolation_level=None)
-    _refuse_newer(db)
-    return db
+    name = quote(path.as_posix())
+    with _closed_unless_good(sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=BUSY_S,
+                                             isolation_level=None)) as db:
+        _refuse_newer(db)
+        return db
+
+
+@contextmanager
+def _closed_unless_good(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A damaged file is let go at once: as long as it is open, Windows lets nobody set it aside."""
+    with ExitStack() as on_trouble:
+        on_trouble.callback(db.close)
+        yield db
+        on_trouble.pop_all()
 
 
 def _refuse_newer(db: sqlite3.Connection) -> None:
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
-        db.close()
         raise sqlite3.DatabaseError(f"a newer version of tideover wrote it (format {version}, ours is {VERSION})")
 
 

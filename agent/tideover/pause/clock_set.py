@@ -6,8 +6,11 @@ It does not say by how much: the next reading of the clocks does.
 """
 from __future__ import annotations
 
-import os
 import sys
+
+assert sys.platform != "win32"
+
+import os
 import time
 
 from tideover.pause.signals import ClockSet, Signal

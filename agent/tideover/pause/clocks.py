@@ -4,18 +4,17 @@ It never decides anything and keeps nothing.
 """
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 from tideover.model import Moment, utc
+from tideover.system.clocks import boot_ns, mono_ns, raw_ns, read_boot_id, wall_ns
 from tideover.timekeeping.gaps import NS, Reading
 
 # A bracket this narrow is good to a thousandth of the smallest step; a wider one was interrupted and is tried again.
 NARROW_NS = 20_000
 TRIES = 3
+
+__all__ = ["Clocks", "MachineClocks", "read_all", "read_boot_id"]
 
 
 class Clocks(Protocol):
@@ -28,22 +27,11 @@ class Clocks(Protocol):
     def moment(self) -> Moment: ...
 
 
-def _reader(clock: str, otherwise: Callable[[], int]) -> Callable[[], int]:
-    number = getattr(time, clock, None)
-    if number is None or sys.platform == "win32":
-        return otherwise
-    read, fixed = time.clock_gettime_ns, int(number)
-    return lambda: read(fixed)
-
-
 class MachineClocks:
-    """The real ones. Where there is no raw monotonic clock (Windows), the performance counter stands for it."""
+    """The real ones."""
 
     def __init__(self) -> None:
-        self.raw_ns = _reader("CLOCK_MONOTONIC_RAW", time.perf_counter_ns)
-        self.mono_ns = _reader("CLOCK_MONOTONIC", time.monotonic_ns)
-        self.boot_ns = _reader("CLOCK_BOOTTIME", time.monotonic_ns)
-        self.wall_ns = time.time_ns
+        self.raw_ns, self.mono_ns, self.boot_ns, self.wall_ns = raw_ns, mono_ns, boot_ns, wall_ns
 
     def moment(self) -> Moment:
         """Return this instant on the wall clock (UTC) and on the raw clock."""
@@ -65,11 +53,3 @@ def _bracket(clocks: Clocks) -> Reading:
     wall, boot, raw = clocks.wall_ns(), clocks.boot_ns(), clocks.raw_ns()
     closed = clocks.mono_ns()
     return Reading(raw, (opened + closed) // 2, wall, boot, closed - opened)
-
-
-def read_boot_id(root: Path = Path("/")) -> str:
-    """Return the id of this boot (proc(5): /proc/sys/kernel/random/boot_id); empty where the machine has none."""
-    try:
-        return (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

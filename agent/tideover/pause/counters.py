@@ -5,10 +5,12 @@ A reading costs no wake-up: it is taken on the heartbeat's own turn, and no more
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Protocol
 
+from tideover.system.files import ROOT
 from tideover.timekeeping.gaps import NS, Counters
 
 CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
@@ -31,10 +33,18 @@ class CounterSource(Protocol):
     def close(self) -> None: ...
 
 
+def open_counters() -> CounterSource:
+    """Return this machine's."""
+    if sys.platform == "win32":
+        from tideover.pause.switches import SwitchCounters
+        return SwitchCounters()
+    return MachineCounters()
+
+
 class MachineCounters:
     """The real ones. A file that this machine does not have, or that cannot be read, is left out without noise."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = ROOT) -> None:
         self._root = root
         self._stat = _opened(root / "proc/stat")
         self._schedstat: int | None = None
@@ -108,7 +118,7 @@ def _opened(path: Path) -> int | None:
 
 
 def _text(descriptor: int | None, size: int) -> bytes:
-    if descriptor is None:
+    if descriptor is None or sys.platform == "win32":
         return b""
     try:
         return os.pread(descriptor, size, 0)
@@ -126,10 +136,10 @@ def _field_ns(descriptor: int | None, name: bytes) -> int | None:
 
 
 def _own_switches() -> int | None:
-    try:
-        import resource  # not on Windows
-    except ImportError:
+    if sys.platform == "win32":
         return None
+    import resource
+
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_nvcsw + used.ru_nivcsw
 

@@ -6,20 +6,21 @@ what a longer word left there. We wait for no lock, and hold ours for one read: 
 """
 from __future__ import annotations
 
-import os
 import sys
+
+assert sys.platform != "win32"
+
+import os
 from pathlib import Path
 
-from tideover.pause.signals import HostChanged, Signal
+from tideover.pause.host_change import HOST_KEYS, change_of_host
+from tideover.pause.signals import Signal
+from tideover.system.files import ROOT
 
 POOL = "var/lib/hyperv/.kvp_pool_3"      # KVP_POOL_AUTO_EXTERNAL: what the host tells the guest about itself
 KEY_BYTES, VALUE_BYTES = 512, 2048       # linux/hyperv.h
 RECORD_BYTES = KEY_BYTES + VALUE_BYTES
 MOST_BYTES = 1 << 20                     # 400 records; the host writes about ten
-
-# The surest first. The host sends them one by one and the daemon writes the pool for each: so one name alone, the
-# surest that is known, says that the host changed. One that was not there before has not changed.
-HOST_KEYS = ("PhysicalHostNameFullyQualified", "PhysicalHostName", "HostName")
 
 # sys/inotify.h
 IN_CLOSE_WRITE, IN_MOVE_SELF, IN_DELETE_SELF, IN_CREATE, IN_MOVED_TO = 0x8, 0x800, 0x400, 0x100, 0x80
@@ -39,7 +40,7 @@ def _word(field: bytes) -> str:
 
 def read_records(file: Path) -> dict[str, str] | None:
     """Given a pool file, return its keys and values. None: try again, somebody is writing it."""
-    import fcntl  # not on Windows
+    import fcntl
 
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
@@ -75,10 +76,7 @@ class HostNameReader:
         self.unfinished = records is None
         names = {key: records[key] for key in HOST_KEYS if records.get(key)} if records else {}
         before, self._names = self._names, {**self._names, **names}
-        key = next((key for key in HOST_KEYS if key in before), None)
-        if key is None or key not in names or before[key] == names[key]:
-            return ()
-        return (HostChanged(before[key], names[key]),)
+        return change_of_host(before, names)
 
     def close(self) -> None:
         if self._notify is not None:
@@ -97,7 +95,7 @@ class HostNameReader:
         return self.unfinished or before != self._written
 
 
-def open_host_name_reader(root: Path = Path("/")) -> HostNameReader | None:
+def open_host_name_reader(root: Path = ROOT) -> HostNameReader | None:
     """Return a reader, or None where no daemon of Hyper-V keeps its pools."""
     file = root / POOL
     if sys.platform != "linux" or not file.parent.is_dir():

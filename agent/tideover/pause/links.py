@@ -6,6 +6,10 @@ Interfaces without hardware behind them (containers' and bridges') are left out:
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import errno
 import socket
 import struct
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.pause.signals import CarrierChanged, NetworkAnnounced, Signal
+from tideover.system.files import ROOT
 
 # linux/rtnetlink.h, linux/if_link.h
 NEW_LINK, DEL_LINK = 16, 17
@@ -121,9 +126,9 @@ class LinksReader:
             yield NetworkAnnounced(link.name)
 
 
-def open_links_reader(root: Path = Path("/")) -> LinksReader | None:
+def open_links_reader(root: Path = ROOT) -> LinksReader | None:
     """Return a reader, or None where the system has no such messages."""
-    if not hasattr(socket, "AF_NETLINK"):
+    if sys.platform != "linux":
         return None
     kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     try:

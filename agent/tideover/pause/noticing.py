@@ -22,6 +22,7 @@ from tideover.pause.signals import (
     NetworkAnnounced,
     Signal,
 )
+from tideover.system.clocks import WALL_IS_SLEWED_ALONE
 from tideover.timekeeping.fusion import Incident, judge
 from tideover.timekeeping.gaps import (
     NS,
@@ -69,6 +70,7 @@ class Noticer:
         self._tell, self._settings, self._clocks, self._listeners = tell, settings, clocks, listeners
         self._incidents = Incidents(outside, settings, listeners.outside_wanted)
         self._last = self._anchor = read_all(clocks)
+        self._wall_drifts = WALL_IS_SLEWED_ALONE
         self._background = Background(counters)
         self._lateness: deque[int] = deque(maxlen=WAITS_KEPT)
         self._newest_id_ms = 0
@@ -106,6 +108,8 @@ class Noticer:
                 or not are_together(self._anchor, self._last)):
             self._examine(before, period_ns, signals)
         else:
+            if self._wall_drifts:
+                self._anchor = self._last       # else a slew would in the end look like a step
             self._background.learn(self._last.raw_ns, self._incidents.event_is_near)
 
     def close(self) -> None:

@@ -4,15 +4,21 @@ Everything is read from files under one root; what is missing or may not be read
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.counters import CLOCKSOURCE, MachineCounters
-from tideover.pause.host_name import HOST_KEYS, POOL, read_records
+from tideover.pause.host_change import HOST_KEYS
+from tideover.pause.host_name import POOL, read_records
 from tideover.pause.links import open_links_reader
 from tideover.pause.vmclock import CLOCK_STATUS, DEVICE, read_page
+from tideover.system.files import ROOT
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 
@@ -58,7 +64,7 @@ class Capabilities:
     counts_switches: bool                            # can tell a stopped machine from a stalled process
 
 
-def probe(root: Path = Path("/"), *, wall_ns: int | None = None) -> Capabilities:
+def probe(root: Path = ROOT, *, wall_ns: int | None = None) -> Capabilities:
     """Given the root of the file system, and the wall clock to hold the battery clock against, return what is here."""
     asset = _word(root / "sys/class/dmi/id/chassis_asset_tag")
     available = tuple(_word(root / CLOCKSOURCE.replace("current_", "available_")).split())

@@ -5,6 +5,10 @@ Linux 6.13, and can be waited on from 7.0 where the hypervisor promises notifica
 """
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
 import os
 import select
 import struct
@@ -12,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tideover.pause.signals import DisruptionAnnounced, MarkerMoved, Signal
+from tideover.system.files import ROOT
 
 DEVICE = "dev/vmclock0"
 MAGIC = 0x4B4C4356           # "VCLK"
@@ -76,7 +81,7 @@ class VmClockReader:
         os.close(self._descriptor)
 
 
-def open_vmclock_reader(root: Path = Path("/")) -> VmClockReader | None:
+def open_vmclock_reader(root: Path = ROOT) -> VmClockReader | None:
     """Return a reader, or None where the machine has no such device or we may not read it (a udev rule may allow)."""
     try:
         descriptor = os.open(root / DEVICE, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))

@@ -7,8 +7,10 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,54 +38,55 @@ class Wait(Protocol):
     def close(self) -> None: ...
 
 
-class PollWait:
-    """poll(2) over any descriptors, woken through an eventfd or a pipe."""
+if sys.platform != "win32":
+    class PollWait:
+        """poll(2) over any descriptors, woken through an eventfd or a pipe."""
 
-    def __init__(self) -> None:
-        self._poll = select.poll()
-        self._lock, self._is_closed = threading.Lock(), False   # the number of a closed file may be another's by now
-        if hasattr(os, "eventfd"):
-            self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        else:
-            self._hear, self._call = os.pipe()
-            os.set_blocking(self._hear, False)
-            os.set_blocking(self._call, False)
-        self._poll.register(self._hear, select.POLLIN)
+        def __init__(self) -> None:
+            self._poll = select.poll()
+            self._lock, self._is_closed = threading.Lock(), False   # a closed file's number may be another's by now
+            if hasattr(os, "eventfd"):
+                self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            else:
+                self._hear, self._call = os.pipe()
+                os.set_blocking(self._hear, False)
+                os.set_blocking(self._call, False)
+            self._poll.register(self._hear, select.POLLIN)
 
-    def watch(self, descriptors: Iterable[int]) -> None:
-        for descriptor in descriptors:
-            self._poll.register(descriptor, select.POLLIN)
+        def watch(self, descriptors: Iterable[int]) -> None:
+            for descriptor in descriptors:
+                self._poll.register(descriptor, select.POLLIN)
 
-    def forget(self, descriptors: Iterable[int]) -> None:
-        for descriptor in descriptors:
-            self._poll.unregister(descriptor)
+        def forget(self, descriptors: Iterable[int]) -> None:
+            for descriptor in descriptors:
+                self._poll.unregister(descriptor)
 
-    def wait(self, timeout_ns: int) -> Heard:
-        """Wait at most `timeout_ns`; return who has something to say."""
-        events = self._poll.poll(timeout_ns / 1e6)
-        if not events:
-            return QUIET
-        readable = frozenset(fd for fd, event in events if event & select.POLLIN)
-        broken = frozenset(fd for fd, event in events if event & BROKEN)
-        if self._hear in readable:
-            os.read(self._hear, 4096)
-        return Heard(readable - {self._hear}, broken)
+        def wait(self, timeout_ns: int) -> Heard:
+            """Wait at most `timeout_ns`; return who has something to say."""
+            events = self._poll.poll(timeout_ns / 1e6)
+            if not events:
+                return QUIET
+            readable = frozenset(fd for fd, event in events if event & select.POLLIN)
+            broken = frozenset(fd for fd, event in events if event & BROKEN)
+            if self._hear in readable:
+                os.read(self._hear, 4096)
+            return Heard(readable - {self._hear}, broken)
 
-    def wake(self) -> None:
-        """End the wait now. Any thread, also when nobody waits any more; never blocks."""
-        with self._lock:
-            if self._is_closed:
-                return
-            try:
-                os.write(self._call, (1).to_bytes(8, "little"))
-            except BlockingIOError:
-                pass                        # it is awake already
+        def wake(self) -> None:
+            """End the wait now. Any thread, also when nobody waits any more; never blocks."""
+            with self._lock:
+                if self._is_closed:
+                    return
+                try:
+                    os.write(self._call, (1).to_bytes(8, "little"))
+                except BlockingIOError:
+                    pass                        # it is awake already
 
-    def close(self) -> None:
-        with self._lock:
-            self._is_closed = True
-            for descriptor in {self._hear, self._call}:
-                os.close(descriptor)
+        def close(self) -> None:
+            with self._lock:
+                self._is_closed = True
+                for descriptor in {self._hear, self._call}:
+                    os.close(descriptor)
 
 
 class SelectWait:
@@ -110,17 +113,21 @@ class SelectWait:
         return Heard(frozenset(readable) - {mine})
 
     def wake(self) -> None:
-        """End the wait now. Any thread; never blocks."""
-        try:
+        """End the wait now. Any thread, also when nobody waits any more; never blocks."""
+        with suppress(OSError):             # it is awake already, or closed
             self._call.send(b"\1")
-        except BlockingIOError:
-            pass                            # it is awake already
 
     def close(self) -> None:
         self._hear.close()
         self._call.close()
 
 
-def new_wait() -> Wait:
-    """Return the best wait this system has."""
-    return PollWait() if hasattr(select, "poll") else SelectWait()
+if sys.platform == "win32":
+    def new_wait() -> Wait:
+        """Return the best wait this system has."""
+        return SelectWait()
+
+else:
+    def new_wait() -> Wait:
+        """Return the best wait this system has."""
+        return PollWait()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from tideover.model import Document, Moment
 from tideover.observations import Observation
 from tideover.pause.clocks import Clocks, MachineClocks
-from tideover.pause.counters import CounterSource, MachineCounters
+from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.noticing import Listeners, Noticer, nobody
 from tideover.pause.outside import OutsideTime
 from tideover.pause.readers import open_readers
@@ -37,7 +37,7 @@ class PauseWatch:
         self._wait = new_wait()
         self._outside = OutsideTime()
         self._readers = list(open_readers() if readers is None else readers)
-        self._noticer = Noticer(tell, self._settings, clocks or MachineClocks(), counters or MachineCounters(),
+        self._noticer = Noticer(tell, self._settings, clocks or MachineClocks(), counters or open_counters(),
                                 outside=self._outside, listeners=Listeners(
                                     clock_was_set, outside_wanted, host_changed, disruption_announced))
         self._mute: set[Reader] = set()
@@ -74,6 +74,10 @@ class PauseWatch:
             asked_ns, received_ns = round(document.asked_raw_s * NS), round(document.received_raw_s * NS)
             sample = sample_of_date(document.date, asked_ns, received_ns)
             self.outside_sample(source, sample.raw_ns, sample.offset_ns, sample.bound_ns)
+
+    def look_now(self) -> None:
+        """Something may have happened to this machine or its clock: read the clocks. Any thread; never blocks."""
+        self._wait.wake()
 
     def latest_beat(self) -> Moment:
         """Return when the clocks were read last. Any thread."""

@@ -1,7 +1,16 @@
-"""The service of a pip installation: the same unit as the Debian package's, from the same file, beside this one.
+"""The service of a pip installation, in the words of the service manager that this machine has.
 
-Writes and removes one file, and has systemd do the rest. It never starts an agent itself.
+systemd's is the same unit as the Debian package's, from the same file, beside this one. Nothing here starts an agent
+itself.
 """
-from tideover.service.installation import Report, install, read_report, remove, start, stop
+import sys
 
-__all__ = ["Report", "install", "read_report", "remove", "start", "stop"]
+from tideover.service.report import Report
+
+if sys.platform == "win32":
+    from tideover.service.windows.registration import check_ours, install, remove
+    from tideover.service.windows.scm import read_report, start, stop
+else:
+    from tideover.service.installation import check_ours, install, read_report, remove, start, stop
+
+__all__ = ["Report", "check_ours", "install", "read_report", "remove", "start", "stop"]

@@ -3,12 +3,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass
+import sys
 from pathlib import Path
+
+assert sys.platform != "win32"
 
 import tideover
 from tideover.errors import TideoverError, UnreachableError, WrongUseError
 from tideover.hooks.permission import find_refusal, trusted_users
+from tideover.service.report import Report
 from tideover.service.unit import NAME, WRITTEN_BY, own_command, unit_text
 
 UNIT = Path("/etc/systemd/system") / NAME
@@ -16,24 +19,6 @@ PACKAGED = (Path("/usr/lib/systemd/system") / NAME, Path("/lib/systemd/system") 
 RUNS_HERE = Path("/run/systemd/system")      # sd_booted(3)
 CALL_LIMIT_S = 120.0                         # a stop that recovers first takes up to the unit's 90 s
 ASKED = ("LoadState", "UnitFileState", "ActiveState", "SubState", "MainPID", "NRestarts", "StatusText", "FragmentPath")
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How the service is, in systemd's words."""
-
-    is_installed: bool
-    is_enabled: bool
-    state: str              # active | inactive | failed | activating | …
-    detail: str             # running | dead | auto-restart | …
-    pid: int | None
-    restarts: int
-    said: str               # what the agent last said of itself
-    unit: str               # the file; "" where there is none
-
-    @property
-    def is_active(self) -> bool:
-        return self.state == "active"
 
 
 def install(config: str | None, hooks: Path) -> Path:
@@ -55,11 +40,16 @@ def install(config: str | None, hooks: Path) -> Path:
     return UNIT
 
 
-def remove() -> None:
-    """Disable and delete the unit. Raise WrongUseError if it is not ours, TideoverError if systemd refuses."""
+def check_ours() -> None:
+    """Raise WrongUseError if there is no unit of ours that may be removed. Changes nothing."""
     _check_rights("remove")
     if not UNIT.exists():
         raise WrongUseError("cannot remove the service", f"there is no {UNIT}", "It is not installed.")
+
+
+def remove() -> None:
+    """Disable and delete the unit. Raise WrongUseError if it is not ours, TideoverError if systemd refuses."""
+    check_ours()
     _call("disable", "--now", NAME)
     UNIT.unlink()
     _call("daemon-reload")

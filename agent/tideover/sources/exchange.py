@@ -8,7 +8,6 @@ of the clients that do.
 from __future__ import annotations
 
 import http.client
-import select
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from tideover.sources.readings import read_raw_s
 
 LARGEST_BODY = 1 << 20           # bytes; a real document has a few hundred
 LONGEST_LENGTH = 20              # digits of a Content-Length that are looked at: int() refuses 4300 and more
+LOOK_S = 0.25                    # how soon a wait hears that it was cut: shutdown(2) wakes nobody on Windows
 CONNECT_S = 5.0                  # the service is on this host: a connection that takes longer leads nowhere
 
 
@@ -71,8 +71,16 @@ class _PunctualSocket(socket.socket):
     deadline: Deadline
 
     def recv_into(self, *place: Any) -> int:
-        self.settimeout(self.deadline.left_s())
-        return super().recv_into(*place)
+        left_s = self.deadline.left_s()
+        while True:
+            self.settimeout(min(left_s, LOOK_S))
+            try:
+                return super().recv_into(*place)
+            except TimeoutError:
+                left_s -= LOOK_S
+                if left_s <= 0:
+                    raise
+            self.deadline.left_s()
 
 
 class _NobodyThere(Exception):
@@ -102,9 +110,16 @@ class _Connection(http.client.HTTPConnection):
         """Whether the other side has closed what was kept alive, or has said something nobody asked for."""
         if self.sock is None:
             return False
-        looking = select.poll()
-        looking.register(self.sock, select.POLLIN)
-        return bool(looking.poll(0))
+        self.sock.settimeout(0)
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        finally:
+            self.sock.settimeout(self._deadline.left_s())
+        return True
 
 
 class Line:

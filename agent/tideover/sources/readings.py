@@ -1,17 +1,15 @@
 """Clock readings for the sources: what an exchange's deadline, a poll's interval and an answer's moment count on."""
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 
 from tideover.model import Moment
+from tideover.system.clocks import raw_ns
 
 
 def read_raw_s() -> float:
-    """Return seconds of a clock that nobody sets or slews (Windows: the performance counter)."""
-    if hasattr(time, "CLOCK_MONOTONIC_RAW"):
-        return time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
-    return time.perf_counter()
+    """Return seconds of a clock that nobody sets or slews."""
+    return raw_ns() / 1e9
 
 
 def read_moment() -> Moment:

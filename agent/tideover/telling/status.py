@@ -6,7 +6,7 @@ from typing import Any
 from tideover.telling.moments import Times, bounded_text, coarse_text, distance_text, length_text
 from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone, fact, row
 
-START_IT = "start it with systemctl start tideover"
+START_IT = "start it with tideover service start"
 STAGES = {
     "queued": "waits for its turn", "preparing": "prepare runs", "retrying": "not yet, prepare is tried again",
     "prepared": "prepared", "stopping": "prepare is being ended", "leaving": "recover is owed",

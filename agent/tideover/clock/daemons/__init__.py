@@ -1,15 +1,15 @@
 """Time daemons: whose servers we may ask, what each believes, and what makes it measure afresh. Never sets the clock.
 
 One file for each daemon. What a daemon says of the clock is context: until its last measurement is newer than the
-resume, every one of them reports a clock that is wrong by the whole pause as perfectly right. w32time will be a
-further file with the same verbs.
+resume, every one of them reports a clock that is wrong by the whole pause as perfectly right.
 """
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from tideover.clock.commands import Ended
+from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
 
@@ -20,6 +20,9 @@ class Daemon(Protocol):
     @property
     def name(self) -> str:
         """Its name, for people."""
+
+    def is_running(self) -> bool:
+        """Whether it runs now."""
 
     def servers(self) -> tuple[Source, ...]:
         """Return the servers it takes time from, hardware clocks apart. Blocks for some milliseconds as a rule."""
@@ -35,13 +38,20 @@ class Daemon(Protocol):
         """
 
 
-def find_daemon(surroundings: Surroundings) -> Daemon | None:
-    """Given the machine, return the time daemon that runs, else one that is configured, else None."""
+def known_daemons(surroundings: Surroundings) -> tuple[Daemon, ...]:
+    """Given the machine, return every daemon of its system that we know, whether it is there or not."""
+    if sys.platform == "win32":
+        from tideover.clock.daemons.w32time import W32Time
+        return (W32Time(surroundings),)
     from tideover.clock.daemons.chrony import Chrony
     from tideover.clock.daemons.ntpd import Ntpd
     from tideover.clock.daemons.timesyncd import Timesyncd
+    return Chrony(surroundings), Timesyncd(surroundings), Ntpd(surroundings)
 
-    known = (Chrony(surroundings), Timesyncd(surroundings), Ntpd(surroundings))
+
+def find_daemon(surroundings: Surroundings) -> Daemon | None:
+    """Given the machine, return the time daemon that runs, else one that is configured, else None."""
+    known = known_daemons(surroundings)
     running = next((one for one in known if one.is_running()), None)
     return running or next((one for one in known if one.servers()), None)
 

@@ -7,10 +7,10 @@ import socket
 import time
 from collections.abc import Callable
 
-from tideover.clock.commands import Ended
 from tideover.clock.daemons import cmdmon
 from tideover.clock.daemons.chrony_configuration import configured_servers
 from tideover.clock.daemons.files import each_once, process_runs, server
+from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
 from tideover.model import utc_if_any

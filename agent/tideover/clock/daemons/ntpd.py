@@ -11,8 +11,8 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tideover.clock.commands import Ended
 from tideover.clock.daemons.files import each_once, first_of_each_name, is_there, lines, process_runs, server
+from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
 from tideover.model import utc_if_any

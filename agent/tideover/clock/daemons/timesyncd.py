@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from tideover.clock.commands import Ended
 from tideover.clock.daemons.files import each_once, first_of_each_name, is_there, lines, server
+from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
 from tideover.model import utc_if_any

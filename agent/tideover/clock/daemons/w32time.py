@@ -1,0 +1,61 @@
+r"""Windows' own time service (w32time): its servers and settings from the registry, so from no translated text.
+
+Keys and values: learn.microsoft.com, "Windows Time service tools and settings". What the service believes just now it
+tells in translated words only (w32tm /query), so nothing is said of that.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tideover.clock.daemons.files import each_once, server
+from tideover.clock.ended import Ended
+from tideover.clock.nouns import DaemonReport, Source
+from tideover.clock.surroundings import Surroundings
+
+_SERVICE = r"SYSTEM\CurrentControlSet\Services\W32Time"
+_PARAMETERS = _SERVICE + r"\Parameters"
+_CLIENT = _SERVICE + r"\TimeProviders\NtpClient"
+_POLICY = r"SOFTWARE\Policies\Microsoft\W32Time"        # what a group policy says goes before
+_DISABLED = 4                                           # SERVICE_DISABLED, in Start
+_BY_LIST = ("NTP", "ALLSYNC")                           # Type: from NtpServer; NT5DS: from the domain; NoSync: nowhere
+_KINDS = {"NT5DS": "takes its time from the domain, whose controllers it finds itself",
+          "NOSYNC": "is set to take its time from nobody"}
+
+
+class W32Time:
+    """The service, as the registry shows it."""
+
+    name = "w32time"
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+
+    def is_running(self) -> bool:
+        """Whether it is there and not switched off. Whether it runs at this moment the registry does not say; Windows
+        starts and stops it as it likes where there is no domain."""
+        start = self._surroundings.registry(_SERVICE, "Start")
+        return isinstance(start, int) and start != _DISABLED
+
+    def servers(self) -> tuple[Source, ...]:
+        """Return the servers it is told to ask, where it is told any."""
+        if not self.is_running() or self._kind() not in _BY_LIST or self._value(_CLIENT, "Enabled") == 0:
+            return ()
+        listed = str(self._value(_PARAMETERS, "NtpServer") or "")
+        # "time.windows.com,0x9 10.0.0.1,0x8": flags behind the comma (0x1 its own interval, 0x2 only in need, …)
+        return each_once(server(entry.partition(",")[0]) for entry in listed.split() if entry.partition(",")[0])
+
+    def report(self) -> DaemonReport:
+        """Return what it is set to."""
+        return DaemonReport(self.name, note=_KINDS.get(self._kind(), "does not say what it believes"))
+
+    def measure_afresh(self, may_step: Callable[[float], bool]) -> Ended:
+        """Have it look for its servers anew and measure; it steps or slews by its own rules (MaxAllowedPhaseOffset)."""
+        ended = self._surroundings.run(["w32tm", "/resync", "/rediscover", "/nowait"])
+        return ended if ended.trouble else Ended("w32time was told to measure afresh (w32tm /resync)")
+
+    def _kind(self) -> str:
+        return str(self._value(_PARAMETERS, "Type") or "").upper()
+
+    def _value(self, key: str, name: str) -> object:
+        by_policy = self._surroundings.registry(key.replace(_SERVICE, _POLICY), name)
+        return self._surroundings.registry(key, name) if by_policy is None else by_policy

@@ -1,0 +1,64 @@
+"""What a Windows shows of a pause, and its time service."""
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+from collections.abc import Iterator
+
+from tideover.clock.daemons.w32time import W32Time
+from tideover.doctor.findings import Finding, good, note
+from tideover.doctor.machine import Machine
+from tideover.pause.guest_parameters import KEY
+from tideover.pause.host_change import HOST_KEYS
+from tideover.settings import Settings
+from tideover.sources.smbios import fields_in, firmware_table
+from tideover.winapi.clocks import has_precise_interrupt_time, read_context_switches
+from tideover.winapi.registry import read_text
+
+REMEDY = 'Or set [clock] remedy = "daemon": then tideover tells it to measure afresh.'
+
+
+def look_at_windows() -> list[Finding]:
+    """Return what shows a pause here."""
+    return [_hardware(), _clocks(), *_signals()]
+
+
+def look_at_time_service(settings: Settings, machine: Machine) -> list[Finding]:
+    """Given the settings and the machine, say what Windows' time service is set to."""
+    service = W32Time(machine.surroundings)
+    if not service.is_running():
+        return [note("time daemon", "Windows' time service is switched off: only the host puts the clock right after a "
+                                    "pause, where it does", "Set-Service w32time -StartupType Automatic")]
+    servers = ", ".join(source.server for source in service.servers())
+    said = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
+    if settings.clock.remedy == "daemon":
+        return [good("time daemon",
+                     f'{said}, and [clock] remedy = "daemon" has it measure afresh after one')]
+    return [note("time daemon", f"{said}, every 17 to 1024 minutes by default: after a pause in which the clock stood "
+                                "still it stays wrong until then, unless the host sets it",
+                 f"Lower SpecialPollInterval, or have the host's time service on. {REMEDY}")]
+
+
+def _hardware() -> Finding:
+    found = fields_in(firmware_table())
+    words = " ".join(word for word in (found.get("sys_vendor"), found.get("product_name")) if word)
+    return good("hypervisor", words) if words else note("hypervisor", "the firmware does not say what this machine is")
+
+
+def _clocks() -> Finding:
+    if has_precise_interrupt_time():
+        return good("clocksource", "exact interrupt time, with sleep and without")
+    return note("clocksource", "the performance counter alone: a sleep shows as a pause, not as a sleep",
+                "Windows 10 and Server 2016 have exact interrupt times.")
+
+
+def _signals() -> Iterator[Finding]:
+    host = next((name for key in HOST_KEYS if (name := read_text(KEY, key))), "")
+    yield (good("signals", f"the physical host's name ({host})") if host else
+           note("signals", "Hyper-V's guest service keeps no name of the physical host in the registry, so a change of "
+                           "it is not seen"))
+    if read_context_switches() is None:
+        yield note("signals", "this system does not show how often it switches tasks, so a stopped machine cannot be "
+                              "told from a stalled process")

@@ -1,0 +1,97 @@
+"""A program of the drill with its process group: started, stopped as a machine stands still, ended. Linux."""
+from __future__ import annotations
+
+import sys
+
+assert sys.platform != "win32"
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+STATE_S = 1.0               # for the kernel to show a process as stopped
+LOOK_S = 0.002
+HOW_STOPPED, HOW_KILLED = "by SIGSTOP", "SIGKILL"
+
+
+class Group:
+    """Given a command, the file its output goes to and its environment, start it in a session of its own. Raise
+    OSError. Its standard input stays open as long as we live."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output,
+                                             env=environment, start_new_session=True)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_status(self) -> int | None:
+        """None: it runs (or is stopped). Negative: the signal that ended it."""
+        return self._process.poll()
+
+    def wait(self, limit_s: float | None = None) -> bool:
+        """Wait until it has ended; return whether it has within the limit."""
+        try:
+            self._process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Let nothing of it run; return when that is so."""
+        self._signal(signal.SIGSTOP)
+        until = time.monotonic() + STATE_S
+        while _state(self.pid) not in "TtXZ" and time.monotonic() < until:
+            time.sleep(LOOK_S)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def ask_to_end(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End all of it without a word, and wait for that."""
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To its whole group; nothing where it is gone."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, number)
+
+
+def end_hooks_of(state: Path) -> None:
+    """Given a state directory, end every process that was started as a hook there: after an agent that was killed."""
+    mark = f"TIDEOVER_STATE_DIR={state}/".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        with suppress(OSError):             # it has ended, or is another user's
+            if any(line.startswith(mark) for line in (entry / "environ").read_bytes().split(b"\0")):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def why_no_place(path: Path) -> str | None:
+    """Given a directory, return why no program can be run there; None if one can."""
+    if os.statvfs(path).f_flag & os.ST_NOEXEC:
+        return f"no program may be run from {path.parent} (it is mounted noexec)"
+    return None
+
+
+def _state(pid: int) -> str:
+    """Given a process id, return the kernel's letter for its state (proc_pid_stat(5)); X if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return "X"

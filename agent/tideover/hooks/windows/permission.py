@@ -1,0 +1,85 @@
+"""May this file be run by us? Owners and access lists, read through the system; the rules are in `access`. Only looks.
+
+Each directory on the way is looked at, from the root of the drive or share downwards. A link (symbolic or junction) is
+refused rather than followed: there is no need for one here, and no safe way to follow it between two looks.
+"""
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import os
+import stat
+from pathlib import PureWindowsPath
+
+from tideover.hooks.plain_text import plain
+from tideover.hooks.windows.access import Place, why_not_safe
+from tideover.winapi.security import own_sid, read_file_security, trusted_sids
+
+SUFFIXES = (".cmd", ".bat", ".exe", ".py", ".ps1")
+SHOWN_PATH = 32_767             # the longest path there can be
+_LINKS = frozenset({stat.IO_REPARSE_TAG_SYMLINK, stat.IO_REPARSE_TAG_MOUNT_POINT})
+
+
+def trusted_users() -> frozenset[str]:
+    """Return who may write a hook: the system, administrators, Windows' own installer, and the agent's own user."""
+    return trusted_sids(own_sid())
+
+
+def has_run_bit(mode: int) -> bool:
+    """There is no such bit: every file with one of the suffixes may be run. Rename it to disable it."""
+    return True
+
+
+def find_refusal(path: str, trusted: frozenset[str], safe: set[str]) -> str | None:
+    """Given an absolute path, who may write and the directories already found safe, return why not to run the file.
+
+    None: it may be run; `safe` has gained the directories on the way. Raise OSError if the way cannot be walked.
+    """
+    way = [*reversed(PureWindowsPath(path).parents), PureWindowsPath(path)]
+    for step in way:
+        place = _place_of(step, way)
+        if (found := f"{place.value} {step}") in safe:
+            continue
+        reason = _judge(str(step), place, trusted)
+        if reason is not None:
+            return reason
+        if place is not Place.FILE:
+            safe.add(found)
+    if "%" in path and path.lower().endswith((".cmd", ".bat")):
+        return f"{plain(path, SHOWN_PATH)} has a % in its path, which cmd.exe would read as a variable: move it"
+    return None
+
+
+def find_unsafe_step(path: str) -> str | None:
+    """Given an absolute path of a file or a directory, return who else could change what lies there; None: nobody.
+
+    Raise OSError if the way cannot be walked.
+    """
+    way = [*reversed(PureWindowsPath(path).parents), PureWindowsPath(path)]
+    for step in way:
+        place = _place_of(step, way)
+        if place is Place.FILE and stat.S_ISDIR(os.lstat(step).st_mode):
+            place = Place.HOME
+        reason = _judge(str(step), place, trusted_users())
+        if reason is not None:
+            return reason
+    return None
+
+
+def _place_of(step: PureWindowsPath, way: list[PureWindowsPath]) -> Place:
+    if step == way[-1]:
+        return Place.FILE
+    return Place.HOME if len(way) > 1 and step == way[-2] else Place.ABOVE
+
+
+def _judge(step: str, place: Place, trusted: frozenset[str]) -> str | None:
+    shown = plain(step, SHOWN_PATH)
+    status = os.lstat(step)
+    if status.st_reparse_tag in _LINKS:
+        return f"{shown} is a link: put the file itself into a directory without links above it"
+    if place is Place.FILE and not stat.S_ISREG(status.st_mode):
+        return f"{shown} is not a regular file: put a program there"
+    security = read_file_security(step)
+    return why_not_safe(shown, place, security.owner, security.access, trusted)

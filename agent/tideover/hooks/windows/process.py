@@ -1,0 +1,267 @@
+"""One started hook: its leading process, what it prints, that it has ended.
+
+Starts it and waits; never decides when it has had its time, and ends nothing.
+"""
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import errno
+import msvcrt
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from tideover.hooks.environment import encoded
+from tideover.hooks.plain_text import plain
+from tideover.hooks.windows.account import Account
+from tideover.hooks.windows.interpreters import command_for
+from tideover.hooks.windows.permission import SHOWN_PATH
+from tideover.hooks.windows.process_tree import Identity, job_name
+from tideover.winapi.folders import program_data, system_directory
+from tideover.winapi.handles import close_handle, create_event, let_inherit, set_event, wait_for_any
+from tideover.winapi.jobs import Job
+from tideover.winapi.pipes import PipeEnd, output_pipe
+from tideover.winapi.processes import Started, created_at, exit_code, has_exited, start_in_job
+from tideover.winapi.security import for_us_alone, security_attributes
+
+DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
+LEAST_WAIT_S = 0.001            # waits are in whole milliseconds
+SETTLE_S = 0.05                 # for what was written just before the end to arrive
+TALKERS_AT_MOST = 32            # programs with a hook's pipe that live on: one thread and one pipe each
+TALKER = "hook-left-talking"
+_numbers = count()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Everything a hook's process is started with."""
+
+    path: str
+    phase: str
+    environment: Mapping[str, str]
+    directory: str
+    record: bytes               # standard input
+    account: Account
+
+
+class Bell:
+    """Wakes the thread that waits for a hook. May be rung from any thread, also when nobody waits any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()       # a handle that was given back must not be set: it may be another's
+        self._event: int | None = None
+        self.has_rung = False
+
+    def ring(self) -> None:
+        with self._lock:
+            self.has_rung = True
+            if self._event is not None:
+                set_event(self._event)
+
+    def open(self) -> int:
+        """Return an event that is set once the bell rings; whether it has rung before must be asked."""
+        with self._lock:
+            self._event = create_event()
+            return self._event
+
+    def close(self) -> None:
+        with self._lock:
+            if self._event is not None:
+                close_handle(self._event)
+            self._event = None
+
+
+class HookProcess:
+    """A hook that runs. Owned by one thread."""
+
+    def __init__(self, started: Started, output: PipeEnd, job: Job, directory: str) -> None:
+        self._started, self._output, self._job = started, output, job
+        self.channels: frozenset[str] = frozenset()
+        self.directory = directory
+        self.has_exited = False
+        self.leader = Identity(started.pid, created_at(started.pid) or 0)
+        self._bell: int | None = None
+        self._lines = _Lines()
+        self._is_talking = True
+        self._has_rung = False
+
+    def listen_to(self, bell: int) -> None:
+        self._bell = bell
+
+    def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
+        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        waiting = [self._started.handle] if not self.has_exited else []
+        if self._is_talking:
+            self._output.begin_reading()
+            waiting.append(self._output.event)
+        if self._bell is not None and not self._has_rung:
+            waiting.append(self._bell)
+        if not waiting:
+            time.sleep(seconds)
+            return
+        heard = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
+        self._has_rung = self._has_rung or (heard is not None and waiting[heard] == self._bell)
+        self._take(take)
+        self.has_exited = self.has_exited or has_exited(self._started.handle)
+
+    def linger(self, seconds: float, take: Callable[[bytes], None]) -> None:
+        """Take what it prints for `seconds`, or until it exits."""
+        until, had_exited = time.monotonic() + seconds, self.has_exited
+        while (left_s := until - time.monotonic()) > 0 and self.has_exited == had_exited:
+            self.watch(left_s, take)
+
+    def finish(self, take: Callable[[bytes], None]) -> int | None:
+        """Take what is left in the pipe and the exit status, None if it has not ended at all.
+
+        A program that the hook left behind with the pipe must not fail at its next word: it is read on.
+        """
+        drained = 0
+        while self._is_talking and drained < DRAIN_AT_MOST:
+            self._output.begin_reading()
+            if wait_for_any([self._output.event], SETTLE_S) is None:
+                break
+            drained += self._take(take)
+        take(self._lines.rest())
+        if not (self._is_talking and _let_talk(self._output)):
+            self._output.close()
+        with suppress(OSError):
+            self._job.let_go()
+        try:
+            return exit_code(self._started.handle) if has_exited(self._started.handle) else None
+        finally:
+            close_handle(self._started.handle)
+
+    def _take(self, take: Callable[[bytes], None]) -> int:
+        """Take what is in the pipe; return how many bytes that were."""
+        if not self._is_talking:
+            return 0
+        data = self._output.finish_reading()
+        if data is None:
+            self._is_talking = False
+            return 0
+        if data:
+            take(self._lines.add(data))
+        return len(data)
+
+
+class _Lines:
+    """Makes UTF-8 lines of what programs of Windows print: line ends of two characters, and words in the console's
+    code page where they are no UTF-8."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+
+    def add(self, data: bytes) -> bytes:
+        whole, end, self._begun = (self._begun + data).rpartition(b"\n")
+        if len(self._begun) > SHOWN_PATH:
+            whole, end, self._begun = whole + end + self._begun, b"", b""
+        return b"".join(_utf8(line) for line in (whole + end).splitlines(keepends=True))
+
+    def rest(self) -> bytes:
+        rest, self._begun = self._begun, b""
+        return _utf8(rest)
+
+
+def _utf8(line: bytes) -> bytes:
+    if line.endswith(b"\r\n"):
+        line = line[:-2] + b"\n"
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return line.decode("oem", "replace").encode("utf-8")
+    return line
+
+
+def launch(plan: Launch) -> HookProcess:
+    """Given a plan, start the hook in a job of its own. Raise OSError if the system cannot."""
+    output, inlet = output_pipe()
+    try:
+        record = _open_record(plan)
+        try:
+            job = _create_job(plan)
+            started = start_in_job(command_for(plan.path, plan.phase), plan.environment, plan.directory,
+                                   (msvcrt.get_osfhandle(record), inlet), job)
+        finally:
+            os.close(record)
+    except OSError:
+        output.close()
+        raise
+    finally:
+        close_handle(inlet)
+    return HookProcess(started, output, job, plan.directory)
+
+
+def _create_job(plan: Launch) -> Job:
+    from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME, TRACE_NAME
+    marks = frozenset(encoded(f"{name}={plan.environment[name]}") for name in (RUN_NAME, TRACE_NAME, DIRECTORY_NAME))
+    return Job.create(job_name(marks), security_attributes(for_us_alone()))
+
+
+def _open_record(plan: Launch) -> int:
+    """Return a file with the record that is gone when the last of us closes it: a hook that never reads it keeps
+    nobody waiting."""
+    path = Path(plan.directory).parent / f".record-{os.getpid()}-{next(_numbers)}"
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_BINARY | os.O_TEMPORARY, 0o600)
+    os.write(file, plan.record)
+    os.lseek(file, 0, os.SEEK_SET)
+    let_inherit(msvcrt.get_osfhandle(file))
+    return file
+
+
+def _let_talk(output: PipeEnd) -> bool:
+    """Given a pipe whose other end is held, read it out on a thread. Return whether there is room for one."""
+    if sum(thread.name == TALKER for thread in threading.enumerate()) >= TALKERS_AT_MOST:
+        return False
+    try:
+        threading.Thread(target=_read_out, args=(output,), name=TALKER, daemon=True).start()
+    except RuntimeError:        # how `threading` says that the system gives no more
+        return False
+    return True
+
+
+def _read_out(output: PipeEnd) -> None:
+    data: bytes | None = b""
+    while data is not None:
+        output.begin_reading()
+        wait_for_any([output.event], None)
+        data = output.finish_reading()
+    output.close()
+
+
+def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Given the agent's own environment, return what of it a hook may see: PATH, LANG, and what no program of Windows
+    can do without."""
+    system = system_directory()
+    windows = system.rpartition("\\")[0]
+    fixed = {
+        "SystemRoot": windows, "windir": windows, "SystemDrive": windows[:2], "ComSpec": f"{system}\\cmd.exe",
+        "PATHEXT": ".COM;.EXE;.BAT;.CMD", "OS": "Windows_NT", "ProgramData": program_data(),
+        "PATH": f"{system};{windows};{system}\\Wbem;{system}\\WindowsPowerShell\\v1.0"}
+    kept = ("PATH", "LANG", "TEMP", "TMP", "ProgramFiles", "CommonProgramFiles", "USERPROFILE", "USERNAME",
+            "COMPUTERNAME", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "PSModulePath")
+    return fixed | {name: own[name] for name in kept if own.get(name)}
+
+
+def why_not_started(error: OSError, path: str) -> str:
+    """Given why a program could not be started (CreateProcessW), return one sentence with what to do."""
+    shown = plain(path, SHOWN_PATH)
+    reasons = {
+        errno.ENOENT: f"{shown} or the program that runs it is gone: put it back, so that what it prepared can be "
+                      "recovered",
+        errno.EACCES: f"{shown} may not be run by this user: give it the right to read and execute",
+        errno.ENOEXEC: f"{shown} is no program for this Windows",
+    }
+    return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")
+
+
+def signal_name(number: int) -> str:
+    """Nothing is ended by a signal here; an exit status is never negative."""
+    return f"signal {number}"

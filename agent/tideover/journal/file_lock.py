@@ -1,0 +1,45 @@
+"""A lock on an open file that the system drops when its holder dies, however it dies. Chosen here, once.
+
+Both systems take it without waiting and raise OSError where somebody else has it.
+"""
+from __future__ import annotations
+
+import sys
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+
+    from tideover.winapi import calls
+
+    # LockFileEx. What is locked cannot be read by others, so it is one byte far beyond what anybody writes.
+    _FAIL_IMMEDIATELY, _EXCLUSIVE, _AT_BYTE = 1, 2, 1 << 30
+
+    class _Overlapped(ctypes.Structure):
+        _fields_ = (("internal", ctypes.c_size_t * 2), ("at", calls.DWORD * 2), ("event", calls.HANDLE))
+
+    _lock = calls.declare(calls.kernel32, "LockFileEx", ctypes.c_int, calls.HANDLE, calls.DWORD, calls.DWORD,
+                          calls.DWORD, calls.DWORD, ctypes.POINTER(_Overlapped))
+
+    def lock_alone(descriptor: int) -> None:
+        """Given an open file, lock it against everybody else. Raise OSError."""
+        _take(descriptor, _FAIL_IMMEDIATELY | _EXCLUSIVE)
+
+    def lock_together(descriptor: int) -> None:
+        """Given an open file, lock it against those who want it alone. Raise OSError."""
+        _take(descriptor, _FAIL_IMMEDIATELY)
+
+    def _take(descriptor: int, how: int) -> None:
+        place = _Overlapped(at=(_AT_BYTE, 0))
+        calls.checked(_lock(msvcrt.get_osfhandle(descriptor), how, 0, 1, 0, ctypes.byref(place)))
+
+else:
+    import fcntl
+
+    def lock_alone(descriptor: int) -> None:
+        """Given an open file, lock it against everybody else (flock(2)). Raise OSError."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def lock_together(descriptor: int) -> None:
+        """Given an open file, lock it against those who want it alone (flock(2)). Raise OSError."""
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,0 +1,155 @@
+"""Asks the service control manager of Windows to do things, and waits until they are done."""
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+assert sys.platform == "win32"      # mypy reads the rest for Windows only
+
+import pywintypes
+import win32service
+
+from tideover.errors import TideoverError, UnreachableError, WrongUseError
+from tideover.service.report import Report
+from tideover.service.windows.control import Control, Standing
+from tideover.service.windows.identity import NAME
+from tideover.winapi.processes import created_at
+
+CALL_LIMIT_S = 120.0        # a stop that recovers first takes up to 90 s
+EXIT_LIMIT_S = 10.0
+LOOK_EVERY_S = 0.1
+ACCESS_DENIED = 5
+IS_RUNNING = 1056           # ERROR_SERVICE_ALREADY_RUNNING
+NO_SUCH_SERVICE = 1060      # ERROR_SERVICE_DOES_NOT_EXIST
+IS_NOT_ACTIVE = 1062        # ERROR_SERVICE_NOT_ACTIVE
+STATES: dict[int, str] = {Standing.STOPPED: "inactive", Standing.START_PENDING: "activating",
+                          Standing.STOP_PENDING: "deactivating", Standing.RUNNING: "active"}
+WORDS: dict[int, str] = {Standing.STOPPED: "stopped", Standing.START_PENDING: "start pending",
+                         Standing.STOP_PENDING: "stop pending", Standing.RUNNING: "running"}
+NEVER_STARTED = 1077        # ERROR_SERVICE_NEVER_STARTED: no failure
+
+
+@contextmanager
+def asking(doing: str) -> Iterator[None]:
+    """Windows' refusals as sentences. `doing`: what was tried, as in "cannot DOING the service"."""
+    try:
+        yield
+    except pywintypes.error as trouble:
+        operation = f"cannot {doing} the service"
+        if trouble.winerror == ACCESS_DENIED:
+            raise WrongUseError(operation, "only an administrator may",
+                                "Open the command line with Run as administrator.") from trouble
+        if trouble.winerror == NO_SUCH_SERVICE:
+            raise WrongUseError(operation, f"there is no service {NAME}",
+                                "tideover service install makes it.") from trouble
+        raise TideoverError(operation, f"{trouble.strerror} ({trouble.winerror})",
+                            "The event log (Windows, Application) may say more.") from trouble
+
+
+@contextmanager
+def service(access: int) -> Iterator[Any]:
+    """The handle of our service, with the rights wanted. Raise pywintypes.error."""
+    manager = win32service.OpenSCManager(None, None, win32service.SC_MANAGER_CONNECT)
+    try:
+        handle = win32service.OpenService(manager, NAME, access)
+        try:
+            yield handle
+        finally:
+            win32service.CloseServiceHandle(handle)
+    finally:
+        win32service.CloseServiceHandle(manager)
+
+
+def start() -> None:
+    """Start the service; return once it is ready. Raise TideoverError if it does not start."""
+    with asking("start"), service(win32service.SERVICE_START | win32service.SERVICE_QUERY_STATUS) as handle:
+        try:
+            win32service.StartService(handle, None)
+        except pywintypes.error as trouble:
+            if trouble.winerror != IS_RUNNING:
+                raise
+        _await(handle, Standing.RUNNING, "start")
+
+
+def stop() -> None:
+    """Stop the service, whatever that takes by [policy] on_stop. Raise TideoverError if Windows refuses."""
+    with asking("stop"):
+        _end(Control.STOP, win32service.SERVICE_STOP)
+
+
+def make_way() -> bool:
+    """End the agent for a moment: what is prepared stays prepared, the next start goes on. Return whether it ran."""
+    with asking("stop"):
+        return _end(Control.MAKE_WAY, win32service.SERVICE_USER_DEFINED_CONTROL)
+
+
+def read_report() -> Report:
+    """Return how the service is. Raise UnreachableError if Windows does not say."""
+    rights = win32service.SERVICE_QUERY_STATUS | win32service.SERVICE_QUERY_CONFIG
+    try:
+        with service(rights) as handle:
+            told = _status(handle)
+            config = win32service.QueryServiceConfig(handle)
+    except pywintypes.error as trouble:
+        if trouble.winerror == NO_SUCH_SERVICE:
+            return Report(False, False, "inactive", "", None, None, "", "")
+        raise UnreachableError("cannot ask about the service", f"{trouble.strerror} ({trouble.winerror})",
+                               "Is the service control manager running?") from trouble
+    standing = told["CurrentState"]
+    state = STATES.get(standing, "inactive")
+    if standing == Standing.STOPPED and told["Win32ExitCode"] not in (0, NEVER_STARTED):
+        state = "failed"
+    return Report(is_installed=True, is_enabled=config[1] == win32service.SERVICE_AUTO_START, state=state,
+                  detail=WORDS.get(standing, str(standing)), pid=told["ProcessId"] or None, restarts=None, said="",
+                  unit=config[3])
+
+
+def _end(control: Control, right: int) -> bool:
+    with service(right | win32service.SERVICE_QUERY_STATUS) as handle:
+        process = _Process(_status(handle))
+        try:
+            win32service.ControlService(handle, control)
+        except pywintypes.error as trouble:
+            if trouble.winerror == IS_NOT_ACTIVE:
+                return False
+            raise
+        _await(handle, Standing.STOPPED, "stop")
+        process.await_exit()
+        return True
+
+
+def _await(handle: Any, wanted: Standing, doing: str) -> None:
+    """Raise TideoverError if the service gets to another standing, UnreachableError if it takes too long."""
+    until = time.monotonic() + CALL_LIMIT_S
+    process = _Process({"ProcessId": 0})
+    while (status := _status(handle))["CurrentState"] != wanted:
+        if status["CurrentState"] == Standing.STOPPED:
+            process.await_exit()
+            raise TideoverError(f"cannot {doing} the service", "it ended as soon as it was started",
+                                "The event log (Windows, Application, source tideover) says why.")
+        if time.monotonic() > until:
+            raise UnreachableError(f"cannot {doing} the service", f"it has not happened in {CALL_LIMIT_S:.0f} s",
+                                   "Look at sc queryex tideover.")
+        process = _Process(status)
+        time.sleep(LOOK_EVERY_S)
+
+
+class _Process:
+    """The process of a service. One that has stopped may still be a process that ends: its files are in use until then,
+    and a start that comes too early may be given to it."""
+
+    def __init__(self, status: dict[str, int]) -> None:
+        self._pid = status["ProcessId"]
+        self._created = created_at(self._pid) if self._pid else None
+
+    def await_exit(self) -> None:
+        until = time.monotonic() + EXIT_LIMIT_S
+        while self._created is not None and created_at(self._pid) == self._created and time.monotonic() < until:
+            time.sleep(LOOK_EVERY_S)
+
+
+def _status(handle: Any) -> dict[str, int]:
+    return cast(dict[str, int], win32service.QueryServiceStatusEx(handle))

@@ -1,0 +1,75 @@
+"""Directories that are the agent's own, made so that nobody else can put anything into them. Chosen here, once.
+
+`mode` is what Linux gives them (chmod(2)); Windows has its own way to say "ours alone" and needs no number. Hooks that
+run as other users reach their directories on Linux only: Windows has no such hooks.
+"""
+from __future__ import annotations
+
+import errno
+import stat
+import sys
+from pathlib import Path
+
+if sys.platform == "win32":
+    from tideover.winapi.security import make_private_directory, own_sid, read_file_security, trusted_sids
+
+    def make_base_directory(path: Path, mode: int) -> None:
+        """Given a path, make it a directory of the agent's own. Raise OSError if it is another user's."""
+        make_own_directory(path, mode)
+
+    def make_own_directory(path: Path, mode: int) -> None:
+        """Given a path, make it a directory of the agent's own. Raise OSError if it is another user's."""
+        make_directory(path, mode)
+        owner = read_file_security(str(path)).owner
+        if owner not in trusted_sids(own_sid()):
+            raise PermissionError(errno.EPERM, f"it belongs to {owner}, not to this agent", str(path))
+
+    def make_directory(path: Path, mode: int) -> None:
+        """Given a path, make it a directory. Raise OSError if it is anything else or cannot be."""
+        make_private_directory(path)
+        _refuse_link(path)
+
+    def give_to(path: Path, owner: tuple[int, int] | None) -> None:
+        """Nothing: what the agent makes is the agent's, and so are its hooks."""
+
+    def _refuse_link(path: Path) -> None:
+        status = path.lstat()
+        if status.st_reparse_tag or not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "it is a link, not a directory", str(path))
+
+else:
+    import os
+
+    def make_base_directory(path: Path, mode: int) -> None:
+        """Given a path, make it a directory, and of that mode if it is ours. Raise OSError."""
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        status = path.stat()
+        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
+            path.chmod(mode)
+
+    def make_own_directory(path: Path, mode: int) -> None:
+        """Given a path and a mode, make it a directory of the agent's own. Raise OSError if it is another user's.
+
+        Somebody else who owned it could put links where root is going to make directories and give them away.
+        """
+        make_directory(path, mode)
+        owner = path.lstat().st_uid
+        if owner not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, f"it belongs to user id {owner}", str(path))
+
+    def make_directory(path: Path, mode: int) -> None:
+        """Given a path and a mode, make it a directory of that mode. Raise OSError if it is anything else or cannot
+        be."""
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "it is a link, not a directory", str(path))
+        if stat.S_IMODE(status.st_mode) != mode:
+            path.chmod(mode)
+
+    def give_to(path: Path, owner: tuple[int, int] | None) -> None:
+        """Given a path and its user's and group's numbers (None: our own), make it theirs. Raise OSError."""
+        wanted = owner or (os.geteuid(), os.getegid())
+        status = path.lstat()
+        if (status.st_uid, status.st_gid) != wanted:
+            os.chown(path, *wanted, follow_symlinks=False)

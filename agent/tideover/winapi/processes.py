@@ -1,0 +1,210 @@
+"""Processes: started in a job, known by number and moment of creation, listed, stopped, ended."""
+from __future__ import annotations
+
+import sys
+
+assert sys.platform == "win32"
+
+import ctypes
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ctypes import wintypes
+from dataclasses import dataclass
+
+from tideover.winapi.calls import DWORD, HANDLE, checked, declare, kernel32, ntdll
+from tideover.winapi.handles import close_handle, wait_for_any
+from tideover.winapi.jobs import Job
+
+_CREATE_SUSPENDED, _CREATE_UNICODE_ENVIRONMENT, _CREATE_NO_WINDOW = 0x4, 0x400, 0x0800_0000
+_EXTENDED_STARTUPINFO_PRESENT, _STARTF_USESTDHANDLES = 0x80000, 0x100
+_ATTRIBUTE_HANDLE_LIST = 0x20002
+_PROCESS_TERMINATE, _PROCESS_SUSPEND_RESUME, _PROCESS_QUERY_LIMITED = 0x1, 0x800, 0x1000
+_SYNCHRONIZE = 0x100000
+_SNAPSHOT_PROCESSES = 0x2
+STILL_ACTIVE = 259
+
+
+class _StartupInfo(ctypes.Structure):
+    _fields_ = (
+        ("size", DWORD), ("reserved", wintypes.LPWSTR), ("desktop", wintypes.LPWSTR), ("title", wintypes.LPWSTR),
+        ("place_and_size", DWORD * 7), ("flags", DWORD), ("show", wintypes.WORD), ("reserved_size", wintypes.WORD),
+        ("reserved_2", ctypes.c_void_p), ("input", HANDLE), ("output", HANDLE), ("error", HANDLE),
+        ("attributes", ctypes.c_void_p))
+
+
+class _ProcessInformation(ctypes.Structure):
+    _fields_ = (("process", HANDLE), ("thread", HANDLE), ("pid", DWORD), ("thread_id", DWORD))
+
+
+class _ProcessEntry(ctypes.Structure):
+    _fields_ = (
+        ("size", DWORD), ("usage", DWORD), ("pid", DWORD), ("heap", ctypes.c_size_t), ("module", DWORD),
+        ("threads", DWORD), ("parent", DWORD), ("priority", ctypes.c_long), ("flags", DWORD),
+        ("file", ctypes.c_wchar * 260))
+
+
+_initialize = declare(kernel32, "InitializeProcThreadAttributeList", wintypes.BOOL, ctypes.c_void_p, DWORD, DWORD,
+                      ctypes.POINTER(ctypes.c_size_t))
+_update = declare(kernel32, "UpdateProcThreadAttribute", wintypes.BOOL, ctypes.c_void_p, DWORD, ctypes.c_size_t,
+                  ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p)
+_delete = declare(kernel32, "DeleteProcThreadAttributeList", None, ctypes.c_void_p)
+_create = declare(kernel32, "CreateProcessW", wintypes.BOOL, wintypes.LPCWSTR, wintypes.LPWSTR, ctypes.c_void_p,
+                  ctypes.c_void_p, wintypes.BOOL, DWORD, ctypes.c_void_p, wintypes.LPCWSTR, ctypes.c_void_p,
+                  ctypes.c_void_p)
+_resume_thread = declare(kernel32, "ResumeThread", DWORD, HANDLE)
+_terminate = declare(kernel32, "TerminateProcess", wintypes.BOOL, HANDLE, wintypes.UINT)
+_exit_code = declare(kernel32, "GetExitCodeProcess", wintypes.BOOL, HANDLE, ctypes.POINTER(DWORD))
+_open = declare(kernel32, "OpenProcess", HANDLE, DWORD, wintypes.BOOL, DWORD)
+_times = declare(kernel32, "GetProcessTimes", wintypes.BOOL, HANDLE, *[ctypes.POINTER(ctypes.c_uint64)] * 4)
+_snapshot = declare(kernel32, "CreateToolhelp32Snapshot", HANDLE, DWORD, DWORD)
+_first = declare(kernel32, "Process32FirstW", wintypes.BOOL, HANDLE, ctypes.POINTER(_ProcessEntry))
+_next = declare(kernel32, "Process32NextW", wintypes.BOOL, HANDLE, ctypes.POINTER(_ProcessEntry))
+_suspend_process = declare(ntdll, "NtSuspendProcess", ctypes.c_long, HANDLE)
+_resume_process = declare(ntdll, "NtResumeProcess", ctypes.c_long, HANDLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A process that we started. `handle` is ours: it keeps the number from being used again."""
+
+    pid: int
+    handle: int
+
+
+def start_in_job(command: str, environment: Mapping[str, str], directory: str, streams: tuple[int, int],
+                 job: Job) -> Started:
+    """Given a command line, its whole environment, where it starts, its input and its output (inheritable handles)
+    and a job, start it there. It gets no window and no other handle of ours. Raise OSError.
+
+    It is taken into the job before its first instruction: nothing that it starts can be outside.
+    """
+    information, size = _ProcessInformation(), ctypes.sizeof(_StartupInfo)
+    flags = _CREATE_SUSPENDED | _CREATE_UNICODE_ENVIRONMENT | _CREATE_NO_WINDOW | _EXTENDED_STARTUPINFO_PRESENT
+    block = ctypes.create_unicode_buffer(_environment_block(environment))
+    line = ctypes.create_unicode_buffer(command)
+    inlet, outlet = streams
+    with _handing_over(sorted(set(streams))) as attributes:
+        startup = _StartupInfo(size=size, flags=_STARTF_USESTDHANDLES, input=inlet, output=outlet, error=outlet,
+                               attributes=attributes)
+        checked(_create(None, line, None, None, True, flags, block, directory, ctypes.byref(startup),
+                        ctypes.byref(information)))
+    try:
+        job.take_in(information.process)
+        checked(_resume_thread(information.thread) != 0xFFFFFFFF)
+    except OSError:
+        _terminate(information.process, 1)
+        close_handle(information.process)
+        raise
+    finally:
+        close_handle(information.thread)
+    return Started(information.pid, information.process)
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Given words, return the line from which a C program reads them back. Not for cmd.exe, which reads its own way."""
+    return subprocess.list2cmdline(words)
+
+
+def has_exited(handle: int) -> bool:
+    """Given a process, return whether it has ended."""
+    return wait_for_any([handle], 0) is not None
+
+
+def exit_code(handle: int) -> int:
+    """Given a process that has ended, return its exit status, 0 to 2**32 - 1. Raise OSError."""
+    code = DWORD()
+    checked(_exit_code(handle, ctypes.byref(code)))
+    return code.value
+
+
+def created_at(pid: int) -> int | None:
+    """Given a number, return when the process that has it now was created, in units of 100 ns since 1601, by the wall
+    clock of that moment; None if there is none, if it has ended, or if it is not ours to look at."""
+    handle = _open(_PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
+    if not handle:
+        return None
+    try:
+        times = [ctypes.c_uint64() for _ in range(4)]
+        if has_exited(handle) or not _times(handle, *(ctypes.byref(one) for one in times)):
+            return None
+        return times[0].value
+    finally:
+        close_handle(handle)
+
+
+def parents() -> dict[int, int]:
+    """Return all processes with the number of each one's parent, which may be gone and its number another's."""
+    return {pid: parent for pid, parent, _ in _listed()}
+
+
+def names() -> dict[int, str]:
+    """Return all processes with the file name of each one's program."""
+    return {pid: name for pid, _, name in _listed()}
+
+
+def _listed() -> list[tuple[int, int, str]]:
+    snapshot = checked(_snapshot(_SNAPSHOT_PROCESSES, 0))
+    entry = _ProcessEntry(size=ctypes.sizeof(_ProcessEntry))
+    found = []
+    try:
+        more = _first(snapshot, ctypes.byref(entry))
+        while more:
+            found.append((entry.pid, entry.parent, entry.file))
+            more = _next(snapshot, ctypes.byref(entry))
+    finally:
+        close_handle(snapshot)
+    return found
+
+
+def end_process(pid: int, created: int) -> None:
+    """Given a process, end it at once, unless its number is another's by now. Raise OSError if it may not be ended."""
+    with _opened(pid, created, _PROCESS_TERMINATE) as handle:
+        if handle is not None:
+            checked(_terminate(handle, 1))
+
+
+def suspend_process(pid: int) -> None:
+    """Given a process, let nothing of it run until `resume_process` (ntdll; documented nowhere, steady since XP)."""
+    with _opened(pid, None, _PROCESS_SUSPEND_RESUME) as handle:
+        if handle is not None:
+            _suspend_process(handle)
+
+
+def resume_process(pid: int) -> None:
+    with _opened(pid, None, _PROCESS_SUSPEND_RESUME) as handle:
+        if handle is not None:
+            _resume_process(handle)
+
+
+@contextmanager
+def _opened(pid: int, created: int | None, rights: int) -> Iterator[int | None]:
+    handle = _open(rights | _PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
+    if not handle:
+        yield None
+        return
+    try:
+        yield handle if created is None or created_at(pid) == created else None
+    finally:
+        close_handle(handle)
+
+
+@contextmanager
+def _handing_over(handles: Sequence[int]) -> Iterator[int]:
+    """The attribute list by which a new process inherits these handles and none besides."""
+    size = ctypes.c_size_t()
+    _initialize(None, 1, 0, ctypes.byref(size))
+    attributes = ctypes.create_string_buffer(size.value)
+    checked(_initialize(attributes, 1, 0, ctypes.byref(size)))
+    listed = (HANDLE * len(handles))(*handles)
+    try:
+        checked(_update(attributes, 0, _ATTRIBUTE_HANDLE_LIST, listed, ctypes.sizeof(listed), None, None))
+        yield ctypes.addressof(attributes)
+    finally:
+        _delete(attributes)
+
+
+def _environment_block(environment: Mapping[str, str]) -> str:
+    """Names are one whatever their case; the later of two counts. The block is sorted by them (CreateProcessW)."""
+    names = {name.upper(): (name, value) for name, value in environment.items()}
+    return "".join(f"{name}={value}\0" for _, (name, value) in sorted(names.items())) + "\0"

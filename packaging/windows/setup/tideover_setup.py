@@ -1,0 +1,125 @@
+"""What the installer and the uninstaller do beside copying files, run by the Python that they brought.
+
+    python.exe -I -m tideover_setup make-way            before an upgrade replaces the files
+    python.exe -I -m tideover_setup install [--stopped]  after the files are there
+    python.exe -I -m tideover_setup remove [--purge]     before the files go
+
+What it says goes to standard output, which the installer shows. Exit status: 0 done, 1 not done, 10 (make-way): nothing
+ran, so nothing is to be started afterwards.
+"""
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import sys
+import winreg
+from pathlib import Path
+
+from tideover.configuration import load_settings, platform_paths
+from tideover.errors import TideoverError, WrongUseError
+from tideover.service.windows.registration import (
+    EVERYBODY_READS,
+    NOBODY_ELSE,
+    Program,
+    make_folder,
+    register,
+    unregister,
+)
+from tideover.service.windows.scm import make_way, read_report, start, stop
+from tideover.winapi.security import own_sid, read_file_security, trusted_sids
+
+NOTHING_RAN = 10
+ENVIRONMENT = "SYSTEM\\CurrentControlSet\\Control\\Session Manager\\Environment"
+BROADCAST, SETTING_CHANGE, ABORT_IF_HUNG = 0xFFFF, 0x1A, 0x2       # SendMessageTimeoutW
+
+
+def main(words: list[str]) -> int:
+    try:
+        match words:
+            case ["make-way"]:
+                return 0 if read_report().is_installed and make_way() else NOTHING_RAN
+            case ["install", *rest]:
+                _install(must_start="--stopped" not in rest)
+            case ["remove", *rest]:
+                _remove(must_purge="--purge" in rest)
+            case _:
+                raise WrongUseError("cannot set up", f"unknown words: {' '.join(words)}", "It is the installer's.")
+    except TideoverError as trouble:
+        print(f"tideover: {trouble}")
+        return 1
+    return 0
+
+
+def _bin() -> Path:
+    """Where this installation's programs are: bin beside the folder that Python lies in."""
+    return Path(sys.prefix).parent / "bin"
+
+
+def _install(must_start: bool) -> None:
+    paths = platform_paths()
+    home = Path(paths.configuration).parent
+    _set_aside_if_not_ours(home)
+    make_folder(home, EVERYBODY_READS)
+    make_folder(Path(paths.hooks), EVERYBODY_READS)
+    make_folder(Path(paths.state), NOBODY_ELSE)
+    program = _bin() / "tideover-service.exe"
+    for warning in register(Program((str(program),), text_file=str(program))):
+        print(f"tideover: {warning}")
+    _change_path(add=True)
+    if must_start:
+        start()
+
+
+def _set_aside_if_not_ours(home: Path) -> None:
+    """Every user may make folders in %ProgramData%: a configuration that one has left there is nothing to obey."""
+    if not home.exists() or read_file_security(str(home)).owner in trusted_sids(own_sid()):
+        return
+    aside = next(place for number in range(1, 1000)
+                 if not (place := home.with_name(f"{home.name}.not-ours-{number}")).exists())
+    home.rename(aside)
+    print(f"tideover: {home} was another user's; it is now {aside}.")
+
+
+def _remove(must_purge: bool) -> None:
+    """With the program goes what could recover the applications, so it is done now."""
+    if read_report().is_installed:
+        stop()
+        _recover()
+        unregister()
+    _change_path(add=False)
+    if must_purge:
+        shutil.rmtree(Path(platform_paths().configuration).parent, ignore_errors=True)
+
+
+def _recover() -> None:
+    from tideover.daemon.by_hand import recover_by_hand
+    try:
+        recovered = recover_by_hand(load_settings(None, os.environ), None)
+    except TideoverError as trouble:
+        print(f"tideover: {trouble}")
+        return
+    if recovered.still_owed:
+        owed = ", ".join(recovered.still_owed)
+        print(f"tideover: recover is still owed: {owed}. Installing it again goes on with that.")
+
+
+def _change_path(add: bool) -> None:
+    """Let people type `tideover`. NSIS itself would cut a long PATH off."""
+    ours = str(_bin())
+    with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, ENVIRONMENT, access=winreg.KEY_READ | winreg.KEY_WRITE) as key:
+        try:
+            value, kind = winreg.QueryValueEx(key, "Path")
+        except FileNotFoundError:
+            value, kind = "", winreg.REG_EXPAND_SZ
+        others = [place for place in value.split(";") if place and place.casefold() != ours.casefold()]
+        changed = ";".join([*others, ours] if add else others)
+        if changed != value:
+            winreg.SetValueEx(key, "Path", 0, kind, changed)
+    result = ctypes.c_size_t()
+    ctypes.windll.user32.SendMessageTimeoutW(BROADCAST, SETTING_CHANGE, 0, "Environment", ABORT_IF_HUNG, 1000,
+                                             ctypes.byref(result))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

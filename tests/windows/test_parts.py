@@ -1,0 +1,271 @@
+"""The parts of the agent that are Windows' own: the door, the lock, the clocks, the rights, the folders."""
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+import winreg
+from pathlib import Path
+
+import pytest
+import win32con
+import win32security
+
+from tideover.api.client import ask
+from tideover.api.door import connect
+from tideover.api.named_pipe import pipe_name
+from tideover.api.server import Server
+from tideover.configuration import platform_paths
+from tideover.errors import UnreachableError, WrongUseError
+from tideover.hooks.parts import find_refusal, trusted_users
+from tideover.journal import Lock, holder
+from tideover.pause.guest_parameters import KEY
+from tideover.pause.readers import open_readers
+from tideover.pause.signals import HostChanged
+from tideover.sources import choose_source_kind
+from tideover.sources.smbios import firmware_table
+from tideover.system import clocks
+from tideover.system.directories import make_own_directory
+from tideover.system.files import ROOT
+from tideover.winapi.calls import ntdll
+from tideover.winapi.clocks import biased_reader, raw_reader
+from tideover.winapi.folders import own_profile, program_data, system_directory
+from tideover.winapi.processes import resume_process, suspend_process
+from tideover.winapi.registry import read_text
+from tideover.winapi.security import ADMINISTRATORS, SYSTEM, own_sid, read_file_security
+
+# --- the door -------------------------------------------------------------------------------------------------------
+
+def test_whoever_asks_at_the_pipe_is_answered_also_at_length(tmp_path: Path) -> None:
+    server = Server(tmp_path / "run" / "tideover.sock", {"much": lambda question: {"ok": True, "word": "x" * 1_000_000}})
+    try:
+        for _ in range(3):
+            assert len(ask(tmp_path / "run" / "tideover.sock", {"ask": "much"})["word"]) == 1_000_000
+        assert ask(tmp_path / "run" / "tideover.sock", {"ask": "nothing"})["ok"] is False
+    finally:
+        server.close()
+
+
+def test_many_ask_at_once(tmp_path: Path) -> None:
+    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True, "n": question["n"]}})
+    answers: list[int] = []
+    asking = [threading.Thread(target=lambda n=n: answers.append(ask(tmp_path / "x", {"ask": "say", "n": n})["n"]))
+              for n in range(20)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join(20)
+    server.close()
+    assert sorted(answers) == list(range(20))
+
+
+def test_where_no_agent_listens_the_answer_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UnreachableError, match="cannot ask the agent"):
+        ask(tmp_path / "nobody", {"ask": "status"})
+
+
+@pytest.mark.skipif(hasattr(ntdll, "wine_get_version"), reason="Wine 8 lets anybody take a pipe's name")
+def test_nobody_else_can_take_the_pipes_name(tmp_path: Path) -> None:
+    """A stranger who listened under our name would answer in it."""
+    first = Server(tmp_path / "x", {})
+    with pytest.raises(OSError):
+        Server(tmp_path / "x", {})
+    first.close()
+
+
+def test_a_closed_door_is_free_again(tmp_path: Path) -> None:
+    Server(tmp_path / "x", {}).close()
+    end = time.monotonic() + 10
+    while True:
+        try:
+            Server(tmp_path / "x", {}).close()
+            return
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_one_who_leaves_in_the_middle_does_not_shut_the_door(tmp_path: Path) -> None:
+    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}})
+    rude = connect(tmp_path / "x", 1.0)
+    rude.send(b'{"ask": "sa')
+    rude.close()
+    assert ask(tmp_path / "x", {"ask": "say"}) == {"ok": True}
+    server.close()
+
+
+def test_the_usual_pipe_is_the_contracts_and_a_directory_has_one_of_its_own() -> None:
+    assert platform_paths().runtime == "\\\\.\\pipe\\tideover"
+    assert pipe_name("\\\\.\\pipe\\tideover") == "\\\\.\\pipe\\tideover"
+    assert pipe_name("C:\\lab\\run/tideover.sock") == pipe_name("c:/LAB/run\\tideover.sock") != pipe_name("C:\\lab\\x")
+
+
+# --- the lock -------------------------------------------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tideover.journal import Lock
+lock = Lock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_state_directory_has_one_agent_and_is_free_when_that_dies(tmp_path: Path) -> None:
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline().strip() == b"held"
+    assert holder(tmp_path) == other.pid
+    with pytest.raises(WrongUseError, match=f"process {other.pid}"):
+        Lock(tmp_path)
+    other.kill()
+    other.wait()
+    assert holder(tmp_path) is None
+    Lock(tmp_path).release()
+
+
+# --- clocks ---------------------------------------------------------------------------------------------------------
+
+def test_the_clocks_go_forward_together() -> None:
+    before = (clocks.raw_ns(), clocks.mono_ns(), clocks.boot_ns(), clocks.wall_ns())
+    time.sleep(0.3)
+    passed = [after - one for after, one in zip((clocks.raw_ns(), clocks.mono_ns(), clocks.boot_ns(), clocks.wall_ns()),
+                                                before, strict=True)]
+    assert all(abs(one - passed[0]) < 50_000_000 for one in passed), passed
+    assert passed[0] >= 250_000_000
+    assert abs(clocks.wall_ns() / 1e9 - time.time()) < 0.5
+
+
+def test_where_the_exact_interrupt_times_are_missing_no_sleep_is_claimed_from_coarse_ones() -> None:
+    """Wine 8 has them not, Windows 10 and Wine 10 have them: either both are used or neither."""
+    if biased_reader() is None:
+        assert clocks.boot_ns is clocks.raw_ns
+        assert raw_reader() is time.perf_counter_ns
+    else:
+        assert abs(clocks.boot_ns() - clocks.raw_ns()) >= 0
+
+
+def test_the_boot_has_an_id_that_every_process_reads_alike() -> None:
+    code = "from tideover.system.clocks import raw_ns, read_boot_id; print(read_boot_id(), raw_ns())"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert clocks.read_boot_id() == other[0] != ""
+    assert 0 <= clocks.raw_ns() - int(other[1]) < 60_000_000_000
+
+
+# --- rights ---------------------------------------------------------------------------------------------------------
+
+def test_what_the_agent_makes_is_its_own_and_nobody_elses(tmp_path: Path) -> None:
+    made = tmp_path / "state" / "hooks"
+    make_own_directory(made, 0o700)
+    for path in (made, made.parent):
+        found = win32security.GetFileSecurity(str(path), win32security.DACL_SECURITY_INFORMATION)
+        access = found.GetSecurityDescriptorDacl()
+        allowed = {win32security.ConvertSidToStringSid(access.GetAce(n)[2]) for n in range(access.GetAceCount())}
+        assert allowed <= {SYSTEM, ADMINISTRATORS, own_sid()}, allowed
+
+
+def test_a_file_in_the_place_of_a_directory_is_told(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("x")
+    with pytest.raises(OSError):
+        make_own_directory(tmp_path / "state", 0o700)
+
+
+def allow_everybody(path: Path, rights: int) -> None:
+    everybody = win32security.ConvertStringSidToSid("S-1-1-0")
+    found = win32security.GetFileSecurity(str(path), win32security.DACL_SECURITY_INFORMATION)
+    access = found.GetSecurityDescriptorDacl()
+    access.AddAccessAllowedAce(win32security.ACL_REVISION, rights, everybody)
+    found.SetSecurityDescriptorDacl(1, access, 0)
+    win32security.SetFileSecurity(str(path), win32security.DACL_SECURITY_INFORMATION, found)
+
+
+@pytest.mark.parametrize("what", ["file", "home", "above"])
+def test_a_hook_that_others_can_change_is_refused_and_the_way_to_mend_it_told(tmp_path: Path, what: str) -> None:
+    home = tmp_path / "above" / "hooks.d"
+    make_own_directory(home, 0o700)
+    hook = home / "10-one.cmd"
+    hook.write_text("@exit /b 0\n")
+    assert find_refusal(str(hook), trusted_users(), set()) is None
+    spoilt = {"file": hook, "home": home, "above": home.parent}[what]
+    allow_everybody(spoilt, win32con.GENERIC_ALL)
+    why = find_refusal(str(hook), trusted_users(), set())
+    assert why is not None and str(spoilt) in why and "S-1-1-0" in why and "icacls" in why
+
+
+def test_a_directory_found_safe_is_not_looked_at_again(tmp_path: Path) -> None:
+    home = tmp_path / "hooks.d"
+    make_own_directory(home, 0o700)
+    (home / "10-one.cmd").write_text("")
+    safe: set[str] = set()
+    find_refusal(str(home / "10-one.cmd"), trusted_users(), safe)
+    assert any(str(home) in one for one in safe) and not any("10-one" in one for one in safe)
+
+
+def test_a_batch_file_whose_path_cmd_would_change_is_refused(tmp_path: Path) -> None:
+    home = tmp_path / "100%PATH%"
+    make_own_directory(home, 0o700)
+    for file, refused in (("10-one.cmd", True), ("10-one.py", False)):
+        (home / file).write_text("")
+        assert (find_refusal(str(home / file), trusted_users(), set()) is not None) is refused
+
+
+def test_the_owner_and_the_rights_of_what_is_there_can_be_read() -> None:
+    found = read_file_security(system_directory())
+    assert found.owner.startswith("S-1-") and found.access
+    with pytest.raises(OSError) as trouble:
+        read_file_security("C:\\no such thing")
+    assert trouble.value.filename == "C:\\no such thing"
+
+
+# --- the machine ----------------------------------------------------------------------------------------------------
+
+def test_folders_are_where_windows_says() -> None:
+    assert program_data().lower() == "c:\\programdata"
+    assert platform_paths().configuration.lower() == "c:\\programdata\\tideover\\tideover.toml"
+    assert Path(own_profile()).is_dir() and Path(system_directory(), "cmd.exe").is_file()
+
+
+def test_nobody_can_plant_a_kernels_file(tmp_path: Path) -> None:
+    """Every user of Windows may make C:\\etc and C:\\proc."""
+    with pytest.raises(OSError):
+        (ROOT / "etc").mkdir(parents=True)
+    assert not (ROOT / "proc").exists()
+
+
+def test_the_platform_is_told_by_the_firmware() -> None:
+    assert firmware_table()
+    assert choose_source_kind() == "none"
+
+
+def test_the_registry_is_read_and_silent_about_what_it_has_not() -> None:
+    assert read_text(r"SOFTWARE\Microsoft\Windows NT\CurrentVersion", "ProductName")
+    assert read_text(r"SOFTWARE\no such key", "x") == ""
+
+
+def test_a_new_physical_host_is_heard_on_a_beat() -> None:
+    key = winreg.CreateKeyEx(winreg.HKEY_LOCAL_MACHINE, KEY, 0, winreg.KEY_ALL_ACCESS | winreg.KEY_WOW64_64KEY)
+    try:
+        winreg.SetValueEx(key, "PhysicalHostName", 0, winreg.REG_SZ, "host-1")
+        (reader,) = open_readers()
+        assert reader.read() == ()
+        winreg.SetValueEx(key, "PhysicalHostName", 0, winreg.REG_SZ, "host-2")
+        assert reader.read() == (HostChanged("host-1", "host-2"),)
+    finally:
+        winreg.DeleteValue(key, "PhysicalHostName")
+
+
+def test_the_watch_notices_that_it_was_stopped(tmp_path: Path) -> None:
+    """Suspended as a whole, as by a debugger: the raw clock ran on over a wait that was asked to be short."""
+    code = ("import time\nfrom tideover.pause import PauseWatch\nfrom tideover.observations import Resumed\n"
+            "seen = []\nwatch = PauseWatch(seen.append)\nwatch.start()\ntime.sleep(1)\nprint('up', flush=True)\n"
+            "while not seen: time.sleep(0.05)\nprint(seen[0].pause.length_s, seen[0].pause.uncertainty_s)\n")
+    other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "up\n"
+    suspend_process(other.pid)
+    time.sleep(2)
+    resume_process(other.pid)
+    length_s, uncertainty_s = map(float, other.stdout.readline().split())
+    other.kill()
+    other.wait()
+    assert abs(length_s - 2) <= uncertainty_s + 0.5 and uncertainty_s < 0.5
