@@ -11,12 +11,18 @@ HERE = Path(__file__).parent
 LIBRARY = HERE / "hooks"
 """Every proof of the hook library starts hooks, most of them servers: none belongs into the fast suite."""
 
-NEEDS_TOOLS = (LIBRARY, *(HERE / name for name in (
+SLOW_WITH_TOOLS = (LIBRARY, *(HERE / name for name in (
     "vm", "packaging", "metrics", "browser", "clients", "windows_install", "test_windows.py")))
+ONLY_SLOW = (*SLOW_WITH_TOOLS, HERE / "faults" / "test_fuzz.py")
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 
 REQUIRED = os.environ.get("TIDEOVER_PROOFS") == "required"
+
+
+def pytest_ignore_collect(collection_path, config):
+    """The fast suite need not even read the folders of slow proofs."""
+    return True if config.option.markexpr == "not slow" and collection_path in ONLY_SLOW else None
 
 
 def pytest_collection_modifyitems(items):
@@ -35,4 +41,4 @@ def pytest_runtest_makereport(item, call):
 
 
 def _must_run(item):
-    return any(place in (item.path, *item.path.parents) for place in NEEDS_TOOLS) and ELSEWHERE not in item.nodeid
+    return any(place in (item.path, *item.path.parents) for place in SLOW_WITH_TOOLS) and ELSEWHERE not in item.nodeid

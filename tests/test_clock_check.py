@@ -88,6 +88,7 @@ def test_what_was_heard_between_the_resume_and_the_check_stands_in_its_record() 
         assert samples and len(samples) >= asked
 
 
+@pytest.mark.slow
 def test_a_new_check_does_not_live_on_the_samples_of_the_last_one() -> None:
     with TimeServer() as server, owner(server) as one:
         assert one.check().verdict is Verdict.GOOD
