@@ -288,8 +288,7 @@ from tideover.pause import PauseSettings, PauseWatch
 def tell(seen):
     pause = seen.pause
     print(pause.cause.value, pause.length_s, pause.uncertainty_s, flush=True)
-watch = PauseWatch(tell, PauseSettings(threshold_s=float(sys.argv[1])))
-watch.watch_closely()
+watch = PauseWatch(tell, PauseSettings(tick_s=0.05, threshold_s=float(sys.argv[1])))
 watch.start()
 time.sleep(0.3)
 print("up", flush=True)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,14 @@ from . import bench as benches
 from .bench import Bench
 
 NUMBERS: list[str] = []
+PR_SET_CHILD_SUBREAPER = 36     # prctl(2)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def orphans_are_not_ours() -> None:
+    """Other tests run the agent's parts in this process, which takes orphans to itself: a server that has ended would stay
+    a zombie here, and its supervisor (Patroni) would wait for its end for ever."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @contextlib.contextmanager

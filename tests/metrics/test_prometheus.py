@@ -115,5 +115,5 @@ def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_owed_and_end_when_bo
             here.time_server.offset_s = 0.0
             assert here.command("recover").returncode == 0
             here.metadata.remove_event(freeze)
-            server.until(lambda: not server.firing() & {"TideoverClockBad", "TideoverRecoveryOwed"})
+            server.until(lambda: not server.firing() & {"TideoverClockBad", "TideoverRecoveryOwed"}, 90.0)    # asked each minute
             assert server.query("tideover_recoveries_owed > 0") == {}
