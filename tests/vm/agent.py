@@ -62,7 +62,7 @@ class HookRan:
 
 def install(machine: Machine, choices: Choices) -> None:
     """Put the agent into the guest and start it; return when it says that it is ready."""
-    machine.write(CONFIGURATION, choices.written())
+    _write_configuration(machine, choices)
     package = os.environ.get(PACKAGE)
     if package:
         machine.write("/tmp/tideover.deb", Path(package).read_bytes())
@@ -75,8 +75,14 @@ def install(machine: Machine, choices: Choices) -> None:
 
 def configure(machine: Machine, choices: Choices) -> None:
     """Start the agent anew with these choices; return when it says that it is ready."""
-    machine.write(CONFIGURATION, choices.written())
+    _write_configuration(machine, choices)
     machine.run("systemctl restart tideover")
+
+
+def _write_configuration(machine: Machine, choices: Choices) -> None:
+    """The guest's own agent writes files that everybody may change, which ours refuses."""
+    machine.write(CONFIGURATION, choices.written())
+    machine.run(f"chmod 644 {CONFIGURATION}")
 
 
 def pauses(machine: Machine) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ class Machine:
 
     def run(self, script: str, patience_s: float = 120.0) -> str:
         """Given a shell script, run it in the guest and return its output. Raise LabError if it fails."""
-        order = {"path": "/bin/sh", "arg": ["-c", script], "capture-output": True}
+        order = {"path": "/bin/sh", "arg": ["-c", f"umask 022\n{script}"], "capture-output": True}   # the agent's own is 0
         pid = self._agent.ask("guest-exec", order)["pid"]
         until = time.monotonic() + patience_s
         while not (ended := self._agent.ask("guest-exec-status", {"pid": pid}))["exited"]:
