@@ -9,11 +9,13 @@ import pytest
 
 HERE = Path(__file__).parent
 LIBRARY = HERE / "hooks"
-"""Every proof of the hook library starts hooks, most of them servers: none belongs into the fast suite."""
+"""Every proof of the hook library starts hooks, most of them servers: none belongs into the fast suite. Nor do the faults."""
 
 SLOW_WITH_TOOLS = (LIBRARY, *(HERE / name for name in (
     "vm", "packaging", "metrics", "browser", "clients", "windows_install", "test_windows.py")))
-ONLY_SLOW = (*SLOW_WITH_TOOLS, HERE / "faults" / "test_fuzz.py")
+FAULTS = HERE / "faults"
+ONLY_SLOW = (*SLOW_WITH_TOOLS, FAULTS, *(HERE / f"test_{name}.py" for name in (
+    "agent", "clock_chronyd", "clock_networks", "hooks_trees", "metrics_agent", "terminal_watched")))
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 
@@ -27,7 +29,7 @@ def pytest_ignore_collect(collection_path, config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if LIBRARY in item.path.parents:
+        if LIBRARY in item.path.parents or FAULTS in item.path.parents:
             item.add_marker(pytest.mark.slow)
 
 

@@ -31,6 +31,8 @@ from tideover.model import HookOutcome, HookReport, HookSpec
 NO_ENVIRONMENT = frozenset({b"NOBODY=HAS"})
 REPOSITORY = Path(__file__).parents[1]
 
+pytestmark = pytest.mark.slow      # processes by the dozen
+
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
