@@ -1,6 +1,9 @@
 """The loop and its memory: written before acting, asked again after a death at any point."""
 from __future__ import annotations
 
+import queue
+import threading
+import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -193,6 +196,28 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_state(tmp_path):
     assert renewed == [] and journal.vm_id() == "vm-id-1"
     engine.take(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
     assert renewed == [journal] and not engine.state.cases
+
+
+def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):
+    engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+
+    def slow_moment() -> Moment:
+        time.sleep(0.02)        # so that the engine is still at it when whoever does not wait looks
+        return at(0)
+
+    def live_on_its_own_thread() -> None:
+        engine = engine_on(tmp_path / "journal.db", World(), moment=slow_moment)
+        engines.put(engine)
+        engine.run()
+
+    thread = threading.Thread(target=live_on_its_own_thread, daemon=True)
+    thread.start()
+    engine = engines.get()
+    assert engine.tell_and_wait(documents()[0], 5.0)
+    assert FREEZE.id in engine.state.cases
+    engine.stop()
+    thread.join()
+    assert not engine.tell_and_wait(documents()[1], 0.01), "nobody takes it in any more"
 
 
 @pytest.mark.slow

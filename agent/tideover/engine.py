@@ -7,6 +7,7 @@ nothing in the hands, so all that the state wants is asked for again: that is th
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -44,7 +45,7 @@ class Engine:
         """`renew`: given another VM's journal, sets it aside and returns a new one."""
         self._journal, self._hands, self._policy, self._renew = journal, hands, policy, renew
         self._moment, self._listener = moment, listener
-        self._inbox: queue.SimpleQueue[ob.Observation | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[ob.Observation | threading.Event | None] = queue.SimpleQueue()
         self._in_hand: dict[str, fx.Effect] = {}
         self._wakes: dict[str, float] = {}
         self._unwritten: list[Entry] = []
@@ -57,6 +58,13 @@ class Engine:
     def tell(self, seen: ob.Observation) -> None:
         """Bring news, from any thread."""
         self._inbox.put(seen)
+
+    def tell_and_wait(self, seen: ob.Observation, patience_s: float) -> bool:
+        """Bring news and return once the state shows what came of it, from any other thread; False: not in that time."""
+        taken = threading.Event()
+        self._inbox.put(seen)
+        self._inbox.put(taken)
+        return taken.wait(patience_s)
 
     def stop(self) -> None:
         """Let `run` return after what is already in the inbox, from any thread or signal handler."""
@@ -103,7 +111,10 @@ class Engine:
         while True:
             self._show_life()
             try:
-                return self._inbox.get(timeout=self._wait_s())
+                news = self._inbox.get(timeout=self._wait_s())
+                if not isinstance(news, threading.Event):
+                    return news
+                news.set()      # what was told before it has been taken
             except queue.Empty:
                 due = self._take_due()
                 if due is not None:

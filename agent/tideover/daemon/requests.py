@@ -15,6 +15,7 @@ from tideover.lifecycle import Case, Phase
 from tideover.pause import MachineClocks
 from tideover.status import status_of
 
+TAKEN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
 CANNOT_ACKNOWLEDGE = {
     Phase.WATCHING: "it is not this VM's, or of a kind that is left alone",
     Phase.WAITING: "its preparation has not begun",
@@ -55,14 +56,15 @@ class Requests:
         if case.phase is not Phase.HOLDING:
             return {"ok": False, "why": CANNOT_ACKNOWLEDGE.get(case.phase, "it has started or is over"),
                     "event_id": case.id}
-        self._engine.tell(ob.AcknowledgeRequested(case.id))
+        self._engine.tell_and_wait(ob.AcknowledgeRequested(case.id), TAKEN_S)
         return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ask_attempt}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
         case = self._find(question)
         if question.get("event") and case is None:
             return {"ok": False, "why": "no such event is open; tideover status lists them"}
-        self._engine.tell(ob.RecoverRequested(case.id if case else None))
+        # Whoever asks looks at the status next, and must not find what stood there before.
+        self._engine.tell_and_wait(ob.RecoverRequested(case.id if case else None), TAKEN_S)
         return {"ok": True, "why": "recover is asked for"}
 
     def _find(self, question: Mapping[str, Any]) -> Case | None:
