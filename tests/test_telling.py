@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from lives import BAD, DONE, FAILED, NOT_YET, PREPARE, event, hook, report, started
+from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, at, event, hook, report, started
 from tideover import observations as ob
+from tideover.cli.clock import report_lines as clock_lines
+from tideover.cli.clock import watch_line
 from tideover.cli.layout import lines_of
 from tideover.cli.terminal import Terminal
+from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
 from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
@@ -225,6 +228,25 @@ def test_a_bad_clock_is_told_with_its_reason():
     (clock,) = [line for line in life.shown(140) if line.startswith("Clock")]
     assert clock.startswith("Clock       bad (4 s behind), 4 s behind ± 10 ms, 2026-11-20 11:00:00 CET")
     assert BAD.verdict is Verdict.BAD
+
+
+def test_the_clock_command_says_in_words_which_way_the_clock_is_off():
+    """A sign alone is read both ways; who stands second in a row of lines is found in the same column."""
+    report = ClockReport(BAD, (ServerReport("a.example", "192.0.2.1", -4.0, 0.001, 0.01, 2),
+                               ServerReport("b.example", "192.0.2.2", dropped="no answer")),
+                         "", DaemonReport("chrony", is_synchronised=True, offset_s=0.00012, last_update_age_s=64.0))
+    assert clock_lines(report, 0.25) == [
+        "The clock is bad: 4 s behind.",
+        "This machine's clock: 4 s behind ± 10 ms; the tolerance is 250 ms.",
+        "The time daemon chrony believes that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago; its word is no "
+        "proof.",
+        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STANDING",
+        "a.example  192.0.2.1  4 s behind  1 ms   2        counts",
+        "b.example  192.0.2.2  -           -      -        no answer"]
+    bad = watch_line(report, at(0).utc)
+    good = watch_line(replace(report, check=GOOD), at(0).utc)
+    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 count  4 s behind"
+    assert good.startswith("11:00:00  good     1 ms ahead ± 4 ms ") and good.index("1 of 2") == bad.index("1 of 2")
 
 
 def test_hooks_are_listed_with_the_refused_and_the_reason_below():
