@@ -94,6 +94,7 @@ def test_a_number_never_parts_from_its_unit_on_a_page():
     assert typeset("for 1 min 4.184 s ± 31 ms, 3 % of it") == (
         "for 1\u202fmin 4.184\u202fs ±\u00a031\u202fms, 3\u202f% of it")
     assert typeset("4 hooks since 2026-11-20 took 5 steps") == "4 hooks since 2026-11-20 took 5 steps"
+    assert typeset("vm-3 h, within 3-5 d") == "vm-3\u202fh, within 3-5\u202fd"
     assert typeset("from -250 ms to +3 s") == "from \u2212250\u202fms to +3\u202fs"
     assert tag("td", "31 ms") == "<td>31\u202fms</td>"
 

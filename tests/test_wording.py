@@ -88,6 +88,7 @@ def test_a_moment_of_a_record_is_told_in_local_time_and_how_long_ago():
 def test_exact_moments_are_those_of_the_record():
     times = Times(NOW, utc=True)
     assert times.moment("2026-11-20T10:00:00.123Z") == times.local("2026-11-20T10:00:00.123Z") == "2026-11-20T10:00:00.123Z"
+    assert times.local("2026-11-20T10:00:00Z") == "2026-11-20T10:00:00Z", "not a digit more than was written down"
     assert times.this_moment() == "2026-11-20T10:03:00.000Z" and times.moment(None) == "-"
     assert times.clock_times(["2026-11-20T10:00:00.123Z"]) == ("TIME", ["2026-11-20T10:00:00.123Z"])
 
@@ -117,7 +118,8 @@ def test_where_local_time_is_utc_it_is_said_once():
 
 @pytest.mark.parametrize(("hours", "name", "short", "whole"), [
     (1, "CET", "CET", "CET (UTC+01:00)"), (0, "GMT", "GMT", "GMT (UTC+00:00)"), (0, "UTC", "UTC", "UTC"),
-    (1, "W. Europe Standard Time", "UTC+01:00", "UTC+01:00"), (-3, "-03", "UTC-03:00", "UTC-03:00"),
+    (1, "W. Europe Standard Time", "UTC+01:00", "UTC+01:00"), (1, "Romance", "UTC+01:00", "UTC+01:00"),
+    (-3, "-03", "UTC-03:00", "UTC-03:00"),
     (5.75, "+0545", "UTC+05:45", "UTC+05:45")])
 def test_a_zone_without_a_short_name_is_told_by_its_distance_from_utc(hours, name, short, whole):
     """Windows has only long names; some zones are called by a number; and a name alone can mean several zones."""
