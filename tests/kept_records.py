@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tideover.page import Times
+from tideover.wording import Times
 
 FOLDER = Path(__file__).parent / "records"
 NAMES = ("cancelled", "failed", "freeze", "reboot")
@@ -33,8 +33,7 @@ def kept(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def times(offset_h: float = 1.0, name: str = "CET") -> Times:
-    zone = timezone(timedelta(hours=offset_h), name)
-    return Times(NOW, lambda at: at.astimezone(zone))
+    return Times(NOW, zone=timezone(timedelta(hours=offset_h), name))
 
 
 def moved(record: dict[str, Any], by: timedelta) -> dict[str, Any]:

@@ -7,7 +7,8 @@ HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
     {"__init__", "model", "errors"},
-    {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record", "supervision"},
+    {"observations", "effects", "policy", "settings", "timekeeping", "wire", "record", "supervision",
+     "wording"},
     {"lifecycle"},
     {"status", "page", "telling"},
     {"listening"},

@@ -1,36 +1,19 @@
-"""What the pages say: the verdict in one honest sentence, lengths to the digit that is known, nothing taken for 0."""
+"""What the pages say: the verdict in one honest sentence, our own words typeset, nothing taken for 0."""
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from kept_records import HOSTILE, NOW, kept, moved, times
-from tideover.page import figures_of, report_document, report_lines
+from tideover.page import event_page, figures_of, report_document, report_lines
 from tideover.page.account import account_of
-from tideover.page.lengths import bounded_text, length_text, offset_text, plain_spaces
-from tideover.page.markup import Markup, legible, tag
+from tideover.page.markup import Markup, legible, stranger, tag, verbatim
+from tideover.page.typography import typeset
 from tideover.page.verdict import Tone, not_known, verdict_of
 
 
 def said(record):
     verdict = verdict_of(account_of(record))
-    return verdict.tone, plain_spaces(verdict.sentence)
-
-
-@pytest.mark.parametrize(("seconds", "text"), [
-    (None, "not known"), (0.0, "0 ms"), (0.000123, "0.12 ms"), (0.8314, "831 ms"), (0.9996, "1 s"), (4.1844, "4.184 s"),
-    (59.9996, "1 min"), (871.2, "14 min 31 s"), (3599.6, "1 h"), (11520, "3 h 12 min"), (187200, "2 d 4 h"),
-    (-0.25, "−250 ms")])
-def test_a_length_is_told_in_the_unit_that_fits(seconds, text):
-    assert plain_spaces(length_text(seconds)) == text
-
-
-def test_a_length_of_which_only_the_bound_is_known_is_told_so():
-    assert plain_spaces(bounded_text(3.927, 3.927)) == "at most 7.854 s"
-    assert plain_spaces(bounded_text(4.184, 0.031)) == "4.184 s ± 31 ms"
-    assert bounded_text(None, None) == "not known"
-    assert plain_spaces(offset_text(-3.0)) == "3 s behind"
+    return verdict.tone, verdict.sentence
 
 
 def test_the_verdict_of_a_freeze_says_pause_hooks_and_clock():
@@ -107,6 +90,27 @@ def test_plain_text_is_escaped_and_markup_is_not():
     assert tag("p", '<b>&"', Markup("<i></i>"), title='"<') == '<p title="&quot;&lt;">&lt;b&gt;&amp;&quot;<i></i></p>'
 
 
+def test_a_number_never_parts_from_its_unit_on_a_page():
+    assert typeset("for 1 min 4.184 s ± 31 ms, 3 % of it") == (
+        "for 1\u202fmin 4.184\u202fs ±\u00a031\u202fms, 3\u202f% of it")
+    assert typeset("4 hooks since 2026-11-20 took 5 steps") == "4 hooks since 2026-11-20 took 5 steps"
+    assert typeset("vm-3 h, within 3-5 d") == "vm-3\u202fh, within 3-5\u202fd"
+    assert typeset("from -250 ms to +3 s") == "from \u2212250\u202fms to +3\u202fs"
+    assert tag("td", "31 ms") == "<td>31\u202fms</td>"
+
+
+def test_what_strangers_said_is_not_typeset():
+    """Their words are copied and searched for: a space they wrote is the space that is there."""
+    assert stranger("took -5 s ± 3 ms") == "<bdi>took -5 s ± 3 ms</bdi>" and verbatim("<5 s") == "&lt;5 s"
+    page = event_page(kept("freeze", description="about 9 s & more"), times(), "1.0")
+    assert "<bdi>about 9 s &amp; more</bdi>" in page
+
+
+def test_a_page_tells_the_moment_in_local_time_with_utc_beside():
+    page = event_page(kept("freeze"), times(), "1.0")
+    assert "2026-11-21 13:09:31 CET (UTC+01:00); 12:09:31 UTC" in page
+
+
 # --- the history ------------------------------------------------------------------------------------------------
 
 def history():
@@ -122,7 +126,7 @@ def history():
 
 def test_the_report_holds_preparation_against_notice():
     figures = figures_of(history(), times())
-    lines = [plain_spaces(line) for line in report_lines(figures, times())]
+    lines = list(report_lines(figures, times()))
     assert lines[0] == "20 events: 20 carried over."
     assert "Your hooks need 2.25 s; 1 of 20 notices gave less." in lines
 
@@ -138,7 +142,7 @@ def test_the_report_counts_by_local_month_and_keeps_empty_months():
 
 def test_since_leaves_out_what_was_before():
     figures = figures_of(history(), times(), NOW - timedelta(days=35))
-    assert len(figures.events) == 4 and "since 17 Oct 2026" in next(report_lines(figures, times()))
+    assert len(figures.events) == 4 and "since 2026-10-17" in next(report_lines(figures, times()))
 
 
 def test_what_is_not_known_is_counted_as_not_known_and_never_as_nothing():

@@ -87,10 +87,10 @@ def test_this_machine_can_be_probed() -> None:
 
 def test_what_can_be_promised_with_a_time_server_near_by() -> None:
     running, stopped = promises(PauseSettings(), [OutsideSource("10.0.0.1", 1.0, 0.002), OutsideSource("Date", 1, 1)])
-    assert running.sentence == ("when the clocks run on: pauses of 750 ms or more are seen within 250 ms, to ±130 ms, "
+    assert running.sentence == ("when the clocks run on: pauses of 750 ms or more are seen within 250 ms, to ± 130 ms, "
                                 "by the heartbeat")
     assert stopped.sentence == ("when the clocks stop too: pauses of 500 ms or more are seen within 2.25 s, "
-                                "to ±4.05 ms, by 10.0.0.1")
+                                "to ± 4.05 ms, by 10.0.0.1")
 
 
 def test_what_can_be_promised_by_the_date_header_alone_and_by_nobody() -> None:

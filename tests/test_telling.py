@@ -7,15 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from lives import BAD, DONE, FAILED, NOT_YET, PREPARE, event, hook, report, started
+from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, at, event, hook, report, started
 from tideover import observations as ob
+from tideover.cli.clock import report_lines as clock_lines
+from tideover.cli.clock import watch_line
 from tideover.cli.layout import lines_of
 from tideover.cli.terminal import Terminal
+from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
 from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
+from tideover.telling.event import event_parts
 from tideover.telling.lists import history_table, hooks_table, kinds_text, pauses_table
-from tideover.telling.moments import Times, coarse_text, distance_text, length_text
+from tideover.wording import Times
 from told_lives import ToldLife
 
 HOOKS = (hook("health-file", 10), hook("haproxy", 20, timeout_s=20.0), hook("application", 50, required=False))
@@ -58,9 +62,9 @@ NotBefore  2026-11-20 11:01:01 CET, 57.8 s left
 Phase      preparing; not acknowledged; announced pause 5 s
 
 HOOK            STATE               RUNNING  BUDGET
-10-health-file  prepared            -        60 s
+10-health-file  prepared            -        1 min
 20-haproxy      prepare runs        3.2 s    14.0 s
-50-application  waits for its turn  -        60 s
+50-application  waits for its turn  -        1 min
 
 Owed        recover of haproxy, health-file
 Last pause  none noticed yet
@@ -87,7 +91,7 @@ Closed        2026-11-20 11:01:19 CET (now)
 Concerns      vm-1
 Announced by  azure, platform
 Pause         7 s ± 100 ms, vm-pause, measured; announced: 5 s
-Clock         good, 1 ms ± 4 ms, 2026-11-20 11:00:00 CET
+Clock         good, 1 ms ahead ± 4 ms, 2026-11-20 11:00:00 CET
 Trace         fb28c424c1913c509b66de3cf69f7d32
 
 HOOK         PHASE    TRY  OUTCOME                TOOK
@@ -141,6 +145,20 @@ def test_what_does_not_fit_beside_stands_below_and_nothing_is_lost():
         "    quality measured · event E-1",
         "    evidence the raw monotonic clock ran 7.052 s over a wait",
         "    of 0.050 s"]
+
+
+def test_a_pause_whose_length_or_beginning_is_not_known_is_never_told_as_shorter_than_it_may_have_been():
+    """Half of 7.8 s ± half of 7.8 s is "at most 7.8 s", in the list as in the story; what nobody knows is no number."""
+    life = over()
+    record, pause = records_of(life.rows)[0], pauses_of(life.rows)[0]
+    for length_s, doubt_s, listed, story in (
+            (3.927, 3.927, "at most 7.854 s", "pause at most 7.854 s"), (7.0, None, "7 s", "pause 7 s"),
+            (None, None, "not known", "a pause of a length that is not known")):
+        told = [pause | {"length_s": length_s, "uncertainty_s": doubt_s}]
+        history = lines_of([history_table([record | {"pauses": told}], life.times)], Terminal())
+        pauses = lines_of([pauses_table(told, life.times)], Terminal())
+        assert f"  {listed}  " in history[1] and f"  {listed}  " in pauses[1]
+        assert f"; {story}; clock good" in lines_of(event_parts(record | {"pauses": told}, life.times), Terminal())[0]
 
 
 def test_every_stage_of_a_life_says_what_is_waited_for():
@@ -208,8 +226,27 @@ def test_a_bad_clock_is_told_with_its_reason():
     life = preparing()
     life.settle().settle().acknowledged().polled(started(event("E-1"))).paused().judged(BAD)
     (clock,) = [line for line in life.shown(140) if line.startswith("Clock")]
-    assert clock.startswith("Clock       bad (4 s behind), -4 s ± 10 ms, 2026-11-20 11:00:00 CET")
+    assert clock.startswith("Clock       bad (4 s behind), 4 s behind ± 10 ms, 2026-11-20 11:00:00 CET")
     assert BAD.verdict is Verdict.BAD
+
+
+def test_the_clock_command_says_in_words_which_way_the_clock_is_off():
+    """A sign alone is read both ways; who stands second in a row of lines is found in the same column."""
+    report = ClockReport(BAD, (ServerReport("a.example", "192.0.2.1", -4.0, 0.001, 0.01, 2),
+                               ServerReport("b.example", "192.0.2.2", dropped="no answer")),
+                         "", DaemonReport("chrony", is_synchronised=True, offset_s=0.00012, last_update_age_s=64.0))
+    assert clock_lines(report, 0.25) == [
+        "The clock is bad: 4 s behind.",
+        "This machine's clock: 4 s behind ± 10 ms; the tolerance is 250 ms.",
+        "The time daemon chrony believes that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago; its word is no "
+        "proof.",
+        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STANDING",
+        "a.example  192.0.2.1  4 s behind  1 ms   2        counts",
+        "b.example  192.0.2.2  -           -      -        no answer"]
+    bad = watch_line(report, at(0).utc)
+    good = watch_line(replace(report, check=GOOD), at(0).utc)
+    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 count  4 s behind"
+    assert good.startswith("11:00:00  good     1 ms ahead ± 4 ms ") and good.index("1 of 2") == bad.index("1 of 2")
 
 
 def test_hooks_are_listed_with_the_refused_and_the_reason_below():
@@ -217,43 +254,18 @@ def test_hooks_are_listed_with_the_refused_and_the_reason_below():
     some = hook("worker", 40, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE}), required=False, timeout_s=90.0)
     lines = lines_of([hooks_table([hook("haproxy", 20), refused, some], ["35-asleep"])], Terminal())
     assert lines == [
-        "NN  NAME     TIMEOUT  FAILURE   STATE     KINDS",
-        "20  haproxy  60 s     holds     ready     all announced",
-        "30  haproxy  60 s     holds     refused   all announced",
+        "NN  NAME     TIMEOUT     FAILURE   STATE     KINDS",
+        "20  haproxy  1 min       holds     ready     all announced",
+        "30  haproxy  1 min       holds     refused   all announced",
         "    20-haproxy has the name haproxy already: rename one of the two",
-        "35  asleep   -        -         disabled  -",
+        "35  asleep   -           -         disabled  -",
         "    no run bit: chmod +x enables it",
-        "40  worker   90 s     may fail  ready     freeze, unannounced"]
+        "40  worker   1 min 30 s  may fail  ready     freeze, unannounced"]
 
 
 def test_kinds_are_told_in_words():
     assert kinds_text(ANNOUNCED | {Kind.UNANNOUNCED}) == "all announced, unannounced"
     assert HookSpec("x", 1, "/x").kinds == ANNOUNCED
-
-
-@pytest.mark.parametrize(("seconds", "words"), [
-    (0.0, "now"), (0.9, "now"), (-0.5, "now"), (3.2, "3 s ago"), (59.9, "59 s ago"), (60, "1 min ago"), (7199, "119 min ago"),
-    (7200, "2 h ago"), (172800, "2 d ago"), (-41, "in 41 s"), (-900, "in 15 min")])
-def test_a_distance_is_told_in_one_unit_and_never_rounded_up(seconds, words):
-    assert distance_text(seconds) == words
-
-
-@pytest.mark.parametrize(("seconds", "words"), [
-    (None, "unknown"), (0, "0 ms"), (-0.00001, "0 ms"), (0.0004, "0.4 ms"), (5.0031, "5.003 s"), (75.3, "75.3 s"), (605, "10 min 5 s"),
-    (3600, "1 h"), (93784, "1 d 2 h"), (-4, "-4 s")])
-def test_a_length_keeps_what_was_measured(seconds, words):
-    """A pause of 75.3 s is not "1 min"."""
-    assert length_text(seconds) == words
-
-
-def test_a_countdown_is_no_finer_than_it_can_be_read():
-    assert [coarse_text(seconds) for seconds in (3.21, 60, 899.4, 7261)] == [
-        "3.2 s", "1 min 0 s", "14 min 59 s", "2 h 1 min"]
-
-
-def test_a_story_over_two_days_shows_the_days():
-    head, moments = Times(preparing().now.utc).clock_times(["2026-11-20T22:59:00.000Z", "2026-11-20T23:01:00.000Z"])
-    assert (head, moments) == ("TIME", ["2026-11-20 23:59:00 CET", "2026-11-21 00:01:00 CET"])
 
 
 def test_a_settled_run_that_nobody_asked_for_changes_nothing_that_is_told():

@@ -11,8 +11,8 @@ from tideover.cli.terminal import Terminal
 from tideover.record import Row, records_of
 from tideover.status import status_of
 from tideover.telling.event import event_parts
-from tideover.telling.moments import Times
 from tideover.telling.status import status_parts
+from tideover.wording import Times
 
 AGENT = {"alive": True, "pid": 4711, "version": "0.1.0", "started_at": "2026-11-20T09:00:00.000Z"}
 SOURCE = {"kind": "azure", "last_answer_at": "2026-11-20T10:00:00.000Z", "failures": 0, "reason": ""}

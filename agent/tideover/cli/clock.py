@@ -14,8 +14,8 @@ from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
 from tideover.model import Verdict, utc_text
 from tideover.settings import Settings
-from tideover.telling.moments import length_text
 from tideover.telling.parts import Table, row
+from tideover.wording import length_text, offset_text
 
 EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRONG_USE}
 
@@ -53,9 +53,9 @@ def watch_line(report: ClockReport, now: datetime) -> str:
     """Given a report, return it as one line: when, verdict, offset and bound, how many servers count."""
     check = report.check
     counting = sum(not one.dropped for one in report.servers)
-    offset = "-" if check.offset_s is None else f"{check.offset_s * 1000:+.3f} ms ± {length_text(check.error_bound_s)}"
+    offset = "-" if check.offset_s is None else offset_text(check.offset_s, check.error_bound_s)
     counted = f"{counting} of {len(report.servers)} count"
-    return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset}  {counted}"
+    return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset:<24}  {counted}"
             + (f"  {harmless(check.reason)}" if check.reason else ""))
 
 
@@ -77,9 +77,8 @@ def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
     check = report.check
     lines = [f"The clock is {check.verdict.value}" + (f": {harmless(check.reason)}." if check.reason else ".")]
     if check.offset_s is not None:
-        side = "ahead" if check.offset_s > 0 else "behind"
-        lines.append(f"This machine is {length_text(abs(check.offset_s))} {side}, "
-                     f"± {length_text(check.error_bound_s)}; the tolerance is {length_text(tolerance_s)}.")
+        lines.append(f"This machine's clock: {offset_text(check.offset_s, check.error_bound_s)}; "
+                     f"the tolerance is {length_text(tolerance_s)}.")
     if report.daemon is not None:
         lines.append(_daemon_line(report.daemon))
     if not report.servers:
@@ -87,7 +86,7 @@ def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
         return lines
     if report.origin:
         lines.append(f"The sources come from {report.origin}.")
-    rows = [row(one.server, one.address, length_text(one.offset_s) if one.offset_s is not None else "-",
+    rows = [row(one.server, one.address, offset_text(one.offset_s) if one.offset_s is not None else "-",
                 length_text(one.delay_s) if one.delay_s is not None else "-",
                 str(one.stratum) if one.stratum is not None else "-", one.dropped or "counts")
             for one in report.servers]
@@ -105,7 +104,7 @@ def _daemon_document(daemon: DaemonReport) -> dict[str, Any]:
 def _daemon_line(daemon: DaemonReport) -> str:
     believes = {True: "believes that it is synchronised", False: "says that it is not synchronised",
                 None: "does not say whether it is synchronised"}[daemon.is_synchronised]
-    offset = f", {length_text(daemon.offset_s)} off" if daemon.offset_s is not None else ""
+    offset = f", {offset_text(daemon.offset_s)}" if daemon.offset_s is not None else ""
     age = f", last measured {length_text(daemon.last_update_age_s)} ago" if daemon.last_update_age_s is not None else ""
     note = f" ({harmless(daemon.note)})" if daemon.note else ""
     return f"The time daemon {daemon.name} {believes}{offset}{age}{note}; its word is no proof."

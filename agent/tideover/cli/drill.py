@@ -28,6 +28,7 @@ from tideover.drill import (
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
 from tideover.model import ANNOUNCED, Kind
 from tideover.settings import default_settings, read_duration
+from tideover.wording import length_text
 
 KINDS = [kind.value for kind in Kind if kind in ANNOUNCED]
 LINE_INDENT = 23                # "  +12.34 s  platform   "
@@ -108,7 +109,8 @@ def _must_run_hooks(plan: Plan) -> None:
     if plan.own is None or hooks_that_run(plan.kind, plan.duration_s, plan.own.specs):
         return
     raise WrongUseError("cannot drill your hooks", f"none in {plan.own.directory} runs for such an event "
-                        f"({plan.kind.value}, {plan.pause_s:g} s)", "tideover hooks list shows what lies there")
+                        f"({plan.kind.value}, {length_text(plan.pause_s)})",
+                        "tideover hooks list shows what lies there")
 
 
 def _hold(stage: Stage, plan: Plan, *, silent: bool) -> Outcome:
@@ -145,7 +147,7 @@ def _undisturbed_end(stage: Stage) -> Iterator[None]:
 # --- what is shown ------------------------------------------------------------------------------------------------
 
 def _show_head(plan: Plan, stage: Stage) -> None:
-    what = "withdrawn in the middle" if plan.cancel else f"{plan.pause_s:g} s away"
+    what = "withdrawn in the middle" if plan.cancel else f"{length_text(plan.pause_s)} away"
     parts = [f"The life of one event ({plan.kind.value}, {what}), played on this machine."]
     if plan.own is None:
         parts.append(f"It touches nothing outside {stage.folder.path}, and never the platform.")

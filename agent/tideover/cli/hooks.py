@@ -14,7 +14,7 @@ from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
 from tideover.telling.lists import hooks_table
-from tideover.telling.moments import length_text
+from tideover.wording import length_text
 
 DRY_RECORD = {"event_id": "by-hand", "kind": "freeze", "description": "a try by hand, no event"}
 

@@ -11,11 +11,12 @@ from itertools import groupby
 
 from tideover.cli.terminal import WIDEST, Terminal, columns_of, harmless
 from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone
+from tideover.wording import UNITS
 
 GAP = "  "
 BETWEEN = " · "
 INDENT = "    "             # of what stands below a row
-MAY_BREAK = re.compile(r"(?<!±) (?!(?:ms|s|min|h|d|ago)\b|±|\d\d:)")     # a number keeps its unit, a day its time
+MAY_BREAK = re.compile(rf"(?<!±) (?!(?:{'|'.join(UNITS)}|ago)\b|±|\d\d:)")     # a number keeps its unit, a day its time
 LAST_AT_LEAST = 40          # columns; a last column with less to wrap in moves below
 
 

@@ -15,8 +15,8 @@ from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK
 from tideover.record import Row
-from tideover.telling.moments import Times
 from tideover.telling.parts import Table
+from tideover.wording import Times
 
 
 @dataclass(frozen=True, slots=True)

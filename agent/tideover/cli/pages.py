@@ -15,7 +15,8 @@ from tideover import __version__
 from tideover.errors import WrongUseError
 
 if TYPE_CHECKING:
-    from tideover.page import Figures, Times
+    from tideover.page import Figures
+    from tideover.wording import Times
 
 STANDARD_OUTPUT = "-"
 OWNERS_ALONE = 0o600
@@ -25,19 +26,14 @@ OWNERS_ALONE = 0o600
 def write_event_page(record: Mapping[str, Any], file: str, *, utc: bool, quietly: bool) -> None:
     """Given a record, write its page to `file`, and say so unless `quietly`. Raise WrongUseError if it cannot be."""
     from tideover.page import event_page
-    write_page(file, event_page(record, times(utc=utc), __version__), quietly=quietly)
+    from tideover.wording import Times
+    write_page(file, event_page(record, Times(datetime.now(UTC), utc), __version__), quietly=quietly)
 
 
 def write_report_page(figures: Figures, machine: str, file: str, told_in: Times, *, quietly: bool) -> None:
     """Given a history's figures and this machine's name, do the same with their page."""
     from tideover.page import report_page
     write_page(file, report_page(figures, told_in, machine, __version__), quietly=quietly)
-
-
-def times(*, utc: bool) -> Times:
-    """Return how the page tells the time: this machine's local time, or UTC alone."""
-    from tideover.page import Times
-    return Times(datetime.now(UTC), lambda at: at.astimezone(UTC if utc else None))
 
 
 def write_page(file: str, text: str, *, quietly: bool) -> None:

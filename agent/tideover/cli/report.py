@@ -39,10 +39,11 @@ def _read_since(context: click.Context, parameter: click.Parameter, value: str |
 @with_settings
 def command(loaded: Loaded, as_json: bool, html: str | None, since: Any, utc: bool) -> int:
     """The whole history: events a month, notice against preparation, pauses, how soon the clock was good."""
-    from tideover.cli.pages import times, write_report_page
+    from tideover.cli.pages import write_report_page
     from tideover.page import figures_of, report_document, report_lines
+    from tideover.wording import Times
     state, rows = read_memory(loaded.settings)
-    told_in = times(utc=utc)
+    told_in = Times(datetime.now(UTC), utc)
     figures = figures_of(records_of(rows), told_in, since)
     if html is not None:
         write_report_page(figures, state.me, html, told_in, quietly=as_json)

@@ -14,7 +14,7 @@ from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK, TideoverError
 from tideover.record import records_of
 from tideover.telling.event import event_parts
-from tideover.telling.moments import Times
+from tideover.wording import Times
 
 
 @click.command("show")

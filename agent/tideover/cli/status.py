@@ -14,8 +14,8 @@ from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK, UnreachableError
 from tideover.settings import Settings
-from tideover.telling.moments import Times
 from tideover.telling.status import status_parts
+from tideover.wording import Times
 
 
 @click.command("status")

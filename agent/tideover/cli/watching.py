@@ -15,8 +15,8 @@ from tideover.cli.interruption import until_interrupted
 from tideover.cli.layout import lines_of
 from tideover.cli.options import print_lines
 from tideover.cli.terminal import columns_of, harmless, harmless_json, this_terminal
-from tideover.telling.moments import Times
 from tideover.telling.status import status_parts
+from tideover.wording import Times
 
 EACH_S = 1.0
 # xterm's control sequences (ctlseqs): alternate screen, cursor, erase to the end of the line and of the screen

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tideover.clock.daemons.chrony_configuration import MAIN, directives
-from tideover.doctor.findings import length_text
 from tideover.doctor.machine import Machine
+from tideover.wording import length_text
 
 ASKED = ("server", "pool", "peer")
 DEFAULT_MAXPOLL = 10         # 2**10 s

@@ -4,8 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tideover.clock import ClockReport, DaemonReport, ServerReport
-from tideover.doctor.findings import Finding, bad, good, length_text, note
+from tideover.doctor.findings import Finding, bad, good, note
 from tideover.model import ClockCheck, Verdict
+from tideover.wording import length_text, offset_text
 
 TOPIC = "clock"
 SERVERS = "Name time servers that answer under [clock] servers."
@@ -26,12 +27,10 @@ def _verdict(check: ClockCheck) -> Finding:
     if check.verdict is Verdict.UNKNOWN or check.offset_s is None or check.error_bound_s is None:
         return bad(TOPIC, f"the clock cannot be checked: {check.reason}",
                    f"{SERVERS} A firewall has to let UDP port 123 out.")
-    bound = f"± {length_text(check.error_bound_s)}"
     if check.verdict is Verdict.BAD:
-        return bad(TOPIC, f"the clock is bad: {check.reason}, {bound}",
+        return bad(TOPIC, f"the clock is bad: {check.reason}, ± {length_text(check.error_bound_s)}",
                    "Have a time daemon put it right, or widen [clock] tolerance.")
-    side = "ahead" if check.offset_s > 0 else "behind"
-    return good(TOPIC, f"the clock is good: {length_text(abs(check.offset_s))} {side}, {bound} ({check.reason})")
+    return good(TOPIC, f"the clock is good: {offset_text(check.offset_s, check.error_bound_s)} ({check.reason})")
 
 
 def _sources(report: ClockReport) -> Iterator[Finding]:
@@ -51,7 +50,7 @@ def _name(one: ServerReport) -> str:
 
 
 def _daemon(daemon: DaemonReport) -> Finding:
-    about = [f"{length_text(abs(daemon.offset_s))} off"] if daemon.offset_s is not None else []
+    about = [offset_text(daemon.offset_s)] if daemon.offset_s is not None else []
     if daemon.last_update_age_s is not None:
         about.append(f"last measured {length_text(daemon.last_update_age_s)} ago")
     tail = "".join(f", {one}" for one in about) + (f" ({daemon.note})" if daemon.note else "")

@@ -38,10 +38,3 @@ def bad(topic: str, what: str, do: str) -> Finding:
 def one_line(text: str) -> str:
     """Given text that may hold a stranger's words, return it as one line without control characters."""
     return "".join(sign if sign.isprintable() else "·" for sign in " ".join(text.split()))
-
-
-def length_text(seconds: float) -> str:
-    """Given a length, return it with the unit that fits: "0.4 ms", "5 s", "15 min"."""
-    if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:.3g} min"

@@ -4,11 +4,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tideover.configuration import Loaded
-from tideover.doctor.findings import Finding, bad, good, length_text, note
+from tideover.doctor.findings import Finding, bad, good, note
 from tideover.hooks import Catalogue
 from tideover.lifecycle.budget import longest_by_order
 from tideover.model import HookSpec, Kind
 from tideover.settings import Settings, unused_hook_tables
+from tideover.wording import length_text
 
 TOPIC = "hooks"
 # The least notice of each kind (Azure Scheduled Events docs, Linux).

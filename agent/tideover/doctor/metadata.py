@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tideover.doctor.findings import Finding, bad, good, length_text, note
+from tideover.doctor.findings import Finding, bad, good, note
 from tideover.model import Event
 from tideover.observations import Polled, PollFailed
 from tideover.policy import names_me
 from tideover.settings import Settings
 from tideover.sources.azure import PLATFORM, AzureSource
 from tideover.wire import Identity
+from tideover.wording import length_text, moment_text, offset_text
 
 # A later answer takes milliseconds. The very first may take two minutes (Azure Scheduled Events docs), for which
 # nobody waits at a terminal.
@@ -73,8 +74,8 @@ def _date(date: datetime | None, wall: datetime) -> Finding:
                                 "by them", "Name time servers under [clock] servers.")
     off_s = (wall - date).total_seconds()
     if abs(off_s) > OFF_S:
-        return note("metadata", f"by the Date of its answers this clock is {length_text(abs(off_s))} "
-                                f"{'ahead' if off_s > 0 else 'behind'}", "See what time servers say: tideover clock")
+        return note("metadata", f"by the Date of its answers this clock is {offset_text(off_s)}",
+                    "See what time servers say: tideover clock")
     return good("metadata", "its answers carry a Date, which shows pauses of some seconds that no clock here shows")
 
 
@@ -106,7 +107,7 @@ def look_at_events(heard: Heard | None) -> list[Finding]:
 
 def _event(event: Event, me: str) -> str:
     when = "it has started" if event.started else "it may start now" if event.not_before is None else (
-        f"not before {event.not_before:%Y-%m-%d %H:%M:%S} UTC")
+        f"not before {moment_text(event.not_before)}")
     others = sum(name.casefold() != me.casefold() for name in event.resources)
     shared = f" and {others} more" if others else ""
     whose = f"for this VM{shared}" if names_me(event, me) else "for other VMs only"

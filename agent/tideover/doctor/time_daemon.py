@@ -10,10 +10,11 @@ from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
 from tideover.clock.hardware import find_hardware
 from tideover.doctor.chrony import Hardships
-from tideover.doctor.findings import Finding, bad, good, length_text, note
+from tideover.doctor.findings import Finding, bad, good, note
 from tideover.doctor.machine import Machine
 from tideover.doctor.timesyncd import LONG_POLL_S, longest_poll_s
 from tideover.settings import Settings
+from tideover.wording import length_text
 
 TOPIC = "time daemon"
 # Short names of processes (proc(5): 15 characters) · the daemon

@@ -17,6 +17,7 @@ from tideover.drill.telling import Line
 from tideover.drill.verdict import Finding, every_promise_held, judge
 from tideover.model import HookOutcome, HookPhase, HookRun, Kind
 from tideover.record import record_of
+from tideover.wording import length_text
 
 AGENT_START_S = 15.0        # Python starts in half a second; a small machine under load takes its time
 MOVE_S = 5.0                # for the agent to see and write down what does not depend on hooks
@@ -110,9 +111,9 @@ class _Course:
         plan, word = self._plan, PLATFORM_WORDS[self._plan.kind]
         self._event_id = self._stage.service.add_event(word, duration_s=plan.duration_s,
                                                        not_before_in_s=plan.notice_s)
-        length = f" of about {plan.duration_s} s" if plan.duration_s > 0 else ""
-        self.lookout.say("platform", f"announces a {word}{length}: in {plan.notice_s:.0f} s, or as soon as it is told "
-                                     "to go ahead")
+        length = f" of about {length_text(plan.duration_s)}" if plan.duration_s > 0 else ""
+        self.lookout.say("platform", f"announces a {word}{length}: in {length_text(plan.notice_s)}, or as soon as it "
+                                     "is told to go ahead")
         self.lookout.follow(self._event_id)
         self.lookout.until(lambda: self.lookout.has_seen("preparing"), MOVE_S, "the agent did not begin to prepare")
 
@@ -137,13 +138,14 @@ class _Course:
         self.lookout.until(lambda: has_seen("started"), MOVE_S, "the agent did not see the start")
 
     def _stand_still(self) -> None:
-        self.lookout.say("machine", f"stands still for {self._plan.pause_s:g} s (here: only the agent, {HOW_STOPPED})")
+        self.lookout.say("machine", f"stands still for {length_text(self._plan.pause_s)} (here: only the agent, "
+                                    f"{HOW_STOPPED})")
         self._stage.agent.stop()
         time.sleep(self._plan.pause_s)
         self._time_asked = self._stage.time.asked
         stop = self._stage.agent.resume()
         self._seen = replace(self._seen, stop=stop)
-        self.lookout.say("machine", f"runs again, after {stop.middle_s:.3f} s", at=stop.ended_at)
+        self.lookout.say("machine", f"runs again, after {length_text(stop.middle_s)}", at=stop.ended_at)
 
     def _go_down_and_come_up(self) -> None:
         stage, what = self._stage, "the agent and the counter are" if self._has_counter else "the agent is"

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from tideover.hooks.plain_text import plain
 from tideover.model import ClockCheck, HookOutcome, HookRun, Pause
 from tideover.record import Row
+from tideover.wording import bounded_text, offset_text, round_length_text
 
 SAID_AT_MOST = 200          # characters of a hook's output
 
@@ -70,17 +71,17 @@ def _hook(run: HookRun) -> str:
     lines = [line for line in report.output.splitlines() if line.strip()]
     said = plain((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
     again = f" (try {run.attempt})" if run.attempt > 1 else ""
-    return f"{run.name} {run.phase.value}{again}: {how} in {report.duration_s:.2f} s" + (f", “{said}”" if said else "")
+    took = round_length_text(report.duration_s)
+    return f"{run.name} {run.phase.value}{again}: {how} in {took}" + (f", “{said}”" if said else "")
 
 
 def _pause(pause: Pause) -> str:
     if pause.length_s is None or pause.uncertainty_s is None:
-        return f"notices a pause of unknown length ({pause.cause.value})"
-    return f"notices a pause of {pause.length_s:.3f} s ± {pause.uncertainty_s:.3f} s ({pause.cause.value})"
+        return f"notices a pause of a length that is not known ({pause.cause.value})"
+    return f"notices a pause of {bounded_text(pause.length_s, pause.uncertainty_s)} ({pause.cause.value})"
 
 
 def _clock(check: ClockCheck) -> str:
     if check.offset_s is None or check.error_bound_s is None:
         return f"the clock is {check.verdict.value}: {check.reason}"
-    return (f"the clock is {check.verdict.value}: offset {check.offset_s * 1000:.2f} ms "
-            f"± {check.error_bound_s * 1000:.2f} ms")
+    return f"the clock is {check.verdict.value}: {offset_text(check.offset_s, check.error_bound_s)}"

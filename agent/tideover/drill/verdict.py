@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tideover.drill.evidence import Evidence, Run, prepares, recovers
 from tideover.model import ClockCheck, Verdict
+from tideover.wording import bounded_text, length_text, offset_text, round_length_text
 
 HELD, BROKEN, NOT_SHOWN = True, False, None
 TOO_EARLY = "the drill did not come so far"
@@ -54,7 +55,7 @@ def _recovered(seen: Evidence) -> Finding:
         facts.append("nothing was prepared at all")
     if seen.withdrawn_at is not None and done:
         after_s = recovers(seen.runs)[0].began_at - seen.withdrawn_at
-        facts.append(f"the first recover began {after_s:.2f} s after the withdrawal")
+        facts.append(f"the first recover began {round_length_text(after_s)} after the withdrawal")
     carried, about = _counter(seen)
     facts.extend(about)
     return Finding(1, title, bool(owed) and not forgotten and not uncalled and in_order and carried, tuple(facts))
@@ -114,9 +115,11 @@ def _told_once(seen: Evidence, title: str) -> Finding:
     if last is None or None in ends:
         return Finding(2, title, BROKEN, ("it was told, and not every prepare had come to its end",))
     after_s = seen.posts[0] - last
-    return Finding(2, title, after_s >= -GRAIN_S, (
-        f"1 request, {max(after_s, 0.0) * 1000:.0f} ms after the last prepare had ended" if after_s >= -GRAIN_S else
-        f"the request came {-after_s * 1000:.0f} ms before the last prepare had ended",))
+    if after_s < -GRAIN_S:
+        early = f"the request came {round_length_text(-after_s)} before the last prepare had ended"
+        return Finding(2, title, BROKEN, (early,))
+    return Finding(2, title, HELD, (
+        f"1 request, {round_length_text(max(after_s, 0.0))} after the last prepare had ended",))
 
 
 def _requests(seen: Evidence) -> str:
@@ -129,18 +132,18 @@ def _noticed(seen: Evidence) -> Finding:
     title = "The pause is noticed and measured"
     if seen.away is not None:
         return Finding(3, title, NOT_SHOWN, (
-            f"the agent was gone for {seen.away.middle_s:.1f} s, but this machine was not started anew: only another "
-            "boot id shows a restart, so the record here says resumed where it would say restarted",))
+            f"the agent was gone for {round_length_text(seen.away.middle_s)}, but this machine was not started anew: "
+            "only another boot id shows a restart, so the record here says resumed where it would say restarted",))
     if seen.stop is None:
         if seen.withdrawn_at is not None:
             return Finding(3, title, NOT_SHOWN, ("the event was withdrawn, so nothing was stopped",))
         return Finding(3, title, NOT_SHOWN, (TOO_EARLY,))
     pauses = [pause for pause in (seen.record or {}).get("pauses", ()) if pause["length_s"] is not None]
-    true = f"true: {seen.stop.middle_s:.3f} s"
+    true = f"true: {length_text(seen.stop.middle_s)}"
     if not pauses:
         return Finding(3, title, BROKEN, (f"nothing was noticed ({true})",))
     best = max(pauses, key=lambda pause: float(pause["length_s"]))
-    said = f"{best['length_s']:.3f} s ± {best['uncertainty_s']:.3f} s, {best['cause']} ({true})"
+    said = f"{bounded_text(best['length_s'], best['uncertainty_s'])}, {best['cause']} ({true})"
     fits = (best["length_s"] - best["uncertainty_s"] - GRAIN_S <= seen.stop.longest_s
             and best["length_s"] + best["uncertainty_s"] + GRAIN_S >= seen.stop.shortest_s)
     also = [f"{len(pauses) - 1} more of this process besides"] if len(pauses) > 1 else []
@@ -169,10 +172,11 @@ def _clock(seen: Evidence) -> Finding:
 def _checked_before(first: Run, check: ClockCheck, title: str) -> Finding:
     before_s = first.began_at - check.checked_at.timestamp() if check.checked_at else -math.inf
     offset_s, bound_s = check.offset_s or 0.0, check.error_bound_s or 0.0
-    facts = [f"good, offset {offset_s * 1000:.2f} ms ± {bound_s * 1000:.2f} ms (true: 0, for this machine is its own "
-             "time server here)", f"checked {before_s:.2f} s before the first recover" if before_s >= -GRAIN_S else
+    in_time = before_s >= -GRAIN_S
+    facts = [f"good, {offset_text(offset_s, bound_s)} (true: 0, for this machine is its own time server here)",
+             f"checked {round_length_text(max(before_s, 0.0))} before the first recover" if in_time else
              "checked only after the first recover had begun"]
-    return Finding(4, title, abs(offset_s) <= bound_s + GRAIN_S and before_s >= -GRAIN_S, tuple(facts))
+    return Finding(4, title, abs(offset_s) <= bound_s + GRAIN_S and in_time, tuple(facts))
 
 
 # --- 5 ------------------------------------------------------------------------------------------------------------

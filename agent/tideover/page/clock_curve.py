@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from tideover.page.account import Account, ClockAccount, Reading
 from tideover.page.axis import Axis, Span, axis_over, ticks
 from tideover.page.layout import Layout
-from tideover.page.lengths import length_text, offset_text
 from tideover.page.shapes import Area, Box, Dot, Drawing, Label, Line, Shape
 from tideover.page.true_time import seconds_since_notice
+from tideover.wording import length_text, offset_text
 
 PADDING = 0.12             # of the range, above and below
 LEAST_RANGE_S = 0.001
@@ -117,7 +117,7 @@ def _lines(placed: Sequence[tuple[float, Reading]], panel: Panel) -> list[Shape]
 def _dots(placed: Sequence[tuple[float, Reading]], clock: ClockAccount, panel: Panel) -> list[Shape]:
     looks = {True: "dot good", False: "dot bad", None: "dot"}
     return [Dot(x, panel.y(one.offset_s), DOT, looks[is_inside(one, clock.tolerance_s)],
-                f"{offset_text(one.offset_s)} ± {length_text(one.error_bound_s)}") for x, one in placed]
+                offset_text(one.offset_s, one.error_bound_s)) for x, one in placed]
 
 
 def _offsets(clock: ClockAccount, panel: Panel, layout: Layout) -> list[Shape]:

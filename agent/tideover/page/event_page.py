@@ -8,7 +8,6 @@ from tideover.page.account import Account, Stop, account_of
 from tideover.page.clock_curve import clock_drawing, describe, is_inside
 from tideover.page.hooks_section import hooks_section
 from tideover.page.layout import Layout
-from tideover.page.lengths import FIRM, bounded_text, length_text, offset_text
 from tideover.page.markup import Markup, join, legible, stranger, tag
 from tideover.page.milestones import milestones
 from tideover.page.pieces import (
@@ -27,9 +26,9 @@ from tideover.page.pieces import (
 from tideover.page.shapes import Drawing
 from tideover.page.sheet import document
 from tideover.page.timeline import timeline
-from tideover.page.times import Times
 from tideover.page.true_time import clock_stood_still
 from tideover.page.verdict import Tone, not_known, noun, verdict_of
+from tideover.wording import Times, bounded_text, length_text, offset_text
 
 DESCRIPTION_SIGNS, SERVER_SIGNS = 600, 80
 MOST_NAMES = 20
@@ -93,7 +92,7 @@ def _offset(account: Account) -> str:
     clock = account.clock
     if clock.offset_s is None:
         return "no source of time answered" if clock.verdict == "unknown" else ""
-    return f"{offset_text(clock.offset_s)} ±{FIRM}{length_text(clock.error_bound_s)}"
+    return offset_text(clock.offset_s, clock.error_bound_s)
 
 
 def _count(account: Account, phase: str) -> str:
@@ -108,7 +107,7 @@ def _timeline(account: Account, times: Times) -> Markup:
     def draw(layout: Layout) -> Drawing:
         return timeline(account, times, layout)
 
-    caption = [f"Time runs in {times.zone(account.noticed)}, everywhere on the same scale. "]
+    caption = [f"Time runs in {times.zone_and_distance(account.noticed)}, everywhere on the same scale. "]
     if any(clock_stood_still(stop, account) for stop in account.pauses):
         caption.append("This machine’s clock stood still with it; what came after is drawn where it truly lies, by the "
                        "readings of outside time. The tables hold the moments as the clock showed them. ")
@@ -162,7 +161,7 @@ def _share(account: Account) -> str:
     took, notice = account.preparation_s or 0.0, account.notice_s or 0.0
     if notice <= 0:
         return f"{length_text(took)}, with no notice"
-    return f"{length_text(took)}, {100 * took / notice:.3g}\u202f% of it"
+    return f"{length_text(took)}, {100 * took / notice:.3g} % of it"
 
 
 # --- pauses and clock ---------------------------------------------------------------------------------------------
@@ -224,8 +223,8 @@ def _unknown(account: Account) -> Markup:
 
 def _rows(account: Account, times: Times) -> Markup:
     numbers = {one.row: str(one.number) for one in milestones(account)}
-    has_other = times.has_other_zone(account.noticed)
-    heads = ["", times.zone(account.noticed), *(["UTC"] if has_other else []), "What", "Note"]
+    has_other = not times.is_utc(account.noticed)
+    heads = ["", times.zone_and_distance(account.noticed), *(["UTC"] if has_other else []), "What", "Note"]
     rows: Rows = []
     for index, move in enumerate(account.moves):
         mark: str = tag("span", numbers[index], class_="mark") if index in numbers else Markup("")

@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 from tideover.page.account import Account, account_of
-from tideover.page.times import Times
 from tideover.page.verdict import Tone, verdict_of
+from tideover.wording import Times
 
 
 @dataclass(frozen=True, slots=True)

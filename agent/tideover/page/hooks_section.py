@@ -2,11 +2,10 @@
 from __future__ import annotations
 
 from tideover.page.account import Account, Run
-from tideover.page.lengths import length_text
-from tideover.page.markup import Markup, legible, stranger, tag
+from tideover.page.markup import Markup, legible, stranger, tag, verbatim
 from tideover.page.pieces import NAME_SIGNS, NOTE_SIGNS, Cell, Rows, section, table
 from tideover.page.shapes import Box, Drawing, svg
-from tideover.page.times import Times
+from tideover.wording import Times, length_text
 
 OUTPUT_LINES = 30            # of a run's output, the last ones; those before are a click away
 METER = (130.0, 12.0)
@@ -40,7 +39,7 @@ def _meter(run: Run) -> str:
         return "–"
     width, height = METER
     used = min(1.0, run.duration_s / run.limit_s)
-    percent = f"{100 * run.duration_s / run.limit_s:.2g}\u202f%"
+    percent = f"{100 * run.duration_s / run.limit_s:.2g} %"
     bar = Box(0, 0, max(used * width, 2.0), height, f"bar {'failed' if run.has_failed else run.phase}", percent, 2)
     name = f"meter-{run.phase}-{run.attempt}-{legible(run.name, NAME_SIGNS)}-{run.began.timestamp():.3f}"
     return svg(Drawing(name.replace(" ", "-"), width, height, f"{percent} of the budget", "",
@@ -59,6 +58,6 @@ def _outputs(account: Account) -> list[Markup]:
                         f", try {run.attempt}" if run.attempt > 1 else ""))
         if earlier:
             said.append(tag("details", tag("summary", f"the {len(earlier)} lines before these"),
-                            tag("pre", "\n".join(earlier))))
-        said.append(tag("pre", "\n".join(last)))
+                            tag("pre", verbatim("\n".join(earlier)))))
+        said.append(tag("pre", verbatim("\n".join(last))))
     return said

@@ -7,10 +7,10 @@ from types import MappingProxyType
 
 from tideover.page.account import Run
 from tideover.page.axis import Span
-from tideover.page.lengths import length_text, round_length_text
 from tideover.page.markup import legible
 from tideover.page.shapes import Box, Label, Line, Shape, text_width
 from tideover.page.stage import Stage
+from tideover.wording import length_text, round_length_text
 
 LEAST_BAR = 2.5
 INSIDE_TEXT = 11.0

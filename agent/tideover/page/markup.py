@@ -1,12 +1,15 @@
 """HTML and SVG as text that cannot be broken open: whatever is not markup already is escaped when it is put in. Pure.
 
 An event's description, a hook's output and the names in both are strangers' words. They come in through `legible` and
-leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as it is.
+leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as it is. A plain string
+is finished text of ours and is typeset on its way; what is said to the letter goes through `stranger` or `verbatim`.
 """
 from __future__ import annotations
 
 import re
 from html import escape
+
+from tideover.page.typography import typeset
 
 VOID = frozenset({"br", "meta"})
 NOT_PLAIN = re.compile(r"[^\x20-\x7e\n\t]")
@@ -32,8 +35,13 @@ def tag(name: str, /, *content: str, **attributes: object) -> Markup:
 
 
 def join(*content: str) -> Markup:
-    """Given pieces, return them one after the other as markup; plain strings are escaped."""
-    return Markup("".join(piece if isinstance(piece, Markup) else escape(piece) for piece in content))
+    """Given pieces, return them one after the other as markup; plain strings are typeset and escaped."""
+    return Markup("".join(piece if isinstance(piece, Markup) else escape(typeset(piece)) for piece in content))
+
+
+def verbatim(text: str) -> Markup:
+    """Given text, return it as markup to the letter."""
+    return Markup(escape(text))
 
 
 def legible(text: object, most: int | None = None) -> str:
@@ -50,7 +58,7 @@ def legible(text: object, most: int | None = None) -> str:
 
 def stranger(text: object, most: int | None = None) -> Markup:
     """Given a stranger's words, return them as markup that cannot change the direction of the words around it."""
-    return tag("bdi", legible(text, most))
+    return tag("bdi", verbatim(legible(text, most)))
 
 
 def _visible(sign: str) -> str:

@@ -6,10 +6,9 @@ from math import floor, log10
 
 from tideover.page.figures import Figures, Month, Spread
 from tideover.page.layout import Layout
-from tideover.page.lengths import length_text, round_length_text
 from tideover.page.report_words import month_text, spreads
 from tideover.page.shapes import Box, Dot, Drawing, Label, Line, Shape, text_width
-from tideover.page.times import MONTHS
+from tideover.wording import MONTHS, length_text, round_length_text
 
 COLUMNS_HEIGHT, WIDEST_COLUMN, NARROWEST_COLUMN = 150.0, 46.0, 4.0
 LEGEND_ROW = 20.0

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from tideover.page.figures import Figures, Told
 from tideover.page.layout import Layout
-from tideover.page.lengths import length_text
 from tideover.page.markup import Markup, join, stranger, tag
 from tideover.page.pieces import LOOKS, Cell, Figure, Rows, at_a_glance, figure, lines, section, table
 from tideover.page.report_drawings import lengths_drawing, months_drawing
@@ -19,8 +18,8 @@ from tideover.page.report_words import (
 )
 from tideover.page.shapes import Drawing
 from tideover.page.sheet import document
-from tideover.page.times import Times
 from tideover.page.verdict import Tone
+from tideover.wording import Times, length_text
 
 ID_SIGNS = 60
 MOST_EVENTS = 500            # in the table; the newest. JSON has them all
@@ -85,7 +84,7 @@ def _event(told: Told, times: Times) -> list[Cell | str]:
     account = told.account
     preparation = length_text(account.preparation_s) if account.preparation_s is not None else "–"
     look = {"bad": "bad-text", "good": "good-text"}.get(LOOKS[told.tone], "")
-    return [f"{times.day(account.noticed)}, {times.clock(account.noticed)[:8]}", account.kind,
+    return [f"{times.day(account.noticed)} {times.clock(account.noticed)[:8]}", account.kind,
             Cell(told.tone.value, look), notice_words(told), preparation, pause_words(told), clock_words(told),
             Cell(stranger(account.event_id, ID_SIGNS), "soft")]
 

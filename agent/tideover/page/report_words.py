@@ -7,10 +7,9 @@ from typing import Any
 
 from tideover.model import utc_text
 from tideover.page.figures import Figures, Month, Spread, Told
-from tideover.page.lengths import bounded_text, length_text, plain_spaces, round_length_text
 from tideover.page.markup import legible
-from tideover.page.times import MONTHS, Times
 from tideover.page.verdict import Tone
+from tideover.wording import MONTHS, NOT_KNOWN, Times, bounded_text, length_text, round_length_text
 
 COUNTED: Mapping[Tone, str] = MappingProxyType({
     Tone.CARRIED: "carried over", Tone.WITHDRAWN: "withdrawn by the platform", Tone.ATTENTION: "in need of a look",
@@ -46,8 +45,7 @@ def sentences(figures: Figures) -> list[str]:
 def report_lines(figures: Figures, times: Times) -> Iterator[str]:
     """Given figures, return the report as lines of plain text."""
     yield headline(figures, times)
-    for sentence in sentences(figures):
-        yield plain_spaces(sentence)
+    yield from sentences(figures)
     if not figures.events:
         return
     yield ""
@@ -64,7 +62,7 @@ def report_lines(figures: Figures, times: Times) -> Iterator[str]:
         yield "To look at (tideover show EVENT):"
         for told in looked_at:
             yield f"  {times.day(told.account.noticed)}  {legible(told.account.event_id)}"
-            yield plain_spaces(f"    {told.sentence}")
+            yield f"    {told.sentence}"
 
 
 def report_document(figures: Figures) -> dict[str, Any]:
@@ -94,8 +92,8 @@ def spread_texts(spread: Spread) -> list[str]:
     unknown = f", {spread.unknown} not known" if spread.unknown else ""
     if not spread.lengths_s:
         return ["-", "-", "-", f"0{unknown}"]
-    return [*(plain_spaces(length_text(length_s))
-              for length_s in (spread.least_s, spread.middle_s, spread.most_s)), f"{len(spread.lengths_s)}{unknown}"]
+    return [*(length_text(length_s) for length_s in (spread.least_s, spread.middle_s, spread.most_s)),
+            f"{len(spread.lengths_s)}{unknown}"]
 
 
 def month_text(month: Month) -> str:
@@ -106,7 +104,7 @@ def pause_words(told: Told) -> str:
     """Given an event of the history, return how long its longest pause was."""
     if told.longest_s is not None:
         return bounded_text(told.longest_s, told.uncertainty_s)
-    return "not known" if told.account.pauses else "–"
+    return NOT_KNOWN if told.account.pauses else "–"
 
 
 def clock_words(told: Told) -> str:
@@ -115,7 +113,7 @@ def clock_words(told: Told) -> str:
     if clock.checked_at is None:
         return "–"
     return length_text(clock.good_after_s) if clock.verdict == "good" and clock.good_after_s is not None else \
-        "not known" if clock.verdict == "unknown" else clock.verdict
+        NOT_KNOWN if clock.verdict == "unknown" else clock.verdict
 
 
 def notice_words(told: Told) -> str:
@@ -184,7 +182,7 @@ def _event(told: Told) -> dict[str, Any]:
     account = told.account
     return {"event_id": account.event_id, "kind": account.kind, "noticed_at": utc_text(account.noticed),
             "status": account.status, "outcome": account.outcome, "verdict": told.tone.value,
-            "sentence": plain_spaces(told.sentence), "notice_s": account.notice_s,
+            "sentence": told.sentence, "notice_s": account.notice_s,
             "preparation_s": account.preparation_s, "longest_pause_s": told.longest_s,
             "clock": account.clock.verdict, "clock_good_after_s": account.clock.good_after_s}
 

@@ -10,8 +10,8 @@ from tideover.page.axis import Axis, Span, axis_over
 from tideover.page.flags import flag_width
 from tideover.page.layout import Layout
 from tideover.page.milestones import milestones
-from tideover.page.times import Times
 from tideover.page.true_time import seconds_since_notice
+from tideover.wording import Times
 
 
 @dataclass(frozen=True, slots=True)

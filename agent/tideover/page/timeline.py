@@ -13,12 +13,11 @@ from tideover.page.clock_curve import curve, panel_for
 from tideover.page.flags import flag_width, flag_words, plant
 from tideover.page.lanes import draw_lanes
 from tideover.page.layout import Layout
-from tideover.page.lengths import bounded_text, length_text, round_length_text
 from tideover.page.milestones import Milestone, milestones
 from tideover.page.shapes import Box, Drawing, Label, Line, Shape, text_width
 from tideover.page.stage import Rest, Stage
-from tideover.page.times import Times
 from tideover.page.verdict import noun, verdict_of
+from tideover.wording import Times, bounded_text, length_text, round_length_text
 
 FLAG_ROW, FLAG_HEIGHT = 19.0, 16.0
 LEAST_PAUSE = 2.5

@@ -7,8 +7,8 @@ from enum import Enum
 from types import MappingProxyType
 
 from tideover.page.account import ASLEEP, Account, Run, Stop
-from tideover.page.lengths import bounded_text, length_text, offset_text, round_length_text
 from tideover.page.markup import legible
+from tideover.wording import bounded_text, length_text, offset_text, round_length_text
 
 MOST_NAMES = 4
 NAME_SIGNS = 60

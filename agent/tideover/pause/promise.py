@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tideover.pause.settings import PauseSettings
 from tideover.timekeeping.gaps import LEAST_WAKE_NS, NS
+from tideover.wording import round_length_text
 
 DRIFT_PER_S = 50e-6      # of the raw clock between two samples
 
@@ -34,8 +35,8 @@ class Promise:
         """What `tideover doctor` prints."""
         if self.shortest_s is None or self.within_s is None or self.bound_s is None:
             return f"{self.stopped}: cannot be seen here, {self.by}"
-        return (f"{self.stopped}: pauses of {_text(self.shortest_s)} or more are seen within {_text(self.within_s)}, "
-                f"to ±{_text(self.bound_s)}, by {self.by}")
+        return (f"{self.stopped}: pauses of {round_length_text(self.shortest_s)} or more are seen within "
+                f"{round_length_text(self.within_s)}, to ± {round_length_text(self.bound_s)}, by {self.by}")
 
 
 def promises(settings: PauseSettings, outside: Sequence[OutsideSource]) -> tuple[Promise, ...]:
@@ -61,7 +62,3 @@ def _bound_s(source: OutsideSource) -> float:
 def _shortest_s(source: OutsideSource, settings: PauseSettings) -> float:
     """What stands out beyond both bounds, and is worth telling."""
     return max(settings.threshold_s, 2 * _bound_s(source))
-
-
-def _text(seconds: float) -> str:
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tideover.telling.moments import Times, length_text
 from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone, fact, row
 from tideover.telling.status import clock_fact, pause_text
+from tideover.wording import Times, length_text
 
 OUTCOME_TONES = {"done": Tone.PLAIN, "not-yet": Tone.WARN, "failed": Tone.BAD, "timed-out": Tone.BAD,
                  "stopped": Tone.WARN}
@@ -24,7 +24,8 @@ def _first(record: dict[str, Any]) -> Text:
     went = record["outcome"] or f"{record['status']}, not over yet"
     known = [pause for pause in record["pauses"] if pause["length_s"] is not None]
     longest = max(known, key=lambda pause: pause["length_s"], default=None)
-    went += f"; pause {pause_text(longest)}" if longest else "; a pause of unknown length" if record["pauses"] else ""
+    if record["pauses"]:
+        went += f"; pause {pause_text(longest)}" if longest else "; a pause of a length that is not known"
     went += f"; clock {record['clock']['verdict']}" if record["clock"]["checked_at"] else ""
     tone = Tone.WARN if record["outcome"] == "missed" or _failures(record) else Tone.HEAD
     failed = f" {_failures(record)} of {len(record['hooks'])} hook runs failed." if _failures(record) else ""

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from tideover.model import ANNOUNCED, HookSpec, Kind
-from tideover.telling.moments import Times, length_text
 from tideover.telling.parts import Row, Table, Text, Tone, row
-from tideover.telling.status import VERDICT_TONES, pause_text
+from tideover.telling.status import VERDICT_TONES
+from tideover.wording import NOT_KNOWN, Times, bounded_text, length_text
 
 
 def history_table(records: Iterable[dict[str, Any]], times: Times) -> Table:
@@ -20,8 +20,8 @@ def pauses_table(pauses: Iterable[dict[str, Any]], times: Times) -> Table:
     """Given pauses, oldest first, return a row for each."""
     heads = (*_when_heads("RESUMED", times), "LENGTH", "CAUSE", "QUALITY", "EVENT", "EVIDENCE")
     return Table(heads, tuple(
-        row(*_when(pause["resumed_at"], times), pause_text(pause), pause["cause"], pause["quality"],
-            ", ".join(pause["event_ids"]) or "-", "; ".join(pause["evidence"])) for pause in pauses))
+        row(*_when(pause["resumed_at"], times), bounded_text(pause["length_s"], pause["uncertainty_s"]), pause["cause"],
+            pause["quality"], ", ".join(pause["event_ids"]) or "-", "; ".join(pause["evidence"])) for pause in pauses))
 
 
 def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str]) -> Table:
@@ -43,8 +43,7 @@ def kinds_text(kinds: frozenset[Kind]) -> str:
 
 
 def _event(record: dict[str, Any], times: Times) -> Row:
-    lengths = [pause["length_s"] for pause in record["pauses"] if pause["length_s"] is not None]
-    longest = length_text(max(lengths)) if lengths else "unknown" if record["pauses"] else "-"
+    longest = _longest(record["pauses"])
     several = f" (of {len(record['pauses'])})" if len(record["pauses"]) > 1 else ""
     failed = sum(run["outcome"] in ("failed", "timed-out") for run in record["hooks"])
     runs = f"{len(record['hooks'])} run" + ("" if len(record["hooks"]) == 1 else "s")
@@ -56,6 +55,15 @@ def _event(record: dict[str, Any], times: Times) -> Row:
     return row(*_when(record["noticed_at"], times), record["kind"] or "?",
                Text(record["outcome"] or record["status"], Tone.WARN if missed else Tone.PLAIN),
                f"{longest}{several}", verdict, hooks, record["event_id"])
+
+
+def _longest(pauses: list[dict[str, Any]]) -> str:
+    """Without its bound, for which a list has no room, unless the bound is all that is known."""
+    known = [pause for pause in pauses if pause["length_s"] is not None]
+    if not known:
+        return NOT_KNOWN if pauses else "-"
+    length_s, doubt_s = max((pause["length_s"], pause["uncertainty_s"]) for pause in known)
+    return bounded_text(length_s, doubt_s if doubt_s is not None and doubt_s >= length_s else None)
 
 
 def _hook(spec: HookSpec) -> Row:

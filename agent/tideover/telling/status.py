@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tideover.telling.moments import Times, bounded_text, coarse_text, distance_text, length_text
 from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone, fact, row
+from tideover.wording import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
 
 START_IT = "start it with tideover service start"
 STAGES = {
@@ -66,8 +66,8 @@ def _due(event: dict[str, Any], times: Times) -> str:
     if left is None:
         return times.moment(event["not_before"])
     if left <= 0:
-        return f"{times.local(event['not_before'])}, passed {coarse_text(-left)} ago: it may start at any time"
-    return f"{times.local(event['not_before'])}, {coarse_text(left)} left"
+        return f"{times.local(event['not_before'])}, passed {countdown_text(-left)} ago: it may start at any time"
+    return f"{times.local(event['not_before'])}, {countdown_text(left)} left"
 
 
 def _due_tone(event: dict[str, Any]) -> Tone:
@@ -108,14 +108,14 @@ def _hook(hook: dict[str, Any], agent_answers: bool) -> Row:
     if running is not None and not agent_answers:
         running = None                  # nobody can say whether it still runs
     late = running is not None and limit is not None and running > limit
-    shown = Text(coarse_text(running), Tone.WARN if late else Tone.PLAIN) if running is not None else "-"
+    shown = Text(countdown_text(running), Tone.WARN if late else Tone.PLAIN) if running is not None else "-"
     return row(f"{hook['order']:02d}-{hook['name']}", Text(state, tone), shown, _budget(hook))
 
 
 def _budget(hook: dict[str, Any]) -> str:
     if hook.get("phase") is None:
         return "-" if hook.get("timeout_s") is None else length_text(hook["timeout_s"])
-    return coarse_text(hook["limit_s"]) if hook["limit_s"] is not None else "-"
+    return countdown_text(hook["limit_s"]) if hook["limit_s"] is not None else "-"
 
 
 def _owed_tone(status: dict[str, Any]) -> Tone:
@@ -130,9 +130,9 @@ def _pause(pause: dict[str, Any] | None, times: Times) -> Fact:
 
 
 def pause_text(pause: dict[str, Any]) -> str:
-    """Given a pause of a record, return its length with its bounds: "5.003 s ± 31 ms"."""
+    """Given a pause of a record, return its length with its bounds, as a fact: "5.003 s ± 31 ms"."""
     if pause["length_s"] is None:
-        return "of unknown length"
+        return f"length {NOT_KNOWN}"
     return bounded_text(pause["length_s"], pause["uncertainty_s"])
 
 
@@ -146,7 +146,7 @@ def clock_fact(clock: dict[str, Any], checked: str) -> Fact:
     """Given a verdict with what it rests on, and its moment in words, return it as a fact."""
     said = [clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")]
     if clock["offset_s"] is not None:
-        said.append(bounded_text(clock["offset_s"], clock["error_bound_s"]))
+        said.append(offset_text(clock["offset_s"], clock["error_bound_s"]))
     if clock.get("good_after_s") is not None:
         said.append(f"{length_text(clock['good_after_s'])} after the resume")
     if clock["checked_at"] is not None:
