@@ -54,6 +54,7 @@ def test_a_sentence_is_told_two_decimals_and_no_more():
     assert [round_length_text(seconds) for seconds in (None, 0.0314, 4.1844, 75.34, 871.2)] == [
         "not known", "31 ms", "4.18 s", "1 min 15 s", "14 min 31 s"]
     assert bounded_text(4.1844, 0.0311, rounded=True) == "4.18 s ± 31 ms"
+    assert bounded_text(75.3, 0.0311, rounded=True) == "1 min 15.3 s ± 31 ms", "no coarser than its bound"
     assert bounded_text(3.927, 3.927, rounded=True) == "at most 7.85 s"
 
 

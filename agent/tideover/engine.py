@@ -60,7 +60,7 @@ class Engine:
         self._inbox.put(seen)
 
     def tell_and_wait(self, seen: ob.Observation, patience_s: float) -> bool:
-        """Bring news and return once the state shows what came of it, from any other thread; False: not in that time."""
+        """Bring news and return once the state shows what came of it, from another thread; False: not in that time."""
         taken = threading.Event()
         self._inbox.put(seen)
         self._inbox.put(taken)

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest

@@ -30,7 +30,7 @@ def bounded_text(length_s: float | None, uncertainty_s: float | None, *, rounded
         return say(length_s)
     if uncertainty_s >= length_s:
         return f"at most {say(length_s + uncertainty_s)}"
-    if rounded:
+    if rounded and length_s < MINUTE_S:
         return f"{say(length_s)} ± {say(uncertainty_s)}"
     return f"{_signed(length_s, min(_step_ms(length_s), _largest_step_ms(uncertainty_s)))} ± {say(uncertainty_s)}"
 
