@@ -4,10 +4,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,6 +20,8 @@ from faults.trials import Starter
 SIDE_BY_SIDE = 7            # lives in one process; they mostly wait
 AGAIN = " … "               # between where it dies and where the one after it does
 REPEATS = 3                 # a point of a race that was not come by is looked for so often
+# Only every so many points are tried, others on each day: all of them take an hour of two processors.
+EVERY = max(1, int(os.environ.get("TIDEOVER_EVERY", "1")))
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,13 @@ def try_points(name: str, points: list[str], options: dict[str, Any]) -> list[Tr
             starter.close()
 
 
+def todays(points: Sequence[str]) -> list[str]:
+    """Given points, return those whose turn it is (see `EVERY`)."""
+    return list(points)[datetime.now(UTC).toordinal() % EVERY::EVERY]
+
+
 def try_all(name: str, points: Iterable[str], **options: Any) -> list[Tried]:
-    points = list(points)
+    points = todays(list(points))
     shares = os.cpu_count() or 1
     with ProcessPoolExecutor(shares, mp_context=multiprocessing.get_context("spawn")) as processes:
         parts = [processes.submit(try_points, name, points[share::shares], options) for share in range(shares)]
