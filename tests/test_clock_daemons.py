@@ -415,7 +415,7 @@ def test_a_remedy_that_failed_is_told_as_that(tmp_path: Path) -> None:
 
 
 def test_a_slewing_clock_is_told_with_the_time_it_still_needs(tmp_path: Path) -> None:
-    here = machine(tmp_path, {}, kernel_clock=lambda: KernelClock(10_833, -20.0, False, 0.002))
+    here = machine(tmp_path, {}, kernel_clock=lambda: KernelClock(10_833, -20.0))
     with TimeServer() as server:
         with owner(server, clocks=PlayedClocks(5.0), surroundings=here) as one:
             one.check_to_the_deadline("the daemon is slewing; good in about 57 s")
@@ -428,7 +428,6 @@ def test_the_kernel_of_this_machine_is_asked_and_not_touched() -> None:
         pytest.skip("this machine does not let us ask")
     assert 9_000 <= kernel.tick_us <= 11_000
     assert abs(kernel.frequency_ppm) <= 500
-    assert kernel.largest_error_s >= 0
 
 
 # --- commands -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from lives import BEGIN, ME, at, event, hook, pause, report, started
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.engine import Engine
-from tideover.journal import Journal, JournalUnwritable
+from tideover.journal import Journal, JournalUnwritable, LastingJournal
 from tideover.lifecycle import State
 from tideover.model import ClockCheck, Document, HookPhase, Moment, Verdict
 from tideover.policy import Policy
@@ -180,22 +180,19 @@ def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_
 
 
 def test_the_journal_of_another_vm_is_set_aside_with_its_state(tmp_path):
-    world, journal = World(), Journal(tmp_path / "j.db")
-    renewed = []
-
-    def renew(old: Journal) -> Journal:
-        renewed.append(old)
-        return Journal(tmp_path / "new.db")
-
+    told = []
+    world, journal = World(), LastingJournal(tmp_path / "j.db", lambda why, kept_as: told.append(kept_as))
     engine = Engine(journal, {kind: world for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
-                    lambda seen: POLICY, lambda: at(0), world, renew)
+                    lambda seen: POLICY, lambda: at(0), world, lambda: journal.begin_anew_for("other-vm", "a copy"))
     engine.take(ob.Restarted("boot-1"))
     polled = documents()[0]
     engine.take(ob.Polled(polled.document, ME, "vm-id-1"))
     engine.take(ob.Polled(polled.document, ME, "vm-id-1"))
-    assert renewed == [] and journal.vm_id() == "vm-id-1"
+    assert told == [] and journal.vm_id() == "vm-id-1"
     engine.take(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
-    assert renewed == [journal] and not engine.state.cases
+    [kept_as] = told
+    assert Journal.reading(kept_as).load().cases and not engine.state.cases
+    assert (journal.vm_id(), journal.load().cases) == ("vm-id-2", {})
 
 
 def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):

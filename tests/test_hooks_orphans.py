@@ -13,7 +13,8 @@ import pytest
 
 from hooks_tried import Bench, await_that, is_alive, read_pid
 from tideover.hooks import OrphanTrace, end_orphans
-from tideover.hooks.process_tree import Identity, RunMarks, find_members, read_process
+from tideover.hooks.marks import Identity, RunMarks
+from tideover.hooks.process_tree import find_members, read_process
 from tideover.hooks.traces import RunTrace, Traces
 from tideover.model import HookOutcome, HookPhase
 from tideover.system.clocks import read_boot_id

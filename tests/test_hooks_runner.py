@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from hooks_tried import Bench, await_that, end, is_alive, read_pid
-from tideover.hooks.account import UnusableAccountError, find_account
+from tideover.hooks.account import find_account
+from tideover.hooks.launching import UnusableAccountError
+from tideover.hooks.talkers import TALKER
 from tideover.model import HookOutcome, HookPhase, Kind
 
 NOBODY = pwd.getpwnam("nobody")
@@ -322,7 +324,7 @@ def test_runs_leave_no_files_open_and_no_threads(bench: Bench) -> None:
     def held() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
-    await_that(lambda: held()[1] <= 1 + sum(t.name == "hook-left-talking" for t in threading.enumerate()))
+    await_that(lambda: held()[1] <= 1 + sum(t.name == TALKER for t in threading.enumerate()))
     before = held()
     for _ in range(10):
         bench.say("exit 0")

@@ -17,15 +17,8 @@ from hooks_tried import Bench, await_that, end, in_a_process_of_its_own, is_aliv
 from tideover.hooks import Graces
 from tideover.hooks.children import Children
 from tideover.hooks.environment import environment_marks
-from tideover.hooks.process_tree import (
-    Identity,
-    RunMarks,
-    end_members,
-    find_members,
-    read_process,
-    read_processes,
-    send_signal,
-)
+from tideover.hooks.marks import Identity, RunMarks
+from tideover.hooks.process_tree import end_members, find_members, read_process, read_processes, send_signal
 from tideover.model import HookOutcome, HookReport, HookSpec
 
 NO_ENVIRONMENT = frozenset({b"NOBODY=HAS"})

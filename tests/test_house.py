@@ -1,6 +1,7 @@
 """The house has floors, and nobody borrows from upstairs; below the hands nothing can touch the world."""
 import ast
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
@@ -48,6 +49,20 @@ def imports(path):
             yield from names
 
 
+def name_of(path):
+    return ".".join(("tideover", *path.relative_to(HOUSE).with_suffix("").parts)).removesuffix(".__init__")
+
+
+def lenders(path, house):
+    """The files of the house that this one imports, wherever in it; a name that is no file is its folder's."""
+    for node in nodes(path):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in house)
+        elif isinstance(node, ast.ImportFrom) and node.module in house:
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (name if name in house else node.module for name in full)
+
+
 def test_every_room_has_a_floor():
     """A new file or folder must say where it lives."""
     assert {room for room, _ in modules()} <= set().union(*FLOORS)
@@ -62,6 +77,15 @@ def test_imports_only_go_down():
                 other = full.split(".")[1]
                 ours = other == room or other not in height      # `from tideover import __version__`
                 assert ours or height[other] < height[room], (str(path.relative_to(HOUSE)), full)
+
+
+def test_no_files_import_each_other_in_a_circle():
+    """What two files need of each other belongs into a third. Raise CycleError with the circle."""
+    house = {name_of(path): path for _, path in modules()}
+    borrows = {name: set(lenders(path, house)) for name, path in house.items()}
+    assert borrows["tideover.journal.store"] >= {"tideover.journal.codec", "tideover.lifecycle"}
+    assert "tideover.lifecycle.readiness" in borrows["tideover.lifecycle.answers"]
+    TopologicalSorter(borrows).prepare()
 
 
 def test_the_pure_floors_touch_nothing():

@@ -41,8 +41,8 @@ class Engine:
     """The state, the journal and the hands, brought together by one inbox."""
 
     def __init__(self, journal: Journal, hands: Mapping[type[Any], Hand], policy: Callable[[ob.Observation], Policy],
-                 moment: Callable[[], Moment], listener: Listener, renew: Callable[[Journal], Journal]) -> None:
-        """`renew`: given another VM's journal, sets it aside and returns a new one."""
+                 moment: Callable[[], Moment], listener: Listener, renew: Callable[[], None]) -> None:
+        """`renew`: called when the journal is another VM's, to set that aside and begin the journal anew."""
         self._journal, self._hands, self._policy, self._renew = journal, hands, policy, renew
         self._moment, self._listener = moment, listener
         self._inbox: queue.SimpleQueue[ob.Observation | threading.Event | None] = queue.SimpleQueue()
@@ -163,7 +163,7 @@ class Engine:
         if self._vm_id.casefold() == vm_id.casefold():
             return
         if self._vm_id:
-            self._journal = self._renew(self._journal)
+            self._renew()
             boot_id = self.state.boot_id
             self.state = self._written = State(boot_id=boot_id)
             self._reconcile(self._moment())

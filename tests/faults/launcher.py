@@ -21,7 +21,8 @@ from faults import points
 from faults.played_time import PlayedTime, play
 from tideover.cli import main
 from tideover.daemon import taking_up
-from tideover.hooks import traces
+from tideover.hooks import attempt, orphans
+from tideover.system import clocks
 
 
 def serve() -> None:
@@ -63,9 +64,9 @@ def become_agent(asked: dict[str, Any]) -> None:
         faulthandler.register(signal.SIGUSR1)       # where all threads are, for the story of a life that hangs
         played = PlayedTime(home / "time")
         play(played)
-        traces.BOOT_ID = home / "boot_id"
-        traces.BOOT_ID.write_text(asked["boot_id"])
-        taking_up.read_boot_id = lambda: str(asked["boot_id"])
+        for module in (taking_up, attempt, orphans):        # wherever the product asks which boot this is
+            assert module.read_boot_id is clocks.read_boot_id
+            module.read_boot_id = lambda: str(asked["boot_id"])     # type: ignore[attr-defined]
         if asked["pointed"]:
             points.wire(points.Points(home / "points", asked["boot"], asked["at"], asked["befall"], played))
         status = main(["run", "--config", str(home / "tideover.toml")])

@@ -167,8 +167,8 @@ def wire(points: Points) -> None:
     """Let the agent that this process will be pass its points."""
     global POINTS
     POINTS = points
-    connect = store._connect
-    store._connect = lambda path: PointedDatabase(connect(path))    # type: ignore[assignment,return-value]
+    open_to_write = store.open_to_write
+    store.open_to_write = lambda path: PointedDatabase(open_to_write(path))   # type: ignore[assignment,return-value]
     opening.LastingJournal = PointedJournal     # type: ignore[misc]
     running.Agent = PointedAgent                # type: ignore[misc]
     begin, request = attempt.begin, exchange._Connection.request

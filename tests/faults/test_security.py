@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +114,18 @@ def test_an_agent_refuses_what_others_can_write(home, step):
         assert "chown" in here.said() and here.command("hooks", "check").returncode == 1
 
 
+@contextmanager
+def under_attack(program, *words):
+    """While a stranger's process tries it all the time, to the end."""
+    attack = subprocess.Popen([PYTHON, "-c", program, *words], user="nobody", extra_groups=[])
+    try:
+        yield
+        assert attack.poll() is None
+    finally:
+        attack.kill()
+        attack.wait()
+
+
 @as_root
 @slow
 def test_a_hook_cannot_be_swapped_between_the_check_and_the_start(home):
@@ -123,14 +136,9 @@ def test_a_hook_cannot_be_swapped_between_the_check_and_the_start(home):
         bench.directory.chmod(0o1777)
         evil = bench.directory / "evil"
         spec = bench.write("10-good", "echo good")
-        attack = subprocess.Popen([PYTHON, "-c", RACE, str(bench.hooks), str(evil)], user="nobody", extra_groups=[])
-        try:
+        with closing(bench), under_attack(RACE, str(bench.hooks), str(evil)):
             outputs = {bench.run(spec).output for _ in range(tried.times)}
-            assert outputs == {"good\n"} and attack.poll() is None
-        finally:
-            attack.kill()
-            attack.wait()
-            bench.close()
+            assert outputs == {"good\n"}
 
 
 RACE = """
@@ -161,14 +169,8 @@ def test_a_link_that_a_stranger_can_turn_is_never_run_through(home):
             os.lchown(made, NOBODY.pw_uid, NOBODY.pw_gid)
         (bench.hooks / "10-linked").symlink_to(theirs / "turned")
         spec = replace(good, name="linked", order=10, path=str(bench.hooks / "10-linked"))
-        attack = subprocess.Popen([PYTHON, "-c", TURN, str(theirs), good.path], user="nobody", extra_groups=[])
-        try:
+        with closing(bench), under_attack(TURN, str(theirs), good.path):
             reports = [bench.run(spec) for _ in range(tried.times)]
-            assert attack.poll() is None
-        finally:
-            attack.kill()
-            attack.wait()
-            bench.close()
         assert {(report.outcome, report.output, report.begun) for report in reports} == {(HookOutcome.REFUSED, "", False)}
 
 

@@ -457,7 +457,7 @@ def test_the_same_vm_in_other_letters_is_no_other_vm(tmp_path):
     """Its journal would be set aside, and with it what it owes."""
     world_, journal, renewed = EngineWorld(), Journal(tmp_path / "j.db"), []
     engine = Engine(journal, {kind: world_ for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
-                    lambda seen: POLICY, lambda: at(0), world_, lambda old: renewed.append(old) or old)
+                    lambda seen: POLICY, lambda: at(0), world_, lambda: renewed.append(vm_id))
     for vm_id in ("0aa1-bb", "0AA1-BB"):
         engine.take(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", vm_id))
     assert renewed == [] and journal.vm_id() == "0aa1-bb"

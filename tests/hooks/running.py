@@ -82,19 +82,36 @@ class Hook:
 
     def prepare(self, *, seconds_left: float = 60, patience_s: float = 120, **more: str) -> Ran:
         """Given 75 means "not yet", run prepare again after a short wait as the agent does; return the last run."""
-        begun = time.monotonic()
-        while (ran := self.run("prepare", seconds_left=seconds_left, **more)).status == NOT_YET:
-            assert time.monotonic() - begun < patience_s, f"never ready: {ran.output}"
-            time.sleep(0.2)
-        return Ran(ran.status, ran.output, time.monotonic() - begun)
+        return self._run_on("prepare", seconds_left, patience_s, more)
 
     def recover(self, *, seconds_left: float = 60, patience_s: float = 120, **more: str) -> Ran:
         """Given 75 means "not yet", run recover again as the agent does; return the last run."""
+        return self._run_on("recover", seconds_left, patience_s, more)
+
+    def _run_on(self, phase: str, seconds_left: float, patience_s: float, more: Mapping[str, str]) -> Ran:
         begun = time.monotonic()
-        while (ran := self.run("recover", seconds_left=seconds_left, **more)).status == NOT_YET:
-            assert time.monotonic() - begun < patience_s, f"never recovered: {ran.output}"
+        while (ran := self.run(phase, seconds_left=seconds_left, **more)).status == NOT_YET:
+            assert time.monotonic() - begun < patience_s, f"{phase} never ended: {ran.output}"
             time.sleep(0.2)
         return Ran(ran.status, ran.output, time.monotonic() - begun)
+
+
+@dataclass(slots=True)
+class AroundAStop:
+    """A hook whose prepare comes before a stop and its recover after it; both must work."""
+
+    hook: Hook
+    seconds_left: float = 60             # to prepare
+    prepare_took_s: float = 0.0
+
+    def prepare(self) -> None:
+        ran = self.hook.prepare(seconds_left=self.seconds_left)
+        assert ran.status == DONE, ran.output
+        self.prepare_took_s = ran.took_s
+
+    def recover(self) -> None:
+        ran = self.hook.recover()
+        assert ran.status == DONE, ran.output
 
 
 def end_session(process: subprocess.Popen[str]) -> None:

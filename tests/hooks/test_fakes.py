@@ -2,46 +2,19 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from .running import DONE, FAILED, NOT_YET, NOTHING, Hook
-from .worlds.basics import FAKES
+from .worlds.basics import fake_on_loopback
 
 pytestmark = pytest.mark.slow
 
 A_JOB, B_JOB = "a" * 32, "b" * 32
-
-
-@contextmanager
-def fake(name: str, log: Path) -> Iterator[str]:
-    """Start a fake on loopback and yield its URL."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, str(FAKES / f"{name}.py"), "127.0.0.1", str(port), str(log)],
-                               env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    try:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture
@@ -49,8 +22,8 @@ def flink(tmp_path: Path) -> Iterator[tuple[Hook, Path]]:
     """The hook at a fake JobManager, and what that was asked."""
     log = tmp_path / "asked"
     log.touch()
-    with fake("flink", log) as url:
-        yield Hook("flink-checkpoint", tmp_path / "state", {"URL": url}), log
+    with fake_on_loopback("flink", str(log)) as place:
+        yield Hook("flink-checkpoint", tmp_path / "state", {"URL": f"http://{place}"}), log
 
 
 @pytest.fixture
@@ -59,8 +32,9 @@ def cluster(tmp_path: Path) -> Iterator[tuple[Hook, Path]]:
     log, token = tmp_path / "asked", tmp_path / "token"
     log.touch()
     token.write_text("secret\n")
-    with fake("kubernetes", log) as url:
-        yield Hook("kubernetes-cordon", tmp_path / "state", {"API": url, "TOKEN_FILE": str(token), "NODE": "n1"}), log
+    with fake_on_loopback("kubernetes", str(log)) as place:
+        settings = {"API": f"http://{place}", "TOKEN_FILE": str(token), "NODE": "n1"}
+        yield Hook("kubernetes-cordon", tmp_path / "state", settings), log
 
 
 def node(hook: Hook) -> dict[str, dict[str, object]]:

@@ -12,7 +12,7 @@ from . import bench as benches
 from . import seen
 from .bench import Bench
 from .conftest import own_directory
-from .running import DONE, LIBRARY, REFUSED, Hook
+from .running import LIBRARY, REFUSED, AroundAStop, Hook
 from .seen import Seen, add_up, results
 from .worlds.basics import answers, listens, need, until
 from .worlds.web import haproxy, nginx
@@ -69,18 +69,10 @@ def test_lb_health_loses_no_request(lab: Bench, bare: tuple[Seen, Seen], tmp_pat
     drain_file = web(lab, tmp_path)
     hook = Hook("lb-health", tmp_path / "state", inside=lab.machines[0].inside,
                 settings={"DRAIN_FILE": str(drain_file), "SETTLE_S": "8", "PORT": "8080", "DRAIN_S": "6"})
-    took: list[float] = []
-
-    def before() -> None:
-        ran = hook.prepare(seconds_left=5)       # shorter than it needs: it must say "not yet" and carry on
-        assert ran.status == DONE, ran.output
-        took.append(ran.took_s)
-
-    def after() -> None:
-        assert hook.recover().status == DONE
-    quick, slow = under_load(lab, before, after)
+    around = AroundAStop(hook, seconds_left=5)   # shorter than it needs: it must say "not yet" and carry on
+    quick, slow = under_load(lab, around.prepare, around.recover)
     tell("web, no hook, 10 s", f"{bare[0]}; downloads: {bare[1]}")
-    tell("web, lb-health, 10 s", f"{quick}; downloads: {slow}; prepare {took[0]:.1f} s")
+    tell("web, lb-health, 10 s", f"{quick}; downloads: {slow}; prepare {around.prepare_took_s:.1f} s")
     assert quick.spares(bare[0], one_in=100) and slow.failed == 0
     assert slow.worst_s < STOP_S
     assert not drain_file.exists()
@@ -93,17 +85,9 @@ def test_haproxy_drain_loses_no_request(lab: Bench, bare: tuple[Seen, Seen], tmp
     balancer = lab.machines[2]
     hook = Hook("haproxy-drain", tmp_path / "state", inside=lab.machines[0].inside,
                 settings={"SOCKET": f"{balancer.address}:9999", "SERVERS": "*/s1"})
-    took: list[float] = []
-
-    def before() -> None:
-        ran = hook.prepare(seconds_left=30)
-        assert ran.status == DONE, ran.output
-        took.append(ran.took_s)
-
-    def after() -> None:
-        assert hook.recover().status == DONE
-    quick, slow = under_load(lab, before, after)
-    tell("web, haproxy-drain, 10 s", f"{quick}; downloads: {slow}; prepare {took[0]:.1f} s")
+    around = AroundAStop(hook, seconds_left=30)
+    quick, slow = under_load(lab, around.prepare, around.recover)
+    tell("web, haproxy-drain, 10 s", f"{quick}; downloads: {slow}; prepare {around.prepare_took_s:.1f} s")
     assert quick.spares(bare[0], one_in=100) and slow.failed == 0
     assert slow.worst_s < STOP_S
     both = Hook("haproxy-drain", tmp_path / "both", {**hook.settings, "SERVERS": "be/s1 be/s2"}, inside=hook.inside)

@@ -10,7 +10,7 @@ import pytest
 
 from . import seen
 from .bench import Bench
-from .running import DONE, NOTHING, REFUSED, Hook
+from .running import NOTHING, REFUSED, AroundAStop, Hook
 from .seen import Seen, add_up, results
 from .worlds.basics import answers, need, until
 from .worlds.postgres import patroni, patroni_says
@@ -54,17 +54,9 @@ def test_patroni_switchover_loses_no_row(lab: Bench, home: Path, tmp_path: Path,
     assert replica.prepare().status == NOTHING
     assert hook.prepare(TIDEOVER_EXPECTED_PAUSE_S="9").status == NOTHING, "ttl bears a freeze this short"
     sql(lab, 1, "drop table kept")
-    took: list[float] = []
-
-    def before() -> None:
-        ran = hook.prepare(seconds_left=30)
-        assert ran.status == DONE, ran.output
-        took.append(ran.took_s)
-
-    def after() -> None:
-        assert hook.recover().status == DONE
-    saw = under_load(lab, before, after)
-    tell("postgresql, patroni-switchover, 10 s", f"{saw}; prepare {took[0]:.1f} s")
+    around = AroundAStop(hook, seconds_left=30)
+    saw = under_load(lab, around.prepare, around.recover)
+    tell("postgresql, patroni-switchover, 10 s", f"{saw}; prepare {around.prepare_took_s:.1f} s")
     assert saw.lost == 0
     assert saw.longest_gap_s < without.longest_gap_s - 3
     answers(lab, "curl", "-sS", "-X", "PATCH", "-d", '{"pause": true}', f"http://{lab.machines[1].address}:8008/config")

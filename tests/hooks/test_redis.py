@@ -12,7 +12,7 @@ import pytest
 
 from . import seen
 from .bench import Bench
-from .running import DONE, NOTHING, REFUSED, Hook, end_session
+from .running import DONE, NOTHING, REFUSED, AroundAStop, Hook, end_session
 from .seen import Seen, add_up, results
 from .worlds.basics import answers, need, until
 from .worlds.sentinel import redis_with_sentinels
@@ -85,20 +85,11 @@ def test_redis_sentinel_loses_no_acknowledged_write(lab: Bench, tmp_path: Path,
     need("redis-server", "redis-sentinel", "redis-cli")
     redis_with_sentinels(lab, tmp_path, 5000)
     hook = hook_on(lab, 1, tmp_path / "state")
-    took: list[float] = []
     assert hook_on(lab, 2, tmp_path / "state2").prepare().status == NOTHING
     assert hook.prepare(TIDEOVER_EXPECTED_PAUSE_S="2").status == NOTHING, "a freeze this short is best left alone"
-
-    def before() -> None:
-        ran = hook.prepare(seconds_left=20)
-        assert ran.status == DONE, ran.output
-        took.append(ran.took_s)
-
-    def after() -> None:
-        ran = hook.recover()
-        assert ran.status == DONE, ran.output
-    saw = under_load(lab, before, after)
-    tell("redis, redis-sentinel, 10 s", f"{saw}; prepare {took[0]:.1f} s")
+    around = AroundAStop(hook, seconds_left=20)
+    saw = under_load(lab, around.prepare, around.recover)
+    tell("redis, redis-sentinel, 10 s", f"{saw}; prepare {around.prepare_took_s:.1f} s")
     assert saw.lost == 0
     assert saw.longest_gap_s < 6
     assert "role:slave" in answers(lab, "redis-cli", "-h", lab.machines[0].address, "info", "replication")

@@ -11,7 +11,7 @@ import pytest
 
 from . import seen
 from .bench import Bench, signal_all
-from .running import DONE, NOTHING, REFUSED, Hook
+from .running import NOTHING, REFUSED, AroundAStop, Hook
 from .seen import Seen, stop
 from .worlds.basics import answers, need, until
 from .worlds.web import VIP, keepalived, nginx
@@ -66,17 +66,9 @@ def test_keepalived_vrrp_moves_the_address_before_it_would_die(
     backup = Hook("keepalived-vrrp", tmp_path / "state2", inside=lab.machines[1].inside,
                   settings={"TRACK_FILE": str(other), "VIP": VIP})
     assert backup.prepare().status == NOTHING
-    took: list[float] = []
-
-    def before() -> None:
-        ran = hook.prepare(seconds_left=30)
-        assert ran.status == DONE, ran.output
-        took.append(ran.took_s)
-
-    def after() -> None:
-        assert hook.recover().status == DONE
-    saw = under_load(lab, before, after)
-    tell("virtual address, keepalived-vrrp, 10 s", f"{saw}; prepare {took[0]:.1f} s")
+    around = AroundAStop(hook, seconds_left=30)
+    saw = under_load(lab, around.prepare, around.recover)
+    tell("virtual address, keepalived-vrrp, 10 s", f"{saw}; prepare {around.prepare_took_s:.1f} s")
     assert bare.failed > 50, "the yardstick: without a stop that hurts, the rest proves nothing"
     assert saw.spares(bare, one_in=20)
     assert saw.longest_gap_s < bare.longest_gap_s / 2

@@ -2,12 +2,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,30 +12,14 @@ import pytest
 
 from .running import DONE, FAILED, Hook
 from .worlds.authority import Authority
-from .worlds.basics import FAKES
+from .worlds.basics import fake_on_loopback
 
 pytestmark = pytest.mark.slow
 
 
-@contextmanager
-def serving(told: Path, *certificate: str) -> Iterator[str]:
+def serving(told: Path, *certificate: str) -> AbstractContextManager[str]:
     """Start the strict receiver on loopback, over TLS if it gets a certificate and its key; yield host and port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    argv = [sys.executable, str(FAKES / "receiver.py"), "127.0.0.1", str(port), str(told), *certificate]
-    process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)      # refused handshakes are told there
-    try:
-        end = time.monotonic() + 10
-        while time.monotonic() < end:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.02)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
+    return fake_on_loopback("receiver", str(told), *certificate, stderr=subprocess.DEVNULL)   # refused handshakes are told
 
 
 @pytest.fixture

@@ -37,16 +37,22 @@ def _stop_with_an_announced_freeze(play: Play) -> tuple[str, Truth]:
     return event, truth
 
 
+def _carried_over_a_freeze(play: Play, *, closed_within_s: float) -> tuple[dict[str, Any], list[HookRan], Truth]:
+    """With the time daemon that runs, which is stopped then; return the record, the runs of recover and the truth."""
+    event, truth = _stop_with_an_announced_freeze(play)
+    play.expect(f"event={event} to=closed", truth.resumed_at, closed_within_s)
+    recovered = play.hooks_run(truth.resumed_at)
+    record = play.record(event)
+    play.stop_time_daemon()
+    return record, recovered, truth
+
+
 def test_recover_waits_until_the_clock_is_good(play: Play, tell: Callable[[Row], None]) -> None:
     """Nobody is told "carry on" while the clock is ten seconds behind; a time daemon that steps ends the wait."""
     play.configure(Choices())
     play.start_time_daemon("steps")
-    event, truth = _stop_with_an_announced_freeze(play)
-    play.expect(f"event={event} to=closed", truth.resumed_at, 60)
-    recovered = play.hooks_run(truth.resumed_at)
-    record = play.record(event)
+    record, recovered, truth = _carried_over_a_freeze(play, closed_within_s=60)
     tell(_row("promise: daemon steps", record, recovered, truth))
-    play.stop_time_daemon()
     assert [(ran.name, ran.phase, ran.reason, ran.clock) for ran in recovered] == [
         (name, "recover", "resumed", "good") for name in reversed(HOOKS)]
     assert all(abs(ran.ahead_s) <= TOLERANCE_S + SAID_LATE_S for ran in recovered), recovered
@@ -59,12 +65,8 @@ def test_with_a_daemon_that_repairs_slowly_recover_runs_at_the_deadline_and_says
     """Applications wait for a good clock as long as their owner chose, and are told that it is bad."""
     play.configure(Choices(deadline="15s"))
     play.start_time_daemon("slews")
-    event, truth = _stop_with_an_announced_freeze(play)
-    play.expect(f"event={event} to=closed", truth.resumed_at, 60)
-    recovered = play.hooks_run(truth.resumed_at)
-    record = play.record(event)
+    record, recovered, truth = _carried_over_a_freeze(play, closed_within_s=60)
     tell(_row("promise: daemon slews", record, recovered, truth))
-    play.stop_time_daemon()
     assert [(ran.name, ran.clock) for ran in recovered] == [(name, "bad") for name in reversed(HOOKS)]
     assert all(ran.ahead_s < -TOLERANCE_S for ran in recovered), "the clock was good"
     assert 14.5 <= recovered[0].at - truth.resumed_at <= 25
@@ -76,12 +78,8 @@ def test_the_remedy_makes_a_slow_daemon_quick(play: Play, tell: Callable[[Row], 
     """Told to measure afresh, the same daemon has the clock right long before it would have by itself."""
     play.configure(Choices(deadline="60s", remedy="daemon"))
     play.start_time_daemon("slews")
-    event, truth = _stop_with_an_announced_freeze(play)
-    play.expect(f"event={event} to=closed", truth.resumed_at, 90)
-    recovered = play.hooks_run(truth.resumed_at)
-    record = play.record(event)
+    record, recovered, truth = _carried_over_a_freeze(play, closed_within_s=90)
     tell(_row("promise: with the remedy", record, recovered, truth))
-    play.stop_time_daemon()
     assert {ran.clock for ran in recovered} == {"good"}
     assert record["clock"]["good_after_s"] < 30
     _judge_pause(record, truth)
@@ -92,12 +90,8 @@ def test_without_the_remedy_the_same_daemon_takes_minutes(play: Play, tell: Call
     """The yardstick for the remedy: recover waits as long as the owner lets it, and the record says for how long."""
     play.configure(Choices(deadline="300s"))
     play.start_time_daemon("slews")
-    event, truth = _stop_with_an_announced_freeze(play)
-    play.expect(f"event={event} to=closed", truth.resumed_at, 320)
-    recovered = play.hooks_run(truth.resumed_at)
-    record = play.record(event)
+    record, recovered, truth = _carried_over_a_freeze(play, closed_within_s=320)
     tell(_row("promise: without the remedy", record, recovered, truth))
-    play.stop_time_daemon()
     assert {ran.clock for ran in recovered} == {"good"}
     assert record["clock"]["good_after_s"] > 60
     _judge_pause(record, truth)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tideover.api.door import Channel, connect
+from tideover.api.door import connect, read_line
 from tideover.errors import UnreachableError
 
 PATIENCE_S = 10.0
@@ -18,17 +18,10 @@ def ask(path: Path, question: dict[str, Any]) -> dict[str, Any]:
     try:
         with contextlib.closing(connect(path, PATIENCE_S)) as channel:
             channel.send(json.dumps(question).encode() + b"\n")
-            received = _read_line(channel)
+            received = read_line(channel, LONGEST_ANSWER)
         answer = json.loads(received)
     except (OSError, ValueError) as trouble:
         cause = getattr(trouble, "strerror", None) or str(trouble)
         raise UnreachableError("cannot ask the agent", f"{path}: {cause.lower()}",
                                "Is it running? tideover service status") from trouble
     return dict(answer) if isinstance(answer, dict) else {"ok": False, "why": "the agent gave no answer"}
-
-
-def _read_line(channel: Channel) -> bytes:
-    received = bytearray()
-    while not received.endswith(b"\n") and len(received) < LONGEST_ANSWER and (part := channel.receive()):
-        received += part
-    return bytes(received)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tideover.api.door import Channel, Listener
+from tideover.api.door import Listener, read_line
 
 LONGEST_QUESTION = 64 * 1024
 PATIENCE_S = 5.0            # somebody who connects and says nothing does not hold the door for longer
@@ -35,7 +35,7 @@ class Server:
             except OSError:
                 return                      # closed
             with contextlib.closing(channel), contextlib.suppress(OSError):
-                channel.send(self._reply(_read_line(channel)) + b"\n")
+                channel.send(self._reply(read_line(channel, LONGEST_QUESTION)) + b"\n")
 
     def _reply(self, line: bytes) -> bytes:
         try:
@@ -44,10 +44,3 @@ class Server:
         except (ValueError, KeyError, TypeError, RecursionError):
             return json.dumps({"ok": False, "why": "that is no question of this agent's"}).encode()
         return json.dumps(answer(question)).encode()
-
-
-def _read_line(channel: Channel) -> bytes:
-    received = b""
-    while b"\n" not in received and len(received) < LONGEST_QUESTION and (part := channel.receive()):
-        received += part
-    return received

@@ -55,12 +55,6 @@ class ClockChecker:
         self._is_hurried = False      # news came that a round under way must not keep waiting
         self._is_closed = False
 
-    def make_ready(self) -> None:
-        """Import what the first check would import: some 50 ms that an event which is near need not cost later."""
-        from importlib import import_module
-
-        import_module("tideover.clock.worker")
-
     def start(self, effect: CheckClock) -> None:
         """Begin one check; its deadline is counted on the raw clock from now."""
         deadline_ns = self._clocks.raw_ns() + int(self._settings.deadline_s * _NS)

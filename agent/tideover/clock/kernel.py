@@ -12,7 +12,6 @@ _TIMEX_BYTES = 208
 _CLOCK_REALTIME = 0
 _PPM = 65_536                   # freq is ppm with a 16-bit fraction
 USUAL_TICK_US = 10_000          # 1 s / USER_HZ, which is 100 on every 64-bit port in use
-_UNSYNCHRONISED = 0x40          # STA_UNSYNC
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,6 @@ class KernelClock:
 
     tick_us: int
     frequency_ppm: float
-    is_marked_unsynchronised: bool
-    largest_error_s: float
 
 
 def read_kernel_clock() -> KernelClock | None:
@@ -35,4 +32,4 @@ def read_kernel_clock() -> KernelClock | None:
     if ctypes.CDLL(None, use_errno=True).clock_adjtime(_CLOCK_REALTIME, buffer) < 0:
         return None
     fields = _TIMEX.unpack_from(buffer)
-    return KernelClock(fields[11], fields[2] / _PPM, bool(fields[5] & _UNSYNCHRONISED), fields[3] / 1e6)
+    return KernelClock(fields[11], fields[2] / _PPM)

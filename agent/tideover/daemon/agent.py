@@ -13,7 +13,7 @@ from tideover import observations as ob
 from tideover.api.server import Server
 from tideover.clock import ClockChecker, ClockSettings
 from tideover.configuration import Loaded
-from tideover.daemon.choices import Choices
+from tideover.daemon.choices import Choices, open_chosen_source
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
@@ -26,8 +26,6 @@ from tideover.journal import JournalUnwritable
 from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
-from tideover.settings import Settings
-from tideover.sources import choose_source_kind, open_source
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because
 from tideover.timekeeping.agreement import Sample
@@ -58,9 +56,7 @@ class Agent:
         self.memory = open_memory(state_directory, self.log)
         self.choices = Choices(settings)
         self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
-        self.source_kind = _source_kind(settings)
-        self._source = open_source(self.source_kind, endpoint=settings.source.endpoint or "",
-                                   vm_name=settings.source.vm_name or "")
+        self.source_kind, self._source = open_chosen_source(settings)
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
         self._make_runtime_directory()
         self._spare = spare_hooks_state(settings)
@@ -76,7 +72,7 @@ class Agent:
             self._acknowledger = Acknowledger(self.tell, self._source)
         self._metering: Metering | None = None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
-                             self._listener(), lambda _: renew_journal(self.memory.journal))
+                             self._listener(), lambda: renew_journal(self.memory.journal))
         self._server: Server | None = None
         self._health: HealthPage | None = None
 
@@ -122,13 +118,13 @@ class Agent:
 
     def _hands(self) -> Mapping[type[Any], Any]:
         acknowledge = AcknowledgeHand(self._acknowledger) if self._acknowledger is not None else IdleHand()
-        return {fx.RunHook: HookHand(self.runner, lambda event_id: self.memory.journal.rows(event_id)),
+        return {fx.RunHook: HookHand(self.runner, self.memory.journal.rows),
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHand(self.checker),
                 fx.WatchClosely: WatchHand(self.watch, self.checker)}
 
     def _listener(self) -> Listener:
         """The narrator; and the figures where the owner wants them, whose library nobody else pays for."""
-        narrator, wanted = Narrator(self.log, self._hook_released, self._prune), self.settings.metrics
+        narrator, wanted = Narrator(self.log, self.runner.forget, self._prune), self.settings.metrics
         if wanted.listen is None and not wanted.textfile:
             return narrator
         from tideover.daemon.metering import Listeners, open_metering
@@ -233,10 +229,3 @@ class Agent:
         """On the thread of the hook's run."""
         known = self.engine.state.hooks.get(name)
         self.log.info("hook.output", event=known.event_id if known else None, hook=name, line=line)
-
-    def _hook_released(self, name: str) -> None:
-        self.runner.forget(name)
-
-
-def _source_kind(settings: Settings) -> Any:
-    return choose_source_kind() if settings.source.kind == "auto" else settings.source.kind

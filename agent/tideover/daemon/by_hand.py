@@ -9,7 +9,7 @@ from typing import Any
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.configuration import Loaded
-from tideover.daemon.choices import Choices
+from tideover.daemon.choices import Choices, open_chosen_source
 from tideover.daemon.hands import HookHand, IdleHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import Memory, open_memory, renew_journal, require_safe
@@ -22,7 +22,7 @@ from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
 from tideover.model import Event
 from tideover.pause import MachineClocks
-from tideover.sources import Source, choose_source_kind, open_source
+from tideover.sources import Source
 from tideover.status import recover_owed
 
 
@@ -56,7 +56,7 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
                                    fx.CheckClock: idle, fx.WatchClosely: idle}
     narrator = Narrator(log, runner.forget, _leave_alone)
     engine = Engine(memory.journal, hands, Choices(settings).policy, clocks.moment, narrator,
-                    lambda _: renew_journal(memory.journal))
+                    lambda: renew_journal(memory.journal))
     were_owed = tuple(recover_owed(engine.state))
     try:
         take_up(memory, engine, clocks.moment(), log, spare)
@@ -85,8 +85,7 @@ def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
     require_safe(loaded.file)
     settings = loaded.settings
     memory = open_memory(Path(settings.paths.state), Log(settings.log.format, "warning"))
-    kind = choose_source_kind() if settings.source.kind == "auto" else settings.source.kind
-    source = open_source(kind, endpoint=settings.source.endpoint or "", vm_name=settings.source.vm_name or "")
+    kind, source = open_chosen_source(settings)
     try:
         if source is None:
             raise UnreachableError(f"cannot acknowledge {event_id}", f"source {kind} takes no acknowledgements",
@@ -122,7 +121,7 @@ def _remember(memory: Memory, event_id: str, what: str, *, settled: bool = False
     state = after = memory.journal.load()
     if settled:
         known: Case | None = state.cases.get(event_id)
-        after = replace(state, settled=(*state.settled, event_id)[-100:])
+        after = state.with_settled(event_id)
         after = after if known is None else after.with_case(replace(known, acknowledged=True))
     memory.journal.commit(MachineClocks().moment(), state, after,
                           [Entry(event_id, what, "by hand, while no agent ran")])

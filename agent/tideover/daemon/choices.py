@@ -1,4 +1,5 @@
-"""The owner's settings and the hooks directory, as the policy the decision asks. Reads the directory; runs nothing."""
+"""The owner's settings and the hooks directory, as the policy the decision asks; and the source they choose. Reads the
+directory; runs nothing."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -10,6 +11,7 @@ from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, options_for
+from tideover.sources import Source, SourceKind, choose_source_kind, open_source
 
 
 class Choices:
@@ -44,6 +46,12 @@ class Choices:
         listed = frozenset(event.id for event in seen.document.events)
         news, self._known = bool(listed - self._known), listed
         return news
+
+
+def open_chosen_source(settings: Settings) -> tuple[SourceKind, Source | None]:
+    """Given the settings, return the kind of source that is used here, and the source; None: it announces nothing."""
+    kind = choose_source_kind() if settings.source.kind == "auto" else settings.source.kind
+    return kind, open_source(kind, endpoint=settings.source.endpoint or "", vm_name=settings.source.vm_name or "")
 
 
 def catalogue_of(settings: Settings) -> Catalogue:

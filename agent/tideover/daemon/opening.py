@@ -74,10 +74,9 @@ def open_memory(directory: Path, log: Log) -> Memory:
     return Memory(directory, lock, LastingJournal(directory / FILE, tell, hold))
 
 
-def renew_journal(journal: LastingJournal) -> LastingJournal:
-    """Given the journal of another VM (a cloned disk), set it aside and return a new one."""
+def renew_journal(journal: LastingJournal) -> None:
+    """Given the journal of another VM (a cloned disk), set its file aside and begin it anew."""
     journal.begin_anew_for("other-vm", "it is another VM's; this disk is a copy")
-    return journal
 
 
 def make_directory(directory: Path, mode: int) -> None:

@@ -15,7 +15,7 @@ from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
 from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
-from tideover.errors import ConfigurationError, WrongUseError
+from tideover.errors import EXIT_BUG, ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import to_lines
 from tideover.settings import cautions_about
@@ -182,4 +182,4 @@ def _die(trouble: threading.ExceptHookArgs) -> None:
     """A bug on any thread ends the process: the service manager starts it again, and the journal knows where it was."""
     sys.excepthook(trouble.exc_type, trouble.exc_value or trouble.exc_type(), trouble.exc_traceback)
     sys.stderr.flush()
-    os._exit(70)        # EX_SOFTWARE (sysexits.h); the other threads are not waited for
+    os._exit(EXIT_BUG)  # the other threads are not waited for

@@ -7,42 +7,23 @@ assert sys.platform != "win32"
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from tideover.drill.program import Program
 
 STATE_S = 1.0               # for the kernel to show a process as stopped
 LOOK_S = 0.002
 HOW_STOPPED, HOW_KILLED = "by SIGSTOP", "SIGKILL"
 
 
-class Group:
-    """Given a command, the file its output goes to and its environment, start it in a session of its own. Raise
-    OSError. Its standard input stays open as long as we live."""
+class Group(Program):
+    """Starts it in a session of its own."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output,
-                                             env=environment, start_new_session=True)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def exit_status(self) -> int | None:
-        """None: it runs (or is stopped). Negative: the signal that ended it."""
-        return self._process.poll()
-
-    def wait(self, limit_s: float | None = None) -> bool:
-        """Wait until it has ended; return whether it has within the limit."""
-        try:
-            self._process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        super().__init__(command, log, environment, in_new_session=True)
 
     def stop(self) -> None:
         """Let nothing of it run; return when that is so."""
@@ -60,9 +41,7 @@ class Group:
     def kill(self) -> None:
         """End all of it without a word, and wait for that."""
         self._signal(signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._let_go()
 
     def _signal(self, number: signal.Signals) -> None:
         """To its whole group; nothing where it is gone."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tideover.drill.program import Program
 from tideover.winapi.console import ask_to_end
 from tideover.winapi.jobs import Job
 from tideover.winapi.processes import resume_process, suspend_process
@@ -18,36 +19,16 @@ HOW_STOPPED, HOW_KILLED = "suspended", "ended without a word"
 _CREATE_SUSPENDED = 0x4
 
 
-class Group:
-    """Given a command, the file its output goes to and its environment, start it in a job. Raise OSError. Its standard
-    input stays open as long as we live; and it dies with us."""
+class Group(Program):
+    """Starts it in a job: it dies with us."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
         self._job = Job.create()
         flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP | _CREATE_SUSPENDED
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output,
-                                             env=environment, creationflags=flags)
+        super().__init__(command, log, environment, creation_flags=flags)
         # A virtual environment's python.exe starts the real one: the job has both.
         self._job.take_in(int(self._process._handle))       # type: ignore[attr-defined]  # Popen's own; no other way
         resume_process(self.pid)
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def exit_status(self) -> int | None:
-        """None: it runs (or is stopped)."""
-        return self._process.poll()
-
-    def wait(self, limit_s: float | None = None) -> bool:
-        """Wait until it has ended; return whether it has within the limit."""
-        try:
-            self._process.wait(limit_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
 
     def stop(self) -> None:
         """Let nothing of it run; return when that is so."""
@@ -66,9 +47,7 @@ class Group:
         """End all of it without a word, and wait for that."""
         with suppress(OSError):
             self._job.end()
-        self._process.wait()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._let_go()
 
 
 def end_hooks_of(state: Path) -> None:

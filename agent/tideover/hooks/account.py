@@ -7,20 +7,8 @@ assert sys.platform != "win32"
 
 import os
 import pwd
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One user. `change_to` is what must be given up for: (uid, gid, groups); None: we are that user already."""
-
-    name: str
-    home: str
-    change_to: tuple[int, int, tuple[int, ...]] | None = None
-
-
-class UnusableAccountError(Exception):
-    """One sentence why hooks cannot be run as that user, with what to do."""
+from tideover.hooks.launching import Account, UnusableAccountError
 
 
 def own_account() -> Account:

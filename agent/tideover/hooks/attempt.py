@@ -9,9 +9,10 @@ from tideover.effects import RunHook
 from tideover.hooks.beginning import CannotStartError, begin
 from tideover.hooks.environment import environment_marks
 from tideover.hooks.lived_time import LivedTime
+from tideover.hooks.marks import Identity, RunMarks
 from tideover.hooks.orders import Order, Surroundings
 from tideover.hooks.output import Output
-from tideover.hooks.parts import HookProcess, Identity, RunMarks, end_runs, read_process, signal_name
+from tideover.hooks.parts import HookProcess, end_runs, read_process, signal_name
 from tideover.hooks.traces import RunTrace
 from tideover.model import HookOutcome, HookReport
 from tideover.system.clocks import read_boot_id

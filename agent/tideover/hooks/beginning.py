@@ -3,18 +3,9 @@ from __future__ import annotations
 
 from tideover.effects import RunHook
 from tideover.hooks.environment import Place, hook_environment
+from tideover.hooks.launching import Account, Launch, UnusableAccountError
 from tideover.hooks.orders import Order, Surroundings
-from tideover.hooks.parts import (
-    Account,
-    HookProcess,
-    Launch,
-    UnusableAccountError,
-    find_account,
-    find_refusal,
-    launch,
-    trusted_users,
-    why_not_started,
-)
+from tideover.hooks.parts import HookProcess, find_account, find_refusal, launch, trusted_users, why_not_started
 from tideover.model import HookOutcome
 
 

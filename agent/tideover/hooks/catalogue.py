@@ -7,15 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tideover.hooks.parts import (
-    SHOWN_PATH,
-    SUFFIXES,
-    UnusableAccountError,
-    find_account,
-    find_refusal,
-    has_run_bit,
-    trusted_users,
-)
+from tideover.hooks.launching import UnusableAccountError
+from tideover.hooks.parts import SHOWN_PATH, SUFFIXES, find_account, find_refusal, has_run_bit, trusted_users
 from tideover.hooks.plain_text import plain
 from tideover.model import ANNOUNCED, HookSpec, Kind
 

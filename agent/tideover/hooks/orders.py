@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tideover.effects import RunHook
-from tideover.hooks.parts import Bell, Children
+from tideover.hooks.bell import Bell
+from tideover.hooks.parts import Children
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import OrphanTrace, Traces
 from tideover.model import Moment

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.hooks.environment import environment_marks
-from tideover.hooks.parts import RunMarks, end_runs, find_members, is_running
+from tideover.hooks.marks import RunMarks
+from tideover.hooks.parts import end_runs, find_members, is_running
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import OrphanTrace, RunTrace, Traces
 from tideover.system.clocks import read_boot_id

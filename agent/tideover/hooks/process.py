@@ -15,67 +15,27 @@ import os
 import select
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tideover.hooks.account import Account
 from tideover.hooks.environment import encoded
+from tideover.hooks.launching import Launch
+from tideover.hooks.marks import Identity
 from tideover.hooks.permission import SHOWN_PATH
 from tideover.hooks.plain_text import plain
-from tideover.hooks.process_tree import Identity, read_process
+from tideover.hooks.process_tree import read_process
+from tideover.hooks.talkers import let_talk
 
 READ_AT_ONCE = 64 * 1024        # a pipe's usual size (pipe(7))
 DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
 WITHOUT_PIDFD_S = 0.05          # how often to look for the end where the kernel cannot tell us
 MFD_NOEXEC_SEAL = 0x8           # memfd_create(2), Linux 6.3; where vm.memfd_noexec = 2 nothing else is allowed
-TALKERS_AT_MOST = 32            # daemons with a hook's pipe: one thread and one file each
 LOST = -1                       # not an exit status: Popen only wants to know that there is nothing to wait for
-TALKER = "hook-left-talking"
 PATH_WITHOUT_ONE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LANG_WITHOUT_ONE = "C.UTF-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """Everything a hook's process is started with."""
-
-    path: str
-    phase: str
-    environment: Mapping[str, str]
-    directory: str
-    record: bytes               # standard input
-    account: Account
-
-
-class Bell:
-    """Wakes the thread that waits for a hook. May be rung from any thread, also when nobody waits any more."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()       # a number of a closed file must not be written to: it may be another's
-        self._file: int | None = None
-        self.has_rung = False
-
-    def ring(self) -> None:
-        with self._lock:
-            self.has_rung = True
-            if self._file is not None:
-                os.eventfd_write(self._file, 1)
-
-    def open(self) -> int:
-        """Return a file that can be read from once the bell rings; whether it has rung before must be asked."""
-        with self._lock:
-            self._file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            return self._file
-
-    def close(self) -> None:
-        with self._lock:
-            if self._file is not None:
-                os.close(self._file)
-            self._file = None
 
 
 class HookProcess:
@@ -124,7 +84,7 @@ class HookProcess:
         drained = 0
         while self._is_talking and drained < DRAIN_AT_MOST and (size := self._take(take)):
             drained += size
-        if not (self._is_talking and _let_talk(self._output)):
+        if not (self._is_talking and let_talk(partial(_read_out, self._output))):
             os.close(self._output)
         if self._exit is not None:
             os.close(self._exit)
@@ -209,17 +169,6 @@ def _has_exited(pid: int) -> bool:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
         return True
-
-
-def _let_talk(output: int) -> bool:
-    """Given a pipe whose other end is held, read it out on a thread. Return whether there is room for one."""
-    if sum(thread.name == TALKER for thread in threading.enumerate()) >= TALKERS_AT_MOST:
-        return False
-    try:
-        threading.Thread(target=_read_out, args=(output,), name=TALKER, daemon=True).start()
-    except RuntimeError:        # how `threading` says that the system gives no more
-        return False
-    return True
 
 
 def _read_out(output: int) -> None:

@@ -22,23 +22,12 @@ from itertools import count
 from pathlib import Path
 
 from tideover.hooks.environment import RUN_NAME
+from tideover.hooks.marks import Identity, RunMarks
 
 ROUND_S = 0.05          # between two looks at the tree
 KILL_ROUNDS = 40        # two seconds: a tree that still grows or hangs in the kernel then is reported, not waited for
 EMPTY_LOOKS = 2         # a look is not atomic: a process that forks and ends while we look may be missed once
 ENDED_STATES = b"ZX"    # zombie, dead (proc(5))
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """One process for good: numbers are used again, a number with its start (clock ticks since boot) is not."""
-
-    pid: int
-    start_ticks: int
-
-    def is_older_than(self, other: Identity) -> bool:
-        """Return whether it was started first. Numbers are given out upwards, which orders those of one tick."""
-        return (self.start_ticks, self.pid) < (other.start_ticks, other.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +39,6 @@ class Process:
     group: int
     session: int
     has_ended: bool         # a zombie: only its exit status is left
-
-
-@dataclass(frozen=True, slots=True)
-class RunMarks:
-    """By what the processes of one run are known."""
-
-    environment: frozenset[bytes]           # entries that it has, all of them (environ(7))
-    leader: Identity | None = None          # the process that we started; None: not known
-    is_leader_ours: bool = False            # our child, not yet reaped: its number cannot have been used again
-    channels: frozenset[str] = frozenset()  # what its standard input and output are, as /proc/PID/fd shows them
-    directory: str = ""                     # its state directory, links resolved
-    owns_adopted: bool = False              # no other run can have left us a child
 
 
 def read_process(pid: int) -> Process | None:

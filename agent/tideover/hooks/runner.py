@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tideover.effects import RunHook
 from tideover.hooks.attempt import carry_out
+from tideover.hooks.bell import Bell
 from tideover.hooks.orders import Graces, Order, Surroundings
-from tideover.hooks.parts import Bell, Children, become_subreaper, standing_environment
+from tideover.hooks.parts import Children, become_subreaper, standing_environment
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment

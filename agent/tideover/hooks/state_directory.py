@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tideover.hooks.parts import Account
+from tideover.hooks.launching import Account
 from tideover.system.directories import give_to, make_directory, make_own_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.hooks.environment import run_name
-from tideover.hooks.parts import Identity
+from tideover.hooks.marks import Identity
 from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE
 from tideover.model import HookPhase
 from tideover.system.directories import make_own_directory

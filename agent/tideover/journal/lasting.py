@@ -7,29 +7,16 @@ nobody takes for remembered what is not.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tideover.journal.store import (
-    COMPANIONS,
-    TABLES,
-    VERSION,
-    Journal,
-    JournalDamaged,
-    JournalUnreadable,
-    JournalUnwritable,
-    set_aside,
-    unwritable,
-)
+from tideover.journal.database import copy_into_memory, open_in_memory
+from tideover.journal.errors import JournalDamaged, JournalUnreadable, JournalUnwritable, unwritable
+from tideover.journal.files import Identity, files_of, identify, set_aside
+from tideover.journal.store import Journal
 from tideover.lifecycle import Entry, State
 from tideover.model import Moment
-
-SCRATCH = ("/dev/shm", "/run", "")
-"""Where a copy may lie for a moment while it is read: in memory, if that can be; "": where temporary files lie."""
-
-File = tuple[int, int]      # device and number: a name can be given to another file, these cannot
 
 
 class LastingJournal(Journal):
@@ -44,9 +31,9 @@ class LastingJournal(Journal):
         Raise JournalUnwritable only where a journal lies that there is no way to read.
         """
         self._tell, self._hold = tell, hold
-        self._opened: dict[Path, File] = {}     # the files in use; none: memory alone
-        self._has_forgotten = False             # what was written before is not in memory: all is to be written anew
-        self._is_stranger = ""                  # why what lies at the path is not to be gone on with; "": it may be
+        self._opened: dict[Path, Identity] = {}  # the files in use; none: memory alone
+        self._has_forgotten = False  # what was written before is not in memory: all is to be written anew
+        self._is_stranger = ""  # why what lies at the path is not to be gone on with; "": it may be
         try:
             self._open(path)
         except JournalUnreadable as trouble:
@@ -83,18 +70,18 @@ class LastingJournal(Journal):
         """Raise JournalUnreadable, JournalUnwritable."""
         super().__init__(path)
         self._prove_readable()
-        self._opened = _files(path)
+        self._opened = identify(path)
 
     def _read_into_memory(self, path: Path) -> None:
         try:
-            super().__init__(path, _copy_into_memory)
+            super().__init__(path, copy_into_memory)
             self._prove_readable()
         except JournalUnreadable as trouble:
             self._begin_without(trouble)
 
     def _begin_without(self, trouble: JournalUnreadable) -> None:
         """What lies at the path cannot be gone on with. It is set aside, now or when that can be done."""
-        super().__init__(self.path, _in_memory)
+        super().__init__(self.path, open_in_memory)
         self._is_stranger = "unreadable"
         try:
             self._put_down(trouble.cause)
@@ -110,7 +97,7 @@ class LastingJournal(Journal):
 
     def _is_in_place(self) -> bool:
         """SQLite goes on writing to a file that has no name any more, and calls that a success."""
-        return bool(self._opened) and _files(self.path) == self._opened
+        return bool(self._opened) and identify(self.path) == self._opened
 
     def _put_down(self, reason: str) -> None:
         """Write all that is in memory into a file at the path. Raise JournalUnwritable."""
@@ -122,7 +109,7 @@ class LastingJournal(Journal):
             self._make_room(reason)
             super().__init__(self.path)
             held.backup(self._db)
-            self._opened = _files(self.path)
+            self._opened = identify(self.path)
         except JournalUnwritable:
             self._db = held
             raise
@@ -135,63 +122,13 @@ class LastingJournal(Journal):
     def _make_room(self, reason: str) -> None:
         """Nothing of somebody else's that lies at the path is ever written over. Raise OSError."""
         self.path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        if self._is_stranger and any(part.exists() for part in _parts(self.path)):
+        if self._is_stranger and any(file.exists() for file in files_of(self.path)):
             self._tell(reason, set_aside(self.path, self._is_stranger))
         self._is_stranger = ""
 
     def _begin_anew(self, why: str, reason: str) -> None:
         """Raise JournalUnwritable if there is only memory to begin in."""
         self.close()
-        super().__init__(self.path, _in_memory)
+        super().__init__(self.path, open_in_memory)
         self._opened, self._is_stranger, self._has_forgotten = {}, why, True
         self._put_down(reason)
-
-
-def _parts(path: Path) -> list[Path]:
-    return [path, *(path.with_name(path.name + suffix) for suffix in COMPANIONS)]
-
-
-def _files(path: Path) -> dict[Path, File]:
-    """Given a journal's path, return which files it consists of now: itself and the log beside it."""
-    found = {}
-    for part in _parts(path)[:2]:
-        with contextlib.suppress(OSError):
-            status = part.lstat()
-            found[part] = (status.st_dev, status.st_ino)
-    return found
-
-
-def _in_memory(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:", isolation_level=None)
-    db.executescript(TABLES)
-    db.execute(f"PRAGMA user_version = {VERSION}")
-    return db
-
-
-def _copy_into_memory(path: Path) -> sqlite3.Connection:
-    """Given the path of a journal that cannot be opened where it lies, return what it says, its log included.
-
-    SQLite needs to make files beside a journal even to read it (sqlite.org/wal.html, read-only databases).
-    """
-    import tempfile
-
-    memory = _in_memory(path)
-    if not path.exists():
-        return memory
-    for place in SCRATCH:
-        try:
-            with tempfile.TemporaryDirectory(prefix="tideover-", dir=place or None) as scratch:
-                copy = Path(scratch) / path.name
-                for part in _parts(path)[:2]:
-                    if part.exists():
-                        shutil.copyfile(part, copy.with_name(part.name))
-                whole = Journal(copy)
-                try:
-                    whole._db.backup(memory)
-                finally:
-                    whole.close()
-            return memory
-        except (OSError, JournalUnwritable):
-            continue
-    raise JournalUnwritable(f"cannot read the journal {path}", "there is no room for a copy of it anywhere",
-                            "Make room on the disk.")

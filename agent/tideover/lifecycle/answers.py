@@ -12,9 +12,6 @@ from tideover.lifecycle.state import Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
 from tideover.model import HookOutcome, HookReport, HookRun
 
-REMEMBERED = 100
-"""So many acknowledged events are remembered, in case one is listed again after it had gone."""
-
 KEPT_OF_NOT_YET = 4096
 """Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
 
@@ -56,7 +53,7 @@ def ack_settled(turn: Turn, seen: ob.AckSettled) -> None:
     if case is None or seen.attempt != case.ask_attempt or case.acknowledged:
         return
     if seen.outcome is ob.AckOutcome.ACCEPTED:
-        turn.state = replace(turn.state, settled=(*turn.state.settled, case.id)[-REMEMBERED:])
+        turn.state = turn.state.with_settled(case.id)
     elif case.phase is not Phase.ASKING:
         return                                          # nobody waits for it, and it did not count
     turn.tell(case.id, ACKNOWLEDGEMENT_WORDS[seen.outcome], seen.reason)

@@ -29,6 +29,9 @@ class Phase(enum.Enum):
 STALL_S = 1.0
 """A stall of our own process this long, while an event is Started, counts as that event's pause (contract)."""
 
+SETTLED_AT_MOST = 100
+"""So many acknowledged events are remembered, in case one is listed again after it had gone."""
+
 CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
                       Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
 """The phases in which a case keeps the applications prepared."""
@@ -161,6 +164,10 @@ class State:
 
     def without_case(self, event_id: str) -> State:
         return replace(self, cases=MappingProxyType({k: v for k, v in self.cases.items() if k != event_id}))
+
+    def with_settled(self, event_id: str) -> State:
+        """Given an event whose acknowledgement got its 200, remember it among the newest ones."""
+        return replace(self, settled=(*self.settled, event_id)[-SETTLED_AT_MOST:])
 
     def with_hook(self, hook: HookState) -> State:
         return replace(self, hooks=MappingProxyType({**self.hooks, hook.spec.name: hook}))

@@ -12,7 +12,6 @@ from tideover.wording import MONTHS, length_text, round_length_text
 
 COLUMNS_HEIGHT, WIDEST_COLUMN, NARROWEST_COLUMN = 150.0, 46.0, 4.0
 LEGEND_ROW = 20.0
-MOST_MONTHS_NAMED = 14
 DECADES_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0, 86400.0, 604800.0)
 DOT = 4.2
 PlaceOf = Callable[[float], float]

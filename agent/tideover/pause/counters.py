@@ -10,14 +10,11 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from tideover.pause.affordable import affordable_every_ns
 from tideover.system.files import ROOT
 from tideover.timekeeping.gaps import NS, Counters
 
 CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
-
-# Of one processor's time, for keeping the counters fresh while no event is near. /proc/stat costs 5 µs here and 1 ms on
-# a machine with hundreds of processors; at this share the first is read on every beat and the second every 2 s.
-AFFORDABLE_SHARE = 5e-4
 
 STAT_BYTES = 1 << 14         # the ctxt line follows one line a processor and the interrupts' line
 STAT_BYTES_WIDE = 1 << 20
@@ -67,7 +64,7 @@ class MachineCounters:
 
     def affordable_every_ns(self) -> int:
         """Return how far apart readings must be to cost no more than their share."""
-        return int(self._price_ns / AFFORDABLE_SHARE)
+        return affordable_every_ns(self._price_ns)
 
     def traced_by(self) -> int:
         """Return the pid of a debugger that holds this process; 0: none (proc(5), TracerPid)."""

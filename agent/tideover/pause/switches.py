@@ -9,7 +9,7 @@ import sys
 if sys.platform == "win32":
     import time
 
-    from tideover.pause.counters import AFFORDABLE_SHARE
+    from tideover.pause.affordable import affordable_every_ns
     from tideover.timekeeping.gaps import Counters
     from tideover.winapi.clocks import read_context_switches
 
@@ -34,7 +34,7 @@ if sys.platform == "win32":
 
         def affordable_every_ns(self) -> int:
             """Return how far apart readings must be to cost no more than their share."""
-            return int(self._price_ns / AFFORDABLE_SHARE)
+            return affordable_every_ns(self._price_ns)
 
         def close(self) -> None:
             """It holds nothing."""

@@ -12,7 +12,6 @@ from ctypes import wintypes
 from tideover.winapi.calls import DWORD, HANDLE, checked, declare, kernel32
 
 WAIT_TIMEOUT, WAIT_FAILED = 0x102, 0xFFFFFFFF
-WAIT_AT_MOST = 64               # MAXIMUM_WAIT_OBJECTS
 EVENT_MODIFY_STATE = 0x2
 HANDLE_FLAG_INHERIT = 1
 

@@ -1,10 +1,14 @@
 """What every world needs: is the program there, does the server serve, who may read its files."""
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,6 +55,29 @@ def fake(lab: Bench, machine: Machine, name: str, port: int, *more: str, log: Pa
     """Start one of our strict fakes on a machine and wait until it listens."""
     machine.start("/usr/bin/python3", str(FAKES / f"{name}.py"), machine.address, str(port), *more, log=log)
     until(lambda: listens(lab, machine.address, port), f"the fake {name} listens")
+
+
+@contextmanager
+def fake_on_loopback(name: str, *words: str, stderr: int | None = None) -> Iterator[str]:
+    """Start one of our strict fakes here, on a port of its own; yield host and port once it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, str(FAKES / f"{name}.py"), "127.0.0.1", str(port), *words],
+                               env={**os.environ, "PYTHONUNBUFFERED": "1"}, stderr=stderr)
+    try:
+        until(lambda: _accepts(port), f"the fake {name} listens", 10)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _accepts(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def as_user(user: str, *paths: Path) -> tuple[str, ...]:

@@ -6,22 +6,9 @@ import sys
 assert sys.platform == "win32"
 
 import os
-from dataclasses import dataclass
 
+from tideover.hooks.launching import Account, UnusableAccountError
 from tideover.winapi.folders import own_profile
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One user. `change_to` is always None: we are that user already."""
-
-    name: str
-    home: str
-    change_to: tuple[int, int, tuple[int, ...]] | None = None
-
-
-class UnusableAccountError(Exception):
-    """One sentence why hooks cannot be run as that user, with what to do."""
 
 
 def find_account(user: str | None) -> Account:

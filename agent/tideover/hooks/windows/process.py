@@ -11,72 +11,33 @@ assert sys.platform == "win32"
 import errno
 import msvcrt
 import os
-import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
-from tideover.hooks.environment import encoded
+from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME, TRACE_NAME, encoded
+from tideover.hooks.launching import Launch
+from tideover.hooks.marks import Identity
 from tideover.hooks.plain_text import plain
-from tideover.hooks.windows.account import Account
+from tideover.hooks.talkers import let_talk
 from tideover.hooks.windows.interpreters import command_for
 from tideover.hooks.windows.permission import SHOWN_PATH
-from tideover.hooks.windows.process_tree import Identity, job_name
+from tideover.hooks.windows.process_tree import job_name
 from tideover.winapi.folders import program_data, system_directory
-from tideover.winapi.handles import close_handle, create_event, let_inherit, set_event, wait_for_any
+from tideover.winapi.handles import close_handle, let_inherit, wait_for_any
 from tideover.winapi.jobs import Job
 from tideover.winapi.pipes import PipeEnd, output_pipe
 from tideover.winapi.processes import Started, created_at, exit_code, has_exited, start_in_job
 from tideover.winapi.security import for_us_alone, security_attributes
 
 DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
+LINE_AT_MOST = 32 * 1024        # bytes; of a longer line what has come is handed on as it is
 LEAST_WAIT_S = 0.001            # waits are in whole milliseconds
 SETTLE_S = 0.05                 # for what was written just before the end to arrive
-TALKERS_AT_MOST = 32            # programs with a hook's pipe that live on: one thread and one pipe each
-TALKER = "hook-left-talking"
 _numbers = count()
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """Everything a hook's process is started with."""
-
-    path: str
-    phase: str
-    environment: Mapping[str, str]
-    directory: str
-    record: bytes               # standard input
-    account: Account
-
-
-class Bell:
-    """Wakes the thread that waits for a hook. May be rung from any thread, also when nobody waits any more."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()       # a handle that was given back must not be set: it may be another's
-        self._event: int | None = None
-        self.has_rung = False
-
-    def ring(self) -> None:
-        with self._lock:
-            self.has_rung = True
-            if self._event is not None:
-                set_event(self._event)
-
-    def open(self) -> int:
-        """Return an event that is set once the bell rings; whether it has rung before must be asked."""
-        with self._lock:
-            self._event = create_event()
-            return self._event
-
-    def close(self) -> None:
-        with self._lock:
-            if self._event is not None:
-                close_handle(self._event)
-            self._event = None
 
 
 class HookProcess:
@@ -130,7 +91,7 @@ class HookProcess:
                 break
             drained += self._take(take)
         take(self._lines.rest())
-        if not (self._is_talking and _let_talk(self._output)):
+        if not (self._is_talking and let_talk(partial(_read_out, self._output))):
             self._output.close()
         with suppress(OSError):
             self._job.let_go()
@@ -161,7 +122,7 @@ class _Lines:
 
     def add(self, data: bytes) -> bytes:
         whole, end, self._begun = (self._begun + data).rpartition(b"\n")
-        if len(self._begun) > SHOWN_PATH:
+        if len(self._begun) > LINE_AT_MOST:
             whole, end, self._begun = whole + end + self._begun, b"", b""
         return b"".join(_utf8(line) for line in (whole + end).splitlines(keepends=True))
 
@@ -200,7 +161,6 @@ def launch(plan: Launch) -> HookProcess:
 
 
 def _create_job(plan: Launch) -> Job:
-    from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME, TRACE_NAME
     marks = frozenset(encoded(f"{name}={plan.environment[name]}") for name in (RUN_NAME, TRACE_NAME, DIRECTORY_NAME))
     return Job.create(job_name(marks), security_attributes(for_us_alone()))
 
@@ -214,17 +174,6 @@ def _open_record(plan: Launch) -> int:
     os.lseek(file, 0, os.SEEK_SET)
     let_inherit(msvcrt.get_osfhandle(file))
     return file
-
-
-def _let_talk(output: PipeEnd) -> bool:
-    """Given a pipe whose other end is held, read it out on a thread. Return whether there is room for one."""
-    if sum(thread.name == TALKER for thread in threading.enumerate()) >= TALKERS_AT_MOST:
-        return False
-    try:
-        threading.Thread(target=_read_out, args=(output,), name=TALKER, daemon=True).start()
-    except RuntimeError:        # how `threading` says that the system gives no more
-        return False
-    return True
 
 
 def _read_out(output: PipeEnd) -> None:

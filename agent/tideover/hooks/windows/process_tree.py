@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
+from tideover.hooks.marks import Identity, RunMarks
 from tideover.winapi.jobs import Job
 from tideover.winapi.processes import created_at, end_process, parents
 
@@ -23,30 +24,10 @@ KILL_ROUNDS = 40        # two seconds: what hangs in the kernel then is reported
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """One process for good: numbers are used again, a number with its creation (100 ns since 1601) is not."""
-
-    pid: int
-    start_ticks: int
-
-
-@dataclass(frozen=True, slots=True)
 class Process:
     """A process that runs."""
 
     identity: Identity
-
-
-@dataclass(frozen=True, slots=True)
-class RunMarks:
-    """By what the processes of one run are known: its job's name follows from `environment`; the rest is a clue."""
-
-    environment: frozenset[bytes]
-    leader: Identity | None = None
-    is_leader_ours: bool = False
-    channels: frozenset[str] = frozenset()
-    directory: str = ""
-    owns_adopted: bool = False
 
 
 def job_name(environment: frozenset[bytes]) -> str:

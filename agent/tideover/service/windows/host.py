@@ -18,14 +18,13 @@ import servicemanager
 import win32service
 import win32serviceutil
 
-from tideover.errors import TideoverError
+from tideover.errors import EXIT_BUG, TideoverError
 from tideover.service.windows.control import ServiceControl, Standing, Told
 from tideover.service.windows.event_log import EventLog, StandardError
 from tideover.service.windows.identity import NAME
 from tideover.service.windows.watchdog import Watchdog
 from tideover.supervision import ServiceManager
 
-EXIT_BUG = 70               # EX_SOFTWARE (sysexits.h), as elsewhere
 SERVICE_SPECIFIC = 1066     # ERROR_SERVICE_SPECIFIC_ERROR: the exit status is ours
 NO_MANAGER = 1063           # ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
 

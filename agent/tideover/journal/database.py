@@ -1,0 +1,128 @@
+"""The journal as a database: its tables, the ways to open it, a transaction.
+
+Each way returns a connection, or raises OSError or what SQLite raises; what that means is said in `errors`.
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from tideover.journal.errors import JournalUnwritable, is_of_storage
+from tideover.journal.files import files_with_content
+
+VERSION = 1
+BUSY_S = 2.0
+"""A reader (status, history) may hold the file for a moment; longer than this somebody sits on it."""
+SCRATCH = ("/dev/shm", "/run", "")
+"""Where a copy may lie for a moment while it is read: in memory, if that can be; "": where temporary files lie."""
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS cases (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS hooks (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS entries (n INTEGER PRIMARY KEY, at TEXT NOT NULL, event_id TEXT NOT NULL,
+                                    what TEXT NOT NULL, note TEXT NOT NULL, type TEXT, subject TEXT) STRICT;
+CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event_id, n);
+"""
+
+
+def open_to_write(path: Path) -> sqlite3.Connection:
+    """Given its path, open or create it."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))     # SQLite opens what it may not write, and finds out late
+    with _closed_unless_good(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as db:
+        _refuse_newer(db)
+        if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("its pages contradict each other")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
+        db.executescript(TABLES)
+        if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:     # each write of it is one to the disk
+            db.execute(f"PRAGMA user_version = {VERSION}")
+        return db
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Given the path of one that an agent may be writing, open it to read only."""
+    name = quote(path.as_posix())
+    with _closed_unless_good(sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=BUSY_S,
+                                             isolation_level=None)) as db:
+        _refuse_newer(db)
+        return db
+
+
+def open_in_memory(path: Path) -> sqlite3.Connection:
+    """Return a new one that has no file: whatever lies at the path is left alone."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(TABLES)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+    return db
+
+
+def copy_into_memory(path: Path) -> sqlite3.Connection:
+    """Given the path of one that cannot be opened where it lies, return what it says, its log included. Raise
+    JournalUnwritable if there is no room to look.
+
+    SQLite needs to make files beside a journal even to read it (sqlite.org/wal.html, read-only databases).
+    """
+    import tempfile
+
+    memory = open_in_memory(path)
+    if not path.exists():
+        return memory
+    for place in SCRATCH:
+        try:
+            with tempfile.TemporaryDirectory(prefix="tideover-", dir=place or None) as scratch:
+                with closing(open_to_write(_copy(path, Path(scratch)))) as copy:
+                    copy.backup(memory)
+            return memory
+        except (OSError, sqlite3.Error) as trouble:
+            if not is_of_storage(trouble):
+                raise
+    raise JournalUnwritable(f"cannot read the journal {path}", "there is no room for a copy of it anywhere",
+                            "Make room on the disk.")
+
+
+def _copy(path: Path, directory: Path) -> Path:
+    for file in files_with_content(path):
+        if file.exists():
+            shutil.copyfile(file, directory / file.name)
+    return directory / path.name
+
+
+@contextmanager
+def _closed_unless_good(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """A damaged file is let go at once: as long as it is open, Windows lets nobody set it aside."""
+    with ExitStack() as on_trouble:
+        on_trouble.callback(db.close)
+        yield db
+        on_trouble.pop_all()
+
+
+def _refuse_newer(db: sqlite3.Connection) -> None:
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise sqlite3.DatabaseError(f"a newer version of tideover wrote it (format {version}, ours is {VERSION})")
+
+
+class Transaction:
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when anything goes wrong."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        try:
+            if kind is None:
+                self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
