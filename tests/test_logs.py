@@ -197,7 +197,7 @@ def test_a_real_journal_knows_the_priority_of_each_line(tmp_path):
 def test_a_real_agent_writes_nothing_but_documented_lines_and_its_hooks_know_the_same_id(tmp_path):
     with world(tmp_path) as here:
         here.hook("10-first", f'echo a line; echo "$TIDEOVER_TRACE_ID" >> {tmp_path}/traces')
-        here.configure('[log]\nformat = "json"')
+        here.configure('[log]\nformat = "json"\nlevel = "debug"')
         here.start()
         found = here.freeze(not_before_in_s=600)
         here.until(lambda: here.record()["status"] == "underway")
@@ -207,4 +207,5 @@ def test_a_real_agent_writes_nothing_but_documented_lines_and_its_hooks_know_the
         assert {line["name"] for line in said} <= set(DOCUMENTED)
         of_event = [line for line in said if line.get("event") == found]
         assert {line["trace_id"] for line in of_event} == {here.record()["trace_id"]} == set((tmp_path / "traces").read_text().split())
+        assert {"poll.answered", "clock.heard"} <= {line["name"] for line in said if line["level"] == "debug"}
         assert {"hook.begun", "hook.output", "hook.settled"} <= {line["name"] for line in of_event}

@@ -28,7 +28,7 @@ from tideover.model import NO_SOURCE, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because
-from tideover.timekeeping.agreement import Sample
+from tideover.timekeeping.agreement import NS, Sample
 
 if TYPE_CHECKING:
     from tideover.daemon.metering import Metering
@@ -197,9 +197,13 @@ class Agent:
             self._metering.polled(news)
         if isinstance(news, ob.PollFailed):
             self._polling.again(news.reason)
+            self.log.debug("poll.missed", reason=news.reason)
             return
         self._polling.over()
         if isinstance(news, ob.Polled):
+            document = news.document
+            self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
+                           took_s=round(document.received_raw_s - document.asked_raw_s, 4))
             self.watch.outside_date("metadata service", news.document)
         self.tell(news)
 
@@ -222,6 +226,8 @@ class Agent:
     def _outside_heard(self, sample: Sample) -> None:
         """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round
         trip; what the server is wrong by cancels."""
+        self.log.debug("clock.heard", server=sample.server, address=sample.address,
+                       delay_s=round(sample.delay_ns / NS, 6), stratum=sample.stratum)
         self.watch.outside_sample(f"{sample.server} {sample.address}", sample.began_raw_ns, sample.truth_minus_raw_ns,
                                   sample.delay_ns // 2 + 1)
 
