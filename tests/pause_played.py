@@ -10,7 +10,8 @@ from tideover.pause.outside import OutsideTime
 from tideover.pause.settings import PauseSettings
 from tideover.pause.signals import Signal
 from tideover.timekeeping.fusion import OutsideSample
-from tideover.timekeeping.gaps import NS, Counters
+from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.stalls import Counters
 
 TRUTH_MINUS_RAW_NS = 1_799_999_000 * NS      # as the played clocks begin
 

@@ -21,7 +21,7 @@ from tideover.timekeeping.fusion import (
     mended,
     sample_of_date,
 )
-from tideover.timekeeping.gaps import Judged
+from tideover.timekeeping.stalls import Judged
 
 
 def span(low: float, high: float) -> Interval:

@@ -20,7 +20,7 @@ from tideover.pause.clocks import read_all
 from tideover.pause.counters import MachineCounters
 from tideover.pause.signals import ClockSet, Signal
 from tideover.pause.waiting import PollWait, SelectWait, Wait, new_wait
-from tideover.timekeeping.gaps import Counters
+from tideover.timekeeping.stalls import Counters
 
 PATIENCE_S = 5.0
 

@@ -1,11 +1,14 @@
 """How busy the machine's other processes usually are, and the evidence of a gap. Runs on the watch's own turn."""
 from __future__ import annotations
 
+import os
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import replace
 
 from tideover.pause.counters import CounterSource
-from tideover.timekeeping.gaps import NS, Counters, Stall, background_rate, stall_between
+from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.stalls import NOT_KNOWN, Activity, Counters, Stall, background_rate, stall_between
 
 # The background rate is the lower quartile of the newest stretches: a burst of work does not raise it, and a machine
 # that has just become quiet does not look like one that stands still. A second evens out what happens every second.
@@ -21,7 +24,8 @@ class Background:
         self._source = source
         self._counters, self._read_at_ns = Counters(), 0
         self._stretch, self._stretch_at_ns = Counters(), 0
-        self._rates: deque[float] = deque(maxlen=STRETCHES_KEPT)
+        self._rates: deque[Activity] = deque(maxlen=STRETCHES_KEPT)
+        self._processors = os.cpu_count() or 1
         self._clocksource = ""
 
     def begin(self, raw_ns: int) -> None:
@@ -41,7 +45,7 @@ class Background:
         self._read(raw_ns)
         if raw_ns - self._stretch_at_ns >= STRETCH_NS:
             rate = background_rate(self._stretch, self._counters, (raw_ns - self._stretch_at_ns) / NS)
-            if rate is not None:
+            if rate != NOT_KNOWN:
                 self._rates.append(rate)
             self._stretch, self._stretch_at_ns = self._counters, raw_ns
 
@@ -55,7 +59,8 @@ class Background:
         self._read(raw_ns)
         self._stretch, self._stretch_at_ns = self._counters, raw_ns
         stall = stall_between(before, self._counters, gap_s=length_ns / NS,
-                              running_s=max(0.0, elapsed_s - length_ns / NS), rate=self._rate())
+                              running_s=max(0.0, elapsed_s - length_ns / NS), rate=self._rate(),
+                              processors=self._processors)
         return replace(stall, suspended_s=suspended_ns / NS, traced_by=self._source.traced_by())
 
     def clocksource(self) -> tuple[str, str] | None:
@@ -69,5 +74,13 @@ class Background:
     def _read(self, raw_ns: int) -> None:
         self._counters, self._read_at_ns = self._source.read(), raw_ns
 
-    def _rate(self) -> float | None:
-        return sorted(self._rates)[len(self._rates) // 4] if len(self._rates) >= STRETCHES_NEEDED else None
+    def _rate(self) -> Activity:
+        if len(self._rates) < STRETCHES_NEEDED:
+            return NOT_KNOWN
+        return Activity(_quiet(one.switches for one in self._rates), _quiet(one.interrupts for one in self._rates))
+
+
+def _quiet(rates: Iterable[float | None]) -> float | None:
+    """The lower quartile."""
+    known = sorted(one for one in rates if one is not None)
+    return known[len(known) // 4] if known else None

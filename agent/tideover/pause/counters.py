@@ -12,7 +12,8 @@ from typing import Protocol
 
 from tideover.pause.affordable import affordable_every_ns
 from tideover.system.files import ROOT
-from tideover.timekeeping.gaps import NS, Counters
+from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.stalls import Counters
 
 CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
 
@@ -55,9 +56,10 @@ class MachineCounters:
     def read(self) -> Counters:
         """Return the counters as of now."""
         began = time.perf_counter_ns()
-        switches, stolen = self._machine_counts()
-        counters = Counters(switches, _own_switches(), self._waited_ns(), stolen,
-                            _field_ns(self._frozen, b"frozen_usec"), _field_ns(self._throttled, b"throttled_usec"))
+        switches, interrupts, stolen = self._machine_counts()
+        counters = Counters(switches, _own_switches(), self._waited_ns(), stolen, interrupts=interrupts,
+                            frozen_ns=_field_ns(self._frozen, b"frozen_usec"),
+                            throttled_ns=_field_ns(self._throttled, b"throttled_usec"))
         price = time.perf_counter_ns() - began
         self._price_ns = price if not self._price_ns else min(price, (7 * self._price_ns + price) // 8)
         return counters
@@ -88,16 +90,15 @@ class MachineCounters:
                 os.close(descriptor)
         self._stat = self._schedstat = self._frozen = self._throttled = None
 
-    def _machine_counts(self) -> tuple[int | None, int | None]:
-        """Context switches, and time stolen by the hypervisor in ns (proc(5), /proc/stat)."""
+    def _machine_counts(self) -> tuple[int | None, int | None, int | None]:
+        """Context switches, interrupts, and time stolen by the hypervisor in ns (proc(5), /proc/stat)."""
         text = _text(self._stat, self._stat_bytes)
         if b"\nctxt " not in text and len(text) == self._stat_bytes:
             self._stat_bytes = STAT_BYTES_WIDE
             text = _text(self._stat, self._stat_bytes)
-        switches = text.partition(b"\nctxt ")[2].split(maxsplit=1)[:1]
         total = text.partition(b"\n")[0].split()      # cpu user nice system idle iowait irq softirq steal …
         stolen = int(total[8]) * self._tick_ns if len(total) > 8 else None
-        return (int(switches[0]) if switches else None), stolen
+        return _number_after(text, b"\nctxt "), _number_after(text, b"\nintr "), stolen
 
     def _waited_ns(self) -> int | None:
         """How long this thread was ready to run without running (kernel doc scheduler/sched-stats)."""
@@ -121,6 +122,11 @@ def _text(descriptor: int | None, size: int) -> bytes:
         return os.pread(descriptor, size, 0)
     except OSError:
         return b""
+
+
+def _number_after(text: bytes, name: bytes) -> int | None:
+    number = text.partition(name)[2].split(maxsplit=1)[:1]
+    return int(number[0]) if number and number[0].isdigit() else None
 
 
 def _field_ns(descriptor: int | None, name: bytes) -> int | None:

@@ -27,16 +27,14 @@ from tideover.timekeeping.fusion import Incident, judge
 from tideover.timekeeping.gaps import (
     NS,
     Gap,
-    Judged,
     Reading,
     Shift,
     are_together,
     gap_between,
-    judge_stall,
     shift_between,
-    wake_after_ns,
     wake_latency_ns,
 )
+from tideover.timekeeping.stalls import Judged, judge_stall, wake_after_ns
 
 # Waits remembered for the usual wake latency: 30 s of them when calm, 6 s when watching closely.
 WAITS_KEPT = 120

@@ -10,7 +10,7 @@ if sys.platform == "win32":
     import time
 
     from tideover.pause.affordable import affordable_every_ns
-    from tideover.timekeeping.gaps import Counters
+    from tideover.timekeeping.stalls import Counters
     from tideover.winapi.clocks import read_context_switches
 
     class SwitchCounters:

@@ -13,7 +13,8 @@ from itertools import accumulate
 
 from tideover.model import Cause, Quality
 from tideover.timekeeping.agreement import Interval, drift_ns, majority
-from tideover.timekeeping.gaps import NS, STEP_NS, Judged
+from tideover.timekeeping.gaps import NS, STEP_NS
+from tideover.timekeeping.stalls import Judged
 
 # A Date header counts whole seconds and may have been made up to a second before it was sent (servers keep it ready).
 DATE_MIDDLE_NS = NS // 2
