@@ -1,11 +1,12 @@
 """The promises, on a real agent process, real hooks, a real stop, against a metadata service and a time server."""
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from running_agent import world
+from running_agent import World, world
 
 slow = pytest.mark.slow
 
@@ -119,6 +120,35 @@ def test_an_agent_killed_while_a_hook_runs_runs_no_second_copy_and_forgets_nothi
         here.until(lambda: here.record()["status"] == "closed")
         assert len(here.metadata.acknowledgements) == 1
         assert {"slow recover", "first recover"} <= set(here.begun())
+        assert_cut_short(here, line)
+
+
+def assert_cut_short(here: World, begun: list[str]) -> None:
+    """The run that began so stands in the record as the first of two, with what is known of it and no more."""
+    told = [run for run in here.record()["hooks"] if (run["name"], run["phase"]) == (begun[1], begun[2])]
+    assert [(run["attempt"], run["outcome"]) for run in told] == [(1, "stopped"), (2, "done")]
+    assert (told[0]["exit_status"], told[0]["duration_s"], told[0]["note"]) == (None, None, "the agent ended while it ran")
+    assert abs(datetime.fromisoformat(told[0]["started_at"]).timestamp() - float(begun[0])) < 5.0
+
+
+@slow
+def test_a_service_stopped_while_a_hook_prepares_tells_of_that_run_at_its_next_start(tmp_path):
+    """on_stop = "keep": the hook is ended with the agent, and run again for the event that is still listed."""
+    with world(tmp_path, start_after_s=60.0) as here:
+        here.hook("20-slow", f'[ "$1" = prepare ] && [ ! -e {tmp_path}/stopped ] && sleep 30')
+        here.start()
+        event = here.freeze()
+        line = here.until(lambda: next(iter(here.lines()), None))
+        here.agents[-1].terminate()
+        assert here.agents[-1].wait(10) == 0
+        assert not is_alive(int(line[3]))
+        (tmp_path / "stopped").touch()
+        here.start()
+        here.until(lambda: here.record()["status"] == "holding")
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["slow prepare", "slow prepare", "slow recover"]
+        assert_cut_short(here, line)
 
 
 @slow

@@ -85,8 +85,9 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
     report = try_hook(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
                       drill=os.environ.get("TIDEOVER_DRILL") == "1")
     if as_json:
+        took_s = None if report.duration_s is None else round(report.duration_s, 3)
         print_json({"name": name, "phase": phase, "outcome": report.outcome.value, "exit_status": report.exit_status,
-                    "duration_s": round(report.duration_s, 3), "output": report.output, "note": report.note})
+                    "duration_s": took_s, "output": report.output, "note": report.note})
     else:
         for line in report.output.splitlines():
             click.echo(harmless(line))
