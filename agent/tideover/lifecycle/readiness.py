@@ -73,7 +73,8 @@ def why_hold(state: State, case: Case) -> str | None:
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
         return "no hook wants this kind; the platform keeps its own time"
-    failed = [hook.spec.name for hook in wanted if not hook.worked and (hook.spec.required or hook.unsafe)]
+    failed = [f"{hook.spec.name} (refused)" if hook.unsafe else hook.spec.name for hook in wanted
+              if not hook.worked and (hook.spec.required or hook.unsafe)]
     return f"a required preparation failed: {', '.join(sorted(failed))}" if failed else None
 
 
