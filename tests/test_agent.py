@@ -429,3 +429,17 @@ def test_two_files_of_one_name_run_the_first_and_hold_the_acknowledgement_for_th
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["twice prepare", "twice recover"]
+
+
+@slow
+def test_a_hook_renumbered_while_it_is_prepared_is_recovered_and_the_record_says_which_file_that_was(tmp_path):
+    with world(tmp_path, start_after_s=60.0) as here:
+        here.hook("10-first")
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        (here.home / "hooks.d" / "10-first").rename(here.home / "hooks.d" / "15-first")
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["first prepare", "first recover"]
+        assert [run["note"] for run in here.record()["hooks"]] == ["", "10-first is 15-first by now"]
