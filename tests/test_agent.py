@@ -1,11 +1,12 @@
 """The promises, on a real agent process, real hooks, a real stop, against a metadata service and a time server."""
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from running_agent import world
+from running_agent import World, world
 
 slow = pytest.mark.slow
 
@@ -119,6 +120,35 @@ def test_an_agent_killed_while_a_hook_runs_runs_no_second_copy_and_forgets_nothi
         here.until(lambda: here.record()["status"] == "closed")
         assert len(here.metadata.acknowledgements) == 1
         assert {"slow recover", "first recover"} <= set(here.begun())
+        assert_cut_short(here, line)
+
+
+def assert_cut_short(here: World, begun: list[str]) -> None:
+    """The run that began so stands in the record as the first of two, with what is known of it and no more."""
+    told = [run for run in here.record()["hooks"] if (run["name"], run["phase"]) == (begun[1], begun[2])]
+    assert [(run["attempt"], run["outcome"]) for run in told] == [(1, "stopped"), (2, "done")]
+    assert (told[0]["exit_status"], told[0]["duration_s"], told[0]["note"]) == (None, None, "the agent ended while it ran")
+    assert abs(datetime.fromisoformat(told[0]["started_at"]).timestamp() - float(begun[0])) < 5.0
+
+
+@slow
+def test_a_service_stopped_while_a_hook_prepares_tells_of_that_run_at_its_next_start(tmp_path):
+    """on_stop = "keep": the hook is ended with the agent, and run again for the event that is still listed."""
+    with world(tmp_path, start_after_s=60.0) as here:
+        here.hook("20-slow", f'[ "$1" = prepare ] && [ ! -e {tmp_path}/stopped ] && sleep 30')
+        here.start()
+        event = here.freeze()
+        line = here.until(lambda: next(iter(here.lines()), None))
+        here.agents[-1].terminate()
+        assert here.agents[-1].wait(10) == 0
+        assert not is_alive(int(line[3]))
+        (tmp_path / "stopped").touch()
+        here.start()
+        here.until(lambda: here.record()["status"] == "holding")
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["slow prepare", "slow prepare", "slow recover"]
+        assert_cut_short(here, line)
 
 
 @slow
@@ -395,6 +425,21 @@ def test_two_files_of_one_name_run_the_first_and_hold_the_acknowledgement_for_th
         event = here.freeze()
         here.until(lambda: here.record()["status"] == "holding")
         assert here.begun() == ["twice prepare"] and here.metadata.acknowledgements == []
+        assert "20-twice  refused: holds the acknowledgement" in here.command("status").stdout
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["twice prepare", "twice recover"]
+
+
+@slow
+def test_a_hook_renumbered_while_it_is_prepared_is_recovered_and_the_record_says_which_file_that_was(tmp_path):
+    with world(tmp_path, start_after_s=60.0) as here:
+        here.hook("10-first")
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.record()["status"] == "holding")
+        (here.home / "hooks.d" / "10-first").rename(here.home / "hooks.d" / "15-first")
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["first prepare", "first recover"]
+        assert [run["note"] for run in here.record()["hooks"]] == ["", "10-first is 15-first by now"]

@@ -168,6 +168,42 @@ def test_a_hook_that_is_gone_by_recover_is_a_failure(bench: Bench) -> None:
     assert (report.outcome, "put it back" in report.note) == (HookOutcome.FAILED, True)
 
 
+def test_a_hook_renumbered_while_it_is_prepared_is_recovered_where_it_lies_by_now(bench: Bench) -> None:
+    """The NAME is the hook: a new number takes no recover away from it, and the record says which file was run."""
+    spec = bench.write("10-a", 'echo "$(basename "$0") $1 $(cat kept)"; echo this > kept')
+    bench.run(spec)
+    Path(spec.path).rename(bench.hooks / "15-a")
+    bench.write("15-a~", "exit 1")
+    bench.write("15-ab", "exit 1")
+    report = bench.run(spec, HookPhase.RECOVER)
+    assert (report.outcome, report.output, report.note) == (
+        HookOutcome.DONE, "15-a recover this\n", "10-a is 15-a by now")
+
+
+def test_a_renumbered_hook_is_held_to_the_same_rights(bench: Bench) -> None:
+    spec = bench.write("10-a", "touch ran")
+    Path(spec.path).rename(bench.hooks / "15-a")
+    (bench.hooks / "15-a").chmod(0o777)
+    report = bench.run(spec, HookPhase.RECOVER)
+    assert (report.outcome, "15-a" in report.note, "chmod go-w" in report.note) == (HookOutcome.REFUSED, True, True)
+    assert not (bench.state / "a" / "ran").exists()
+
+
+def test_of_two_files_that_a_renumbered_hook_could_be_none_is_run(bench: Bench) -> None:
+    spec = bench.write("10-a", "exit 0")
+    Path(spec.path).rename(bench.hooks / "15-a")
+    bench.write("16-a", "exit 0")
+    report = bench.run(spec, HookPhase.RECOVER)
+    assert (report.outcome, "put it back" in report.note) == (HookOutcome.FAILED, True)
+
+
+def test_a_prepare_is_run_of_the_very_file_that_was_wanted(bench: Bench) -> None:
+    """Nothing is owed to it yet, and the catalogue knows where it lies by now."""
+    spec = bench.write("10-a", "exit 0")
+    Path(spec.path).rename(bench.hooks / "15-a")
+    assert bench.run(spec).outcome is HookOutcome.FAILED
+
+
 def test_a_hook_that_lost_its_run_bit_is_a_failure(bench: Bench) -> None:
     spec = bench.write("10-a", "exit 0")
     Path(spec.path).chmod(0o644)

@@ -24,9 +24,10 @@ from lives import (
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import wants
-from tideover.model import Cause, Document, Kind
+from tideover.model import Cause, Document, HookRun, Kind
 from tideover.observations import AckOutcome
 from tideover.policy import Policy, Rules, names_me
+from tideover.record import Row, record_of
 
 FREEZE = event()
 THREE = Policy(hooks=(hook("last", 50), hook("first", 10), hook("second", 20), hook("beside", 20)))
@@ -517,13 +518,36 @@ def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too(
     assert life.settle().phase() == "asking"
 
 
+def runs_told(life):
+    rows = [Row(life.now.utc, entry.event_id, entry.what, entry.note, entry.subject) for entry in life.entries]
+    return record_of([row for row in rows if row.event_id == "e1"])["hooks"]
+
+
+@pytest.mark.parametrize("boot_id", ["boot-1", "boot-2"])
+def test_a_run_that_was_being_stopped_when_the_agent_ended_is_in_the_record_once(boot_id):
+    """In its own event's; not in that of one that is only watched."""
+    life = Life().polled(FREEZE, event("e3", resources=("vm-2",))).polled(event("e3", resources=("vm-2",)))
+    life.restarted(boot_id)
+    assert [(run["phase"], run["outcome"]) for run in runs_told(life)] == [("prepare", "stopped")]
+    assert not [entry for entry in life.entries if entry.event_id == "e3" and isinstance(entry.subject, HookRun)]
+    assert life.judged().after(5.0).settle().begun_runs() == ["drain prepare", "drain recover"]
+    assert [(run["phase"], run["outcome"]) for run in runs_told(life)] == [("prepare", "stopped"), ("recover", "done")]
+
+
 def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
-    """Nobody else could: the run has no outcome, and the next one of it is another."""
-    life = Life().polled(FREEZE).restarted().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused()
-    life.judged().after(5.0).restarted()
+    """Nobody else could: how it ended nobody saw, when it began is known, and the next one of it is another."""
+    life = Life().after(3.0).polled(FREEZE).after(4.0).restarted().polled(FREEZE).settle().acknowledged()
+    life.polled(started(FREEZE)).paused().judged().after(5.0).restarted()
     words = [(entry.what, entry.note) for entry in life.entries if entry.event_id == "e1"]
     for phase in ("prepare", "recover"):
         assert words.count((f"hook {phase} cut short", "drain: the agent ended while it ran")) == 1
+    prepare, recover = [run for run in runs_told(life) if run["outcome"] == "stopped"]
+    assert prepare == {"name": "drain", "phase": "prepare", "attempt": 1, "outcome": "stopped", "exit_status": None,
+                       "started_at": "2026-11-20T10:00:03.000Z", "duration_s": None, "limit_s": 60.0, "output": "",
+                       "note": "the agent ended while it ran"}
+    assert (recover["phase"], recover["attempt"], recover["duration_s"]) == ("recover", 1, None)
+    assert [(run["phase"], run["attempt"]) for run in runs_told(life)] == [
+        ("prepare", 1), ("prepare", 2), ("recover", 1)]
     assert words.count(("agent restarted", "")) == 2
 
 

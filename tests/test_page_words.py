@@ -75,6 +75,28 @@ def test_a_recovery_that_failed_is_said_whatever_else_went_well():
     assert tone is Tone.ATTENTION and "recovery of haproxy failed" in sentence
 
 
+CUT_SHORT = {"outcome": "stopped", "exit_status": None, "duration_s": None, "output": ""}
+
+
+def test_a_run_whose_end_nobody_saw_is_given_no_length_anywhere():
+    """Preparation took until its last run ended; where a hook was not run again after nobody saw its end, nobody can say."""
+    whole = kept("freeze")
+    first, *rest = whole["hooks"]
+    again = dict(whole, hooks=[first | CUT_SHORT, first | {"attempt": 2}, *rest])
+    assert account_of(again).preparation_s == account_of(whole).preparation_s is not None
+    last = max((run for run in whole["hooks"] if run["phase"] == "prepare"), key=lambda run: run["started_at"])
+    lost = dict(whole, hooks=[run | CUT_SHORT if run is last else run for run in whole["hooks"]])
+    assert account_of(lost).preparation_s is None
+    page = event_page(again, times(), "1.0")
+    assert "prepare: stopped, when is not known" in page and "not known" in page
+
+
+def test_a_recovery_cut_short_is_not_told_as_done():
+    record = kept("freeze")
+    record["hooks"][-1] |= CUT_SHORT
+    assert "recovery of haproxy failed the last time it was tried" in said(record)[1]
+
+
 def test_an_event_that_is_not_over_is_told_as_open():
     tone, sentence = said(kept("freeze", status="holding", outcome=None, ended_at=None, closed_at=None))
     assert tone is Tone.OPEN and sentence.startswith("Still open, a freeze")

@@ -7,16 +7,19 @@ from dataclasses import replace
 
 import pytest
 
-from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, at, event, hook, report, started
+from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, REFUSED, at, event, hook, report, started
 from tideover import observations as ob
 from tideover.cli.clock import report_lines as clock_lines
 from tideover.cli.clock import watch_line
 from tideover.cli.layout import lines_of
 from tideover.cli.terminal import Terminal
 from tideover.clock import ClockReport, DaemonReport, ServerReport
+from tideover.daemon.choices import policy_of
+from tideover.hooks import Catalogue
 from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
 from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
+from tideover.settings import default_settings
 from tideover.telling.event import event_parts
 from tideover.telling.lists import history_table, hooks_table, kinds_text, pauses_table
 from tideover.wording import Times
@@ -200,6 +203,24 @@ def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason(
     assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
 
 
+def test_a_refused_hook_is_told_as_refused_and_as_what_holds_the_acknowledgement_though_it_need_not_work():
+    """Two files of one NAME: the second, which never runs, is shown by its file's name, once."""
+    first, second = hook("dup", 50), replace(hook("dup", 60, required=False), refused="50-dup has the name dup already")
+    life = ToldLife(policy_of(default_settings(), Catalogue((first, second))))
+    life.polled(event("E-1")).settle().settle(REFUSED, exit_status=None)
+    rows = [line for line in life.shown(140) if "-dup " in line]
+    assert [row.split()[0] for row in rows if row[0].isdigit()] == ["50-dup", "60-dup"]
+    assert any("60-dup  refused: holds the acknowledgement" in row for row in rows)
+    assert any("a required preparation failed: 60-dup (refused)" in line for line in life.shown(140))
+
+
+def test_a_hook_that_failed_and_need_not_work_is_told_as_such():
+    policy = Policy(hooks=(hook("worker", 40, required=False),))
+    for exit_status, outcome in ((1, FAILED), (4, REFUSED)):
+        life = ToldLife(policy).polled(event("E-1")).settle(outcome, exit_status=exit_status)
+        assert any("40-worker  prepare failed (not required)" in line for line in life.shown(140))
+
+
 def test_an_event_stopped_while_its_hooks_run_and_one_that_waits_for_another_say_so():
     life = preparing()
     life.polled()
@@ -251,13 +272,16 @@ def test_the_clock_command_says_in_words_which_way_the_clock_is_off():
 
 def test_hooks_are_listed_with_the_refused_and_the_reason_below():
     refused = replace(hook("haproxy", 30), refused="20-haproxy has the name haproxy already: rename one of the two")
+    loose = replace(hook("loose", 33, required=False), refused="anybody can write it: chmod go-w")
     some = hook("worker", 40, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE}), required=False, timeout_s=90.0)
-    lines = lines_of([hooks_table([hook("haproxy", 20), refused, some], ["35-asleep"])], Terminal())
+    lines = lines_of([hooks_table([hook("haproxy", 20), refused, loose, some], ["35-asleep"])], Terminal())
     assert lines == [
         "NN  NAME     TIMEOUT     FAILURE   STATE     KINDS",
         "20  haproxy  1 min       holds     ready     all announced",
         "30  haproxy  1 min       holds     refused   all announced",
         "    20-haproxy has the name haproxy already: rename one of the two",
+        "33  loose    1 min       holds     refused   all announced",
+        "    anybody can write it: chmod go-w",
         "35  asleep   -           -         disabled  -",
         "    no run bit: chmod +x enables it",
         "40  worker   1 min 30 s  may fail  ready     freeze, unannounced"]

@@ -103,7 +103,7 @@ class HookReport:
     outcome: HookOutcome
     exit_status: int | None              # None: never started, or ended by a signal
     started_at: datetime
-    duration_s: float
+    duration_s: float | None             # None: nobody saw its end
     output: str = ""                     # the last 64 KiB of what it printed
     note: str = ""                       # why, for people, where the outcome alone does not say
     begun: bool = True                   # False: no process was started, so nothing can have changed
@@ -111,7 +111,7 @@ class HookReport:
 
 @dataclass(frozen=True, slots=True)
 class HookRun:
-    """One finished run of one hook, for the record. `attempt`: which try of its phase it was, from 1."""
+    """One run of one hook that is over, for the record. `attempt`: which try of its phase it was, from 1."""
 
     name: str
     phase: HookPhase

@@ -1,7 +1,7 @@
 """`tideover hooks`: the catalogue, what would be refused, trying one, linking one of the library's."""
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
 from tideover.telling.lists import hooks_table
 from tideover.wording import length_text
-
-DRY_RECORD = {"event_id": "by-hand", "kind": "freeze", "description": "a try by hand, no event"}
 
 
 @click.group("hooks")
@@ -80,11 +78,16 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
 @with_json
 @with_settings
 def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) -> int:
-    """Run one hook's PHASE now, as the agent would. Its state directory is kept between prepare and recover."""
-    report = _run_once(loaded, _find(loaded, name), HookPhase(phase), Kind(kind))
+    """Run one hook's PHASE now, as the agent would, told of an event that is made up: a recover is told that it was
+    withdrawn. Its state directory is kept between prepare and recover.
+    """
+    from tideover.daemon.trying import try_hook
+    report = try_hook(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
+                      drill=os.environ.get("TIDEOVER_DRILL") == "1")
     if as_json:
+        took_s = None if report.duration_s is None else round(report.duration_s, 3)
         print_json({"name": name, "phase": phase, "outcome": report.outcome.value, "exit_status": report.exit_status,
-                    "duration_s": round(report.duration_s, 3), "output": report.output, "note": report.note})
+                    "duration_s": took_s, "output": report.output, "note": report.note})
     else:
         for line in report.output.splitlines():
             click.echo(harmless(line))
@@ -129,32 +132,6 @@ def _find(loaded: Loaded, name: str) -> HookSpec:
     home = loaded.settings.paths.hooks
     raise TideoverError(f"cannot run the hook {harmless(name)}", f"{home} has none of that name",
                         "tideover hooks list shows them; the name goes without its number.")
-
-
-def _run_once(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind) -> Any:
-    """By hand means beside the agent: in a state directory of its own, so that neither disturbs the other."""
-    import queue
-
-    from tideover.daemon.opening import make_directory, require_safe
-    from tideover.effects import RunHook
-    from tideover.hooks import HookRunner
-    from tideover.observations import HookSettled, Observation
-    require_safe(loaded.file)
-    home = Path(loaded.settings.paths.state) / "by-hand"
-    make_directory(home, 0o711)
-    answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
-    runner = HookRunner(answers.put, home, drill=True)
-    fixed = (("TIDEOVER_SECONDS_LEFT", f"{spec.timeout_s:.3f}"), ("TIDEOVER_NOT_BEFORE", ""),
-             ("TIDEOVER_EXPECTED_PAUSE_S", ""))
-    reason = "cancelled" if phase is HookPhase.RECOVER else ""
-    run = RunHook(spec, phase, 1, 1, spec.timeout_s, "by-hand", kind, reason, fixed)
-    try:
-        runner.start(run, json.dumps(DRY_RECORD).encode(), "0" * 32)
-        answer = answers.get()
-        assert isinstance(answer, HookSettled)
-        return answer.report
-    finally:
-        runner.close()
 
 
 def _document(spec: HookSpec) -> dict[str, Any]:

@@ -46,9 +46,10 @@ class Narrator:
         match entry.subject:
             case HookRun(name, phase, attempt, report):
                 tell = self._log.warning if report.outcome in FAILURES else self._log.info
+                took_s = None if report.duration_s is None else round(report.duration_s, 3)
                 tell("hook.settled", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
-                     duration_s=round(report.duration_s, 3), note=report.note)
+                     duration_s=took_s, note=report.note)
             case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
                 self._log.warning("pause.noticed", event=entry.event_id, pause=name, cause=cause.value,
                                   length_s=length_s, uncertainty_s=uncertainty_s)

@@ -85,8 +85,9 @@ def runs_from_record(record: Mapping[str, Any] | None, plan: Plan) -> tuple[Run,
     for hook in record["hooks"] if record else ():
         began = datetime.fromisoformat(hook["started_at"]).timestamp()
         owes = hook["name"] not in refused and hook["exit_status"] not in NOTHING_CHANGED
-        runs.append(Run(hook["name"], orders.get(hook["name"], 0), HookPhase(hook["phase"]), began,
-                        began + hook["duration_s"], hook["outcome"] == "done", clock, owes))
+        ended = None if hook["duration_s"] is None else began + hook["duration_s"]
+        runs.append(Run(hook["name"], orders.get(hook["name"], 0), HookPhase(hook["phase"]), began, ended,
+                        hook["outcome"] == "done", clock, owes))
     return tuple(runs)
 
 

@@ -71,8 +71,8 @@ def _hook(run: HookRun) -> str:
     lines = [line for line in report.output.splitlines() if line.strip()]
     said = plain((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
     again = f" (try {run.attempt})" if run.attempt > 1 else ""
-    took = round_length_text(report.duration_s)
-    return f"{run.name} {run.phase.value}{again}: {how} in {took}" + (f", “{said}”" if said else "")
+    took = "" if report.duration_s is None else f" in {round_length_text(report.duration_s)}"
+    return f"{run.name} {run.phase.value}{again}: {how}{took}" + (f", “{said}”" if said else "")
 
 
 def _pause(pause: Pause) -> str:

@@ -3,18 +3,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tideover.effects import RunHook
 from tideover.hooks.beginning import CannotStartError, begin
 from tideover.hooks.environment import environment_marks
+from tideover.hooks.file_names import find_renumbered
 from tideover.hooks.lived_time import LivedTime
 from tideover.hooks.marks import Identity, RunMarks
 from tideover.hooks.orders import Order, Surroundings
 from tideover.hooks.output import Output
 from tideover.hooks.parts import HookProcess, end_runs, read_process, signal_name
 from tideover.hooks.traces import RunTrace
-from tideover.model import HookOutcome, HookReport
+from tideover.model import HookOutcome, HookPhase, HookReport
 from tideover.system.clocks import read_boot_id
 
 MEANINGS: Mapping[int, HookOutcome] = {
@@ -32,6 +34,23 @@ class _Ending:
 
 def carry_out(order: Order, around: Surroundings) -> HookReport:
     """Given an order and its surroundings, run the hook and return how that ended."""
+    order, moved = _where_it_lies(order)
+    report = _carry_out(order, around)
+    return replace(report, note="; ".join(filter(None, (moved, report.note)))) if moved else report
+
+
+def _where_it_lies(order: Order) -> tuple[Order, str]:
+    """Return what to run, and a word where that is another file than was prepared. An owner may renumber a hook that is
+    owed a recover: its NAME is the hook."""
+    spec = order.run.spec
+    path = find_renumbered(spec.path) if order.run.phase is HookPhase.RECOVER else None
+    if path is None:
+        return order, ""
+    moved = f"{Path(spec.path).name} is {Path(path).name} by now"
+    return replace(order, run=replace(order.run, spec=replace(spec, path=path))), moved
+
+
+def _carry_out(order: Order, around: Surroundings) -> HookReport:
     begun = around.read_moment()
     output = Output(lambda line: around.log_line(order.run.spec.name, line))
     try:

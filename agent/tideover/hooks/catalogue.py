@@ -1,22 +1,17 @@
 """The hooks that lie in the directory now, with the owner's settings. Reads; never runs or changes a file."""
 from __future__ import annotations
 
-import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tideover.hooks.file_names import LEFTOVER, name_of
 from tideover.hooks.launching import UnusableAccountError
 from tideover.hooks.parts import SHOWN_PATH, SUFFIXES, find_account, find_refusal, has_run_bit, trusted_users
 from tideover.hooks.plain_text import plain
 from tideover.model import ANNOUNCED, HookSpec, Kind
 
-NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
-# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. Nobody wants to hear of it.
-LEFTOVER = re.compile(
-    r"\..*|.*~|#.*#|.*\.(bak|old|orig|rej|save|tmp|swp|swo|swx|rpmnew|rpmsave|rpmorig|pacnew|pacsave"
-    r"|dpkg-[a-z-]+|ucf-[a-z-]+)", re.IGNORECASE | re.DOTALL)
 FILE_NAME_SHOWN = 255       # NAME_MAX: no real name is cut
 
 
@@ -81,7 +76,7 @@ class _Findings:
 
     def take(self, file: str) -> None:
         path = self._home / file
-        parts = self._parts(file)
+        parts = name_of(file, self._suffixes)
         if parts is None:
             self._ignore(file, "its name is not NN-name (two digits, then a-z, 0-9 and -)" + self._suffix_wanted())
             return
@@ -123,14 +118,6 @@ class _Findings:
 
     def _ignore(self, file: str, why: str) -> None:
         self._ignored.append((plain(file, FILE_NAME_SHOWN), why))
-
-    def _parts(self, file: str) -> tuple[int, str] | None:
-        for suffix in self._suffixes:
-            stem = file[:len(file) - len(suffix)]
-            matched = NAME.fullmatch(stem) if file.lower().endswith(suffix) else None
-            if matched is not None:
-                return int(matched["order"]), matched["name"]
-        return None
 
     def _suffix_wanted(self) -> str:
         wanted = [suffix for suffix in self._suffixes if suffix]

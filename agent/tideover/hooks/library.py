@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tideover
 from tideover.errors import TideoverError, WrongUseError
-from tideover.hooks.catalogue import NAME
+from tideover.hooks.file_names import NAME
 from tideover.hooks.library_files import FOLDER, HOW_DISABLED, describing, file_of, is_from, names_in, put, stem_of
 
 PLACE = Path("share/tideover/hooks", FOLDER)        # below the prefix, in a wheel's data as in a Debian package

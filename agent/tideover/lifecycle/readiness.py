@@ -73,7 +73,8 @@ def why_hold(state: State, case: Case) -> str | None:
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
         return "no hook wants this kind; the platform keeps its own time"
-    failed = [hook.spec.name for hook in wanted if not hook.worked and (hook.spec.required or hook.unsafe)]
+    failed = [f"{hook.spec.name} (refused)" if hook.unsafe else hook.spec.name for hook in wanted
+              if not hook.worked and (hook.spec.required or hook.unsafe)]
     return f"a required preparation failed: {', '.join(sorted(failed))}" if failed else None
 
 
@@ -172,7 +173,8 @@ def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s
     again = hook.stage in (Stage.RETRYING, Stage.REPEATING) and hook.until_raw_s > 0
     run = state.runs + 1
     begun = replace(hook, stage=stage, run=run, attempt=hook.attempt + 1, limit_s=limit_s,
-                    begun_raw_s=now.raw_s, until_raw_s=hook.until_raw_s if again else now.raw_s + window_s,
+                    begun_raw_s=now.raw_s, begun_at=now.utc,
+                    until_raw_s=hook.until_raw_s if again else now.raw_s + window_s,
                     recover_begun=hook.recover_begun or stage is Stage.RECOVERING)
     return replace(state.with_hook(begun), runs=run)
 

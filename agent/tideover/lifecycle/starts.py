@@ -8,9 +8,12 @@ from tideover import observations as ob
 from tideover.lifecycle import readiness
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.pauses import length_text
-from tideover.lifecycle.state import CLAIMING, RUNNING, Case, Phase, Stage, hears_of_hooks
+from tideover.lifecycle.state import CLAIMING, RUNNING, Case, HookState, Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
-from tideover.model import Cause, HookPhase, Pause, Quality
+from tideover.model import Cause, HookOutcome, HookPhase, HookReport, HookRun, Pause, Quality
+
+CUT_SHORT = "the agent ended while it ran"
+"""Of a run whose end the agent did not live to see. Whatever it left was ended before anything was begun again."""
 
 
 def restarted(turn: Turn, seen: ob.Restarted) -> None:
@@ -35,8 +38,20 @@ def _tell_of_the_end(turn: Turn) -> None:
         if hears_of_hooks(case):
             for name, hook in turn.state.hooks.items():
                 if hook.stage in RUNNING:
-                    phase = HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE
-                    turn.tell(case.id, f"hook {phase.value} cut short", f"{name}: the agent ended while it ran")
+                    run = _cut_short(name, hook)
+                    turn.tell(case.id, f"hook {_phase_of(hook).value} cut short", f"{name}: {CUT_SHORT}", run)
+
+
+def _cut_short(name: str, hook: HookState) -> HookRun | None:
+    """The run as far as it is known: nobody saw when it ended, with what status, or what it printed."""
+    if hook.begun_at is None:
+        return None
+    report = HookReport(HookOutcome.STOPPED, None, hook.begun_at, None, note=CUT_SHORT)
+    return HookRun(name, _phase_of(hook), hook.attempt, report, hook.limit_s)
+
+
+def _phase_of(hook: HookState) -> HookPhase:
+    return HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE
 
 
 def _take_reboot(turn: Turn, case: Case, seen: ob.Restarted) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from types import MappingProxyType
 
 from tideover.model import Cause, ClockCheck, Event, HookSpec, Kind, Pause
@@ -138,6 +139,7 @@ class HookState:
     attempt: int = 0
     limit_s: float = 0.0
     begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it, status tells it
+    begun_at: datetime | None = None    # the same, for the record; None: an older journal did not keep it
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
     again_raw_s: float = 0.0            # RETRYING, REPEATING: not before
     in_turn: bool = False               # REPEATING: later hooks wait for it ("not yet"), or not (a failure)

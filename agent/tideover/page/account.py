@@ -24,14 +24,14 @@ class Run:
     outcome: str
     exit_status: int | None
     began: datetime
-    duration_s: float
+    duration_s: float | None        # None: nobody saw its end
     limit_s: float | None           # None: an older record does not say
     output: str
     note: str
 
     @property
-    def ended(self) -> datetime:
-        return self.began + timedelta(seconds=self.duration_s)
+    def ended(self) -> datetime | None:
+        return None if self.duration_s is None else self.began + timedelta(seconds=self.duration_s)
 
     @property
     def has_failed(self) -> bool:
@@ -150,20 +150,23 @@ class Account:
 
     @property
     def preparation_s(self) -> float | None:
-        """From the beginning of the first prepare to the end of the last one before any recover."""
+        """From the beginning of the first prepare to the end of the last one before any recover; None: not known."""
         recovers = self.of_phase("recover")
         prepares = [run for run in self.of_phase("prepare") if not recovers or run.began <= recovers[0].began]
-        if not prepares:
+        ends = [run.ended for run in prepares if run.ended is not None]
+        newest = {run.name: run for run in prepares}
+        if not ends or any(run.ended is None for run in newest.values()):
             return None
-        return (max(run.ended for run in prepares) - min(run.began for run in prepares)).total_seconds()
+        return (max(ends) - min(run.began for run in prepares)).total_seconds()
 
     @property
     def held_back_s(self) -> float | None:
         """From the beginning of the first prepare to the end of the last recover that worked."""
         prepares, recovers = self.of_phase("prepare"), [run for run in self.of_phase("recover") if not run.has_failed]
-        if not prepares or not recovers:
+        ends = [run.ended for run in recovers if run.ended is not None]
+        if not prepares or not ends:
             return None
-        return (max(run.ended for run in recovers) - min(run.began for run in prepares)).total_seconds()
+        return (max(ends) - min(run.began for run in prepares)).total_seconds()
 
 
 def account_of(record: Mapping[str, Any]) -> Account:

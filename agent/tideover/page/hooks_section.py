@@ -35,7 +35,7 @@ def _outcome_look(run: Run) -> str:
 
 def _meter(run: Run) -> str:
     """How much of its budget the run used, as a bar; what it says is said in the columns beside it too."""
-    if not run.limit_s:
+    if not run.limit_s or run.duration_s is None:
         return "–"
     width, height = METER
     used = min(1.0, run.duration_s / run.limit_s)

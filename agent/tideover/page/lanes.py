@@ -85,11 +85,16 @@ def _doings(stage: Stage) -> tuple[Bar, ...]:
 def _run_bar(stage: Stage, run: Run) -> Bar:
     begin = stage.seconds(run.began)
     look = "failed" if run.has_failed else "stopped" if run.outcome in ("stopped", "not-yet") else run.phase
-    said = "" if run.outcome == "done" else f" {run.outcome}"
+    took = [] if run.duration_s is None else [round_length_text(run.duration_s)]
+    said = [] if run.outcome == "done" else [run.outcome]
     limit = None if run.limit_s is None else begin + run.limit_s
-    return Bar(Span(begin, begin + run.duration_s), look, beside=f"{round_length_text(run.duration_s)}{said}",
-               about=f"{run.phase}: {run.outcome} in {length_text(run.duration_s)}, budget {length_text(run.limit_s)}",
+    return Bar(Span(begin, begin + (run.duration_s or 0.0)), look, beside=" ".join(took + said),
+               about=f"{run.phase}: {run.outcome}{_in_length(run)}, budget {length_text(run.limit_s)}",
                limit_s=limit)
+
+
+def _in_length(run: Run) -> str:
+    return ", when is not known" if run.duration_s is None else f" in {length_text(run.duration_s)}"
 
 
 def _lane(stage: Stage, lane: Lane, top: float) -> list[Shape]:

@@ -47,7 +47,8 @@ class Stage:
         account = self.account
         now = [] if account.is_over else [(self.times.now - account.noticed).total_seconds()]
         return [*now, *(self.seconds(move.at) for move in account.moves),
-                *(self.seconds(run.ended) for run in account.runs), *(rest.whole.end for rest in self.rests), 0.0]
+                *(self.seconds(run.ended or run.began) for run in account.runs),
+                *(rest.whole.end for rest in self.rests), 0.0]
 
     def _not_before_s(self) -> float | None:
         account = self.account
@@ -62,7 +63,7 @@ class Stage:
         moments += [] if account.is_over else [self.end_s]
         moments += [] if self.not_before_s is None else [self.not_before_s]
         spans = [Span(at, at) for at in moments]
-        spans += [Span(self.seconds(run.began), self.seconds(run.began) + run.duration_s) for run in account.runs]
+        spans += [Span(self.seconds(run.began), self.seconds(run.ended or run.began)) for run in account.runs]
         spans += [rest.whole for rest in self.rests]
         judged = account.clock.checked_at
         if judged is not None and self.rests and judged >= self.rests[-1].stop.ended:

@@ -177,7 +177,8 @@ def _all(count: int) -> str:
 def _in_time(account: Account) -> str:
     length = account.preparation_s
     took = f" in {round_length_text(length)}" if length is not None else ""
-    ends = [run.ended for run in account.of_phase("prepare") if account.started and run.began < account.started]
+    ends = [run.ended for run in account.of_phase("prepare") if account.started and run.ended
+            and run.began < account.started]
     late = account.started is not None and ends and max(ends) > account.started
     return f"{took} (not before it began)" if late else took
 
@@ -217,7 +218,7 @@ def _failed(account: Account) -> list[Run]:
 
 
 def _falls_short(run: Run) -> bool:
-    return run.has_failed or run.outcome == "not-yet"
+    return run.has_failed or run.outcome == "not-yet" or (run.phase == "recover" and run.outcome == "stopped")
 
 
 def _last_runs(runs: Sequence[Run]) -> list[Run]:

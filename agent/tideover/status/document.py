@@ -81,15 +81,20 @@ def _hook(hook: HookState, now: Moment) -> dict[str, Any]:
     again = hook.stage in (Stage.RETRYING, Stage.REPEATING)
     runs = hook.stage in RUNNING
     return {
-        "name": hook.spec.name, "order": hook.spec.order, "stage": hook.stage.value,
+        "name": hook.spec.name, "order": hook.spec.order, "file": _file(hook), "stage": hook.stage.value,
         "phase": HOOK_PHASES.get(hook.stage), "attempt": hook.attempt,
         "running_s": round(max(0.0, now.raw_s - hook.begun_raw_s), 3) if runs and hook.begun_raw_s else None,
         "limit_s": hook.limit_s if hook.run else None, "timeout_s": hook.spec.timeout_s,
         "required": hook.spec.required, "worked": hook.worked if hook.stage is Stage.PREPARED else None,
-        "event_id": hook.event_id or None,
+        "refused": hook.unsafe if hook.stage is Stage.PREPARED else None, "event_id": hook.event_id or None,
         "again_in_s": round(max(0.0, hook.again_raw_s - now.raw_s), 3) if again else None,
         "failures": hook.failures,
     }
+
+
+def _file(hook: HookState) -> str:
+    """The name of its file, which has no separator of any system in it."""
+    return hook.spec.path.replace("\\", "/").rpartition("/")[2]
 
 
 def _clock(rows: Iterable[Row]) -> dict[str, Any] | None:

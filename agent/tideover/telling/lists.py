@@ -67,7 +67,8 @@ def _longest(pauses: list[dict[str, Any]]) -> str:
 
 
 def _hook(spec: HookSpec) -> Row:
-    return row(f"{spec.order:02d}", spec.name, length_text(spec.timeout_s), "holds" if spec.required else "may fail",
+    failure = "holds" if spec.required or spec.refused else "may fail"
+    return row(f"{spec.order:02d}", spec.name, length_text(spec.timeout_s), failure,
                Text("refused", Tone.BAD) if spec.refused else Text("ready", Tone.GOOD), kinds_text(spec.kinds),
                below=(Text(spec.refused, Tone.BAD),) if spec.refused else ())
 

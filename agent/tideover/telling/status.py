@@ -97,7 +97,9 @@ def _hooks(status: dict[str, Any]) -> Table:
 def _hook(hook: dict[str, Any], agent_answers: bool) -> Row:
     running, limit, tone = hook.get("running_s"), hook["limit_s"], Tone.PLAIN
     state = STAGES.get(hook["stage"], hook["stage"])
-    if hook.get("worked") is False:
+    if hook.get("refused"):
+        state, tone = "refused: holds the acknowledgement", Tone.WARN       # required or not
+    elif hook.get("worked") is False:
         state, tone = "prepare failed" if hook.get("required") else "prepare failed (not required)", Tone.WARN
     elif hook["failures"]:
         state, tone = f"{state}, failed {_times(hook['failures'])}", Tone.WARN
@@ -109,7 +111,8 @@ def _hook(hook: dict[str, Any], agent_answers: bool) -> Row:
         running = None                  # nobody can say whether it still runs
     late = running is not None and limit is not None and running > limit
     shown = Text(countdown_text(running), Tone.WARN if late else Tone.PLAIN) if running is not None else "-"
-    return row(f"{hook['order']:02d}-{hook['name']}", Text(state, tone), shown, _budget(hook))
+    file = hook.get("file") or f"{hook['order']:02d}-{hook['name']}"        # an earlier agent does not say
+    return row(file, Text(state, tone), shown, _budget(hook))
 
 
 def _budget(hook: dict[str, Any]) -> str:

@@ -1,0 +1,97 @@
+"""`tideover hooks run`: a hook tried by hand is told what the agent would tell it, of an event that is made up."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lives import BEGIN, Life, event
+from tideover.cli import main
+from tideover.hooks.environment import Place, hook_environment
+from tideover.record import Row, record_of
+
+SAYS = """#!/bin/sh
+set -u
+env > HERE/env
+cat > HERE/record
+"""
+RECOVERS = SAYS + """[ "$1" = prepare ] || \
+echo "$TIDEOVER_REASON|$TIDEOVER_PAUSE_S|$TIDEOVER_PAUSE_UNCERTAINTY_S|$TIDEOVER_CLOCK|$TIDEOVER_CLOCK_OFFSET_S"
+"""
+
+
+class Trial:
+    """A configuration with one hook, tried by the command itself."""
+
+    def __init__(self, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.home, self._capsys = home, capsys
+        (home / "hooks.d").mkdir()
+        file = home / "hooks.d" / "10-web"
+        file.write_text(RECOVERS.replace("HERE", str(home)))
+        file.chmod(0o755)
+        (home / "tideover.toml").write_text(
+            "[paths]\n" + "".join(f'{name} = "{home}/{place}"\n' for name, place in
+                                  (("hooks", "hooks.d"), ("state", "state"), ("runtime", "run"))))
+
+    def run(self, phase: str, *words: str) -> dict[str, Any]:
+        status = main(["hooks", "run", "web", phase, *words, "--json", "--config", str(self.home / "tideover.toml")])
+        told: dict[str, Any] = json.loads(self._capsys.readouterr().out)
+        assert status == 0, told
+        return told
+
+    def environment(self) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in (self.home / "env").read_text().splitlines())
+
+    def record(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.home / "record").read_text())
+        return told
+
+
+@pytest.fixture
+def trial(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Trial:
+    monkeypatch.delenv("TIDEOVER_DRILL", raising=False)
+    return Trial(tmp_path, capsys)
+
+
+def told_by_the_agent(phase: str) -> set[str]:
+    """The names of what the agent tells a hook, when an event is prepared for and when it is withdrawn."""
+    life = Life().polled(event())
+    if phase == "recover":
+        life.settle().polled()
+    [run] = life.runs()
+    return {name for name in hook_environment(run, "trace", Place("/", "/s", {}, {})) if name.startswith("TIDEOVER_")}
+
+
+@pytest.mark.parametrize("phase", ["prepare", "recover"])
+def test_a_hook_tried_by_hand_is_told_every_variable_that_the_agent_tells(trial: Trial, phase: str) -> None:
+    trial.run(phase)
+    told = {name for name in trial.environment() if name.startswith("TIDEOVER_")}
+    assert told == told_by_the_agent(phase)
+
+
+def test_what_is_not_known_by_hand_is_empty_and_the_clock_unknown_as_the_agent_says_it(trial: Trial) -> None:
+    """A hook under `set -u` must not die of a variable that is only there when the agent runs it."""
+    assert trial.run("recover")["output"] == "cancelled|||unknown|\n"
+    assert trial.run("recover", "--kind", "unannounced")["output"] == "resumed|||unknown|\n"
+
+
+def test_a_hook_tried_by_hand_is_in_a_drill_only_where_the_caller_says_so(
+        trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial.run("prepare")
+    assert "TIDEOVER_DRILL" not in trial.environment()
+    monkeypatch.setenv("TIDEOVER_DRILL", "1")
+    trial.run("prepare")
+    assert trial.environment()["TIDEOVER_DRILL"] == "1"
+
+
+@pytest.mark.parametrize("phase", ["prepare", "recover"])
+def test_a_hook_tried_by_hand_reads_a_whole_record(trial: Trial, phase: str) -> None:
+    trial.run(phase, "--kind", "reboot")
+    record = trial.record()
+    assert record.keys() == record_of([Row(BEGIN, "e1", "noticed", "", event())]).keys()
+    assert (record["event_id"], record["kind"], record["outcome"]) == ("by-hand", "reboot", None)
+    assert (trial.environment()["TIDEOVER_EVENT_ID"], trial.environment()["TIDEOVER_TRACE_ID"]) == (
+        "by-hand", record["trace_id"])
+    assert record["clock"]["verdict"] == "unknown" and record["clock"]["offset_s"] is None
