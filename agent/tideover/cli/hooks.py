@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tideover.cli.layout import lines_of
-from tideover.cli.options import print_json, print_lines, with_json, with_settings
+from tideover.cli.options import print_json, print_lines, with_config_for_all, with_json, with_settings
 from tideover.cli.terminal import harmless, this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
@@ -20,6 +20,7 @@ DRY_RECORD = {"event_id": "by-hand", "kind": "freeze", "description": "a try by 
 
 
 @click.group("hooks")
+@with_config_for_all
 def command() -> None:
     """What is run, what is refused; try one."""
 

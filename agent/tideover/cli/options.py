@@ -15,14 +15,44 @@ from tideover.configuration import Loaded, load_settings
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def with_config(function: Function) -> Function:
+    """What is typed here takes --config."""
+    option: Callable[[Function], Function] = click.option(
+        "--config", "config", metavar="FILE", default=None, help="The configuration file.")
+    return option(function)
+
+
 def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     """The command takes --config and is given `loaded`. Loading raises ConfigurationError, WrongUseError."""
-    @click.option("--config", "config", metavar="FILE", default=None, help="The configuration file.")
+    @with_config
     @click.pass_context
     @wraps(function)
     def command(context: click.Context, /, *positional: Any, config: str | None, **named: Any) -> Any:
         return function(*positional, loaded=load(context, config), **named)
     return command
+
+
+def without_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The command needs no configuration and works beside a broken one; it takes --config as every command does, and a
+    file that is named must be one that can be used: a slip of the pen is told everywhere."""
+    @with_config
+    @click.pass_context
+    @wraps(function)
+    def command(context: click.Context, /, *positional: Any, config: str | None, **named: Any) -> Any:
+        check_named(context, config)
+        return function(*positional, **named)
+    return command
+
+
+def with_config_for_all(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A group takes --config for the commands below it."""
+    @with_config
+    @click.pass_context
+    @wraps(function)
+    def group(context: click.Context, /, config: str | None) -> Any:
+        context.obj = config or config_before(context)
+        return function()
+    return group
 
 
 def with_json(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,9 +75,16 @@ def load(context: click.Context, config: str | None) -> Loaded:
     return load_settings(Path(named) if named else None, os.environ)
 
 
+def check_named(context: click.Context, config: str | None) -> None:
+    """Raise as `load_settings` does if a file is named, before or after the command's name, and cannot be used."""
+    if config or config_before(context):
+        load(context, config)
+
+
 def config_before(context: click.Context) -> str | None:
-    """Given a command's context, return the --config that stood before its name."""
-    found = context.find_root().obj
+    """Given a command's context, return the --config that stood before its name, the nearest one. A context begins with
+    what the one above it has (click)."""
+    found = context.obj
     return found if isinstance(found, str) else None
 
 
