@@ -59,3 +59,13 @@ def test_what_needs_no_configuration_does_not_ask_for_one(monkeypatch, capsys):
     monkeypatch.setenv("TIDEOVER_CONFIG", str(Path("/there/is/none")))
     assert main(["simulate", "--list"]) == 0
     assert "freeze" in capsys.readouterr().out
+
+
+def test_a_command_that_fails_still_prints_one_document_where_json_is_wanted(tmp_path, capsys):
+    file = tmp_path / "tideover.toml"
+    file.write_text("[source]\npol = 1\n")
+    assert main(["status", "--json", "--config", str(file)]) == 2
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert document["ok"] is False and len(document["faults"]) == 1 and document["why"] == "one fault found"
+    assert told.err.startswith("tideover: cannot use the configuration")

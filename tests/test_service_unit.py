@@ -1,9 +1,11 @@
 """The unit is one file for every kind of installation."""
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from tideover.cli import main
 from tideover.daemon.running import STOP_LIMIT_S
 from tideover.errors import TideoverError, WrongUseError
 from tideover.hooks import library
@@ -86,3 +88,16 @@ def test_every_hook_of_the_checkouts_library_can_be_enabled(tmp_path):
     for name in library.known_names(place):
         link = library.enable(name, tmp_path, place)
         assert re.fullmatch(rf"[0-9][0-9]-{name}", link.name)
+
+
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="this machine is run by systemd (sd_booted(3))")
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("start",), ("stop",)])
+def test_where_no_systemd_runs_that_is_told_as_somebody_who_cannot_be_reached(tmp_path, monkeypatch, capsys, words):
+    """systemctl may be there all the same, as in a container. With --json there is one document, on standard output."""
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho 'System has not been booted with systemd as init system.' >&2\nexit 1\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["service", *words]) == 3
+    told = capsys.readouterr()
+    assert "this machine is not run by systemd" in told.err and told.err.count("\n") == 1
+    assert not told.out if "--json" not in words else json.loads(told.out)["why"] == "this machine is not run by systemd"

@@ -2,15 +2,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from tideover.cli.terminal import harmless_json
+from tideover.cli.terminal import harmless, harmless_json
 from tideover.configuration import Loaded, load_settings
+from tideover.errors import ConfigurationError, TideoverError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -56,10 +57,24 @@ def with_config_for_all(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def with_json(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The command takes --json: one document on standard output, nothing else there."""
-    option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-        "--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-    return option(function)
+    """The command takes --json: one document on standard output, nothing else there; also when it fails, beside the
+    sentence on standard error."""
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+    @wraps(function)
+    def command(*positional: Any, as_json: bool, **named: Any) -> Any:
+        try:
+            return function(*positional, as_json=as_json, **named)
+        except TideoverError as trouble:
+            if as_json:
+                print_json(_failure_document(trouble))
+            raise
+    return command
+
+
+def _failure_document(trouble: TideoverError) -> dict[str, Any]:
+    """What failed, why, and what to do; of a configuration, each fault."""
+    document = {"ok": False, "what": trouble.operation, "why": trouble.cause, "do": trouble.hint}
+    return document | ({"faults": list(trouble.faults)} if isinstance(trouble, ConfigurationError) else {})
 
 
 def with_utc(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,6 +101,13 @@ def config_before(context: click.Context) -> str | None:
     what the one above it has (click)."""
     found = context.obj
     return found if isinstance(found, str) else None
+
+
+def refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> TideoverError:
+    """Given what was asked of the agent and an answer that is no, return it as the error that says so."""
+    what = f"cannot {doing} {harmless(event)}" if event else f"cannot {doing}"
+    return TideoverError(what, str(answer.get("why", "the agent does not say why")),
+                         str(answer.get("do", "tideover status tells how it is.")))
 
 
 def print_json(document: object) -> None:
