@@ -1,6 +1,7 @@
 """The unit is one file for every kind of installation."""
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,27 @@ def test_disabling_never_touches_a_file_of_the_owners(shelf, tmp_path):
         with pytest.raises(TideoverError, match="no link to the library"):
             library.disable("demo", directory, place)
         file.unlink()
+
+
+def test_a_name_that_no_hook_has_is_wrong_use_of_each_command_that_takes_one(tmp_path, capsys):
+    file = tmp_path / "tideover.toml"
+    file.write_text(f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\n')
+    for words in (["enable", "nosuch"], ["disable", "nosuch"], ["run", "nosuch", "prepare"]):
+        assert main(["hooks", *words, "--config", str(file)]) == 2, words
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no run bits")
+def test_a_hook_that_is_disabled_is_not_said_to_be_missing(tmp_path, capsys):
+    (tmp_path / "hooks.d").mkdir()
+    hook = tmp_path / "hooks.d" / "10-web"
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o644)
+    file = tmp_path / "tideover.toml"
+    file.write_text(f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\n')
+    assert main(["hooks", "run", "web", "prepare", "--config", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert f"it is disabled: its file has no run bit. chmod +x {hook} enables it." in said
 
 
 @pytest.mark.slow
