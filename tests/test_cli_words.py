@@ -69,3 +69,12 @@ def test_a_command_that_fails_still_prints_one_document_where_json_is_wanted(tmp
     document = json.loads(told.out)
     assert document["ok"] is False and len(document["faults"]) == 1 and document["why"] == "one fault found"
     assert told.err.startswith("tideover: cannot use the configuration")
+
+
+def test_the_settings_are_native_values_under_json(tmp_path, capsys):
+    file = tmp_path / "tideover.toml"
+    file.write_text("[policy]\nacknowledge_shared = true\n")
+    assert main(["config", "show", "--json", "--config", str(file)]) == 0
+    told = {one["key"]: (one["value"], one["from"]) for one in json.loads(capsys.readouterr().out)["settings"]}
+    assert told["policy.acknowledge_shared"] == (True, "file line 2")
+    assert told["pause.tick"] == ("250ms", "default")

@@ -63,7 +63,7 @@ def show_config(loaded: Loaded, as_json: bool) -> int:
     shown = show(loaded.settings, loaded.origin)
     if as_json:
         print_json({"file": str(loaded.file) if loaded.file else None,
-                    "settings": [{"key": key, "value": value, "from": origin} for key, value, origin in shown]})
+                    "settings": [{"key": one.key, "value": one.native, "from": one.origin} for one in shown]})
         return EXIT_OK
     rows = tuple(row(key, value, origin) for key, value, origin in shown)
     print_lines(table_lines(Table(("KEY", "VALUE", "FROM"), rows), this_terminal()))
