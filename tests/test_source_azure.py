@@ -281,6 +281,7 @@ def test_nobody_at_the_address_is_told_with_a_hint(endpoint, words):
     assert words in failure(source)
     assert f" {endpoint} " in failure(source)
     assert "no Azure VM" in failure(source)
+    assert "?" not in failure(source), "a full stop and a hint come after it"
     assert source.acknowledge("x")[0] is AckOutcome.LOST
     assert source.identity() is None
 
