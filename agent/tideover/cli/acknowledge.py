@@ -58,6 +58,7 @@ def _wait(socket: Path, answer: dict[str, Any]) -> dict[str, Any]:
             return {**answer, "why": ACCEPTED if known else "it is over"}
         tried = known["acknowledgements_sent"] > answer["sent_before"]
         if tried and known["phase"] not in ("asking", "doubting"):
-            return {**answer, "ok": False, "why": "the platform refused", "do": f"tideover show {answer['event_id']} tells why."}
+            return {**answer, "ok": False, "why": "the platform refused",
+                    "do": f"tideover show {answer['event_id']} tells why."}
         time.sleep(LOOK_S)
     return {**answer, "ok": False, "why": "no answer from the platform yet", "do": "The agent goes on trying."}

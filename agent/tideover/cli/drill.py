@@ -151,8 +151,8 @@ def _show_head(plan: Plan, stage: Stage) -> None:
     what = "withdrawn in the middle" if plan.cancel else f"{length_text(plan.away_s)} away"
     parts = [f"The life of one event ({plan.kind.value}, {what}), played on this machine."]
     if plan.away_s > plan.pause_s and not plan.cancel:
-        parts.append(f"That is a little more than {length_text(plan.pause_s)}: only what is measured as a second or more "
-                     "counts as the event's pause.")
+        parts.append(f"That is a little more than {length_text(plan.pause_s)}: only what is measured as a second or "
+                     "more counts as the event's pause.")
     if plan.own is None:
         parts.append(f"It touches nothing outside {stage.folder.path}, and never the platform.")
     else:

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from tideover.cli.options import config_before, print_json, with_config_for_all, with_json, with_settings, without_settings
+from tideover.cli.options import (
+    config_before,
+    print_json,
+    with_config_for_all,
+    with_json,
+    with_settings,
+    without_settings,
+)
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
 

@@ -29,7 +29,6 @@ from tideover.policy import Policy
 from tideover.sources import Source
 from tideover.status import recover_owed
 
-
 BY_HAND = "by hand, while no agent ran"
 
 
@@ -104,8 +103,9 @@ def _nothing_runs(state: State) -> bool:
 
 
 def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
-    """Given the configuration and an event, tell the platform to go ahead, unless it has accepted that once; return what
-    there is to say.
+    """Given the configuration and an event, tell the platform to go ahead, unless it has accepted that once.
+
+    Return what there is to say; "" where it was told and said nothing.
 
     Raise UnreachableError if the platform gives no answer, TideoverError if the event is not there to be acknowledged,
     WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be remembered.

@@ -10,7 +10,7 @@ from tideover.model import Event, HookSpec, Kind
 from tideover.policy import Policy
 
 SHORTEST_PAUSE_S = STALL_S
-"""A stall of the agent's process ends an event from this length on; a shorter one ends nothing, so there is no drill."""
+"""A stall of the agent's process ends an event from this length on; a shorter one ends nothing: no drill of it."""
 SURE_TO_COUNT_S = STALL_S + 0.1
 """What is stopped for exactly the limit may be measured as less: the error is some 30 ms."""
 LONGEST_PAUSE_S = 600.0
