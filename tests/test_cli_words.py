@@ -23,9 +23,10 @@ def all_commands(above: click.Group = group, names: tuple[str, ...] = ()) -> Ite
 
 
 def arguments_of(command: click.Command) -> list[str]:
-    """Something for each argument that must be there."""
+    """Something for each argument that must be there; a scenario that is none, so that nothing can be served for ever."""
     return [parameter.type.choices[0] if isinstance(parameter.type, click.Choice) else "x"
-            for parameter in command.params if isinstance(parameter, click.Argument) and parameter.required]
+            for parameter in command.params
+            if isinstance(parameter, click.Argument) and (parameter.required or parameter.name == "scenario")]
 
 
 COMMANDS = dict(all_commands())
@@ -37,8 +38,10 @@ def test_the_walk_finds_the_commands_and_those_of_groups():
 
 
 @pytest.mark.parametrize(("names", "at"), PLACES, ids=lambda part: "-".join(part) if isinstance(part, tuple) else str(part))
-def test_every_command_takes_the_configuration_before_its_name_after_it_and_after_its_groups(tmp_path, capsys, names, at):
+def test_every_command_takes_the_configuration_before_its_name_after_it_and_after_its_groups(
+        tmp_path, monkeypatch, capsys, names, at):
     """A file with a fault, so that each says which file it was given, and does nothing."""
+    monkeypatch.setenv("PATH", str(tmp_path))       # whatever goes wrong here, no service manager is spoken to
     file = tmp_path / "tideover.toml"
     file.write_text("[source]\npol = 1\n")
     words = [*names[:at], "--config", str(file), *names[at:], *arguments_of(COMMANDS[names])]
