@@ -46,7 +46,7 @@ class World:
         self.home, self.metadata, self.time_server = home, metadata, time_server
         self.log = home / "hooks.log"
         self.agents: list[subprocess.Popen[bytes]] = []
-        (home / "hooks.d").mkdir()
+        (home / "hooks.d").mkdir(parents=True)
 
     def hook(self, file: str, body: str = ":") -> None:
         """`body` is sh; $1 is the phase."""

@@ -114,6 +114,12 @@ def test_an_event_is_announced_so_far_ahead_that_no_hook_is_short_of_time():
     assert plan.notice_s > 205.0
 
 
+def test_a_pause_at_the_limit_is_stopped_for_a_little_longer_so_that_it_counts():
+    assert replace(FREEZE, pause_s=1.0).away_s > 1.05
+    assert replace(FREEZE, pause_s=1.5).away_s == 1.5
+    assert replace(FREEZE, kind=Kind.REBOOT, pause_s=1.0).away_s == 1.0, "a process that is gone is no stall"
+
+
 def test_hooks_that_such_an_event_spares_are_not_counted():
     spared = HookSpec("a", 10, "", min_pause_s=9.0)
     assert hooks_that_run(Kind.FREEZE, 5, (spared,)) == ()
@@ -153,7 +159,7 @@ def hold_drill(tmp_path: Path, *words: str) -> tuple[int, str, str]:
     return drill.returncode, told, trouble
 
 
-@pytest.mark.parametrize("words", [("--pause", "1s"), ("--pause", "long"), ("--kind", "frieze"), ("--pause", "1h")])
+@pytest.mark.parametrize("words", [("--pause", "900ms"), ("--pause", "long"), ("--kind", "frieze"), ("--pause", "1h")])
 def test_wrong_use_is_told_in_a_sentence(tmp_path, words):
     from tideover.cli import main
     assert main(["drill", *words]) == 2
@@ -179,6 +185,14 @@ def test_a_freeze_holds_every_promise_and_leaves_nothing_behind(tmp_path):
     assert told.count("✓") == 5
     assert "Every promise held." in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_drill_of_a_second_says_that_it_stops_for_longer_and_holds_every_promise(tmp_path):
+    status, told, trouble = hold_drill(tmp_path, "--pause", "1s")
+    assert (status, trouble) == (0, ""), told
+    said = " ".join(told.split())
+    assert "1.1 s away" in said and "stands still for 1.1 s" in said and "a little more than 1 s" in said
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """The unit is one file for every kind of installation."""
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from tideover.cli import main
 from tideover.daemon.running import STOP_LIMIT_S
 from tideover.errors import TideoverError, WrongUseError
 from tideover.hooks import library
@@ -79,6 +82,27 @@ def test_disabling_never_touches_a_file_of_the_owners(shelf, tmp_path):
         file.unlink()
 
 
+def test_a_name_that_no_hook_has_is_wrong_use_of_each_command_that_takes_one(tmp_path, capsys):
+    file = tmp_path / "tideover.toml"
+    file.write_text(f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\n')
+    for words in (["enable", "nosuch"], ["disable", "nosuch"], ["run", "nosuch", "prepare"]):
+        assert main(["hooks", *words, "--config", str(file)]) == 2, words
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no run bits")
+def test_a_hook_that_is_disabled_is_not_said_to_be_missing(tmp_path, capsys):
+    (tmp_path / "hooks.d").mkdir()
+    hook = tmp_path / "hooks.d" / "10-web"
+    hook.write_text("#!/bin/sh\n")
+    hook.chmod(0o644)
+    file = tmp_path / "tideover.toml"
+    file.write_text(f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\n')
+    assert main(["hooks", "run", "web", "prepare", "--config", str(file)]) == 1
+    said = capsys.readouterr().err
+    assert f"it is disabled: its file has no run bit. chmod +x {hook} enables it." in said
+
+
 @pytest.mark.slow
 def test_every_hook_of_the_checkouts_library_can_be_enabled(tmp_path):
     place = library.library()
@@ -86,3 +110,16 @@ def test_every_hook_of_the_checkouts_library_can_be_enabled(tmp_path):
     for name in library.known_names(place):
         link = library.enable(name, tmp_path, place)
         assert re.fullmatch(rf"[0-9][0-9]-{name}", link.name)
+
+
+@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="this machine is run by systemd (sd_booted(3))")
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("start",), ("stop",)])
+def test_where_no_systemd_runs_that_is_told_as_somebody_who_cannot_be_reached(tmp_path, monkeypatch, capsys, words):
+    """systemctl may be there all the same, as in a container. With --json there is one document, on standard output."""
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho 'System has not been booted with systemd as init system.' >&2\nexit 1\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["service", *words]) == 3
+    told = capsys.readouterr()
+    assert "this machine is not run by systemd" in told.err and told.err.count("\n") == 1
+    assert not told.out if "--json" not in words else json.loads(told.out)["why"] == "this machine is not run by systemd"

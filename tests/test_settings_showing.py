@@ -76,6 +76,16 @@ def test_show_tells_every_key_and_the_line_of_those_the_file_sets() -> None:
     assert not [key for key in shown if key.startswith("policy.reboot")]
 
 
+def test_what_show_tells_is_native_to_a_reader_of_its_json() -> None:
+    """Text, booleans, lists and tables as the file would give them to any program; durations are text there, too."""
+    reading = read('[hook.web]\nuser = "w\\u00fcb"\nenvironment = { A = "b\\"c" }\n[policy]\nact_on = ["freeze"]\n',
+                   file="x", defaults=LINUX)
+    native = {line.key: line.native for line in show(reading.settings, reading.origin)}
+    wanted = {"source.kind": "auto", "policy.act_on": ["freeze"], "policy.acknowledge_shared": False, "pause.tick": "250ms",
+              "source.vm_name": "", "hook.web.user": "wüb", "hook.web.environment": {"A": 'b"c'}, "hook.web.required": True}
+    assert {key: native[key] for key in wanted} == wanted
+
+
 def test_what_show_tells_is_a_configuration_that_means_the_same() -> None:
     text = """
 [source]

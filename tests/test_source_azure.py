@@ -126,7 +126,7 @@ def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service
     (Fault(drop=True), "closed without an answer"),
     (Fault(reset=True), "connection reset"),
     (THROTTLED, "too many requests"), (Fault(status=410), "being moved"), (Fault(status=503), "503"),
-    (Fault(status=400), "Metadata header"), (Fault(status=404), "is this an Azure VM"), (Fault(status=407), "proxy"),
+    (Fault(status=400), "Metadata header"), (Fault(status=404), "no Azure VM"), (Fault(status=407), "proxy"),
     (Fault(status=204), "204"), (Fault(status=599, body=b"\0" * 99), "599"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_bad_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(service, fault, words):
@@ -280,7 +280,8 @@ def test_nobody_at_the_address_is_told_with_a_hint(endpoint, words):
     source = AzureSource(endpoint + "/", "mine")
     assert words in failure(source)
     assert f" {endpoint} " in failure(source)
-    assert "is this an Azure VM" in failure(source)
+    assert "no Azure VM" in failure(source)
+    assert "?" not in failure(source), "a full stop and a hint come after it"
     assert source.acknowledge("x")[0] is AckOutcome.LOST
     assert source.identity() is None
 

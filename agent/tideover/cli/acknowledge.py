@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.options import print_json, refusal, with_json, with_settings
+from tideover.cli.terminal import harmless
 from tideover.configuration import Loaded
-from tideover.errors import EXIT_NO, EXIT_OK, UnreachableError
+from tideover.errors import EXIT_OK, UnreachableError
 
 ANSWER_S = 10.0         # the agent's POST has 5 s; a second one may be on its way
 LOOK_S = 0.2
+ACCEPTED = "the platform has accepted it"
 
 
 @click.command("acknowledge")
@@ -21,20 +23,28 @@ LOOK_S = 0.2
 @with_settings
 def command(loaded: Loaded, event: str, as_json: bool) -> int:
     """Tell the platform to go ahead with EVENT: for held events, and where the owner acknowledges by hand."""
+    said = _acknowledge(loaded, event)
+    if as_json:
+        print_json({"ok": True, "why": said, "event_id": event})
+    else:
+        click.echo(f"{harmless(event)}: {said}")
+    return EXIT_OK
+
+
+def _acknowledge(loaded: Loaded, event: str) -> str:
+    """Return how the platform was told. Raise TideoverError if it was not."""
     from tideover.api.client import ask
     socket = Path(loaded.settings.paths.socket)
     try:
         answer = ask(socket, {"ask": "acknowledge", "event": event})
     except UnreachableError:
         from tideover.daemon.by_hand import acknowledge_by_hand
-        answer = {"ok": True, "why": acknowledge_by_hand(loaded, event) or "the platform has accepted it"}
-    else:
-        answer = _wait(socket, answer) if answer.get("ok") else answer
-    if as_json:
-        print_json(answer)
-    else:
-        click.echo(f"{event}: {answer['why']}", err=not answer["ok"])
-    return EXIT_OK if answer["ok"] else EXIT_NO
+        return acknowledge_by_hand(loaded, event) or ACCEPTED
+    if answer.get("ok") and "sent_before" in answer:
+        answer = _wait(socket, answer)
+    if not answer.get("ok"):
+        raise refusal("acknowledge", event, answer)
+    return str(answer["why"])
 
 
 def _wait(socket: Path, answer: dict[str, Any]) -> dict[str, Any]:
@@ -45,9 +55,10 @@ def _wait(socket: Path, answer: dict[str, Any]) -> dict[str, Any]:
         events = ask(socket, {"ask": "status"})["status"]["events"]
         known = next((one for one in events if one["event_id"] == answer["event_id"]), None)
         if known is None or known["acknowledged"]:
-            return {**answer, "why": "the platform has accepted it" if known else "it is over"}
-        tried = known["acknowledgements_sent"] > answer.get("sent_before", 0)
+            return {**answer, "why": ACCEPTED if known else "it is over"}
+        tried = known["acknowledgements_sent"] > answer["sent_before"]
         if tried and known["phase"] not in ("asking", "doubting"):
-            return {**answer, "ok": False, "why": "the platform refused; tideover show tells why"}
+            return {**answer, "ok": False, "why": "the platform refused",
+                    "do": f"tideover show {answer['event_id']} tells why."}
         time.sleep(LOOK_S)
-    return {**answer, "ok": False, "why": "no answer from the platform yet; the agent goes on trying"}
+    return {**answer, "ok": False, "why": "no answer from the platform yet", "do": "The agent goes on trying."}

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import click
 
 from tideover import __version__
+from tideover.cli.options import with_config_for_all
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
@@ -54,12 +55,10 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "config", metavar="FILE", default=None, help="The configuration file.")
 @click.version_option(__version__, prog_name="tideover")
-@click.pass_context
-def group(context: click.Context, config: str | None) -> None:
+@with_config_for_all
+def group() -> None:
     """Carries the applications of this VM over the platform's maintenance."""
-    context.obj = config
 
 
 def run_command(words: list[str]) -> int:

@@ -6,7 +6,15 @@ from pathlib import Path
 import click
 
 from tideover.cli.layout import table_lines
-from tideover.cli.options import config_before, print_json, print_lines, with_json, with_settings
+from tideover.cli.options import (
+    config_before,
+    print_json,
+    print_lines,
+    with_config,
+    with_config_for_all,
+    with_json,
+    with_settings,
+)
 from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded, load_settings
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
@@ -14,13 +22,14 @@ from tideover.telling.parts import Table, row
 
 
 @click.group("config")
+@with_config_for_all
 def command() -> None:
     """Check or show the configuration."""
 
 
 @command.command("check")
 @click.argument("file", required=False)
-@click.option("--config", "config", metavar="FILE", default=None, help="The configuration file.")
+@with_config
 @with_json
 @click.pass_context
 def check_config(context: click.Context, file: str | None, config: str | None, as_json: bool) -> int:
@@ -54,7 +63,7 @@ def show_config(loaded: Loaded, as_json: bool) -> int:
     shown = show(loaded.settings, loaded.origin)
     if as_json:
         print_json({"file": str(loaded.file) if loaded.file else None,
-                    "settings": [{"key": key, "value": value, "from": origin} for key, value, origin in shown]})
+                    "settings": [{"key": one.key, "value": one.native, "from": one.origin} for one in shown]})
         return EXIT_OK
     rows = tuple(row(key, value, origin) for key, value, origin in shown)
     print_lines(table_lines(Table(("KEY", "VALUE", "FROM"), rows), this_terminal()))

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import load, print_json, with_json
+from tideover.cli.options import check_named, load, print_json, with_config, with_json
 from tideover.drill import (
     LONGEST_PAUSE_S,
     SHORTEST_PAUSE_S,
@@ -64,7 +64,7 @@ def _read_length(context: click.Context, parameter: click.Parameter, value: str)
 @click.option("--hooks", "with_own_hooks", is_flag=True,
               help="Run the configured directory's hooks, for real, instead of the built-in samples.")
 @with_json
-@click.option("--config", "config", metavar="FILE", default=None, help="The configuration file (for --hooks).")
+@with_config
 @click.pass_context
 def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, config: str | None, **chosen: Any) -> int:
     """Show the whole life of an event on this machine, and judge each promise.
@@ -98,6 +98,7 @@ def _interrupted(stage: Stage) -> Interrupted:
 
 def _plan(context: click.Context, config: str | None, with_own_hooks: bool, *, kind: str, pause: float,
           cancel: bool) -> Plan:
+    check_named(context, config)
     loaded = load(context, config) if with_own_hooks else None
     own = own_hooks(loaded.settings, loaded.origin) if loaded else None
     acknowledged = default_settings().policy_for(Kind(kind)).acknowledge == "when-ready"
@@ -147,8 +148,11 @@ def _undisturbed_end(stage: Stage) -> Iterator[None]:
 # --- what is shown ------------------------------------------------------------------------------------------------
 
 def _show_head(plan: Plan, stage: Stage) -> None:
-    what = "withdrawn in the middle" if plan.cancel else f"{length_text(plan.pause_s)} away"
+    what = "withdrawn in the middle" if plan.cancel else f"{length_text(plan.away_s)} away"
     parts = [f"The life of one event ({plan.kind.value}, {what}), played on this machine."]
+    if plan.away_s > plan.pause_s and not plan.cancel:
+        parts.append(f"That is a little more than {length_text(plan.pause_s)}: only what is measured as a second or "
+                     "more counts as the event's pause.")
     if plan.own is None:
         parts.append(f"It touches nothing outside {stage.folder.path}, and never the platform.")
     else:

@@ -8,16 +8,17 @@ from typing import Any
 import click
 
 from tideover.cli.layout import lines_of
-from tideover.cli.options import print_json, print_lines, with_json, with_settings
+from tideover.cli.options import print_json, print_lines, with_config_for_all, with_json, with_settings
 from tideover.cli.terminal import harmless, this_terminal
 from tideover.configuration import Loaded
-from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
 from tideover.telling.lists import hooks_table
 from tideover.wording import length_text
 
 
 @click.group("hooks")
+@with_config_for_all
 def command() -> None:
     """What is run, what is refused; try one."""
 
@@ -125,12 +126,17 @@ def disable_hook(loaded: Loaded, name: str) -> int:
 
 
 def _find(loaded: Loaded, name: str) -> HookSpec:
+    """Raise WrongUseError if there is none of that name, TideoverError if it is disabled."""
     from tideover.daemon.choices import catalogue_of
-    for spec in catalogue_of(loaded.settings).hooks:
+    catalogue, home, operation = catalogue_of(loaded.settings), loaded.settings.paths.hooks, "cannot run the hook"
+    for spec in catalogue.hooks:
         if spec.name == name:
             return spec
-    home = loaded.settings.paths.hooks
-    raise TideoverError(f"cannot run the hook {harmless(name)}", f"{home} has none of that name",
+    for file in catalogue.disabled:
+        if file.partition("-")[2] == name:      # a file without its run bit: there is none on Windows
+            raise TideoverError(f"{operation} {harmless(name)}", "it is disabled: its file has no run bit",
+                                f"chmod +x {Path(home) / file} enables it.")
+    raise WrongUseError(f"{operation} {harmless(name)}", f"{home} has none of that name",
                         "tideover hooks list shows them; the name goes without its number.")
 
 

@@ -2,22 +2,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from tideover.cli.terminal import harmless_json
+from tideover.cli.terminal import harmless, harmless_json
 from tideover.configuration import Loaded, load_settings
+from tideover.errors import ConfigurationError, TideoverError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+def with_config(function: Function) -> Function:
+    """What is typed here takes --config."""
+    option: Callable[[Function], Function] = click.option(
+        "--config", "config", metavar="FILE", default=None, help="The configuration file.")
+    return option(function)
+
+
 def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     """The command takes --config and is given `loaded`. Loading raises ConfigurationError, WrongUseError."""
-    @click.option("--config", "config", metavar="FILE", default=None, help="The configuration file.")
+    @with_config
     @click.pass_context
     @wraps(function)
     def command(context: click.Context, /, *positional: Any, config: str | None, **named: Any) -> Any:
@@ -25,11 +33,48 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def without_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The command needs no configuration and works beside a broken one; it takes --config as every command does, and a
+    file that is named must be one that can be used: a slip of the pen is told everywhere."""
+    @with_config
+    @click.pass_context
+    @wraps(function)
+    def command(context: click.Context, /, *positional: Any, config: str | None, **named: Any) -> Any:
+        check_named(context, config)
+        return function(*positional, **named)
+    return command
+
+
+def with_config_for_all(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A group takes --config for the commands below it."""
+    @with_config
+    @click.pass_context
+    @wraps(function)
+    def group(context: click.Context, /, config: str | None) -> Any:
+        context.obj = config or config_before(context)
+        return function()
+    return group
+
+
 def with_json(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The command takes --json: one document on standard output, nothing else there."""
-    option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-        "--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-    return option(function)
+    """The command takes --json: one document on standard output, nothing else there; also when it fails, beside the
+    sentence on standard error."""
+    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+    @wraps(function)
+    def command(*positional: Any, as_json: bool, **named: Any) -> Any:
+        try:
+            return function(*positional, as_json=as_json, **named)
+        except TideoverError as trouble:
+            if as_json:
+                print_json(_failure_document(trouble))
+            raise
+    return command
+
+
+def _failure_document(trouble: TideoverError) -> dict[str, Any]:
+    """What failed, why, and what to do; of a configuration, each fault."""
+    document = {"ok": False, "what": trouble.operation, "why": trouble.cause, "do": trouble.hint}
+    return document | ({"faults": list(trouble.faults)} if isinstance(trouble, ConfigurationError) else {})
 
 
 def with_utc(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,10 +90,24 @@ def load(context: click.Context, config: str | None) -> Loaded:
     return load_settings(Path(named) if named else None, os.environ)
 
 
+def check_named(context: click.Context, config: str | None) -> None:
+    """Raise as `load_settings` does if a file is named, before or after the command's name, and cannot be used."""
+    if config or config_before(context):
+        load(context, config)
+
+
 def config_before(context: click.Context) -> str | None:
-    """Given a command's context, return the --config that stood before its name."""
-    found = context.find_root().obj
+    """Given a command's context, return the --config that stood before its name, the nearest one. A context begins with
+    what the one above it has (click)."""
+    found = context.obj
     return found if isinstance(found, str) else None
+
+
+def refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> TideoverError:
+    """Given what was asked of the agent and an answer that is no, return it as the error that says so."""
+    what = f"cannot {doing} {harmless(event)}" if event else f"cannot {doing}"
+    return TideoverError(what, str(answer.get("why", "the agent does not say why")),
+                         str(answer.get("do", "tideover status tells how it is.")))
 
 
 def print_json(document: object) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
-from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.options import print_json, refusal, with_json, with_settings
 from tideover.configuration import Loaded
-from tideover.errors import EXIT_NO, EXIT_OK, UnreachableError
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError
 
 LOOK_S = 0.2
 
@@ -22,6 +21,19 @@ LOOK_S = 0.2
 @with_settings
 def command(loaded: Loaded, event: str | None, wait_s: float, as_json: bool) -> int:
     """Run the recover hooks that are owed, of EVENT or of all. Exit status 1 if any is owed afterwards."""
+    were_owed, still_owed = _recover(loaded, event, wait_s)
+    if as_json:
+        print_json({"ok": not still_owed, "were_owed": were_owed, "still_owed": still_owed})
+    elif still_owed:
+        raise TideoverError("recover is still owed", ", ".join(still_owed), "tideover show last tells why.")
+    else:
+        click.echo(f"Recovered: {', '.join(were_owed)}." if were_owed else "Nothing is owed.")
+    return EXIT_NO if still_owed else EXIT_OK
+
+
+def _recover(loaded: Loaded, event: str | None, wait_s: float) -> tuple[list[str], list[str]]:
+    """Return the names of the hooks that were owed, and of those that still are. Raise TideoverError if EVENT is not
+    open."""
     from tideover.api.client import ask
     socket = Path(loaded.settings.paths.socket)
     try:
@@ -29,18 +41,14 @@ def command(loaded: Loaded, event: str | None, wait_s: float, as_json: bool) -> 
     except UnreachableError:
         from tideover.daemon.by_hand import recover_by_hand
         recovered = recover_by_hand(loaded, event, drill=os.environ.get("TIDEOVER_DRILL") == "1")
-        answer = {"ok": not recovered.still_owed, "were_owed": list(recovered.were_owed),
-                  "still_owed": list(recovered.still_owed)}
-    else:
-        answer = _wait(socket, wait_s) if answer.get("ok") else {**answer, "still_owed": []}
-    if as_json:
-        print_json(answer)
-    else:
-        click.echo(_sentence(answer), err=not answer["ok"])
-    return EXIT_OK if answer["ok"] else EXIT_NO
+        return list(recovered.were_owed), list(recovered.still_owed)
+    if not answer.get("ok"):
+        raise refusal("recover", event, answer)
+    return list(answer.get("were_owed", ())), _wait(socket, wait_s)
 
 
-def _wait(socket: Path, wait_s: float) -> dict[str, Any]:
+def _wait(socket: Path, wait_s: float) -> list[str]:
+    """Given the agent's promise, wait until its hooks have run; return what is owed then."""
     from tideover.api.client import ask
     until = time.monotonic() + wait_s
     while True:
@@ -48,14 +56,5 @@ def _wait(socket: Path, wait_s: float) -> dict[str, Any]:
         owed = list(status["recover_owed"])
         tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"])
         if not owed or tried or time.monotonic() >= until:
-            return {"ok": not owed, "still_owed": owed}
+            return owed
         time.sleep(LOOK_S)
-
-
-def _sentence(answer: dict[str, Any]) -> str:
-    if answer.get("why"):
-        return f"cannot recover: {answer['why']}"
-    if answer["still_owed"]:
-        return f"Still owed: {', '.join(answer['still_owed'])}. tideover show last tells why."
-    were = answer.get("were_owed")
-    return f"Recovered: {', '.join(were)}." if were else "Nothing is owed."

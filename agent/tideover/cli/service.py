@@ -6,12 +6,20 @@ from pathlib import Path
 
 import click
 
-from tideover.cli.options import config_before, print_json, with_json, with_settings
+from tideover.cli.options import (
+    config_before,
+    print_json,
+    with_config_for_all,
+    with_json,
+    with_settings,
+    without_settings,
+)
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
 
 
 @click.group("service")
+@with_config_for_all
 def command() -> None:
     """Install, remove, start, stop the service; how it is."""
 
@@ -22,7 +30,7 @@ def command() -> None:
 def install_service(context: click.Context, loaded: Loaded) -> int:
     """Make the service, enabled: it starts with the machine, or by `tideover service start`."""
     from tideover.service import install
-    named = config_before(context) or context.params.get("config")
+    named = context.params.get("config") or config_before(context)
     file = install(str(Path(named).absolute()) if named else None, Path(loaded.settings.paths.hooks))
     click.echo(f"{file} is installed and enabled. tideover service start starts it now.")
     return EXIT_OK
@@ -46,6 +54,7 @@ def remove_service(loaded: Loaded) -> int:
 
 
 @command.command("start")
+@without_settings
 def start_service() -> int:
     """Start the service, and wait until it is ready."""
     from tideover.service import start
@@ -55,6 +64,7 @@ def start_service() -> int:
 
 
 @command.command("stop")
+@without_settings
 def stop_service() -> int:
     """Stop the service; [policy] on_stop says what happens to prepared applications."""
     from tideover.service import stop
@@ -65,6 +75,7 @@ def stop_service() -> int:
 
 @command.command("status")
 @with_json
+@without_settings
 def service_status(as_json: bool) -> int:
     """How the service is. Exit status 1 if it does not run."""
     from tideover.service import read_report

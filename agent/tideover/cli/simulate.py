@@ -9,7 +9,7 @@ import click
 
 from tideover.cli.interruption import until_interrupted
 from tideover.cli.layout import lines_of
-from tideover.cli.options import print_lines
+from tideover.cli.options import print_lines, without_settings
 from tideover.cli.terminal import harmless, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.settings.addresses import is_ipv4, listen_address
@@ -31,6 +31,7 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
 @click.option("--pace", type=click.FloatRange(0.01, 1000.0), default=1.0, show_default=True,
               help="2 plays it in half the time.")
 @click.option("--list", "lists", is_flag=True, help="The scenarios that come along.")
+@without_settings
 def command(scenario: str, listen: str, vm_name: str, pace: float, lists: bool) -> int:
     """Serve the metadata service alone, with SCENARIO (a name, or a file) played, until Ctrl-C."""
     if lists:

@@ -13,7 +13,7 @@ from tideover.engine import Engine
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Case, Phase
 from tideover.pause import MachineClocks
-from tideover.status import status_of
+from tideover.status import recover_owed, status_of
 
 TAKEN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
 CANNOT_ACKNOWLEDGE = {
@@ -23,6 +23,9 @@ CANNOT_ACKNOWLEDGE = {
     Phase.ASKING: "it is being acknowledged now",
     Phase.DOUBTING: "it is being acknowledged now; the last answer was lost",
 }
+ACKNOWLEDGED = "it is acknowledged already"
+NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
+LOOK = "tideover status tells what it waits for."
 
 
 class Requests:
@@ -50,22 +53,22 @@ class Requests:
     def _acknowledge(self, question: Mapping[str, Any]) -> dict[str, Any]:
         case = self._find(question)
         if case is None:
-            return {"ok": False, "why": "no such event is open; tideover status lists them"}
+            return {"ok": False, "why": NOT_OPEN, "do": LIST}
         if case.acknowledged:
-            return {"ok": True, "why": "it is acknowledged already", "event_id": case.id}
+            return {"ok": True, "why": ACKNOWLEDGED, "event_id": case.id}
         if case.phase is not Phase.HOLDING:
-            return {"ok": False, "why": CANNOT_ACKNOWLEDGE.get(case.phase, "it has started or is over"),
-                    "event_id": case.id}
+            return {"ok": False, "why": _why_not(case), "do": LOOK, "event_id": case.id}
         self._engine.tell_and_wait(ob.AcknowledgeRequested(case.id), TAKEN_S)
         return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ask_attempt}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
         case = self._find(question)
         if question.get("event") and case is None:
-            return {"ok": False, "why": "no such event is open; tideover status lists them"}
+            return {"ok": False, "why": NOT_OPEN, "do": LIST}
+        were_owed = recover_owed(self._engine.state)
         # Whoever asks looks at the status next, and must not find what stood there before.
         self._engine.tell_and_wait(ob.RecoverRequested(case.id if case else None), TAKEN_S)
-        return {"ok": True, "why": "recover is asked for"}
+        return {"ok": True, "why": "recover is asked for", "were_owed": were_owed}
 
     def _find(self, question: Mapping[str, Any]) -> Case | None:
         wanted = str(question.get("event") or "").casefold()
@@ -73,3 +76,17 @@ class Requests:
             if wanted and case.id.casefold() == wanted:
                 return case
         return None
+
+
+def _why_not(case: Case) -> str:
+    """Why a case cannot be acknowledged, in words that are true of it: not every one that is past its preparation has
+    started."""
+    if case.phase in CANNOT_ACKNOWLEDGE:
+        return CANNOT_ACKNOWLEDGE[case.phase]
+    if case.began:
+        return "it has started"
+    if not case.listed:
+        return "it has left the platform's list"
+    if case.given_back:
+        return "its applications were recovered by hand, so nothing is prepared for it"
+    return "the machine was away since it was prepared for"

@@ -138,10 +138,10 @@ class _Course:
         self.lookout.until(lambda: has_seen("started"), MOVE_S, "the agent did not see the start")
 
     def _stand_still(self) -> None:
-        self.lookout.say("machine", f"stands still for {length_text(self._plan.pause_s)} (here: only the agent, "
+        self.lookout.say("machine", f"stands still for {length_text(self._plan.away_s)} (here: only the agent, "
                                     f"{HOW_STOPPED})")
         self._stage.agent.stop()
-        time.sleep(self._plan.pause_s)
+        time.sleep(self._plan.away_s)
         self._time_asked = self._stage.time.asked
         stop = self._stage.agent.resume()
         self._seen = replace(self._seen, stop=stop)
@@ -153,7 +153,7 @@ class _Course:
         down, down_at = time.monotonic(), time.time()
         stage.agent.kill()
         stage.counter.kill()
-        time.sleep(self._plan.pause_s)
+        time.sleep(self._plan.away_s)
         self._time_asked = stage.time.asked
         self.lookout.say("machine", f"comes up ({what} started again)")
         if self._has_counter:

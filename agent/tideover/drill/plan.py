@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
 from tideover.policy import Policy
 
-SHORTEST_PAUSE_S = 1.1
-"""A stall of the agent's process ends an event from a second on (contract); measured with an error of some 30 ms."""
+SHORTEST_PAUSE_S = STALL_S
+"""A stall of the agent's process ends an event from this length on; a shorter one ends nothing: no drill of it."""
+SURE_TO_COUNT_S = STALL_S + 0.1
+"""What is stopped for exactly the limit may be measured as less: the error is some 30 ms."""
 LONGEST_PAUSE_S = 600.0
 """Who watches a drill waits for it; ten minutes is far beyond every pause the platform's documents speak of."""
 NOTICE_S = 60.0
@@ -49,6 +52,11 @@ class Plan:
     def stops(self) -> bool:
         """Whether the agent's process is stopped and continued; else it is killed and started again."""
         return self.kind in STOPPING
+
+    @property
+    def away_s(self) -> float:
+        """How long it is really away: a stop at the limit is a little longer than was asked for, so that it counts."""
+        return max(self.pause_s, SURE_TO_COUNT_S) if self.stops else self.pause_s
 
     @property
     def duration_s(self) -> int:

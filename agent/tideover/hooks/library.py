@@ -57,11 +57,11 @@ def enable(name: str, directory: Path, place: Path) -> Path:
 def disable(name: str, directory: Path, place: Path) -> Path:
     """Given a hook's NAME, the hooks directory and the library, remove the link to it; return what it was.
 
-    Raise TideoverError if there is no such link, or the file of that NAME is something else.
+    Raise WrongUseError if the directory has none of that NAME, TideoverError if it is something else than such a link.
     """
     files = _files_of(name, directory)
     if not files:
-        raise TideoverError(f"cannot disable {name}", f"{directory} has no hook of that name", "Nothing was changed.")
+        raise WrongUseError(f"cannot disable {name}", f"{directory} has no hook of that name", "Nothing was changed.")
     for file in files:
         if is_from(file, file_of(place, name)):
             try:

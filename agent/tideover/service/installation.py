@@ -100,6 +100,9 @@ def _call(*words: str) -> str:
     except subprocess.TimeoutExpired as trouble:
         raise UnreachableError(f"cannot {words[0]} the service", f"systemd has not done it in {CALL_LIMIT_S:.0f} s",
                                "Look at systemctl status tideover.") from trouble
+    if called.returncode and not RUNS_HERE.is_dir():
+        raise UnreachableError("cannot reach systemd", "this machine is not run by systemd",
+                               "Have your service manager run: tideover run")
     if called.returncode:
         cause = (called.stderr.strip().splitlines() or ["systemctl does not say why"])[0].rstrip(".")
         raise TideoverError(f"cannot {words[0]} the service", cause, "journalctl -u tideover may say more.")

@@ -1,8 +1,9 @@
 """Settings written for people: the effective ones with where each came from, and the file of all defaults."""
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tideover.model import Kind
 from tideover.settings.keys import HOOK, TABLES, Default, Key, Table
@@ -23,6 +24,11 @@ class Shown(NamedTuple):
     key: str
     value: str            # as the file would write it
     origin: str           # "default" or "file line N"
+
+    @property
+    def native(self) -> Any:
+        """The value as a reader of the file gets it: text, a boolean, a list, a table; a duration is text there."""
+        return tomllib.loads(f"value = {self.value}")["value"]
 
 
 def show(settings: Settings, origin: Mapping[str, int]) -> list[Shown]:

@@ -35,12 +35,12 @@ ASK_AGAIN_S = 60.0               # … and how long to leave it, when there was 
 ASLEEP_AFTER_S = 24 * 3600.0     # a day without a call turns the feature off again
 
 SOMEBODY_BETWEEN = "something between this VM and the platform may be answering in its place, a proxy for example"
-NEVER_ANSWERED = "; is this an Azure VM, and is the way to that address free?"
+NEVER_ANSWERED = "; this may be no Azure VM, or something bars the way to that address"
 HINTS: Mapping[int, str] = MappingProxyType({
     400: "the Metadata header or the api-version did not arrive as sent, which a proxy in between can cause",
     401: SOMEBODY_BETWEEN,
     403: SOMEBODY_BETWEEN,
-    404: "there are no scheduled events at this address; is this an Azure VM, and is source.endpoint right?",
+    404: "there are no scheduled events at this address; this may be no Azure VM, or source.endpoint may be wrong",
     405: SOMEBODY_BETWEEN,
     407: "a proxy answered, though this agent asks for none; traffic to 169.254.169.254 has to go straight there",
     410: "the service is being moved, which takes up to 70 s",
