@@ -50,6 +50,19 @@ def test_recover_by_hand_says_its_result_in_one_sentence(tmp_path, agent):
         assert answer.stderr == "tideover: recover is still owed: first. tideover show last tells why.\n"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
+def test_whoever_is_recovered_by_hand_is_told_how_the_clock_is(tmp_path, agent):
+    """Its owner decides that it carries on; that the clock is wrong it must hear all the same."""
+    with held(tmp_path, agent=agent, body=f'echo "$TIDEOVER_CLOCK $TIDEOVER_CLOCK_OFFSET_S" > {tmp_path}/told') as (here, _):
+        assert here.time_server is not None
+        here.time_server.offset_s = 30.0
+        assert here.command("recover").returncode == 0
+        verdict, offset_s = (tmp_path / "told").read_text().split()
+        assert verdict == "bad" and -31 < float(offset_s) < -29
+        assert here.record()["clock"]["verdict"] == "bad"
+
+
 def posts(here: World) -> int:
     return sum(request.method == "POST" for request in here.metadata.requests)
 

@@ -115,9 +115,10 @@ class AcknowledgeRequested:
 
 @dataclass(frozen=True, slots=True)
 class RecoverRequested:
-    """The owner says: run what is still owed (of one event, or all)."""
+    """The owner says: run what is still owed (of one event, or all). `clock`: how it is then, for the hooks to hear."""
 
     event_id: str | None = None
+    clock: ClockCheck | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from tideover.daemon.choices import Choices, open_chosen_source
 from tideover.daemon.hands import HookHand, IdleHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import Memory, open_memory, renew_journal, require_safe
-from tideover.daemon.requests import ACKNOWLEDGED, LIST, NOT_OPEN
+from tideover.daemon.requests import ACKNOWLEDGED, LIST, NOT_OPEN, check_clock
 from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnreachableError
@@ -68,7 +68,7 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
     try:
         wanted = _open_event(engine.state, event_id)
         take_up(memory, engine, clocks.moment(), log, spare)
-        engine.take(ob.RecoverRequested(wanted))
+        engine.take(ob.RecoverRequested(wanted, check_clock(settings) if were_owed else None))
         engine.run_until(_nothing_runs)
         return Recovered(were_owed, tuple(recover_owed(engine.state)))
     finally:

@@ -9,10 +9,13 @@ from typing import Any
 
 from tideover import observations as ob
 from tideover.api.server import Answer
+from tideover.clock import ClockSettings
 from tideover.engine import Engine
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Case, Phase
+from tideover.model import ClockCheck
 from tideover.pause import MachineClocks
+from tideover.settings import Settings
 from tideover.status import recover_owed, status_of
 
 TAKEN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
@@ -31,9 +34,10 @@ LOOK = "tideover status tells what it waits for."
 class Requests:
     """The answers of one agent."""
 
-    def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]]) -> None:
-        """`about`: what the wiring knows beside the state."""
-        self._engine, self._journal, self._about = engine, journal, about
+    def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]],
+                 check_clock: Callable[[], ClockCheck]) -> None:
+        """`about`: what the wiring knows beside the state. `check_clock`: one look, in which it may block for a second."""
+        self._engine, self._journal, self._about, self._check_clock = engine, journal, about, check_clock
 
     def answers(self) -> Mapping[str, Answer]:
         return {"status": self._status, "acknowledge": self._acknowledge, "recover": self._recover}
@@ -67,7 +71,8 @@ class Requests:
             return {"ok": False, "why": NOT_OPEN, "do": LIST}
         were_owed = recover_owed(self._engine.state)
         # Whoever asks looks at the status next, and must not find what stood there before.
-        self._engine.tell_and_wait(ob.RecoverRequested(case.id if case else None), TAKEN_S)
+        clock = self._check_clock() if were_owed else None
+        self._engine.tell_and_wait(ob.RecoverRequested(case.id if case else None, clock), TAKEN_S)
         return {"ok": True, "why": "recover is asked for", "were_owed": were_owed}
 
     def _find(self, question: Mapping[str, Any]) -> Case | None:
@@ -76,6 +81,12 @@ class Requests:
             if wanted and case.id.casefold() == wanted:
                 return case
         return None
+
+
+def check_clock(settings: Settings) -> ClockCheck:
+    """Given the owner's settings, look at the clock once; blocks for about a second at most."""
+    from tideover.clock.now import check_now
+    return check_now(ClockSettings.of(settings)).check
 
 
 def _why_not(case: Case) -> str:

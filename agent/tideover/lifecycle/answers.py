@@ -10,7 +10,7 @@ from tideover.lifecycle import readiness
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.state import Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
-from tideover.model import HookOutcome, HookReport, HookRun
+from tideover.model import ClockCheck, HookOutcome, HookReport, HookRun
 
 KEPT_OF_NOT_YET = 4096
 """Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
@@ -65,8 +65,12 @@ def clock_judged(turn: Turn, seen: ob.ClockJudged) -> None:
     if case is None or case.phase is not Phase.CHECKING or seen.round != case.check_round:
         return
     check = seen.check
-    turn.tell(case.id, "clock", ": ".join(filter(None, (check.verdict.value, check.reason))), check)
+    turn.tell(case.id, "clock", clock_note(check), check)
     turn.move(case, sg.Judged(check), "the owner waits for a good clock" if turn.policy.must_wait_for(check) else "")
+
+
+def clock_note(check: ClockCheck) -> str:
+    return ": ".join(filter(None, (check.verdict.value, check.reason)))
 
 
 def clock_followed(turn: Turn, seen: ob.ClockFollowed) -> None:

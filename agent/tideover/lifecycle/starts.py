@@ -7,6 +7,7 @@ from datetime import timedelta
 from tideover import observations as ob
 from tideover.lifecycle import readiness
 from tideover.lifecycle import signals as sg
+from tideover.lifecycle.answers import clock_note
 from tideover.lifecycle.pauses import length_text
 from tideover.lifecycle.state import CLAIMING, RUNNING, Case, HookState, Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
@@ -79,6 +80,9 @@ def told_to_recover(turn: Turn, seen: ob.RecoverRequested) -> None:
     turn.state = readiness.owe_again(turn.state, turn.now)
     for case in list(turn.state.cases.values()):
         if case.phase in CLAIMING and seen.event_id in (None, case.id):
+            if seen.clock is not None:
+                turn.tell(case.id, "clock", clock_note(seen.clock), seen.clock)
+                case = replace(case, clock=seen.clock)
             turn.move(case, sg.ToldToRecover(stopping=False), "the owner says so")
 
 
