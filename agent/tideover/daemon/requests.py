@@ -36,7 +36,7 @@ class Requests:
 
     def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]],
                  check_clock: Callable[[], ClockCheck]) -> None:
-        """`about`: what the wiring knows beside the state. `check_clock`: one look, in which it may block for a second."""
+        """`about`: what the wiring knows beside the state. `check_clock`: one look; may block for a second."""
         self._engine, self._journal, self._about, self._check_clock = engine, journal, about, check_clock
 
     def answers(self) -> Mapping[str, Answer]:
