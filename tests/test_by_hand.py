@@ -119,3 +119,17 @@ def test_what_cannot_be_acknowledged_is_told_for_its_true_reason(tmp_path):
         assert recovered.returncode == 1
         assert recovered.stderr.startswith(f"tideover: cannot acknowledge {event}: its applications were recovered by hand")
         assert here.metadata.acknowledgements == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
+def test_nobody_acknowledges_for_another_vm(tmp_path, agent):
+    with world(tmp_path) as here:
+        here.configure()
+        event = here.freeze(resources=["vm-of-somebody-else"])
+        if agent:
+            here.start()
+            here.until(lambda: here.ask("status")["events"])
+        answer = here.command("acknowledge", event)
+        assert answer.returncode == 1 and "this VM" in answer.stderr
+        assert posts(here) == 0

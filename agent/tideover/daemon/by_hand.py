@@ -25,7 +25,7 @@ from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
 from tideover.model import Event
 from tideover.pause import MachineClocks
-from tideover.policy import Policy
+from tideover.policy import Policy, names_me
 from tideover.sources import Source
 from tideover.status import recover_owed
 
@@ -148,6 +148,10 @@ def _listed(source: Source, event_id: str) -> Event:
         if event.id.casefold() == event_id.casefold():
             if event.started:
                 raise TideoverError(f"cannot acknowledge {event_id}", "it has started", "There is nothing left to say.")
+            if not names_me(event, news.me):
+                raise TideoverError(f"cannot acknowledge {event_id}",
+                                    f"it does not name this VM ({news.me or 'which has no name'})",
+                                    "Acknowledge it on a VM that it names.")
             return event
     raise TideoverError(f"cannot acknowledge {event_id}", "the platform lists no such event",
                         "tideover history shows what it was.")
