@@ -4,7 +4,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -228,6 +229,21 @@ def test_the_engine_wakes_itself_when_somebody_waits_for_a_moment(tmp_path):
     assert world.done == []
     engine.run_until(lambda state: bool(state.hooks))
     assert world.done == ["hook:first:prepare:1"]
+
+
+@pytest.mark.parametrize("year", [2400, 9999])
+def test_an_event_centuries_ahead_is_waited_for_like_any_other(tmp_path, year):
+    """No system's wait holds that long; the agent lives on, also where the event was known before its start."""
+    now, far = at(0), replace(FREEZE, not_before=datetime(year, 12, 31, 23, 59, tzinfo=UTC))
+    for boot in ("boot-1", "boot-1", "boot-2"):
+        engine = engine_on(tmp_path / "j.db", World())
+        engine.take(ob.Restarted(boot))
+        engine.tell(ob.Polled(Document((far,), "1", now.utc, now.raw_s, now.raw_s), ME))
+        threading.Timer(0.01, engine.stop).start()     # after the engine has begun to wait
+        engine.run()
+        assert engine.state.cases[FREEZE.id].phase.value == "waiting"
+    engine.take(documents()[2])
+    assert not engine.state.cases
 
 
 @pytest.mark.parametrize("phase", list(HookPhase))
