@@ -140,6 +140,24 @@ def test_what_is_wanted_is_started_once_and_called_off_when_it_no_longer_is(tmp_
     assert world.done[1:] == ["off hook:first:prepare:1"]
 
 
+def test_what_is_wanted_differently_while_it_is_done_is_handed_on_and_not_begun_again(tmp_path):
+    """NotBefore has come nearer: the hook under way must end earlier."""
+    limits = []
+
+    class Listening(World):
+        def adjust(self, effect):
+            limits.append((effect.key, effect.limit_s))
+
+    world, now = Listening(), at(0)
+    engine = engine_on(tmp_path / "j.db", world)
+    engine.take(ob.Restarted("boot-1"))
+    for notice_s in (900.0, 900.0, 25.0, 25.0):
+        listed = (event(notice_s=notice_s),)
+        engine.take(ob.Polled(Document(listed, "1", now.utc, now.raw_s, now.raw_s), ME))
+    assert [key for key in world.done if "hook" in key] == ["hook:first:prepare:1"]
+    assert [limit_s for key, limit_s in limits if key == "hook:first:prepare:1"] == [10.0]
+
+
 def test_an_observation_that_changes_nothing_is_not_written(tmp_path):
     """Polls are 86 400 a day."""
     engine = engine_on(tmp_path / "j.db", World())

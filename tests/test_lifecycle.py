@@ -452,6 +452,39 @@ def test_when_time_is_short_each_number_gets_its_share(notice_s, first_s, second
     assert life.settle().runs()[0].limit_s == pytest.approx(second_s)
 
 
+def test_a_not_before_that_comes_nearer_shortens_the_runs_under_way_and_one_that_goes_away_does_not():
+    life = Life(Policy(hooks=(hook(timeout_s=20.0),), reserve_s=2.0)).polled(event(notice_s=60.0)).after(1.0)
+    [run] = life.runs()
+    assert run.limit_s == 20.0
+    life.polled(event(notice_s=9.0)).after(1.0)
+    assert [(again.key, again.limit_s) for again in life.runs()] == [(run.key, 7.0)]
+    assert life.polled(event(notice_s=60.0)).runs()[0].limit_s == 7.0
+    life.polled(event(notice_s=2.5))
+    assert life.runs()[0].limit_s == 3.0, "less than a second is never given"
+
+
+def test_an_earlier_event_beside_the_one_prepared_for_shortens_the_run_too():
+    life = Life(Policy(hooks=(hook(timeout_s=20.0),))).polled(event(notice_s=900.0)).after(2.0)
+    assert life.polled(event(notice_s=900.0), event("e2", notice_s=12.0)).runs()[0].limit_s == 7.0
+
+
+@pytest.mark.parametrize("notice_s", [900.0, 45.0, 4.0])
+def test_time_that_passes_changes_no_limit(notice_s):
+    life = Life(Policy(hooks=(hook("a", 10, timeout_s=20.0), hook("b", 10, timeout_s=30.0), hook("c"))))
+    life.polled(event(notice_s=notice_s))
+    before = life.runs()
+    for _ in range(40):
+        life.after(1.0).polled(event(notice_s=notice_s))
+        assert life.runs() == before
+
+
+def test_not_yet_is_not_tried_again_beyond_the_newest_not_before():
+    life = Life().polled(event(notice_s=900.0)).settle(NOT_YET, exit_status=75)
+    life.polled(event(notice_s=20.0)).after(10.0).settle(NOT_YET, exit_status=75)
+    life.after(5.0)
+    assert life.settle(NOT_YET, exit_status=75).phase() == "holding"
+
+
 def test_a_not_before_that_has_passed_bounds_nothing():
     assert Life().polled(event(notice_s=-10.0)).runs()[0].limit_s == 60.0
 

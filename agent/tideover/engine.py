@@ -10,7 +10,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tideover import effects as fx
 from tideover import observations as ob
@@ -20,8 +20,8 @@ from tideover.model import Moment
 from tideover.policy import Policy
 
 LONGEST_WAIT_S = 3600.0
-"""An event may lie so far ahead (year 9999) that no wait of the system holds it: 292 years on Linux, 49 days on Windows.
-A wait that ends early costs nothing; the moment somebody waits for is looked at again."""
+"""An event may lie so far ahead (year 9999) that no wait of the system holds it: 292 years on Linux, 49 days on
+Windows. A wait that ends early costs nothing: the moment somebody waits for is looked at again."""
 
 
 class Hand(Protocol):
@@ -30,6 +30,14 @@ class Hand(Protocol):
     def start(self, effect: Any) -> None: ...
 
     def call_off(self, effect: Any) -> None: ...
+
+
+@runtime_checkable
+class AdjustableHand(Hand, Protocol):
+    """One whose effect may come to say something else while it is done."""
+
+    def adjust(self, effect: Any) -> None:
+        """The effect of this key that was started reads like this now."""
 
 
 class Listener(Protocol):
@@ -187,9 +195,12 @@ class Engine:
             effect = self._in_hand.pop(key)
             self._hands[type(effect)].call_off(effect)
         for key, effect in doing.items():
-            if key not in self._in_hand:
-                self._in_hand[key] = effect
-                self._hands[type(effect)].start(effect)
+            hand, known = self._hands[type(effect)], self._in_hand.get(key)
+            self._in_hand[key] = effect
+            if known is None:
+                hand.start(effect)
+            elif known != effect and isinstance(hand, AdjustableHand):
+                hand.adjust(effect)
 
 
 def _show_nothing() -> None:
