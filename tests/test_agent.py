@@ -134,7 +134,10 @@ def test_recover_waits_for_a_good_clock(tmp_path):
             here.time_server.offset_s = 4.0
             time.sleep(1.2)
         here.until(lambda: here.record()["status"] == "checking")
-        time.sleep(2.0)
+        here.until(lambda: here.ask("status")["clock"]["verdict"] == "bad")
+        told = here.ask("status")
+        assert told["clock"]["offset_s"] < -3.9 and told["waiting_for"].startswith("a good clock")
+        time.sleep(1.0)
         assert here.begun() == ["first prepare"]
         here.time_server.offset_s = 0.0
         here.until(lambda: "first recover" in here.begun())
@@ -339,6 +342,9 @@ def test_a_metadata_service_that_is_away_for_a_while_ends_nothing(tmp_path):
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["first prepare", "first recover"] and "poll.failed" in here.said()
+        assert here.ask("status")["waiting_for"] == "the next event"
+        here.metadata.misbehave(Fault(reset=True), times=None)
+        here.until(lambda: "cannot be reached" in here.ask("status")["waiting_for"])
 
 
 @slow
