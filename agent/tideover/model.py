@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -149,6 +150,15 @@ class Pause:
     quality: Quality = Quality.MEASURED
     clocksource: tuple[str, str] | None = None    # before, after
     host: tuple[str, str] | None = None           # before, after
+
+    @property
+    def told_uncertainty_s(self) -> float | None:
+        """Return the uncertainty in whole milliseconds, where the length is told in such too: rounded up, with what the
+        length loses by its rounding. Only what is exact is told as 0."""
+        if not self.uncertainty_s:
+            return self.uncertainty_s
+        lost_s = 0.0 if self.length_s is None else abs(self.length_s - round(self.length_s, 3))
+        return max(1, math.ceil(round((self.uncertainty_s + lost_s) * 1000, 6))) / 1000     # float noise counts nothing
 
 
 class Verdict(enum.Enum):
