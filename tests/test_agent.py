@@ -180,6 +180,9 @@ def test_broken_answers_in_the_middle_of_an_event_are_no_cancellation(tmp_path):
         here.start()
         here.freeze(not_before_in_s=600)
         here.until(lambda: here.metadata.acknowledgements)
+        nameless = b'{"DocumentIncarnation":9,"Events":[{"EventId":null,"EventStatus":"Started"}]}'
+        here.metadata.misbehave(Fault(body=nameless), times=3)
+        here.until(lambda: "document.failed" in here.said() and "document.works" in here.said())
         for body in (b"", b"{}", b'{"DocumentIncarnation":9,"Events":null}', b"[" * 100_000, b"Throttle Result"):
             here.metadata.misbehave(Fault(body=body), times=3)
             time.sleep(0.5)

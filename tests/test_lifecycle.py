@@ -617,6 +617,26 @@ def test_a_failed_poll_says_nothing_about_any_event():
     assert life.see(ob.PollFailed("no answer")).state is before
 
 
+def test_a_document_with_an_entry_left_out_prepares_for_the_others_and_takes_none_for_gone():
+    life = Life().polled_in_part(FREEZE)
+    assert life.running() == ["drain prepare"]
+    life.settle().acknowledged().polled_in_part()
+    assert life.phase() == "holding"
+    life.polled_in_part(started(FREEZE))
+    assert life.phase() == "underway"
+    life.polled_in_part()
+    assert life.phase() == "underway"
+    assert life.polled().phase() == "checking"
+
+
+def test_after_a_restart_an_event_missing_from_a_document_that_is_not_whole_is_not_prepared_for():
+    """It may have gone meanwhile, or be the entry that was left out: a whole document decides."""
+    life = Life().polled(FREEZE).restarted()
+    assert life.polled_in_part().running() == [] and life.phase() == "preparing"
+    assert life.polled_in_part(FREEZE).running() == ["drain prepare"]
+    assert Life().polled(FREEZE).restarted().polled_in_part().polled(FREEZE).running() == ["drain prepare"]
+
+
 def test_a_document_seen_twice_changes_nothing():
     life = Life().polled(FREEZE).settle().acknowledged()
     before = life.state

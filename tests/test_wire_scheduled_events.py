@@ -82,10 +82,13 @@ def test_what_has_no_list_of_events_is_no_document(body, words):
     entry(EventId="a\nb"), entry(EventId="a\0b"), entry(EventId="\ud800"), entry(EventId="x" * 10_000), "0B2F", None,
     []],
     ids=lambda bad: repr(bad)[:30])
-def test_an_entry_nobody_can_name_spoils_the_whole_answer(bad):
-    """It may be an event that would otherwise look vanished."""
-    with pytest.raises(NotADocument, match=r"entry 2 .* nothing in the answer is trusted"):
-        read(document(entry(), bad))
+def test_an_entry_nobody_can_name_is_left_out_and_told_and_spoils_none_beside_it(bad):
+    """The document says that it is not whole: the entry may be an event that would otherwise look vanished."""
+    found = read(document(entry(), bad, entry(EventId="other")))
+    assert [known.id for known in found.events] == [entry()["EventId"], "other"]
+    assert found.left_out.startswith("entry 2 of the list of events ") and "more" not in found.left_out
+    assert read(document(bad, bad, bad)).left_out.endswith(", and 2 more cannot be used")
+    assert read(document(entry())).left_out == ""
 
 
 @pytest.mark.parametrize(("field", "left_out"), [

@@ -57,13 +57,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One well-formed answer of a source: everything that is listed now."""
+    """One well-formed answer of a source: everything that is listed now, but for what was left out."""
 
     events: tuple[Event, ...]
     incarnation: str = ""
     date: datetime | None = None         # the answer's own Date, aware UTC, whole seconds; None: not sent
     asked_raw_s: float = 0.0             # CLOCK_MONOTONIC_RAW when the request left
     received_raw_s: float = 0.0          # … and when the answer was here
+    left_out: str = ""                   # which entries could not be used, and why; "": all are here
 
 
 class HookPhase(enum.Enum):

@@ -56,6 +56,7 @@ class Agent:
         self.memory = open_memory(state_directory, self.log)
         self.choices = Choices(settings)
         self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
+        self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
         self.source_kind, self._source = open_chosen_source(settings)
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
         self._make_runtime_directory()
@@ -208,6 +209,10 @@ class Agent:
         self._polling.over()
         if isinstance(news, ob.Polled):
             document = news.document
+            if document.left_out:
+                self._reading.again(f"{document.left_out}; the other events count, and none is taken for gone by it")
+            else:
+                self._reading.over()
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
                            took_s=round(document.received_raw_s - document.asked_raw_s, 4))
             self.watch.outside_date("metadata service", news.document)

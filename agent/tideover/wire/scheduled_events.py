@@ -1,19 +1,20 @@
 """The JSON of Azure Scheduled Events and of the instance metadata: bytes to nouns, and one noun back to bytes.
 
 Lenient with what an event says, strict with which events there are. What is missing from a document counts as vanished,
-so a body whose list of events cannot be told with certainty is no document at all (NotADocument): one entry without a
-usable EventId spoils the whole body, because it may be an event that we would otherwise take for gone.
+so a body without a list of events is no document at all (NotADocument). An entry without a usable EventId is left out
+and told: the events beside it count, but none that is missing counts as gone, because it may be that entry.
 Formats: learn.microsoft.com, "Scheduled Events for Linux VMs" and "Azure Instance Metadata Service".
 """
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
+from typing import Any
 
 from tideover.model import Document, Event, Kind
 
@@ -46,19 +47,23 @@ class Identity:
 def read_document(body: bytes, *, date: datetime | None, asked_raw_s: float, received_raw_s: float) -> Document:
     """Given an answer's body, its Date and when it was asked for and received, return the document.
 
-    Times are seconds of CLOCK_MONOTONIC_RAW. Raise NotADocument if the body does not tell which events are listed.
+    Times are seconds of CLOCK_MONOTONIC_RAW. Raise NotADocument if the body has no list of events.
     """
     fields = _read_object(body)
     listed = fields.get("Events")
     if not isinstance(listed, list):
         raise NotADocument("the answer has no list of events")
     events: dict[str, Event] = {}
+    unusable: list[tuple[int, str]] = []
     for place, entry in enumerate(listed, start=1):
-        event = _read_event(entry, place)
+        if why := _why_unusable(entry):
+            unusable.append((place, why))
+            continue
+        event = _read_event(entry)
         same = events.get(event.id.casefold())
         events[event.id.casefold()] = event if same is None else _one_of_two(same, event)
     return Document(events=tuple(events.values()), incarnation=_text(fields.get("DocumentIncarnation")), date=date,
-                    asked_raw_s=asked_raw_s, received_raw_s=received_raw_s)
+                    asked_raw_s=asked_raw_s, received_raw_s=received_raw_s, left_out=_left_out_text(unusable))
 
 
 def write_acknowledgement(event_id: str) -> bytes:
@@ -109,12 +114,21 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
 
 
-def _read_event(entry: object, place: int) -> Event:
+def _why_unusable(entry: object) -> str:
+    """Given an entry of the list of events, return why nobody can say which event it is, "" if one can."""
     if not isinstance(entry, dict):
-        raise NotADocument(f"entry {place} of the list of events is no object, so nothing in the answer is trusted")
-    if not _is_usable_name(entry.get("EventId")):
-        raise NotADocument(f"entry {place} of the list of events has no usable EventId, "
-                           "so nothing in the answer is trusted")
+        return "is no object"
+    return "" if _is_usable_name(entry.get("EventId")) else "has no usable EventId"
+
+
+def _left_out_text(unusable: Sequence[tuple[int, str]]) -> str:
+    if not unusable:
+        return ""
+    (place, why), more = unusable[0], len(unusable) - 1
+    return f"entry {place} of the list of events {why}" + (f", and {more} more cannot be used" if more else "")
+
+
+def _read_event(entry: Mapping[str, Any]) -> Event:
     kind = KINDS.get(_text(entry.get("EventType")).strip().lower(), Kind.UNKNOWN)
     not_before = entry.get("NotBefore")
     return Event(
