@@ -219,6 +219,24 @@ def test_never_means_by_hand():
 
 # --- the acknowledgement --------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("status", ["Postponed", ""])
+def test_a_status_nobody_knows_is_prepared_for_and_acknowledged_only_by_hand(status):
+    """It may announce as much as any other, and nobody has said what "go ahead" would mean."""
+    odd = replace(FREEZE, odd_status=status)
+    life = Life().polled(odd)
+    assert life.running() == ["drain prepare"]
+    life.settle().polled(odd)
+    assert life.phase() == "holding" and life.acknowledgements() == 0
+    assert "its status is" in next(entry.note for entry in life.entries if entry.what == "holding")
+    assert life.see(ob.AcknowledgeRequested("e1")).acknowledgements() == 1
+
+
+def test_an_acknowledgement_in_doubt_is_not_sent_again_under_a_status_nobody_knows():
+    life = Life().polled(FREEZE).settle().acknowledged(ob.AckOutcome.LOST).after(60.0)
+    assert life.polled(replace(FREEZE, odd_status="Postponed")).phase() == "holding"
+    assert life.acknowledgements() == 1
+
+
 def test_an_accepted_acknowledgement_is_never_sent_again():
     life = Life().polled(FREEZE).settle().acknowledged().restarted().polled(FREEZE).polled(FREEZE)
     assert life.acknowledgements() == 1

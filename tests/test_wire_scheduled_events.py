@@ -118,9 +118,17 @@ def test_a_kind_we_do_not_know_is_unknown_and_kept_by_its_name(name):
 
 @pytest.mark.parametrize(("status", "started", "extra"), [
     ("Scheduled", False, {}), ("Started", True, {}), ("STARTED", True, {}), ("started ", True, {}),
-    ("Completed", False, {"EventStatus": "Completed"}), (3, False, {"EventStatus": "3"})])
+    ("Postponed", False, {"EventStatus": "Postponed"}), (3, False, {"EventStatus": "3"})])
 def test_only_started_has_started(status, started, extra):
     assert (event(EventStatus=status).started, event(EventStatus=status).extra) == (started, extra)
+    assert event(EventStatus=status).odd_status == extra.get("EventStatus")
+
+
+@pytest.mark.parametrize("status", ["Completed", "Canceled", "CANCELLED", " completed"])
+def test_an_event_that_is_over_by_its_status_is_not_listed_any_more(status):
+    """The document is whole all the same: what left it so has left it."""
+    found = read(document(entry(EventStatus=status), entry(EventId="other")))
+    assert [known.id for known in found.events] == ["other"] and found.left_out == ""
 
 
 @pytest.mark.parametrize("text", [
