@@ -45,6 +45,22 @@ def test_a_freeze_is_carried_from_notice_to_record(tmp_path):
 
 
 @slow
+def test_a_not_before_that_moves_nearer_ends_the_hook_that_runs_in_time_for_it(tmp_path):
+    """The hook would take a minute, and half of the wait up to the new NotBefore is kept for the acknowledgement."""
+    with world(tmp_path) as here:
+        here.hook("10-long", '[ "$1" = recover ] || sleep 60')
+        here.configure('[hooks]\nreserve = "3s"')
+        here.start()
+        event = here.freeze()
+        here.until(here.begun)
+        here.metadata.move_event(event, 6.0)
+        here.until(lambda: here.record()["status"] == "holding")
+        [run] = here.record()["hooks"]
+        assert (run["outcome"], here.metadata.status_of(event)) == ("timed-out", "Scheduled")
+        assert run["limit_s"] < 6.0 and run["duration_s"] < 30.0
+
+
+@slow
 def test_a_required_hook_that_fails_means_no_acknowledgement(tmp_path):
     with world(tmp_path) as here:
         here.hook("10-works")
