@@ -98,6 +98,12 @@ class Life:
         date = self.now.utc
         return self.see(ob.Polled(Document(events, "1", date, raw_s, raw_s), ME))
 
+    def polled_in_part(self, *events: Event) -> Life:
+        """A document of which an entry had to be left out."""
+        now = self.now
+        part = Document(events, "1", now.utc, now.raw_s, now.raw_s, "entry 1 of the list of events has no usable EventId")
+        return self.see(ob.Polled(part, ME))
+
     def after(self, seconds: float) -> Life:
         """Time passes, and whoever asked to be woken in it is."""
         end_s = self.now_s + seconds

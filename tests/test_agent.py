@@ -46,6 +46,22 @@ def test_a_freeze_is_carried_from_notice_to_record(tmp_path):
 
 
 @slow
+def test_a_not_before_that_moves_nearer_ends_the_hook_that_runs_in_time_for_it(tmp_path):
+    """The hook would take a minute, and half of the wait up to the new NotBefore is kept for the acknowledgement."""
+    with world(tmp_path) as here:
+        here.hook("10-long", '[ "$1" = recover ] || sleep 60')
+        here.configure('[hooks]\nreserve = "3s"')
+        here.start()
+        event = here.freeze()
+        here.until(here.begun)
+        here.metadata.move_event(event, 6.0)
+        here.until(lambda: here.record()["status"] == "holding")
+        [run] = here.record()["hooks"]
+        assert (run["outcome"], here.metadata.status_of(event)) == ("timed-out", "Scheduled")
+        assert run["limit_s"] < 6.0 and run["duration_s"] < 30.0
+
+
+@slow
 def test_a_required_hook_that_fails_means_no_acknowledgement(tmp_path):
     with world(tmp_path) as here:
         here.hook("10-works")
@@ -164,7 +180,10 @@ def test_recover_waits_for_a_good_clock(tmp_path):
             here.time_server.offset_s = 4.0
             time.sleep(1.2)
         here.until(lambda: here.record()["status"] == "checking")
-        time.sleep(2.0)
+        here.until(lambda: here.ask("status")["clock"]["verdict"] == "bad")
+        told = here.ask("status")
+        assert told["clock"]["offset_s"] < -3.9 and told["waiting_for"].startswith("a good clock")
+        time.sleep(1.0)
         assert here.begun() == ["first prepare"]
         here.time_server.offset_s = 0.0
         here.until(lambda: "first recover" in here.begun())
@@ -207,6 +226,9 @@ def test_broken_answers_in_the_middle_of_an_event_are_no_cancellation(tmp_path):
         here.start()
         here.freeze(not_before_in_s=600)
         here.until(lambda: here.metadata.acknowledgements)
+        nameless = b'{"DocumentIncarnation":9,"Events":[{"EventId":null,"EventStatus":"Started"}]}'
+        here.metadata.misbehave(Fault(body=nameless), times=3)
+        here.until(lambda: "document.failed" in here.said() and "document.works" in here.said())
         for body in (b"", b"{}", b'{"DocumentIncarnation":9,"Events":null}', b"[" * 100_000, b"Throttle Result"):
             here.metadata.misbehave(Fault(body=body), times=3)
             time.sleep(0.5)
@@ -369,6 +391,9 @@ def test_a_metadata_service_that_is_away_for_a_while_ends_nothing(tmp_path):
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["first prepare", "first recover"] and "poll.failed" in here.said()
+        assert here.ask("status")["waiting_for"] == "the next event"
+        here.metadata.misbehave(Fault(reset=True), times=None)
+        here.until(lambda: "cannot be reached" in here.ask("status")["waiting_for"])
 
 
 @slow

@@ -186,6 +186,15 @@ def test_another_programs_answer_in_the_services_place_is_bad(patient):
     assert "answered 403" in told(found, "metadata", State.BAD) and not told(found, "name")
 
 
+def test_a_list_of_events_that_is_not_whole_is_noted(patient):
+    with MetadataService("vm-1") as service:
+        service.misbehave(Fault(body=b'{"DocumentIncarnation":1,"Events":[{"EventId":null}]}'), path="/metadata/scheduledevents",
+                          times=None)
+        patient.source = f'endpoint = "{service.endpoint}"'
+        noted = told(patient.examined(), "metadata", State.NOTE)
+    assert "entry 1 of the list of events has no usable EventId" in noted and "none is taken for gone" in noted
+
+
 def test_the_name_is_compared_with_the_hostname_and_with_the_configured_one(patient):
     """The hostname is a trap of other programs, so a note; a wrong vm_name makes every event another VM's."""
     patient.hostname = "web000003"

@@ -4,7 +4,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -139,6 +140,24 @@ def test_what_is_wanted_is_started_once_and_called_off_when_it_no_longer_is(tmp_
     assert world.done[1:] == ["off hook:first:prepare:1"]
 
 
+def test_what_is_wanted_differently_while_it_is_done_is_handed_on_and_not_begun_again(tmp_path):
+    """NotBefore has come nearer: the hook under way must end earlier."""
+    limits = []
+
+    class Listening(World):
+        def adjust(self, effect):
+            limits.append((effect.key, effect.limit_s))
+
+    world, now = Listening(), at(0)
+    engine = engine_on(tmp_path / "j.db", world)
+    engine.take(ob.Restarted("boot-1"))
+    for notice_s in (900.0, 900.0, 25.0, 25.0):
+        listed = (event(notice_s=notice_s),)
+        engine.take(ob.Polled(Document(listed, "1", now.utc, now.raw_s, now.raw_s), ME))
+    assert [key for key in world.done if "hook" in key] == ["hook:first:prepare:1"]
+    assert [limit_s for key, limit_s in limits if key == "hook:first:prepare:1"] == [10.0]
+
+
 def test_an_observation_that_changes_nothing_is_not_written(tmp_path):
     """Polls are 86 400 a day."""
     engine = engine_on(tmp_path / "j.db", World())
@@ -228,6 +247,21 @@ def test_the_engine_wakes_itself_when_somebody_waits_for_a_moment(tmp_path):
     assert world.done == []
     engine.run_until(lambda state: bool(state.hooks))
     assert world.done == ["hook:first:prepare:1"]
+
+
+@pytest.mark.parametrize("year", [2400, 9999])
+def test_an_event_centuries_ahead_is_waited_for_like_any_other(tmp_path, year):
+    """No system's wait holds that long; the agent lives on, also where the event was known before its start."""
+    now, far = at(0), replace(FREEZE, not_before=datetime(year, 12, 31, 23, 59, tzinfo=UTC))
+    for boot in ("boot-1", "boot-1", "boot-2"):
+        engine = engine_on(tmp_path / "j.db", World())
+        engine.take(ob.Restarted(boot))
+        engine.tell(ob.Polled(Document((far,), "1", now.utc, now.raw_s, now.raw_s), ME))
+        threading.Timer(0.01, engine.stop).start()     # after the engine has begun to wait
+        engine.run()
+        assert engine.state.cases[FREEZE.id].phase.value == "waiting"
+    engine.take(documents()[2])
+    assert not engine.state.cases
 
 
 @pytest.mark.parametrize("phase", list(HookPhase))

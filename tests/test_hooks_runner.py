@@ -239,6 +239,16 @@ def test_a_hook_finds_what_lies_beside_it(bench: Bench) -> None:
     assert bench.say('. "$(dirname "$0")/beside.sh"').output == "found\n"
 
 
+def test_a_run_whose_time_is_made_shorter_ends_by_the_shorter_one(bench: Bench) -> None:
+    """NotBefore has moved: what is left up to it counts, not what was when the hook was begun."""
+    run = bench.start(bench.order(bench.write("10-a", "echo begun; sleep 60")))
+    await_that(lambda: bench.lines == ["begun"])
+    bench.runner.shorten(run.key, 0.3)
+    bench.runner.shorten(run.key, 50.0)
+    report = bench.answer().report
+    assert report.outcome is HookOutcome.TIMED_OUT and "longer than 0.3 s" in report.note
+
+
 def test_without_time_nothing_is_started(bench: Bench) -> None:
     spec = bench.write("10-a", "touch ran")
     assert bench.run(spec, limit_s=0.0).outcome is HookOutcome.TIMED_OUT

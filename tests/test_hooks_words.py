@@ -119,3 +119,18 @@ def test_a_flood_is_logged_so_far_and_no_further(data: bytes) -> None:
     assert len(lines) == LINES_AT_MOST + 1
     assert "more than can be logged" in lines[-1]
     assert max(map(len, lines)) <= LINE_AT_MOST
+
+
+def test_a_limit_made_shorter_counts_all_time_since_the_beginning_and_is_extended_only_by_later_pauses() -> None:
+    """What it is counted up to is a moment of the platform's, which a pause before the news has brought nearer."""
+    lived = LivedTime(20.0, 100.0)
+    lived.count(107.0)                          # a pause: hardly any of it was lived
+    lived.limit(8.0)
+    assert not lived.is_over() and lived.next_wait_s() == 0.25
+    for now_s in (107.25, 120.0, 120.25):       # and another
+        lived.count(now_s)
+        lived.limit(8.0)
+    assert not lived.is_over()
+    lived.count(120.5)
+    lived.limit(30.0)
+    assert lived.is_over()

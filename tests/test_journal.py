@@ -6,11 +6,13 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 
 from lives import BAD, FAILED, GOOD, Life, at, event, pause, report, started
 from running_agent import environment
+from tideover import observations as ob
 from tideover.effects import RunHook
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, Lock, holder, set_aside
@@ -163,6 +165,21 @@ def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
     journal_rows = [_row(entry) for entry in life.entries]
     [told] = pauses_of(journal_rows)
     assert told["event_ids"] == ["e1", "e2"] and isinstance(pause(), Pause)
+
+
+@pytest.mark.parametrize(("length_s", "uncertainty_s", "told_s"), [
+    (7.0, 0.0002, 0.001), (7.0, 0.031, 0.031), (7.0, 0.0310001, 0.032), (7.0, 1e-12, 0.001), (7.0004, 0.0009, 0.002),
+    (7.0, 0.0, 0.0), (7.0, None, None), (None, 0.0021, 0.003)])
+def test_the_uncertainty_of_a_pause_is_never_told_smaller_than_it_is(length_s, uncertainty_s, told_s):
+    """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that somebody set is."""
+    known = replace(pause(), length_s=length_s, uncertainty_s=uncertainty_s)
+    assert pauses_of([_row(Entry("e1", "pause", "", known))])[0]["uncertainty_s"] == told_s
+    if length_s is None or uncertainty_s is None:
+        return
+    life = Life().polled(event()).settle().acknowledged().polled(started(event()))
+    life.see(ob.Resumed(known)).judged().after(6.0)
+    assert dict(life.runs()[0].fixed)["TIDEOVER_PAUSE_UNCERTAINTY_S"] == f"{told_s:.3f}"
+    assert any(entry.note.endswith(f"± {told_s:.3f} s") for entry in life.entries if entry.what == "pause")
 
 
 def _row(entry: Entry):

@@ -220,6 +220,24 @@ def test_never_means_by_hand():
 
 # --- the acknowledgement --------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("status", ["Postponed", ""])
+def test_a_status_nobody_knows_is_prepared_for_and_acknowledged_only_by_hand(status):
+    """It may announce as much as any other, and nobody has said what "go ahead" would mean."""
+    odd = replace(FREEZE, odd_status=status)
+    life = Life().polled(odd)
+    assert life.running() == ["drain prepare"]
+    life.settle().polled(odd)
+    assert life.phase() == "holding" and life.acknowledgements() == 0
+    assert "its status is" in next(entry.note for entry in life.entries if entry.what == "holding")
+    assert life.see(ob.AcknowledgeRequested("e1")).acknowledgements() == 1
+
+
+def test_an_acknowledgement_in_doubt_is_not_sent_again_under_a_status_nobody_knows():
+    life = Life().polled(FREEZE).settle().acknowledged(ob.AckOutcome.LOST).after(60.0)
+    assert life.polled(replace(FREEZE, odd_status="Postponed")).phase() == "holding"
+    assert life.acknowledgements() == 1
+
+
 def test_an_accepted_acknowledgement_is_never_sent_again():
     life = Life().polled(FREEZE).settle().acknowledged().restarted().polled(FREEZE).polled(FREEZE)
     assert life.acknowledgements() == 1
@@ -453,6 +471,39 @@ def test_when_time_is_short_each_number_gets_its_share(notice_s, first_s, second
     assert life.settle().runs()[0].limit_s == pytest.approx(second_s)
 
 
+def test_a_not_before_that_comes_nearer_shortens_the_runs_under_way_and_one_that_goes_away_does_not():
+    life = Life(Policy(hooks=(hook(timeout_s=20.0),), reserve_s=2.0)).polled(event(notice_s=60.0)).after(1.0)
+    [run] = life.runs()
+    assert run.limit_s == 20.0
+    life.polled(event(notice_s=9.0)).after(1.0)
+    assert [(again.key, again.limit_s) for again in life.runs()] == [(run.key, 7.0)]
+    assert life.polled(event(notice_s=60.0)).runs()[0].limit_s == 7.0
+    life.polled(event(notice_s=2.5))
+    assert life.runs()[0].limit_s == 3.0, "less than a second is never given"
+
+
+def test_an_earlier_event_beside_the_one_prepared_for_shortens_the_run_too():
+    life = Life(Policy(hooks=(hook(timeout_s=20.0),))).polled(event(notice_s=900.0)).after(2.0)
+    assert life.polled(event(notice_s=900.0), event("e2", notice_s=12.0)).runs()[0].limit_s == 7.0
+
+
+@pytest.mark.parametrize("notice_s", [900.0, 45.0, 4.0])
+def test_time_that_passes_changes_no_limit(notice_s):
+    life = Life(Policy(hooks=(hook("a", 10, timeout_s=20.0), hook("b", 10, timeout_s=30.0), hook("c"))))
+    life.polled(event(notice_s=notice_s))
+    before = life.runs()
+    for _ in range(40):
+        life.after(1.0).polled(event(notice_s=notice_s))
+        assert life.runs() == before
+
+
+def test_not_yet_is_not_tried_again_beyond_the_newest_not_before():
+    life = Life().polled(event(notice_s=900.0)).settle(NOT_YET, exit_status=75)
+    life.polled(event(notice_s=20.0)).after(10.0).settle(NOT_YET, exit_status=75)
+    life.after(5.0)
+    assert life.settle(NOT_YET, exit_status=75).phase() == "holding"
+
+
 def test_a_not_before_that_has_passed_bounds_nothing():
     assert Life().polled(event(notice_s=-10.0)).runs()[0].limit_s == 60.0
 
@@ -606,6 +657,26 @@ def test_a_failed_poll_says_nothing_about_any_event():
     life = Life().polled(FREEZE).settle()
     before = life.state
     assert life.see(ob.PollFailed("no answer")).state is before
+
+
+def test_a_document_with_an_entry_left_out_prepares_for_the_others_and_takes_none_for_gone():
+    life = Life().polled_in_part(FREEZE)
+    assert life.running() == ["drain prepare"]
+    life.settle().acknowledged().polled_in_part()
+    assert life.phase() == "holding"
+    life.polled_in_part(started(FREEZE))
+    assert life.phase() == "underway"
+    life.polled_in_part()
+    assert life.phase() == "underway"
+    assert life.polled().phase() == "checking"
+
+
+def test_after_a_restart_an_event_missing_from_a_document_that_is_not_whole_is_not_prepared_for():
+    """It may have gone meanwhile, or be the entry that was left out: a whole document decides."""
+    life = Life().polled(FREEZE).restarted()
+    assert life.polled_in_part().running() == [] and life.phase() == "preparing"
+    assert life.polled_in_part(FREEZE).running() == ["drain prepare"]
+    assert Life().polled(FREEZE).restarted().polled_in_part().polled(FREEZE).running() == ["drain prepare"]
 
 
 def test_a_document_seen_twice_changes_nothing():

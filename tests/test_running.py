@@ -102,6 +102,20 @@ def test_a_new_configuration_is_applied_between_events_and_a_faulty_one_refused(
 
 
 @slow
+def test_a_table_of_a_hook_that_is_not_there_is_told_at_the_start_and_with_each_new_configuration(tmp_path):
+    """Its owner believes that the hook runs with these settings; nobody runs `config check` for a service."""
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.configure('[hook.first]\ntimeout = "5s"\n[hook.frist]\ntimeout = "5s"')
+        agent = here.start()
+        cautions = [line for line in here.said().splitlines() if "configuration.caution" in line and "hook." in line]
+        assert len(cautions) == 1 and "hook.frist: the hooks directory has no such hook" in cautions[0]
+        here.configure('[hook.second]\nrequired = false')
+        agent.send_signal(signal.SIGHUP)
+        here.until(lambda: "hook.second: the hooks directory has no such hook" in here.said())
+
+
+@slow
 def test_many_reloads_leave_no_thread_and_no_file_behind(tmp_path):
     with world(tmp_path) as here:
         agent = here.start()

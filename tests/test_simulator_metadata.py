@@ -71,6 +71,15 @@ def test_the_incarnation_rises_with_each_change_and_not_before_is_empty_once_sta
     assert service.status_of(event_id) is None
 
 
+def test_a_not_before_can_be_moved_and_the_document_is_a_new_one(service):
+    event_id = service.add_event(not_before_in_s=900.0)
+    before = document(service)
+    service.move_event(event_id.lower(), 60.0)
+    after = document(service)
+    moved_s = [parsedate_to_datetime(found["Events"][0]["NotBefore"]).timestamp() for found in (before, after)]
+    assert 838 <= moved_s[0] - moved_s[1] <= 842 and after["DocumentIncarnation"] > before["DocumentIncarnation"]
+
+
 @pytest.mark.parametrize(("target", "headers", "status"), [
     (EVENTS, {}, 400), (EVENTS, {"Metadata": "false"}, 400), (EVENTS, {**HEADERS, "X-Forwarded-For": "10.0.0.1"}, 400),
     ("/metadata/scheduledevents", HEADERS, 400), (EVENTS + "&api-version=2020-07-01", HEADERS, 400),

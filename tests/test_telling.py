@@ -20,6 +20,7 @@ from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
 from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
 from tideover.settings import default_settings
+from tideover.status.waiting import sentence
 from tideover.telling.event import event_parts
 from tideover.telling.lists import history_table, hooks_table, kinds_text, pauses_table
 from tideover.wording import Times
@@ -191,6 +192,29 @@ def test_every_stage_of_a_life_says_what_is_waited_for():
     for _ in range(3):
         life.after(130).settle(FAILED, exit_status=1)
     assert life.first() == "The agent waits for the owner: recover of application failed for good."
+
+
+def test_after_the_pause_of_an_event_that_is_recovered_at_its_end_only_the_end_is_waited_for():
+    life = ToldLife(Policy(hooks=HOOKS, rules={Kind.FREEZE: Rules(recover_after_pause=False)}))
+    life.polled(event("E-1")).settle().settle().settle().acknowledged().polled(started(event("E-1")))
+    assert life.first() == "The agent waits for the pause, or the end of the event (freeze E-1)."
+    life.paused()
+    assert life.first() == "The agent waits for the end of the event; its pause has been seen (freeze E-1)."
+
+
+def test_an_acknowledgement_that_was_answered_with_an_error_is_not_called_lost():
+    """A 503 came; whether it counted is not known all the same."""
+    life = preparing()
+    life.settle().settle().settle().acknowledged(ob.AckOutcome.LOST)
+    assert life.first() == ("The agent waits for a fresh document: whether the acknowledgement counted is not known "
+                            "(freeze E-1).")
+
+
+def test_a_metadata_service_that_gives_no_document_is_waited_for_before_the_next_event():
+    life = ToldLife(Policy(hooks=HOOKS))
+    assert sentence(life.state, 0) == "the next event"
+    assert "cannot be reached" in sentence(life.state, 2)
+    assert sentence(preparing().state, 2).startswith("prepare of"), "what is open goes on"
 
 
 def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason():

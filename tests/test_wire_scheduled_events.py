@@ -82,10 +82,13 @@ def test_what_has_no_list_of_events_is_no_document(body, words):
     entry(EventId="a\nb"), entry(EventId="a\0b"), entry(EventId="\ud800"), entry(EventId="x" * 10_000), "0B2F", None,
     []],
     ids=lambda bad: repr(bad)[:30])
-def test_an_entry_nobody_can_name_spoils_the_whole_answer(bad):
-    """It may be an event that would otherwise look vanished."""
-    with pytest.raises(NotADocument, match=r"entry 2 .* nothing in the answer is trusted"):
-        read(document(entry(), bad))
+def test_an_entry_nobody_can_name_is_left_out_and_told_and_spoils_none_beside_it(bad):
+    """The document says that it is not whole: the entry may be an event that would otherwise look vanished."""
+    found = read(document(entry(), bad, entry(EventId="other")))
+    assert [known.id for known in found.events] == [entry()["EventId"], "other"]
+    assert found.left_out.startswith("entry 2 of the list of events ") and "more" not in found.left_out
+    assert read(document(bad, bad, bad)).left_out.endswith(", and 2 more cannot be used")
+    assert read(document(entry())).left_out == ""
 
 
 @pytest.mark.parametrize(("field", "left_out"), [
@@ -115,9 +118,17 @@ def test_a_kind_we_do_not_know_is_unknown_and_kept_by_its_name(name):
 
 @pytest.mark.parametrize(("status", "started", "extra"), [
     ("Scheduled", False, {}), ("Started", True, {}), ("STARTED", True, {}), ("started ", True, {}),
-    ("Completed", False, {"EventStatus": "Completed"}), (3, False, {"EventStatus": "3"})])
+    ("Postponed", False, {"EventStatus": "Postponed"}), (3, False, {"EventStatus": "3"})])
 def test_only_started_has_started(status, started, extra):
     assert (event(EventStatus=status).started, event(EventStatus=status).extra) == (started, extra)
+    assert event(EventStatus=status).odd_status == extra.get("EventStatus")
+
+
+@pytest.mark.parametrize("status", ["Completed", "Canceled", "CANCELLED", " completed"])
+def test_an_event_that_is_over_by_its_status_is_not_listed_any_more(status):
+    """The document is whole all the same: what left it so has left it."""
+    found = read(document(entry(EventStatus=status), entry(EventId="other")))
+    assert [known.id for known in found.events] == ["other"] and found.left_out == ""
 
 
 @pytest.mark.parametrize("text", [

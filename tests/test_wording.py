@@ -127,3 +127,11 @@ def test_a_zone_without_a_short_name_is_told_by_its_distance_from_utc(hours, nam
     zone = timezone(timedelta(hours=hours), name)
     assert zone_text(NOW.astimezone(zone)) == short and Times(NOW, zone=zone).zone_and_distance(NOW) == whole
     assert moment_text(NOW.astimezone(zone)).endswith(f"00 {short}")
+
+
+def test_the_last_day_there_is_can_be_told_where_it_is_over_already():
+    """A NotBefore of the year 9999 is shown as it was given, not refused."""
+    ahead, behind = timezone(timedelta(hours=13)), timezone(timedelta(hours=-5))
+    last, first = datetime(9999, 12, 31, 23, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)
+    assert Times(NOW, zone=ahead).local(last) == "9999-12-31 23:59:00 UTC"
+    assert Times(NOW, zone=behind).local(first).endswith("-01-01 00:00:00 UTC")

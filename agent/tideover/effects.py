@@ -13,13 +13,16 @@ from tideover.model import HookPhase, HookSpec, Kind
 
 @dataclass(frozen=True, slots=True)
 class RunHook:
-    """Run one hook once. Answer: HookSettled(name, phase, run). Called off: end its process tree, answer STOPPED."""
+    """Run one hook once. Answer: HookSettled(name, phase, run). Called off: end its process tree, answer STOPPED.
+
+    Wanted anew with another `limit_s`, the run under way ends by that one; nothing else of it changes.
+    """
 
     spec: HookSpec
     phase: HookPhase
     run: int                        # rises with each run of this hook; names the run, also over a restart
     attempt: int                    # TIDEOVER_ATTEMPT: which try of this phase it is, from 1
-    limit_s: float                  # lived seconds until its tree is ended
+    limit_s: float                  # lived seconds until its tree is ended; may be made shorter while it runs
     event_id: str
     kind: Kind
     reason: str = ""                # recover: resumed | cancelled | restarted

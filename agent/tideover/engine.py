@@ -6,10 +6,11 @@ nothing in the hands, so all that the state wants is asked for again: that is th
 """
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from tideover import effects as fx
 from tideover import observations as ob
@@ -18,6 +19,10 @@ from tideover.lifecycle import Entry, State, step, wants
 from tideover.model import Moment
 from tideover.policy import Policy
 
+LONGEST_WAIT_S = 3600.0
+"""An event may lie so far ahead (year 9999) that no wait of the system holds it: 292 years on Linux, 49 days on
+Windows. A wait that ends early costs nothing: the moment somebody waits for is looked at again."""
+
 
 class Hand(Protocol):
     """Does one kind of effect. Neither call blocks; the answer comes through `tell`."""
@@ -25,6 +30,14 @@ class Hand(Protocol):
     def start(self, effect: Any) -> None: ...
 
     def call_off(self, effect: Any) -> None: ...
+
+
+@runtime_checkable
+class AdjustableHand(Hand, Protocol):
+    """One whose effect may come to say something else while it is done."""
+
+    def adjust(self, effect: Any) -> None:
+        """The effect of this key that was started reads like this now."""
 
 
 class Listener(Protocol):
@@ -52,7 +65,7 @@ class Engine:
         self.trouble = ""       # why nothing can be remembered now; "" when it can; any thread may look
         self._vm_id = journal.vm_id()
         self._show_life: Callable[[], None] = _show_nothing
-        self._longest_wait_s: float | None = None
+        self._longest_wait_s = LONGEST_WAIT_S
         self.state = self._written = journal.load()
 
     def tell(self, seen: ob.Observation) -> None:
@@ -75,7 +88,8 @@ class Engine:
 
         It says that the loop turns, which no other thread could say of it.
         """
-        self._show_life, self._longest_wait_s = show, at_least_every_s
+        self._show_life = show
+        self._longest_wait_s = LONGEST_WAIT_S if at_least_every_s is None else min(at_least_every_s, LONGEST_WAIT_S)
 
     def run(self) -> None:
         """Take news until told to stop."""
@@ -120,11 +134,9 @@ class Engine:
                 if due is not None:
                     return due
 
-    def _wait_s(self) -> float | None:
-        if not self._wakes:
-            return self._longest_wait_s
-        until_due_s = max(0.0, min(self._wakes.values()) - self._moment().raw_s)
-        return until_due_s if self._longest_wait_s is None else min(until_due_s, self._longest_wait_s)
+    def _wait_s(self) -> float:
+        until_due_s = min(self._wakes.values(), default=math.inf) - self._moment().raw_s
+        return max(0.0, min(until_due_s, self._longest_wait_s))
 
     def _take_due(self) -> ob.Due | None:
         raw_s = self._moment().raw_s
@@ -183,9 +195,12 @@ class Engine:
             effect = self._in_hand.pop(key)
             self._hands[type(effect)].call_off(effect)
         for key, effect in doing.items():
-            if key not in self._in_hand:
-                self._in_hand[key] = effect
-                self._hands[type(effect)].start(effect)
+            hand, known = self._hands[type(effect)], self._in_hand.get(key)
+            self._in_hand[key] = effect
+            if known is None:
+                hand.start(effect)
+            elif known != effect and isinstance(hand, AdjustableHand):
+                hand.adjust(effect)
 
 
 def _show_nothing() -> None:

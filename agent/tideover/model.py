@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -52,17 +53,19 @@ class Event:
     event_source: str = "platform"       # platform | user | anything newer, lower case
     source: str = "azure"
     extra: Mapping[str, str] = field(default_factory=dict)   # fields we do not know, as text, for the record
+    odd_status: str | None = None        # a status of which nobody has told us what it allows; None: Scheduled, Started
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One well-formed answer of a source: everything that is listed now."""
+    """One well-formed answer of a source: everything that is listed now, but for what was left out."""
 
     events: tuple[Event, ...]
     incarnation: str = ""
     date: datetime | None = None         # the answer's own Date, aware UTC, whole seconds; None: not sent
     asked_raw_s: float = 0.0             # CLOCK_MONOTONIC_RAW when the request left
     received_raw_s: float = 0.0          # … and when the answer was here
+    left_out: str = ""                   # which entries could not be used, and why; "": all are here
 
 
 class HookPhase(enum.Enum):
@@ -149,6 +152,15 @@ class Pause:
     quality: Quality = Quality.MEASURED
     clocksource: tuple[str, str] | None = None    # before, after
     host: tuple[str, str] | None = None           # before, after
+
+    @property
+    def told_uncertainty_s(self) -> float | None:
+        """Return the uncertainty in whole milliseconds, where the length is told in such too: rounded up, with what the
+        length loses by its rounding. Only what is exact is told as 0."""
+        if not self.uncertainty_s:
+            return self.uncertainty_s
+        lost_s = 0.0 if self.length_s is None else abs(self.length_s - round(self.length_s, 3))
+        return max(1, math.ceil(round((self.uncertainty_s + lost_s) * 1000, 6))) / 1000     # float noise counts nothing
 
 
 class Verdict(enum.Enum):

@@ -53,6 +53,8 @@ class Policy:
     def why_not_acknowledge(self, event: Event, me: str) -> str | None:
         """Given an event whose preparation worked, return why the platform is not told, None if it is."""
         rules = self.rules_for(event.kind)
+        if event.odd_status is not None:
+            return f"its status is {event.odd_status or 'not given'}, and only what is Scheduled waits for us"
         if not rules.acknowledge:
             return f"the owner acknowledges {event.kind.value} events by hand"
         if not rules.acknowledge_shared and names_others(event, me):

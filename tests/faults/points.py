@@ -145,6 +145,9 @@ class PointedHand:
         if not isinstance(effect, fx.WatchClosely):
             POINTS.passing(f"call off {effect.key}: done")
 
+    def adjust(self, effect: Any) -> None:
+        self._hand.adjust(effect)
+
 
 class PointedAgent(Agent):
     def _hands(self) -> Any:

@@ -24,10 +24,10 @@ from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
 from tideover.journal import JournalUnwritable
 from tideover.logs import Log, Sink, Trouble
-from tideover.model import NO_SOURCE, utc_text
+from tideover.model import NO_SOURCE, ClockCheck, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
-from tideover.status import draining_because
+from tideover.status import draining_because, finding_of, is_checking
 from tideover.timekeeping.agreement import NS, Sample
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Agent:
         self.memory = open_memory(state_directory, self.log)
         self.choices = Choices(settings)
         self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
+        self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
         self.source_kind, self._source = open_chosen_source(settings)
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
         self._make_runtime_directory()
@@ -162,16 +163,22 @@ class Agent:
         """What only the wiring knows, for `status`. Any thread."""
         polling = self.poller.status() if self.poller is not None else None
         last = polling.last_good if polling else None
-        unasked = {"verdict": "unknown", "offset_s": None, "error_bound_s": None, "checked_at": None,
-                   "reason": NO_SOURCE}
+        found = self._clock_found()
         return {
-            **({"clock": unasked} if self.checker.has_sources() is False else {}),
+            **({"clock": finding_of(found)} if found is not None else {}),
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.started_at.utc)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
+
+    def _clock_found(self) -> ClockCheck | None:
+        """What is known of the clock beside its last verdict: that nobody can be asked, or what a check under way has
+        found so far."""
+        if self.checker.has_sources() is False:
+            return ClockCheck(Verdict.UNKNOWN, reason=NO_SOURCE)
+        return self.checker.latest() if is_checking(self.engine.state) else None
 
     def _present(self) -> Present:
         """What the figures show as it is now. Any thread."""
@@ -203,6 +210,10 @@ class Agent:
         self._polling.over()
         if isinstance(news, ob.Polled):
             document = news.document
+            if document.left_out:
+                self._reading.again(f"{document.left_out}; the other events count, and none is taken for gone by it")
+            else:
+                self._reading.over()
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
                            took_s=round(document.received_raw_s - document.asked_raw_s, 4))
             self.watch.outside_date("metadata service", news.document)

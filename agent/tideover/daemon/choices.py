@@ -10,7 +10,7 @@ from tideover.hooks import Catalogue, HookSettings, read_catalogue
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.policy import Policy, Rules
-from tideover.settings import Settings, options_for
+from tideover.settings import Settings, cautions_about, options_for, unused_hook_tables
 from tideover.sources import Source, SourceKind, choose_source_kind, open_source
 
 
@@ -57,6 +57,13 @@ def open_chosen_source(settings: Settings) -> tuple[SourceKind, Source | None]:
 def catalogue_of(settings: Settings) -> Catalogue:
     """Given the settings, return what lies in their hooks directory now."""
     return read_catalogue(Path(settings.paths.hooks), lambda name: _hook_settings(settings, name))
+
+
+def cautions_of(settings: Settings) -> tuple[str, ...]:
+    """Given the settings, return one line for each thing in them, and in the hooks directory beside them, that is
+    allowed and may surprise their owner."""
+    names = [spec.name for spec in catalogue_of(settings).hooks]
+    return *cautions_about(settings), *unused_hook_tables(settings, names)
 
 
 def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:

@@ -31,6 +31,9 @@ class HookHand:
     def call_off(self, effect: fx.RunHook) -> None:
         self._runner.call_off(effect.key)
 
+    def adjust(self, effect: fx.RunHook) -> None:
+        self._runner.shorten(effect.key, effect.limit_s)
+
 
 class AcknowledgeHand:
     def __init__(self, acknowledger: Acknowledger) -> None:

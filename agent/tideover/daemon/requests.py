@@ -24,7 +24,7 @@ CANNOT_ACKNOWLEDGE = {
     Phase.WAITING: "its preparation has not begun",
     Phase.PREPARING: "its preparation still runs",
     Phase.ASKING: "it is being acknowledged now",
-    Phase.DOUBTING: "it is being acknowledged now; the last answer was lost",
+    Phase.DOUBTING: "it is being acknowledged now; whether the last try counted is not known",
 }
 ACKNOWLEDGED = "it is acknowledged already"
 NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
@@ -43,8 +43,10 @@ class Requests:
         return {"status": self._status, "acknowledge": self._acknowledge, "recover": self._recover}
 
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        status = status_of(self._engine.state, self._rows(), MachineClocks().moment())
-        return {"ok": True, "status": status | self._about()}
+        about = self._about()
+        failures = about["source"]["failures"]
+        status = status_of(self._engine.state, self._rows(), MachineClocks().moment(), failures)
+        return {"ok": True, "status": status | about}
 
     def _rows(self) -> list[Any]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""

@@ -13,12 +13,12 @@ import threading
 from tideover import observations as ob
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
+from tideover.daemon.choices import cautions_of
 from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
 from tideover.errors import EXIT_BUG, ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import to_lines
-from tideover.settings import cautions_about
 from tideover.supervision import Ending, ServiceManager
 from tideover.systemd import Systemd
 
@@ -93,7 +93,7 @@ class Running:
         return Agent(loaded, drill=self._drill, log_sink=sink)
 
     def _begin(self) -> None:
-        for caution in cautions_about(self._loaded.settings):
+        for caution in cautions_of(self._loaded.settings):
             self._agent.log.warning("configuration.caution", what=caution)
         self._agent.start()
         self._agent.engine.show_life(self._show_life, self._manager.longest_silence_s)

@@ -64,8 +64,11 @@ def look_at_service(settings: Settings, heard: Heard | None) -> list[Finding]:
     if isinstance(heard.news, PollFailed):
         return [bad("metadata", heard.news.reason, "Check that it is reached straight from the VM's first interface, "
                                                    f"without a proxy or a firewall in between; {FIRST_CALL}.")]
+    document = heard.news.document
+    in_part = [note("metadata", f"{document.left_out}: the events beside it count, but none is taken for gone",
+                    "If it stays so, tell the platform's support.")] if document.left_out else []
     return [good("metadata", f"{place} answered in {length_text(heard.took_s)} ({FIRST_CALL.partition(':')[0]})"),
-            _date(heard.news.document.date, heard.wall)]
+            *in_part, _date(document.date, heard.wall)]
 
 
 def _date(date: datetime | None, wall: datetime) -> Finding:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tideover.effects import RunHook
 from tideover.hooks.beginning import CannotStartError, begin
 from tideover.hooks.environment import environment_marks
 from tideover.hooks.file_names import find_renumbered
@@ -60,7 +59,7 @@ def _carry_out(order: Order, around: Surroundings) -> HookReport:
     _leave_trace(order, around, process)
     ending = _attend(order, around, process, output)
     status = process.finish(output.take)
-    outcome, note = _judge(order.run, status, ending)
+    outcome, note = _judge(order.limit.seconds, status, ending)
     duration_s = around.read_moment().raw_s - begun.raw_s
     exit_status = status if status is not None and status >= 0 else None
     return HookReport(outcome, exit_status, begun.utc, duration_s, output.finish(), note)
@@ -79,8 +78,9 @@ def _leave_trace(order: Order, around: Surroundings, process: HookProcess) -> No
 
 def _attend(order: Order, around: Surroundings, process: HookProcess, output: Output) -> _Ending | None:
     """Wait until the hook has ended. If that was our doing, return why."""
-    lived = LivedTime(order.run.limit_s, around.read_moment().raw_s)
+    lived = LivedTime(order.limit.seconds, around.read_moment().raw_s)
     while not process.has_exited:
+        lived.limit(order.limit.seconds)
         if order.bell.has_rung:
             return _end(order, around, process, output, HookOutcome.STOPPED)
         if lived.is_over():
@@ -100,10 +100,10 @@ def _end(order: Order, around: Surroundings, process: HookProcess, output: Outpu
     return _Ending(outcome, left)
 
 
-def _judge(run: RunHook, status: int | None, ending: _Ending | None) -> tuple[HookOutcome, str]:
+def _judge(limit_s: float, status: int | None, ending: _Ending | None) -> tuple[HookOutcome, str]:
     """Return what the end of a run means, and why where the outcome alone does not say."""
     if ending is not None:
-        why = f"took longer than {run.limit_s:.3g} s" if ending.outcome is HookOutcome.TIMED_OUT else "called off"
+        why = f"took longer than {limit_s:.3g} s" if ending.outcome is HookOutcome.TIMED_OUT else "called off"
         pids = ", ".join(str(identity.pid) for identity in sorted(ending.left, key=lambda left: left.pid))
         rest = f", but these could not be: {pids}" if pids else ""
         return ending.outcome, f"{why}; its processes were ended{rest}"

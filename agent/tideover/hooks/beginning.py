@@ -22,7 +22,7 @@ def begin(order: Order, around: Surroundings) -> HookProcess:
     run = order.run
     if order.bell.has_rung:
         raise CannotStartError(HookOutcome.STOPPED, "called off before it was started")
-    if run.limit_s <= 0:
+    if order.limit.seconds <= 0:
         raise CannotStartError(HookOutcome.TIMED_OUT, "not started: no time was left for it")
     if run.spec.refused is not None:
         raise CannotStartError(HookOutcome.REFUSED, run.spec.refused)

@@ -13,7 +13,15 @@ class LivedTime:
     """Counts down `limit_s` from the reading `now_s`."""
 
     def __init__(self, limit_s: float, now_s: float) -> None:
-        self._left_s, self._last_s = limit_s, now_s
+        self._limit_s, self._left_s = limit_s, limit_s
+        self._begun_s = self._last_s = now_s
+
+    def limit(self, limit_s: float) -> None:
+        """Given what the limit is by now, as time that passed since the beginning whether it was lived or not: it is
+        counted down from here, where that is shorter than what is left."""
+        if limit_s < self._limit_s:
+            self._limit_s = limit_s
+            self._left_s = min(self._left_s, limit_s - (self._last_s - self._begun_s))
 
     def next_wait_s(self) -> float:
         """Return how long to wait before counting again, in seconds."""

@@ -20,6 +20,16 @@ class Graces:
     call_off_s: float = 0.4     # withdrawn event → tree gone and recover started within 1.5 s, a poll included
 
 
+@dataclass(slots=True)
+class Limit:
+    """How long a run may take, in seconds from its beginning. Made shorter from another thread while it runs."""
+
+    seconds: float
+
+    def shorten(self, seconds: float) -> None:
+        self.seconds = min(self.seconds, seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be run, once."""
@@ -28,6 +38,7 @@ class Order:
     record: bytes               # the hook's standard input
     trace_id: str
     bell: Bell                  # rung when it is called off
+    limit: Limit                # what the run's own limit has become by now
 
     @property
     def trace(self) -> OrphanTrace:

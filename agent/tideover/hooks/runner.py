@@ -10,7 +10,7 @@ from pathlib import Path
 from tideover.effects import RunHook
 from tideover.hooks.attempt import carry_out
 from tideover.hooks.bell import Bell
-from tideover.hooks.orders import Graces, Order, Surroundings
+from tideover.hooks.orders import Graces, Limit, Order, Surroundings
 from tideover.hooks.parts import Children, become_subreaper, standing_environment
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
@@ -34,7 +34,7 @@ def _log_nothing(name: str, line: str) -> None:
 
 
 class HookRunner:
-    """Answers HookSettled once for each start. `start`, `call_off` and `close` belong to one thread, the engine's.
+    """Answers HookSettled once for each start. All its verbs belong to one thread, the engine's.
 
     `spare` is where hooks keep their state while `hooks_state` cannot be written. `log_line` gets a hook's name and one
     line of what it printed; it is called on the threads of the runs.
@@ -50,32 +50,38 @@ class HookRunner:
         self._around = Surroundings(
             StateDirectories(hooks_state, spare), Traces(hooks_state), Children(), standing_environment(os.environ),
             {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
-        self._bells: dict[str, Bell] = {}                   # runs in flight, by key
+        self._orders: dict[str, Order] = {}                 # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
         self._is_closed = False
 
     def start(self, run: RunHook, record: bytes, trace_id: str) -> None:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
-        if run.key in self._bells:
+        if run.key in self._orders:
             return
-        bell = self._bells[run.key] = Bell()
+        order = self._orders[run.key] = Order(run, record, trace_id, Bell(), Limit(run.limit_s))
         if self._is_closed:
-            bell.ring()
+            order.bell.ring()
         self._around.children.expect(run.key)
-        begun = self._in_turn(run.spec.name, lambda over: self._carry_out(Order(run, record, trace_id, bell), over))
+        begun = self._in_turn(run.spec.name, lambda over: self._carry_out(order, over))
         if not begun:
             self._around.children.drop(run.key)
-            del self._bells[run.key]
+            del self._orders[run.key]
             report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0, note=NO_THREAD,
                                 begun=False)
             self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def call_off(self, key: str) -> None:
         """The run is no longer wanted: its tree is ended. It still gives its answer."""
-        bell = self._bells.get(key)
-        if bell is not None:
-            bell.ring()
+        order = self._orders.get(key)
+        if order is not None:
+            order.bell.ring()
+
+    def shorten(self, key: str, limit_s: float) -> None:
+        """The run has less time than it was begun with: at most `limit_s` from its beginning."""
+        order = self._orders.get(key)
+        if order is not None:
+            order.limit.shorten(limit_s)
 
     def forget(self, name: str) -> None:
         """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
@@ -84,7 +90,7 @@ class HookRunner:
     def close(self) -> None:
         """End all runs and wait until they have answered."""
         self._is_closed = True
-        for key in list(self._bells):
+        for key in list(self._orders):
             self.call_off(key)
         until_s = self._around.read_moment().raw_s + CLOSE_AT_MOST_S
         for thread in list(self._threads):
@@ -117,7 +123,7 @@ class HookRunner:
         report = carry_out(order, self._around)
         self._around.children.drop(run.key)
         self._tidy(order, report)
-        self._bells.pop(run.key).close()
+        self._orders.pop(run.key).bell.close()
         over.set()
         self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
 

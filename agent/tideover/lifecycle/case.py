@@ -51,11 +51,12 @@ def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Pha
 
 def _again(case: Case, seen: sg.Scheduled, policy: Policy, now: Moment) -> Phase | None:
     """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
-    to then is not agreed to for a VM that was not named then."""
+    to then is not agreed to for a VM that was not named then, nor for a status nobody knew then."""
     if seen.asked_raw_s < case.lost_raw_s or now.raw_s < case.again_raw_s:
         return stay
     known = {name.casefold() for name in case.asked_for}
-    return A if known.issuperset(name.casefold() for name in case.event.resources) else H
+    is_agreed = case.event.odd_status is None and known.issuperset(name.casefold() for name in case.event.resources)
+    return A if is_agreed else H
 
 
 def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:

@@ -15,18 +15,21 @@ from tideover.policy import names_me
 
 def polled(turn: Turn, seen: ob.Polled) -> None:
     """New events are taken before vanished ones: one preparation is handed on, also by a service that changes an
-    event's id together with its status."""
-    if not turn.state.fresh or turn.state.me != seen.me:
-        turn.state = replace(turn.state, fresh=True, me=seen.me)
+    event's id together with its status. A document that had to leave an entry out says of no event that it has gone,
+    and of one that it lacks not that it is still there."""
+    whole, listed = not seen.document.left_out, {event.id for event in seen.document.events}
+    fresh = turn.state.fresh or whole or all(
+        case.id in listed for case in turn.state.cases.values() if case.phase in (Phase.PREPARING, Phase.HOLDING))
+    if turn.state.fresh != fresh or turn.state.me != seen.me:
+        turn.state = replace(turn.state, fresh=fresh, me=seen.me)
     for event in seen.document.events:
         case = turn.state.cases.get(event.id)
         if case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event)):
             _first_sight(turn, event, seen)
         else:
             _seen_again(turn, case, event, seen.document)
-    listed = {event.id for event in seen.document.events}
     for case in list(turn.state.cases.values()):
-        if case.listed and case.id not in listed:
+        if whole and case.listed and case.id not in listed:
             turn.tell(case.id, "left the list", "" if case.began else "it was never seen Started")
             turn.move(case, sg.Vanished(), "it has left the list")
 

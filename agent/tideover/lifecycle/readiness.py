@@ -21,6 +21,9 @@ NOT_YET_S = 1.0
 TRY_AGAIN_S = (5.0, 30.0, 120.0)
 """The waits after a failed recover (contract); after the last one fails it stays owed until the owner looks."""
 
+HASTENED_S = 0.1
+"""A run under way is given less only by more than this: what rounding takes away is no news."""
+
 
 # --- claims ---------------------------------------------------------------------------------------------------
 
@@ -135,17 +138,42 @@ def _settle_recover(state: State, hook: HookState, report: HookReport, now: Mome
 
 def advance(state: State, policy: Policy, now: Moment) -> State:
     """Given the state, return it with every hook begun, stopped or released whose turn it is."""
-    state = _begin_prepare(state, policy, now)
+    state = _begin_prepare(_hasten(state, policy, now), policy, now)
     if state.claimed():
         return state
     return _begin_recover(_turn_back(state), now)
 
 
-def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
+def _unprepared(state: State) -> tuple[list[Case], list[HookState]]:
+    """The cases that wait for preparation, and the hooks they wait for."""
     cases = [case for case in state.cases.values() if case.phase is Phase.PREPARING]
     ids = {case.id for case in cases}
-    open_ = [hook for hook in state.hooks.values() if ids.intersection(hook.wanted_by)
-             and hook.stage in (Stage.QUEUED, Stage.PREPARING, Stage.RETRYING, Stage.STOPPING, Stage.RECOVERING)]
+    return cases, [hook for hook in state.hooks.values() if ids.intersection(hook.wanted_by) and hook.stage in (
+        Stage.QUEUED, Stage.PREPARING, Stage.RETRYING, Stage.STOPPING, Stage.RECOVERING)]
+
+
+def _hasten(state: State, policy: Policy, now: Moment) -> State:
+    """The newest NotBefore counts, also for what runs or said "not yet" under an older one. It is never given more."""
+    cases, open_ = _unprepared(state)
+    left_s = budget.left_s(cases, policy, now)
+    if left_s is None or left_s <= 0:
+        return state
+    remaining = budget.longest_by_order(hook.spec for hook in open_)
+    for hook in open_:
+        if hook.stage not in (Stage.PREPARING, Stage.RETRYING):
+            continue
+        until_raw_s = now.raw_s + budget.retry_until_s(hook.spec, left_s, remaining)
+        if until_raw_s < hook.until_raw_s - HASTENED_S:
+            hook = replace(hook, until_raw_s=until_raw_s)
+        limit_s = budget.rest_limit_s(hook.spec, now.raw_s - hook.begun_raw_s, left_s, remaining)
+        if hook.stage is Stage.PREPARING and limit_s < hook.limit_s - HASTENED_S:
+            hook = replace(hook, limit_s=limit_s)
+        state = state.with_hook(hook)
+    return state
+
+
+def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
+    cases, open_ = _unprepared(state)
     if not open_ or not state.fresh or any(hook.stage is Stage.RECOVERING for hook in state.hooks.values()):
         return state
     order = min(hook.spec.order for hook in open_)

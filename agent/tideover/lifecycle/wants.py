@@ -80,7 +80,7 @@ def _facts(hook: HookState, case: Case | None, phase: HookPhase) -> tuple[tuple[
         clock = case.clock if case else None
         facts |= {
             "TIDEOVER_PAUSE_S": _number(longest.length_s if longest else None),
-            "TIDEOVER_PAUSE_UNCERTAINTY_S": _number(longest.uncertainty_s if longest else None),
+            "TIDEOVER_PAUSE_UNCERTAINTY_S": _number(longest.told_uncertainty_s if longest else None),
             "TIDEOVER_CLOCK": (clock.verdict if clock else Verdict.UNKNOWN).value,
             "TIDEOVER_CLOCK_OFFSET_S": f"{clock.offset_s:.6f}" if clock and clock.offset_s is not None else "",
         }

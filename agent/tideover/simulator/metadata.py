@@ -110,6 +110,12 @@ class MetadataService:
             self._listed[event_id.lower()].started = True
             self._move_on()
 
+    def move_event(self, event_id: str, not_before_in_s: float) -> None:
+        """Let its NotBefore be another one, counted from now. Raise KeyError if it is not listed."""
+        with self._changed:
+            self._listed[event_id.lower()].not_before = self.platform_time() + not_before_in_s
+            self._move_on()
+
     def remove_event(self, event_id: str) -> None:
         """Take it off the list: finished if it had started, else cancelled. Raise KeyError if it is not listed."""
         with self._changed:

@@ -2,6 +2,13 @@
 
 The same words serve the running agent, load balancers, and a command that reads the journal of an agent that is down.
 """
-from tideover.status.document import draining_because, recover_owed, status_of, without_raw_times
+from tideover.status.document import (
+    draining_because,
+    finding_of,
+    is_checking,
+    recover_owed,
+    status_of,
+    without_raw_times,
+)
 
-__all__ = ["draining_because", "recover_owed", "status_of", "without_raw_times"]
+__all__ = ["draining_because", "finding_of", "is_checking", "recover_owed", "status_of", "without_raw_times"]

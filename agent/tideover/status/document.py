@@ -14,14 +14,15 @@ HOOK_PHASES = {Stage.PREPARING: "prepare", Stage.STOPPING: "prepare", Stage.RECO
 RAW_TIMES = ("seconds_left", "wakes_in_s", "running_s", "again_in_s")
 
 
-def status_of(state: State, rows: Sequence[Row], now: Moment) -> dict[str, Any]:
-    """Given the state and the record's rows (all, or the newest), return what is going on. Unknown values are None."""
+def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int = 0) -> dict[str, Any]:
+    """Given the state, the record's rows (all, or the newest) and how many polls have failed since the last document,
+    return what is going on. Unknown values are None."""
     cases = [_case(state, case, rows, now) for case in state.cases.values()]
     ahead = [case for case in cases if case["phase"] in ("waiting", "preparing", "asking", "doubting", "holding")]
     pauses = pauses_of(rows)
     return {
         "vm_name": state.me or None,
-        "waiting_for": sentence(state),
+        "waiting_for": sentence(state, poll_failures),
         "events": cases,
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
         "last_pause": pauses[-1] if pauses else None,
@@ -104,5 +105,15 @@ def _clock(rows: Iterable[Row]) -> dict[str, Any] | None:
             last = row.subject
     if last is None:
         return None
-    return {"verdict": last.verdict.value, "offset_s": last.offset_s, "error_bound_s": last.error_bound_s,
-            "checked_at": utc_text(last.checked_at), "reason": last.reason}
+    return finding_of(last)
+
+
+def finding_of(check: ClockCheck) -> dict[str, Any]:
+    """Given what outside time says, return it as the status shows it."""
+    return {"verdict": check.verdict.value, "offset_s": check.offset_s, "error_bound_s": check.error_bound_s,
+            "checked_at": utc_text(check.checked_at), "reason": check.reason}
+
+
+def is_checking(state: State) -> bool:
+    """Whether an event waits for a good clock: then the newest finding is news, before there is a verdict."""
+    return any(case.phase is Phase.CHECKING for case in state.cases.values())

@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
+from tideover.lifecycle.state import ends_an_event
 
 WAITING_FOR = {
     Phase.WATCHING: "it concerns other VMs, or is of a kind that is left alone",
     Phase.WAITING: "the time to prepare",
     Phase.PREPARING: "the prepare hooks",
     Phase.ASKING: "the platform's answer to the acknowledgement",
-    Phase.DOUBTING: "a fresh document: the answer to the acknowledgement was lost",
+    Phase.DOUBTING: "a fresh document: whether the acknowledgement counted is not known",
     Phase.HOLDING: "the platform to start",
     Phase.UNDERWAY: "the pause, or the end of the event",
     Phase.CHECKING: "a good clock",
@@ -17,17 +18,19 @@ WAITING_FOR = {
     Phase.LINGERING: "the event to leave the list; all is recovered",
     Phase.CLOSED: "nothing",
 }
+UNREACHABLE = "the metadata service, which cannot be reached or gives no document"
 NAMED_AT_MOST = 3           # hooks; the table below the sentence has them all
 
 
-def sentence(state: State) -> str:
-    """Given a state, return what the agent waits for: it completes "waits for …"."""
+def sentence(state: State, poll_failures: int = 0) -> str:
+    """Given a state and how many polls have failed since the last document, return what the agent waits for: it
+    completes "waits for …"."""
     failed = [name for name, hook in state.hooks.items() if hook.stage is Stage.OWED]
     if failed:
         return f"the owner: recover of {', '.join(sorted(failed))} failed for good"
     busy = [case for case in state.cases.values() if case.phase is not Phase.WATCHING]
     if not busy:
-        return "the next event"
+        return UNREACHABLE if poll_failures else "the next event"
     return "; ".join(f"{waited_for(state, case)} ({case.event.kind.value} {case.id})" for case in busy)
 
 
@@ -38,6 +41,8 @@ def waited_for(state: State, case: Case) -> str:
             return _prepared_by(state, case)
         case Phase.RECOVERING:
             return _recovered_by(state)
+        case Phase.UNDERWAY if any(ends_an_event(pause) for pause in case.pauses):
+            return "the end of the event; its pause has been seen"
         case Phase.HOLDING if not case.acknowledged:
             return "the platform to start in its own time: it was not told to go ahead"
         case _:

@@ -1,19 +1,20 @@
 """The JSON of Azure Scheduled Events and of the instance metadata: bytes to nouns, and one noun back to bytes.
 
 Lenient with what an event says, strict with which events there are. What is missing from a document counts as vanished,
-so a body whose list of events cannot be told with certainty is no document at all (NotADocument): one entry without a
-usable EventId spoils the whole body, because it may be an event that we would otherwise take for gone.
+so a body without a list of events is no document at all (NotADocument). An entry without a usable EventId is left out
+and told: the events beside it count, but none that is missing counts as gone, because it may be that entry.
 Formats: learn.microsoft.com, "Scheduled Events for Linux VMs" and "Azure Instance Metadata Service".
 """
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
+from typing import Any
 
 from tideover.model import Document, Event, Kind
 
@@ -22,6 +23,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType({
 })
 FIELDS = frozenset({"EventId", "EventStatus", "EventType", "ResourceType", "Resources", "NotBefore", "Description",
                     "EventSource", "DurationInSeconds"})
+USUAL = frozenset({"scheduled", "started"})
+OVER = frozenset({"completed", "canceled", "cancelled"})
+"""Statuses that the platform uses in Event Grid and Resource Graph, where an event stays after it has ended; never seen
+here, where it leaves the list (learn.microsoft.com/azure/virtual-machines/scheduled-events-overview)."""
+
+LONGEST_STATUS = 64              # of one we do not know: it is told in a sentence
 LONGEST_NAME = 256               # of an EventId or a VM: a GUID has 36 characters, a VM's name at most 64
 LONGEST_TEXT = 4096              # of one odd field in the record; a body may be 1 MiB
 LONGEST_TIME = 64                # the longest form met has 36 characters
@@ -46,19 +53,25 @@ class Identity:
 def read_document(body: bytes, *, date: datetime | None, asked_raw_s: float, received_raw_s: float) -> Document:
     """Given an answer's body, its Date and when it was asked for and received, return the document.
 
-    Times are seconds of CLOCK_MONOTONIC_RAW. Raise NotADocument if the body does not tell which events are listed.
+    Times are seconds of CLOCK_MONOTONIC_RAW. Raise NotADocument if the body has no list of events.
     """
     fields = _read_object(body)
     listed = fields.get("Events")
     if not isinstance(listed, list):
         raise NotADocument("the answer has no list of events")
     events: dict[str, Event] = {}
+    unusable: list[tuple[int, str]] = []
     for place, entry in enumerate(listed, start=1):
-        event = _read_event(entry, place)
+        if why := _why_unusable(entry):
+            unusable.append((place, why))
+            continue
+        if _status(entry) in OVER:
+            continue
+        event = _read_event(entry)
         same = events.get(event.id.casefold())
         events[event.id.casefold()] = event if same is None else _one_of_two(same, event)
     return Document(events=tuple(events.values()), incarnation=_text(fields.get("DocumentIncarnation")), date=date,
-                    asked_raw_s=asked_raw_s, received_raw_s=received_raw_s)
+                    asked_raw_s=asked_raw_s, received_raw_s=received_raw_s, left_out=_left_out_text(unusable))
 
 
 def write_acknowledgement(event_id: str) -> bytes:
@@ -109,22 +122,36 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= LONGEST_INTEGER else float(digits)
 
 
-def _read_event(entry: object, place: int) -> Event:
+def _why_unusable(entry: object) -> str:
+    """Given an entry of the list of events, return why nobody can say which event it is, "" if one can."""
     if not isinstance(entry, dict):
-        raise NotADocument(f"entry {place} of the list of events is no object, so nothing in the answer is trusted")
-    if not _is_usable_name(entry.get("EventId")):
-        raise NotADocument(f"entry {place} of the list of events has no usable EventId, "
-                           "so nothing in the answer is trusted")
+        return "is no object"
+    return "" if _is_usable_name(entry.get("EventId")) else "has no usable EventId"
+
+
+def _left_out_text(unusable: Sequence[tuple[int, str]]) -> str:
+    if not unusable:
+        return ""
+    (place, why), more = unusable[0], len(unusable) - 1
+    return f"entry {place} of the list of events {why}" + (f", and {more} more cannot be used" if more else "")
+
+
+def _read_event(entry: Mapping[str, Any]) -> Event:
     kind = KINDS.get(_text(entry.get("EventType")).strip().lower(), Kind.UNKNOWN)
-    not_before = entry.get("NotBefore")
+    status, not_before = _status(entry), entry.get("NotBefore")
     return Event(
         id=entry["EventId"], kind=kind, resources=_read_resources(entry.get("Resources")),
-        started=_text(entry.get("EventStatus")).strip().lower() == "started",
+        started=status == "started",
         not_before=read_time(not_before) if isinstance(not_before, str) else None,
         expected_pause_s=_read_pause(entry.get("DurationInSeconds")),
         description=_text(entry.get("Description")),
         event_source=_text(entry.get("EventSource")).strip().lower() or "platform",
-        extra=_odd_fields(entry, kind))
+        extra=_odd_fields(entry, kind),
+        odd_status=None if status in USUAL else _text(entry.get("EventStatus")).strip()[:LONGEST_STATUS])
+
+
+def _status(entry: Mapping[str, Any]) -> str:
+    return _text(entry.get("EventStatus")).strip().lower()
 
 
 def _is_usable_name(value: object) -> bool:
@@ -155,7 +182,7 @@ def _odd_fields(entry: Mapping[str, object], kind: Kind) -> dict[str, str]:
     duration, resources, not_before = (entry.get(name) for name in ("DurationInSeconds", "Resources", "NotBefore"))
     odd = {
         "EventType": kind is Kind.UNKNOWN,
-        "EventStatus": _text(entry.get("EventStatus")).strip().lower() not in {"scheduled", "started"},
+        "EventStatus": _status(entry) not in USUAL,
         "ResourceType": entry.get("ResourceType") != "VirtualMachine",
         "Resources": not isinstance(resources, list) or not all(isinstance(name, str) for name in resources),
         "NotBefore": not_before != "" and (not isinstance(not_before, str) or read_time(not_before) is None),

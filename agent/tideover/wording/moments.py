@@ -24,8 +24,12 @@ class Times:
     zone: tzinfo | None = None
 
     def localise(self, at: datetime) -> datetime:
-        """Given an aware moment, return the same one in the time that is told."""
-        return at.astimezone(UTC if self.utc else self.zone)
+        """Given an aware moment, return the same one in the time that is told; where that would be beyond the years
+        there are (9999-12-31 in Auckland), as it was given."""
+        try:
+            return at.astimezone(UTC if self.utc else self.zone)
+        except (OverflowError, ValueError, OSError):        # as different systems say it
+            return at
 
     # --- parts of a moment ---
 
