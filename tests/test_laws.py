@@ -5,6 +5,7 @@ from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, report,
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import Phase, Stage, State, step, wants
+from tideover.lifecycle.case import quiet_raw_s
 from tideover.lifecycle.state import CLAIMING
 from tideover.model import Cause, Document, HookPhase, HookReport, Kind
 from tideover.policy import names_me
@@ -27,7 +28,7 @@ from walk import (
 BEFORE_THE_START = {Phase.WAITING, Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING}
 AFTER_THE_START = {Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING, Phase.RECOVERING, Phase.LINGERING}
 CORE = (World("a freeze in short", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
-              acknowledgements=SURE),)
+              causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL), acknowledgements=SURE),)
 
 
 @pytest.fixture(autouse=True, scope="module", params=["core", pytest.param("all", marks=pytest.mark.slow)])
@@ -131,6 +132,17 @@ def test_nobody_is_told_to_carry_on_before_the_clock_is_judged():
                 assert case.clock is not None or case.given_back, (state, seen)
 
 
+def test_nobody_is_told_to_carry_on_before_the_quiet_time_after_the_newest_pause_is_over():
+    """While the event is listed: what is gone is over."""
+    for world, state, seen, move in every_change():
+        if isinstance(seen.observation, ob.Due | ob.ClockJudged):
+            for effect in new_effects(state, move.state, seen.now):
+                case = move.state.cases.get(getattr(effect, "event_id", ""))
+                if isinstance(effect, fx.RunHook) and effect.phase is RECOVER and case is not None and case.listed \
+                        and case.pauses and case.phase is Phase.RECOVERING:
+                    assert seen.now.raw_s >= quiet_raw_s(case, world.policy), (state, seen)
+
+
 def test_nothing_is_prepared_or_acknowledged_before_a_fresh_document():
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.Restarted):
@@ -160,14 +172,25 @@ def test_an_event_that_begins_is_underway_and_one_that_is_gone_is_over():
                     assert phase is Phase.CHECKING
 
 
-def test_every_pause_of_the_machine_after_the_start_is_followed_by_a_clock_check():
-    for _, state, seen, move in every_change():
-        if not isinstance(seen.observation, ob.Resumed) or seen.observation.pause.cause is not Cause.VM_PAUSE:
+def test_every_pause_after_the_start_is_followed_by_a_clock_check():
+    """The machine's, and a stall of our own of a second and more once the event is known to have begun. It joins the
+    record, what was heard before it counts no more, and the quiet time runs from it."""
+    for world, state, seen, move in every_step():
+        if not isinstance(seen.observation, ob.Resumed):
             continue
+        newest = seen.observation.pause
         for event_id, before in state.cases.items():
-            checked_again = move.state.cases[event_id].check_round > before.check_round
-            if before.phase in AFTER_THE_START and (before.event.kind is not Kind.REBOOT or before.phase is not Phase.UNDERWAY):
-                assert checked_again and move.state.cases[event_id].phase is Phase.CHECKING, (state, seen)
+            after = move.state.cases[event_id]
+            if before.phase not in AFTER_THE_START or (before.event.kind is Kind.REBOOT and before.phase is Phase.UNDERWAY):
+                continue
+            if newest.cause is Cause.VM_PAUSE or before.has_begun:
+                assert after.phase is Phase.CHECKING and after.check_round == before.check_round + 1, (state, seen)
+                assert newest in after.pauses and after.since_raw_s >= newest.resumed_raw_s
+                assert quiet_raw_s(after, world.policy) >= newest.resumed_raw_s + world.policy.settle_s
+            elif not before.listed:
+                assert after == before, "what was withdrawn knows no stall of ours"
+        if newest.cause is not Cause.VM_PAUSE:
+            continue
         taking = [case for case in state.cases.values() if case.phase not in (Phase.WATCHING, Phase.WAITING)]
         if not taking:
             assert move.state.cases[seen.observation.pause.id].phase is Phase.CHECKING

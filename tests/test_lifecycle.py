@@ -313,10 +313,49 @@ def test_a_further_pause_while_recover_runs_stops_further_recovers_until_the_clo
     assert sorted(life.judged().after(5.0).running()) == ["beside recover", "second recover"]
 
 
-def test_a_stall_while_recover_runs_changes_nothing():
-    """Applications that start make stalls."""
-    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(5.0)
-    assert life.paused(2.0, Cause.PROCESS_STALL, "p2").phase() == "recovering"
+@pytest.mark.parametrize("first", [Cause.VM_PAUSE, Cause.PROCESS_STALL])
+@pytest.mark.parametrize("reached", ["checking", "settling", "recovering", "lingering"])
+def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew(reached, first):
+    """Else recover began milliseconds after it, told a verdict from before it (found by stopping a real agent)."""
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(1.5, first)
+    for phase, go_on in (("settling", lambda: life.judged()), ("recovering", lambda: life.after(5.0)),
+                         ("lingering", lambda: life.settle())):
+        if life.phase() != reached:
+            go_on()
+            assert life.phase() == phase
+    rounds = life.state.cases["e1"].check_round
+    life.paused(0.9, Cause.PROCESS_STALL, "short")
+    assert (life.phase(), life.state.cases["e1"].check_round) == (reached, rounds), "a shorter one ends nothing"
+    life.paused(1.0, Cause.PROCESS_STALL, "again")
+    [check] = [effect for effect in life.wanted().values() if isinstance(effect, fx.CheckClock)]
+    assert life.phase() == "checking" and (check.round, check.since_raw_s) == (rounds + 1, life.now.raw_s)
+    assert len(life.state.cases["e1"].pauses) == 3
+    begun = life.begun_runs().count("drain recover")
+    assert life.judged(BAD).after(4.9).begun_runs().count("drain recover") == begun and life.phase() == "settling"
+    life.after(0.2).settle()
+    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1, "nobody recovers twice"
+    if not begun:
+        assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
+
+
+def test_a_stall_while_recover_runs_holds_back_only_those_that_have_not_begun():
+    """Applications that start make stalls: each of them waits for the clock once more, and all are recovered once."""
+    life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled(started(FREEZE)).paused().judged()
+    life.after(5.0)
+    for number in range(3):
+        life.paused(2.0, Cause.PROCESS_STALL, f"stall-{number}").settle()
+        assert life.running() == [] and life.phase() == "checking"
+        life.judged().after(5.0)
+    assert life.phase() == "lingering" and sorted(life.begun_runs()[4:]) == [
+        "beside recover", "first recover", "last recover", "second recover"]
+
+
+@pytest.mark.parametrize("length_s", [0.9, 3.0])
+def test_a_stall_after_an_event_was_withdrawn_is_not_its_pause(length_s):
+    life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled()
+    life.paused(length_s, Cause.PROCESS_STALL).settle().settle().settle()
+    assert life.outcome() == "cancelled" and set(life.reasons()) == {"cancelled"}
+    assert [entry.event_id for entry in life.entries if entry.what == "pause"] == [""], "recorded all the same"
 
 
 def test_recover_after_the_event_waits_until_it_has_left_the_list():

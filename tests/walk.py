@@ -51,6 +51,8 @@ WORLDS = (
           acknowledgements=SURE, by_hand=HAND),
     World("far away", ONE, ((), (FAR,), (started(FAR),), (event("e1"),)), outcomes=(DONE,), acknowledgements=SURE,
           by_hand=HAND),
+    World("a freeze and stalls", ONE, ((), (FREEZE,), (started(FREEZE),)), causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL),
+          outcomes=(DONE, FAILED), acknowledgements=SURE, by_hand=HAND),
     World("two hooks", TWO, ((), (FREEZE,), (started(FREEZE),)), causes=(), outcomes=(DONE, FAILED), acknowledgements=SURE,
           restarts=False),
     World("freeze and reboot", ONE, ((), (FREEZE, REBOOT), (REBOOT,), (started(FREEZE), REBOOT), (started(REBOOT),)),

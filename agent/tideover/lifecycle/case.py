@@ -63,7 +63,10 @@ def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase |
 
 
 def _repaused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
-    return C if stopped_the_machine(seen.pause) or seen.pause.cause is Cause.CLOCK_STEP else stay
+    """What was judged before it is old, and the quiet time begins anew. A stall of our own is a pause only of what has
+    begun: after an event that was withdrawn, applications that start make stalls of their own."""
+    again = stopped_the_machine(seen.pause) or (ends_an_event(seen.pause) and case.has_begun)
+    return C if again or seen.pause.cause is Cause.CLOCK_STEP else stay
 
 
 def _judged(case: Case, seen: sg.Judged, policy: Policy, now: Moment) -> Phase | None:

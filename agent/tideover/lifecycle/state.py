@@ -84,6 +84,11 @@ class Case:
         return self.event.kind not in (Kind.UNANNOUNCED, Kind.LIVE_MIGRATION)
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the platform has begun it, as far as can be told: seen so, or by what it does to a machine."""
+        return self.began or self.missed or self.rebooted or self.kept is not None
+
+    @property
     def reason(self) -> str:
         """Why its hooks are recovered: resumed | cancelled | restarted (the contract's TIDEOVER_REASON).
 
