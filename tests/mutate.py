@@ -69,7 +69,8 @@ def _parameters(test: object) -> list[dict[str, object]]:
     sets: list[dict[str, object]] = [{}]
     for mark in getattr(test, "pytestmark", []):
         if mark.name == "parametrize":
-            names = [name.strip() for name in mark.args[0].split(",")]
+            given = mark.args[0]
+            names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
             sets = [{**known, **dict(zip(names, value if len(names) > 1 else (value,), strict=True))}
                     for known in sets for value in mark.args[1]]
     return sets

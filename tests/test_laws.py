@@ -118,7 +118,7 @@ def test_nobody_is_recovered_while_an_event_claims_the_applications():
     for _, state, seen, move in every_change():
         begun = [e for e in new_effects(state, move.state, seen.now) if isinstance(e, fx.RunHook) and e.phase is RECOVER]
         if begun:
-            assert not move.state.claimed(), (state, seen)
+            assert not move.state.claimed() and not move.state.awaits_clock(), (state, seen)
             assert not any(known.stage in (Stage.PREPARING, Stage.STOPPING) for known in move.state.hooks.values())
 
 
@@ -138,8 +138,9 @@ def test_nobody_is_told_to_carry_on_before_the_quiet_time_after_the_newest_pause
         if isinstance(seen.observation, ob.Due | ob.ClockJudged):
             for effect in new_effects(state, move.state, seen.now):
                 case = move.state.cases.get(getattr(effect, "event_id", ""))
-                if isinstance(effect, fx.RunHook) and effect.phase is RECOVER and case is not None and case.listed \
-                        and case.pauses and case.phase is Phase.RECOVERING:
+                told_now = isinstance(effect, fx.RunHook) and effect.phase is RECOVER and case is not None \
+                    and case.phase is Phase.RECOVERING and state.cases[case.id].phase is not Phase.RECOVERING
+                if told_now and case.listed and case.pauses:
                     assert seen.now.raw_s >= quiet_raw_s(case, world.policy), (state, seen)
 
 

@@ -387,6 +387,32 @@ def test_an_unannounced_pause_is_checked_and_recovers_only_the_hooks_that_ask_fo
     assert life.outcome("p1") == "resumed"
 
 
+ASKING_TWO = Policy(hooks=(hook("a", 10, kinds=frozenset({Kind.UNANNOUNCED})), hook("b", 20, kinds=frozenset({Kind.UNANNOUNCED}))))
+
+
+@pytest.mark.parametrize("cause", [Cause.VM_PAUSE, Cause.PROCESS_STALL, Cause.CLOCK_STEP])
+def test_what_makes_the_clock_doubtful_after_an_unannounced_pause_holds_back_who_has_not_recovered_yet(cause):
+    """Who has recovered is told again only of a further pause of the machine: else a hook whose start stalls the agent
+    would be run for ever."""
+    life = Life(ASKING_TWO).paused().judged()
+    assert life.running() == ["b recover"]
+    life.paused(2.0, cause, "p2").settle()
+    assert life.phase("p1") == "checking" and life.running() == []
+    life.judged(BAD).settle().settle()
+    again = ["b recover"] if cause is Cause.VM_PAUSE else []
+    assert life.begun_runs() == ["b recover", *again, "a recover"] and life.outcome("p1") == "resumed"
+    assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
+
+
+def test_what_is_withdrawn_while_the_clock_is_checked_after_an_unannounced_pause_waits_for_the_verdict():
+    life = Life(THREE).paused(pause_id="p1").polled(FREEZE).settle().polled()
+    assert life.runs() == [] and "stopping" in {known.stage.value for known in life.state.hooks.values()}
+    life.stop_ended()
+    assert life.running() == []
+    life.judged()
+    assert life.running() and all(name.endswith("recover") for name in life.running())
+
+
 def test_a_pause_after_which_the_host_is_another_one_is_a_live_migration():
     policy = Policy(hooks=(hook("asks", 20, kinds=frozenset({Kind.LIVE_MIGRATION})),
                            hook("unannounced", 20, kinds=frozenset({Kind.UNANNOUNCED}))))

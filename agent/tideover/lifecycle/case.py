@@ -185,7 +185,8 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
         case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
-            return replace(case, pauses=(*case.pauses, pause), kept=kept)
+            named = case.hooks_named and not stopped_the_machine(pause)
+            return replace(case, pauses=(*case.pauses, pause), kept=kept, hooks_named=named)
         case sg.Judged(check):
             return replace(case, clock=check)
         case sg.Rebooted():

@@ -68,6 +68,7 @@ class Case:
     since_raw_s: float = 0.0            # CHECKING: samples must be newer
     check_round: int = 0
     clock: ClockCheck | None = None
+    hooks_named: bool = False           # unannounced: its hooks are owed a recover since the machine's newest pause
     began: bool = False                 # seen Started
     missed: bool = False                # first seen Started, or it came and went while nobody looked
     away: bool = False                  # the agent was down; no document has listed the event since
@@ -183,6 +184,10 @@ class State:
     def claimed(self) -> bool:
         """Whether any announced event wants the applications to stay prepared."""
         return any(case.phase in CLAIMING and case.announced for case in self.cases.values())
+
+    def awaits_clock(self) -> bool:
+        """Whether anybody, after a pause that was announced or not, waits for the clock: till then nobody carries on."""
+        return any(case.phase in (Phase.CHECKING, Phase.SETTLING) for case in self.cases.values())
 
 
 @dataclass(frozen=True, slots=True)

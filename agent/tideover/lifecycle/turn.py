@@ -34,7 +34,7 @@ class Turn:
         self.tell(case.id, case.phase.value, note, case.outcome if case.phase is Phase.CLOSED else None)
         if case.phase is Phase.PREPARING:
             self.state = readiness.claim(self.state, case, self.policy)
-        elif case.phase is Phase.RECOVERING and not case.announced:
+        elif case.phase is Phase.RECOVERING and not case.announced and not case.hooks_named:
             self.state = readiness.recover_unprepared(self.state, case, self.policy)
         elif case.phase is Phase.CLOSED:
             self.state = self.state.without_case(case.id)
