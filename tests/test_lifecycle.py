@@ -24,7 +24,7 @@ from lives import (
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import wants
-from tideover.model import Cause, Document, Kind
+from tideover.model import Cause, Document, Event, Kind
 from tideover.observations import AckOutcome
 from tideover.policy import Policy, Rules, names_me
 
@@ -229,6 +229,21 @@ def test_an_accepted_acknowledgement_is_never_sent_again():
 def test_a_refused_acknowledgement_ends_it():
     life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.REFUSED)
     assert life.phase() == "holding" and life.after(60.0).polled(FREEZE).acknowledgements() == 1
+
+
+def test_an_event_listed_in_upper_and_lower_case_is_one_event_acknowledged_once():
+    """EventIds are GUIDs. The first spelling stays the record's; the platform is told its newest."""
+    upper, lower = event("AB-1"), event("ab-1")
+    life = Life().polled(upper, lower).settle()
+    assert list(life.state.cases) == ["AB-1"] and life.begun_runs() == ["drain prepare"]
+    [asked] = [effect for effect in life.begun if isinstance(effect, fx.Acknowledge)]
+    assert (asked.event_id, asked.spelling) == ("AB-1", "ab-1")
+    life.acknowledged().polled(upper).polled(lower).polled(started(upper)).polled(started(lower)).paused().judged()
+    life.after(5.0).settle().polled()
+    assert life.outcome("AB-1") == "resumed" and {entry.event_id for entry in life.entries} == {"AB-1"}
+    assert {entry.subject.id for entry in life.entries if isinstance(entry.subject, Event)} == {"AB-1"}
+    life.polled(lower).settle()
+    assert life.phase("AB-1") == "holding" and life.acknowledgements() == 1, "also when it is listed again"
 
 
 def test_a_lost_answer_is_decided_by_a_fresh_document():

@@ -36,6 +36,7 @@ class Acknowledge:
 
     event_id: str
     attempt: int
+    spelling: str = ""              # of the id in the newest document, "" where that is `event_id`: sent to the platform
 
     @property
     def key(self) -> str:

@@ -15,20 +15,32 @@ from tideover.policy import names_me
 
 def polled(turn: Turn, seen: ob.Polled) -> None:
     """New events are taken before vanished ones: one preparation is handed on, also by a service that changes an
-    event's id together with its status."""
+    event's id together with its status. EventIds are GUIDs, the same in any case: the first spelling seen stays."""
     if not turn.state.fresh or turn.state.me != seen.me:
         turn.state = replace(turn.state, fresh=True, me=seen.me)
-    for event in seen.document.events:
+    known = {event_id.casefold(): event_id for event_id in (*turn.state.settled, *turn.state.cases)}
+    listed = set()
+    for spelt in seen.document.events:
+        event = replace(spelt, id=known.setdefault(spelt.id.casefold(), spelt.id))
+        listed.add(event.id)
         case = turn.state.cases.get(event.id)
         if case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event)):
             _first_sight(turn, event, seen)
         else:
             _seen_again(turn, case, event, seen.document)
-    listed = {event.id for event in seen.document.events}
+        _note_spelling(turn, event.id, spelt.id)
     for case in list(turn.state.cases.values()):
         if case.listed and case.id not in listed:
             turn.tell(case.id, "left the list", "" if case.began else "it was never seen Started")
             turn.move(case, sg.Vanished(), "it has left the list")
+
+
+def _note_spelling(turn: Turn, event_id: str, spelt: str) -> None:
+    """The platform is told of its event in its own newest spelling."""
+    case = turn.state.cases.get(event_id)
+    spelling = "" if spelt == event_id else spelt
+    if case is not None and case.spelling != spelling:
+        turn.state = turn.state.with_case(replace(case, spelling=spelling))
 
 
 def _concerns(turn: Turn, event: Event) -> bool:
@@ -37,7 +49,7 @@ def _concerns(turn: Turn, event: Event) -> bool:
 
 def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen.document, turn.now), began=event.started,
-                acknowledged=event.id in turn.state.settled)
+                acknowledged=event.id.casefold() in {known.casefold() for known in turn.state.settled})
     turn.tell(event.id, "noticed", _whose(turn, event), event)
     if not _concerns(turn, event):
         turn.put(None, case, "")

@@ -56,6 +56,7 @@ class Case:
     event: Event
     phase: Phase
     listed: bool = True                 # in the newest document
+    spelling: str = ""                  # of its id in the newest document, where that differs from the first one's
     due_raw_s: float | None = None      # NotBefore on the raw clock
     wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough
     ask_attempt: int = 0           # acknowledgements tried
@@ -186,7 +187,7 @@ class State:
         return any(case.phase in CLAIMING and case.announced for case in self.cases.values())
 
     def awaits_clock(self) -> bool:
-        """Whether anybody, after a pause that was announced or not, waits for the clock: till then nobody carries on."""
+        """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on."""
         return any(case.phase in (Phase.CHECKING, Phase.SETTLING) for case in self.cases.values())
 
 
