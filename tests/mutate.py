@@ -30,7 +30,7 @@ EXPLAINED: Mapping[tuple[str, str], str] = MappingProxyType({
     **{(phase.name, "Released"): NEVER_ASKED for phase in Phase if phase is not Phase.RECOVERING},
     **{(phase.name, "Prepared"): NEVER_ASKED for phase in Phase if phase is not Phase.PREPARING},
     **{(phase.name, "Judged"): NEVER_ASKED for phase in Phase if phase is not Phase.CHECKING},
-    **{(phase.name, "Woken"): NEVER_ASKED for phase in Phase if phase not in (Phase.WAITING, Phase.SETTLING)},
+    **{(phase.name, "Woken"): NEVER_ASKED for phase in Phase if phase not in (Phase.WAITING, Phase.SETTLING, Phase.DOUBTING)},
     **{("CLOSED", column.__name__): "a closed case is no longer in the state" for column in COLUMNS},
     **{(phase.name, "ToldToRecover"): "only cases that claim the applications are told"
        for phase in (Phase.WATCHING, Phase.WAITING, Phase.RECOVERING, Phase.LINGERING)},

@@ -323,6 +323,8 @@ def test_who_waits_for_a_moment_goes_on_when_it_comes():
                 assert after in (Phase.RECOVERING, Phase.LINGERING, Phase.CLOSED), (state, seen)
             elif before.phase is Phase.WAITING and come:
                 assert after in {Phase.PREPARING, Phase.ASKING, Phase.HOLDING}
+            elif before.phase is Phase.DOUBTING and come:
+                assert after in {Phase.ASKING, Phase.HOLDING}, (state, seen)
             elif before.phase is not Phase.RECOVERING and before.phase is not Phase.PREPARING:
                 assert after is before.phase, (state, seen)
 

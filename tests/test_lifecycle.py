@@ -259,6 +259,24 @@ def test_a_lost_answer_is_decided_by_a_fresh_document():
     assert Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).polled(started(FREEZE)).phase() == "underway"
 
 
+def test_one_document_after_the_loss_is_enough_when_the_wait_is_over():
+    """Else each wait became as much longer as the next poll was away: 2, 3, 6 and 11 s (found with a real agent)."""
+    life = Life().polled(FREEZE).settle()
+    for wait_s in (1.0, 2.0, 5.0, 10.0, 10.0):
+        life.acknowledged(AckOutcome.LOST).after(0.3).polled(FREEZE)
+        assert life.after(wait_s - 0.4).phase() == "doubting"
+        assert life.after(0.2).phase() == "asking"
+    life.acknowledged(AckOutcome.LOST)
+    assert life.after(60.0).phase() == "doubting", "no document since the loss"
+
+
+@pytest.mark.parametrize("away", [lambda life: life.restarted(), lambda life: life.paused(5.0)])
+def test_a_document_from_before_the_agent_or_the_machine_was_away_does_not_end_the_wait(away):
+    life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).after(0.3).polled(FREEZE).after(0.1)
+    assert away(life).after(5.0).phase() == "doubting"
+    assert life.polled(FREEZE).phase() == "asking"
+
+
 def test_a_pause_while_the_answer_is_in_doubt_does_not_postpone_the_next_asking():
     life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).paused(1.5)
     assert life.polled(FREEZE).phase() == "asking"

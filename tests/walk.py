@@ -13,7 +13,7 @@ from functools import cache
 from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
 from tideover import effects as fx
 from tideover import observations as ob
-from tideover.lifecycle import Case, HookState, Stage, State, step, wants
+from tideover.lifecycle import Case, HookState, Phase, Stage, State, step, wants
 from tideover.lifecycle.step import Step
 from tideover.model import Cause, Document, HookOutcome, HookPhase, Kind, Moment
 from tideover.observations import AckOutcome
@@ -130,7 +130,8 @@ def _names_an_effect(state: State, answer: ob.Observation, keys: set[str]) -> bo
 def identity(state: State) -> object:
     """Coarse on purpose: one representative of each combination of phases, stages and what is owed is walked on from.
     `whole_identity` leaves nothing out that can matter; that walk takes minutes."""
-    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged, case.stopped)
+    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged, case.stopped,
+                       case.phase is Phase.DOUBTING and case.wake_raw_s is not None)
                       for case in state.cases.values()),
             frozenset((known.spec.name, known.stage, known.owed) for known in state.hooks.values()),
             state.fresh)

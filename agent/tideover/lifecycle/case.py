@@ -49,10 +49,10 @@ def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Pha
     return D if seen.outcome is AckOutcome.LOST else H
 
 
-def _again(case: Case, seen: sg.Scheduled, policy: Policy, now: Moment) -> Phase | None:
+def _again(case: Case, seen: sg.Scheduled | sg.Woken, policy: Policy, now: Moment) -> Phase | None:
     """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
     to then is not agreed to for a VM that was not named then."""
-    if seen.asked_raw_s < case.lost_raw_s or now.raw_s < case.again_raw_s:
+    if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
     known = {name.casefold() for name in case.asked_for}
     return A if known.issuperset(name.casefold() for name in case.event.resources) else H
@@ -99,7 +99,7 @@ TABLE: Mapping[Phase, tuple[Cell, ...]] = {
     T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
     P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
     A: (_begun, __,     _gone, __,   __,        _answered, __,        __,      P,       D,        __,        __, R),
-    D: (_begun, _again, _gone, __,   __,        H,         __,        __,      P,       __,       __,        __, R),
+    D: (_begun, _again, _gone, _again, __,      H,         __,        __,      P,       __,       __,        __, R),
     H: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        A,  R),
     U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
     C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),
@@ -178,7 +178,10 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, event=event, began=True, away=False)
         case sg.Scheduled(event):
             known = replace(case, event=event, away=False, rebooted=case.rebooted and not _awaits_platform(case))
-            return _wait(known, policy, now) if known.phase is Phase.WAITING else known
+            if known.phase is Phase.WAITING:
+                return _wait(known, policy, now)
+            did_not_count = known.phase is Phase.DOUBTING and seen.asked_raw_s >= known.lost_raw_s
+            return replace(known, wake_raw_s=known.again_raw_s) if did_not_count else known
         case sg.Vanished():
             return replace(case, listed=False, missed=case.missed or (case.away and _awaits_platform(case)))
         case sg.Answered(outcome):
@@ -186,7 +189,8 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
         case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
             named = case.hooks_named and not stopped_the_machine(pause)
-            return replace(case, pauses=(*case.pauses, pause), kept=kept, hooks_named=named)
+            return replace(_unless_doubted(case, pause.resumed_raw_s) if kept is pause else case,
+                           pauses=(*case.pauses, pause), kept=kept, hooks_named=named)
         case sg.Judged(check):
             return replace(case, clock=check)
         case sg.Rebooted():
@@ -194,11 +198,18 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
                            lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0,
                            pauses=tuple(replace(pause, resumed_raw_s=0.0) for pause in case.pauses))
         case sg.AgentRestarted():
-            return replace(case, away=True)
+            return replace(_unless_doubted(case, now.raw_s), away=True)
         case sg.ToldToRecover(stopping):
             return replace(case, given_back=True, stopped=case.stopped or stopping)
         case _:
             return case
+
+
+def _unless_doubted(case: Case, since_raw_s: float) -> Case:
+    """A doubt is decided only by a document asked for since then: the machine or the agent was away before."""
+    if case.phase is not Phase.DOUBTING:
+        return case
+    return replace(case, wake_raw_s=None, lost_raw_s=max(case.lost_raw_s, since_raw_s))
 
 
 def _awaits_platform(case: Case) -> bool:

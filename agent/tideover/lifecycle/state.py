@@ -58,7 +58,8 @@ class Case:
     listed: bool = True                 # in the newest document
     spelling: str = ""                  # of its id in the newest document, where that differs from the first one's
     due_raw_s: float | None = None      # NotBefore on the raw clock
-    wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough
+    wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough; DOUBTING:
+                                        # when to ask again, known once a newer document still shows it Scheduled
     ask_attempt: int = 0           # acknowledgements tried
     asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
     acknowledged: bool = False          # a 200 was seen: settled for good
