@@ -29,6 +29,7 @@ from tideover.observations import AckOutcome
 from tideover.policy import Policy, Rules, names_me
 
 FREEZE = event()
+WHEN_READY = Policy(hooks=(hook(),))
 THREE = Policy(hooks=(hook("last", 50), hook("first", 10), hook("second", 20), hook("beside", 20)))
 
 
@@ -576,6 +577,25 @@ def test_an_event_that_came_and_went_while_the_agent_was_down_is_missed_and_reco
     life = Life().polled(FREEZE).settle().acknowledged().restarted().polled()
     assert life.phase() == "checking"
     assert life.judged().settle().outcome() == "missed"
+
+
+NEVER = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})
+
+
+@pytest.mark.parametrize("policy, down_s, outcome, reason", [
+    (NEVER, 60.0, "cancelled", "cancelled"), (NEVER, 900.0, "missed", "resumed"), (WHEN_READY, 60.0, "missed", "resumed")])
+def test_what_went_while_the_agent_was_down_was_cancelled_if_it_cannot_have_come(policy, down_s, outcome, reason):
+    """The platform begins nothing before NotBefore, unless it was told to go ahead."""
+    life = Life(policy).polled(FREEZE).settle().after(down_s).restarted().polled()
+    life.judged()
+    assert life.reasons() == [reason] and life.settle().outcome() == outcome
+
+
+@pytest.mark.parametrize("notice_s", [None, 900.0])
+def test_what_went_while_the_agent_was_down_may_have_come_where_its_time_is_unknown_or_the_machine_was_away(notice_s):
+    life = Life(NEVER).polled(event(notice_s=notice_s)).settle().restarted()
+    life = life if notice_s is None else life.paused()
+    assert life.polled().judged().settle().outcome() == "missed"
 
 
 def test_an_event_first_seen_started_is_missed_and_runs_no_hook():

@@ -183,7 +183,8 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             did_not_count = known.phase is Phase.DOUBTING and seen.asked_raw_s >= known.lost_raw_s
             return replace(known, wake_raw_s=known.again_raw_s) if did_not_count else known
         case sg.Vanished():
-            return replace(case, listed=False, missed=case.missed or (case.away and _awaits_platform(case)))
+            unseen = case.away and _awaits_platform(case) and _may_have_begun(case, now)
+            return replace(case, listed=False, missed=case.missed or unseen)
         case sg.Answered(outcome):
             return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
         case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
@@ -203,6 +204,14 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, given_back=True, stopped=case.stopped or stopping)
         case _:
             return case
+
+
+def _may_have_begun(case: Case, now: Moment) -> bool:
+    """Whether what went while nobody looked may have come as well: not before its time, unless it was told to go ahead
+    (perhaps: an answer may have been lost), or the machine was away."""
+    early = case.due_raw_s is not None and now.raw_s < case.due_raw_s
+    told = case.acknowledged or case.ask_attempt > 0
+    return told or not early or case.has_begun
 
 
 def _unless_doubted(case: Case, since_raw_s: float) -> Case:
