@@ -603,6 +603,58 @@ def test_an_event_first_seen_started_is_missed_and_runs_no_hook():
     assert life.outcome() == "missed" and life.begun_runs() == []
 
 
+def prepared_and_started():
+    return Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE))
+
+
+def test_an_event_the_list_left_out_for_a_moment_is_not_missed_and_keeps_the_applications_prepared():
+    life = prepared_and_started().polled()
+    assert life.phase() == "checking"
+    life.polled(started(FREEZE))
+    assert life.phase() == "underway" and life.running() == []
+    life.paused().judged().after(5.0).settle().polled()
+    assert life.outcome() == "resumed" and life.begun_runs() == ["drain prepare", "drain recover"]
+
+
+@pytest.mark.parametrize("gone", [
+    lambda: prepared_and_started().paused().polled(), lambda: prepared_and_started().paused().polled().judged()])
+def test_an_event_left_out_for_a_moment_after_its_pause_is_checked_and_settled_once_more(gone):
+    life = gone().polled(started(FREEZE))
+    assert life.phase() == "checking" and [known.id for known in life.state.cases["e1"].pauses] == ["p1"]
+    life.judged().after(5.0).settle()
+    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1
+    assert life.polled().outcome() == "resumed"
+
+
+@pytest.mark.parametrize("over", [
+    lambda: prepared_and_started().polled().judged().settle(), lambda: Life().polled(FREEZE).settle().polled().settle()])
+@pytest.mark.parametrize("spelling", ["e1", "E1"])
+def test_an_event_that_is_over_and_listed_again_as_started_was_not_missed(over, spelling):
+    life = over()
+    assert life.phase() == "closed"
+    life.restarted().polled(started(event(spelling)))
+    assert life.phase() == "underway"
+    assert life.polled().judged().phase() == "closed" and life.outcome() == "resumed"
+
+
+def test_an_event_missed_once_stays_missed_however_often_it_is_listed():
+    life = Life().polled(started(FREEZE)).polled().polled(started(FREEZE)).polled().judged()
+    assert life.outcome() == "missed"
+    assert life.polled(started(FREEZE)).polled().judged().outcome() == "missed"
+
+
+def test_what_the_owner_took_back_stays_so_though_the_event_is_listed_again():
+    life = prepared_and_started().see(ob.RecoverRequested("e1")).polled().polled(started(FREEZE))
+    assert life.phase() == "recovering" and life.running() == ["drain recover"]
+
+
+def test_only_the_newest_events_that_are_over_are_remembered():
+    life = Life(Policy())
+    for number in range(120):
+        life.polled(event(f"e{number % 110}")).polled()
+    assert len(life.state.over) == 100 and life.state.over[-1] == "e9" and len(set(life.state.over)) == 100
+
+
 def test_a_reboot_with_the_event_open_ends_restarted():
     reboot = event(kind=Kind.REBOOT)
     life = Life().polled(reboot).settle().acknowledged().polled(started(reboot)).restarted("boot-2")

@@ -14,7 +14,7 @@ from typing import Any
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.budget import start_raw_s
 from tideover.lifecycle.state import Case, Phase, ends_an_event, stopped_the_machine
-from tideover.model import Cause, Moment
+from tideover.model import Cause, Event, Moment
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
@@ -125,6 +125,16 @@ def enter(case: Case, phase: Phase, policy: Policy, now: Moment) -> Case:
     case = replace(case, phase=phase, wake_raw_s=None)
     make = ENTRIES.get(phase)
     return make(case, policy, now) if make else case
+
+
+def listed_again(case: Case, event: Event, policy: Policy, now: Moment) -> Case:
+    """Given a case whose event had left the list and is now listed as Started, return the case going on: back to where
+    a pause is waited for, or to the check after the one it had. What the owner has given back stays so."""
+    had = any(ends_an_event(pause) for pause in case.pauses) if case.began else _keeps(case, now)
+    back = case.rebooted or (had and policy.recovers_after_pause(case.event.kind))
+    known = replace(case, event=replace(event, not_before=event.not_before or case.event.not_before), listed=True,
+                    began=True, away=False, missed=case.missed and case.began)
+    return known if case.given_back else enter(known, C if back else U, policy, now)
 
 
 def quiet_raw_s(case: Case, policy: Policy) -> float:

@@ -18,7 +18,7 @@ def polled(turn: Turn, seen: ob.Polled) -> None:
     event's id together with its status. EventIds are GUIDs, the same in any case: the first spelling seen stays."""
     if not turn.state.fresh or turn.state.me != seen.me:
         turn.state = replace(turn.state, fresh=True, me=seen.me)
-    known = {event_id.casefold(): event_id for event_id in (*turn.state.settled, *turn.state.cases)}
+    known = {event_id.casefold(): event_id for event_id in (*_remembered(turn), *turn.state.cases)}
     listed = set()
     for spelt in seen.document.events:
         event = replace(spelt, id=known.setdefault(spelt.id.casefold(), spelt.id))
@@ -47,6 +47,11 @@ def _concerns(turn: Turn, event: Event) -> bool:
     return names_me(event, turn.state.me) and turn.policy.acts_on(event.kind)
 
 
+def _remembered(turn: Turn) -> tuple[str, ...]:
+    """The events that we had before, though there may be no case of theirs any more."""
+    return (*turn.state.settled, *turn.state.over)
+
+
 def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen.document, turn.now), began=event.started,
                 acknowledged=event.id.casefold() in {known.casefold() for known in turn.state.settled})
@@ -54,11 +59,23 @@ def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
     if not _concerns(turn, event):
         turn.put(None, case, "")
     elif event.started:
-        turn.put(None, replace(case, phase=Phase.UNDERWAY, missed=True), "it had started when it was first seen")
+        _started_at_sight(turn, case)
     else:
         start = start_raw_s(case, turn.policy)
         phase = Phase.PREPARING if start is None or start <= turn.now.raw_s else Phase.WAITING
         turn.put(None, life.enter(case, phase, turn.policy, turn.now), "")
+
+
+def _started_at_sight(turn: Turn, case: Case) -> None:
+    """What we had, and what the list left out for a moment, goes on; only what nobody saw before was missed."""
+    earlier = turn.state.cases.get(case.id)
+    if earlier is not None and earlier.phase is not Phase.WATCHING:
+        again = life.listed_again(earlier, case.event, turn.policy, turn.now)
+        turn.put(earlier.phase, again, "it is listed again")
+        return
+    missed = case.id not in _remembered(turn)
+    note = "it had started when it was first seen" if missed else "it is listed again"
+    turn.put(None, replace(case, phase=Phase.UNDERWAY, missed=missed), note)
 
 
 def _whose(turn: Turn, event: Event) -> str:

@@ -29,8 +29,9 @@ class Phase(enum.Enum):
 STALL_S = 1.0
 """A stall of our own process this long, while an event is Started, counts as that event's pause (contract)."""
 
-SETTLED_AT_MOST = 100
-"""So many acknowledged events are remembered, in case one is listed again after it had gone."""
+REMEMBERED_AT_MOST = 100
+"""So many acknowledged events, and so many that are over, are remembered, in case one is listed again after it had
+gone."""
 
 CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
                       Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
@@ -166,6 +167,7 @@ class State:
     fresh: bool = False                 # a document has been seen since the agent's start
     runs: int = 0                       # the newest run number given
     settled: tuple[str, ...] = ()       # events whose acknowledgement got its 200, the newest last
+    over: tuple[str, ...] = ()          # events that were carried to their end and not missed, the newest last
 
     def with_case(self, case: Case) -> State:
         return replace(self, cases=MappingProxyType({**self.cases, case.id: case}))
@@ -175,7 +177,12 @@ class State:
 
     def with_settled(self, event_id: str) -> State:
         """Given an event whose acknowledgement got its 200, remember it among the newest ones."""
-        return replace(self, settled=(*self.settled, event_id)[-SETTLED_AT_MOST:])
+        return replace(self, settled=(*self.settled, event_id)[-REMEMBERED_AT_MOST:])
+
+    def with_over(self, event_id: str) -> State:
+        """Given an event that is over and was not missed, remember it among the newest ones."""
+        others = tuple(known for known in self.over if known != event_id)
+        return replace(self, over=(*others, event_id)[-REMEMBERED_AT_MOST:])
 
     def with_hook(self, hook: HookState) -> State:
         return replace(self, hooks=MappingProxyType({**self.hooks, hook.spec.name: hook}))

@@ -38,6 +38,8 @@ class Turn:
             self.state = readiness.recover_unprepared(self.state, case, self.policy)
         elif case.phase is Phase.CLOSED:
             self.state = self.state.without_case(case.id)
+            if case.announced and not case.missed and before is not Phase.WATCHING:
+                self.state = self.state.with_over(case.id)
 
     def come_to_rest(self) -> None:
         """Hooks that settle move cases, and cases that move begin hooks: until neither changes anything."""
