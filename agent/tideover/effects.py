@@ -36,7 +36,7 @@ class Acknowledge:
 
     event_id: str
     attempt: int
-    spelling: str = ""              # of the id in the newest document, "" where that is `event_id`: sent to the platform
+    spelling: str = ""              # the id as it is sent: the newest document has it so; "": as `event_id`
 
     @property
     def key(self) -> str:
