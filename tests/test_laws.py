@@ -6,7 +6,7 @@ from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import Phase, Stage, State, step, wants
 from tideover.lifecycle.case import quiet_raw_s
-from tideover.lifecycle.state import CLAIMING
+from tideover.lifecycle.state import CLAIMING, STALL_S
 from tideover.model import Cause, Document, HookPhase, HookReport, Kind
 from tideover.policy import names_me
 from walk import (
@@ -319,7 +319,9 @@ def test_who_waits_for_a_moment_goes_on_when_it_comes():
                 continue
             after = phases(move.state).get(before.id, Phase.CLOSED)
             come = before.wake_raw_s is not None and before.wake_raw_s <= seen.now.raw_s
-            if before.phase is Phase.SETTLING and come:
+            if before.phase is Phase.SETTLING and come and seen.now.raw_s - before.looked_raw_s >= STALL_S:
+                assert after is Phase.SETTLING, "the wait was long enough to have had a pause in it"
+            elif before.phase is Phase.SETTLING and come:
                 assert after in (Phase.RECOVERING, Phase.LINGERING, Phase.CLOSED), (state, seen)
             elif before.phase is Phase.WAITING and come:
                 assert after in {Phase.PREPARING, Phase.ASKING, Phase.HOLDING}

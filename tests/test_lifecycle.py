@@ -372,6 +372,28 @@ def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew
         assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
 
 
+@pytest.mark.parametrize("stopped_at_s, stopped_for_s", [(2.0, 8.0), (3.0, 1.9), (4.9, 1.1), (2.0, 2.9)])
+def test_a_wait_that_ends_in_a_pause_does_not_begin_recover_before_the_pause_is_told(stopped_at_s, stopped_for_s):
+    """At the resume the wait is over, and the pause watch speaks some milliseconds later (found with a real agent)."""
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(stopped_at_s)
+    life.now_s += stopped_for_s
+    life.after(0.0)
+    assert life.phase() == "settling"
+    life.after(0.2)
+    assert life.see(ob.Resumed(pause("p2", stopped_for_s, Cause.PROCESS_STALL, life.now))).phase() == "checking"
+
+
+def test_a_check_that_outlasts_the_quiet_time_does_not_begin_recover_before_a_pause_is_told_either():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(10.0).judged()
+    assert life.phase() == "settling"
+    assert life.after(0.26).phase() == "recovering"
+
+
+def test_the_quiet_time_is_no_longer_for_that():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(1.0).judged()
+    assert life.after(3.99).phase() == "settling" and life.after(0.02).phase() == "recovering"
+
+
 def test_a_stall_while_recover_runs_holds_back_only_those_that_have_not_begun():
     """Applications that start make stalls: each of them waits for the clock once more, and all are recovered once."""
     life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled(started(FREEZE)).paused().judged()

@@ -13,7 +13,7 @@ from typing import Any
 
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.budget import start_raw_s
-from tideover.lifecycle.state import Case, Phase, ends_an_event, stopped_the_machine
+from tideover.lifecycle.state import STALL_S, Case, Phase, ends_an_event, stopped_the_machine
 from tideover.model import Cause, Event, Moment
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
@@ -24,6 +24,9 @@ is 30 s, and a document that shows the start follows within a poll or two."""
 
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 """After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
+
+NOTICED_S = 0.25
+"""A pause is told at most so long after its end: the pause watch looks at least as often (contract: tick)."""
 
 DUE_MOVES_S = 1.0
 """NotBefore on our raw clock is corrected only by more than the grain of the answer's Date header."""
@@ -72,8 +75,13 @@ def _repaused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase
 def _judged(case: Case, seen: sg.Judged, policy: Policy, now: Moment) -> Phase | None:
     if policy.must_wait_for(seen.check):
         return C
-    quiet = not case.listed or not case.pauses or now.raw_s >= quiet_raw_s(case, policy)
-    return R if quiet else S
+    return S if case.listed and case.pauses else R
+
+
+def _settled(case: Case, seen: sg.Woken, policy: Policy, now: Moment) -> Phase | None:
+    """What fell due in a pause comes at once after it, before the news of the pause. So the quiet time is over only at
+    the end of a wait that is long enough for such news, and too short to have had a pause of a second in it."""
+    return R if now.raw_s - case.looked_raw_s < STALL_S else S
 
 
 def _released(case: Case, seen: sg.Released, policy: Policy, now: Moment) -> Phase | None:
@@ -103,7 +111,7 @@ TABLE: Mapping[Phase, tuple[Cell, ...]] = {
     H: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        A,  R),
     U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
     C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),
-    S: (__,     __,     R,     R,    __,        __,        _repaused, __,      C,       __,       __,        __, R),
+    S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R),
     R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __),
     L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __),
     X: (__,) * len(sg.COLUMNS),
@@ -170,7 +178,11 @@ def _check(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _settle(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, wake_raw_s=quiet_raw_s(case, policy))
+    """The end of the quiet time is waited for in two steps, the last one short (see `_settled`)."""
+    quiet = quiet_raw_s(case, policy)
+    if now.raw_s < quiet - NOTICED_S:
+        return replace(case, wake_raw_s=quiet - NOTICED_S, looked_raw_s=0.0)
+    return replace(case, wake_raw_s=max(quiet, now.raw_s + NOTICED_S), looked_raw_s=now.raw_s)
 
 
 ENTRIES: Mapping[Phase, Callable[[Case, Policy, Moment], Case]] = MappingProxyType({
@@ -206,7 +218,7 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, clock=check)
         case sg.Rebooted():
             return replace(case, rebooted=True, away=True, due_raw_s=None, wake_raw_s=None, kept=None,
-                           lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0,
+                           lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0, looked_raw_s=0.0,
                            pauses=tuple(replace(pause, resumed_raw_s=0.0) for pause in case.pauses))
         case sg.AgentRestarted():
             return replace(_unless_doubted(case, now.raw_s), away=True)

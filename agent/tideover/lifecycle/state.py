@@ -70,6 +70,7 @@ class Case:
     pauses: tuple[Pause, ...] = ()
     since_raw_s: float = 0.0            # CHECKING: samples must be newer
     check_round: int = 0
+    looked_raw_s: float = 0.0           # SETTLING: when the last step of the quiet time began
     clock: ClockCheck | None = None
     hooks_named: bool = False           # unannounced: its hooks are owed a recover since the machine's newest pause
     began: bool = False                 # seen Started
