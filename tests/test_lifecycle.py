@@ -469,6 +469,11 @@ def test_what_is_withdrawn_while_the_clock_is_checked_after_an_unannounced_pause
     assert life.running() and all(name.endswith("recover") for name in life.running())
 
 
+def test_what_the_owner_takes_back_by_hand_waits_for_no_check_of_an_unannounced_pause():
+    life = Life().paused().polled(FREEZE).settle().see(ob.RecoverRequested("e1"))
+    assert life.phase("p1") == "checking" and life.running() == ["drain recover"]
+
+
 def test_a_pause_after_which_the_host_is_another_one_is_a_live_migration():
     policy = Policy(hooks=(hook("asks", 20, kinds=frozenset({Kind.LIVE_MIGRATION})),
                            hook("unannounced", 20, kinds=frozenset({Kind.UNANNOUNCED}))))

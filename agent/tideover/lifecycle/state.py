@@ -196,8 +196,10 @@ class State:
         return any(case.phase in CLAIMING and case.announced for case in self.cases.values())
 
     def awaits_clock(self) -> bool:
-        """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on."""
-        return any(case.phase in (Phase.CHECKING, Phase.SETTLING) for case in self.cases.values())
+        """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on,
+        unless the owner says so."""
+        told = any(case.phase is Phase.RECOVERING and case.given_back for case in self.cases.values())
+        return not told and any(case.phase in (Phase.CHECKING, Phase.SETTLING) for case in self.cases.values())
 
 
 @dataclass(frozen=True, slots=True)
