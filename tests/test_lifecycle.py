@@ -271,6 +271,12 @@ def test_one_document_after_the_loss_is_enough_when_the_wait_is_over():
     assert life.after(60.0).phase() == "doubting", "no document since the loss"
 
 
+def test_what_was_agreed_to_before_the_answer_was_lost_is_not_asked_again_for_a_vm_named_since():
+    life = Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge_shared=True)})).polled(FREEZE).settle()
+    life.acknowledged(AckOutcome.LOST).after(0.3).polled(event(resources=(ME, "vm-2"))).after(5.0)
+    assert life.phase() == "holding" and life.acknowledgements() == 1
+
+
 @pytest.mark.parametrize("away", [lambda life: life.restarted(), lambda life: life.paused(5.0)])
 def test_a_document_from_before_the_agent_or_the_machine_was_away_does_not_end_the_wait(away):
     life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).after(0.3).polled(FREEZE).after(0.1)
