@@ -30,7 +30,7 @@ EXPLAINED: Mapping[tuple[str, str], str] = MappingProxyType({
     **{(phase.name, "Released"): NEVER_ASKED for phase in Phase if phase is not Phase.RECOVERING},
     **{(phase.name, "Prepared"): NEVER_ASKED for phase in Phase if phase is not Phase.PREPARING},
     **{(phase.name, "Judged"): NEVER_ASKED for phase in Phase if phase is not Phase.CHECKING},
-    **{(phase.name, "Woken"): NEVER_ASKED for phase in Phase if phase not in (Phase.WAITING, Phase.SETTLING)},
+    **{(phase.name, "Woken"): NEVER_ASKED for phase in Phase if phase not in (Phase.WAITING, Phase.SETTLING, Phase.DOUBTING)},
     **{("CLOSED", column.__name__): "a closed case is no longer in the state" for column in COLUMNS},
     **{(phase.name, "ToldToRecover"): "only cases that claim the applications are told"
        for phase in (Phase.WATCHING, Phase.WAITING, Phase.RECOVERING, Phase.LINGERING)},
@@ -69,7 +69,8 @@ def _parameters(test: object) -> list[dict[str, object]]:
     sets: list[dict[str, object]] = [{}]
     for mark in getattr(test, "pytestmark", []):
         if mark.name == "parametrize":
-            names = [name.strip() for name in mark.args[0].split(",")]
+            given = mark.args[0]
+            names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
             sets = [{**known, **dict(zip(names, value if len(names) > 1 else (value,), strict=True))}
                     for known in sets for value in mark.args[1]]
     return sets

@@ -5,7 +5,8 @@ from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, report,
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import Phase, Stage, State, step, wants
-from tideover.lifecycle.state import CLAIMING
+from tideover.lifecycle.case import quiet_raw_s
+from tideover.lifecycle.state import CLAIMING, STALL_S
 from tideover.model import Cause, Document, HookPhase, HookReport, Kind
 from tideover.policy import names_me
 from walk import (
@@ -27,7 +28,7 @@ from walk import (
 BEFORE_THE_START = {Phase.WAITING, Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING}
 AFTER_THE_START = {Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING, Phase.RECOVERING, Phase.LINGERING}
 CORE = (World("a freeze in short", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
-              acknowledgements=SURE),)
+              causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL), acknowledgements=SURE),)
 
 
 @pytest.fixture(autouse=True, scope="module", params=["core", pytest.param("all", marks=pytest.mark.slow)])
@@ -117,7 +118,7 @@ def test_nobody_is_recovered_while_an_event_claims_the_applications():
     for _, state, seen, move in every_change():
         begun = [e for e in new_effects(state, move.state, seen.now) if isinstance(e, fx.RunHook) and e.phase is RECOVER]
         if begun:
-            assert not move.state.claimed(), (state, seen)
+            assert not move.state.claimed() and not move.state.awaits_clock(), (state, seen)
             assert not any(known.stage in (Stage.PREPARING, Stage.STOPPING) for known in move.state.hooks.values())
 
 
@@ -129,6 +130,18 @@ def test_nobody_is_told_to_carry_on_before_the_clock_is_judged():
             case = move.state.cases.get(effect.event_id)
             if case is not None and (case.began or case.pauses) and case.phase is Phase.RECOVERING:
                 assert case.clock is not None or case.given_back, (state, seen)
+
+
+def test_nobody_is_told_to_carry_on_before_the_quiet_time_after_the_newest_pause_is_over():
+    """While the event is listed: what is gone is over."""
+    for world, state, seen, move in every_change():
+        if isinstance(seen.observation, ob.Due | ob.ClockJudged):
+            for effect in new_effects(state, move.state, seen.now):
+                case = move.state.cases.get(getattr(effect, "event_id", ""))
+                told_now = isinstance(effect, fx.RunHook) and effect.phase is RECOVER and case is not None \
+                    and case.phase is Phase.RECOVERING and state.cases[case.id].phase is not Phase.RECOVERING
+                if told_now and case.listed and case.pauses:
+                    assert seen.now.raw_s >= quiet_raw_s(case, world.policy), (state, seen)
 
 
 def test_nothing_is_prepared_or_acknowledged_before_a_fresh_document():
@@ -160,14 +173,25 @@ def test_an_event_that_begins_is_underway_and_one_that_is_gone_is_over():
                     assert phase is Phase.CHECKING
 
 
-def test_every_pause_of_the_machine_after_the_start_is_followed_by_a_clock_check():
-    for _, state, seen, move in every_change():
-        if not isinstance(seen.observation, ob.Resumed) or seen.observation.pause.cause is not Cause.VM_PAUSE:
+def test_every_pause_after_the_start_is_followed_by_a_clock_check():
+    """The machine's, and a stall of our own of a second and more once the event is known to have begun. It joins the
+    record, what was heard before it counts no more, and the quiet time runs from it."""
+    for world, state, seen, move in every_step():
+        if not isinstance(seen.observation, ob.Resumed):
             continue
+        newest = seen.observation.pause
         for event_id, before in state.cases.items():
-            checked_again = move.state.cases[event_id].check_round > before.check_round
-            if before.phase in AFTER_THE_START and (before.event.kind is not Kind.REBOOT or before.phase is not Phase.UNDERWAY):
-                assert checked_again and move.state.cases[event_id].phase is Phase.CHECKING, (state, seen)
+            after = move.state.cases[event_id]
+            if before.phase not in AFTER_THE_START or (before.event.kind is Kind.REBOOT and before.phase is Phase.UNDERWAY):
+                continue
+            if newest.cause is Cause.VM_PAUSE or before.has_begun:
+                assert after.phase is Phase.CHECKING and after.check_round == before.check_round + 1, (state, seen)
+                assert newest in after.pauses and after.since_raw_s >= newest.resumed_raw_s
+                assert quiet_raw_s(after, world.policy) >= newest.resumed_raw_s + world.policy.settle_s
+            elif not before.listed:
+                assert after == before, "what was withdrawn knows no stall of ours"
+        if newest.cause is not Cause.VM_PAUSE:
+            continue
         taking = [case for case in state.cases.values() if case.phase not in (Phase.WATCHING, Phase.WAITING)]
         if not taking:
             assert move.state.cases[seen.observation.pause.id].phase is Phase.CHECKING
@@ -295,10 +319,14 @@ def test_who_waits_for_a_moment_goes_on_when_it_comes():
                 continue
             after = phases(move.state).get(before.id, Phase.CLOSED)
             come = before.wake_raw_s is not None and before.wake_raw_s <= seen.now.raw_s
-            if before.phase is Phase.SETTLING and come:
+            if before.phase is Phase.SETTLING and come and seen.now.raw_s - before.looked_raw_s >= STALL_S:
+                assert after is Phase.SETTLING, "the wait was long enough to have had a pause in it"
+            elif before.phase is Phase.SETTLING and come:
                 assert after in (Phase.RECOVERING, Phase.LINGERING, Phase.CLOSED), (state, seen)
             elif before.phase is Phase.WAITING and come:
                 assert after in {Phase.PREPARING, Phase.ASKING, Phase.HOLDING}
+            elif before.phase is Phase.DOUBTING and come:
+                assert after in {Phase.ASKING, Phase.HOLDING}, (state, seen)
             elif before.phase is not Phase.RECOVERING and before.phase is not Phase.PREPARING:
                 assert after is before.phase, (state, seen)
 

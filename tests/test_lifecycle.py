@@ -24,12 +24,13 @@ from lives import (
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import wants
-from tideover.model import Cause, Document, HookRun, Kind
+from tideover.model import Cause, Document, Event, HookRun, Kind
 from tideover.observations import AckOutcome
 from tideover.policy import Policy, Rules, names_me
 from tideover.record import Row, record_of
 
 FREEZE = event()
+WHEN_READY = Policy(hooks=(hook(),))
 THREE = Policy(hooks=(hook("last", 50), hook("first", 10), hook("second", 20), hook("beside", 20)))
 
 
@@ -250,6 +251,21 @@ def test_a_refused_acknowledgement_ends_it():
     assert life.phase() == "holding" and life.after(60.0).polled(FREEZE).acknowledgements() == 1
 
 
+def test_an_event_listed_in_upper_and_lower_case_is_one_event_acknowledged_once():
+    """EventIds are GUIDs. The first spelling stays the record's; the platform is told its newest."""
+    upper, lower = event("AB-1"), event("ab-1")
+    life = Life().polled(upper, lower).settle()
+    assert list(life.state.cases) == ["AB-1"] and life.begun_runs() == ["drain prepare"]
+    [asked] = [effect for effect in life.begun if isinstance(effect, fx.Acknowledge)]
+    assert (asked.event_id, asked.spelling) == ("AB-1", "ab-1")
+    life.acknowledged().polled(upper).polled(lower).polled(started(upper)).polled(started(lower)).paused().judged()
+    life.after(5.0).settle().polled()
+    assert life.outcome("AB-1") == "resumed" and {entry.event_id for entry in life.entries} == {"AB-1"}
+    assert {entry.subject.id for entry in life.entries if isinstance(entry.subject, Event)} == {"AB-1"}
+    life.polled(lower).settle()
+    assert life.phase("AB-1") == "holding" and life.acknowledgements() == 1, "also when it is listed again"
+
+
 def test_a_lost_answer_is_decided_by_a_fresh_document():
     """Still Scheduled: sent again after 1, 2, 5, 10 s. Started: it had counted."""
     life = Life().polled(FREEZE).settle()
@@ -261,6 +277,30 @@ def test_a_lost_answer_is_decided_by_a_fresh_document():
         life.after(0.6).polled(FREEZE)
         assert life.phase() == "asking"
     assert Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).polled(started(FREEZE)).phase() == "underway"
+
+
+def test_one_document_after_the_loss_is_enough_when_the_wait_is_over():
+    """Else each wait became as much longer as the next poll was away: 2, 3, 6 and 11 s (found with a real agent)."""
+    life = Life().polled(FREEZE).settle()
+    for wait_s in (1.0, 2.0, 5.0, 10.0, 10.0):
+        life.acknowledged(AckOutcome.LOST).after(0.3).polled(FREEZE)
+        assert life.after(wait_s - 0.4).phase() == "doubting"
+        assert life.after(0.2).phase() == "asking"
+    life.acknowledged(AckOutcome.LOST)
+    assert life.after(60.0).phase() == "doubting", "no document since the loss"
+
+
+def test_what_was_agreed_to_before_the_answer_was_lost_is_not_asked_again_for_a_vm_named_since():
+    life = Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge_shared=True)})).polled(FREEZE).settle()
+    life.acknowledged(AckOutcome.LOST).after(0.3).polled(event(resources=(ME, "vm-2"))).after(5.0)
+    assert life.phase() == "holding" and life.acknowledgements() == 1
+
+
+@pytest.mark.parametrize("away", [lambda life: life.restarted(), lambda life: life.paused(5.0)])
+def test_a_document_from_before_the_agent_or_the_machine_was_away_does_not_end_the_wait(away):
+    life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).after(0.3).polled(FREEZE).after(0.1)
+    assert away(life).after(5.0).phase() == "doubting"
+    assert life.polled(FREEZE).phase() == "asking"
 
 
 def test_a_pause_while_the_answer_is_in_doubt_does_not_postpone_the_next_asking():
@@ -332,10 +372,71 @@ def test_a_further_pause_while_recover_runs_stops_further_recovers_until_the_clo
     assert sorted(life.judged().after(5.0).running()) == ["beside recover", "second recover"]
 
 
-def test_a_stall_while_recover_runs_changes_nothing():
-    """Applications that start make stalls."""
-    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(5.0)
-    assert life.paused(2.0, Cause.PROCESS_STALL, "p2").phase() == "recovering"
+@pytest.mark.parametrize("first", [Cause.VM_PAUSE, Cause.PROCESS_STALL])
+@pytest.mark.parametrize("reached", ["checking", "settling", "recovering", "lingering"])
+def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew(reached, first):
+    """Else recover began milliseconds after it, told a verdict from before it (found by stopping a real agent)."""
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(1.5, first)
+    for phase, go_on in (("settling", lambda: life.judged()), ("recovering", lambda: life.after(5.0)),
+                         ("lingering", lambda: life.settle())):
+        if life.phase() != reached:
+            go_on()
+            assert life.phase() == phase
+    rounds = life.state.cases["e1"].check_round
+    life.paused(0.9, Cause.PROCESS_STALL, "short")
+    assert (life.phase(), life.state.cases["e1"].check_round) == (reached, rounds), "a shorter one ends nothing"
+    life.paused(1.0, Cause.PROCESS_STALL, "again")
+    [check] = [effect for effect in life.wanted().values() if isinstance(effect, fx.CheckClock)]
+    assert life.phase() == "checking" and (check.round, check.since_raw_s) == (rounds + 1, life.now.raw_s)
+    assert len(life.state.cases["e1"].pauses) == 3
+    begun = life.begun_runs().count("drain recover")
+    assert life.judged(BAD).after(4.9).begun_runs().count("drain recover") == begun and life.phase() == "settling"
+    life.after(0.2).settle()
+    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1, "nobody recovers twice"
+    if not begun:
+        assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
+
+
+@pytest.mark.parametrize("stopped_at_s, stopped_for_s", [(2.0, 8.0), (3.0, 1.9), (4.9, 1.1), (2.0, 2.9)])
+def test_a_wait_that_ends_in_a_pause_does_not_begin_recover_before_the_pause_is_told(stopped_at_s, stopped_for_s):
+    """At the resume the wait is over, and the pause watch speaks some milliseconds later (found with a real agent)."""
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(stopped_at_s)
+    life.now_s += stopped_for_s
+    life.after(0.0)
+    assert life.phase() == "settling"
+    life.after(0.2)
+    assert life.see(ob.Resumed(pause("p2", stopped_for_s, Cause.PROCESS_STALL, life.now))).phase() == "checking"
+
+
+def test_a_check_that_outlasts_the_quiet_time_does_not_begin_recover_before_a_pause_is_told_either():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(10.0).judged()
+    assert life.phase() == "settling"
+    assert life.after(0.26).phase() == "recovering"
+
+
+def test_the_quiet_time_is_no_longer_for_that():
+    life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(1.0).judged()
+    assert life.after(3.99).phase() == "settling" and life.after(0.02).phase() == "recovering"
+
+
+def test_a_stall_while_recover_runs_holds_back_only_those_that_have_not_begun():
+    """Applications that start make stalls: each of them waits for the clock once more, and all are recovered once."""
+    life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled(started(FREEZE)).paused().judged()
+    life.after(5.0)
+    for number in range(3):
+        life.paused(2.0, Cause.PROCESS_STALL, f"stall-{number}").settle()
+        assert life.running() == [] and life.phase() == "checking"
+        life.judged().after(5.0)
+    assert life.phase() == "lingering" and sorted(life.begun_runs()[4:]) == [
+        "beside recover", "first recover", "last recover", "second recover"]
+
+
+@pytest.mark.parametrize("length_s", [0.9, 3.0])
+def test_a_stall_after_an_event_was_withdrawn_is_not_its_pause(length_s):
+    life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled()
+    life.paused(length_s, Cause.PROCESS_STALL).settle().settle().settle()
+    assert life.outcome() == "cancelled" and set(life.reasons()) == {"cancelled"}
+    assert [entry.event_id for entry in life.entries if entry.what == "pause"] == [""], "recorded all the same"
 
 
 def test_recover_after_the_event_waits_until_it_has_left_the_list():
@@ -365,6 +466,37 @@ def test_an_unannounced_pause_is_checked_and_recovers_only_the_hooks_that_ask_fo
     assert life.begun_runs() == ["asks recover"]
     life.settle()
     assert life.outcome("p1") == "resumed"
+
+
+ASKING_TWO = Policy(hooks=(hook("a", 10, kinds=frozenset({Kind.UNANNOUNCED})), hook("b", 20, kinds=frozenset({Kind.UNANNOUNCED}))))
+
+
+@pytest.mark.parametrize("cause", [Cause.VM_PAUSE, Cause.PROCESS_STALL, Cause.CLOCK_STEP])
+def test_what_makes_the_clock_doubtful_after_an_unannounced_pause_holds_back_who_has_not_recovered_yet(cause):
+    """Who has recovered is told again only of a further pause of the machine: else a hook whose start stalls the agent
+    would be run for ever."""
+    life = Life(ASKING_TWO).paused().judged()
+    assert life.running() == ["b recover"]
+    life.paused(2.0, cause, "p2").settle()
+    assert life.phase("p1") == "checking" and life.running() == []
+    life.judged(BAD).settle().settle()
+    again = ["b recover"] if cause is Cause.VM_PAUSE else []
+    assert life.begun_runs() == ["b recover", *again, "a recover"] and life.outcome("p1") == "resumed"
+    assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
+
+
+def test_what_is_withdrawn_while_the_clock_is_checked_after_an_unannounced_pause_waits_for_the_verdict():
+    life = Life(THREE).paused(pause_id="p1").polled(FREEZE).settle().polled()
+    assert life.runs() == [] and "stopping" in {known.stage.value for known in life.state.hooks.values()}
+    life.stop_ended()
+    assert life.running() == []
+    life.judged()
+    assert life.running() and all(name.endswith("recover") for name in life.running())
+
+
+def test_what_the_owner_takes_back_by_hand_waits_for_no_check_of_an_unannounced_pause():
+    life = Life().paused().polled(FREEZE).settle().see(ob.RecoverRequested("e1"))
+    assert life.phase("p1") == "checking" and life.running() == ["drain recover"]
 
 
 def test_a_pause_after_which_the_host_is_another_one_is_a_live_migration():
@@ -532,9 +664,80 @@ def test_an_event_that_came_and_went_while_the_agent_was_down_is_missed_and_reco
     assert life.judged().settle().outcome() == "missed"
 
 
+NEVER = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})
+
+
+@pytest.mark.parametrize("policy, down_s, outcome, reason", [
+    (NEVER, 60.0, "cancelled", "cancelled"), (NEVER, 900.0, "missed", "resumed"), (WHEN_READY, 60.0, "missed", "resumed")])
+def test_what_went_while_the_agent_was_down_was_cancelled_if_it_cannot_have_come(policy, down_s, outcome, reason):
+    """The platform begins nothing before NotBefore, unless it was told to go ahead."""
+    life = Life(policy).polled(FREEZE).settle().after(down_s).restarted().polled()
+    life.judged()
+    assert life.reasons() == [reason] and life.settle().outcome() == outcome
+
+
+@pytest.mark.parametrize("notice_s", [None, 900.0])
+def test_what_went_while_the_agent_was_down_may_have_come_where_its_time_is_unknown_or_the_machine_was_away(notice_s):
+    life = Life(NEVER).polled(event(notice_s=notice_s)).settle().restarted()
+    life = life if notice_s is None else life.paused()
+    assert life.polled().judged().settle().outcome() == "missed"
+
+
 def test_an_event_first_seen_started_is_missed_and_runs_no_hook():
     life = Life().polled(started(FREEZE)).paused().judged().after(5.0).polled()
     assert life.outcome() == "missed" and life.begun_runs() == []
+
+
+def prepared_and_started():
+    return Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE))
+
+
+def test_an_event_the_list_left_out_for_a_moment_is_not_missed_and_keeps_the_applications_prepared():
+    life = prepared_and_started().polled()
+    assert life.phase() == "checking"
+    life.polled(started(FREEZE))
+    assert life.phase() == "underway" and life.running() == []
+    life.paused().judged().after(5.0).settle().polled()
+    assert life.outcome() == "resumed" and life.begun_runs() == ["drain prepare", "drain recover"]
+
+
+@pytest.mark.parametrize("gone", [
+    lambda: prepared_and_started().paused().polled(), lambda: prepared_and_started().paused().polled().judged()])
+def test_an_event_left_out_for_a_moment_after_its_pause_is_checked_and_settled_once_more(gone):
+    life = gone().polled(started(FREEZE))
+    assert life.phase() == "checking" and [known.id for known in life.state.cases["e1"].pauses] == ["p1"]
+    life.judged().after(5.0).settle()
+    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1
+    assert life.polled().outcome() == "resumed"
+
+
+@pytest.mark.parametrize("over", [
+    lambda: prepared_and_started().polled().judged().settle(), lambda: Life().polled(FREEZE).settle().polled().settle()])
+@pytest.mark.parametrize("spelling", ["e1", "E1"])
+def test_an_event_that_is_over_and_listed_again_as_started_was_not_missed(over, spelling):
+    life = over()
+    assert life.phase() == "closed"
+    life.restarted().polled(started(event(spelling)))
+    assert life.phase() == "underway"
+    assert life.polled().judged().phase() == "closed" and life.outcome() == "resumed"
+
+
+def test_an_event_missed_once_stays_missed_however_often_it_is_listed():
+    life = Life().polled(started(FREEZE)).polled().polled(started(FREEZE)).polled().judged()
+    assert life.outcome() == "missed"
+    assert life.polled(started(FREEZE)).polled().judged().outcome() == "missed"
+
+
+def test_what_the_owner_took_back_stays_so_though_the_event_is_listed_again():
+    life = prepared_and_started().see(ob.RecoverRequested("e1")).polled().polled(started(FREEZE))
+    assert life.phase() == "recovering" and life.running() == ["drain recover"]
+
+
+def test_only_the_newest_events_that_are_over_are_remembered():
+    life = Life(Policy())
+    for number in range(120):
+        life.polled(event(f"e{number % 110}")).polled()
+    assert len(life.state.over) == 100 and life.state.over[-1] == "e9" and len(set(life.state.over)) == 100
 
 
 def test_a_reboot_with_the_event_open_ends_restarted():

@@ -213,6 +213,14 @@ def test_starting_an_acknowledgement_never_blocks_and_what_left_is_told_as_it_en
     assert inbox.empty()
 
 
+def test_the_platform_is_told_of_an_event_in_its_newest_spelling(inbox):
+    source = Script(GOOD)
+    acknowledger = Acknowledger(inbox.put, source)
+    acknowledger.start(Acknowledge("AB-1", 1, "ab-1"))
+    assert inbox.get(timeout=2).event_id == "AB-1" and source.acknowledged == ["ab-1"]
+    acknowledger.close()
+
+
 def test_one_called_off_before_it_left_is_not_sent_and_told_as_lost(inbox):
     """Whoever wins the race: one answer, and a sent one is never told as unsent."""
     source = Script(GOOD)

@@ -13,7 +13,7 @@ from functools import cache
 from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
 from tideover import effects as fx
 from tideover import observations as ob
-from tideover.lifecycle import Case, HookState, Stage, State, step, wants
+from tideover.lifecycle import Case, HookState, Phase, Stage, State, step, wants
 from tideover.lifecycle.step import Step
 from tideover.model import Cause, Document, HookOutcome, HookPhase, Kind, Moment
 from tideover.observations import AckOutcome
@@ -51,6 +51,8 @@ WORLDS = (
           acknowledgements=SURE, by_hand=HAND),
     World("far away", ONE, ((), (FAR,), (started(FAR),), (event("e1"),)), outcomes=(DONE,), acknowledgements=SURE,
           by_hand=HAND),
+    World("a freeze and stalls", ONE, ((), (FREEZE,), (started(FREEZE),)), causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL),
+          outcomes=(DONE, FAILED), acknowledgements=SURE, by_hand=HAND),
     World("two hooks", TWO, ((), (FREEZE,), (started(FREEZE),)), causes=(), outcomes=(DONE, FAILED), acknowledgements=SURE,
           restarts=False),
     World("freeze and reboot", ONE, ((), (FREEZE, REBOOT), (REBOOT,), (started(FREEZE), REBOOT), (started(REBOOT),)),
@@ -85,6 +87,8 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
         yield Seen(ob.Restarted(f"{state.boot_id[:9]}'" if "'" not in state.boot_id else "boot"), now)
     yield from (Seen(thing, now) for thing in (*world.by_hand, ob.PollFailed("no answer")))
     yield from (Seen(ob.Due(f"case:{event_id}"), at(LATER_S)) for event_id in state.cases)
+    yield from (Seen(ob.Due(f"case:{case.id}"), at(case.wake_raw_s - RAW_S)) for case in state.cases.values()
+                if case.wake_raw_s is not None)
     if any(known.stage in (Stage.RETRYING, Stage.REPEATING) for known in state.hooks.values()):
         yield Seen(ob.Due("hook"), at(LATER_S))
     yield from (Seen(answer, now) for answer in answers(state, world))
@@ -128,7 +132,9 @@ def _names_an_effect(state: State, answer: ob.Observation, keys: set[str]) -> bo
 def identity(state: State) -> object:
     """Coarse on purpose: one representative of each combination of phases, stages and what is owed is walked on from.
     `whole_identity` leaves nothing out that can matter; that walk takes minutes."""
-    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged, case.stopped)
+    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged, case.stopped,
+                       case.phase is Phase.DOUBTING and case.wake_raw_s is not None,
+                       case.phase is Phase.SETTLING and case.looked_raw_s > 0)
                       for case in state.cases.values()),
             frozenset((known.spec.name, known.stage, known.owed) for known in state.hooks.values()),
             state.fresh)

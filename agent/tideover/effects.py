@@ -39,6 +39,7 @@ class Acknowledge:
 
     event_id: str
     attempt: int
+    spelling: str = ""              # the id as it is sent: the newest document has it so; "": as `event_id`
 
     @property
     def key(self) -> str:

@@ -162,7 +162,7 @@ def _remember(memory: Memory, event_id: str, what: str, *, settled: bool = False
     state = after = memory.journal.load()
     now, entries = MachineClocks().moment(), [Entry(event_id, what, BY_HAND)]
     if settled:
-        known = state.cases.get(event_id)
+        known = next((case for case in state.cases.values() if case.id.casefold() == event_id.casefold()), None)
         after = state.with_settled(event_id)
         if known is not None:       # as the agent would take this answer: what it was asking or doubting is over
             answered = advance(known, Answered(ob.AckOutcome.ACCEPTED, ""), Policy(), now)

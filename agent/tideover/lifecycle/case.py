@@ -13,8 +13,8 @@ from typing import Any
 
 from tideover.lifecycle import signals as sg
 from tideover.lifecycle.budget import start_raw_s
-from tideover.lifecycle.state import Case, Phase, ends_an_event, stopped_the_machine
-from tideover.model import Cause, Moment
+from tideover.lifecycle.state import STALL_S, Case, Phase, ends_an_event, stopped_the_machine
+from tideover.model import Cause, Event, Moment
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
@@ -24,6 +24,9 @@ is 30 s, and a document that shows the start follows within a poll or two."""
 
 ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
 """After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
+
+NOTICED_S = 0.25
+"""A pause is told at most so long after its end: the pause watch looks at least as often (contract: tick)."""
 
 DUE_MOVES_S = 1.0
 """NotBefore on our raw clock is corrected only by more than the grain of the answer's Date header."""
@@ -49,10 +52,10 @@ def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Pha
     return D if seen.outcome is AckOutcome.LOST else H
 
 
-def _again(case: Case, seen: sg.Scheduled, policy: Policy, now: Moment) -> Phase | None:
+def _again(case: Case, seen: sg.Scheduled | sg.Woken, policy: Policy, now: Moment) -> Phase | None:
     """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
     to then is not agreed to for a VM that was not named then, nor for a status nobody knew then."""
-    if seen.asked_raw_s < case.lost_raw_s or now.raw_s < case.again_raw_s:
+    if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
     known = {name.casefold() for name in case.asked_for}
     is_agreed = case.event.odd_status is None and known.issuperset(name.casefold() for name in case.event.resources)
@@ -64,14 +67,22 @@ def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase |
 
 
 def _repaused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
-    return C if stopped_the_machine(seen.pause) or seen.pause.cause is Cause.CLOCK_STEP else stay
+    """What was judged before it is old, and the quiet time begins anew. A stall of our own is a pause only of what has
+    begun: after an event that was withdrawn, applications that start make stalls of their own."""
+    again = stopped_the_machine(seen.pause) or (ends_an_event(seen.pause) and case.has_begun)
+    return C if again or seen.pause.cause is Cause.CLOCK_STEP else stay
 
 
 def _judged(case: Case, seen: sg.Judged, policy: Policy, now: Moment) -> Phase | None:
     if policy.must_wait_for(seen.check):
         return C
-    quiet = not case.listed or not case.pauses or now.raw_s >= quiet_raw_s(case, policy)
-    return R if quiet else S
+    return S if case.listed and case.pauses else R
+
+
+def _settled(case: Case, seen: sg.Woken, policy: Policy, now: Moment) -> Phase | None:
+    """What fell due in a pause comes at once after it, before the news of the pause. So the quiet time is over only at
+    the end of a wait that is long enough for such news, and too short to have had a pause of a second in it."""
+    return R if now.raw_s - case.looked_raw_s < STALL_S else S
 
 
 def _released(case: Case, seen: sg.Released, policy: Policy, now: Moment) -> Phase | None:
@@ -97,11 +108,11 @@ TABLE: Mapping[Phase, tuple[Cell, ...]] = {
     T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
     P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
     A: (_begun, __,     _gone, __,   __,        _answered, __,        __,      P,       D,        __,        __, R),
-    D: (_begun, _again, _gone, __,   __,        H,         __,        __,      P,       __,       __,        __, R),
+    D: (_begun, _again, _gone, _again, __,      H,         __,        __,      P,       __,       __,        __, R),
     H: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        A,  R),
     U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
     C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),
-    S: (__,     __,     R,     R,    __,        __,        _repaused, __,      C,       __,       __,        __, R),
+    S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R),
     R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __),
     L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __),
     X: (__,) * len(sg.COLUMNS),
@@ -123,6 +134,16 @@ def enter(case: Case, phase: Phase, policy: Policy, now: Moment) -> Case:
     case = replace(case, phase=phase, wake_raw_s=None)
     make = ENTRIES.get(phase)
     return make(case, policy, now) if make else case
+
+
+def listed_again(case: Case, event: Event, policy: Policy, now: Moment) -> Case:
+    """Given a case whose event had left the list and is now listed as Started, return the case going on: back to where
+    a pause is waited for, or to the check after the one it had. What the owner has given back stays so."""
+    had = any(ends_an_event(pause) for pause in case.pauses) if case.began else _keeps(case, now)
+    back = case.rebooted or (had and policy.recovers_after_pause(case.event.kind))
+    known = replace(case, event=replace(event, not_before=event.not_before or case.event.not_before), listed=True,
+                    began=True, away=False, missed=case.missed and case.began)
+    return known if case.given_back else enter(known, C if back else U, policy, now)
 
 
 def quiet_raw_s(case: Case, policy: Policy) -> float:
@@ -158,7 +179,11 @@ def _check(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _settle(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, wake_raw_s=quiet_raw_s(case, policy))
+    """The end of the quiet time is waited for in two steps, the last one short (see `_settled`)."""
+    quiet = quiet_raw_s(case, policy)
+    if now.raw_s < quiet - NOTICED_S:
+        return replace(case, wake_raw_s=quiet - NOTICED_S, looked_raw_s=0.0)
+    return replace(case, wake_raw_s=max(quiet, now.raw_s + NOTICED_S), looked_raw_s=now.raw_s)
 
 
 ENTRIES: Mapping[Phase, Callable[[Case, Policy, Moment], Case]] = MappingProxyType({
@@ -176,26 +201,47 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, event=event, began=True, away=False)
         case sg.Scheduled(event):
             known = replace(case, event=event, away=False, rebooted=case.rebooted and not _awaits_platform(case))
-            return _wait(known, policy, now) if known.phase is Phase.WAITING else known
+            if known.phase is Phase.WAITING:
+                return _wait(known, policy, now)
+            did_not_count = known.phase is Phase.DOUBTING and seen.asked_raw_s >= known.lost_raw_s
+            return replace(known, wake_raw_s=known.again_raw_s) if did_not_count else known
         case sg.Vanished():
-            return replace(case, listed=False, missed=case.missed or (case.away and _awaits_platform(case)))
+            unseen = case.away and _awaits_platform(case) and _may_have_begun(case, now)
+            return replace(case, listed=False, missed=case.missed or unseen)
         case sg.Answered(outcome):
             return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
         case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
-            return replace(case, pauses=(*case.pauses, pause), kept=kept)
+            named = case.hooks_named and not stopped_the_machine(pause)
+            return replace(_unless_doubted(case, pause.resumed_raw_s) if kept is pause else case,
+                           pauses=(*case.pauses, pause), kept=kept, hooks_named=named)
         case sg.Judged(check):
             return replace(case, clock=check)
         case sg.Rebooted():
             return replace(case, rebooted=True, away=True, due_raw_s=None, wake_raw_s=None, kept=None,
-                           lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0,
+                           lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0, looked_raw_s=0.0,
                            pauses=tuple(replace(pause, resumed_raw_s=0.0) for pause in case.pauses))
         case sg.AgentRestarted():
-            return replace(case, away=True)
+            return replace(_unless_doubted(case, now.raw_s), away=True)
         case sg.ToldToRecover(stopping):
             return replace(case, given_back=True, stopped=case.stopped or stopping)
         case _:
             return case
+
+
+def _may_have_begun(case: Case, now: Moment) -> bool:
+    """Whether what went while nobody looked may have come as well: not before its time, unless it was told to go ahead
+    (perhaps: an answer may have been lost), or the machine was away."""
+    early = case.due_raw_s is not None and now.raw_s < case.due_raw_s
+    told = case.acknowledged or case.ask_attempt > 0
+    return told or not early or case.has_begun
+
+
+def _unless_doubted(case: Case, since_raw_s: float) -> Case:
+    """A doubt is decided only by a document asked for since then: the machine or the agent was away before."""
+    if case.phase is not Phase.DOUBTING:
+        return case
+    return replace(case, wake_raw_s=None, lost_raw_s=max(case.lost_raw_s, since_raw_s))
 
 
 def _awaits_platform(case: Case) -> bool:

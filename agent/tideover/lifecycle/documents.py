@@ -17,39 +17,75 @@ def polled(turn: Turn, seen: ob.Polled) -> None:
     """New events are taken before vanished ones: one preparation is handed on, also by a service that changes an
     event's id together with its status. A document that had to leave an entry out says of no event that it has gone,
     and of one that it lacks not that it is still there."""
-    whole, listed = not seen.document.left_out, {event.id for event in seen.document.events}
+    spelt = [one.id for one in seen.document.events]
+    events = _in_known_spelling(turn, seen.document.events)
+    whole, listed = not seen.document.left_out, {event.id for event in events}
     fresh = turn.state.fresh or whole or all(
         case.id in listed for case in turn.state.cases.values() if case.phase in (Phase.PREPARING, Phase.HOLDING))
     if turn.state.fresh != fresh or turn.state.me != seen.me:
         turn.state = replace(turn.state, fresh=fresh, me=seen.me)
-    for event in seen.document.events:
+    for event, spelling in zip(events, spelt, strict=True):
         case = turn.state.cases.get(event.id)
         if case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event)):
             _first_sight(turn, event, seen)
         else:
             _seen_again(turn, case, event, seen.document)
+        _note_spelling(turn, event.id, spelling)
     for case in list(turn.state.cases.values()):
         if whole and case.listed and case.id not in listed:
             turn.tell(case.id, "left the list", "" if case.began else "it was never seen Started")
             turn.move(case, sg.Vanished(), "it has left the list")
 
 
+def _in_known_spelling(turn: Turn, events: tuple[Event, ...]) -> list[Event]:
+    """EventIds are GUIDs, the same in any case: the first spelling seen stays a case's id."""
+    if not events:
+        return []
+    known = {event_id.casefold(): event_id for event_id in (*_remembered(turn), *turn.state.cases)}
+    return [replace(event, id=known.setdefault(event.id.casefold(), event.id)) for event in events]
+
+
+def _note_spelling(turn: Turn, event_id: str, spelt: str) -> None:
+    """The platform is told of its event in its own newest spelling."""
+    case = turn.state.cases.get(event_id)
+    spelling = "" if spelt == event_id else spelt
+    if case is not None and case.spelling != spelling:
+        turn.state = turn.state.with_case(replace(case, spelling=spelling))
+
+
 def _concerns(turn: Turn, event: Event) -> bool:
     return names_me(event, turn.state.me) and turn.policy.acts_on(event.kind)
 
 
+def _remembered(turn: Turn) -> tuple[str, ...]:
+    """The events that we had before, though there may be no case of theirs any more."""
+    return (*turn.state.settled, *turn.state.over)
+
+
 def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen.document, turn.now), began=event.started,
-                acknowledged=event.id in turn.state.settled)
+                acknowledged=event.id.casefold() in {known.casefold() for known in turn.state.settled})
     turn.tell(event.id, "noticed", _whose(turn, event), event)
     if not _concerns(turn, event):
         turn.put(None, case, "")
     elif event.started:
-        turn.put(None, replace(case, phase=Phase.UNDERWAY, missed=True), "it had started when it was first seen")
+        _started_at_sight(turn, case)
     else:
         start = start_raw_s(case, turn.policy)
         phase = Phase.PREPARING if start is None or start <= turn.now.raw_s else Phase.WAITING
         turn.put(None, life.enter(case, phase, turn.policy, turn.now), "")
+
+
+def _started_at_sight(turn: Turn, case: Case) -> None:
+    """What we had, and what the list left out for a moment, goes on; only what nobody saw before was missed."""
+    earlier = turn.state.cases.get(case.id)
+    if earlier is not None and earlier.phase is not Phase.WATCHING:
+        again = life.listed_again(earlier, case.event, turn.policy, turn.now)
+        turn.put(earlier.phase, again, "it is listed again")
+        return
+    missed = case.id not in _remembered(turn)
+    note = "it had started when it was first seen" if missed else "it is listed again"
+    turn.put(None, replace(case, phase=Phase.UNDERWAY, missed=missed), note)
 
 
 def _whose(turn: Turn, event: Event) -> str:

@@ -44,10 +44,13 @@ def _event_of(turn: Turn, pause: Pause) -> Event:
 
 def _takes(case: Case, pause: Pause) -> bool:
     """A step of the clock is nobody's pause, but makes a verdict on the clock old where somebody is still to be told of
-    it; what is neither prepared nor started cannot have caused a pause."""
+    it; what is neither prepared nor started cannot have caused a pause, and a stall of our own says nothing of an event
+    that was withdrawn."""
     if pause.cause is Cause.CLOCK_STEP:
         return case.phase in (Phase.SETTLING, Phase.RECOVERING)
     if any(known.id == pause.id for known in case.pauses):
+        return False
+    if not (stopped_the_machine(pause) or case.listed or case.has_begun):
         return False
     if case.phase in CLAIMING:
         return True

@@ -58,7 +58,9 @@ def _needed(state: State, hook: HookState) -> int:
 
 
 def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
-    """Given a case nobody announced, return the state in which the hooks that ask for its kind are owed a recover."""
+    """Given a case nobody announced, return the state in which the hooks that ask for its kind are owed a recover: once
+    for each pause of the machine, however often the clock is checked again meanwhile."""
+    state = state.with_case(replace(case, hooks_named=True))
     for spec in policy.hooks_for(case.event):
         if spec.name not in state.hooks:
             state = state.with_hook(HookState(spec, Stage.LEAVING, owed=True))
@@ -141,7 +143,8 @@ def advance(state: State, policy: Policy, now: Moment) -> State:
     state = _begin_prepare(_hasten(state, policy, now), policy, now)
     if state.claimed():
         return state
-    return _begin_recover(_turn_back(state), now)
+    state = _turn_back(state)
+    return state if state.awaits_clock() else _begin_recover(state, now)
 
 
 def _unprepared(state: State) -> tuple[list[Case], list[HookState]]:

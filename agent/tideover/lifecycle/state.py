@@ -30,8 +30,9 @@ class Phase(enum.Enum):
 STALL_S = 1.0
 """A stall of our own process this long, while an event is Started, counts as that event's pause (contract)."""
 
-SETTLED_AT_MOST = 100
-"""So many acknowledged events are remembered, in case one is listed again after it had gone."""
+REMEMBERED_AT_MOST = 100
+"""So many acknowledged events, and so many that are over, are remembered, in case one is listed again after it had
+gone."""
 
 CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
                       Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
@@ -57,8 +58,10 @@ class Case:
     event: Event
     phase: Phase
     listed: bool = True                 # in the newest document
+    spelling: str = ""                  # of its id in the newest document, where that differs from the first one's
     due_raw_s: float | None = None      # NotBefore on the raw clock
-    wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough
+    wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough; DOUBTING:
+                                        # when to ask again, known once a newer document still shows it Scheduled
     ask_attempt: int = 0           # acknowledgements tried
     asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
     acknowledged: bool = False          # a 200 was seen: settled for good
@@ -68,7 +71,9 @@ class Case:
     pauses: tuple[Pause, ...] = ()
     since_raw_s: float = 0.0            # CHECKING: samples must be newer
     check_round: int = 0
+    looked_raw_s: float = 0.0           # SETTLING: when the last step of the quiet time began
     clock: ClockCheck | None = None
+    hooks_named: bool = False           # unannounced: its hooks are owed a recover since the machine's newest pause
     began: bool = False                 # seen Started
     missed: bool = False                # first seen Started, or it came and went while nobody looked
     away: bool = False                  # the agent was down; no document has listed the event since
@@ -83,6 +88,11 @@ class Case:
     @property
     def announced(self) -> bool:
         return self.event.kind not in (Kind.UNANNOUNCED, Kind.LIVE_MIGRATION)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the platform has begun it, as far as can be told: seen so, or by what it does to a machine."""
+        return self.began or self.missed or self.rebooted or self.kept is not None
 
     @property
     def reason(self) -> str:
@@ -160,6 +170,7 @@ class State:
     fresh: bool = False                 # a document has been seen since the agent's start
     runs: int = 0                       # the newest run number given
     settled: tuple[str, ...] = ()       # events whose acknowledgement got its 200, the newest last
+    over: tuple[str, ...] = ()          # events that were carried to their end and not missed, the newest last
 
     def with_case(self, case: Case) -> State:
         return replace(self, cases=MappingProxyType({**self.cases, case.id: case}))
@@ -169,7 +180,12 @@ class State:
 
     def with_settled(self, event_id: str) -> State:
         """Given an event whose acknowledgement got its 200, remember it among the newest ones."""
-        return replace(self, settled=(*self.settled, event_id)[-SETTLED_AT_MOST:])
+        return replace(self, settled=(*self.settled, event_id)[-REMEMBERED_AT_MOST:])
+
+    def with_over(self, event_id: str) -> State:
+        """Given an event that is over and was not missed, remember it among the newest ones."""
+        others = tuple(known for known in self.over if known != event_id)
+        return replace(self, over=(*others, event_id)[-REMEMBERED_AT_MOST:])
 
     def with_hook(self, hook: HookState) -> State:
         return replace(self, hooks=MappingProxyType({**self.hooks, hook.spec.name: hook}))
@@ -180,6 +196,12 @@ class State:
     def claimed(self) -> bool:
         """Whether any announced event wants the applications to stay prepared."""
         return any(case.phase in CLAIMING and case.announced for case in self.cases.values())
+
+    def awaits_clock(self) -> bool:
+        """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on,
+        unless the owner says so."""
+        told = any(case.phase is Phase.RECOVERING and case.given_back for case in self.cases.values())
+        return not told and any(case.phase in (Phase.CHECKING, Phase.SETTLING) for case in self.cases.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,12 @@ class Turn:
         self.tell(case.id, case.phase.value, note, case.outcome if case.phase is Phase.CLOSED else None)
         if case.phase is Phase.PREPARING:
             self.state = readiness.claim(self.state, case, self.policy)
-        elif case.phase is Phase.RECOVERING and not case.announced:
+        elif case.phase is Phase.RECOVERING and not case.announced and not case.hooks_named:
             self.state = readiness.recover_unprepared(self.state, case, self.policy)
         elif case.phase is Phase.CLOSED:
             self.state = self.state.without_case(case.id)
+            if case.announced and not case.missed and before is not Phase.WATCHING:
+                self.state = self.state.with_over(case.id)
 
     def come_to_rest(self) -> None:
         """Hooks that settle move cases, and cases that move begin hooks: until neither changes anything."""

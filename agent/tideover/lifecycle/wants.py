@@ -23,10 +23,10 @@ def wants(state: State, now: Moment) -> tuple[fx.Effect, ...]:
 def _case_wants(case: Case) -> list[fx.Effect]:
     match case.phase:
         case Phase.ASKING:
-            return [fx.Acknowledge(case.id, case.ask_attempt)]
+            return [fx.Acknowledge(case.id, case.ask_attempt, case.spelling)]
         case Phase.CHECKING:
             return [fx.CheckClock(case.id, case.check_round, case.since_raw_s)]
-        case Phase.WAITING | Phase.SETTLING if case.wake_raw_s is not None:
+        case Phase.WAITING | Phase.SETTLING | Phase.DOUBTING if case.wake_raw_s is not None:
             return [fx.WakeAt(f"case:{case.id}", case.wake_raw_s)]
         case _:
             return []

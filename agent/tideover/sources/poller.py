@@ -132,5 +132,5 @@ class Acknowledger:
     def _send(self, key: str) -> None:
         effect = self._unsent.pop(key, None)
         if effect is not None:
-            outcome, reason = self._source.acknowledge(effect.event_id)
+            outcome, reason = self._source.acknowledge(effect.spelling or effect.event_id)
             self._tell(AckSettled(effect.event_id, effect.attempt, outcome, reason))
