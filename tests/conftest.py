@@ -2,6 +2,7 @@
 where TIDEOVER_PROOFS=required (CI, which installs them), it fails instead."""
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -15,9 +16,12 @@ SLOW_WITH_TOOLS = (LIBRARY, *(HERE / name for name in (
     "vm", "packaging", "metrics", "browser", "clients", "windows_install", "test_windows.py")))
 FAULTS = HERE / "faults"
 ONLY_SLOW = (*SLOW_WITH_TOOLS, FAULTS, *(HERE / f"test_{name}.py" for name in (
-    "agent", "clock_chronyd", "clock_networks", "hooks_trees", "metrics_agent", "terminal_watched")))
+    "agent", "by_hand", "clock_chronyd", "clock_networks", "hooks_orphans", "hooks_trees", "metrics_agent", "terminal_watched")))
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
+
+# Thousands of tests keep what they made; looking through it all time and again costs the fast suite a second.
+gc.set_threshold(100_000, 50, 50)
 
 REQUIRED = os.environ.get("TIDEOVER_PROOFS") == "required"
 

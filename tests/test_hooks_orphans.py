@@ -19,6 +19,8 @@ from tideover.hooks.traces import RunTrace, Traces
 from tideover.model import HookOutcome, HookPhase
 from tideover.system.clocks import read_boot_id
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).parents[1]
 RUN = OrphanTrace("a", HookPhase.PREPARE, 1, "trace-1")
 ENVIRONMENT_CLEARED = "(env -i setsid sh -c 'echo $$ > child; exec sleep 60' </dev/null 2>/dev/null &)"

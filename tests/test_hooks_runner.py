@@ -239,6 +239,7 @@ def test_a_hook_finds_what_lies_beside_it(bench: Bench) -> None:
     assert bench.say('. "$(dirname "$0")/beside.sh"').output == "found\n"
 
 
+@pytest.mark.slow
 def test_a_run_whose_time_is_made_shorter_ends_by_the_shorter_one(bench: Bench) -> None:
     """NotBefore has moved: what is left up to it counts, not what was when the hook was begun."""
     run = bench.start(bench.order(bench.write("10-a", "echo begun; sleep 60")))

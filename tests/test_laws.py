@@ -42,6 +42,7 @@ def worlds(request):
 NO_NEWS = ob.PollFailed("no answer")
 
 
+@pytest.mark.slow
 def test_an_answer_counts_only_if_it_was_asked_for():
     """Anything else leaves the state as no news at all would (a 200 that comes late is remembered, and ends a doubt)."""
     for world, state, seen, move in every_step():
