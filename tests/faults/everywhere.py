@@ -50,6 +50,7 @@ def try_point(starter: Starter, name: str, at: str, options: dict[str, Any]) -> 
             try:
                 LIVES[name].play(here)
                 here.hear_of_the_stop()
+                here.let_it_rest()
                 here.end()
                 check(LIVES[name], here, rebooted=bool(options.get("reboots")))
             except AssertionError as broken:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from faults.played_time import PlayedTime
+from tideover.journal import Journal, JournalUnreadable
 from tideover.simulator import MetadataService, TimeServer
 
 TESTS = Path(__file__).parents[1]
@@ -283,6 +284,17 @@ class Stage:
         """Where the agent was stopped, wait until it goes on, and a moment for it to write that down."""
         self.until(lambda: self.stops or not any(line.startswith("-- stop") for line in self.points()), 3.0, must=False)
         self.until(lambda: not self.stops or self._has_written_of_it(), 3.0, must=False)
+
+    def let_it_rest(self) -> None:
+        """A stop or a leap at the very end may have made an event of its own: wait for its end, too."""
+        self.until(self._is_at_rest, 5.0, must=False)
+
+    def _is_at_rest(self) -> bool:
+        with contextlib.suppress(JournalUnreadable), contextlib.closing(
+                Journal.reading(self.home / "state" / "journal.db")) as journal:
+            state = journal.load()
+            return not state.cases and not state.hooks
+        return False
 
     def _has_written_of_it(self) -> bool:
         points = self.points()
