@@ -317,7 +317,7 @@ def test_only_the_configured_endpoint_and_time_servers_are_talked_to(home):
         lures = {"http_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "ALL_PROXY": "socks5://127.0.0.1:9"}
         with (home / "agent.log").open("ab") as log:
             agent = subprocess.Popen(
-                ["strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg,bind,listen", "-o", str(trace), sys.executable, "-m",
+                ["strace", "-D", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg,bind,listen", "-o", str(trace), sys.executable, "-m",
                  "tideover", "run", "--config", str(home / "tideover.toml")], env={**environment(), **lures}, stdout=log, stderr=log)
         here.agents.append(agent)
         here.until(lambda: len(here.metadata.requests) > 2)
