@@ -6,7 +6,7 @@ from tideover import effects as fx
 from tideover import observations as ob
 from tideover.lifecycle import Phase, Stage, State, step, wants
 from tideover.lifecycle.case import quiet_raw_s
-from tideover.lifecycle.state import CLAIMING, STALL_S
+from tideover.lifecycle.state import CLAIMING, STALL_S, ends_an_event, stopped_the_machine
 from tideover.model import Cause, Document, HookPhase, HookReport, Kind
 from tideover.policy import names_me
 from walk import (
@@ -180,22 +180,25 @@ def test_every_pause_after_the_start_is_followed_by_a_clock_check():
     for world, state, seen, move in every_step():
         if not isinstance(seen.observation, ob.Resumed):
             continue
-        newest = seen.observation.pause
+        newest, policy = seen.observation.pause, world.policy
+        if newest.cause is Cause.RESTART:
+            continue                                        # no watch tells of one: a start of the agent does
         for event_id, before in state.cases.items():
             after = move.state.cases[event_id]
-            if before.phase not in AFTER_THE_START or (before.event.kind is Kind.REBOOT and before.phase is Phase.UNDERWAY):
+            waits = before.phase is not Phase.UNDERWAY or policy.recovers_after_pause(before.event.kind)
+            if before.phase not in AFTER_THE_START or not waits:
                 continue
-            if newest.cause is Cause.VM_PAUSE or before.has_begun:
+            if stopped_the_machine(newest) or (ends_an_event(newest) and before.has_begun):
                 assert after.phase is Phase.CHECKING and after.check_round == before.check_round + 1, (state, seen)
                 assert newest in after.pauses and after.since_raw_s >= newest.resumed_raw_s
-                assert quiet_raw_s(after, world.policy) >= newest.resumed_raw_s + world.policy.settle_s
-            elif not before.listed:
+                assert quiet_raw_s(after, policy) >= newest.resumed_raw_s + policy.settle_s
+            elif newest.cause is Cause.PROCESS_STALL and not (before.listed or before.has_begun):
                 assert after == before, "what was withdrawn knows no stall of ours"
         if newest.cause is not Cause.VM_PAUSE:
             continue
         taking = [case for case in state.cases.values() if case.phase not in (Phase.WATCHING, Phase.WAITING)]
-        if not taking:
-            assert move.state.cases[seen.observation.pause.id].phase is Phase.CHECKING
+        if not taking and policy.recover_unannounced:
+            assert move.state.cases[newest.id].phase is Phase.CHECKING
 
 
 def test_a_pause_before_the_start_is_kept_and_moves_nothing():
