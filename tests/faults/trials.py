@@ -26,6 +26,7 @@ TESTS = Path(__file__).parents[1]
 PATIENCE_S = 15.0
 LOOK_S = 0.01
 LIVED_S = 0.25          # of one look counts at most: what held us up has held up the agent too
+QUIET_S = 0.25         # an agent that passes no point for so long has nothing to do
 AWAY_S = 3.0            # how long the machine is away in a pause
 HOOK = """#!/bin/bash
 # Whose agent has died runs on until it is ended.
@@ -290,6 +291,10 @@ class Stage:
         self.until(self._is_at_rest, 5.0, must=False)
 
     def _is_at_rest(self) -> bool:
+        """Nothing is open, and the agent has done nothing for a moment: what was noticed last is taken in."""
+        with contextlib.suppress(OSError):
+            if time.time() - (self.home / "points").stat().st_mtime < QUIET_S:
+                return False
         with contextlib.suppress(JournalUnreadable), contextlib.closing(
                 Journal.reading(self.home / "state" / "journal.db")) as journal:
             state = journal.load()
