@@ -20,10 +20,14 @@ ONLY_SLOW = (*SLOW_WITH_TOOLS, FAULTS, *(HERE / f"test_{name}.py" for name in (
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 
-# Thousands of tests keep what they made; looking through it all time and again costs the fast suite a second.
-gc.set_threshold(100_000, 50, 50)
-
 REQUIRED = os.environ.get("TIDEOVER_PROOFS") == "required"
+
+
+def pytest_configure(config):
+    """Thousands of tests keep what they made; looking through it all time and again costs the fast suite a second. The
+    slow proofs need it: what nobody closed keeps its files open until then."""
+    if config.option.markexpr == "not slow":
+        gc.set_threshold(100_000, 50, 50)
 
 
 def pytest_ignore_collect(collection_path, config):
