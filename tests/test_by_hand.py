@@ -133,3 +133,14 @@ def test_nobody_acknowledges_for_another_vm(tmp_path, agent):
         answer = here.command("acknowledge", event)
         assert answer.returncode == 1 and "this VM" in answer.stderr
         assert posts(here) == 0
+
+
+@pytest.mark.slow
+def test_an_event_acknowledged_by_hand_in_another_spelling_stays_one_event(tmp_path):
+    with held(tmp_path, agent=False) as (here, event):
+        here.metadata.remove_event(event)
+        here.freeze(id=event.lower(), not_before_in_s=600)
+        assert here.command("acknowledge", event).returncode == 0
+        assert [record["event_id"] for record in here.records()] == [event]
+        assert here.record()["acknowledged_at"] is not None
+        assert here.metadata.acknowledgements[0].event_id == event.lower(), "the platform is told its own spelling"

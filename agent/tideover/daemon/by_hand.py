@@ -158,11 +158,12 @@ def _listed(source: Source, event_id: str) -> Event:
 
 
 def _remember(memory: Memory, event_id: str, what: str, *, settled: bool = False) -> None:
-    """Raise JournalUnwritable."""
+    """What is known of an event keeps the spelling of its id that was seen first. Raise JournalUnwritable."""
     state = after = memory.journal.load()
+    known = next((case for case in state.cases.values() if case.id.casefold() == event_id.casefold()), None)
+    event_id = known.id if known is not None else event_id
     now, entries = MachineClocks().moment(), [Entry(event_id, what, BY_HAND)]
     if settled:
-        known = next((case for case in state.cases.values() if case.id.casefold() == event_id.casefold()), None)
         after = state.with_settled(event_id)
         if known is not None:       # as the agent would take this answer: what it was asking or doubting is over
             answered = advance(known, Answered(ob.AckOutcome.ACCEPTED, ""), Policy(), now)

@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import tideover.lifecycle.case as life
+import tideover.lifecycle.signals as sg
 from tideover import observations as ob
-from tideover.lifecycle import case as life
-from tideover.lifecycle import signals as sg
 from tideover.lifecycle.budget import start_raw_s
 from tideover.lifecycle.state import Case, Phase
 from tideover.lifecycle.turn import Turn
@@ -64,7 +64,7 @@ def _remembered(turn: Turn) -> tuple[str, ...]:
 
 def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen.document, turn.now), began=event.started,
-                acknowledged=event.id.casefold() in {known.casefold() for known in turn.state.settled})
+                acknowledged=event.id in turn.state.settled)
     turn.tell(event.id, "noticed", _whose(turn, event), event)
     if not _concerns(turn, event):
         turn.put(None, case, "")
