@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+import tideover.lifecycle.readiness as readiness
+import tideover.lifecycle.signals as sg
 from tideover import observations as ob
-from tideover.lifecycle import readiness
-from tideover.lifecycle import signals as sg
 from tideover.lifecycle.state import Phase, Stage, hears_of_hooks
 from tideover.lifecycle.turn import Turn
 from tideover.model import ClockCheck, HookOutcome, HookReport, HookRun

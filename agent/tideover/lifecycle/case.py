@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from tideover.lifecycle import signals as sg
+import tideover.lifecycle.signals as sg
 from tideover.lifecycle.budget import start_raw_s
 from tideover.lifecycle.state import STALL_S, Case, Phase, ends_an_event, stopped_the_machine
 from tideover.model import Cause, Event, Moment

@@ -1,9 +1,9 @@
 """What a pause means: whose it is, and what becomes of one that nobody announced."""
 from __future__ import annotations
 
+import tideover.lifecycle.case as life
+import tideover.lifecycle.signals as sg
 from tideover import observations as ob
-from tideover.lifecycle import case as life
-from tideover.lifecycle import signals as sg
 from tideover.lifecycle.state import CLAIMING, Case, Phase, stopped_the_machine
 from tideover.lifecycle.turn import Turn
 from tideover.model import Cause, Event, Kind, Pause

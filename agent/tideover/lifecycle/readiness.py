@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tideover.lifecycle import budget
+import tideover.lifecycle.budget as budget
 from tideover.lifecycle.state import RUNNING, Case, HookState, Phase, Stage, State
 from tideover.model import SEVERITY, HookOutcome, HookPhase, HookReport, Kind, Moment
 from tideover.observations import HookSettled

@@ -4,9 +4,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import tideover.lifecycle.readiness as readiness
+import tideover.lifecycle.signals as sg
 from tideover import observations as ob
-from tideover.lifecycle import readiness
-from tideover.lifecycle import signals as sg
 from tideover.lifecycle.answers import clock_note
 from tideover.lifecycle.pauses import length_text
 from tideover.lifecycle.state import CLAIMING, RUNNING, Case, HookState, Phase, Stage, hears_of_hooks

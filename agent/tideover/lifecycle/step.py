@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import tideover.lifecycle.answers as answers
+import tideover.lifecycle.documents as documents
+import tideover.lifecycle.pauses as pauses
+import tideover.lifecycle.starts as starts
 from tideover import observations as ob
-from tideover.lifecycle import answers, documents, pauses, starts
 from tideover.lifecycle.state import Entry, State
 from tideover.lifecycle.turn import Turn
 from tideover.model import Moment

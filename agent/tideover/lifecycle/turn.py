@@ -1,9 +1,9 @@
 """One step in the making: the state so far, the entries so far, and how a case that has moved changes both."""
 from __future__ import annotations
 
-from tideover.lifecycle import case as life
-from tideover.lifecycle import readiness
-from tideover.lifecycle import signals as sg
+import tideover.lifecycle.case as life
+import tideover.lifecycle.readiness as readiness
+import tideover.lifecycle.signals as sg
 from tideover.lifecycle.state import Case, Entry, Phase, State
 from tideover.model import Moment
 from tideover.policy import Policy
