@@ -81,7 +81,7 @@ def test_the_number_of_connections_is_bounded_and_the_oldest_makes_room(door):
     assert door.probe()
     assert len(door.part._listening._clients if door.kind != "api" else door.part._listener._listening._clients) \
         <= CONNECTIONS_AT_MOST
-    clients[0].settimeout(2)
+    clients[0].settimeout(0.1)
     with contextlib.suppress(ConnectionResetError):
         assert clients[0].recv(10) == b"", "the oldest was let go"
     for client in clients:

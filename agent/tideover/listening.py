@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tideover.threads import Loop, reason_of, start_task
+from tideover.threads import Loop, start_task
 
 LONGEST_REQUEST = 8192
 CONNECTIONS_AT_MOST = 128       # at once on one address; with 8 KiB of request each that is 1 MiB
@@ -141,7 +141,7 @@ class Listening:
             except (BlockingIOError, ConnectionAbortedError):
                 return                  # nobody, or nobody any more: the next one wakes us
             except OSError as trouble:
-                self._rest(reason_of(trouble))
+                self._rest(trouble.strerror or str(trouble))
                 return
             self._rest_s = FIRST_REST_S
             if self._is_troubled and time.monotonic() - self._trouble_at_s >= QUIET_S:

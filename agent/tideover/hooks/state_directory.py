@@ -14,9 +14,11 @@ import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tideover.hooks.launching import Account
+from tideover.system.descriptors import with_reserve
 from tideover.system.directories import give_to, make_directory, make_own_directory
 from tideover.system.removal import empty_directory
 
@@ -83,7 +85,7 @@ class StateDirectories:
         with self._sweeping:
             for above in (self._usual, self._spare) if self._spare else (self._usual,):
                 try:
-                    trouble = empty_directory(above / GONE)
+                    trouble = with_reserve(partial(empty_directory, above / GONE))
                 except FileNotFoundError:
                     continue            # nothing was taken away yet
                 except OSError as error:
