@@ -1,79 +1,283 @@
-"""A TCP address, and whoever asks there: one at a time, on one thread that sleeps meanwhile. Knows nothing it says.
+"""A stream address and whoever asks there, all side by side on one thread that sleeps meanwhile. Knows nothing it says.
 
-Each conversation is over within its whole time, however the client drips, in either direction: it keeps the next one
-waiting for so long at most, and costs no more than that.
+Each conversation is one request and one answer, over within its time, however the client drips, in either direction.
+Their number is bounded: the oldest makes room for a new one. When the system cannot give a connection (no descriptor,
+no memory), that is told once, and tried again until it can.
 """
 from __future__ import annotations
 
 import contextlib
+import math
+import queue
+import selectors
 import socket
-import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from tideover.threads import Loop, start_task
 
 LONGEST_REQUEST = 8192
+CONNECTIONS_AT_MOST = 128       # at once on one address; with 8 KiB of request each that is 1 MiB
+SLOW_ANSWERS_AT_MOST = 16       # being made at once, each on a thread; the others wait for their turn
+ACCEPTED_AT_ONCE = 16           # before those who are in are looked at again
+FIRST_REST_S, LONGEST_REST_S = 0.05, 1.0        # of accepting, after the system could not
+QUIET_S = 5.0                   # without trouble, until it counts as over
+CLOSE_S = 2.0
+
+Answer = bytes | Callable[[], bytes] | None
+"""What is said, or what makes it (on a thread of its own: that may take long); None: the client must say more."""
+Answers = Callable[[bytes, bool], Answer]
+"""Given all that a client has said so far, and whether it will say no more, return what is answered."""
+Told = Callable[[str | None], None]
+"""Is told why nobody can be let in, and None when that is over."""
 
 
-class Conversation:
-    """What is said on one connection until the time is up."""
+def tell_nobody(reason: str | None) -> None:
+    """Where nobody wants to know."""
 
-    def __init__(self, channel: socket.socket, limit_s: float) -> None:
-        self._channel, self._until_s = channel, time.monotonic() + limit_s
 
-    def hear(self, limit_s: float | None = None) -> bytes:
-        """Return what comes next, b"" when the other side has ended. Raise TimeoutError after `limit_s`, or when the
-        conversation's time is up, and OSError."""
-        left_s = self._left_s()
-        self._channel.settimeout(left_s if limit_s is None else min(left_s, limit_s))
-        return self._channel.recv(LONGEST_REQUEST)
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a conversation may take, how much a client may say, and after which silence it has said all."""
 
-    def hear_head(self, begun: bytes = b"") -> bytes:
-        """Return an HTTP request's whole head: closing on unread bytes would reset the connection under the answer."""
-        head = begun
-        while b"\r\n\r\n" not in head and b"\n\n" not in head and len(head) < LONGEST_REQUEST:
-            part = self.hear()
-            if not part:
-                break
-            head += part
-        return head
+    whole_s: float
+    request_bytes: int = LONGEST_REQUEST
+    silence_s: float = math.inf
 
-    def say(self, answer: bytes) -> None:
-        """Send all of it. Raise TimeoutError when the conversation's time is up, and OSError."""
-        self._channel.settimeout(self._left_s())
-        self._channel.sendall(answer)       # its time-out is for the whole of it, however slowly it is taken
 
-    def _left_s(self) -> float:
-        left_s = self._until_s - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        return left_s
+class _Client:
+    """One connection. `until_s`: when it is over; `silent_s`: when a client that has said nothing has said all."""
+
+    __slots__ = ("answer", "channel", "descriptor", "is_heard", "received", "silent_s", "until_s")
+
+    def __init__(self, channel: socket.socket, limits: Limits) -> None:
+        now_s = time.monotonic()
+        self.channel, self.descriptor = channel, channel.fileno()
+        self.received, self.answer, self.is_heard = bytearray(), memoryview(b""), False
+        self.until_s, self.silent_s = now_s + limits.whole_s, now_s + limits.silence_s
+
+    @property
+    def next_s(self) -> float:
+        return self.until_s if self.received or self.is_heard else min(self.silent_s, self.until_s)
 
 
 class Listening:
-    """Listens on one address and has `talk` lead each conversation, of `limit_s` at most."""
+    """Given a socket that listens, which is closed with this, lets clients in and answers each."""
 
-    def __init__(self, host: str, port: int, name: str, limit_s: float, talk: Callable[[Conversation], None]) -> None:
-        """`name`: the thread's. Raise OSError if nobody can listen there."""
-        self._limit_s, self._talk = limit_s, talk
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, backlog=16)
-        self.port = int(self._socket.getsockname()[1])
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._thread.start()
+    def __init__(self, listener: socket.socket, name: str, limits: Limits, answers: Answers, told: Told) -> None:
+        """`name`: the thread's."""
+        self._listener, self._name, self._limits = listener, name, limits
+        self._answers, self._told = answers, told
+        self._clients: dict[int, _Client] = {}          # by descriptor, the oldest first
+        self._slow = 0
+        self._waiting: deque[tuple[_Client, Callable[[], bytes]]] = deque()
+        self._made: queue.SimpleQueue[tuple[_Client, bytes]] = queue.SimpleQueue()
+        self._rest_s, self._accept_at_s, self._trouble_at_s = FIRST_REST_S, 0.0, 0.0
+        self._is_accepting, self._is_troubled, self._is_closing = True, False, False
+        self._bell, self._button = socket.socketpair()
+        for one in (listener, self._bell, self._button):
+            one.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        for one in (listener, self._bell):
+            self._selector.register(one, selectors.EVENT_READ)
+        self._loop = Loop(name, self._serve)
+        self._loop.start()
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        self._is_closing = True
+        self._ring()
+        if self._loop.end(CLOSE_S):
+            for client in list(self._clients.values()):
+                self._drop(client)
+            self._selector.close()
+            self._bell.close()
+            self._button.close()
+        self._listener.close()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):          # it rings already, or is closed
+            self._button.send(b"\0")
+
+    # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while True:
+        while not self._is_closing:
+            for key, _ in self._selector.select(self._wait_s()):
+                if key.fileobj is self._bell:
+                    self._take_made()
+                elif key.fileobj is self._listener:
+                    self._accept()
+                elif (client := self._clients.get(key.fd)) is not None:
+                    self._go_on(client, self._send if client.answer else self._hear)
+            self._look_at_the_time()
+
+    def _wait_s(self) -> float | None:
+        moments = [client.next_s for client in self._clients.values()]
+        if not self._is_accepting:
+            moments.append(self._accept_at_s)
+        until_s = min(moments, default=math.inf)
+        return None if until_s == math.inf else max(0.0, until_s - time.monotonic())
+
+    def _look_at_the_time(self) -> None:
+        now_s = time.monotonic()
+        for client in list(self._clients.values()):
+            if now_s >= client.until_s:
+                self._drop(client)
+            elif now_s >= client.next_s:
+                self._go_on(client, self._hear_nothing)
+        if not self._is_accepting and now_s >= self._accept_at_s:
+            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._is_accepting = True
+
+    # --- letting in ---------------------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
             try:
-                channel, _ = self._socket.accept()
-            except OSError:
-                return                      # closed
-            with channel, contextlib.suppress(OSError):
-                self._talk(Conversation(channel, self._limit_s))
+                channel, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return                  # nobody, or nobody any more: the next one wakes us
+            except OSError as trouble:
+                self._rest(trouble.strerror or str(trouble))
+                return
+            self._rest_s = FIRST_REST_S
+            if self._is_troubled and time.monotonic() - self._trouble_at_s >= QUIET_S:
+                self._is_troubled = False
+                self._told(None)
+            self._let_in(channel)
+
+    def _rest(self, reason: str) -> None:
+        """Whoever waits to be let in would wake us all the time until the system has room again."""
+        self._drop_oldest()             # what it held may be enough for the next one
+        self._selector.unregister(self._listener)
+        self._is_accepting, self._trouble_at_s = False, time.monotonic()
+        self._accept_at_s = self._trouble_at_s + self._rest_s
+        self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+        if not self._is_troubled:
+            self._is_troubled = True
+            self._told(reason)
+
+    def _let_in(self, channel: socket.socket) -> None:
+        if len(self._clients) >= CONNECTIONS_AT_MOST:
+            self._drop_oldest()
+        channel.setblocking(False)
+        client = self._clients[channel.fileno()] = _Client(channel, self._limits)
+        self._go_on(client, self._watch)
+        if not client.is_heard and client.descriptor in self._clients:
+            self._go_on(client, self._hear)         # most have spoken by now
+
+    def _watch(self, client: _Client) -> None:
+        self._selector.register(client.channel, selectors.EVENT_READ)
+
+    def _drop_oldest(self) -> None:
+        """Of those that have not said what they want."""
+        oldest = next((client for client in self._clients.values() if not client.is_heard), None)
+        if oldest is not None:
+            self._drop(oldest)
+
+    def _drop(self, client: _Client) -> None:
+        self._clients.pop(client.descriptor, None)
+        with contextlib.suppress(KeyError, ValueError, OSError):
+            self._selector.unregister(client.channel)
+        client.channel.close()
+
+    # --- a conversation -----------------------------------------------------------------------------------------------
+
+    def _go_on(self, client: _Client, act: Callable[[_Client], None]) -> None:
+        """A conversation ends with whatever goes wrong in it, and no other does."""
+        is_going_on = False
+        try:
+            act(client)
+            is_going_on = True
+        except BlockingIOError:
+            is_going_on = True
+        except OSError:
+            pass                        # it went away
+        finally:
+            if not is_going_on:
+                self._drop(client)
+
+    def _hear(self, client: _Client) -> None:
+        part = client.channel.recv(LONGEST_REQUEST)
+        client.received += part
+        self._answer(client, not part or len(client.received) >= self._limits.request_bytes)
+
+    def _hear_nothing(self, client: _Client) -> None:
+        self._answer(client, True)
+
+    def _answer(self, client: _Client, has_said_all: bool) -> None:
+        answer = self._answers(bytes(client.received), has_said_all)
+        if isinstance(answer, bytes):
+            self._give(client, answer)
+        elif answer is not None:
+            client.is_heard, client.until_s = True, math.inf
+            self._selector.unregister(client.channel)
+            self._waiting.append((client, answer))
+            self._have_made()
+        elif has_said_all:
+            self._drop(client)
+
+    def _give(self, client: _Client, answer: bytes) -> None:
+        client.is_heard, client.answer = True, memoryview(answer)
+        client.until_s = time.monotonic() + self._limits.whole_s
+        self._selector.modify(client.channel, selectors.EVENT_WRITE)
+        self._send(client)
+
+    def _send(self, client: _Client) -> None:
+        """Send what can be sent at once; the rest when the client has taken that."""
+        client.answer = client.answer[client.channel.send(client.answer):]
+        if not client.answer:
+            self._drop(client)
+
+    def _have_made(self) -> None:
+        """Have answers made, as many at once as may be."""
+        while self._waiting and self._slow < SLOW_ANSWERS_AT_MOST:
+            self._slow += 1
+            start_task(f"{self._name}-answer", partial(self._make, *self._waiting[0]),
+                       partial(self._cannot_make, self._waiting.popleft()[0]))
+
+    def _make(self, client: _Client, make: Callable[[], bytes]) -> None:
+        self._bring(client, make())
+
+    def _cannot_make(self, client: _Client, reason: str) -> None:
+        self._bring(client, b"")
+
+    def _bring(self, client: _Client, answer: bytes) -> None:
+        self._made.put((client, answer))
+        self._ring()
+
+    def _take_made(self) -> None:
+        with contextlib.suppress(OSError):
+            while self._bell.recv(64):
+                pass
+        with contextlib.suppress(queue.Empty):
+            while True:
+                client, answer = self._made.get_nowait()
+                self._slow -= 1
+                self._go_on(client, partial(self._hand_over, answer))
+        self._have_made()
+
+    def _hand_over(self, answer: bytes, client: _Client) -> None:
+        if answer:
+            self._watch(client)
+            self._give(client, answer)
+        else:
+            self._drop(client)          # it could not be made
+
+
+def listen_on(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there. Raise OSError if nobody can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=CONNECTIONS_AT_MOST)
+
+
+def is_whole_head(received: bytes) -> bool:
+    """Whether that is an HTTP request's whole head: closing on unread bytes would reset the connection under the
+    answer."""
+    return b"\r\n\r\n" in received or b"\n\n" in received
 
 
 def http_answer(head: bytes, answers: Callable[[bytes], tuple[str, str, bytes]]) -> bytes:

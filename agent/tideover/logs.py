@@ -140,6 +140,13 @@ class Trouble:
             self._told_at = now
             self._log.warning(f"{self._name}.failed", reason=reason, times=self._count)
 
+    def told(self, reason: str | None) -> None:
+        """It happened (again), or, with None, it did not happen this time."""
+        if reason is None:
+            self.over()
+        else:
+            self.again(reason)
+
     def over(self) -> None:
         """It did not happen this time."""
         if self._count:

@@ -10,11 +10,14 @@ import sys
 assert sys.platform == "win32"
 
 import contextlib
-import errno
 import hashlib
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from tideover.listening import CLOSE_S, CONNECTIONS_AT_MOST, FIRST_REST_S, LONGEST_REST_S, Told
+from tideover.threads import Loop, reason_of, start_task
 from tideover.winapi.handles import close_handle, create_event, set_event, wait_for_any
 from tideover.winapi.pipes import PipeEnd, knock, open_door
 from tideover.winapi.security import for_us_alone, security_attributes
@@ -45,26 +48,81 @@ class Channel:
 
 
 class Listener:
-    """Where one comes in. Given the pipe's name; raise OSError if it is taken."""
+    """Where one comes in. Given the pipe's name; raise OSError if it is taken. Each who is in has a thread: Windows can
+    wait for 64 things at once, and one may take long to answer."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, reply: Callable[[bytes], bytes], patience_s: float, longest_question: int,
+                 told: Told) -> None:
+        """`reply`: given a line, what is answered; any thread, and it may take long."""
         self._name, self._attributes = pipe_name(str(path)), security_attributes(for_us_alone())
+        self._reply, self._patience_s, self._longest_question, self._told = reply, patience_s, longest_question, told
         self._closing = create_event()
-        self._free = open_door(self._name, self._attributes, is_first=True)
-
-    def accept(self, patience_s: float) -> Channel:
-        """Wait for somebody; whoever says nothing for `patience_s` is not waited for. Raise OSError once closed."""
-        here = self._free
-        here.begin_listening()
-        if wait_for_any([self._closing, here.event], None) == 0:
-            here.close()
-            close_handle(self._closing)
-            raise OSError(errno.ESHUTDOWN, "closed")
-        self._free = open_door(self._name, self._attributes, is_first=False)
-        return Channel(here, patience_s, answers=True)
+        self._free: PipeEnd | None = open_door(self._name, self._attributes, is_first=True)
+        self._rest_s, self._is_troubled = FIRST_REST_S, False
+        self._talking: set[Channel] = set()
+        self._loop = Loop("api", self._serve)
+        self._loop.start()
 
     def close(self) -> None:
         set_event(self._closing)
+        if self._loop.end(CLOSE_S):
+            close_handle(self._closing)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                end = self._accept()
+            except OSError as trouble:
+                self._tell(reason_of(trouble))
+                if wait_for_any([self._closing], self._rest_s) is not None:
+                    return
+                self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
+                continue
+            if end is None:
+                return                  # closed
+            self._rest_s = FIRST_REST_S
+            self._tell(None)
+            if len(self._talking) >= CONNECTIONS_AT_MOST:
+                end.close()
+                continue
+            channel = Channel(end, self._patience_s, answers=True)
+            self._talking.add(channel)
+            start_task("api-answer", partial(self._converse, channel), partial(self._end, channel))
+
+    def _accept(self) -> PipeEnd | None:
+        """Wait for somebody; None: closed. Raise OSError if the system has no room for one more."""
+        if self._free is None:
+            self._free = open_door(self._name, self._attributes, is_first=False)
+        here, self._free = self._free, None
+        try:
+            here.begin_listening()
+        except OSError:
+            here.close()
+            raise
+        if wait_for_any([self._closing, here.event], None) == 0:
+            here.close()
+            return None
+        with contextlib.suppress(OSError):      # tried again, and told, before the next one is waited for
+            self._free = open_door(self._name, self._attributes, is_first=False)
+        return here
+
+    def _converse(self, channel: Channel) -> None:
+        with contextlib.suppress(OSError):
+            line = bytearray()
+            while len(line) < self._longest_question and b"\n" not in line and (part := channel.receive()):
+                line += part
+            channel.send(self._reply(bytes(line)))
+        self._end(channel)
+
+    def _end(self, channel: Channel, reason: str = "") -> None:
+        if channel in self._talking:
+            self._talking.discard(channel)
+            channel.close()
+
+    def _tell(self, reason: str | None) -> None:
+        if self._is_troubled != (reason is not None):
+            self._is_troubled = reason is not None
+            self._told(reason)
 
 
 def connect(path: Path, patience_s: float) -> Channel:

@@ -1,46 +1,35 @@
 """Listens at the door and answers with what it is given to answer with. Knows no state, no journal, no engine."""
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tideover.api.door import Listener, read_line
+from tideover.api.door import Listener
+from tideover.listening import Told, tell_nobody
 
 LONGEST_QUESTION = 64 * 1024
-PATIENCE_S = 5.0            # somebody who connects and says nothing does not hold the door for longer
+PATIENCE_S = 5.0            # for a question to be asked, and then for its answer to be taken
 Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class Server:
-    """One thread that sleeps until somebody asks."""
+    """Whoever asks is answered by himself: one answer that takes long keeps nobody else waiting."""
 
-    def __init__(self, path: Path, answers: Mapping[str, Answer]) -> None:
-        """Given the socket's path and what to answer to each `ask`, listen. Raise OSError if that cannot be done."""
+    def __init__(self, path: Path, answers: Mapping[str, Answer], told: Told = tell_nobody) -> None:
+        """Given the socket's path and what to answer to each `ask`, listen. `told`: why nobody can be let in, None when
+        that is over. Raise OSError if nobody can listen there."""
         self._answers = answers
-        self._listener = Listener(path)
-        self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
-        self._thread.start()
+        self._listener = Listener(path, self._reply, PATIENCE_S, LONGEST_QUESTION, told)
 
     def close(self) -> None:
         self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                channel = self._listener.accept(PATIENCE_S)
-            except OSError:
-                return                      # closed
-            with contextlib.closing(channel), contextlib.suppress(OSError):
-                channel.send(self._reply(read_line(channel, LONGEST_QUESTION)) + b"\n")
 
     def _reply(self, line: bytes) -> bytes:
         try:
             question = json.loads(line)
             answer = self._answers[question["ask"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return json.dumps({"ok": False, "why": "that is no question of this agent's"}).encode()
-        return json.dumps(answer(question)).encode()
+            return json.dumps({"ok": False, "why": "that is no question of this agent's"}).encode() + b"\n"
+        return json.dumps(answer(question)).encode() + b"\n"

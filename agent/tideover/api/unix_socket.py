@@ -8,7 +8,11 @@ assert sys.platform != "win32"
 import contextlib
 import os
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from tideover.listening import CONNECTIONS_AT_MOST, Limits, Listening, Told
 
 READ_AT_ONCE = 65536
 
@@ -34,30 +38,29 @@ class Channel:
 class Listener:
     """Where one comes in. Given the socket's path; raise OSError if nobody can be heard there."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, reply: Callable[[bytes], bytes], patience_s: float, longest_question: int,
+                 told: Told) -> None:
+        """`reply`: given a line, what is answered; any thread, and it may take long."""
+        self._path, self._reply = path, reply
         with contextlib.suppress(FileNotFoundError):
             path.unlink()                   # the state directory's lock says that no other agent is behind it
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         before = os.umask(0o177)
         try:
-            self._socket.bind(str(path))
+            listener.bind(str(path))
         finally:
             os.umask(before)
-        self._socket.listen(8)
-
-    def accept(self, patience_s: float) -> Channel:
-        """Wait for somebody; whoever says nothing for `patience_s` is not waited for. Raise OSError once closed."""
-        channel, _ = self._socket.accept()
-        channel.settimeout(patience_s)
-        return Channel(channel)
+        listener.listen(CONNECTIONS_AT_MOST)
+        self._listening = Listening(listener, "api", Limits(patience_s, longest_question), self._answers, told)
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+        self._listening.close()
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+    def _answers(self, received: bytes, has_said_all: bool) -> Callable[[], bytes] | None:
+        line, end, _ = received.partition(b"\n")
+        return partial(self._reply, line) if end or (has_said_all and line) else None
 
 
 def connect(path: Path, patience_s: float) -> Channel:

@@ -17,6 +17,7 @@ from tideover.simulator import MetadataService, Request
 from tideover.simulator.manners import EVENTS, VERSIONS, read_start_requests, refuse
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
 from tideover.telling.parts import fact
+from tideover.threads import start_task
 
 ANY_PORT = "127.0.0.1:0"
 LOOK_S = 0.5                # for an interrupt, and for a scenario that has ended
@@ -67,13 +68,12 @@ class _Performance:
         self._began_s = time.monotonic()
         self._stopping = threading.Event()
         self._trouble: TideoverError | None = None
-        self._player = threading.Thread(target=self._play, name="scenario", daemon=True)
         self._newest: Request | None = None
         self._last_line, self._repeats, self._told_s = "", 0, 0.0
 
     def run(self) -> None:
         """Until interrupted. Raise WrongUseError for a scenario that does not fit."""
-        self._player.start()
+        start_task("scenario", self._play, self._cannot_play)
         try:
             while self._trouble is None:
                 self._service.wait_until(self._has_news, LOOK_S)
@@ -97,6 +97,9 @@ class _Performance:
             self._trouble = trouble
         else:
             self._tell("platform", "the scenario is over; the service answers on until Ctrl-C")
+
+    def _cannot_play(self, reason: str) -> None:
+        self._trouble = TideoverError(f"cannot play {self._story.name}", reason, "Try another scenario.")
 
     def _has_news(self) -> bool:
         return bool(self._service.requests) and self._service.requests[-1] is not self._newest

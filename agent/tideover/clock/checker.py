@@ -1,13 +1,12 @@
 """The clock check as the engine asks for it: one answer for each effect, good or at the deadline, and what came after.
 
 Lends the worker a thread, which lives only while something is checked or followed. The rest of this hand is imported
-by that thread: an agent that waits for its first event need not carry it.
+with the first checker, not by the commands that only read what clocks are: an agent needs it from its start.
 """
 from __future__ import annotations
 
 import contextlib
 import queue
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,9 @@ from tideover.clock.bell import Bell
 from tideover.clock.readings import Clocks, SystemClocks
 from tideover.clock.settings import ClockSettings
 from tideover.effects import CheckClock
-from tideover.model import ClockCheck
-from tideover.observations import Observation
+from tideover.model import ClockCheck, Verdict
+from tideover.observations import ClockJudged, Observation
+from tideover.threads import NO_THREAD, Loop
 
 if TYPE_CHECKING:
     from tideover.clock.surroundings import Surroundings
@@ -43,25 +43,31 @@ class ClockChecker:
     def __init__(self, tell: Callable[[Observation], None], settings: ClockSettings, clocks: Clocks | None = None,
                  surroundings: Surroundings | None = None, *, heard: Callable[[Sample], None] = _nobody) -> None:
         """`heard` is given each valid answer of each source; it must not block."""
+        from tideover.clock.surroundings import Surroundings
+        from tideover.clock.worker import Worker
+
         self._tell, self._settings, self._heard = tell, settings, heard
         self._clocks: Clocks = clocks or SystemClocks()
-        self._surroundings = surroundings
         self._bell = Bell()
+        self._owed: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        # Whoever has taken the worker off this queue is its thread. None: nobody has needed it yet.
-        self._desk: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
-        self._desk.put(None)
-        self._worker: Worker | None = None
+        self._worker = Worker(self._answer, settings, clocks=self._clocks, bell=self._bell, post=self._post,
+                              surroundings=surroundings or Surroundings(), heard=self._heard)
+        # Whoever has taken the worker off this queue is its thread.
+        self._desk: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._desk.put(self._worker)
         self._is_hurried = False      # news came that a round under way must not keep waiting
         self._is_closed = False
 
     def start(self, effect: CheckClock) -> None:
         """Begin one check; its deadline is counted on the raw clock from now."""
         deadline_ns = self._clocks.raw_ns() + int(self._settings.deadline_s * _NS)
+        self._owed[effect.key] = effect
         self._send(lambda worker: worker.begin(effect, deadline_ns))
 
     def call_off(self, key: str) -> None:
         """Forget one check; it is not answered any more. One that was answered is still followed."""
+        self._owed.pop(key, None)
         if self._desk.empty():      # nobody at work: there is nothing to forget
             self._send(lambda worker: worker.forget(key))
 
@@ -85,11 +91,11 @@ class ClockChecker:
 
     def latest(self) -> ClockCheck | None:
         """Return the newest finding of any check, under way, answered or followed; None before the first."""
-        return self._worker.latest if self._worker else None
+        return self._worker.latest
 
     def has_sources(self) -> bool | None:
         """Return whether there is anybody to ask; None: not looked yet."""
-        return self._worker.has_sources if self._worker else None
+        return self._worker.has_sources
 
     def close(self) -> None:
         """End the worker; checks under way are not answered, and nothing is followed any more."""
@@ -120,17 +126,28 @@ class ClockChecker:
         if not self._is_closed:
             with contextlib.suppress(queue.Empty):
                 worker = self._desk.get_nowait()
-                threading.Thread(target=self._work, args=(worker,), daemon=True, name="tideover-clock").start()
+                self._lend_thread(worker)
 
-    def _hire(self) -> Worker:
-        from tideover.clock.surroundings import Surroundings
-        from tideover.clock.worker import Worker
+    def _lend_thread(self, worker: Worker) -> None:
+        try:
+            Loop("tideover-clock", lambda: self._work(worker), self._failed).start()
+        except RuntimeError:        # how `threading` says that the system gives no more
+            self._desk.put(worker)
+            self._failed(NO_THREAD)
 
-        return Worker(self._tell, self._settings, clocks=self._clocks, bell=self._bell, post=self._post,
-                      surroundings=self._surroundings or Surroundings(), heard=self._heard)
+    def _answer(self, seen: Observation) -> None:
+        """Tell what the worker found; a check that was answered or called off is not answered again."""
+        if isinstance(seen, ClockJudged) and self._owed.pop(_key(seen), None) is None:
+            return
+        self._tell(seen)
 
-    def _work(self, known: Worker | None) -> None:
-        worker = self._worker = known or self._hire()
+    def _failed(self, reason: str) -> None:
+        """What is being checked met what nobody foresaw: it is answered, and the next check begins anew."""
+        self._worker.drop()
+        for effect in list(self._owed.values()):
+            self._answer(ClockJudged(effect.event_id, effect.round, ClockCheck(Verdict.UNKNOWN, reason=reason)))
+
+    def _work(self, worker: Worker) -> None:
         while True:
             while worker.has_work or not self._inbox.empty():
                 self._take_news(worker, worker.idle_s())
@@ -154,3 +171,7 @@ class ClockChecker:
             while True:
                 self._inbox.get(timeout=wait_s)(worker)
                 wait_s = 0.0
+
+
+def _key(answer: ClockJudged) -> str:
+    return CheckClock(answer.event_id, answer.round, 0.0).key

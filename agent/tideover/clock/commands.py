@@ -5,13 +5,15 @@ import sys
 
 assert sys.platform != "win32"
 
+import os
+import select
+import shutil
+import signal
+import subprocess
+import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tideover.clock.ended import DEADLINE_S, MOST_BYTES, Ended
-
-if TYPE_CHECKING:
-    import subprocess
 
 # Nothing of the agent's own environment; the language fixes what the programs print.
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -19,9 +21,6 @@ _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 
 def run(arguments: Sequence[str], deadline_s: float = DEADLINE_S) -> Ended:
     """Given a program and its arguments, run it until the deadline at most and return what it printed."""
-    import shutil
-    import subprocess  # the only place that needs it, and seldom
-
     name = arguments[0].rpartition("/")[2]
     program = shutil.which(arguments[0], path=_ENVIRONMENT["PATH"])
     if program is None:
@@ -37,9 +36,6 @@ def run(arguments: Sequence[str], deadline_s: float = DEADLINE_S) -> Ended:
 
 
 def _outcome(name: str, process: subprocess.Popen[bytes], deadline_s: float) -> Ended:
-    import os
-    import signal
-
     output = _read(process, deadline_s)
     if output is None:
         os.killpg(process.pid, signal.SIGKILL)      # not reaped yet, so the number is still its own
@@ -52,10 +48,6 @@ def _outcome(name: str, process: subprocess.Popen[bytes], deadline_s: float) -> 
 
 def _read(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None:
     """Read until the program has closed its output and ended, keeping the beginning. None: the deadline came first."""
-    import os
-    import select
-    import time
-
     assert process.stdout is not None
     until_s, kept = time.monotonic() + deadline_s, b""
     while (left_s := until_s - time.monotonic()) > 0:
@@ -69,8 +61,6 @@ def _read(process: subprocess.Popen[bytes], deadline_s: float) -> bytes | None:
 
 
 def _ends_within(process: subprocess.Popen[bytes], limit_s: float) -> bool:
-    import subprocess
-
     try:
         process.wait(max(0.0, limit_s))
     except subprocess.TimeoutExpired:

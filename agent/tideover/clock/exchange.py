@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import md5
 
 from tideover.clock.bell import Bell
 from tideover.clock.readings import Clocks, wall_minus_raw_ns
+from tideover.system.descriptors import EXHAUSTED
 from tideover.timekeeping import ntp
 from tideover.timekeeping.agreement import Sample
 from tideover.timekeeping.ntp import Fault, Refused, Trip
@@ -99,10 +101,15 @@ class Asking:
         self._open: dict[int, _Question] = {}
 
     def ask(self, target: Target) -> None:
-        """Send one question; an address that cannot be reached is refused at once."""
+        """Send one question; an address that cannot be reached is refused at once.
+
+        Raise OSError where not a single question can be asked, because no descriptor is left.
+        """
         try:
             question = _Question(target, self._clocks)
         except OSError as error:
+            if error.errno in EXHAUSTED and not self._open:
+                raise
             self._refuse(target, error)
             return
         self._open[question.socket.fileno()] = question
@@ -172,7 +179,5 @@ def _own_ids(own_address: str) -> frozenset[bytes]:
     try:
         return frozenset([socket.inet_pton(socket.AF_INET, own_address)])
     except OSError:
-        from hashlib import md5  # only here: it brings OpenSSL with it
-
         packed = socket.inet_pton(socket.AF_INET6, own_address.partition("%")[0])
         return frozenset([md5(packed, usedforsecurity=False).digest()[:4]])

@@ -50,7 +50,8 @@ class Inquiry:
             is_decided: Decided) -> list[Sample]:
         """Given sources, ask those that may be asked now, all side by side; return the new samples.
 
-        Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts.
+        Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts. Raise OSError where nobody
+        can be asked, because no descriptor is left.
         """
         self._forget(sources)
         due = self._due(sources)
@@ -71,7 +72,11 @@ class Inquiry:
             return interrupted or is_decided(known, self._voices(known, asking, servers))
 
         self._read_hardware(due.values(), asking)
-        asking.wait(self._bell, ask_new_addresses, is_enough)
+        try:
+            asking.wait(self._bell, ask_new_addresses, is_enough)
+        except OSError:
+            asking.close()
+            raise
         self._take(asking, due, servers)
         return asking.samples
 
@@ -103,14 +108,15 @@ class Inquiry:
         if not new:
             return
         now_s = self._now_s()
-        if not any(one.server == source.server for one in asked):
-            self.manners.note_asked(source, now_s)
+        is_first = not any(one.server == source.server for one in asked)
         for target in new:
             asked.add(target)
             if self.manners.is_banned(target.address, now_s):
                 asking.note(Refused(target.server, target.address, Fault.BANNED))
             else:
                 asking.ask(target)
+        if is_first:
+            self.manners.note_asked(source, now_s)
 
     def _voices(self, known: Iterable[Sample], asking: Asking, due: Iterable[str]) -> dict[str, int]:
         addresses: dict[str, set[str]] = {}

@@ -1,6 +1,7 @@
 """How the kernel is disciplining the clock just now (adjtimex with modes 0). Asks only; changes nothing."""
 from __future__ import annotations
 
+import ctypes
 import struct
 import sys
 from dataclasses import dataclass
@@ -26,8 +27,6 @@ def read_kernel_clock() -> KernelClock | None:
     """Return how the clock is being disciplined, None where the system does not say."""
     if sys.platform != "linux" or struct.calcsize("P") != 8:
         return None
-    import ctypes  # only for a clock that is wrong
-
     buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
     if ctypes.CDLL(None, use_errno=True).clock_adjtime(_CLOCK_REALTIME, buffer) < 0:
         return None

@@ -4,10 +4,11 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
-import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from tideover.clock.exchange import Target
+from tideover.threads import start_task
 from tideover.timekeeping.ntp import split_server
 
 FRESH_S = 60.0          # a name is looked up again when its addresses are older
@@ -48,8 +49,8 @@ class Names:
                 self._known[server], _ = _addresses(server, host, port)
             else:
                 self._pending.add(server)
-                threading.Thread(target=self._resolve, args=(server, host, port), daemon=True,
-                                 name="tideover-clock-name").start()
+                start_task("tideover-clock-name", partial(self._resolve, server, host, port),
+                           partial(self._found_none, server))
 
     def collect(self) -> tuple[str, ...]:
         """Take in what the look-ups have brought; return the servers that were looked up."""
@@ -70,6 +71,10 @@ class Names:
     def _resolve(self, server: str, host: str, port: int) -> None:
         targets, failure = _addresses(server, host, port)
         self._found.put((server, targets, failure))
+        self._ring()
+
+    def _found_none(self, server: str, reason: str) -> None:
+        self._found.put((server, (), reason))
         self._ring()
 
 

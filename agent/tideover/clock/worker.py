@@ -5,7 +5,6 @@ Two things are done in threads beside it, because they may take seconds: hearing
 """
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -27,9 +26,12 @@ from tideover.clock.verdict import as_record
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck, ClockSample, Verdict
 from tideover.observations import ClockFollowed, ClockJudged, Observation
+from tideover.system.descriptors import with_reserve
+from tideover.threads import reason_of, start_task
 from tideover.timekeeping.agreement import NS, Sample
 
 _SHORTEST_ROUND_S = 0.05      # even a deadline of nothing hears a server of its own region
+_REST_S = 5.0                 # after a round in which nobody could be asked
 _MOST_SAMPLES = 240           # in one record
 REMEDIED = "remedied"
 
@@ -61,6 +63,7 @@ class Worker:
         self._jobs: dict[str, _Job] = {}
         self._followings: dict[str, Following] = {}
         self._sources: tuple[Source, ...] = ()
+        self._has_looked = False      # for sources
         self._daemon: Daemon | None = None
         self._is_hearing = False
         self._round, self._next_round_ns = 0, 0
@@ -72,14 +75,13 @@ class Worker:
 
     def begin(self, effect: CheckClock, deadline_ns: int) -> None:
         """A check is asked for. What was followed of this event until now belongs to the pause before."""
+        job = self._jobs[effect.key] = _Job(effect, deadline_ns)
         left = self._followings.pop(effect.event_id, None)
         if left is not None and left.has_untold:
             self._tell_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
         self._judge.remedies.pop(effect.event_id, None)
-        job = self._jobs[effect.key] = _Job(effect, deadline_ns)
         job.samples = _records(self._inquiry.samples, job.since_ns)      # heard between the resume and the check
-        self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
-        self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+        self._find_sources()
         self._inquiry.since_ns = max(self._inquiry.since_ns, job.since_ns)
         self._inquiry.manners.spread(self._clocks.raw_ns() / NS)
         self._inquiry.note_held_back(self._sources)
@@ -94,8 +96,7 @@ class Worker:
         """Outside time is asked for so often from now on, also while nothing is checked. Where nobody can be asked,
         nothing is."""
         if not self._sources:
-            self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
-            self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+            self._find_sources()
             self._inquiry.manners.spread(self._clocks.raw_ns() / NS)     # a fleet's agents start together
         # What begins to look looks at once: a pause may follow soon, and only a sample from before it measures it.
         begins = self._sampling_s == 0.0 or period_s < self._sampling_s
@@ -107,6 +108,12 @@ class Worker:
         """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
         self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
 
+    def drop(self) -> None:
+        """Something failed that nobody foresaw: forget what is checked and followed, and ask on."""
+        self._jobs.clear()
+        self._followings.clear()
+        self._is_hearing = False
+
     def close(self) -> None:
         self.is_closed = True
         self._jobs.clear()
@@ -116,8 +123,9 @@ class Worker:
     # --- time -----------------------------------------------------------------------------------------------------
 
     @property
-    def has_sources(self) -> bool:
-        return bool(self._sources)
+    def has_sources(self) -> bool | None:
+        """Whether there is anybody to ask; None: not looked yet."""
+        return bool(self._sources) if self._has_looked else None
 
     @property
     def has_work(self) -> bool:
@@ -138,7 +146,12 @@ class Worker:
         """Ask every source that may be asked now, and take in what it says. `is_hurried`: must this be cut short?"""
         now_ns = self._clocks.raw_ns()
         left_s = min([ROUND_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
-        new = self._inquiry.ask(self._sources, max(_SHORTEST_ROUND_S, left_s), is_hurried, self._are_decided)
+        limit_s = max(_SHORTEST_ROUND_S, left_s)
+        try:
+            new = with_reserve(lambda: self._inquiry.ask(self._sources, limit_s, is_hurried, self._are_decided))
+        except OSError as error:
+            self._cannot_ask(now_ns, reason_of(error))
+            return
         for sample in new:
             self._heard_sample(sample)
         for job in self._jobs.values():
@@ -153,6 +166,14 @@ class Worker:
         if new and not self._jobs and not self._followings:
             self.latest = self._judge.find(self._inquiry.since_ns)      # or the last event's would stand for ever
         self._follow(new)
+
+    def _cannot_ask(self, now_ns: int, reason: str) -> None:
+        """Not one question could leave, nor can it soon: whoever waits for the clock must not wait for that."""
+        for key, job in list(self._jobs.items()):
+            self.latest = ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason}")
+            del self._jobs[key]
+            self._tell(ClockJudged(job.effect.event_id, job.effect.round, self.latest))
+        self._next_round_ns = now_ns + int(_REST_S * NS)
 
     def settle(self) -> None:
         """Answer each check that is good, out of time, or has nobody to ask; end what was followed long enough."""
@@ -230,12 +251,19 @@ class Worker:
     def _instant(self) -> Instant:
         return Instant(self._clocks.raw_ns(), wall_minus_raw_ns(self._clocks))
 
+    def _find_sources(self) -> None:
+        self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
+        self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+        self._has_looked = True
+
     # --- the time daemon ------------------------------------------------------------------------------------------
 
     def _hear_daemon(self) -> None:
         if not self._is_hearing:
             self._is_hearing = True
-            threading.Thread(target=self._hear, args=(self._daemon,), daemon=True, name="tideover-clock-daemon").start()
+            daemon = self._daemon
+            start_task("tideover-clock-daemon", lambda: self._hear(daemon),
+                       lambda reason: self._post(lambda worker: worker._heard(None)))
 
     def _hear(self, daemon: Daemon | None) -> None:
         """On a thread beside the worker's."""
@@ -257,7 +285,8 @@ class Worker:
             ended = measure_afresh(self._surroundings, lambda offset_s: not self.is_closed and may_step(offset_s))
             self._post(lambda worker: worker._remedied(job, ended))
 
-        threading.Thread(target=remedy, daemon=True, name="tideover-clock-remedy").start()
+        start_task("tideover-clock-remedy", remedy,
+                   lambda reason: self._post(lambda worker: worker._remedied(job, Ended(trouble=reason))))
 
     def _remedied(self, job: _Job, ended: Ended) -> None:
         event_id = job.effect.event_id

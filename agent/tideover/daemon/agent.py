@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +143,7 @@ class Agent:
         requests = Requests(self.engine, self.memory.journal.path, self._about,
                             lambda: check_clock(self.settings))
         try:
-            self._server = Server(Path(self.settings.paths.socket), requests.answers())
+            self._server = Server(Path(self.settings.paths.socket), requests.answers(), self._trouble("api"))
         except OSError as trouble:
             self.log.warning("api.closed", reason=trouble,
                              consequence="nobody can ask this agent; tideover status reads the journal alone")
@@ -154,10 +154,15 @@ class Agent:
             return
         from tideover.health import HealthPage
         try:
-            self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state))
+            self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state),
+                                      self._trouble("health"))
         except OSError as trouble:
             self.log.error("health.closed", address=address.text, reason=trouble,
                            consequence="load balancers that ask there get no answer")
+
+    def _trouble(self, name: str) -> Callable[[str | None], None]:
+        """What takes why something does not work, and None when it does again."""
+        return Trouble(self.log, name, lambda: self.clocks.moment().raw_s).told
 
     def _about(self) -> dict[str, Any]:
         """What only the wiring knows, for `status`. Any thread."""

@@ -31,6 +31,7 @@ class Metering:
     def __init__(self, settings: MetricsSettings, log: Log, figures: Figures, moment: Callable[[], Moment]) -> None:
         self._settings, self._log, self.figures = settings, log, figures
         self._writing = Trouble(log, "metrics-file", lambda: moment().raw_s)
+        self._asked = Trouble(log, "metrics", lambda: moment().raw_s)
         self._page: MetricsPage | None = None
         self._textfile: Textfile | None = None
 
@@ -41,12 +42,13 @@ class Metering:
         address = self._settings.listen
         if address is not None:
             try:
-                self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE)
+                self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE,
+                                         self._asked.told)
             except OSError as trouble:
                 self._log.error("metrics.closed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
                                 hint="name another address under [metrics] listen, or end what listens there")
         if self._settings.textfile:
-            self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._written)
+            self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._writing.told)
 
     def polled(self, news: ob.Observation) -> None:
         """A poll has ended. On the poller's thread."""
@@ -56,12 +58,6 @@ class Metering:
         for part in (self._page, self._textfile):
             if part is not None:
                 part.close()
-
-    def _written(self, trouble: str | None) -> None:
-        if trouble is None:
-            self._writing.over()
-        else:
-            self._writing.again(trouble)
 
 
 class Listeners:

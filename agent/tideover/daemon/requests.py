@@ -10,6 +10,7 @@ from typing import Any
 from tideover import observations as ob
 from tideover.api.server import Answer
 from tideover.clock import ClockSettings
+from tideover.clock.now import check_now
 from tideover.engine import Engine
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Case, Phase
@@ -87,7 +88,6 @@ class Requests:
 
 def check_clock(settings: Settings) -> ClockCheck:
     """Given the owner's settings, look at the clock once; blocks for about a second at most."""
-    from tideover.clock.now import check_now
     return check_now(ClockSettings.of(settings)).check
 
 

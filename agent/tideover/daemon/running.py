@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
+import time
+import traceback
+from collections.abc import Callable
 
 from tideover import observations as ob
 from tideover.configuration import Loaded, load_settings
@@ -16,12 +18,15 @@ from tideover.daemon.agent import Agent
 from tideover.daemon.choices import cautions_of
 from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
-from tideover.errors import EXIT_BUG, ConfigurationError, WrongUseError
+from tideover.errors import ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
-from tideover.logs import to_lines
+from tideover.logs import HOURLY_S, Log, to_lines
 from tideover.supervision import Ending, ServiceManager
+from tideover.system.descriptors import RESERVE
 from tideover.systemd import Systemd
+from tideover.threads import reason_of
 
+FAULTS_KEPT = 64
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
@@ -37,7 +42,7 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
         obey(running.end_soon, running.read_soon, ended)
     else:
         manager.listen(running)
-    threading.excepthook = _die
+    threading.excepthook = ThreadFaults(running.log).tell
     try:
         running.run()
     finally:
@@ -55,6 +60,10 @@ class Running:
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
         self._told = ""
+
+    def log(self) -> Log:
+        """Return the log of the agent that runs now."""
+        return self._agent.log
 
     def end_soon(self) -> None:
         """Any thread, any signal handler: a second call ends at once what the first one still waits for."""
@@ -95,6 +104,7 @@ class Running:
     def _begin(self) -> None:
         for caution in cautions_of(self._loaded.settings):
             self._agent.log.warning("configuration.caution", what=caution)
+        RESERVE.fill()
         self._agent.start()
         self._agent.engine.show_life(self._show_life, self._manager.longest_silence_s)
         self._manager.ready()
@@ -178,8 +188,29 @@ def state_in_words(state: State) -> str:
     return ", ".join(events) if events else "No event is open"
 
 
-def _die(trouble: threading.ExceptHookArgs) -> None:
-    """A bug on any thread ends the process: the service manager starts it again, and the journal knows where it was."""
-    sys.excepthook(trouble.exc_type, trouble.exc_value or trouble.exc_type(), trouble.exc_traceback)
-    sys.stderr.flush()
-    os._exit(EXIT_BUG)  # the other threads are not waited for
+class ThreadFaults:
+    """Exceptions on threads beside the engine's that nobody foresaw. They end nothing: an application may be prepared.
+
+    Each is told with its trace once, then hourly how often it was met."""
+
+    def __init__(self, log: Callable[[], Log]) -> None:
+        """`log`: the agent's; a new configuration brings another."""
+        self._log, self._lock = log, threading.Lock()
+        self._met: dict[tuple[str, int, str], tuple[int, float]] = {}      # where and what: how often, when told
+
+    def tell(self, met: threading.ExceptHookArgs) -> None:
+        """Any thread."""
+        *_, (frame, line) = traceback.walk_tb(met.exc_traceback) if met.exc_traceback else [(None, 0)]
+        place = frame.f_code.co_filename if frame is not None else ""
+        key, now_s = (place, line, met.exc_type.__name__), time.monotonic()
+        with self._lock:
+            times, told_s = self._met.get(key, (0, 0.0))
+            is_told = times == 0 or now_s - told_s >= HOURLY_S
+            if times or len(self._met) < FAULTS_KEPT:
+                self._met[key] = (times + 1, now_s if is_told else told_s)
+        if is_told:
+            trace = "".join(traceback.format_exception(met.exc_type, met.exc_value, met.exc_traceback))
+            self._log().error("thread.failed", thread=met.thread.name if met.thread else "",
+                              reason=reason_of(met.exc_value or met.exc_type()), times=times + 1,
+                              consequence="what it was doing counts as failed; the agent goes on. Please report this",
+                              trace=trace if times == 0 else "")

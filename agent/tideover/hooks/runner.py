@@ -17,9 +17,10 @@ from tideover.hooks.traces import Traces
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation
 from tideover.system.clocks import raw_ns
+from tideover.system.descriptors import RESERVE
+from tideover.threads import NO_THREAD, reason_of, start_task
 
 CLOSE_AT_MOST_S = 5.0       # for all runs together: grace, SIGKILL, and what hangs in the kernel is left
-NO_THREAD = "not started: no more threads to wait for it. Raise the limit (TasksMax, ulimit -u)"
 GRACES = Graces()
 RECOVERED = frozenset({HookOutcome.DONE, HookOutcome.NOTHING})
 
@@ -54,6 +55,7 @@ class HookRunner:
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
         self._is_closed = False
+        self._untidied: set[str] = set()                    # what could not be deleted, as it was told
 
     def start(self, run: RunHook, record: bytes, trace_id: str) -> None:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
@@ -63,13 +65,7 @@ class HookRunner:
         if self._is_closed:
             order.bell.ring()
         self._around.children.expect(run.key)
-        begun = self._in_turn(run.spec.name, lambda over: self._carry_out(order, over))
-        if not begun:
-            self._around.children.drop(run.key)
-            del self._orders[run.key]
-            report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0, note=NO_THREAD,
-                                begun=False)
-            self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+        self._in_turn(run.spec.name, lambda: self._carry_out(order), lambda reason: self._fail(order, reason))
 
     def call_off(self, key: str) -> None:
         """The run is no longer wanted: its tree is ended. It still gives its answer."""
@@ -85,7 +81,7 @@ class HookRunner:
 
     def forget(self, name: str) -> None:
         """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
-        self._in_turn(name, lambda over: self._forget(name, over))
+        self._in_turn(name, lambda: self._forget(name), lambda reason: self._cannot_forget(name, reason))
 
     def close(self) -> None:
         """End all runs and wait until they have answered."""
@@ -96,36 +92,48 @@ class HookRunner:
         for thread in list(self._threads):
             thread.join(max(0.0, until_s - self._around.read_moment().raw_s))
 
-    def _in_turn(self, name: str, act: Callable[[threading.Event], None]) -> bool:
-        """Do it on a thread of its own, after what was last to be done for that hook. Return whether there is one."""
+    def _in_turn(self, name: str, act: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """Do it on a thread of its own, after what was last to be done for that hook. `failed` is told why it was not
+        done to its end."""
         before, over = self._turns.get(name), threading.Event()
 
         def wait_and_act() -> None:
             if before is not None:
                 before.wait()
-            act(over)
-            self._around.states.sweep()
-            self._around.children.reap_adopted()
-            self._threads.discard(thread)
+            try:
+                act()
+            finally:
+                over.set()
+            self._tidy_up(name)
 
-        thread = threading.Thread(target=wait_and_act, name=f"hook-{name}", daemon=True)
-        self._threads.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:        # how `threading` says that the system gives no more
-            self._threads.discard(thread)
-            return False
         self._turns[name] = over
-        return True
+        self._threads = {thread for thread in self._threads if thread.is_alive()}
+        thread = start_task(f"hook-{name}", wait_and_act, failed)
+        if thread is None:
+            self._turns[name] = before or over
+            over.set()
+        else:
+            self._threads.add(thread)
 
-    def _carry_out(self, order: Order, over: threading.Event) -> None:
-        run = order.run
+    def _carry_out(self, order: Order) -> None:
         report = carry_out(order, self._around)
-        self._around.children.drop(run.key)
+        self._around.children.drop(order.run.key)
         self._tidy(order, report)
-        self._orders.pop(run.key).bell.close()
-        over.set()
-        self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+        self._settle(order, report)
+
+    def _fail(self, order: Order, reason: str) -> None:
+        """The run met what nobody foresaw, or there was no thread for it. It is answered all the same, and once."""
+        self._around.children.drop(order.run.key)
+        begun = reason != NO_THREAD         # how far it came is not known: it may have changed something
+        report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0,
+                            note=reason if begun else f"not started: {reason}", begun=begun)
+        self._settle(order, report)
+
+    def _settle(self, order: Order, report: HookReport) -> None:
+        run = order.run
+        if self._orders.pop(run.key, None) is not None:
+            order.bell.close()
+            self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def _tidy(self, order: Order, report: HookReport) -> None:
         """Before the answer: what is left of a recovered hook would mislead its next prepare."""
@@ -137,9 +145,21 @@ class HookRunner:
         except OSError as error:
             self._around.log_line(name, f"(tideover cannot tidy up after it: {error.strerror})")
 
-    def _forget(self, name: str, over: threading.Event) -> None:
+    def _forget(self, name: str) -> None:
         try:
             self._around.states.retire(name)
         except OSError as error:
-            self._around.log_line(name, f"(tideover cannot remove its state directory: {error.strerror})")
-        over.set()
+            self._cannot_forget(name, reason_of(error))
+
+    def _cannot_forget(self, name: str, reason: str) -> None:
+        self._around.log_line(name, f"(tideover cannot remove its state directory: {reason})")
+
+    def _tidy_up(self, name: str) -> None:
+        """After the answer. What cannot be deleted is told once, and tried again after each run."""
+        trouble = self._around.states.sweep()
+        told = f"{reason_of(trouble)}: {trouble.filename}" if trouble is not None else ""
+        if told and told not in self._untidied:
+            self._untidied.add(told)
+            self._around.log_line(name, f"(tideover cannot delete all that it left: {told})")
+        self._around.children.reap_adopted()
+        RESERVE.fill()

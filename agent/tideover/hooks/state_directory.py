@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
+import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from tideover.hooks.launching import Account
+from tideover.system.descriptors import with_reserve
 from tideover.system.directories import give_to, make_directory, make_own_directory
+from tideover.system.removal import empty_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700
 GONE, PROOF = ".gone", ".room"
@@ -30,6 +33,7 @@ class StateDirectories:
 
     def __init__(self, above: Path, spare: Path | None = None) -> None:
         self._usual, self._spare = above.resolve(), spare.resolve() if spare else None
+        self._sweeping = threading.Lock()
 
     def path(self, name: str) -> str:
         """Given a hook's name, return the path of its state directory, without links, whether it is there or not."""
@@ -72,12 +76,22 @@ class StateDirectories:
         """Where it was made the last time, it is until its hook is recovered."""
         return self._spare if self._spare and (self._spare / name).is_dir() else self._usual
 
-    def sweep(self) -> None:
-        """Delete what was taken away, as far as it can be. May take long: never on the engine's thread."""
-        for above in (self._usual, self._spare) if self._spare else (self._usual,):
-            with suppress(OSError):     # none, or not ours: what did matter was told when it was taken away
-                for old in list((above / GONE).iterdir()):
-                    shutil.rmtree(old, ignore_errors=True)
+    def sweep(self) -> OSError | None:
+        """Delete what was taken away, as far as it can be. Return what came in the way first.
+
+        May take long: never on the engine's thread.
+        """
+        first: OSError | None = None
+        with self._sweeping:
+            for above in (self._usual, self._spare) if self._spare else (self._usual,):
+                try:
+                    trouble = with_reserve(partial(empty_directory, above / GONE))
+                except FileNotFoundError:
+                    continue            # nothing was taken away yet
+                except OSError as error:
+                    trouble = error
+                first = first or trouble
+        return first
 
 
 def _open(above: Path, name: str, account: Account) -> str:

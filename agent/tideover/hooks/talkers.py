@@ -4,6 +4,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from tideover.threads import start_task
+
 TALKERS_AT_MOST = 32            # one thread and one pipe each
 TALKER = "hook-left-talking"
 
@@ -12,8 +14,4 @@ def let_talk(read_out: Callable[[], None]) -> bool:
     """Given what reads a pipe out and closes it, do that on a thread. Return whether there is room for one."""
     if sum(thread.name == TALKER for thread in threading.enumerate()) >= TALKERS_AT_MOST:
         return False
-    try:
-        threading.Thread(target=read_out, name=TALKER, daemon=True).start()
-    except RuntimeError:        # how `threading` says that the system gives no more
-        return False
-    return True
+    return start_task(TALKER, read_out) is not None

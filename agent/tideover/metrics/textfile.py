@@ -11,6 +11,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tideover.threads import Loop
+
 PERIOD_S = 15.0             # the shortest interval at which node_exporter is usually scraped
 READABLE_BY_ALL = 0o644     # node_exporter runs as a user of its own, and the service's umask is 0077
 CLOSE_S = 2.0               # how long closing waits for a write under way: the disk may hang
@@ -23,13 +25,13 @@ class Textfile:
         """`told`: why it could not be written, or None when it was; after each try."""
         self._path, self._text, self._told = path, text, told
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics-textfile", daemon=True)
-        self._thread.start()
+        self._loop = Loop("metrics-textfile", self._run, told)
+        self._loop.start()
 
     def close(self) -> None:
         """Write a last time, and end."""
         self._closing.set()
-        self._thread.join(CLOSE_S)
+        self._loop.end(CLOSE_S)
 
     def _run(self) -> None:
         while True:

@@ -10,6 +10,7 @@ import sys
 
 assert sys.platform != "win32"
 
+import ctypes
 import os
 import time
 
@@ -65,8 +66,6 @@ if sys.version_info >= (3, 13):
         os.timerfd_settime(descriptor, flags=os.TFD_TIMER_ABSTIME | os.TFD_TIMER_CANCEL_ON_SET, initial=float(FAR_S))
 
 else:
-    import ctypes
-
     class _Time(ctypes.Structure):
         _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
 

@@ -15,6 +15,18 @@ from tideover.system.files import ROOT
 from tideover.timekeeping.gaps import NS
 from tideover.timekeeping.stalls import Counters
 
+if sys.platform == "win32":
+    def _own_switches() -> int | None:
+        """Nothing: Windows does not count them for a process."""
+        return None
+
+else:
+    import resource
+
+    def _own_switches() -> int | None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return used.ru_nvcsw + used.ru_nivcsw
+
 CLOCKSOURCE = "sys/devices/system/clocksource/clocksource0/current_clocksource"
 
 STAT_BYTES = 1 << 14         # the ctxt line follows one line a processor and the interrupts' line
@@ -136,15 +148,6 @@ def _field_ns(descriptor: int | None, name: bytes) -> int | None:
         if key == name and value.strip().isdigit():
             return int(value) * 1000
     return None
-
-
-def _own_switches() -> int | None:
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_nvcsw + used.ru_nivcsw
 
 
 def _own_group(root: Path) -> Path | None:

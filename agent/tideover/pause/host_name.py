@@ -10,6 +10,8 @@ import sys
 
 assert sys.platform != "win32"
 
+import ctypes
+import fcntl
 import os
 from pathlib import Path
 
@@ -40,8 +42,6 @@ def _word(field: bytes) -> str:
 
 def read_records(file: Path) -> dict[str, str] | None:
     """Given a pool file, return its keys and values. None: try again, somebody is writing it."""
-    import fcntl
-
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -107,8 +107,6 @@ def open_host_name_reader(root: Path = ROOT) -> HostNameReader | None:
 
 
 def _notifier() -> int | None:
-    import ctypes
-
     try:
         descriptor: int = ctypes.CDLL(None).inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, AttributeError):       # a C library without the call
@@ -119,8 +117,6 @@ def _notifier() -> int | None:
 def _listen(notify: int, file: Path) -> None:
     """Listen to the file alone, for the other pools are written often; to its folder for as long as it is missing.
     A second call for the same file changes nothing, one for a new file of that name finds it."""
-    import ctypes
-
     watch = ctypes.CDLL(None).inotify_add_watch
     if watch(notify, os.fsencode(file), IN_CLOSE_WRITE | IN_MOVE_SELF | IN_DELETE_SELF) < 0:
         watch(notify, os.fsencode(file.parent), IN_CREATE | IN_MOVED_TO)

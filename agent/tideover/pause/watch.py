@@ -4,7 +4,6 @@ It notices; it never decides what a pause means for an event, never sets a clock
 """
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 
 from tideover.model import Document, Moment
@@ -17,6 +16,7 @@ from tideover.pause.readers import open_readers
 from tideover.pause.settings import PauseSettings
 from tideover.pause.signals import Reader, Signal
 from tideover.pause.waiting import Heard, new_wait
+from tideover.threads import Loop
 from tideover.timekeeping.fusion import OutsideSample, sample_of_date
 from tideover.timekeeping.gaps import NS
 
@@ -43,11 +43,12 @@ class PauseWatch:
         self._mute: set[Reader] = set()
         self._period_ns = self._settings.tick_ns
         self._closing = False
-        self._thread = threading.Thread(target=self._watch, name="pause-watch", daemon=True)
+        self._has_begun = False
+        self._loop = Loop("pause-watch", self._watch)
 
     def start(self) -> None:
         """Begin to watch. Never blocks."""
-        self._thread.start()
+        self._loop.start()
 
     def watch_closely(self) -> None:
         """An event is near or has started: read the clocks more often. Any thread; never blocks."""
@@ -87,9 +88,7 @@ class PauseWatch:
         """End the watch and give its descriptors back."""
         self._closing = True
         self._wait.wake()
-        if self._thread.ident is not None:
-            self._thread.join(CLOSE_PATIENCE_S)
-        if not self._thread.is_alive():
+        if self._loop.end(CLOSE_PATIENCE_S):
             for reader in self._readers:
                 reader.close()
             self._noticer.close()
@@ -101,8 +100,10 @@ class PauseWatch:
             self._wait.wake()
 
     def _watch(self) -> None:
-        self._wait.watch(fd for fd in (reader.fileno() for reader in self._readers) if fd is not None)
-        self._noticer.begin()
+        if not self._has_begun:         # after an exception what lies between two beats is still looked at
+            self._wait.watch(fd for fd in (reader.fileno() for reader in self._readers) if fd is not None)
+            self._noticer.begin()
+            self._has_begun = True
         while not self._closing:
             period_ns = self._settings.close_tick_ns if self._noticer.is_waiting else self._period_ns
             heard = self._wait.wait(period_ns)

@@ -14,9 +14,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from typing import Any, cast
 
+from tideover.threads import Loop, start_task
+
+REST_S = 0.05                                  # of accepting, after the system could not
+CLOSE_S = 5.0
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)       # SO_LINGER of no time at all: the peer gets RST instead of FIN
 
 
@@ -79,36 +84,45 @@ class HttpServer:
         self.address: str = self._listener.getsockname()[0]
         self.port: int = self._listener.getsockname()[1]
         self._connections: set[socket.socket] = set()
-        self._thread = threading.Thread(target=self._accept, name="simulator", daemon=True)
+        self._is_started = False
+        self._loop = Loop("simulator", self._accept)
 
     def start(self) -> None:
-        self._thread.start()
+        self._is_started = True
+        self._loop.start()
 
     def close(self) -> None:
         """End every connection, at once."""
         self.closing.set()
-        if self._thread.is_alive():
+        if self._is_started:
             with suppress(OSError):
                 socket.create_connection((self.address, self.port), timeout=1).close()
-            self._thread.join()
+            self._loop.end(CLOSE_S)
         self._listener.close()
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
-        while True:
-            connection, peer = self._listener.accept()
+        while not self.closing.is_set():
+            try:
+                connection, peer = self._listener.accept()
+            except OSError:                     # no descriptor, no memory, or the client went away meanwhile
+                self.closing.wait(REST_S)
+                continue
             if self.closing.is_set():
                 connection.close()
                 return
             self.accepted += 1
             self._connections.add(connection)
-            threading.Thread(target=self._serve, args=(connection, peer), name="simulator", daemon=True).start()
+            start_task("simulator", partial(self._serve, connection, peer), partial(self._end, connection))
 
     def _serve(self, connection: socket.socket, peer: tuple[str, int]) -> None:
         with suppress(OSError):          # the client went away in the middle, or the server was closed
             _Conversation(connection, peer, cast(Any, self))
+        self._end(connection)
+
+    def _end(self, connection: socket.socket, reason: str = "") -> None:
         self._connections.discard(connection)
         connection.close()
 

@@ -9,11 +9,15 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+from tideover.threads import Loop
 
 PACKET = struct.Struct("!BBbbII4sQQQQ")    # leap/version/mode … reference, origin, receive, transmit
 SINCE_1900_S = 2_208_988_800               # from the epoch of NTP to that of Unix
 CLIENT, SERVER = 3, 4                      # modes
 PRECISION = -20                            # log2 s: about a microsecond
+REST_S, CLOSE_S = 0.05, 5.0
 SHORT_TIME_OF_1_MS = 66                    # 16.16 fixed point: root delay and dispersion
 
 
@@ -36,17 +40,19 @@ class TimeServer:
         self._socket.bind((host, port))
         self.host, self.port = self._socket.getsockname()
         self.address = f"{self.host}:{self.port}"
-        self._thread = threading.Thread(target=self._serve, name="time-server", daemon=True)
+        self._is_started = False
+        self._loop = Loop("time-server", self._serve)
 
     def start(self) -> None:
-        self._thread.start()
+        self._is_started = True
+        self._loop.start()
 
     def close(self) -> None:
         self._closing.set()
-        if self._thread.is_alive():
+        if self._is_started:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
                 waker.sendto(b"", (self.host, self.port))
-            self._thread.join()
+            self._loop.end(CLOSE_S)
         self._socket.close()
 
     def __enter__(self) -> TimeServer:
@@ -58,7 +64,12 @@ class TimeServer:
 
     def _serve(self) -> None:
         while True:
-            question, client = self._socket.recvfrom(1024)
+            try:
+                question, client = self._socket.recvfrom(1024)
+            except OSError:                # on Windows, an answer that could not be delivered comes back here
+                if self._closing.wait(REST_S):
+                    return
+                continue
             received = self._now() + self.offset_s
             if self._closing.is_set():
                 return
@@ -66,7 +77,8 @@ class TimeServer:
             if self.silent or len(question) < PACKET.size or question[0] & 7 != CLIENT:
                 continue
             self._closing.wait(self.delay_s)
-            self._socket.sendto(self._answer(question, received), client)
+            with suppress(OSError):        # no memory for it now, or the client cannot be reached
+                self._socket.sendto(self._answer(question, received), client)
 
     def _answer(self, question: bytes, received: float) -> bytes:
         version = question[0] >> 3 & 7

@@ -15,6 +15,7 @@ from tideover.model import Moment
 from tideover.observations import AckOutcome, AckSettled, Observation, Polled, PollFailed
 from tideover.sources import Source
 from tideover.sources.readings import read_moment
+from tideover.threads import Loop, start_task
 
 LONGEST_BACK_OFF_S = 5.0         # what the contract allows; an event of 30 s notice must still be seen
 REST = 0.5                       # of an interval, at least, after a failure: one that took long leaves no time to wait
@@ -54,11 +55,11 @@ class Poller:
         self._status = PollStatus()
         self._wanted = threading.Event()
         self._closing = False
-        self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
+        self._loop = Loop("poller", self._run, self._failed)
 
     def start(self) -> None:
         """Poll for the first time, and go on."""
-        self._thread.start()
+        self._loop.start()
 
     def poll_now(self) -> None:
         """Do not wait for the interval; a poll under way is followed by another, asked for after this call."""
@@ -72,8 +73,7 @@ class Poller:
         self._closing = True
         self._wanted.set()
         self._source.close()
-        if self._thread.is_alive():
-            self._thread.join(CLOSE_S)
+        self._loop.end(CLOSE_S)
 
     def _run(self) -> None:
         while not self._closing:
@@ -81,10 +81,17 @@ class Poller:
             news = self._source.poll()
             if self._closing:
                 return
-            self._status = self._judge(news)
-            self._tell(news)
+            self._take(news)
             self._wanted.wait(self._wait_s(asked_raw_s))
             self._wanted.clear()
+
+    def _failed(self, reason: str) -> None:
+        if not self._closing:
+            self._take(PollFailed(reason))
+
+    def _take(self, news: Polled | PollFailed) -> None:
+        self._status = self._judge(news)
+        self._tell(news)
 
     def _judge(self, news: Polled | PollFailed) -> PollStatus:
         if isinstance(news, Polled):
@@ -109,9 +116,8 @@ class Acknowledger:
     def start(self, effect: Acknowledge) -> None:
         """Send the acknowledgement this effect asks for. Never blocks."""
         self._unsent[effect.key] = effect
-        thread = threading.Thread(target=self._send, args=(effect.key,), name="acknowledge", daemon=True)
-        self._threads = {other for other in self._threads if other.is_alive()} | {thread}
-        thread.start()
+        thread = start_task("acknowledge", lambda: self._send(effect.key), lambda reason: self._failed(effect, reason))
+        self._threads = {other for other in self._threads if other.is_alive()} | ({thread} if thread else set())
 
     def call_off(self, key: str) -> None:
         """Do not send it if it has not left; one that has left cannot be called back, and is told as it ends."""
@@ -128,6 +134,11 @@ class Acknowledger:
         effect = self._unsent.pop(key, None)
         if effect is not None:
             self._tell(AckSettled(effect.event_id, effect.attempt, AckOutcome.LOST, reason))
+
+    def _failed(self, effect: Acknowledge, reason: str) -> None:
+        """It cannot be known whether it has left: a fresh document decides."""
+        self._unsent.pop(effect.key, None)
+        self._tell(AckSettled(effect.event_id, effect.attempt, AckOutcome.LOST, reason))
 
     def _send(self, key: str) -> None:
         effect = self._unsent.pop(key, None)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from ctypes import wintypes
 
+from tideover.threads import start_task
 from tideover.winapi.calls import checked, declare, kernel32
 from tideover.winapi.handles import close_handle, create_event, open_event, set_event, wait_for_any
 
@@ -50,7 +51,7 @@ def call_when_asked_to_end(end: Callable[[], None]) -> None:
         wait_for_any([event], None)
         end()
 
-    threading.Thread(target=wait, name="end-event", daemon=True).start()
+    start_task("end-event", wait)
 
 
 def ask_to_end(pid: int) -> bool:

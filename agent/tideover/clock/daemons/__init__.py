@@ -13,6 +13,13 @@ from tideover.clock.ended import Ended
 from tideover.clock.nouns import DaemonReport, Source
 from tideover.clock.surroundings import Surroundings
 
+if sys.platform == "win32":
+    from tideover.clock.daemons.w32time import W32Time
+else:
+    from tideover.clock.daemons.chrony import Chrony
+    from tideover.clock.daemons.ntpd import Ntpd
+    from tideover.clock.daemons.timesyncd import Timesyncd
+
 
 class Daemon(Protocol):
     """One time daemon of this machine. None of these raises for what the world does."""
@@ -41,12 +48,9 @@ class Daemon(Protocol):
 def known_daemons(surroundings: Surroundings) -> tuple[Daemon, ...]:
     """Given the machine, return every daemon of its system that we know, whether it is there or not."""
     if sys.platform == "win32":
-        from tideover.clock.daemons.w32time import W32Time
         return (W32Time(surroundings),)
-    from tideover.clock.daemons.chrony import Chrony
-    from tideover.clock.daemons.ntpd import Ntpd
-    from tideover.clock.daemons.timesyncd import Timesyncd
-    return Chrony(surroundings), Timesyncd(surroundings), Ntpd(surroundings)
+    else:  # noqa: RET505
+        return Chrony(surroundings), Timesyncd(surroundings), Ntpd(surroundings)
 
 
 def find_daemon(surroundings: Surroundings) -> Daemon | None:

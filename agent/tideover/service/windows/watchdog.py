@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from tideover.threads import Loop
+
 LOOK_EVERY_S = 20.0
 LOOKS = 6                   # 120 s, as in the unit
 LONGEST_SILENCE_S = 40.0    # how often the agent's loop turns at least, so that two turns fall into every 120 s
@@ -20,14 +22,14 @@ class Watchdog:
         self._end = end
         self._resting = threading.Event()
         self._hungry = 0
-        self._thread: threading.Thread | None = None
+        self._loop: Loop | None = None
 
     def feed(self) -> None:
         """Any thread; far more often than needed."""
         self._hungry = 0
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-            self._thread.start()
+        if self._loop is None:
+            self._loop = Loop("watchdog", self._watch)
+            self._loop.start()
 
     def rest(self) -> None:
         """The agent ends: nobody feeds any more."""
