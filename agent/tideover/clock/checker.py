@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tideover.clock.worker import News, Worker
     from tideover.timekeeping.agreement import Sample
 
-CLOSE_SAMPLING_S = 1.0        # while an event is near or Started: the owner's servers; the manners hold others back
+CLOSE_SAMPLING_S = 8.0        # while an event is near or Started: ntpd's default average; the manners hold others back
 CALM_SAMPLING_S = 60.0        # so that a pause nobody announced has a sample before it: 60 s at 50 ppm are 3 ms
 _NS = 1_000_000_000
 _CLOSING_S = 2.0              # a round ends at once when it is called; this is for a machine that is very busy
