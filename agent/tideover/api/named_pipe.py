@@ -13,6 +13,7 @@ import contextlib
 import errno
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from tideover.winapi.handles import close_handle, create_event, set_event, wait_for_any
@@ -37,6 +38,10 @@ class Channel:
         """Return what comes next, b"" at the end. Raise OSError, TimeoutError among them."""
         return self._end.read(self._patience_s) or b""
 
+    def peer(self) -> tuple[int, int | None]:
+        """Return the process id of who answers; its user is not known. Raise OSError."""
+        return self._end.server_process(), None
+
     def close(self) -> None:
         if self._answers:
             with contextlib.suppress(OSError):
@@ -47,7 +52,8 @@ class Channel:
 class Listener:
     """Where one comes in. Given the pipe's name; raise OSError if it is taken."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, replaced: Callable[[str], None]) -> None:
+        """`replaced` is never told: the system lets nobody take a pipe's name while it is ours."""
         self._name, self._attributes = pipe_name(str(path)), security_attributes(for_us_alone())
         self._closing = create_event()
         self._free = open_door(self._name, self._attributes, is_first=True)

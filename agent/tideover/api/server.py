@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tideover.api.door import Listener, read_line
+from tideover import __version__
+from tideover.api.door import API, Listener, read_line
 
 LONGEST_QUESTION = 64 * 1024
 PATIENCE_S = 5.0            # somebody who connects and says nothing does not hold the door for longer
@@ -18,10 +19,15 @@ Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 class Server:
     """One thread that sleeps until somebody asks."""
 
-    def __init__(self, path: Path, answers: Mapping[str, Answer]) -> None:
-        """Given the socket's path and what to answer to each `ask`, listen. Raise OSError if that cannot be done."""
+    def __init__(self, path: Path, answers: Mapping[str, Answer],
+                 replaced: Callable[[str], None] = lambda _: None) -> None:
+        """Given the socket's path and what to answer to each `ask`, listen. Raise OSError if that cannot be done.
+
+        `replaced` is told, on this server's thread, when another process had put something in the socket's place, and
+        what was done about it.
+        """
         self._answers = answers
-        self._listener = Listener(path)
+        self._listener = Listener(path, replaced)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
         self._thread.start()
 
@@ -42,5 +48,9 @@ class Server:
             question = json.loads(line)
             answer = self._answers[question["ask"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return json.dumps({"ok": False, "why": "that is no question of this agent's"}).encode()
-        return json.dumps(answer(question)).encode()
+            return _line({"ok": False, "why": "that is no question of this agent's"})
+        return _line(answer(question))
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps({"api": API, "version": __version__} | answer).encode()

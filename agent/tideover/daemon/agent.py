@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +58,7 @@ class Agent:
         self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
         self.source_kind, self._source = open_chosen_source(settings)
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
-        self._make_runtime_directory()
+        self._runtime_trouble = self._make_runtime_directory()
         self._spare = spare_hooks_state(settings)
         self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                  log_line=self._hook_line)
@@ -132,21 +131,32 @@ class Agent:
         self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment)
         return narrator if self._metering is None else Listeners(narrator, self._metering.figures)
 
-    def _make_runtime_directory(self) -> None:
-        """Without one nobody can ask this agent, which is told when it cannot listen."""
+    def _make_runtime_directory(self) -> str:
+        """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""
         if self.settings.paths.socket == self.settings.paths.runtime:
-            return                      # a pipe lies in no directory
-        with suppress(WrongUseError):
+            return ""                   # a pipe lies in no directory
+        try:
             make_directory(Path(self.settings.paths.runtime), RUNTIME_MODE)
+        except WrongUseError as trouble:
+            return f"{trouble.operation}: {trouble.cause}"
+        return ""
 
     def _listen(self) -> None:
         requests = Requests(self.engine, self.memory.journal.path, self._about,
                             lambda: check_clock(self.settings))
-        try:
-            self._server = Server(Path(self.settings.paths.socket), requests.answers())
-        except OSError as trouble:
-            self.log.warning("api.closed", reason=trouble,
-                             consequence="nobody can ask this agent; tideover status reads the journal alone")
+        reason: object = self._runtime_trouble
+        if not reason:
+            try:
+                self._server = Server(Path(self.settings.paths.socket), requests.answers(), self._socket_replaced)
+                return
+            except OSError as trouble:
+                reason = trouble
+        self.log.warning("api.closed", reason=reason, socket=self.settings.paths.socket,
+                         consequence="no command can ask this agent; tideover status reads the journal alone")
+
+    def _socket_replaced(self, what: str) -> None:
+        """On the socket's thread."""
+        self.log.warning("api.socket-replaced", socket=self.settings.paths.socket, what=what)
 
     def _show_health(self) -> None:
         address = self.settings.health.listen
