@@ -1,6 +1,7 @@
 """The parts of the agent that are Windows' own: the door, the lock, the clocks, the rights, the folders."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading

@@ -13,7 +13,6 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from tideover.winapi.handles import close_handle, create_event, set_event, wait_for_any
@@ -52,8 +51,7 @@ class Channel:
 class Listener:
     """Where one comes in. Given the pipe's name; raise OSError if it is taken."""
 
-    def __init__(self, path: Path, replaced: Callable[[str], None]) -> None:
-        """`replaced` is never told: the system lets nobody take a pipe's name while it is ours."""
+    def __init__(self, path: Path) -> None:
         self._name, self._attributes = pipe_name(str(path)), security_attributes(for_us_alone())
         self._closing = create_event()
         self._free = open_door(self._name, self._attributes, is_first=True)
@@ -68,6 +66,10 @@ class Listener:
             raise OSError(errno.ESHUTDOWN, "closed")
         self._free = open_door(self._name, self._attributes, is_first=False)
         return Channel(here, patience_s, answers=True)
+
+    def is_replaced(self) -> bool:
+        """Never: the system lets nobody take a pipe's name while it is ours."""
+        return False
 
     def close(self) -> None:
         set_event(self._closing)

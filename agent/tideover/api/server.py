@@ -19,17 +19,16 @@ Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 class Server:
     """One thread that sleeps until somebody asks."""
 
-    def __init__(self, path: Path, answers: Mapping[str, Answer],
-                 replaced: Callable[[str], None] = lambda _: None) -> None:
-        """Given the socket's path and what to answer to each `ask`, listen. Raise OSError if that cannot be done.
-
-        `replaced` is told, on this server's thread, when another process had put something in the socket's place, and
-        what was done about it.
-        """
+    def __init__(self, path: Path, answers: Mapping[str, Answer]) -> None:
+        """Given the socket's path and what to answer to each `ask`, listen. Raise OSError if that cannot be done."""
         self._answers = answers
-        self._listener = Listener(path, replaced)
+        self._listener = Listener(path)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
         self._thread.start()
+
+    def is_replaced(self) -> bool:
+        """Return whether another process removed the socket or put something else in its place."""
+        return self._listener.is_replaced()
 
     def close(self) -> None:
         self._listener.close()

@@ -13,13 +13,11 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 from tideover.system.file_lock import lock_alone, read_pid
 
 READ_AT_ONCE = 65536
-LOOK_S = 30.0               # between two looks whether the socket is still ours
 _CREDENTIALS = struct.Struct("3i")     # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
@@ -50,49 +48,34 @@ class Channel:
 class Listener:
     """Where one comes in. Given the socket's path; raise OSError if nobody can be heard there, or another agent is."""
 
-    def __init__(self, path: Path, replaced: Callable[[str], None]) -> None:
-        self._path, self._replaced = path, replaced
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = _lock(path.with_suffix(".lock"))
         try:
-            self._socket, self._identity = _listen(path)
+            self._socket = _listen(path)
         except OSError:
             os.close(self._lock)
             raise
+        self._identity = _identity(path)
 
     def accept(self, patience_s: float) -> Channel:
         """Wait for somebody; whoever says nothing for `patience_s` is not waited for. Raise OSError once closed."""
-        while True:
-            try:
-                channel, _ = self._socket.accept()
-            except TimeoutError:
-                self._look_after_it()
-                continue
-            channel.settimeout(patience_s)
-            return Channel(channel)
+        channel, _ = self._socket.accept()
+        channel.settimeout(patience_s)
+        return Channel(channel)
+
+    def is_replaced(self) -> bool:
+        """Return whether another process removed the socket or put something else in its place."""
+        return _identity(self._path) != self._identity
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        if _identity(self._path) == self._identity:
+        if not self.is_replaced():
             with contextlib.suppress(OSError):
                 self._path.unlink()
         os.close(self._lock)
-
-    def _look_after_it(self) -> None:
-        """Put the socket back where another process has removed or replaced it."""
-        if _identity(self._path) == self._identity:
-            return
-        try:
-            renewed, identity = _listen(self._path)
-        except OSError as trouble:
-            if self._identity is not None:          # told once
-                self._identity = None
-                self._replaced(f"it was removed or replaced, and cannot be put back: {trouble.strerror or trouble}")
-            return
-        self._socket.close()
-        self._socket, self._identity = renewed, identity
-        self._replaced("it was removed or replaced by another process, and has been put back")
 
 
 def _lock(path: Path) -> int:
@@ -110,8 +93,8 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _listen(path: Path) -> tuple[socket.socket, tuple[int, int] | None]:
-    """Given the path, whose lock we hold, return the socket that listens there, and its identity. Raise OSError."""
+def _listen(path: Path) -> socket.socket:
+    """Given the path, whose lock we hold, return the socket that listens there. Raise OSError."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -122,11 +105,10 @@ def _listen(path: Path) -> tuple[socket.socket, tuple[int, int] | None]:
         finally:
             os.umask(before)
         listener.listen(8)
-        listener.settimeout(LOOK_S)
     except OSError:
         listener.close()
         raise
-    return listener, _identity(path)
+    return listener
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -74,6 +74,7 @@ class Agent:
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
                              self._listener(), lambda: renew_journal(self.memory.journal))
         self._server: Server | None = None
+        self._is_closing = False
         self._health: HealthPage | None = None
 
     def tell(self, seen: ob.Observation) -> None:
@@ -104,6 +105,7 @@ class Agent:
 
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
+        self._is_closing = True
         for part in (self._health, self._metering, self._server, self.poller, self._source, self.watch, self.runner,
                      self.checker, self._acknowledger):
             if part is not None:
@@ -147,16 +149,23 @@ class Agent:
         reason: object = self._runtime_trouble
         if not reason:
             try:
-                self._server = Server(Path(self.settings.paths.socket), requests.answers(), self._socket_replaced)
+                self._server = Server(Path(self.settings.paths.socket), requests.answers())
                 return
             except OSError as trouble:
                 reason = trouble
         self.log.warning("api.closed", reason=reason, socket=self.settings.paths.socket,
                          consequence="no command can ask this agent; tideover status reads the journal alone")
 
-    def _socket_replaced(self, what: str) -> None:
-        """On the socket's thread."""
-        self.log.warning("api.socket-replaced", socket=self.settings.paths.socket, what=what)
+    def _look_after_socket(self) -> None:
+        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket."""
+        server = self._server
+        if server is None or self._is_closing or not server.is_replaced():
+            return
+        self.log.warning("api.socket-replaced", socket=self.settings.paths.socket,
+                         what="another process removed or replaced it; the agent listens there anew")
+        self._server = None
+        server.close()
+        self._listen()
 
     def _show_health(self) -> None:
         address = self.settings.health.listen
@@ -211,6 +220,7 @@ class Agent:
 
     def _heard(self, news: ob.Observation) -> None:
         """A poll's news, on the poller's thread."""
+        self._look_after_socket()
         if self._metering is not None:
             self._metering.polled(news)
         if isinstance(news, ob.PollFailed):
