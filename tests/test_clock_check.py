@@ -368,3 +368,11 @@ def test_in_a_leap_second_nobody_is_believed_and_afterwards_all_is_well() -> Non
             check = check_now(settings_for(server.name), PlayedClocks(-ahead_s), surroundings=NOWHERE).check
         assert check.verdict is verdict
         assert ("leap second" in check.reason) is (verdict is Verdict.UNKNOWN)
+
+
+def test_a_look_while_the_agent_samples_asks_no_server_twice_within_two_seconds() -> None:
+    """`tideover recover` wants to know how the clock is; the agent has just asked."""
+    with TimeServer() as server, owner(server) as one:
+        assert one.checker.look().verdict is Verdict.GOOD
+        assert one.checker.look().verdict is Verdict.GOOD
+        assert len(server.questions) == 1

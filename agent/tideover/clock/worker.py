@@ -112,6 +112,18 @@ class Worker:
         """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
         self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
 
+    def find_now(self) -> ClockCheck:
+        """Return what is known of the clock, after a round of questions to the servers that may be asked now."""
+        if not self._sources:
+            self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
+            self._sources = find_sources(self._settings, self._surroundings, self._daemon)
+        if not self._sources:
+            return self._judge.no_source()
+        new = self._inquiry.ask(self._sources, ROUND_S, lambda: False, lambda known, asked: False)
+        for sample in new:
+            self._heard_sample(sample)
+        return replace(self._judge.find(0), samples=tuple(as_record(one) for one in new))
+
     def close(self) -> None:
         self.is_closed = True
         self._jobs.clear()

@@ -16,7 +16,7 @@ from tideover.daemon.choices import Choices, open_chosen_source
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
-from tideover.daemon.requests import Requests, check_clock
+from tideover.daemon.requests import Requests
 from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
@@ -144,8 +144,7 @@ class Agent:
         return ""
 
     def _listen(self) -> None:
-        requests = Requests(self.engine, self.memory.journal.path, self._about,
-                            lambda: check_clock(self.settings))
+        requests = Requests(self.engine, self.memory.journal.path, self._about, self.checker.look)
         reason: object = self._runtime_trouble
         if not reason:
             try:
