@@ -110,6 +110,13 @@ def workers() -> list[str]:
     return [one.name for one in threading.enumerate() if one.name.startswith("tideover-clock")]
 
 
+def pass_time(clocks: PlayedClocks, seconds: float, *servers: TimeServer) -> None:
+    """Let time pass for this machine and for time servers, without waiting."""
+    clocks.skipped_s += seconds
+    for server in servers:
+        server.ahead_s += seconds
+
+
 def settings_for(*servers: str, tolerance_s: float = 0.25, deadline_s: float = 30.0,
                  remedy: str = "none") -> ClockSettings:
     return ClockSettings(servers, tolerance_s, deadline_s, remedy)

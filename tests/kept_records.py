@@ -16,7 +16,7 @@ NAMES = ("cancelled", "failed", "freeze", "reboot")
 NOW = datetime(2026, 11, 21, 12, 30, tzinfo=UTC)
 MAY_BE_NULL = {"not_before", "acknowledged_at", "started_at", "ended_at", "closed_at", "checked_at", "good_after_s",
                "length_s", "uncertainty_s", "error_bound_s", "expected_pause_s", "limit_s", "tolerance_s",
-               "exit_status", "duration_s", "host", "clocksource"}
+               "exit_status", "notice_s", "duration_s", "host", "clocksource"}
 HOSTILE = ('</title></style></svg><script>document.title="owned"</script><img src=x onerror="document.title=1">'
            "&lt;b&gt; \"' \u202egnp.exe\u2066 \x1b[31mred\x00 \ud800 \u0645\u0631\u062d\u0628\u0627 ")
 

@@ -1,5 +1,6 @@
 """The promises, on a real agent process, real hooks, a real stop, against a metadata service and a time server."""
 import os
+import socket
 import time
 from datetime import datetime
 from pathlib import Path
@@ -245,6 +246,54 @@ def test_a_second_agent_on_the_same_state_directory_refuses(tmp_path):
         second = here.command("run")
         assert second.returncode == 2 and str(first.pid) in second.stderr and "Traceback" not in second.stderr
         assert first.poll() is None
+
+
+@slow
+def test_an_agent_whose_socket_another_process_replaced_listens_there_anew(tmp_path):
+    with world(tmp_path) as here:
+        agent = here.start()
+        place = here.home / "run" / "tideover.sock"
+        place.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(place))
+            other.listen()
+            here.until(lambda: "api.socket-replaced" in here.said())
+        here.until(lambda: here.ask("status")["agent"]["version"] is not None)
+        assert here.ask("status")["agent"]["pid"] == agent.pid
+
+
+@slow
+def test_an_agent_whose_runtime_directory_others_can_change_does_its_work_and_does_not_listen(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        (here.home / "run").mkdir()
+        (here.home / "run").chmod(0o777)
+        agent = here.start()
+        event = here.freeze()
+        here.until(lambda: here.metadata.acknowledgements)
+        assert "api.closed" in here.said() and "can be written by everybody" in here.said()
+        answer = here.command("recover", event)
+        assert answer.returncode == 3 and f"Process {agent.pid} works on" in answer.stderr
+        assert not (here.home / "run" / "tideover.sock").exists()
+
+
+@slow
+def test_two_agents_with_one_runtime_directory_are_not_taken_for_each_other(tmp_path):
+    """The first keeps its socket; the second says that it cannot be asked, and leaves the socket when it ends."""
+    with world(tmp_path / "one") as first, world(tmp_path / "two") as second:
+        first.hook("10-first")
+        first.start()
+        second.configure()
+        file = second.home / "tideover.toml"
+        file.write_text(file.read_text().replace(f'"{second.home}/run"', f'"{first.home}/run"'))
+        first.freeze()
+        first.until(lambda: first.metadata.acknowledgements)
+        other = second.start()
+        second.until(lambda: "api.closed" in second.said())
+        assert second.command("recover").returncode == 3
+        other.terminate()
+        other.wait()
+        assert first.command("recover").stdout.startswith("Recovered: first")
 
 
 @slow

@@ -165,7 +165,7 @@ def test_a_live_clock_is_followed_until_it_has_converged_and_told_once() -> None
         effect = one.start()
         judged = one.answer()
         one.checker.call_off(effect.key)
-        told = one.followed.get(timeout=8)
+        told = one.followed.get(timeout=40)      # asked again after 8 and 16 s
         assert (told.event_id, told.state, told.check.verdict) == ("event", CONVERGED, Verdict.GOOD)
         assert len(judged.check.samples) == 1
         assert len(told.check.samples) == 2

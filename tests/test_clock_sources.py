@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
-import tideover.clock.worker  # noqa: F401  # what the first check would import, so that none is slow for it
-from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner, settings_for, until, workers
+from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner, pass_time, settings_for, until, workers
 from tideover.clock import check_now, watch_clock
+from tideover.clock.bell import Bell
+from tideover.clock.checker import CLOSE_SAMPLING_S
 from tideover.clock.daemons import find_daemon
 from tideover.clock.hardware import Hardware, find_hardware
 from tideover.clock.manners import Manners
 from tideover.clock.nouns import Origin, Source
 from tideover.clock.sources import find_sources, origin_text
 from tideover.clock.surroundings import Surroundings
+from tideover.clock.worker import Worker
 from tideover.model import NO_SOURCE, Verdict
 from tideover.timekeeping.agreement import NS, Sample
 from tideover.timekeeping.host_time import Reading, is_fresh
@@ -261,7 +263,7 @@ def test_the_daemon_that_runs_is_asked_and_not_the_one_that_is_only_installed(tm
 # --- manners --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("origin", "waits_s"), [
-    (Origin.OWNER, [0, 0, 0, 0, 1, 1]), (Origin.HARDWARE, [0] * 6), (Origin.DAEMON, [0.25, 15, 15]),
+    (Origin.OWNER, [0, 2.1, 2.1, 2.1, 2.1, 2.1, 5.5, 8, 8]), (Origin.HARDWARE, [0] * 6), (Origin.DAEMON, [0.25, 15, 15]),
     (Origin.PLATFORM, [0.25, 15]), (Origin.POOL, [0.25, 1800, 1800]),
 ])
 def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origin, waits_s: list[float]) -> None:
@@ -275,6 +277,67 @@ def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origi
         now_s += wait_s
         manners.note_asked(source, now_s)
     assert waited == [pytest.approx(one, abs=1e-6) for one in waits_s]
+
+
+def asked_over(manners: Manners, source: Source, since_s: float, until_s: float) -> list[float]:
+    """Ask as often as the manners allow; return when."""
+    now_s, asked = since_s, []
+    while (now_s := now_s + manners.wait_s(source, now_s)) < until_s:
+        manners.note_asked(source, now_s)
+        asked.append(now_s)
+    return asked
+
+
+def test_the_owners_servers_are_asked_within_the_default_limits_of_ntpd() -> None:
+    """ntp_monitor.c: 2 s between two packets, and each packet adds 8 s to a bucket of 64 s that time empties."""
+    asked = asked_over(Manners(chance=lambda: 0.0), Source("server"), 0.0, 600.0)
+    level = 0.0
+    for before_s, at_s in zip([-100.0, *asked], asked, strict=False):
+        assert at_s - before_s >= 2.0
+        level = max(0.0, level - (at_s - before_s)) + 8.0
+        assert level <= 64.0
+    assert len(asked) > 70
+
+
+def test_a_rate_from_before_the_stop_does_not_hold_back_the_first_question_after_it() -> None:
+    """The second one waits again, and twice as long if the server says RATE again."""
+    manners, source = Manners(chance=lambda: 0.0), Source("server")
+    manners.note_asked(source, 100.0)
+    manners.note_answer(source, Refused("server", "192.0.2.1", Fault.KISS, "RATE"), 100.0)
+    assert manners.wait_s(source, 103.0) > 10.0
+    manners.resumed()
+    assert manners.wait_s(source, 101.0) == pytest.approx(1.1)
+    assert manners.wait_s(source, 103.0) == 0.0
+    manners.note_asked(source, 103.0)
+    assert manners.wait_s(source, 103.1) > 10.0
+    manners.note_answer(source, Refused("server", "192.0.2.1", Fault.KISS, "RATE"), 103.1)
+    assert manners.wait_s(source, 103.1) == pytest.approx(32.0, abs=0.1)
+
+
+def test_two_names_of_one_server_are_not_asked_within_two_seconds() -> None:
+    with TimeServer() as server:
+        with owner(server.name, f"localhost:{server.port}") as one:
+            assert one.check().verdict is Verdict.GOOD
+            until(lambda: len(server.questions) > 0)
+        assert len(server.questions) == 1
+
+
+def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
+    """All of them first, so that each has a sample from before the stop; then one every 2 s, each every 8 s."""
+    clocks = PlayedClocks()
+    with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d:
+        servers = (a, b, c, d)
+        worker = Worker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
+                        bell=Bell(), post=lambda _: None, heard=lambda _: None)
+        worker.sample_every(CLOSE_SAMPLING_S)
+        counts = []
+        for _ in range(6):
+            pass_time(clocks, worker.idle_s(), *servers)
+            worker.ask(lambda: False)
+            until(lambda: sum(len(one.questions) for one in servers) == 4 + len(counts))
+            counts.append(tuple(len(one.questions) for one in servers))
+        worker.close()
+    assert counts[0] == (1, 1, 1, 1) and counts[4] == (2, 2, 2, 2)
 
 
 def test_a_learnt_server_is_asked_a_moment_later_by_chance_and_the_owners_at_once(tmp_path: Path) -> None:

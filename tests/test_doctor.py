@@ -19,9 +19,11 @@ from tideover.journal import FILE, Journal, Lock
 from tideover.lifecycle import Entry, HookState, Stage
 from tideover.lifecycle import State as Memory
 from tideover.model import HookSpec, Moment, utc
+from tideover.pause import MachineClocks
 from tideover.pause.probe import AZURE_ASSET_TAG
 from tideover.settings import LINUX, read
 from tideover.simulator import Fault, MetadataService, TimeServer
+from tideover.status import status_of
 
 AZURE = {
     "/sys/class/dmi/id/chassis_asset_tag": f"{AZURE_ASSET_TAG}\n",
@@ -121,7 +123,7 @@ def test_the_promises_say_what_can_be_seen_calm_and_close(patient):
     assert len(sentences) == 4 and sum(one.startswith("while an event is near") for one in sentences) == 2
     assert all("cannot" not in one for one in sentences)
     close = sentences[3]
-    assert "when the clocks stop too: pauses of 500 ms or more are seen within 2.05 s" in close and server.address in close
+    assert "when the clocks stop too: pauses of 500 ms or more are seen within 16.05 s" in close and server.address in close
 
 
 def test_a_server_that_manners_spare_promises_no_more_than_it_may_be_asked_for(nobody):
@@ -382,10 +384,15 @@ def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobo
 def test_an_agent_that_answers_is_believed_about_what_it_owes(nobody):
     settings = nobody.loaded().settings
     (nobody.home / "run").mkdir()
-    status = {"agent": {"pid": 77}, "recover_owed": ["web"]}
+    (nobody.home / "state").mkdir()
+    lock = Lock(nobody.home / "state")
+    agent = {"alive": True, "pid": 77, "version": None, "started_at": None}
+    status = status_of(Memory(), (), MachineClocks().moment()) | {
+        "agent": agent, "recover_owed": ["web"], "source": None, "journal": None}
     server = Server(Path(settings.paths.socket), {"status": lambda _: {"ok": True, "status": status}})
     found = nobody.examined()
     server.close()
+    lock.release()
     assert told(found, "agent", State.GOOD).startswith("it runs (process 77)")
     assert "owed by web: the agent sees to it" in told(found, "agent", State.NOTE)
 

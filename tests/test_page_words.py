@@ -140,8 +140,7 @@ def history():
     records = []
     for index in range(20):
         record = moved(kept("freeze", event_id=f"event-{index}"), timedelta(days=-10 * index))
-        noticed = datetime.fromisoformat(record["noticed_at"])
-        record["not_before"] = (noticed + timedelta(seconds=2 if index == 3 else 900)).isoformat()
+        record["notice_s"] = 2.0 if index == 3 else 900.0
         records.append(record)
     return records[::-1]
 
@@ -168,7 +167,7 @@ def test_since_leaves_out_what_was_before():
 
 
 def test_what_is_not_known_is_counted_as_not_known_and_never_as_nothing():
-    record = kept("freeze", not_before=None)
+    record = kept("freeze", not_before=None, notice_s=None)
     record["pauses"][0] |= {"length_s": None, "uncertainty_s": None}
     document = report_document(figures_of([record], times()))
     for name in ("notice_s", "pause_s"):
@@ -180,6 +179,47 @@ def test_an_event_first_seen_started_had_no_notice():
     figures = figures_of([record | {"started_at": record["noticed_at"], "hooks": []}], times())
     assert figures.without_notice == 1 and not figures.notice.lengths_s
     assert "1 event came without any notice." in list(report_lines(figures, times()))
+
+
+def wrong_clock():
+    """A freeze with 40 s of notice, met with a clock 75 h behind that was set right when the machine had resumed."""
+    record = moved(kept("freeze"), timedelta(hours=-75))
+    record |= {"not_before": kept("freeze")["not_before"], "notice_s": 40.0}
+    record["clock"]["samples"][0]["offset_s"] = -75 * 3600.0
+    for run in record["hooks"]:
+        if run["phase"] == "recover":
+            run["started_at"] = moved(run, timedelta(hours=75))["started_at"]
+    return record
+
+
+def test_durations_are_not_differences_of_a_wrong_clocks_times():
+    """The notice is the record's; how long applications were held is not known."""
+    account = account_of(wrong_clock())
+    assert (account.notice_s, account.held_back_s) == (40.0, None)
+    assert account_of(kept("freeze")).held_back_s is not None
+    assert report_document(figures_of([wrong_clock()], times()))["notice_s"]["longest"] == 40.0
+
+
+def test_a_clock_that_is_set_while_hooks_prepare_leaves_the_preparation_unknown():
+    record = kept("freeze")
+    step = record["pauses"][0] | {"cause": "clock-step", "length_s": 0.0, "resumed_at": record["hooks"][1]["started_at"]}
+    assert account_of(record | {"pauses": [step, *record["pauses"]]}).preparation_s is None
+    backwards = kept("freeze")
+    for run in backwards["hooks"][1:]:
+        run["started_at"] = moved(run, timedelta(seconds=-3))["started_at"]
+    assert account_of(backwards).preparation_s is None
+
+
+def test_a_notice_that_was_not_measured_is_not_computed_from_times():
+    record = kept("freeze", notice_s=None)
+    assert account_of(record).notice_s is None
+    assert "How much notice was given: this machine's clock was not known to be right then." in not_known(account_of(record))
+
+
+def test_a_clock_that_showed_1970_adds_one_month():
+    records = [moved(kept("freeze"), timedelta(days=-20_000)), kept("freeze"), moved(kept("freeze"), timedelta(days=90))]
+    months = figures_of(records, times()).months
+    assert [(month.year, month.month) for month in months] == [(1972, 2), (2026, 11), (2026, 12), (2027, 1), (2027, 2)]
 
 
 def test_preparation_that_was_stopped_says_nothing_of_what_hooks_need():

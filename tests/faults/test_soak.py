@@ -198,7 +198,7 @@ class Soak:
         os.kill(self.here.pid, signal.SIGHUP)
 
     def ask(self) -> None:
-        assert ask(self.here.home / "run" / "tideover.sock", {"ask": "status"})["ok"] in (True, False)
+        assert ask(self.here.home / "run" / "tideover.sock", self.here.home / "state", {"ask": "status"})["ok"]
 
 
 FAULTS: dict[str, Callable[[Soak], Callable[[], None] | None]] = {

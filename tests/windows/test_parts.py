@@ -1,6 +1,7 @@
 """The parts of the agent that are Windows' own: the door, the lock, the clocks, the rights, the folders."""
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -38,31 +39,42 @@ from tideover.winapi.security import ADMINISTRATORS, SYSTEM, own_sid, read_file_
 # --- the door -------------------------------------------------------------------------------------------------------
 
 def test_whoever_asks_at_the_pipe_is_answered_also_at_length(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
     server = Server(tmp_path / "run" / "tideover.sock", {"much": lambda question: {"ok": True, "word": "x" * 1_000_000}})
     try:
         for _ in range(3):
-            assert len(ask(tmp_path / "run" / "tideover.sock", {"ask": "much"})["word"]) == 1_000_000
-        assert ask(tmp_path / "run" / "tideover.sock", {"ask": "nothing"})["ok"] is False
+            assert len(ask(tmp_path / "run" / "tideover.sock", tmp_path, {"ask": "much"})["word"]) == 1_000_000
+        assert ask(tmp_path / "run" / "tideover.sock", tmp_path, {"ask": "nothing"})["ok"] is False
     finally:
         server.close()
+        lock.release()
+
+
+def test_another_process_than_the_locks_holder_is_not_believed(tmp_path: Path) -> None:
+    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}})
+    with pytest.raises(UnreachableError, match=f"answers process {os.getpid()}, but no agent works"):
+        ask(tmp_path / "x", tmp_path, {"ask": "say"})
+    server.close()
 
 
 def test_many_ask_at_once(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
     server = Server(tmp_path / "x", {"say": lambda question: {"ok": True, "n": question["n"]}})
     answers: list[int] = []
-    asking = [threading.Thread(target=lambda n=n: answers.append(ask(tmp_path / "x", {"ask": "say", "n": n})["n"]))
+    asking = [threading.Thread(target=lambda n=n: answers.append(ask(tmp_path / "x", tmp_path, {"ask": "say", "n": n})["n"]))
               for n in range(20)]
     for one in asking:
         one.start()
     for one in asking:
         one.join(20)
     server.close()
+    lock.release()
     assert sorted(answers) == list(range(20))
 
 
 def test_where_no_agent_listens_the_answer_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UnreachableError, match="cannot ask the agent"):
-        ask(tmp_path / "nobody", {"ask": "status"})
+        ask(tmp_path / "nobody", tmp_path, {"ask": "status"})
 
 
 @pytest.mark.skipif(hasattr(ntdll, "wine_get_version"), reason="Wine 8 lets anybody take a pipe's name")
@@ -87,12 +99,14 @@ def test_a_closed_door_is_free_again(tmp_path: Path) -> None:
 
 
 def test_one_who_leaves_in_the_middle_does_not_shut_the_door(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
     server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}})
     rude = connect(tmp_path / "x", 1.0)
     rude.send(b'{"ask": "sa')
     rude.close()
-    assert ask(tmp_path / "x", {"ask": "say"}) == {"ok": True}
+    assert ask(tmp_path / "x", tmp_path, {"ask": "say"})["ok"]
     server.close()
+    lock.release()
 
 
 def test_the_usual_pipe_is_the_contracts_and_a_directory_has_one_of_its_own() -> None:

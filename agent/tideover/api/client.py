@@ -1,27 +1,128 @@
-"""Asks the agent at its door."""
+"""Asks the agent at its socket or pipe, and makes sure that it is the agent who answers."""
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tideover.api.door import connect, read_line
+from tideover import __version__
+from tideover.api.door import API, Channel, connect, read_line
 from tideover.errors import UnreachableError
+from tideover.system.file_lock import LockHolder, read_holder
 
 PATIENCE_S = 10.0
 LONGEST_ANSWER = 16 * 1024 * 1024
+CANNOT = "cannot ask the agent"
+RUNNING = "Is it running? tideover service status"
+RESTART = "Restart the agent: tideover service stop, then tideover service start."
+
+_NUMBER, _TEXT = (int, float, type(None)), (str, type(None))
+# What a status must hold for those who show it or wait for it: names and types, of lists those of each item.
+_PAUSE = {"length_s": _NUMBER, "uncertainty_s": _NUMBER, "cause": str, "resumed_at": _TEXT}
+_CLOCK = {"verdict": str, "reason": str, "offset_s": _NUMBER, "error_bound_s": _NUMBER, "checked_at": _TEXT}
+_EVENT = {"event_id": str, "kind": str, "phase": str, "waiting_for": str, "description": str, "not_before": _TEXT,
+          "seconds_left": _NUMBER, "expected_pause_s": _NUMBER, "acknowledged": bool, "acknowledgements_sent": int,
+          "started": bool}
+_HOOK = {"name": str, "order": int, "stage": str, "limit_s": _NUMBER, "again_in_s": _NUMBER, "failures": int}
+_STATUS: Mapping[str, Any] = {
+    "waiting_for": str, "events": [_EVENT], "hooks": [_HOOK], "recover_owed": [str], "last_pause": (_PAUSE, None),
+    "clock": (_CLOCK, None), "source": ({"kind": str, "last_answer_at": _TEXT, "failures": int, "reason": str}, None),
+    "journal": ({"writable": bool, "reason": _TEXT}, None),
+    "agent": {"alive": bool, "pid": int, "version": _TEXT, "started_at": _TEXT},
+}
+_ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    "status": {"status": _STATUS}, "recover": {"were_owed": [str]}, "acknowledge": {"why": str},
+}
 
 
-def ask(path: Path, question: dict[str, Any]) -> dict[str, Any]:
-    """Given the socket and a question, return the answer. Raise UnreachableError if no agent answers."""
+def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str, Any]:
+    """Given the socket, the agent's state directory and a question, return the answer.
+
+    Raise UnreachableError if no agent answers, another process than the one that holds the state directory's lock does,
+    or the answer is not one of this version.
+    """
     try:
         with contextlib.closing(connect(path, PATIENCE_S)) as channel:
+            _require_agent(channel, path, state_directory)
             channel.send(json.dumps(question).encode() + b"\n")
             received = read_line(channel, LONGEST_ANSWER)
+    except OSError as trouble:
+        held = read_holder(state_directory)
+        why = f"Process {held.pid or 'unknown'} works on {state_directory}; its log says more." if held else RUNNING
+        raise UnreachableError(CANNOT, f"{path}: {(trouble.strerror or str(trouble)).lower()}", why) from trouble
+    try:
         answer = json.loads(received)
-    except (OSError, ValueError) as trouble:
-        cause = getattr(trouble, "strerror", None) or str(trouble)
-        raise UnreachableError("cannot ask the agent", f"{path}: {cause.lower()}",
-                               "Is it running? tideover service status") from trouble
-    return dict(answer) if isinstance(answer, dict) else {"ok": False, "why": "the agent gave no answer"}
+    except (ValueError, RecursionError) as trouble:
+        raise UnreachableError(CANNOT, "its answer is no JSON document", RESTART) from trouble
+    return _checked(answer, str(question["ask"]))
+
+
+def read_status(path: Path, state_directory: Path) -> dict[str, Any]:
+    """Given the socket and the agent's state directory, return the agent's status. Raise UnreachableError as `ask`."""
+    return dict(ask(path, state_directory, {"ask": "status"})["status"])
+
+
+def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:
+    """Whoever may write to the runtime directory can listen there, and so can the agent of another state directory."""
+    process, user = channel.peer()
+    held = read_holder(state_directory)
+    if held is not None and _is_holder(held, process, user):
+        return
+    who = f"process {process}" if user is None else f"process {process} of user id {user}"
+    agent = "no agent works" if held is None else f"process {held.pid or 'unknown'} works"
+    raise UnreachableError(CANNOT, f"at {path} answers {who}, but {agent} on {state_directory}",
+                           "Give each agent a [paths] runtime of its own, in which only its user can write.")
+
+
+def _is_holder(held: LockHolder, process: int, user: int | None) -> bool:
+    if held.pid == process:
+        return True
+    if held.pid is not None and process:
+        return held.pid in _numbers_inside(process)
+    return user in (0, os.geteuid()) if hasattr(os, "geteuid") else False
+
+
+def _numbers_inside(process: int) -> list[int]:
+    """The process ids of a process in the namespaces below ours (a container): what it wrote down is one of them."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                return [int(number) for number in line.split()[1:]]
+    return []
+
+
+def _checked(answer: object, asked: str) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise UnreachableError(CANNOT, "its answer is no JSON document", RESTART)
+    if answer.get("api") != API:
+        version = answer.get("version")
+        agent = f"version {version}" if isinstance(version, str) else "an earlier version"
+        raise UnreachableError(CANNOT, f"it is {agent} and this command is version {__version__}", RESTART)
+    if not isinstance(answer.get("ok"), bool):
+        raise UnreachableError(CANNOT, "its answer does not say whether it is one", RESTART)
+    lacking = _find_lacking(answer, _ANSWERS.get(asked, {})) if answer["ok"] else ""
+    if lacking:
+        raise UnreachableError(CANNOT, f"its answer has no {lacking} that can be understood", RESTART)
+    return answer
+
+
+def _find_lacking(value: object, wanted: Any, name: str = "") -> str:
+    """Given a JSON value and what it must be, return the name of the first part that is not so; "" if all is."""
+    if isinstance(wanted, Mapping):
+        if not isinstance(value, dict):
+            return name
+        return next((lacking for key, inner in wanted.items()
+                     if (lacking := _find_lacking(value.get(key, _MISSING), inner, f"{name}.{key}".lstrip(".")))), "")
+    if isinstance(wanted, list):
+        if not isinstance(value, list):
+            return name
+        return next((lacking for one in value if (lacking := _find_lacking(one, wanted[0], f"{name}[]"))), "")
+    if isinstance(wanted, tuple) and isinstance(wanted[0], Mapping):
+        return "" if value is None else _find_lacking(value, wanted[0], name)
+    return "" if isinstance(value, wanted) else name
+
+
+_MISSING = object()

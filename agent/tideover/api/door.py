@@ -9,7 +9,9 @@ if sys.platform == "win32":
 else:
     from tideover.api.unix_socket import Channel, Listener, connect
 
-__all__ = ["Channel", "Listener", "connect", "read_line"]
+__all__ = ["API", "Channel", "Listener", "connect", "read_line"]
+
+API = 1         # stands in each answer; another number where an earlier command would misunderstand the answers
 
 
 def read_line(channel: Channel, longest: int) -> bytes:

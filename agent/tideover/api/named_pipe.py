@@ -40,6 +40,10 @@ class Channel:
         """Return what comes next, b"" at the end. Raise OSError, TimeoutError among them."""
         return self._end.read(self._patience_s) or b""
 
+    def peer(self) -> tuple[int, int | None]:
+        """Return the process id of who answers; its user is not known. Raise OSError."""
+        return self._end.server_process(), None
+
     def close(self) -> None:
         if self._answers:
             with contextlib.suppress(OSError):
@@ -62,6 +66,10 @@ class Listener:
         self._talking: set[Channel] = set()
         self._loop = Loop("api", self._serve)
         self._loop.start()
+
+    def is_replaced(self) -> bool:
+        """Never: the system lets nobody take a pipe's name while it is ours."""
+        return False
 
     def close(self) -> None:
         set_event(self._closing)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tideover.api.door import Listener
+from tideover import __version__
+from tideover.api.door import API, Listener
 from tideover.listening import Told, tell_nobody
 
 LONGEST_QUESTION = 64 * 1024
@@ -23,6 +24,10 @@ class Server:
         self._answers = answers
         self._listener = Listener(path, self._reply, PATIENCE_S, LONGEST_QUESTION, told)
 
+    def is_replaced(self) -> bool:
+        """Return whether another process removed the socket or put something else in its place."""
+        return self._listener.is_replaced()
+
     def close(self) -> None:
         self._listener.close()
 
@@ -31,5 +36,9 @@ class Server:
             question = json.loads(line)
             answer = self._answers[question["ask"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return json.dumps({"ok": False, "why": "that is no question of this agent's"}).encode() + b"\n"
-        return json.dumps(answer(question)).encode() + b"\n"
+            return _line({"ok": False, "why": "that is no question of this agent's"})
+        return _line(answer(question))
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps({"api": API, "version": __version__} | answer).encode() + b"\n"

@@ -1,4 +1,7 @@
-"""The door as a Unix socket: whoever may open the file may ask, and that is its owner and root."""
+"""The door as a Unix socket: whoever may open the file may ask, and that is its owner and root.
+
+A lock file beside the socket says whose it is: only its holder removes or replaces the socket.
+"""
 from __future__ import annotations
 
 import sys
@@ -6,15 +9,19 @@ import sys
 assert sys.platform != "win32"
 
 import contextlib
+import errno
 import os
 import socket
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from tideover.listening import CONNECTIONS_AT_MOST, Limits, Listening, Told
+from tideover.system.file_lock import lock_alone, read_pid
 
 READ_AT_ONCE = 65536
+_CREDENTIALS = struct.Struct("3i")     # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 class Channel:
@@ -31,36 +38,87 @@ class Channel:
         """Return what comes next, b"" at the end. Raise OSError, TimeoutError among them."""
         return self._channel.recv(READ_AT_ONCE)
 
+    def peer(self) -> tuple[int, int | None]:
+        """Return the process id (0: not of our namespace) and the user id of who listens. Raise OSError."""
+        pid, uid, _ = _CREDENTIALS.unpack(
+            self._channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        return pid, uid
+
     def close(self) -> None:
         self._channel.close()
 
 
 class Listener:
-    """Where one comes in. Given the socket's path; raise OSError if nobody can be heard there."""
+    """Where one comes in. Given the socket's path; raise OSError if nobody can be heard there, or another agent is."""
 
     def __init__(self, path: Path, reply: Callable[[bytes], bytes], patience_s: float, longest_question: int,
                  told: Told) -> None:
         """`reply`: given a line, what is answered; any thread, and it may take long."""
         self._path, self._reply = path, reply
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()                   # the state directory's lock says that no other agent is behind it
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._lock = _lock(path.with_suffix(".lock"))
+        try:
+            listener = _listen(path)
+        except OSError:
+            os.close(self._lock)
+            raise
+        self._identity = _identity(path)
+        self._listening = Listening(listener, "api", Limits(patience_s, longest_question), self._answers, told)
+
+    def is_replaced(self) -> bool:
+        """Return whether another process removed the socket or put something else in its place."""
+        return _identity(self._path) != self._identity
+
+    def close(self) -> None:
+        self._listening.close()
+        if not self.is_replaced():
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+        os.close(self._lock)
+
+    def _answers(self, received: bytes, has_said_all: bool) -> Callable[[], bytes] | None:
+        line, end, _ = received.partition(b"\n")
+        return partial(self._reply, line) if end or (has_said_all and line) else None
+
+
+def _lock(path: Path) -> int:
+    """Return the lock file, open and locked. Raise OSError if another agent has it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        lock_alone(descriptor)
+    except OSError as trouble:
+        holder = read_pid(descriptor)
+        os.close(descriptor)
+        raise OSError(errno.EADDRINUSE, f"another agent (process {holder or 'unknown'}) listens there") from trouble
+    with contextlib.suppress(OSError):      # a full disk: locked it is all the same
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def _listen(path: Path) -> socket.socket:
+    """Given the path, whose lock we hold, return the socket that listens there. Raise OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
         before = os.umask(0o177)
         try:
             listener.bind(str(path))
         finally:
             os.umask(before)
         listener.listen(CONNECTIONS_AT_MOST)
-        self._listening = Listening(listener, "api", Limits(patience_s, longest_question), self._answers, told)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
-    def close(self) -> None:
-        self._listening.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
 
-    def _answers(self, received: bytes, has_said_all: bool) -> Callable[[], bytes] | None:
-        line, end, _ = received.partition(b"\n")
-        return partial(self._reply, line) if end or (has_said_all and line) else None
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def connect(path: Path, patience_s: float) -> Channel:

@@ -34,25 +34,28 @@ def command(loaded: Loaded, event: str, as_json: bool) -> int:
 def _acknowledge(loaded: Loaded, event: str) -> str:
     """Return how the platform was told. Raise TideoverError if it was not."""
     from tideover.api.client import ask
-    socket = Path(loaded.settings.paths.socket)
+    from tideover.system.file_lock import read_holder
+    socket, state = Path(loaded.settings.paths.socket), Path(loaded.settings.paths.state)
     try:
-        answer = ask(socket, {"ask": "acknowledge", "event": event})
+        answer = ask(socket, state, {"ask": "acknowledge", "event": event})
     except UnreachableError:
+        if read_holder(state) is not None:
+            raise                           # the agent alone decides what is acknowledged
         from tideover.daemon.by_hand import acknowledge_by_hand
         return acknowledge_by_hand(loaded, event) or ACCEPTED
-    if answer.get("ok") and "sent_before" in answer:
-        answer = _wait(socket, answer)
+    if answer["ok"] and isinstance(answer.get("sent_before"), int) and isinstance(answer.get("event_id"), str):
+        answer = _wait(socket, state, answer)
     if not answer.get("ok"):
         raise refusal("acknowledge", event, answer)
     return str(answer["why"])
 
 
-def _wait(socket: Path, answer: dict[str, Any]) -> dict[str, Any]:
+def _wait(socket: Path, state: Path, answer: dict[str, Any]) -> dict[str, Any]:
     """Given the agent's promise, wait until the platform has answered."""
-    from tideover.api.client import ask
+    from tideover.api.client import read_status
     until = time.monotonic() + ANSWER_S
     while time.monotonic() < until:
-        events = ask(socket, {"ask": "status"})["status"]["events"]
+        events = read_status(socket, state)["events"]
         known = next((one for one in events if one["event_id"] == answer["event_id"]), None)
         if known is None or known["acknowledged"]:
             return {**answer, "why": ACCEPTED if known else "it is over"}

@@ -35,24 +35,27 @@ def _recover(loaded: Loaded, event: str | None, wait_s: float) -> tuple[list[str
     """Return the names of the hooks that were owed, and of those that still are. Raise TideoverError if EVENT is not
     open."""
     from tideover.api.client import ask
-    socket = Path(loaded.settings.paths.socket)
+    from tideover.system.file_lock import read_holder
+    socket, state = Path(loaded.settings.paths.socket), Path(loaded.settings.paths.state)
     try:
-        answer = ask(socket, {"ask": "recover", "event": event})
+        answer = ask(socket, state, {"ask": "recover", "event": event})
     except UnreachableError:
+        if read_holder(state) is not None:
+            raise                           # only the agent knows what is pending
         from tideover.daemon.by_hand import recover_by_hand
         recovered = recover_by_hand(loaded, event, drill=os.environ.get("TIDEOVER_DRILL") == "1")
         return list(recovered.were_owed), list(recovered.still_owed)
     if not answer.get("ok"):
         raise refusal("recover", event, answer)
-    return list(answer.get("were_owed", ())), _wait(socket, wait_s)
+    return list(answer["were_owed"]), _wait(socket, state, wait_s)
 
 
-def _wait(socket: Path, wait_s: float) -> list[str]:
+def _wait(socket: Path, state: Path, wait_s: float) -> list[str]:
     """Given the agent's promise, wait until its hooks have run; return what is owed then."""
-    from tideover.api.client import ask
+    from tideover.api.client import read_status
     until = time.monotonic() + wait_s
     while True:
-        status = ask(socket, {"ask": "status"})["status"]
+        status = read_status(socket, state)
         owed = list(status["recover_owed"])
         tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"])
         if not owed or tried or time.monotonic() >= until:

@@ -45,11 +45,10 @@ def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool) -> int:
 
 def read_status(settings: Settings) -> dict[str, Any]:
     """Given the settings, return the agent's own word, or what its journal says when it does not answer."""
-    from tideover.api.client import ask
+    from tideover.api.client import read_status as ask_status
     try:
-        answer = ask(Path(settings.paths.socket), {"ask": "status"})
-        return dict(answer["status"])
-    except (UnreachableError, KeyError) as trouble:
+        return ask_status(Path(settings.paths.socket), Path(settings.paths.state))
+    except UnreachableError as trouble:
         return _from_journal(settings, trouble)
 
 
@@ -63,17 +62,17 @@ def _with_catalogue(status: dict[str, Any], settings: Settings) -> dict[str, Any
         "disabled": list(catalogue.disabled)}}
 
 
-def _from_journal(settings: Settings, trouble: Exception) -> dict[str, Any]:
-    from tideover.journal import holder
+def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, Any]:
     from tideover.pause import MachineClocks, read_boot_id
     from tideover.status import status_of, without_raw_times
+    from tideover.system.file_lock import read_holder
     state, rows = read_memory(settings)
-    pid = holder(Path(settings.paths.state))
+    held = read_holder(Path(settings.paths.state))
     status = status_of(state, rows, MachineClocks().moment())
     if state.boot_id != read_boot_id():
         status = without_raw_times(status)
-    cause = getattr(trouble, "cause", "it speaks another language")
-    status["agent"] = {"alive": pid is not None, "pid": pid, "version": None, "started_at": None,
-                       "why": cause if pid is not None else "no agent works on the state directory"}
+    status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,
+                       "started_at": None,
+                       "why": trouble.cause if held is not None else "no agent works on the state directory"}
     status["source"] = status["journal"] = None
     return status

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from tideover.clock.worker import News, Worker
     from tideover.timekeeping.agreement import Sample
 
-CLOSE_SAMPLING_S = 1.0        # while an event is near or Started: the owner's servers; the manners hold others back
+CLOSE_SAMPLING_S = 8.0        # while an event is near or Started: ntpd's default average; the manners hold others back
 CALM_SAMPLING_S = 60.0        # so that a pause nobody announced has a sample before it: 60 s at 50 ppm are 3 ms
 _NS = 1_000_000_000
+_LOOK_S = 2.0                 # a round of questions, and the one that may be under way
 _CLOSING_S = 2.0              # a round ends at once when it is called; this is for a machine that is very busy
 
 
@@ -88,6 +89,15 @@ class ClockChecker:
         """Something may have happened to this machine: hear outside time as soon as the manners allow."""
         if self._desk.empty():
             self._post(lambda worker: worker.look_again())
+
+    def look(self) -> ClockCheck:
+        """Return what is known of the clock now, asked anew of the servers that may be asked. Blocks for two seconds at
+        most; not for the engine's thread."""
+        found: queue.SimpleQueue[ClockCheck] = queue.SimpleQueue()
+        self._send(lambda worker: found.put(worker.find_now()))
+        with contextlib.suppress(queue.Empty):
+            return found.get(timeout=_LOOK_S)
+        return ClockCheck(Verdict.UNKNOWN, reason="the time servers have not answered yet")
 
     def latest(self) -> ClockCheck | None:
         """Return the newest finding of any check, under way, answered or followed; None before the first."""

@@ -97,6 +97,7 @@ class Asking:
         self.samples: list[Sample] = []
         self.refused: list[Refused] = []
         self._clocks, self._until_s = clocks, time.monotonic() + limit_s
+        self._is_cut_short = False
         self._selector = selectors.DefaultSelector()
         self._open: dict[int, _Question] = {}
 
@@ -126,6 +127,10 @@ class Asking:
         """Return the addresses that may still answer."""
         return [question.target for question in self._open.values()]
 
+    def shorten(self, limit_s: float) -> None:
+        """End the round within so long; who has not answered by then is not taken for silent."""
+        self._until_s, self._is_cut_short = min(self._until_s, time.monotonic() + limit_s), True
+
     def wait(self, bell: Bell, on_bell: Callable[[], bool], is_enough: Callable[[], bool]) -> None:
         """Gather answers. `on_bell`, asked first and at each ring: is there still something to wait for beside them?
 
@@ -142,7 +147,8 @@ class Asking:
                 else:
                     self._hear(key.fd)
             if time.monotonic() >= self._until_s:
-                self.refused += [question.silence() for question in self._open.values()]
+                if not self._is_cut_short:
+                    self.refused += [question.silence() for question in self._open.values()]
                 return
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from tideover.timekeeping.ntp import Fault, Refused
 
 ROUND_S = 1.0                # an answer from within a region takes milliseconds, from another continent 0.3 s
 SAMPLE_LIFE_S = 60.0         # older answers prove nothing worth having, though their bound grows honestly
+_GRACE_S = 0.05              # for the answers of a round that is cut short: its servers cannot be asked again for 2 s
 _AT_ONCE_S = 0.001           # rounding must not hold a question back for one more round
 
 # Given the samples so far and the addresses of each server that may still speak or have spoken: is it decided?
@@ -46,22 +47,38 @@ class Inquiry:
         now_s = self._now_s()
         return min((self.manners.wait_s(source, now_s) for source in sources), default=0.0)
 
+    def in_turn(self, sources: Sequence[Source], period_s: float) -> list[Source]:
+        """Given sources and how often to ask each server, return the server whose turn it is by now, and the hardware
+        clocks."""
+        servers = [one for one in sources if one.origin is not Origin.HARDWARE]
+        hardware = [one for one in sources if one.origin is Origin.HARDWARE]
+        if not servers:
+            return hardware
+        now_s = self._now_s()
+        asked_s = {one: self.manners.asked_s(one, now_s) for one in servers}
+        if now_s - max(asked_s.values()) < period_s / len(servers) - _AT_ONCE_S and hardware:
+            return hardware
+        return [*hardware, min(servers, key=lambda one: asked_s[one])]
+
     def ask(self, sources: Sequence[Source], limit_s: float, is_interrupted: Callable[[], bool],
-            is_decided: Decided) -> list[Sample]:
-        """Given sources, ask those that may be asked now, all side by side; return the new samples.
+            is_decided: Decided, chosen: Sequence[Source] | None = None) -> list[Sample]:
+        """Given all sources, ask those that may be asked now, all side by side; return the new samples. `chosen`: ask
+        only of these.
 
         Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts. Raise OSError where nobody
         can be asked, because no descriptor is left.
         """
         self._forget(sources)
-        due = self._due(sources)
+        due = self._due(sources if chosen is None else chosen)
         servers = {name: one for name, one in due.items() if one.origin is not Origin.HARDWARE}
         self._names.look_up(servers, self._now_s())
         asking, asked, interrupted = Asking(self._clocks, limit_s), set[Target](), False
 
         def ask_new_addresses() -> bool:
             nonlocal interrupted
-            interrupted = is_interrupted()
+            if not interrupted and is_interrupted():
+                interrupted = True
+                asking.shorten(_GRACE_S)
             self._names.collect()
             for source in servers.values():
                 self._ask(source, asking, asked)
@@ -69,7 +86,7 @@ class Inquiry:
 
         def is_enough() -> bool:
             known = [one for one in self.samples if one.server not in due] + asking.samples
-            return interrupted or is_decided(known, self._voices(known, asking, servers))
+            return is_decided(known, self._voices(known, asking, servers))
 
         self._read_hardware(due.values(), asking)
         try:
@@ -113,10 +130,19 @@ class Inquiry:
             asked.add(target)
             if self.manners.is_banned(target.address, now_s):
                 asking.note(Refused(target.server, target.address, Fault.BANNED))
+            elif not self.manners.may_ask_address(target.sockaddr, now_s):
+                asking.note(Refused(target.server, target.address, Fault.HELD_BACK, "asked under another name"))
             else:
-                asking.ask(target)
+                self._send_question(target, asking)
         if is_first:
             self.manners.note_asked(source, now_s)
+
+    def _send_question(self, target: Target, asking: Asking) -> None:
+        try:
+            asking.ask(target)
+        except OSError:
+            self.manners.note_not_asked(target.sockaddr)     # no descriptor was left: the question did not leave
+            raise
 
     def _voices(self, known: Iterable[Sample], asking: Asking, due: Iterable[str]) -> dict[str, int]:
         addresses: dict[str, set[str]] = {}

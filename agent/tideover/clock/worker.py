@@ -15,7 +15,7 @@ from tideover.clock.following import FOLLOWING, LIMIT_S, Following, Instant
 from tideover.clock.inquiry import ROUND_S, Inquiry
 from tideover.clock.judging import Judge
 from tideover.clock.manners import SPACING_S
-from tideover.clock.nouns import DaemonReport, Source
+from tideover.clock.nouns import DaemonReport, Origin, Source
 from tideover.clock.readings import Clocks, wall_minus_raw_ns
 from tideover.clock.remedy import measure_afresh
 from tideover.clock.schedule import pause_before, pause_while_following
@@ -33,6 +33,8 @@ from tideover.timekeeping.agreement import NS, Sample
 _SHORTEST_ROUND_S = 0.05      # even a deadline of nothing hears a server of its own region
 _REST_S = 5.0                 # after a round in which nobody could be asked
 _MOST_SAMPLES = 240           # in one record
+_TURNS_S = 15.0               # sampling at most so far apart takes turns; rarer, one round for all costs fewer wake-ups
+_HARDWARE_S = 1.0             # a hardware clock is read so often while an event is near: that asks no other machine
 REMEDIED = "remedied"
 
 News = Callable[["Worker"], None]
@@ -82,7 +84,9 @@ class Worker:
         self._judge.remedies.pop(effect.event_id, None)
         job.samples = _records(self._inquiry.samples, job.since_ns)      # heard between the resume and the check
         self._find_sources()
-        self._inquiry.since_ns = max(self._inquiry.since_ns, job.since_ns)
+        if job.since_ns > self._inquiry.since_ns:
+            self._inquiry.since_ns = job.since_ns
+            self._inquiry.manners.resumed()
         self._inquiry.manners.spread(self._clocks.raw_ns() / NS)
         self._inquiry.note_held_back(self._sources)
         self._hear_daemon()
@@ -100,6 +104,7 @@ class Worker:
             self._inquiry.manners.spread(self._clocks.raw_ns() / NS)     # a fleet's agents start together
         # What begins to look looks at once: a pause may follow soon, and only a sample from before it measures it.
         begins = self._sampling_s == 0.0 or period_s < self._sampling_s
+        self._round = 0 if begins else self._round
         self._sampling_s = period_s if self._sources else 0.0
         next_ns = self._clocks.raw_ns() + (self._held_back_ns() if begins else int(period_s * NS))
         self._next_round_ns = min(self._next_round_ns or next_ns, next_ns)
@@ -107,6 +112,21 @@ class Worker:
     def look_again(self) -> None:
         """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
         self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
+
+    def find_now(self) -> ClockCheck:
+        """Return what is known of the clock, after a round of questions to the servers that may be asked now."""
+        if not self._sources:
+            self._find_sources()
+        if not self._sources:
+            return self._judge.no_source()
+        try:
+            new = with_reserve(lambda: self._inquiry.ask(self._sources, ROUND_S, lambda: False,
+                                                         lambda known, asked: False))
+        except OSError as error:
+            return ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason_of(error)}")
+        for sample in new:
+            self._heard_sample(sample)
+        return replace(self._judge.find(0), samples=tuple(as_record(one) for one in new))
 
     def drop(self) -> None:
         """Something failed that nobody foresaw: forget what is checked and followed, and ask on."""
@@ -148,7 +168,8 @@ class Worker:
         left_s = min([ROUND_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
         limit_s = max(_SHORTEST_ROUND_S, left_s)
         try:
-            new = with_reserve(lambda: self._inquiry.ask(self._sources, limit_s, is_hurried, self._are_decided))
+            new = with_reserve(lambda: self._inquiry.ask(self._sources, limit_s, is_hurried, self._are_decided,
+                                                         self._in_turn()))
         except OSError as error:
             self._cannot_ask(now_ns, reason_of(error))
             return
@@ -162,7 +183,7 @@ class Worker:
         if not is_hurried():
             self._round += 1
             pause_s = self._pause_s()
-        self._next_round_ns = now_ns + max(int(pause_s * NS), self._held_back_ns())
+        self._next_round_ns = max(now_ns + int(pause_s * NS), self._clocks.raw_ns() + self._held_back_ns())
         if new and not self._jobs and not self._followings:
             self.latest = self._judge.find(self._inquiry.since_ns)      # or the last event's would stand for ever
         self._follow(new)
@@ -209,8 +230,21 @@ class Worker:
     def _pause_s(self) -> float:
         if not self._sampling_s:
             return self._checking_pause_s()
-        busy = self._jobs or self._followings
-        return min(self._sampling_s, self._checking_pause_s()) if busy else self._sampling_s
+        if self._jobs or self._followings:
+            return min(self._sampling_s, self._checking_pause_s())
+        if not self._takes_turns():
+            return self._sampling_s
+        has_hardware = any(source.origin is Origin.HARDWARE for source in self._sources)
+        return _HARDWARE_S if has_hardware else self._sampling_s / len(self._sources)
+
+    def _takes_turns(self) -> bool:
+        """Whether the time servers are asked one after the other: between checks while an event is near, so that one of
+        them soon shows a stop and none is asked more often."""
+        return self._round > 0 and 0 < self._sampling_s <= _TURNS_S and not (self._jobs or self._followings)
+
+    def _in_turn(self) -> Sequence[Source]:
+        """The sources to ask in this round."""
+        return self._inquiry.in_turn(self._sources, self._sampling_s) if self._takes_turns() else self._sources
 
     def _checking_pause_s(self) -> float:
         if self._jobs:
@@ -220,7 +254,7 @@ class Worker:
         return pause_while_following(self._round, spacing_s)
 
     def _held_back_ns(self) -> int:
-        return int(self._inquiry.wait_s(self._sources) * NS)
+        return int(self._inquiry.wait_s(self._in_turn()) * NS)
 
     # --- following ------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from tideover.daemon.choices import Choices, open_chosen_source
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
-from tideover.daemon.requests import Requests, check_clock
+from tideover.daemon.requests import Requests
 from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
 from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
@@ -59,7 +58,7 @@ class Agent:
         self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
         self.source_kind, self._source = open_chosen_source(settings)
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
-        self._make_runtime_directory()
+        self._runtime_trouble = self._make_runtime_directory()
         self._spare = spare_hooks_state(settings)
         self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                  log_line=self._hook_line)
@@ -75,6 +74,7 @@ class Agent:
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
                              self._listener(), lambda: renew_journal(self.memory.journal))
         self._server: Server | None = None
+        self._is_closing = False
         self._health: HealthPage | None = None
 
     def tell(self, seen: ob.Observation) -> None:
@@ -105,6 +105,7 @@ class Agent:
 
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
+        self._is_closing = True
         for part in (self._health, self._metering, self._server, self.poller, self._source, self.watch, self.runner,
                      self.checker, self._acknowledger):
             if part is not None:
@@ -132,21 +133,38 @@ class Agent:
         self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment)
         return narrator if self._metering is None else Listeners(narrator, self._metering.figures)
 
-    def _make_runtime_directory(self) -> None:
-        """Without one nobody can ask this agent, which is told when it cannot listen."""
+    def _make_runtime_directory(self) -> str:
+        """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""
         if self.settings.paths.socket == self.settings.paths.runtime:
-            return                      # a pipe lies in no directory
-        with suppress(WrongUseError):
+            return ""                   # a pipe lies in no directory
+        try:
             make_directory(Path(self.settings.paths.runtime), RUNTIME_MODE)
+        except WrongUseError as trouble:
+            return f"{trouble.operation}: {trouble.cause}"
+        return ""
 
     def _listen(self) -> None:
-        requests = Requests(self.engine, self.memory.journal.path, self._about,
-                            lambda: check_clock(self.settings))
-        try:
-            self._server = Server(Path(self.settings.paths.socket), requests.answers(), self._trouble("api"))
-        except OSError as trouble:
-            self.log.warning("api.closed", reason=trouble,
-                             consequence="nobody can ask this agent; tideover status reads the journal alone")
+        requests = Requests(self.engine, self.memory.journal.path, self._about, self.checker.look)
+        reason: object = self._runtime_trouble
+        if not reason:
+            try:
+                self._server = Server(Path(self.settings.paths.socket), requests.answers(), self._trouble("api"))
+                return
+            except OSError as trouble:
+                reason = trouble
+        self.log.warning("api.closed", reason=reason, socket=self.settings.paths.socket,
+                         consequence="no command can ask this agent; tideover status reads the journal alone")
+
+    def _look_after_socket(self) -> None:
+        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket."""
+        server = self._server
+        if server is None or self._is_closing or not server.is_replaced():
+            return
+        self.log.warning("api.socket-replaced", socket=self.settings.paths.socket,
+                         what="another process removed or replaced it; the agent listens there anew")
+        self._server = None
+        server.close()
+        self._listen()
 
     def _show_health(self) -> None:
         address = self.settings.health.listen
@@ -206,6 +224,7 @@ class Agent:
 
     def _heard(self, news: ob.Observation) -> None:
         """A poll's news, on the poller's thread."""
+        self._look_after_socket()
         if self._metering is not None:
             self._metering.polled(news)
         if isinstance(news, ob.PollFailed):

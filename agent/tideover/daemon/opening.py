@@ -38,31 +38,18 @@ def require_safe(file: Path | None) -> None:
             raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
 
 
-def _require_safe_directory(directory: Path) -> None:
-    """What stands in the journal is run at recover, whoever wrote it."""
-    try:
-        reason = find_unsafe_step(str(directory.absolute()))
-    except OSError as trouble:
-        reason = trouble.strerror or str(trouble)
-    if reason is not None:
-        raise WrongUseError(f"cannot use the state directory {directory}", reason,
-                            "Or name another one under [paths] state.")
-
-
 def open_memory(directory: Path, log: Log) -> Memory:
     """Given the state directory, make it, lock it and open its journal.
 
     Raise WrongUseError if it cannot be used or is not safe, JournalUnwritable if its journal cannot be read at all.
     """
     make_directory(directory, STATE_MODE)
-    _require_safe_directory(directory)
     lock = Lock(directory)
 
     def hold() -> None:
         """Before the journal is put down anew: the directory may have been removed, and another agent be in it."""
         try:
             make_directory(directory, STATE_MODE)
-            _require_safe_directory(directory)
             lock.renew()
         except (OSError, WrongUseError) as trouble:
             raise unwritable(directory / FILE, trouble) from trouble
@@ -80,9 +67,32 @@ def renew_journal(journal: LastingJournal) -> None:
 
 
 def make_directory(directory: Path, mode: int) -> None:
-    """Given a directory, make it if it is not there. Raise WrongUseError if that cannot be done."""
+    """Given a directory of [paths], make it if it is not there. Raise WrongUseError if that cannot be done, or if
+    another user could change it or the way to it; then nothing has changed.
+
+    What stands in the journal is run at recover, and what answers at the socket is believed, whoever put it there.
+    """
+    _require_safe_directory(directory)
     try:
         make_base_directory(directory, mode)
     except OSError as trouble:
         raise WrongUseError(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
                             "Run as root, or name another one under [paths].") from trouble
+    _require_safe_directory(directory)
+
+
+def _require_safe_directory(directory: Path) -> None:
+    """Raise WrongUseError if another user could change the directory, or as much of the way to it as there is."""
+    try:
+        reason = _find_unsafe(directory.absolute())
+    except OSError as trouble:
+        reason = trouble.strerror or str(trouble)
+    if reason is not None:
+        raise WrongUseError(f"cannot use the directory {directory}", reason, "Or name another one under [paths].")
+
+
+def _find_unsafe(directory: Path) -> str | None:
+    for path in (directory, *directory.parents):
+        with suppress(FileNotFoundError):
+            return find_unsafe_step(str(path))
+    return None

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tideover.api.client import ask
+from tideover.api.client import read_status
 from tideover.doctor.findings import Finding, bad, good, note
 from tideover.errors import UnreachableError
-from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable, holder
+from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.settings import Settings
 from tideover.status import recover_owed
+from tideover.system.file_lock import read_holder
 from tideover.system.rights import BECOME_MIGHTY, MIGHTY
 
 START = f"tideover service start, or tideover run as {MIGHTY}."
@@ -22,11 +23,9 @@ START = f"tideover service start, or tideover run as {MIGHTY}."
 def ask_agent(settings: Settings) -> dict[str, Any] | str:
     """Given the settings, return the agent's status, or why there is none."""
     try:
-        answer = ask(Path(settings.paths.socket), {"ask": "status"})
+        return read_status(Path(settings.paths.socket), Path(settings.paths.state))
     except UnreachableError as trouble:
         return trouble.cause
-    status = answer.get("status")
-    return status if isinstance(status, dict) else "the agent gave no status"
 
 
 def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> list[Finding]:
@@ -37,10 +36,11 @@ def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> li
         runs = [good("agent", f"it runs (process {pid})"), *_unwritable(status.get("journal"))]
         return [*runs, note("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it",
                            "tideover status tells more.")] if owed else runs
-    pid = holder(Path(settings.paths.state))
-    if pid is not None:
+    held = read_holder(Path(settings.paths.state))
+    if held is not None:
         why = status or "nothing came in time"
-        return [bad("agent", f"process {pid} works on {settings.paths.state} and does not answer: {why}",
+        process = f"process {held.pid or 'unknown'}"
+        return [bad("agent", f"{process} works on {settings.paths.state} and does not answer: {why}",
                     "tideover service stop, then tideover service start"), *_journal(settings, False)]
     if _is_hidden(settings):
         return [note("agent", f"this user may not see whether one works on {settings.paths.state}",

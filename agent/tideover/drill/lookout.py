@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable
 
-from tideover.api.client import ask
+from tideover.api.client import read_status
 from tideover.drill.following import Follower
 from tideover.drill.stage import Stage
 from tideover.drill.telling import Line, tell_row
@@ -85,8 +85,8 @@ class Lookout:
             return
         self._patience_s *= 2
         try:
-            status = ask(self._stage.folder.socket, {"ask": "status"}).get("status", {})
-            waits = "; ".join(event["waiting_for"] for event in status.get("events", ()))
+            status = read_status(self._stage.folder.socket, self._stage.folder.state)
+            waits = "; ".join(event["waiting_for"] for event in status["events"])
             self._add(Line(time.time() - self._began_at, "agent", f"still waits for {waits or 'the next document'}"))
         except UnreachableError:
             self._news_at = time.time()

@@ -3,12 +3,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 
 from tideover.errors import WrongUseError
-from tideover.journal.file_lock import lock_alone, lock_together
+from tideover.system.file_lock import AGENT_LOCK, lock_alone, read_holder, read_pid
 
-FILE = "agent.lock"
+LOOKS, LOOK_S = 5, 0.02
 MODE = 0o600            # whoever can open it can lock it, and keep the agent from starting
 
 
@@ -18,7 +19,7 @@ class Lock:
     def __init__(self, state_directory: Path) -> None:
         """Given the directory, take its lock. Raise WrongUseError if another process holds it, or if it cannot be
         made."""
-        self._path = state_directory / FILE
+        self._path = state_directory / AGENT_LOCK
         try:
             self._descriptor = _open(state_directory)
         except OSError as trouble:
@@ -28,9 +29,9 @@ class Lock:
 
     def _seize(self) -> None:
         try:
-            lock_alone(self._descriptor)
+            _lock_alone_soon(self._descriptor)
         except OSError as trouble:
-            holder = _read_holder(self._descriptor)
+            holder = read_pid(self._descriptor)
             os.close(self._descriptor)
             raise WrongUseError(f"cannot use the state directory {self._path.parent}",
                                 f"another tideover (process {holder or 'unknown'}) works on it",
@@ -60,9 +61,19 @@ class Lock:
         os.close(self._descriptor)
 
 
+def _lock_alone_soon(descriptor: int) -> None:
+    """Lock it, though a command that asks who holds it may have it for a moment. Raise OSError."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(OSError):
+            lock_alone(descriptor)
+            return
+        time.sleep(LOOK_S)
+    lock_alone(descriptor)
+
+
 def _open(state_directory: Path) -> int:
     """Return the lock's file, open; where none can be made in a directory of our own, the directory itself."""
-    path = state_directory / FILE
+    path = state_directory / AGENT_LOCK
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, MODE)
     except OSError:
@@ -76,21 +87,7 @@ def _open(state_directory: Path) -> int:
     return descriptor
 
 
-def _read_holder(descriptor: int) -> str:
-    try:
-        return os.read(descriptor, 32).decode("ascii", "replace").strip()
-    except OSError:         # a directory
-        return ""
-
-
 def holder(state_directory: Path) -> int | None:
-    """Given the directory, return the pid of the agent that works on it, None if none does."""
-    with contextlib.suppress(OSError, ValueError):
-        descriptor = os.open(state_directory / FILE, os.O_RDONLY)
-        try:
-            lock_together(descriptor)
-        except OSError:
-            return int(os.read(descriptor, 32) or b"0") or None
-        finally:
-            os.close(descriptor)
-    return None
+    """Given the directory, return the pid of the agent that works on it, None if none does or it is not known."""
+    held = read_holder(state_directory)
+    return held.pid if held else None

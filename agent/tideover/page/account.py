@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 ASLEEP = frozenset({"vm-pause", "suspend", "restart"})
@@ -12,6 +13,9 @@ ASLEEP = frozenset({"vm-pause", "suspend", "restart"})
 FAILURES = frozenset({"failed", "timed-out"})
 OVER = frozenset({"closed", "lingering"})
 """Statuses in which all is recovered; in the second the platform still lists the event."""
+
+_ROUNDING_S = 0.05          # times of the record are in milliseconds, and processes are started one after the other
+_EXPLAINED_S = 2.0          # a reading that is off by so much more than the pauses is no matter of their uncertainty
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,7 @@ class Account:
     started: datetime | None
     ended: datetime | None
     closed: datetime | None
+    measured_notice_s: float | None
     runs: tuple[Run, ...]
     stops: tuple[Stop, ...]
     clock: ClockAccount
@@ -141,32 +146,44 @@ class Account:
 
     @property
     def notice_s(self) -> float | None:
-        """From when it was noticed to the NotBefore announced; 0 where it was first seen Started, None: not known."""
-        if self.started is not None and self.started <= self.noticed:
-            return 0.0
-        if self.not_before is None:
-            return None
-        return max(0.0, (self.not_before - self.noticed).total_seconds())
+        """From when it was noticed to its NotBefore, as measured then; 0 where it was first seen Started, None: not
+        known."""
+        return 0.0 if self.started is not None and self.started == self.noticed else self.measured_notice_s
 
     @property
     def preparation_s(self) -> float | None:
-        """From the beginning of the first prepare to the end of the last one before any recover; None: not known."""
+        """From the beginning of the first prepare to the end of the last one before any recover; None: not known, also
+        where the wall clock was set meanwhile."""
         recovers = self.of_phase("recover")
         prepares = [run for run in self.of_phase("prepare") if not recovers or run.began <= recovers[0].began]
         ends = [run.ended for run in prepares if run.ended is not None]
         newest = {run.name: run for run in prepares}
-        if not ends or any(run.ended is None for run in newest.values()):
+        if not ends or any(run.ended is None for run in newest.values()) or self._was_clock_set_early():
             return None
+        if any((later - earlier).total_seconds() < -_ROUNDING_S for earlier, later in pairwise(ends)):
+            return None             # runs are recorded as they end: the clock was set back meanwhile
         return (max(ends) - min(run.began for run in prepares)).total_seconds()
 
     @property
     def held_back_s(self) -> float | None:
-        """From the beginning of the first prepare to the end of the last recover that worked."""
+        """From the beginning of the first prepare to the end of the last recover that worked; None: not known, also
+        where the wall clock was not right at both ends."""
         prepares, recovers = self.of_phase("prepare"), [run for run in self.of_phase("recover") if not run.has_failed]
         ends = [run.ended for run in recovers if run.ended is not None]
-        if not prepares or not ends:
+        if not prepares or not ends or self._was_clock_set_early() or self._was_clock_wrong():
             return None
-        return (max(ends) - min(run.began for run in prepares)).total_seconds()
+        took_s = (max(ends) - min(run.began for run in prepares)).total_seconds()
+        return took_s if took_s >= sum(stop.length_s or 0.0 for stop in self.pauses) - _ROUNDING_S else None
+
+    def _was_clock_set_early(self) -> bool:
+        """Whether the wall clock was set before the first pause: what it showed before is of another scale."""
+        first = next((index for index, stop in enumerate(self.stops) if stop.is_pause), len(self.stops))
+        return first > 0
+
+    def _was_clock_wrong(self) -> bool:
+        """Whether time servers found the wall clock off by more than a clock that stood still in the pauses is."""
+        explained_s = sum(stop.length_s or 0.0 for stop in self.pauses) + _EXPLAINED_S
+        return any(abs(reading.offset_s) > explained_s for reading in self.clock.readings)
 
 
 def account_of(record: Mapping[str, Any]) -> Account:
@@ -179,6 +196,7 @@ def account_of(record: Mapping[str, Any]) -> Account:
         not_before=_at(record["not_before"]), acknowledged=_at(record["acknowledged_at"]),
         started=_at(record["started_at"]), ended=_at(record["ended_at"]), closed=_at(record["closed_at"]),
         runs=tuple(_run(run) for run in record["hooks"]), stops=tuple(_stop(stop) for stop in record["pauses"]),
+        measured_notice_s=record.get("notice_s"),
         clock=_clock(record["clock"]), moves=tuple(_move(row) for row in record["timeline"]), extra=record["extra"])
 
 

@@ -16,6 +16,8 @@ from tideover.page.account import Account, account_of
 from tideover.page.verdict import Tone, verdict_of
 from tideover.wording import Times
 
+EMPTY_MONTHS = 12           # shown one after the other
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -55,6 +57,11 @@ class Month:
     year: int
     month: int
     by_kind: Mapping[str, int]
+
+    @property
+    def number(self) -> int:
+        """Months since the year 0."""
+        return self.year * 12 + self.month - 1
 
     @property
     def count(self) -> int:
@@ -129,12 +136,18 @@ def _kinds(accounts: Sequence[Account]) -> tuple[str, ...]:
 
 
 def _months(accounts: Sequence[Account], times: Times) -> tuple[Month, ...]:
-    """Every month from the first event's to the last one's, the empty ones too."""
+    """Every month from the first event's to the last one's, the empty ones too; but a longer time without events, as a
+    wrong clock makes it, is left out."""
     if not accounts:
         return ()
     counts: dict[int, Counter[str]] = {}
     for account in accounts:
         local = times.localise(account.noticed)
         counts.setdefault(local.year * 12 + local.month - 1, Counter())[account.kind] += 1
+    numbers: list[int] = []
+    for number in sorted(counts):
+        if numbers and number - numbers[-1] <= EMPTY_MONTHS + 1:
+            numbers += range(numbers[-1] + 1, number)
+        numbers.append(number)
     return tuple(Month(number // 12, number % 12 + 1, dict(counts.get(number, Counter()).most_common()))
-                 for number in range(min(counts), max(counts) + 1))
+                 for number in numbers)

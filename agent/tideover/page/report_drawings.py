@@ -27,11 +27,14 @@ def months_drawing(figures: Figures, layout: Layout) -> Drawing:
     slot = min((right - left) / len(figures.months), WIDEST_COLUMN * 1.8)
     shapes: list[Shape] = [*legend, *_count_lines(most, left, right, top, base)]
     named_until = 0.0
+    before = None
     for index, month in enumerate(figures.months):
         x = left + slot * index
         shapes += _column(month, figures.kinds, x + slot / 2, min(max(slot * 0.62, NARROWEST_COLUMN), WIDEST_COLUMN),
                           base, COLUMNS_HEIGHT / most)
-        name = month_text(month) if index == 0 or month.month == 1 else MONTHS[month.month - 1]
+        follows = before is not None and month.number == before.number + 1
+        name = MONTHS[month.month - 1] if follows and month.month != 1 else month_text(month)
+        before = month
         width = text_width(name, layout.text - 1)
         if x + slot / 2 - width / 2 >= named_until:
             shapes.append(Label(max(x + slot / 2 - width / 2, 0), base + 18, name, "scale"))

@@ -102,6 +102,6 @@ def _footer(times: Times, version: str) -> Markup:
     return tag("footer", tag("p", f"Made by tideover {version} on {times.full(times.now)}; the same as JSON: ",
                              tag("code", "tideover report --json"),
                              ". Moments are local time as this machine’s clock showed them."),
-               tag("p", "Notice is counted from when an event was noticed to its NotBefore; preparation from the first "
-                        "prepare’s beginning to the last one’s end, where none was stopped or failed. What is not "
-                        "known is left out, never counted as 0. This page fetches nothing and runs nothing."))
+               tag("p", "Notice is measured from when an event was noticed to its NotBefore; preparation from the "
+                        "first prepare’s beginning to the last one’s end, where none was stopped or failed. What is "
+                        "not known is left out, never counted as 0. This page fetches nothing and runs nothing."))

@@ -83,8 +83,10 @@ def not_known(account: Account) -> list[str]:
                     "the two apart.")
     if account.clock.checked_at is not None and account.clock.verdict == "unknown":
         said.append(f"Whether the clock was right: {legible(account.clock.reason, 200) or 'no reason was recorded'}.")
-    if account.is_announced and account.not_before is None:
-        said.append("How much notice was given: the platform named no time.")
+    if account.is_announced and account.notice_s is None:
+        why = "the platform named no time" if account.not_before is None else \
+            "this machine's clock was not known to be right then"
+        said.append(f"How much notice was given: {why}.")
     if account.kind == "freeze" and account.expected_pause_s is None:
         said.append("How long the pause was to be: the platform did not say.")
     return said

@@ -141,8 +141,8 @@ TABLES = (
     )),
     Table("clock", values.ClockSettings, "When this machine's clock is good enough to carry on.", (
         Key("servers", _SERVERS, [],
-            "Your own time servers, asked up to once a second during an event; [] is the hardware clock and the "
-            "time daemon's."),
+            "Your own time servers; [] is the hardware clock and the time daemon's servers (at most every 15s; pools "
+            "30min)."),
         Key("tolerance", duration("0.1ms", "1h", "finer cannot be proved from inside, coarser is not a clock"), "250ms",
             "The offset and its error bound together must be within this."),
         Key("deadline", duration("0s", "24h", "applications stay drained that long"), "60s",

@@ -41,31 +41,44 @@ else:
     import os
 
     def make_base_directory(path: Path, mode: int) -> None:
-        """Given a path, make it a directory, and of that mode if it is ours. Raise OSError."""
+        """Given a path that only root and the agent's own user can change, make it a directory, and of that mode if it
+        is ours. The path itself may be a link. Raise OSError."""
         path.mkdir(mode=mode, parents=True, exist_ok=True)
-        status = path.stat()
-        if status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) != mode:
-            path.chmod(mode)
+        real = path.resolve(strict=True)
+        if real.lstat().st_uid == os.geteuid():
+            _set_mode(real, mode, None)
 
     def make_own_directory(path: Path, mode: int) -> None:
-        """Given a path and a mode, make it a directory of the agent's own. Raise OSError if it is another user's.
+        """Given a path and a mode, make it a directory of the agent's own. Raise OSError if it is another user's; then
+        nothing has changed.
 
-        Somebody else who owned it could put links where root is going to make directories and give them away.
+        Another user who owned it could put links where root is going to make directories and give them away.
         """
-        make_directory(path, mode)
-        owner = path.lstat().st_uid
-        if owner not in (0, os.geteuid()):
-            raise PermissionError(errno.EPERM, f"it belongs to user id {owner}", str(path))
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+        _set_mode(path, mode, (0, os.geteuid()))
 
     def make_directory(path: Path, mode: int) -> None:
         """Given a path and a mode, make it a directory of that mode. Raise OSError if it is anything else or cannot
         be."""
         path.mkdir(mode=mode, parents=True, exist_ok=True)
-        status = path.lstat()
-        if not stat.S_ISDIR(status.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "it is a link, not a directory", str(path))
-        if stat.S_IMODE(status.st_mode) != mode:
-            path.chmod(mode)
+        _set_mode(path, mode, None)
+
+    def _set_mode(path: Path, mode: int, owners: tuple[int, ...] | None) -> None:
+        """Look and change by one descriptor: what is changed is what was looked at."""
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as trouble:
+            if trouble.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            raise NotADirectoryError(errno.ENOTDIR, "it is a link, not a directory", str(path)) from trouble
+        try:
+            status = os.fstat(descriptor)
+            if owners is not None and status.st_uid not in owners:
+                raise PermissionError(errno.EPERM, f"it belongs to user id {status.st_uid}", str(path))
+            if stat.S_IMODE(status.st_mode) != mode:
+                os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
 
     def give_to(path: Path, owner: tuple[int, int] | None) -> None:
         """Given a path and its user's and group's numbers (None: our own), make it theirs. Raise OSError."""

@@ -41,8 +41,8 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
 def _first(status: dict[str, Any]) -> Text:
     agent, waits, owed = status["agent"], status["waiting_for"], status["recover_owed"]
     if agent["alive"] and agent.get("why"):
-        return Text(f"The agent (process {agent['pid']}) does not answer: {agent['why']}. By its journal it waits for "
-                    f"{waits}.", Tone.BAD)
+        return Text(f"The agent (process {agent['pid'] or 'unknown'}) does not answer: {agent['why']}. By its journal "
+                    f"it waits for {waits}.", Tone.BAD)
     if agent["alive"]:
         failed = any(hook["stage"] == "owed" for hook in status["hooks"])
         return Text(f"The agent waits for {waits}.", Tone.BAD if failed else Tone.HEAD)

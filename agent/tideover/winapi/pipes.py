@@ -52,6 +52,7 @@ _write = declare(kernel32, "WriteFile", wintypes.BOOL, HANDLE, ctypes.c_void_p, 
 _result = declare(kernel32, "GetOverlappedResult", wintypes.BOOL, HANDLE, _POINTER, ctypes.POINTER(DWORD),
                   wintypes.BOOL)
 _cancel = declare(kernel32, "CancelIoEx", wintypes.BOOL, HANDLE, _POINTER)
+_server_process = declare(kernel32, "GetNamedPipeServerProcessId", wintypes.BOOL, HANDLE, ctypes.POINTER(DWORD))
 _reset = declare(kernel32, "ResetEvent", wintypes.BOOL, HANDLE)
 
 
@@ -109,6 +110,12 @@ class PipeEnd:
         """Begin to wait for somebody at the other end; `event` is set once there is one. Raise OSError."""
         _reset(self.event)
         self._begun(_connect(self.handle, ctypes.byref(self._overlapped)))
+
+    def server_process(self) -> int:
+        """Return the process that answers at the other end of a pipe we opened. Raise OSError."""
+        process = DWORD()
+        checked(_server_process(self.handle, ctypes.byref(process)))
+        return process.value
 
     def close(self) -> None:
         self._call_off()

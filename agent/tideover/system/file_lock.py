@@ -1,10 +1,17 @@
 """A lock on an open file that the system drops when its holder dies, however it dies. Chosen here, once.
 
-Both systems take it without waiting and raise OSError where somebody else has it.
+Both systems take it without waiting and raise OSError where another process has it. Its holder writes its process id
+into the file.
 """
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+AGENT_LOCK = "agent.lock"       # in the state directory: held by the one agent that works on it
 
 if sys.platform == "win32":
     import ctypes
@@ -43,3 +50,32 @@ else:
     def lock_together(descriptor: int) -> None:
         """Given an open file, lock it against those who want it alone (flock(2)). Raise OSError."""
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+@dataclass(frozen=True, slots=True)
+class LockHolder:
+    """The process that holds a lock; `pid` is None where it could not be written down."""
+
+    pid: int | None
+
+
+def read_holder(state_directory: Path) -> LockHolder | None:
+    """Given the state directory, return who holds its lock; None if no process does, or this user may not see it."""
+    for path in (state_directory / AGENT_LOCK, state_directory):      # the directory: where no file could be made
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                lock_together(descriptor)
+            except OSError:
+                return LockHolder(read_pid(descriptor))
+            finally:
+                os.close(descriptor)
+    return None
+
+
+def read_pid(descriptor: int) -> int | None:
+    """Given an open lock file, return the process id its holder wrote; None if there is none."""
+    try:
+        return int(os.read(descriptor, 32)) or None
+    except (OSError, ValueError):       # a directory; nothing could be written
+        return None
