@@ -30,7 +30,7 @@ def held(home: Path, *, agent: bool, body: str = ":") -> Iterator[tuple[World, s
 @pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
 def test_recover_by_hand_says_what_it_recovered(tmp_path, agent):
     with held(tmp_path, agent=agent) as (here, event):
-        unknown, asked = here.command("recover", "no-such-event"), here.ask("recover", event.upper())
+        unknown, asked = here.command("recover", "no-such-event"), here.ask("recover", event.upper(), "--yes")
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert unknown.stderr == "tideover: cannot recover no-such-event: no such event is open. tideover status lists them.\n"
         assert asked == {"ok": True, "were_owed": ["first"], "still_owed": []}
@@ -42,10 +42,10 @@ def test_recover_by_hand_says_what_it_recovered(tmp_path, agent):
 @pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
 def test_recover_by_hand_says_its_result_in_one_sentence(tmp_path, agent):
     with held(tmp_path / "good", agent=agent) as (here, _):
-        answer = here.command("recover")
+        answer = here.command("recover", "--yes")
         assert (answer.returncode, answer.stdout, answer.stderr) == (0, "Recovered: first.\n", "")
     with held(tmp_path / "bad", agent=agent, body='[ "$1" = prepare ] || exit 1') as (here, _):
-        answer = here.command("recover")
+        answer = here.command("recover", "--yes")
         assert (answer.returncode, answer.stdout) == (1, "")
         assert answer.stderr == "tideover: recover is still owed: first. tideover show last tells why.\n"
 
@@ -57,7 +57,7 @@ def test_whoever_is_recovered_by_hand_is_told_how_the_clock_is(tmp_path, agent):
     with held(tmp_path, agent=agent, body=f'echo "$TIDEOVER_CLOCK $TIDEOVER_CLOCK_OFFSET_S" > {tmp_path}/told') as (here, _):
         assert here.time_server is not None
         here.time_server.offset_s = 30.0
-        assert here.command("recover").returncode == 0
+        assert here.command("recover", "--yes").returncode == 0
         verdict, offset_s = (tmp_path / "told").read_text().split()
         assert verdict == "bad" and -31 < float(offset_s) < -29
         assert here.record()["clock"]["verdict"] == "bad"
@@ -78,7 +78,7 @@ def test_what_is_acknowledged_by_hand_is_told_to_the_platform_once(tmp_path, age
         if agent:
             here.start()
             here.until(lambda: here.record()["status"] == "holding")
-        first, second = here.command("acknowledge", event), here.command("acknowledge", event.upper())
+        first, second = (here.command("acknowledge", typed, "--yes") for typed in (event, event.upper()))
         assert (first.returncode, first.stdout) == (0, f"{event}: the platform has accepted it\n")
         assert (second.returncode, second.stdout) == (0, f"{event.upper()}: it is acknowledged already\n")
         if agent:
@@ -101,7 +101,7 @@ def test_an_agent_that_had_no_answer_hears_of_the_acknowledgement_by_hand_that_f
         here.until(lambda: here.record()["status"] == "doubting")
         here.kill()
         asked = posts(here)
-        assert here.command("acknowledge", event).returncode == 0
+        assert here.command("acknowledge", event, "--yes").returncode == 0
         here.start()
         here.until(lambda: here.record()["status"] == "holding" and len(here.metadata.requests) > 12)
         assert posts(here) == asked + 1
@@ -114,7 +114,7 @@ def test_what_cannot_be_acknowledged_is_told_for_its_true_reason(tmp_path):
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert unknown.stderr == ("tideover: cannot acknowledge no-such-event: no such event is open. "
                                   "tideover status lists them.\n")
-        assert here.command("recover").returncode == 0
+        assert here.command("recover", "--yes").returncode == 0
         recovered = here.command("acknowledge", event)
         assert recovered.returncode == 1
         assert recovered.stderr.startswith(f"tideover: cannot acknowledge {event}: its applications were recovered by hand")

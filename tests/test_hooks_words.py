@@ -13,7 +13,7 @@ from tideover.hooks.parts import standing_environment
 from tideover.hooks.plain_text import plain
 from tideover.model import HookPhase, HookSpec, Kind
 
-PLACE = Place("/home/a", "/state/a", {"PATH": "/bin", "LANG": "C"}, {})
+PLACE = Place("/home/a", "/state/a", {"PATH": "/bin", "LANG": "C"}, {}, {})
 SPEC = HookSpec("a", 10, "/hooks/10-a")
 
 
@@ -66,10 +66,8 @@ def test_a_value_of_an_event_is_cut_before_it_can_stop_a_hook() -> None:
 
 def test_the_owner_may_set_what_we_do_not_own() -> None:
     """PATH and a text of several lines are the owner's; which run it is, is ours."""
-    spec = HookSpec("a", 10, "/hooks/10-a", environment=(
-        ("PATH", "/opt/bin"), ("TEXT", "two\nlines\0"), ("TIDEOVER_RUN", "x"), ("TIDEOVER_DRILL", "0"),
-        ("BAD=NAME", "")))
-    found = environment(Place("/", "/s", {}, {"TIDEOVER_DRILL": "1"}), spec=spec)
+    owners = {"PATH": "/opt/bin", "TEXT": "two\nlines\0", "TIDEOVER_RUN": "x", "TIDEOVER_DRILL": "0", "BAD=NAME": ""}
+    found = environment(Place("/", "/s", {}, owners, {"TIDEOVER_DRILL": "1"}))
     assert (found["PATH"], found["TEXT"], found["TIDEOVER_RUN"]) == ("/opt/bin", "two\nlines", "a:prepare:7")
     assert found["TIDEOVER_DRILL"] == "1"
     assert "BAD=NAME" not in found

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from tideover import observations as ob
 from tideover.api.server import Server
 from tideover.clock import ClockChecker, ClockSettings
 from tideover.configuration import Loaded
-from tideover.daemon.choices import Choices, open_chosen_source
+from tideover.daemon.choices import Choices, environment_of, open_chosen_source
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
@@ -62,7 +63,7 @@ class Agent:
         self._make_runtime_directory()
         self._spare = spare_hooks_state(settings)
         self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
-                                 log_line=self._hook_line)
+                                 environment_of=partial(environment_of, settings), log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
             clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
@@ -141,7 +142,7 @@ class Agent:
 
     def _listen(self) -> None:
         requests = Requests(self.engine, self.memory.journal.path, self._about,
-                            lambda: check_clock(self.settings))
+                            lambda: check_clock(self.settings), lambda: self.choices.current)
         try:
             self._server = Server(Path(self.settings.paths.socket), requests.answers())
         except OSError as trouble:

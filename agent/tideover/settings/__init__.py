@@ -10,7 +10,14 @@ from tideover.settings.cautions import cautions_about, unused_hook_tables
 from tideover.settings.document import LARGEST_BYTES
 from tideover.settings.durations import read_duration, write_duration
 from tideover.settings.platforms import LINUX, PlatformPaths, windows_paths
-from tideover.settings.reading import Reading, default_settings, options_for, read, read_settings
+from tideover.settings.reading import (
+    Reading,
+    default_settings,
+    options_for,
+    read,
+    read_settings,
+    read_tolerantly,
+)
 from tideover.settings.showing import Shown, render_default_file, show
 from tideover.settings.values import (
     ClockSettings,
@@ -52,6 +59,7 @@ __all__ = [
     "read",
     "read_duration",
     "read_settings",
+    "read_tolerantly",
     "render_default_file",
     "show",
     "unused_hook_tables",

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tideover.settings.faults import Fault
 from tideover.settings.lines import DEEPEST, Path, TooDeep, key_lines
@@ -17,6 +18,7 @@ LARGEST_BYTES = 256 * 1024       # hundreds of hooks fit; a log or an image name
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = "\ufeff"            # Windows editors begin a file with it
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _KEY_AND_DOT = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
 # Looked for before tomllib sees it, whose time grows with the square of the parts.
 _DEEP_KEY = re.compile(rf"(?:^|[{{,])[ \t\[]*+(?:{_KEY_AND_DOT}){{{DEEPEST}}}", re.MULTILINE)
@@ -64,6 +66,35 @@ def parse(text: str | bytes) -> Document:
         raise NotToml(None, "not TOML of a configuration: lists or tables within each other beyond measure") from None
     except ValueError:      # int() refuses thousands of digits and tomllib lets that through
         raise NotToml(None, "not TOML of a configuration: a number of thousands of digits") from None
+
+
+def parse_readable_tables(text: str | bytes) -> Document:
+    """Given a whole file that is not TOML, return the tables of it that can be read, each by itself.
+
+    A table that stands in it twice counts as it stood first. A table with a byte that is not UTF-8 is not read.
+    """
+    if len(text) > LARGEST_BYTES or (isinstance(text, bytes) and text.startswith(_UTF16)):
+        return Document({}, {})
+    plain = (text.decode(errors="replace") if isinstance(text, bytes) else text).removeprefix(_UTF8_MARK)
+    starts = [0, *(found.start() for found in _HEADER.finditer(plain) if found.start()), len(plain)]
+    tree: dict[str, object] = {}
+    lines: dict[Path, int] = {}
+    for start, end in pairwise(starts):
+        try:
+            table = parse(plain[start:end].replace("\ufffd", "\0"))       # a character that TOML does not allow
+        except NotToml:
+            continue
+        _add_missing(tree, table.tree)
+        above = plain.count("\n", 0, start)
+        lines = {path: line + above for path, line in table.lines.items()} | lines
+    return Document(tree, lines)
+
+
+def _add_missing(tree: dict[str, object], more: Mapping[str, object]) -> None:
+    for name, value in more.items():
+        known = tree.setdefault(name, value)
+        if known is not value and isinstance(known, dict) and isinstance(value, dict):
+            _add_missing(known, value)
 
 
 def _decoded(data: bytes) -> str:
