@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -132,3 +133,28 @@ def test_a_limit_made_shorter_counts_all_time_since_the_beginning_and_is_extende
     lived.count(120.5)
     lived.limit(30.0)
     assert lived.is_over()
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 1000])
+def test_a_value_of_the_owners_environment_is_not_repeated_however_it_is_printed(size: int) -> None:
+    """Its variable's name stands in its place; what is too short to be a secret stays."""
+    lines: list[str] = []
+    environment = {"TOKEN": "s3cret-word", "LONGER": "s3cret-word-and-more", "PORT": "8080"}
+    output = Output(lines.append, environment)
+    text = b"a=s3cret-word b=s3cret-word-and-more 8080\ns3cret-wor\nends in s3cret"
+    for start in range(0, len(text), size):
+        output.take(text[start:start + size])
+    shown = "a=${TOKEN} b=${LONGER} 8080\ns3cret-wor\nends in s3cret" if size == 1000 else None
+    kept = output.finish()
+    assert "s3cret-word" not in kept and (shown is None or kept == shown)
+    assert kept.startswith(("a=${TOKEN} b=${TOKEN}", "a=${TOKEN} b=${LONGER}"))
+    assert lines == kept.split("\n")
+
+
+def test_a_long_value_costs_no_time_to_keep_out() -> None:
+    output = Output(lambda line: None, {"LONG": "x" * 200_000})
+    began_s = time.monotonic()
+    for _ in range(20):
+        output.take(b"x" * 60_000 + b"\n")
+    output.finish()
+    assert time.monotonic() - began_s < 5

@@ -15,6 +15,8 @@ from tideover.settings.lines import DEEPEST, Path, TooDeep, key_lines
 
 LARGEST_BYTES = 256 * 1024       # hundreds of hooks fit; a log or an image named by mistake is refused unread
 
+WRONG_LINES_AT_MOST = 8         # of one table that are left out; each costs another look at it
+
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = "\ufeff"            # Windows editors begin a file with it
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -69,9 +71,9 @@ def parse(text: str | bytes) -> Document:
 
 
 def parse_readable_tables(text: str | bytes) -> Document:
-    """Given a whole file that is not TOML, return the tables of it that can be read, each by itself.
+    """Given a whole file that is not TOML, return what can be read of it: each table by itself, less its wrong lines.
 
-    A table that stands in it twice counts as it stood first. A table with a byte that is not UTF-8 is not read.
+    A table that stands in it twice counts as it stood first. A line with a byte that is not UTF-8 is not read.
     """
     if len(text) > LARGEST_BYTES or (isinstance(text, bytes) and text.startswith(_UTF16)):
         return Document({}, {})
@@ -80,14 +82,24 @@ def parse_readable_tables(text: str | bytes) -> Document:
     tree: dict[str, object] = {}
     lines: dict[Path, int] = {}
     for start, end in pairwise(starts):
-        try:
-            table = parse(plain[start:end].replace("\ufffd", "\0"))       # a character that TOML does not allow
-        except NotToml:
-            continue
+        table = _without_wrong_lines(plain[start:end].replace("\ufffd", "\0"))   # a character that TOML does not allow
         _add_missing(tree, table.tree)
         above = plain.count("\n", 0, start)
         lines = {path: line + above for path, line in table.lines.items()} | lines
     return Document(tree, lines)
+
+
+def _without_wrong_lines(text: str) -> Document:
+    """Given a table's text, return it without the lines that are no TOML; nothing of it where there are too many."""
+    lines = text.split("\n")
+    for _ in range(WRONG_LINES_AT_MOST):
+        try:
+            return parse("\n".join(lines))
+        except NotToml as trouble:
+            if trouble.fault.line is None:
+                break
+            lines[min(trouble.fault.line, len(lines)) - 1] = ""
+    return Document({}, {})
 
 
 def _add_missing(tree: dict[str, object], more: Mapping[str, object]) -> None:

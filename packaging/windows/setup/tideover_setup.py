@@ -83,8 +83,8 @@ def _set_aside_if_not_ours(home: Path) -> None:
 
 
 def _remove(must_purge: bool) -> None:
-    """With the program goes what could recover the applications, so it is done now. What could not be recovered is named
-    in a file, and while that is there a purge keeps what can still recover it: the journal and the hooks."""
+    """With the program goes what could recover the applications, so it is done now. What could not be recovered is
+    named in a file, and while that is there a purge keeps what can still recover it: the journal and the hooks."""
     paths = platform_paths()
     pending = Path(paths.state) / PENDING
     if read_report().is_installed:
