@@ -19,11 +19,11 @@ FREEZES = '[policy]\nacknowledge = "never"'
 
 
 @contextmanager
-def held(home: Path, *, agent: bool, body: str = ":") -> Iterator[tuple[World, str]]:
+def held(home: Path, *, agent: bool, body: str = ":", more: str = "") -> Iterator[tuple[World, str]]:
     """A freeze for which the one hook has prepared and that waits for its owner; then with the agent or without one."""
     with world(home) as here:
         here.hook("10-first", body)
-        here.configure(FREEZES)
+        here.configure(f"{FREEZES}\n{more}")
         here.start()
         event = here.freeze(not_before_in_s=600)
         here.until(lambda: here.record()["status"] == "holding")
@@ -289,6 +289,16 @@ def test_a_service_that_cannot_start_for_its_configuration_recovers_first_and_en
         assert (tmp_path / "seen").read_text().splitlines() == ["prepare there", "recover there", "recover there"]
         began = time.monotonic()
         assert here.command("run").returncode == 2 and time.monotonic() - began < 10, "nothing is pending any more"
+
+
+@pytest.mark.slow
+def test_a_recover_whose_environment_cannot_be_read_runs_without_it_and_says_so(tmp_path):
+    body = f'echo "$1 $WHERE" >> {tmp_path}/seen'
+    with held(tmp_path, agent=False, body=body, more='[hook.first]\nenvironment = { WHERE = "there" }\n') as (here, _):
+        here.configure(FREEZES + "\n[hook.first]\nenvironment = { WHERE = there }\n")
+        recovered = here.command("recover", "--yes")
+        assert recovered.returncode == 0 and "hook.environment-unknown hook=first" in recovered.stderr
+        assert (tmp_path / "seen").read_text() == "prepare there\nrecover \n"
 
 
 @pytest.mark.slow

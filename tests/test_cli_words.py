@@ -97,6 +97,15 @@ def test_a_command_that_fails_still_prints_one_document_where_json_is_wanted(tmp
     assert told.err.startswith("tideover: cannot use the configuration")
 
 
+def test_the_values_of_an_environment_are_shown_only_to_who_asks_for_secrets(tmp_path, capsys):
+    file = tmp_path / "tideover.toml"
+    file.write_text('[hook.web]\nenvironment = { TOKEN = "s3cret" }\n')
+    for words, shown in (([], False), (["--secrets"], True), (["--json"], False), (["--json", "--secrets"], True)):
+        assert main(["config", "show", *words, "--config", str(file)]) == 0
+        told = capsys.readouterr().out
+        assert ("s3cret" in told, "TOKEN" in told) == (shown, True)
+
+
 def test_the_settings_are_native_values_under_json(tmp_path, capsys):
     file = tmp_path / "tideover.toml"
     file.write_text("[policy]\nacknowledge_shared = true\n")

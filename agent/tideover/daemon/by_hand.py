@@ -24,7 +24,7 @@ from tideover.daemon.opening import Memory, open_memory, renew_journal, trusted
 from tideover.daemon.requests import ACKNOWLEDGED, check_clock, unconfirmed_acknowledgement, unconfirmed_recover
 from tideover.daemon.taking_up import HOOKS_STATE, end_left_runs, spare_hooks_state, take_up
 from tideover.engine import Engine
-from tideover.errors import TideoverError, UnreachableError
+from tideover.errors import ConfigurationError, TideoverError, UnreachableError
 from tideover.hooks import HookRunner
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
@@ -156,6 +156,7 @@ class _Desk:
         """`log`: where each step is told; None: the command ends with one sentence of its own, and what happened in
         between stands in the record. That nothing can be remembered is told all the same. Raise WrongUseError."""
         settings = self.settings = loaded.settings
+        self._trouble = loaded.trouble
         self._log = log or Log(settings.log.format, "warning")
         if loaded.trouble is not None and loaded.file is None and log is None:
             self._log.warning("configuration.refused", reason=loaded.trouble,
@@ -177,11 +178,22 @@ class _Desk:
     def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> Recovered:
         """Run what the plan names, once."""
         were_owed = tuple(sorted(plan.pending))
+        for name in were_owed:
+            if self._may_lack_environment(name):
+                self._log.warning("hook.environment-unknown", hook=name,
+                                  consequence="it runs without the variables that its owner sets for it")
         take_up(self._memory, self.engine, MachineClocks().moment(), self._log, self._spare)
         self.engine.take(ob.RecoverRequested(plan.event_id, look_at_clock() if were_owed else None))
         self.engine.run_until(_nothing_runs)
         self._leave_word()
         return Recovered(were_owed, tuple(name for name in recover_owed(self.engine.state) if name in were_owed))
+
+    def _may_lack_environment(self, name: str) -> bool:
+        """Whether what is wrong with the configuration may be what the owner sets for this hook."""
+        if self._trouble is None or environment_of(self.settings, name):
+            return False
+        faults = self._trouble.faults if isinstance(self._trouble, ConfigurationError) else None
+        return faults is None or any(f"hook.{name}" in fault or "TOML" in fault or "UTF-" in fault for fault in faults)
 
     def forget(self, name: str) -> None:
         """Another participant's recover that is due begins with this step, as with any other: it is let run."""

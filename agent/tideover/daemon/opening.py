@@ -33,12 +33,15 @@ class Memory:
         self.lock.release()
 
 
-def require_safe(*files: Path | None) -> None:
-    """Given the files that the configuration consists of (None: there is none), raise WrongUseError if another user
-    could change one of them: they say what is run, as whom and with which environment."""
-    for file in files:
-        if file is not None:
-            _require_safe_file(file)
+def require_safe(file: Path | None, *, is_secret: bool = False) -> None:
+    """Given a file of the configuration (None: there is none), raise WrongUseError if another user could change it, or
+    read it where it is secret: it says what is run, as whom and with which environment."""
+    if file is None:
+        return
+    with suppress(OSError):         # a pipe that this command was given cannot be walked to, and is nobody else's
+        reason = find_unsafe_step(str(file.absolute()), is_secret=is_secret)
+        if reason is not None:
+            raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
 
 
 def trusted(loaded: Loaded) -> Loaded:
@@ -55,13 +58,6 @@ def trusted(loaded: Loaded) -> Loaded:
             raise
         return Loaded(defaults, None, {}, trouble)
     return loaded
-
-
-def _require_safe_file(file: Path) -> None:
-    with suppress(OSError):         # a pipe that this command was given cannot be walked to, and is nobody else's
-        reason = find_unsafe_step(str(file.absolute()))
-        if reason is not None:
-            raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
 
 
 def _require_safe_directory(directory: Path) -> None:

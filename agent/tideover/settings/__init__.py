@@ -18,7 +18,7 @@ from tideover.settings.reading import (
     read_settings,
     read_tolerantly,
 )
-from tideover.settings.showing import Shown, render_default_file, show
+from tideover.settings.showing import Shown, render_default_file, show, show_hidden
 from tideover.settings.values import (
     ClockSettings,
     HealthSettings,
@@ -62,6 +62,7 @@ __all__ = [
     "read_tolerantly",
     "render_default_file",
     "show",
+    "show_hidden",
     "unused_hook_tables",
     "windows_paths",
     "write_duration",
