@@ -36,8 +36,9 @@ class Bench:
         self.answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self.lines: list[str] = []
         self.readings = 0           # of the clock: the runner takes one whenever it wakes up
+        self.environment: dict[str, str] = {}       # what the owner sets for each hook
         self.runner = HookRunner(
-            self.answers.put, self.state, drill=drill, graces=graces,
+            self.answers.put, self.state, drill=drill, graces=graces, environment_of=lambda name: self.environment,
             log_line=lambda name, line: self.lines.append(line), read_moment=self._read_moment)
         self._runs = 0
         self._faults: list[threading.ExceptHookArgs] = []

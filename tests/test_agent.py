@@ -244,7 +244,7 @@ def test_a_second_agent_on_the_same_state_directory_refuses(tmp_path):
     with world(tmp_path) as here:
         first = here.start()
         second = here.command("run")
-        assert second.returncode == 2 and str(first.pid) in second.stderr and "Traceback" not in second.stderr
+        assert second.returncode == 1 and str(first.pid) in second.stderr and "Traceback" not in second.stderr
         assert first.poll() is None
 
 
@@ -320,7 +320,7 @@ def test_what_is_owed_is_recovered_by_hand_without_the_agent(tmp_path):
         here.kill()
         status = here.ask("status")
         assert status["agent"]["alive"] is False and status["recover_owed"] == ["first", "second"]
-        answer = here.command("recover")
+        answer = here.command("recover", "--yes")
         assert answer.returncode == 0 and "first" in answer.stdout
         assert here.begun()[2:] == ["second recover", "first recover"]
         assert here.ask("status")["recover_owed"] == []

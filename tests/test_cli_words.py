@@ -30,6 +30,7 @@ def arguments_of(command: click.Command) -> list[str]:
 
 
 COMMANDS = dict(all_commands())
+GO_ON = {"status", "history", "show", "report", "pauses", "doctor", "acknowledge", "recover"}
 PLACES = [(names, at) for names in COMMANDS for at in range(len(names) + 1)]
 
 
@@ -40,15 +41,37 @@ def test_the_walk_finds_the_commands_and_those_of_groups():
 @pytest.mark.parametrize(("names", "at"), PLACES, ids=lambda part: "-".join(part) if isinstance(part, tuple) else str(part))
 def test_every_command_takes_the_configuration_before_its_name_after_it_and_after_its_groups(
         tmp_path, monkeypatch, capsys, names, at):
-    """A file with a fault, so that each says which file it was given, and does nothing."""
+    """A file with a fault, so that each says which file it was given, and does nothing; or what it is there for."""
     monkeypatch.setenv("PATH", str(tmp_path))       # whatever goes wrong here, no service manager is spoken to
-    file = tmp_path / "tideover.toml"
-    file.write_text("[source]\npol = 1\n")
+    file = faulty(tmp_path)
     words = [*names[:at], "--config", str(file), *names[at:], *arguments_of(COMMANDS[names])]
-    assert main(words) == 2
+    status = main(words)
     told = capsys.readouterr()
     assert f"cannot use the configuration {file}: one fault" in told.err
-    assert told.out == ""
+    if names[0] in GO_ON or names == ("service", "remove"):
+        assert "tideover: this command goes on with what can be read" in told.err
+    else:
+        assert (status, told.out) == (2, "")
+
+
+def faulty(home):
+    file = home / "tideover.toml"
+    file.write_text(f'[source]\nkind = "none"\npol = 1\n[clock]\nservers = ["127.0.0.1:1"]\n[paths]\nhooks = "{home}/hooks.d"\n'
+                    f'state = "{home}/state"\nruntime = "{home}/run"\n')
+    return file
+
+
+@pytest.mark.parametrize("name", sorted(GO_ON - {"doctor"}))
+def test_a_faulty_configuration_disables_nothing_that_looks_or_recovers(tmp_path, capsys, name):
+    """What can be read of the file counts: here, where the journal lies."""
+    file = faulty(tmp_path)
+    (tmp_path / "state").mkdir(mode=0o711)
+    words = [name, *(["x"] if name in ("show", "acknowledge") else []), "--config", str(file)]
+    status = main(words)
+    told = capsys.readouterr()
+    expected = {"show": (1, "no event begins so"), "acknowledge": (3, "source none takes no acknowledgements")}
+    assert (status, expected.get(name, (0, ""))[1] in told.err) == (expected.get(name, (0, ""))[0], True), told
+    assert f"cannot use the configuration {file}: one fault" in told.err and "line 3: source.pol: unknown key" in told.err
 
 
 def test_the_configuration_that_stands_nearest_counts(tmp_path, capsys):
@@ -67,11 +90,20 @@ def test_what_needs_no_configuration_does_not_ask_for_one(monkeypatch, capsys):
 def test_a_command_that_fails_still_prints_one_document_where_json_is_wanted(tmp_path, capsys):
     file = tmp_path / "tideover.toml"
     file.write_text("[source]\npol = 1\n")
-    assert main(["status", "--json", "--config", str(file)]) == 2
+    assert main(["clock", "--json", "--config", str(file)]) == 2
     told = capsys.readouterr()
     document = json.loads(told.out)
     assert document["ok"] is False and len(document["faults"]) == 1 and document["why"] == "one fault found"
     assert told.err.startswith("tideover: cannot use the configuration")
+
+
+def test_the_values_of_an_environment_are_shown_only_to_who_asks_for_secrets(tmp_path, capsys):
+    file = tmp_path / "tideover.toml"
+    file.write_text('[hook.web]\nenvironment = { TOKEN = "s3cret" }\n')
+    for words, shown in (([], False), (["--secrets"], True), (["--json"], False), (["--json", "--secrets"], True)):
+        assert main(["config", "show", *words, "--config", str(file)]) == 0
+        told = capsys.readouterr().out
+        assert ("s3cret" in told, "TOKEN" in told) == (shown, True)
 
 
 def test_the_settings_are_native_values_under_json(tmp_path, capsys):

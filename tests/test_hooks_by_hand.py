@@ -61,7 +61,7 @@ def told_by_the_agent(phase: str) -> set[str]:
     if phase == "recover":
         life.settle().polled()
     [run] = life.runs()
-    return {name for name in hook_environment(run, "trace", Place("/", "/s", {}, {})) if name.startswith("TIDEOVER_")}
+    return {name for name in hook_environment(run, "trace", Place("/", "/s", {}, {}, {})) if name.startswith("TIDEOVER_")}
 
 
 @pytest.mark.parametrize("phase", ["prepare", "recover"])

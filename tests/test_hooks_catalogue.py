@@ -55,10 +55,10 @@ def test_hooks_come_by_number_and_then_by_name(hooks: Path) -> None:
 
 def test_a_hook_takes_its_settings_by_its_name(hooks: Path) -> None:
     put(hooks / "10-haproxy")
-    wanted = HookSettings(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root", (("SOCKET", "/run/s"),))
+    wanted = HookSettings(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root")
     hook = read_catalogue(hooks, {"haproxy": wanted}.__getitem__).hooks[0]
-    assert (hook.kinds, hook.min_pause_s, hook.timeout_s, hook.required, hook.user, hook.environment) == (
-        wanted.kinds, 3.0, 20.0, False, "root", (("SOCKET", "/run/s"),))
+    assert (hook.kinds, hook.min_pause_s, hook.timeout_s, hook.required, hook.user) == (
+        wanted.kinds, 3.0, 20.0, False, "root")
     assert hook.path == str(hooks / "10-haproxy")
 
 

@@ -212,7 +212,8 @@ def test_a_hook_that_lost_its_run_bit_is_a_failure(bench: Bench) -> None:
 
 
 def test_an_environment_that_is_too_long_is_a_failure(bench: Bench) -> None:
-    report = bench.say("exit 0", environment=(("LONG", "x" * 200_000),))
+    bench.environment["LONG"] = "x" * 200_000
+    report = bench.say("exit 0")
     assert (report.outcome, "too long" in report.note) == (HookOutcome.FAILED, True)
 
 
@@ -265,7 +266,7 @@ def test_a_state_directory_lives_from_prepare_to_a_recover_that_worked(bench: Be
         recover) test -e kept && if test -e tried; then exit "$ENDS"; else touch tried; exit 1; fi ;;
         esac""")
     for ends in (0, 3):
-        spec = replace(spec, environment=(("ENDS", str(ends)),))
+        bench.environment["ENDS"] = str(ends)
         assert bench.run(spec).outcome is HookOutcome.DONE
         assert bench.run(spec, HookPhase.RECOVER).outcome is HookOutcome.FAILED
         assert (bench.state / "a" / "kept").exists()

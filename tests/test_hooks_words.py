@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -13,7 +14,7 @@ from tideover.hooks.parts import standing_environment
 from tideover.hooks.plain_text import plain
 from tideover.model import HookPhase, HookSpec, Kind
 
-PLACE = Place("/home/a", "/state/a", {"PATH": "/bin", "LANG": "C"}, {})
+PLACE = Place("/home/a", "/state/a", {"PATH": "/bin", "LANG": "C"}, {}, {})
 SPEC = HookSpec("a", 10, "/hooks/10-a")
 
 
@@ -66,10 +67,8 @@ def test_a_value_of_an_event_is_cut_before_it_can_stop_a_hook() -> None:
 
 def test_the_owner_may_set_what_we_do_not_own() -> None:
     """PATH and a text of several lines are the owner's; which run it is, is ours."""
-    spec = HookSpec("a", 10, "/hooks/10-a", environment=(
-        ("PATH", "/opt/bin"), ("TEXT", "two\nlines\0"), ("TIDEOVER_RUN", "x"), ("TIDEOVER_DRILL", "0"),
-        ("BAD=NAME", "")))
-    found = environment(Place("/", "/s", {}, {"TIDEOVER_DRILL": "1"}), spec=spec)
+    owners = {"PATH": "/opt/bin", "TEXT": "two\nlines\0", "TIDEOVER_RUN": "x", "TIDEOVER_DRILL": "0", "BAD=NAME": ""}
+    found = environment(Place("/", "/s", {}, owners, {"TIDEOVER_DRILL": "1"}))
     assert (found["PATH"], found["TEXT"], found["TIDEOVER_RUN"]) == ("/opt/bin", "two\nlines", "a:prepare:7")
     assert found["TIDEOVER_DRILL"] == "1"
     assert "BAD=NAME" not in found
@@ -134,3 +133,28 @@ def test_a_limit_made_shorter_counts_all_time_since_the_beginning_and_is_extende
     lived.count(120.5)
     lived.limit(30.0)
     assert lived.is_over()
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 1000])
+def test_a_value_of_the_owners_environment_is_not_repeated_however_it_is_printed(size: int) -> None:
+    """Its variable's name stands in its place; what is too short to be a secret stays."""
+    lines: list[str] = []
+    environment = {"TOKEN": "s3cret-word", "LONGER": "s3cret-word-and-more", "PORT": "8080"}
+    output = Output(lines.append, environment)
+    text = b"a=s3cret-word b=s3cret-word-and-more 8080\ns3cret-wor\nends in s3cret"
+    for start in range(0, len(text), size):
+        output.take(text[start:start + size])
+    shown = "a=${TOKEN} b=${LONGER} 8080\ns3cret-wor\nends in s3cret" if size == 1000 else None
+    kept = output.finish()
+    assert "s3cret-word" not in kept and (shown is None or kept == shown)
+    assert kept.startswith(("a=${TOKEN} b=${TOKEN}", "a=${TOKEN} b=${LONGER}"))
+    assert lines == kept.split("\n")
+
+
+def test_a_long_value_costs_no_time_to_keep_out() -> None:
+    output = Output(lambda line: None, {"LONG": "x" * 200_000})
+    began_s = time.monotonic()
+    for _ in range(20):
+        output.take(b"x" * 60_000 + b"\n")
+    output.finish()
+    assert time.monotonic() - began_s < 5

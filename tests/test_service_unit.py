@@ -43,6 +43,13 @@ def test_the_watchdog_outlasts_the_longest_pause_and_a_stop_that_recovers_is_not
     assert seconds(stop) >= STOP_LIMIT_S + 10
 
 
+def test_a_configuration_that_cannot_be_used_is_tried_once():
+    """Each further start would end the same way, and the service would be shown as starting all the while."""
+    from tideover.errors import EXIT_WRONG_USE, BusyError
+    assert directive("RestartPreventExitStatus") == [str(EXIT_WRONG_USE)]
+    assert BusyError.exit_status != EXIT_WRONG_USE, "who has taken the state directory lets it go again"
+
+
 @pytest.fixture
 def shelf(tmp_path):
     """A library of one hook, and a hooks directory."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tideover.configuration import load_settings, platform_paths
+from tideover.configuration import load_settings, load_tolerantly, platform_paths
 from tideover.errors import EXIT_WRONG_USE, ConfigurationError, WrongUseError
 from tideover.settings import LINUX, PlatformPaths, default_settings
 
@@ -115,3 +115,42 @@ def test_reading_a_good_file_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-S", "-c", ask], capture_output=True, text=True, timeout=20,
                           env={"PYTHONPATH": str(AGENT)}, check=True)
     assert done.stdout.strip() == ""
+
+
+# ---- beside faults ----
+
+@pytest.mark.parametrize(("text", "faults"), [
+    ("[hooks]\ntimeoutt = 3\n", 1), ("[log]\nlevel = info\n", 1), ("[clock]\nservers = [\n", 1), ("no table\n", 1), ("LOST = [\n", 1),
+    ("[log]\nlevel = \"loud\"\n[source]\npoll = 7\n", 2), ("[log]\nx = \"\xff\"\n", 1), ("[paths]\nstate = 3\n", 1)])
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_can_be_read_of_a_faulty_file_counts(tmp_path: Path, text: str, faults: int, order: int) -> None:
+    """Wherever the fault stands: where the journal lies must not depend on it. All faults are told."""
+    good = '[paths]\nstate = "/srv/state"\n[hook.web.environment]\nTOKEN = "x"\n'
+    file = tmp_path / "tideover.toml"
+    file.write_bytes("".join([good, text][::order]).encode("latin-1"))
+    loaded = load_tolerantly(file, {})
+    assert isinstance(loaded.trouble, ConfigurationError)
+    assert loaded.settings.paths.state == ("/srv/state" if "paths" not in text or order == 1 else LINUX.state)
+    assert loaded.settings.hook["web"].environment == {"TOKEN": "x"}
+    assert len(loaded.trouble.faults) >= faults
+    with pytest.raises(ConfigurationError):
+        load_settings(file, {})
+
+
+def test_a_good_file_has_no_trouble_and_a_file_somebody_named_must_be_there_all_the_same(tmp_path: Path) -> None:
+    good = written(tmp_path / "good", '[source]\npoll = "2s"\n')
+    assert load_tolerantly(good, {}) == load_settings(good, {})
+    with pytest.raises(WrongUseError, match="there is no such file"):
+        load_tolerantly(tmp_path / "gone", {})
+    assert load_tolerantly(None, {}, usual(tmp_path / "gone")).trouble is None
+
+
+def test_a_usual_file_that_cannot_be_read_leaves_the_defaults(tmp_path: Path) -> None:
+    loaded = load_tolerantly(None, {}, usual(tmp_path))
+    assert loaded.settings == default_settings() and "it is a directory" in str(loaded.trouble)
+
+
+def test_no_fault_repeats_a_value_of_an_environment(tmp_path: Path) -> None:
+    for table in ('environment = "s3cret-word"', 'environment = ["s3cret-word"]', 'environment = { A = ["s3cret-word"], B = 7 }'):
+        trouble = load_tolerantly(written(tmp_path / "t", f"[hook.web]\n{table}\n"), {}).trouble
+        assert isinstance(trouble, ConfigurationError) and "s3cret" not in "".join([str(trouble), *trouble.faults])

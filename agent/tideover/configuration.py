@@ -6,19 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.errors import WrongUseError
-from tideover.settings import LARGEST_BYTES, LINUX, PlatformPaths, Settings, read, windows_paths
+from tideover.errors import TideoverError, WrongUseError
+from tideover.settings import LARGEST_BYTES, LINUX, PlatformPaths, Settings, read, read_tolerantly, windows_paths
 
 VARIABLE = "TIDEOVER_CONFIG"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, the file they came from (None: there is none, all is default), and the line of each key in it."""
+    """Settings, the file they came from (None: there is none, all is default), and the line of each key in it.
+
+    `trouble`: what is wrong with the file, where it was read all the same; None: nothing is.
+    """
 
     settings: Settings
     file: Path | None
     origin: Mapping[str, int]
+    trouble: TideoverError | None = None
 
 
 def platform_paths() -> PlatformPaths:
@@ -36,11 +40,34 @@ def load_settings(path: Path | None, environ: Mapping[str, str], platform: Platf
     Raise ConfigurationError with all faults of the file, WrongUseError if it cannot be read.
     """
     paths = platform or platform_paths()
-    named_by = "--config" if path else VARIABLE if environ.get(VARIABLE) else None
-    file = path or Path(environ.get(VARIABLE) or paths.configuration)
+    file, named_by = _file_that_counts(path, environ, paths)
     data = _content(file, named_by)
     reading = read(data or b"", file=str(file), defaults=paths)
     return Loaded(reading.settings, None if data is None else file, reading.origin)
+
+
+def load_tolerantly(path: Path | None, environ: Mapping[str, str], platform: PlatformPaths | None = None) -> Loaded:
+    """Given the same, return what can be read of that file, the defaults elsewhere, and what is wrong with it.
+
+    For what must not depend on a configuration without faults. Raise WrongUseError if a file that is named cannot be
+    read at all: the defaults would be about another instance.
+    """
+    paths = platform or platform_paths()
+    file, named_by = _file_that_counts(path, environ, paths)
+    try:
+        data = _content(file, named_by)
+    except WrongUseError as unreadable:
+        if named_by is not None:
+            raise
+        return Loaded(read(b"", file=str(file), defaults=paths).settings, None, {}, unreadable)
+    reading, trouble = read_tolerantly(data or b"", file=str(file), defaults=paths)
+    return Loaded(reading.settings, None if data is None else file, reading.origin, trouble)
+
+
+def _file_that_counts(path: Path | None, environ: Mapping[str, str], paths: PlatformPaths) -> tuple[Path, str | None]:
+    """Return the file, and what names it (None: it is the platform's own place)."""
+    named_by = "--config" if path else VARIABLE if environ.get(VARIABLE) else None
+    return path or Path(environ.get(VARIABLE) or paths.configuration), named_by
 
 
 def _content(file: Path, named_by: str | None) -> bytes | None:

@@ -34,9 +34,20 @@ class ConfigurationError(TideoverError):
 
 
 class WrongUseError(TideoverError):
-    """The command was called in a way that cannot work, or the state directory is taken."""
+    """The command was called in a way that cannot work."""
 
     exit_status = EXIT_WRONG_USE
+
+
+class UnconfirmedError(WrongUseError):
+    """What was asked for needs the owner's confirmation: an answer at a terminal, or --yes."""
+
+
+class BusyError(WrongUseError):
+    """The state directory is taken, or cannot be used at the moment: another try may work, so that a service manager
+    must not take it for a configuration that is wrong."""
+
+    exit_status = EXIT_NO
 
 
 class UnreachableError(TideoverError):

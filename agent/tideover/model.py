@@ -85,7 +85,6 @@ class HookSpec:
     timeout_s: float = 60.0
     required: bool = True
     user: str | None = None
-    environment: tuple[tuple[str, str], ...] = ()
     refused: str | None = None           # why it must not be run; None: it may
 
 
@@ -97,6 +96,7 @@ class HookOutcome(enum.Enum):
     FAILED = "failed"                    # any other, or a signal
     TIMED_OUT = "timed-out"
     STOPPED = "stopped"                  # ended by us, because its reason went away
+    FORGOTTEN = "forgotten"              # a pending recovery that the owner has given up
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,9 +122,16 @@ class RecoverRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetRequested:
+    """The owner gives up the pending recovery of one participant."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """The service is being stopped, and the owner wants applications recovered first (on_stop = "recover")."""
 
 
 Observation = (Restarted | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged
-               | ClockFollowed | Due | AcknowledgeRequested | RecoverRequested | StopRequested)
+               | ClockFollowed | Due | AcknowledgeRequested | RecoverRequested | ForgetRequested | StopRequested)

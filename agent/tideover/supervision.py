@@ -35,6 +35,9 @@ class ServiceManager(Protocol):
     def listen(self, orders: Orders) -> None:
         """From now on, pass on what the agent is told; that it is to end also if that was said before."""
 
+    def still_starting(self, seconds: float) -> None:
+        """Its start takes up to so many seconds more."""
+
     def ready(self) -> None:
         """The agent runs."""
 

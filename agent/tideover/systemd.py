@@ -27,6 +27,9 @@ class Systemd:
     def listen(self, orders: Orders) -> None:
         """It speaks in signals, which the process hears by itself."""
 
+    def still_starting(self, seconds: float) -> None:
+        notify(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
+
     def ready(self) -> None:
         notify("READY=1")
 

@@ -66,10 +66,31 @@ Function GiveUp
     Abort $0
 FunctionEnd
 
+; A folder that is no registered installation and has something in it is somebody else's: its rights would be changed, and
+; what is called python or bin in it replaced. Nothing has been changed yet.
+Function RefuseFullFolder
+    ${If} $Registered == $INSTDIR
+        Return
+    ${EndIf}
+    FindFirst $0 $1 "$INSTDIR\*.*"
+    ${DoWhile} $1 != ""
+        ${If} $1 != "."
+        ${AndIf} $1 != ".."
+            FindClose $0
+            MessageBox MB_OK|MB_ICONSTOP "$INSTDIR is not empty and no installation of tideover. Choose an empty folder, or one that does not exist." /SD IDOK
+            SetErrorLevel 3
+            Abort "$INSTDIR is not empty and no installation of tideover; nothing was changed."
+        ${EndIf}
+        FindNext $0 $1
+    ${Loop}
+    FindClose $0
+FunctionEnd
+
 Section "tideover"
     SetRegView 64
     StrCpy $Stopped ""
-    ${If} $Registered != ""
+    Call RefuseFullFolder
+    ${If} $Registered == $INSTDIR
     ${AndIf} ${FileExists} "$INSTDIR\python\python.exe"
         nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -m tideover_setup make-way'
         Pop $0

@@ -22,11 +22,13 @@ import pytest
 from faults.table import trial
 from hooks_tried import Bench
 from running_agent import environment, world
-from tideover.daemon.opening import open_memory, require_safe
+from tideover.configuration import load_tolerantly
+from tideover.daemon.opening import open_memory, require_safe, trusted
 from tideover.errors import WrongUseError
 from tideover.hooks.permission import find_unsafe_step
 from tideover.logs import Log
 from tideover.model import HookOutcome
+from tideover.settings import LINUX
 
 slow = pytest.mark.slow
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -83,6 +85,39 @@ def test_a_configuration_or_state_directory_that_others_can_change_is_refused(ho
         assert command, refused.value
         subprocess.run([*command[1].split(), command[2].rstrip(".")], check=True)
         use()
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "whom"), [(0o644, "everybody"), (0o640, "its group"), (0o604, "everybody"), (0o600, None)])
+def test_a_secret_file_that_others_can_read_is_refused_and_the_configuration_itself_is_not(home, mode, whom):
+    file = home / "credentials"
+    file.write_text("")
+    file.chmod(mode)
+    require_safe(file)
+    if whom is None:
+        require_safe(file, is_secret=True)
+        return
+    with pytest.raises(WrongUseError, match=f"can be read by {whom}: chmod") as refused:
+        require_safe(file, is_secret=True)
+    subprocess.run(["chmod", re.search(r"chmod (\S+)", str(refused.value))[1], file], check=True)
+    require_safe(file, is_secret=True)
+
+
+@as_root
+def test_nothing_of_a_configuration_that_others_can_write_is_used_to_recover(home, monkeypatch):
+    """The usual one gives way to the defaults; one that names other directories is refused, for they count nowhere else."""
+    usual = replace(LINUX, configuration=str(home / "tideover.toml"), hooks=str(home / "hooks.d"), state=str(home / "state"))
+    monkeypatch.setattr("tideover.configuration.platform_paths", lambda: usual)
+    monkeypatch.setattr("tideover.daemon.opening.platform_paths", lambda: usual)
+    file = Path(usual.configuration)
+    file.write_text('[hook.first]\nenvironment = { BASH_ENV = "/tmp/evil" }\n')
+    assert trusted(load_tolerantly(None, {})).settings.hook["first"].environment == {"BASH_ENV": "/tmp/evil"}
+    file.chmod(0o666)
+    used = trusted(load_tolerantly(None, {}))
+    assert used.settings.hook == {} and used.settings.paths.state == usual.state and "chmod" in str(used.trouble)
+    file.write_text('[paths]\nstate = "/srv/elsewhere"\n')
+    with pytest.raises(WrongUseError, match="chmod"):
+        trusted(load_tolerantly(None, {}))
 
 
 @as_root

@@ -114,7 +114,7 @@ def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_owed_and_end_when_bo
             server.until(lambda: "TideoverDown" not in server.firing() and "TideoverRecoveryOwed" in server.firing())
             (tmp_path / "mended").touch()
             here.time_server.offset_s = 0.0
-            assert here.command("recover").returncode == 0
+            assert here.command("recover", "--yes").returncode == 0
             here.metadata.remove_event(freeze)
             server.until(lambda: not server.firing() & {"TideoverClockBad", "TideoverRecoveryOwed"}, 90.0)    # asked each minute
             assert server.query("tideover_recoveries_owed > 0") == {}

@@ -152,6 +152,79 @@ def test_removal_recovers_what_is_prepared_and_a_purge_leaves_nothing(machine, p
     assert here.run("systemctl --failed --no-legend").strip() == ""
 
 
+FAULTY = CONFIGURATION + "[hooks]\ntimeoutt = 3\n"
+STATE = "/var/lib/tideover"
+
+
+def test_a_configuration_that_cannot_be_used_ends_the_service_at_once_after_what_is_prepared_is_recovered(machine, package):
+    """Not one restart: none would mend it."""
+    here, metadata = installed(machine, package)
+    with_an_open_event(here, metadata)
+    here.put("/etc/tideover/tideover.toml", FAULTY)
+    here.run("systemctl restart tideover", check=False)
+    here.until(lambda: here.told("ActiveState") == {"ActiveState": "failed"}, 10.0)
+    time.sleep(3)
+    told = here.told("ActiveState", "NRestarts", "ExecMainStatus", "Result")
+    assert told == {"ActiveState": "failed", "NRestarts": "0", "ExecMainStatus": "2", "Result": "exit-code"}
+    assert "hooks.timeoutt" in here.journal() and lines(here) == ["prepare freeze", "recover freeze cancelled"]
+    here.put("/etc/tideover/tideover.toml", CONFIGURATION)
+    here.run("systemctl start tideover")
+    assert here.told("ActiveState") == {"ActiveState": "active"}
+
+
+def test_a_recover_that_takes_long_is_not_cut_off_by_the_start_timeout(machine, package):
+    here, metadata = installed(machine, package)
+    here.put("/etc/tideover/hooks.d/10-first", "#!/bin/sh\n[ $1 = prepare ] || sleep 8\n" + HOOK.split("\n", 1)[1], 0o755)
+    here.put("/etc/systemd/system/tideover.service.d/hasty.conf", "[Service]\nTimeoutStartSec=3s\n")
+    here.run("systemctl daemon-reload")
+    with_an_open_event(here, metadata)
+    here.put("/etc/tideover/tideover.toml", FAULTY)
+    here.run("systemctl restart tideover", check=False)
+    assert here.told("NRestarts", "ExecMainStatus") == {"NRestarts": "0", "ExecMainStatus": "2"}
+    assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
+
+
+def test_removal_recovers_whatever_the_state_of_the_configuration(machine, package):
+    here, metadata = machine
+    here.put("/etc/systemd/system/tideover.service.d/container.conf", SHOWS_ITS_BOOT_ID)
+    installed(machine, package)
+    with_an_open_event(here, metadata)
+    here.put("/etc/tideover/tideover.toml", FAULTY)
+    said = here.run("dpkg --purge tideover")
+    assert "hooks.timeoutt" in said and "Recovered: first." in said
+    assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
+    assert not (here.root / STATE[1:]).exists() and not (here.root / "etc/tideover").exists()
+
+
+def test_a_purge_keeps_what_can_still_recover_an_application_and_says_where(machine, package):
+    """Installing it again goes on with that."""
+    here, metadata = machine
+    here.put("/etc/systemd/system/tideover.service.d/container.conf", SHOWS_ITS_BOOT_ID)
+    installed(machine, package)
+    here.put("/etc/tideover/hooks.d/10-first", HOOK + "[ $1 = prepare ] || [ -e /root/mended ]\n", 0o755)
+    with_an_open_event(here, metadata)
+    here.put("/etc/tideover/tideover.toml", FAULTY)
+    said = here.run("dpkg --purge tideover")
+    assert "/var/lib/tideover (journal, hooks' state) and /etc/tideover/hooks.d are kept" in said
+    assert "first: /etc/tideover/hooks.d/10-first recover\n" in here.text(f"{STATE}/PENDING")
+    assert (here.root / STATE[1:] / "journal.db").exists() and (here.root / "etc/tideover/hooks.d/10-first").exists()
+    assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
+    here.put("/root/mended", "")
+    here.install(package)
+    here.until(lambda: status_of_last(here) in ("lingering", "closed"))
+    assert lines(here)[-1] == "recover freeze cancelled" and len(lines(here)) == 3
+    here.run("dpkg --purge tideover")
+    assert not (here.root / STATE[1:]).exists() and not (here.root / "etc/tideover").exists()
+
+
+def test_a_removal_that_cannot_even_run_the_program_keeps_the_journal_too(machine, package):
+    here, metadata = installed(machine, package)
+    with_an_open_event(here, metadata)
+    here.run("rm /usr/lib/python3/dist-packages/tideover/daemon/by_hand.py")
+    assert "could not be recovered" in here.run("dpkg --purge tideover")
+    assert (here.root / STATE[1:] / "journal.db").exists() and "Not known" in here.text(f"{STATE}/PENDING")
+
+
 def files(here):
     """What lies where a package or a service may leave something."""
     places = "/etc /usr /lib /var/lib /var/cache /opt /srv /run/systemd/system"

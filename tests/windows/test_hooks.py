@@ -48,7 +48,9 @@ class Bench:
         self.hooks.mkdir(parents=True)
         self.answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self.lines: list[str] = []
-        self.runner = HookRunner(self.answers.put, self.state, log_line=lambda name, line: self.lines.append(line))
+        self.environment: dict[str, str] = {}
+        self.runner = HookRunner(self.answers.put, self.state, environment_of=lambda name: self.environment,
+                                 log_line=lambda name, line: self.lines.append(line))
         self._runs = 0
 
     def write(self, file: str, text: str) -> HookSpec:
@@ -153,8 +155,7 @@ def test_a_hook_that_never_reads_keeps_nobody_waiting(bench: Bench) -> None:
 def test_a_hook_sees_what_it_needs_of_windows_and_nothing_of_ours(bench: Bench) -> None:
     os.environ["SECRET_OF_THE_AGENT"] = "x"
     spec = bench.write("10-one.cmd", "@set\n")
-    spec = HookSpec(spec.name, spec.order, spec.path,
-                    environment=(("tideover_kind", "mine"), ("OWNERS", "word"), ("Path", "C:\\own")))
+    bench.environment.update({"tideover_kind": "mine", "OWNERS": "word", "Path": "C:\\own"})
     seen = dict(line.split("=", 1) for line in bench.run(spec).output.splitlines() if "=" in line)
     names = {name.upper(): value for name, value in seen.items()}
     assert {"SYSTEMROOT", "COMSPEC", "PATHEXT", "HOME", "TIDEOVER_STATE_DIR"} <= set(names)

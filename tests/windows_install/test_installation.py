@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from windows_world import HOME, LINES, PROGRAMS, SERVICE_PROGRAM
+from windows_world import HOME, HOOK, LINES, PROGRAMS, SERVICE_PROGRAM
 
 pytestmark = pytest.mark.slow
 SERVICE = "HKLM\\System\\CurrentControlSet\\Services\\tideover"
@@ -43,6 +43,20 @@ def test_a_silent_installation_gives_a_running_service_that_starts_with_the_mach
     assert f"active (running), starts with the machine: {service['ImagePath']}" in world.tideover("service", "status")
     [resident_kb] = re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{world.pids[0]}/status").read_text())
     print(f"\nsilent installation until RUNNING: {took_s:.1f} s; resident, with Wine's own libraries: {int(resident_kb) // 1024} MiB")
+
+
+def test_a_folder_that_has_files_and_is_no_installation_is_refused_untouched(world):
+    """Also one that looks like an installation: nothing in it is run, replaced or taken from its owner."""
+    if world.is_installed():
+        assert world.uninstall() == 0
+    mine = {"C:\\mine\\letter.txt": "mine", "C:\\mine\\python\\python.exe": "no program"}
+    for name, text in mine.items():
+        world.machine.put(name, text)
+    status, _ = world.machine.status_and_words(world.installer, "/S", "/D=C:\\mine")
+    assert status == 3
+    assert {name: world.machine.text(name) for name in mine} == mine
+    assert len(list(world.machine.path("C:\\mine").rglob("*"))) == 3, "the two files and the one folder"
+    assert [world.machine.registry(key) for key in (SERVICE, APPS)] == [{}, {}] and world.pids == []
 
 
 def test_the_event_log_has_a_source_with_its_texts(world):
@@ -228,6 +242,24 @@ def test_removal_recovers_what_is_prepared_and_leaves_configuration_and_journal_
     assert "tideover" not in world.machine.registry(SYSTEM_PATH)["PATH"]
     assert {entry.name for entry in world.machine.path(HOME).iterdir()} == {"tideover.toml", "hooks.d", "state"}
     assert traces(world) == {HOME.rsplit("\\", 1)[1]}
+
+
+def test_a_purge_keeps_what_can_still_recover_an_application_and_says_where(world):
+    """Whatever the state of the configuration; installing it again goes on with that."""
+    world.begin()
+    world.hook("10-first.cmd", HOOK + "@if %1==recover if not exist C:\\mended.txt exit /b 1\n")
+    world.machine.path("C:\\mended.txt").unlink(missing_ok=True)
+    world.with_an_open_event()
+    world.machine.put(f"{HOME}\\tideover.toml", "[hooks]\ntimeoutt = 3\n")
+    assert world.uninstall("/PURGE") == 0
+    assert world.lines()[1].startswith("recover freeze cancelled")
+    assert "first: " in world.machine.text(f"{HOME}\\state\\PENDING")
+    assert {entry.name for entry in world.machine.path(HOME).iterdir()} == {"hooks.d", "state"}
+    world.machine.put("C:\\mended.txt", "")
+    world.install()
+    world.until(lambda: len(world.lines()) == 3 and world.state == "RUNNING")
+    assert world.lines()[2].startswith("recover freeze cancelled")
+    assert world.uninstall("/PURGE") == 0 and not world.machine.path(HOME).exists()
 
 
 def test_a_purge_leaves_nothing(world):

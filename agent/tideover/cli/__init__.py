@@ -63,7 +63,5 @@ def _plain_run(words: list[str]) -> str | None:
 def _run(config: str) -> int:
     import os
 
-    from tideover.configuration import load_settings
-    from tideover.daemon import run_agent
-    return run_agent(load_settings(Path(config) if config else None, os.environ),
-                     drill=os.environ.get("TIDEOVER_DRILL") == "1")
+    from tideover.daemon import start_agent
+    return start_agent(Path(config) if config else None, drill=os.environ.get("TIDEOVER_DRILL") == "1")

@@ -55,12 +55,15 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
 
 
 @command.command("show")
+@click.option("--secrets", "with_secrets", is_flag=True, help="Also the values of hooks' environments.")
 @with_json
 @with_settings
-def show_config(loaded: Loaded, as_json: bool) -> int:
-    """The effective settings, and where each came from."""
-    from tideover.settings import show
+def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
+    """The effective settings, and where each came from. Values of hooks' environments are hidden."""
+    from tideover.settings import show, show_hidden
     shown = show(loaded.settings, loaded.origin)
+    if not with_secrets:
+        shown = [show_hidden(one) for one in shown]
     if as_json:
         print_json({"file": str(loaded.file) if loaded.file else None,
                     "settings": [{"key": one.key, "value": one.native, "from": one.origin} for one in shown]})

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tideover.cli.layout import wrapped
-from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.options import print_json, with_json, with_readable_settings
 from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded
 from tideover.doctor import Examination, Finding, State, examine, this_machine
@@ -16,7 +16,7 @@ from tideover.errors import EXIT_NO, EXIT_OK
 
 @click.command("doctor")
 @with_json
-@with_settings
+@with_readable_settings
 def command(loaded: Loaded, as_json: bool) -> int:
     """Can it work here? Exit status 0 all well (notes do not count), 1 something will not work.
 

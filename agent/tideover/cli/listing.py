@@ -10,7 +10,7 @@ import click
 
 from tideover.cli.layout import lines_of
 from tideover.cli.memory import read_memory
-from tideover.cli.options import print_json, print_lines, with_json, with_settings, with_utc
+from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK
@@ -36,7 +36,7 @@ def listing_command(listing: Listing) -> click.Command:
     @click.command(listing.name, help=listing.about)
     @with_json
     @with_utc
-    @with_settings
+    @with_readable_settings
     def command(loaded: Loaded, as_json: bool, utc: bool) -> int:
         _, rows = read_memory(loaded.settings)
         found = listing.read(rows)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from tideover.cli.terminal import harmless, harmless_json
-from tideover.configuration import Loaded, load_settings
-from tideover.errors import ConfigurationError, TideoverError
+from tideover.configuration import Loaded, load_settings, load_tolerantly
+from tideover.errors import ConfigurationError, TideoverError, UnconfirmedError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
 def with_config(function: Function) -> Function:
@@ -31,6 +33,44 @@ def with_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     def command(context: click.Context, /, *positional: Any, config: str | None, **named: Any) -> Any:
         return function(*positional, loaded=load(context, config), **named)
     return command
+
+
+def with_readable_settings(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The command takes --config and is given `loaded`: what can be read of the configuration. It works beside a faulty
+    one, and says so on standard error. Loading raises WrongUseError for a file that is named and cannot be read."""
+    @with_config
+    @click.pass_context
+    @wraps(function)
+    def command(context: click.Context, /, *positional: Any, config: str | None, **named: Any) -> Any:
+        wanted = config or config_before(context)
+        loaded = load_tolerantly(Path(wanted) if wanted else None, os.environ)
+        if loaded.trouble is not None:
+            _tell_of_faults(loaded.trouble)
+        return function(*positional, loaded=loaded, **named)
+    return command
+
+
+def _tell_of_faults(trouble: TideoverError) -> None:
+    faults = trouble.faults if isinstance(trouble, ConfigurationError) else ()
+    click.echo("\n".join([f"tideover: {trouble}", *(f"  {fault}" for fault in faults),
+                          "tideover: this command goes on with what can be read, and defaults elsewhere."]), err=True)
+
+
+def confirmed(act: Callable[[bool], Result], yes: bool) -> Result:
+    """Given what is to be done (its argument: whether the owner has confirmed it) and whether --yes was given, do it;
+    where it must be confirmed, ask first. Raise UnconfirmedError where there is no terminal to ask at."""
+    try:
+        return act(yes)
+    except UnconfirmedError as trouble:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise
+        if not click.confirm(f"{trouble.cause}. Go on all the same?", err=True):
+            raise TideoverError(trouble.operation, trouble.cause, "Nothing was done.") from trouble
+        return act(True)
+
+
+with_yes: Callable[[Function], Function] = click.option(
+    "--yes", is_flag=True, help="Confirm what would be asked for; needed where there is no terminal.")
 
 
 def without_settings(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -106,8 +146,9 @@ def config_before(context: click.Context) -> str | None:
 def refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> TideoverError:
     """Given what was asked of the agent and an answer that is no, return it as the error that says so."""
     what = f"cannot {doing} {harmless(event)}" if event else f"cannot {doing}"
-    return TideoverError(what, str(answer.get("why", "the agent does not say why")),
-                         str(answer.get("do", "tideover status tells how it is.")))
+    kind = UnconfirmedError if answer.get("unconfirmed") is True else TideoverError
+    return kind(what, str(answer.get("why", "the agent does not say why")),
+                str(answer.get("do", "tideover status tells how it is.")))
 
 
 def print_json(document: object) -> None:

@@ -1,27 +1,42 @@
-"""`tideover recover [EVENT]`: run what is still owed, by hand; through the agent, or without one."""
+"""`tideover recover [EVENT]`: run what is pending, by hand; through the agent, or without one."""
 from __future__ import annotations
 
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
-from tideover.cli.options import print_json, refusal, with_json, with_settings
+from tideover.cli.options import confirmed, print_json, refusal, with_json, with_readable_settings, with_yes
+from tideover.cli.terminal import harmless
 from tideover.configuration import Loaded
-from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
 
 LOOK_S = 0.2
 
 
 @click.command("recover")
 @click.argument("event", required=False)
+@click.option("--dry-run", "dry_run", is_flag=True, help="Only say what would be run.")
+@with_yes
+@click.option("--forget", "forget", metavar="HOOK", default=None,
+              help="Give HOOK's pending recovery up instead; the record says so.")
 @click.option("--wait", "wait_s", default=120.0, show_default=True, help="Seconds to wait for the agent's hooks.")
 @with_json
-@with_settings
-def command(loaded: Loaded, event: str | None, wait_s: float, as_json: bool) -> int:
-    """Run the recover hooks that are owed, of EVENT or of all. Exit status 1 if any is owed afterwards."""
-    were_owed, still_owed = _recover(loaded, event, wait_s)
+@with_readable_settings
+def command(loaded: Loaded, event: str | None, dry_run: bool, yes: bool, forget: str | None, wait_s: float,
+            as_json: bool) -> int:
+    """Run the recover hooks that are pending, of EVENT or of all. Exit status 1 if any is pending afterwards.
+
+    EVENT is an id, the beginning of it, or "last". While an event is still ahead this asks first, for it takes back
+    what was prepared. Works without the agent.
+    """
+    if forget is not None:
+        return _forget(loaded, forget, event, dry_run, as_json)
+    if dry_run:
+        return _plan(loaded, event, as_json)
+    were_owed, still_owed = confirmed(lambda sure: _recover(loaded, event, wait_s, sure), yes)
     if as_json:
         print_json({"ok": not still_owed, "were_owed": were_owed, "still_owed": still_owed})
     elif still_owed:
@@ -31,33 +46,86 @@ def command(loaded: Loaded, event: str | None, wait_s: float, as_json: bool) -> 
     return EXIT_NO if still_owed else EXIT_OK
 
 
-def _recover(loaded: Loaded, event: str | None, wait_s: float) -> tuple[list[str], list[str]]:
-    """Return the names of the hooks that were owed, and of those that still are. Raise TideoverError if EVENT is not
-    open."""
-    from tideover.api.client import ask
-    from tideover.system.file_lock import read_holder
-    socket, state = Path(loaded.settings.paths.socket), Path(loaded.settings.paths.state)
-    try:
-        answer = ask(socket, state, {"ask": "recover", "event": event})
-    except UnreachableError:
-        if read_holder(state) is not None:
-            raise                           # only the agent knows what is pending
+def _recover(loaded: Loaded, event: str | None, wait_s: float, sure: bool) -> tuple[list[str], list[str]]:
+    """Return the names of the participants that were pending, and of those that still are. Raise TideoverError if EVENT
+    is not open, UnconfirmedError."""
+    answer = _ask(loaded, {"ask": "recover", "event": event, "confirmed": sure})
+    if answer is None:
         from tideover.daemon.by_hand import recover_by_hand
-        recovered = recover_by_hand(loaded, event, drill=os.environ.get("TIDEOVER_DRILL") == "1")
+        recovered = recover_by_hand(loaded, event, confirmed=sure, drill=_is_drill())
         return list(recovered.were_owed), list(recovered.still_owed)
     if not answer.get("ok"):
         raise refusal("recover", event, answer)
-    return list(answer["were_owed"]), _wait(socket, state, wait_s)
+    were_owed = list(answer.get("were_owed", ()))
+    return were_owed, _wait(loaded, were_owed, wait_s)
 
 
-def _wait(socket: Path, state: Path, wait_s: float) -> list[str]:
-    """Given the agent's promise, wait until its hooks have run; return what is owed then."""
+def _wait(loaded: Loaded, names: list[str], wait_s: float) -> list[str]:
+    """Given the agent's promise, wait until the hooks of those names have run; return which are pending then."""
     from tideover.api.client import read_status
+    paths = loaded.settings.paths
     until = time.monotonic() + wait_s
     while True:
-        status = read_status(socket, state)
-        owed = list(status["recover_owed"])
-        tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"])
+        status = read_status(Path(paths.socket), Path(paths.state))
+        owed = [name for name in status["recover_owed"] if name in names]
+        tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"]
+                        if hook["name"] in names)
         if not owed or tried or time.monotonic() >= until:
             return owed
         time.sleep(LOOK_S)
+
+
+def _plan(loaded: Loaded, event: str | None, as_json: bool) -> int:
+    """Say what would be run, in that order."""
+    plan = _ask(loaded, {"ask": "recover", "event": event, "dry_run": True})
+    if plan is None:
+        from dataclasses import asdict
+
+        from tideover.daemon.by_hand import plan_without_agent
+        plan = asdict(plan_without_agent(loaded, event)) | {"ok": True}
+    if not plan.get("ok"):
+        raise refusal("recover", event, plan)
+    pending, ahead = list(plan["pending"]), list(plan["ahead"])
+    if as_json:
+        print_json({"ok": True, "event_id": plan["event_id"], "pending": pending, "ahead": ahead})
+        return EXIT_OK
+    click.echo(f"Would recover, in this order: {', '.join(pending)}." if pending else "No recovery is pending.")
+    if ahead:
+        click.echo(f"Still ahead: {harmless(', '.join(ahead))}. A recover asks first, or needs --yes.")
+    return EXIT_OK
+
+
+def _forget(loaded: Loaded, name: str, event: str | None, dry_run: bool, as_json: bool) -> int:
+    """Give one pending recovery up."""
+    if event is not None or dry_run:
+        raise WrongUseError("cannot forget", "--forget takes a hook's name and nothing beside it",
+                            "tideover recover --forget HOOK")
+    answer = _ask(loaded, {"ask": "forget", "name": name})
+    if answer is not None and not answer.get("ok"):
+        raise refusal("forget", name, answer)
+    if answer is None:
+        from tideover.daemon.by_hand import forget_by_hand
+        forget_by_hand(loaded, name, drill=_is_drill())
+    if as_json:
+        print_json({"ok": True, "forgotten": [name]})
+    else:
+        click.echo(f"The recovery of {harmless(name)} is given up.")
+    return EXIT_OK
+
+
+def _ask(loaded: Loaded, question: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the agent's answer; None: no agent works on the state directory. Raise UnreachableError if one does and
+    does not answer: it alone knows what is pending."""
+    from tideover.api.client import ask
+    from tideover.system.file_lock import read_holder
+    paths = loaded.settings.paths
+    try:
+        return ask(Path(paths.socket), Path(paths.state), question)
+    except UnreachableError:
+        if read_holder(Path(paths.state)) is not None:
+            raise
+        return None
+
+
+def _is_drill() -> bool:
+    return os.environ.get("TIDEOVER_DRILL") == "1"

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tideover.cli.memory import read_memory
-from tideover.cli.options import print_json, print_lines, with_json, with_settings, with_utc
+from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.terminal import harmless
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK
@@ -36,7 +36,7 @@ def _read_since(context: click.Context, parameter: click.Parameter, value: str |
 @click.option("--since", callback=_read_since, metavar="WHEN", default=None,
               help="Only events noticed since: 90d, or 2026-01-31, or a moment.")
 @with_utc
-@with_settings
+@with_readable_settings
 def command(loaded: Loaded, as_json: bool, html: str | None, since: Any, utc: bool) -> int:
     """The whole history: events a month, notice against preparation, pauses, how soon the clock was good."""
     from tideover.cli.pages import write_report_page

@@ -11,6 +11,7 @@ from tideover.cli.options import (
     print_json,
     with_config_for_all,
     with_json,
+    with_readable_settings,
     with_settings,
     without_settings,
 )
@@ -37,14 +38,14 @@ def install_service(context: click.Context, loaded: Loaded) -> int:
 
 
 @command.command("remove")
-@with_settings
+@with_readable_settings
 def remove_service(loaded: Loaded) -> int:
     """Stop the service, recover what is prepared, remove the service. Configuration and records stay."""
     from tideover.daemon.by_hand import recover_by_hand
     from tideover.service import check_ours, remove, stop
     check_ours()
     stop()
-    still_owed = recover_by_hand(loaded, None).still_owed
+    still_owed = recover_by_hand(loaded, None, confirmed=True).still_owed
     if still_owed:
         raise TideoverError("cannot remove the service", f"recover is still owed: {', '.join(still_owed)}",
                             "tideover show last tells why; tideover recover tries again.")

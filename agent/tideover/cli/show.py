@@ -8,7 +8,7 @@ import click
 
 from tideover.cli.layout import lines_of
 from tideover.cli.memory import read_memory
-from tideover.cli.options import print_json, print_lines, with_json, with_settings, with_utc
+from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.terminal import harmless, this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK, TideoverError
@@ -23,7 +23,7 @@ from tideover.wording import Times
 @click.option("--html", "html", metavar="FILE", default=None,
               help="Write one page with the timeline, to read, print and send; - is standard output.")
 @with_utc
-@with_settings
+@with_readable_settings
 def command(loaded: Loaded, event: str, as_json: bool, html: str | None, utc: bool) -> int:
     """One event's record. EVENT is its id, the beginning of it, or "last"."""
     _, rows = read_memory(loaded.settings)

@@ -9,7 +9,7 @@ import click
 
 from tideover.cli.layout import lines_of
 from tideover.cli.memory import read_memory
-from tideover.cli.options import print_json, print_lines, with_json, with_settings, with_utc
+from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK, UnreachableError
@@ -22,7 +22,7 @@ from tideover.wording import Times
 @with_json
 @with_utc
 @click.option("--watch", is_flag=True, help="Again each second, until interrupted.")
-@with_settings
+@with_readable_settings
 def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool) -> int:
     """What the agent waits for, the next event, the last pause, the clock, the hooks.
 

@@ -33,11 +33,8 @@ def main(words: list[str]) -> int:
     config = configuration_named(words)
 
     def run(manager: ServiceManager) -> int:
-        import os
-
-        from tideover.configuration import load_settings
-        from tideover.daemon import run_agent
-        return run_agent(load_settings(Path(config) if config else None, os.environ), manager=manager)
+        from tideover.daemon import start_agent
+        return start_agent(Path(config) if config else None, manager=manager)
 
     try:
         serve(run)

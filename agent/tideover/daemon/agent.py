@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from tideover import observations as ob
 from tideover.api.server import Server
 from tideover.clock import ClockChecker, ClockSettings
 from tideover.configuration import Loaded
-from tideover.daemon.choices import Choices, open_chosen_source
+from tideover.daemon.choices import Choices, environment_of, open_chosen_source
 from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
 from tideover.daemon.narrator import Narrator
 from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
@@ -61,7 +62,7 @@ class Agent:
         self._runtime_trouble = self._make_runtime_directory()
         self._spare = spare_hooks_state(settings)
         self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
-                                 log_line=self._hook_line)
+                                 environment_of=partial(environment_of, settings), log_line=self._hook_line)
         self.watch = PauseWatch(
             self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
             clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
@@ -144,7 +145,8 @@ class Agent:
         return ""
 
     def _listen(self) -> None:
-        requests = Requests(self.engine, self.memory.journal.path, self._about, self.checker.look)
+        requests = Requests(self.engine, self.memory.journal.path, self._about, self.checker.look,
+                            lambda: self.choices.current)
         reason: object = self._runtime_trouble
         if not reason:
             try:

@@ -1,97 +1,229 @@
-"""What a person can have done while no agent runs: recover what is owed, acknowledge an event. The same decision, the
-same journal, the same hooks; only nobody looks and listens meanwhile."""
+"""What can be done without an agent: recover what is pending, give a recovery up, acknowledge an event. The same
+decision, the same journal, the same hooks; only nobody looks and listens meanwhile.
+
+Nothing here needs a configuration without faults: what a hook's recover needs stands in the journal, but for the hook's
+environment, which is read from what can be read of the configuration.
+"""
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tideover import effects as fx
 from tideover import observations as ob
 from tideover.configuration import Loaded
-from tideover.daemon.choices import Choices, open_chosen_source
+from tideover.daemon.choices import Choices, catalogue_of, environment_of, open_chosen_source, policy_of
 from tideover.daemon.hands import HookHand, IdleHand
 from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import Memory, open_memory, renew_journal, require_safe
-from tideover.daemon.requests import ACKNOWLEDGED, LIST, NOT_OPEN, check_clock
-from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
+from tideover.daemon.opening import Memory, open_memory, renew_journal, trusted
+from tideover.daemon.requests import ACKNOWLEDGED, check_clock, unconfirmed_acknowledgement, unconfirmed_recover
+from tideover.daemon.taking_up import HOOKS_STATE, end_left_runs, spare_hooks_state, take_up
 from tideover.engine import Engine
-from tideover.errors import TideoverError, UnreachableError
+from tideover.errors import ConfigurationError, TideoverError, UnreachableError
 from tideover.hooks import HookRunner
+from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
+from tideover.lifecycle.by_hand import (
+    LAST,
+    LIST,
+    Objections,
+    RecoverPlan,
+    find_event_id,
+    is_pending,
+    newest_own,
+    objections,
+    plan_recover,
+    why_not_forget,
+)
 from tideover.lifecycle.case import advance
 from tideover.lifecycle.signals import Answered
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
-from tideover.model import Event
-from tideover.pause import MachineClocks
+from tideover.model import ClockCheck, Event, Verdict
+from tideover.pause import MachineClocks, read_boot_id
 from tideover.policy import Policy, names_me
+from tideover.settings import Settings
 from tideover.sources import Source
 from tideover.status import recover_owed
 
 BY_HAND = "by hand, while no agent ran"
+PENDING = "PENDING"
+"""A file in the state directory that names the participants which a recover without an agent could not recover. While
+it is there, a purge of the package keeps the journal."""
+
+PENDING_HEAD = """\
+# These participants were prepared and have not recovered. tideover recover --yes tries again; so does the agent, once
+# the package is installed again with this directory as it is.
+"""
+FORGET_HINT = "tideover recover --dry-run lists what is pending; tideover recover runs it."
+STARTING_S = 60.0           # told to the service manager again and again: so long a start may go on without a word
+
+CLOCK_AGAIN_S = 5.0
+"""Between two looks at a clock that is wrong: time servers are not to be asked faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Names of hooks: what was owed before, and what still is."""
+    """Names of participants: what was pending before, and what still is."""
 
     were_owed: tuple[str, ...]
     still_owed: tuple[str, ...]
 
 
-def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False) -> Recovered:
-    """Given the configuration and an event (or None for all), run each recover that is owed, once.
+def plan_without_agent(loaded: Loaded, typed: str | None) -> RecoverPlan:
+    """Given the configuration and what was typed (None: all events), return what a recover would do; changes nothing.
 
-    Raise WrongUseError if an agent works on the state directory, or somebody else could change what counts,
-    TideoverError if no such event is open.
+    Raise TideoverError if no such event is open, JournalUnreadable, JournalUnwritable.
     """
-    require_safe(loaded.file)
-    settings, clocks = loaded.settings, MachineClocks()
-    log = Log(settings.log.format, "warning")
-    memory = open_memory(Path(settings.paths.state), log)
-    engine: Engine | None = None
+    path = Path(loaded.settings.paths.state) / FILE
+    state = State()
+    if path.exists():
+        with closing(Journal.reading(path)) as journal:
+            state = journal.load()
+    return _plan(state, typed)
 
-    def tell(seen: ob.Observation) -> None:
-        if engine is not None:
-            engine.tell(seen)
 
-    spare = spare_hooks_state(settings)
-    runner = HookRunner(tell, memory.directory / HOOKS_STATE, spare=spare, drill=drill)
-    idle = IdleHand()
-    hands: dict[type[Any], Any] = {fx.RunHook: HookHand(runner, memory.journal.rows), fx.Acknowledge: idle,
-                                   fx.CheckClock: idle, fx.WatchClosely: idle}
-    narrator = _SilentNarrator(log, runner.forget, _leave_alone)
-    engine = Engine(memory.journal, hands, Choices(settings).policy, clocks.moment, narrator,
-                    lambda: renew_journal(memory.journal))
-    were_owed = tuple(recover_owed(engine.state))
-    try:
-        wanted = _open_event(engine.state, event_id)
-        take_up(memory, engine, clocks.moment(), log, spare)
-        engine.take(ob.RecoverRequested(wanted, check_clock(settings) if were_owed else None))
-        engine.run_until(_nothing_runs)
-        return Recovered(were_owed, tuple(recover_owed(engine.state)))
-    finally:
-        runner.close()
-        memory.close()
+def recover_by_hand(loaded: Loaded, typed: str | None, *, confirmed: bool, drill: bool = False) -> Recovered:
+    """Given the configuration and what was typed (None: all events), run each recover that is pending, once.
+
+    `confirmed`: also while an event is still ahead. Raise WrongUseError if an agent works on the state directory, or
+    another user could change what counts, TideoverError if no such event is open, UnconfirmedError.
+    """
+    with closing(_Desk(trusted(loaded), drill=drill)) as desk:
+        plan = _plan(desk.engine.state, typed)
+        if plan.ahead and not confirmed:
+            raise unconfirmed_recover(plan)
+        return desk.recover(plan, lambda: check_clock(desk.settings))
+
+
+def forget_by_hand(loaded: Loaded, name: str, *, drill: bool = False) -> None:
+    """Given the configuration and a participant's name, give its pending recovery up. Raise as `recover_by_hand`
+    does."""
+    with closing(_Desk(trusted(loaded), drill=drill)) as desk:
+        why = why_not_forget(desk.engine.state, name)
+        if why is not None:
+            raise TideoverError(f"cannot forget {name}", why, FORGET_HINT)
+        desk.forget(name)
+
+
+def recover_instead_of_agent(loaded: Loaded, log: Log, still_starting: Callable[[float], None], *, drill: bool) -> None:
+    """Given what can be read of a configuration that no agent can start with, recover what the journal says is
+    prepared, once, after the clock has been found good or has had its time. What fails stays pending and is logged.
+
+    Raise TideoverError if that cannot be tried.
+    """
+    loaded = trusted(loaded)
+    if not Path(loaded.settings.paths.state).is_dir():
+        return                              # no agent was ever here
+    with closing(_Desk(loaded, drill=drill, log=log)) as desk:
+        plan = _plan(desk.engine.state, None)
+        if not plan.pending:
+            return
+        log.warning("recover.without-agent", hooks=" ".join(plan.pending), reason="the agent cannot start")
+        desk.engine.show_life(partial(still_starting, STARTING_S), STARTING_S / 3)
+        found = desk.recover(plan, partial(_awaited_clock, desk.settings, still_starting))
+        if found.still_owed:
+            log.error("recover.pending", hooks=" ".join(found.still_owed),
+                      consequence="the next start with a configuration that can be used goes on with them")
+
+
+def _awaited_clock(settings: Settings, still_starting: Callable[[float], None]) -> ClockCheck:
+    """Look at the clock until it is good, cannot be judged, or has had [clock] deadline."""
+    until_s = time.monotonic() + settings.clock.deadline_s
+    while True:
+        still_starting(STARTING_S)
+        found = check_clock(settings)
+        if found.verdict is not Verdict.BAD or time.monotonic() >= until_s:
+            return found
+        time.sleep(CLOCK_AGAIN_S)
+
+
+def _plan(state: State, typed: str | None) -> RecoverPlan:
+    """What was ahead in another boot is over."""
+    plan = plan_recover(state, typed)
+    return plan if state.boot_id in ("", read_boot_id()) else replace(plan, ahead=())
+
+
+class _Desk:
+    """The state directory, its engine and its hooks, without an agent. Owned by one thread."""
+
+    def __init__(self, loaded: Loaded, *, drill: bool, log: Log | None = None) -> None:
+        """`log`: where each step is told; None: the command ends with one sentence of its own, and what happened in
+        between stands in the record. That nothing can be remembered is told all the same. Raise WrongUseError."""
+        settings = self.settings = loaded.settings
+        self._trouble = loaded.trouble
+        self._log = log or Log(settings.log.format, "warning")
+        if loaded.trouble is not None and loaded.file is None and log is None:
+            self._log.warning("configuration.refused", reason=loaded.trouble,
+                              consequence="the defaults are used instead")
+        self._memory = open_memory(Path(settings.paths.state), self._log)
+        self._spare = spare_hooks_state(settings)
+        self._runner = HookRunner(self._tell, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
+                                  environment_of=partial(environment_of, settings))
+        idle = IdleHand()
+        hands: dict[type[Any], Any] = {fx.RunHook: HookHand(self._runner, self._memory.journal.rows),
+                                       fx.Acknowledge: idle, fx.CheckClock: idle, fx.WatchClosely: idle}
+        narrator = (Narrator if log is not None else _SilentNarrator)(self._log, self._runner.forget, _leave_alone)
+        self.engine = Engine(self._memory.journal, hands, Choices(settings).policy, MachineClocks().moment, narrator,
+                             lambda: renew_journal(self._memory.journal))
+
+    def _tell(self, seen: ob.Observation) -> None:
+        self.engine.tell(seen)
+
+    def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> Recovered:
+        """Run what the plan names, once."""
+        were_owed = tuple(sorted(plan.pending))
+        for name in were_owed:
+            if self._may_lack_environment(name):
+                self._log.warning("hook.environment-unknown", hook=name,
+                                  consequence="it runs without the variables that its owner sets for it")
+        take_up(self._memory, self.engine, MachineClocks().moment(), self._log, self._spare)
+        self.engine.take(ob.RecoverRequested(plan.event_id, look_at_clock() if were_owed else None))
+        self.engine.run_until(_nothing_runs)
+        self._leave_word()
+        return Recovered(were_owed, tuple(name for name in recover_owed(self.engine.state) if name in were_owed))
+
+    def _may_lack_environment(self, name: str) -> bool:
+        """Whether what is wrong with the configuration may be what the owner sets for this hook."""
+        if self._trouble is None or environment_of(self.settings, name):
+            return False
+        faults = self._trouble.faults if isinstance(self._trouble, ConfigurationError) else None
+        return faults is None or any(f"hook.{name}" in fault or "TOML" in fault or "UTF-" in fault for fault in faults)
+
+    def forget(self, name: str) -> None:
+        """Another participant's recover that is due begins with this step, as with any other: it is let run."""
+        end_left_runs(self._memory, self.engine, self._log, self._spare)
+        self.engine.take(ob.ForgetRequested(name))
+        self.engine.run_until(_nothing_runs)
+        self._leave_word()
+
+    def _leave_word(self) -> None:
+        """Name what is still pending in a plain file, or remove that file. A disk that takes no file is no reason to
+        fail: the journal says the same."""
+        file = self._memory.directory / PENDING
+        hooks = [hook for hook in self.engine.state.hooks.values() if is_pending(hook)]
+        with suppress(OSError):
+            if not hooks:
+                file.unlink(missing_ok=True)
+                return
+            lines = [f"{hook.spec.name}: {hook.spec.path} recover\n" for hook in hooks]
+            file.write_text(PENDING_HEAD + "".join(sorted(lines)), encoding="utf-8", errors="backslashreplace")
+
+    def close(self) -> None:
+        self._runner.close()
+        self._memory.close()
 
 
 class _SilentNarrator(Narrator):
-    """The command ends with one sentence of its own; what happened in between stands in the record. That nothing can be
-    remembered is told all the same."""
+    """Tells nothing of what was decided."""
 
     def _tell(self, before: State, entry: Entry) -> None:
-        """Nothing of what was decided."""
-
-
-def _open_event(state: State, event_id: str | None) -> str | None:
-    """Given what was typed, return the id as the platform writes it. Raise TideoverError if no such event is open."""
-    if event_id is None:
-        return None
-    found = next((known for known in state.cases if known.casefold() == event_id.casefold()), None)
-    if found is None:
-        raise TideoverError(f"cannot recover {event_id}", NOT_OPEN, LIST)
-    return found
+        """The record has it."""
 
 
 def _leave_alone() -> None:
@@ -102,35 +234,50 @@ def _nothing_runs(state: State) -> bool:
     return not any(hook.stage in RUNNING for hook in state.hooks.values())
 
 
-def acknowledge_by_hand(loaded: Loaded, event_id: str) -> str:
-    """Given the configuration and an event, tell the platform to go ahead, unless it has accepted that once.
+def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple[str, str]:
+    """Given the configuration and what was typed, acknowledge the event, unless the platform has accepted that once.
 
-    Return what there is to say; "" where it was told and said nothing.
+    `confirmed`: also where something speaks against it. Return the event's id and what there is to say; "" where the
+    platform was told and said nothing.
 
     Raise UnreachableError if the platform gives no answer, TideoverError if the event is not there to be acknowledged,
-    WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be remembered.
+    UnconfirmedError, WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be
+    remembered.
     """
-    require_safe(loaded.file)
+    loaded = trusted(loaded)
     settings = loaded.settings
     memory = open_memory(Path(settings.paths.state), Log(settings.log.format, "warning"))
     kind, source = open_chosen_source(settings)
     try:
-        if _is_acknowledged(memory.journal.load(), event_id):
-            return ACKNOWLEDGED
+        state = memory.journal.load()
+        if _is_acknowledged(state, typed):
+            return typed, ACKNOWLEDGED
         if source is None:
-            raise UnreachableError(f"cannot acknowledge {event_id}", f"source {kind} takes no acknowledgements",
+            raise UnreachableError(f"cannot acknowledge {typed}", f"source {kind} takes no acknowledgements",
                                    "Set [source] kind.")
-        event = _listed(source, event_id)
-        _remember(memory, event.id, "acknowledging")      # what could not be remembered afterwards is not said
+        event, me = _listed(source, state, typed)
+        if _is_acknowledged(state, event.id):
+            return event.id, ACKNOWLEDGED
+        against = _objections(state, event, me, settings)
+        if against and not confirmed:
+            raise unconfirmed_acknowledgement(event.id, against)
+        note = f"{BY_HAND}, although {against.text}" if against else BY_HAND
+        _remember(memory, event.id, "acknowledging", note)      # what could not be remembered afterwards is not said
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
-            raise UnreachableError(f"cannot acknowledge {event_id}", reason, "Look at tideover status, then try again.")
-        _remember(memory, event.id, "acknowledged", settled=True)
-        return reason
+            raise UnreachableError(f"cannot acknowledge {event.id}", reason, "Look at tideover status, then try again.")
+        _remember(memory, event.id, "acknowledged", BY_HAND, settled=True)
+        return event.id, reason
     finally:
         if source is not None:
             source.close()
         memory.close()
+
+
+def _objections(state: State, event: Event, me: str, settings: Settings) -> Objections:
+    """An event is known here by the spelling of its id that was seen first."""
+    known = next((case.id for case in state.cases.values() if case.id.casefold() == event.id.casefold()), event.id)
+    return objections(state, replace(event, id=known), me, policy_of(settings, catalogue_of(settings)))
 
 
 def _is_acknowledged(state: State, event_id: str) -> bool:
@@ -140,33 +287,39 @@ def _is_acknowledged(state: State, event_id: str) -> bool:
     return event_id.casefold() in {known.casefold() for known in (*state.settled, *cases)}
 
 
-def _listed(source: Source, event_id: str) -> Event:
+def _listed(source: Source, state: State, typed: str) -> tuple[Event, str]:
+    """Return the event that is meant, as the platform lists it, and this VM's name."""
     news = source.poll()
     if isinstance(news, ob.PollFailed):
         raise UnreachableError("cannot read the platform's events", news.reason, "Try tideover doctor.")
-    for event in news.document.events:
-        if event.id.casefold() == event_id.casefold():
-            if event.started:
-                raise TideoverError(f"cannot acknowledge {event_id}", "it has started", "There is nothing left to say.")
-            if not names_me(event, news.me):
-                raise TideoverError(f"cannot acknowledge {event_id}",
-                                    f"it does not name this VM ({news.me or 'which has no name'})",
-                                    "Acknowledge it on a VM that it names.")
-            return event
-    raise TideoverError(f"cannot acknowledge {event_id}", "the platform lists no such event",
-                        "tideover history shows what it was.")
+    operation, events = f"cannot acknowledge {typed}", {event.id: event for event in news.document.events}
+    own = [event.id for event in events.values() if names_me(event, news.me)]
+    try:
+        found = find_event_id(events, newest_own(state) or typed, None) if typed == LAST else None
+        found = found or find_event_id(events, typed, own[-1] if own else None)
+    except ValueError as trouble:
+        raise TideoverError(operation, str(trouble), LIST) from None
+    if found is None:
+        raise TideoverError(operation, "the platform lists no such event", "tideover history shows what it was.")
+    event = events[found]
+    if event.started:
+        raise TideoverError(operation, "it has started", "There is nothing left to say.")
+    if not names_me(event, news.me):
+        raise TideoverError(operation, f"it does not name this VM ({news.me or 'which has no name'})",
+                            "Acknowledge it on a VM that it names.")
+    return event, news.me
 
 
-def _remember(memory: Memory, event_id: str, what: str, *, settled: bool = False) -> None:
+def _remember(memory: Memory, event_id: str, what: str, note: str, *, settled: bool = False) -> None:
     """What is known of an event keeps the spelling of its id that was seen first. Raise JournalUnwritable."""
     state = after = memory.journal.load()
     known = next((case for case in state.cases.values() if case.id.casefold() == event_id.casefold()), None)
     event_id = known.id if known is not None else event_id
-    now, entries = MachineClocks().moment(), [Entry(event_id, what, BY_HAND)]
+    now, entries = MachineClocks().moment(), [Entry(event_id, what, note)]
     if settled:
         after = state.with_settled(event_id)
         if known is not None:       # as the agent would take this answer: what it was asking or doubting is over
             answered = advance(known, Answered(ob.AckOutcome.ACCEPTED, ""), Policy(), now)
             after = after.with_case(answered)
-            entries += [Entry(event_id, answered.phase.value, BY_HAND)] if answered.phase is not known.phase else []
+            entries += [Entry(event_id, answered.phase.value, note)] if answered.phase is not known.phase else []
     memory.journal.commit(now, state, after, entries)

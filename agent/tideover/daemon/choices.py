@@ -2,6 +2,7 @@
 directory; runs nothing."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -23,6 +24,11 @@ class Choices:
         self._known: frozenset[str] = frozenset()
         self.catalogue = Catalogue()
         self._policy = policy_of(settings, self.catalogue)
+
+    @property
+    def current(self) -> Policy:
+        """The policy as it was asked for last. Any thread."""
+        return self._policy
 
     def policy(self, seen: Observation) -> Policy:
         """Given what was just observed, return the policy; the hooks directory is read anew when it has changed, at the
@@ -52,6 +58,12 @@ def open_chosen_source(settings: Settings) -> tuple[SourceKind, Source | None]:
     """Given the settings, return the kind of source that is used here, and the source; None: it announces nothing."""
     kind = choose_source_kind() if settings.source.kind == "auto" else settings.source.kind
     return kind, open_source(kind, endpoint=settings.source.endpoint or "", vm_name=settings.source.vm_name or "")
+
+
+def environment_of(settings: Settings, name: str) -> Mapping[str, str]:
+    """Given the settings and a hook's NAME, return the variables that its owner sets for it. The values may be secret:
+    they go to the hook and nowhere else."""
+    return options_for(settings, name).environment
 
 
 def catalogue_of(settings: Settings) -> Catalogue:
@@ -102,5 +114,4 @@ def _rules(settings: Settings, kind: Kind) -> Rules:
 
 def _hook_settings(settings: Settings, name: str) -> HookSettings:
     options = options_for(settings, name)
-    return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
-                        tuple(options.environment.items()))
+    return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user)

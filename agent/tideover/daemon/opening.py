@@ -1,15 +1,21 @@
 """Opens the state directory: its lock, its journal; what cannot be read is set aside and said so."""
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.errors import WrongUseError
+from tideover.configuration import Loaded, platform_paths
+from tideover.errors import BusyError, WrongUseError
 from tideover.hooks.parts import find_unsafe_step
 from tideover.journal import FILE, LastingJournal, Lock, unwritable
 from tideover.logs import Log
+from tideover.settings import default_settings
 from tideover.system.directories import make_base_directory
+
+PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+"""Of the disk or of a moment: a later start may find it well."""
 
 STATE_MODE = 0o711      # hooks that run as other users reach their own directories below it, and list nothing
 
@@ -27,15 +33,31 @@ class Memory:
         self.lock.release()
 
 
-def require_safe(file: Path | None) -> None:
-    """Given the configuration's file (None: there is none), raise WrongUseError if somebody else could change it: it
-    says what is run, as whom and with which environment."""
+def require_safe(file: Path | None, *, is_secret: bool = False) -> None:
+    """Given a file of the configuration (None: there is none), raise WrongUseError if another user could change it, or
+    read it where it is secret: it says what is run, as whom and with which environment."""
     if file is None:
         return
     with suppress(OSError):         # a pipe that this command was given cannot be walked to, and is nobody else's
-        reason = find_unsafe_step(str(file.absolute()))
+        reason = find_unsafe_step(str(file.absolute()), is_secret=is_secret)
         if reason is not None:
             raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
+
+
+def trusted(loaded: Loaded) -> Loaded:
+    """Given a configuration, return it; or, where another user could change its file, the defaults.
+
+    Nothing of such a file is used. Raise WrongUseError if it names other directories than the defaults: they would be
+    the wrong ones.
+    """
+    try:
+        require_safe(loaded.file)
+    except WrongUseError as trouble:
+        defaults = default_settings(platform_paths())
+        if loaded.settings.paths != defaults.paths:
+            raise
+        return Loaded(defaults, None, {}, trouble)
+    return loaded
 
 
 def open_memory(directory: Path, log: Log) -> Memory:
@@ -76,8 +98,9 @@ def make_directory(directory: Path, mode: int) -> None:
     try:
         make_base_directory(directory, mode)
     except OSError as trouble:
-        raise WrongUseError(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
-                            "Run as root, or name another one under [paths].") from trouble
+        kind = BusyError if trouble.errno in PASSING else WrongUseError
+        raise kind(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
+                   "Run as root, or name another one under [paths].") from trouble
     _require_safe_directory(directory)
 
 

@@ -12,12 +12,16 @@ from tideover.api.server import Answer
 from tideover.clock import ClockSettings
 from tideover.clock.now import check_now
 from tideover.engine import Engine
+from tideover.errors import TideoverError, UnconfirmedError
+from tideover.hooks.plain_text import plain
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Case, Phase
+from tideover.lifecycle.by_hand import Objections, RecoverPlan, find_case, objections, plan_recover, why_not_forget
 from tideover.model import ClockCheck
 from tideover.pause import MachineClocks
+from tideover.policy import Policy
 from tideover.settings import Settings
-from tideover.status import recover_owed, status_of
+from tideover.status import status_of
 
 TAKEN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
 CANNOT_ACKNOWLEDGE = {
@@ -27,8 +31,8 @@ CANNOT_ACKNOWLEDGE = {
     Phase.ASKING: "it is being acknowledged now",
     Phase.DOUBTING: "it is being acknowledged now; whether the last try counted is not known",
 }
+SAID_AT_MOST = 1000     # characters of what a platform's document says
 ACKNOWLEDGED = "it is acknowledged already"
-NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
 LOOK = "tideover status tells what it waits for."
 
 
@@ -36,12 +40,15 @@ class Requests:
     """The answers of one agent."""
 
     def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]],
-                 check_clock: Callable[[], ClockCheck]) -> None:
-        """`about`: what the wiring knows beside the state. `check_clock`: one look; may block for a second."""
+                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy]) -> None:
+        """`about`: what the wiring knows beside the state. `check_clock`: one look; may block for a second. `policy`:
+        the one in force."""
         self._engine, self._journal, self._about, self._check_clock = engine, journal, about, check_clock
+        self._policy = policy
 
     def answers(self) -> Mapping[str, Answer]:
-        return {"status": self._status, "acknowledge": self._acknowledge, "recover": self._recover}
+        return {"status": self._status, "acknowledge": _answering(self._acknowledge),
+                "recover": _answering(self._recover), "forget": self._forget}
 
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
         about = self._about()
@@ -58,32 +65,61 @@ class Requests:
             return []
 
     def _acknowledge(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        case = self._find(question)
-        if case is None:
-            return {"ok": False, "why": NOT_OPEN, "do": LIST}
+        state = self._engine.state
+        case = find_case(state, str(question.get("event") or ""), "cannot acknowledge")
         if case.acknowledged:
             return {"ok": True, "why": ACKNOWLEDGED, "event_id": case.id}
         if case.phase is not Phase.HOLDING:
             return {"ok": False, "why": _why_not(case), "do": LOOK, "event_id": case.id}
+        against = objections(state, case.event, state.me, self._policy())
+        if against and question.get("confirmed") is not True:
+            raise unconfirmed_acknowledgement(case.id, against)
         self._engine.tell_and_wait(ob.AcknowledgeRequested(case.id), TAKEN_S)
         return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ask_attempt}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        case = self._find(question)
-        if question.get("event") and case is None:
-            return {"ok": False, "why": NOT_OPEN, "do": LIST}
-        were_owed = recover_owed(self._engine.state)
+        plan = plan_recover(self._engine.state, str(question["event"]) if question.get("event") else None)
+        if question.get("dry_run") is True:
+            return {"ok": True, "event_id": plan.event_id, "pending": list(plan.pending), "ahead": list(plan.ahead)}
+        if plan.ahead and question.get("confirmed") is not True:
+            raise unconfirmed_recover(plan)
         # Whoever asks looks at the status next, and must not find what stood there before.
-        clock = self._check_clock() if were_owed else None
-        self._engine.tell_and_wait(ob.RecoverRequested(case.id if case else None, clock), TAKEN_S)
-        return {"ok": True, "why": "recover is asked for", "were_owed": were_owed}
+        clock = self._check_clock() if plan.pending else None
+        self._engine.tell_and_wait(ob.RecoverRequested(plan.event_id, clock), TAKEN_S)
+        return {"ok": True, "why": "recover is asked for", "were_owed": sorted(plan.pending)}
 
-    def _find(self, question: Mapping[str, Any]) -> Case | None:
-        wanted = str(question.get("event") or "").casefold()
-        for case in self._engine.state.cases.values():
-            if wanted and case.id.casefold() == wanted:
-                return case
-        return None
+    def _forget(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        name = str(question.get("name") or "")
+        why = why_not_forget(self._engine.state, name)
+        if why is not None:
+            return {"ok": False, "why": why, "do": "tideover recover --dry-run lists what is pending."}
+        self._engine.tell_and_wait(ob.ForgetRequested(name), TAKEN_S)
+        return {"ok": True, "why": "its recovery is given up"}
+
+
+def _answering(answer: Answer) -> Answer:
+    """Given what answers a question, return it with its refusals as answers."""
+    def refusing(question: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return answer(question)
+        except TideoverError as trouble:
+            return {"ok": False, "why": trouble.cause, "do": trouble.hint,
+                    "unconfirmed": isinstance(trouble, UnconfirmedError)}
+    return refusing
+
+
+def unconfirmed_recover(plan: RecoverPlan) -> UnconfirmedError:
+    """Given a plan that takes applications back before the pause they are prepared for, return why it must be
+    confirmed."""
+    ahead, pending = plain(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
+    return UnconfirmedError("cannot recover", f"{ahead} is still ahead, and would find {pending} unprepared",
+                            "--yes recovers all the same.")
+
+
+def unconfirmed_acknowledgement(event_id: str, against: Objections) -> UnconfirmedError:
+    """Given what speaks against an acknowledgement, return why it must be confirmed."""
+    return UnconfirmedError(f"cannot acknowledge {plain(event_id, SAID_AT_MOST)}", plain(against.text, SAID_AT_MOST),
+                            "--yes acknowledges it all the same.")
 
 
 def check_clock(settings: Settings) -> ClockCheck:

@@ -11,16 +11,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from tideover import observations as ob
-from tideover.configuration import Loaded, load_settings
+from tideover.configuration import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
 from tideover.daemon.choices import cautions_of
 from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
-from tideover.errors import ConfigurationError, WrongUseError
+from tideover.errors import ConfigurationError, TideoverError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
-from tideover.logs import HOURLY_S, Log, to_lines
+from tideover.logs import HOURLY_S, Log, Sink, to_lines
 from tideover.supervision import Ending, ServiceManager
 from tideover.system.descriptors import RESERVE
 from tideover.systemd import Systemd
@@ -31,14 +32,48 @@ STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
 
+def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceManager | None = None) -> int:
+    """Given what --config names (or None), run an agent as `run_agent` does.
+
+    With a configuration that cannot be used there is no agent to recover what an earlier one has prepared: so that is
+    done first. Raise ConfigurationError, WrongUseError.
+    """
+    manager = manager or Systemd(os.environ)
+    try:
+        loaded = load_settings(config, os.environ)
+        require_safe(loaded.file)
+    except (ConfigurationError, WrongUseError) as trouble:
+        _recover_instead(trouble, config, manager, drill=drill)
+        raise
+    return run_agent(loaded, drill=drill, manager=manager)
+
+
+def _recover_instead(refusal: TideoverError, config: Path | None, manager: ServiceManager, *, drill: bool) -> None:
+    from tideover.daemon.by_hand import recover_instead_of_agent
+    log_format = "text"
+    try:
+        loaded = load_tolerantly(config, os.environ)
+        log_format = loaded.settings.log.format
+        log = Log(log_format, "info", _sink_of(manager, log_format))
+        recover_instead_of_agent(loaded, log, manager.still_starting, drill=drill)
+    except TideoverError as trouble:
+        if trouble.cause != refusal.cause:
+            Log(log_format, "info", _sink_of(manager, log_format)).error("recover.not-tried", reason=trouble)
+
+
+def _sink_of(manager: ServiceManager, log_format: str) -> Sink | None:
+    return to_lines(log_format, manager.write_line) if manager.write_line is not None else None
+
+
 def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | None = None) -> int:
     """Run an agent until its service manager ends it (None: systemd, or a terminal, which speak through `signals`).
 
     Return the exit status. Raise WrongUseError if it cannot start.
     """
-    running = Running(loaded, manager or Systemd(os.environ), drill=drill)
+    manager = manager or Systemd(os.environ)
+    running = Running(loaded, manager, drill=drill)
     ended = threading.Event()
-    if manager is None:
+    if isinstance(manager, Systemd):
         obey(running.end_soon, running.read_soon, ended)
     else:
         manager.listen(running)
@@ -97,9 +132,7 @@ class Running:
         self._agent.close()
 
     def _made(self, loaded: Loaded) -> Agent:
-        write_line = self._manager.write_line
-        sink = to_lines(loaded.settings.log.format, write_line) if write_line is not None else None
-        return Agent(loaded, drill=self._drill, log_sink=sink)
+        return Agent(loaded, drill=self._drill, log_sink=_sink_of(self._manager, loaded.settings.log.format))
 
     def _begin(self) -> None:
         for caution in cautions_of(self._loaded.settings):

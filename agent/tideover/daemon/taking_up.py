@@ -32,12 +32,17 @@ def spare_hooks_state(settings: Settings) -> Path | None:
 
 def take_up(memory: Memory, engine: Engine, now: Moment, log: Log, spare: Path | None) -> None:
     """Given an engine that has just loaded its state, end the orphans of that state's runs and tell it of the start."""
-    for ended in end_orphans(memory.directory / HOOKS_STATE, unfinished_runs(engine.state), spare):
-        log.warning("hook.orphan-ended", hook=ended.of.name, phase=ended.of.phase.value, processes=ended.found,
-                    left=ended.left)
+    end_left_runs(memory, engine, log, spare)
     last_at = memory.journal.last_at()
     down_s = None if last_at is None else max(0.0, (now.utc - last_at).total_seconds())
     engine.take(Restarted(read_boot_id(), down_s))
+
+
+def end_left_runs(memory: Memory, engine: Engine, log: Log, spare: Path | None) -> None:
+    """Given an engine that has just loaded its state, end what is left of that state's runs."""
+    for ended in end_orphans(memory.directory / HOOKS_STATE, unfinished_runs(engine.state), spare):
+        log.warning("hook.orphan-ended", hook=ended.of.name, phase=ended.of.phase.value, processes=ended.found,
+                    left=ended.left)
 
 
 def unfinished_runs(state: State) -> list[OrphanTrace]:

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import queue
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from tideover.configuration import Loaded
+from tideover.daemon.choices import environment_of
 from tideover.daemon.hands import HookHand
 from tideover.daemon.opening import make_directory, require_safe
 from tideover.effects import RunHook
@@ -30,7 +32,7 @@ def try_hook(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind, *, dr
     home = Path(loaded.settings.paths.state) / STATE
     make_directory(home, STATE_MODE)
     answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
-    runner = HookRunner(answers.put, home, drill=drill)
+    runner = HookRunner(answers.put, home, drill=drill, environment_of=partial(environment_of, loaded.settings))
     now = read_moment()
     case = _made_up(phase, kind)
     try:

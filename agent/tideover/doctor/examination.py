@@ -11,7 +11,7 @@ from tideover.configuration import Loaded
 from tideover.doctor.agent import ask_agent, look_at_agent
 from tideover.doctor.asking import Question, ask_all
 from tideover.doctor.clocks import look_at_clock
-from tideover.doctor.findings import Finding, State, good, note
+from tideover.doctor.findings import Finding, State, bad, good, note
 from tideover.doctor.hooks import look_at_hooks
 from tideover.doctor.machine import Machine
 from tideover.doctor.metadata import (
@@ -28,6 +28,7 @@ from tideover.doctor.promises import look_at_promises
 from tideover.doctor.proxies import look_at_proxies
 from tideover.doctor.rights import look_at_rights
 from tideover.doctor.surroundings import look_around
+from tideover.errors import ConfigurationError
 from tideover.hooks import Catalogue
 from tideover.observations import Polled
 from tideover.pause.promise import Promise
@@ -88,6 +89,10 @@ def _platform(settings: Settings, answers: Mapping[str, Any], machine: Machine) 
 
 
 def _configuration(loaded: Loaded) -> list[Finding]:
+    if loaded.trouble is not None:
+        faults = loaded.trouble.faults if isinstance(loaded.trouble, ConfigurationError) else ()
+        return [bad("configuration", "; ".join([f"{loaded.trouble.operation}: {loaded.trouble.cause}", *faults]),
+                    "Until it is mended an agent that runs keeps its old one, and none can be started.")]
     said = f"{loaded.file} is read" if loaded.file else "there is no file, so every key has its default"
     cautions = [note("configuration", line) for line in cautions_about(loaded.settings, loaded.origin)]
     return [good("configuration", said), *cautions]

@@ -16,8 +16,7 @@ def own_hooks(settings: Settings, origin: Mapping[str, int]) -> OwnHooks:
     """Given the owner's settings and the lines of their keys, return the hooks as they lie in the directory now."""
     def describe(name: str) -> HookSettings:
         options = options_for(settings, name)
-        return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
-                            tuple(options.environment.items()))
+        return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user)
 
     lines = tuple(f"{shown.key} = {shown.value}" for shown in show(settings, origin)
                   if shown.key.startswith(("hooks.", "hook.")))

@@ -30,7 +30,7 @@ def begin(order: Order, around: Surroundings) -> HookProcess:
     account = _find_account(run)
     _check_file(run.spec.path)
     directory = _open_directory(run.spec.name, account, around)
-    place = Place(account.home, directory, around.standing, around.told)
+    place = Place(account.home, directory, around.standing, order.owners, around.told)
     environment = hook_environment(run, order.trace_id, place)
     return _start(order, around, Launch(
         run.spec.path, run.phase.value, environment, directory, order.record, account))

@@ -24,7 +24,6 @@ class HookSettings:
     timeout_s: float = 60.0
     required: bool = True
     user: str | None = None
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class _Findings:
         wanted = self._describe(name)
         spec = HookSpec(
             name, order, str(self._home / file), wanted.kinds, wanted.min_pause_s, wanted.timeout_s,
-            wanted.required, wanted.user, wanted.environment)
+            wanted.required, wanted.user)
         first = self._first_of.setdefault(name, file)
         if first != file:
             refused = f"{first} has the name {name} already: rename or remove one of the two"

@@ -23,6 +23,7 @@ class Place:
     home: str
     state_directory: str
     standing: Mapping[str, str]             # PATH, LANG …; the owner may set others for a hook
+    owners: Mapping[str, str]               # what the owner sets for this hook; may be secret
     told: Mapping[str, str]                 # further TIDEOVER_*; nobody may set others
 
 
@@ -58,7 +59,7 @@ def hook_environment(run: RunHook, trace_id: str, place: Place) -> dict[str, str
     }
     if run.phase is HookPhase.RECOVER:
         ours["TIDEOVER_REASON"] = run.reason
-    owners = {name: value.replace("\0", "") for name, value in run.spec.environment}
+    owners = {name: value.replace("\0", "") for name, value in place.owners.items()}
     events = {name: plain(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
     whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told,
              DIRECTORY_NAME: place.state_directory}

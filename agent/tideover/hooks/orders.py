@@ -39,6 +39,7 @@ class Order:
     trace_id: str
     bell: Bell                  # rung when it is called off
     limit: Limit                # what the run's own limit has become by now
+    owners: Mapping[str, str]   # the variables that its owner sets for it; their values may be secret
 
     @property
     def trace(self) -> OrphanTrace:
@@ -53,6 +54,7 @@ class Surroundings:
     traces: Traces
     children: Children
     standing: Mapping[str, str]                 # PATH, LANG
+    owners: Callable[[str], Mapping[str, str]]  # a hook's NAME to what its owner sets for it, asked at each run
     told: Mapping[str, str]                     # TIDEOVER_DRILL
     log_line: Callable[[str, str], None]        # hook's name, line
     read_moment: Callable[[], Moment]

@@ -1,27 +1,34 @@
 """What a hook prints: the end of it kept, its lines handed on. Its memory does not grow with what is printed."""
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from tideover.hooks.environment import encoded
 from tideover.hooks.plain_text import plain
 
 KEPT_BYTES = 64 * 1024      # the contract's
 LINES_AT_MOST = 1000        # of one run: a log must not be filled by one hook
 LINE_AT_MOST = 4096         # a longer one is handed on in pieces, so that a hook without line ends costs no memory
+HIDDEN_FROM = 6             # characters; a shorter value ("1", "eth0") is no secret, and hiding it garbles the output
 SILENCED = "… prints more than can be logged; the end of it is kept in the record"
 
 
 class Output:
-    """The output of one run."""
+    """The output of one run. Values of the environment that its owner sets for the hook are not repeated: the name of
+    the variable stands in their place."""
 
-    def __init__(self, log_line: Callable[[str], None]) -> None:
+    def __init__(self, log_line: Callable[[str], None], environment: Mapping[str, str] | None = None) -> None:
         self._log_line = log_line
+        self._hiding = _Hiding(environment or {})
         self._tail = bytearray()
         self._begun = b""               # a line that has not ended yet
         self._lines_left = LINES_AT_MOST
 
     def take(self, data: bytes) -> None:
         """Given what was printed next, keep its end and hand its whole lines on."""
+        self._take(self._hiding.pass_on(data))
+
+    def _take(self, data: bytes) -> None:
         self._tail += data
         if len(self._tail) > 2 * KEPT_BYTES:    # cut seldom: each cut moves what is kept
             del self._tail[:-KEPT_BYTES]
@@ -35,6 +42,7 @@ class Output:
 
     def finish(self) -> str:
         """Hand on what is left of the last line and return the text that is kept."""
+        self._take(self._hiding.rest())
         if self._begun:
             self._hand_on(self._begun)
             self._begun = b""
@@ -48,3 +56,40 @@ class Output:
                 self._log_line(plain(piece, LINE_AT_MOST))
                 if not self._lines_left:
                     self._log_line(SILENCED)
+
+
+class _Hiding:
+    """Puts the names of variables in the place of their values, also where a value comes in two pieces."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        values = {encoded(value): f"${{{name}}}".encode() for name, value in environment.items()
+                  if len(value) >= HIDDEN_FROM}
+        # The longest first: it may hold a shorter one.
+        self._names = dict(sorted(values.items(), key=lambda found: -len(found[0])))
+        self._held = b""            # what may be the beginning of a value
+
+    def pass_on(self, data: bytes) -> bytes:
+        if not self._names:
+            return data
+        text = self._hidden(self._held + data)
+        held = max((_begun_at_the_end(text, value) for value in self._names), default=0)
+        self._held = text[len(text) - held:]
+        return text[:len(text) - held]
+
+    def rest(self) -> bytes:
+        rest, self._held = self._held, b""
+        return rest
+
+    def _hidden(self, text: bytes) -> bytes:
+        for value, name in self._names.items():
+            text = text.replace(value, name)
+        return text
+
+
+def _begun_at_the_end(text: bytes, value: bytes) -> int:
+    """Return how many of the value's first bytes the text ends with; not all of them."""
+    tail = text[-(len(value) - 1):]
+    at = tail.find(value[:1])
+    while at >= 0 and not value.startswith(tail[at:]):
+        at = tail.find(value[:1], at + 1)
+    return len(tail) - at if at >= 0 else 0

@@ -45,13 +45,23 @@ def find_refusal(path: str, trusted: frozenset[int], safe: set[str]) -> str | No
     return None if stat.S_ISREG(found) else f"{_shown(path)} is not a regular file: put a program there"
 
 
-def find_unsafe_step(path: str) -> str | None:
-    """Given an absolute path of any kind of file, return who else could change what lies there; None: nobody.
+def find_unsafe_step(path: str, *, is_secret: bool = False) -> str | None:
+    """Given an absolute path of any kind of file, return who else could change what lies there, or read it where it is
+    secret; None: nobody.
 
     Others are all but root and the agent's own user. Raise OSError if the way cannot be walked.
     """
     found = _look(path, trusted_users(), set())
-    return found if isinstance(found, str) else None
+    if isinstance(found, str):
+        return found
+    return _judge_secret(path, found) if is_secret else None
+
+
+def _judge_secret(path: str, mode: int) -> str | None:
+    if not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return None
+    whom, bits = ("everybody", "go-r") if mode & stat.S_IROTH else ("its group", "g-r")
+    return f"{_shown(path)} is secret and can be read by {whom}: chmod {bits} {_shown(path)}"
 
 
 def _look(path: str, trusted: frozenset[int], safe: set[str]) -> str | int:

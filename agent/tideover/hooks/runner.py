@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +30,11 @@ def read_moment() -> Moment:
     return Moment(datetime.now(UTC), raw_ns() / 1e9)
 
 
+def _without_environment(name: str) -> Mapping[str, str]:
+    """What a hook is given where there is no configuration."""
+    return {}
+
+
 def _log_nothing(name: str, line: str) -> None:
     """What is done with a hook's lines where nobody wants them."""
 
@@ -37,12 +42,14 @@ def _log_nothing(name: str, line: str) -> None:
 class HookRunner:
     """Answers HookSettled once for each start. All its verbs belong to one thread, the engine's.
 
-    `spare` is where hooks keep their state while `hooks_state` cannot be written. `log_line` gets a hook's name and one
-    line of what it printed; it is called on the threads of the runs.
+    `environment_of` gives the variables that the owner sets for a hook, by its name; it is asked at each run, and what
+    it gives stands in no record. `spare` is where hooks keep their state while `hooks_state` cannot be written.
+    `log_line` gets a hook's name and one line of what it printed; it is called on the threads of the runs.
     """
 
     def __init__(
         self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
+        environment_of: Callable[[str], Mapping[str, str]] = _without_environment,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
         graces: Graces = GRACES,
     ) -> None:
@@ -50,7 +57,7 @@ class HookRunner:
         self._tell = tell
         self._around = Surroundings(
             StateDirectories(hooks_state, spare), Traces(hooks_state), Children(), standing_environment(os.environ),
-            {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
+            environment_of, {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
         self._orders: dict[str, Order] = {}                 # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
@@ -61,7 +68,8 @@ class HookRunner:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
         if run.key in self._orders:
             return
-        order = self._orders[run.key] = Order(run, record, trace_id, Bell(), Limit(run.limit_s))
+        order = self._orders[run.key] = Order(run, record, trace_id, Bell(), Limit(run.limit_s),
+                                              self._around.owners(run.spec.name))
         if self._is_closed:
             order.bell.ring()
         self._around.children.expect(run.key)

@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from tideover.errors import WrongUseError
+from tideover.errors import BusyError, WrongUseError
 from tideover.system.file_lock import AGENT_LOCK, lock_alone, read_holder, read_pid
 
 LOOKS, LOOK_S = 5, 0.02
@@ -17,14 +17,15 @@ class Lock:
     """The lock on a state directory, held as long as this object lives."""
 
     def __init__(self, state_directory: Path) -> None:
-        """Given the directory, take its lock. Raise WrongUseError if another process holds it, or if it cannot be
-        made."""
+        """Given the directory, take its lock. Raise BusyError if another process holds it or the file system is in
+        the way, WrongUseError if this user may not."""
         self._path = state_directory / AGENT_LOCK
         try:
             self._descriptor = _open(state_directory)
         except OSError as trouble:
-            raise WrongUseError(f"cannot use the state directory {state_directory}", trouble.strerror or str(trouble),
-                                "Run as its owner, or name another one under [paths] state.") from trouble
+            kind = WrongUseError if isinstance(trouble, PermissionError) else BusyError
+            raise kind(f"cannot use the state directory {state_directory}", trouble.strerror or str(trouble),
+                       "Run as its owner, or name another one under [paths] state.") from trouble
         self._seize()
 
     def _seize(self) -> None:
@@ -33,9 +34,9 @@ class Lock:
         except OSError as trouble:
             holder = read_pid(self._descriptor)
             os.close(self._descriptor)
-            raise WrongUseError(f"cannot use the state directory {self._path.parent}",
-                                f"another tideover (process {holder or 'unknown'}) works on it",
-                                "Stop that one, or give this one a [paths] state of its own.") from trouble
+            raise BusyError(f"cannot use the state directory {self._path.parent}",
+                            f"another tideover (process {holder or 'unknown'}) works on it",
+                            "Stop that one, or give this one a [paths] state of its own.") from trouble
         with contextlib.suppress(OSError):      # a full or read-only disk: locked it is all the same
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"{os.getpid()}\n".encode())
@@ -43,7 +44,7 @@ class Lock:
     def renew(self) -> None:
         """The directory was removed, or had no room for the file: lock what the next agent would lock.
 
-        Raise WrongUseError if that is locked by now.
+        Raise BusyError if that is locked by now.
         """
         found = _open(self._path.parent)
         if os.path.sameopenfile(found, self._descriptor):

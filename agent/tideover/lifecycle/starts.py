@@ -70,12 +70,6 @@ def _take_reboot(turn: Turn, case: Case, seen: ob.Restarted) -> None:
         turn.state = turn.state.with_case(replace(after, pauses=(*after.pauses, pause)))
 
 
-def told_to_acknowledge(turn: Turn, seen: ob.AcknowledgeRequested) -> None:
-    case = turn.state.cases.get(seen.event_id)
-    if case is not None and not case.acknowledged and turn.state.fresh:
-        turn.move(case, sg.ToldToAcknowledge(), "the owner says so")
-
-
 def told_to_recover(turn: Turn, seen: ob.RecoverRequested) -> None:
     turn.state = readiness.owe_again(turn.state, turn.now)
     for case in list(turn.state.cases.values()):

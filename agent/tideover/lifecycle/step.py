@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import tideover.lifecycle.answers as answers
+import tideover.lifecycle.by_hand as by_hand
 import tideover.lifecycle.documents as documents
 import tideover.lifecycle.pauses as pauses
 import tideover.lifecycle.starts as starts
@@ -49,7 +50,8 @@ HANDLERS: Mapping[type[Any], Callable[[Turn, Any], None]] = MappingProxyType({
     ob.Due: answers.due,
     ob.Resumed: pauses.resumed,
     ob.Restarted: starts.restarted,
-    ob.AcknowledgeRequested: starts.told_to_acknowledge,
+    ob.AcknowledgeRequested: by_hand.told_to_acknowledge,
+    ob.ForgetRequested: by_hand.told_to_forget,
     ob.RecoverRequested: starts.told_to_recover,
     ob.StopRequested: starts.told_to_stop,
 })

@@ -84,7 +84,8 @@ def _doings(stage: Stage) -> tuple[Bar, ...]:
 
 def _run_bar(stage: Stage, run: Run) -> Bar:
     begin = stage.seconds(run.began)
-    look = "failed" if run.has_failed else "stopped" if run.outcome in ("stopped", "not-yet") else run.phase
+    is_cut = run.outcome in ("stopped", "forgotten", "not-yet")
+    look = "failed" if run.has_failed else "stopped" if is_cut else run.phase
     took = [] if run.duration_s is None else [round_length_text(run.duration_s)]
     said = [] if run.outcome == "done" else [run.outcome]
     limit = None if run.limit_s is None else begin + run.limit_s

@@ -220,7 +220,9 @@ def _failed(account: Account) -> list[Run]:
 
 
 def _falls_short(run: Run) -> bool:
-    return run.has_failed or run.outcome == "not-yet" or (run.phase == "recover" and run.outcome == "stopped")
+    if run.phase == "recover" and run.outcome in ("stopped", "forgotten"):
+        return True
+    return run.has_failed or run.outcome == "not-yet"
 
 
 def _last_runs(runs: Sequence[Run]) -> list[Run]:

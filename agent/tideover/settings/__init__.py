@@ -10,8 +10,15 @@ from tideover.settings.cautions import cautions_about, unused_hook_tables
 from tideover.settings.document import LARGEST_BYTES
 from tideover.settings.durations import read_duration, write_duration
 from tideover.settings.platforms import LINUX, PlatformPaths, windows_paths
-from tideover.settings.reading import Reading, default_settings, options_for, read, read_settings
-from tideover.settings.showing import Shown, render_default_file, show
+from tideover.settings.reading import (
+    Reading,
+    default_settings,
+    options_for,
+    read,
+    read_settings,
+    read_tolerantly,
+)
+from tideover.settings.showing import Shown, render_default_file, show, show_hidden
 from tideover.settings.values import (
     ClockSettings,
     HealthSettings,
@@ -52,8 +59,10 @@ __all__ = [
     "read",
     "read_duration",
     "read_settings",
+    "read_tolerantly",
     "render_default_file",
     "show",
+    "show_hidden",
     "unused_hook_tables",
     "windows_paths",
     "write_duration",

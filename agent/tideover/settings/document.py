@@ -8,15 +8,19 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tideover.settings.faults import Fault
 from tideover.settings.lines import DEEPEST, Path, TooDeep, key_lines
 
 LARGEST_BYTES = 256 * 1024       # hundreds of hooks fit; a log or an image named by mistake is refused unread
 
+WRONG_LINES_AT_MOST = 8         # of one table that are left out; each costs another look at it
+
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF8_MARK = "\ufeff"            # Windows editors begin a file with it
 _PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _KEY_AND_DOT = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
 # Looked for before tomllib sees it, whose time grows with the square of the parts.
 _DEEP_KEY = re.compile(rf"(?:^|[{{,])[ \t\[]*+(?:{_KEY_AND_DOT}){{{DEEPEST}}}", re.MULTILINE)
@@ -64,6 +68,45 @@ def parse(text: str | bytes) -> Document:
         raise NotToml(None, "not TOML of a configuration: lists or tables within each other beyond measure") from None
     except ValueError:      # int() refuses thousands of digits and tomllib lets that through
         raise NotToml(None, "not TOML of a configuration: a number of thousands of digits") from None
+
+
+def parse_readable_tables(text: str | bytes) -> Document:
+    """Given a whole file that is not TOML, return what can be read of it: each table by itself, less its wrong lines.
+
+    A table that stands in it twice counts as it stood first. A line with a byte that is not UTF-8 is not read.
+    """
+    if len(text) > LARGEST_BYTES or (isinstance(text, bytes) and text.startswith(_UTF16)):
+        return Document({}, {})
+    plain = (text.decode(errors="replace") if isinstance(text, bytes) else text).removeprefix(_UTF8_MARK)
+    starts = [0, *(found.start() for found in _HEADER.finditer(plain) if found.start()), len(plain)]
+    tree: dict[str, object] = {}
+    lines: dict[Path, int] = {}
+    for start, end in pairwise(starts):
+        table = _without_wrong_lines(plain[start:end].replace("\ufffd", "\0"))   # a character that TOML does not allow
+        _add_missing(tree, table.tree)
+        above = plain.count("\n", 0, start)
+        lines = {path: line + above for path, line in table.lines.items()} | lines
+    return Document(tree, lines)
+
+
+def _without_wrong_lines(text: str) -> Document:
+    """Given a table's text, return it without the lines that are no TOML; nothing of it where there are too many."""
+    lines = text.split("\n")
+    for _ in range(WRONG_LINES_AT_MOST):
+        try:
+            return parse("\n".join(lines))
+        except NotToml as trouble:
+            if trouble.fault.line is None:
+                break
+            lines[min(trouble.fault.line, len(lines)) - 1] = ""
+    return Document({}, {})
+
+
+def _add_missing(tree: dict[str, object], more: Mapping[str, object]) -> None:
+    for name, value in more.items():
+        known = tree.setdefault(name, value)
+        if known is not value and isinstance(known, dict) and isinstance(value, dict):
+            _add_missing(known, value)
 
 
 def _decoded(data: bytes) -> str:

@@ -57,4 +57,15 @@ def found_text(value: object) -> str:
         return "a very large number" if abs(value) >= 1e15 else str(value)
     if isinstance(value, date | time):
         return "a date or time"
-    return "a table" if isinstance(value, dict) else "a list"
+    return _type_text(value)
+
+
+def found_secret_text(value: object) -> str:
+    """Given a value that may be a secret, return what to call it without repeating any of it."""
+    if isinstance(value, bool):
+        return "true or false"
+    return "text" if isinstance(value, str) else "a number" if isinstance(value, int | float) else _type_text(value)
+
+
+def _type_text(value: object) -> str:
+    return "a table" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a date or time"

@@ -8,7 +8,7 @@ from typing import Any
 
 from tideover.errors import ConfigurationError
 from tideover.model import Kind
-from tideover.settings.document import Document, NotToml, parse
+from tideover.settings.document import Document, NotToml, parse, parse_readable_tables
 from tideover.settings.faults import Fault, found_text, told
 from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, Default, Key
 from tideover.settings.lines import Path
@@ -40,6 +40,21 @@ def read(text: str | bytes, *, file: str, defaults: PlatformPaths) -> Reading:
     if reader.faults:
         raise ConfigurationError(file, told(reader.faults))
     return Reading(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
+
+
+def read_tolerantly(text: str | bytes, *, file: str,
+                    defaults: PlatformPaths) -> tuple[Reading, ConfigurationError | None]:
+    """Given the same, return what can be read of it, defaults elsewhere; and all faults, None where there is none."""
+    not_toml: list[Fault] = []
+    try:
+        document = parse(text)
+    except NotToml as trouble:
+        document, not_toml = parse_readable_tables(text), [trouble.fault]
+    reader = _Reader(document, defaults)
+    settings = reader.settings()
+    faults = told(not_toml + reader.faults)
+    reading = Reading(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
+    return reading, ConfigurationError(file, faults) if faults else None
 
 
 def read_settings(text: str | bytes, *, file: str, defaults: PlatformPaths) -> Settings:

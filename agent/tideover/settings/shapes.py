@@ -13,7 +13,7 @@ from typing import Any
 
 from tideover.model import Kind
 from tideover.settings.durations import read_duration, write_duration
-from tideover.settings.faults import found_text
+from tideover.settings.faults import found_secret_text, found_text
 from tideover.settings.literals import inline_table, listed, quoted
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -131,7 +131,7 @@ def _read_path(raw: object) -> object:
 
 def _read_environment(raw: object) -> object:
     if not isinstance(raw, dict):
-        raise Misfit(Wrong(found_text(raw)))
+        raise Misfit(Wrong(found_secret_text(raw)))
     wrongs = [wrong for name, value in raw.items() for wrong in _wrong_variable(name, value)]
     if wrongs:
         raise Misfit(*wrongs)
@@ -144,7 +144,7 @@ def _wrong_variable(name: str, value: object) -> Iterable[Wrong]:
     elif name.upper().startswith(OURS):
         yield Wrong(f"the name {name}", below=(name,), because="the names in TIDEOVER_ are the agent's own")
     elif not isinstance(value, str) or "\0" in value:
-        yield Wrong(found_text(value), below=(name,))
+        yield Wrong(found_secret_text(value), below=(name,))
 
 
 def without_last_slash(path: str) -> str:

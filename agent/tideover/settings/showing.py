@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tideover.model import Kind
 from tideover.settings.keys import HOOK, TABLES, Default, Key, Table
-from tideover.settings.literals import dotted, quoted
+from tideover.settings.literals import dotted, inline_table, quoted
 from tideover.settings.platforms import LINUX, PlatformPaths
 from tideover.settings.reading import default_settings, options_for
 from tideover.settings.values import Settings
@@ -17,6 +17,7 @@ _HEAD = """\
 # Durations are text: "250ms", "5s", "2m", "1h", "365d". After a change, `tideover config check` tells what is wrong
 # with it, and `tideover config show` prints what holds.
 """
+HIDDEN = "(hidden; --secrets shows it)"
 _EXAMPLE = "example"      # the hook whose table the file shows
 
 
@@ -29,6 +30,13 @@ class Shown(NamedTuple):
     def native(self) -> Any:
         """The value as a reader of the file gets it: text, a boolean, a list, a table; a duration is text there."""
         return tomllib.loads(f"value = {self.value}")["value"]
+
+
+def show_hidden(shown: Shown) -> Shown:
+    """Given a key as it is shown, return it without its value where that may be secret: a variable of a hook's."""
+    if not shown.key.endswith(".environment"):
+        return shown
+    return shown._replace(value=inline_table(dict.fromkeys(shown.native, HIDDEN)))
 
 
 def show(settings: Settings, origin: Mapping[str, int]) -> list[Shown]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
+from tideover.lifecycle.by_hand import is_pending
 from tideover.lifecycle.state import CLAIMING, RUNNING
 from tideover.model import ClockCheck, Moment, utc_text
 from tideover.record import Row, pauses_of
@@ -44,8 +45,7 @@ def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
 
 def recover_owed(state: State) -> list[str]:
     """Given the state, return the names of hooks that may have been prepared and are not recovered yet."""
-    return sorted(name for name, hook in state.hooks.items() if hook.owed or hook.stage in (
-        Stage.PREPARING, Stage.STOPPING, Stage.LEAVING, Stage.RECOVERING, Stage.REPEATING, Stage.OWED))
+    return sorted(name for name, hook in state.hooks.items() if is_pending(hook))
 
 
 def draining_because(state: State) -> str | None:

@@ -8,7 +8,7 @@ from tideover.telling.status import clock_fact, pause_text
 from tideover.wording import Times, length_text
 
 OUTCOME_TONES = {"done": Tone.PLAIN, "not-yet": Tone.WARN, "failed": Tone.BAD, "timed-out": Tone.BAD,
-                 "stopped": Tone.WARN}
+                 "stopped": Tone.WARN, "forgotten": Tone.WARN}
 LAST_LINES = 3              # of a failed hook's output; --json has it whole
 
 

@@ -16,7 +16,8 @@ import sys
 import winreg
 from pathlib import Path
 
-from tideover.configuration import load_settings, platform_paths
+from tideover.configuration import load_tolerantly, platform_paths
+from tideover.daemon.by_hand import PENDING, recover_by_hand
 from tideover.errors import TideoverError, WrongUseError
 from tideover.service.windows.registration import (
     EVERYBODY_READS,
@@ -82,26 +83,35 @@ def _set_aside_if_not_ours(home: Path) -> None:
 
 
 def _remove(must_purge: bool) -> None:
-    """With the program goes what could recover the applications, so it is done now."""
+    """With the program goes what could recover the applications, so it is done now. What could not be recovered is
+    named in a file, and while that is there a purge keeps what can still recover it: the journal and the hooks."""
+    paths = platform_paths()
+    pending = Path(paths.state) / PENDING
     if read_report().is_installed:
         stop()
-        _recover()
+        if not _recover() and pending.parent.is_dir() and not pending.exists():
+            pending.write_text("# Not known: tideover recover could not be run. The journal beside this file tells.\n",
+                               encoding="utf-8")
         unregister()
     _change_path(add=False)
-    if must_purge:
-        shutil.rmtree(Path(platform_paths().configuration).parent, ignore_errors=True)
+    if must_purge and pending.exists():
+        print(f"tideover: {pending.parent} and {paths.hooks} are kept: {pending} names what has not recovered.")
+        Path(paths.configuration).unlink(missing_ok=True)
+    elif must_purge:
+        shutil.rmtree(Path(paths.configuration).parent, ignore_errors=True)
 
 
-def _recover() -> None:
-    from tideover.daemon.by_hand import recover_by_hand
+def _recover() -> bool:
+    """Return whether nothing is pending. Whatever the state of the configuration."""
     try:
-        recovered = recover_by_hand(load_settings(None, os.environ), None)
+        recovered = recover_by_hand(load_tolerantly(None, os.environ), None, confirmed=True)
     except TideoverError as trouble:
         print(f"tideover: {trouble}")
-        return
+        return False
     if recovered.still_owed:
-        owed = ", ".join(recovered.still_owed)
-        print(f"tideover: recover is still owed: {owed}. Installing it again goes on with that.")
+        pending = ", ".join(recovered.still_owed)
+        print(f"tideover: recover is still pending: {pending}. Installing tideover again goes on with that.")
+    return not recovered.still_owed
 
 
 def _change_path(add: bool) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 WRITE, APPEND, DELETE_CHILD, WRITE_ATTRIBUTES = 0x2, 0x4, 0x40, 0x100    # also: ADD_FILE, ADD_SUBDIRECTORY
 DELETE, CHANGE_RIGHTS, TAKE_OWNERSHIP = 0x1_0000, 0x4_0000, 0x8_0000
 GENERIC_ALL, GENERIC_WRITE = 0x1000_0000, 0x4000_0000
+READING = 0x1 | 0x8000_0000                         # FILE_READ_DATA, GENERIC_READ
 _ANYTHING = DELETE | CHANGE_RIGHTS | TAKE_OWNERSHIP | GENERIC_ALL | GENERIC_WRITE
 
 _ALLOWED, _ALLOWED_BY_CONDITION = 0, 9              # the identifier stands right behind the rights
@@ -50,18 +51,20 @@ class Grant:
 
 
 def why_not_safe(
-    shown: str, place: Place, owner: str, access: bytes | None, trusted: frozenset[str],
+    shown: str, place: Place, owner: str, access: bytes | None, trusted: frozenset[str], *, is_secret: bool = False,
 ) -> str | None:
     """Given a step's path for people, what it is, its owner, its access list and whom we trust, return why others
-    could change what is run; None if they cannot."""
+    could change what is run, or read it where the file is secret; None if they cannot."""
+    forbidden = _FORBIDDEN[place] | (READING if is_secret and place is Place.FILE else 0)
     if owner not in trusted:
         return (f"{shown} belongs to {named(owner)}, who could change it: "
                 f'icacls "{shown}" /setowner Administrators')
     if access is None:
         return f'{shown} has no access list, so everybody can change it: icacls "{shown}" /reset'
     for grant in grants_in(access):
-        if grant.who not in trusted and grant.who != _OWNER_RIGHTS and grant.rights & _FORBIDDEN[place]:
-            return (f"{shown} can be changed by {named(grant.who)}: "
+        if grant.who not in trusted and grant.who != _OWNER_RIGHTS and grant.rights & forbidden:
+            what = "changed" if grant.rights & _FORBIDDEN[place] else "read"
+            return (f"{shown} can be {what} by {named(grant.who)}: "
                     f'icacls "{shown}" /inheritance:d, then icacls "{shown}" /remove:g *{grant.who}')
     return None
 

@@ -52,8 +52,9 @@ def find_refusal(path: str, trusted: frozenset[str], safe: set[str]) -> str | No
     return None
 
 
-def find_unsafe_step(path: str) -> str | None:
-    """Given an absolute path of a file or a directory, return who else could change what lies there; None: nobody.
+def find_unsafe_step(path: str, *, is_secret: bool = False) -> str | None:
+    """Given an absolute path of a file or a directory, return who else could change what lies there, or read it where
+    it is secret; None: nobody.
 
     Raise OSError if the way cannot be walked.
     """
@@ -62,7 +63,7 @@ def find_unsafe_step(path: str) -> str | None:
         place = _place_of(step, way)
         if place is Place.FILE and stat.S_ISDIR(os.lstat(step).st_mode):
             place = Place.HOME
-        reason = _judge(str(step), place, trusted_users())
+        reason = _judge(str(step), place, trusted_users(), is_secret=is_secret)
         if reason is not None:
             return reason
     return None
@@ -74,7 +75,7 @@ def _place_of(step: PureWindowsPath, way: list[PureWindowsPath]) -> Place:
     return Place.HOME if len(way) > 1 and step == way[-2] else Place.ABOVE
 
 
-def _judge(step: str, place: Place, trusted: frozenset[str]) -> str | None:
+def _judge(step: str, place: Place, trusted: frozenset[str], *, is_secret: bool = False) -> str | None:
     shown = plain(step, SHOWN_PATH)
     status = os.lstat(step)
     if status.st_reparse_tag in _LINKS:
@@ -82,4 +83,4 @@ def _judge(step: str, place: Place, trusted: frozenset[str]) -> str | None:
     if place is Place.FILE and not stat.S_ISREG(status.st_mode):
         return f"{shown} is not a regular file: put a program there"
     security = read_file_security(step)
-    return why_not_safe(shown, place, security.owner, security.access, trusted)
+    return why_not_safe(shown, place, security.owner, security.access, trusted, is_secret=is_secret)

@@ -125,6 +125,9 @@ class ServiceControl:
         """The process runs; the agent does not yet."""
         self._tell(Standing.START_PENDING, hint_s=START_HINT_S)
 
+    def still_starting(self, seconds: float) -> None:
+        self._tell(Standing.START_PENDING, hint_s=seconds)
+
     def ready(self) -> None:
         with self._lock:
             if self._ending is None:

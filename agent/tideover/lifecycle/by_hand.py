@@ -1,0 +1,153 @@
+"""What the owner asks for by hand: which event is meant, what speaks against it, and what it changes. Pure."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import tideover.lifecycle.readiness as readiness
+import tideover.lifecycle.signals as sg
+from tideover import observations as ob
+from tideover.errors import TideoverError
+from tideover.lifecycle.state import CLAIMING, Case, HookState, Phase, Stage, State, ends_an_event, hears_of_hooks
+from tideover.lifecycle.turn import Turn
+from tideover.model import Event, HookOutcome, HookPhase, HookReport, HookRun
+from tideover.policy import Policy
+
+LAST = "last"
+NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
+GIVEN_UP = "given up by hand"
+RECOVER_PENDING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.LEAVING, Stage.RECOVERING, Stage.REPEATING,
+                             Stage.OWED})
+BEFORE_ITS_PAUSE = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING, Phase.UNDERWAY})
+
+
+# --- which event ------------------------------------------------------------------------------------------------
+
+def find_event_id(known: Iterable[str], typed: str, newest: str | None) -> str | None:
+    """Given ids of events and what was typed (an id, its beginning, or "last", which is `newest`), return the id that
+    is meant; None: there is none. Raise ValueError where several begin so."""
+    wanted = typed.casefold()
+    begin_so = [event_id for event_id in known if wanted and event_id.casefold().startswith(wanted)]
+    exact = [event_id for event_id in begin_so if event_id.casefold() == wanted]
+    if exact:
+        return exact[0]
+    if typed == LAST:
+        return newest
+    if len(begin_so) > 1:
+        raise ValueError(f"{len(begin_so)} open events begin so")
+    return begin_so[0] if begin_so else None
+
+
+def newest_own(state: State) -> str | None:
+    """Given the state, return the id of the newest open event of this VM, None if there is none."""
+    own = [case.id for case in state.cases.values() if case.phase is not Phase.WATCHING]
+    return own[-1] if own else None
+
+
+def find_case(state: State, typed: str, operation: str) -> Case:
+    """Given the state, what was typed and what is to be done, return the case that is meant. Raise TideoverError if no
+    open event is, or several are."""
+    try:
+        found = find_event_id(state.cases, typed, newest_own(state))
+    except ValueError as trouble:
+        raise TideoverError(f"{operation} {typed}", str(trouble), LIST) from None
+    if found is None:
+        raise TideoverError(f"{operation} {typed}", NOT_OPEN, LIST)
+    return state.cases[found]
+
+
+# --- recover ----------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class RecoverPlan:
+    """What a recover by hand would do."""
+
+    event_id: str | None            # None: of all events
+    pending: tuple[str, ...]        # names of participants, in the order in which they are recovered
+    ahead: tuple[str, ...]          # events whose pause is still to come: they would find the applications unprepared
+
+
+def plan_recover(state: State, typed: str | None) -> RecoverPlan:
+    """Given the state and what was typed (None: all events), return what a recover would do. Raise TideoverError if no
+    such event is open."""
+    case = find_case(state, typed, "cannot recover") if typed else None
+    cases = list(state.cases.values()) if case is None else [case]
+    kept = {other.id for other in state.cases.values() if other.phase in CLAIMING and other not in cases}
+    pending = [hook for hook in state.hooks.values() if is_pending(hook) and not kept.intersection(hook.wanted_by)]
+    pending.sort(key=lambda hook: (-hook.spec.order, hook.spec.name))
+    ahead = [other.id for other in cases if pending and _is_ahead(other)]
+    return RecoverPlan(case.id if case else None, tuple(hook.spec.name for hook in pending), tuple(ahead))
+
+
+def is_pending(hook: HookState) -> bool:
+    """Whether it may have been prepared, and its recover has not succeeded since."""
+    return hook.owed or hook.stage in RECOVER_PENDING
+
+
+def _is_ahead(case: Case) -> bool:
+    """Whether the platform is still to pause or end this machine for it, as far as is known."""
+    over = case.rebooted or case.kept is not None or any(ends_an_event(pause) for pause in case.pauses)
+    return case.phase in BEFORE_ITS_PAUSE and case.announced and case.listed and not over
+
+
+def why_not_forget(state: State, name: str) -> str | None:
+    """Given a participant's name, return why its recovery cannot be given up; None: it can.
+
+    What an open event still needs prepared is no pending recovery yet, and to forget it would forget a failed
+    preparation as well.
+    """
+    hook = state.hooks.get(name)
+    if hook is None or not is_pending(hook):
+        return "no recovery of it is pending"
+    claims = [case.id for case in state.cases.values() if case.phase in CLAIMING and case.id in hook.wanted_by]
+    return f"it is prepared for {', '.join(claims)}, which is not over" if claims else None
+
+
+def told_to_forget(turn: Turn, seen: ob.ForgetRequested) -> None:
+    """What runs of it is ended, for nothing wants it any more."""
+    if why_not_forget(turn.state, seen.name) is not None:
+        return
+    hook = turn.state.hooks[seen.name]
+    report = HookReport(HookOutcome.FORGOTTEN, None, turn.now.utc, None, note=GIVEN_UP)
+    run = HookRun(seen.name, HookPhase.RECOVER, hook.attempt, report)
+    hearing = [case.id for case in turn.state.cases.values() if hears_of_hooks(case)]
+    for event_id in hearing or [hook.event_id]:
+        turn.tell(event_id, "hook recover", f"{seen.name}: {GIVEN_UP}", run)
+    turn.state = turn.state.without_hook(seen.name)
+
+
+# --- acknowledge ------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True, slots=True)
+class Objections:
+    """What speaks against an acknowledgement: names of participants, names of machines."""
+
+    failed: tuple[str, ...] = ()            # a required preparation failed
+    unprepared: tuple[str, ...] = ()        # wants this kind and has not been prepared
+    machines: tuple[str, ...] = ()          # named by the event, and have not agreed
+
+    def __bool__(self) -> bool:
+        return bool(self.failed or self.unprepared or self.machines)
+
+    @property
+    def text(self) -> str:
+        """All of it in one line; "" where nothing speaks against it."""
+        said = (("a required preparation failed", self.failed), ("not prepared", self.unprepared),
+                ("machines that have not agreed", self.machines))
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
+
+
+def objections(state: State, event: Event, me: str, policy: Policy) -> Objections:
+    """Given an event as it is listed and this VM's name, return what speaks against acknowledging it now."""
+    wanted = {name: hook for name, hook in state.hooks.items() if event.id in hook.wanted_by}
+    missing = [spec.name for spec in policy.hooks_for(event)
+               if spec.name not in wanted or wanted[spec.name].stage is not Stage.PREPARED]
+    machines = [name for name in event.resources if name.casefold() != me.casefold()]
+    return Objections(tuple(readiness.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
+
+
+def told_to_acknowledge(turn: Turn, seen: ob.AcknowledgeRequested) -> None:
+    case = turn.state.cases.get(seen.event_id)
+    if case is not None and not case.acknowledged and turn.state.fresh:
+        against = objections(turn.state, case.event, turn.state.me, turn.policy).text
+        turn.move(case, sg.ToldToAcknowledge(), f"by hand, although {against}" if against else "by hand")
