@@ -9,6 +9,17 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 
+_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def fold_case(name: str) -> str:
+    """Given an EventId, a VM's name or a VM's id, return the text by which two spellings of it are the same.
+
+    Only ASCII letters lose their case: Azure varies no other, and `casefold` takes two names for one (ß and SS).
+    """
+    return name.translate(_LOWER)
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """One instant on two clocks: aware UTC for records, CLOCK_MONOTONIC_RAW seconds since boot for durations."""

@@ -23,7 +23,7 @@ from tideover.lifecycle.case import advance
 from tideover.lifecycle.signals import Answered
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
-from tideover.model import Event
+from tideover.model import Event, fold_case
 from tideover.pause import MachineClocks
 from tideover.policy import Policy, names_me
 from tideover.sources import Source
@@ -88,7 +88,7 @@ def _open_event(state: State, event_id: str | None) -> str | None:
     """Given what was typed, return the id as the platform writes it. Raise TideoverError if no such event is open."""
     if event_id is None:
         return None
-    found = next((known for known in state.cases if known.casefold() == event_id.casefold()), None)
+    found = next((known for known in state.cases if fold_case(known) == fold_case(event_id)), None)
     if found is None:
         raise TideoverError(f"cannot recover {event_id}", NOT_OPEN, LIST)
     return found
@@ -137,7 +137,7 @@ def _is_acknowledged(state: State, event_id: str) -> bool:
     """Whether the journal says that the platform took it: a 200 settles that for good, also while the event is listed
     as Scheduled."""
     cases = (case.id for case in state.cases.values() if case.acknowledged)
-    return event_id.casefold() in {known.casefold() for known in (*state.settled, *cases)}
+    return fold_case(event_id) in {fold_case(known) for known in (*state.settled, *cases)}
 
 
 def _listed(source: Source, event_id: str) -> Event:
@@ -145,7 +145,7 @@ def _listed(source: Source, event_id: str) -> Event:
     if isinstance(news, ob.PollFailed):
         raise UnreachableError("cannot read the platform's events", news.reason, "Try tideover doctor.")
     for event in news.document.events:
-        if event.id.casefold() == event_id.casefold():
+        if fold_case(event.id) == fold_case(event_id):
             if event.started:
                 raise TideoverError(f"cannot acknowledge {event_id}", "it has started", "There is nothing left to say.")
             if not names_me(event, news.me):
@@ -160,7 +160,7 @@ def _listed(source: Source, event_id: str) -> Event:
 def _remember(memory: Memory, event_id: str, what: str, *, settled: bool = False) -> None:
     """What is known of an event keeps the spelling of its id that was seen first. Raise JournalUnwritable."""
     state = after = memory.journal.load()
-    known = next((case for case in state.cases.values() if case.id.casefold() == event_id.casefold()), None)
+    known = next((case for case in state.cases.values() if fold_case(case.id) == fold_case(event_id)), None)
     event_id = known.id if known is not None else event_id
     now, entries = MachineClocks().moment(), [Entry(event_id, what, BY_HAND)]
     if settled:

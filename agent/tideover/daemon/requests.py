@@ -13,7 +13,7 @@ from tideover.clock import ClockSettings
 from tideover.engine import Engine
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Case, Phase
-from tideover.model import ClockCheck
+from tideover.model import ClockCheck, fold_case
 from tideover.pause import MachineClocks
 from tideover.settings import Settings
 from tideover.status import recover_owed, status_of
@@ -78,9 +78,9 @@ class Requests:
         return {"ok": True, "why": "recover is asked for", "were_owed": were_owed}
 
     def _find(self, question: Mapping[str, Any]) -> Case | None:
-        wanted = str(question.get("event") or "").casefold()
+        wanted = fold_case(str(question.get("event") or ""))
         for case in self._engine.state.cases.values():
-            if wanted and case.id.casefold() == wanted:
+            if wanted and fold_case(case.id) == wanted:
                 return case
         return None
 

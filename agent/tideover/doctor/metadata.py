@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tideover.doctor.findings import Finding, bad, good, note
-from tideover.model import Event
+from tideover.model import Event, fold_case
 from tideover.observations import Polled, PollFailed
 from tideover.policy import names_me
 from tideover.settings import Settings
@@ -90,10 +90,10 @@ def look_at_name(settings: Settings, heard: Heard | None, named: Identity | None
     if heard is None or isinstance(heard.news, PollFailed):
         return []
     me = heard.news.me
-    if settings.source.vm_name and named is not None and named.name.casefold() != me.casefold():
+    if settings.source.vm_name and named is not None and fold_case(named.name) != fold_case(me):
         return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: none of its events "
                             "would be ours", "Leave vm_name out: the service is asked.")]
-    if me.casefold() == hostname.casefold():
+    if fold_case(me) == fold_case(hostname):
         return [good("name", f"events call this VM {me}, as its hostname does")]
     return [note("name", f"events call this VM {me}, its hostname is {hostname}: we go by the first, programs that go "
                          "by the hostname miss its events")]
@@ -111,7 +111,7 @@ def look_at_events(heard: Heard | None) -> list[Finding]:
 def _event(event: Event, me: str) -> str:
     when = "it has started" if event.started else "it may start now" if event.not_before is None else (
         f"not before {moment_text(event.not_before)}")
-    others = sum(name.casefold() != me.casefold() for name in event.resources)
+    others = sum(fold_case(name) != fold_case(me) for name in event.resources)
     shared = f" and {others} more" if others else ""
     whose = f"for this VM{shared}" if names_me(event, me) else "for other VMs only"
     return f"{event.kind.value} {event.id}, {whose}, {when}"
