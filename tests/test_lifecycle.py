@@ -271,7 +271,7 @@ LATE = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(just_in_time=True)})
     (0.0, True, "waiting"), (0.0, False, "waiting"),
     (-2000 * YEAR_S, True, "waiting"), (-7201.0, True, "waiting"),
     (2000 * YEAR_S, True, "preparing"),
-    (800.0, True, "preparing"), (800.0, False, "preparing"),
+    (850.0, True, "preparing"), (850.0, False, "preparing"),
 ])
 def test_the_nearer_start_counts_where_the_answers_date_and_a_good_clock_differ_by_more_than_an_hour(date_off_s, clock_is_good, phase):
     """Up to an hour the Date counts: it is the clock that NotBefore is meant by."""
