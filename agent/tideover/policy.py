@@ -63,8 +63,8 @@ class Policy:
 
 
 def names_me(event: Event, me: str) -> bool:
-    """Given an event, say whether it concerns the VM called `me`: whole names, without the case of ASCII letters (Azure varies it). A VM
-    without a name is named by nothing."""
+    """Given an event, say whether it concerns the VM called `me`: whole names, without case (Azure varies it; see
+    `fold_case`). A VM without a name is named by nothing."""
     return bool(me) and any(fold_case(name) == fold_case(me) for name in event.resources)
 
 

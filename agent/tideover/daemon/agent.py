@@ -227,7 +227,7 @@ class Agent:
         self.tell(news)
 
     def _is_clock_good(self) -> bool:
-        """Whether time servers have lately found the wall clock right. Set by years since then, it is not known to be."""
+        """Whether time servers have lately found the wall clock right, and it was not set since."""
         found = self.checker.latest()
         if found is None or found.verdict is not Verdict.GOOD or found.checked_at is None:
             return False

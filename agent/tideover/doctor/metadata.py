@@ -1,18 +1,20 @@
 """The metadata service: does it answer, who does it say we are, what is announced now, does it tell the time."""
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tideover.doctor.findings import Finding, bad, good, note
 from tideover.model import Event, fold_case
 from tideover.observations import Polled, PollFailed
 from tideover.policy import names_me
 from tideover.settings import Settings
-from tideover.sources.azure import PLATFORM, AzureSource
+from tideover.sources.azure import PLATFORM, SECURITY_PROTOCOL, AzureSource
 from tideover.wire import Identity
 from tideover.wording import length_text, moment_text, offset_text
 
@@ -61,6 +63,10 @@ def look_at_service(settings: Settings, heard: Heard | None) -> list[Finding]:
     if heard is None or (isinstance(heard.news, PollFailed) and heard.took_s >= CALL_S):
         return [bad("metadata", f"the metadata service at {place} has not answered within {WHOLE_S:.0f} s",
                     f"Check the route to it and the firewall; {FIRST_CALL}.")]
+    if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
+        return [bad("metadata", heard.news.reason, f"Allow both paths to the program {Path(sys.executable).resolve()} "
+                                                   "(exePath) or to the user it runs as (userName); the log of Azure's "
+                                                   "GuestProxyAgent names whom it refuses.")]
     if isinstance(heard.news, PollFailed):
         return [bad("metadata", heard.news.reason, "Check that it is reached straight from the VM's first interface, "
                                                    f"without a proxy or a firewall in between; {FIRST_CALL}.")]

@@ -12,7 +12,6 @@ from tideover.lifecycle.turn import Turn
 from tideover.model import Document, Event, Moment, fold_case
 from tideover.policy import names_me
 
-
 DATE_MAY_BE_OFF_S = 3600.0
 """By how much the Date of an answer may differ from a clock known to be good before it is doubted (contract)."""
 
