@@ -60,7 +60,8 @@ class World:
         (self.home / "tideover.toml").write_text(CONFIGURATION.format(
             endpoint=self.metadata.endpoint, servers=servers, home=self.home, more=more, deadline=deadline))
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *, asks: bool = True) -> subprocess.Popen[bytes]:
+        """`asks`: wait until it has asked the metadata service."""
         if not (self.home / "tideover.toml").exists():
             self.configure()
         with (self.home / "agent.log").open("ab") as log:
@@ -68,7 +69,8 @@ class World:
                                      env=environment(), stdout=log, stderr=log)
         self.agents.append(agent)
         asked = len(self.metadata.requests)
-        self.until(lambda: len(self.metadata.requests) > asked + 1)
+        if asks:
+            self.until(lambda: len(self.metadata.requests) > asked + 1)
         return agent
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -182,10 +183,21 @@ def test_a_service_that_never_answers_holds_nobody_up(patient):
 
 def test_another_programs_answer_in_the_services_place_is_bad(patient):
     with MetadataService("vm-1") as service:
-        service.misbehave(Fault(status=403), path="/metadata", times=None)
+        service.misbehave(Fault(status=407), path="/metadata", times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
         found = patient.examined()
-    assert "answered 403" in told(found, "metadata", State.BAD) and not told(found, "name")
+    assert "answered 407" in told(found, "metadata", State.BAD) and not told(found, "name")
+
+
+@pytest.mark.parametrize("path", ["/metadata", "/metadata/scheduledevents"])
+def test_a_403_is_told_as_what_azures_metadata_security_protocol_may_say_with_what_to_allow(patient, path):
+    with MetadataService("vm-1") as service:
+        service.misbehave(Fault(status=403), path=path, times=None)
+        patient.source = f'endpoint = "{service.endpoint}"'
+        said = told(patient.examined(), "metadata", State.BAD)
+    assert "answered 403" in said and "Metadata Security Protocol" in said
+    for allowed in ("/metadata/scheduledevents", "/metadata/instance/compute", str(Path(sys.executable).resolve()), "exePath"):
+        assert allowed in said
 
 
 def test_a_list_of_events_that_is_not_whole_is_noted(patient):

@@ -108,6 +108,13 @@ def test_only_the_outermost_frame_of_a_thread_catches_everything():
                 assert caught not in (None, "Exception", "BaseException"), (str(path.relative_to(HOUSE)), node.lineno)
 
 
+def test_nobody_folds_case_beyond_ascii():
+    """`casefold` takes two names for one (ß and SS); ids and names go through `fold_case`."""
+    for _, path in modules():
+        for node in nodes(path):
+            assert not (isinstance(node, ast.Attribute) and node.attr == "casefold"), (str(path.relative_to(HOUSE)), node.lineno)
+
+
 def test_no_room_has_a_name_that_says_nothing():
     for _, path in modules():
         assert path.stem not in {"utils", "util", "helpers", "helper", "common", "manager", "misc"}

@@ -1,5 +1,6 @@
 """The lives of events, told one by one."""
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -30,6 +31,7 @@ from tideover.policy import Policy, Rules, names_me
 from tideover.record import Row, record_of
 
 FREEZE = event()
+YEAR_S = 365.25 * 86_400
 WHEN_READY = Policy(hooks=(hook(),))
 THREE = Policy(hooks=(hook("last", 50), hook("first", 10), hook("second", 20), hook("beside", 20)))
 
@@ -249,6 +251,44 @@ def test_an_accepted_acknowledgement_is_never_sent_again():
 def test_a_refused_acknowledgement_ends_it():
     life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.REFUSED)
     assert life.phase() == "holding" and life.after(60.0).polled(FREEZE).acknowledgements() == 1
+
+
+def test_events_whose_ids_differ_beyond_ascii_case_are_two_events_and_each_is_acknowledged():
+    life = Life().polled(event("ß"), event("SS", resources=("VM-1",))).settle()
+    assert list(life.state.cases) == ["ß", "SS"]
+    asked = [effect.event_id for effect in life.begun if isinstance(effect, fx.Acknowledge)]
+    assert sorted(asked) == ["SS", "ß"]
+
+
+def test_a_vm_is_named_by_its_own_name_whatever_folds_like_it():
+    assert names_me(event(resources=("VM-1",)), "vm-1") and not names_me(event(resources=("vm-SS",)), "vm-ß")
+
+
+LATE = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(just_in_time=True)})
+
+
+@pytest.mark.parametrize(("date_off_s", "clock_is_good", "phase"), [
+    (0.0, True, "waiting"), (0.0, False, "waiting"),
+    (-2000 * YEAR_S, True, "waiting"), (-7201.0, True, "waiting"),
+    (2000 * YEAR_S, True, "preparing"),
+    (850.0, True, "preparing"), (850.0, False, "preparing"),
+])
+def test_the_nearer_start_counts_where_the_answers_date_and_a_good_clock_differ_by_more_than_an_hour(date_off_s, clock_is_good, phase):
+    """Up to an hour the Date counts: it is the clock that NotBefore is meant by."""
+    life = Life(LATE)
+    date = life.now.utc + timedelta(seconds=date_off_s)
+    life.see(ob.Polled(Document((FREEZE,), "1", date, life.now.raw_s, life.now.raw_s), ME, clock_is_good=clock_is_good))
+    assert life.phase() == phase
+    assert life.after(890.0).phase() == "preparing", "900 s of notice by our own clock are nearly over"
+
+
+def test_a_date_is_believed_as_long_as_no_clock_is_known_to_be_better():
+    life = Life(LATE)
+    for clock_is_good, phase in ((False, "waiting"), (False, "waiting"), (True, "preparing")):
+        now = life.after(445.0).now
+        years_ago = now.utc - timedelta(days=7300)
+        life.see(ob.Polled(Document((FREEZE,), "1", years_ago, now.raw_s, now.raw_s), ME, clock_is_good=clock_is_good))
+        assert life.after(0.0).phase() == phase
 
 
 def test_an_event_listed_in_upper_and_lower_case_is_one_event_acknowledged_once():

@@ -198,6 +198,14 @@ def test_an_unknown_field_as_deep_as_the_reader_goes_does_no_harm():
     assert set(found.extra) == {"Odd"}
 
 
+def test_two_ids_that_differ_beyond_ascii_case_are_two_events():
+    """Folding as for people would take ß and SS, K and the Kelvin sign, for one letter: one event would hide the other."""
+    for one, other in (("stra\N{LATIN SMALL LETTER SHARP S}e", "STRASSE"), ("k-1", "\N{KELVIN SIGN}-1"), ("\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK CAPITAL LETTER ALPHA}")):
+        assert len(read(document(entry(EventId=one), entry(EventId=other))).events) == 2
+        (found,) = read(document(entry(Resources=[one]), entry(Resources=[other]))).events
+        assert found.resources == (one, other)
+
+
 def test_one_id_listed_twice_is_one_event_and_started_wins():
     """Ids are compared without case; every VM that either entry names is concerned."""
     lower = entry()["EventId"].lower()

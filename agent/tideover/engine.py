@@ -16,7 +16,7 @@ from tideover import effects as fx
 from tideover import observations as ob
 from tideover.journal import Journal, JournalUnwritable
 from tideover.lifecycle import Entry, State, step, wants
-from tideover.model import Moment
+from tideover.model import Moment, fold_case
 from tideover.policy import Policy
 
 LONGEST_WAIT_S = 3600.0
@@ -172,7 +172,7 @@ class Engine:
 
     def _own_journal(self, vm_id: str) -> None:
         """A journal that came with a cloned disk speaks of another machine's applications: it is set aside."""
-        if self._vm_id.casefold() == vm_id.casefold():
+        if fold_case(self._vm_id) == fold_case(vm_id):
             return
         if self._vm_id:
             self._renew()

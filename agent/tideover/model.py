@@ -8,6 +8,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+
+
+def fold_case(name: str) -> str:
+    """Given an EventId, a VM's name or a VM's id, return the text by which two spellings of it are the same.
+
+    Only ASCII letters lose their case: Azure varies no other, and `casefold` takes two names for one (ß and SS).
+    """
+    return name.translate(_LOWER)
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:

@@ -20,11 +20,13 @@ class Polled:
     """A source answered with a well-formed document.
 
     `me`: this VM's own name at that source; `vm_id`: the platform's id of this VM, "" where it is not known.
+    `clock_is_good`: outside time has lately found this machine's wall clock right.
     """
 
     document: Document
     me: str
     vm_id: str = ""
+    clock_is_good: bool = False
 
 
 class PollTrouble(enum.Enum):

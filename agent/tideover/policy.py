@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tideover.model import ANNOUNCED, NO_SOURCE, ClockCheck, Event, HookSpec, Kind, Verdict
+from tideover.model import ANNOUNCED, NO_SOURCE, ClockCheck, Event, HookSpec, Kind, Verdict, fold_case
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Policy:
 
 
 def names_me(event: Event, me: str) -> bool:
-    """Given an event, say whether it concerns the VM called `me`: whole names, without case (Azure varies it). A VM
-    without a name is named by nothing."""
-    return bool(me) and any(name.casefold() == me.casefold() for name in event.resources)
+    """Given an event, say whether it concerns the VM called `me`: whole names, without case (Azure varies it; see
+    `fold_case`). A VM without a name is named by nothing."""
+    return bool(me) and any(fold_case(name) == fold_case(me) for name in event.resources)
 
 
 def names_others(event: Event, me: str) -> bool:
-    return any(name.casefold() != me.casefold() for name in event.resources)
+    return any(fold_case(name) != fold_case(me) for name in event.resources)
 
 
 def _spared(spec: HookSpec, event: Event) -> bool:

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -282,3 +283,60 @@ def test_the_gate_of_these_proofs_lets_through_what_it_should(tmp_path):
         gate.shut()
         assert isinstance(source.poll(), PollFailed)
         source.close()
+
+
+@slow
+def test_a_first_connection_that_is_swallowed_after_a_restart_does_not_keep_a_prepared_application_waiting(tmp_path):
+    """The agent was killed, and the event ended, while nobody looked: only a document can tell, and the first question is
+    never answered."""
+    with trial("metadata service", "the first connection after a restart is swallowed", "recovered within 10 s"), \
+            gated(tmp_path) as (here, gate):
+        here.hook("10-first")
+        here.start()
+        event_id = here.freeze(not_before_in_s=600)
+        here.until(lambda: here.record()["status"] == "underway")
+        here.kill()
+        here.metadata.remove_event(event_id)
+        gate.swallow_next = 1
+        began = time.monotonic()
+        here.start()
+        here.until(lambda: "first recover" in here.begun(), 60)
+        tell(f"recovered after {time.monotonic() - began:.1f} s")
+        assert time.monotonic() - began < 10.0 and gate.swallow_next == 0
+
+
+@slow
+def test_a_recover_that_is_owed_needs_no_document(tmp_path):
+    """The agent was killed while it recovered, and the platform answers nobody any more."""
+    with trial("metadata service", "swallows all, from a restart within recover on", "recovered as ever"), \
+            gated(tmp_path) as (here, gate):
+        here.hook("10-first", f'[ "$1" = prepare ] || [ -e {tmp_path}/go ] || sleep 60')
+        here.start()
+        event_id = here.freeze(not_before_in_s=600)
+        here.until(lambda: here.record()["status"] == "underway")
+        here.metadata.remove_event(event_id)
+        here.until(lambda: "first recover" in here.begun())
+        here.kill()
+        (tmp_path / "go").touch()
+        gate.swallow = True
+        asked, began = gate.taken, time.monotonic()
+        here.start(asks=False)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert time.monotonic() - began < 10.0 and gate.taken > asked
+
+
+@slow
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 0001 00:00:00 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_date_that_is_years_off_keeps_no_event_from_being_prepared_and_is_told(tmp_path, date):
+    with trial("metadata service", f"Date: {date}", "prepared, told"), world(tmp_path) as here:
+        here.hook("10-first")
+        body = json.dumps({"DocumentIncarnation": 2, "Events": [{
+            "EventId": "E1", "EventStatus": "Scheduled", "EventType": "Freeze", "ResourceType": "VirtualMachine",
+            "Resources": [here.metadata.vm_name], "NotBefore": formatdate(time.time() + 900, usegmt=True),
+            "EventSource": "Platform", "DurationInSeconds": 5}]}).encode()
+        wrong = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        here.metadata.misbehave(Fault(raw=wrong), path="/metadata/scheduledevents", times=None)
+        here.start()
+        here.until(lambda: here.begun() == ["first prepare"])
+        here.until(lambda: "date.failed" in here.said())
+        assert "Traceback" not in here.said()

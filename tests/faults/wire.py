@@ -11,7 +11,8 @@ RESET = struct.pack("ii", 1, 0)
 
 
 class Gate:
-    """Forwards connections to a service. `shut`: refused. `swallow`: taken and never answered. `reset_posts`: so many
+    """Forwards connections to a service. `shut`: refused. `swallow`: taken and never answered; `swallow_next`: so many
+    connections are. `reset_posts`: so many
     answers to a POST become a reset although the service has carried it out."""
 
     def __init__(self, endpoint: str) -> None:
@@ -19,6 +20,7 @@ class Gate:
         self._service = (url.hostname, url.port)
         self._listener: socket.socket | None = None
         self.swallow, self.reset_posts, self.resets = False, 0, 0
+        self.swallow_next = self.taken = 0
         self._open: set[socket.socket] = set()
         self.port = 0
         self.open()
@@ -56,13 +58,16 @@ class Gate:
             except OSError:
                 return
             self._open.add(client)
+            self.taken += 1
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client, socket.create_connection(self._service) as service:
             self._open.add(service)
+            swallowed = self.swallow_next > 0
+            self.swallow_next -= swallowed
             while question := client.recv(65536):
-                if self.swallow:
+                if self.swallow or swallowed:
                     continue
                 service.sendall(question)
                 answer = service.recv(65536)

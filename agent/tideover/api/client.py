@@ -34,7 +34,8 @@ _STATUS: Mapping[str, Any] = {
     "agent": {"alive": bool, "pid": int, "version": _TEXT, "started_at": _TEXT},
 }
 _ANSWERS: Mapping[str, Mapping[str, Any]] = {
-    "status": {"status": _STATUS}, "recover": {"were_owed": [str]}, "acknowledge": {"why": str},
+    "status": {"status": _STATUS}, "recover": {"were_owed": [str]}, "plan": {"pending": [str], "ahead": [str]},
+    "acknowledge": {"why": str},
 }
 
 
@@ -57,7 +58,7 @@ def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str
         answer = json.loads(received)
     except (ValueError, RecursionError) as trouble:
         raise UnreachableError(CANNOT, "its answer is no JSON document", RESTART) from trouble
-    return _checked(answer, str(question["ask"]))
+    return _checked(answer, "plan" if question.get("dry_run") else str(question["ask"]))
 
 
 def read_status(path: Path, state_directory: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from tideover.cli.options import print_json, print_lines, with_json, with_readab
 from tideover.cli.terminal import harmless, this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK, TideoverError
+from tideover.model import fold_case
 from tideover.record import records_of
 from tideover.telling.event import event_parts
 from tideover.wording import Times
@@ -40,8 +41,8 @@ def command(loaded: Loaded, event: str, as_json: bool, html: str | None, utc: bo
 
 def find_record(records: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
     """Given records and what was typed, return the one meant. Raise TideoverError if none or several are."""
-    found = [record for record in records if record["event_id"].casefold().startswith(wanted.casefold())]
-    exact = [record for record in found if record["event_id"].casefold() == wanted.casefold()]
+    found = [record for record in records if fold_case(record["event_id"]).startswith(fold_case(wanted))]
+    exact = [record for record in found if fold_case(record["event_id"]) == fold_case(wanted)]
     if wanted == "last" and records:
         return records[-1]
     if len(exact or found) != 1:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +24,14 @@ from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
 from tideover.journal import JournalUnwritable
+from tideover.lifecycle.documents import date_ahead_s, is_date_doubtful
 from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, ClockCheck, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because, finding_of, is_checking
 from tideover.timekeeping.agreement import NS, Sample
+from tideover.wording import offset_text
 
 if TYPE_CHECKING:
     from tideover.daemon.metering import Metering
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from tideover.metrics.figures import Present
 
 RUNTIME_MODE = 0o755
+CLOCK_STAYS_GOOD_S = 3600.0      # after its last check: an idle agent hears outside time each minute
 
 
 class Agent:
@@ -57,6 +61,7 @@ class Agent:
         self.choices = Choices(settings)
         self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
         self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
+        self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
         self.source_kind, self._source = open_chosen_source(settings)
         self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
         self._runtime_trouble = self._make_runtime_directory()
@@ -243,7 +248,25 @@ class Agent:
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
                            took_s=round(document.received_raw_s - document.asked_raw_s, 4))
             self.watch.outside_date("metadata service", news.document)
+            news = replace(news, clock_is_good=self._is_clock_good())
+            self._doubt_date(news)
         self.tell(news)
+
+    def _is_clock_good(self) -> bool:
+        """Whether time servers have lately found the wall clock right, and it was not set since."""
+        found = self.checker.latest()
+        if found is None or found.verdict is not Verdict.GOOD or found.checked_at is None:
+            return False
+        return abs((self.clocks.moment().utc - found.checked_at).total_seconds()) <= CLOCK_STAYS_GOOD_S
+
+    def _doubt_date(self, news: ob.Polled) -> None:
+        now = self.clocks.moment()
+        if is_date_doubtful(news, now):
+            ahead_s = date_ahead_s(news.document, now)
+            self._dating.again(f"the Date of the answers is {offset_text(ahead_s)} of this machine's clock, which time "
+                               "servers find right: the nearer of the two starts of an event counts")
+        else:
+            self._dating.over()
 
     def _pause_noticed(self, seen: ob.Observation) -> None:
         """On the pause watch's thread: what is listed after a resume decides whose pause it was, so ask at once."""

@@ -44,7 +44,7 @@ from tideover.lifecycle.case import advance
 from tideover.lifecycle.signals import Answered
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
-from tideover.model import ClockCheck, Event, Verdict
+from tideover.model import ClockCheck, Event, Verdict, fold_case
 from tideover.pause import MachineClocks, read_boot_id
 from tideover.policy import Policy, names_me
 from tideover.settings import Settings
@@ -276,7 +276,7 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
 
 def _objections(state: State, event: Event, me: str, settings: Settings) -> Objections:
     """An event is known here by the spelling of its id that was seen first."""
-    known = next((case.id for case in state.cases.values() if case.id.casefold() == event.id.casefold()), event.id)
+    known = next((case.id for case in state.cases.values() if fold_case(case.id) == fold_case(event.id)), event.id)
     return objections(state, replace(event, id=known), me, policy_of(settings, catalogue_of(settings)))
 
 
@@ -284,7 +284,7 @@ def _is_acknowledged(state: State, event_id: str) -> bool:
     """Whether the journal says that the platform took it: a 200 settles that for good, also while the event is listed
     as Scheduled."""
     cases = (case.id for case in state.cases.values() if case.acknowledged)
-    return event_id.casefold() in {known.casefold() for known in (*state.settled, *cases)}
+    return fold_case(event_id) in {fold_case(known) for known in (*state.settled, *cases)}
 
 
 def _listed(source: Source, state: State, typed: str) -> tuple[Event, str]:
@@ -313,7 +313,7 @@ def _listed(source: Source, state: State, typed: str) -> tuple[Event, str]:
 def _remember(memory: Memory, event_id: str, what: str, note: str, *, settled: bool = False) -> None:
     """What is known of an event keeps the spelling of its id that was seen first. Raise JournalUnwritable."""
     state = after = memory.journal.load()
-    known = next((case for case in state.cases.values() if case.id.casefold() == event_id.casefold()), None)
+    known = next((case for case in state.cases.values() if fold_case(case.id) == fold_case(event_id)), None)
     event_id = known.id if known is not None else event_id
     now, entries = MachineClocks().moment(), [Entry(event_id, what, note)]
     if settled:

@@ -1,18 +1,20 @@
 """The metadata service: does it answer, who does it say we are, what is announced now, does it tell the time."""
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tideover.doctor.findings import Finding, bad, good, note
-from tideover.model import Event
+from tideover.model import Event, fold_case
 from tideover.observations import Polled, PollFailed
 from tideover.policy import names_me
 from tideover.settings import Settings
-from tideover.sources.azure import PLATFORM, AzureSource
+from tideover.sources.azure import PLATFORM, SECURITY_PROTOCOL, AzureSource
 from tideover.wire import Identity
 from tideover.wording import length_text, moment_text, offset_text
 
@@ -61,6 +63,10 @@ def look_at_service(settings: Settings, heard: Heard | None) -> list[Finding]:
     if heard is None or (isinstance(heard.news, PollFailed) and heard.took_s >= CALL_S):
         return [bad("metadata", f"the metadata service at {place} has not answered within {WHOLE_S:.0f} s",
                     f"Check the route to it and the firewall; {FIRST_CALL}.")]
+    if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
+        return [bad("metadata", heard.news.reason, f"Allow both paths to the program {Path(sys.executable).resolve()} "
+                                                   "(exePath) or to the user it runs as (userName); the log of Azure's "
+                                                   "GuestProxyAgent names whom it refuses.")]
     if isinstance(heard.news, PollFailed):
         return [bad("metadata", heard.news.reason, "Check that it is reached straight from the VM's first interface, "
                                                    f"without a proxy or a firewall in between; {FIRST_CALL}.")]
@@ -90,10 +96,10 @@ def look_at_name(settings: Settings, heard: Heard | None, named: Identity | None
     if heard is None or isinstance(heard.news, PollFailed):
         return []
     me = heard.news.me
-    if settings.source.vm_name and named is not None and named.name.casefold() != me.casefold():
+    if settings.source.vm_name and named is not None and fold_case(named.name) != fold_case(me):
         return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: none of its events "
                             "would be ours", "Leave vm_name out: the service is asked.")]
-    if me.casefold() == hostname.casefold():
+    if fold_case(me) == fold_case(hostname):
         return [good("name", f"events call this VM {me}, as its hostname does")]
     return [note("name", f"events call this VM {me}, its hostname is {hostname}: we go by the first, programs that go "
                          "by the hostname miss its events")]
@@ -111,7 +117,7 @@ def look_at_events(heard: Heard | None) -> list[Finding]:
 def _event(event: Event, me: str) -> str:
     when = "it has started" if event.started else "it may start now" if event.not_before is None else (
         f"not before {moment_text(event.not_before)}")
-    others = sum(name.casefold() != me.casefold() for name in event.resources)
+    others = sum(fold_case(name) != fold_case(me) for name in event.resources)
     shared = f" and {others} more" if others else ""
     whose = f"for this VM{shared}" if names_me(event, me) else "for other VMs only"
     return f"{event.kind.value} {event.id}, {whose}, {when}"

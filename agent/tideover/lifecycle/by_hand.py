@@ -10,7 +10,7 @@ from tideover import observations as ob
 from tideover.errors import TideoverError
 from tideover.lifecycle.state import CLAIMING, Case, HookState, Phase, Stage, State, ends_an_event, hears_of_hooks
 from tideover.lifecycle.turn import Turn
-from tideover.model import Event, HookOutcome, HookPhase, HookReport, HookRun
+from tideover.model import Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
 from tideover.policy import Policy
 
 LAST = "last"
@@ -26,9 +26,9 @@ BEFORE_ITS_PAUSE = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Pha
 def find_event_id(known: Iterable[str], typed: str, newest: str | None) -> str | None:
     """Given ids of events and what was typed (an id, its beginning, or "last", which is `newest`), return the id that
     is meant; None: there is none. Raise ValueError where several begin so."""
-    wanted = typed.casefold()
-    begin_so = [event_id for event_id in known if wanted and event_id.casefold().startswith(wanted)]
-    exact = [event_id for event_id in begin_so if event_id.casefold() == wanted]
+    wanted = fold_case(typed)
+    begin_so = [event_id for event_id in known if wanted and fold_case(event_id).startswith(wanted)]
+    exact = [event_id for event_id in begin_so if fold_case(event_id) == wanted]
     if exact:
         return exact[0]
     if typed == LAST:
@@ -142,7 +142,7 @@ def objections(state: State, event: Event, me: str, policy: Policy) -> Objection
     wanted = {name: hook for name, hook in state.hooks.items() if event.id in hook.wanted_by}
     missing = [spec.name for spec in policy.hooks_for(event)
                if spec.name not in wanted or wanted[spec.name].stage is not Stage.PREPARED]
-    machines = [name for name in event.resources if name.casefold() != me.casefold()]
+    machines = [name for name in event.resources if fold_case(name) != fold_case(me)]
     return Objections(tuple(readiness.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
 
 

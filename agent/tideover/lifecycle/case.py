@@ -14,7 +14,7 @@ from typing import Any
 import tideover.lifecycle.signals as sg
 from tideover.lifecycle.budget import start_raw_s
 from tideover.lifecycle.state import STALL_S, Case, Phase, ends_an_event, stopped_the_machine
-from tideover.model import Cause, Event, Moment
+from tideover.model import Cause, Event, Moment, fold_case
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
@@ -57,8 +57,8 @@ def _again(case: Case, seen: sg.Scheduled | sg.Woken, policy: Policy, now: Momen
     to then is not agreed to for a VM that was not named then, nor for a status nobody knew then."""
     if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
-    known = {name.casefold() for name in case.asked_for}
-    is_agreed = case.event.odd_status is None and known.issuperset(name.casefold() for name in case.event.resources)
+    known = {fold_case(name) for name in case.asked_for}
+    is_agreed = case.event.odd_status is None and known.issuperset(fold_case(name) for name in case.event.resources)
     return A if is_agreed else H
 
 

@@ -9,8 +9,11 @@ from tideover import observations as ob
 from tideover.lifecycle.budget import start_raw_s
 from tideover.lifecycle.state import Case, Phase
 from tideover.lifecycle.turn import Turn
-from tideover.model import Document, Event, Moment
+from tideover.model import Document, Event, Moment, fold_case
 from tideover.policy import names_me
+
+DATE_MAY_BE_OFF_S = 3600.0
+"""By how much the Date of an answer may differ from a clock known to be good before it is doubted (contract)."""
 
 
 def polled(turn: Turn, seen: ob.Polled) -> None:
@@ -29,7 +32,7 @@ def polled(turn: Turn, seen: ob.Polled) -> None:
         if case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event)):
             _first_sight(turn, event, seen)
         else:
-            _seen_again(turn, case, event, seen.document)
+            _seen_again(turn, case, event, seen)
         _note_spelling(turn, event.id, spelling)
     for case in list(turn.state.cases.values()):
         if whole and case.listed and case.id not in listed:
@@ -41,8 +44,8 @@ def _in_known_spelling(turn: Turn, events: tuple[Event, ...]) -> list[Event]:
     """EventIds are GUIDs, the same in any case: the first spelling seen stays a case's id."""
     if not events:
         return []
-    known = {event_id.casefold(): event_id for event_id in (*_remembered(turn), *turn.state.cases)}
-    return [replace(event, id=known.setdefault(event.id.casefold(), event.id)) for event in events]
+    known = {fold_case(event_id): event_id for event_id in (*_remembered(turn), *turn.state.cases)}
+    return [replace(event, id=known.setdefault(fold_case(event.id), event.id)) for event in events]
 
 
 def _note_spelling(turn: Turn, event_id: str, spelt: str) -> None:
@@ -63,7 +66,7 @@ def _remembered(turn: Turn) -> tuple[str, ...]:
 
 
 def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
-    case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen.document, turn.now), began=event.started,
+    case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen, turn.now), began=event.started,
                 acknowledged=event.id in turn.state.settled)
     turn.tell(event.id, "noticed", _whose(turn, event), event)
     if not _concerns(turn, event):
@@ -94,28 +97,45 @@ def _whose(turn: Turn, event: Event) -> str:
     return "" if turn.policy.acts_on(event.kind) else f"the owner leaves {event.kind.value} events alone"
 
 
-def _seen_again(turn: Turn, case: Case, event: Event, document: Document) -> None:
+def _seen_again(turn: Turn, case: Case, event: Event, seen: ob.Polled) -> None:
     if case.event.started and not event.started:
         return                                          # never backwards (Azure: Started stays until it is removed)
     if event.not_before != case.event.not_before and event.not_before is not None:
         turn.tell(case.id, "changed", "NotBefore moved", event)
-    due = _due_raw_s(event, document, turn.now)
+    due = _due_raw_s(event, seen, turn.now)
     moved = due is not None and (case.due_raw_s is None or abs(due - case.due_raw_s) > life.DUE_MOVES_S)
     if moved:
         case = replace(case, due_raw_s=due)
         turn.state = turn.state.with_case(case)
     if not event.started:
-        turn.move(case, sg.Scheduled(event, document.asked_raw_s))
+        turn.move(case, sg.Scheduled(event, seen.document.asked_raw_s))
     elif not case.began:
         turn.tell(case.id, "started", "the platform says it has begun", event)
         turn.move(case, sg.Began(replace(event, not_before=event.not_before or case.event.not_before)))
 
 
-def _due_raw_s(event: Event, document: Document, now: Moment) -> float | None:
+def date_ahead_s(document: Document, now: Moment) -> float | None:
+    """Given a document, return by how many seconds its Date was ahead of our wall clock; None: it has no Date."""
+    if document.date is None:
+        return None
+    return (document.date - now.utc).total_seconds() + now.raw_s - document.received_raw_s
+
+
+def is_date_doubtful(seen: ob.Polled, now: Moment) -> bool:
+    """Whether the Date of this answer is far from a clock that is known to be good."""
+    ahead_s = date_ahead_s(seen.document, now)
+    return seen.clock_is_good and ahead_s is not None and abs(ahead_s) > DATE_MAY_BE_OFF_S
+
+
+def _due_raw_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:
     """NotBefore is the platform's time: its distance from the answer's own Date is what counts, our clock only where
-    there is none."""
+    there is none. Where a good clock is far from that Date nobody knows who is right, and the nearer start counts:
+    to prepare too early costs little."""
     if event.not_before is None:
         return None
-    if document.date is not None:
-        return document.received_raw_s + (event.not_before - document.date).total_seconds()
-    return now.raw_s + (event.not_before - now.utc).total_seconds()
+    by_our_clock = now.raw_s + (event.not_before - now.utc).total_seconds()
+    ahead_s = date_ahead_s(seen.document, now)
+    if ahead_s is None:
+        return by_our_clock
+    by_date = by_our_clock - ahead_s
+    return min(by_date, by_our_clock) if is_date_doubtful(seen, now) else by_date

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.model import Document
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
-from tideover.sources.exchange import Answer, Line, NoAnswer
+from tideover.sources.exchange import Answer, Line, NoAnswer, PatientGet
 from tideover.sources.readings import read_raw_s
 from tideover.wire import Identity, NotADocument, read_document, read_identity, read_time, write_acknowledgement
 
@@ -28,6 +28,7 @@ HEADERS: Mapping[str, str] = MappingProxyType({
     "User-Agent": f"tideover/{__version__}",
 })
 FIRST_CALL_S = 125.0             # the first call turns the feature on, and may be held back for two minutes
+PROBE_AFTER_S = 2.0              # … or its connection was swallowed: how soon others ask beside it
 LATER_CALL_S = 5.0
 COMPUTE_CALL_S = 10.0            # the metadata service's design limit for any request
 IN_PASSING_S = 1.0               # for the VM's id where the name is configured: events are more urgent
@@ -35,11 +36,15 @@ ASK_AGAIN_S = 60.0               # … and how long to leave it, when there was 
 ASLEEP_AFTER_S = 24 * 3600.0     # a day without a call turns the feature off again
 
 SOMEBODY_BETWEEN = "something between this VM and the platform may be answering in its place, a proxy for example"
+SECURITY_PROTOCOL = ("Azure's Metadata Security Protocol may be refusing this program: the access control profile of "
+                     f"this VM has to allow it {EVENTS.partition('?')[0]} and {COMPUTE.partition('?')[0]}")
+"""Its proxy in the VM answers 403 to whom the profile does not allow a path
+(learn.microsoft.com/azure/virtual-machines/metadata-security-protocol)."""
 NEVER_ANSWERED = "; this may be no Azure VM, or something bars the way to that address"
 HINTS: Mapping[int, str] = MappingProxyType({
     400: "the Metadata header or the api-version did not arrive as sent, which a proxy in between can cause",
     401: SOMEBODY_BETWEEN,
-    403: SOMEBODY_BETWEEN,
+    403: f"{SECURITY_PROTOCOL}; or {SOMEBODY_BETWEEN}",
     404: "there are no scheduled events at this address; this may be no Azure VM, or source.endpoint may be wrong",
     405: SOMEBODY_BETWEEN,
     407: "a proxy answered, though this agent asks for none; traffic to 169.254.169.254 has to go straight there",
@@ -57,11 +62,14 @@ class AzureSource:
     """The metadata service at `endpoint` ("" = the platform's), asked as the VM `vm_name` ("" = ask the service)."""
 
     def __init__(self, endpoint: str = "", vm_name: str = "", *, first_call_s: float = FIRST_CALL_S,
-                 later_call_s: float = LATER_CALL_S, read_raw_s: Callable[[], float] = read_raw_s) -> None:
+                 later_call_s: float = LATER_CALL_S, probe_after_s: float = PROBE_AFTER_S,
+                 read_raw_s: Callable[[], float] = read_raw_s) -> None:
         self._endpoint, self._vm_name = (endpoint or PLATFORM).rstrip("/"), vm_name
-        self._first_call_s, self._later_call_s = first_call_s, later_call_s
+        self._first_call_s, self._later_call_s, self._probe_after_s = first_call_s, later_call_s, probe_after_s
         self._read_raw_s = read_raw_s
-        self._line = Line(HEADERS, read_raw_s)
+        self._line = self._open_line()
+        self._first_call: PatientGet | None = None      # the newest one
+        self._is_closed = False
         self._identity: Identity | None = None
         self._ask_again_raw_s = -math.inf
         self._answered_raw_s: float | None = None
@@ -71,7 +79,7 @@ class AzureSource:
         """Ask once; return the document, or why there is none. Takes 5 s at most; the first call 125 s."""
         try:
             me = self._who_am_i()
-            answer = self._line.get(self._endpoint + EVENTS, self._limit_s())
+            answer = self._get(EVENTS, self._later_call_s, self._first_call_s)
             if answer.status != 200:
                 return PollFailed(self._sentence(_describe(answer.status)), _trouble(answer.status))
             document = self._read(answer)
@@ -89,7 +97,7 @@ class AzureSource:
         On a connection of its own, so that a poll under way delays nothing. ACCEPTED: 2xx. REFUSED: 4xx, asking again
         is pointless. LOST: no answer, 429, 5xx or a redirect: only a fresh document can tell.
         """
-        line = Line(HEADERS, self._read_raw_s)
+        line = self._open_line()
         try:
             status = line.post(self._endpoint + EVENTS, write_acknowledgement(event_id), self._later_call_s).status
         except NoAnswer as error:
@@ -106,9 +114,9 @@ class AzureSource:
 
         With a configured name that name is right whatever the service says; the VM's id is the service's all the same.
         """
-        line = Line(HEADERS, self._read_raw_s)
+        line = self._open_line()
         try:
-            return self._identity or self._ask_identity(line, COMPUTE_CALL_S)
+            return self._identity or self._take_identity(line.get(self._endpoint + COMPUTE, COMPUTE_CALL_S))
         except (NoAnswer, NotADocument):
             return None
         finally:
@@ -116,7 +124,28 @@ class AzureSource:
 
     def close(self) -> None:
         """End a poll that is under way. An acknowledgement that is under way goes on."""
+        self._is_closed = True
         self._line.close()
+        if self._first_call is not None:
+            self._first_call.close()
+
+    def _open_line(self) -> Line:
+        return Line(HEADERS, self._read_raw_s)
+
+    def _get(self, target: str, limit_s: float, asleep_limit_s: float) -> Answer:
+        """Ask for a target within `limit_s`; within the other one where the service may be asleep: whoever was
+        answered lately need not wait so long for one that has gone silent. Raise NoAnswer."""
+        if not self._may_be_asleep():
+            return self._line.get(self._endpoint + target, limit_s)
+        first = self._first_call = PatientGet(self._open_line, self._probe_after_s, self._later_call_s)
+        if self._is_closed:
+            first.close()
+        answer, line = first.ask(self._endpoint + target, asleep_limit_s)
+        before, self._line = self._line, line
+        before.close()
+        if self._is_closed:
+            line.close()
+        return answer
 
     def _who_am_i(self) -> Identity:
         """A configured name makes polling depend on nothing else: the id is then asked for seldom, and briefly, and
@@ -124,24 +153,23 @@ class AzureSource:
         if self._identity is not None:
             return self._identity
         if not self._vm_name:
-            return self._ask_identity(self._line, COMPUTE_CALL_S)
+            return self._take_identity(self._get(COMPUTE, COMPUTE_CALL_S, COMPUTE_CALL_S))
         if self._read_raw_s() >= self._ask_again_raw_s and not self._last_document.events:
             self._ask_again_raw_s = self._read_raw_s() + ASK_AGAIN_S
             with suppress(NoAnswer, NotADocument):
-                return self._ask_identity(self._line, min(IN_PASSING_S, self._later_call_s))
+                limit_s = min(IN_PASSING_S, self._later_call_s)
+                return self._take_identity(self._line.get(self._endpoint + COMPUTE, limit_s))
         return Identity(self._vm_name)
 
-    def _ask_identity(self, line: Line, limit_s: float) -> Identity:
-        answer = line.get(self._endpoint + COMPUTE, limit_s)
+    def _take_identity(self, answer: Answer) -> Identity:
         if answer.status != 200:
             raise NoAnswer(f"asked for this VM's name it {_describe(answer.status)}", answer.status)
         found = read_identity(answer.body)
         self._identity = replace(found, name=self._vm_name or found.name)
         return self._identity
 
-    def _limit_s(self) -> float:
-        asleep = self._answered_raw_s is None or self._read_raw_s() - self._answered_raw_s > ASLEEP_AFTER_S
-        return self._first_call_s if asleep else self._later_call_s
+    def _may_be_asleep(self) -> bool:
+        return self._answered_raw_s is None or self._read_raw_s() - self._answered_raw_s > ASLEEP_AFTER_S
 
     def _read(self, answer: Answer) -> Document:
         """Bytes that have not changed are not parsed again: nearly all of 86 400 a day have not."""

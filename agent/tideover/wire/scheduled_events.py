@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any
 
-from tideover.model import Document, Event, Kind
+from tideover.model import Document, Event, Kind, fold_case
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
     kind.value: kind for kind in (Kind.FREEZE, Kind.REBOOT, Kind.REDEPLOY, Kind.PREEMPT, Kind.TERMINATE)
@@ -68,8 +68,8 @@ def read_document(body: bytes, *, date: datetime | None, asked_raw_s: float, rec
         if _status(entry) in OVER:
             continue
         event = _read_event(entry)
-        same = events.get(event.id.casefold())
-        events[event.id.casefold()] = event if same is None else _one_of_two(same, event)
+        same = events.get(fold_case(event.id))
+        events[fold_case(event.id)] = event if same is None else _one_of_two(same, event)
     return Document(events=tuple(events.values()), incarnation=_text(fields.get("DocumentIncarnation")), date=date,
                     asked_raw_s=asked_raw_s, received_raw_s=received_raw_s, left_out=_left_out_text(unusable))
 
@@ -195,8 +195,8 @@ def _odd_fields(entry: Mapping[str, object], kind: Kind) -> dict[str, str]:
 def _one_of_two(one: Event, other: Event) -> Event:
     """One id listed twice is one event: the Started entry, else the first; it concerns every VM that either names."""
     chosen = other if other.started and not one.started else one
-    known = {name.casefold() for name in one.resources}
-    named = one.resources + tuple(name for name in other.resources if name.casefold() not in known)
+    known = {fold_case(name) for name in one.resources}
+    named = one.resources + tuple(name for name in other.resources if fold_case(name) not in known)
     return replace(chosen, resources=named)
 
 

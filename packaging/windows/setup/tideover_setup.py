@@ -122,7 +122,7 @@ def _change_path(add: bool) -> None:
             value, kind = winreg.QueryValueEx(key, "Path")
         except FileNotFoundError:
             value, kind = "", winreg.REG_EXPAND_SZ
-        others = [place for place in value.split(";") if place and place.casefold() != ours.casefold()]
+        others = [place for place in value.split(";") if place and place.lower() != ours.lower()]
         changed = ";".join([*others, ours] if add else others)
         if changed != value:
             winreg.SetValueEx(key, "Path", 0, kind, changed)

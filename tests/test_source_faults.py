@@ -1,0 +1,171 @@
+"""A hostile or broken metadata service, row by row, on raw sockets: one sentence, bounded, and the next poll is as ever."""
+from __future__ import annotations
+
+import resource
+import threading
+import time
+
+import pytest
+
+import http_faults as faults
+from http_faults import service
+from tideover.observations import AckOutcome, Polled, PollFailed
+from tideover.sources import Source, open_source
+
+OURS = faults.EVENT["EventId"]
+
+
+def open_at(endpoint: str, **limits: float) -> Source:
+    from tideover.sources.azure import AzureSource
+    return AzureSource(endpoint, "vm-1", **limits)
+
+
+def poll(source: Source) -> str:
+    """What came of a poll: "" for the document with our event, else the sentence."""
+    news = source.poll()
+    if isinstance(news, Polled):
+        assert [event.id for event in news.document.events] == [OURS]
+        return ""
+    assert isinstance(news, PollFailed)
+    assert "\n" not in news.reason and "0x" not in news.reason and "Error(" not in news.reason, news.reason
+    return news.reason
+
+
+@pytest.mark.parametrize(("fault", "words"), [row[1:] for row in faults.MALFORMED], ids=[row[0] for row in faults.MALFORMED])
+def test_a_malformed_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(fault, words):
+    with service() as there:
+        source = open_at(there.endpoint)
+        assert poll(source) == ""
+        there.misbehave(fault, times=1)
+        told = poll(source)
+        there.rest()
+        assert words in told and told.startswith(f"the metadata service at {there.endpoint} "), told
+        assert poll(source) == "" and there.asked == 3
+
+
+@pytest.mark.parametrize("fault", [row[1] for row in faults.ODD_BUT_GOOD], ids=[row[0] for row in faults.ODD_BUT_GOOD])
+def test_an_odd_answer_is_taken(fault):
+    with service() as there:
+        source = open_at(there.endpoint)
+        assert poll(source) == ""
+        there.misbehave(fault, times=1)
+        assert poll(source) == ""
+        there.rest()
+        assert poll(source) == ""
+
+
+@pytest.mark.parametrize("fault", [row[1] for row in faults.ENDLESS], ids=[row[0] for row in faults.ENDLESS])
+def test_an_answer_without_an_end_costs_little_memory_and_little_processor_time(fault):
+    """One budget of bytes for the whole exchange: the poll is over long before its deadline."""
+    with service() as there:
+        source = open_at(there.endpoint, later_call_s=5.0)
+        assert poll(source) == ""
+        there.misbehave(fault, times=1)
+        before_kib, began_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
+        assert poll(source)
+        assert time.thread_time() - began_s < 1.0
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 24 << 10
+        assert poll(source) == ""
+
+
+@pytest.mark.parametrize("fault", [row[1] for row in faults.SLOW], ids=[row[0] for row in faults.SLOW])
+def test_a_slow_answer_is_over_at_the_deadline_of_the_whole(fault):
+    with service() as there:
+        source = open_at(there.endpoint, later_call_s=0.06)
+        assert poll(source) == ""
+        there.misbehave(fault, times=1)
+        began_s = time.monotonic()
+        assert "no whole answer in time" in poll(source)
+        assert 0.05 < time.monotonic() - began_s < 3.0
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [
+    (faults.says(faults.answer(b"")), AckOutcome.ACCEPTED),
+    (faults.says(b"HTTP/1.1 100 Continue\r\n\r\n" + faults.answer(b"")), AckOutcome.ACCEPTED),
+    (faults.floods(faults.HEAD + b"\r\n", b" " * 60_000), AckOutcome.ACCEPTED),      # its body says nothing
+    (faults.floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 500), AckOutcome.LOST),
+    (faults.floods(faults.HEAD, b"a: b\r\n" * 1000), AckOutcome.LOST),
+    (faults.says(faults.answer(b"", status=b"403 Forbidden")), AckOutcome.REFUSED),
+    (faults.says(faults.answer(b"", b"Location: /x\r\n", b"307 Temporary Redirect")), AckOutcome.LOST),
+    (faults.says(b""), AckOutcome.LOST), (faults.resets, AckOutcome.LOST), (faults.swallows, AckOutcome.LOST),
+    (faults.drips(faults.HEAD, b"a", 0.02), AckOutcome.LOST)])
+def test_what_came_of_an_acknowledgement_whatever_is_sent_back(fault, outcome):
+    """It is sent once: nothing here sends it again by itself."""
+    with service(fault) as there:
+        found, reason = open_at(there.endpoint, later_call_s=0.1).acknowledge(str(OURS))
+        assert found is outcome, reason
+        assert there.asked == 1
+
+
+def test_a_connection_that_was_closed_while_it_was_idle_is_made_anew_and_nothing_is_told():
+    with service(faults.says(faults.answer(faults.DOCUMENT))) as there:      # says nothing of closing, and closes
+        source = open_at(there.endpoint)
+        for _ in range(3):
+            assert poll(source) == ""
+            there.rest()
+
+
+# --- the first call, which the platform may hold back for two minutes ---------------------------------------------
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [True, False])
+def test_a_first_connection_that_is_swallowed_costs_two_seconds_not_two_minutes(named):
+    """Whoever asks beside it is answered, and that is the document."""
+    with service(faults.swallows, times=1) as there:
+        source = open_source("azure", endpoint=there.endpoint, vm_name="vm-1" if named else "")
+        began_s = time.monotonic()
+        assert poll(source) == ""
+        assert time.monotonic() - began_s < 8.0
+        assert poll(source) == ""
+
+
+def late(after_s: float):
+    """A service that holds the first call back, as the platform does, and all that are asked until then."""
+    ready_s: list[float] = []
+
+    def fault(client) -> None:
+        ready_s.append(time.monotonic() + after_s)
+        time.sleep(max(0.0, ready_s[0] - time.monotonic()))
+        client.sendall(faults.answer(faults.DOCUMENT))
+
+    return fault
+
+
+def test_a_first_call_that_is_held_back_is_waited_for():
+    with service(late(0.15)) as there:
+        assert poll(open_at(there.endpoint, first_call_s=5.0, later_call_s=0.04, probe_after_s=0.02)) == ""
+
+
+def test_probes_beside_a_first_call_are_few():
+    """One at a time, each as long as a later call: the platform allows five requests a second for the whole VM."""
+    with service(faults.swallows) as there:
+        assert "no whole answer in time" in poll(open_at(there.endpoint, first_call_s=0.35, later_call_s=0.1, probe_after_s=0.05))
+        assert there.asked <= 5
+
+
+def test_what_a_probe_is_told_is_the_outcome():
+    """A service that answers, be it with an error, is awake: there is nothing left to wait for."""
+    answers = [faults.swallows, faults.says(faults.answer(b"", status=b"503 Busy"))]
+    with service(lambda client: answers.pop(0)(client)) as there:
+        began_s = time.monotonic()
+        assert "503" in poll(open_at(there.endpoint, first_call_s=60.0, later_call_s=0.5, probe_after_s=0.05))
+        assert time.monotonic() - began_s < 5.0
+
+
+def test_closing_ends_a_first_call_and_its_probes():
+    with service(faults.swallows) as there:
+        source, told = open_at(there.endpoint, first_call_s=60.0, later_call_s=30.0, probe_after_s=0.02), []
+        thread = threading.Thread(target=lambda: told.append(poll(source)))
+        thread.start()
+        end_s = time.monotonic() + 5.0
+        while there.asked < 2 and time.monotonic() < end_s:
+            time.sleep(0.01)
+        source.close()
+        thread.join(5.0)
+        assert "ended by this agent" in told[0]
+        assert not [one.name for one in threading.enumerate() if one.name == "first-call-probe" and not _ends(one)]
+
+
+def _ends(thread: threading.Thread) -> bool:
+    thread.join(2.0)
+    return not thread.is_alive()
