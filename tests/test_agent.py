@@ -244,7 +244,7 @@ def test_a_second_agent_on_the_same_state_directory_refuses(tmp_path):
     with world(tmp_path) as here:
         first = here.start()
         second = here.command("run")
-        assert second.returncode == 1 and str(first.pid) in second.stderr and "Traceback" not in second.stderr
+        assert second.returncode == 3 and str(first.pid) in second.stderr and "Traceback" not in second.stderr
         assert first.poll() is None
 
 

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -293,6 +294,19 @@ def test_a_service_that_cannot_start_for_its_configuration_recovers_first_and_en
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("good_after_s", "deadline", "verdict"), [(1.5, "60s", "good"), (None, "2s", "bad")])
+def test_a_service_that_cannot_start_waits_for_a_good_clock_before_it_recovers(tmp_path, good_after_s, deadline, verdict):
+    with held(tmp_path, agent=False, body=f'echo "$TIDEOVER_CLOCK" > {tmp_path}/told') as (here, _):
+        assert here.time_server is not None
+        here.time_server.offset_s = 30.0
+        here.configure(FREEZES + "\nacknowledgee = 1\n", deadline=deadline)
+        if good_after_s is not None:
+            threading.Timer(good_after_s, lambda: setattr(here.time_server, "offset_s", 0.0)).start()
+        assert here.command("run").returncode == 2
+        assert (tmp_path / "told").read_text() == f"{verdict}\n"
+
+
+@pytest.mark.slow
 def test_a_recover_whose_environment_cannot_be_read_runs_without_it_and_says_so(tmp_path):
     body = f'echo "$1 $WHERE" >> {tmp_path}/seen'
     with held(tmp_path, agent=False, body=body, more='[hook.first]\nenvironment = { WHERE = "there" }\n') as (here, _):
@@ -307,7 +321,7 @@ def test_a_taken_state_directory_is_no_faulty_configuration(tmp_path):
     """The service manager must try again: whoever holds it lets it go."""
     with world(tmp_path) as here:
         here.start()
-        assert here.command("run").returncode == 1
+        assert here.command("run").returncode == 3
 
 
 # ---- secrets ----

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -475,3 +476,14 @@ def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsy
     assert {one["state"] for one in document["findings"]} <= {"good", "note", "bad"}
     assert all(one["sentence"] for one in document["promises"])
     assert tree(tmp_path) == before
+
+
+def test_a_faulty_configuration_is_told_with_its_faults_and_the_rest_is_looked_at_all_the_same(tmp_path):
+    from tideover.errors import ConfigurationError
+    patient = Patient(tmp_path)
+    patient.source = 'kind = "none"'
+    loaded = replace(patient.loaded(), trouble=ConfigurationError("t", ("line 3: hooks.timeoutt: unknown key",)))
+    found = examine(loaded, catalogue_of(loaded.settings), patient.machine(), wait_s=2.0)
+    told = [one for one in found.findings if one.topic == "configuration"]
+    assert [one.state for one in told] == [State.BAD] and "line 3: hooks.timeoutt" in told[0].what
+    assert {"agent", "hooks"} <= {one.topic for one in found.findings}

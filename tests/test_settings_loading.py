@@ -88,7 +88,7 @@ def test_a_file_this_user_may_not_read_is_a_sentence(tmp_path: Path) -> None:
 def test_faults_carry_the_files_name(tmp_path: Path) -> None:
     file = written(tmp_path / "bad.toml", "\n[source]\npol = 1\n")
     with pytest.raises(ConfigurationError) as refused:
-        load_settings(file, {})
+        load_settings(file, {}, LINUX)
     assert (refused.value.file, refused.value.faults) == (
         str(file), ("line 3: source.pol: unknown key, did you mean poll?",))
 
@@ -128,13 +128,13 @@ def test_what_can_be_read_of_a_faulty_file_counts(tmp_path: Path, text: str, fau
     good = '[paths]\nstate = "/srv/state"\n[hook.web.environment]\nTOKEN = "x"\n'
     file = tmp_path / "tideover.toml"
     file.write_bytes("".join([good, text][::order]).encode("latin-1"))
-    loaded = load_tolerantly(file, {})
+    loaded = load_tolerantly(file, {}, LINUX)
     assert isinstance(loaded.trouble, ConfigurationError)
     assert loaded.settings.paths.state == ("/srv/state" if "paths" not in text or order == 1 else LINUX.state)
     assert loaded.settings.hook["web"].environment == {"TOKEN": "x"}
     assert len(loaded.trouble.faults) >= faults
     with pytest.raises(ConfigurationError):
-        load_settings(file, {})
+        load_settings(file, {}, LINUX)
 
 
 def test_a_good_file_has_no_trouble_and_a_file_somebody_named_must_be_there_all_the_same(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ class UnconfirmedError(WrongUseError):
 
 
 class BusyError(WrongUseError):
-    """The state directory is taken, or cannot be used at the moment: another try may work, so that a service manager
-    must not take it for a configuration that is wrong."""
+    """The state directory is taken by an agent that cannot be asked, or cannot be used at the moment: another try may
+    work, so that a service manager must not take it for a configuration that is wrong."""
 
-    exit_status = EXIT_NO
+    exit_status = EXIT_UNREACHABLE
 
 
 class UnreachableError(TideoverError):

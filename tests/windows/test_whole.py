@@ -102,7 +102,7 @@ def test_recover_by_hand_without_the_agent_runs_what_it_owed(here: World) -> Non
 def test_a_second_agent_is_refused_in_a_sentence(here: World) -> None:
     here.start()
     refused = here.command("run")
-    assert refused.returncode == 1
+    assert refused.returncode == 3
     assert "another tideover (process" in refused.stderr and "Traceback" not in refused.stderr
 
 

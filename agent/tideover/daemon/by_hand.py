@@ -138,9 +138,10 @@ def _awaited_clock(settings: Settings, still_starting: Callable[[float], None]) 
     while True:
         still_starting(STARTING_S)
         found = check_clock(settings)
-        if found.verdict is not Verdict.BAD or time.monotonic() >= until_s:
+        left_s = until_s - time.monotonic()
+        if found.verdict is not Verdict.BAD or left_s <= 0:
             return found
-        time.sleep(CLOCK_AGAIN_S)
+        time.sleep(min(CLOCK_AGAIN_S, left_s))
 
 
 def _plan(state: State, typed: str | None) -> RecoverPlan:

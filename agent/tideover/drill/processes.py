@@ -79,7 +79,7 @@ class AgentProcess:
         """Have `tideover recover` done: through the agent if it runs, without one if it does not."""
         if self._group is not None:
             self._group.go_on()
-        command = [sys.executable, "-m", "tideover", "recover", "--config", str(self._folder.configuration),
+        command = [sys.executable, "-m", "tideover", "recover", "--yes", "--config", str(self._folder.configuration),
                    "--wait", f"{limit_s:.0f}"]
         recovering = _start(command, self._folder.log, dict(os.environ) | {"TIDEOVER_DRILL": "1"})
         if not recovering.wait(limit_s + CLOSE_S):
