@@ -293,7 +293,7 @@ def test_two_agents_with_one_runtime_directory_are_not_taken_for_each_other(tmp_
         assert second.command("recover").returncode == 3
         other.terminate()
         other.wait()
-        assert first.command("recover").stdout.startswith("Recovered: first")
+        assert first.command("recover", "--yes").stdout.startswith("Recovered: first")
 
 
 @slow

@@ -251,8 +251,9 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
     kind, source = open_chosen_source(settings)
     try:
         state = memory.journal.load()
-        if _is_acknowledged(state, typed):
-            return typed, ACKNOWLEDGED
+        known = _known_id(state, typed)
+        if _is_acknowledged(state, known):
+            return known, ACKNOWLEDGED      # whatever the platform lists by now
         if source is None:
             raise UnreachableError(f"cannot acknowledge {typed}", f"source {kind} takes no acknowledgements",
                                    "Set [source] kind.")
@@ -279,6 +280,13 @@ def _objections(state: State, event: Event, me: str, settings: Settings) -> Obje
     """An event is known here by the spelling of its id that was seen first."""
     known = next((case.id for case in state.cases.values() if fold_case(case.id) == fold_case(event.id)), event.id)
     return objections(state, replace(event, id=known), me, policy_of(settings, catalogue_of(settings)))
+
+
+def _known_id(state: State, typed: str) -> str:
+    """Return the id of the event in the journal that was typed; what was typed if that is none, or several."""
+    with suppress(ValueError):
+        return find_event_id({*state.cases, *state.settled}, typed, newest_own(state)) or typed
+    return typed
 
 
 def _is_acknowledged(state: State, event_id: str) -> bool:
