@@ -69,6 +69,7 @@ def notify(message: str) -> bool:
 
 
 def _send(address: str, message: bytes) -> None:
+    assert sys.platform != "win32"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
         channel.connect(address)
         channel.sendall(message)
