@@ -153,7 +153,12 @@ class Running:
             self._agent.log.info("agent.keeps", reason=why.value, hooks=" ".join(engine.state.hooks))
             return
         is_done = threading.Event()
-        start_task("stop-limit", lambda: is_done.wait(STOP_LIMIT_S) or engine.stop())
+
+        def limit() -> None:
+            if not is_done.wait(STOP_LIMIT_S):
+                engine.stop()
+
+        start_task("stop-limit", limit)
         engine.take(ob.StopRequested())
         engine.run_until(is_all_tried)
         is_done.set()
