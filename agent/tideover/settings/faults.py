@@ -1,7 +1,6 @@
 """What is wrong with a configuration, told so that its owner can mend it: one line for each fault."""
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, time
@@ -40,6 +39,8 @@ def told(faults: Sequence[Fault]) -> tuple[str, ...]:
 
 def did_you_mean(word: str, likely: Sequence[str]) -> str:
     """Given a word and the right ones, return ", did you mean X?" or nothing when none is near."""
+    import difflib  # only somebody who made a fault pays for it
+
     plain = word.lower().replace("_", "-")
     known = {name.lower().replace("_", "-"): name for name in likely}
     near = difflib.get_close_matches(plain[:LONGEST_FOUND], list(known), n=1, cutoff=0.6)
