@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tideover.supervision import Ending, Orders
+from tideover.system.descriptors import with_reserve
 
 ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
 FEEDS = 3               # chances to feed the watchdog within its period: one may be missed
@@ -64,12 +65,17 @@ def notify(message: str) -> bool:
     if address.startswith("@"):
         address = "\0" + address[1:]        # an abstract socket (unix(7))
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-            channel.connect(address)
-            channel.sendall(message.encode())
+        with_reserve(lambda: _send(address, message.encode()))      # a watchdog that is not fed ends us
     except OSError:
         return False
     return True
+
+
+def _send(address: str, message: bytes) -> None:
+    if sys.platform != "win32":
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.connect(address)
+            channel.sendall(message)
 
 
 def watchdog_period_s(environ: Mapping[str, str]) -> float | None:

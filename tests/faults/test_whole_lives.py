@@ -114,15 +114,25 @@ def log_pipe_full(here: World) -> Iterator[Life]:
     os.close(writing)
 
 
-@contextlib.contextmanager
-def three_descriptors(here: World) -> Iterator[Life]:
-    def leave_three(life: Life) -> None:
+def leave(free: int) -> Callable[[Life], None]:
+    """Lower the agent's limit until so many descriptors are free."""
+    def lower(life: Life) -> None:
         taken = {int(file.name) for file in Path(f"/proc/{life.agent.pid}/fd").iterdir()}
-        limit = next(limit for limit in range(1 << 16) if len(set(range(limit)) - taken) == 3)
+        limit = max(limit for limit in range(max(taken) + free + 2) if len(set(range(limit)) - taken) == free)
         hard = resource.prlimit(life.agent.pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(life.agent.pid, resource.RLIMIT_NOFILE, (limit, hard))
 
-    yield Life(here, {"started": leave_three})
+    return lower
+
+
+@contextlib.contextmanager
+def three_descriptors(here: World) -> Iterator[Life]:
+    yield Life(here, {"started": leave(3)})
+
+
+@contextlib.contextmanager
+def no_descriptor(here: World) -> Iterator[Life]:
+    yield Life(here, {"started": leave(0)})
 
 
 class Crowd:
@@ -221,7 +231,7 @@ def package_removed(here: World) -> Iterator[Life]:
     yield life
 
 
-@pytest.mark.parametrize("disorder", [log_pipe_full, three_descriptors, crowds, disk_full, configuration_faulty,
+@pytest.mark.parametrize("disorder", [log_pipe_full, three_descriptors, no_descriptor, crowds, disk_full, configuration_faulty,
                                       package_removed], ids=lambda disorder: disorder.__name__)
 def test_the_whole_life_of_an_event_while_something_is_out_of_order(tmp_path, disorder):
     with trial(disorder.__name__.replace("_", " "), "the whole life, from outside", PROTECTED), \

@@ -8,11 +8,13 @@ import threading
 import time
 import winreg
 from pathlib import Path
+from typing import Any
 
 import pytest
 import win32con
 import win32security
 
+from tideover.api import named_pipe
 from tideover.api.client import ask
 from tideover.api.door import connect
 from tideover.api.named_pipe import pipe_name
@@ -29,6 +31,7 @@ from tideover.sources.smbios import firmware_table
 from tideover.system import clocks
 from tideover.system.directories import make_own_directory
 from tideover.system.files import ROOT
+from tideover.system.removal import empty_directory
 from tideover.winapi.calls import ntdll
 from tideover.winapi.clocks import biased_reader, raw_reader
 from tideover.winapi.folders import own_profile, program_data, system_directory
@@ -107,6 +110,61 @@ def test_one_who_leaves_in_the_middle_does_not_shut_the_door(tmp_path: Path) -> 
     assert ask(tmp_path / "x", tmp_path, {"ask": "say"})["ok"]
     server.close()
     lock.release()
+
+
+def test_clients_that_say_half_of_it_keep_nobody_out(tmp_path: Path) -> None:
+    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}})
+    half = [connect(tmp_path / "x", 5.0) for _ in range(64)]
+    for one in half:
+        one.send(b'{"ask": "sa')
+    begun = time.monotonic()
+    assert ask(tmp_path / "x", {"ask": "say"}) == {"ok": True}
+    assert time.monotonic() - begun < 0.5
+    for one in half:
+        one.close()
+    server.close()
+
+
+def test_what_the_system_cannot_give_is_told_once_and_asked_for_again(tmp_path: Path, monkeypatch: Any) -> None:
+    """Each client needs an end of the pipe of its own."""
+    told: list[str | None] = []
+    tries = []
+
+    def none_left(*arguments: Any, **options: Any) -> Any:
+        tries.append(arguments)
+        raise OSError(12, "Not enough quota")
+
+    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}}, told.append)
+    real = named_pipe.open_door
+    monkeypatch.setattr(named_pipe, "open_door", none_left)
+    assert ask(tmp_path / "x", {"ask": "say"}) == {"ok": True}, "the end that was open already"
+    time.sleep(0.5)
+    monkeypatch.setattr(named_pipe, "open_door", real)
+    end = time.monotonic() + 10
+    while True:
+        try:
+            assert ask(tmp_path / "x", {"ask": "say"}) == {"ok": True}
+            break
+        except UnreachableError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    assert told[0] == "not enough quota" and told[1:] == [None] and 1 < len(tries) < 20
+    server.close()
+
+
+def test_what_a_hook_left_goes_at_any_depth_and_links_are_not_followed(tmp_path: Path) -> None:
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    inside.mkdir()
+    deepest = inside
+    for _ in range(60):
+        deepest = deepest / "d"
+        Path("\\\\?\\" + str(deepest)).mkdir()
+    (inside / "d" / "file").write_text("x")
+    subprocess.run(["cmd", "/c", "mklink", "/J", str(inside / "d" / "junction"), str(outside)], capture_output=True)
+    assert empty_directory(inside) is None
+    assert list(inside.iterdir()) == [] and (outside / "kept").read_text() == "kept"
 
 
 def test_the_usual_pipe_is_the_contracts_and_a_directory_has_one_of_its_own() -> None:

@@ -13,6 +13,7 @@ from tideover.observations import Observation, Polled, Restarted
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, cautions_about, options_for, unused_hook_tables
 from tideover.sources import Source, SourceKind, choose_source_kind, open_source
+from tideover.system.descriptors import RESERVE
 
 
 class Choices:
@@ -34,7 +35,8 @@ class Choices:
         """Given what was just observed, return the policy; the hooks directory is read anew when it has changed, at the
         start, and when an event is seen for the first time (a file's own rights change nothing of its directory)."""
         if isinstance(seen, Restarted) or self._directory_changed() or self._is_news(seen):
-            self.catalogue = catalogue_of(self._settings)
+            with RESERVE.lent():        # a directory that cannot be opened would be one without hooks
+                self.catalogue = catalogue_of(self._settings)
             self._policy = policy_of(self._settings, self.catalogue)
         return self._policy
 

@@ -25,7 +25,7 @@ from tideover.logs import HOURLY_S, Log, Sink, to_lines
 from tideover.supervision import Ending, ServiceManager
 from tideover.system.descriptors import RESERVE
 from tideover.systemd import Systemd
-from tideover.threads import reason_of
+from tideover.threads import reason_of, start_task
 
 FAULTS_KEPT = 64
 STOP_LIMIT_S = 75.0
@@ -185,12 +185,16 @@ class Running:
         if why is not Ending.STOP:
             self._agent.log.info("agent.keeps", reason=why.value, hooks=" ".join(engine.state.hooks))
             return
-        limit = threading.Timer(STOP_LIMIT_S, engine.stop)
-        limit.daemon = True
-        limit.start()
+        is_done = threading.Event()
+
+        def limit() -> None:
+            if not is_done.wait(STOP_LIMIT_S):
+                engine.stop()
+
+        start_task("stop-limit", limit)
         engine.take(ob.StopRequested())
         engine.run_until(is_all_tried)
-        limit.cancel()
+        is_done.set()
 
     # --- what the service manager is told -----------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from tideover.hooks.parts import HookProcess, end_runs, read_process, signal_nam
 from tideover.hooks.traces import RunTrace
 from tideover.model import HookOutcome, HookPhase, HookReport
 from tideover.system.clocks import read_boot_id
+from tideover.system.descriptors import RESERVE
 
 MEANINGS: Mapping[int, HookOutcome] = {
     0: HookOutcome.DONE, 3: HookOutcome.NOTHING, 4: HookOutcome.REFUSED, 75: HookOutcome.NOT_YET,
@@ -53,7 +54,8 @@ def _carry_out(order: Order, around: Surroundings) -> HookReport:
     begun = around.read_moment()
     output = Output(lambda line: around.log_line(order.run.spec.name, line), order.owners)
     try:
-        process = begin(order, around)
+        with RESERVE.lent():
+            process = begin(order, around)
     except CannotStartError as fault:
         return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why, begun=False)
     _leave_trace(order, around, process)
@@ -96,7 +98,8 @@ def _end(order: Order, around: Surroundings, process: HookProcess, output: Outpu
         environment_marks(order.trace.title, order.trace_id, process.directory), process.leader, True,
         process.channels, process.directory, around.children.is_sole(order.run.key))
     grace_s = around.graces.timeout_s if outcome is HookOutcome.TIMED_OUT else around.graces.call_off_s
-    left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
+    with RESERVE.lent():        # who belongs to it stands in files of /proc
+        left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
     return _Ending(outcome, left)
 
 

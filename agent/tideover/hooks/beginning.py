@@ -7,7 +7,6 @@ from tideover.hooks.launching import Account, Launch, UnusableAccountError
 from tideover.hooks.orders import Order, Surroundings
 from tideover.hooks.parts import HookProcess, find_account, find_refusal, launch, trusted_users, why_not_started
 from tideover.model import HookOutcome
-from tideover.system.descriptors import with_reserve
 
 
 class CannotStartError(Exception):
@@ -67,8 +66,8 @@ def _open_directory(name: str, account: Account, around: Surroundings) -> str:
 
 def _start(order: Order, around: Surroundings, plan: Launch) -> HookProcess:
     try:
-        bell = with_reserve(order.bell.open)
-        process = with_reserve(lambda: launch(plan))
+        bell = order.bell.open()
+        process = launch(plan)
     except OSError as error:
         raise CannotStartError(HookOutcome.FAILED, why_not_started(error, plan.path)) from None
     around.children.add(order.run.key, process.leader.pid)

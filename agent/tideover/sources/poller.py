@@ -15,6 +15,7 @@ from tideover.model import Moment
 from tideover.observations import AckOutcome, AckSettled, Observation, Polled, PollFailed
 from tideover.sources import Source
 from tideover.sources.readings import read_moment
+from tideover.system.descriptors import RESERVE
 from tideover.threads import Loop, start_task
 
 LONGEST_BACK_OFF_S = 5.0         # what the contract allows; an event of 30 s notice must still be seen
@@ -143,5 +144,6 @@ class Acknowledger:
     def _send(self, key: str) -> None:
         effect = self._unsent.pop(key, None)
         if effect is not None:
-            outcome, reason = self._source.acknowledge(effect.spelling or effect.event_id)
+            with RESERVE.lent():
+                outcome, reason = self._source.acknowledge(effect.spelling or effect.event_id)
             self._tell(AckSettled(effect.event_id, effect.attempt, outcome, reason))

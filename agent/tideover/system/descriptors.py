@@ -1,7 +1,7 @@
 """Descriptors kept open for nothing, so that there are some to give up when no more can be opened.
 
-A hook must be started and a clock asked also in a process that has reached its limit (EMFILE), or on a machine that has
-(ENFILE). Windows knows no such limit: nothing is kept there.
+Hooks must be found and started, an event acknowledged and a clock asked also in a process that has reached its limit
+(EMFILE), or on a machine that has (ENFILE). Windows knows no such limit: nothing is kept there.
 """
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ class Chrony:
         """Put one question to the monitoring port; None: nobody there, not allowed, or no answer."""
         sequence = os.urandom(4)
         until_s = time.monotonic() + self._surroundings.patience_s
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            try:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
                 asking.connect(self._surroundings.chrony_monitor)
                 asking.send(cmdmon.question(command, sequence, body))
                 while (left_s := until_s - time.monotonic()) > 0:
@@ -118,8 +118,8 @@ class Chrony:
                     data = asking.recv(1024)
                     if data[16:20] == sequence:
                         return cmdmon.body_of(command, sequence, data)
-            except OSError:
-                return None
+        except OSError:
+            return None
         return None
 
 

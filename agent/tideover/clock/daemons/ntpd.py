@@ -72,14 +72,14 @@ class Ntpd:
     def _variables(self) -> dict[str, str] | None:
         number = int.from_bytes(os.urandom(2), "big")
         head = _CONTROL.pack(_ASK, _READ_VARIABLES, number, 0, 0, 0, len(_VARIABLES))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(self._surroundings.patience_s)
-            try:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+                asking.settimeout(self._surroundings.patience_s)
                 asking.connect(self._surroundings.ntpd_control)
                 asking.send((head + _VARIABLES).ljust(_CONTROL.size + (len(_VARIABLES) + 3) // 4 * 4, b"\0"))
                 return _read_variables(asking.recv(1024), number)
-            except OSError:
-                return None
+        except OSError:
+            return None
 
 
 def _read_variables(data: bytes, number: int) -> dict[str, str] | None:
