@@ -73,7 +73,7 @@ def make_directory(directory: Path, mode: int) -> None:
     What stands in the journal is run at recover, and what answers at the socket is believed, whoever put it there.
     """
     way = directory.absolute()
-    _require_safe_way(directory, way if way.is_symlink() else way.parent)       # the mode of our own directory is mended
+    _require_safe_way(directory, way if way.is_symlink() else way.parent)   # the mode of our own directory is mended
     try:
         make_base_directory(directory, mode)
     except OSError as trouble:
