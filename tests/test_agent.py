@@ -266,15 +266,18 @@ def test_an_agent_whose_socket_another_process_replaced_listens_there_anew(tmp_p
 def test_an_agent_whose_runtime_directory_others_can_change_does_its_work_and_does_not_listen(tmp_path):
     with world(tmp_path) as here:
         here.hook("10-first")
-        (here.home / "run").mkdir()
-        (here.home / "run").chmod(0o777)
+        (here.home / "open").mkdir()
+        (here.home / "open").chmod(0o777)
+        here.configure()
+        file = here.home / "tideover.toml"
+        file.write_text(file.read_text().replace(f'"{here.home}/run"', f'"{here.home}/open/run"'))
         agent = here.start()
         event = here.freeze()
         here.until(lambda: here.metadata.acknowledgements)
         assert "api.closed" in here.said() and "can be written by everybody" in here.said()
         answer = here.command("recover", event)
         assert answer.returncode == 3 and f"Process {agent.pid} works on" in answer.stderr
-        assert not (here.home / "run" / "tideover.sock").exists()
+        assert not (here.home / "open" / "run").exists()
 
 
 @slow

@@ -212,6 +212,13 @@ def test_nothing_is_changed_through_a_link_that_others_can_make(tmp_path: Path) 
     assert not list(target.iterdir()) and not (shared / "new").exists()
 
 
+def test_the_mode_of_an_own_directory_is_mended(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o777)
+    make_directory(tmp_path / "state", 0o711)
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o711
+
+
 def test_a_link_of_the_owners_own_may_lead_to_the_state_directory(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o700)
     (tmp_path / "state").symlink_to("data")

@@ -314,6 +314,14 @@ def test_a_rate_from_before_the_stop_does_not_hold_back_the_first_question_after
     assert manners.wait_s(source, 103.1) == pytest.approx(32.0, abs=0.1)
 
 
+def test_a_pool_is_not_asked_sooner_after_a_resume() -> None:
+    manners, source = Manners(chance=lambda: 0.0), Source("pool", Origin.POOL)
+    manners.note_asked(source, 100.0)
+    manners.note_answer(source, Refused("pool", "192.0.2.1", Fault.KISS, "RATE"), 100.0)
+    manners.resumed()
+    assert manners.wait_s(source, 110.0) == pytest.approx(1790.0)
+
+
 def test_two_names_of_one_server_are_not_asked_within_two_seconds() -> None:
     with TimeServer() as server:
         with owner(server.name, f"localhost:{server.port}") as one:

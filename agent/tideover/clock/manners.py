@@ -30,11 +30,11 @@ _STAY_AWAY = ("DENY", "RSTR")
 
 
 class _Account:
-    __slots__ = ("asked_s", "at_s", "credit", "is_excused", "is_rated", "most", "spacing_s")
+    __slots__ = ("asked_s", "at_s", "credit", "gap_s", "is_excused", "is_rated", "most", "spacing_s")
 
-    def __init__(self, spacing_s: float, credit: float, at_s: float) -> None:
-        self.spacing_s, self.credit, self.most, self.at_s = spacing_s, credit, credit, at_s
-        self.asked_s = -_GAP_S + at_s      # raw seconds of the last question
+    def __init__(self, spacing_s: float, gap_s: float, credit: float, at_s: float) -> None:
+        self.spacing_s, self.gap_s, self.credit, self.most, self.at_s = spacing_s, gap_s, credit, credit, at_s
+        self.asked_s = at_s - gap_s        # raw seconds of the last question
         self.is_rated = False              # the server has said RATE
         self.is_excused = False            # the next question does not wait for the credit
 
@@ -50,7 +50,8 @@ class Manners:
         self._asked_s: dict[object, float] = {}      # by address and port: two names may lead to one server
 
     def resumed(self) -> None:
-        """The machine has resumed: a RATE from before the stop does not hold back the first question after it."""
+        """The machine has resumed: a RATE from before the stop does not hold back the first question after it, but for
+        the least distance that the source's namer allows."""
         for account in self._accounts.values():
             account.is_excused = account.is_rated
 
@@ -61,9 +62,8 @@ class Manners:
     def wait_s(self, source: Source, now_s: float) -> float:
         """Given a source and now, return how long until it may be asked."""
         account = self._account(source, now_s)
-        wait_s = 0.0 if account.is_excused else max(0.0, (1.0 - account.credit) * account.spacing_s)
-        if account.spacing_s > 0:
-            wait_s = max(wait_s, account.asked_s + _GAP_S - now_s)
+        credit_s = 0.0 if account.is_excused else (1.0 - account.credit) * account.spacing_s
+        wait_s = max(0.0, credit_s, account.asked_s + account.gap_s - now_s)
         return max(wait_s, self._learnt_from_s - now_s) if source.origin in _LEARNT else wait_s
 
     def note_asked(self, source: Source, now_s: float) -> None:
@@ -105,8 +105,10 @@ class Manners:
     def _account(self, source: Source, now_s: float) -> _Account:
         account = self._accounts.get(source.server)
         if account is None:
+            spacing_s = SPACING_S[source.origin]
+            gap_s = spacing_s if source.origin in _LEARNT else min(spacing_s, _GAP_S)
             account = self._accounts[source.server] = _Account(
-                SPACING_S[source.origin], _CREDIT.get(source.origin, 1.0), now_s)
+                spacing_s, gap_s, _CREDIT.get(source.origin, 1.0), now_s)
         if account.spacing_s <= 0:
             account.credit = account.most
         else:

@@ -94,28 +94,29 @@ def make_directory(directory: Path, mode: int) -> None:
 
     What stands in the journal is run at recover, and what answers at the socket is believed, whoever put it there.
     """
-    _require_safe_directory(directory)
+    way = directory.absolute()
+    _require_safe_way(directory, way if way.is_symlink() else way.parent)   # the mode of our own directory is mended
     try:
         make_base_directory(directory, mode)
     except OSError as trouble:
         kind = BusyError if trouble.errno in PASSING else WrongUseError
         raise kind(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
                    "Run as root, or name another one under [paths].") from trouble
-    _require_safe_directory(directory)
+    _require_safe_way(directory, way)
 
 
-def _require_safe_directory(directory: Path) -> None:
-    """Raise WrongUseError if another user could change the directory, or as much of the way to it as there is."""
+def _require_safe_way(directory: Path, way: Path) -> None:
+    """Raise WrongUseError if another user could change the way to the directory, or as much of it as there is."""
     try:
-        reason = _find_unsafe(directory.absolute())
+        reason = _find_unsafe(way)
     except OSError as trouble:
         reason = trouble.strerror or str(trouble)
     if reason is not None:
         raise WrongUseError(f"cannot use the directory {directory}", reason, "Or name another one under [paths].")
 
 
-def _find_unsafe(directory: Path) -> str | None:
-    for path in (directory, *directory.parents):
+def _find_unsafe(way: Path) -> str | None:
+    for path in (way, *way.parents):
         with suppress(FileNotFoundError):
             return find_unsafe_step(str(path))
     return None
