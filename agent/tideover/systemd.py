@@ -11,6 +11,7 @@ from pathlib import Path
 from tideover.supervision import Ending, Orders
 
 ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
+READY_LIMIT_S = 1.0     # a message that systemd must get; the others are dropped where its queue is full
 FEEDS = 3               # chances to feed the watchdog within its period: one may be missed
 CGROUP = Path("/proc/self/cgroup")
 
@@ -28,10 +29,10 @@ class Systemd:
         """It speaks in signals, which the process hears by itself."""
 
     def ready(self) -> None:
-        notify("READY=1")
+        notify("READY=1", READY_LIMIT_S)
 
     def reloading(self) -> None:
-        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", READY_LIMIT_S)
 
     def feed(self) -> None:
         if self._feed is not None:
@@ -41,7 +42,7 @@ class Systemd:
         notify(f"STATUS={words}")
 
     def stopping(self) -> None:
-        notify("STOPPING=1")
+        notify("STOPPING=1", READY_LIMIT_S)
 
     def why_we_end(self) -> Ending:
         return why_we_end(self._environ)
@@ -51,8 +52,11 @@ class Systemd:
         """It reads our standard error."""
 
 
-def notify(message: str) -> bool:
-    """Given a state such as READY=1, send it to the socket NOTIFY_SOCKET names; return whether somebody took it."""
+def notify(message: str, limit_s: float = 0.0) -> bool:
+    """Given a state such as READY=1, send it to the socket NOTIFY_SOCKET names; return whether it was taken.
+
+    Where the socket's queue is full, wait for `limit_s` at most.
+    """
     if sys.platform == "win32":
         return False
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -62,6 +66,7 @@ def notify(message: str) -> bool:
         address = "\0" + address[1:]        # an abstract socket (unix(7))
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(limit_s)
             channel.connect(address)
             channel.sendall(message.encode())
     except OSError:
@@ -84,9 +89,8 @@ def watchdog_feeder(period_s: float, clock: Callable[[], float] = time.monotonic
     def feed() -> None:
         nonlocal fed_at
         now = clock()
-        if now - fed_at >= period_s / FEEDS / 2:
+        if now - fed_at >= period_s / FEEDS / 2 and notify("WATCHDOG=1"):
             fed_at = now
-            notify("WATCHDOG=1")
 
     return feed
 

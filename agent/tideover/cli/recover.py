@@ -10,8 +10,10 @@ import click
 from tideover.cli.options import print_json, refusal, with_json, with_settings
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError
+from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME
 
 LOOK_S = 0.2
+INSIDE = "The agent runs it; a command inside a hook's run does not wait for that, as that run may be one of them"
 
 
 @click.command("recover")
@@ -25,7 +27,8 @@ def command(loaded: Loaded, event: str | None, wait_s: float, as_json: bool) -> 
     if as_json:
         print_json({"ok": not still_owed, "were_owed": were_owed, "still_owed": still_owed})
     elif still_owed:
-        raise TideoverError("recover is still owed", ", ".join(still_owed), "tideover show last tells why.")
+        raise TideoverError("recover is still owed", ", ".join(still_owed), INSIDE if _is_inside_a_run() else
+                            "tideover show last tells why.")
     else:
         click.echo(f"Recovered: {', '.join(were_owed)}." if were_owed else "Nothing is owed.")
     return EXIT_NO if still_owed else EXIT_OK
@@ -44,7 +47,14 @@ def _recover(loaded: Loaded, event: str | None, wait_s: float) -> tuple[list[str
         return list(recovered.were_owed), list(recovered.still_owed)
     if not answer.get("ok"):
         raise refusal("recover", event, answer)
+    if _is_inside_a_run():
+        return list(answer.get("were_owed", ())), list(ask(socket, {"ask": "status"})["status"]["recover_owed"])
     return list(answer.get("were_owed", ())), _wait(socket, wait_s)
+
+
+def _is_inside_a_run() -> bool:
+    """Whether a hook's run has started this command: it would wait for the run that waits for it."""
+    return bool(os.environ.get(RUN_NAME) and os.environ.get(DIRECTORY_NAME))
 
 
 def _wait(socket: Path, wait_s: float) -> list[str]:

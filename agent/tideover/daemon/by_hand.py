@@ -22,7 +22,7 @@ from tideover.lifecycle import Entry, State
 from tideover.lifecycle.case import advance
 from tideover.lifecycle.signals import Answered
 from tideover.lifecycle.state import RUNNING
-from tideover.logs import Log
+from tideover.logs import LineWriter, Log, open_sink
 from tideover.model import Event
 from tideover.pause import MachineClocks
 from tideover.policy import Policy, names_me
@@ -48,7 +48,8 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
     """
     require_safe(loaded.file)
     settings, clocks = loaded.settings, MachineClocks()
-    log = Log(settings.log.format, "warning")
+    lines = LineWriter()
+    log = Log(settings.log.format, "warning", lines.through(open_sink(settings.log.format)))
     memory = open_memory(Path(settings.paths.state), log)
     engine: Engine | None = None
 
@@ -74,6 +75,7 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
     finally:
         runner.close()
         memory.close()
+        lines.close()
 
 
 class _SilentNarrator(Narrator):

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 
+from tideover import __version__
 from tideover import observations as ob
 from tideover.configuration import Loaded, load_settings
 from tideover.daemon.agent import Agent
@@ -18,8 +19,9 @@ from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
 from tideover.errors import EXIT_BUG, ConfigurationError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
-from tideover.logs import to_lines
+from tideover.logs import LineWriter, open_sink, to_lines
 from tideover.supervision import Ending, ServiceManager
+from tideover.system.streams import tell_trace
 from tideover.systemd import Systemd
 
 STOP_LIMIT_S = 75.0
@@ -40,6 +42,9 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
     threading.excepthook = _die
     try:
         running.run()
+    except (OSError, MemoryError, ImportError, RuntimeError):
+        tell_trace(*sys.exc_info())     # the command says it in one sentence; of an agent that has run, that is too little
+        raise
     finally:
         running.close()
         ended.set()
@@ -51,6 +56,7 @@ class Running:
 
     def __init__(self, loaded: Loaded, manager: ServiceManager, *, drill: bool = False) -> None:
         self._loaded, self._manager, self._drill = loaded, manager, drill
+        self._lines = LineWriter()
         self._agent = self._made(loaded)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
@@ -72,7 +78,10 @@ class Running:
 
     def run(self) -> None:
         """Return when a signal says so, and what the owner wants to be done first is done."""
+        open_events = len(self._agent.engine.state.cases)
         self._begin()
+        self._agent.log.info("agent.started", version=__version__, pid=os.getpid(), source=self._agent.source_kind,
+                             hooks=len(self._agent.choices.catalogue.hooks), open_events=open_events)
         while not self._must_end:
             self._agent.engine.run_until(self._may_change)
             if self._must_read:
@@ -86,11 +95,14 @@ class Running:
     def close(self) -> None:
         self._manager.stopping()
         self._agent.close()
+        self._agent.log.info("agent.stopped", open_events=len(self._agent.engine.state.cases))
+        self._lines.close()
 
-    def _made(self, loaded: Loaded) -> Agent:
-        write_line = self._manager.write_line
-        sink = to_lines(loaded.settings.log.format, write_line) if write_line is not None else None
-        return Agent(loaded, drill=self._drill, log_sink=sink)
+    def _made(self, loaded: Loaded, before: Agent | None = None) -> Agent:
+        """`before`: the agent whose place this one takes in the same process."""
+        write_line, format_ = self._manager.write_line, loaded.settings.log.format
+        sink = to_lines(format_, write_line) if write_line is not None else open_sink(format_)
+        return Agent(loaded, drill=self._drill, log_sink=self._lines.through(sink), before=before)
 
     def _begin(self) -> None:
         for caution in cautions_of(self._loaded.settings):
@@ -120,16 +132,17 @@ class Running:
         return self._waiting is not None and is_between_events(state) and not self._agent.engine.trouble
 
     def _change(self) -> None:
-        """A new agent takes the old one's place, as after a restart; where it cannot, the old configuration holds."""
+        """A new agent takes the old one's place and goes on with the figures of the process; where it cannot, the old
+        configuration holds."""
         wanted, self._waiting = self._waiting, None
         assert wanted is not None
         self._manager.reloading()
         self._agent.close()
         try:
-            self._agent, self._loaded = self._made(wanted), wanted
+            self._agent, self._loaded = self._made(wanted, self._agent), wanted
         except WrongUseError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble)
-            self._agent = self._made(self._loaded)
+            self._agent = self._made(self._loaded, self._agent)
         self._begin()
         gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")
@@ -180,6 +193,5 @@ def state_in_words(state: State) -> str:
 
 def _die(trouble: threading.ExceptHookArgs) -> None:
     """A bug on any thread ends the process: the service manager starts it again, and the journal knows where it was."""
-    sys.excepthook(trouble.exc_type, trouble.exc_value or trouble.exc_type(), trouble.exc_traceback)
-    sys.stderr.flush()
+    tell_trace(trouble.exc_type, trouble.exc_value, trouble.exc_traceback)
     os._exit(EXIT_BUG)  # the other threads are not waited for

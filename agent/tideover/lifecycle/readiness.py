@@ -78,9 +78,14 @@ def why_hold(state: State, case: Case) -> str | None:
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
         return "no hook wants this kind; the platform keeps its own time"
-    failed = [f"{hook.spec.name} (refused)" if hook.unsafe else hook.spec.name for hook in wanted
-              if not hook.worked and (hook.spec.required or hook.unsafe)]
-    return f"a required preparation failed: {', '.join(sorted(failed))}" if failed else None
+    failed = required_failures(state, case)
+    return f"a required preparation failed: {', '.join(failed)}" if failed else None
+
+
+def required_failures(state: State, case: Case) -> tuple[str, ...]:
+    """Given a case, return the names of those whose failed or refused preparation holds its acknowledgement."""
+    return tuple(sorted(f"{hook.spec.name} (refused)" if hook.unsafe else hook.spec.name for hook in _wanted(state, case)
+                        if not hook.worked and (hook.spec.required or hook.unsafe)))
 
 
 def is_released(state: State) -> bool:
