@@ -138,6 +138,7 @@ def names_in_the_code():
     for what in ("noticed", "changed", "started", "left the list", "restarted", "clock", "clock followed", "recover owed",
                  *ACKNOWLEDGEMENT_WORDS.values()):
         yield f"event.{what.replace(' ', '-')}", set()
+    yield "log.lines-lost", {"lines"}
     for trouble in ("poll", "document", "metrics-file"):
         yield f"{trouble}.failed", {"reason", "times"}
         yield f"{trouble}.works", {"after_failures"}

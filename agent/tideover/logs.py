@@ -1,7 +1,7 @@
 """Log lines: a fixed name and fields, one line for each thing that happened. Writes; never decides.
 
-Whoever reads the lines (a terminal, a pipe, journald, the event log of Windows) may stop reading. `LineWriter` writes on
-a thread of its own behind a bounded queue, so that no thread of the agent waits for a reader.
+Whoever reads the lines (a terminal, a pipe, journald, the event log of Windows) may stop reading. `LineWriter` writes
+on a thread of its own behind a bounded queue, so that no thread of the agent waits for a reader.
 
 Event fields and hook output are strangers' words: control characters never reach the log. Names and fields are
 documented in docs/logs.md.
@@ -60,7 +60,7 @@ class Line(NamedTuple):
 
 Sink = Callable[[Line], None]
 """Where lines go: a stream, the journal, or what a service of another system offers (the Windows event log). Called on
-any thread, one at a time. Raises OSError or ValueError for a line that could not be written; may wait for its reader."""
+any thread, one at a time. Raises OSError or ValueError for a line that could not be written; may wait for a reader."""
 
 
 class Output(Protocol):

@@ -6,6 +6,7 @@ commands need. Little is imported before `main` has said what Ctrl-C means.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from types import TracebackType
 
@@ -17,15 +18,21 @@ def main(arguments: list[str] | None = None) -> int:
     and return the exit status."""
     if arguments is not None:
         return _do(arguments)
-    from tideover.cli.interruption import end_at_interrupt
-    end_at_interrupt()
+    _end_at_interrupt()
     from tideover.system.streams import open_missing_streams, speak_utf8
     open_missing_streams()
     speak_utf8()
     sys.excepthook = _bug
     status = _do(sys.argv[1:])
-    end_at_interrupt()
+    _end_at_interrupt()
     return status
+
+
+def _end_at_interrupt() -> None:
+    """From now on Ctrl-C ends the process at once and without a word: there is nothing to put away. A process that was
+    started with it ignored goes on ignoring it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _do(words: list[str]) -> int:

@@ -26,13 +26,6 @@ def until_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def end_at_interrupt() -> None:
-    """From now on Ctrl-C ends the process at once and without a word, as long as there is nothing to put away. A
-    process that was started with it ignored goes on ignoring it."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def raise_at_interrupt() -> None:
     """From now on Ctrl-C raises KeyboardInterrupt: a command has begun that may have something to put away."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
@@ -40,7 +33,7 @@ def raise_at_interrupt() -> None:
 
 
 def interrupted() -> int:
-    """A command was interrupted and has put away what it had: end the process by the signal, so that a shell or a script
+    """A command was interrupted and has put away what it had: end the process by the signal, so that a shell or script
     that waits for it knows. Return an exit status where the process cannot end so."""
     with suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -58,23 +51,24 @@ def flush_output() -> None:
         give_up_output()
     except OSError as trouble:
         give_up_output()
-        raise unwritten(trouble) from trouble
+        raise _unwritten(trouble) from trouble
 
 
-def unwritten(trouble: OSError) -> TideoverError:
+def _unwritten(trouble: OSError) -> TideoverError:
     return TideoverError("cannot write the output", _reason(trouble), "Make room, or send it elsewhere.")
 
 
-def lacking(trouble: OSError | MemoryError | ImportError | RuntimeError) -> TideoverError | None:
-    """Given what ended a command, return the sentence that says so; None where it is a fault of ours."""
+def lacking(trouble: Exception) -> TideoverError | None:
+    """Given what ended a command, return the sentence that says so; None where it is a fault of ours. A failed write
+    names no file; the commands' own files are written by parts that say so themselves."""
     if isinstance(trouble, MemoryError):
         return TideoverError("cannot go on", "out of memory", "Give it more (ulimit -v, the unit's MemoryMax).")
     if isinstance(trouble, OSError):
+        if trouble.errno in FULL and trouble.filename is None:
+            return _unwritten(trouble)
         file = f" ({trouble.filename})" if isinstance(trouble.filename, str) else ""
         if trouble.errno in SCARCE:
             hint = "Raise the limit (ulimit -a shows them), or end what uses so much."
-        elif trouble.errno in FULL:
-            hint = "Make room, or send the output elsewhere."
         else:
             hint = "Mend that and try again."
         return TideoverError("cannot go on", _reason(trouble) + file, hint)
@@ -87,7 +81,7 @@ def lacking(trouble: OSError | MemoryError | ImportError | RuntimeError) -> Tide
 
 
 def tell(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
-    """Say on standard error what failed, why, and what to do; where nobody can be told, say nothing."""
+    """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing."""
     try:
         print(f"tideover: {trouble}", *(f"  {fault}" for fault in faults), sep="\n", file=sys.stderr, flush=True)
     except OSError:

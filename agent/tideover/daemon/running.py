@@ -43,7 +43,7 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
     try:
         running.run()
     except (OSError, MemoryError, ImportError, RuntimeError):
-        tell_trace(*sys.exc_info())     # the command says it in one sentence; of an agent that has run, that is too little
+        tell_trace(*sys.exc_info())     # one sentence is too little of an agent that has run
         raise
     finally:
         running.close()

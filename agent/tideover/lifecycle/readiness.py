@@ -84,8 +84,8 @@ def why_hold(state: State, case: Case) -> str | None:
 
 def required_failures(state: State, case: Case) -> tuple[str, ...]:
     """Given a case, return the names of those whose failed or refused preparation holds its acknowledgement."""
-    return tuple(sorted(f"{hook.spec.name} (refused)" if hook.unsafe else hook.spec.name for hook in _wanted(state, case)
-                        if not hook.worked and (hook.spec.required or hook.unsafe)))
+    failed = [hook for hook in _wanted(state, case) if not hook.worked and (hook.spec.required or hook.unsafe)]
+    return tuple(sorted(f"{hook.spec.name} (refused)" if hook.unsafe else hook.spec.name for hook in failed))
 
 
 def is_released(state: State) -> bool:

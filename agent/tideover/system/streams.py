@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
 TRACE_LIMIT_S = 1.0
@@ -28,7 +29,7 @@ def open_missing_streams() -> None:
                 os.set_inheritable(number, True)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))      # noqa: SIM115  (for the process's life)
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))     # noqa: SIM115  (as long as we live)
 
 
 def give_up_output() -> None:
