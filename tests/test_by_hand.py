@@ -1,13 +1,14 @@
 """What a person does by hand says and means the same whether an agent works there or not."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from running_agent import World, world
+from running_agent import World, environment, world
 
 FREEZES = '[policy]\nacknowledge = "never"'
 
@@ -144,3 +145,21 @@ def test_an_event_acknowledged_by_hand_in_another_spelling_stays_one_event(tmp_p
         assert [record["event_id"] for record in here.records()] == [event]
         assert here.record()["acknowledged_at"] is not None
         assert here.metadata.acknowledgements[0].event_id == event.lower(), "the platform is told its own spelling"
+
+
+@pytest.mark.slow
+def test_recover_inside_a_recover_hook_answers_at_once_with_what_is_pending(tmp_path):
+    """It does not wait for the run that waits for it."""
+    with world(tmp_path) as here:
+        call = f'{sys.executable} -m tideover recover --config {tmp_path}/tideover.toml 2> {tmp_path}/told; echo $? >> {tmp_path}/told'
+        here.hook("10-self", f'[ "$1" = prepare ] || {{ PYTHONPATH={environment()["PYTHONPATH"]}; export PYTHONPATH; {call}; }}')
+        here.configure('[hook.self]\ntimeout = "15s"')
+        here.start()
+        event = here.freeze(not_before_in_s=600)
+        here.until(lambda: here.metadata.acknowledgements)
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["self prepare", "self recover"]
+        told = (tmp_path / "told").read_text()
+        assert told.startswith("tideover: recover is still owed: self. The agent runs it") and told.endswith("\n1\n")
+        assert [run["outcome"] for run in here.record()["hooks"]] == ["done", "done"]
