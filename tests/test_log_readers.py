@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -187,7 +188,7 @@ def test_an_agent_started_without_standard_streams_works(tmp_path):
             ["bash", "-c", f"exec {sys.executable} -m tideover run --config {here.home}/tideover.toml <&- >&- 2>&-"],
             env=environment()))
         here.until(lambda: len(here.metadata.requests) > 1)
-        links = [os.readlink(f"/proc/{here.agents[0].pid}/fd/{number}") for number in (0, 1, 2)]
+        links = [str(Path(f"/proc/{here.agents[0].pid}/fd/{number}").readlink()) for number in (0, 1, 2)]
         assert links == ["/dev/null"] * 3, "a file of the agent's own must not be its standard error"
         here.freeze(not_before_in_s=600)
         here.until(lambda: here.metadata.acknowledgements)
