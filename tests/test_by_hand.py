@@ -362,3 +362,21 @@ def found_in(here: World, when: str) -> None:
     files = [path for place in ("state", "run") for path in (here.home / place).rglob("*") if path.is_file()]
     assert any(path.name == "journal.db" for path in files)
     assert [path for path in files if SECRET.encode() in path.read_bytes()] == [], when
+
+
+@pytest.mark.slow
+def test_recover_inside_a_recover_hook_answers_at_once_with_what_is_pending(tmp_path):
+    """It does not wait for the run that waits for it."""
+    with world(tmp_path) as here:
+        call = f'{sys.executable} -m tideover recover --config {tmp_path}/tideover.toml 2> {tmp_path}/told; echo $? >> {tmp_path}/told'
+        here.hook("10-self", f'[ "$1" = prepare ] || {{ PYTHONPATH={environment()["PYTHONPATH"]}; export PYTHONPATH; {call}; }}')
+        here.configure('[hook.self]\ntimeout = "15s"')
+        here.start()
+        event = here.freeze(not_before_in_s=600)
+        here.until(lambda: here.metadata.acknowledgements)
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert here.begun() == ["self prepare", "self recover"]
+        told = (tmp_path / "told").read_text()
+        assert told.startswith("tideover: recover is still owed: self. The agent runs it") and told.endswith("\n1\n")
+        assert [run["outcome"] for run in here.record()["hooks"]] == ["done", "done"]

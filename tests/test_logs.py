@@ -125,6 +125,19 @@ def test_a_life_is_told_with_documented_names_and_fields_and_a_line_a_move():
     assert [line.level for line in kept.lines if line.name == "hook.settled"] == ["warning", "info", "info", "info"]
 
 
+def test_a_withheld_acknowledgement_is_a_warning_that_names_who_failed_and_what_to_do():
+    """At level warning, which is what people watch; an event that nobody takes part in needs no one."""
+    kept = Kept()
+    life = narrated(ToldLife(Policy(hooks=(hook("first", 10), hook("second", 20)))), kept)
+    life.polled(event("E 1")).settle(FAILED, exit_status=9).settle(DONE)
+    withheld = [line for line in kept.lines if line.name == "acknowledgement.withheld"]
+    assert [(line.level, line.fields["event"], line.fields["failed"]) for line in withheld] == [("warning", "E 1", "first")]
+    assert "tideover acknowledge 'E 1'" in str(withheld[0].fields["hint"]) and "first" in str(withheld[0].fields["reason"])
+    alone = Kept()
+    narrated(ToldLife(Policy()), alone).polled(event("E-2"))
+    assert "acknowledgement.withheld" not in [line.name for line in alone.lines]
+
+
 def names_in_the_code():
     """Every name written out in the package, and those made of the record's words."""
     for path in sorted((ROOT / "agent" / "tideover").rglob("*.py")):
@@ -138,6 +151,7 @@ def names_in_the_code():
     for what in ("noticed", "changed", "started", "left the list", "restarted", "clock", "clock followed", "recover owed",
                  *ACKNOWLEDGEMENT_WORDS.values()):
         yield f"event.{what.replace(' ', '-')}", set()
+    yield "log.lines-lost", {"lines"}
     for trouble in ("poll", "document", "date", "metrics-file"):
         yield f"{trouble}.failed", {"reason", "times"}
         yield f"{trouble}.works", {"after_failures"}

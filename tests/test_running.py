@@ -149,3 +149,34 @@ def test_a_stop_waits_for_recovery_only_if_the_owner_says_so(tmp_path):
             agent.terminate()
             assert agent.wait(10) == 0
             assert here.begun() == begun
+
+
+@slow
+def test_a_new_configuration_is_no_restart(tmp_path):
+    """What is counted goes on, the process's start stays what it was, and the log speaks of the configuration only."""
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        more = f'[metrics]\ntextfile = "{tmp_path}/figures.prom"\n'
+        here.configure(more)
+        agent = here.start()
+        event = here.freeze(not_before_in_s=600)
+        here.until(lambda: here.metadata.acknowledgements)
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        began = here.ask("status")["agent"]["started_at"]
+
+        def figures():
+            found = re.findall(r'^(tideover_start_time_seconds|tideover_acknowledgements_total\{outcome="accepted"\}) (.*)$',
+                               (tmp_path / "figures.prom").read_text(), re.MULTILINE)
+            return {name.partition("{")[0]: float(value) for name, value in found}
+
+        here.until(lambda: figures()["tideover_acknowledgements_total"] == 1.0, 30.0)
+        before = figures()
+        here.configure(more + '[hooks]\ntimeout = "9s"\n')
+        (tmp_path / "figures.prom").unlink()
+        agent.send_signal(signal.SIGHUP)
+        here.until(lambda: "configuration.read" in here.said())
+        here.until(lambda: (tmp_path / "figures.prom").exists(), 30.0)
+        assert figures() == before
+        assert here.ask("status")["agent"]["started_at"] == began
+        assert here.said().count("agent.started") == 1 and "agent.stopped" not in here.said()

@@ -1,5 +1,8 @@
 """Log lines: a fixed name and fields, one line for each thing that happened. Writes; never decides.
 
+Whoever reads the lines (a terminal, a pipe, journald, the event log of Windows) may stop reading. `LineWriter` writes
+on a thread of its own behind a bounded queue, so that no thread of the agent waits for a reader.
+
 Event fields and hook output are strangers' words: control characters never reach the log. Names and fields are
 documented in docs/logs.md.
 """
@@ -7,12 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, Protocol
 
 from tideover.record import trace_id
 
@@ -22,6 +29,14 @@ PRIORITIES: Mapping[str, int] = MappingProxyType({"debug": 7, "info": 6, "warnin
 
 REPEATS = 3                 # the same trouble is told so often at once, then hourly, then once when it is over
 HOURLY_S = 3600.0
+
+QUEUED_CHARACTERS = 1024 * 1024     # of lines that wait for their reader; more are dropped and counted
+QUEUED_LOWER = QUEUED_CHARACTERS * 3 // 4
+"""Lines below warning fill no more of the queue than this: a hook that prints without end leaves room for warnings."""
+LINE_OVERHEAD = 200                 # characters that a line without fields counts for
+
+FLUSH_LIMIT_S = 1.0
+"""At the end of a process, lines that wait for their reader are given this long."""
 
 
 class Line(NamedTuple):
@@ -45,15 +60,61 @@ class Line(NamedTuple):
 
 Sink = Callable[[Line], None]
 """Where lines go: a stream, the journal, or what a service of another system offers (the Windows event log). Called on
-any thread, one at a time; never raises for a reader that went away."""
+any thread, one at a time. Raises OSError or ValueError for a line that could not be written; may wait for a reader."""
 
 
-def to_stream(format_: str, stream: TextIO) -> Sink:
+class Output(Protocol):
+    """The part of a text stream that a sink needs."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
+
+    def fileno(self) -> int: ...
+
+
+class Descriptor:
+    """An open descriptor as an output without a buffer: a write that waits holds no lock that another thread or the
+    end of the process needs, and a descriptor that another process made non-blocking is waited for."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self._is_torn = False           # the last line was written in part only
+
+    def write(self, text: str, /) -> None:
+        """Raise OSError."""
+        left = (("\n" if self._is_torn else "") + text).encode("utf-8", "backslashreplace")
+        whole = len(left)
+        while left:
+            try:
+                left = left[os.write(self._number, left):]
+            except BlockingIOError:
+                select.select([], [self._number], [])
+            except OSError:
+                self._is_torn = self._is_torn or len(left) < whole
+                raise
+        self._is_torn = False
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def fileno(self) -> int:
+        return self._number
+
+
+def standard_error() -> Output:
+    """Return the process's standard error; a descriptor where that is what it is."""
+    if sys.platform == "win32" or sys.stderr is not sys.__stderr__:
+        return sys.stderr               # a console of Windows takes text; a test or a service has put another in place
+    return Descriptor(2)
+
+
+def to_stream(format_: str, stream: Output) -> Sink:
     """Given the owner's format and a stream, return the sink that writes there, text or JSON."""
     return lambda line: _put(stream, line.as_json() if format_ == "json" else line.as_text())
 
 
-def to_journal(format_: str, stream: TextIO) -> Sink:
+def to_journal(format_: str, stream: Output) -> Sink:
     """Given the same, where systemd's journal reads the stream: each line has its priority, and no moment in text: the
     journal keeps that itself."""
     def write(line: Line) -> None:
@@ -69,14 +130,14 @@ def to_lines(format_: str, write: Callable[[str, str], None]) -> Sink:
     return lambda line: write(line.level, line.as_json() if format_ == "json" else line.as_text())
 
 
-def open_sink(format_: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> Sink:
+def open_sink(format_: str, stream: Output | None = None, environ: Mapping[str, str] = os.environ) -> Sink:
     """Given the owner's format, return where lines go when nobody says otherwise: standard error, or the journal behind
     it."""
-    stream = stream or sys.stderr
+    stream = stream or standard_error()
     return to_journal(format_, stream) if is_journal(stream, environ) else to_stream(format_, stream)
 
 
-def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+def is_journal(stream: Output, environ: Mapping[str, str]) -> bool:
     """Whether the stream is the one JOURNAL_STREAM names by device and inode (systemd.exec(5)): a process whose output
     goes elsewhere has inherited the variable as well."""
     try:
@@ -86,12 +147,86 @@ def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{told.st_dev}:{told.st_ino}"
 
 
-def _put(stream: TextIO, text: str) -> None:
+def _put(stream: Output, text: str) -> None:
+    stream.write(text + "\n")
+    stream.flush()
+
+
+class LineWriter:
+    """The one thread that writes log lines, with a bounded queue before it. Any thread may hand it lines; none waits.
+
+    What does not fit into the queue, or could not be written, is dropped and counted; a line `log.lines-lost` with
+    their number stands where they are missing, as soon as lines are written again.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._queue: deque[tuple[Sink, Line, int]] = deque()    # with the number of lines lost just before each
+        self._queued = 0                    # characters
+        self._lost = 0                      # lines, since the last one that was queued
+        self._is_writing = False
+        self._thread: threading.Thread | None = None
+
+    def through(self, sink: Sink) -> Sink:
+        """Given a sink that may wait, return one that never does."""
+        return lambda line: self._take(sink, line)
+
+    def close(self, limit_s: float = FLUSH_LIMIT_S) -> None:
+        """Return when all lines are written, after `limit_s` in any case."""
+        end_s = time.monotonic() + limit_s
+        with self._changed:
+            while (self._queue or self._is_writing) and (left_s := end_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+
+    def _take(self, sink: Sink, line: Line) -> None:
+        limit = QUEUED_CHARACTERS if PRIORITIES[line.level] <= PRIORITIES["warning"] else QUEUED_LOWER
+        with self._changed:
+            if self._queued + _size(line) > limit:
+                self._lost += 1
+                return
+            self._queue.append((sink, line, self._lost))
+            self._queued, self._lost = self._queued + _size(line), 0
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def _write_all(self) -> None:
+        unwritten = 0                       # lines that failed since the last that was written
+        while True:
+            with self._changed:
+                self._is_writing = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._queue)
+                sink, line, lost = self._queue.popleft()
+                self._queued -= _size(line)
+                self._is_writing = True
+            unwritten = _write_after(sink, line, unwritten + lost)
+            with self._changed:
+                lost, self._lost = (0, self._lost) if self._queue else (self._lost, 0)
+            if lost:                        # the queue is empty: no line that follows could tell of them
+                unwritten = _write_after(sink, None, unwritten + lost)
+
+
+def _write_after(sink: Sink, line: Line | None, lost: int) -> int:
+    """Given a line (None: there is none) and how many were lost before it, write both; return how many are lost now."""
     try:
-        stream.write(text + "\n")
-        stream.flush()
+        if lost:
+            sink(Line(_now(), "warning", "log.lines-lost", {"lines": lost}))
+            lost = 0
+        if line is not None:
+            sink(line)
     except (OSError, ValueError):
-        return                              # nobody reads: the agent's work does not depend on it
+        return lost + (line is not None)
+    return 0
+
+
+def _size(line: Line) -> int:
+    return LINE_OVERHEAD + sum(len(value) for value in line.fields.values() if isinstance(value, str))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Log:
@@ -120,9 +255,8 @@ class Log:
         if event := fields.get("event"):
             fields["trace_id"] = trace_id(str(event))
         told = {key: value for key, value in fields.items() if value is not None and value != ""}
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        with self._lock:
-            self._write(Line(at, level, name, told))
+        with self._lock, suppress(OSError, ValueError):     # the work does not depend on a reader
+            self._write(Line(_now(), level, name, told))
 
 
 class Trouble:

@@ -12,6 +12,7 @@ from tideover.supervision import Ending, Orders
 from tideover.system.descriptors import with_reserve
 
 ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
+READY_LIMIT_S = 1.0     # a message that systemd must get; the others are dropped where its queue is full
 FEEDS = 3               # chances to feed the watchdog within its period: one may be missed
 CGROUP = Path("/proc/self/cgroup")
 
@@ -32,10 +33,10 @@ class Systemd:
         notify(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
 
     def ready(self) -> None:
-        notify("READY=1")
+        notify("READY=1", READY_LIMIT_S)
 
     def reloading(self) -> None:
-        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", READY_LIMIT_S)
 
     def feed(self) -> None:
         if self._feed is not None:
@@ -45,7 +46,7 @@ class Systemd:
         notify(f"STATUS={words}")
 
     def stopping(self) -> None:
-        notify("STOPPING=1")
+        notify("STOPPING=1", READY_LIMIT_S)
 
     def why_we_end(self) -> Ending:
         return why_we_end(self._environ)
@@ -55,8 +56,11 @@ class Systemd:
         """It reads our standard error."""
 
 
-def notify(message: str) -> bool:
-    """Given a state such as READY=1, send it to the socket NOTIFY_SOCKET names; return whether somebody took it."""
+def notify(message: str, limit_s: float = 0.0) -> bool:
+    """Given a state such as READY=1, send it to the socket NOTIFY_SOCKET names; return whether it was taken.
+
+    Where the socket's queue is full, wait for `limit_s` at most.
+    """
     if sys.platform == "win32":
         return False
     address = os.environ.get("NOTIFY_SOCKET", "")
@@ -65,15 +69,16 @@ def notify(message: str) -> bool:
     if address.startswith("@"):
         address = "\0" + address[1:]        # an abstract socket (unix(7))
     try:
-        with_reserve(lambda: _send(address, message.encode()))      # a watchdog that is not fed ends us
+        with_reserve(lambda: _send(address, message.encode(), limit_s))      # a watchdog that is not fed ends us
     except OSError:
         return False
     return True
 
 
-def _send(address: str, message: bytes) -> None:
+def _send(address: str, message: bytes, limit_s: float) -> None:
     if sys.platform != "win32":
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(limit_s)
             channel.connect(address)
             channel.sendall(message)
 
@@ -93,9 +98,8 @@ def watchdog_feeder(period_s: float, clock: Callable[[], float] = time.monotonic
     def feed() -> None:
         nonlocal fed_at
         now = clock()
-        if now - fed_at >= period_s / FEEDS / 2:
+        if now - fed_at >= period_s / FEEDS / 2 and notify("WATCHDOG=1"):
             fed_at = now
-            notify("WATCHDOG=1")
 
     return feed
 

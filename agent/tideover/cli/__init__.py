@@ -1,38 +1,71 @@
 """The doors: what people type. No logic of the agent lives here.
 
 `tideover run` is the one command that stays in memory all day, so it takes the short way in, past everything the other
-commands need.
+commands need. Little is imported before `main` has said what Ctrl-C means.
 """
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from pathlib import Path
+from types import TracebackType
 
-from tideover.errors import ConfigurationError, TideoverError
-from tideover.system.streams import speak_utf8
+from tideover.errors import EXIT_BUG, EXIT_OK, ConfigurationError, TideoverError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Given the command line, do what it says and return the exit status."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Given the command line (None: this process's own, whose streams and signals are put right first), do what it says
+    and return the exit status."""
+    if arguments is not None:
+        return _do(arguments)
+    _end_at_interrupt()
+    from tideover.system.streams import open_missing_streams, speak_utf8
+    open_missing_streams()
     speak_utf8()
+    sys.excepthook = _bug
+    status = _do(sys.argv[1:])
+    _end_at_interrupt()
+    return status
+
+
+def _end_at_interrupt() -> None:
+    """From now on Ctrl-C ends the process at once and without a word: there is nothing to put away. A process that was
+    started with it ignored goes on ignoring it."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _do(words: list[str]) -> int:
+    from tideover.cli.interruption import flush_output, interrupted, lacking
+    from tideover.system.streams import give_up_output
     try:
-        config = _plain_run(words)
-        if config is not None:
-            return _run(config)
-        from tideover.cli.app import run_command
-        return run_command(words)
+        status = _run_words(words)
+        flush_output()
+        return status
     except TideoverError as trouble:
-        tell(trouble)
-        return trouble.exit_status
+        failure = trouble
+    except KeyboardInterrupt:
+        return interrupted()
+    except BrokenPipeError:
+        give_up_output()                # the reader went away (a pager, head): there is no one to tell
+        return EXIT_OK
+    except (OSError, MemoryError, ImportError, RuntimeError) as trouble:
+        sentence = lacking(trouble)
+        if sentence is None:
+            raise
+        failure = sentence
+    try:
+        flush_output()
+    except TideoverError as second:
+        tell(second)
+    tell(failure)
+    return failure.exit_status
 
 
 def tell(trouble: TideoverError) -> None:
     """Say on standard error what failed, why, and what to do."""
-    print(f"tideover: {trouble}", file=sys.stderr)
-    if isinstance(trouble, ConfigurationError):
-        for fault in trouble.faults:
-            print(f"  {fault}", file=sys.stderr)
+    from tideover.cli.interruption import tell as say
+    say(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
 
 
 def configuration_named(words: list[str]) -> str:
@@ -42,6 +75,14 @@ def configuration_named(words: list[str]) -> str:
         from tideover.errors import WrongUseError
         raise WrongUseError("cannot serve", f"unknown words: {' '.join(words)}", "It takes --config FILE only.")
     return named
+
+
+def _run_words(words: list[str]) -> int:
+    config = _plain_run(words)
+    if config is not None:
+        return _run(config)
+    from tideover.cli.app import run_command
+    return run_command(words)
 
 
 def _plain_run(words: list[str]) -> str | None:
@@ -61,7 +102,17 @@ def _plain_run(words: list[str]) -> str | None:
 
 
 def _run(config: str) -> int:
-    import os
+    from pathlib import Path
 
     from tideover.daemon import start_agent
     return start_agent(Path(config) if config else None, drill=os.environ.get("TIDEOVER_DRILL") == "1")
+
+
+def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType | None) -> None:
+    """What no one foresaw ended the command: a trace for whoever mends it, and the exit status that says so."""
+    if issubclass(kind, KeyboardInterrupt):
+        from tideover.cli.interruption import interrupted
+        interrupted()
+    from tideover.system.streams import tell_trace
+    tell_trace(kind, trouble, where)
+    os._exit(EXIT_BUG)

@@ -10,6 +10,7 @@ from types import MappingProxyType
 import click
 
 from tideover import __version__
+from tideover.cli.interruption import raise_at_interrupt
 from tideover.cli.options import with_config_for_all
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
@@ -46,6 +47,7 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        raise_at_interrupt()
         return found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,9 +79,10 @@ def run_command(words: list[str]) -> int:
     except click.ClickException as trouble:
         print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)
         return EXIT_WRONG_USE
-    except click.Abort:
+    except click.Abort as trouble:
+        if isinstance(trouble.__cause__, KeyboardInterrupt):
+            raise trouble.__cause__ from None
         return EXIT_WRONG_USE
-    except BrokenPipeError:
-        sys.stderr.close()              # the reader went away (a pager, head): nobody is left to tell
-        return EXIT_OK
+    except SystemExit:                  # click's own way out of a broken pipe
+        raise BrokenPipeError from None
     return status if isinstance(status, int) else EXIT_OK

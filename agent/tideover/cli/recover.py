@@ -12,8 +12,10 @@ from tideover.cli.options import confirmed, print_json, refusal, with_json, with
 from tideover.cli.terminal import harmless
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
+from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME
 
 LOOK_S = 0.2
+INSIDE = "The agent runs it; a command inside a hook's run does not wait for that, as that run may be one of them"
 
 
 @click.command("recover")
@@ -40,7 +42,8 @@ def command(loaded: Loaded, event: str | None, dry_run: bool, yes: bool, forget:
     if as_json:
         print_json({"ok": not still_owed, "were_owed": were_owed, "still_owed": still_owed})
     elif still_owed:
-        raise TideoverError("recover is still owed", ", ".join(still_owed), "tideover show last tells why.")
+        raise TideoverError("recover is still owed", ", ".join(still_owed), INSIDE if _is_inside_a_run() else
+                            "tideover show last tells why.")
     else:
         click.echo(f"Recovered: {', '.join(were_owed)}." if were_owed else "Nothing is owed.")
     return EXIT_NO if still_owed else EXIT_OK
@@ -57,7 +60,12 @@ def _recover(loaded: Loaded, event: str | None, wait_s: float, sure: bool) -> tu
     if not answer.get("ok"):
         raise refusal("recover", event, answer)
     were_owed = list(answer.get("were_owed", ()))
-    return were_owed, _wait(loaded, were_owed, wait_s)
+    return were_owed, _wait(loaded, were_owed, 0.0 if _is_inside_a_run() else wait_s)
+
+
+def _is_inside_a_run() -> bool:
+    """Whether a hook's run has started this command: it would wait for the run that waits for it."""
+    return bool(os.environ.get(RUN_NAME) and os.environ.get(DIRECTORY_NAME))
 
 
 def _wait(loaded: Loaded, names: list[str], wait_s: float) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ from tideover.wording import offset_text
 if TYPE_CHECKING:
     from tideover.daemon.metering import Metering
     from tideover.health import HealthPage
-    from tideover.metrics.figures import Present
+    from tideover.metrics.figures import Figures, Present
 
 RUNTIME_MODE = 0o755
 CLOCK_STAYS_GOOD_S = 3600.0      # after its last check: an idle agent hears outside time each minute
@@ -45,17 +46,20 @@ CLOCK_STAYS_GOOD_S = 3600.0      # after its last check: an idle agent hears out
 class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
-    def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None) -> None:
+    def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None,
+                 before: Agent | None = None) -> None:
         """Given the configuration, open what this agent works on.
 
         Raise WrongUseError if another one works on it, or somebody else could change it. `log_sink`: where log lines
-        go; None: standard error, or the journal behind it.
+        go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
+        the same process: what is told of the process (its start, its counters) goes on.
         """
         require_safe(loaded.file)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
+        self.process_started_at: datetime = before.process_started_at if before is not None else self.started_at.utc
         state_directory = Path(settings.paths.state)
         self.memory = open_memory(state_directory, self.log)
         self.choices = Choices(settings)
@@ -77,6 +81,7 @@ class Agent:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
             self._acknowledger = Acknowledger(self.tell, self._source)
         self._metering: Metering | None = None
+        self._figures: Figures | None = before.figures if before is not None else None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
                              self._listener(), lambda: renew_journal(self.memory.journal))
         self._server: Server | None = None
@@ -95,7 +100,6 @@ class Agent:
 
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
-        open_events = len(self.engine.state.cases)
         take_up(self.memory, self.engine, self.started_at, self.log, self._spare)
         self.watch.start()
         self.checker.sample_calmly()
@@ -106,8 +110,6 @@ class Agent:
         if self._metering is not None:
             self._metering.start()
         self._prune()
-        self.log.info("agent.started", version=__version__, pid=os.getpid(), source=self.source_kind,
-                      hooks=len(self.choices.catalogue.hooks), open_events=open_events)
 
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
@@ -120,7 +122,11 @@ class Agent:
             self.log.error("journal.unwritten", reason=self.engine.trouble,
                            consequence="what has happened since it could last be written is not remembered")
         self.memory.close()
-        self.log.info("agent.stopped", open_events=len(self.engine.state.cases))
+
+    @property
+    def figures(self) -> Figures | None:
+        """What this agent, and those before it in this process, have counted; None: nothing was to be counted."""
+        return self._metering.figures if self._metering is not None else self._figures
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -136,7 +142,7 @@ class Agent:
         if wanted.listen is None and not wanted.textfile:
             return narrator
         from tideover.daemon.metering import Listeners, open_metering
-        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment)
+        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
         return narrator if self._metering is None else Listeners(narrator, self._metering.figures)
 
     def _make_runtime_directory(self) -> str:
@@ -197,7 +203,7 @@ class Agent:
         return {
             **({"clock": finding_of(found)} if found is not None else {}),
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
-                      "started_at": utc_text(self.started_at.utc)},
+                      "started_at": utc_text(self.process_started_at)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
@@ -215,7 +221,7 @@ class Agent:
         from tideover.metrics.figures import Present
         last = self.poller.status().last_good if self.poller is not None else None
         return Present(self.engine.state, self.checker.latest(), self.poller is not None, last.utc if last else None,
-                       tuple(spec.name for spec in self.choices.catalogue.hooks), self.started_at.utc)
+                       tuple(spec.name for spec in self.choices.catalogue.hooks), self.process_started_at)
 
     def _prune(self) -> None:
         """At the start and whenever an event has closed: on the engine's thread, whose journal it is."""

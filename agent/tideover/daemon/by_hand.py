@@ -43,7 +43,7 @@ from tideover.lifecycle.by_hand import (
 from tideover.lifecycle.case import advance
 from tideover.lifecycle.signals import Answered
 from tideover.lifecycle.state import RUNNING
-from tideover.logs import Log
+from tideover.logs import LineWriter, Log, open_sink
 from tideover.model import ClockCheck, Event, Verdict, fold_case
 from tideover.pause import MachineClocks, read_boot_id
 from tideover.policy import Policy, names_me
@@ -158,7 +158,8 @@ class _Desk:
         between stands in the record. That nothing can be remembered is told all the same. Raise WrongUseError."""
         settings = self.settings = loaded.settings
         self._trouble = loaded.trouble
-        self._log = log or Log(settings.log.format, "warning")
+        self._lines = LineWriter()
+        self._log = log or Log(settings.log.format, "warning", self._lines.through(open_sink(settings.log.format)))
         if loaded.trouble is not None and loaded.file is None and log is None:
             self._log.warning("configuration.refused", reason=loaded.trouble,
                               consequence="the defaults are used instead")
@@ -218,6 +219,7 @@ class _Desk:
     def close(self) -> None:
         self._runner.close()
         self._memory.close()
+        self._lines.close()
 
 
 class _SilentNarrator(Narrator):

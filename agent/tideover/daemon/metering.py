@@ -80,11 +80,18 @@ class Listeners:
 
 
 def open_metering(settings: MetricsSettings, log: Log, present: Callable[[], Present],
-                  moment: Callable[[], Moment]) -> Metering | None:
-    """Given an owner's [metrics] that ask for figures, return them; None without the library, which the log is told."""
+                  moment: Callable[[], Moment], before: Figures | None = None) -> Metering | None:
+    """Given an owner's [metrics] that ask for figures, return them; None without the library, which the log is told.
+
+    `before`: the figures of the agent whose place this one takes, which go on.
+    """
     reason = why_not()
     if reason is not None:
         log.error("metrics.closed", reason=reason, consequence=CONSEQUENCE)
         return None
     from tideover.metrics.figures import Figures
-    return Metering(settings, log, Figures(present, moment), moment)
+    if before is None:
+        before = Figures(present, moment)
+    else:
+        before.go_on(present, moment)
+    return Metering(settings, log, before, moment)

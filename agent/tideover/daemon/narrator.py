@@ -1,10 +1,12 @@
 """Tells the log what the engine did: a line for each move, none for each poll."""
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from tideover.journal import JournalUnwritable
-from tideover.lifecycle import Entry, Stage, State
+from tideover.lifecycle import Entry, Phase, Stage, State
+from tideover.lifecycle.readiness import required_failures
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
 from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Pause, Verdict, utc_text
@@ -24,6 +26,8 @@ class Narrator:
     def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
             self._tell(before, entry)
+            if entry.what == Phase.HOLDING.value:
+                self._tell_withheld(after, entry)
         for name, hook in after.hooks.items():
             if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
                 self._log.info("hook.begun", event=hook.event_id, hook=name,
@@ -41,6 +45,19 @@ class Narrator:
 
     def writable_again(self) -> None:
         self._log.info("journal.writable")
+
+    def _tell_withheld(self, after: State, entry: Entry) -> None:
+        """An event that nobody takes part in is left to the platform: there is nothing to do about it."""
+        case = after.cases.get(entry.event_id)
+        takes_part = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
+        if case is None or case.acknowledged or not takes_part:
+            return
+        failed = required_failures(after, case)
+        event = shlex.quote(entry.event_id)
+        self._log.warning(
+            "acknowledgement.withheld", event=entry.event_id, reason=entry.note, failed=" ".join(failed),
+            hint=(f"tideover show {event} tells why; mend the cause before the platform starts, or " if failed else "")
+            + f"tideover acknowledge {event} sends it by hand")
 
     def _tell(self, before: State, entry: Entry) -> None:
         match entry.subject:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from tideover import __version__
 from tideover import observations as ob
 from tideover.configuration import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
@@ -21,9 +23,10 @@ from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
-from tideover.logs import HOURLY_S, Log, Sink, to_lines
+from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.supervision import Ending, ServiceManager
 from tideover.system.descriptors import RESERVE
+from tideover.system.streams import tell_trace
 from tideover.systemd import Systemd
 from tideover.threads import reason_of, start_task
 
@@ -50,19 +53,22 @@ def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceMan
 
 def _recover_instead(refusal: TideoverError, config: Path | None, manager: ServiceManager, *, drill: bool) -> None:
     from tideover.daemon.by_hand import recover_instead_of_agent
-    log_format = "text"
+    log_format, lines = "text", LineWriter()
     try:
         loaded = load_tolerantly(config, os.environ)
         log_format = loaded.settings.log.format
-        log = Log(log_format, "info", _sink_of(manager, log_format))
+        log = Log(log_format, "info", lines.through(_sink_of(manager, log_format)))
         recover_instead_of_agent(loaded, log, manager.still_starting, drill=drill)
     except TideoverError as trouble:
         if trouble.cause != refusal.cause:
-            Log(log_format, "info", _sink_of(manager, log_format)).error("recover.not-tried", reason=trouble)
+            log = Log(log_format, "info", lines.through(_sink_of(manager, log_format)))
+            log.error("recover.not-tried", reason=trouble)
+    finally:
+        lines.close()
 
 
-def _sink_of(manager: ServiceManager, log_format: str) -> Sink | None:
-    return to_lines(log_format, manager.write_line) if manager.write_line is not None else None
+def _sink_of(manager: ServiceManager, log_format: str) -> Sink:
+    return open_sink(log_format) if manager.write_line is None else to_lines(log_format, manager.write_line)
 
 
 def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | None = None) -> int:
@@ -80,6 +86,9 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
     threading.excepthook = ThreadFaults(running.log).tell
     try:
         running.run()
+    except (OSError, MemoryError, ImportError, RuntimeError):
+        tell_trace(*sys.exc_info())     # one sentence is too little of an agent that has run
+        raise
     finally:
         running.close()
         ended.set()
@@ -91,6 +100,7 @@ class Running:
 
     def __init__(self, loaded: Loaded, manager: ServiceManager, *, drill: bool = False) -> None:
         self._loaded, self._manager, self._drill = loaded, manager, drill
+        self._lines = LineWriter()
         self._agent = self._made(loaded)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
@@ -116,7 +126,10 @@ class Running:
 
     def run(self) -> None:
         """Return when a signal says so, and what the owner wants to be done first is done."""
+        open_events = len(self._agent.engine.state.cases)
         self._begin()
+        self._agent.log.info("agent.started", version=__version__, pid=os.getpid(), source=self._agent.source_kind,
+                             hooks=len(self._agent.choices.catalogue.hooks), open_events=open_events)
         while not self._must_end:
             self._agent.engine.run_until(self._may_change)
             if self._must_read:
@@ -130,9 +143,13 @@ class Running:
     def close(self) -> None:
         self._manager.stopping()
         self._agent.close()
+        self._agent.log.info("agent.stopped", open_events=len(self._agent.engine.state.cases))
+        self._lines.close()
 
-    def _made(self, loaded: Loaded) -> Agent:
-        return Agent(loaded, drill=self._drill, log_sink=_sink_of(self._manager, loaded.settings.log.format))
+    def _made(self, loaded: Loaded, before: Agent | None = None) -> Agent:
+        """`before`: the agent whose place this one takes in the same process."""
+        sink = self._lines.through(_sink_of(self._manager, loaded.settings.log.format))
+        return Agent(loaded, drill=self._drill, log_sink=sink, before=before)
 
     def _begin(self) -> None:
         for caution in cautions_of(self._loaded.settings):
@@ -163,16 +180,17 @@ class Running:
         return self._waiting is not None and is_between_events(state) and not self._agent.engine.trouble
 
     def _change(self) -> None:
-        """A new agent takes the old one's place, as after a restart; where it cannot, the old configuration holds."""
+        """A new agent takes the old one's place and goes on with the figures of the process; where it cannot, the old
+        configuration holds."""
         wanted, self._waiting = self._waiting, None
         assert wanted is not None
         self._manager.reloading()
         self._agent.close()
         try:
-            self._agent, self._loaded = self._made(wanted), wanted
+            self._agent, self._loaded = self._made(wanted, self._agent), wanted
         except WrongUseError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble)
-            self._agent = self._made(self._loaded)
+            self._agent = self._made(self._loaded, self._agent)
         self._begin()
         gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")

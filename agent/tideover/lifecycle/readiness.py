@@ -78,8 +78,13 @@ def why_hold(state: State, case: Case) -> str | None:
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
         return "no hook wants this kind; the platform keeps its own time"
-    failed = failed_names(wanted)
+    failed = required_failures(state, case)
     return f"a required preparation failed: {', '.join(failed)}" if failed else None
+
+
+def required_failures(state: State, case: Case) -> list[str]:
+    """Given a case, return the names of those whose failed or refused preparation holds its acknowledgement."""
+    return failed_names(_wanted(state, case))
 
 
 def failed_names(hooks: Iterable[HookState]) -> list[str]:

@@ -77,6 +77,11 @@ class Figures:
         self._begin_with_nothing()
         self._all.register(self)
 
+    def go_on(self, present: Callable[[], Present], moment: Callable[[], Moment]) -> None:
+        """From now on another agent of the same process is counted, after a new configuration: what has been counted
+        stays, as for a process that was not restarted."""
+        self._present, self._moment, self._is_writable = present, moment, True
+
     # --- told -------------------------------------------------------------------------------------------------------
 
     def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:

@@ -43,6 +43,7 @@ EVENTS: Mapping[str, int] = MappingProxyType({
     "agent.started": 100, "agent.stopped": 101, "agent.keeps": 102,
     "configuration.read": 110, "configuration.refused": 111, "configuration.waits": 112, "configuration.caution": 113,
     "case.moved": 200, "pause.noticed": 210, "hook.settled": 220, "hook.output": 221, "hook.orphan-ended": 222,
+    "acknowledgement.withheld": 223,
     "poll.failed": 230, "poll.works": 231, "journal.unwritable": 240, "journal.writable": 241, "journal.set-aside": 242,
 })
 """The event's number for a log line's name, else for its level; 1 to 1000, see TEXT_FILE. Numbers never change."""

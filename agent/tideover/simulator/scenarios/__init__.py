@@ -18,6 +18,7 @@ from tideover.simulator.metadata import MetadataService
 from tideover.simulator.serving import Fault
 
 SHELF = Path(__file__).parent
+LARGEST_BYTES = 256 * 1024      # a device or an image named by mistake is not read to its end
 IN_SECONDS = frozenset({"for_s", "at_most_s", "not_before_in_s"})    # what a quicker pace makes shorter
 
 
@@ -76,11 +77,16 @@ def read_scenario(name: str) -> Scenario:
     path = SHELF / f"{name}.toml" if name in scenario_names() else Path(name)
     operation = f"cannot play the scenario {name}"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as opened:
+            text = opened.read(LARGEST_BYTES + 1)
+        if len(text) > LARGEST_BYTES:
+            raise WrongUseError(operation, f"it is larger than {LARGEST_BYTES // 1024} KiB",
+                                "Name a file that describes a scenario")
+        content = tomllib.loads(text.decode())
     except OSError:
         raise WrongUseError(operation, "there is no such scenario or file",
                             f"These come along: {', '.join(scenario_names())}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WrongUseError(operation, f"it is not TOML ({error})", "Mend the file") from None
     steps = content.get("step")
     if not isinstance(steps, list) or not all(isinstance(step, dict) and step.get("do") in STEPS for step in steps):
