@@ -86,6 +86,7 @@ class HookSpec:
     required: bool = True
     user: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    umask: int = 0o022                   # as umask(2); without effect on Windows
     refused: str | None = None           # why it must not be run; None: it may
 
 

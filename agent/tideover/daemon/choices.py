@@ -103,4 +103,4 @@ def _rules(settings: Settings, kind: Kind) -> Rules:
 def _hook_settings(settings: Settings, name: str) -> HookSettings:
     options = options_for(settings, name)
     return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
-                        tuple(options.environment.items()))
+                        tuple(options.environment.items()), options.umask)

@@ -17,7 +17,7 @@ def own_hooks(settings: Settings, origin: Mapping[str, int]) -> OwnHooks:
     def describe(name: str) -> HookSettings:
         options = options_for(settings, name)
         return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
-                            tuple(options.environment.items()))
+                            tuple(options.environment.items()), options.umask)
 
     lines = tuple(f"{shown.key} = {shown.value}" for shown in show(settings, origin)
                   if shown.key.startswith(("hooks.", "hook.")))

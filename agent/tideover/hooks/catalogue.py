@@ -25,6 +25,7 @@ class HookSettings:
     required: bool = True
     user: str | None = None
     environment: tuple[tuple[str, str], ...] = ()
+    umask: int = 0o022
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class _Findings:
         wanted = self._describe(name)
         spec = HookSpec(
             name, order, str(self._home / file), wanted.kinds, wanted.min_pause_s, wanted.timeout_s,
-            wanted.required, wanted.user, wanted.environment)
+            wanted.required, wanted.user, wanted.environment, wanted.umask)
         first = self._first_of.setdefault(name, file)
         if first != file:
             refused = f"{first} has the name {name} already: rename or remove one of the two"

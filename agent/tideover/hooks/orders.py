@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from tideover.effects import RunHook
 from tideover.hooks.bell import Bell
-from tideover.hooks.parts import Children
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import OrphanTrace, Traces
 from tideover.model import Moment
@@ -51,7 +50,6 @@ class Surroundings:
 
     states: StateDirectories
     traces: Traces
-    children: Children
     standing: Mapping[str, str]                 # PATH, LANG
     told: Mapping[str, str]                     # TIDEOVER_DRILL
     log_line: Callable[[str, str], None]        # hook's name, line

@@ -11,7 +11,7 @@ from tideover.effects import RunHook
 from tideover.hooks.attempt import carry_out
 from tideover.hooks.bell import Bell
 from tideover.hooks.orders import Graces, Limit, Order, Surroundings
-from tideover.hooks.parts import Children, become_subreaper, standing_environment
+from tideover.hooks.parts import reap_adopted, standing_environment
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
@@ -45,10 +45,9 @@ class HookRunner:
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
         graces: Graces = GRACES,
     ) -> None:
-        become_subreaper()
         self._tell = tell
         self._around = Surroundings(
-            StateDirectories(hooks_state, spare), Traces(hooks_state), Children(), standing_environment(os.environ),
+            StateDirectories(hooks_state, spare), Traces(hooks_state), standing_environment(os.environ),
             {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
         self._orders: dict[str, Order] = {}                 # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
@@ -62,10 +61,8 @@ class HookRunner:
         order = self._orders[run.key] = Order(run, record, trace_id, Bell(), Limit(run.limit_s))
         if self._is_closed:
             order.bell.ring()
-        self._around.children.expect(run.key)
         begun = self._in_turn(run.spec.name, lambda over: self._carry_out(order, over))
         if not begun:
-            self._around.children.drop(run.key)
             del self._orders[run.key]
             report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0, note=NO_THREAD,
                                 begun=False)
@@ -105,7 +102,7 @@ class HookRunner:
                 before.wait()
             act(over)
             self._around.states.sweep()
-            self._around.children.reap_adopted()
+            reap_adopted()
             self._threads.discard(thread)
 
         thread = threading.Thread(target=wait_and_act, name=f"hook-{name}", daemon=True)
@@ -120,12 +117,14 @@ class HookRunner:
 
     def _carry_out(self, order: Order, over: threading.Event) -> None:
         run = order.run
-        report = carry_out(order, self._around)
-        self._around.children.drop(run.key)
+        afterwards: list[Callable[[], None]] = []
+        report = carry_out(order, self._around, afterwards.append)
         self._tidy(order, report)
         self._orders.pop(run.key).bell.close()
         over.set()
         self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+        for act in afterwards:
+            act()
 
     def _tidy(self, order: Order, report: HookReport) -> None:
         """Before the answer: what is left of a recovered hook would mislead its next prepare."""

@@ -61,6 +61,7 @@ class HookOptions:
     required: bool
     user: str | None                 # None: the agent's own
     environment: Mapping[str, str]
+    umask: int                       # as umask(2)
 
 
 @dataclass(frozen=True, slots=True)
