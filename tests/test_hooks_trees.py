@@ -258,7 +258,7 @@ def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> No
         assert now is not None
         before = Identity(stranger.pid, now.identity.start_ticks - 1)
         assert find_members(RunMarks(NO_ENVIRONMENT, before)) == set()
-        assert find_members(RunMarks(NO_ENVIRONMENT, before, is_leader_ours=True)) == set()
+        assert find_members(RunMarks(frozenset(), before)) == set()
         assert len(find_members(RunMarks(NO_ENVIRONMENT, now.identity))) == 2
     finally:
         os.killpg(stranger.pid, signal.SIGKILL)

@@ -53,7 +53,7 @@ def _where_it_lies(order: Order) -> tuple[Order, str]:
 
 def _carry_out(order: Order, around: Surroundings, after: Callable[[Callable[[], None]], None]) -> HookReport:
     begun = around.read_moment()
-    output = Output(lambda line: around.log_line(order.run.spec.name, line))
+    output = Output(lambda line: around.log_line(order.run.spec.name, line), around.lines_at_most)
     try:
         process = begin(order, around)
     except CannotStartError as fault:

@@ -53,5 +53,6 @@ class Surroundings:
     standing: Mapping[str, str]                 # PATH, LANG
     told: Mapping[str, str]                     # TIDEOVER_DRILL
     log_line: Callable[[str, str], None]        # hook's name, line
+    lines_at_most: int                          # of one run that are handed on to it
     read_moment: Callable[[], Moment]
     graces: Graces

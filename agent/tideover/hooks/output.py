@@ -14,11 +14,11 @@ SILENCED = "… prints more than can be logged; the end of it is kept in the rec
 class Output:
     """The output of one run."""
 
-    def __init__(self, log_line: Callable[[str], None]) -> None:
+    def __init__(self, log_line: Callable[[str], None], lines_at_most: int = LINES_AT_MOST) -> None:
         self._log_line = log_line
         self._tail = bytearray()
         self._begun = b""               # a line that has not ended yet
-        self._lines_left = LINES_AT_MOST
+        self._lines_left = lines_at_most
 
     def take(self, data: bytes) -> None:
         """Given what was printed next, keep its end and hand its whole lines on."""

@@ -11,6 +11,7 @@ from tideover.effects import RunHook
 from tideover.hooks.attempt import carry_out
 from tideover.hooks.bell import Bell
 from tideover.hooks.orders import Graces, Limit, Order, Surroundings
+from tideover.hooks.output import LINES_AT_MOST
 from tideover.hooks.parts import reap_adopted, standing_environment
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
@@ -43,12 +44,12 @@ class HookRunner:
     def __init__(
         self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
-        graces: Graces = GRACES,
+        graces: Graces = GRACES, lines_at_most: int = LINES_AT_MOST,
     ) -> None:
         self._tell = tell
         self._around = Surroundings(
             StateDirectories(hooks_state, spare), Traces(hooks_state), standing_environment(os.environ),
-            {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
+            {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, lines_at_most, read_moment, graces)
         self._orders: dict[str, Order] = {}                 # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
