@@ -29,7 +29,8 @@ def try_hook(
 ) -> HookReport:
     """Given the configuration, a hook, a phase and the kind of event it is told, run it and return how it ended.
 
-    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else could change what counts.
+    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
+    could change what counts.
     """
     require_safe(loaded.file)
     home = Path(loaded.settings.paths.state) / STATE

@@ -74,7 +74,8 @@ def _leave_trace(order: Order, around: Surroundings, process: HookProcess) -> No
         keeper = read_process(os.getpid())
         if keeper is not None:
             around.traces.write(RunTrace(
-                order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.supervisor))
+                order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.supervisor,
+                process.group))
     except OSError as error:
         around.log_line(order.run.spec.name, f"(tideover cannot note down that it runs: {error.strerror})")
 
@@ -97,7 +98,7 @@ def _end(order: Order, around: Surroundings, process: HookProcess, output: Outpu
     """End the hook's whole tree."""
     marks = RunMarks(
         environment_marks(order.trace.title, order.trace_id, process.directory), process.leader, process.channels,
-        process.supervisor)
+        process.supervisor, process.group)
     grace_s = around.graces.call_off_s if outcome is HookOutcome.STOPPED else around.graces.timeout_s
     left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
     return _Ending(outcome, left, process.follows_all)

@@ -28,3 +28,4 @@ class RunMarks:
     leader: Identity | None = None          # the hook's own process; None: not known
     channels: frozenset[str] = frozenset()  # what its standard input and output are, as /proc/PID/fd shows them
     supervisor: Identity | None = None      # the parent of it and of what it detached; None: not known, or none
+    group: str = ""                         # the run's control group (cgroups(7)); '': none

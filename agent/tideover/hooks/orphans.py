@@ -59,7 +59,7 @@ def _marks(of: OrphanTrace, trace: RunTrace | None, directory: str) -> RunMarks:
     environment = environment_marks(of.title, of.trace_id, directory)
     if trace is None:       # died between the start and the trace, or the disk was full: the environment alone tells
         return RunMarks(environment)
-    return RunMarks(environment, trace.leader, trace.channels, trace.supervisor)
+    return RunMarks(environment, trace.leader, trace.channels, trace.supervisor, trace.group)
 
 
 def _has_ended(traces: Traces, of: OrphanTrace) -> bool:

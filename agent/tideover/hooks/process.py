@@ -25,7 +25,14 @@ from tideover.hooks.launching import Launch
 from tideover.hooks.marks import Identity, RunMarks
 from tideover.hooks.permission import SHOWN_PATH
 from tideover.hooks.plain_text import plain
-from tideover.hooks.process_tree import end_runs, is_running, read_process
+from tideover.hooks.process_tree import (
+    GROUP_PREFIX,
+    end_runs,
+    find_delegated_group,
+    is_running,
+    read_process,
+    remove_empty_groups,
+)
 from tideover.hooks.supervisor import ENDED, READ_AT_ONCE, fork_supervisor, let_go, read_message, receive_start
 
 DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
@@ -40,11 +47,11 @@ class HookProcess:
     """A hook that runs. Owned by one thread."""
 
     def __init__(
-        self, supervisor: int, line: socket.socket, hook: int, output: int, record_name: str, directory: str, *,
-        is_followed: bool,
+        self, supervisor: int, line: socket.socket, hook: int, output: int, record_name: str, directory: str,
+        group: str, *, is_followed: bool,
     ) -> None:
         self._line, self._output, self._is_followed = line, output, is_followed
-        self.directory = directory
+        self.directory, self.group = directory, group
         self.has_exited = False
         self.was_abandoned = False      # its supervisor is dead; it may still run
         seen, watching = read_process(hook), read_process(supervisor)
@@ -107,6 +114,8 @@ class HookProcess:
         """After `finish`, and after its answer was given: take the supervisor's exit status."""
         if self.supervisor is not None:
             reap(self.supervisor.pid)
+        if self.group:
+            remove_empty_groups(Path(self.group).parent)
 
     def _take(self, take: Callable[[bytes], None]) -> int:
         """Take what is in the pipe; return how many bytes that were. 0: nothing now, or nobody holds it any more."""
@@ -125,7 +134,9 @@ class HookProcess:
 def launch(plan: Launch) -> HookProcess:
     """Given a plan, start the hook in a session of its own. Raise OSError if the system cannot."""
     record_name = f"tideover-{os.getpid()}-{time.monotonic_ns()}"
-    supervisor, line = fork_supervisor(plan, record_name)
+    base = find_delegated_group()
+    group = f"{base}/{GROUP_PREFIX}{record_name}" if base else ""
+    supervisor, line = fork_supervisor(plan, record_name, group)
     try:
         hook, is_followed, output = receive_start(line)
     except OSError:
@@ -133,7 +144,7 @@ def launch(plan: Launch) -> HookProcess:
         line.close()
         reap(supervisor)
         raise
-    return HookProcess(supervisor, line, hook, output, record_name, plan.directory, is_followed=is_followed)
+    return HookProcess(supervisor, line, hook, output, record_name, plan.directory, group, is_followed=is_followed)
 
 
 def _end_what_began(supervisor: int) -> None:

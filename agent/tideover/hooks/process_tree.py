@@ -28,6 +28,9 @@ from tideover.hooks.marks import Identity, RunMarks
 ROUND_S = 0.05          # between two looks at the tree
 KILL_ROUNDS = 40        # two seconds: a tree that still grows or hangs in the kernel then is reported, not waited for
 EMPTY_LOOKS = 2         # a look is not atomic: a process that forks and ends while we look may be missed once
+CGROUP_ROOTS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+DELEGATED = ("trusted.delegate", "user.delegate")     # as systemd marks such a group
+GROUP_PREFIX = "hook-"
 ENDED_STATES = b"ZX"    # zombie, dead (proc(5))
 
 
@@ -76,6 +79,7 @@ def find_members(marks: RunMarks) -> set[Identity]:
     else:
         members = _descendants({pid for pid, process in table.items() if _may_belong(process, marks)
                                 and _is_marked(process, marks, table)}, table)
+    members |= _descendants(_group_members(marks.group) & table.keys(), table)
     return {table[pid].identity for pid in members - {1, os.getpid()} if not table[pid].has_ended}
 
 
@@ -160,6 +164,35 @@ def _open_handle(pid: int) -> int | None:
         raise
     except OSError:
         return None
+
+
+def _group_members(group: str) -> set[int]:
+    return {int(pid) for pid in _read(f"{group}/cgroup.procs").split()} if group else set()
+
+
+def find_delegated_group() -> Path | None:
+    """Return our own control group if systemd has left what is below it to us (Delegate=), None if not."""
+    for root in CGROUP_ROOTS:
+        if (root / "cgroup.controllers").exists():
+            lines = _read("/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines()
+            group = root / next((line[4:] for line in lines if line.startswith("0::/")), "")
+            return group if any(_has_mark(group, name) for name in DELEGATED) else None
+    return None
+
+
+def _has_mark(group: Path, name: str) -> bool:
+    try:
+        return os.getxattr(group, name) == b"1"
+    except OSError:
+        return False
+
+
+def remove_empty_groups(above: Path) -> None:
+    """Given our control group, remove those below it whose run has ended and left nothing."""
+    with suppress(OSError):
+        for group in above.glob(f"{GROUP_PREFIX}*"):
+            with suppress(OSError):         # something lives in it
+                group.rmdir()
 
 
 def _may_belong(process: Process, marks: RunMarks) -> bool:

@@ -45,6 +45,7 @@ class RunTrace:
     leader: Identity
     channels: frozenset[str]
     supervisor: Identity | None = None      # None: there is none on this system
+    group: str = ""                         # the run's control group; '': none
 
 
 class Traces:
@@ -93,7 +94,8 @@ def _as_json(trace: RunTrace) -> dict[str, object]:
         "keeper": [trace.keeper.pid, trace.keeper.start_ticks],
         "leader": [trace.leader.pid, trace.leader.start_ticks],
         "channels": sorted(trace.channels),
-        "supervisor": [trace.supervisor.pid, trace.supervisor.start_ticks] if trace.supervisor else None}
+        "supervisor": [trace.supervisor.pid, trace.supervisor.start_ticks] if trace.supervisor else None,
+        "group": trace.group}
 
 
 def _read(file: Path) -> RunTrace | None:
@@ -104,7 +106,8 @@ def _read(file: Path) -> RunTrace | None:
             OrphanTrace(str(found["name"]), HookPhase(found["phase"]), int(found["run"]), str(found["trace_id"])),
             str(found["boot_id"]), _identity(found["keeper"]), _identity(found["leader"]),
             frozenset(str(channel) for channel in found["channels"]),
-            _identity(found["supervisor"]) if found.get("supervisor") else None)
+            _identity(found["supervisor"]) if found.get("supervisor") else None,
+            str(found.get("group", "")))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

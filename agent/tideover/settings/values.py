@@ -60,8 +60,8 @@ class HookOptions:
     timeout_s: float
     required: bool
     user: str | None                 # None: the agent's own
-    environment: Mapping[str, str]
     umask: int                       # as umask(2)
+    environment: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class HookProcess:
         self.directory = directory
         self.has_exited = self.was_abandoned = False
         self.supervisor: Identity | None = None     # a job needs none
-        self.follows_all = True
+        self.group, self.follows_all = "", True
         self.leader = Identity(started.pid, created_at(started.pid) or 0)
         self._bell: int | None = None
         self._lines = _Lines()
