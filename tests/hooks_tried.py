@@ -49,9 +49,10 @@ class Bench:
         return read_moment()
 
     def write(self, file: str, script: str, shebang: str = "#!/bin/sh") -> HookSpec:
-        """Given a file's name and its script, put it into the directory and return its hook."""
+        """Given a file's name and its script, put it into the directory and return its hook. The script is at home in
+        its state directory."""
         path = self.hooks / file
-        path.write_text(f"{shebang}\n{script}\n")
+        path.write_text(f'{shebang}\ncd "$TIDEOVER_STATE_DIR"\n{script}\n')
         path.chmod(0o755)
         order, _, name = file.partition("-")
         return HookSpec(name, int(order), str(path))

@@ -327,7 +327,7 @@ def test_hooks_that_are_not_run_are_told_with_the_reason(nobody):
     found = nobody.examined()
     assert "written by everybody | chmod go-w" in told(found, "hooks", State.BAD)
     noted = told(found, "hooks", State.NOTE)
-    assert "20-off is disabled" in noted and "web.sh is ignored" in noted
+    assert "20-off is disabled" in noted and "web.sh is ignored" in told(found, "hooks", State.BAD)
     assert "hook.wbe" in noted and "hook.off: the" not in noted and "0 of 1" in noted
 
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,27 @@ def test_a_hook_tried_by_hand_reads_a_whole_record(trial: Trial, phase: str) -> 
     assert (trial.environment()["TIDEOVER_EVENT_ID"], trial.environment()["TIDEOVER_TRACE_ID"]) == (
         "by-hand", record["trace_id"])
     assert record["clock"]["verdict"] == "unknown" and record["clock"]["offset_s"] is None
+
+
+def test_a_hook_that_is_tried_shows_its_output_as_it_comes(trial: Trial) -> None:
+    """Whoever tries it sees where it waits; and all of it, however much it prints."""
+    (trial.home / "hooks.d" / "10-web").write_text(
+        f"#!/bin/sh\necho begun\nuntil test -e {trial.home}/go; do sleep 0.01; done\nseq 1500\n")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "tideover", "hooks", "run", "web", "prepare", "--config", str(trial.home / "tideover.toml")],
+        stdout=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    assert command.stdout.readline() == "begun\n"
+    (trial.home / "go").touch()
+    lines = command.stdout.read().splitlines()
+    assert lines[:1500] == [str(number) for number in range(1, 1501)] and lines[1500].startswith("web prepare: done")
+    assert command.wait() == 0
+    command.stdout.close()
+
+
+def test_a_check_says_no_for_a_file_that_is_no_hook(trial: Trial, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["hooks", "check", "--config", str(trial.home / "tideover.toml")]
+    assert main(words) == 0
+    (trial.home / "hooks.d" / "web.sh").touch()
+    assert main(words) == 1
+    assert "web.sh: its name is not NN-name" in capsys.readouterr().out

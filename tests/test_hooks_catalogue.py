@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -248,3 +251,66 @@ def test_a_sentence_about_a_path_cannot_steer_a_terminal(tmp_path: Path) -> None
     sentence = find_refusal(str(odd / "10-a"), trusted_users(), set())
     assert sentence is not None
     assert sentence.isprintable()
+
+
+# ---- what cannot be started ----
+
+def another_machines() -> bytes:
+    """The head of a program for a machine that is none of ours (SuperH)."""
+    head = bytearray(Path(sys.executable).resolve().read_bytes()[:64])
+    head[18:20] = (42).to_bytes(2, sys.byteorder)
+    return bytes(head)
+
+
+@pytest.mark.parametrize(("content", "why"), [
+    (b"echo hello\n", "has no #! line"),
+    (b"", "is empty"),
+    (b"#!/bin/sh\r\nexit 0\r\n", "carriage return"),
+    (b"\xef\xbb\xbf#!/bin/sh\n", "byte order mark"),
+    (b"#!/nowhere/sh\n", "/nowhere/sh, which does not exist"),
+    (b"#!/etc/passwd\n", "/etc/passwd, which may not be executed"),
+    (b"#!\n", "names no interpreter"),
+    (b"#!/usr/bin/env no-such-interpreter\n", "no-such-interpreter, which is in no directory of PATH"),
+    (b"#!/usr/bin/env -S A=1 no-such-interpreter -x\n", "no-such-interpreter, which is in no directory of PATH"),
+])
+def test_a_hook_that_cannot_be_started_is_refused_with_the_reason(hooks: Path, content: bytes, why: str) -> None:
+    """Before the first event asks for it."""
+    put(hooks / "10-a").write_bytes(content)
+    assert why in refusal(hooks)
+
+
+def test_a_program_for_another_machine_is_refused(hooks: Path) -> None:
+    put(hooks / "10-a").write_bytes(another_machines())
+    assert "another kind of machine" in refusal(hooks)
+
+
+def test_a_hook_on_a_noexec_file_system_is_refused(hooks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(hooks / "10-a")
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_NOEXEC))
+    assert "noexec" in refusal(hooks)
+
+
+@pytest.mark.parametrize("first_line", ["#!/bin/sh", "#! /bin/sh -e", "#!/usr/bin/env sh", "#!/usr/bin/env -S A=1 sh -e"])
+def test_what_the_kernel_starts_is_not_refused(hooks: Path, first_line: str) -> None:
+    put(hooks / "10-a").write_text(f"{first_line}\nexit 0\n")
+    shutil.copy("/bin/true", put(hooks / "20-b"))
+    assert [hook.refused for hook in read(hooks).hooks] == [None, None]
+
+
+def test_an_interpreter_is_looked_for_where_the_hook_will_look(hooks: Path, tmp_path: Path) -> None:
+    """Its own PATH, if its table has one."""
+    put(tmp_path / "my-own-sh")
+    put(hooks / "10-a").write_text("#!/usr/bin/env my-own-sh\n")
+    wanted = HookSettings(search_path=str(tmp_path))
+    assert read_catalogue(hooks, lambda name: wanted).hooks[0].refused is None
+    assert "my-own-sh" in refusal(hooks)
+
+
+def test_everything_that_cannot_work_is_told_in_one_place(hooks: Path) -> None:
+    """What hooks check, the doctor and the start's log go by: a disabled file and a leftover are no faults."""
+    put(hooks / "10-a").write_bytes(b"")
+    put(hooks / "web.sh")
+    put(hooks / "20-off", 0o644)
+    put(hooks / "30-b~")
+    put(hooks / "40-good")
+    assert [Path(file).name for file, _ in read(hooks).faults] == ["10-a", "web.sh"]

@@ -15,7 +15,6 @@ import pytest
 
 from hooks_tried import Bench, await_that, end, in_a_process_of_its_own, is_alive, read_pid
 from tideover.hooks import Graces
-from tideover.hooks.children import Children
 from tideover.hooks.environment import environment_marks
 from tideover.hooks.marks import Identity, RunMarks
 from tideover.hooks.process_tree import end_members, find_members, read_process, read_processes, send_signal
@@ -67,15 +66,6 @@ def test_nothing_of_the_tree_is_left(bench: Bench, escape: str) -> None:
     assert not is_alive(child)
     bench.runner.call_off(other.key)
     assert bench.answer().name == "other"
-
-
-def test_an_orphan_without_any_mark_is_known_by_there_being_no_other_run() -> None:
-    def play(bench: Bench) -> None:
-        report, (child,) = call_off(bench, bench.write("10-a", f"{DAEMON} sleep 60"), "daemon")
-        assert report.outcome is HookOutcome.STOPPED
-        assert not is_alive(child)
-
-    in_a_process_of_its_own(play)
 
 
 @pytest.mark.slow
@@ -219,35 +209,6 @@ def test_a_child_of_another_part_of_the_agent_is_not_of_the_hook() -> None:
     in_a_process_of_its_own(play)
 
 
-def test_what_did_not_come_to_us_is_not_ours() -> None:
-    """Whatever the machine started since, in whatever session, under another parent."""
-    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
-
-    def play(bench: Bench) -> None:
-        assert find_members(RunMarks(NO_ENVIRONMENT, Identity(2**30, 0), owns_adopted=True)) == set()
-
-    try:
-        in_a_process_of_its_own(play)
-    finally:
-        stranger.kill()
-        stranger.wait()
-
-
-def test_an_orphan_in_the_hooks_directory_is_its_own_unless_another_run_has_signed_it(bench: Bench) -> None:
-    """Other hooks run, so not everything that came to us is this run's; its directory is."""
-    other = bench.start(bench.order(bench.write("20-other", "echo $$ > pid; sleep 60")))
-    read_pid(bench.state / "other" / "pid")
-    spec = bench.write("10-a", """
-        (env -i setsid sh -c 'echo $$ > bare; exec sleep 60' </dev/null >/dev/null 2>&1 &)
-        (env -i TIDEOVER_RUN=a:prepare:0 setsid sh -c 'echo $$ > signed; exec sleep 60' </dev/null >/dev/null 2>&1 &)
-        sleep 60""")
-    _, (bare, signed) = call_off(bench, spec, "bare", "signed")
-    assert [is_alive(bare), is_alive(signed)] == [False, True]
-    end(signed)
-    bench.runner.call_off(other.key)
-    bench.answer()
-
-
 def test_what_was_there_before_the_hook_is_not_of_it(bench: Bench) -> None:
     """Whatever else speaks for it."""
     before, after = (
@@ -297,25 +258,11 @@ def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> No
         assert now is not None
         before = Identity(stranger.pid, now.identity.start_ticks - 1)
         assert find_members(RunMarks(NO_ENVIRONMENT, before)) == set()
-        assert find_members(RunMarks(NO_ENVIRONMENT, before, is_leader_ours=True)) == set()
+        assert find_members(RunMarks(frozenset(), before)) == set()
         assert len(find_members(RunMarks(NO_ENVIRONMENT, now.identity))) == 2
     finally:
         os.killpg(stranger.pid, signal.SIGKILL)
         stranger.wait()
-
-
-def test_a_session_whose_leader_is_gone_is_trusted_only_in_the_hooks_directory(bench: Bench) -> None:
-    """After a crash nobody kept the leader's number from being used again, by another leader that is gone as well."""
-    leader = subprocess.Popen(
-        ["sh", "-c", "sleep 60 & echo $! > pid"], start_new_session=True, cwd=bench.hooks, env={"PATH": os.environ["PATH"]})
-    before = read_process(leader.pid)
-    assert before is not None
-    leader.wait()
-    member = read_pid(bench.hooks / "pid")
-    marks = RunMarks(NO_ENVIRONMENT, before.identity, directory=str(bench.state))
-    assert find_members(marks) == set()
-    assert {one.pid for one in find_members(replace(marks, directory=str(bench.hooks)))} == {member}
-    end(member)
 
 
 def test_a_name_of_a_process_cannot_mislead_the_table(bench: Bench) -> None:
@@ -333,29 +280,6 @@ def test_a_name_of_a_process_cannot_mislead_the_table(bench: Bench) -> None:
 
 
 # ---- orphans that ended ----
-
-def test_orphans_that_ended_are_reaped_and_nobody_elses_child_is(bench: Bench) -> None:
-    """A part of the agent that waits for a child of its own still gets its exit status."""
-    others = subprocess.Popen(["sh", "-c", "exit 7"])
-    bench.say("(setsid sh -c 'echo $$ > pid; exec sleep 0.1' &)")
-    orphan = read_pid(bench.state / "said" / "pid")
-    await_that(lambda: not is_alive(orphan) and not is_alive(others.pid))
-    bench.say("exit 0")
-    await_that(lambda: read_process(orphan) is None)
-    assert others.wait() == 7
-
-
-def test_a_hook_that_is_being_started_is_not_reaped_in_its_place() -> None:
-    """Its number is not known yet when its orphaned namesake could be: then nothing is reaped at all."""
-    children = Children()
-    children.expect("key")
-    child = subprocess.Popen(["sh", "-c", "exit 5"], start_new_session=True)
-    await_that(lambda: not is_alive(child.pid))
-    children.reap_adopted()
-    children.add("key", child.pid)
-    children.reap_adopted()
-    assert child.wait() == 5
-
 
 def test_hooks_that_end_at_once_keep_their_exit_status(bench: Bench) -> None:
     """Many side by side, each leaving an orphan: reaping the orphans of one takes no status of another."""

@@ -76,7 +76,7 @@ def test_the_owner_may_set_what_we_do_not_own() -> None:
 
 def test_nothing_of_the_agents_own_environment_but_two() -> None:
     assert standing_environment({"PATH": "/p", "LANG": "l", "TOKEN": "t", "LD_PRELOAD": "e"}) == {
-        "PATH": "/p", "LANG": "l"}
+        "PATH": "/p:/usr/local/sbin:/usr/sbin:/sbin", "LANG": "l"}
     assert set(standing_environment({})) == {"PATH", "LANG"}
 
 

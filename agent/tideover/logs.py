@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tideover.record import trace_id
+from tideover.threads import Loop
 
 LEVELS = ("debug", "info", "warning", "error")
 PRIORITIES: Mapping[str, int] = MappingProxyType({"debug": 7, "info": 6, "warning": 4, "error": 3})
@@ -165,7 +166,7 @@ class LineWriter:
         self._queued = 0                    # characters
         self._lost = 0                      # lines, since the last one that was queued
         self._is_writing = False
-        self._thread: threading.Thread | None = None
+        self._loop: Loop | None = None
 
     def through(self, sink: Sink) -> Sink:
         """Given a sink that may wait, return one that never does."""
@@ -186,10 +187,16 @@ class LineWriter:
                 return
             self._queue.append((sink, line, self._lost))
             self._queued, self._lost = self._queued + _size(line), 0
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_all, name="log", daemon=True)
-                self._thread.start()
+            if self._loop is None:
+                self._start()
             self._changed.notify_all()
+
+    def _start(self) -> None:
+        """Where the system gives no thread, the next line tries again."""
+        loop = Loop("log", self._write_all)
+        with suppress(RuntimeError):
+            loop.start()
+            self._loop = loop
 
     def _write_all(self) -> None:
         unwritten = 0                       # lines that failed since the last that was written

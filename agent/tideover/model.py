@@ -95,6 +95,7 @@ class HookSpec:
     timeout_s: float = 60.0
     required: bool = True
     user: str | None = None
+    umask: int = 0o022                   # as umask(2); without effect on Windows
     refused: str | None = None           # why it must not be run; None: it may
 
 

@@ -47,7 +47,7 @@ def list_hooks(loaded: Loaded, as_json: bool) -> int:
 @with_json
 @with_settings
 def check_hooks(loaded: Loaded, as_json: bool) -> int:
-    """What would be refused and why. Exit status 1 if anything would."""
+    """What cannot work and why. Exit status 1 if there is anything."""
     from tideover.daemon.choices import catalogue_of
     from tideover.settings import unused_hook_tables
     catalogue = catalogue_of(loaded.settings)
@@ -57,7 +57,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
     warnings = [*catalogue.warnings, *unused]
     if as_json:
         print_json({"refused": refused, "ignored": ignored, "disabled": list(catalogue.disabled), "warnings": warnings})
-        return EXIT_NO if refused else EXIT_OK
+        return EXIT_NO if catalogue.faults else EXIT_OK
     for one in refused:
         click.echo(f"refused   {harmless(one['path'])}: {harmless(one['why'])}")
     for one in ignored:
@@ -68,7 +68,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
         click.echo(f"warning   {harmless(warning)}")
     good = sum(spec.refused is None for spec in catalogue.hooks)
     click.echo(f"{good} of {len(catalogue.hooks)} hooks would be run.")
-    return EXIT_NO if refused else EXIT_OK
+    return EXIT_NO if catalogue.faults else EXIT_OK
 
 
 @command.command("run")
@@ -84,14 +84,13 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
     """
     from tideover.daemon.trying import try_hook
     report = try_hook(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
-                      drill=os.environ.get("TIDEOVER_DRILL") == "1")
+                      drill=os.environ.get("TIDEOVER_DRILL") == "1",
+                      show_line=None if as_json else lambda line: click.echo(harmless(line)))
     if as_json:
         took_s = None if report.duration_s is None else round(report.duration_s, 3)
         print_json({"name": name, "phase": phase, "outcome": report.outcome.value, "exit_status": report.exit_status,
                     "duration_s": took_s, "output": report.output, "note": report.note})
     else:
-        for line in report.output.splitlines():
-            click.echo(harmless(line))
         status = "" if report.exit_status is None else f", exit status {report.exit_status}"
         note = f": {harmless(report.note)}" if report.note else ""
         click.echo(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")

@@ -116,4 +116,5 @@ def _rules(settings: Settings, kind: Kind) -> Rules:
 
 def _hook_settings(settings: Settings, name: str) -> HookSettings:
     options = options_for(settings, name)
-    return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user)
+    return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
+                        options.umask, options.environment.get("PATH", ""))

@@ -18,7 +18,7 @@ from tideover import __version__
 from tideover import observations as ob
 from tideover.configuration import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
-from tideover.daemon.choices import cautions_of
+from tideover.daemon.choices import catalogue_of, cautions_of
 from tideover.daemon.opening import require_safe
 from tideover.daemon.signals import obey
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
@@ -154,6 +154,8 @@ class Running:
     def _begin(self) -> None:
         for caution in cautions_of(self._loaded.settings):
             self._agent.log.warning("configuration.caution", what=caution)
+        for file, reason in catalogue_of(self._loaded.settings).faults:
+            self._agent.log.warning("hook.cannot-run", file=file, reason=reason)
         RESERVE.fill()
         self._agent.start()
         self._agent.engine.show_life(self._show_life, self._manager.longest_silence_s)

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import queue
+import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -23,21 +25,28 @@ STATE = "by-hand"           # below the state directory: neither disturbs the ot
 STATE_MODE = 0o711
 
 
-def try_hook(loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind, *, drill: bool = False) -> HookReport:
+def try_hook(
+    loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind, *, drill: bool = False,
+    show_line: Callable[[str], None] | None = None,
+) -> HookReport:
     """Given the configuration, a hook, a phase and the kind of event it is told, run it and return how it ended.
 
-    Raise WrongUseError if somebody else could change what counts.
+    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
+    could change what counts.
     """
     require_safe(loaded.file)
     home = Path(loaded.settings.paths.state) / STATE
     make_directory(home, STATE_MODE)
-    answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
-    runner = HookRunner(answers.put, home, drill=drill, environment_of=partial(environment_of, loaded.settings))
+    answers: queue.SimpleQueue[Observation | str] = queue.SimpleQueue()
+    runner = HookRunner(answers.put, home, drill=drill, environment_of=partial(environment_of, loaded.settings),
+                        log_line=lambda name, line: answers.put(line), lines_at_most=sys.maxsize)
     now = read_moment()
     case = _made_up(phase, kind)
     try:
         HookHand(runner, lambda event_id: _rows(case, now)).start(_run(case, spec, phase, now))
-        answer = answers.get()
+        while isinstance(answer := answers.get(), str):
+            if show_line is not None:
+                show_line(answer)
         assert isinstance(answer, HookSettled)
         return answer.report
     finally:

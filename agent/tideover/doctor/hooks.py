@@ -44,7 +44,7 @@ def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
         yield note(TOPIC, f"{file} is disabled: it has no run bit",
                    f"chmod +x {settings.paths.hooks}/{file} enables it.")
     for file, why in catalogue.ignored:
-        yield note(TOPIC, f"{file} is ignored: {why}", "Rename it, or take it away.")
+        yield bad(TOPIC, f"{file} is ignored: {why}", "Rename it, or take it away.")
 
 
 def _tables(loaded: Loaded, catalogue: Catalogue) -> Iterator[Finding]:

@@ -16,7 +16,8 @@ def own_hooks(settings: Settings, origin: Mapping[str, int]) -> OwnHooks:
     """Given the owner's settings and the lines of their keys, return the hooks as they lie in the directory now."""
     def describe(name: str) -> HookSettings:
         options = options_for(settings, name)
-        return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user)
+        return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
+                            options.umask, options.environment.get("PATH", ""))
 
     lines = tuple(f"{shown.key} = {shown.value}" for shown in show(settings, origin)
                   if shown.key.startswith(("hooks.", "hook.")))

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,12 +30,14 @@ class _Ending:
 
     outcome: HookOutcome
     left: set[Identity]         # processes that could not be ended
+    follows_all: bool           # whether detached processes were found as well
 
 
-def carry_out(order: Order, around: Surroundings) -> HookReport:
-    """Given an order and its surroundings, run the hook and return how that ended."""
+def carry_out(order: Order, around: Surroundings, after: Callable[[Callable[[], None]], None]) -> HookReport:
+    """Given an order, its surroundings and who takes what is to be done after the answer, run the hook and return how
+    that ended."""
     order, moved = _where_it_lies(order)
-    report = _carry_out(order, around)
+    report = _carry_out(order, around, after)
     return replace(report, note="; ".join(filter(None, (moved, report.note)))) if moved else report
 
 
@@ -50,9 +52,9 @@ def _where_it_lies(order: Order) -> tuple[Order, str]:
     return replace(order, run=replace(order.run, spec=replace(spec, path=path))), moved
 
 
-def _carry_out(order: Order, around: Surroundings) -> HookReport:
+def _carry_out(order: Order, around: Surroundings, after: Callable[[Callable[[], None]], None]) -> HookReport:
     begun = around.read_moment()
-    output = Output(lambda line: around.log_line(order.run.spec.name, line), order.owners)
+    output = Output(lambda line: around.log_line(order.run.spec.name, line), order.owners, around.lines_at_most)
     try:
         with RESERVE.lent():
             process = begin(order, around)
@@ -61,6 +63,7 @@ def _carry_out(order: Order, around: Surroundings) -> HookReport:
     _leave_trace(order, around, process)
     ending = _attend(order, around, process, output)
     status = process.finish(output.take)
+    after(process.tidy_up)
     outcome, note = _judge(order.limit.seconds, status, ending)
     duration_s = around.read_moment().raw_s - begun.raw_s
     exit_status = status if status is not None and status >= 0 else None
@@ -73,7 +76,8 @@ def _leave_trace(order: Order, around: Surroundings, process: HookProcess) -> No
         keeper = read_process(os.getpid())
         if keeper is not None:
             around.traces.write(RunTrace(
-                order.trace, read_boot_id(), keeper.identity, process.leader, process.channels))
+                order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.supervisor,
+                process.group))
     except OSError as error:
         around.log_line(order.run.spec.name, f"(tideover cannot note down that it runs: {error.strerror})")
 
@@ -89,27 +93,29 @@ def _attend(order: Order, around: Surroundings, process: HookProcess, output: Ou
             return _end(order, around, process, output, HookOutcome.TIMED_OUT)
         process.watch(lived.next_wait_s(), output.take)
         lived.count(around.read_moment().raw_s)
-    return None
+    return _end(order, around, process, output, HookOutcome.FAILED) if process.was_abandoned else None
 
 
 def _end(order: Order, around: Surroundings, process: HookProcess, output: Output, outcome: HookOutcome) -> _Ending:
     """End the hook's whole tree."""
     marks = RunMarks(
-        environment_marks(order.trace.title, order.trace_id, process.directory), process.leader, True,
-        process.channels, process.directory, around.children.is_sole(order.run.key))
-    grace_s = around.graces.timeout_s if outcome is HookOutcome.TIMED_OUT else around.graces.call_off_s
+        environment_marks(order.trace.title, order.trace_id, process.directory), process.leader, process.channels,
+        process.supervisor, process.group)
+    grace_s = around.graces.call_off_s if outcome is HookOutcome.STOPPED else around.graces.timeout_s
     with RESERVE.lent():        # who belongs to it stands in files of /proc
         left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
-    return _Ending(outcome, left)
+    return _Ending(outcome, left, process.follows_all)
 
 
 def _judge(limit_s: float, status: int | None, ending: _Ending | None) -> tuple[HookOutcome, str]:
     """Return what the end of a run means, and why where the outcome alone does not say."""
     if ending is not None:
-        why = f"took longer than {limit_s:.3g} s" if ending.outcome is HookOutcome.TIMED_OUT else "called off"
+        why = {HookOutcome.TIMED_OUT: f"took longer than {limit_s:.3g} s", HookOutcome.STOPPED: "called off"}.get(
+            ending.outcome, "the process that watched over it was killed")
         pids = ", ".join(str(identity.pid) for identity in sorted(ending.left, key=lambda left: left.pid))
         rest = f", but these could not be: {pids}" if pids else ""
-        return ending.outcome, f"{why}; its processes were ended{rest}"
+        unseen = "" if ending.follows_all else "; detached ones could not be found"
+        return ending.outcome, f"{why}; its processes were ended{rest}{unseen}"
     if status is None:
         return HookOutcome.FAILED, "its exit status was lost"
     if status < 0:

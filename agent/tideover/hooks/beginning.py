@@ -1,12 +1,18 @@
 """From an order to a running hook, or to one sentence why not: its file, its user, its directory, its start."""
 from __future__ import annotations
 
+import errno
+import time
+
 from tideover.effects import RunHook
 from tideover.hooks.environment import Place, hook_environment
 from tideover.hooks.launching import Account, Launch, UnusableAccountError
 from tideover.hooks.orders import Order, Surroundings
 from tideover.hooks.parts import HookProcess, find_account, find_refusal, launch, trusted_users, why_not_started
 from tideover.model import HookOutcome
+
+BUSY_AT_MOST_S = 5.0        # a file that is still being written by then is no installation in progress
+BUSY_ROUND_S = 0.05
 
 
 class CannotStartError(Exception):
@@ -31,8 +37,9 @@ def begin(order: Order, around: Surroundings) -> HookProcess:
     directory = _open_directory(run.spec.name, account, around)
     place = Place(account.home, directory, around.standing, order.owners, around.told)
     environment = hook_environment(run, order.trace_id, place)
-    return _start(order, around, Launch(
-        run.spec.path, run.phase.value, environment, directory, order.record, account))
+    return _start(order, Launch(
+        run.spec.path, run.phase.value, environment, directory, order.record, account, run.spec.umask,
+        str(around.traces.ended_file(order.trace))))
 
 
 def _find_account(run: RunHook) -> Account:
@@ -64,12 +71,24 @@ def _open_directory(name: str, account: Account, around: Surroundings) -> str:
         ) from None
 
 
-def _start(order: Order, around: Surroundings, plan: Launch) -> HookProcess:
+def _start(order: Order, plan: Launch) -> HookProcess:
     try:
         bell = order.bell.open()
-        process = launch(plan)
+        process = _launch(order, plan)
     except OSError as error:
         raise CannotStartError(HookOutcome.FAILED, why_not_started(error, plan.path)) from None
-    around.children.add(order.run.key, process.leader.pid)
     process.listen_to(bell)
     return process
+
+
+def _launch(order: Order, plan: Launch) -> HookProcess:
+    """A file is busy for as long as somebody has it open for writing, an installer for example, or a process that was
+    just forked from one: that passes."""
+    for _ in range(round(min(BUSY_AT_MOST_S, order.limit.seconds) / BUSY_ROUND_S)):
+        try:
+            return launch(plan)
+        except OSError as error:
+            if error.errno != errno.ETXTBSY or order.bell.has_rung:
+                raise
+        time.sleep(BUSY_ROUND_S)
+    return launch(plan)

@@ -1,6 +1,7 @@
 """The hooks that lie in the directory now, with the owner's settings. Reads; never runs or changes a file."""
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +9,16 @@ from pathlib import Path
 
 from tideover.hooks.file_names import LEFTOVER, name_of
 from tideover.hooks.launching import UnusableAccountError
-from tideover.hooks.parts import SHOWN_PATH, SUFFIXES, find_account, find_refusal, has_run_bit, trusted_users
+from tideover.hooks.parts import (
+    SHOWN_PATH,
+    SUFFIXES,
+    find_account,
+    find_obstacle,
+    find_refusal,
+    has_run_bit,
+    standing_environment,
+    trusted_users,
+)
 from tideover.hooks.plain_text import plain
 from tideover.model import ANNOUNCED, HookSpec, Kind
 
@@ -24,16 +34,23 @@ class HookSettings:
     timeout_s: float = 60.0
     required: bool = True
     user: str | None = None
+    umask: int = 0o022
+    search_path: str = ""       # the PATH that its environment table sets; "": the agent's own
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """What lies in the hooks directory. Only a hook whose `refused` is None may be run."""
+    """What lies in the hooks directory. Only a hook whose `refused` is None may be run; it could be started, too."""
 
     hooks: tuple[HookSpec, ...] = ()                  # by (order, name)
     disabled: tuple[str, ...] = ()                    # file names without their run bit
     ignored: tuple[tuple[str, str], ...] = ()         # (file name, why it is no hook)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def faults(self) -> tuple[tuple[str, str], ...]:
+        """What cannot work, as (path or file name, why): as `hooks check`, the doctor and the start's log say it."""
+        return *((spec.path, spec.refused) for spec in self.hooks if spec.refused), *self.ignored
 
 
 def read_catalogue(
@@ -68,6 +85,7 @@ class _Findings:
         self._ignored: list[tuple[str, str]] = []
         self._safe: set[str] = set()
         self._trusted = trusted_users()
+        self._search_path = standing_environment(os.environ)["PATH"]
 
     def as_catalogue(self) -> Catalogue:
         hooks = sorted(self._hooks.values(), key=lambda hook: (hook.order, hook.name, hook.path))
@@ -100,16 +118,17 @@ class _Findings:
         wanted = self._describe(name)
         spec = HookSpec(
             name, order, str(self._home / file), wanted.kinds, wanted.min_pause_s, wanted.timeout_s,
-            wanted.required, wanted.user)
+            wanted.required, wanted.user, wanted.umask)
         first = self._first_of.setdefault(name, file)
         if first != file:
             refused = f"{first} has the name {name} already: rename or remove one of the two"
-        self._hooks[file] = replace(spec, refused=refused or self._why_not(spec))
+        self._hooks[file] = replace(spec, refused=refused or self._why_not(spec, wanted.search_path))
 
-    def _why_not(self, spec: HookSpec) -> str | None:
+    def _why_not(self, spec: HookSpec, search_path: str) -> str | None:
         try:
             find_account(spec.user)
-            return find_refusal(spec.path, self._trusted, self._safe)
+            return find_refusal(spec.path, self._trusted, self._safe) or find_obstacle(
+                spec.path, search_path or self._search_path)
         except UnusableAccountError as error:
             return str(error)
         except OSError as error:

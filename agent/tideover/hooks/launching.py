@@ -29,3 +29,5 @@ class Launch:
     directory: str
     record: bytes               # standard input
     account: Account
+    umask: int
+    ended_file: str             # made by whoever sees it end when no agent is there to hear of it

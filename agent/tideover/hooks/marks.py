@@ -25,8 +25,7 @@ class RunMarks:
     only the leader is a clue there."""
 
     environment: frozenset[bytes]           # entries that it has, all of them (environ(7))
-    leader: Identity | None = None          # the process that we started; None: not known
-    is_leader_ours: bool = False            # our child, not yet reaped: its number cannot have been used again
+    leader: Identity | None = None          # the hook's own process; None: not known
     channels: frozenset[str] = frozenset()  # what its standard input and output are, as /proc/PID/fd shows them
-    directory: str = ""                     # its state directory, links resolved
-    owns_adopted: bool = False              # no other run can have left us a child
+    supervisor: Identity | None = None      # the parent of it and of what it detached; None: not known, or none
+    group: str = ""                         # the run's control group (cgroups(7)); '': none

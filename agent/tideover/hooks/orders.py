@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from tideover.effects import RunHook
 from tideover.hooks.bell import Bell
-from tideover.hooks.parts import Children
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import OrphanTrace, Traces
 from tideover.model import Moment
@@ -52,10 +51,10 @@ class Surroundings:
 
     states: StateDirectories
     traces: Traces
-    children: Children
     standing: Mapping[str, str]                 # PATH, LANG
     owners: Callable[[str], Mapping[str, str]]  # a hook's NAME to what its owner sets for it, asked at each run
     told: Mapping[str, str]                     # TIDEOVER_DRILL
     log_line: Callable[[str, str], None]        # hook's name, line
+    lines_at_most: int                          # of one run that are handed on to it
     read_moment: Callable[[], Moment]
     graces: Graces

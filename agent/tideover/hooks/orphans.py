@@ -38,7 +38,8 @@ def end_orphans(hooks_state: Path, runs: Iterable[OrphanTrace], spare: Path | No
     kept = {of for of, trace in known.items() if _is_kept(trace)}
     orphans = [of for of in dict.fromkeys([*runs, *known]) if of not in kept]
     states = StateDirectories(hooks_state, spare)
-    marks = {of: _marks(of, known.get(of), states.path(of.name)) for of in orphans if _may_be_alive(known.get(of))}
+    marks = {of: _marks(of, known.get(of), states.path(of.name)) for of in orphans
+             if _may_be_alive(known.get(of)) and not _has_ended(traces, of)}
     found = {of: members for of in marks if (members := find_members(marks[of]))}
     left = end_runs([marks[of] for of in found], ORPHAN_GRACE_S, time.sleep) if found else set()
     for of in orphans:
@@ -58,7 +59,15 @@ def _marks(of: OrphanTrace, trace: RunTrace | None, directory: str) -> RunMarks:
     environment = environment_marks(of.title, of.trace_id, directory)
     if trace is None:       # died between the start and the trace, or the disk was full: the environment alone tells
         return RunMarks(environment)
-    return RunMarks(environment, trace.leader, channels=trace.channels, directory=directory)
+    return RunMarks(environment, trace.leader, trace.channels, trace.supervisor, trace.group)
+
+
+def _has_ended(traces: Traces, of: OrphanTrace) -> bool:
+    """By itself: then what it left behind is not ours to end."""
+    try:
+        return traces.ended_file(of).exists()
+    except OSError:
+        return False
 
 
 def _may_be_alive(trace: RunTrace | None) -> bool:

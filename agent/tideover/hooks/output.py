@@ -17,12 +17,13 @@ class Output:
     """The output of one run. Values of the environment that its owner sets for the hook are not repeated: the name of
     the variable stands in their place."""
 
-    def __init__(self, log_line: Callable[[str], None], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, log_line: Callable[[str], None], environment: Mapping[str, str] | None = None,
+                 lines_at_most: int = LINES_AT_MOST) -> None:
         self._log_line = log_line
         self._hiding = _Hiding(environment or {})
         self._tail = bytearray()
         self._begun = b""               # a line that has not ended yet
-        self._lines_left = LINES_AT_MOST
+        self._lines_left = lines_at_most
 
     def take(self, data: bytes) -> None:
         """Given what was printed next, keep its end and hand its whole lines on."""

@@ -1,4 +1,5 @@
-"""May this file be run by us? Platform part: Linux owners and mode bits. Looks; never changes anything.
+"""May this file be run by us, and can it be? Platform part: Linux owners and mode bits, first lines and formats. Looks;
+never changes anything.
 
 The walk goes from the root downwards and follows links as the kernel would. Each step that is found safe can only be
 changed by root or the agent's own user from then on, so by induction the file at the end is the one that the kernel
@@ -13,6 +14,7 @@ assert sys.platform != "win32"
 import errno
 import os
 import shlex
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +125,98 @@ def _judge(step: str, status: os.stat_result, trusted: frozenset[int]) -> str | 
 
 def _shown(path: str) -> str:
     return shlex.quote(plain(path, SHOWN_PATH))
+
+
+# ---- can the kernel start it? ----
+
+HEAD_BYTES = 4096               # the kernel looks at the first 256 (linux/binfmts.h); the rest makes the words better
+BINFMT_MISC = Path("/proc/sys/fs/binfmt_misc")
+# By e_machine (elf(5)): what the processor runs besides its own.
+RUNS_ALSO = {62: {3}, 183: {40}, 21: {20}}      # x86-64: i386; aarch64: arm; ppc64: ppc
+ENV_PROGRAMS = frozenset({"/usr/bin/env", "/bin/env"})
+
+
+def find_obstacle(path: str, search_path: str) -> str | None:
+    """Given the absolute path of a hook's file and the PATH it will have, return why it cannot be started, with what to
+    do; None: it can, or we may not look. Raise OSError if it is not there."""
+    if os.statvfs(path).f_flag & os.ST_NOEXEC:
+        return f"{_shown(path)} lies on a file system that is mounted noexec: move it, or mount that without noexec"
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except PermissionError:
+        return None
+    if not head:
+        return f"{_shown(path)} is empty: write the hook, or remove the file"
+    if head.startswith(b"\x7fELF"):
+        return None if _is_our_machines(head) or _is_known_format(head) else (
+            f"{_shown(path)} is a program for another kind of machine: install the one for this machine")
+    if head.startswith(b"\xef\xbb\xbf"):
+        return f"{_shown(path)} begins with a byte order mark, which hides its #! line: save it as UTF-8 without one"
+    if not head.startswith(b"#!"):
+        return None if _is_known_format(head) else (
+            f"{_shown(path)} is no program and has no #! line: begin a script with a line such as #!/bin/sh")
+    return _look_at_first_line(path, head[2:].split(b"\n")[0], search_path)
+
+
+def _look_at_first_line(path: str, line: bytes, search_path: str) -> str | None:
+    if line.endswith(b"\r"):
+        return f"the first line of {_shown(path)} ends with a carriage return, as Windows writes it: sed -i 's/\\r$//'"
+    interpreter, *arguments = os.fsdecode(line).split() or [""]
+    if not interpreter:
+        return f"the first line of {_shown(path)} names no interpreter: write one, such as #!/bin/sh"
+    missing = _why_no_interpreter(interpreter)
+    if missing is None and interpreter in ENV_PROGRAMS:
+        missing = _why_not_found(arguments, search_path)
+    return missing and f"the first line of {_shown(path)} names {missing}: install it or mend the line"
+
+
+def _why_no_interpreter(program: str) -> str | None:
+    if not Path(program).is_file():
+        return f"{_shown(program)}, which does not exist"
+    if not os.access(program, os.X_OK) or os.statvfs(program).f_flag & os.ST_NOEXEC:
+        return f"{_shown(program)}, which may not be executed"
+    return None
+
+
+def _why_not_found(arguments: list[str], search_path: str) -> str | None:
+    """What env(1) will look for: the first word that is no option and sets no variable."""
+    name = next((word for word in arguments if not word.startswith("-") and "=" not in word), "")
+    if not name or shutil.which(name, path=search_path):
+        return None
+    return f"{_shown(name)}, which is in no directory of PATH ({_shown(search_path)})"
+
+
+def _is_our_machines(head: bytes) -> bool:
+    with Path("/proc/self/exe").open("rb") as file:
+        own = file.read(20)
+    ours, its = _machine(own), _machine(head)
+    return ours == its or its is None or ours is None or its in RUNS_ALSO.get(ours, set())
+
+
+def _machine(head: bytes) -> int | None:
+    if len(head) < 20 or head[:4] != b"\x7fELF":
+        return None
+    return int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
+
+
+def _is_known_format(head: bytes) -> bool:
+    """Whether the kernel was told of an interpreter for it (binfmt_misc): emulators, Java archives …"""
+    try:
+        entries = [entry.read_text(errors="replace") for entry in BINFMT_MISC.iterdir()
+                   if entry.name not in ("register", "status")]
+    except OSError:
+        return False
+    return any(_matches(head, dict(line.partition(" ")[::2] for line in entry.splitlines())) for entry in entries)
+
+
+def _matches(head: bytes, entry: dict[str, str]) -> bool:
+    if "enabled" not in entry or "magic" not in entry:
+        return False
+    try:
+        offset, magic = int(entry.get("offset", "0")), bytes.fromhex(entry["magic"])
+        mask = bytes.fromhex(entry.get("mask", "ff" * len(magic)))
+    except ValueError:
+        return False
+    there = head[offset:offset + len(magic)]
+    return len(there) == len(magic) and all(a & m == b & m for a, b, m in zip(there, magic, mask, strict=False))

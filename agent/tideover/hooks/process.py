@@ -1,8 +1,9 @@
-"""One started hook: its leading process, what it prints, that it has ended. Platform part: Linux.
+"""One started hook: what it prints, that it has ended. Platform part: Linux.
 
-Starts it and waits; never decides when it has had its time, and ends nothing. It is started by its path and not
-through /proc/self/fd: a script would see that as its own name ($0), could not find what lies beside it, and its
-interpreter could not open it as another user. The check of the path is good until the start (see `permission`).
+Starts it and waits; never decides when it has had its time, and ends nothing but what it could not start properly. It
+is started by its path and not through /proc/self/fd: a script would see that as its own name ($0), could not find what
+lies beside it, and its interpreter could not open it as another user. The check of the path is good until the start
+(see `permission`). Between the agent and the hook stands a `supervisor`.
 """
 from __future__ import annotations
 
@@ -14,61 +15,82 @@ import errno
 import os
 import select
 import signal
-import subprocess
+import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 
-from tideover.hooks.environment import encoded
 from tideover.hooks.launching import Launch
-from tideover.hooks.marks import Identity
+from tideover.hooks.marks import Identity, RunMarks
 from tideover.hooks.permission import SHOWN_PATH
 from tideover.hooks.plain_text import plain
-from tideover.hooks.process_tree import read_process
-from tideover.hooks.talkers import let_talk
+from tideover.hooks.process_tree import (
+    GROUP_PREFIX,
+    end_runs,
+    find_delegated_group,
+    is_running,
+    read_process,
+    remove_empty_groups,
+)
+from tideover.hooks.supervisor import ENDED, READ_AT_ONCE, fork_supervisor, let_go, read_message, receive_start
 
-READ_AT_ONCE = 64 * 1024        # a pipe's usual size (pipe(7))
 DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
-WITHOUT_PIDFD_S = 0.05          # how often to look for the end where the kernel cannot tell us
-MFD_NOEXEC_SEAL = 0x8           # memfd_create(2), Linux 6.3; where vm.memfd_noexec = 2 nothing else is allowed
-LOST = -1                       # not an exit status: Popen only wants to know that there is nothing to wait for
-PATH_WITHOUT_ONE = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+REAP_WITHIN_S = 2.0             # a supervisor that is done ends within milliseconds
+REAP_ROUND_S = 0.002
+START_GRACE_S = 0.1             # for a hook that was started and cannot be attended
+SYSTEM_PATHS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 LANG_WITHOUT_ONE = "C.UTF-8"
 
 
 class HookProcess:
     """A hook that runs. Owned by one thread."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], output: int, channels: frozenset[str], directory: str) -> None:
-        self._popen, self._output = popen, output
-        self.channels = channels                            # as /proc/PID/fd shows its input and its output
-        self.directory = directory
+    def __init__(
+        self, supervisor: int, line: socket.socket, hook: int, output: int, record_name: str, directory: str,
+        group: str, *, is_followed: bool,
+    ) -> None:
+        self._line, self._output, self._is_followed = line, output, is_followed
+        self.directory, self.group = directory, group
         self.has_exited = False
-        started = read_process(popen.pid)
-        self.leader = started.identity if started else Identity(popen.pid, 0)
-        self._exit = _open_exit(popen.pid)
+        self.was_abandoned = False      # its supervisor is dead; it may still run
+        seen, watching = read_process(hook), read_process(supervisor)
+        self.leader = seen.identity if seen else Identity(hook, 0)
+        self.supervisor: Identity | None = watching.identity if watching else Identity(supervisor, 0)
+        # as /proc/PID/fd shows the hook's input and output
+        self.channels = frozenset({f"/memfd:{record_name} (deleted)", _link_of(output)})
+        self._status: int | None = None
         self._poll = select.poll()
-        for file in (output, self._exit):
-            if file is not None:
-                self._poll.register(file, select.POLLIN)
+        for file in (output, line.fileno()):
+            self._poll.register(file, select.POLLIN)
         self._is_talking = True
+
+    @property
+    def follows_all(self) -> bool:
+        """Return whether every process of the run can be found, however it has detached itself."""
+        return self._is_followed and self.supervisor is not None and is_running(self.supervisor)
 
     def listen_to(self, bell: int) -> None:
         self._poll.register(bell, select.POLLIN)
 
     def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
         """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
-        if self._exit is None:
-            seconds = min(seconds, WITHOUT_PIDFD_S)
-        for file, _ in self._poll.poll(max(1, round(seconds * 1000))):
+        for file, _ in self._poll.poll(seconds * 1000):
             if file == self._output:
                 self._take(take)
+            elif file == self._line.fileno():
+                self._poll.unregister(file)
+                self._hear()
             else:
                 self._poll.unregister(file)     # it stays readable: told once is enough
-        if not self.has_exited:
-            self.has_exited = _has_exited(self._popen.pid)
+
+    def _hear(self) -> None:
+        message = read_message(self._line)
+        self.has_exited = True
+        if message is not None and message[0] == ENDED:
+            self._status = message[1]
+        else:
+            self.was_abandoned = True
 
     def linger(self, seconds: float, take: Callable[[bytes], None]) -> None:
         """Take what it prints for `seconds`, or until it exits."""
@@ -77,30 +99,23 @@ class HookProcess:
             self.watch(left_s, take)
 
     def finish(self, take: Callable[[bytes], None]) -> int | None:
-        """Take what is left in the pipe and the exit status (negative: the signal), None if it has not ended at all.
+        """Take what is left in the pipe and the exit status (negative: the signal), None if it is not known.
 
-        A daemon that the hook left behind with the pipe must not die of SIGPIPE at its next word: it is read on.
+        What the hook left behind with the pipe is read on by others from here.
         """
         drained = 0
         while self._is_talking and drained < DRAIN_AT_MOST and (size := self._take(take)):
             drained += size
-        if not (self._is_talking and let_talk(partial(_read_out, self._output))):
-            os.close(self._output)
-        if self._exit is not None:
-            os.close(self._exit)
-        return self._reap()
+        os.close(self._output)
+        let_go(self._line)
+        return None if self._status is None else os.waitstatus_to_exitcode(self._status)
 
-    def _reap(self) -> int | None:
-        # Not Popen's own wait(): it calls an exit status that somebody else took a 0, and 0 lets the platform go ahead.
-        try:
-            pid, status = os.waitpid(self._popen.pid, os.WNOHANG)
-        except ChildProcessError:
-            self._popen.returncode = LOST
-            return None
-        if pid == 0:
-            return None
-        self._popen.returncode = os.waitstatus_to_exitcode(status)
-        return self._popen.returncode
+    def tidy_up(self) -> None:
+        """After `finish`, and after its answer was given: take the supervisor's exit status."""
+        if self.supervisor is not None:
+            reap(self.supervisor.pid)
+        if self.group:
+            remove_empty_groups(Path(self.group).parent)
 
     def _take(self, take: Callable[[bytes], None]) -> int:
         """Take what is in the pipe; return how many bytes that were. 0: nothing now, or nobody holds it any more."""
@@ -118,69 +133,47 @@ class HookProcess:
 
 def launch(plan: Launch) -> HookProcess:
     """Given a plan, start the hook in a session of its own. Raise OSError if the system cannot."""
-    with ExitStack() as handed_over, ExitStack() as kept:
-        record = _open_memory()
-        handed_over.callback(os.close, record)
-        _fill(record, plan.record)
-        output, inlet = os.pipe2(os.O_CLOEXEC)
-        handed_over.callback(os.close, inlet)
-        kept.callback(os.close, output)
-        os.set_blocking(output, False)
-        channels = frozenset(str(Path(f"/proc/self/fd/{file}").readlink()) for file in (record, inlet))
-        process = HookProcess(_start(plan, record, inlet), output, channels, plan.directory)
-        kept.pop_all()
-        return process
-
-
-def _start(plan: Launch, record: int, inlet: int) -> subprocess.Popen[bytes]:
-    uid, gid, groups = plan.account.change_to or (None, None, None)
-    environment = {encoded(name): encoded(value) for name, value in plan.environment.items()}
-    return subprocess.Popen(
-        [plan.path, plan.phase], stdin=record, stdout=inlet, stderr=inlet, cwd=plan.directory, env=environment,
-        start_new_session=True, umask=0o077, user=uid, group=gid, extra_groups=groups)
-
-
-def _open_memory() -> int:
-    """Return a file in memory for the record: a hook that never reads it keeps nobody waiting."""
-    name = f"tideover-{os.getpid()}-{time.monotonic_ns()}"
+    record_name = f"tideover-{os.getpid()}-{time.monotonic_ns()}"
+    base = find_delegated_group()
+    group = f"{base}/{GROUP_PREFIX}{record_name}" if base else ""
+    supervisor, line = fork_supervisor(plan, record_name, group)
     try:
-        return os.memfd_create(name, os.MFD_CLOEXEC | MFD_NOEXEC_SEAL)
+        hook, is_followed, output = receive_start(line)
     except OSError:
-        return os.memfd_create(name, os.MFD_CLOEXEC)
+        _end_what_began(supervisor)
+        line.close()
+        reap(supervisor)
+        raise
+    return HookProcess(supervisor, line, hook, output, record_name, plan.directory, group, is_followed=is_followed)
 
 
-def _fill(file: int, record: bytes) -> None:
-    with os.fdopen(file, "wb", closefd=False) as writer:
-        writer.write(record)
-    os.lseek(file, 0, os.SEEK_SET)
+def _end_what_began(supervisor: int) -> None:
+    """The hook may run although we got no file to hear it by."""
+    watching = read_process(supervisor)
+    if watching is not None and not watching.has_ended:
+        end_runs([RunMarks(frozenset(), supervisor=watching.identity)], START_GRACE_S, time.sleep)
 
 
-def _open_exit(pid: int) -> int | None:
-    """Return a file that can be read from once that child has ended, None where there is none (Linux before 5.3)."""
+def reap(supervisor: int) -> None:
+    """Given a supervisor that is done, wait for its end."""
+    until = time.monotonic() + REAP_WITHIN_S
+    with suppress(ChildProcessError):
+        while os.waitpid(supervisor, os.WNOHANG)[0] == 0 and time.monotonic() < until:
+            time.sleep(REAP_ROUND_S)
+
+
+def _link_of(file: int) -> str:
     try:
-        return os.pidfd_open(pid)
+        return str(Path(f"/proc/self/fd/{file}").readlink())
     except OSError:
-        return None
-
-
-def _has_exited(pid: int) -> bool:
-    """Return whether that child has ended; its exit status stays where it is, and with it its number stays its own."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-    except ChildProcessError:
-        return True
-
-
-def _read_out(output: int) -> None:
-    os.set_blocking(output, True)
-    while os.read(output, READ_AT_ONCE):
-        pass
-    os.close(output)
+        return "-"
 
 
 def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
     """Given the agent's own environment, return the two of its variables that a hook may see."""
-    return {"PATH": own.get("PATH") or PATH_WITHOUT_ONE, "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
+    paths = [path for path in own.get("PATH", "").split(":") if path]
+    missing = [path for path in SYSTEM_PATHS if path not in paths and (not paths or path.endswith("sbin"))]
+    return {"PATH": ":".join(paths + missing), "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
 
 
 def why_not_started(error: OSError, path: str) -> str:

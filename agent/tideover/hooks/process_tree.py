@@ -1,8 +1,9 @@
 """Which processes belong to one run of a hook, and how they are ended. Platform part: Linux, /proc.
 
-A process can leave its parent (fork twice), its session (setsid) and its environment (env -i), one by one or all
-together, so that it is known by any of several marks. psutil is not used: it knows a process by its start in wall time,
-which moves when the clock is set, and the clock being set is this program's business.
+The run's processes are the descendants of its supervisor, whatever they have left: their parent (fork twice), their
+session (setsid), their environment (env -i). Where no supervisor lives any more (somebody killed it), they are known by
+the marks that are left, and what bears none is not found. psutil is not used: it knows a process by its start in wall
+time, which moves when the clock is set, and the clock being set is this program's business.
 
 Whoever a hook left behind by ending by itself is not ours to end: nothing here runs but on a timeout, a call-off, the
 end of the agent, or for the runs of an agent that died.
@@ -15,18 +16,21 @@ assert sys.platform != "win32"
 
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from itertools import count
 from pathlib import Path
 
-from tideover.hooks.environment import RUN_NAME
 from tideover.hooks.marks import Identity, RunMarks
 
 ROUND_S = 0.05          # between two looks at the tree
 KILL_ROUNDS = 40        # two seconds: a tree that still grows or hangs in the kernel then is reported, not waited for
 EMPTY_LOOKS = 2         # a look is not atomic: a process that forks and ends while we look may be missed once
+CGROUP_ROOTS = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+DELEGATED = ("trusted.delegate", "user.delegate")     # as systemd marks such a group
+GROUP_PREFIX = "hook-"
 ENDED_STATES = b"ZX"    # zombie, dead (proc(5))
 
 
@@ -69,20 +73,28 @@ def read_processes() -> dict[int, Process]:
 def find_members(marks: RunMarks) -> set[Identity]:
     """Given the marks of a run, return its living processes."""
     table = read_processes()
-    untouchable = {1, os.getpid()}
-    members = {
-        pid for pid, process in table.items()
-        if pid not in untouchable and _may_belong(process, marks) and _is_marked(process, marks, table)}
-    children: dict[int, list[Process]] = {}
-    for process in table.values():
-        children.setdefault(process.parent, []).append(process)
-    ahead = list(members)
+    supervisor = table.get(marks.supervisor.pid) if marks.supervisor else None
+    if supervisor is not None and supervisor.identity == marks.supervisor and not supervisor.has_ended:
+        members = _descendants({supervisor.identity.pid}, table) - {supervisor.identity.pid}
+    else:
+        members = _descendants({pid for pid, process in table.items() if _may_belong(process, marks)
+                                and _is_marked(process, marks, table)}, table)
+    members |= _descendants(_group_members(marks.group) & table.keys(), table)
+    return {table[pid].identity for pid in members - {1, os.getpid()} if not table[pid].has_ended}
+
+
+def _descendants(pids: set[int], table: Mapping[int, Process]) -> set[int]:
+    """Given processes and all processes, return the former with their children, and theirs."""
+    children: dict[int, list[int]] = {}
+    for pid, process in table.items():
+        children.setdefault(process.parent, []).append(pid)
+    found, ahead = set(pids), list(pids)
     while ahead:
         for child in children.get(ahead.pop(), ()):
-            if child.identity.pid not in members and child.identity.pid not in untouchable:
-                members.add(child.identity.pid)
-                ahead.append(child.identity.pid)
-    return {table[pid].identity for pid in members if not table[pid].has_ended}
+            if child not in found:
+                found.add(child)
+                ahead.append(child)
+    return found
 
 
 def end_members(find: Callable[[], set[Identity]], grace_s: float, linger: Callable[[float], None]) -> set[Identity]:
@@ -154,46 +166,58 @@ def _open_handle(pid: int) -> int | None:
         return None
 
 
+def _group_members(group: str) -> set[int]:
+    return {int(pid) for pid in _read(f"{group}/cgroup.procs").split()} if group else set()
+
+
+def find_delegated_group() -> Path | None:
+    """Return our own control group if systemd has left what is below it to us (Delegate=), None if not."""
+    for root in CGROUP_ROOTS:
+        if (root / "cgroup.controllers").exists():
+            lines = _read("/proc/self/cgroup").decode("utf-8", "surrogateescape").splitlines()
+            group = root / next((line[4:] for line in lines if line.startswith("0::/")), "")
+            return group if any(_has_mark(group, name) for name in DELEGATED) else None
+    return None
+
+
+def _has_mark(group: Path, name: str) -> bool:
+    try:
+        return os.getxattr(group, name) == b"1"
+    except OSError:
+        return False
+
+
+def remove_empty_groups(above: Path) -> None:
+    """Given our control group, remove those below it whose run has ended and left nothing."""
+    with suppress(OSError):
+        for group in above.glob(f"{GROUP_PREFIX}*"):
+            with suppress(OSError):         # something lives in it
+                group.rmdir()
+
+
 def _may_belong(process: Process, marks: RunMarks) -> bool:
-    return marks.leader is None or not process.identity.is_older_than(marks.leader)
+    return process.identity.pid not in (1, os.getpid()) and (
+        marks.leader is None or not process.identity.is_older_than(marks.leader))
 
 
-def _is_marked(process: Process, marks: RunMarks, table: dict[int, Process]) -> bool:
+def _is_marked(process: Process, marks: RunMarks, table: Mapping[int, Process]) -> bool:
     if process.identity == marks.leader or _is_in_session(process, marks, table):
         return True
     environment = _read(f"/proc/{process.identity.pid}/environ").split(b"\0")
-    if marks.environment.issubset(environment) or _has_channel(process, marks):
-        return True
-    is_of_another = any(entry.startswith(f"{RUN_NAME}=".encode()) for entry in environment)
-    return _is_adopted(process) and (marks.owns_adopted or (_is_at_home(process, marks) and not is_of_another))
+    return (bool(marks.environment) and marks.environment.issubset(environment)) or _has_channel(process, marks)
 
 
-def _is_in_session(process: Process, marks: RunMarks, table: dict[int, Process]) -> bool:
+def _is_in_session(process: Process, marks: RunMarks, table: Mapping[int, Process]) -> bool:
     """A session keeps its leader's number from being used again; but one that died out and came again is a stranger's.
-
-    It is the run's own as long as the leader is there. Without it, the process must be at home in the run's directory.
-    """
+    It is the run's own as long as the leader is there."""
     if marks.leader is None or marks.leader.pid not in (process.session, process.group):
         return False
     leader = table.get(marks.leader.pid)
-    if leader is not None:
-        return leader.identity == marks.leader
-    return marks.is_leader_ours or _is_at_home(process, marks)
+    return leader is not None and leader.identity == marks.leader
 
 
 def _has_channel(process: Process, marks: RunMarks) -> bool:
     return any(_link(f"/proc/{process.identity.pid}/fd/{number}") in marks.channels for number in range(3))
-
-
-def _is_adopted(process: Process) -> bool:
-    """An orphan that came to us as subreaper. Children that other parts of the agent start share its session."""
-    return process.parent == os.getpid() and process.session != os.getsid(0)
-
-
-def _is_at_home(process: Process, marks: RunMarks) -> bool:
-    if not marks.directory:
-        return False
-    return f"{_link(f'/proc/{process.identity.pid}/cwd')}/".startswith(f"{marks.directory}/")
 
 
 def _read(path: str) -> bytes:
@@ -212,3 +236,17 @@ def _link(path: str) -> str:
     except OSError:
         return ""
 
+
+def reap_adopted() -> None:
+    """As the first process of a container we are given everybody's orphans: take the exit status of those that ended.
+
+    A child that another part of the agent waits for shares the agent's session, an orphan of a hook cannot; and what
+    becomes of a supervisor is told in its messages.
+    """
+    if os.getpid() != 1:
+        return
+    session = os.getsid(0)
+    for process in read_processes().values():
+        if process.has_ended and process.parent == 1 and process.session != session:
+            with suppress(ChildProcessError):       # another thread was here before
+                os.waitpid(process.identity.pid, os.WNOHANG)

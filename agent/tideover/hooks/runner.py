@@ -11,7 +11,8 @@ from tideover.effects import RunHook
 from tideover.hooks.attempt import carry_out
 from tideover.hooks.bell import Bell
 from tideover.hooks.orders import Graces, Limit, Order, Surroundings
-from tideover.hooks.parts import Children, become_subreaper, standing_environment
+from tideover.hooks.output import LINES_AT_MOST
+from tideover.hooks.parts import reap_adopted, standing_environment
 from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.traces import Traces
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
@@ -51,13 +52,12 @@ class HookRunner:
         self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
         environment_of: Callable[[str], Mapping[str, str]] = _without_environment,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
-        graces: Graces = GRACES,
+        graces: Graces = GRACES, lines_at_most: int = LINES_AT_MOST,
     ) -> None:
-        become_subreaper()
         self._tell = tell
         self._around = Surroundings(
-            StateDirectories(hooks_state, spare), Traces(hooks_state), Children(), standing_environment(os.environ),
-            environment_of, {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, read_moment, graces)
+            StateDirectories(hooks_state, spare), Traces(hooks_state), standing_environment(os.environ), environment_of,
+            {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, lines_at_most, read_moment, graces)
         self._orders: dict[str, Order] = {}                 # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
@@ -72,8 +72,8 @@ class HookRunner:
                                               self._around.owners(run.spec.name))
         if self._is_closed:
             order.bell.ring()
-        self._around.children.expect(run.key)
-        self._in_turn(run.spec.name, lambda: self._carry_out(order), lambda reason: self._fail(order, reason))
+        self._in_turn(run.spec.name, lambda over: self._carry_out(order, over),
+                      lambda reason: self._fail(order, reason))
 
     def call_off(self, key: str) -> None:
         """The run is no longer wanted: its tree is ended. It still gives its answer."""
@@ -89,7 +89,7 @@ class HookRunner:
 
     def forget(self, name: str) -> None:
         """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
-        self._in_turn(name, lambda: self._forget(name), lambda reason: self._cannot_forget(name, reason))
+        self._in_turn(name, lambda over: self._forget(name), lambda reason: self._cannot_forget(name, reason))
 
     def close(self) -> None:
         """End all runs and wait until they have answered."""
@@ -100,16 +100,16 @@ class HookRunner:
         for thread in list(self._threads):
             thread.join(max(0.0, until_s - self._around.read_moment().raw_s))
 
-    def _in_turn(self, name: str, act: Callable[[], None], failed: Callable[[str], None]) -> None:
-        """Do it on a thread of its own, after what was last to be done for that hook. `failed` is told why it was not
-        done to its end."""
+    def _in_turn(self, name: str, act: Callable[[threading.Event], None], failed: Callable[[str], None]) -> None:
+        """Do it on a thread of its own, after what was last to be done for that hook. `act` is given what it sets once
+        the next may begin; `failed` is told why it was not done to its end."""
         before, over = self._turns.get(name), threading.Event()
 
         def wait_and_act() -> None:
             if before is not None:
                 before.wait()
             try:
-                act()
+                act(over)
             finally:
                 over.set()
             self._tidy_up(name)
@@ -123,15 +123,17 @@ class HookRunner:
         else:
             self._threads.add(thread)
 
-    def _carry_out(self, order: Order) -> None:
-        report = carry_out(order, self._around)
-        self._around.children.drop(order.run.key)
+    def _carry_out(self, order: Order, over: threading.Event) -> None:
+        afterwards: list[Callable[[], None]] = []
+        report = carry_out(order, self._around, afterwards.append)
         self._tidy(order, report)
+        over.set()
         self._settle(order, report)
+        for act in afterwards:
+            act()
 
     def _fail(self, order: Order, reason: str) -> None:
         """The run met what nobody foresaw, or there was no thread for it. It is answered all the same, and once."""
-        self._around.children.drop(order.run.key)
         begun = reason != NO_THREAD         # how far it came is not known: it may have changed something
         report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0,
                             note=reason if begun else f"not started: {reason}", begun=begun)
@@ -169,5 +171,5 @@ class HookRunner:
         if told and told not in self._untidied:
             self._untidied.add(told)
             self._around.log_line(name, f"(tideover cannot delete all that it left: {told})")
-        self._around.children.reap_adopted()
+        reap_adopted()
         RESERVE.fill()

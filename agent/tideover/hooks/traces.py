@@ -17,6 +17,7 @@ from tideover.model import HookPhase
 from tideover.system.directories import make_own_directory
 
 RUNNING = ".running"
+ENDED = ".ended"
 SIZE_AT_MOST = 16 * 1024        # ours are under 1 KiB
 
 
@@ -43,6 +44,8 @@ class RunTrace:
     keeper: Identity                        # the agent that waits for it
     leader: Identity
     channels: frozenset[str]
+    supervisor: Identity | None = None      # None: there is none on this system
+    group: str = ""                         # the run's control group; '': none
 
 
 class Traces:
@@ -63,6 +66,11 @@ class Traces:
     def erase(self, of: OrphanTrace) -> None:
         """Given a run, remove its trace, if there is one. Raise OSError if that cannot be."""
         self._file(of).unlink(missing_ok=True)
+        self.ended_file(of).unlink(missing_ok=True)
+
+    def ended_file(self, of: OrphanTrace) -> Path:
+        """Given a run, return the file that says that it ended by itself, while there was no agent to hear of it."""
+        return self._file(of).with_suffix(ENDED)
 
     def read_all(self) -> Iterator[RunTrace]:
         """Return the traces that can be read. A damaged one says nothing and is removed."""
@@ -85,7 +93,9 @@ def _as_json(trace: RunTrace) -> dict[str, object]:
         "boot_id": trace.boot_id,
         "keeper": [trace.keeper.pid, trace.keeper.start_ticks],
         "leader": [trace.leader.pid, trace.leader.start_ticks],
-        "channels": sorted(trace.channels)}
+        "channels": sorted(trace.channels),
+        "supervisor": [trace.supervisor.pid, trace.supervisor.start_ticks] if trace.supervisor else None,
+        "group": trace.group}
 
 
 def _read(file: Path) -> RunTrace | None:
@@ -95,7 +105,9 @@ def _read(file: Path) -> RunTrace | None:
         return RunTrace(
             OrphanTrace(str(found["name"]), HookPhase(found["phase"]), int(found["run"]), str(found["trace_id"])),
             str(found["boot_id"]), _identity(found["keeper"]), _identity(found["leader"]),
-            frozenset(str(channel) for channel in found["channels"]))
+            frozenset(str(channel) for channel in found["channels"]),
+            _identity(found["supervisor"]) if found.get("supervisor") else None,
+            str(found.get("group", "")))
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 

@@ -19,6 +19,7 @@ from tideover.settings.shapes import (
     ENVIRONMENT,
     FLAG,
     PATH,
+    UMASK,
     Shape,
     duration,
     kinds_among,
@@ -186,5 +187,6 @@ HOOK = Table("hook", values.HookOptions, "One hook's own settings. NAME is its f
     Key("required", FLAG, None,
         "Whether its failure holds the acknowledgement back; follows hooks.on_failure (hold: true)."),
     Key("user", optional("an account's name", _account), "", 'The account it runs as; "" is the agent\'s own.'),
+    Key("umask", UMASK, "022", "What is taken from the mode of the files it makes, as in umask(1). Linux only."),
     Key("environment", ENVIRONMENT, {}, "Further variables of its environment."),
 ))

@@ -17,6 +17,7 @@ from tideover.settings.faults import found_secret_text, found_text
 from tideover.settings.literals import inline_table, listed, quoted
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_UMASK = re.compile("0?[0-7]{3}")
 OURS = "TIDEOVER_"                 # the agent tells hooks by these; an owner's could contradict them
 
 
@@ -147,6 +148,12 @@ def _wrong_variable(name: str, value: object) -> Iterable[Wrong]:
         yield Wrong(found_secret_text(value), below=(name,))
 
 
+def _read_umask(raw: object) -> object:
+    if isinstance(raw, str) and _UMASK.fullmatch(raw):
+        return int(raw, 8)
+    raise Misfit(Wrong(found_text(raw)))
+
+
 def without_last_slash(path: str) -> str:
     """Given a path, return it without slashes at its end; the root of a disk keeps its one."""
     bare = path.rstrip("/")
@@ -174,4 +181,5 @@ def _write_environment(value: Mapping[str, str]) -> str:
 
 FLAG = Shape("true or false", _read_flag, _write_flag)
 PATH = Shape("an absolute path", _read_path, quoted, is_path=True)
+UMASK = Shape('three octal digits in quotes, such as "022"', _read_umask, lambda mask: quoted(f"{mask:03o}"))
 ENVIRONMENT = Shape('text for each name, as in { NAME = "value" }', _read_environment, _write_environment)

@@ -60,6 +60,7 @@ class HookOptions:
     timeout_s: float
     required: bool
     user: str | None                 # None: the agent's own
+    umask: int                       # as umask(2)
     environment: Mapping[str, str]
 
 

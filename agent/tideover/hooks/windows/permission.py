@@ -11,7 +11,7 @@ assert sys.platform == "win32"
 
 import os
 import stat
-from pathlib import PureWindowsPath
+from pathlib import Path, PureWindowsPath
 
 from tideover.hooks.plain_text import plain
 from tideover.hooks.windows.access import Place, why_not_safe
@@ -84,3 +84,15 @@ def _judge(step: str, place: Place, trusted: frozenset[str], *, is_secret: bool 
         return f"{shown} is not a regular file: put a program there"
     security = read_file_security(step)
     return why_not_safe(shown, place, security.owner, security.access, trusted, is_secret=is_secret)
+
+
+def find_obstacle(path: str, search_path: str) -> str | None:
+    """Given the absolute path of a hook's file, return why it cannot be started, with what to do; None: it can. Raise
+    OSError if it is not there."""
+    if Path(path).stat().st_size == 0:
+        return f"{plain(path, SHOWN_PATH)} is empty: write the hook, or remove the file"
+    if path.lower().endswith(".exe"):
+        with Path(path).open("rb") as file:
+            if file.read(2) != b"MZ":
+                return f"{plain(path, SHOWN_PATH)} is no program for Windows: put one there"
+    return None

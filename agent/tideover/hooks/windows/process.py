@@ -47,7 +47,9 @@ class HookProcess:
         self._started, self._output, self._job = started, output, job
         self.channels: frozenset[str] = frozenset()
         self.directory = directory
-        self.has_exited = False
+        self.has_exited = self.was_abandoned = False
+        self.supervisor: Identity | None = None     # a job needs none
+        self.group, self.follows_all = "", True
         self.leader = Identity(started.pid, created_at(started.pid) or 0)
         self._bell: int | None = None
         self._lines = _Lines()
@@ -100,6 +102,9 @@ class HookProcess:
         finally:
             close_handle(self._started.handle)
 
+    def tidy_up(self) -> None:
+        """Nothing is left after `finish`."""
+
     def _take(self, take: Callable[[bytes], None]) -> int:
         """Take what is in the pipe; return how many bytes that were."""
         if not self._is_talking:
@@ -148,7 +153,8 @@ def launch(plan: Launch) -> HookProcess:
         record = _open_record(plan)
         try:
             job = _create_job(plan)
-            started = start_in_job(command_for(plan.path, plan.phase), plan.environment, plan.directory,
+            started = start_in_job(command_for(plan.path, plan.phase), plan.environment,
+                                   f"{plan.environment['SystemDrive']}\\",
                                    (msvcrt.get_osfhandle(record), inlet), job)
         finally:
             os.close(record)
