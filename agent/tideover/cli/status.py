@@ -64,10 +64,10 @@ def _with_catalogue(status: dict[str, Any], settings: Settings) -> dict[str, Any
 
 
 def _from_journal(settings: Settings, trouble: Exception) -> dict[str, Any]:
-    from tideover.journal import holder
+    from tideover.journal import Journal, holder
     from tideover.pause import MachineClocks, read_boot_id
     from tideover.status import status_of, without_raw_times
-    state, rows = read_memory(settings)
+    state, rows = read_memory(settings, Journal.newest_rows)
     pid = holder(Path(settings.paths.state))
     status = status_of(state, rows, MachineClocks().moment())
     if state.boot_id != read_boot_id():
