@@ -24,7 +24,7 @@ from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
 from tideover.journal import JournalUnwritable
 from tideover.logs import Log, Sink, Trouble
-from tideover.model import NO_SOURCE, ClockCheck, Verdict, utc_text
+from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because, finding_of, is_checking
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tideover.metrics.figures import Present
 
 RUNTIME_MODE = 0o755
+CONFIRMED_FOR_S = 3600.0
 
 
 class Agent:
@@ -90,7 +91,7 @@ class Agent:
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         open_events = len(self.engine.state.cases)
-        take_up(self.memory, self.engine, self.started_at, self.log, self._spare)
+        take_up(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
         self.watch.start()
         self.checker.sample_calmly()
         if self.poller is not None:
@@ -188,9 +189,13 @@ class Agent:
                        tuple(spec.name for spec in self.choices.catalogue.hooks), self.started_at.utc)
 
     def _prune(self) -> None:
-        """At the start and whenever an event has closed: on the engine's thread, whose journal it is."""
+        """At the start and whenever an event has closed: on the engine's thread, whose journal it is. Only by a clock
+        that time servers have confirmed lately, and that was not set since: a wrong one takes the history for old."""
+        now, check = self.clocks.moment(), self.checker.latest()
+        if not is_confirmed(check, now):
+            return
         try:
-            removed = self.memory.journal.forget_before(self.clocks.moment(), self.settings.journal.keep_s)
+            removed = self.memory.journal.forget_before(now, self.settings.journal.keep_s)
         except JournalUnwritable as trouble:
             self.log.warning("journal.not-pruned", reason=trouble)
             return
@@ -247,3 +252,10 @@ class Agent:
         """On the thread of the hook's run."""
         known = self.engine.state.hooks.get(name)
         self.log.info("hook.output", event=known.event_id if known else None, hook=name, line=line)
+
+
+def is_confirmed(check: ClockCheck | None, now: Moment) -> bool:
+    """Given the newest finding about the clock and the moment, return whether time servers stand behind this moment."""
+    if check is None or check.verdict is not Verdict.GOOD or check.checked_at is None:
+        return False
+    return abs((now.utc - check.checked_at).total_seconds()) <= CONFIRMED_FOR_S

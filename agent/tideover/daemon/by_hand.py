@@ -64,10 +64,10 @@ def recover_by_hand(loaded: Loaded, event_id: str | None, *, drill: bool = False
     narrator = _SilentNarrator(log, runner.forget, _leave_alone)
     engine = Engine(memory.journal, hands, Choices(settings).policy, clocks.moment, narrator,
                     lambda: renew_journal(memory.journal))
-    were_owed = tuple(recover_owed(engine.state))
     try:
         wanted = _open_event(engine.state, event_id)
-        take_up(memory, engine, clocks.moment(), log, spare)
+        take_up(memory, engine, runner, clocks.moment(), log, spare)
+        were_owed = tuple(recover_owed(engine.state))
         engine.take(ob.RecoverRequested(wanted, check_clock(settings) if were_owed else None))
         engine.run_until(_nothing_runs)
         return Recovered(were_owed, tuple(recover_owed(engine.state)))

@@ -13,9 +13,9 @@ from tideover.hooks.bell import Bell
 from tideover.hooks.orders import Graces, Limit, Order, Surroundings
 from tideover.hooks.parts import Children, become_subreaper, standing_environment
 from tideover.hooks.state_directory import StateDirectories
-from tideover.hooks.traces import Traces
+from tideover.hooks.traces import Traces, read_witness
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
-from tideover.observations import HookSettled, Observation
+from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import raw_ns
 
 CLOSE_AT_MOST_S = 5.0       # for all runs together: grace, SIGKILL, and what hangs in the kernel is left
@@ -86,6 +86,10 @@ class HookRunner:
     def forget(self, name: str) -> None:
         """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
         self._in_turn(name, lambda over: self._forget(name, over))
+
+    def witnesses(self) -> tuple[Witness, ...]:
+        """The hooks that have a private directory: their prepare was begun, and they are not recovered."""
+        return tuple(read_witness(name, note) for name, note in self._around.states.notes().items())
 
     def close(self) -> None:
         """End all runs and wait until they have answered."""

@@ -7,7 +7,7 @@ import tideover.lifecycle.case as life
 import tideover.lifecycle.signals as sg
 from tideover import observations as ob
 from tideover.lifecycle.budget import start_raw_s
-from tideover.lifecycle.state import Case, Phase
+from tideover.lifecycle.state import OTHERS_AT_MOST, OWN_AT_MOST, Case, Phase
 from tideover.lifecycle.turn import Turn
 from tideover.model import Document, Event, Moment
 from tideover.policy import names_me
@@ -24,9 +24,13 @@ def polled(turn: Turn, seen: ob.Polled) -> None:
         case.id in listed for case in turn.state.cases.values() if case.phase in (Phase.PREPARING, Phase.HOLDING))
     if turn.state.fresh != fresh or turn.state.me != seen.me:
         turn.state = replace(turn.state, fresh=fresh, me=seen.me)
+    beyond = _beyond_bounds(turn, events, seen)
+    _tell_of_those_beyond(turn, len(beyond))
     for event, spelling in zip(events, spelt, strict=True):
+        if event.id in beyond:
+            continue
         case = turn.state.cases.get(event.id)
-        if case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event)):
+        if case is None or _is_news(turn, case, event):
             _first_sight(turn, event, seen)
         else:
             _seen_again(turn, case, event, seen.document)
@@ -35,6 +39,37 @@ def polled(turn: Turn, seen: ob.Polled) -> None:
         if whole and case.listed and case.id not in listed:
             turn.tell(case.id, "left the list", "" if case.began else "it was never seen Started")
             turn.move(case, sg.Vanished(), "it has left the list")
+
+
+def _is_news(turn: Turn, case: Case | None, event: Event) -> bool:
+    return case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event))
+
+
+def _beyond_bounds(turn: Turn, events: list[Event], seen: ob.Polled) -> set[str]:
+    """The new events for which there is no room: a document may list tens of thousands. What has begun comes before
+    what is still to come, and among that the earliest NotBefore."""
+    cases = turn.state.cases
+    if len(cases) + len(events) <= OWN_AT_MOST:
+        return set()
+    own = sum(case.phase is not Phase.WATCHING for case in cases.values())
+    news = [event for event in events if _is_news(turn, cases.get(event.id), event)]
+    ours = sorted((event for event in news if _concerns(turn, event)),
+                  key=lambda event: (not event.started, _due_raw_s(event, seen.document, turn.now) or 0.0))
+    theirs = [event for event in news if not _concerns(turn, event)]
+    room, room_of_others = max(0, OWN_AT_MOST - own), max(0, OTHERS_AT_MOST - (len(cases) - own))
+    return {event.id for event in (*ours[room:], *theirs[room_of_others:])}
+
+
+def _tell_of_those_beyond(turn: Turn, beyond: int) -> None:
+    before = turn.state.beyond
+    if before == beyond:
+        return
+    turn.state = replace(turn.state, beyond=beyond)
+    if not before:
+        turn.tell("", "events left out", f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are carried "
+                                         f"at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
+    elif not beyond:
+        turn.tell("", "events left out no more", "there is room for all that are listed")
 
 
 def _in_known_spelling(turn: Turn, events: tuple[Event, ...]) -> list[Event]:
@@ -65,7 +100,7 @@ def _remembered(turn: Turn) -> tuple[str, ...]:
 def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen.document, turn.now), began=event.started,
                 acknowledged=event.id in turn.state.settled)
-    turn.tell(event.id, "noticed", _whose(turn, event), event)
+    turn.tell(event.id, "noticed", _whose(turn, event), replace(event, notice_s=_notice_s(event, seen.document)))
     if not _concerns(turn, event):
         turn.put(None, case, "")
     elif event.started:
@@ -109,6 +144,15 @@ def _seen_again(turn: Turn, case: Case, event: Event, document: Document) -> Non
     elif not case.began:
         turn.tell(case.id, "started", "the platform says it has begun", event)
         turn.move(case, sg.Began(replace(event, not_before=event.not_before or case.event.not_before)))
+
+
+def _notice_s(event: Event, document: Document) -> float | None:
+    """How far ahead it is announced, by the platform's own time alone: our clock may be wrong."""
+    if event.started:
+        return 0.0
+    if event.not_before is None or document.date is None:
+        return None
+    return max(0.0, (event.not_before - document.date).total_seconds())
 
 
 def _due_raw_s(event: Event, document: Document, now: Moment) -> float | None:

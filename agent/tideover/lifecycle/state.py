@@ -34,6 +34,17 @@ REMEMBERED_AT_MOST = 100
 """So many acknowledged events, and so many that are over, are remembered, in case one is listed again after it had
 gone."""
 
+OWN_AT_MOST = 64
+"""So many events of this VM are carried at once, the earliest NotBefore first. A platform announces one or two; what a
+document lists beyond that waits for its turn, told, and is left to the platform."""
+
+OTHERS_AT_MOST = 1000
+"""So many events of other VMs, or of kinds the owner leaves alone, are kept in the record at once: as many as a scale
+set has machines."""
+
+PAUSES_AT_MOST = 100
+"""So many pauses are kept with one event for deciding; its record has more."""
+
 CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
                       Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
 """The phases in which a case keeps the applications prepared."""
@@ -170,6 +181,7 @@ class State:
     fresh: bool = False                 # a document has been seen since the agent's start
     runs: int = 0                       # the newest run number given
     settled: tuple[str, ...] = ()       # events whose acknowledgement got its 200, the newest last
+    beyond: int = 0                     # events of the newest document that are not carried: there are too many
     over: tuple[str, ...] = ()          # events that were carried to their end and not missed, the newest last
 
     def with_case(self, case: Case) -> State:

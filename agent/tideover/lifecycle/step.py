@@ -49,6 +49,7 @@ HANDLERS: Mapping[type[Any], Callable[[Turn, Any], None]] = MappingProxyType({
     ob.Due: answers.due,
     ob.Resumed: pauses.resumed,
     ob.Restarted: starts.restarted,
+    ob.AnotherVm: starts.became_another_vm,
     ob.AcknowledgeRequested: starts.told_to_acknowledge,
     ob.RecoverRequested: starts.told_to_recover,
     ob.StopRequested: starts.told_to_stop,
