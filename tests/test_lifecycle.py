@@ -1,10 +1,12 @@
 """The lives of events, told one by one."""
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from lives import (
     BAD,
+    BEGIN,
     DONE,
     FAILED,
     GOOD,
@@ -886,3 +888,57 @@ def test_a_document_seen_twice_changes_nothing():
     life = Life().polled(FREEZE).settle().acknowledged()
     before = life.state
     assert life.polled(FREEZE).state == before
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------
+
+def test_of_thousands_of_own_events_the_earliest_are_carried_and_the_others_are_told_and_wait_their_turn():
+    many = [event(f"e{n}", notice_s=900.0 + (n * 7919) % 4000) for n in range(4000)]
+    begun = started(event("begun"))
+    life = Life().polled(*many, begun)
+    by_time = sorted(many, key=lambda one: one.not_before)
+    assert set(life.state.cases) == {"begun", *(one.id for one in by_time[:63])}
+    assert life.running() == ["drain prepare"] and life.state.beyond == 3937
+    assert [entry.what for entry in life.entries if not entry.event_id] == ["events left out"]
+    life.polled(*many, begun).settle()
+    assert [entry.what for entry in life.entries if not entry.event_id] == ["events left out"], "once, not at each poll"
+    life.polled(*by_time[40:80]).polled(*by_time[40:80])
+    assert {one.id for one in by_time[40:80]} <= set(life.state.cases) and life.state.beyond == 0
+    assert [entry.what for entry in life.entries if not entry.event_id][-1] == "events left out no more"
+
+
+def test_thousands_of_other_machines_events_leave_room_for_ours():
+    theirs = [event(f"t{n}", resources=("vm-2",)) for n in range(3000)]
+    life = Life().polled(*theirs, event("ours"))
+    assert life.phase("ours") == "preparing" and len(life.state.cases) == 1001 and life.state.beyond == 2000
+
+
+def test_an_event_on_a_machine_that_stalls_for_weeks_keeps_its_newest_pause_and_its_longest_ones():
+    life = Life().polled(event()).settle().acknowledged().polled(started(event()))
+    life.paused(300.0, pause_id="long")
+    for number in range(250):
+        life.paused(1.0, pause_id=f"p{number}")
+    kept = [known.id for known in life.state.cases["e1"].pauses]
+    assert len(kept) == 100 and "long" in kept and kept[-1] == "p249"
+
+
+# --- durations ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("wrong_by_s", [0.0, -86400.0 * 3, 86400.0 * 4000])
+def test_the_notice_is_told_by_the_platforms_own_time_whatever_our_clock_says(wrong_by_s):
+    life = Life()
+    platform = BEGIN + timedelta(seconds=wrong_by_s)
+    ahead = replace(event(), not_before=platform + timedelta(seconds=40))
+    life.see(ob.Polled(Document((ahead,), "1", platform, life.now.raw_s, life.now.raw_s), ME))
+    assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries])["notice_s"] == 40.0
+
+
+def test_a_notice_that_only_our_clock_could_tell_is_unknown_and_one_of_a_started_event_is_none():
+    for one, expected in ((event(), None), (started(event()), 0.0), (event(notice_s=None), None)):
+        life = Life()
+        life.see(ob.Polled(Document((one,), "1", None, life.now.raw_s, life.now.raw_s), ME))
+        assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries])["notice_s"] == expected
+
+
+def told(entry):
+    return entry.event_id, entry.what, entry.note, entry.subject

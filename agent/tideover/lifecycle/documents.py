@@ -52,11 +52,13 @@ def _beyond_bounds(turn: Turn, events: list[Event], seen: ob.Polled) -> set[str]
     if len(cases) + len(events) <= OWN_AT_MOST:
         return set()
     own = sum(case.phase is not Phase.WATCHING for case in cases.values())
+    own_listed = sum(case.phase is not Phase.WATCHING and case.listed for case in cases.values())
     news = [event for event in events if _is_news(turn, cases.get(event.id), event)]
     ours = sorted((event for event in news if _concerns(turn, event)),
                   key=lambda event: (not event.started, _due_raw_s(event, seen.document, turn.now) or 0.0))
     theirs = [event for event in news if not _concerns(turn, event)]
-    room, room_of_others = max(0, OWN_AT_MOST - own), max(0, OTHERS_AT_MOST - (len(cases) - own))
+    room = max(0, min(OWN_AT_MOST - own_listed, 2 * OWN_AT_MOST - own))     # what has left may wait for others' claims
+    room_of_others = max(0, OTHERS_AT_MOST - (len(cases) - own))
     return {event.id for event in (*ours[room:], *theirs[room_of_others:])}
 
 
@@ -66,8 +68,8 @@ def _tell_of_those_beyond(turn: Turn, beyond: int) -> None:
         return
     turn.state = replace(turn.state, beyond=beyond)
     if not before:
-        turn.tell("", "events left out", f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are carried "
-                                         f"at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
+        turn.tell("", "events left out", f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are "
+                                         f"carried at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
     elif not beyond:
         turn.tell("", "events left out no more", "there is room for all that are listed")
 
