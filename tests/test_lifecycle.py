@@ -942,3 +942,15 @@ def test_a_notice_that_only_our_clock_could_tell_is_unknown_and_one_of_a_started
 
 def told(entry):
     return entry.event_id, entry.what, entry.note, entry.subject
+
+
+@pytest.mark.parametrize(("cause", "length_s", "tried_again"), [
+    (Cause.VM_PAUSE, 700.0, True), (Cause.PROCESS_STALL, 700.0, True), (Cause.SUSPEND, 700.0, False)])
+def test_a_pause_while_a_hook_says_not_yet_takes_nothing_of_its_time(cause, length_s, tried_again):
+    """Ten timeouts of 60 s; in a suspend the raw clock does not run, so time that it shows was lived."""
+    life = Life().polled(event()).settle().acknowledged().polled(started(event())).paused().judged().after(5.0)
+    life.settle(NOT_YET, exit_status=75).after(2.0)
+    assert life.running() == ["drain recover"]
+    life.paused(length_s, cause, "p2")
+    life.settle(NOT_YET, exit_status=75)
+    assert (life.state.hooks["drain"].failures == 0) is tried_again
