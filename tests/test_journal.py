@@ -13,6 +13,7 @@ import pytest
 from lives import BAD, FAILED, GOOD, Life, at, event, pause, report, started
 from running_agent import environment
 from tideover import observations as ob
+from tideover.daemon.agent import is_confirmed
 from tideover.effects import RunHook
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, Lock, holder, set_aside
@@ -225,3 +226,11 @@ def test_the_uncertainty_of_a_pause_is_never_told_smaller_than_it_is(length_s, u
 def _row(entry: Entry):
     from tideover.record import Row
     return Row(NOW.utc, entry.event_id, entry.what, entry.note, entry.subject)
+
+
+@pytest.mark.parametrize(("check", "confirmed"), [
+    (None, False), (GOOD, True), (BAD, False), (replace(GOOD, checked_at=None), False),
+    (replace(GOOD, checked_at=at(-7200.0).utc), False), (replace(GOOD, checked_at=at(86400.0 * 4000).utc), False)])
+def test_old_events_go_only_by_a_clock_that_time_servers_stand_behind_now(check, confirmed):
+    """Also not where the clock was set since they were asked."""
+    assert is_confirmed(check, NOW) is confirmed

@@ -182,7 +182,7 @@ def test_recover_waits_for_a_prepare_that_outlives_the_pause():
 
 def test_an_event_for_another_vm_is_watched_and_never_touched():
     life = Life().polled(event(resources=("vm-10",))).polled(started(event(resources=("vm-10",)))).polled()
-    assert life.begun == [] and life.outcome() == "resumed"
+    assert life.begun == [] and life.outcome() == "not-ours"
 
 
 def test_the_own_name_is_matched_whole_and_without_case():
@@ -954,3 +954,23 @@ def test_a_pause_while_a_hook_says_not_yet_takes_nothing_of_its_time(cause, leng
     life.paused(length_s, cause, "p2")
     life.settle(NOT_YET, exit_status=75)
     assert (life.state.hooks["drain"].failures == 0) is tried_again
+
+
+def test_a_restart_of_the_machine_has_no_length_for_only_wall_clocks_stand_on_both_sides_of_it():
+    life = Life().polled(event()).settle().acknowledged().restarted("boot-2", down_s=86400.0 * 4000)
+    [told_of] = [entry.subject for entry in life.entries if entry.what == "pause"]
+    assert (told_of.length_s, told_of.uncertainty_s, told_of.quality.value) == (None, None, "unknown")
+    assert "4000 days" in told_of.evidence[0]
+
+
+def test_an_acknowledgement_that_was_refused_is_not_sent_again_after_a_reboot_but_by_hand():
+    life = Life().polled(event()).settle().acknowledged(AckOutcome.REFUSED).restarted("boot-2").polled(event()).settle()
+    assert life.phase() == "holding" and life.acknowledgements() == 1
+    life.see(ob.AcknowledgeRequested("e1"))
+    assert life.acknowledgements() == 2
+
+
+def test_what_concerned_other_machines_only_ends_as_not_ours_and_what_the_owner_leaves_alone_does_not():
+    theirs, left_alone = event("theirs", resources=("vm-2",)), event("left", kind=Kind.REBOOT)
+    life = Life(Policy(act_on=frozenset({Kind.FREEZE}), hooks=(hook(),))).polled(theirs, left_alone).polled()
+    assert (life.outcome("theirs"), life.outcome("left")) == ("not-ours", "cancelled")

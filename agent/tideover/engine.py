@@ -27,6 +27,9 @@ Windows. A wait that ends early costs nothing: the moment somebody waits for is 
 IDLE_S = 10.0
 """After so long without a change the write-ahead log is moved into the journal's file."""
 
+HOUSEKEEPING_S = 3600.0
+"""So often, at most, what can wait is done while nothing changes: old rows go."""
+
 CHECKPOINTED = frozenset({"acknowledged", "closed"})
 """After these it is moved at once: the platform may stop the machine from here on; nothing is going on from here on."""
 
@@ -72,6 +75,8 @@ class Engine:
         self.trouble = ""       # why nothing can be remembered now; "" when it can; any thread may look
         self._vm_id = journal.vm_id()
         self._must_checkpoint, self._changed_raw_s = False, 0.0
+        self.keep_house: Callable[[], None] = _show_nothing     # called now and then while nothing changes
+        self._kept_house_raw_s = moment().raw_s
         self._show_life: Callable[[], None] = _show_nothing
         self._longest_wait_s = LONGEST_WAIT_S
         self.state = self._written = journal.load()
@@ -181,6 +186,9 @@ class Engine:
     def _rest(self, raw_s: float) -> None:
         if self._must_checkpoint and raw_s - self._changed_raw_s >= IDLE_S:
             self._must_checkpoint, self._changed_raw_s = not self._journal.checkpoint(), raw_s
+        if raw_s - self._kept_house_raw_s >= HOUSEKEEPING_S:
+            self._kept_house_raw_s = raw_s
+            self.keep_house()
 
     def _may(self, effect: fx.Effect) -> bool:
         """Nothing is acknowledged that could be forgotten: after a crash it would be asked a second time, or not be

@@ -75,6 +75,7 @@ class Agent:
         self._metering: Metering | None = None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
                              self._listener(), lambda: renew_journal(self.memory.journal))
+        self.engine.keep_house = self._prune
         self._server: Server | None = None
         self._health: HealthPage | None = None
 
@@ -189,8 +190,8 @@ class Agent:
                        tuple(spec.name for spec in self.choices.catalogue.hooks), self.started_at.utc)
 
     def _prune(self) -> None:
-        """At the start and whenever an event has closed: on the engine's thread, whose journal it is. Only by a clock
-        that time servers have confirmed lately, and that was not set since: a wrong one takes the history for old."""
+        """At the start, whenever an event has closed, and hourly: on the engine's thread, whose journal
+        it is. Only by a clock that time servers have confirmed lately, and that was not set since: a wrong one takes the history for old."""
         now, check = self.clocks.moment(), self.checker.latest()
         if not is_confirmed(check, now):
             return

@@ -46,7 +46,7 @@ def _gone(case: Case, seen: sg.Vanished, policy: Policy, now: Moment) -> Phase |
 
 
 def _prepared(case: Case, seen: sg.Prepared, policy: Policy, now: Moment) -> Phase | None:
-    return A if seen.hold is None and not case.acknowledged else H
+    return A if seen.hold is None and not case.acknowledged and not case.refused else H
 
 
 def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Phase | None:
@@ -210,7 +210,8 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             unseen = case.away and _awaits_platform(case) and _may_have_begun(case, now)
             return replace(case, listed=False, missed=case.missed or unseen)
         case sg.Answered(outcome):
-            return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
+            return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED,
+                           refused=case.refused or outcome is AckOutcome.REFUSED)
         case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
             named = case.hooks_named and not stopped_the_machine(pause)

@@ -110,10 +110,9 @@ def _take_reboot(turn: Turn, case: Case, seen: ob.Restarted) -> None:
     if after is not None and after.phase is Phase.PREPARING:
         turn.state = readiness.claim(turn.state, after, turn.policy)    # also what had settled: in another boot
     if after is not None and seen.down_s is not None and after.phase is not Phase.WATCHING:
-        half_s = max(0.0, seen.down_s / 2)
-        pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, half_s, half_s, Cause.RESTART,
-                      (f"another boot id; the old boot's last row is {timedelta(seconds=round(seen.down_s))} old",),
-                      Quality.BOUNDED)
+        pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, None, None, Cause.RESTART,
+                      ("another boot id; by the wall clock, which no time server has confirmed, the old boot's last "
+                       f"row is {timedelta(seconds=round(seen.down_s))} old",), Quality.UNKNOWN)
         turn.tell(case.id, "pause", length_text(pause), pause)
         turn.state = turn.state.with_case(replace(after, pauses=(*after.pauses, pause)))
 

@@ -75,6 +75,7 @@ class Case:
                                         # when to ask again, known once a newer document still shows it Scheduled
     ask_attempt: int = 0           # acknowledgements tried
     asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
+    refused: bool = False               # the platform refused the acknowledgement (400, 404): not sent again by itself
     acknowledged: bool = False          # a 200 was seen: settled for good
     lost_raw_s: float = 0.0             # DOUBTING: when the answer was lost
     again_raw_s: float = 0.0            # DOUBTING: not asked again before
