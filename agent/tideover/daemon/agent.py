@@ -190,8 +190,8 @@ class Agent:
                        tuple(spec.name for spec in self.choices.catalogue.hooks), self.started_at.utc)
 
     def _prune(self) -> None:
-        """At the start, whenever an event has closed, and hourly: on the engine's thread, whose journal
-        it is. Only by a clock that time servers have confirmed lately, and that was not set since: a wrong one takes the history for old."""
+        """At the start, whenever an event has closed, and hourly: on the engine's thread, whose journal it is. Only by
+        a clock that time servers have confirmed lately, and that was not set since: a wrong one takes all for old."""
         now, check = self.clocks.moment(), self.checker.latest()
         if not is_confirmed(check, now):
             return
