@@ -344,6 +344,25 @@ def test_a_damaged_journal_is_set_aside_and_the_agent_goes_on(tmp_path):
 
 
 @slow
+def test_what_is_prepared_is_recovered_though_the_journal_is_lost(tmp_path):
+    """The event is over, the machine's journal is gone: the private directory still says what was prepared."""
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        event = here.freeze()
+        here.until(lambda: here.metadata.acknowledgements)
+        here.kill()
+        here.metadata.remove_event(event)
+        for file in (here.home / "state").glob("journal.db*"):
+            file.unlink()
+        here.start()
+        here.until(lambda: here.begun() == ["first prepare", "first recover"])
+        assert "event.found-prepared" in here.said()
+        here.until(lambda: here.ask("status")["recover_owed"] == [])
+        assert not (here.home / "state" / "hooks" / "first").exists()
+
+
+@slow
 def test_a_freeze_that_comes_before_the_news_of_it_is_recovered_while_the_event_is_still_listed(tmp_path):
     """The machine stops the moment it has acknowledged, before any poll could show Started."""
     with world(tmp_path, start_after_s=0.0) as here:

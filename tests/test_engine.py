@@ -12,12 +12,13 @@ import pytest
 from lives import BEGIN, ME, at, event, hook, pause, report, started
 from tideover import effects as fx
 from tideover import observations as ob
-from tideover.engine import Engine
+from tideover.engine import Engine, is_same_vm
 from tideover.journal import Journal, JournalUnwritable, LastingJournal
 from tideover.lifecycle import State
 from tideover.model import ClockCheck, Document, HookPhase, Moment, Verdict
 from tideover.policy import Policy
 from tideover.record import record_of
+from tideover.status import recover_owed
 
 FREEZE = event()
 POLICY = Policy(hooks=(hook("first", 10), hook("second", 20)), settle_s=0.0)
@@ -198,7 +199,7 @@ def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_
     assert [run["name"] for run in record_of(journal.rows("e1"))["hooks"]] == ["first", "second"]
 
 
-def test_the_journal_of_another_vm_is_set_aside_with_its_state(tmp_path):
+def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_prepared_is_recovered(tmp_path):
     told = []
     world, journal = World(), LastingJournal(tmp_path / "j.db", lambda why, kept_as: told.append(kept_as))
     engine = Engine(journal, {kind: world for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
@@ -210,8 +211,52 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_state(tmp_path):
     assert told == [] and journal.vm_id() == "vm-id-1"
     engine.take(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
     [kept_as] = told
-    assert Journal.reading(kept_as).load().cases and not engine.state.cases
-    assert (journal.vm_id(), journal.load().cases) == ("vm-id-2", {})
+    assert next(row.what for row in Journal.reading(kept_as).rows("e1")) == "noticed"
+    assert [row.what for row in journal.rows()][:2] == ["taken over", "checking"], "the history stays behind"
+    assert (journal.vm_id(), journal.load()) == ("vm-id-2", engine.state) and recover_owed(engine.state) == ["first"]
+    while world.answers:
+        engine.take(world.answers.pop(0))
+    assert [key for key in world.done if key.startswith("hook") and ":recover:" in key] == ["hook:first:recover:2"]
+    assert not engine.state.hooks and not engine.state.cases
+    assert record_of(journal.rows("e1"))["outcome"] == "restarted"
+
+
+@pytest.mark.parametrize(("one", "other", "same"), [
+    ("00112233-4455-6677-8899-aabbccddeeff", "33221100-5544-7766-8899-aabbccddeeff", True),
+    ("00112233-4455-6677-8899-AABBCCDDEEFF", "33221100-5544-7766-8899-aabbccddeeff", True),
+    ("00112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-9988-aabbccddeeff", False),
+    ("00112233-4455-6677-8899-aabbccddeeff", "33221100-4455-6677-8899-aabbccddeeff", False),
+    ("vm-1", "vm-2", False)])
+def test_an_id_in_the_other_byte_order_is_the_same_vms(one, other, same):
+    assert is_same_vm(one, other) is is_same_vm(other, one) is same
+
+
+def test_a_journal_whose_write_ahead_log_is_lost_after_the_acknowledgement_still_knows_what_is_prepared(tmp_path):
+    engine, world = engine_on(tmp_path / "j.db", world := World()), world
+    engine.take(ob.Restarted("boot-1"))
+    engine.take(documents()[0])
+    while world.answers:
+        engine.take(world.answers.pop(0))
+    assert engine.state.cases["e1"].acknowledged
+    assert known_without_log(tmp_path) == engine.state
+
+
+def test_an_idle_agent_keeps_nothing_in_the_write_ahead_log_alone(tmp_path):
+    now = [0.0]
+    engine = engine_on(tmp_path / "j.db", World(), moment=lambda: at(now[0]))
+    engine.take(ob.Restarted("boot-1"))
+    engine.take(documents()[0])
+    assert known_without_log(tmp_path) != engine.state
+    for now[0] in (5.0, 11.0):
+        engine.take(ob.PollFailed("no answer"))
+    assert known_without_log(tmp_path) == engine.state
+
+
+def known_without_log(directory) -> State:
+    """What the journal's file alone says."""
+    copy = directory / f"copy-{time.monotonic_ns()}.db"
+    copy.write_bytes((directory / "j.db").read_bytes())
+    return Journal(copy).load()
 
 
 def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):

@@ -451,3 +451,29 @@ def test_a_signal_that_the_agent_ignores_still_reaches_its_hooks(bench: Bench) -
     """Python ignores SIGPIPE; a hook with a pipeline relies on it."""
     assert signal.getsignal(signal.SIGPIPE) is signal.SIG_IGN
     assert bench.say("kill -PIPE $$").note == "ended by SIGPIPE"
+
+
+def test_a_prepared_hook_has_a_private_directory_that_bears_witness_until_it_has_recovered(bench: Bench) -> None:
+    spec = replace(bench.write("10-web", "exit 0"), timeout_s=7.0, umask=0o027)
+    assert bench.runner.witnesses() == ()
+    bench.run(spec)
+    [witness] = bench.runner.witnesses()
+    assert witness.spec == spec and (witness.event_id, witness.kind) == ("event-1", Kind.FREEZE)
+    bench.run(replace(spec, path=bench.write("10-web", "exit 1").path), HookPhase.RECOVER)
+    assert [one.name for one in bench.runner.witnesses()] == ["web"], "a recover that failed is still pending"
+    bench.run(replace(spec, path=bench.write("10-web", "exit 3").path), HookPhase.RECOVER)
+    assert bench.runner.witnesses() == ()
+    assert not [file for file in bench.state.rglob("*.json")]
+
+
+def test_a_witness_that_is_no_longer_true_goes_with_its_directory(bench: Bench) -> None:
+    bench.run(bench.write("10-web", "exit 3"))
+    bench.runner.forget("web")
+    await_that(lambda: not bench.runner.witnesses())
+
+
+def test_what_lies_among_the_private_directories_and_is_none_bears_no_witness(bench: Bench) -> None:
+    bench.run(bench.write("10-web", "exit 0"))
+    (bench.state / "file").write_text("")
+    (bench.state / "link").symlink_to("/")
+    assert [one.name for one in bench.runner.witnesses()] == ["web"]

@@ -13,6 +13,7 @@ import pytest
 from lives import BAD, FAILED, GOOD, Life, at, event, pause, report, started
 from running_agent import environment
 from tideover import observations as ob
+from tideover.daemon.agent import is_confirmed
 from tideover.effects import RunHook
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, Lock, holder, set_aside
@@ -121,6 +122,46 @@ def test_a_state_directory_that_is_not_there_is_told_in_a_sentence(tmp_path):
         Lock(tmp_path / "gone")
 
 
+def test_a_wrong_clock_removes_a_portion_of_the_history_at_once_and_never_all_of_it(tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(NOW, State(), State(), [Entry(f"e{n}", "noticed", "", event(f"e{n}")) for n in range(300)])
+    assert journal.forget_before(at(86400.0 * 4000), 86400.0) == 50
+    assert [row.event_id for row in journal.rows()][:2] == ["e50", "e51"]
+
+
+@pytest.mark.parametrize(("entry", "rows_at_most", "text_at_most"), [
+    (Entry("e1", "changed", "NotBefore moved", event()), 1010, 1 << 20),
+    (Entry("e1", "changed", "NotBefore moved", replace(event(), extra={"Odd": "x" * 20_000})), 1010, 3 << 20),
+    (Entry("e1", "hook prepare", "drain: not-yet", HookRun("drain", HookPhase.PREPARE, 1, report())), 1010, 1 << 20)])
+def test_an_event_that_says_the_like_without_end_fills_no_disk(tmp_path, entry, rows_at_most, text_at_most):
+    """Its first rows stay, and its newest."""
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(NOW, State(), State(), [Entry("e1", "noticed", "", event()), Entry("e1", "preparing")])
+    for batch in range(12):
+        journal.commit(at(batch + 1), State(), State(), [entry] * 100)
+    journal.commit(at(99), State(), State(), [Entry("e1", "recovering"), Entry("e1", "closed")])
+    journal.close()
+    journal = Journal(tmp_path / "j.db")        # the count is not only this process's
+    journal.commit(at(100), State(), State(), [entry])
+    rows = journal.rows("e1")
+    assert [row.what for row in rows][:2] == ["noticed", "preparing"] and rows[-1].at == at(100).utc
+    assert [row.what for row in rows][-3:-1] == ["recovering", "closed"] and len(rows) <= rows_at_most
+    assert sum(len(to_json(row.subject)) for row in rows if row.subject) <= text_at_most
+
+
+def test_a_status_reads_the_newest_rows_and_what_it_needs_of_older_ones(tmp_path):
+    journal = Journal(tmp_path / "j.db")
+    open_ = Life().polled(event("open")).settle(FAILED)
+    many = [Entry("", "clock-step told")] * 3000
+    journal.commit(NOW, State(), open_.state, [*open_.entries, Entry("", "pause", "", pause("p1")),
+                                               Entry("", "pause", "", pause("p2")), Entry("", "clock", "", GOOD), *many])
+    rows = journal.newest_rows(100)
+    assert len(rows) < 120 and [row.subject.id for row in rows if isinstance(row.subject, Pause)] == ["p2"]
+    assert [row.subject for row in rows if isinstance(row.subject, ClockCheck)] == [GOOD]
+    assert any(row.what == "holding" and "drain" in row.note for row in rows), "why the platform is not told"
+    assert [row.subject.id for row in journal.rows_of_pauses()] == ["p1", "p2"]
+
+
 def test_what_is_older_than_the_owner_keeps_is_removed_and_what_is_open_is_not(tmp_path):
     journal = Journal(tmp_path / "j.db")
     open_ = Life().polled(event("open"))
@@ -185,3 +226,11 @@ def test_the_uncertainty_of_a_pause_is_never_told_smaller_than_it_is(length_s, u
 def _row(entry: Entry):
     from tideover.record import Row
     return Row(NOW.utc, entry.event_id, entry.what, entry.note, entry.subject)
+
+
+@pytest.mark.parametrize(("check", "confirmed"), [
+    (None, False), (GOOD, True), (BAD, False), (replace(GOOD, checked_at=None), False),
+    (replace(GOOD, checked_at=at(-7200.0).utc), False), (replace(GOOD, checked_at=at(86400.0 * 4000).utc), False)])
+def test_old_events_go_only_by_a_clock_that_time_servers_stand_behind_now(check, confirmed):
+    """Also not where the clock was set since they were asked."""
+    assert is_confirmed(check, NOW) is confirmed

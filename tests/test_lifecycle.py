@@ -6,6 +6,7 @@ import pytest
 
 from lives import (
     BAD,
+    BEGIN,
     DONE,
     FAILED,
     GOOD,
@@ -182,7 +183,7 @@ def test_recover_waits_for_a_prepare_that_outlives_the_pause():
 
 def test_an_event_for_another_vm_is_watched_and_never_touched():
     life = Life().polled(event(resources=("vm-10",))).polled(started(event(resources=("vm-10",)))).polled()
-    assert life.begun == [] and life.outcome() == "resumed"
+    assert life.begun == [] and life.outcome() == "not-ours"
 
 
 def test_the_own_name_is_matched_whole_and_without_case():
@@ -926,3 +927,89 @@ def test_a_document_seen_twice_changes_nothing():
     life = Life().polled(FREEZE).settle().acknowledged()
     before = life.state
     assert life.polled(FREEZE).state == before
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------
+
+def test_of_thousands_of_own_events_the_earliest_are_carried_and_the_others_are_told_and_wait_their_turn():
+    many = [event(f"e{n}", notice_s=900.0 + (n * 7919) % 4000) for n in range(4000)]
+    begun = started(event("begun"))
+    life = Life().polled(*many, begun)
+    by_time = sorted(many, key=lambda one: one.not_before)
+    assert set(life.state.cases) == {"begun", *(one.id for one in by_time[:63])}
+    assert life.running() == ["drain prepare"] and life.state.beyond == 3937
+    assert [entry.what for entry in life.entries if not entry.event_id] == ["events left out"]
+    life.polled(*many, begun).settle()
+    assert [entry.what for entry in life.entries if not entry.event_id] == ["events left out"], "once, not at each poll"
+    life.polled(*by_time[40:80]).polled(*by_time[40:80])
+    assert {one.id for one in by_time[40:80]} <= set(life.state.cases) and life.state.beyond == 0
+    assert [entry.what for entry in life.entries if not entry.event_id][-1] == "events left out no more"
+
+
+def test_thousands_of_other_machines_events_leave_room_for_ours():
+    theirs = [event(f"t{n}", resources=("vm-2",)) for n in range(3000)]
+    life = Life().polled(*theirs, event("ours"))
+    assert life.phase("ours") == "preparing" and len(life.state.cases) == 1001 and life.state.beyond == 2000
+
+
+def test_an_event_on_a_machine_that_stalls_for_weeks_keeps_its_newest_pause_and_its_longest_ones():
+    life = Life().polled(event()).settle().acknowledged().polled(started(event()))
+    life.paused(300.0, pause_id="long")
+    for number in range(250):
+        life.paused(1.0, pause_id=f"p{number}")
+    kept = [known.id for known in life.state.cases["e1"].pauses]
+    assert len(kept) == 100 and "long" in kept and kept[-1] == "p249"
+
+
+# --- durations ------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("wrong_by_s", [0.0, -86400.0 * 3, 86400.0 * 4000])
+def test_the_notice_is_told_by_the_platforms_own_time_whatever_our_clock_says(wrong_by_s):
+    life = Life()
+    platform = BEGIN + timedelta(seconds=wrong_by_s)
+    ahead = replace(event(), not_before=platform + timedelta(seconds=40))
+    life.see(ob.Polled(Document((ahead,), "1", platform, life.now.raw_s, life.now.raw_s), ME))
+    assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries])["notice_s"] == 40.0
+
+
+def test_a_notice_that_only_our_clock_could_tell_is_unknown_and_one_of_a_started_event_is_none():
+    for one, expected in ((event(), None), (started(event()), 0.0), (event(notice_s=None), None)):
+        life = Life()
+        life.see(ob.Polled(Document((one,), "1", None, life.now.raw_s, life.now.raw_s), ME))
+        assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries])["notice_s"] == expected
+
+
+def told(entry):
+    return entry.event_id, entry.what, entry.note, entry.subject
+
+
+@pytest.mark.parametrize(("cause", "length_s", "tried_again"), [
+    (Cause.VM_PAUSE, 700.0, True), (Cause.PROCESS_STALL, 700.0, True), (Cause.SUSPEND, 700.0, False)])
+def test_a_pause_while_a_hook_says_not_yet_takes_nothing_of_its_time(cause, length_s, tried_again):
+    """Ten timeouts of 60 s; in a suspend the raw clock does not run, so time that it shows was lived."""
+    life = Life().polled(event()).settle().acknowledged().polled(started(event())).paused().judged().after(5.0)
+    life.settle(NOT_YET, exit_status=75).after(2.0)
+    assert life.running() == ["drain recover"]
+    life.paused(length_s, cause, "p2")
+    life.settle(NOT_YET, exit_status=75)
+    assert (life.state.hooks["drain"].failures == 0) is tried_again
+
+
+def test_a_restart_of_the_machine_has_no_length_for_only_wall_clocks_stand_on_both_sides_of_it():
+    life = Life().polled(event()).settle().acknowledged().restarted("boot-2", down_s=86400.0 * 4000)
+    [told_of] = [entry.subject for entry in life.entries if entry.what == "pause"]
+    assert (told_of.length_s, told_of.uncertainty_s, told_of.quality.value) == (None, None, "unknown")
+    assert "4000 days" in told_of.evidence[0]
+
+
+def test_an_acknowledgement_that_was_refused_is_not_sent_again_after_a_reboot_but_by_hand():
+    life = Life().polled(event()).settle().acknowledged(AckOutcome.REFUSED).restarted("boot-2").polled(event()).settle()
+    assert life.phase() == "holding" and life.acknowledgements() == 1
+    life.see(ob.AcknowledgeRequested("e1"))
+    assert life.acknowledgements() == 2
+
+
+def test_what_concerned_other_machines_only_ends_as_not_ours_and_what_the_owner_leaves_alone_does_not():
+    theirs, left_alone = event("theirs", resources=("vm-2",)), event("left", kind=Kind.REBOOT)
+    life = Life(Policy(act_on=frozenset({Kind.FREEZE}), hooks=(hook(),))).polled(theirs, left_alone).polled()
+    assert (life.outcome("theirs"), life.outcome("left")) == ("not-ours", "cancelled")

@@ -149,6 +149,7 @@ def names_in_the_code():
                         and re.fullmatch(r"[a-z]+\.[a-z-]+", str(first.value)):
                     yield str(first.value), {word.arg for word in node.keywords if word.arg}
     for what in ("noticed", "changed", "started", "left the list", "restarted", "clock", "clock followed", "recover owed",
+                 "found prepared", "recovery impossible", "taken over", "events left out", "events left out no more",
                  *ACKNOWLEDGEMENT_WORDS.values()):
         yield f"event.{what.replace(' ', '-')}", set()
     yield "log.lines-lost", {"lines"}

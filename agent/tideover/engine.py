@@ -16,12 +16,22 @@ from tideover import effects as fx
 from tideover import observations as ob
 from tideover.journal import Journal, JournalUnwritable
 from tideover.lifecycle import Entry, State, step, wants
-from tideover.model import Moment, fold_case
+from tideover.model import Moment
 from tideover.policy import Policy
 
 LONGEST_WAIT_S = 3600.0
 """An event may lie so far ahead (year 9999) that no wait of the system holds it: 292 years on Linux, 49 days on
 Windows. A wait that ends early costs nothing: the moment somebody waits for is looked at again."""
+
+
+IDLE_S = 10.0
+"""After so long without a change the write-ahead log is moved into the journal's file."""
+
+HOUSEKEEPING_S = 3600.0
+"""So often, at most, what can wait is done while nothing changes: old rows go."""
+
+CHECKPOINTED = frozenset({"acknowledged", "closed"})
+"""After these it is moved at once: the platform may stop the machine from here on; nothing is going on from here on."""
 
 
 class Hand(Protocol):
@@ -64,6 +74,9 @@ class Engine:
         self._unwritten: list[Entry] = []
         self.trouble = ""       # why nothing can be remembered now; "" when it can; any thread may look
         self._vm_id = journal.vm_id()
+        self._must_checkpoint, self._changed_raw_s = False, 0.0
+        self.keep_house: Callable[[], None] = _show_nothing     # called now and then while nothing changes
+        self._kept_house_raw_s = moment().raw_s
         self._show_life: Callable[[], None] = _show_nothing
         self._longest_wait_s = LONGEST_WAIT_S
         self.state = self._written = journal.load()
@@ -106,10 +119,11 @@ class Engine:
     def take(self, seen: ob.Observation) -> None:
         """Decide on one observation, write it down, and do what follows."""
         if isinstance(seen, ob.Polled) and seen.vm_id:
-            self._own_journal(seen.vm_id)
+            self._own_journal(seen)
         now = self._moment()
         move = step(self.state, seen, self._policy(seen), now)
         if move.state == self.state and not move.entries and not self._unwritten:
+            self._rest(now.raw_s)
             if isinstance(seen, ob.Due):
                 self._reconcile(now)            # what is wanted may depend on how near a moment is
             return
@@ -135,11 +149,13 @@ class Engine:
                     return due
 
     def _wait_s(self) -> float:
-        until_due_s = min(self._wakes.values(), default=math.inf) - self._moment().raw_s
+        rest_raw_s = self._changed_raw_s + IDLE_S if self._must_checkpoint else math.inf
+        until_due_s = min(rest_raw_s, min(self._wakes.values(), default=math.inf)) - self._moment().raw_s
         return max(0.0, min(until_due_s, self._longest_wait_s))
 
     def _take_due(self) -> ob.Due | None:
         raw_s = self._moment().raw_s
+        self._rest(raw_s)
         for key, at_raw_s in self._wakes.items():
             if at_raw_s <= raw_s:
                 del self._wakes[key]
@@ -162,23 +178,37 @@ class Engine:
                 self._listener.unwritable(trouble)
             return
         self._written, self._unwritten, self.trouble = self.state, [], ""
+        now_or_later = any(entry.what in CHECKPOINTED for entry in pending) and self._journal.checkpoint()
+        self._must_checkpoint, self._changed_raw_s = not now_or_later, now.raw_s
         if was_unwritable:
             self._listener.writable_again()
+
+    def _rest(self, raw_s: float) -> None:
+        if self._must_checkpoint and raw_s - self._changed_raw_s >= IDLE_S:
+            self._must_checkpoint, self._changed_raw_s = not self._journal.checkpoint(), raw_s
+        if raw_s - self._kept_house_raw_s >= HOUSEKEEPING_S:
+            self._kept_house_raw_s = raw_s
+            self.keep_house()
 
     def _may(self, effect: fx.Effect) -> bool:
         """Nothing is acknowledged that could be forgotten: after a crash it would be asked a second time, or not be
         known to have been prepared. What has left cannot be called back, only waited for."""
         return not (self._unwritten and isinstance(effect, fx.Acknowledge)) or effect.key in self._in_hand
 
-    def _own_journal(self, vm_id: str) -> None:
-        """A journal that came with a cloned disk speaks of another machine's applications: it is set aside."""
-        if fold_case(self._vm_id) == fold_case(vm_id):
+    def _own_journal(self, seen: ob.Polled) -> None:
+        """A journal that came with a copied disk is another machine's history: it is set aside. What it says is
+        prepared is on this disk too, and stays pending."""
+        vm_id = seen.vm_id
+        if is_same_vm(self._vm_id, vm_id):
             return
         if self._vm_id:
+            now = self._moment()
+            move = step(self.state, ob.AnotherVm(vm_id), self._policy(seen), now)
             self._renew()
-            boot_id = self.state.boot_id
-            self.state = self._written = State(boot_id=boot_id)
-            self._reconcile(self._moment())
+            before, self.state, self._written = self.state, move.state, State()
+            self._write(now, move.entries)
+            self._listener.moved(before, self.state, move.entries)
+            self._reconcile(now)
         try:
             self._journal.remember_vm(vm_id)
             self._vm_id = vm_id
@@ -201,6 +231,19 @@ class Engine:
                 hand.start(effect)
             elif known != effect and isinstance(hand, AdjustableHand):
                 hand.adjust(effect)
+
+
+def is_same_vm(one: str, other: str) -> bool:
+    """Given two ids of VMs, return whether they name the same one: in any case, and also where the first three groups
+    are written in the other byte order (SMBIOS tells a UUID in either)."""
+    one, other = one.lower(), other.lower()
+    return one == other or _swapped(one) == other
+
+
+def _swapped(vm_id: str) -> str:
+    groups = vm_id.split("-")
+    return "-".join(("".join(reversed([group[at:at + 2] for at in range(0, len(group), 2)])) if place < 3 else group)
+                    for place, group in enumerate(groups))
 
 
 def _show_nothing() -> None:

@@ -4,15 +4,38 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from tideover.model import ClockCheck, Document, HookPhase, HookReport, Pause
+from tideover.model import ClockCheck, Document, HookPhase, HookReport, HookSpec, Kind, Pause
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A hook's private directory that was there at the start: its prepare was begun, whatever the journal says.
+
+    `spec`: the hook as it was prepared, without its environment; None: nothing is noted down beside the directory.
+    """
+
+    name: str
+    spec: HookSpec | None = None
+    event_id: str = ""
+    kind: Kind = Kind.UNKNOWN
+    boot_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Restarted:
-    """The agent has started. `down_s`: wall time since the journal's last row, None if there was none."""
+    """The agent has started. `down_s`: wall time since the journal's last row, None if there was none. `found`: the
+    private directories that hooks have now."""
 
     boot_id: str
     down_s: float | None = None
+    found: tuple[Witness, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AnotherVm:
+    """The platform's id of this VM is another one than the journal's: a copy of its disk, or built anew from it."""
+
+    vm_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +158,5 @@ class StopRequested:
     """The service is being stopped, and the owner wants applications recovered first (on_stop = "recover")."""
 
 
-Observation = (Restarted | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged
+Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged
                | ClockFollowed | Due | AcknowledgeRequested | RecoverRequested | ForgetRequested | StopRequested)

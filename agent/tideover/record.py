@@ -48,6 +48,7 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
         "status": status,
         "outcome": closed.subject if closed else None,
         "noticed_at": utc_text(rows[0].at),
+        "notice_s": _rounded(first.notice_s) if first else None,
         "acknowledged_at": _at(_last(rows, "acknowledged")),
         "started_at": _at(_last(rows, "started") or _started_at_sight(rows)),
         "ended_at": _at(_last(rows, "left the list")),

@@ -115,7 +115,7 @@ def disable_hook(loaded: Loaded, name: str) -> int:
     """Remove the link that enable made; not while its recover is owed, which would then have nothing to run."""
     from tideover.cli.memory import read_memory
     from tideover.hooks import library
-    state, _ = read_memory(loaded.settings)
+    state, _ = read_memory(loaded.settings, lambda journal: ())
     if name in state.hooks:
         raise TideoverError(f"cannot disable {harmless(name)}", "it is prepared, and its recover needs the file",
                             "Wait for the event's end, or run tideover recover first.")

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from tideover.cli.layout import lines_of
-from tideover.cli.memory import read_memory
+from tideover.cli.memory import read_through
 from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.terminal import this_terminal
 from tideover.configuration import Loaded
 from tideover.errors import EXIT_OK
+from tideover.journal import Journal
 from tideover.record import Row
 from tideover.telling.parts import Table
 from tideover.wording import Times
@@ -27,6 +28,7 @@ class Listing:
     about: str
     key: str
     nothing: str
+    rows: Callable[[Journal], Iterable[Row]]
     read: Callable[[Iterable[Row]], list[dict[str, Any]]]
     table: Callable[[list[dict[str, Any]], Times], Table]
 
@@ -38,8 +40,7 @@ def listing_command(listing: Listing) -> click.Command:
     @with_utc
     @with_readable_settings
     def command(loaded: Loaded, as_json: bool, utc: bool) -> int:
-        _, rows = read_memory(loaded.settings)
-        found = listing.read(rows)
+        found = read_through(loaded.settings, lambda journal: listing.read(listing.rows(journal))) or []
         if as_json:
             print_json({listing.key: found})
         elif not found:

@@ -63,10 +63,11 @@ def _with_catalogue(status: dict[str, Any], settings: Settings) -> dict[str, Any
 
 
 def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, Any]:
+    from tideover.journal import Journal
     from tideover.pause import MachineClocks, read_boot_id
     from tideover.status import status_of, without_raw_times
     from tideover.system.file_lock import read_holder
-    state, rows = read_memory(settings)
+    state, rows = read_memory(settings, Journal.newest_rows)
     held = read_holder(Path(settings.paths.state))
     status = status_of(state, rows, MachineClocks().moment())
     if state.boot_id != read_boot_id():

@@ -27,7 +27,7 @@ from tideover.hooks import HookRunner
 from tideover.journal import JournalUnwritable
 from tideover.lifecycle.documents import date_ahead_s, is_date_doubtful
 from tideover.logs import Log, Sink, Trouble
-from tideover.model import NO_SOURCE, ClockCheck, Verdict, utc_text
+from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseSettings, PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because, finding_of, is_checking
@@ -84,6 +84,7 @@ class Agent:
         self._figures: Figures | None = before.figures if before is not None else None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
                              self._listener(), lambda: renew_journal(self.memory.journal))
+        self.engine.keep_house = self._prune
         self._server: Server | None = None
         self._is_closing = False
         self._health: HealthPage | None = None
@@ -100,7 +101,7 @@ class Agent:
 
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
-        take_up(self.memory, self.engine, self.started_at, self.log, self._spare)
+        take_up(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
         self.watch.start()
         self.checker.sample_calmly()
         if self.poller is not None:
@@ -224,9 +225,13 @@ class Agent:
                        tuple(spec.name for spec in self.choices.catalogue.hooks), self.process_started_at)
 
     def _prune(self) -> None:
-        """At the start and whenever an event has closed: on the engine's thread, whose journal it is."""
+        """At the start, whenever an event has closed, and hourly: on the engine's thread, whose journal it is. Only by
+        a clock that time servers have confirmed lately, and that was not set since: a wrong one takes all for old."""
+        now, check = self.clocks.moment(), self.checker.latest()
+        if not is_confirmed(check, now):
+            return
         try:
-            removed = self.memory.journal.forget_before(self.clocks.moment(), self.settings.journal.keep_s)
+            removed = self.memory.journal.forget_before(now, self.settings.journal.keep_s)
         except JournalUnwritable as trouble:
             self.log.warning("journal.not-pruned", reason=trouble)
             return
@@ -254,16 +259,9 @@ class Agent:
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
                            took_s=round(document.received_raw_s - document.asked_raw_s, 4))
             self.watch.outside_date("metadata service", news.document)
-            news = replace(news, clock_is_good=self._is_clock_good())
+            news = replace(news, clock_is_good=is_confirmed(self.checker.latest(), self.clocks.moment()))
             self._doubt_date(news)
         self.tell(news)
-
-    def _is_clock_good(self) -> bool:
-        """Whether time servers have lately found the wall clock right, and it was not set since."""
-        found = self.checker.latest()
-        if found is None or found.verdict is not Verdict.GOOD or found.checked_at is None:
-            return False
-        return abs((self.clocks.moment().utc - found.checked_at).total_seconds()) <= CLOCK_STAYS_GOOD_S
 
     def _doubt_date(self, news: ob.Polled) -> None:
         now = self.clocks.moment()
@@ -302,3 +300,11 @@ class Agent:
         """On the thread of the hook's run."""
         known = self.engine.state.hooks.get(name)
         self.log.info("hook.output", event=known.event_id if known else None, hook=name, line=line)
+
+
+def is_confirmed(check: ClockCheck | None, now: Moment) -> bool:
+    """Given the newest finding about the clock and the moment, return whether time servers have lately found the wall
+    clock right, and it was not set since."""
+    if check is None or check.verdict is not Verdict.GOOD or check.checked_at is None:
+        return False
+    return abs((now.utc - check.checked_at).total_seconds()) <= CLOCK_STAYS_GOOD_S

@@ -178,13 +178,15 @@ class _Desk:
         self.engine.tell(seen)
 
     def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> Recovered:
-        """Run what the plan names, once."""
-        were_owed = tuple(sorted(plan.pending))
-        for name in were_owed:
+        """Run what the plan names, once; where it is not of one event, also what only the hooks' private directories
+        say is prepared."""
+        for name in plan.pending:
             if self._may_lack_environment(name):
                 self._log.warning("hook.environment-unknown", hook=name,
                                   consequence="it runs without the variables that its owner sets for it")
-        take_up(self._memory, self.engine, MachineClocks().moment(), self._log, self._spare)
+        take_up(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
+        found = recover_owed(self.engine.state) if plan.event_id is None else ()
+        were_owed = tuple(sorted({*plan.pending, *found}))
         self.engine.take(ob.RecoverRequested(plan.event_id, look_at_clock() if were_owed else None))
         self.engine.run_until(_nothing_runs)
         self._leave_word()

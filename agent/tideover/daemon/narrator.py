@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 
 from tideover.journal import JournalUnwritable
-from tideover.lifecycle import Entry, Phase, Stage, State
+from tideover.lifecycle import Entry, HookState, Phase, Stage, State
 from tideover.lifecycle.readiness import required_failures
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
@@ -13,7 +13,8 @@ from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Pause, Verdi
 from tideover.record import PHASES
 
 FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
-GRAVE = frozenset({"recover owed", "acknowledgement refused"})      # the owner must look
+GRAVE = frozenset({"recover owed", "acknowledgement refused", "recovery impossible"})      # the owner must look
+WORTH_A_LOOK = frozenset({"events left out", "found prepared", "taken over"})
 
 
 class Narrator:
@@ -33,8 +34,8 @@ class Narrator:
                 self._log.info("hook.begun", event=hook.event_id, hook=name,
                                phase="recover" if hook.stage is Stage.RECOVERING else "prepare",
                                attempt=hook.attempt, limit_s=round(hook.limit_s, 3))
-        for name in before.hooks:
-            if name not in after.hooks:
+        for name, hook in before.hooks.items():
+            if name not in after.hooks or _changed_nothing(hook, after.hooks[name]):
                 self._released(name)
         if any(entry.what == "closed" for entry in entries):
             self._closed()
@@ -80,11 +81,18 @@ class Narrator:
                 self._log.info("case.moved", event=entry.event_id, to=entry.what, **came_from, outcome=entry.subject,
                                note=entry.note)
             case Event(kind=kind, not_before=not_before, started=started):
-                self._log.info(_event_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
+                tell = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
+                tell(_event_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
                                not_before=utc_text(not_before), note=entry.note)
             case _:
-                tell = self._log.error if entry.what in GRAVE else self._log.info
+                tell = (self._log.error if entry.what in GRAVE else
+                        self._log.warning if entry.what in WORTH_A_LOOK else self._log.info)
                 tell(_event_name(entry.what), event=entry.event_id, note=entry.note)
+
+
+def _changed_nothing(before: HookState, after: HookState) -> bool:
+    """Whether a prepare has just said that it changed nothing: no recover is owed, so nothing is to bear witness."""
+    return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.owed
 
 
 def _event_name(what: str) -> str:

@@ -85,7 +85,8 @@ def open_memory(directory: Path, log: Log) -> Memory:
 
 def renew_journal(journal: LastingJournal) -> None:
     """Given the journal of another VM (a cloned disk), set its file aside and begin it anew."""
-    journal.begin_anew_for("other-vm", "it is another VM's; this disk is a copy")
+    journal.begin_anew_for("other-vm", "it is another VM's: this disk is a copy, or was given to a new VM; "
+                                        "what it says is prepared stays pending")
 
 
 def make_directory(directory: Path, mode: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tideover.daemon.opening import Memory
 from tideover.engine import Engine
-from tideover.hooks import OrphanTrace, end_orphans
+from tideover.hooks import HookRunner, OrphanTrace, end_orphans
 from tideover.hooks.parts import find_unsafe_step
 from tideover.lifecycle import Stage, State
 from tideover.lifecycle.state import RUNNING
@@ -30,12 +30,13 @@ def spare_hooks_state(settings: Settings) -> Path | None:
     return None
 
 
-def take_up(memory: Memory, engine: Engine, now: Moment, log: Log, spare: Path | None) -> None:
-    """Given an engine that has just loaded its state, end the orphans of that state's runs and tell it of the start."""
+def take_up(memory: Memory, engine: Engine, runner: HookRunner, now: Moment, log: Log, spare: Path | None) -> None:
+    """Given an engine that has just loaded its state, end the orphans of that state's runs and tell it of the start,
+    and of the private directories that hooks have: the second witness of what is prepared."""
     end_left_runs(memory, engine, log, spare)
     last_at = memory.journal.last_at()
     down_s = None if last_at is None else max(0.0, (now.utc - last_at).total_seconds())
-    engine.take(Restarted(read_boot_id(), down_s))
+    engine.take(Restarted(read_boot_id(), down_s, runner.witnesses()))
 
 
 def end_left_runs(memory: Memory, engine: Engine, log: Log, spare: Path | None) -> None:

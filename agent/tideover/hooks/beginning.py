@@ -9,7 +9,8 @@ from tideover.hooks.environment import Place, hook_environment
 from tideover.hooks.launching import Account, Launch, UnusableAccountError
 from tideover.hooks.orders import Order, Surroundings
 from tideover.hooks.parts import HookProcess, find_account, find_refusal, launch, trusted_users, why_not_started
-from tideover.model import HookOutcome
+from tideover.hooks.traces import note_of
+from tideover.model import HookOutcome, HookPhase
 
 BUSY_AT_MOST_S = 5.0        # a file that is still being written by then is no installation in progress
 BUSY_ROUND_S = 0.05
@@ -34,7 +35,7 @@ def begin(order: Order, around: Surroundings) -> HookProcess:
         raise CannotStartError(HookOutcome.REFUSED, run.spec.refused)
     account = _find_account(run)
     _check_file(run.spec.path)
-    directory = _open_directory(run.spec.name, account, around)
+    directory = _open_directory(run, account, around)
     place = Place(account.home, directory, around.standing, order.owners, around.told)
     environment = hook_environment(run, order.trace_id, place)
     return _start(order, Launch(
@@ -58,9 +59,10 @@ def _check_file(path: str) -> None:
         raise CannotStartError(HookOutcome.REFUSED, reason)
 
 
-def _open_directory(name: str, account: Account, around: Surroundings) -> str:
+def _open_directory(run: RunHook, account: Account, around: Surroundings) -> str:
+    name, note = run.spec.name, note_of(run) if run.phase is HookPhase.PREPARE else ""
     try:
-        directory = around.states.open(name, account)
+        directory = around.states.open(name, account, note)
         if around.states.is_spare(directory):
             around.log_line(name, f"(tideover keeps its state in {directory}: there is no room where it belongs)")
         return directory

@@ -14,9 +14,9 @@ from tideover.hooks.orders import Graces, Limit, Order, Surroundings
 from tideover.hooks.output import LINES_AT_MOST
 from tideover.hooks.parts import reap_adopted, standing_environment
 from tideover.hooks.state_directory import StateDirectories
-from tideover.hooks.traces import Traces
+from tideover.hooks.traces import Traces, read_witness
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
-from tideover.observations import HookSettled, Observation
+from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import raw_ns
 from tideover.system.descriptors import RESERVE
 from tideover.threads import NO_THREAD, reason_of, start_task
@@ -90,6 +90,10 @@ class HookRunner:
     def forget(self, name: str) -> None:
         """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
         self._in_turn(name, lambda over: self._forget(name), lambda reason: self._cannot_forget(name, reason))
+
+    def witnesses(self) -> tuple[Witness, ...]:
+        """The hooks that have a private directory: their prepare was begun, and they are not recovered."""
+        return tuple(read_witness(name, note) for name, note in self._around.states.notes().items())
 
     def close(self) -> None:
         """End all runs and wait until they have answered."""

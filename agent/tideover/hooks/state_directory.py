@@ -23,7 +23,8 @@ from tideover.system.directories import give_to, make_directory, make_own_direct
 from tideover.system.removal import empty_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700
-GONE, PROOF = ".gone", ".room"
+GONE, PROOF, NOTES = ".gone", ".room", ".prepared"
+NOTE_AT_MOST = 16 * 1024    # bytes; ours are under 1 KiB
 ROOM_BYTES = 4096           # what a hook notes down is a few lines
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 
@@ -39,19 +40,20 @@ class StateDirectories:
         """Given a hook's name, return the path of its state directory, without links, whether it is there or not."""
         return str(self._above(name) / name)
 
-    def open(self, name: str, account: Account) -> str:
-        """Given a hook's name and its account, return the path of its state directory, made if need be.
+    def open(self, name: str, account: Account, note: str = "") -> str:
+        """Given a hook's name, its account and what its recover needs to be told, return the path of its state
+        directory, made if need be, with the note beside it.
 
         Raise OSError if it cannot be made or cannot be handed to that user.
         """
         above = self._above(name)
         try:
-            return _open(above, name, account)
+            return _open(above, name, account, note)
         except OSError as trouble:
             if above is self._spare or self._spare is None or (above / name).exists() or trouble.errno not in NO_ROOM:
                 raise
             with suppress(OSError):
-                return _open(self._spare, name, account)
+                return _open(self._spare, name, account, note)
             raise
 
     def is_spare(self, path: str) -> bool:
@@ -71,6 +73,17 @@ class StateDirectories:
                 gone.mkdir()
                 for entry in own.iterdir():
                     entry.rename(gone / entry.name)
+        _note_of(above, name).unlink(missing_ok=True)
+
+    def notes(self) -> dict[str, str]:
+        """Return the names of the hooks that have a state directory, each with the note beside it ("": none)."""
+        found: dict[str, str] = {}
+        for above in (self._usual, self._spare) if self._spare else (self._usual,):
+            with suppress(OSError):
+                for own in sorted(above.iterdir()):
+                    if own.is_dir() and not own.is_symlink() and not own.name.startswith("."):
+                        found[own.name] = _read_note(_note_of(above, own.name))
+        return found
 
     def _above(self, name: str) -> Path:
         """Where it was made the last time, it is until its hook is recovered."""
@@ -94,9 +107,33 @@ class StateDirectories:
         return first
 
 
-def _open(above: Path, name: str, account: Account) -> str:
+def _note_of(above: Path, name: str) -> Path:
+    return above / NOTES / f"{name}.json"
+
+
+def _read_note(file: Path) -> str:
+    with suppress(OSError, ValueError), file.open("rb") as opened:
+        return opened.read(NOTE_AT_MOST).decode()
+    return ""
+
+
+def _write_note(above: Path, name: str, note: str) -> None:
+    """Whole or not at all, and on the disk before the hook is started."""
+    make_own_directory(above / NOTES, OWN_MODE)
+    file = _note_of(above, name)
+    new = file.with_suffix(".new")
+    with new.open("w", encoding="utf-8") as opened:
+        opened.write(note)
+        opened.flush()
+        os.fsync(opened.fileno())
+    new.replace(file)
+
+
+def _open(above: Path, name: str, account: Account, note: str) -> str:
     make_own_directory(above, ABOVE_MODE)
     own = above / name
+    if note:
+        _write_note(above, name, note)
     if not own.exists():
         make_directory(own, OWN_MODE)
         _prove_room(own)

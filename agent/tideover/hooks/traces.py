@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tideover.effects import RunHook
 from tideover.hooks.environment import run_name
 from tideover.hooks.marks import Identity
 from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE
-from tideover.model import HookPhase
+from tideover.model import HookPhase, HookSpec, Kind
+from tideover.observations import Witness
+from tideover.system.clocks import read_boot_id
 from tideover.system.directories import make_own_directory
 
 RUNNING = ".running"
@@ -85,6 +88,27 @@ class Traces:
 
     def _file(self, of: OrphanTrace) -> Path:
         return self._directory / f"{of.name}.{of.phase.value}.{of.run}.json"
+
+
+def note_of(run: RunHook) -> str:
+    """Given a run of prepare, return what stands beside the hook's private directory: all that its recover needs where
+    the journal is lost. Its environment is not part of that: values in it may be secret."""
+    spec = run.spec
+    return json.dumps({"name": spec.name, "order": spec.order, "path": spec.path, "timeout_s": spec.timeout_s,
+                       "required": spec.required, "user": spec.user, "umask": spec.umask, "event_id": run.event_id,
+                       "kind": run.kind.value, "boot_id": read_boot_id()})
+
+
+def read_witness(name: str, note: str) -> Witness:
+    """Given a hook's name and the note beside its private directory, return both as what the decision is told."""
+    try:
+        told = json.loads(note)
+        spec = HookSpec(name, int(told["order"]), str(told["path"]), timeout_s=float(told["timeout_s"]),
+                        required=bool(told["required"]), user=None if told["user"] is None else str(told["user"]),
+                        umask=int(told["umask"]))
+        return Witness(name, spec, str(told["event_id"]), Kind(told["kind"]), str(told["boot_id"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Witness(name)
 
 
 def _as_json(trace: RunTrace) -> dict[str, object]:

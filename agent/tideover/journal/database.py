@@ -7,15 +7,18 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 from tideover.journal.errors import JournalUnwritable, is_of_storage
 from tideover.journal.files import files_with_content
 
-VERSION = 1
+VERSION = 2
+"""The format of what the rows say. Where a release names a phase or a field anew, this goes up by one and `MIGRATIONS`
+says how an older file is changed; fields that are only added need nothing (see `codec`)."""
 BUSY_S = 2.0
 """A reader (status, history) may hold the file for a moment; longer than this somebody sits on it."""
 SCRATCH = ("/dev/shm", "/run", "")
@@ -28,7 +31,16 @@ CREATE TABLE IF NOT EXISTS hooks (name TEXT PRIMARY KEY, body TEXT NOT NULL) STR
 CREATE TABLE IF NOT EXISTS entries (n INTEGER PRIMARY KEY, at TEXT NOT NULL, event_id TEXT NOT NULL,
                                     what TEXT NOT NULL, note TEXT NOT NULL, type TEXT, subject TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event_id, n);
+CREATE INDEX IF NOT EXISTS entries_by_type ON entries (type, n) WHERE type IS NOT NULL;
 """
+
+
+def _add_no_words(db: sqlite3.Connection) -> None:
+    """Format 2 adds an index, which `TABLES` makes, and fields with defaults: no row changes."""
+
+
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({1: _add_no_words})
+"""For each older format, what makes the next one of it, in one transaction with all others that are due."""
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
@@ -41,9 +53,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
-        db.executescript(TABLES)
-        if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:     # each write of it is one to the disk
-            db.execute(f"PRAGMA user_version = {VERSION}")
+        _bring_up_to_date(db)
         return db
 
 
@@ -53,7 +63,13 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     with _closed_unless_good(sqlite3.connect(f"file:{name}?mode=ro", uri=True, timeout=BUSY_S,
                                              isolation_level=None)) as db:
         _refuse_newer(db)
-        return db
+        if db.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+            return db
+        copy = sqlite3.connect(":memory:", isolation_level=None)    # of an older format: changed in memory alone
+        db.backup(copy)
+        _bring_up_to_date(copy)
+        db.close()
+        return copy
 
 
 def open_in_memory(path: Path) -> sqlite3.Connection:
@@ -102,6 +118,29 @@ def _closed_unless_good(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         on_trouble.callback(db.close)
         yield db
         on_trouble.pop_all()
+
+
+def checkpoint(db: sqlite3.Connection) -> bool:
+    """Move what the write-ahead log holds into the file and empty the log, so that damage to the log loses nothing;
+    return whether that could be done now. A reader in the way is not waited for. Raise sqlite3.Error."""
+    patience_ms = db.execute("PRAGMA busy_timeout").fetchone()[0]
+    db.execute("PRAGMA busy_timeout = 0")
+    try:
+        return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {patience_ms}")
+
+
+def _bring_up_to_date(db: sqlite3.Connection) -> None:
+    """Make what tables are missing, and of an older format this one. An empty file has no format yet."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    db.executescript(TABLES)
+    if version == VERSION:          # each write of it is one to the disk
+        return
+    with Transaction(db):
+        for older in range(version or VERSION, VERSION):
+            MIGRATIONS[older](db)
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def _refuse_newer(db: sqlite3.Connection) -> None:

@@ -102,6 +102,7 @@ class LastingJournal(Journal):
     def _put_down(self, reason: str) -> None:
         """Write all that is in memory into a file at the path. Raise JournalUnwritable."""
         held = self._db
+        self._kept.clear()
         self._hold()
         self._is_stranger = self._is_stranger or ("replaced" if self._opened else "")
         self._opened = {}

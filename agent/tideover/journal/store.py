@@ -6,7 +6,7 @@ One transaction holds the rows of the record and the state they led to. It decid
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,15 +14,24 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.journal.codec import from_json, read_moment, to_json
-from tideover.journal.database import BUSY_S, Transaction, open_to_read, open_to_write
+from tideover.journal.database import BUSY_S, Transaction, checkpoint, open_to_read, open_to_write
 from tideover.journal.errors import DAMAGE, unopenable, unreadable, unwritable
 from tideover.lifecycle import Case, Entry, HookState, State
 from tideover.model import ClockCheck, Event, HookRun, Moment, Pause
 from tideover.record import Row
 
+COUNTED_AT_MOST = 256       # events whose rows are counted in memory
 STILL_BUSY_MS = 50
 """Once a transaction has waited in vain, each further try waits no longer than this: news of hooks and polls must not
 queue behind the journal."""
+
+ROWS_AT_MOST, TEXT_AT_MOST = 1000, 2 * 1024 * 1024
+"""So many rows, and so many characters of them, are kept of one event. A platform that moves NotBefore with each poll,
+or a hook that says "not yet" for an hour, writes on: from there on a new row takes the place of the oldest one that
+says the like. The first row of an event stays."""
+
+PRUNED_AT_ONCE = 50
+"""So many events go at most in one pass: a clock that is wrong all the same loses no history at once."""
 
 SUBJECTS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Event, HookRun, Pause, ClockCheck)}
 
@@ -35,6 +44,7 @@ class Journal:
         JournalUnwritable if the file system does not let us."""
         self.path = path
         self._patience_ms = round(BUSY_S * 1000)
+        self._kept: dict[str, tuple[int, int]] = {}     # rows and characters of the events written to lately
         try:
             self._db = (connect or open_to_write)(path)
         except (OSError, *DAMAGE) as trouble:
@@ -55,19 +65,61 @@ class Journal:
         try:
             self._commit(now, before, after, entries)
         except sqlite3.Error as trouble:
+            self._kept.clear()
             self._be_patient(STILL_BUSY_MS)
             raise unwritable(self.path, trouble) from trouble
         self._be_patient(round(BUSY_S * 1000))
 
     def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
         with Transaction(self._db):
-            self._db.executemany(
-                "INSERT INTO entries (at, event_id, what, note, type, subject) VALUES (?, ?, ?, ?, ?, ?)",
-                [_entry_row(now.utc, entry) for entry in entries])
+            for entry in entries:
+                self._add(_entry_row(now.utc, entry))
             self._write_changes("cases", "id", before.cases, after.cases)
             self._write_changes("hooks", "name", before.hooks, after.hooks)
             self._set("state", to_json(replace(after, cases={}, hooks={})))
             self._set("last_at", now.utc.isoformat())
+
+    def _add(self, row: tuple[str, str, str, str, str | None, str | None]) -> None:
+        """Write one row, in the place of older ones that say the like where its event has too many."""
+        _, event_id, what, note, _, subject = row
+        size = len(note) + len(subject or "")
+        if event_id:
+            rows, text = self._count(event_id)
+            while rows >= ROWS_AT_MOST or (rows and text + size > TEXT_AT_MOST):
+                removed = self._remove_alike(event_id, what, note)
+                if removed is None:
+                    break
+                rows, text = rows - 1, text - removed
+            self._kept[event_id] = (rows + 1, text + size)
+        self._db.execute("INSERT INTO entries (at, event_id, what, note, type, subject) VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def _count(self, event_id: str) -> tuple[int, int]:
+        if event_id not in self._kept:
+            if len(self._kept) >= COUNTED_AT_MOST:
+                self._kept.clear()
+            self._kept[event_id] = self._db.execute(
+                "SELECT count(*), coalesce(sum(length(note) + coalesce(length(subject), 0)), 0) FROM entries "
+                "WHERE event_id = ?", (event_id,)).fetchone()
+        return self._kept[event_id]
+
+    def _remove_alike(self, event_id: str, what: str, note: str) -> int | None:
+        """Remove the event's oldest row of these words, or at least of this kind, but not its first of all; return how
+        many characters went, None if there is no such row."""
+        found = self._db.execute(
+            "SELECT n, length(note) + coalesce(length(subject), 0) FROM entries WHERE event_id = :event_id "
+            "AND what = :what AND n > (SELECT min(n) FROM entries WHERE event_id = :event_id) "
+            "ORDER BY note <> :note, n LIMIT 1", {"event_id": event_id, "what": what, "note": note}).fetchone()
+        if found is None:
+            return None
+        self._db.execute("DELETE FROM entries WHERE n = ?", found[:1])
+        return int(found[1])
+
+    def checkpoint(self) -> bool:
+        """Move what was written from the write-ahead log into the file; return whether that could be done now."""
+        try:
+            return checkpoint(self._db)
+        except sqlite3.Error:
+            return False            # what is wrong, the next commit tells
 
     def _be_patient(self, milliseconds: int) -> None:
         if milliseconds != self._patience_ms:
@@ -91,15 +143,18 @@ class Journal:
             raise unwritable(self.path, trouble) from trouble
 
     def forget_before(self, now: Moment, keep_s: float) -> int:
-        """Remove the rows of events that ended longer ago than `keep_s`; return how many rows went."""
+        """Remove the rows of the oldest events that ended longer ago than `keep_s`, and never many at once; return how
+        many rows went. Only for a clock that time servers have confirmed."""
         limit = (now.utc - timedelta(seconds=keep_s)).isoformat()
+        self._kept.clear()
         try:
             return self._db.execute(
-                "DELETE FROM entries WHERE event_id NOT IN (SELECT id FROM cases) AND n IN ("
-                "SELECT n FROM entries WHERE event_id = '' AND at < :limit "
+                "DELETE FROM entries WHERE n IN ("
+                "SELECT n FROM (SELECT n FROM entries WHERE event_id = '' AND at < :limit ORDER BY n LIMIT :most) "
                 "UNION SELECT n FROM entries WHERE event_id IN ("
-                "SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id HAVING max(at) < :limit))",
-                {"limit": limit}).rowcount
+                "SELECT event_id FROM entries WHERE event_id <> '' AND event_id NOT IN (SELECT id FROM cases) "
+                "GROUP BY event_id HAVING max(at) < :limit ORDER BY max(n) LIMIT :most))",
+                {"limit": limit, "most": PRUNED_AT_ONCE}).rowcount
         except sqlite3.Error as trouble:
             raise unwritable(self.path, trouble) from trouble
 
@@ -143,13 +198,31 @@ class Journal:
         return self._rows("WHERE event_id = ? ORDER BY n", (event_id,))
 
     def newest_rows(self, limit: int = 500) -> list[Row]:
-        """Return the newest rows, oldest first: enough for what was noticed last."""
-        return self._rows("ORDER BY n DESC LIMIT ?", (limit,))[::-1]
+        """Return the newest rows, oldest first, and before them what is older of the newest pause, the newest clock
+        check and the open events: all that a status is made of, however long the history is."""
+        return self._rows(
+            "WHERE n IN (SELECT n FROM (SELECT n FROM entries ORDER BY n DESC LIMIT ?) "
+            "UNION SELECT max(n) FROM entries WHERE type = 'Pause' "
+            "UNION SELECT max(n) FROM entries WHERE type = 'ClockCheck' "
+            "UNION SELECT max(n) FROM entries WHERE event_id IN (SELECT id FROM cases) GROUP BY event_id, what"
+            ") ORDER BY n", (limit,))
+
+    def rows_of_pauses(self) -> Iterator[Row]:
+        """Yield the rows that speak of a pause, in order, one at a time. Raise JournalUnreadable."""
+        return self._each_row("WHERE type = 'Pause' ORDER BY n", ())
+
+    def rows_of_events(self) -> Iterator[Row]:
+        """Yield the rows that belong to an event, in order, one at a time. Raise JournalUnreadable."""
+        return self._each_row("WHERE event_id <> '' ORDER BY n", ())
 
     def _rows(self, which: str, values: tuple[object, ...]) -> list[Row]:
+        return list(self._each_row(which, values))
+
+    def _each_row(self, which: str, values: tuple[object, ...]) -> Iterator[Row]:
         try:
             found = self._db.execute(f"SELECT at, event_id, what, note, type, subject FROM entries {which}", values)
-            return [_row(*columns) for columns in found]
+            for columns in found:
+                yield _row(*columns)
         except DAMAGE as trouble:
             raise unreadable(self.path, trouble) from trouble
 

@@ -6,6 +6,7 @@ alone (see `wants`). No clock, socket, file or logger is read here.
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -13,8 +14,8 @@ from typing import Any
 
 import tideover.lifecycle.signals as sg
 from tideover.lifecycle.budget import start_raw_s
-from tideover.lifecycle.state import STALL_S, Case, Phase, ends_an_event, stopped_the_machine
-from tideover.model import Cause, Event, Moment, fold_case
+from tideover.lifecycle.state import PAUSES_AT_MOST, STALL_S, Case, Phase, ends_an_event, stopped_the_machine
+from tideover.model import Cause, Event, Moment, Pause, fold_case
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
@@ -45,7 +46,7 @@ def _gone(case: Case, seen: sg.Vanished, policy: Policy, now: Moment) -> Phase |
 
 
 def _prepared(case: Case, seen: sg.Prepared, policy: Policy, now: Moment) -> Phase | None:
-    return A if seen.hold is None and not case.acknowledged else H
+    return A if seen.hold is None and not case.acknowledged and not case.refused else H
 
 
 def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Phase | None:
@@ -209,12 +210,13 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             unseen = case.away and _awaits_platform(case) and _may_have_begun(case, now)
             return replace(case, listed=False, missed=case.missed or unseen)
         case sg.Answered(outcome):
-            return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED)
+            return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED,
+                           refused=case.refused or outcome is AckOutcome.REFUSED)
         case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
             named = case.hooks_named and not stopped_the_machine(pause)
             return replace(_unless_doubted(case, pause.resumed_raw_s) if kept is pause else case,
-                           pauses=(*case.pauses, pause), kept=kept, hooks_named=named)
+                           pauses=_with_pause(case.pauses, pause), kept=kept, hooks_named=named)
         case sg.Judged(check):
             return replace(case, clock=check)
         case sg.Rebooted():
@@ -227,6 +229,14 @@ def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
             return replace(case, given_back=True, stopped=case.stopped or stopping)
         case _:
             return case
+
+
+def _with_pause(pauses: tuple[Pause, ...], pause: Pause) -> tuple[Pause, ...]:
+    """The newest stays, and of the others the longest: an event may be listed for weeks on a machine that stalls."""
+    if len(pauses) >= PAUSES_AT_MOST:
+        shortest = min(pauses, key=lambda known: math.inf if known.length_s is None else known.length_s)
+        pauses = tuple(known for known in pauses if known is not shortest)
+    return (*pauses, pause)
 
 
 def _may_have_begun(case: Case, now: Moment) -> bool:

@@ -7,7 +7,7 @@ import tideover.lifecycle.case as life
 import tideover.lifecycle.signals as sg
 from tideover import observations as ob
 from tideover.lifecycle.budget import start_raw_s
-from tideover.lifecycle.state import Case, Phase
+from tideover.lifecycle.state import OTHERS_AT_MOST, OWN_AT_MOST, Case, Phase
 from tideover.lifecycle.turn import Turn
 from tideover.model import Document, Event, Moment, fold_case
 from tideover.policy import names_me
@@ -27,9 +27,13 @@ def polled(turn: Turn, seen: ob.Polled) -> None:
         case.id in listed for case in turn.state.cases.values() if case.phase in (Phase.PREPARING, Phase.HOLDING))
     if turn.state.fresh != fresh or turn.state.me != seen.me:
         turn.state = replace(turn.state, fresh=fresh, me=seen.me)
+    beyond = _beyond_bounds(turn, events, seen)
+    _tell_of_those_beyond(turn, len(beyond))
     for event, spelling in zip(events, spelt, strict=True):
+        if event.id in beyond:
+            continue
         case = turn.state.cases.get(event.id)
-        if case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event)):
+        if case is None or _is_news(turn, case, event):
             _first_sight(turn, event, seen)
         else:
             _seen_again(turn, case, event, seen)
@@ -38,6 +42,39 @@ def polled(turn: Turn, seen: ob.Polled) -> None:
         if whole and case.listed and case.id not in listed:
             turn.tell(case.id, "left the list", "" if case.began else "it was never seen Started")
             turn.move(case, sg.Vanished(), "it has left the list")
+
+
+def _is_news(turn: Turn, case: Case | None, event: Event) -> bool:
+    return case is None or not case.listed or (case.phase is Phase.WATCHING and _concerns(turn, event))
+
+
+def _beyond_bounds(turn: Turn, events: list[Event], seen: ob.Polled) -> set[str]:
+    """The new events for which there is no room: a document may list tens of thousands. What has begun comes before
+    what is still to come, and among that the earliest NotBefore."""
+    cases = turn.state.cases
+    if len(cases) + len(events) <= OWN_AT_MOST:
+        return set()
+    own = sum(case.phase is not Phase.WATCHING for case in cases.values())
+    own_listed = sum(case.phase is not Phase.WATCHING and case.listed for case in cases.values())
+    news = [event for event in events if _is_news(turn, cases.get(event.id), event)]
+    ours = sorted((event for event in news if _concerns(turn, event)),
+                  key=lambda event: (not event.started, _due_raw_s(event, seen, turn.now) or 0.0))
+    theirs = [event for event in news if not _concerns(turn, event)]
+    room = max(0, min(OWN_AT_MOST - own_listed, 2 * OWN_AT_MOST - own))     # what has left may wait for others' claims
+    room_of_others = max(0, OTHERS_AT_MOST - (len(cases) - own))
+    return {event.id for event in (*ours[room:], *theirs[room_of_others:])}
+
+
+def _tell_of_those_beyond(turn: Turn, beyond: int) -> None:
+    before = turn.state.beyond
+    if before == beyond:
+        return
+    turn.state = replace(turn.state, beyond=beyond)
+    if not before:
+        turn.tell("", "events left out", f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are "
+                                         f"carried at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
+    elif not beyond:
+        turn.tell("", "events left out no more", "there is room for all that are listed")
 
 
 def _in_known_spelling(turn: Turn, events: tuple[Event, ...]) -> list[Event]:
@@ -68,7 +105,7 @@ def _remembered(turn: Turn) -> tuple[str, ...]:
 def _first_sight(turn: Turn, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.WATCHING, due_raw_s=_due_raw_s(event, seen, turn.now), began=event.started,
                 acknowledged=event.id in turn.state.settled)
-    turn.tell(event.id, "noticed", _whose(turn, event), event)
+    turn.tell(event.id, "noticed", _whose(turn, event), replace(event, notice_s=_notice_s(event, seen, turn.now)))
     if not _concerns(turn, event):
         turn.put(None, case, "")
     elif event.started:
@@ -125,6 +162,17 @@ def is_date_doubtful(seen: ob.Polled, now: Moment) -> bool:
     """Whether the Date of this answer is far from a clock that is known to be good."""
     ahead_s = date_ahead_s(seen.document, now)
     return seen.clock_is_good and ahead_s is not None and abs(ahead_s) > DATE_MAY_BE_OFF_S
+
+
+def _notice_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:
+    """How far ahead it is announced: by the answer's own Date, or by our clock where that is known to be good and the
+    Date is far from it. Our clock alone may be wrong."""
+    date = now.utc if is_date_doubtful(seen, now) else seen.document.date
+    if event.started:
+        return 0.0
+    if event.not_before is None or date is None:
+        return None
+    return max(0.0, (event.not_before - date).total_seconds())
 
 
 def _due_raw_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:

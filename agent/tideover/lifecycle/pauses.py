@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import tideover.lifecycle.case as life
+import tideover.lifecycle.readiness as readiness
 import tideover.lifecycle.signals as sg
 from tideover import observations as ob
 from tideover.lifecycle.state import CLAIMING, Case, Phase, stopped_the_machine
@@ -12,6 +13,7 @@ from tideover.model import Cause, Event, Kind, Pause
 def resumed(turn: Turn, seen: ob.Resumed) -> None:
     """A pause belongs to every event that may have caused it; one that no event can explain is a case of its own."""
     pause = seen.pause
+    turn.state = readiness.extend(turn.state, pause)
     taking = [case for case in turn.state.cases.values() if _takes(case, pause)]
     for case in taking:
         turn.tell(case.id, "pause", length_text(pause), pause)

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import tideover.lifecycle.budget as budget
 from tideover.lifecycle.state import RUNNING, Case, HookState, Phase, Stage, State
-from tideover.model import SEVERITY, HookOutcome, HookPhase, HookReport, Kind, Moment
+from tideover.model import SEVERITY, Cause, HookOutcome, HookPhase, HookReport, Kind, Moment, Pause
 from tideover.observations import HookSettled
 from tideover.policy import Policy
 
@@ -144,6 +144,19 @@ def _settle_recover(state: State, hook: HookState, report: HookReport, now: Mome
     wait_s = TRY_AGAIN_S[failures - 1]
     return state.with_hook(replace(hook, stage=Stage.REPEATING, in_turn=False, failures=failures, until_raw_s=0.0,
                                    again_raw_s=now.raw_s + wait_s))
+
+
+def extend(state: State, pause: Pause) -> State:
+    """A deadline that a pause crosses is extended by it: "not yet" is tried for as long as the machine lived. In a
+    suspend the raw clock stands still as well."""
+    if pause.cause not in (Cause.VM_PAUSE, Cause.PROCESS_STALL) or not pause.length_s:
+        return state
+    began_raw_s = pause.resumed_raw_s - pause.length_s
+    for hook in state.hooks.values():
+        trying = hook.stage in (*RUNNING, Stage.RETRYING) or (hook.stage is Stage.REPEATING and hook.in_turn)
+        if trying and hook.until_raw_s > began_raw_s:
+            state = state.with_hook(replace(hook, until_raw_s=hook.until_raw_s + pause.length_s))
+    return state
 
 
 # --- what begins next -----------------------------------------------------------------------------------------

@@ -34,6 +34,17 @@ REMEMBERED_AT_MOST = 100
 """So many acknowledged events, and so many that are over, are remembered, in case one is listed again after it had
 gone."""
 
+OWN_AT_MOST = 64
+"""So many events of this VM are carried at once, the earliest NotBefore first. A platform announces one or two; what a
+document lists beyond that waits for its turn, told, and is left to the platform."""
+
+OTHERS_AT_MOST = 1000
+"""So many events of other VMs, or of kinds the owner leaves alone, are kept in the record at once: as many as a scale
+set has machines."""
+
+PAUSES_AT_MOST = 100
+"""So many pauses are kept with one event for deciding; its record has more."""
+
 CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
                       Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
 """The phases in which a case keeps the applications prepared."""
@@ -64,6 +75,7 @@ class Case:
                                         # when to ask again, known once a newer document still shows it Scheduled
     ask_attempt: int = 0           # acknowledgements tried
     asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
+    refused: bool = False               # the platform refused the acknowledgement (400, 404): not sent again by itself
     acknowledged: bool = False          # a 200 was seen: settled for good
     lost_raw_s: float = 0.0             # DOUBTING: when the answer was lost
     again_raw_s: float = 0.0            # DOUBTING: not asked again before
@@ -170,6 +182,7 @@ class State:
     fresh: bool = False                 # a document has been seen since the agent's start
     runs: int = 0                       # the newest run number given
     settled: tuple[str, ...] = ()       # events whose acknowledgement got its 200, the newest last
+    beyond: int = 0                     # events of the newest document that are not carried: there are too many
     over: tuple[str, ...] = ()          # events that were carried to their end and not missed, the newest last
 
     def with_case(self, case: Case) -> State:

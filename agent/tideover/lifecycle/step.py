@@ -50,6 +50,7 @@ HANDLERS: Mapping[type[Any], Callable[[Turn, Any], None]] = MappingProxyType({
     ob.Due: answers.due,
     ob.Resumed: pauses.resumed,
     ob.Restarted: starts.restarted,
+    ob.AnotherVm: starts.became_another_vm,
     ob.AcknowledgeRequested: by_hand.told_to_acknowledge,
     ob.ForgetRequested: by_hand.told_to_forget,
     ob.RecoverRequested: starts.told_to_recover,

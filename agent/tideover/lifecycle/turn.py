@@ -6,7 +6,7 @@ import tideover.lifecycle.readiness as readiness
 import tideover.lifecycle.signals as sg
 from tideover.lifecycle.state import Case, Entry, Phase, State
 from tideover.model import Moment
-from tideover.policy import Policy
+from tideover.policy import Policy, names_me
 
 
 class Turn:
@@ -31,7 +31,7 @@ class Turn:
         self.state = self.state.with_case(case)
         if case.phase is before and not asked_again:
             return
-        self.tell(case.id, case.phase.value, note, case.outcome if case.phase is Phase.CLOSED else None)
+        self.tell(case.id, case.phase.value, note, self._outcome(before, case) if case.phase is Phase.CLOSED else None)
         if case.phase is Phase.PREPARING:
             self.state = readiness.claim(self.state, case, self.policy)
         elif case.phase is Phase.RECOVERING and not case.announced and not case.hooks_named:
@@ -40,6 +40,10 @@ class Turn:
             self.state = self.state.without_case(case.id)
             if case.announced and not case.missed and before is not Phase.WATCHING:
                 self.state = self.state.with_over(case.id)
+
+    def _outcome(self, before: Phase | None, case: Case) -> str:
+        theirs = before is Phase.WATCHING and not names_me(case.event, self.state.me)
+        return "not-ours" if theirs else case.outcome
 
     def come_to_rest(self) -> None:
         """Hooks that settle move cases, and cases that move begin hooks: until neither changes anything."""
@@ -56,4 +60,6 @@ class Turn:
 
     def _prepared(self, case: Case) -> None:
         hold = readiness.why_hold(self.state, case) or self.policy.why_not_acknowledge(case.event, self.state.me)
-        self.move(case, sg.Prepared(hold), hold or ("already acknowledged" if case.acknowledged else ""))
+        refused = "its acknowledgement was refused" if case.refused else ""
+        settled = "already acknowledged" if case.acknowledged else refused
+        self.move(case, sg.Prepared(hold), hold or settled)

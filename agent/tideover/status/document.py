@@ -30,6 +30,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "clock": _clock(rows),
         "hooks": [_hook(hook, now) for hook in state.hooks.values()],
         "recover_owed": recover_owed(state),
+        "events_left_out": state.beyond,
     }
 
 

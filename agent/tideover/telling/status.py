@@ -26,6 +26,8 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
         parts += _event_parts(event, times)
     if status["hooks"]:
         parts.append(_hooks(status))
+    if status.get("events_left_out"):
+        parts.append(fact("Left out", f"{status['events_left_out']} events: too many are listed at once", Tone.WARN))
     if status["recover_owed"]:
         parts.append(fact("Owed", f"recover of {', '.join(status['recover_owed'])}", _owed_tone(status)))
     parts.append(_pause(status["last_pause"], times))

@@ -31,6 +31,7 @@ here, where it leaves the list (learn.microsoft.com/azure/virtual-machines/sched
 LONGEST_STATUS = 64              # of one we do not know: it is told in a sentence
 LONGEST_NAME = 256               # of an EventId or a VM: a GUID has 36 characters, a VM's name at most 64
 LONGEST_TEXT = 4096              # of one odd field in the record; a body may be 1 MiB
+LONGEST_EXTRA = 16 * 1024        # of all odd fields of one event together: they are written with each of its rows
 LONGEST_TIME = 64                # the longest form met has 36 characters
 LONGEST_INTEGER = 18             # digits; beyond it float is exact enough, and int() refuses 4300 and more
 LONGEST_PAUSE_S = 366 * 86400.0  # nobody announces an interruption of more than a year: such a number is damage
@@ -188,8 +189,18 @@ def _odd_fields(entry: Mapping[str, object], kind: Kind) -> dict[str, str]:
         "NotBefore": not_before != "" and (not isinstance(not_before, str) or read_time(not_before) is None),
         "DurationInSeconds": isinstance(duration, bool | str) or (_read_pause(duration) is None and duration != -1),
     }
-    return {_text(name): _text(value) for name, value in entry.items()
-            if value is not None and odd.get(name, name not in FIELDS)}
+    kept: dict[str, str] = {}
+    room = LONGEST_EXTRA
+    for name, value in entry.items():
+        if value is None or not odd.get(name, name not in FIELDS):
+            continue
+        told, text = _text(name), _text(value)
+        room -= len(told) + len(text)
+        if room < 0:
+            kept["(left out)"] = f"further fields: together they are longer than {LONGEST_EXTRA} characters"
+            break
+        kept[told] = text
+    return kept
 
 
 def _one_of_two(one: Event, other: Event) -> Event:

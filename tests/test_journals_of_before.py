@@ -1,0 +1,126 @@
+"""What an older version wrote down is taken over; what a newer one wrote is refused, and nothing is forgotten by it."""
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+import tideover.journal.database as database
+from lives import DONE, GOOD, ME, Life, event, hook
+from tideover import effects as fx
+from tideover import observations as ob
+from tideover.effects import RunHook
+from tideover.hooks.traces import note_of, read_witness
+from tideover.journal import Journal, JournalUnreadable, LastingJournal
+from tideover.lifecycle import State
+from tideover.model import Document, HookPhase, Kind
+from tideover.policy import Policy
+from tideover.record import records_of
+
+STORED = sorted((Path(__file__).parent / "journals").glob("*/*.sql"))
+GONE = Policy(hooks=())
+
+
+def opened(stored: Path, directory: Path) -> Journal:
+    db = sqlite3.connect(directory / "journal.db")
+    db.executescript(stored.read_text(encoding="utf-8"))
+    db.close()
+    return Journal(directory / "journal.db")
+
+
+def recovered_to_the_end(life: Life) -> set[str]:
+    """The event is gone, the clock is good, every hook does as it is told; return which were recovered."""
+    life.see(ob.Polled(Document((), "9", life.now.utc, life.now.raw_s, life.now.raw_s), ME))
+    for _ in range(12):
+        life.judged(GOOD).settle(DONE).stop_ended()
+        life.after(130.0).judged(GOOD)
+    return {run.spec.name for run in life.begun if isinstance(run, fx.RunHook) and run.phase is HookPhase.RECOVER}
+
+
+@pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
+@pytest.mark.parametrize("stored", STORED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_path, stored, boot):
+    """In each phase, whatever that was called then, and with hooks that have left the directory since."""
+    journal = opened(stored, tmp_path)
+    life = Life(GONE, state=journal.load(), boot_id=boot)
+    pending = set(stored.read_text(encoding="utf-8").splitlines()[0].removeprefix("-- pending:").split())
+    assert pending <= recovered_to_the_end(life)
+    assert not life.state.hooks and not life.state.cases
+    assert records_of(journal.rows())[0]["event_id"] == "e1"
+
+
+def test_a_journal_stands_for_each_phase_that_the_older_version_knew():
+    told = {path.read_text(encoding="utf-8").splitlines()[1].removeprefix("-- phase: ") for path in STORED}
+    assert len(told) == 11, "each phase but closed, after which nothing is open"
+
+
+def test_an_older_format_is_changed_once_in_the_file_and_in_memory_alone_for_a_reader(tmp_path, monkeypatch):
+    """As a release does that names a phase anew."""
+    opened(next(path for path in STORED if path.stem == "acknowledged"), tmp_path).close()
+    path = tmp_path / "journal.db"
+    renamed = "UPDATE cases SET body = replace(body, '\"phase\":\"holding\"', '\"phase\":\"underway\"')"
+    monkeypatch.setattr(database, "VERSION", 3)
+    monkeypatch.setattr(database, "MIGRATIONS", {**database.MIGRATIONS, 2: lambda db: db.execute(renamed)})
+    before = path.read_bytes()
+    reader = Journal.reading(path)
+    assert [case.phase.value for case in reader.load().cases.values()] == ["underway"] and path.read_bytes() == before
+    reader.close()
+    for _ in range(2):
+        writer = Journal(path)
+        assert [case.phase.value for case in writer.load().cases.values()] == ["underway"]
+        writer.close()
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (3,)
+
+
+def test_after_a_downgrade_the_journal_is_refused_in_a_sentence_and_private_directories_bring_recovery(tmp_path):
+    opened(STORED[0], tmp_path).close()
+    db = sqlite3.connect(tmp_path / "journal.db")
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(JournalUnreadable, match="a newer version of tideover wrote it"):
+        Journal.reading(tmp_path / "journal.db")
+    told: list[str] = []
+    journal = LastingJournal(tmp_path / "journal.db", lambda why, kept_as: told.append(f"{why}: {kept_as}"))
+    assert "newer version" in told[0] and "journal.db.unreadable-" in told[0] and journal.load() == State()
+    life = Life(GONE, state=journal.load())
+    life.see(ob.Restarted("boot-1", None, (witness(),)))
+    assert recovered_to_the_end(life) == {"drain"} and not life.state.hooks
+
+
+# --- the second witness -------------------------------------------------------------------------------------------
+
+def witness(name: str = "drain", event_id: str = "e1") -> ob.Witness:
+    run = RunHook(hook(name, 20), HookPhase.PREPARE, 1, 1, 60.0, event_id,
+                  Kind.REBOOT)
+    return read_witness(name, note_of(run))
+
+
+def test_a_private_directory_of_which_the_journal_knows_nothing_brings_a_checked_clock_then_recover_and_is_told():
+    life = Life(GONE).see(ob.Restarted("boot-1", 1.0, (witness(),)))
+    assert life.phase() == "checking" and life.running() == [], "no application recovers while the clock may be wrong"
+    assert [entry.note for entry in life.entries if entry.what == "found prepared"]
+    life.judged(GOOD)
+    assert life.running() == ["drain recover"] and life.reasons() == ["restarted"], "it was prepared in another boot"
+    life.settle(DONE)
+    assert not life.state.hooks and life.phase() == "closed"
+
+
+def test_a_private_directory_without_a_note_is_recovered_by_the_hook_of_that_name_else_told():
+    life = Life().see(ob.Restarted("boot-1", 1.0, (ob.Witness("drain"), ob.Witness("gone"))))
+    life.judged(GOOD)
+    assert life.running() == ["drain recover"]
+    assert ["gone" in entry.note for entry in life.entries if entry.what == "recovery impossible"] == [True]
+
+
+def test_a_private_directory_of_a_hook_that_the_journal_takes_for_not_begun_makes_it_owed_a_recover():
+    """A journal that lost its newest rows."""
+    life = Life(Policy(hooks=(hook("a", 10), hook("b", 20)))).polled(event())
+    assert life.state.hooks["b"].stage.value == "queued"
+    life.see(ob.Restarted("boot-1", 1.0, (ob.Witness("a"), ob.Witness("b"))))
+    assert recovered_to_the_end(life) == {"a", "b"} and not life.state.cases
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"order": "x"}', '{"order": 1}', "[" * 9000])
+def test_a_damaged_note_is_one_that_says_nothing(note):
+    assert read_witness("drain", note) == ob.Witness("drain")
