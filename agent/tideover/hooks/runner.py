@@ -131,8 +131,8 @@ class HookRunner:
         afterwards: list[Callable[[], None]] = []
         report = carry_out(order, self._around, afterwards.append)
         self._tidy(order, report)
-        over.set()
         self._settle(order, report)
+        over.set()
         for act in afterwards:
             act()
 
