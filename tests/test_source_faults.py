@@ -1,9 +1,11 @@
 """A hostile or broken metadata service, row by row, on raw sockets: one sentence, bounded, and the next poll is as ever."""
 from __future__ import annotations
 
+import gc
 import resource
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +107,34 @@ def test_a_connection_that_was_closed_while_it_was_idle_is_made_anew_and_nothing
             there.rest()
 
 
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_every_connection_is_closed_when_its_work_is_over():
+    """Not when the garbage collector comes by: an agent with few descriptors must not lose one for each event."""
+    with service() as there:
+        source = open_at(there.endpoint)
+        poll(source)
+        gc.disable()
+        try:
+            before = descriptors()
+            for fault in (None, faults.resets, faults.says(faults.CHUNKED + b"zz\r\n"), faults.drips(faults.HEAD, b"a", 0.01)):
+                there.misbehave(fault)
+                for _ in range(3):
+                    client = open_at(there.endpoint, first_call_s=0.05, later_call_s=0.05)
+                    client.acknowledge(str(OURS))
+                    client.poll()
+                    client.close()
+                    client.identity()
+            end_s = time.monotonic() + 5.0
+            while descriptors() > before:
+                assert time.monotonic() < end_s, "also the server's ends, which it closes when it sees ours closed"
+                time.sleep(0.01)
+        finally:
+            gc.enable()
+
+
 # --- the first call, which the platform may hold back for two minutes ---------------------------------------------
 
 @pytest.mark.slow
@@ -133,13 +163,13 @@ def late(after_s: float):
 
 def test_a_first_call_that_is_held_back_is_waited_for():
     with service(late(0.15)) as there:
-        assert poll(open_at(there.endpoint, first_call_s=5.0, later_call_s=0.04, probe_after_s=0.02)) == ""
+        assert poll(open_at(there.endpoint, first_call_s=5.0, later_call_s=0.04, hedge_after_s=0.02)) == ""
 
 
 def test_probes_beside_a_first_call_are_few():
     """One at a time, each as long as a later call: the platform allows five requests a second for the whole VM."""
     with service(faults.swallows) as there:
-        assert "no whole answer in time" in poll(open_at(there.endpoint, first_call_s=0.35, later_call_s=0.1, probe_after_s=0.05))
+        assert "no whole answer in time" in poll(open_at(there.endpoint, first_call_s=0.35, later_call_s=0.1, hedge_after_s=0.05))
         assert there.asked <= 5
 
 
@@ -148,13 +178,13 @@ def test_what_a_probe_is_told_is_the_outcome():
     answers = [faults.swallows, faults.says(faults.answer(b"", status=b"503 Busy"))]
     with service(lambda client: answers.pop(0)(client)) as there:
         began_s = time.monotonic()
-        assert "503" in poll(open_at(there.endpoint, first_call_s=60.0, later_call_s=0.5, probe_after_s=0.05))
+        assert "503" in poll(open_at(there.endpoint, first_call_s=60.0, later_call_s=0.5, hedge_after_s=0.05))
         assert time.monotonic() - began_s < 5.0
 
 
 def test_closing_ends_a_first_call_and_its_probes():
     with service(faults.swallows) as there:
-        source, told = open_at(there.endpoint, first_call_s=60.0, later_call_s=30.0, probe_after_s=0.02), []
+        source, told = open_at(there.endpoint, first_call_s=60.0, later_call_s=30.0, hedge_after_s=0.02), []
         thread = threading.Thread(target=lambda: told.append(poll(source)))
         thread.start()
         end_s = time.monotonic() + 5.0
@@ -163,7 +193,7 @@ def test_closing_ends_a_first_call_and_its_probes():
         source.close()
         thread.join(5.0)
         assert "ended by this agent" in told[0]
-        assert not [one.name for one in threading.enumerate() if one.name == "first-call-probe" and not _ends(one)]
+        assert not [one.name for one in threading.enumerate() if one.name == "http-hedge" and not _ends(one)]
 
 
 def _ends(thread: threading.Thread) -> bool:
