@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,6 +17,7 @@ from http_faults import service
 from tideover.observations import AckOutcome, Polled, PollFailed
 from tideover.sources import Source, open_source
 
+AGENT = Path(__file__).parents[1] / "agent"
 OURS = faults.EVENT["EventId"]
 
 
@@ -105,6 +109,41 @@ def test_a_connection_that_was_closed_while_it_was_idle_is_made_anew_and_nothing
         for _ in range(3):
             assert poll(source) == ""
             there.rest()
+
+
+def test_nothing_is_sent_that_the_library_would_add_or_the_service_would_like_to_see_again():
+    """No cookies, no proxy's headers, no Accept-Encoding but none at all."""
+    with service() as there:
+        source = open_at(there.endpoint)
+        there.misbehave(lambda client: client.sendall(faults.answer(faults.DOCUMENT, b"Set-Cookie: a=b\r\n")), times=1)
+        assert [poll(source), poll(source)] == ["", ""]
+        source.acknowledge(str(OURS))
+        names = [{line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]} for head in there.heads]
+        usual = {b"host", b"metadata", b"accept", b"accept-encoding", b"user-agent"}
+        assert names[0] - {b"connection"} == names[1] - {b"connection"} == usual
+        assert names[2] - {b"connection"} == usual | {b"content-type", b"content-length"}
+        for head in there.heads:
+            assert b"\r\naccept-encoding: identity" in head.lower() and b"\r\nuser-agent: tideover/" in head.lower()
+
+
+def test_a_url_of_https_is_not_asked_at_all():
+    """No certificates, no second transport: the platform has plain HTTP alone."""
+    with service() as there:
+        assert "no http:// address" in poll(open_at(there.endpoint.replace("http:", "https:"))) and there.connections == 0
+
+
+def test_commands_that_ask_no_service_do_not_load_the_library(tmp_path):
+    """It would be half of the time that `tideover status` takes."""
+    file = tmp_path / "t.toml"
+    file.write_text(f'[paths]\nstate = "{tmp_path}/s"\nruntime = "{tmp_path}/r"\nhooks = "{tmp_path}/h"\n')
+    ask = ("import sys\nfrom tideover.cli import main\n"
+           "for words in ('status', 'history', 'config check', 'hooks list', 'recover', 'report', 'pauses'):\n"
+           "    try: main([*words.split(), '--config', sys.argv[1]])\n"
+           "    except SystemExit: pass\n"
+           "    assert not {'requests', 'urllib3', 'ssl'} & set(sys.modules), words\n")
+    done = subprocess.run([sys.executable, "-c", ask, file], capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, "PYTHONPATH": str(AGENT)})
+    assert done.returncode == 0, done.stderr
 
 
 def descriptors() -> int:
