@@ -148,6 +148,23 @@ def test_commands_that_ask_no_service_do_not_load_the_library(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_no_answer_makes_the_agent_import_anything():
+    """Its files may have been replaced under it by an upgrade: what a poll needs is there before the first one."""
+    ask = ("import sys, encodings.utf_16\nimport http_faults as faults\nfrom tideover.sources.azure import AzureSource\n"
+           "before = set(sys.modules)\n"
+           "for _, fault, *_ in (*faults.MALFORMED, *faults.ODD_BUT_GOOD, *faults.ENDLESS, *faults.SLOW):\n"
+           "    with faults.service() as there:\n"
+           "        source = AzureSource(there.endpoint, 'vm-1', later_call_s=0.1)\n"
+           "        source.poll(); there.misbehave(fault); source.poll(); source.acknowledge('x'); source.close()\n"
+           "for endpoint in ('http://127.0.0.1:1', 'http://[::1]:1', 'http://no.such.host.invalid', 'http://['):\n"
+           "    AzureSource(endpoint, 'vm-1', first_call_s=1.0).poll()\n"
+           "assert set(sys.modules) == before, set(sys.modules) - before\n")
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=120, check=False,
+                          env={**os.environ, "PYTHONPATH": f"{AGENT}:{Path(__file__).parent}"})
+    assert done.returncode == 0, done.stderr
+
+
 def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
