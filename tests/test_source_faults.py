@@ -193,6 +193,29 @@ def test_every_connection_is_closed_when_its_work_is_over():
             gc.enable()
 
 
+def test_closing_at_any_moment_ends_the_poll_and_every_connection():
+    """Also while a connection is being made, of the first call or of the one beside it."""
+    with service() as there:
+        gc.disable()
+        try:
+            before = descriptors()
+            for step in range(40):
+                there.misbehave(faults.swallows if step % 3 else None)
+                source = open_at(there.endpoint, first_call_s=30.0, later_call_s=30.0, hedge_after_s=0.001 * (step % 7))
+                thread = threading.Thread(target=source.poll)
+                thread.start()
+                time.sleep(0.0007 * (step % 11))
+                source.close()
+                thread.join(5.0)
+                assert not thread.is_alive()
+            end_s = time.monotonic() + 5.0
+            while descriptors() > before:
+                assert time.monotonic() < end_s, descriptors()
+                time.sleep(0.01)
+        finally:
+            gc.enable()
+
+
 # --- the first call, which the platform may hold back for two minutes ---------------------------------------------
 
 @pytest.mark.slow

@@ -128,7 +128,7 @@ class _Connection(HTTPConnection):
         plain: socket.socket = super()._new_conn()
         limited = _LimitedSocket(plain.family, plain.type, plain.proto, plain.detach())
         limited.limits, limited.limits.sock = self.limits, limited
-        limited.settimeout(self.limits.left_s())
+        limited.settimeout(self.limits.left_s())        # raises when the client was closed while this connected
         return limited
 
 
@@ -173,16 +173,23 @@ class HttpClient:
     def close(self) -> None:
         """End an exchange in progress, and refuse every further one."""
         self._limits.closed = True
-        if self._limits.sock is not None:
+        sock = self._limits.sock
+        if sock is not None:
             with suppress(OSError):
-                self._limits.sock.shutdown(socket.SHUT_RDWR)
+                sock.shutdown(socket.SHUT_RDWR)
         self._dispose()
 
     def _dispose(self) -> None:
         """Close the connection, unless an exchange is in progress: its thread does it then."""
         if self._busy.acquire(blocking=False):
-            self._adapter.close()
+            self._disconnect()
             self._busy.release()
+
+    def _disconnect(self) -> None:
+        self._adapter.close()
+        sock, self._limits.sock = self._limits.sock, None
+        if sock is not None:
+            sock.close()            # urllib3 never saw it if the connection was not finished
 
     def _exchange(self, method: str, url: str, body: bytes | None, timeout_s: float) -> HttpResponse:
         _check_url(url)
@@ -198,13 +205,13 @@ class HttpClient:
         try:
             return self._send(self._prepare(method, url, body))
         except (requests.RequestException, HTTPError, OSError, ValueError, http.client.HTTPException) as error:
-            self._adapter.close()
+            self._disconnect()
             if self._limits.closed:
                 raise RequestFailed("ended by this agent") from error
             reason, timed_out = _reason_for(error)
             raise RequestFailed(reason, timed_out=timed_out) from error
         except RequestFailed:
-            self._adapter.close()
+            self._disconnect()
             raise
 
     def _prepare(self, method: str, url: str, body: bytes | None) -> requests.PreparedRequest:
