@@ -325,7 +325,8 @@ def test_a_recover_that_is_owed_needs_no_document(tmp_path):
         asked, began = gate.taken, time.monotonic()
         here.start(asks=False)
         here.until(lambda: here.record()["status"] == "closed")
-        assert time.monotonic() - began < 10.0 and gate.taken > asked
+        assert time.monotonic() - began < 10.0
+        here.until(lambda: gate.taken > asked)      # it may have been that quick
 
 
 @slow
