@@ -32,7 +32,8 @@ def answer(body: bytes, headers: bytes = b"", status: bytes = b"200 OK") -> byte
 
 
 class Service:
-    """One listener; a thread a connection. `asked`: the events, `connections`: taken so far."""
+    """One listener; a thread a connection. `asked`: how often for the events, `heads`: those requests without
+    their bodies, `connections`: taken so far."""
 
     def __init__(self, fault: Fault | None = None, *, times: int | None = None) -> None:
         """`times`: so many questions meet the fault, and each later one the honest answer; None: all."""
@@ -41,6 +42,7 @@ class Service:
         self._open: set[socket.socket] = set()
         self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.asked = self.connections = 0
+        self.heads: list[bytes] = []
         self._faulty: list[threading.Thread] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -74,6 +76,7 @@ class Service:
                     client.sendall(answer(IDENTITY))
                     continue
                 self.asked += 1
+                self.heads.append(question)
                 fault, self._left = self._fault, None if self._left is None else self._left - 1
                 if fault is None or (self._left is not None and self._left < 0):
                     client.sendall(answer(DOCUMENT))

@@ -16,6 +16,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"listening"},
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
+    {"http_client"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "configuration", "logs", "systemd", "health",
      "metrics"},
     {"engine"},

@@ -1,9 +1,14 @@
 """A hostile or broken metadata service, row by row, on raw sockets: one sentence, bounded, and the next poll is as ever."""
 from __future__ import annotations
 
+import gc
+import os
 import resource
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +17,7 @@ from http_faults import service
 from tideover.observations import AckOutcome, Polled, PollFailed
 from tideover.sources import Source, open_source
 
+AGENT = Path(__file__).parents[1] / "agent"
 OURS = faults.EVENT["EventId"]
 
 
@@ -105,6 +111,111 @@ def test_a_connection_that_was_closed_while_it_was_idle_is_made_anew_and_nothing
             there.rest()
 
 
+def test_nothing_is_sent_that_the_library_would_add_or_the_service_would_like_to_see_again():
+    """No cookies, no proxy's headers, no Accept-Encoding but none at all."""
+    with service() as there:
+        source = open_at(there.endpoint)
+        there.misbehave(lambda client: client.sendall(faults.answer(faults.DOCUMENT, b"Set-Cookie: a=b\r\n")), times=1)
+        assert poll(source) == ""
+        there.rest()
+        assert poll(source) == ""
+        source.acknowledge(str(OURS))
+        names = [{line.partition(b":")[0].lower() for line in head.split(b"\r\n")[1:]} for head in there.heads]
+        usual = {b"host", b"metadata", b"accept", b"accept-encoding", b"user-agent"}
+        assert names[0] - {b"connection"} == names[1] - {b"connection"} == usual
+        assert names[2] - {b"connection"} == usual | {b"content-type", b"content-length"}
+        for head in there.heads:
+            assert b"\r\naccept-encoding: identity" in head.lower() and b"\r\nuser-agent: tideover/" in head.lower()
+
+
+def test_a_url_of_https_is_not_asked_at_all():
+    """No certificates, no second transport: the platform has plain HTTP alone."""
+    with service() as there:
+        assert "no http:// address" in poll(open_at(there.endpoint.replace("http:", "https:"))) and there.connections == 0
+
+
+def test_commands_that_ask_no_service_do_not_load_the_library(tmp_path):
+    """It would be half of the time that `tideover status` takes."""
+    file = tmp_path / "t.toml"
+    file.write_text(f'[paths]\nstate = "{tmp_path}/s"\nruntime = "{tmp_path}/r"\nhooks = "{tmp_path}/h"\n')
+    ask = ("import sys\nfrom tideover.cli import main\n"
+           "for words in ('status', 'history', 'config check', 'hooks list', 'recover', 'report', 'pauses'):\n"
+           "    try: main([*words.split(), '--config', sys.argv[1]])\n"
+           "    except SystemExit: pass\n"
+           "    assert not {'requests', 'urllib3', 'ssl'} & set(sys.modules), words\n")
+    done = subprocess.run([sys.executable, "-c", ask, file], capture_output=True, text=True, timeout=60, check=False,
+                          env={**os.environ, "PYTHONPATH": str(AGENT)})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_no_answer_makes_the_agent_import_anything():
+    """Its files may have been replaced under it by an upgrade: what a poll needs is there before the first one."""
+    ask = ("import sys, encodings.utf_16\nimport http_faults as faults\nfrom tideover.sources.azure import AzureSource\n"
+           "before = set(sys.modules)\n"
+           "for _, fault, *_ in (*faults.MALFORMED, *faults.ODD_BUT_GOOD, *faults.ENDLESS, *faults.SLOW):\n"
+           "    with faults.service() as there:\n"
+           "        source = AzureSource(there.endpoint, 'vm-1', later_call_s=0.1)\n"
+           "        source.poll(); there.misbehave(fault); source.poll(); source.acknowledge('x'); source.close()\n"
+           "for endpoint in ('http://127.0.0.1:1', 'http://[::1]:1', 'http://no.such.host.invalid', 'http://['):\n"
+           "    AzureSource(endpoint, 'vm-1', first_call_s=1.0).poll()\n"
+           "assert set(sys.modules) == before, set(sys.modules) - before\n")
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=120, check=False,
+                          env={**os.environ, "PYTHONPATH": f"{AGENT}:{Path(__file__).parent}"})
+    assert done.returncode == 0, done.stderr
+
+
+def descriptors() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_every_connection_is_closed_when_its_work_is_over():
+    """Not when the garbage collector comes by: an agent with few descriptors must not lose one for each event."""
+    with service() as there:
+        source = open_at(there.endpoint)
+        poll(source)
+        gc.disable()
+        try:
+            before = descriptors()
+            for fault in (None, faults.resets, faults.says(faults.CHUNKED + b"zz\r\n"), faults.drips(faults.HEAD, b"a", 0.01)):
+                there.misbehave(fault)
+                for _ in range(2):
+                    client = open_at(there.endpoint, first_call_s=0.05, later_call_s=0.05)
+                    client.acknowledge(str(OURS))
+                    client.poll()
+                    client.close()
+                    client.identity()
+            end_s = time.monotonic() + 5.0
+            while descriptors() > before:
+                assert time.monotonic() < end_s, "also the server's ends, which it closes when it sees ours closed"
+                time.sleep(0.01)
+        finally:
+            gc.enable()
+
+
+def test_closing_at_any_moment_ends_the_poll_and_every_connection():
+    """Also while a connection is being made, of the first call or of the one beside it."""
+    with service() as there:
+        gc.disable()
+        try:
+            before = descriptors()
+            for step in range(40):
+                there.misbehave(faults.swallows if step % 3 else None)
+                source = open_at(there.endpoint, first_call_s=30.0, later_call_s=30.0, hedge_after_s=0.001 * (step % 7))
+                thread = threading.Thread(target=source.poll)
+                thread.start()
+                time.sleep(0.0007 * (step % 11))
+                source.close()
+                thread.join(5.0)
+                assert not thread.is_alive()
+            end_s = time.monotonic() + 5.0
+            while descriptors() > before:
+                assert time.monotonic() < end_s, descriptors()
+                time.sleep(0.01)
+        finally:
+            gc.enable()
+
+
 # --- the first call, which the platform may hold back for two minutes ---------------------------------------------
 
 @pytest.mark.slow
@@ -133,13 +244,13 @@ def late(after_s: float):
 
 def test_a_first_call_that_is_held_back_is_waited_for():
     with service(late(0.15)) as there:
-        assert poll(open_at(there.endpoint, first_call_s=5.0, later_call_s=0.04, probe_after_s=0.02)) == ""
+        assert poll(open_at(there.endpoint, first_call_s=5.0, later_call_s=0.04, hedge_after_s=0.02)) == ""
 
 
 def test_probes_beside_a_first_call_are_few():
     """One at a time, each as long as a later call: the platform allows five requests a second for the whole VM."""
     with service(faults.swallows) as there:
-        assert "no whole answer in time" in poll(open_at(there.endpoint, first_call_s=0.35, later_call_s=0.1, probe_after_s=0.05))
+        assert "no whole answer in time" in poll(open_at(there.endpoint, first_call_s=0.2, later_call_s=0.06, hedge_after_s=0.03))
         assert there.asked <= 5
 
 
@@ -148,13 +259,13 @@ def test_what_a_probe_is_told_is_the_outcome():
     answers = [faults.swallows, faults.says(faults.answer(b"", status=b"503 Busy"))]
     with service(lambda client: answers.pop(0)(client)) as there:
         began_s = time.monotonic()
-        assert "503" in poll(open_at(there.endpoint, first_call_s=60.0, later_call_s=0.5, probe_after_s=0.05))
+        assert "503" in poll(open_at(there.endpoint, first_call_s=60.0, later_call_s=0.5, hedge_after_s=0.05))
         assert time.monotonic() - began_s < 5.0
 
 
 def test_closing_ends_a_first_call_and_its_probes():
     with service(faults.swallows) as there:
-        source, told = open_at(there.endpoint, first_call_s=60.0, later_call_s=30.0, probe_after_s=0.02), []
+        source, told = open_at(there.endpoint, first_call_s=60.0, later_call_s=30.0, hedge_after_s=0.02), []
         thread = threading.Thread(target=lambda: told.append(poll(source)))
         thread.start()
         end_s = time.monotonic() + 5.0
@@ -163,7 +274,7 @@ def test_closing_ends_a_first_call_and_its_probes():
         source.close()
         thread.join(5.0)
         assert "ended by this agent" in told[0]
-        assert not [one.name for one in threading.enumerate() if one.name == "first-call-probe" and not _ends(one)]
+        assert not [one.name for one in threading.enumerate() if one.name == "http-hedge" and not _ends(one)]
 
 
 def _ends(thread: threading.Thread) -> bool:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ from tideover.hooks.traces import Traces
 from tideover.journal import LastingJournal, store
 from tideover.lifecycle import Entry, Stage
 from tideover.model import Cause, HookRun, Pause
-from tideover.sources import exchange
 
 CLOCK_STEP = "(the clock was set)"
 BEGUN = "== the journal says that this has begun:"
@@ -174,29 +174,29 @@ def wire(points: Points) -> None:
     store.open_to_write = lambda path: PointedDatabase(open_to_write(path))   # type: ignore[assignment,return-value]
     opening.LastingJournal = PointedJournal     # type: ignore[misc]
     running.Agent = PointedAgent                # type: ignore[misc]
-    begin, request = attempt.begin, exchange._Connection.request
-    getresponse = exchange._Connection.getresponse
+    begin, putrequest = attempt.begin, HTTPConnection.putrequest
+    getresponse = HTTPConnection.getresponse        # of the standard library, below whatever client there is
 
     def begin_and_pass(order: Any, around: Any) -> Any:
         process = begin(order, around)
         POINTS.passing(f"hook {order.trace.title}: runs, no trace yet")
         return process
 
-    def request_and_pass(self: Any, method: str, *rest: Any, **more: Any) -> None:
+    def putrequest_and_note(self: Any, method: str, *rest: Any, **more: Any) -> None:
         self.of_method = method
-        request(self, method, *rest, **more)
-        if method == "POST":
-            POINTS.passing("POST: sent, no answer yet")
+        putrequest(self, method, *rest, **more)
 
     def answer_and_pass(self: Any) -> Any:
+        if self.of_method == "POST":
+            POINTS.passing("POST: sent, no answer yet")
         response = getresponse(self)
         if self.of_method == "POST":
             POINTS.passing("POST: answered, nobody told")
         return response
 
     attempt.begin = begin_and_pass
-    exchange._Connection.request = request_and_pass             # type: ignore[method-assign]
-    exchange._Connection.getresponse = answer_and_pass          # type: ignore[method-assign]
+    HTTPConnection.putrequest = putrequest_and_note             # type: ignore[method-assign]
+    HTTPConnection.getresponse = answer_and_pass                # type: ignore[method-assign]
     _after(Traces, "write", lambda trace: f"trace {trace.of.title}: written")
     _after(Traces, "erase", lambda of: f"trace {of.title}: erased")
     _after(StateDirectories, "retire", lambda name: f"state directory of {name}: retired")

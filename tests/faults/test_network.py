@@ -76,14 +76,17 @@ def test_a_service_that_is_away_for_long_ends_nothing(tmp_path, how, when):
 
 @slow
 def test_the_first_answer_may_take_110_seconds(tmp_path):
-    """The first call turns the feature on, which may take two minutes (Azure's documentation)."""
-    with trial("first answer after 110 s", "the simulator holds it back", "waited for, then all as ever"), world(tmp_path) as here:
+    """The first call turns the feature on, which may take two minutes (Azure's documentation). Whoever asks meanwhile is
+    held back too."""
+    with trial("first answer after 110 s", "the simulator holds all back", "waited for, then all as ever"), world(tmp_path) as here:
         here.hook("10-first")
         event_id = here.freeze(not_before_in_s=600)
-        here.metadata.misbehave(Fault(delay_s=110.0), times=1)
+        here.metadata.misbehave(Fault(delay_s=110.0), times=None)
         here.start()
         time.sleep(100)
         assert here.begun() == [] and here.agents[-1].poll() is None and here.ask("status")["source"]["failures"] == 0
+        time.sleep(9)
+        here.metadata.behave()
         here.until(lambda: here.metadata.acknowledgements, 60)
         expect_a_usual_end(here, event_id)
 
@@ -322,7 +325,8 @@ def test_a_recover_that_is_owed_needs_no_document(tmp_path):
         asked, began = gate.taken, time.monotonic()
         here.start(asks=False)
         here.until(lambda: here.record()["status"] == "closed")
-        assert time.monotonic() - began < 10.0 and gate.taken > asked
+        assert time.monotonic() - began < 10.0
+        here.until(lambda: gate.taken > asked)      # it may have been that quick
 
 
 @slow

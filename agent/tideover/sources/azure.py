@@ -13,10 +13,10 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from tideover import __version__
+from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
 from tideover.model import Document
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
-from tideover.sources.exchange import Answer, Line, NoAnswer, PatientGet
-from tideover.sources.readings import read_raw_s
+from tideover.system.clocks import read_raw_s
 from tideover.wire import Identity, NotADocument, read_document, read_identity, read_time, write_acknowledgement
 
 PLATFORM = "http://169.254.169.254"
@@ -28,7 +28,7 @@ HEADERS: Mapping[str, str] = MappingProxyType({
     "User-Agent": f"tideover/{__version__}",
 })
 FIRST_CALL_S = 125.0             # the first call turns the feature on, and may be held back for two minutes
-PROBE_AFTER_S = 2.0              # … or its connection was swallowed: how soon others ask beside it
+HEDGE_AFTER_S = 2.0              # … or be accepted and never answered: when it is repeated on a second connection
 LATER_CALL_S = 5.0
 COMPUTE_CALL_S = 10.0            # the metadata service's design limit for any request
 IN_PASSING_S = 1.0               # for the VM's id where the name is configured: events are more urgent
@@ -62,13 +62,13 @@ class AzureSource:
     """The metadata service at `endpoint` ("" = the platform's), asked as the VM `vm_name` ("" = ask the service)."""
 
     def __init__(self, endpoint: str = "", vm_name: str = "", *, first_call_s: float = FIRST_CALL_S,
-                 later_call_s: float = LATER_CALL_S, probe_after_s: float = PROBE_AFTER_S,
+                 later_call_s: float = LATER_CALL_S, hedge_after_s: float = HEDGE_AFTER_S,
                  read_raw_s: Callable[[], float] = read_raw_s) -> None:
         self._endpoint, self._vm_name = (endpoint or PLATFORM).rstrip("/"), vm_name
-        self._first_call_s, self._later_call_s, self._probe_after_s = first_call_s, later_call_s, probe_after_s
+        self._first_call_s, self._later_call_s, self._hedge_after_s = first_call_s, later_call_s, hedge_after_s
         self._read_raw_s = read_raw_s
-        self._line = self._open_line()
-        self._first_call: PatientGet | None = None      # the newest one
+        self._client = self._make_client()
+        self._first_call: HedgedGet | None = None       # the newest one
         self._is_closed = False
         self._identity: Identity | None = None
         self._ask_again_raw_s = -math.inf
@@ -83,7 +83,7 @@ class AzureSource:
             if answer.status != 200:
                 return PollFailed(self._sentence(_describe(answer.status)), _trouble(answer.status))
             document = self._read(answer)
-        except NoAnswer as error:
+        except RequestFailed as error:
             hint = NEVER_ANSWERED if self._answered_raw_s is None else ""
             return PollFailed(self._sentence(f"gave no document: {error}{hint}"), _trouble(error.status))
         except NotADocument as error:
@@ -97,13 +97,13 @@ class AzureSource:
         On a connection of its own, so that a poll under way delays nothing. ACCEPTED: 2xx. REFUSED: 4xx, asking again
         is pointless. LOST: no answer, 429, 5xx or a redirect: only a fresh document can tell.
         """
-        line = self._open_line()
+        client = self._make_client()
         try:
-            status = line.post(self._endpoint + EVENTS, write_acknowledgement(event_id), self._later_call_s).status
-        except NoAnswer as error:
+            status = client.post(self._endpoint + EVENTS, write_acknowledgement(event_id), self._later_call_s).status
+        except RequestFailed as error:
             return AckOutcome.LOST, self._sentence(f"did not answer the acknowledgement: {error}")
         finally:
-            line.close()
+            client.close()
         if 200 <= status < 300:
             return AckOutcome.ACCEPTED, ""
         final = 400 <= status < 500 and status not in PASSING
@@ -114,38 +114,37 @@ class AzureSource:
 
         With a configured name that name is right whatever the service says; the VM's id is the service's all the same.
         """
-        line = self._open_line()
+        client = self._make_client()
         try:
-            return self._identity or self._take_identity(line.get(self._endpoint + COMPUTE, COMPUTE_CALL_S))
-        except (NoAnswer, NotADocument):
+            return self._identity or self._take_identity(client.get(self._endpoint + COMPUTE, COMPUTE_CALL_S))
+        except (RequestFailed, NotADocument):
             return None
         finally:
-            line.close()
+            client.close()
 
     def close(self) -> None:
         """End a poll that is under way. An acknowledgement that is under way goes on."""
         self._is_closed = True
-        self._line.close()
+        self._client.close()
         if self._first_call is not None:
             self._first_call.close()
 
-    def _open_line(self) -> Line:
-        return Line(HEADERS, self._read_raw_s)
+    def _make_client(self) -> HttpClient:
+        return HttpClient(HEADERS, self._read_raw_s)
 
-    def _get(self, target: str, limit_s: float, asleep_limit_s: float) -> Answer:
-        """Ask for a target within `limit_s`; within the other one where the service may be asleep: whoever was
-        answered lately need not wait so long for one that has gone silent. Raise NoAnswer."""
+    def _get(self, target: str, limit_s: float, asleep_limit_s: float) -> HttpResponse:
+        """GET a target within `limit_s`, or `asleep_limit_s` when the service may be asleep. Raise RequestFailed."""
         if not self._may_be_asleep():
-            return self._line.get(self._endpoint + target, limit_s)
-        first = self._first_call = PatientGet(self._open_line, self._probe_after_s, self._later_call_s)
+            return self._client.get(self._endpoint + target, limit_s)
+        first = self._first_call = HedgedGet(self._make_client, self._hedge_after_s, self._later_call_s)
         if self._is_closed:
             first.close()
-        answer, line = first.ask(self._endpoint + target, asleep_limit_s)
-        before, self._line = self._line, line
-        before.close()
+        response, client = first.get(self._endpoint + target, asleep_limit_s)
+        self._client.close()
+        self._client = client
         if self._is_closed:
-            line.close()
-        return answer
+            client.close()
+        return response
 
     def _who_am_i(self) -> Identity:
         """A configured name makes polling depend on nothing else: the id is then asked for seldom, and briefly, and
@@ -156,14 +155,14 @@ class AzureSource:
             return self._take_identity(self._get(COMPUTE, COMPUTE_CALL_S, COMPUTE_CALL_S))
         if self._read_raw_s() >= self._ask_again_raw_s and not self._last_document.events:
             self._ask_again_raw_s = self._read_raw_s() + ASK_AGAIN_S
-            with suppress(NoAnswer, NotADocument):
+            with suppress(RequestFailed, NotADocument):
                 limit_s = min(IN_PASSING_S, self._later_call_s)
-                return self._take_identity(self._line.get(self._endpoint + COMPUTE, limit_s))
+                return self._take_identity(self._client.get(self._endpoint + COMPUTE, limit_s))
         return Identity(self._vm_name)
 
-    def _take_identity(self, answer: Answer) -> Identity:
+    def _take_identity(self, answer: HttpResponse) -> Identity:
         if answer.status != 200:
-            raise NoAnswer(f"asked for this VM's name it {_describe(answer.status)}", answer.status)
+            raise RequestFailed(f"asked for this VM's name it {_describe(answer.status)}", answer.status)
         found = read_identity(answer.body)
         self._identity = replace(found, name=self._vm_name or found.name)
         return self._identity
@@ -171,13 +170,13 @@ class AzureSource:
     def _may_be_asleep(self) -> bool:
         return self._answered_raw_s is None or self._read_raw_s() - self._answered_raw_s > ASLEEP_AFTER_S
 
-    def _read(self, answer: Answer) -> Document:
+    def _read(self, answer: HttpResponse) -> Document:
         """Bytes that have not changed are not parsed again: nearly all of 86 400 a day have not."""
         date = read_time(answer.date)
         if self._last_body and answer.body == self._last_body:
-            return replace(self._last_document, date=date, asked_raw_s=answer.asked_raw_s,
+            return replace(self._last_document, date=date, asked_raw_s=answer.sent_raw_s,
                            received_raw_s=answer.received_raw_s)
-        document = read_document(answer.body, date=date, asked_raw_s=answer.asked_raw_s,
+        document = read_document(answer.body, date=date, asked_raw_s=answer.sent_raw_s,
                                  received_raw_s=answer.received_raw_s)
         self._last_body, self._last_document = answer.body, document
         return document

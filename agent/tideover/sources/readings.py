@@ -4,12 +4,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from tideover.model import Moment
-from tideover.system.clocks import raw_ns
-
-
-def read_raw_s() -> float:
-    """Return seconds of a clock that nobody sets or slews."""
-    return raw_ns() / 1e9
+from tideover.system.clocks import read_raw_s
 
 
 def read_moment() -> Moment:

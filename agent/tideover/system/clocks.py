@@ -37,3 +37,8 @@ else:
             return (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):
             return ""
+
+
+def read_raw_s() -> float:
+    """Return seconds of the raw clock."""
+    return raw_ns() / 1e9

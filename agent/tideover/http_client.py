@@ -1,0 +1,370 @@
+"""All HTTP that this program speaks: one exchange at a time, bounded in time and bytes, straight to the server.
+
+`requests` and `urllib3` do the protocol. Two things they cannot do are added at the socket: their timeouts bound each
+wait, so a body that drips one byte a second lasts forever, and they bound one line or one body, so interim responses,
+trailers and chunks have no end. Here the socket itself knows the deadline of the exchange, and how many bytes may still
+arrive. A `requests.Session` is not used: proxies of the environment, redirects, cookies, .netrc and decompression are
+its work, and a metadata service must be asked without them. The transport adapter below it does none of these.
+"""
+from __future__ import annotations
+
+import http.client
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, PoolManager
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError, IncompleteRead
+
+from tideover.system.clocks import read_raw_s
+
+MAX_BODY_BYTES = 1 << 20         # a real document of a metadata service has a few hundred
+MAX_HEAD_BYTES = 1 << 16         # status line, headers, and the interim responses (100 Continue) before them
+MAX_FRAMING_BYTES = 1 << 16      # what comes with a body: chunk sizes, chunk ends, trailers
+MAX_LENGTH_DIGITS = 20           # of a Content-Length: int() refuses more than 4300
+CONNECT_TIMEOUT_S = 5.0          # the servers asked are on this host, or one hop away
+CLOSE_CHECK_S = 0.25             # how soon a wait sees that it was closed: shutdown(2) wakes no reader on Windows
+BODY_TOO_LARGE = "the answer is larger than 1 MiB"
+HEAD_TOO_LARGE = "the headers of the answer are larger than 64 KiB"
+
+
+class RequestFailed(Exception):
+    """There was no complete HTTP response; the message says why, the same for the same cause.
+
+    `status`: of a response that was complete but of no use, None if there was none. `timed_out`: neither a response
+    nor an error arrived in time.
+    """
+
+    def __init__(self, reason: str, status: int | None = None, *, timed_out: bool = False) -> None:
+        super().__init__(reason)
+        self.status, self.timed_out = status, timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """One response. `body` is read for a 200 to a GET only; otherwise it is empty."""
+
+    status: int
+    body: bytes
+    date: str                    # the Date header as received, or ""
+    sent_raw_s: float
+    received_raw_s: float
+
+
+class _LimitExceeded(OSError):
+    """More bytes arrived than an exchange may bring; the message says of what."""
+
+
+class _Limits:
+    """The deadline of the exchange in progress and the bytes it may still bring, shared by a client and its socket."""
+
+    def __init__(self, read_raw_s: Callable[[], float]) -> None:
+        self._read_raw_s = read_raw_s
+        self._deadline_raw_s = 0.0
+        self._bytes_left, self._reason = 0, ""
+        self.closed = False              # by `HttpClient.close`
+        self.sock: socket.socket | None = None
+
+    def begin(self, timeout_s: float) -> None:
+        """An exchange begins: so many seconds for all of it, and bytes for the head of its response."""
+        self._deadline_raw_s = self._read_raw_s() + timeout_s
+        self._bytes_left, self._reason = MAX_HEAD_BYTES, HEAD_TOO_LARGE
+
+    def expect_body(self) -> None:
+        """The head has been read, perhaps with part of the body behind it."""
+        self._bytes_left, self._reason = MAX_BODY_BYTES + MAX_FRAMING_BYTES, BODY_TOO_LARGE
+
+    def count(self, received: int) -> None:
+        """Bytes have arrived. Raise _LimitExceeded if they are too many."""
+        self._bytes_left -= received
+        if self._bytes_left < 0:
+            raise _LimitExceeded(self._reason)
+
+    def left_s(self) -> float:
+        """Return the seconds left. Raise TimeoutError if there are none, or the client was closed."""
+        left_s = self._deadline_raw_s - self._read_raw_s()
+        if left_s <= 0 or self.closed:
+            raise TimeoutError
+        return left_s
+
+
+class _LimitedSocket(socket.socket):
+    """A socket whose reads all end at the deadline of the exchange, and count against its bytes."""
+
+    limits: _Limits
+
+    def recv_into(self, *place: Any) -> int:
+        left_s = self.limits.left_s()
+        while True:
+            self.settimeout(min(left_s, CLOSE_CHECK_S))
+            try:
+                received = super().recv_into(*place)
+            except TimeoutError:
+                left_s -= CLOSE_CHECK_S
+                if left_s <= 0:
+                    raise
+            else:
+                self.limits.count(received)
+                return received
+            self.limits.left_s()
+
+
+class _Connection(HTTPConnection):
+    """A connection of urllib3 that reads through a limited socket."""
+
+    def __init__(self, *arguments: Any, limits: _Limits, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.limits = limits
+
+    def _new_conn(self) -> socket.socket:
+        plain: socket.socket = super()._new_conn()
+        limited = _LimitedSocket(plain.family, plain.type, plain.proto, plain.detach())
+        limited.limits, limited.limits.sock = self.limits, limited
+        limited.settimeout(self.limits.left_s())        # raises when the client was closed while this connected
+        return limited
+
+
+class _Pool(HTTPConnectionPool):
+    def __init__(self, limits: _Limits, *arguments: Any, **options: Any) -> None:
+        self.ConnectionCls = partial(_Connection, limits=limits)    # type: ignore[assignment]
+        super().__init__(*arguments, **options)
+
+
+class _Adapter(HTTPAdapter):
+    """The transport of requests with one kept-alive connection, plain http only, and no retries of its own."""
+
+    def __init__(self, limits: _Limits) -> None:
+        self._limits = limits
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
+        self.poolmanager = PoolManager(num_pools=1, maxsize=1)
+        self.poolmanager.pool_classes_by_scheme = {"http": partial(_Pool, self._limits)}    # type: ignore[dict-item]
+
+
+class HttpClient:
+    """One kept-alive connection to a server, for one thread at a time; `close` may come from any thread."""
+
+    def __init__(self, headers: Mapping[str, str], read_raw_s: Callable[[], float] = read_raw_s) -> None:
+        """`headers`: sent with every request."""
+        self._headers = dict(headers)
+        self._read_raw_s = read_raw_s
+        self._limits = _Limits(read_raw_s)
+        self._adapter = _Adapter(self._limits)
+        self._busy = threading.Lock()
+
+    def get(self, url: str, timeout_s: float) -> HttpResponse:
+        """Given a URL and how long the whole exchange may take, return the response. Raise RequestFailed."""
+        return self._exchange("GET", url, None, timeout_s)
+
+    def post(self, url: str, body: bytes, timeout_s: float) -> HttpResponse:
+        """Given a URL, a JSON body and how long the whole exchange may take, return the response. Raise
+        RequestFailed."""
+        return self._exchange("POST", url, body, timeout_s)
+
+    def close(self) -> None:
+        """End an exchange in progress, and refuse every further one."""
+        self._limits.closed = True
+        sock = self._limits.sock
+        if sock is not None:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._dispose()
+
+    def _dispose(self) -> None:
+        """Close the connection, unless an exchange is in progress: its thread does it then."""
+        if self._busy.acquire(blocking=False):
+            self._disconnect()
+            self._busy.release()
+
+    def _disconnect(self) -> None:
+        self._adapter.close()
+        sock, self._limits.sock = self._limits.sock, None
+        if sock is not None:
+            sock.close()            # urllib3 never saw it if the connection was not finished
+
+    def _exchange(self, method: str, url: str, body: bytes | None, timeout_s: float) -> HttpResponse:
+        _check_url(url)
+        try:
+            with self._busy:
+                return self._try_exchange(method, url, body, timeout_s)
+        finally:
+            if self._limits.closed:
+                self._dispose()
+
+    def _try_exchange(self, method: str, url: str, body: bytes | None, timeout_s: float) -> HttpResponse:
+        self._limits.begin(timeout_s)
+        try:
+            return self._send(self._prepare(method, url, body))
+        except (requests.RequestException, HTTPError, OSError, ValueError, http.client.HTTPException) as error:
+            self._disconnect()
+            if self._limits.closed:
+                raise RequestFailed("ended by this agent") from error
+            reason, timed_out = _reason_for(error)
+            raise RequestFailed(reason, timed_out=timed_out) from error
+        except RequestFailed:
+            self._disconnect()
+            raise
+
+    def _prepare(self, method: str, url: str, body: bytes | None) -> requests.PreparedRequest:
+        request = requests.PreparedRequest()
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
+        request.prepare(method=method, url=url, headers=headers, data=body)
+        return request
+
+    def _send(self, request: requests.PreparedRequest) -> HttpResponse:
+        sent_raw_s, left_s = self._read_raw_s(), self._limits.left_s()
+        response = self._adapter.send(request, stream=True, timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s))
+        self._limits.expect_body()
+        try:
+            wanted = request.method == "GET" and response.status_code == 200
+            body = _read_body(response) if wanted else b""
+        finally:
+            if not response.raw.closed:
+                response.close()        # with its connection: a body that was not read would be in the way
+        return HttpResponse(response.status_code, body, response.headers.get("Date", ""), sent_raw_s,
+                            self._read_raw_s())
+
+
+class HedgedGet:
+    """A GET whose response may take minutes, repeated on a second connection meanwhile: a hedged request.
+
+    A metadata service may hold back the first call after a while. But a connection may also be accepted and never
+    answered, and then a long timeout must not delay everything. So after `hedge_after_s` the same URL is requested
+    again, for `hedge_timeout_s` at a time, until one of both answers. An error of a hedge ends the wait too, except a
+    timeout: a server that answers holds nothing back.
+    """
+
+    def __init__(self, make_client: Callable[[], HttpClient], hedge_after_s: float, hedge_timeout_s: float) -> None:
+        self._hedge_after_s, self._hedge_timeout_s = hedge_after_s, hedge_timeout_s
+        self._patient, self._hedge = make_client(), make_client()
+        self._hedge_result: tuple[HttpResponse, HttpClient] | RequestFailed | None = None
+        self._over, self._lock = threading.Event(), threading.Lock()
+
+    def get(self, url: str, timeout_s: float) -> tuple[HttpResponse, HttpClient]:
+        """Given a URL and how long the whole may take, return the response and the client it came through, which
+        belongs to the caller from then on. Raise RequestFailed."""
+        hedge = threading.Thread(target=self._run_hedge, args=(url,), name="http-hedge", daemon=True)
+        with suppress(RuntimeError):        # no thread can be started now: then there is no hedge
+            hedge.start()
+        try:
+            response = self._patient.get(url, timeout_s)
+        except RequestFailed:
+            result = self._finish()
+            if result is None:
+                self._hedge.close()
+                raise
+            if isinstance(result, RequestFailed):
+                raise result from None
+            return result
+        self._finish()
+        self._hedge.close()
+        return response, self._patient
+
+    def close(self) -> None:
+        """End the requests in progress. From any thread."""
+        self._over.set()
+        self._patient.close()
+        self._hedge.close()
+
+    def _finish(self) -> tuple[HttpResponse, HttpClient] | RequestFailed | None:
+        """The patient request is over: a hedge that ends later counts for nothing. Return what it had until then."""
+        with self._lock:
+            self._over.set()
+            return self._hedge_result
+
+    def _run_hedge(self, url: str) -> None:
+        """On the hedge's thread."""
+        self._over.wait(self._hedge_after_s)
+        while not self._over.is_set():
+            result: tuple[HttpResponse, HttpClient] | RequestFailed
+            try:
+                result = self._hedge.get(url, self._hedge_timeout_s), self._hedge
+            except RequestFailed as error:
+                if error.timed_out:
+                    continue
+                result = error
+            with self._lock:
+                if self._over.is_set():
+                    return self._hedge.close()
+                self._hedge_result = result
+            return self._patient.close()
+        return None
+
+
+def _check_url(url: str) -> None:
+    """Raise RequestFailed if this is no URL that can be requested."""
+    try:
+        place = urlsplit(url)
+        usable = place.scheme == "http" and bool(place.hostname) and place.port != 0
+    except ValueError as error:
+        raise RequestFailed("this is no usable address") from error
+    if not usable:
+        raise RequestFailed("this is no http:// address")
+
+
+def _read_body(response: requests.Response) -> bytes:
+    """Return the body as sent, not decompressed. Raise RequestFailed if it is too large or not all of it arrived."""
+    promised = _promised_length(response)
+    body = bytearray()
+    while len(body) <= MAX_BODY_BYTES:
+        part = response.raw.read(MAX_BODY_BYTES + 1 - len(body), decode_content=False)
+        if not part:
+            break
+        body += part
+    if len(body) > MAX_BODY_BYTES:
+        raise RequestFailed(BODY_TOO_LARGE)
+    if promised is not None and len(body) != promised:
+        raise RequestFailed("the answer was cut short")
+    return bytes(body)
+
+
+def _promised_length(response: requests.Response) -> int | None:
+    """Return Content-Length, None if there is none. Raise HTTPException for what RFC 9112 §6.3 calls an error: lengths
+    that differ or are no numbers, or one together with chunks."""
+    lengths = set(response.raw.headers.getlist("Content-Length"))
+    if not lengths:
+        return None
+    length = lengths.pop()
+    if lengths or "Transfer-Encoding" in response.headers or not (length.isascii() and length.isdecimal()):
+        raise http.client.HTTPException("no usable Content-Length")
+    return int(length[:MAX_LENGTH_DIGITS])
+
+
+_REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (requests.ConnectTimeout, "the connection was not accepted in time"),
+    (TimeoutError, "no whole answer in time"),
+    ((requests.exceptions.InvalidURL, http.client.InvalidURL), "this is no usable address"),
+    ((http.client.IncompleteRead, IncompleteRead), "the answer was cut short"),
+    (http.client.RemoteDisconnected, "the connection was closed without an answer"),
+)
+
+
+def _reason_for(error: BaseException) -> tuple[str, bool]:
+    """Given what the libraries raised, return the cause below it in words, and whether it was a timeout."""
+    causes = list(_chain(error))
+    for cause in causes:
+        if isinstance(cause, _LimitExceeded):
+            return str(cause), False
+        if isinstance(cause, socket.gaierror):
+            return "its name cannot be resolved", False
+        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
+            return cause.strerror.lower(), False
+    for kinds, words in _REASONS:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return words, any(isinstance(cause, TimeoutError | requests.Timeout) for cause in causes)
+    return "the answer is no proper HTTP", False
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
