@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tideover.hooks.file_names import LEFTOVER, name_of
+from tideover.hooks.file_names import LEFTOVER, SDK_PYTHON, SDK_SHELL, find_hook_refusal, name_of
 from tideover.hooks.launching import UnusableAccountError
-from tideover.hooks.parts import SHOWN_PATH, SUFFIXES, find_account, find_refusal, has_run_bit, trusted_users
+from tideover.hooks.parts import SHOWN_PATH, SUFFIXES, find_account, has_run_bit, trusted_users
 from tideover.hooks.plain_text import plain
 from tideover.model import ANNOUNCED, HookSpec, Kind
 
@@ -53,7 +53,7 @@ def read_catalogue(
             f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
     found = _Findings(home, describe, suffixes)
     for file in files:
-        if not LEFTOVER.fullmatch(file):
+        if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):
             found.take(file)
     return found.as_catalogue()
 
@@ -110,7 +110,7 @@ class _Findings:
     def _why_not(self, spec: HookSpec) -> str | None:
         try:
             find_account(spec.user)
-            return find_refusal(spec.path, self._trusted, self._safe)
+            return find_hook_refusal(spec.path, self._trusted, self._safe)
         except UnusableAccountError as error:
             return str(error)
         except OSError as error:
