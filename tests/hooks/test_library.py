@@ -112,6 +112,12 @@ def test_a_hook_whose_sdk_others_can_write_is_refused(name: str, tmp_path: Path)
     directory.mkdir()
     enable(name, directory, library)
     assert [hook.refused for hook in read_catalogue(directory, lambda name: HookSettings()).hooks] == [None]
+    if name in PYTHON:
+        (library / "__pycache__").mkdir()
+        (library / "__pycache__").chmod(0o777)
+        [hook] = read_catalogue(directory, lambda name: HookSettings()).hooks
+        assert hook.refused is not None and "__pycache__ can be written by everybody" in hook.refused
+        (library / "__pycache__").chmod(0o755)
     sdk = library / ("tideover-hook.sh" if name in SHELL else "tideover_hook.py")
     sdk.chmod(0o666)
     [hook] = read_catalogue(directory, lambda name: HookSettings()).hooks

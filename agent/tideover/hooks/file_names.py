@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tideover.hooks.parts import SUFFIXES, find_refusal
+from tideover.hooks.parts import SUFFIXES, find_refusal, find_unsafe_step
 
 SDK_PYTHON, SDK_SHELL = "tideover_hook.py", "tideover-hook.sh"      # the hook SDK's files, which are no hooks
 NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
@@ -35,7 +35,14 @@ def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> str
     reason = find_refusal(path, trusted, safe)
     if reason is not None:
         return reason
-    return next((why for file in find_sdk_files(path) if (why := find_refusal(file, trusted, safe))), None)
+    for file in find_sdk_files(path):
+        reason = find_refusal(file, trusted, safe)
+        compiled = Path(file).with_name("__pycache__")      # Python would read what lies there instead
+        if reason is None and file.endswith(SDK_PYTHON) and os.path.lexists(compiled):
+            reason = find_unsafe_step(str(compiled))
+        if reason is not None:
+            return reason
+    return None
 
 
 def find_sdk_files(path: str) -> list[str]:
