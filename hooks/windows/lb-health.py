@@ -4,14 +4,18 @@ the requests under way are done. It never stops a service and never closes a con
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import pathlib
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
+
+sys.dont_write_bytecode = True      # the library's folder is the installation's
+sys.path.append(str(pathlib.Path(sys.prefix, "share/tideover/hooks/windows")))      # the installation's
+sys.path.append(str(pathlib.Path(__file__).parents[1]))     # the source tree's
+from tideover_hook import BEGUN, DONE, NOTHING, Stop, forget, main, number, remember, remembered, setting, wait_until
 
 DESCRIPTION: dict[str, Any] = {
     "name": "lb-health",
@@ -104,119 +108,5 @@ def recover() -> None:
     raise Stop(DONE, "health page is good again" if is_ours else f"{file} is gone or somebody else's: left as it is")
 
 
-PHASES: dict[str, Callable[[], None]] = {"prepare": prepare, "recover": recover}
-
-# ---- the frame: the same in every hook of this folder (a test holds it so) ----
-DONE, FAILED, WRONG_USE, NOTHING, REFUSED, NOT_YET = 0, 1, 2, 3, 4, 75
-BEGUN = time.monotonic()
-
-
-class Stop(Exception):
-    """The end of this run: its exit status and one sentence that says why."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-def setting(name: str) -> str:
-    """Given a setting's name, return the owner's value or the default. Raise Stop if it is required and empty."""
-    about = DESCRIPTION["settings"][name]
-    value = os.environ.get(name, "").strip() or os.path.expandvars(about["default"])
-    if not value and about.get("required"):
-        raise Stop(WRONG_USE, f"{name} is not set: {about['meaning']}")
-    return value
-
-
-def number(name: str) -> float:
-    """Given a setting's name, return it as a number that is not negative. Raise Stop if it is none."""
-    value = setting(name)
-    if not value.replace(".", "", 1).isdecimal():
-        raise Stop(WRONG_USE, f'{name} must be a number, not "{value}"')
-    return float(value)
-
-
-def memory_survives() -> bool:
-    """Does the machine go on where it stopped, as opposed to starting afresh?"""
-    return os.environ.get("TIDEOVER_KIND", "freeze") in ("freeze", "unannounced", "live-migration")
-
-
-def left_s() -> float:
-    """Seconds this run may still take, with a second (or a tenth of a short run) kept for leaving in order."""
-    whole = float(os.environ.get("TIDEOVER_SECONDS_LEFT") or 60)
-    return whole - min(1.0, whole / 10) - (time.monotonic() - BEGUN)
-
-
-def wait_until(question: Callable[[], bool], waiting_for: str, longest_s: float = 1e9) -> None:
-    """Given a question, ask it ten times a second until it says yes. Raise Stop (not yet) when the time is up."""
-    end = time.monotonic() + min(longest_s, left_s())
-    while not question():
-        if time.monotonic() >= end:
-            raise Stop(NOT_YET, f"still waiting: {waiting_for}")
-        time.sleep(0.1)
-
-
-def state_file() -> pathlib.Path:
-    """Where this hook keeps what recover must restore. Raise Stop if the agent gave no directory."""
-    directory = pathlib.Path(os.environ.get("TIDEOVER_STATE_DIR") or "\\nonexistent")
-    if not directory.is_dir():
-        raise Stop(WRONG_USE, "TIDEOVER_STATE_DIR is not a directory")
-    return directory / f"{DESCRIPTION['name']}.json"
-
-
-def remember(state: dict[str, Any]) -> None:
-    """Given what recover must know, have it on the disk when this returns: call it before changing anything."""
-    path = state_file()
-    fresh = path.with_suffix(".new")
-    with fresh.open("w", encoding="utf-8") as out:
-        json.dump(state, out)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-
-
-def remembered() -> dict[str, Any] | None:
-    """Return what an earlier run kept, or None."""
-    try:
-        return dict(json.loads(state_file().read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return None
-
-
-def forget() -> None:
-    """Everything is as it was: keep nothing."""
-    for path in (state_file(), state_file().with_suffix(".new")):
-        path.unlink(missing_ok=True)
-
-
-def run(phase: str) -> int:
-    """Given prepare or recover, run it and return the exit status."""
-    try:
-        PHASES[phase]()
-        return DONE
-    except Stop as stop:
-        status, why = stop.status, str(stop)
-    except (OSError, ValueError, LookupError) as error:
-        status, why = FAILED, f"{type(error).__name__}: {error}"
-    if phase == "prepare" and status in (NOTHING, REFUSED) and remembered() is not None:
-        status = DONE if status == NOTHING else FAILED   # 3 and 4 say "nothing was changed", and something was
-    if phase == "recover" and status == NOTHING:
-        forget()                                         # a prepare killed in its first note leaves half of one
-    print(why, flush=True)
-    return status
-
-
-def main(arguments: list[str]) -> int:
-    """Given the command's arguments, do as the contract says and return the exit status."""
-    if arguments == ["describe"]:
-        print(json.dumps(DESCRIPTION, indent=1))
-        return DONE
-    if len(arguments) != 1 or arguments[0] not in PHASES:
-        print(f"usage: {DESCRIPTION['name']} describe | prepare | recover", file=sys.stderr)
-        return WRONG_USE
-    return run(arguments[0])
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-# ---- end of the frame ----
+    sys.exit(main(DESCRIPTION, prepare, recover))

@@ -1,7 +1,9 @@
-"""What can be said of every hook without its server: it describes itself, stands alone, and fails plainly."""
+"""What can be said of every hook without its server: it describes itself, stands on the SDK alone, and fails plainly."""
 from __future__ import annotations
 
 import ast
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from tideover.errors import WrongUseError
+from tideover.hooks.catalogue import HookSettings, read_catalogue
+from tideover.hooks.library import enable, known_names, sdk_lines
 
 from .running import DONE, FAILED, LIBRARY, NAMES, NOT_YET, NOTHING, REFUSED, WRONG_USE, Hook, describe
 from .stages import STAGES
@@ -40,13 +46,6 @@ NOWHERE = {
 OWES = {"lb-health", "webhook"}
 
 
-def frame(name: str) -> str:
-    """Given a hook, return the part that all hooks of its language share."""
-    text = (LIBRARY / name).read_text()
-    begin, end = text.index("# ---- the frame:"), text.index("# ---- end of the frame ----")
-    return text[begin:end]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_hook_describes_itself(name: str) -> None:
     """One JSON object with everything an owner must know before enabling it."""
@@ -73,20 +72,101 @@ def test_a_shell_hook_has_the_defaults_it_describes(name: str) -> None:
         assert f': "${{{key}:={setting["default"]}}}"\n' in text
 
 
-@pytest.mark.parametrize("names", [SHELL, PYTHON], ids=["shell", "python"])
-def test_all_hooks_of_a_language_share_one_frame(names: tuple[str, ...]) -> None:
-    """Stand-alone files cannot share code; so the same text stands in each, and it may not drift."""
-    assert len({frame(name) for name in names}) == 1
-
-
-@pytest.mark.parametrize("name", PYTHON)
-def test_a_hook_needs_nothing_but_the_standard_library(name: str) -> None:
+@pytest.mark.parametrize("name", [*PYTHON, "tideover_hook.py"])
+def test_a_hook_needs_nothing_but_the_sdk_and_the_standard_library(name: str) -> None:
     """A hook runs with the system's Python, where the agent's own packages may not be."""
     for node in ast.walk(ast.parse((LIBRARY / name).read_text())):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
             [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         for module in names:
-            assert module.split(".")[0] in sys.stdlib_module_names
+            assert module.split(".")[0] in sys.stdlib_module_names | {"tideover_hook"}
+
+
+@pytest.mark.parametrize("name", ["tideover_hook.py", "tideover-hook.sh"])
+def test_the_sdk_is_no_hook(name: str, tmp_path: Path) -> None:
+    """It lies beside the library's hooks, and may lie beside an owner's: neither is told of it as a hook."""
+    assert name not in known_names(LIBRARY) and not os.access(LIBRARY / name, os.X_OK)
+    shutil.copy(LIBRARY / name, tmp_path)
+    found = read_catalogue(tmp_path, lambda name: HookSettings())
+    assert (found.hooks, found.disabled, found.ignored) == ((), (), ())
+    with pytest.raises(WrongUseError):
+        enable(name, tmp_path / "hooks.d", LIBRARY)
+
+
+@pytest.mark.parametrize("name", [SHELL[0], PYTHON[0]])
+def test_a_link_to_a_hook_finds_the_sdk_and_leaves_nothing_beside_it(name: str, tmp_path: Path) -> None:
+    """From a second link too. No compiled file of Python's lies in the library's folder afterwards."""
+    (tmp_path / name).symlink_to(LIBRARY / name)
+    link = tmp_path / f"20-{name}"
+    link.symlink_to(name)
+    done = subprocess.run([str(link), "describe"], capture_output=True, text=True, cwd="/")
+    assert json.loads(done.stdout)["name"] == name, done.stderr
+    assert not list(LIBRARY.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize("name", [SHELL[0], PYTHON[0]])
+def test_a_hook_whose_sdk_others_can_write_is_refused(name: str, tmp_path: Path) -> None:
+    """What a hook reads is run as it is: the rule for its file holds for the SDK beside it."""
+    library, directory = tmp_path / "library", tmp_path / "hooks.d"
+    shutil.copytree(LIBRARY, library)
+    directory.mkdir()
+    enable(name, directory, library)
+    assert [hook.refused for hook in read_catalogue(directory, lambda name: HookSettings()).hooks] == [None]
+    if name in PYTHON:
+        (library / "__pycache__").mkdir()
+        (library / "__pycache__").chmod(0o777)
+        [hook] = read_catalogue(directory, lambda name: HookSettings()).hooks
+        assert hook.refused is not None and "__pycache__ can be written by everybody" in hook.refused
+        (library / "__pycache__").chmod(0o755)
+    sdk = library / ("tideover-hook.sh" if name in SHELL else "tideover_hook.py")
+    sdk.chmod(0o666)
+    [hook] = read_catalogue(directory, lambda name: HookSettings()).hooks
+    assert hook.refused == f"{sdk} can be written by everybody: chmod go-w {sdk}"
+
+
+OWN = {
+    "shell": """#!/bin/sh
+set -u
+LINES
+describe() { echo '{"name": "own", "stage": 60}'; }
+prepare() { keep changed yes; leave 0 "prepared"; }
+recover() { forget; leave 0 "recovered"; }
+run_hook "$@"
+""",
+    "python": """#!/usr/bin/env python3
+import sys
+
+LINES
+from tideover_hook import forget, main, remember
+
+DESCRIPTION = {"name": "own", "stage": 60, "settings": {}}
+
+if __name__ == "__main__":
+    sys.exit(main(DESCRIPTION, lambda: remember({}), forget))
+""",
+}
+
+
+@pytest.mark.parametrize("language", OWN)
+def test_an_owners_hook_reads_the_sdk_from_the_installed_path(language: str, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines that the package gives for it; the rule for hooks holds for what they name."""
+    installed = tmp_path / "prefix" / "share" / "tideover" / "hooks"
+    installed.mkdir(parents=True)
+    for name in ("tideover_hook.py", "tideover-hook.sh"):
+        shutil.copy(LIBRARY / name, installed)
+    monkeypatch.setattr("tideover.hooks.library.library", lambda: installed)
+    own = tmp_path / "hooks.d" / "60-own"
+    own.parent.mkdir()
+    own.write_text(OWN[language].replace("LINES\n", sdk_lines(language == "python")))
+    own.chmod(0o755)
+    hook = Hook(str(own), tmp_path / "state")
+    assert [hook.run("prepare").status, hook.run("recover").status, hook.run("begin").status] == [DONE, DONE, WRONG_USE]
+    [spec] = read_catalogue(own.parent, lambda name: HookSettings()).hooks
+    assert spec.refused is None
+    installed.chmod(0o777)
+    [spec] = read_catalogue(own.parent, lambda name: HookSettings()).hooks
+    assert spec.refused is not None and str(installed) in spec.refused
 
 
 def test_every_hook_has_a_stage_and_an_absent_server() -> None:
@@ -115,7 +195,7 @@ def test_recover_without_prepare_has_nothing_to_do(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", [SHELL[0], PYTHON[0]])
 def test_a_wrong_call_is_told(name: str, tmp_path: Path) -> None:
-    """Neither phase nor describe: status 2, from the frame that all share."""
+    """Neither phase nor describe: status 2."""
     assert Hook(name, tmp_path / "state").run("begin").status == WRONG_USE
 
 
@@ -123,7 +203,7 @@ def test_shell_hooks_are_clean() -> None:
     """shellcheck has nothing to say."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in SHELL)], capture_output=True, text=True)
+    done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in [*SHELL, "tideover-hook.sh"])], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -140,10 +220,11 @@ cd "${0%/*}" && case $1 in accepting) cat accepting ;; accept) echo "$2" > accep
 
 
 def test_the_template_in_the_readme_is_a_hook(tmp_path: Path) -> None:
-    """With the frame below it, as the text says: drained, not yet while busy, given back, and nothing to do twice."""
+    """Drained, not yet while busy, given back, and nothing to do twice."""
     body = (LIBRARY / "README.md").read_text().split("```sh\n#!/bin/sh\n")[1].split("```")[0]
+    assert ". /usr/share/tideover/hooks/tideover-hook.sh\n" in body
     mine = tmp_path / "my-application"
-    mine.write_text(f"#!/bin/sh\n{body}\n{frame(SHELL[0])}")
+    mine.write_text("#!/bin/sh\n" + body.replace("/usr/share/tideover/hooks", str(LIBRARY)))
     (tmp_path / "admin").write_text(ADMIN)
     for program in (mine, tmp_path / "admin"):
         program.chmod(0o755)

@@ -142,7 +142,10 @@ def test_removal_recovers_what_is_prepared_and_a_purge_leaves_nothing(machine, p
     before = files(here)
     installed(machine, package)
     with_an_open_event(here, metadata)
-    here.run("tideover hooks enable lb-health && tideover hooks disable lb-health && tideover hooks enable service-stop")
+    here.run("tideover hooks enable webhook && tideover hooks enable lb-health")
+    for name in ("webhook", "lb-health"):       # one in Python, one in shell: both find the SDK through the link
+        assert "nothing was prepared" in here.run(f"tideover hooks run {name} recover; true")
+    here.run("tideover hooks disable webhook && tideover hooks disable lb-health && tideover hooks enable service-stop")
     assert (here.root / "etc/tideover/hooks.d/80-service-stop").readlink() == Path("/usr/share/tideover/hooks/service-stop")
     assert "Recovered: first." in here.run("dpkg --remove tideover")
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
@@ -286,6 +289,7 @@ def test_a_pip_installation_has_the_same_unit_from_the_same_file(machine, packag
     assert ours.split("\n", 1)[1] == (TOP / "agent/tideover/service/tideover.service").read_text()
     here.run("/opt/tideover/bin/tideover hooks enable webhook")
     assert (here.root / "etc/tideover/hooks.d/10-webhook").readlink() == Path("/opt/tideover/share/tideover/hooks/webhook")
+    assert "nothing was prepared" in here.run("/opt/tideover/bin/tideover hooks run webhook recover; true")
     here.run(f"{service} stop")
     assert here.told("ActiveState") == {"ActiveState": "inactive"}
     here.run(f"{service} remove")

@@ -218,6 +218,7 @@ def test_the_hook_library_is_there_and_what_is_enabled_from_it_is_accepted(world
     listed = json.loads(world.tideover("hooks", "list", "--json"))["hooks"]
     assert [hook["name"] for hook in listed] == ["first", "lb-health"]
     world.tideover("hooks", "check")
+    assert "nothing was prepared" in world.tideover("hooks", "run", "lb-health", "recover")
     world.tideover("hooks", "disable", "lb-health")
     assert len(json.loads(world.tideover("hooks", "list", "--json"))["hooks"]) == 1
 

@@ -6,9 +6,10 @@ import time
 
 from tideover.effects import RunHook
 from tideover.hooks.environment import Place, hook_environment
+from tideover.hooks.file_names import find_hook_refusal
 from tideover.hooks.launching import Account, Launch, UnusableAccountError
 from tideover.hooks.orders import Order, Surroundings
-from tideover.hooks.parts import HookProcess, find_account, find_refusal, launch, trusted_users, why_not_started
+from tideover.hooks.parts import HookProcess, find_account, launch, trusted_users, why_not_started
 from tideover.hooks.traces import note_of
 from tideover.model import HookOutcome, HookPhase
 
@@ -52,7 +53,7 @@ def _find_account(run: RunHook) -> Account:
 
 def _check_file(path: str) -> None:
     try:
-        reason = find_refusal(path, trusted_users(), set())
+        reason = find_hook_refusal(path, trusted_users(), set())
     except OSError as error:
         raise CannotStartError(HookOutcome.FAILED, why_not_started(error, path)) from None
     if reason is not None:

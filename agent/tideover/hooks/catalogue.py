@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tideover.hooks.file_names import LEFTOVER, name_of
+from tideover.hooks.file_names import LEFTOVER, SDK_PYTHON, SDK_SHELL, find_hook_refusal, name_of
 from tideover.hooks.launching import UnusableAccountError
 from tideover.hooks.parts import (
     SHOWN_PATH,
     SUFFIXES,
     find_account,
     find_obstacle,
-    find_refusal,
     has_run_bit,
     standing_environment,
     trusted_users,
@@ -69,7 +68,7 @@ def read_catalogue(
             f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
     found = _Findings(home, describe, suffixes)
     for file in files:
-        if not LEFTOVER.fullmatch(file):
+        if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):
             found.take(file)
     return found.as_catalogue()
 
@@ -127,7 +126,7 @@ class _Findings:
     def _why_not(self, spec: HookSpec, search_path: str) -> str | None:
         try:
             find_account(spec.user)
-            return find_refusal(spec.path, self._trusted, self._safe) or find_obstacle(
+            return find_hook_refusal(spec.path, self._trusted, self._safe) or find_obstacle(
                 spec.path, search_path or self._search_path)
         except UnusableAccountError as error:
             return str(error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import site
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import tideover
 from tideover.errors import TideoverError, WrongUseError
-from tideover.hooks.file_names import NAME
+from tideover.hooks.file_names import NAME, SDK_PYTHON, SDK_SHELL
 from tideover.hooks.library_files import FOLDER, HOW_DISABLED, describing, file_of, is_from, names_in, put, stem_of
 
 PLACE = Path("share/tideover/hooks", FOLDER)        # below the prefix, in a wheel's data as in a Debian package
@@ -33,6 +34,24 @@ def library() -> Path:
         if place.is_dir():
             return place
     raise TideoverError("cannot find the hook library", f"there is no {places[-1]}", "Install tideover anew.")
+
+
+def sdk() -> Path:
+    """Return the directory of the hook SDK that came with this installation. Raise TideoverError if there is none."""
+    place = library()
+    for directory in (place, place.parent):         # the second one: Windows in a checkout
+        if (directory / SDK_PYTHON).is_file():
+            return directory
+    raise TideoverError("cannot find the hook SDK", f"there is no {place / SDK_PYTHON}", "Install tideover anew.")
+
+
+def sdk_lines(python: bool) -> str:
+    """Return the lines by which a hook of the owner's, in Python or in POSIX sh, reads the SDK of this installation."""
+    directory = sdk()
+    if python:
+        return (f"sys.dont_write_bytecode = True      # the SDK's directory is the installation's\n"
+                f"sys.path.insert(0, {str(directory)!r})\n")
+    return f". {shlex.quote(str(directory / SDK_SHELL))}\n"
 
 
 def enable(name: str, directory: Path, place: Path) -> Path:
