@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_dropped_counted_and_told_where_it_is_missing():
     writer.close(limit_s=10.0)
     lost = [line for line in reader.lines if line.name == "log.lines-lost"]
     assert held <= QUEUED_CHARACTERS
-    assert "a.warning" in reader.names() and len(lost) == 2
+    assert "a.warning" in reader.names() and len(lost) >= 2
     assert reader.names()[reader.names().index("a.warning") - 1] == "log.lines-lost"
     kept = reader.names().count("hook.output")
     assert kept + sum(int(str(line.fields["lines"])) for line in lost) == 800
