@@ -1,79 +1,95 @@
-"""`tideover status`: what it waits for, in one sentence, then the rest. Works without the agent, from its journal."""
+"""`status --watch`: the same page again each second. On a terminal it is drawn in place, in one piece and over itself,
+so that nothing flickers; the screen and the cursor are given back at the end."""
 from __future__ import annotations
 
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
+from tideover.cli.interruption import until_interrupted
 from tideover.cli.layout import lines_of
-from tideover.cli.memory import read_memory
-from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
-from tideover.cli.terminal import this_terminal
-from tideover.configuration import Loaded
-from tideover.errors import EXIT_OK, UnreachableError
-from tideover.settings import Settings
+from tideover.cli.options import print_lines
+from tideover.cli.terminal import columns_of, harmless, harmless_json, this_terminal
 from tideover.telling.status import status_parts
 from tideover.wording import Times
 
+EACH_S = 1.0
+# xterm's control sequences (ctlseqs): alternate screen, cursor, erase to the end of the line and of the screen
+BEGIN, END = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
-@click.command("status")
-@with_json
-@with_utc
-@click.option("--watch", is_flag=True, help="Again each second, until interrupted.")
-@with_readable_settings
-def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool) -> int:
-    """What the agent waits for, the next event, the last pause, the clock, the hooks.
-
-    Works without the agent: what is shown then is what the last one wrote down, and the first line says so. While it is
-    watched it is drawn anew on a terminal; elsewhere a line is printed for each change of what is waited for, and with
-    --json the whole document, one line each second.
-    """
-    def look() -> dict[str, Any]:
-        return _with_catalogue(read_status(loaded.settings), loaded.settings)
-
-    if watch:
-        from tideover.cli.watching import watch_status
-        watch_status(look, as_json=as_json, utc=utc)
-    elif as_json:
-        print_json(look())
-    else:
-        print_lines(lines_of(status_parts(look(), Times(datetime.now(UTC), utc)), this_terminal()))
-    return EXIT_OK
+Look = Callable[[], dict[str, Any]]
 
 
-def read_status(settings: Settings) -> dict[str, Any]:
-    """Given the settings, return the agent's own word, or what its journal says when it does not answer."""
-    from tideover.api.client import read_status as ask_status
+def watch_status(look: Look, *, as_json: bool, utc: bool) -> None:
+    """Given how to read the status, show it until interrupted (Ctrl-C, SIGTERM) or until nobody reads."""
+    with until_interrupted():
+        if as_json:
+            _print_documents(look)
+        elif sys.stdout.isatty():
+            _draw(look, utc)
+        else:
+            _print_changes(look, utc)
+
+
+def _print_documents(look: Look) -> None:
+    for _ in _seconds():
+        click.echo(harmless_json(look(), None))
+
+
+def _print_changes(look: Look, utc: bool) -> None:
+    """A line for each change of what the first sentence says."""
+    told = ""
+    for _ in _seconds():
+        times = Times(datetime.now(UTC), utc)
+        first = lines_of(status_parts(look(), times)[:1], this_terminal())[0]
+        if first != told:
+            click.echo(f"{times.this_moment()}  {first}")
+            told = first
+
+
+def _draw(look: Look, utc: bool) -> None:
+    lines: list[str] = []
+    sys.stdout.write(BEGIN)
     try:
-        return ask_status(Path(settings.paths.socket), Path(settings.paths.state))
-    except UnreachableError as trouble:
-        return _from_journal(settings, trouble)
+        for _ in _seconds():
+            times = Times(datetime.now(UTC), utc)
+            lines = lines_of(status_parts(look(), times), this_terminal())
+            sys.stdout.write(frame([*lines, "", f"{times.this_moment()}, each second; Ctrl-C ends it"],
+                                   *shutil.get_terminal_size()))
+            sys.stdout.flush()
+    finally:
+        sys.stdout.write(END)
+        sys.stdout.flush()
+        print_lines(lines)              # what was seen last stays on the screen
 
 
-def _with_catalogue(status: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """What lies in the hooks directory now, as the next event would find it."""
-    from tideover.daemon.choices import catalogue_of
-    catalogue = catalogue_of(settings)
-    return status | {"catalogue": {
-        "ready": sum(spec.refused is None for spec in catalogue.hooks),
-        "refused": [Path(spec.path).name for spec in catalogue.hooks if spec.refused is not None],
-        "disabled": list(catalogue.disabled)}}
+def frame(lines: list[str], columns: int, rows: int) -> str:
+    """Given a page and the size of the screen, return what draws it over the one before: what does not fit is cut off,
+    because a screen that scrolls cannot be drawn over."""
+    shown = lines if len(lines) <= rows else [*lines[:rows - 1], f"… {len(lines) - rows + 1} lines more"]
+    return HOME + f"{REST_OF_LINE}\r\n".join(cut(line, columns) for line in shown) + REST_OF_LINE + REST_OF_SCREEN
 
 
-def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, Any]:
-    from tideover.journal import Journal
-    from tideover.pause import MachineClocks, read_boot_id
-    from tideover.status import status_of, without_raw_times
-    from tideover.system.file_lock import read_holder
-    state, rows = read_memory(settings, Journal.newest_rows)
-    held = read_holder(Path(settings.paths.state))
-    status = status_of(state, rows, MachineClocks().moment())
-    if state.boot_id != read_boot_id():
-        status = without_raw_times(status)
-    status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,
-                       "started_at": None,
-                       "why": trouble.cause if held is not None else "no agent works on the state directory"}
-    status["source"] = status["journal"] = None
-    return status
+def cut(line: str, columns: int) -> str:
+    """Given a line that may hold colours, return no more of it than there are columns."""
+    bare = click.unstyle(line)
+    if columns_of(bare) <= columns:
+        return line
+    while columns_of(bare) > columns - 1:
+        bare = bare[:-1]
+    return harmless(bare) + "…"
+
+
+def _seconds() -> Iterator[None]:
+    """Now, and then at each next second; a look that took longer is not made up for."""
+    due_s = time.monotonic()
+    while True:
+        yield
+        due_s = max(due_s + EACH_S, time.monotonic())
+        time.sleep(max(0.0, due_s - time.monotonic()))

@@ -1,71 +1,86 @@
-"""From what the sources say to the check as the record knows it: verdict, offset, bound, and the reason in words."""
+"""What is known by now, held against this machine's clock: verdict, offset, bound, and the reason in words.
+
+Asks nobody. The same samples may be judged again and again, for they outlive a step of the wall clock.
+"""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 
-from tideover.clock.nouns import ServerReport
-from tideover.model import ClockCheck, ClockSample, Verdict, utc
-from tideover.timekeeping.agreement import NS, Interval, Ruling, Sample, Standing, ahead_s, rule
-from tideover.timekeeping.ntp import Fault, Refused
-
-_MOST_TOLD = 4          # servers named in one sentence
-
-_VERDICTS = {Ruling.INSIDE: Verdict.GOOD, Ruling.OUTSIDE: Verdict.BAD, Ruling.OPEN: Verdict.UNKNOWN}
-
-
-def conclude(standing: Standing, wall_minus_raw_ns: int, tolerance_ns: int, refused: Iterable[Refused]) -> ClockCheck:
-    """Given what the sources say and this machine's wall minus raw, return verdict, offset, bound and reason."""
-    behind = standing.behind(wall_minus_raw_ns)
-    if behind is None:
-        return ClockCheck(Verdict.UNKNOWN, reason=_why_unknown(standing, wall_minus_raw_ns, refused))
-    verdict = _VERDICTS[rule(behind, tolerance_ns)]
-    return ClockCheck(verdict, ahead_s(behind.middle_ns), behind.half_ns / NS,
-                      reason=_why(verdict, behind, standing, tolerance_ns), tolerance_s=tolerance_ns / NS)
+from tideover.clock.inquiry import Inquiry
+from tideover.clock.kernel import USUAL_TICK_US
+from tideover.clock.nouns import DaemonReport
+from tideover.clock.readings import Clocks, wall_minus_raw_ns
+from tideover.clock.remedy import agrees_with
+from tideover.clock.surroundings import Surroundings
+from tideover.clock.verdict import conclude
+from tideover.clock.words import aged, daemon_text, slewing_text
+from tideover.model import NO_SOURCE, ClockCheck, Verdict, utc
+from tideover.timekeeping.agreement import NS, Interval, Ruling, Sample, rule, stand
+from tideover.timekeeping.slew import is_slewing, kernel_rate
 
 
-def as_record(sample: Sample) -> ClockSample:
-    """Given a sample, return it as the record keeps it: by this machine's wall clock, positive = ahead."""
-    at_ns = sample.ended_raw_ns + sample.wall_minus_raw_ns
-    return ClockSample(utc(at_ns / NS), sample.server, ahead_s(sample.behind_ns), sample.delay_ns / NS,
-                       sample.bound_ns / NS)
+class Judge:
+    """Given what the inquiry knows. `daemon`: what the time daemon said last; `remedies`: what was done, by event."""
 
+    def __init__(self, inquiry: Inquiry, clocks: Clocks, surroundings: Surroundings, tolerance_ns: int) -> None:
+        self._inquiry, self._clocks, self._surroundings = inquiry, clocks, surroundings
+        self._tolerance_ns = tolerance_ns
+        self.daemon: DaemonReport | None = None
+        self.remedies: dict[str, str] = {}
 
-def reports(standing: Standing, wall_minus_raw_ns: int, refused: Iterable[Refused]) -> tuple[ServerReport, ...]:
-    """Given what the sources say and who was refused, return one report for each address."""
-    heard = {(one.server, one.address): ServerReport(
-        one.server, one.address, ahead_s(one.truth_minus_raw_ns - wall_minus_raw_ns), one.delay_ns / NS,
-        one.bound_ns / NS, one.stratum, Fault.DISAGREES.value if one in standing.outliers else "")
-        for one in standing.chosen}
-    silent = {(one.server, one.address): ServerReport(one.server, one.address, dropped=one.text) for one in refused}
-    return tuple((silent | heard).values())
+    def no_source(self) -> ClockCheck:
+        return ClockCheck(Verdict.UNKNOWN, checked_at=utc(self._clocks.wall_ns() / NS), reason=NO_SOURCE)
 
+    def find(self, since_ns: int, event_id: str = "", rate: float | None = None) -> ClockCheck:
+        """Given the resume, the event, and the rate the clock was seen to move at, return all but the samples."""
+        distance_ns, now_ns = wall_minus_raw_ns(self._clocks), self._clocks.raw_ns()
+        standing = stand(self._newer(self._inquiry.samples, since_ns), now_ns)
+        check = conclude(standing, distance_ns, self._tolerance_ns, self._inquiry.refused.values())
+        now = utc((now_ns + distance_ns) / NS)
+        reasons = (check.reason, self._slewing(check, standing.behind(distance_ns), rate),
+                   self._daemon_words(now, since_ns), self.remedies.get(event_id, ""))
+        return replace(check, checked_at=now, reason="; ".join(filter(None, reasons)))
 
-def _why(verdict: Verdict, behind: Interval, standing: Standing, tolerance_ns: int) -> str:
-    agree = "one source" if standing.servers == 1 else f"{standing.agreeing} of {standing.servers} sources agree"
-    if verdict is Verdict.BAD:
-        return f"{_offset(behind.middle_ns)} ({agree})"
-    if verdict is Verdict.UNKNOWN:
-        return (f"{_offset(behind.middle_ns)}, but the error bound of {_span(behind.half_ns)} does not decide "
-                f"against a tolerance of {_span(tolerance_ns)} ({agree})")
-    return agree
+    def has_heard(self, since_ns: int) -> bool:
+        """Is there any answer since the resume?"""
+        return bool(self._newer(self._inquiry.samples, since_ns))
 
+    def is_decided(self, known: Sequence[Sample], since_ns: int, asked: dict[str, int]) -> bool:
+        """Given samples and who was asked, can the silent not turn the verdict any more?"""
+        return self._ruling(known, since_ns, asked) in (Ruling.INSIDE, Ruling.OUTSIDE)
 
-def _why_unknown(standing: Standing, wall_minus_raw_ns: int, refused: Iterable[Refused]) -> str:
-    if standing.servers:
-        said = [f"{one.server} {_offset(one.truth_minus_raw_ns - wall_minus_raw_ns)}" for one in standing.chosen]
-        return f"sources disagree: {_listed(said)}"
-    told = [f"{one.server}: {one.text}" for one in refused]
-    return f"no valid answer: {_listed(told)}" if told else "no answer yet"
+    def is_open(self, since_ns: int) -> bool:
+        """Is only the bound in the way of a verdict?"""
+        return self._ruling(self._inquiry.samples, since_ns, None) is Ruling.OPEN
 
+    def may_step(self, since_ns: int) -> Callable[[float], bool]:
+        """Given the resume, return the question whether the daemon may step the clock by what it measured."""
+        standing = stand(self._newer(self._inquiry.samples, since_ns), self._clocks.raw_ns())
+        if standing.truth_minus_raw is None:
+            return lambda offset_s: False
+        return agrees_with(standing.truth_minus_raw, self._tolerance_ns, self._clocks)
 
-def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - _MOST_TOLD
-    return "; ".join(texts[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    def wall_at(self, raw_ns: int) -> datetime:
+        """Given an instant of the raw clock, return what the wall clock would have shown then, set as it is now."""
+        return utc((raw_ns + wall_minus_raw_ns(self._clocks)) / NS)
 
+    def _newer(self, samples: Sequence[Sample], since_ns: int) -> list[Sample]:
+        return [one for one in samples if one.began_raw_ns >= since_ns]
 
-def _offset(behind_ns: int) -> str:
-    return f"{_span(abs(behind_ns))} {'behind' if behind_ns > 0 else 'ahead'}"
+    def _ruling(self, known: Sequence[Sample], since_ns: int, asked: dict[str, int] | None) -> Ruling | None:
+        standing = stand(self._newer(known, since_ns), self._clocks.raw_ns(), asked)
+        behind = standing.behind(wall_minus_raw_ns(self._clocks))
+        return None if behind is None else rule(behind, self._tolerance_ns)
 
+    def _slewing(self, check: ClockCheck, behind: Interval | None, rate: float | None) -> str:
+        if check.verdict is Verdict.GOOD or behind is None:
+            return ""
+        if not is_slewing(rate):
+            kernel = self._surroundings.kernel_clock()
+            rate = kernel_rate(kernel.tick_us, USUAL_TICK_US, kernel.frequency_ppm) if kernel else None
+        return slewing_text(behind, self._tolerance_ns, rate)
 
-def _span(ns: int) -> str:
-    return f"{ns / NS:.3f} s" if ns >= NS // 10 else f"{ns / 1e6:.3f} ms"
+    def _daemon_words(self, now: datetime, since_ns: int) -> str:
+        return daemon_text(aged(self.daemon, now, self.wall_at(since_ns))) if self.daemon else ""

@@ -1,33 +1,123 @@
-"""Which source of announcements is used here, and why."""
+"""The metadata service: does it answer, who does it say we are, what is announced now, does it tell the time."""
 from __future__ import annotations
 
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tideover.doctor.findings import Finding, bad, good, note
+from tideover.model import Event, fold_case
+from tideover.observations import Polled, PollFailed
+from tideover.policy import names_me
 from tideover.settings import Settings
-from tideover.sources import SourceKind, choose_source_kind
+from tideover.sources.azure import PLATFORM, SECURITY_PROTOCOL, AzureSource
+from tideover.wire import Identity
+from tideover.wording import length_text, moment_text, offset_text
 
-TOPIC = "source"
+# A later answer takes milliseconds. The very first may take two minutes (Azure Scheduled Events docs), for which
+# nobody waits at a terminal.
+CALL_S = 5.0
+WHOLE_S = 6.0                # the VM's name and the events together
+OFF_S = 2.5                  # a Date has whole seconds, and the answer was a moment under way
+
+FIRST_CALL = "the very first call on a service may take up to 2 minutes: try again, and let the agent wait for it"
 
 
-def kind_here(settings: Settings, root: Path) -> SourceKind:
-    """Given the settings and the machine's files, return the kind of source the agent uses."""
-    return choose_source_kind(root) if settings.source.kind == "auto" else settings.source.kind
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One poll: what came of it, how long it took, and this machine's wall clock right after it."""
+
+    news: Polled | PollFailed
+    took_s: float
+    wall: datetime
 
 
-def look_at_source(settings: Settings, root: Path) -> list[Finding]:
-    """Given the settings and the machine's files, say which source is used and why."""
-    if settings.source.kind != "auto":
-        said = f"{settings.source.kind}, because [source] kind says so"
-        return [note(TOPIC, f"{said}: nothing is announced here, pauses are noticed all the same")
-                if settings.source.kind != "azure" else good(TOPIC, said)]
-    kind = choose_source_kind(root)
-    if kind == "azure":
-        return [good(TOPIC, "azure, because the DMI chassis asset tag is that of every Azure VM")]
-    if kind == "hyperv":
-        return [note(TOPIC, "hyperv, because the DMI tables say Hyper-V and not Azure: nothing is announced here in "
-                            "advance, pauses are noticed all the same")]
-    return [bad(TOPIC, "none: the DMI tables name no platform that announces its maintenance, so no hook will ever be "
-                       "prepared here",
-                'If this is an Azure VM all the same, set [source] kind = "azure"; if it is none and pauses are all '
-                'you want noticed, set "none".')]
+def hear_service(settings: Settings) -> Heard:
+    """Given the settings, ask as the agent will. Blocks for some 6 s at most."""
+    source = AzureSource(settings.source.endpoint or "", settings.source.vm_name or "", first_call_s=CALL_S,
+                         later_call_s=CALL_S)
+    cut = threading.Timer(WHOLE_S, source.close)
+    cut.daemon = True
+    cut.start()
+    began_s = time.monotonic()
+    try:
+        news = source.poll()
+    finally:
+        cut.cancel()
+        source.close()
+    return Heard(news, time.monotonic() - began_s, datetime.now(UTC))
+
+
+def hear_name(settings: Settings) -> Identity | None:
+    """Given the settings, return who the service says we are, whatever they say. Blocks for 10 s at most."""
+    return AzureSource(settings.source.endpoint or "").identity()
+
+
+def look_at_service(settings: Settings, heard: Heard | None) -> list[Finding]:
+    """Given what was heard (None: nothing in time), say whether the service can be used, and its clock."""
+    place = settings.source.endpoint or PLATFORM
+    if heard is None or (isinstance(heard.news, PollFailed) and heard.took_s >= CALL_S):
+        return [bad("metadata", f"the metadata service at {place} has not answered within {WHOLE_S:.0f} s",
+                    f"Check the route to it and the firewall; {FIRST_CALL}.")]
+    if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
+        return [bad("metadata", heard.news.reason, f"Allow both paths to the program {Path(sys.executable).resolve()} "
+                                                   "(exePath) or to the user it runs as (userName); the log of Azure's "
+                                                   "GuestProxyAgent names whom it refuses.")]
+    if isinstance(heard.news, PollFailed):
+        return [bad("metadata", heard.news.reason, "Check that it is reached straight from the VM's first interface, "
+                                                   f"without a proxy or a firewall in between; {FIRST_CALL}.")]
+    document = heard.news.document
+    in_part = [note("metadata", f"{document.left_out}: the events beside it count, but none is taken for gone",
+                    "If it stays so, tell the platform's support.")] if document.left_out else []
+    return [good("metadata", f"{place} answered in {length_text(heard.took_s)} ({FIRST_CALL.partition(':')[0]})"),
+            *in_part, _date(document.date, heard.wall)]
+
+
+def _date(date: datetime | None, wall: datetime) -> Finding:
+    if date is None:
+        return note("metadata", "its answers carry no Date, so a pause in which all clocks stand still cannot be seen "
+                                "by them", "Name time servers under [clock] servers.")
+    off_s = (wall - date).total_seconds()
+    if abs(off_s) > OFF_S:
+        return note("metadata", f"by the Date of its answers this clock is {offset_text(off_s)}",
+                    "See what time servers say: tideover clock")
+    return good("metadata", "its answers carry a Date, which shows pauses of some seconds that no clock here shows")
+
+
+def look_at_name(settings: Settings, heard: Heard | None, named: Identity | None, hostname: str) -> list[Finding]:
+    """Given what was heard, who the service says we are (where a name is configured) and the hostname, say who we are.
+
+    Events name the VM as Azure does, in capitals or not; the hostname is what many programs go by, and miss them.
+    """
+    if heard is None or isinstance(heard.news, PollFailed):
+        return []
+    me = heard.news.me
+    if settings.source.vm_name and named is not None and fold_case(named.name) != fold_case(me):
+        return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: none of its events "
+                            "would be ours", "Leave vm_name out: the service is asked.")]
+    if fold_case(me) == fold_case(hostname):
+        return [good("name", f"events call this VM {me}, as its hostname does")]
+    return [note("name", f"events call this VM {me}, its hostname is {hostname}: we go by the first, programs that go "
+                         "by the hostname miss its events")]
+
+
+def look_at_events(heard: Heard | None) -> list[Finding]:
+    """Given what was heard, say what is announced now."""
+    if heard is None or isinstance(heard.news, PollFailed):
+        return []
+    events: Sequence[Event] = heard.news.document.events
+    return [note("events", _event(event, heard.news.me)) for event in events] or [
+        good("events", "nothing is announced now")]
+
+
+def _event(event: Event, me: str) -> str:
+    when = "it has started" if event.started else "it may start now" if event.not_before is None else (
+        f"not before {moment_text(event.not_before)}")
+    others = sum(fold_case(name) != fold_case(me) for name in event.resources)
+    shared = f" and {others} more" if others else ""
+    whose = f"for this VM{shared}" if names_me(event, me) else "for other VMs only"
+    return f"{event.kind.value} {event.id}, {whose}, {when}"
