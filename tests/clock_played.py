@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tideover.clock import ClockChecker, ClockSettings, Surroundings
-from tideover.clock.ended import Ended
-from tideover.clock.readings import SystemClocks
+from tideover.clock import ClockChecker, ClockCheckSettings, HostAccess
+from tideover.clock.types import CommandResult
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck
 from tideover.observations import ClockFollowed, ClockJudged, Observation
+from tideover.system.clocks import SystemRawWallClocks
 from time_faults import TimeServer
 
 
@@ -25,7 +25,7 @@ class PlayedClocks:
         self.behind_s, self.skipped_s = behind_s, 0.0
 
     def raw_ns(self) -> int:
-        return SystemClocks().raw_ns() + int(self.skipped_s * 1e9)
+        return SystemRawWallClocks().raw_ns() + int(self.skipped_s * 1e9)
 
     def wall_ns(self) -> int:
         return time.time_ns() + int((self.skipped_s - self.behind_s) * 1e9)
@@ -48,15 +48,15 @@ class SimulatedClocks:
         self.truth_s += seconds
 
 
-def nothing_installed(arguments: Sequence[str]) -> Ended:
-    return Ended(trouble=f"{arguments[0]} is not installed")
+def nothing_installed(arguments: Sequence[str]) -> CommandResult:
+    return CommandResult(trouble=f"{arguments[0]} is not installed")
 
 
-NOWHERE = Surroundings(root=Path("/nonexistent"), chrony_monitor=("127.0.0.1", 1), ntpd_control=("127.0.0.1", 1),
+NOWHERE = HostAccess(root=Path("/nonexistent"), chrony_monitor=("127.0.0.1", 1), ntpd_control=("127.0.0.1", 1),
                        run=nothing_installed, kernel_clock=lambda: None, chance=lambda: 0.0, patience_s=5.0)
 
 
-def machine(root: Path, files: Mapping[str, str], **more: object) -> Surroundings:
+def machine(root: Path, files: Mapping[str, str], **more: object) -> HostAccess:
     """A machine with these files and nothing else."""
     for name, text in files.items():
         path = root / name.lstrip("/")
@@ -68,7 +68,7 @@ def machine(root: Path, files: Mapping[str, str], **more: object) -> Surrounding
 class Owner:
     """Starts checks and hears the answers."""
 
-    def __init__(self, settings: ClockSettings, clocks: PlayedClocks, surroundings: Surroundings) -> None:
+    def __init__(self, settings: ClockCheckSettings, clocks: PlayedClocks, surroundings: HostAccess) -> None:
         self.heard: queue.SimpleQueue[ClockJudged] = queue.SimpleQueue()
         self.followed: queue.SimpleQueue[ClockFollowed] = queue.SimpleQueue()
         self.clocks, self._deadline_s = clocks, settings.deadline_s
@@ -103,7 +103,7 @@ class Owner:
 
 
 def now_raw_s() -> float:
-    return SystemClocks().raw_ns() / 1e9
+    return SystemRawWallClocks().raw_ns() / 1e9
 
 
 def workers() -> list[str]:
@@ -118,13 +118,13 @@ def pass_time(clocks: PlayedClocks, seconds: float, *servers: TimeServer) -> Non
 
 
 def settings_for(*servers: str, tolerance_s: float = 0.25, deadline_s: float = 30.0,
-                 remedy: str = "none") -> ClockSettings:
-    return ClockSettings(servers, tolerance_s, deadline_s, remedy)
+                 remedy: str = "none") -> ClockCheckSettings:
+    return ClockCheckSettings(servers, tolerance_s, deadline_s, remedy)
 
 
 @contextlib.contextmanager
 def owner(*servers: TimeServer | str, clocks: PlayedClocks | None = None, tolerance_s: float = 0.25, deadline_s: float = 30.0,
-          remedy: str = "none", surroundings: Surroundings = NOWHERE) -> Iterator[Owner]:
+          remedy: str = "none", surroundings: HostAccess = NOWHERE) -> Iterator[Owner]:
     settings = settings_for(*(one if isinstance(one, str) else one.name for one in servers), tolerance_s=tolerance_s, deadline_s=deadline_s,
                             remedy=remedy)
     one = Owner(settings, clocks or PlayedClocks(), surroundings)

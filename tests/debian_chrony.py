@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tideover.clock.commands import run
-from tideover.clock.ended import Ended
+from tideover.clock.commands_posix import run_command
+from tideover.clock.types import CommandResult
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tideover" / "debian-chrony"
 
@@ -63,9 +63,9 @@ class Chrony:
             process.terminate()
             process.wait(10)
 
-    def run(self, arguments: Sequence[str]) -> Ended:
-        """As the agent's own `run`, with the chronyc that belongs to this chronyd."""
-        return run([self.chronyc if arguments[0] == "chronyc" else arguments[0], *arguments[1:]])
+    def run(self, arguments: Sequence[str]) -> CommandResult:
+        """As the agent's own `run_command`, with the chronyc that belongs to this chronyd."""
+        return run_command([self.chronyc if arguments[0] == "chronyc" else arguments[0], *arguments[1:]])
 
 
 def free_port() -> int:

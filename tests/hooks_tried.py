@@ -15,19 +15,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from tideover.effects import RunHook
-from tideover.hooks import Graces, HookRunner
+from tideover.hooks import GracePeriods, HookRunner
 from tideover.hooks.runner import read_moment
 from tideover.model import HookPhase, HookReport, HookSpec, Kind, Moment
 from tideover.observations import HookSettled, Observation
 
 WITHIN_S = 20.0         # an upper bound for a busy machine, never what is expected
-QUICK = Graces(timeout_s=0.1, call_off_s=0.1)
+QUICK = GracePeriods(timeout_s=0.1, call_off_s=0.1)
 
 
 class Bench:
     """Writes hooks, runs them, remembers lines and answers. Everything lies in a directory that any user can enter."""
 
-    def __init__(self, graces: Graces = QUICK, drill: bool = False) -> None:
+    def __init__(self, graces: GracePeriods = QUICK, drill: bool = False) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="tideover-hooks-"))
         self.hooks, self.state = self.directory / "hooks.d", self.directory / "state"
         self.hooks.mkdir()

@@ -46,7 +46,7 @@ class Service:
         self._faulty: list[threading.Thread] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def misbehave(self, fault: Fault | None, *, times: int | None = None) -> None:
+    def inject_fault(self, fault: Fault | None, *, times: int | None = None) -> None:
         self._fault, self._left = fault, times
 
     def rest(self) -> None:

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tideover.wording import Times
+from tideover.humanize import Times
 
 FOLDER = Path(__file__).parent / "records"
 NAMES = ("cancelled", "failed", "freeze", "reboot")

@@ -4,9 +4,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.lifecycle import Entry, State, step, wants
+from tideover import effects as fx, observations as ob
+from tideover.lifecycle import Entry, State, desired_effects, step
 from tideover.model import (
     Cause,
     ClockCheck,
@@ -91,7 +90,7 @@ class Life:
         return self
 
     def wanted(self) -> dict[str, fx.Effect]:
-        return {effect.key: effect for effect in wants(self.state, self.now)}
+        return {effect.key: effect for effect in desired_effects(self.state, self.now)}
 
     def polled(self, *events: Event) -> Life:
         raw_s = self.now.raw_s

@@ -18,37 +18,37 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "agent"), str(Path(__file__).par
 import test_laws  # noqa: E402  (found by the line above)
 import test_lifecycle  # noqa: E402
 import walk  # noqa: E402
-from tideover.lifecycle import case as life  # noqa: E402
-from tideover.lifecycle.signals import COLUMNS  # noqa: E402
+from tideover.lifecycle import case as cases  # noqa: E402
+from tideover.lifecycle.case import COLUMNS  # noqa: E402
 from tideover.lifecycle.state import Phase  # noqa: E402
 
-ASKS_ANEW = {Phase.ASKING, Phase.DOUBTING, Phase.CHECKING}
+ASKS_ANEW = {Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.CHECKING_CLOCK}
 """Entering any other phase once more is the same as staying."""
 
 NEVER_ASKED = "the signal is never made for a case in this phase"
 EXPLAINED: Mapping[tuple[str, str], str] = MappingProxyType({
     **{(phase.name, "Released"): NEVER_ASKED for phase in Phase if phase is not Phase.RECOVERING},
     **{(phase.name, "Prepared"): NEVER_ASKED for phase in Phase if phase is not Phase.PREPARING},
-    **{(phase.name, "Judged"): NEVER_ASKED for phase in Phase if phase is not Phase.CHECKING},
-    **{(phase.name, "Woken"): NEVER_ASKED for phase in Phase if phase not in (Phase.WAITING, Phase.SETTLING, Phase.DOUBTING)},
+    **{(phase.name, "ClockChecked"): NEVER_ASKED for phase in Phase if phase is not Phase.CHECKING_CLOCK},
+    **{(phase.name, "TimerElapsed"): NEVER_ASKED for phase in Phase if phase not in (Phase.SCHEDULED, Phase.SETTLING, Phase.UNCONFIRMED)},
     **{("CLOSED", column.__name__): "a closed case is no longer in the state" for column in COLUMNS},
-    **{(phase.name, "ToldToRecover"): "only cases that claim the applications are told"
-       for phase in (Phase.WATCHING, Phase.WAITING, Phase.RECOVERING, Phase.LINGERING)},
-    ("WATCHING", "Answered"): "it was never asked for", ("WAITING", "Answered"): "it was never asked for",
-    ("WATCHING", "Paused"): "a case that is only watched takes no pause",
-    ("WAITING", "Paused"): "what is not prepared cannot have caused a pause",
-    ("UNDERWAY", "Began"): "it has begun already: told once",
-    ("CHECKING", "Began"): "a case that is checked while it is listed has begun",
+    **{(phase.name, "ManualRecover"): "only cases that claim the applications are told"
+       for phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.RECOVERING, Phase.RECOVERED)},
+    ("OBSERVED", "AckAnswered"): "it was never asked for", ("SCHEDULED", "AckAnswered"): "it was never asked for",
+    ("OBSERVED", "Paused"): "a case that is only watched takes no pause",
+    ("SCHEDULED", "Paused"): "what is not prepared cannot have caused a pause",
+    ("STARTED", "Began"): "it has begun already: told once",
+    ("CHECKING_CLOCK", "Began"): "a case that is checked while it is listed has begun",
     ("SETTLING", "Began"): "a case that is checked while it is listed has begun",
-    ("CHECKING", "Scheduled"): "a listed event does not go back from Started",
+    ("CHECKING_CLOCK", "Scheduled"): "a listed event does not go back from Started",
     ("SETTLING", "Scheduled"): "a listed event does not go back from Started",
-    ("UNDERWAY", "Scheduled"): "a listed event does not go back from Started",
+    ("STARTED", "Scheduled"): "a listed event does not go back from Started",
 })
 
 
 def mutants(every: int) -> Iterator[tuple[Phase, int, Phase | None]]:
     number = 0
-    for phase, row in life.TABLE.items():
+    for phase, row in cases.TABLE.items():
         for column, cell in enumerate(row):
             for other in (None, *Phase):
                 number += 1
@@ -85,15 +85,15 @@ def _passes(test: object, values: dict[str, object]) -> bool:
 
 
 def survives(phase: Phase, column: int, other: Phase | None) -> bool:
-    row = life.TABLE[phase]
-    life.TABLE[phase] = (*row[:column], other, *row[column + 1:])  # type: ignore[index]
+    row = cases.TABLE[phase]
+    cases.TABLE[phase] = (*row[:column], other, *row[column + 1:])  # type: ignore[index]
     walk.reachable.cache_clear()
     walk.every_change.cache_clear()
     walk.forget()
     try:
         return holds(test_lifecycle) and holds(test_laws)
     finally:
-        life.TABLE[phase] = row  # type: ignore[index]
+        cases.TABLE[phase] = row  # type: ignore[index]
 
 
 def main() -> int:

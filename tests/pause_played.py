@@ -5,13 +5,11 @@ from dataclasses import dataclass, field, replace
 
 from tideover.model import Moment, Pause, utc
 from tideover.observations import Observation, Resumed
-from tideover.pause.noticing import Listeners, Noticer
-from tideover.pause.outside import OutsideTime
-from tideover.pause.settings import PauseSettings
-from tideover.pause.signals import Signal
-from tideover.timekeeping.fusion import OutsideSample
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.stalls import Counters
+from tideover.pause.detector import PauseCallbacks, PauseDetector
+from tideover.pause.incidents import SourceSamples
+from tideover.pause.types import PauseWatchSettings, PushSignal
+from tideover.timekeeping.gaps import NS, KernelCounters
+from tideover.timekeeping.pause_fusion import SourceSample
 
 TRUTH_MINUS_RAW_NS = 1_799_999_000 * NS      # as the played clocks begin
 
@@ -64,14 +62,14 @@ class PlayedClocks:
 class PlayedCounters:
     """Counters of a machine whose other processes switch `rate` times a second while it runs."""
 
-    counters: Counters = field(default_factory=lambda: Counters(0, 0, 0, 0, 0, 0))
+    counters: KernelCounters = field(default_factory=lambda: KernelCounters(0, 0, 0, 0, 0, 0))
     rate: float = 200.0
     debugger: int = 0
     source: str = "tsc"
     reads: int = 0
     price_ns: int = 0
 
-    def read(self) -> Counters:
+    def read(self) -> KernelCounters:
         self.reads += 1
         return self.counters
 
@@ -130,29 +128,29 @@ class PlayedMachine:
 
     TICK_S = 0.25
 
-    def __init__(self, settings: PauseSettings | None = None) -> None:
+    def __init__(self, settings: PauseWatchSettings | None = None) -> None:
         self.clocks, self.counters, self.heard = PlayedClocks(), PlayedCounters(), Heard()
-        self.outside = OutsideTime()
-        self.noticer = Noticer(
-            self.heard.tell, settings or PauseSettings(), self.clocks, self.counters, outside=self.outside,
-            listeners=Listeners(self.heard.clock_was_set, self.heard.outside_wanted, self.heard.host_changed,
+        self.outside = SourceSamples()
+        self.noticer = PauseDetector(
+            self.heard.tell, settings or PauseWatchSettings(), self.clocks, self.counters, outside=self.outside,
+            listeners=PauseCallbacks(self.heard.clock_was_set, self.heard.outside_wanted, self.heard.host_changed,
                                 self.heard.disruptions.append))
         self.lost_ns = 0
         self.servers_error_ns: dict[str, int] = {}
         self.noticer.begin()
 
-    def tick(self, times: int = 1, *signals: Signal, late_s: float = 0.0) -> None:
+    def tick(self, times: int = 1, *signals: PushSignal, late_s: float = 0.0) -> None:
         for _ in range(times):
             self.clocks.run(self.TICK_S + late_s)
             self.counters.others_run(self.TICK_S + late_s)
-            self.noticer.beat(ns(self.TICK_S), signals)
+            self.noticer.tick(ns(self.TICK_S), signals)
             signals = ()
 
-    def halt(self, seconds: float, *signals: Signal, into_s: float = 0.1, others: bool = False) -> None:
+    def halt(self, seconds: float, *signals: PushSignal, into_s: float = 0.1, others: bool = False) -> None:
         """The clocks run on for `seconds`, the watch does not; `others`: but everybody else does."""
         self.clocks.run(max(self.TICK_S, into_s + seconds))
         self.counters.others_run(into_s + (seconds if others else 0))
-        self.noticer.beat(ns(self.TICK_S), signals)
+        self.noticer.tick(ns(self.TICK_S), signals)
 
     def freeze(self, seconds: float) -> None:
         """Nothing of this machine moves, and the world goes on."""
@@ -164,7 +162,7 @@ class PlayedMachine:
     def ask(self, source: str = "ntp:a", *, bound_s: float = 0.002, error_s: float = 0.0) -> None:
         """One answer, off by `error_s`, which its bound allows or not."""
         truth = TRUTH_MINUS_RAW_NS + self.lost_ns + self.servers_error_ns.get(source, 0)
-        self.outside.add(source, OutsideSample(self.clocks.raw, truth + ns(error_s), ns(bound_s)))
+        self.outside.add(source, SourceSample(self.clocks.raw, truth + ns(error_s), ns(bound_s)))
 
     def live(self, seconds: float, *sources: str, every_s: float = 1.0, bound_s: float = 0.002) -> None:
         """Ordinary life, with an answer of each source every second."""

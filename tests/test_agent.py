@@ -221,19 +221,19 @@ def test_a_stall_without_an_event_runs_no_hook(tmp_path):
 
 @slow
 def test_broken_answers_in_the_middle_of_an_event_are_no_cancellation(tmp_path):
-    from tideover.simulator import Fault
+    from tideover.simulator import InjectedFault
     with world(tmp_path) as here:
         here.hook("10-first")
         here.start()
         here.freeze(not_before_in_s=600)
         here.until(lambda: here.metadata.acknowledgements)
         nameless = b'{"DocumentIncarnation":9,"Events":[{"EventId":null,"EventStatus":"Started"}]}'
-        here.metadata.misbehave(Fault(body=nameless), times=3)
+        here.metadata.inject_fault(InjectedFault(body=nameless), times=3)
         here.until(lambda: "document.failed" in here.said() and "document.works" in here.said())
         for body in (b"", b"{}", b'{"DocumentIncarnation":9,"Events":null}', b"[" * 100_000, b"Throttle Result"):
-            here.metadata.misbehave(Fault(body=body), times=3)
+            here.metadata.inject_fault(InjectedFault(body=body), times=3)
             time.sleep(0.5)
-        here.metadata.behave()
+        here.metadata.clear_faults()
         time.sleep(0.5)
         assert here.begun() == ["first prepare"] and here.record()["status"] in ("holding", "underway")
         assert "Traceback" not in here.said()
@@ -382,18 +382,18 @@ def test_a_freeze_that_comes_before_the_news_of_it_is_recovered_while_the_event_
 @slow
 def test_a_lost_answer_is_decided_by_a_fresh_document(tmp_path):
     """The platform never got it: it is sent again. The platform got it, only its answer was lost: it is not."""
-    from tideover.simulator import Fault
+    from tideover.simulator import InjectedFault
     with world(tmp_path) as here:
         here.hook("10-first")
         here.start()
-        here.metadata.misbehave(Fault(status=503), method="POST", times=1)
+        here.metadata.inject_fault(InjectedFault(status=503), method="POST", times=1)
         event = here.freeze()
         here.until(lambda: here.record()["status"] == "underway")
         posts = [request for request in here.metadata.requests if request.method == "POST"]
         assert len(posts) == 2 and len(here.metadata.acknowledgements) == 1
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
-        here.metadata.misbehave(Fault(drop=True), method="POST", times=1)
+        here.metadata.inject_fault(InjectedFault(drop=True), method="POST", times=1)
         here.freeze()
         here.until(lambda: here.record()["status"] == "underway")
         time.sleep(2.0)
@@ -447,23 +447,23 @@ def test_a_users_own_event_without_a_hook_is_released_and_the_platforms_is_not(t
 @slow
 def test_a_metadata_service_that_is_away_for_a_while_ends_nothing(tmp_path):
     """Errors never end the agent, and an event goes on where it was."""
-    from tideover.simulator import Fault
+    from tideover.simulator import InjectedFault
     with world(tmp_path) as here:
         here.hook("10-first")
         here.start()
         event = here.freeze()
         here.until(lambda: here.record()["status"] == "underway")
-        here.metadata.misbehave(Fault(status=429, body=b"Throttle Result: Too Many Requests"), times=5)
+        here.metadata.inject_fault(InjectedFault(status=429, body=b"Throttle Result: Too Many Requests"), times=5)
         time.sleep(1.0)
-        here.metadata.misbehave(Fault(reset=True), times=3)
+        here.metadata.inject_fault(InjectedFault(reset=True), times=3)
         time.sleep(1.0)
         assert here.agents[-1].poll() is None and here.record()["status"] == "underway"
-        here.metadata.behave()
+        here.metadata.clear_faults()
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["first prepare", "first recover"] and "poll.failed" in here.said()
         assert here.ask("status")["waiting_for"] == "the next event"
-        here.metadata.misbehave(Fault(reset=True), times=None)
+        here.metadata.inject_fault(InjectedFault(reset=True), times=None)
         here.until(lambda: "cannot be reached" in here.ask("status")["waiting_for"])
 
 

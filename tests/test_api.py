@@ -14,18 +14,17 @@ from typing import Any
 import pytest
 
 from tideover import __version__
-from tideover.api.client import ask, read_status
-from tideover.api.server import Server
+from tideover.api.protocol import ApiServer, ask, read_status
 from tideover.cli import main
-from tideover.daemon.opening import make_directory, open_memory
+from tideover.daemon.startup import make_directory, open_state_directory
 from tideover.errors import UnreachableError, WrongUseError
 from tideover.journal import Lock
 from tideover.lifecycle import State
 from tideover.logs import Log
 from tideover.pause import MachineClocks
 from tideover.status import status_of
-from tideover.system.directories import make_own_directory
 from tideover.system.file_lock import read_holder
+from tideover.system.platform import make_own_directory
 
 HOLD = """
 import fcntl, os, sys
@@ -56,10 +55,10 @@ class Place:
         return main([*words, "--config", str(self.configuration)])
 
     @contextmanager
-    def answering(self, *answers: object, word: str = "status") -> Iterator[Server]:
+    def answering(self, *answers: object, word: str = "status") -> Iterator[ApiServer]:
         """An agent of this process whose answers to `word` are these, the last one for ever."""
         left = list(answers)
-        server = Server(self.socket, {word: lambda _: left.pop(0) if len(left) > 1 else left[0]})  # type: ignore[dict-item]
+        server = ApiServer(self.socket, {word: lambda _: left.pop(0) if len(left) > 1 else left[0]})  # type: ignore[dict-item]
         try:
             yield server
         finally:
@@ -156,7 +155,7 @@ def test_an_answer_that_is_none_is_said_to_be_one(place: Place, capsys: Any, ans
 def test_bytes_that_are_no_answer_give_one_sentence(place: Place, capsys: Any, monkeypatch: pytest.MonkeyPatch,
                                                     line: bytes) -> None:
     lock = Lock(place.state)
-    monkeypatch.setattr(Server, "_reply", lambda *_: line)
+    monkeypatch.setattr(ApiServer, "_reply", lambda *_: line)
     with place.answering(None):
         for words in (["recover"], ["acknowledge", "A"]):
             assert place.command(*words) == 3
@@ -171,14 +170,14 @@ def test_a_second_agent_does_not_take_the_socket_of_the_first(place: Place) -> N
     lock = Lock(place.state)
     with place.answering({"ok": True, "status": STATUS}):
         with pytest.raises(OSError, match=f"another agent .process {os.getpid()}. listens there"):
-            Server(place.socket, {})
+            ApiServer(place.socket, {})
         assert place.ask()["ok"]
     assert not place.socket.exists()
     lock.release()
 
 
 def test_an_agent_sees_that_its_socket_was_replaced(place: Place) -> None:
-    server = Server(place.socket, {})
+    server = ApiServer(place.socket, {})
     assert not server.is_replaced()
     place.socket.unlink()
     assert server.is_replaced()
@@ -189,7 +188,7 @@ def test_an_agent_sees_that_its_socket_was_replaced(place: Place) -> None:
 
 
 def test_an_agent_that_ends_leaves_a_socket_that_is_not_its_own(place: Place) -> None:
-    server = Server(place.socket, {})
+    server = ApiServer(place.socket, {})
     place.socket.unlink()
     place.socket.write_text("another's")
     server.close()
@@ -205,7 +204,7 @@ def test_nothing_is_changed_through_a_link_that_others_can_make(tmp_path: Path) 
     shared.mkdir()
     shared.chmod(0o777)
     (shared / "state").symlink_to(target)
-    for use in (lambda: open_memory(shared / "state", Log("text", "error")), lambda: make_directory(shared / "new", 0o755)):
+    for use in (lambda: open_state_directory(shared / "state", Log("text", "error")), lambda: make_directory(shared / "new", 0o755)):
         with pytest.raises(WrongUseError, match="can be written by everybody"):
             use()
     assert stat.S_IMODE(target.stat().st_mode) == 0o700

@@ -11,7 +11,7 @@ import pytest
 
 from lives import BEGIN, Life, event
 from tideover.cli import main
-from tideover.hooks.environment import Place, hook_environment
+from tideover.hooks.environment import HookPaths, hook_environment
 from tideover.record import Row, record_of
 
 SAYS = """#!/bin/sh
@@ -63,7 +63,7 @@ def told_by_the_agent(phase: str) -> set[str]:
     if phase == "recover":
         life.settle().polled()
     [run] = life.runs()
-    return {name for name in hook_environment(run, "trace", Place("/", "/s", {}, {}, {})) if name.startswith("TIDEOVER_")}
+    return {name for name in hook_environment(run, "trace", HookPaths("/", "/s", {}, {}, {})) if name.startswith("TIDEOVER_")}
 
 
 @pytest.mark.parametrize("phase", ["prepare", "recover"])

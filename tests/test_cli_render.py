@@ -9,21 +9,18 @@ import pytest
 
 from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, REFUSED, at, event, hook, report, started
 from tideover import observations as ob
-from tideover.cli.clock import report_lines as clock_lines
-from tideover.cli.clock import watch_line
-from tideover.cli.layout import lines_of
-from tideover.cli.terminal import Terminal
+from tideover.cli.clock import report_lines as clock_lines, watch_line
+from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table
+from tideover.cli.terminal import Terminal, render_lines
 from tideover.clock import ClockReport, DaemonReport, ServerReport
-from tideover.daemon.choices import policy_of
+from tideover.daemon.policy_source import policy_of
 from tideover.hooks import Catalogue
+from tideover.humanize import Times
 from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
 from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
 from tideover.settings import default_settings
-from tideover.status.waiting import sentence
-from tideover.telling.event import event_parts
-from tideover.telling.lists import history_table, hooks_table, kinds_text, pauses_table
-from tideover.wording import Times
+from tideover.status import sentence
 from told_lives import ToldLife
 
 HOOKS = (hook("health-file", 10), hook("haproxy", 20, timeout_s=20.0), hook("application", 50, required=False))
@@ -130,7 +127,7 @@ def test_the_story_of_an_event_begins_with_how_it_went():
 def test_exact_times_are_those_of_the_record():
     life = over()
     record = records_of(life.rows)[0]
-    lines = lines_of([history_table([record], Times(life.now.utc, utc=True))], Terminal())
+    lines = render_lines([history_table([record], Times(life.now.utc, utc=True))], Terminal())
     assert lines == ["NOTICED                   KIND    OUTCOME  PAUSE  CLOCK  HOOKS             EVENT",
                      "2026-11-20T10:00:00.000Z  freeze  resumed  7 s    good   6 runs, 1 failed  E-1"]
 
@@ -138,12 +135,12 @@ def test_exact_times_are_those_of_the_record():
 def test_what_does_not_fit_beside_stands_below_and_nothing_is_lost():
     life = over()
     history = history_table(records_of(life.rows), life.times)
-    assert lines_of([history], Terminal(60)) == [
+    assert render_lines([history], Terminal(60)) == [
         "NOTICED                             KIND    OUTCOME  PAUSE",
         "2026-11-20 11:00:00 CET  1 min ago  freeze  resumed  7 s",
         "    clock good · hooks 6 runs, 1 failed · event E-1"]
     told = pauses_of(life.rows)[0] | {"evidence": ["the raw monotonic clock ran 7.052 s over a wait of 0.050 s"]}
-    assert lines_of([pauses_table([told], life.times)], Terminal(60)) == [
+    assert render_lines([pauses_table([told], life.times)], Terminal(60)) == [
         "RESUMED                             LENGTH        CAUSE",
         "2026-11-20 11:00:13 CET  1 min ago  7 s ± 100 ms  vm-pause",
         "    quality measured · event E-1",
@@ -159,10 +156,10 @@ def test_a_pause_whose_length_or_beginning_is_not_known_is_never_told_as_shorter
             (3.927, 3.927, "at most 7.854 s", "pause at most 7.854 s"), (7.0, None, "7 s", "pause 7 s"),
             (None, None, "not known", "a pause of a length that is not known")):
         told = [pause | {"length_s": length_s, "uncertainty_s": doubt_s}]
-        history = lines_of([history_table([record | {"pauses": told}], life.times)], Terminal())
-        pauses = lines_of([pauses_table(told, life.times)], Terminal())
+        history = render_lines([history_table([record | {"pauses": told}], life.times)], Terminal())
+        pauses = render_lines([pauses_table(told, life.times)], Terminal())
         assert f"  {listed}  " in history[1] and f"  {listed}  " in pauses[1]
-        assert f"; {story}; clock good" in lines_of(event_parts(record | {"pauses": told}, life.times), Terminal())[0]
+        assert f"; {story}; clock good" in render_lines(event_parts(record | {"pauses": told}, life.times), Terminal())[0]
 
 
 def test_every_stage_of_a_life_says_what_is_waited_for():
@@ -298,7 +295,7 @@ def test_hooks_are_listed_with_the_refused_and_the_reason_below():
     refused = replace(hook("haproxy", 30), refused="20-haproxy has the name haproxy already: rename one of the two")
     loose = replace(hook("loose", 33, required=False), refused="anybody can write it: chmod go-w")
     some = hook("worker", 40, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE}), required=False, timeout_s=90.0)
-    lines = lines_of([hooks_table([hook("haproxy", 20), refused, loose, some], ["35-asleep"])], Terminal())
+    lines = render_lines([hooks_table([hook("haproxy", 20), refused, loose, some], ["35-asleep"])], Terminal())
     assert lines == [
         "NN  NAME     TIMEOUT     FAILURE   STATE     KINDS",
         "20  haproxy  1 min       holds     ready     all announced",

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 from running_agent import World, environment, world
-from tideover.telling.status import status_parts
-from tideover.wording import Times
+from tideover.cli.render import status_parts
+from tideover.humanize import Times
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 20.0

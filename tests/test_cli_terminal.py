@@ -6,10 +6,9 @@ import json
 
 import pytest
 
-from tideover.cli.layout import lines_of, wrapped
-from tideover.cli.terminal import Terminal, columns_of, harmless, harmless_json, this_terminal
-from tideover.cli.watching import cut, frame
-from tideover.telling.parts import Table, Text, Tone, fact, row
+from tideover.cli.render import Style, StyledText, Table, key_value, table_row
+from tideover.cli.status import cut, frame
+from tideover.cli.terminal import Terminal, columns_of, printable, printable_json, render_lines, this_terminal, wrapped
 
 HOSTILE = "a\x1b[2Jb\x9b31mc\x07d\u202ee\udc80f\x00g\x7fh\r\ni\tj"
 
@@ -21,20 +20,20 @@ class Screen(io.StringIO):
 
 def test_nothing_steers_a_terminal_whoever_wrote_it():
     """Escapes of both kinds, bells, marks of direction, lone surrogates, line ends."""
-    assert harmless(HOSTILE) == "a·[2Jb·31mc·d·e·f·g·h· i j"
-    for parts in ([fact(HOSTILE, HOSTILE, Tone.BAD, Text(HOSTILE))],
-                  [Table(("A", "B"), (row(HOSTILE, Text(HOSTILE, Tone.GOOD), below=(Text(HOSTILE),)),))]):
+    assert printable(HOSTILE) == "a·[2Jb·31mc·d·e·f·g·h· i j"
+    for parts in ([key_value(HOSTILE, HOSTILE, Style.BAD, StyledText(HOSTILE))],
+                  [Table(("A", "B"), (table_row(HOSTILE, StyledText(HOSTILE, Style.GOOD), below=(StyledText(HOSTILE),)),))]):
         for width in (None, 60):
-            for line in lines_of(parts, Terminal(width)):
+            for line in render_lines(parts, Terminal(width)):
                 assert line.isprintable(), line
 
 
 def test_json_on_a_terminal_steers_nothing_and_says_the_same():
     document = {"description": HOSTILE, "plain": "± 漢字 🎈", "high": "\U000e0001"}
-    text = harmless_json(document)
+    text = printable_json(document)
     assert all(sign.isprintable() or sign == "\n" for sign in text)
     assert json.loads(text) == document
-    assert "± 漢字 🎈" in text and len(harmless_json(document, None).splitlines()) == 1
+    assert "± 漢字 🎈" in text and len(printable_json(document, None).splitlines()) == 1
 
 
 @pytest.mark.parametrize(("environ", "colour"), [
@@ -48,16 +47,16 @@ def test_where_there_is_no_terminal_there_is_neither_colour_nor_width():
 
 
 def test_colours_add_nothing_to_the_words():
-    parts = [fact("Clock", "bad", Tone.BAD), Table(("A",), (row(Text("refused", Tone.BAD)),))]
-    painted = lines_of(parts, Terminal(60, colour=True))
+    parts = [key_value("Clock", "bad", Style.BAD), Table(("A",), (table_row(StyledText("refused", Style.BAD)),))]
+    painted = render_lines(parts, Terminal(60, colour=True))
     assert painted[0] == "\x1b[2mClock\x1b[0m  \x1b[31mbad\x1b[0m"
     bare = [line.replace("\x1b[2m", "").replace("\x1b[1m", "").replace("\x1b[31m", "").replace("\x1b[0m", "") for line in painted]
-    assert bare == lines_of(parts, Terminal(60))
+    assert bare == render_lines(parts, Terminal(60))
 
 
 def test_wide_signs_take_two_columns_and_combining_ones_none():
     assert (columns_of("漢字"), columns_of("e\u0301"), columns_of("± 3 s")) == (4, 1, 5)
-    lines = lines_of([Table(("A", "B"), (row("漢字", "x"), row("abcd", "y")))], Terminal(60))
+    lines = render_lines([Table(("A", "B"), (table_row("漢字", "x"), table_row("abcd", "y")))], Terminal(60))
     assert lines == ["A     B", "漢字  x", "abcd  y"]
 
 
@@ -68,12 +67,12 @@ def test_ids_and_paths_are_never_cut_and_a_number_keeps_its_unit():
 
 
 def test_the_last_column_is_wrapped_beside_the_others_where_there_is_room_and_below_them_where_not():
-    table = Table(("WHEN", "EVIDENCE"), (row("x" * 30, "the raw monotonic clock ran on while nothing else did"),))
-    assert lines_of([table], Terminal(80)) == [
+    table = Table(("WHEN", "EVIDENCE"), (table_row("x" * 30, "the raw monotonic clock ran on while nothing else did"),))
+    assert render_lines([table], Terminal(80)) == [
         "WHEN                            EVIDENCE",
         "x" * 30 + "  the raw monotonic clock ran on while nothing",
         " " * 32 + "else did"]
-    assert lines_of([table], Terminal(60)) == [
+    assert render_lines([table], Terminal(60)) == [
         "WHEN", "x" * 30, "    evidence the raw monotonic clock ran on while nothing", "    else did"]
 
 

@@ -83,7 +83,7 @@ def test_an_exchange_from_before_the_resume_proves_nothing() -> None:
 def test_what_was_heard_between_the_resume_and_the_check_stands_in_its_record() -> None:
     with TimeServer() as server, owner(server) as one:
         resumed_raw_s = now_raw_s()
-        one.checker.sample_closely()
+        one.checker.sample_near_event()
         until(lambda: (latest := one.checker.latest()) is not None and latest.verdict is Verdict.GOOD)
         asked = len(server.questions)
         one.start(since_raw_s=resumed_raw_s)
@@ -152,7 +152,7 @@ def test_a_bad_clock_is_asked_about_every_two_seconds_at_first() -> None:
 def test_a_check_called_off_is_not_answered() -> None:
     with TimeServer(faults.silent) as server, owner(server, deadline_s=0.3) as one:
         effect = one.start()
-        one.checker.call_off(effect.key)
+        one.checker.cancel(effect.key)
         until(lambda: workers() == [])
         assert one.heard.empty()
 
@@ -184,10 +184,10 @@ def test_a_check_that_starts_while_another_waits_for_the_network_is_not_held_up(
 def test_there_is_no_thread_while_nothing_is_checked() -> None:
     with TimeServer(faults.silent) as server, owner(server) as one:
         assert workers() == []
-        one.checker.call_off(one.start().key)
+        one.checker.cancel(one.start().key)
         until(lambda: workers() == [])
         one.checker.clock_was_set()
-        one.checker.call_off("clock:event:1")
+        one.checker.cancel("clock:event:1")
         assert workers() == []
         server.answer = faults.honest
         assert one.check().verdict is Verdict.GOOD
@@ -278,7 +278,7 @@ def test_between_checks_the_newest_finding_is_that_of_what_was_heard_last() -> N
     """A clock that was bad at the last event and has been mended since must not look bad for ever."""
     clocks = PlayedClocks(4.0)
     with TimeServer() as server, owner(server, clocks=clocks) as one:
-        one.checker.sample_closely()
+        one.checker.sample_near_event()
         one.checker.sample_now()
         until(lambda: (latest := one.checker.latest()) is not None and latest.verdict is Verdict.BAD)
         clocks.behind_s, clocks.skipped_s = 2.0, 2.0      # the skip alone put the wall clock ahead of the server

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import pytest
 
 from clock_played import SimulatedClocks, owner, until, workers
-from tideover.clock.following import CONVERGED, FOLLOWING, STUCK, Following, Instant
-from tideover.clock.schedule import pause_before, pause_while_following
-from tideover.clock.words import slewing_text
+from tideover.clock.convergence import CONVERGED, FOLLOWING, STUCK, ClockInstant, ConvergenceMonitor
+from tideover.clock.verdict import slewing_text
+from tideover.clock.worker import pause_before, pause_while_following
 from tideover.model import ClockCheck, ClockSample, Verdict, utc
-from tideover.timekeeping.agreement import NS, Interval
-from tideover.timekeeping.slew import kernel_rate, measured_rate, seconds_until_good
+from tideover.timekeeping.intervals import NS, Interval, kernel_rate, measured_rate, seconds_until_good
 from time_faults import TimeServer
 
 SECOND = NS
@@ -30,15 +29,15 @@ class Life:
     def __init__(self, behind_s: float, slew: float = 0.0, tolerance_s: float = 0.25) -> None:
         self.clocks, self.slew, self.tolerance_s = SimulatedClocks(behind_s), slew, tolerance_s
         self.since_ns = self.clocks.raw_ns()
-        self.following = Following("event", self.since_ns, self.check(), self.instant())
+        self.following = ConvergenceMonitor("event", self.since_ns, self.check(), self.instant())
 
     def check(self) -> ClockCheck:
         is_good = abs(self.clocks.behind_s) <= self.tolerance_s
         return ClockCheck(Verdict.GOOD if is_good else Verdict.BAD, -self.clocks.behind_s, 0.001,
                           utc(self.clocks.truth_s), good_after_s=0.01 if is_good else None)
 
-    def instant(self) -> Instant:
-        return Instant(self.clocks.raw_ns(), self.clocks.wall_ns() - self.clocks.raw_ns())
+    def instant(self) -> ClockInstant:
+        return ClockInstant(self.clocks.raw_ns(), self.clocks.wall_ns() - self.clocks.raw_ns())
 
     def pass_time(self, seconds: float) -> None:
         self.clocks.pass_time(seconds)
@@ -58,9 +57,9 @@ class Life:
                     self.following.note_update(utc(resumed_at.timestamp() + update_s), resumed_at)
             new = [ClockSample(utc(self.clocks.truth_s), "server", -self.clocks.behind_s, 0.001)]
             check = self.check()
-            state = self.following.look(check, new, self.instant())
+            state = self.following.update(check, new, self.instant())
             if state is not None:
-                return Told(state, after_s, self.following.account(check))
+                return Told(state, after_s, self.following.report(check))
         raise AssertionError("nothing was ever told")
 
 
@@ -109,8 +108,8 @@ def test_a_curve_too_long_for_the_record_keeps_its_shape() -> None:
     life = Life(5.0)
     for _ in range(1000):
         life.pass_time(0.1)
-        life.following.look(life.check(), [ClockSample(utc(life.clocks.truth_s), "s", -5.0, 0.0)], life.instant())
-    samples = life.following.account(life.check()).samples
+        life.following.update(life.check(), [ClockSample(utc(life.clocks.truth_s), "s", -5.0, 0.0)], life.instant())
+    samples = life.following.report(life.check()).samples
     assert 100 <= len(samples) <= 240
     assert samples[0].at < samples[-1].at
 
@@ -119,7 +118,7 @@ def test_without_new_answers_nothing_converges() -> None:
     life = Life(0.0)
     for _ in range(10):
         life.pass_time(5.0)
-        assert life.following.look(life.check(), [], life.instant()) is None
+        assert life.following.update(life.check(), [], life.instant()) is None
 
 
 @pytest.mark.parametrize(("spacing_s", "pauses"), [
@@ -164,7 +163,7 @@ def test_a_live_clock_is_followed_until_it_has_converged_and_told_once() -> None
     with TimeServer() as server, owner(server) as one:
         effect = one.start()
         judged = one.answer()
-        one.checker.call_off(effect.key)
+        one.checker.cancel(effect.key)
         told = one.followed.get(timeout=40)      # asked again after 8 and 16 s
         assert (told.event_id, told.state, told.check.verdict) == ("event", CONVERGED, Verdict.GOOD)
         assert len(judged.check.samples) == 1

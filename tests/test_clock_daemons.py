@@ -17,19 +17,18 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
 from tideover.clock import check_now
-from tideover.clock.commands import run
-from tideover.clock.daemons import cmdmon, find_daemon
+from tideover.clock.commands_posix import run_command
+from tideover.clock.convergence import agrees_with
+from tideover.clock.daemons import chrony, find_daemon
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
-from tideover.clock.ended import Ended
-from tideover.clock.kernel import KernelClock, read_kernel_clock
-from tideover.clock.nouns import DaemonReport
-from tideover.clock.readings import SystemClocks
-from tideover.clock.remedy import agrees_with
-from tideover.clock.words import aged, daemon_text
+from tideover.clock.host import KernelClock, read_kernel_clock
+from tideover.clock.types import CommandResult, DaemonReport
+from tideover.clock.verdict import age_text, daemon_text
 from tideover.model import Verdict, utc
-from tideover.timekeeping.agreement import NS, Interval
+from tideover.system.clocks import SystemRawWallClocks
+from tideover.timekeeping.intervals import NS, Interval
 from time_faults import TimeServer
 
 NOW_S = 1_795_200_000.0
@@ -135,7 +134,7 @@ def test_chronys_sources_are_the_addresses_it_uses_now(tmp_path: Path) -> None:
     (0x00000000, 0.0), (0x02000001, 2**-24), (0xFE000001, 2**-26), (0x0BFFFFFF, -(2.0**-20)), (0x7E800000, 2.0**61),
 ])
 def test_chronys_floats_have_signed_exponent_and_coefficient(word: int, value: float) -> None:
-    assert cmdmon.read_float(word) == value
+    assert chrony.read_float(word) == value
 
 
 @pytest.mark.parametrize("spoil", ["sequence", "status", "short"])
@@ -156,22 +155,22 @@ def test_an_answer_that_is_none_of_chronys_counts_for_nothing(tmp_path: Path, sp
 class Commands:
     """Answers commands and remembers them."""
 
-    def __init__(self, answers: dict[str, Ended] | None = None, then: Callable[[str], None] = lambda command: None) -> None:
+    def __init__(self, answers: dict[str, CommandResult] | None = None, then: Callable[[str], None] = lambda command: None) -> None:
         self.asked: list[str] = []
         self._answers, self._then = answers or {}, then
 
-    def __call__(self, arguments: Sequence[str]) -> Ended:
+    def __call__(self, arguments: Sequence[str]) -> CommandResult:
         command = " ".join(arguments)
         self.asked.append(command)
         self._then(command)
-        return self._answers.get(command, Ended())
+        return self._answers.get(command, CommandResult())
 
 
 TRACKING = "0A000001,10.0.0.1,3,{updated},{correction},0,0,0,0,0,0.002,0.001,64.2,{leap}"
 
 
-def tracking(updated_s: float = NOW_S, correction_s: float = 0.0, leap: str = "Normal") -> Ended:
-    return Ended(TRACKING.format(updated=f"{updated_s:.9f}", correction=f"{correction_s:.9f}", leap=leap))
+def tracking(updated_s: float = NOW_S, correction_s: float = 0.0, leap: str = "Normal") -> CommandResult:
+    return CommandResult(TRACKING.format(updated=f"{updated_s:.9f}", correction=f"{correction_s:.9f}", leap=leap))
 
 
 def test_chrony_without_a_monitoring_port_is_asked_through_chronyc(tmp_path: Path) -> None:
@@ -199,7 +198,7 @@ class Patient:
             self.fake.leap, self.fake.reference_id, self.fake.updated_s = 0, 1, NOW_S
             self.fake.correction = self.fake.float_of(int(self._measures_s * 2**20), -20)
 
-    def heal(self, root: Path, may_step: Callable[[float], bool]) -> tuple[Ended, list[str]]:
+    def heal(self, root: Path, may_step: Callable[[float], bool]) -> tuple[CommandResult, list[str]]:
         with self.fake.serving() as port:
             here = machine(root, {}, chrony_monitor=port, run=self.commands, sleep=self.sleep)
             return Chrony(here).measure_afresh(may_step), self.commands.asked
@@ -210,7 +209,7 @@ def test_chrony_forgets_measures_again_and_steps_only_what_it_has_measured(tmp_p
     ended, commands = Patient(5.0).heal(tmp_path, lambda offset_s: bool(asked.append(offset_s)) or True)
     assert commands == ["chronyc reset sources", "chronyc burst 4/4", "chronyc makestep"]
     assert asked == [pytest.approx(-5.0)]
-    assert ended == Ended("chrony was told to measure afresh (reset sources, burst 4/4) and to step the clock (makestep)")
+    assert ended == CommandResult("chrony was told to measure afresh (reset sources, burst 4/4) and to step the clock (makestep)")
 
 
 def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
@@ -225,7 +224,7 @@ def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
 def test_chrony_is_not_told_to_step_by_what_we_do_not_see(tmp_path: Path) -> None:
     ended, commands = Patient(2.0).heal(tmp_path, lambda offset_s: False)
     assert commands == ["chronyc reset sources", "chronyc burst 4/4"]
-    assert ended == Ended("chrony was told to measure afresh (reset sources, burst 4/4)")
+    assert ended == CommandResult("chrony was told to measure afresh (reset sources, burst 4/4)")
 
 
 def test_chrony_that_selects_nothing_is_told_and_not_waited_for_for_ever(tmp_path: Path) -> None:
@@ -270,15 +269,15 @@ MESSAGE = ("(uuuuittayttttbtt) 0 4 4 2 -24 2000 1000 4 10 0 0 1 "
 
 def test_timesyncd_says_what_it_measured_last(tmp_path: Path) -> None:
     """(T2-T1 + T3-T4)/2 = 5 s behind; half the delay, half the root delay and the root dispersion around it."""
-    here = machine(tmp_path, {"/run/systemd/timesync/synchronized": ""}, run=lambda arguments: Ended(MESSAGE))
+    here = machine(tmp_path, {"/run/systemd/timesync/synchronized": ""}, run=lambda arguments: CommandResult(MESSAGE))
     report = Timesyncd(here).report()
     assert (report.offset_s, report.bound_s) == (pytest.approx(-5.0), pytest.approx(0.003))
     assert (report.is_synchronised, report.updated_at) == (True, utc(NOW_S + 0.0021))
 
 
-@pytest.mark.parametrize("ended", [Ended(trouble="busctl is not installed"), Ended("nonsense"), Ended(""),
-                                   Ended("(uuuuittayttttbtt) 0 0 0 0 0 0 0 4 0 0 0 0 0 0 0 0 false 0 0")])
-def test_timesyncd_that_cannot_be_asked_still_shows_when_it_updated(tmp_path: Path, ended: Ended) -> None:
+@pytest.mark.parametrize("ended", [CommandResult(trouble="busctl is not installed"), CommandResult("nonsense"), CommandResult(""),
+                                   CommandResult("(uuuuittayttttbtt) 0 0 0 0 0 0 0 4 0 0 0 0 0 0 0 0 false 0 0")])
+def test_timesyncd_that_cannot_be_asked_still_shows_when_it_updated(tmp_path: Path, ended: CommandResult) -> None:
     here = machine(tmp_path, {"/run/systemd/timesync/synchronized": ""}, run=lambda arguments: ended)
     report = Timesyncd(here).report()
     assert report.updated_at is not None and abs(report.updated_at.timestamp() - time.time()) < 60
@@ -337,10 +336,10 @@ def test_a_word_from_before_the_pause_is_called_that_and_its_bound_grows() -> No
     """chrony: "Normal", 68 µs, while 5 s behind."""
     now = utc(NOW_S)
     report = DaemonReport("chrony", True, -68e-6, 0.002, now - timedelta(seconds=100))
-    old = aged(report, now, now - timedelta(seconds=10))
+    old = age_text(report, now, now - timedelta(seconds=10))
     assert (old.note, old.last_update_age_s, old.bound_s) == ("older than the pause", 100.0, pytest.approx(0.007))
     assert daemon_text(old) == "chrony says 0.068 ms behind, measured 100 s ago, older than the pause"
-    assert aged(report, now, now - timedelta(seconds=200)).note == ""
+    assert age_text(report, now, now - timedelta(seconds=200)).note == ""
 
 
 @pytest.mark.parametrize(("report", "text"), [
@@ -434,19 +433,19 @@ def test_the_kernel_of_this_machine_is_asked_and_not_touched() -> None:
 
 def test_a_command_is_run_without_a_shell_and_without_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "x")
-    assert run(["echo", "$HOME; *"]) == Ended("$HOME; *")
-    assert "SECRET" not in run(["env"]).output
+    assert run_command(["echo", "$HOME; *"]) == CommandResult("$HOME; *")
+    assert "SECRET" not in run_command(["env"]).output
 
 
 def test_what_a_command_prints_without_end_is_cut() -> None:
-    ended = run(["head", "-c", "3000000", "/dev/zero"])
+    ended = run_command(["head", "-c", "3000000", "/dev/zero"])
     assert (len(ended.output), ended.trouble) == (8192, "")
 
 
 @pytest.mark.slow
 def test_a_command_that_hangs_is_ended_with_its_children() -> None:
     began, length = time.monotonic(), f"60.{os.getpid()}"
-    ended = run(["sh", "-c", f"sleep {length} & sleep {length}"], 0.2)
+    ended = run_command(["sh", "-c", f"sleep {length} & sleep {length}"], 0.2)
     assert ended.trouble == "sh did not end within 0.2 s"
     assert time.monotonic() - began < 3
     until(lambda: not any(length in line for line in command_lines()))
@@ -467,10 +466,10 @@ def command_lines() -> list[str]:
     (["sh", "-c", "echo 506 Cannot talk to daemon; exit 1"], "sh failed: 506 Cannot talk to daemon"),
 ])
 def test_a_command_that_fails_says_why(arguments: list[str], trouble: str) -> None:
-    assert run(arguments).trouble == trouble
+    assert run_command(arguments).trouble == trouble
 
 
 def test_no_daemon_is_found_where_there_is_none() -> None:
     assert find_daemon(NOWHERE) is None
-    assert SystemClocks().raw_ns() > 0
+    assert SystemRawWallClocks().raw_ns() > 0
     assert workers() == []

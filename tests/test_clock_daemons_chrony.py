@@ -10,13 +10,11 @@ from pathlib import Path
 import pytest
 
 from clock_played import NOWHERE, PlayedClocks, owner, settings_for
-from debian_chrony import Chrony as RealChrony
-from debian_chrony import find_chrony, short_directory, wait_for
+from debian_chrony import Chrony as RealChrony, find_chrony, short_directory, wait_for
 from tideover.clock import check_now
 from tideover.clock.daemons.chrony import Chrony
-from tideover.clock.ended import Ended
-from tideover.clock.nouns import Origin, Source
-from tideover.clock.surroundings import Surroundings
+from tideover.clock.host import HostAccess
+from tideover.clock.types import CommandResult, Origin, TimeSource
 from tideover.model import Verdict
 
 pytestmark = pytest.mark.slow
@@ -38,9 +36,9 @@ def server_port(real: RealChrony) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def client(real: RealChrony, server_port: int) -> Iterator[Surroundings]:
+def client(real: RealChrony, server_port: int) -> Iterator[HostAccess]:
     with short_directory() as directory, real.following(directory, server_port) as (commands, monitor):
-        here = Surroundings(root=Path("/nonexistent"), chrony_monitor=monitor, chrony_socket=commands, run=real.run)
+        here = HostAccess(root=Path("/nonexistent"), chrony_monitor=monitor, chrony_socket=commands, run=real.run)
         took_s = wait_for(lambda: Chrony(here).report().is_synchronised)
         print(f"\nreal chronyd as a client synchronised after {took_s:.1f} s")
         yield here
@@ -60,17 +58,17 @@ def test_against_a_real_chrony_the_median_error_is_under_a_fifth_of_a_millisecon
     assert statistics.median(errors) < 0.2e-3
 
 
-def test_a_real_chrony_tells_its_sources_and_what_it_believes(client: Surroundings) -> None:
+def test_a_real_chrony_tells_its_sources_and_what_it_believes(client: HostAccess) -> None:
     chrony = Chrony(client)
     assert chrony.is_running()
-    assert chrony.servers() == (Source("127.0.0.1", Origin.DAEMON), Source("127.0.0.77", Origin.DAEMON))
+    assert chrony.servers() == (TimeSource("127.0.0.1", Origin.DAEMON), TimeSource("127.0.0.77", Origin.DAEMON))
     report = chrony.report()
     assert report.offset_s is not None and abs(report.offset_s) < 0.05
     assert report.bound_s is not None and 0 < report.bound_s < 1.0
     assert report.updated_at is not None and abs(report.updated_at.timestamp() - time.time()) < 30
 
 
-def test_monitoring_port_and_chronyc_say_the_same_of_a_real_chrony(client: Surroundings) -> None:
+def test_monitoring_port_and_chronyc_say_the_same_of_a_real_chrony(client: HostAccess) -> None:
     def both() -> bool:
         asked, told = Chrony(client).report(), Chrony(replace(client, chrony_monitor=("127.0.0.1", 1))).report()
         assert asked.offset_s is not None and told.offset_s is not None
@@ -80,11 +78,11 @@ def test_monitoring_port_and_chronyc_say_the_same_of_a_real_chrony(client: Surro
     wait_for(both)
 
 
-def test_a_real_chrony_forgets_and_measures_afresh_when_it_is_told_to(client: Surroundings) -> None:
+def test_a_real_chrony_forgets_and_measures_afresh_when_it_is_told_to(client: HostAccess) -> None:
     """reset sources, burst, a new selection, makestep: the last cannot be carried out with -x, and that is said."""
     asked: list[str] = []
 
-    def noted(arguments: Sequence[str]) -> Ended:
+    def noted(arguments: Sequence[str]) -> CommandResult:
         asked.append(" ".join(word for word in arguments[1:] if word not in ("-h", client.chrony_socket)))
         return client.run(arguments)
 
@@ -99,7 +97,7 @@ def test_a_real_chrony_forgets_and_measures_afresh_when_it_is_told_to(client: Su
     assert before.updated_at is not None and after.updated_at is not None and after.updated_at > before.updated_at
 
 
-def test_a_bad_clock_has_the_real_chrony_told_and_the_record_says_so(client: Surroundings, server_port: int) -> None:
+def test_a_bad_clock_has_the_real_chrony_told_and_the_record_says_so(client: HostAccess, server_port: int) -> None:
     """Only our clock is played to be off; chrony's is right, so it may not step by what it does not see."""
     with owner(f"127.0.0.1:{server_port}", clocks=PlayedClocks(4.0), surroundings=client, remedy="daemon") as one:
         one.start()

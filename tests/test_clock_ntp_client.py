@@ -8,7 +8,7 @@ import pytest
 
 import time_faults as faults
 from clock_played import NOWHERE
-from tideover.clock import ClockSettings, ServerReport, check_now
+from tideover.clock import ClockCheckSettings, ServerReport, check_now
 from tideover.model import Verdict
 from time_faults import Answer, TimeServer
 
@@ -66,7 +66,7 @@ UNANSWERED = {"originate not ours", "originate zero", "right address, wrong port
 def asked_at_once(rows: list[tuple[str, Answer]], limit_s: float) -> dict[str, ServerReport]:
     with contextlib.ExitStack() as stack:
         servers = {what: stack.enter_context(TimeServer(answer)).name for what, answer in rows}
-        report = check_now(ClockSettings(tuple(servers.values())), limit_s=limit_s, surroundings=NOWHERE)
+        report = check_now(ClockCheckSettings(tuple(servers.values())), limit_s=limit_s, surroundings=NOWHERE)
     told = {one.server: one for one in report.servers}
     return {what: told[name] for what, name in servers.items()}
 
@@ -106,11 +106,11 @@ def test_the_truth_lies_inside_the_bound(table: dict[str, ServerReport], what: s
 ])
 def test_one_server_alone_suffices_for_a_verdict(answer: Answer, verdict: Verdict) -> None:
     with TimeServer(answer) as server:
-        assert check_now(ClockSettings((server.name,)), surroundings=NOWHERE).check.verdict is verdict
+        assert check_now(ClockCheckSettings((server.name,)), surroundings=NOWHERE).check.verdict is verdict
 
 
 def test_a_flood_is_no_reason_to_listen_longer() -> None:
     with TimeServer(faults.flood_of_strangers) as server:
         began = time.monotonic()
-        check_now(ClockSettings((server.name,)), limit_s=4.0, surroundings=NOWHERE)
+        check_now(ClockCheckSettings((server.name,)), limit_s=4.0, surroundings=NOWHERE)
         assert time.monotonic() - began < 2.0

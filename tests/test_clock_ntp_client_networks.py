@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from tideover.clock.verdict import conclude
+from tideover.clock.verdict import to_clock_check
 from tideover.model import Verdict
-from tideover.timekeeping import ntp
-from tideover.timekeeping.agreement import NS, Sample, stand
-from tideover.timekeeping.ntp import Refused, Trip
+from tideover.timekeeping import ntp_packet
+from tideover.timekeeping.intervals import NS, TimeSample, combine
+from tideover.timekeeping.ntp_packet import Rejected, RoundTrip
 from time_faults import Packet
 
 NETWORKS = 1_000
@@ -50,7 +50,7 @@ class Server:
     root_dispersion_ns: int
     delay_ns: int
 
-    def sample(self, dice: random.Random, machine: Machine, asked_ns: int) -> Sample | Refused:
+    def sample(self, dice: random.Random, machine: Machine, asked_ns: int) -> TimeSample | Rejected:
         cookie = dice.randbytes(8)
         there_ns = int(self.delay_ns * dice.choice((0.0, 1.0, dice.random())))
         held_ns = dice.randint(0, 2_000_000)
@@ -58,10 +58,10 @@ class Server:
         received_s = (machine.epoch_ns + asked_ns + there_ns + self.error_ns) / NS
         packet = Packet(cookie, received_s, received_s + held_ns / NS, root_delay_s=self.root_delay_ns / NS,
                         root_dispersion_s=self.root_dispersion_ns / NS).data()
-        assert ntp.is_answer_to(packet, ntp.question(cookie)[40:])
-        trip = Trip(self.name, self.name, machine.raw_ns(asked_ns), machine.raw_ns(heard_ns),
+        assert ntp_packet.is_answer_to(packet, ntp_packet.question(cookie)[40:])
+        trip = RoundTrip(self.name, self.name, machine.raw_ns(asked_ns), machine.raw_ns(heard_ns),
                     machine.distance_ns(asked_ns), machine.distance_ns(heard_ns))
-        return ntp.weigh(ntp.read_reply(packet, machine.wall_ns(heard_ns)), trip)
+        return ntp_packet.validate(ntp_packet.read_reply(packet, machine.wall_ns(heard_ns)), trip)
 
 
 def any_machine(dice: random.Random) -> Machine:
@@ -97,11 +97,11 @@ def test_the_truth_is_inside_the_bound_in_every_network() -> None:
         machine, servers, samples, at_ns = any_machine(dice), any_servers(dice), [], 0
         for _ in range(dice.randint(1, 4)):
             heard = [server.sample(dice, machine, at_ns) for server in servers]
-            samples += [one for one in heard if isinstance(one, Sample)]
+            samples += [one for one in heard if isinstance(one, TimeSample)]
             at_ns += 4 * NS
-        standing, distance_ns = stand(samples, machine.raw_ns(at_ns)), machine.distance_ns(at_ns)
+        standing, distance_ns = combine(samples, machine.raw_ns(at_ns)), machine.distance_ns(at_ns)
         behind_ns = machine.epoch_ns + at_ns - machine.wall_ns(at_ns)
-        check = conclude(standing, distance_ns, TOLERANCE_NS, ())
+        check = to_clock_check(standing, distance_ns, TOLERANCE_NS, ())
         verdicts[check.verdict] += 1
         if check.offset_s is None or check.error_bound_s is None:
             silent += 1

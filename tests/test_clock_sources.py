@@ -10,19 +10,17 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner, pass_time, settings_for, until, workers
 from tideover.clock import check_now, watch_clock
-from tideover.clock.bell import Bell
-from tideover.clock.checker import CLOSE_SAMPLING_S
+from tideover.clock.checker import NEAR_EVENT_SAMPLING_S
 from tideover.clock.daemons import find_daemon
-from tideover.clock.hardware import Hardware, find_hardware
-from tideover.clock.manners import Manners
-from tideover.clock.nouns import Origin, Source
-from tideover.clock.sources import find_sources, origin_text
-from tideover.clock.surroundings import Surroundings
-from tideover.clock.worker import Worker
+from tideover.clock.host import HostAccess
+from tideover.clock.ntp_client import RateLimiter
+from tideover.clock.sources import HypervisorClock, find_hardware, find_sources, origin_text
+from tideover.clock.types import Origin, TimeSource
+from tideover.clock.worker import ClockWorker
 from tideover.model import NO_SOURCE, Verdict
-from tideover.timekeeping.agreement import NS, Sample
-from tideover.timekeeping.host_time import Reading, is_fresh
-from tideover.timekeeping.ntp import Fault, Refused
+from tideover.system.wakeup import SocketWakeup
+from tideover.timekeeping.intervals import NS, HypervisorReading, TimeSample, is_fresh
+from tideover.timekeeping.ntp_packet import Rejected, RejectReason
 from time_faults import TimeServer
 
 KVM = {"/sys/class/ptp/ptp0/clock_name": "mlx5_p0\n", "/sys/class/ptp/ptp1/clock_name": "KVM virtual PTP\n"}
@@ -33,7 +31,7 @@ NTPD = {"/run/ntpd.pid": "78\n", "/proc/78/comm": "ntpd\n"}
 TIMESYNCD = {"/run/systemd/timesync/synchronized": ""}
 
 
-def sources(surroundings: Surroundings, *servers: str) -> list[tuple[str, str]]:
+def sources(surroundings: HostAccess, *servers: str) -> list[tuple[str, str]]:
     daemon = find_daemon(surroundings)
     return [(one.server, one.origin.name) for one in find_sources(settings_for(*servers), surroundings, daemon)]
 
@@ -98,10 +96,10 @@ def freeze(clocks: SimulatedClocks, seconds: float) -> None:
 def test_kvms_clock_is_right_at_every_read() -> None:
     clocks = SimulatedClocks()
     device = Device(clocks)
-    hardware = Hardware(clocks, Surroundings(read_device_ns=device.live_ns))
+    hardware = HypervisorClock(clocks, HostAccess(read_device_ns=device.live_ns))
     freeze(clocks, 28.0)
-    sample = hardware.ask(Source("ptp_kvm", Origin.HARDWARE, "/dev/ptp1"), clocks.raw_ns())
-    assert isinstance(sample, Sample)
+    sample = hardware.ask(TimeSource("ptp_kvm", Origin.HARDWARE, "/dev/ptp1"), clocks.raw_ns())
+    assert isinstance(sample, TimeSample)
     assert abs(sample.behind_ns - 28 * NS) <= sample.bound_ns < 2_000_000
 
 
@@ -109,8 +107,8 @@ def test_hypervs_clock_counts_only_after_a_message_newer_than_the_resume() -> No
     """Right after the resume it agrees with the wall clock and is as wrong: 28 s of pause, and PHC == REALTIME."""
     clocks = SimulatedClocks()
     device = Device(clocks)
-    hardware = Hardware(clocks, Surroundings(read_device_ns=device.hyperv_ns))
-    source = Source("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0")
+    hardware = HypervisorClock(clocks, HostAccess(read_device_ns=device.hyperv_ns))
+    source = TimeSource("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0")
     for _ in range(4):      # it was read often before
         device.host_speaks()
         hardware.ask(source, 0)
@@ -120,24 +118,24 @@ def test_hypervs_clock_counts_only_after_a_message_newer_than_the_resume() -> No
     assert device.hyperv_ns("") == clocks.wall_ns()
     for _ in range(3):
         refused = hardware.ask(source, since_ns)
-        assert isinstance(refused, Refused) and refused.fault is Fault.STALE
+        assert isinstance(refused, Rejected) and refused.fault is RejectReason.STALE
         clocks.pass_time(1.0)
     device.host_speaks()
     sample = hardware.ask(source, since_ns)
-    assert isinstance(sample, Sample)
+    assert isinstance(sample, TimeSample)
     assert abs(sample.behind_ns - 28 * NS) <= sample.bound_ns
 
 
 def test_hypervs_clock_counts_when_it_agrees_with_itself_for_longer_than_the_host_is_silent() -> None:
     clocks = SimulatedClocks()
     device = Device(clocks)
-    hardware = Hardware(clocks, Surroundings(read_device_ns=device.hyperv_ns))
-    source, since_ns = Source("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), clocks.raw_ns()
+    hardware = HypervisorClock(clocks, HostAccess(read_device_ns=device.hyperv_ns))
+    source, since_ns = TimeSource("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), clocks.raw_ns()
     heard = []
     for _ in range(8):
         heard.append(hardware.ask(source, since_ns))
         clocks.pass_time(1.0)
-    assert [isinstance(one, Sample) for one in heard] == [False] * 6 + [True] * 2
+    assert [isinstance(one, TimeSample) for one in heard] == [False] * 6 + [True] * 2
 
 
 @pytest.mark.parametrize("code", [errno.ESTALE, errno.EACCES, errno.ENOENT])
@@ -145,14 +143,14 @@ def test_a_hardware_clock_that_cannot_be_read_is_told(code: int) -> None:
     clocks = SimulatedClocks()
     device = Device(clocks)
     device.trouble = OSError(code, os.strerror(code))
-    hardware = Hardware(clocks, Surroundings(read_device_ns=device.hyperv_ns))
-    refused = hardware.ask(Source("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), 0)
-    assert isinstance(refused, Refused)
+    hardware = HypervisorClock(clocks, HostAccess(read_device_ns=device.hyperv_ns))
+    refused = hardware.ask(TimeSource("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), 0)
+    assert isinstance(refused, Rejected)
     assert os.strerror(code) in refused.text
 
 
 def test_a_reading_from_before_the_resume_is_no_sign_of_a_message_after_it() -> None:
-    old, new = Reading(10 * NS, 0, 100), Reading(20 * NS, 5_000_000, 100)
+    old, new = HypervisorReading(10 * NS, 0, 100), HypervisorReading(20 * NS, 5_000_000, 100)
     assert is_fresh([old, new], 10 * NS)
     assert not is_fresh([old, new], 11 * NS)
     assert not is_fresh([new], 0)
@@ -268,8 +266,8 @@ def test_the_daemon_that_runs_is_asked_and_not_the_one_that_is_only_installed(tm
 ])
 def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origin, waits_s: list[float]) -> None:
     """Learnt ones wait by chance up to half a second first: all machines of a host wake from a freeze at once."""
-    manners, now_s, waited = Manners(chance=lambda: 0.5), 1000.0, []
-    source = Source("server", origin)
+    manners, now_s, waited = RateLimiter(chance=lambda: 0.5), 1000.0, []
+    source = TimeSource("server", origin)
     manners.spread(now_s)
     for _ in waits_s:
         wait_s = manners.wait_s(source, now_s)
@@ -279,7 +277,7 @@ def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origi
     assert waited == [pytest.approx(one, abs=1e-6) for one in waits_s]
 
 
-def asked_over(manners: Manners, source: Source, since_s: float, until_s: float) -> list[float]:
+def asked_over(manners: RateLimiter, source: TimeSource, since_s: float, until_s: float) -> list[float]:
     """Ask as often as the manners allow; return when."""
     now_s, asked = since_s, []
     while (now_s := now_s + manners.wait_s(source, now_s)) < until_s:
@@ -290,7 +288,7 @@ def asked_over(manners: Manners, source: Source, since_s: float, until_s: float)
 
 def test_the_owners_servers_are_asked_within_the_default_limits_of_ntpd() -> None:
     """ntp_monitor.c: 2 s between two packets, and each packet adds 8 s to a bucket of 64 s that time empties."""
-    asked = asked_over(Manners(chance=lambda: 0.0), Source("server"), 0.0, 600.0)
+    asked = asked_over(RateLimiter(chance=lambda: 0.0), TimeSource("server"), 0.0, 600.0)
     level = 0.0
     for before_s, at_s in zip([-100.0, *asked], asked, strict=False):
         assert at_s - before_s >= 2.0
@@ -301,23 +299,23 @@ def test_the_owners_servers_are_asked_within_the_default_limits_of_ntpd() -> Non
 
 def test_a_rate_from_before_the_stop_does_not_hold_back_the_first_question_after_it() -> None:
     """The second one waits again, and twice as long if the server says RATE again."""
-    manners, source = Manners(chance=lambda: 0.0), Source("server")
+    manners, source = RateLimiter(chance=lambda: 0.0), TimeSource("server")
     manners.note_asked(source, 100.0)
-    manners.note_answer(source, Refused("server", "192.0.2.1", Fault.KISS, "RATE"), 100.0)
+    manners.note_answer(source, Rejected("server", "192.0.2.1", RejectReason.KISS, "RATE"), 100.0)
     assert manners.wait_s(source, 103.0) > 10.0
     manners.resumed()
     assert manners.wait_s(source, 101.0) == pytest.approx(1.1)
     assert manners.wait_s(source, 103.0) == 0.0
     manners.note_asked(source, 103.0)
     assert manners.wait_s(source, 103.1) > 10.0
-    manners.note_answer(source, Refused("server", "192.0.2.1", Fault.KISS, "RATE"), 103.1)
+    manners.note_answer(source, Rejected("server", "192.0.2.1", RejectReason.KISS, "RATE"), 103.1)
     assert manners.wait_s(source, 103.1) == pytest.approx(32.0, abs=0.1)
 
 
 def test_a_pool_is_not_asked_sooner_after_a_resume() -> None:
-    manners, source = Manners(chance=lambda: 0.0), Source("pool", Origin.POOL)
+    manners, source = RateLimiter(chance=lambda: 0.0), TimeSource("pool", Origin.POOL)
     manners.note_asked(source, 100.0)
-    manners.note_answer(source, Refused("pool", "192.0.2.1", Fault.KISS, "RATE"), 100.0)
+    manners.note_answer(source, Rejected("pool", "192.0.2.1", RejectReason.KISS, "RATE"), 100.0)
     manners.resumed()
     assert manners.wait_s(source, 110.0) == pytest.approx(1790.0)
 
@@ -335,9 +333,9 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
     clocks = PlayedClocks()
     with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d:
         servers = (a, b, c, d)
-        worker = Worker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
-                        bell=Bell(), post=lambda _: None, heard=lambda _: None)
-        worker.sample_every(CLOSE_SAMPLING_S)
+        worker = ClockWorker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
+                        bell=SocketWakeup(), post=lambda _: None, heard=lambda _: None)
+        worker.sample_every(NEAR_EVENT_SAMPLING_S)
         counts = []
         for _ in range(6):
             pass_time(clocks, worker.idle_s(), *servers)

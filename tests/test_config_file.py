@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tideover.configuration import load_settings, load_tolerantly, platform_paths
+from tideover.config_file import load_settings, load_tolerantly, platform_paths
 from tideover.errors import EXIT_WRONG_USE, ConfigurationError, WrongUseError
 from tideover.settings import LINUX, PlatformPaths, default_settings
 
@@ -71,7 +71,7 @@ def test_a_file_this_user_may_not_read_is_a_sentence(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     ask = ("import os, sys\n"
            "from pathlib import Path\n"
-           "from tideover.configuration import load_settings\n"
+           "from tideover.config_file import load_settings\n"
            "from tideover.errors import WrongUseError\n"
            "from tideover.settings import LINUX\n"
            "import dataclasses\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from running_agent import environment, world
-from tideover import systemd
-from tideover.supervision import Ending
+from tideover import sd_notify
+from tideover.service_manager import StopReason
 
 slow = pytest.mark.slow
 
@@ -21,22 +21,22 @@ slow = pytest.mark.slow
 def test_a_shutdown_and_a_restart_are_no_stop():
     """Which jobs systemd has tells why it ends us."""
     stopping = "12 tideover.service stop running\n"
-    assert systemd.ending_among(stopping, "tideover.service") is Ending.STOP
-    assert systemd.ending_among("", "tideover.service") is Ending.STOP
-    assert systemd.ending_among(stopping + "9 shutdown.target start waiting\n", "tideover.service") is Ending.SHUTDOWN
-    assert systemd.ending_among("12 tideover.service restart running\n", "tideover.service") is Ending.RESTART
-    assert systemd.ending_among("12 other.service restart running\n", "tideover.service") is Ending.STOP
+    assert sd_notify.ending_among(stopping, "tideover.service") is StopReason.STOP
+    assert sd_notify.ending_among("", "tideover.service") is StopReason.STOP
+    assert sd_notify.ending_among(stopping + "9 shutdown.target start waiting\n", "tideover.service") is StopReason.SHUTDOWN
+    assert sd_notify.ending_among("12 tideover.service restart running\n", "tideover.service") is StopReason.RESTART
+    assert sd_notify.ending_among("12 other.service restart running\n", "tideover.service") is StopReason.STOP
 
 
 def test_nobodys_service_is_not_asked_about():
-    assert systemd.why_we_end({}) is Ending.STOP
+    assert sd_notify.why_we_end({}) is StopReason.STOP
 
 
 def test_the_watchdog_is_only_ours_to_feed_when_it_waits_for_this_process():
-    assert systemd.watchdog_period_s({"WATCHDOG_USEC": "2000000"}) == 2.0
-    assert systemd.watchdog_period_s({"WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(os.getpid())}) == 2.0
+    assert sd_notify.watchdog_period_s({"WATCHDOG_USEC": "2000000"}) == 2.0
+    assert sd_notify.watchdog_period_s({"WATCHDOG_USEC": "2000000", "WATCHDOG_PID": str(os.getpid())}) == 2.0
     for other in ({}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "2000000", "WATCHDOG_PID": "1"}):
-        assert systemd.watchdog_period_s(other) is None
+        assert sd_notify.watchdog_period_s(other) is None
 
 
 class Manager:

@@ -100,9 +100,9 @@ def test_what_is_acknowledged_by_hand_is_told_to_the_platform_once(tmp_path, age
 
 @pytest.mark.slow
 def test_an_agent_that_had_no_answer_hears_of_the_acknowledgement_by_hand_that_followed(tmp_path):
-    from tideover.simulator import Fault
+    from tideover.simulator import InjectedFault
     with world(tmp_path, start_after_s=600.0) as here:
-        here.metadata.misbehave(Fault(status=503), method="POST", times=1)
+        here.metadata.inject_fault(InjectedFault(status=503), method="POST", times=1)
         here.hook("10-first")
         here.start()
         event = here.freeze(not_before_in_s=600)

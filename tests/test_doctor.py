@@ -11,20 +11,19 @@ from pathlib import Path
 import pytest
 
 from clock_played import machine
-from tideover.api.server import Server
+from tideover.api.protocol import ApiServer
 from tideover.cli import main
 from tideover.cli.doctor import examination_lines
-from tideover.configuration import Loaded
-from tideover.daemon.choices import catalogue_of
-from tideover.doctor import Examination, Machine, State, examine
+from tideover.config_file import Loaded
+from tideover.daemon.policy_source import catalogue_of
+from tideover.doctor import Examination, FindingLevel, Machine, examine
+from tideover.doctor.guest_linux import AZURE_ASSET_TAG
 from tideover.journal import FILE, Journal, Lock
-from tideover.lifecycle import Entry, HookState, Stage
-from tideover.lifecycle import State as Memory
+from tideover.lifecycle import Entry, HookState, Stage, State as Memory
 from tideover.model import HookSpec, Moment, utc
 from tideover.pause import MachineClocks
-from tideover.pause.probe import AZURE_ASSET_TAG
 from tideover.settings import LINUX, read
-from tideover.simulator import Fault, MetadataService, TimeServer
+from tideover.simulator import InjectedFault, MetadataService, TimeServer
 from tideover.status import status_of
 
 AZURE = {
@@ -82,7 +81,7 @@ def nobody(patient):
     return patient
 
 
-def told(found: Examination, topic: str, state: State | None = None) -> str:
+def told(found: Examination, topic: str, state: FindingLevel | None = None) -> str:
     return "\n".join(f"{one.what} | {one.do}" for one in found.findings
                      if one.topic == topic and state in (None, one.state))
 
@@ -96,14 +95,14 @@ def test_all_is_well_on_an_azure_machine_with_service_server_daemon_and_hook(pat
         patient.source, patient.servers = f'endpoint = "{service.endpoint}"', f'"{server.address}"'
         patient.hook("20-web")
         found = patient.examined()
-    assert found.is_well, [one for one in found.findings if one.state is State.BAD]
-    assert "asset tag" in told(found, "source") and "carry a Date" in told(found, "metadata", State.GOOD)
+    assert found.is_well, [one for one in found.findings if one.state is FindingLevel.BAD]
+    assert "asset tag" in told(found, "source") and "carry a Date" in told(found, "metadata", FindingLevel.GOOD)
     assert "up to 2 minutes" in told(found, "metadata")
-    assert told(found, "name", State.GOOD).startswith("events call this VM vm-1, as its hostname")
-    assert told(found, "events", State.GOOD) and told(found, "proxy", State.GOOD) and told(found, "others", State.GOOD)
+    assert told(found, "name", FindingLevel.GOOD).startswith("events call this VM vm-1, as its hostname")
+    assert told(found, "events", FindingLevel.GOOD) and told(found, "proxy", FindingLevel.GOOD) and told(found, "others", FindingLevel.GOOD)
     assert server.address in told(found, "time sources") and "the owner's settings" in told(found, "time sources")
-    assert "the clock is good" in told(found, "clock", State.GOOD)
-    assert told(found, "time daemon", State.NOTE) == "chrony does not say whether it is synchronised (it does not answer)" \
+    assert "the clock is good" in told(found, "clock", FindingLevel.GOOD)
+    assert told(found, "time daemon", FindingLevel.NOTE) == "chrony does not say whether it is synchronised (it does not answer)" \
         " | See whether chrony runs, and whether its servers answer."
     assert "1 of 1" in told(found, "hooks") and "none runs" in told(found, "agent")
 
@@ -114,7 +113,7 @@ def test_what_is_bad_says_what_to_do_and_every_line_is_one_line(patient):
     found = patient.examined()
     assert not found.is_well and len(found.findings) > 8
     for one in found.findings:
-        assert one.do or one.state is not State.BAD, one
+        assert one.do or one.state is not FindingLevel.BAD, one
         assert (one.what + one.do).isprintable() and one.what, one
 
 
@@ -148,8 +147,8 @@ def test_the_date_of_the_services_answers_is_outside_time_too(patient):
 def test_where_nobody_outside_answers_a_frozen_pause_cannot_be_seen_and_that_is_said(nobody):
     nobody.files.pop("/etc/chrony/chrony.conf")
     found = nobody.examined()
-    assert "can neither be seen nor measured" in told(found, "pauses", State.BAD)
-    assert "nobody outside can be asked" in told(found, "clock", State.BAD)
+    assert "can neither be seen nor measured" in told(found, "pauses", FindingLevel.BAD)
+    assert "nobody outside can be asked" in told(found, "clock", FindingLevel.BAD)
     assert [one.shortest_s is None for one in found.promises] == [False, True]
 
 
@@ -157,45 +156,45 @@ def test_a_server_that_does_not_count_is_named_and_the_clock_cannot_be_checked(n
     with TimeServer(stratum=16) as server:
         nobody.servers = f'"{server.address}"'
         found = nobody.examined()
-    assert f"{server.address} does not count" in told(found, "time sources", State.NOTE)
-    assert "cannot be checked" in told(found, "clock", State.BAD)
+    assert f"{server.address} does not count" in told(found, "time sources", FindingLevel.NOTE)
+    assert "cannot be checked" in told(found, "clock", FindingLevel.BAD)
 
 
 def test_a_wrong_clock_is_bad(nobody):
     with TimeServer(4.0) as server:
         nobody.servers = f'"{server.address}"'
         found = nobody.examined()
-    assert "the clock is bad: 4.0" in told(found, "clock", State.BAD)
+    assert "the clock is bad: 4.0" in told(found, "clock", FindingLevel.BAD)
 
 
 @pytest.mark.slow
 def test_a_service_that_never_answers_holds_nobody_up(patient):
     with MetadataService("vm-1") as service:
-        service.misbehave(Fault(delay_s=30.0), path="/metadata", times=None)
+        service.inject_fault(InjectedFault(delay_s=30.0), path="/metadata", times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
         began_s = time.monotonic()
         found = patient.examined(wait_s=0.2)
         took_s = time.monotonic() - began_s
-        service.behave()
+        service.clear_faults()
     assert took_s < 3.0
-    assert "has not answered" in told(found, "metadata", State.BAD) and "2 minutes" in told(found, "metadata")
+    assert "has not answered" in told(found, "metadata", FindingLevel.BAD) and "2 minutes" in told(found, "metadata")
     assert told(found, "proxy") and told(found, "hooks"), "the rest is looked at all the same"
 
 
 def test_another_programs_answer_in_the_services_place_is_bad(patient):
     with MetadataService("vm-1") as service:
-        service.misbehave(Fault(status=407), path="/metadata", times=None)
+        service.inject_fault(InjectedFault(status=407), path="/metadata", times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
         found = patient.examined()
-    assert "answered 407" in told(found, "metadata", State.BAD) and not told(found, "name")
+    assert "answered 407" in told(found, "metadata", FindingLevel.BAD) and not told(found, "name")
 
 
 @pytest.mark.parametrize("path", ["/metadata", "/metadata/scheduledevents"])
 def test_a_403_is_told_as_what_azures_metadata_security_protocol_may_say_with_what_to_allow(patient, path):
     with MetadataService("vm-1") as service:
-        service.misbehave(Fault(status=403), path=path, times=None)
+        service.inject_fault(InjectedFault(status=403), path=path, times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
-        said = told(patient.examined(), "metadata", State.BAD)
+        said = told(patient.examined(), "metadata", FindingLevel.BAD)
     assert "answered 403" in said and "Metadata Security Protocol" in said
     for allowed in ("/metadata/scheduledevents", "/metadata/instance/compute", str(Path(sys.executable).resolve()), "exePath"):
         assert allowed in said
@@ -203,10 +202,10 @@ def test_a_403_is_told_as_what_azures_metadata_security_protocol_may_say_with_wh
 
 def test_a_list_of_events_that_is_not_whole_is_noted(patient):
     with MetadataService("vm-1") as service:
-        service.misbehave(Fault(body=b'{"DocumentIncarnation":1,"Events":[{"EventId":null}]}'), path="/metadata/scheduledevents",
+        service.inject_fault(InjectedFault(body=b'{"DocumentIncarnation":1,"Events":[{"EventId":null}]}'), path="/metadata/scheduledevents",
                           times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
-        noted = told(patient.examined(), "metadata", State.NOTE)
+        noted = told(patient.examined(), "metadata", FindingLevel.NOTE)
     assert "entry 1 of the list of events has no usable EventId" in noted and "none is taken for gone" in noted
 
 
@@ -215,11 +214,11 @@ def test_the_name_is_compared_with_the_hostname_and_with_the_configured_one(pati
     patient.hostname = "web000003"
     with MetadataService("web_3") as service:
         patient.source = f'endpoint = "{service.endpoint}"'
-        assert "web_3, its hostname is web000003" in told(patient.examined(), "name", State.NOTE)
+        assert "web_3, its hostname is web000003" in told(patient.examined(), "name", FindingLevel.NOTE)
         patient.source += '\nvm_name = "web000003"'
-        assert "calls this VM web_3" in told(patient.examined(), "name", State.BAD)
+        assert "calls this VM web_3" in told(patient.examined(), "name", FindingLevel.BAD)
         patient.source = f'endpoint = "{service.endpoint}"\nvm_name = "WEB_3"'
-        assert not told(patient.examined(), "name", State.BAD)
+        assert not told(patient.examined(), "name", FindingLevel.BAD)
 
 
 def test_what_is_announced_now_is_told(patient):
@@ -228,7 +227,7 @@ def test_what_is_announced_now_is_told(patient):
         mine = service.add_event("Freeze", resources=["vm-1", "vm-2"])
         others = service.add_event("Reboot", resources=["vm-2"])
         service.start_event(others)
-        lines = told(patient.examined(), "events", State.NOTE).splitlines()
+        lines = told(patient.examined(), "events", FindingLevel.NOTE).splitlines()
     assert lines[0].startswith(f"freeze {mine}, for this VM and 1 more, not before 20")
     assert lines[1].startswith(f"reboot {others}, for other VMs only, it has started")
 
@@ -237,15 +236,15 @@ def test_a_service_without_a_date_or_with_another_time_is_noted(patient):
     with MetadataService("vm-1") as service:
         patient.source = f'endpoint = "{service.endpoint}"'
         service.platform_ahead_s = 60.0
-        assert told(patient.examined(), "metadata", State.NOTE).split(" | ")[0].endswith("s behind")
+        assert told(patient.examined(), "metadata", FindingLevel.NOTE).split(" | ")[0].endswith("s behind")
         service.sends_date = False
-        assert "carry no Date" in told(patient.examined(), "metadata", State.NOTE)
+        assert "carry no Date" in told(patient.examined(), "metadata", FindingLevel.NOTE)
 
 
 def test_proxies_are_named_without_their_passwords_unless_the_address_is_spared(nobody):
     nobody.environment = {"HTTP_PROXY": "http://user:secret@proxy:3128"}
     nobody.files["/etc/environment"] = 'http_proxy="http://user:secret@proxy:3128"\nNO_PROXY=10.0.0.0/8, 169.254.169.254\n'
-    said = told(nobody.examined(), "proxy", State.NOTE)
+    said = told(nobody.examined(), "proxy", FindingLevel.NOTE)
     assert said.startswith("HTTP_PROXY is set in this environment") and "secret" not in said and "/etc/env" not in said
 
 
@@ -258,38 +257,38 @@ def test_proxies_are_named_without_their_passwords_unless_the_address_is_spared(
 def test_chronys_settings_that_hurt_after_a_pause(nobody, line, says, do):
     nobody.files["/etc/chrony/conf.d/own.conf"] = line
     nobody.files["/etc/chrony/chrony.conf"] = "makestep 1 -1\nconfdir /etc/chrony/conf.d\nserver 127.0.0.1 port 1 maxpoll 6\n"
-    said = told(nobody.examined(), "time daemon", State.NOTE)
+    said = told(nobody.examined(), "time daemon", FindingLevel.NOTE)
     assert (says in said and do in said) if says else ("makestep" not in said and "maxpoll" not in said)
 
 
 def test_chrony_that_never_steps_measures_seldom_and_leaves_the_hypervisors_clock_alone(nobody):
     nobody.files["/etc/chrony/chrony.conf"] = "pool 127.0.0.1 iburst\n"
     nobody.files["/sys/class/ptp/ptp0/clock_name"] = "hyperv\n"
-    said = told(nobody.examined(), "time daemon", State.NOTE)
+    said = told(nobody.examined(), "time daemon", FindingLevel.NOTE)
     assert "no makestep" in said and "every 17 min 4 s" in said and "five or six polls" in said
     assert "refclock PHC /dev/ptp_hyperv poll 3" in said and 'remedy = "daemon"' in said
     nobody.files["/etc/chrony/chrony.conf"] = "refclock PHC /dev/ptp_hyperv poll 3\nmakestep 1 -1\nserver 127.0.0.1\n"
-    said = told(nobody.examined(), "time daemon", State.NOTE)
+    said = told(nobody.examined(), "time daemon", FindingLevel.NOTE)
     assert "refclock" not in said and "maxpoll" not in said
 
 
 def test_a_configuration_that_chronyd_was_given_by_hand_is_the_one_that_counts(nobody):
     nobody.files["/proc/7/cmdline"] = "chronyd\0-f\0/opt/own.conf\0"
     nobody.files["/opt/own.conf"] = "makestep 1 3\nserver 127.0.0.1 maxpoll 5\n"
-    assert "makestep 1 3" in told(nobody.examined(), "time daemon", State.NOTE)
+    assert "makestep 1 3" in told(nobody.examined(), "time daemon", FindingLevel.NOTE)
 
 
 def test_files_that_cannot_even_be_looked_at_stop_nobody(nobody):
     """A name that is too long stands for a folder this user may not enter: asking whether it is there is an error."""
     nobody.files["/proc/7/cmdline"] = f"chronyd\0-f\0/{'x' * 300}\0"
     nobody.files["/etc/chrony/chrony.conf"] = "makestep 1 3\n"
-    assert "makestep 1 3" in told(nobody.examined(), "time daemon", State.NOTE)
+    assert "makestep 1 3" in told(nobody.examined(), "time daemon", FindingLevel.NOTE)
 
 
 def test_the_remedy_makes_up_for_chronys_settings(nobody):
     nobody.files["/etc/chrony/chrony.conf"] = "pool 127.0.0.1 iburst\n"
     nobody.clock = 'remedy = "daemon"'
-    said = told(nobody.examined(), "time daemon", State.GOOD)
+    said = told(nobody.examined(), "time daemon", FindingLevel.GOOD)
     assert "measure afresh" in said and "makestep" not in told(nobody.examined(), "time daemon")
 
 
@@ -297,26 +296,26 @@ def test_timesyncd_that_measures_seldom(nobody):
     for name in CHRONY:
         nobody.files.pop(name)
     nobody.files |= {"/run/systemd/timesync/x": "", "/usr/lib/systemd/timesyncd.conf": "[Time]\n#PollIntervalMaxSec=32\n"}
-    assert "every 34 min 8 s" in told(nobody.examined(), "time daemon", State.NOTE)
+    assert "every 34 min 8 s" in told(nobody.examined(), "time daemon", FindingLevel.NOTE)
     nobody.files["/etc/systemd/timesyncd.conf"] = "[Time]\nPollIntervalMaxSec=10min\n"
     nobody.files["/etc/systemd/timesyncd.conf.d/z.conf"] = "[Time]\nFallbackNTP=127.0.0.1\n"
-    assert "every 10 min" in told(nobody.examined(), "time daemon", State.NOTE)
+    assert "every 10 min" in told(nobody.examined(), "time daemon", FindingLevel.NOTE)
     nobody.files["/etc/systemd/timesyncd.conf.d/own.conf"] = "[Time]\nPollIntervalMaxSec=1min 4s\n"
     assert "PollInterval" not in told(nobody.examined(), "time daemon")
 
 
 def test_no_time_daemon_and_two_of_them_are_bad(nobody):
     nobody.files |= {"/proc/8/comm": "systemd-timesyn\n", "/proc/8/cmdline": "/lib/systemd/systemd-timesyncd\0"}
-    assert "chrony and systemd-timesyncd run at once" in told(nobody.examined(), "time daemon", State.BAD)
+    assert "chrony and systemd-timesyncd run at once" in told(nobody.examined(), "time daemon", FindingLevel.BAD)
 
 
 def test_without_a_time_daemon_the_clock_stays_wrong_but_hyperv_may_put_it_right(nobody):
     for name in CHRONY:
         nobody.files.pop(name)
-    assert "only the host" in told(nobody.examined(), "time daemon", State.NOTE)
+    assert "only the host" in told(nobody.examined(), "time daemon", FindingLevel.NOTE)
     nobody.files["/sys/class/dmi/id/sys_vendor"] = "QEMU\n"
     (nobody.home / "root").rename(nobody.home / "old")
-    assert "nobody puts the clock right" in told(nobody.examined(), "time daemon", State.BAD)
+    assert "nobody puts the clock right" in told(nobody.examined(), "time daemon", FindingLevel.BAD)
 
 
 def test_hooks_that_are_not_run_are_told_with_the_reason(nobody):
@@ -325,14 +324,14 @@ def test_hooks_that_are_not_run_are_told_with_the_reason(nobody):
     nobody.hook("web.sh")
     nobody.more = '[hook.off]\ntimeout = "5s"\n[hook.wbe]\ntimeout = "5s"\n'
     found = nobody.examined()
-    assert "written by everybody | chmod go-w" in told(found, "hooks", State.BAD)
-    noted = told(found, "hooks", State.NOTE)
-    assert "20-off is disabled" in noted and "web.sh is ignored" in told(found, "hooks", State.BAD)
+    assert "written by everybody | chmod go-w" in told(found, "hooks", FindingLevel.BAD)
+    noted = told(found, "hooks", FindingLevel.NOTE)
+    assert "20-off is disabled" in noted and "web.sh is ignored" in told(found, "hooks", FindingLevel.BAD)
     assert "hook.wbe" in noted and "hook.off: the" not in noted and "0 of 1" in noted
 
 
 def test_no_hook_is_a_note(nobody):
-    assert "nothing is prepared" in told(nobody.examined(), "hooks", State.NOTE)
+    assert "nothing is prepared" in told(nobody.examined(), "hooks", FindingLevel.NOTE)
 
 
 def test_timeouts_are_held_against_the_shortest_notice_of_each_kind(nobody):
@@ -340,24 +339,24 @@ def test_timeouts_are_held_against_the_shortest_notice_of_each_kind(nobody):
     nobody.hook("10-a")
     nobody.hook("10-b")
     nobody.more = '[hooks]\ntimeout = "20s"\nreserve = "5s"\n'
-    assert not told(nobody.examined(), "hooks", State.NOTE)
+    assert not told(nobody.examined(), "hooks", FindingLevel.NOTE)
     nobody.hook("20-c")
-    assert "before a preempt (Spot VMs only) they may take 40 s" in told(nobody.examined(), "hooks", State.NOTE)
+    assert "before a preempt (Spot VMs only) they may take 40 s" in told(nobody.examined(), "hooks", FindingLevel.NOTE)
     nobody.more += '[policy]\nact_on = ["freeze", "terminate"]\n'
-    assert not told(nobody.examined(), "hooks", State.NOTE)
+    assert not told(nobody.examined(), "hooks", FindingLevel.NOTE)
     nobody.more += '[hook.c]\ntimeout = "15m"\nkinds = ["freeze"]\n'
-    noted = told(nobody.examined(), "hooks", State.NOTE)
+    noted = told(nobody.examined(), "hooks", FindingLevel.NOTE)
     assert "before a freeze they may take 15 min 20 s by" in noted and "terminate" not in noted
 
 
 def test_directories_that_cannot_be_used_are_bad_for_root(nobody):
     (nobody.home / "state").write_text("")
-    assert "is no directory" in told(nobody.examined(), "rights", State.BAD)
+    assert "is no directory" in told(nobody.examined(), "rights", FindingLevel.BAD)
 
 
 def test_who_is_not_root_is_told_what_that_means(nobody):
     nobody.user_id = 1000
-    assert "sudo" in told(nobody.examined(), "rights", State.NOTE)
+    assert "sudo" in told(nobody.examined(), "rights", FindingLevel.NOTE)
 
 
 def owe(home: Path, *, close: bool = True) -> None:
@@ -376,13 +375,13 @@ def test_a_recovery_that_is_owed_while_no_agent_runs_is_bad_and_looking_writes_n
     owe(nobody.home)
     before = tree(nobody.home / "state")
     found = nobody.examined()
-    assert "recover is owed by web" in told(found, "journal", State.BAD) and "tideover recover" in told(found, "journal")
+    assert "recover is owed by web" in told(found, "journal", FindingLevel.BAD) and "tideover recover" in told(found, "journal")
     assert tree(nobody.home / "state") == before
 
 
 def test_what_a_killed_agent_left_in_the_journals_log_is_read_too(nobody):
     owe(nobody.home, close=False)
-    assert "recover is owed by web" in told(nobody.examined(), "journal", State.BAD)
+    assert "recover is owed by web" in told(nobody.examined(), "journal", FindingLevel.BAD)
 
 
 def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobody):
@@ -390,8 +389,8 @@ def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobo
     lock = Lock(nobody.home / "state")
     found = nobody.examined()
     lock.release()
-    assert f"process {os.getpid()} works on" in told(found, "agent", State.BAD)
-    assert not told(found, "journal", State.BAD), "that agent may be about to recover it"
+    assert f"process {os.getpid()} works on" in told(found, "agent", FindingLevel.BAD)
+    assert not told(found, "journal", FindingLevel.BAD), "that agent may be about to recover it"
 
 
 def test_an_agent_that_answers_is_believed_about_what_it_owes(nobody):
@@ -402,23 +401,23 @@ def test_an_agent_that_answers_is_believed_about_what_it_owes(nobody):
     agent = {"alive": True, "pid": 77, "version": None, "started_at": None}
     status = status_of(Memory(), (), MachineClocks().moment()) | {
         "agent": agent, "recover_owed": ["web"], "source": None, "journal": None}
-    server = Server(Path(settings.paths.socket), {"status": lambda _: {"ok": True, "status": status}})
+    server = ApiServer(Path(settings.paths.socket), {"status": lambda _: {"ok": True, "status": status}})
     found = nobody.examined()
     server.close()
     lock.release()
-    assert told(found, "agent", State.GOOD).startswith("it runs (process 77)")
-    assert "owed by web: the agent sees to it" in told(found, "agent", State.NOTE)
+    assert told(found, "agent", FindingLevel.GOOD).startswith("it runs (process 77)")
+    assert "owed by web: the agent sees to it" in told(found, "agent", FindingLevel.NOTE)
 
 
 def test_cautions_about_the_configuration_are_repeated(nobody):
     nobody.source += '\npoll = "20s"'
-    assert "source.poll" in told(nobody.examined(), "configuration", State.NOTE)
+    assert "source.poll" in told(nobody.examined(), "configuration", FindingLevel.NOTE)
 
 
 def test_a_damaged_journal_is_bad(nobody):
     (nobody.home / "state").mkdir()
     (nobody.home / "state" / FILE).write_bytes(b"no database" * 1000)
-    assert "cannot be read" in told(nobody.examined(), "journal", State.BAD)
+    assert "cannot be read" in told(nobody.examined(), "journal", FindingLevel.BAD)
 
 
 @pytest.mark.parametrize(("files", "name"), [
@@ -435,7 +434,7 @@ def test_a_damaged_journal_is_bad(nobody):
 ], ids=["manager", "sample", "npd", "unit", "unit name", "cluster"])
 def test_other_programs_that_acknowledge_are_named(nobody, files, name):
     nobody.files |= files
-    said = told(nobody.examined(), "others", State.NOTE)
+    said = told(nobody.examined(), "others", FindingLevel.NOTE)
     assert said.startswith(name) and "harmless" in said and "before our hooks are done" in said
 
 
@@ -443,16 +442,16 @@ def test_who_reads_about_scheduled_events_is_no_client_of_them(nobody):
     nobody.files |= {f"/proc/{os.getpid()}/cmdline": "drainsafe\0", "/proc/9/comm": "vim", "/proc/9/cmdline": "vim\0scheduled_events.py\0",
                      "/proc/10/comm": "mechanics", "/proc/10/cmdline": "/bin/mechanics\0",
                      "/lib/systemd/system/t.service": "[Unit]\nDescription=drainsafe\nDocumentation=/opt/drainsafe\n[Service]\nExecStart=/bin/true\n"}
-    assert told(nobody.examined(), "others", State.GOOD)
+    assert told(nobody.examined(), "others", FindingLevel.GOOD)
 
 
 def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(patient):
     patient.files = {}
-    assert "no hook will ever be prepared" in told(patient.examined(), "source", State.BAD)
+    assert "no hook will ever be prepared" in told(patient.examined(), "source", FindingLevel.BAD)
     patient.source = 'kind = "none"'
-    assert told(patient.examined(), "source", State.NOTE).startswith("none, because")
+    assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("none, because")
     patient.source, patient.files = "", {key: value for key, value in AZURE.items() if "asset" not in key}
-    assert told(patient.examined(), "source", State.NOTE).startswith("hyperv, because")
+    assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("hyperv, because")
 
 
 def test_lines_fit_a_narrow_terminal_and_are_left_whole_without_one(nobody):
@@ -485,5 +484,5 @@ def test_a_faulty_configuration_is_told_with_its_faults_and_the_rest_is_looked_a
     loaded = replace(patient.loaded(), trouble=ConfigurationError("t", ("line 3: hooks.timeoutt: unknown key",)))
     found = examine(loaded, catalogue_of(loaded.settings), patient.machine(), wait_s=2.0)
     told = [one for one in found.findings if one.topic == "configuration"]
-    assert [one.state for one in told] == [State.BAD] and "line 3: hooks.timeoutt" in told[0].what
+    assert [one.state for one in told] == [FindingLevel.BAD] and "line 3: hooks.timeoutt" in told[0].what
     assert {"agent", "hooks"} <= {one.topic for one in found.findings}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tideover.pause.host_name import POOL
-from tideover.pause.probe import Interface, probe
-from tideover.pause.promise import OutsideSource, promises
-from tideover.pause.settings import PauseSettings
+from tideover.doctor.clock import GuaranteeSource, guarantees
+from tideover.doctor.guest_linux import NetworkInterface, probe
+from tideover.pause.hyperv_kvp import POOL
+from tideover.pause.types import PauseWatchSettings
 
 
 def put(root: Path, **files: str) -> None:
@@ -44,7 +44,7 @@ def test_an_azure_machine_with_accelerated_networking(tmp_path: Path) -> None:
     found = probe(tmp_path)
     assert (found.hypervisor, found.is_azure, found.clocksource) == ("hyperv", True, "hyperv_clocksource_tsc_page")
     assert found.hardware_clocks == (("ptp0", "hyperv"),)
-    assert found.interfaces == (Interface("enP1s1", "mlx5_core", "eth0"), Interface("eth0", "hv_netvsc"))
+    assert found.interfaces == (NetworkInterface("enP1s1", "mlx5_core", "eth0"), NetworkInterface("eth0", "hv_netvsc"))
     assert (found.host_name, found.vmclock, found.rtc, found.counts_switches) == ("NODE-3", "", "", True)
 
 
@@ -86,7 +86,7 @@ def test_this_machine_can_be_probed() -> None:
 
 
 def test_what_can_be_promised_with_a_time_server_near_by() -> None:
-    running, stopped = promises(PauseSettings(), [OutsideSource("10.0.0.1", 1.0, 0.002), OutsideSource("Date", 1, 1)])
+    running, stopped = guarantees(PauseWatchSettings(), [GuaranteeSource("10.0.0.1", 1.0, 0.002), GuaranteeSource("Date", 1, 1)])
     assert running.sentence == ("when the clocks run on: pauses of 750 ms or more are seen within 250 ms, to ± 130 ms, "
                                 "by the heartbeat")
     assert stopped.sentence == ("when the clocks stop too: pauses of 500 ms or more are seen within 2.25 s, "
@@ -94,8 +94,8 @@ def test_what_can_be_promised_with_a_time_server_near_by() -> None:
 
 
 def test_what_can_be_promised_by_the_date_header_alone_and_by_nobody() -> None:
-    _, stopped = promises(PauseSettings(), [OutsideSource("the metadata service's Date", 1.0, 1.0)])
+    _, stopped = guarantees(PauseWatchSettings(), [GuaranteeSource("the metadata service's Date", 1.0, 1.0)])
     assert stopped.shortest_s == pytest.approx(4, abs=0.1) and stopped.bound_s == pytest.approx(2, abs=0.1)
-    _, never = promises(PauseSettings(), [])
+    _, never = guarantees(PauseWatchSettings(), [])
     assert never.sentence == ("when the clocks stop too: cannot be seen here, no time server, hardware clock or "
                               "metadata service is asked")

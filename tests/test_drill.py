@@ -11,20 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tideover.drill import Plan, hooks_that_run
-from tideover.drill.evidence import Evidence, Run, runs_from_notes
-from tideover.drill.processes import Stretch
-from tideover.drill.samples import HOOKS, NOTEBOOK
-from tideover.drill.verdict import every_promise_held, judge
+from tideover.drill import DrillPlan, hooks_that_run
+from tideover.drill.checks import DrillEvidence, ObservedRun, all_checks_passed, check_evidence, runs_from_notes
+from tideover.drill.processes import Outage
+from tideover.drill.sandbox import HOOKS, NOTEBOOK
 from tideover.model import ClockCheck, HookPhase, HookSpec, Kind, Verdict, utc
 
 AGENT = Path(__file__).parents[1] / "agent"
-FREEZE = Plan(Kind.FREEZE, 5.0, acknowledged=True)
+FREEZE = DrillPlan(Kind.FREEZE, 5.0, acknowledged=True)
 AT = 1_800_000_000.0
 
 
-def run(hook: str, order: int, phase: HookPhase, at: float, clock: str = "-") -> Run:
-    return Run(hook, order, phase, AT + at, AT + at + 0.1, worked=True, clock=clock)
+def run(hook: str, order: int, phase: HookPhase, at: float, clock: str = "-") -> ObservedRun:
+    return ObservedRun(hook, order, phase, AT + at, AT + at + 0.1, worked=True, clock=clock)
 
 
 def record(**changes: object) -> dict[str, object]:
@@ -33,16 +32,16 @@ def record(**changes: object) -> dict[str, object]:
             **changes}
 
 
-GOOD = Evidence(
+GOOD = DrillEvidence(
     FREEZE, (run("first", 10, HookPhase.PREPARE, 0.0), run("second", 20, HookPhase.PREPARE, 0.2),
              run("second", 20, HookPhase.RECOVER, 8.0, "good"), run("first", 10, HookPhase.RECOVER, 8.2, "good")),
     "by the hooks' own notes", record(), ClockCheck(Verdict.GOOD, 0.0001, 0.001, utc(AT + 7.0)), posts=(AT + 0.4,),
-    told=("E",), event_id="E", stop=Stretch(4.999, 5.001, AT + 1.0, AT + 6.0),
+    told=("E",), event_id="E", stop=Outage(4.999, 5.001, AT + 1.0, AT + 6.0),
     numbers=((AT - 0.1, 1), (AT + 0.1, 2), (AT + 8.5, 3)), time_asked=1)
 
 
-def held(seen: Evidence) -> list[bool | None]:
-    return [finding.held for finding in judge(seen)]
+def held(seen: DrillEvidence) -> list[bool | None]:
+    return [finding.held for finding in check_evidence(seen)]
 
 
 def test_a_life_as_it_should_be_holds_every_promise():
@@ -77,7 +76,7 @@ def test_each_promise_breaks_on_its_own_evidence(promise, change):
     """What the agent claims does not help it: the drill's own measurements decide."""
     seen = replace(GOOD, **change)
     assert held(seen)[promise - 1] is False
-    assert not every_promise_held(judge(seen))
+    assert not all_checks_passed(check_evidence(seen))
 
 
 def test_nothing_may_be_told_after_a_withdrawal():
@@ -95,7 +94,7 @@ def test_a_failed_prepare_allows_no_request():
 def test_a_restart_that_is_none_is_not_passed_off_as_a_measured_pause():
     seen = replace(GOOD, plan=replace(FREEZE, kind=Kind.REBOOT), stop=None, away=GOOD.stop, record=record(pauses=[]))
     assert held(seen) == [True, True, None, True, True]
-    assert "boot id" in judge(seen)[2].evidence[0]
+    assert "boot id" in check_evidence(seen)[2].evidence[0]
 
 
 def test_the_notes_of_the_sample_hooks_are_read_with_what_did_not_end(tmp_path):

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from lives import BEGIN, ME, at, event, hook, pause, report, started
-from tideover import effects as fx
-from tideover import observations as ob
+from tideover import effects as fx, observations as ob
 from tideover.engine import Engine, is_same_vm
 from tideover.journal import Journal, JournalUnwritable, LastingJournal
 from tideover.lifecycle import State
@@ -56,16 +55,16 @@ class World:
             case fx.CheckClock(event_id, round_):
                 self.answers.append(ob.ClockJudged(event_id, round_, ClockCheck(Verdict.GOOD, 0.0, 0.01, BEGIN)))
 
-    def call_off(self, effect: fx.Effect) -> None:
+    def cancel(self, effect: fx.Effect) -> None:
         self.done.append(f"off {effect.key}")
 
-    def moved(self, before: State, after: State, entries: object) -> None:
+    def on_transition(self, before: State, after: State, entries: object) -> None:
         self.point()
 
-    def unwritable(self, trouble: JournalUnwritable) -> None:
+    def on_journal_unwritable(self, trouble: JournalUnwritable) -> None:
         self.troubles.append("unwritable")
 
-    def writable_again(self) -> None:
+    def on_journal_writable(self) -> None:
         self.troubles.append("writable")
 
 
@@ -87,16 +86,16 @@ def live(path, world: World) -> Engine:
         try:
             engine = engine_on(path, world)
             world.answers.clear()
-            engine.take(ob.Restarted("boot-1"))
+            engine.handle(ob.Restarted("boot-1"))
             while True:
                 while world.answers:
                     world.point()
-                    engine.take(world.answers.pop(0))
+                    engine.handle(world.answers.pop(0))
                 if not script:
                     return engine
                 news = script[0] if isinstance(script[0], ob.Polled) else script.pop(0)
                 world.point()
-                engine.take(news)
+                engine.handle(news)
                 if script and script[0] is news and not world.answers:
                     script.pop(0)
         except Died:
@@ -133,11 +132,11 @@ def test_dying_at_any_point_skips_no_effect_and_forgets_nobody(tmp_path, first):
 def test_what_is_wanted_is_started_once_and_called_off_when_it_no_longer_is(tmp_path):
     world = World()
     engine = engine_on(tmp_path / "j.db", world)
-    engine.take(ob.Restarted("boot-1"))
-    engine.take(documents()[0])
-    engine.take(documents()[0])
+    engine.handle(ob.Restarted("boot-1"))
+    engine.handle(documents()[0])
+    engine.handle(documents()[0])
     assert world.done == ["hook:first:prepare:1"]
-    engine.take(documents()[2])
+    engine.handle(documents()[2])
     assert world.done[1:] == ["off hook:first:prepare:1"]
 
 
@@ -151,10 +150,10 @@ def test_what_is_wanted_differently_while_it_is_done_is_handed_on_and_not_begun_
 
     world, now = Listening(), at(0)
     engine = engine_on(tmp_path / "j.db", world)
-    engine.take(ob.Restarted("boot-1"))
+    engine.handle(ob.Restarted("boot-1"))
     for notice_s in (900.0, 900.0, 25.0, 25.0):
         listed = (event(notice_s=notice_s),)
-        engine.take(ob.Polled(Document(listed, "1", now.utc, now.raw_s, now.raw_s), ME))
+        engine.handle(ob.Polled(Document(listed, "1", now.utc, now.raw_s, now.raw_s), ME))
     assert [key for key in world.done if "hook" in key] == ["hook:first:prepare:1"]
     assert [limit_s for key, limit_s in limits if key == "hook:first:prepare:1"] == [10.0]
 
@@ -162,12 +161,12 @@ def test_what_is_wanted_differently_while_it_is_done_is_handed_on_and_not_begun_
 def test_an_observation_that_changes_nothing_is_not_written(tmp_path):
     """Polls are 86 400 a day."""
     engine = engine_on(tmp_path / "j.db", World())
-    engine.take(ob.Restarted("boot-1"))
-    engine.take(documents()[2])
+    engine.handle(ob.Restarted("boot-1"))
+    engine.handle(documents()[2])
     size = (tmp_path / "j.db-wal").stat().st_size
     for _ in range(50):
-        engine.take(documents()[2])
-        engine.take(ob.PollFailed("no answer"))
+        engine.handle(documents()[2])
+        engine.handle(ob.PollFailed("no answer"))
     assert (tmp_path / "j.db-wal").stat().st_size == size
 
 
@@ -186,15 +185,15 @@ def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_
     """The applications are prepared all the same; what happened meanwhile is written as soon as it can be."""
     world, journal = World(), FullDisk(tmp_path / "j.db")
     engine = engine_on(None, world, journal)
-    engine.take(ob.Restarted("boot-1"))
+    engine.handle(ob.Restarted("boot-1"))
     journal.full = True
-    engine.take(documents()[0])
+    engine.handle(documents()[0])
     while world.answers:
-        engine.take(world.answers.pop(0))
+        engine.handle(world.answers.pop(0))
     assert [key.split(":")[1] for key in world.done if key.startswith("hook")] == ["first", "second"]
     assert not [key for key in world.done if key.startswith("acknowledge")] and world.troubles == ["unwritable"]
     journal.full = False
-    engine.take(documents()[0])
+    engine.handle(documents()[0])
     assert world.done[-1].startswith("acknowledge") and world.troubles == ["unwritable", "writable"]
     assert [run["name"] for run in record_of(journal.rows("e1"))["hooks"]] == ["first", "second"]
 
@@ -204,18 +203,18 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_pre
     world, journal = World(), LastingJournal(tmp_path / "j.db", lambda why, kept_as: told.append(kept_as))
     engine = Engine(journal, {kind: world for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
                     lambda seen: POLICY, lambda: at(0), world, lambda: journal.begin_anew_for("other-vm", "a copy"))
-    engine.take(ob.Restarted("boot-1"))
+    engine.handle(ob.Restarted("boot-1"))
     polled = documents()[0]
-    engine.take(ob.Polled(polled.document, ME, "vm-id-1"))
-    engine.take(ob.Polled(polled.document, ME, "vm-id-1"))
+    engine.handle(ob.Polled(polled.document, ME, "vm-id-1"))
+    engine.handle(ob.Polled(polled.document, ME, "vm-id-1"))
     assert told == [] and journal.vm_id() == "vm-id-1"
-    engine.take(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
+    engine.handle(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
     [kept_as] = told
     assert next(row.what for row in Journal.reading(kept_as).rows("e1")) == "noticed"
     assert [row.what for row in journal.rows()][:2] == ["taken over", "checking"], "the history stays behind"
     assert (journal.vm_id(), journal.load()) == ("vm-id-2", engine.state) and recover_owed(engine.state) == ["first"]
     while world.answers:
-        engine.take(world.answers.pop(0))
+        engine.handle(world.answers.pop(0))
     assert [key for key in world.done if key.startswith("hook") and ":recover:" in key] == ["hook:first:recover:2"]
     assert not engine.state.hooks and not engine.state.cases
     assert record_of(journal.rows("e1"))["outcome"] == "restarted"
@@ -233,10 +232,10 @@ def test_an_id_in_the_other_byte_order_is_the_same_vms(one, other, same):
 
 def test_a_journal_whose_write_ahead_log_is_lost_after_the_acknowledgement_still_knows_what_is_prepared(tmp_path):
     engine, world = engine_on(tmp_path / "j.db", world := World()), world
-    engine.take(ob.Restarted("boot-1"))
-    engine.take(documents()[0])
+    engine.handle(ob.Restarted("boot-1"))
+    engine.handle(documents()[0])
     while world.answers:
-        engine.take(world.answers.pop(0))
+        engine.handle(world.answers.pop(0))
     assert engine.state.cases["e1"].acknowledged
     assert known_without_log(tmp_path) == engine.state
 
@@ -244,11 +243,11 @@ def test_a_journal_whose_write_ahead_log_is_lost_after_the_acknowledgement_still
 def test_an_idle_agent_keeps_nothing_in_the_write_ahead_log_alone(tmp_path):
     now = [0.0]
     engine = engine_on(tmp_path / "j.db", World(), moment=lambda: at(now[0]))
-    engine.take(ob.Restarted("boot-1"))
-    engine.take(documents()[0])
+    engine.handle(ob.Restarted("boot-1"))
+    engine.handle(documents()[0])
     assert known_without_log(tmp_path) != engine.state
     for now[0] in (5.0, 11.0):
-        engine.take(ob.PollFailed("no answer"))
+        engine.handle(ob.PollFailed("no answer"))
     assert known_without_log(tmp_path) == engine.state
 
 
@@ -274,11 +273,11 @@ def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):
     thread = threading.Thread(target=live_on_its_own_thread, daemon=True)
     thread.start()
     engine = engines.get()
-    assert engine.tell_and_wait(documents()[0], 5.0)
+    assert engine.post_and_wait(documents()[0], 5.0)
     assert FREEZE.id in engine.state.cases
     engine.stop()
     thread.join()
-    assert not engine.tell_and_wait(documents()[1], 0.01), "nobody takes it in any more"
+    assert not engine.post_and_wait(documents()[1], 0.01), "nobody takes it in any more"
 
 
 @pytest.mark.slow
@@ -286,9 +285,9 @@ def test_the_engine_wakes_itself_when_somebody_waits_for_a_moment(tmp_path):
     moments = iter([at(0)] * 4 + [at(0.98)] * 2 + [at(1.0)] * 50)
     world = World()
     engine = engine_on(tmp_path / "j.db", world, moment=lambda: next(moments))
-    engine.take(ob.Restarted("boot-1"))
+    engine.handle(ob.Restarted("boot-1"))
     now = at(0)
-    engine.take(ob.Polled(Document((event(notice_s=3601.0),), "1", now.utc, now.raw_s, now.raw_s), ME))
+    engine.handle(ob.Polled(Document((event(notice_s=3601.0),), "1", now.utc, now.raw_s, now.raw_s), ME))
     assert world.done == []
     engine.run_until(lambda state: bool(state.hooks))
     assert world.done == ["hook:first:prepare:1"]
@@ -300,12 +299,12 @@ def test_an_event_centuries_ahead_is_waited_for_like_any_other(tmp_path, year):
     now, far = at(0), replace(FREEZE, not_before=datetime(year, 12, 31, 23, 59, tzinfo=UTC))
     for boot in ("boot-1", "boot-1", "boot-2"):
         engine = engine_on(tmp_path / "j.db", World())
-        engine.take(ob.Restarted(boot))
-        engine.tell(ob.Polled(Document((far,), "1", now.utc, now.raw_s, now.raw_s), ME))
+        engine.handle(ob.Restarted(boot))
+        engine.post(ob.Polled(Document((far,), "1", now.utc, now.raw_s, now.raw_s), ME))
         threading.Timer(0.01, engine.stop).start()     # after the engine has begun to wait
         engine.run()
         assert engine.state.cases[FREEZE.id].phase.value == "waiting"
-    engine.take(documents()[2])
+    engine.handle(documents()[2])
     assert not engine.state.cases
 
 
@@ -313,8 +312,8 @@ def test_an_event_centuries_ahead_is_waited_for_like_any_other(tmp_path, year):
 def test_a_late_answer_to_a_run_of_before_changes_nothing(tmp_path, phase):
     world = World()
     engine = engine_on(tmp_path / "j.db", world)
-    engine.take(ob.Restarted("boot-1"))
-    engine.take(documents()[0])
+    engine.handle(ob.Restarted("boot-1"))
+    engine.handle(documents()[0])
     before = engine.state
-    engine.take(ob.HookSettled("first", phase, 99, report()))
+    engine.handle(ob.HookSettled("first", phase, 99, report()))
     assert engine.state == before

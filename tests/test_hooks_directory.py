@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from tideover.hooks import Catalogue, HookSettings, read_catalogue
-from tideover.hooks.permission import find_refusal, trusted_users
+from tideover.hooks.posix_trust import trusted_users, why_untrusted
 from tideover.model import Kind
 
 NOBODY = 65534
@@ -207,7 +207,7 @@ def test_a_loop_of_links_is_refused(hooks: Path) -> None:
     (hooks / "10-a").symlink_to("10-a")
     assert "links" in refusal(hooks)
     with pytest.raises(OSError, match="links"):
-        find_refusal(str(hooks / "10-a"), trusted_users(), set())
+        why_untrusted(str(hooks / "10-a"), trusted_users(), set())
 
 
 @as_root
@@ -218,7 +218,7 @@ def test_a_sticky_directory_of_roots_is_safe_and_one_of_others_is_not(hooks: Pat
     assert refusal(hooks) == ""
     os.chown(hooks.parent, NOBODY, NOBODY)
     assert refusal(hooks) != ""
-    assert find_refusal(str(hooks / "10-a"), frozenset({0, NOBODY}), set()) is not None
+    assert why_untrusted(str(hooks / "10-a"), frozenset({0, NOBODY}), set()) is not None
 
 
 @as_root
@@ -237,18 +237,18 @@ def test_a_link_of_another_user_in_a_sticky_directory_is_refused(hooks: Path) ->
 def test_an_agent_of_an_ordinary_user_trusts_that_user_and_root() -> None:
     with tempfile.TemporaryDirectory() as place:
         file = put(Path(place) / "10-a")
-        assert find_refusal(str(file), frozenset({0, NOBODY}), set()) is None
+        assert why_untrusted(str(file), frozenset({0, NOBODY}), set()) is None
         os.chown(file, NOBODY, NOBODY)
-        assert find_refusal(str(file), frozenset({0, NOBODY}), set()) is None
-        assert find_refusal(str(file), frozenset({0, 1}), set()) is not None
-        assert find_refusal(str(file), trusted_users(), set()) is not None
+        assert why_untrusted(str(file), frozenset({0, NOBODY}), set()) is None
+        assert why_untrusted(str(file), frozenset({0, 1}), set()) is not None
+        assert why_untrusted(str(file), trusted_users(), set()) is not None
 
 
 def test_a_sentence_about_a_path_cannot_steer_a_terminal(tmp_path: Path) -> None:
     odd = tmp_path / "odd\x1b[2J\n"
     odd.mkdir()
     put(odd / "10-a", 0o777)
-    sentence = find_refusal(str(odd / "10-a"), trusted_users(), set())
+    sentence = why_untrusted(str(odd / "10-a"), trusted_users(), set())
     assert sentence is not None
     assert sentence.isprintable()
 

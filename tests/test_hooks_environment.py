@@ -7,18 +7,18 @@ import time
 import pytest
 
 from tideover.effects import RunHook
-from tideover.hooks.environment import VALUE_AT_MOST, Place, hook_environment
-from tideover.hooks.lived_time import LivedTime
-from tideover.hooks.output import KEPT_BYTES, LINE_AT_MOST, LINES_AT_MOST, Output
-from tideover.hooks.parts import standing_environment
-from tideover.hooks.plain_text import plain
+from tideover.hooks.environment import VALUE_AT_MOST, HookPaths, hook_environment
+from tideover.hooks.output import KEPT_BYTES, LINE_AT_MOST, LINES_AT_MOST, HookOutput
+from tideover.hooks.platform import standing_environment
+from tideover.hooks.runner import ActiveTimer
 from tideover.model import HookPhase, HookSpec, Kind
+from tideover.text_safety import make_safe
 
-PLACE = Place("/home/a", "/state/a", {"PATH": "/bin", "LANG": "C"}, {}, {})
+PLACE = HookPaths("/home/a", "/state/a", {"PATH": "/bin", "LANG": "C"}, {}, {})
 SPEC = HookSpec("a", 10, "/hooks/10-a")
 
 
-def environment(place: Place = PLACE, **changes: object) -> dict[str, str]:
+def environment(place: HookPaths = PLACE, **changes: object) -> dict[str, str]:
     fields: dict[str, object] = {
         "spec": SPEC, "phase": HookPhase.PREPARE, "run": 7, "attempt": 2, "limit_s": 1.0, "event_id": "e",
         "kind": Kind.FREEZE}
@@ -26,7 +26,7 @@ def environment(place: Place = PLACE, **changes: object) -> dict[str, str]:
 
 
 def test_time_counts_down_as_it_is_lived() -> None:
-    lived = LivedTime(1.0, 100.0)
+    lived = ActiveTimer(1.0, 100.0)
     for now_s in (100.25, 100.5, 100.75):
         assert lived.next_wait_s() == 0.25
         lived.count(now_s)
@@ -37,7 +37,7 @@ def test_time_counts_down_as_it_is_lived() -> None:
 
 @pytest.mark.parametrize("pause_s", [0.2, 7.0, 86400.0])
 def test_a_pause_costs_a_deadline_at_most_one_slice_and_a_tenth(pause_s: float) -> None:
-    lived = LivedTime(1.0, 0.0)
+    lived = ActiveTimer(1.0, 0.0)
     lived.count(pause_s)
     assert lived._left_s + 1e-9 >= 1.0 - 0.35
 
@@ -68,7 +68,7 @@ def test_a_value_of_an_event_is_cut_before_it_can_stop_a_hook() -> None:
 def test_the_owner_may_set_what_we_do_not_own() -> None:
     """PATH and a text of several lines are the owner's; which run it is, is ours."""
     owners = {"PATH": "/opt/bin", "TEXT": "two\nlines\0", "TIDEOVER_RUN": "x", "TIDEOVER_DRILL": "0", "BAD=NAME": ""}
-    found = environment(Place("/", "/s", {}, owners, {"TIDEOVER_DRILL": "1"}))
+    found = environment(HookPaths("/", "/s", {}, owners, {"TIDEOVER_DRILL": "1"}))
     assert (found["PATH"], found["TEXT"], found["TIDEOVER_RUN"]) == ("/opt/bin", "two\nlines", "a:prepare:7")
     assert found["TIDEOVER_DRILL"] == "1"
     assert "BAD=NAME" not in found
@@ -83,11 +83,11 @@ def test_nothing_of_the_agents_own_environment_but_two() -> None:
 @pytest.mark.parametrize(("text", "shown"), [
     ("plain é 漢", "plain é 漢"), ("a\tb\r\n", "a b  "), ("\x1b]0;x\x07y", "]0;xy"), ("\x9bA\x7f", "A"), ("", "")])
 def test_a_foreign_text_is_made_plain(text: str, shown: str) -> None:
-    assert plain(text, 100) == shown
+    assert make_safe(text, 100) == shown
 
 
 def test_the_end_of_an_output_is_kept() -> None:
-    output = Output(lambda line: None)
+    output = HookOutput(lambda line: None)
     for number in range(100_000):
         output.take(b"%06d\n" % number)
         assert len(output._tail) <= 2 * KEPT_BYTES + 7
@@ -98,7 +98,7 @@ def test_the_end_of_an_output_is_kept() -> None:
 
 def test_lines_are_handed_on_whole_wherever_they_were_cut() -> None:
     lines: list[str] = []
-    output = Output(lines.append)
+    output = HookOutput(lines.append)
     for piece in (b"on", b"e\ntwo\n\nth", b"r\xc3", b"\xa9e\xff\x1b[0m"):
         output.take(piece)
     assert lines == ["one", "two", ""]
@@ -110,7 +110,7 @@ def test_lines_are_handed_on_whole_wherever_they_were_cut() -> None:
 def test_a_flood_is_logged_so_far_and_no_further(data: bytes) -> None:
     """A thousand lines, none longer than a few thousand characters, then one that says so."""
     lines: list[str] = []
-    output = Output(lines.append)
+    output = HookOutput(lines.append)
     for _ in range(100):
         output.take(data)
         assert len(output._begun) <= LINE_AT_MOST
@@ -122,7 +122,7 @@ def test_a_flood_is_logged_so_far_and_no_further(data: bytes) -> None:
 
 def test_a_limit_made_shorter_counts_all_time_since_the_beginning_and_is_extended_only_by_later_pauses() -> None:
     """What it is counted up to is a moment of the platform's, which a pause before the news has brought nearer."""
-    lived = LivedTime(20.0, 100.0)
+    lived = ActiveTimer(20.0, 100.0)
     lived.count(107.0)                          # a pause: hardly any of it was lived
     lived.limit(8.0)
     assert not lived.is_over() and lived.next_wait_s() == 0.25
@@ -140,7 +140,7 @@ def test_a_value_of_the_owners_environment_is_not_repeated_however_it_is_printed
     """Its variable's name stands in its place; what is too short to be a secret stays."""
     lines: list[str] = []
     environment = {"TOKEN": "s3cret-word", "LONGER": "s3cret-word-and-more", "PORT": "8080"}
-    output = Output(lines.append, environment)
+    output = HookOutput(lines.append, environment)
     text = b"a=s3cret-word b=s3cret-word-and-more 8080\ns3cret-wor\nends in s3cret"
     for start in range(0, len(text), size):
         output.take(text[start:start + size])
@@ -152,7 +152,7 @@ def test_a_value_of_the_owners_environment_is_not_repeated_however_it_is_printed
 
 
 def test_a_long_value_costs_no_time_to_keep_out() -> None:
-    output = Output(lambda line: None, {"LONG": "x" * 200_000})
+    output = HookOutput(lambda line: None, {"LONG": "x" * 200_000})
     began_s = time.monotonic()
     for _ in range(20):
         output.take(b"x" * 60_000 + b"\n")

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from hooks_tried import Bench, await_that, is_alive, read_pid
-from tideover.hooks import OrphanTrace, end_orphans
-from tideover.hooks.marks import Identity, RunMarks
-from tideover.hooks.process_tree import find_members, read_process
-from tideover.hooks.traces import RunTrace, Traces
+from tideover.hooks import OrphanRun, end_orphans
+from tideover.hooks.environment import ProcessIdentity, RunFingerprint
+from tideover.hooks.orphans import RunFile, RunFiles
+from tideover.hooks.posix_process import find_members, read_process
 from tideover.model import HookOutcome, HookPhase
 from tideover.system.clocks import read_boot_id
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[1]
-RUN = OrphanTrace("a", HookPhase.PREPARE, 1, "trace-1")
+RUN = OrphanRun("a", HookPhase.PREPARE, 1, "trace-1")
 ENVIRONMENT_CLEARED = "(env -i setsid sh -c 'echo $$ > child; exec sleep 60' </dev/null 2>/dev/null &)"
 
 
@@ -56,11 +56,11 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def trace(leader: Identity, keeper: Identity | None = None, boot_id: str | None = None) -> RunTrace:
-    return RunTrace(RUN, boot_id or read_boot_id(), keeper or Identity(2**30, 1), leader, frozenset())
+def trace(leader: ProcessIdentity, keeper: ProcessIdentity | None = None, boot_id: str | None = None) -> RunFile:
+    return RunFile(RUN, boot_id or read_boot_id(), keeper or ProcessIdentity(2**30, 1), leader, frozenset())
 
 
-def identity(pid: int) -> Identity:
+def identity(pid: int) -> ProcessIdentity:
     found = read_process(pid)
     assert found is not None
     return found.identity
@@ -93,14 +93,14 @@ def test_a_lost_journal_is_made_good_by_the_trace(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("other", [
-    OrphanTrace("a", HookPhase.PREPARE, 2, "trace-1"), OrphanTrace("a", HookPhase.RECOVER, 1, "trace-1"),
-    OrphanTrace("a", HookPhase.PREPARE, 1, "trace-2"), OrphanTrace("b", HookPhase.PREPARE, 1, "trace-1")])
-def test_only_the_run_that_is_named_is_ended(bench: Bench, other: OrphanTrace) -> None:
+    OrphanRun("a", HookPhase.PREPARE, 2, "trace-1"), OrphanRun("a", HookPhase.RECOVER, 1, "trace-1"),
+    OrphanRun("a", HookPhase.PREPARE, 1, "trace-2"), OrphanRun("b", HookPhase.PREPARE, 1, "trace-1")])
+def test_only_the_run_that_is_named_is_ended(bench: Bench, other: OrphanRun) -> None:
     """Another run may have left a daemon that has every right to live."""
     child = subprocess.Popen(["sleep", "60"], env={
         "TIDEOVER_RUN": RUN.title, "TIDEOVER_TRACE_ID": RUN.trace_id, "TIDEOVER_STATE_DIR": str(bench.state / "a")})
     try:
-        marks = RunMarks(frozenset({f"TIDEOVER_STATE_DIR={bench.state / 'a'}".encode()}))
+        marks = RunFingerprint(frozenset({f"TIDEOVER_STATE_DIR={bench.state / 'a'}".encode()}))
         await_that(lambda: find_members(marks))
         assert end_orphans(bench.state, [other]) == ()
         assert end_orphans(bench.directory, [RUN]) == ()        # a second agent's, of the same event
@@ -117,7 +117,7 @@ def test_a_stranger_with_the_number_of_an_old_hook_is_not_touched(
 ) -> None:
     """Never trust a number alone: its start differs, so it is not the process that was meant."""
     now = identity(stranger.pid)
-    Traces(bench.state).write(trace(Identity(now.pid, now.start_ticks - 1)))
+    RunFiles(bench.state).write(trace(ProcessIdentity(now.pid, now.start_ticks - 1)))
     assert end_orphans(bench.state, [RUN]) == ()
     assert stranger.poll() is None
     assert list((bench.state / ".running").iterdir()) == []
@@ -125,17 +125,17 @@ def test_a_stranger_with_the_number_of_an_old_hook_is_not_touched(
 
 def test_after_a_restart_of_the_machine_nothing_is_ended(bench: Bench, stranger: subprocess.Popen[bytes]) -> None:
     """The ticks count from the boot: after another one, number and start may both be the same by chance."""
-    Traces(bench.state).write(trace(identity(stranger.pid), boot_id="another"))
+    RunFiles(bench.state).write(trace(identity(stranger.pid), boot_id="another"))
     assert end_orphans(bench.state, [RUN]) == ()
     assert stranger.poll() is None
 
 
 def test_the_hook_of_an_agent_that_lives_is_its_own_business(bench: Bench, stranger: subprocess.Popen[bytes]) -> None:
     """A person may run a hook by hand while the service restarts."""
-    Traces(bench.state).write(trace(identity(stranger.pid), keeper=identity(os.getpid())))
+    RunFiles(bench.state).write(trace(identity(stranger.pid), keeper=identity(os.getpid())))
     assert end_orphans(bench.state, [RUN]) == ()
     assert stranger.poll() is None
-    Traces(bench.state).write(trace(identity(stranger.pid)))
+    RunFiles(bench.state).write(trace(identity(stranger.pid)))
     assert len(end_orphans(bench.state, [])) == 1
     assert stranger.wait(10) == -signal.SIGTERM
 
@@ -145,7 +145,7 @@ def test_the_hook_of_an_agent_that_lives_is_its_own_business(bench: Bench, stran
         "name": "../../b", "phase": "prepare", "run": 1, "trace_id": "t", "boot_id": "b", "keeper": [1, 1],
         "leader": [1, 1], "channels": []}).encode()])
 def test_a_damaged_trace_says_nothing_and_goes(bench: Bench, damage: bytes) -> None:
-    Traces(bench.state).write(trace(Identity(2**30, 1)))
+    RunFiles(bench.state).write(trace(ProcessIdentity(2**30, 1)))
     (file,) = (bench.state / ".running").iterdir()
     file.write_bytes(damage)
     assert end_orphans(bench.state, []) == ()

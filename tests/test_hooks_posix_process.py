@@ -14,10 +14,9 @@ from pathlib import Path
 import pytest
 
 from hooks_tried import Bench, await_that, end, in_a_process_of_its_own, is_alive, read_pid
-from tideover.hooks import Graces
-from tideover.hooks.environment import environment_marks
-from tideover.hooks.marks import Identity, RunMarks
-from tideover.hooks.process_tree import end_members, find_members, read_process, read_processes, send_signal
+from tideover.hooks import GracePeriods
+from tideover.hooks.environment import ProcessIdentity, RunFingerprint, environment_markers
+from tideover.hooks.posix_process import end_members, find_members, read_process, read_processes, send_signal
 from tideover.model import HookOutcome, HookReport, HookSpec
 
 NO_ENVIRONMENT = frozenset({b"NOBODY=HAS"})
@@ -38,7 +37,7 @@ def call_off(bench: Bench, spec: HookSpec, *written: str) -> tuple[HookReport, l
     run = bench.start(bench.order(spec))
     pids = [read_pid(bench.state / spec.name / file) for file in written]
     assert all(is_alive(pid) for pid in pids)
-    bench.runner.call_off(run.key)
+    bench.runner.cancel(run.key)
     return bench.answer().report, pids
 
 
@@ -64,7 +63,7 @@ def test_nothing_of_the_tree_is_left(bench: Bench, escape: str) -> None:
     report, (child,) = call_off(bench, bench.write("10-a", ESCAPES[escape] + "\nsleep 60"), "pid")
     assert report.outcome is HookOutcome.STOPPED
     assert not is_alive(child)
-    bench.runner.call_off(other.key)
+    bench.runner.cancel(other.key)
     assert bench.answer().name == "other"
 
 
@@ -93,7 +92,7 @@ def test_a_tree_that_forks_as_fast_as_it_dies_is_ended(bench: Bench) -> None:
     spec = bench.write("10-a", "trap '' TERM; f() { sleep 0.01; f & }; f; echo $$ > pid; sleep 60")
     report, _ = call_off(bench, spec, "pid")
     assert report.outcome is HookOutcome.STOPPED
-    assert find_members(RunMarks(environment_marks("a:prepare:1", "trace-1", str(bench.state / "a")))) == set()
+    assert find_members(RunFingerprint(environment_markers("a:prepare:1", "trace-1", str(bench.state / "a")))) == set()
 
 
 def test_what_shows_no_mark_for_a_moment_is_not_lost() -> None:
@@ -122,11 +121,11 @@ def test_a_tree_counts_as_ended_when_it_stays_so() -> None:
 @pytest.mark.slow
 def test_a_run_called_off_is_gone_at_once() -> None:
     """Also when all of it is deaf: within the half second that the contract's proof leaves."""
-    bench = Bench(Graces())
+    bench = Bench(GracePeriods())
     run = bench.start(bench.order(bench.write("10-a", "trap '' TERM; echo $$ > pid; while :; do sleep 1; done")))
     pid = read_pid(bench.state / "a" / "pid")
     began = time.monotonic()
-    bench.runner.call_off(run.key)
+    bench.runner.cancel(run.key)
     assert bench.answer().report.outcome is HookOutcome.STOPPED
     assert time.monotonic() - began < 1.5
     assert not is_alive(pid)
@@ -137,7 +136,7 @@ def test_a_hook_that_ended_just_before_the_call_off_ended_by_itself(bench: Bench
     """Its answer is its own, and it is not called stopped."""
     run = bench.start(bench.order(bench.write("10-a", "exit 3")))
     await_that(lambda: not bench.answers.empty())
-    bench.runner.call_off(run.key)
+    bench.runner.cancel(run.key)
     assert bench.answer().report.outcome is HookOutcome.NOTHING
 
 
@@ -167,7 +166,7 @@ def test_what_a_hook_side_by_side_has_started_is_not_touched(called_off: str, le
                 f"10-{name}", (DAEMON if name == lets_go else "") + "echo $$ > pid; sleep 60")))
             read_pid(bench.state / name / "pid")
         orphan = read_pid(bench.state / lets_go / "daemon")
-        bench.runner.call_off(runs[called_off].key)
+        bench.runner.cancel(runs[called_off].key)
         assert bench.answer().name == called_off
         assert is_alive(orphan)
         end(orphan)
@@ -185,7 +184,7 @@ def test_what_a_daemon_starts_later_is_not_of_the_hook_that_runs_then() -> None:
         read_pid(bench.state / "b" / "pid")
         (place / "go").touch()
         left = [read_pid(place / file) for file in ("worker", "daemon")]
-        bench.runner.call_off(run.key)
+        bench.runner.cancel(run.key)
         assert bench.answer().report.outcome is HookOutcome.STOPPED
         assert [is_alive(pid) for pid in left] == [True, True]
         for pid in left:
@@ -200,7 +199,7 @@ def test_a_child_of_another_part_of_the_agent_is_not_of_the_hook() -> None:
         run = bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 60")))
         read_pid(bench.state / "a" / "pid")
         others = subprocess.Popen(["sleep", "60"])
-        bench.runner.call_off(run.key)
+        bench.runner.cancel(run.key)
         assert bench.answer().report.outcome is HookOutcome.STOPPED
         assert others.poll() is None
         others.kill()
@@ -214,7 +213,7 @@ def test_what_was_there_before_the_hook_is_not_of_it(bench: Bench) -> None:
     before, after = (
         subprocess.Popen(["sleep", "60"], env={"MARK": str(bench.directory)}) for _ in range(2))
     try:
-        marks = RunMarks(frozenset({f"MARK={bench.directory}".encode()}))
+        marks = RunFingerprint(frozenset({f"MARK={bench.directory}".encode()}))
         await_that(lambda: len(find_members(marks)) == 2)
         leader = read_process(after.pid)
         assert leader is not None
@@ -239,7 +238,7 @@ def test_a_number_used_again_is_not_signalled() -> None:
     try:
         now = read_process(child.pid)
         assert now is not None
-        send_signal({Identity(child.pid, now.identity.start_ticks - 1)}, signal.SIGKILL)
+        send_signal({ProcessIdentity(child.pid, now.identity.start_ticks - 1)}, signal.SIGKILL)
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(0.05)
         send_signal({now.identity}, signal.SIGKILL)
@@ -256,10 +255,10 @@ def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> No
         await_that(lambda: [p for p in read_processes().values() if p.parent == stranger.pid])
         now = read_process(stranger.pid)
         assert now is not None
-        before = Identity(stranger.pid, now.identity.start_ticks - 1)
-        assert find_members(RunMarks(NO_ENVIRONMENT, before)) == set()
-        assert find_members(RunMarks(frozenset(), before)) == set()
-        assert len(find_members(RunMarks(NO_ENVIRONMENT, now.identity))) == 2
+        before = ProcessIdentity(stranger.pid, now.identity.start_ticks - 1)
+        assert find_members(RunFingerprint(NO_ENVIRONMENT, before)) == set()
+        assert find_members(RunFingerprint(frozenset(), before)) == set()
+        assert len(find_members(RunFingerprint(NO_ENVIRONMENT, now.identity))) == 2
     finally:
         os.killpg(stranger.pid, signal.SIGKILL)
         stranger.wait()

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from hooks_tried import Bench, await_that, end, is_alive, read_pid
-from tideover.hooks.account import find_account
-from tideover.hooks.launching import UnusableAccountError
-from tideover.hooks.talkers import TALKER
+from tideover.hooks.environment import UnusableAccountError
+from tideover.hooks.output import LEFTOVER_PIPE_THREAD
+from tideover.hooks.posix_process import find_account
 from tideover.model import HookOutcome, HookPhase, Kind
 
 NOBODY = pwd.getpwnam("nobody")
@@ -339,8 +339,8 @@ def test_one_start_has_one_answer(bench: Bench) -> None:
     bench.start(run)
     bench.start(run)
     assert bench.answer().report.outcome is HookOutcome.DONE
-    bench.runner.call_off(run.key)
-    bench.runner.call_off("hook:unknown:prepare:1")
+    bench.runner.cancel(run.key)
+    bench.runner.cancel("hook:unknown:prepare:1")
     bench.close()
     assert bench.answers.empty()
 
@@ -348,7 +348,7 @@ def test_one_start_has_one_answer(bench: Bench) -> None:
 def test_a_run_called_off_before_its_turn_is_never_begun(bench: Bench) -> None:
     bench.start(bench.order(bench.write("10-a", "sleep 0.1")))
     later = bench.start(bench.order(bench.write("20-a", "touch ran")))
-    bench.runner.call_off(later.key)
+    bench.runner.cancel(later.key)
     assert [bench.answer().report.outcome for _ in range(2)] == [HookOutcome.DONE, HookOutcome.STOPPED]
     assert not (bench.state / "a" / "ran").exists()
 
@@ -371,7 +371,7 @@ def test_runs_leave_no_files_open_and_no_threads(bench: Bench) -> None:
     def held() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
-    await_that(lambda: held()[1] <= 1 + sum(t.name == TALKER for t in threading.enumerate()))
+    await_that(lambda: held()[1] <= 1 + sum(t.name == LEFTOVER_PIPE_THREAD for t in threading.enumerate()))
     before = held()
     for _ in range(10):
         bench.say("exit 0")

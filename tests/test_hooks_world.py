@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from hooks_tried import Bench, await_that, end, is_alive, read_pid
-from tideover.hooks import OrphanTrace, end_orphans
-from tideover.hooks.process_tree import read_processes
+from tideover.hooks import OrphanRun, end_orphans
+from tideover.hooks.posix_process import read_processes
 from tideover.hooks.supervisor import give_up_protection
 from tideover.model import HookOutcome, HookPhase
 
 REPOSITORY = Path(__file__).parents[1]
-RUN = OrphanTrace("a", HookPhase.PREPARE, 1, "trace-1")
+RUN = OrphanRun("a", HookPhase.PREPARE, 1, "trace-1")
 # Leaves its parent, its session, its environment, its directory and its files, all at once.
 DETACHED = """setsid env -i /bin/sh -c 'cd /; exec </dev/null >/dev/null 2>&1; (setsid sh -c "echo \\$\\$ > HERE/detached; exec sleep 60" &)'"""
 
@@ -89,11 +89,11 @@ def test_a_process_that_left_everything_is_ended_while_another_hook_runs(bench: 
     child = read_pid(bench.state / "other" / "child")
     run = bench.start(bench.order(bench.write("10-a", detached(bench) + "\nsleep 60")))
     escaped = read_pid(bench.directory / "detached")
-    bench.runner.call_off(run.key)
+    bench.runner.cancel(run.key)
     report = bench.answer().report
     assert (report.outcome, report.note) == (HookOutcome.STOPPED, "called off; its processes were ended")
     assert (is_alive(escaped), is_alive(child)) == (False, True)
-    bench.runner.call_off(other.key)
+    bench.runner.cancel(other.key)
     bench.answer()
 
 

@@ -17,13 +17,13 @@ import pytest
 
 from kept_records import NAMES, disordered, hostile, kept, stood_still, times
 from tideover.cli import main
-from tideover.cli.pages import write_page
+from tideover.cli.events import write_page
 from tideover.errors import WrongUseError
+from tideover.html import event_page, history_statistics, report_document, report_lines, report_page
+from tideover.html.components import DARK, LIGHT
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
 from tideover.model import Event, Kind, Moment, utc
-from tideover.page import event_page, figures_of, report_document, report_lines, report_page
-from tideover.page.sheet import DARK, LIGHT
 
 FETCHING = {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image", "use", "a", "foreignobject"}
 
@@ -54,7 +54,7 @@ def pages(change=lambda record: record):
     for name in NAMES:
         yield event_page(change(kept(name)), times(), "1.0")
     yield event_page(change(stood_still()), times(), "1.0")
-    yield report_page(figures_of([change(kept(name)) for name in NAMES], times()), times(), "vm-1", "1.0")
+    yield report_page(history_statistics([change(kept(name)) for name in NAMES], times()), times(), "vm-1", "1.0")
 
 
 def test_a_page_fetches_nothing_and_runs_nothing():
@@ -93,7 +93,7 @@ def test_a_record_by_a_clock_that_was_set_makes_a_page_all_the_same(seed):
     records = [disordered(kept(name), random.Random(f"{seed} {name}")) for name in NAMES]
     for record in records:
         Seen(event_page(record, times(), "1.0"))
-    figures = figures_of(records, times())
+    figures = history_statistics(records, times())
     Seen(report_page(figures, times(), "", "1.0"))
     assert json.dumps(report_document(figures)) and list(report_lines(figures, times()))
 

@@ -8,17 +8,13 @@ from datetime import datetime
 import pytest
 
 from kept_records import NAMES, disordered, hostile, kept, stood_still, times
-from tideover.page.account import account_of
-from tideover.page.axis import Span, axis_over, ticks
-from tideover.page.clock_curve import clock_drawing, panel_for
-from tideover.page.figures import figures_of
-from tideover.page.flags import GAP, plant
-from tideover.page.layout import LAYOUTS, WIDE
-from tideover.page.report_drawings import lengths_drawing, months_drawing
-from tideover.page.shapes import Area, Box, Dot, Label, Line, text_width
-from tideover.page.stage import Stage
-from tideover.page.timeline import timeline
-from tideover.page.true_time import seconds_since_notice
+from tideover.html.clock_chart import clock_drawing, panel_for
+from tideover.html.records import read_event_record
+from tideover.html.report import lengths_drawing, months_drawing
+from tideover.html.statistics import history_statistics
+from tideover.html.svg import LAYOUTS, WIDE, Area, Box, Dot, Label, SvgLine, text_width
+from tideover.html.time_axis import TimeSpan, axis_over, seconds_since_notice, ticks
+from tideover.html.timeline import GAP, TimelineLayout, place_labels, timeline
 
 
 def news(seed):
@@ -26,7 +22,7 @@ def news(seed):
     at, spans = 0.0, []
     for _ in range(chance.randint(1, 12)):
         length = chance.choice([0.0, 0.01, 1.0, 40.0]) * chance.random()
-        spans.append(Span(at, at + length))
+        spans.append(TimeSpan(at, at + length))
         at += length + chance.choice([0.0, 0.1, 3.0, 800.0, 90000.0]) * chance.random()
     return spans
 
@@ -34,7 +30,7 @@ def news(seed):
 @pytest.mark.parametrize("seed", range(15))
 def test_the_axis_keeps_order_scale_and_everything_that_happened(seed):
     spans = news(seed)
-    axis = axis_over(spans, Span(100.0, 900.0), 40.0)
+    axis = axis_over(spans, TimeSpan(100.0, 900.0), 40.0)
     for span in spans:
         assert axis.is_drawn(span.begin) and axis.is_drawn(span.end)
         assert axis.x(span.end) - axis.x(span.begin) == pytest.approx(span.length * axis.scale, abs=1e-6)
@@ -46,12 +42,12 @@ def test_the_axis_keeps_order_scale_and_everything_that_happened(seed):
 
 
 def test_a_long_wait_is_cut_and_a_short_one_is_not():
-    assert len(axis_over([Span(0, 2), Span(900, 903)], Span(0, 800), 40).cuts) == 1
-    assert not axis_over([Span(0, 2), Span(2.5, 5)], Span(0, 800), 40).cuts
+    assert len(axis_over([TimeSpan(0, 2), TimeSpan(900, 903)], TimeSpan(0, 800), 40).cuts) == 1
+    assert not axis_over([TimeSpan(0, 2), TimeSpan(2.5, 5)], TimeSpan(0, 800), 40).cuts
 
 
 def test_ticks_are_round_moments_far_enough_apart():
-    axis = axis_over([Span(0.0, 20.0)], Span(0.0, 800.0), 40.0)
+    axis = axis_over([TimeSpan(0.0, 20.0)], TimeSpan(0.0, 800.0), 40.0)
     found = ticks(axis, 90.0, origin_s=0.337)
     assert [round((at + 0.337) % 5, 6) for at in found] == [0.0] * len(found) and len(found) == 4
 
@@ -60,7 +56,7 @@ def test_ticks_are_round_moments_far_enough_apart():
 def test_no_flag_covers_another_and_no_staff_crosses_words(seed):
     chance = random.Random(seed)
     places = sorted((chance.uniform(0, 300), chance.uniform(15, 120)) for _ in range(chance.randint(1, 12)))
-    flags = plant(places)
+    flags = place_labels(places)
     for left, right in itertools.combinations(flags, 2):
         if right.x < left.x + left.width + GAP:
             assert left.row > right.row     # the right one's staff begins below the left one's words
@@ -70,7 +66,7 @@ def corners(shape):
     match shape:
         case Box(x, y, width, height):
             return [(x, y), (x + width, y + height)]
-        case Line(points) | Area(points):
+        case SvgLine(points) | Area(points):
             return list(points)
         case Dot(x, y, radius):
             return [(x - radius, y - radius), (x + radius, y + radius)]
@@ -82,11 +78,11 @@ def corners(shape):
 
 def drawings(layout):
     for record in [kept(name) for name in NAMES] + [stood_still(), hostile(kept("failed"))]:
-        account = account_of(record)
+        account = read_event_record(record)
         yield timeline(account, times(), layout)
         if account.clock.readings:
             yield clock_drawing(account, layout)
-    figures = figures_of([kept(name) for name in NAMES] * 30, times())
+    figures = history_statistics([kept(name) for name in NAMES] * 30, times())
     yield months_drawing(figures, layout)
     yield lengths_drawing(figures, layout)
 
@@ -94,7 +90,7 @@ def drawings(layout):
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_drawn_outside_the_picture_by_a_clock_that_was_set(seed):
     for name in NAMES:
-        account = account_of(disordered(kept(name), random.Random(f"{seed} {name}")))
+        account = read_event_record(disordered(kept(name), random.Random(f"{seed} {name}")))
         for layout in LAYOUTS:
             drawing = timeline(account, times(), layout)
             for shape in drawing.shapes:
@@ -112,8 +108,8 @@ def test_nothing_is_drawn_outside_the_picture(layout):
 
 def test_what_came_after_a_pause_in_which_the_clock_stood_still_is_drawn_after_it():
     """The clock showed 10:00:03 when the machine stopped, and the same when it ran again seven seconds later."""
-    account = account_of(stood_still(7.0))
-    stage = Stage(account, times(), WIDE)
+    account = read_event_record(stood_still(7.0))
+    stage = TimelineLayout(account, times(), WIDE)
     rest, seconds = stage.rests[0], seconds_since_notice(account)
     assert rest.whole.end == pytest.approx(10.0) and rest.sure.begin == pytest.approx(3.05)
     assert [round(seconds(one.at), 3) for one in account.clock.readings] == [10.1, 11.1, 12.1]
@@ -125,13 +121,13 @@ def test_a_clock_that_was_wrong_all_along_moves_nothing():
     record = stood_still(7.0)
     for sample in record["clock"]["samples"]:
         sample["offset_s"] = -3.0
-    account = account_of(record)
+    account = read_event_record(record)
     assert seconds_since_notice(account)(account.closed) == 40.0
     assert seconds_since_notice(account)(account.pauses[0].ended) == 3.0
 
 
 def test_moments_never_change_their_order():
-    account = account_of(stood_still())
+    account = read_event_record(stood_still())
     begin = account.noticed.timestamp()
     seconds = seconds_since_notice(account)
     found = [seconds(datetime.fromtimestamp(begin + tenth / 10, account.noticed.tzinfo)) for tenth in range(400)]
@@ -139,7 +135,7 @@ def test_moments_never_change_their_order():
 
 
 def test_a_pause_of_which_only_the_bound_is_known_is_drawn_as_doubt():
-    stage = Stage(account_of(kept("reboot")), times(), WIDE)
+    stage = TimelineLayout(read_event_record(kept("reboot")), times(), WIDE)
     rest = stage.rests[0]
     assert rest.sure.length == 0 and rest.whole.length == pytest.approx(7.854)
     assert not any(cut.begin < stage.axis.x(rest.whole.end) and cut.end > stage.axis.x(rest.whole.begin)
@@ -149,8 +145,8 @@ def test_a_pause_of_which_only_the_bound_is_known_is_drawn_as_doubt():
 def test_the_panel_of_the_clock_holds_every_reading_with_its_error():
     record = kept("freeze")
     record["clock"]["samples"][0]["error_bound_s"] = 3.0
-    clock = account_of(record).clock
-    panel = panel_for(clock, Span(0, 100), 10.0, 100.0)
+    clock = read_event_record(record).clock
+    panel = panel_for(clock, TimeSpan(0, 100), 10.0, 100.0)
     for one in clock.readings:
         assert 10.0 < panel.y(one.offset_s + one.error_bound_s) <= panel.y(one.offset_s - one.error_bound_s) < 110.0
     assert panel.y(0.1) < panel.y(0.0) < panel.y(-0.1)
@@ -158,8 +154,8 @@ def test_the_panel_of_the_clock_holds_every_reading_with_its_error():
 
 def test_a_budget_is_drawn_no_longer_than_it_was():
     record = kept("failed")
-    stage = Stage(account_of(record), times(), WIDE)
-    budgets = [shape for shape in timeline(account_of(record), times(), WIDE).shapes
+    stage = TimelineLayout(read_event_record(record), times(), WIDE)
+    budgets = [shape for shape in timeline(read_event_record(record), times(), WIDE).shapes
                if isinstance(shape, Box) and shape.look == "budget"]
     run = next(run for run in record["hooks"] if run["name"] == "haproxy")
     begun = next(run for run in stage.account.runs if run.name == "haproxy")

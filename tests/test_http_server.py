@@ -9,7 +9,7 @@ import pytest
 
 from lives import Life, event, started
 from running_agent import world
-from tideover.health import HealthPage
+from tideover.http_server import HealthPage
 from tideover.status import draining_because
 
 

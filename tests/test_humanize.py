@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from tideover.wording import (
+from tideover.humanize import (
     Times,
     bounded_text,
     countdown_text,

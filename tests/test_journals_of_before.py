@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-import tideover.journal.database as database
 from lives import DONE, GOOD, ME, Life, event, hook
-from tideover import effects as fx
-from tideover import observations as ob
+from tideover import effects as fx, observations as ob
 from tideover.effects import RunHook
-from tideover.hooks.traces import note_of, read_witness
-from tideover.journal import Journal, JournalUnreadable, LastingJournal
+from tideover.hooks.orphans import note_of, read_witness
+from tideover.journal import Journal, JournalUnreadable, LastingJournal, database
 from tideover.lifecycle import State
 from tideover.model import Document, HookPhase, Kind
 from tideover.policy import Policy

@@ -2,9 +2,8 @@
 import pytest
 
 from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, report, started
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.lifecycle import Phase, Stage, State, step, wants
+from tideover import effects as fx, observations as ob
+from tideover.lifecycle import Phase, Stage, State, desired_effects, step
 from tideover.lifecycle.case import quiet_raw_s
 from tideover.lifecycle.state import CLAIMING, STALL_S, ends_an_event, stopped_the_machine
 from tideover.model import Cause, Document, HookPhase, HookReport, Kind
@@ -25,8 +24,8 @@ from walk import (
     reachable,
 )
 
-BEFORE_THE_START = {Phase.WAITING, Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING}
-AFTER_THE_START = {Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING, Phase.RECOVERING, Phase.LINGERING}
+BEFORE_THE_START = {Phase.SCHEDULED, Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START}
+AFTER_THE_START = {Phase.STARTED, Phase.CHECKING_CLOCK, Phase.SETTLING, Phase.RECOVERING, Phase.RECOVERED}
 CORE = (World("a freeze in short", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
               causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL), acknowledgements=SURE),)
 
@@ -130,7 +129,7 @@ def test_nobody_is_told_to_carry_on_before_the_clock_is_judged():
         for effect in begun:
             case = move.state.cases.get(effect.event_id)
             if case is not None and (case.began or case.pauses) and case.phase is Phase.RECOVERING:
-                assert case.clock is not None or case.given_back, (state, seen)
+                assert case.clock is not None or case.recovered_by_operator, (state, seen)
 
 
 def test_nobody_is_told_to_carry_on_before_the_quiet_time_after_the_newest_pause_is_over():
@@ -148,7 +147,7 @@ def test_nobody_is_told_to_carry_on_before_the_quiet_time_after_the_newest_pause
 def test_nothing_is_prepared_or_acknowledged_before_a_fresh_document():
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.Restarted):
-            for effect in wants(move.state, seen.now):
+            for effect in desired_effects(move.state, seen.now):
                 assert not isinstance(effect, fx.Acknowledge), (state, seen)
                 assert not (isinstance(effect, fx.RunHook) and effect.phase is HookPhase.PREPARE), (state, seen)
 
@@ -161,17 +160,17 @@ def test_an_event_that_begins_is_underway_and_one_that_is_gone_is_over():
         for event_id, before in state.cases.items():
             after = move.state.cases.get(event_id)
             phase = after.phase if after else Phase.CLOSED
-            if before.phase is Phase.WATCHING:
+            if before.phase is Phase.OBSERVED:
                 continue
             if event_id in listed and listed[event_id].started and before.listed:
                 assert phase in AFTER_THE_START, (state, seen)
             if event_id not in listed and before.listed:
-                assert phase in {Phase.CHECKING, Phase.RECOVERING, Phase.CLOSED}, (state, seen)
-                away = before.kept is not None or before.rebooted or before.away or before.phase is Phase.UNDERWAY
-                if before.phase in BEFORE_THE_START - {Phase.WAITING} and not away:
-                    assert phase is not Phase.CHECKING, "cancelled events recover at once"
-                elif before.phase is Phase.UNDERWAY:
-                    assert phase is Phase.CHECKING
+                assert phase in {Phase.CHECKING_CLOCK, Phase.RECOVERING, Phase.CLOSED}, (state, seen)
+                away = before.pending_pause is not None or before.rebooted or before.agent_was_down or before.phase is Phase.STARTED
+                if before.phase in BEFORE_THE_START - {Phase.SCHEDULED} and not away:
+                    assert phase is not Phase.CHECKING_CLOCK, "cancelled events recover at once"
+                elif before.phase is Phase.STARTED:
+                    assert phase is Phase.CHECKING_CLOCK
 
 
 def test_every_pause_after_the_start_is_followed_by_a_clock_check():
@@ -185,20 +184,20 @@ def test_every_pause_after_the_start_is_followed_by_a_clock_check():
             continue                                        # no watch tells of one: a start of the agent does
         for event_id, before in state.cases.items():
             after = move.state.cases[event_id]
-            waits = before.phase is not Phase.UNDERWAY or policy.recovers_after_pause(before.event.kind)
+            waits = before.phase is not Phase.STARTED or policy.recovers_after_pause(before.event.kind)
             if before.phase not in AFTER_THE_START or not waits:
                 continue
             if stopped_the_machine(newest) or (ends_an_event(newest) and before.has_begun):
-                assert after.phase is Phase.CHECKING and after.check_round == before.check_round + 1, (state, seen)
+                assert after.phase is Phase.CHECKING_CLOCK and after.check_round == before.check_round + 1, (state, seen)
                 assert newest in after.pauses and after.since_raw_s >= newest.resumed_raw_s
                 assert quiet_raw_s(after, policy) >= newest.resumed_raw_s + policy.settle_s
             elif newest.cause is Cause.PROCESS_STALL and not (before.listed or before.has_begun):
                 assert after == before, "what was withdrawn knows no stall of ours"
         if newest.cause is not Cause.VM_PAUSE:
             continue
-        taking = [case for case in state.cases.values() if case.phase not in (Phase.WATCHING, Phase.WAITING)]
+        taking = [case for case in state.cases.values() if case.phase not in (Phase.OBSERVED, Phase.SCHEDULED)]
         if not taking and policy.recover_unannounced:
-            assert move.state.cases[newest.id].phase is Phase.CHECKING
+            assert move.state.cases[newest.id].phase is Phase.CHECKING_CLOCK
 
 
 def test_a_pause_before_the_start_is_kept_and_moves_nothing():
@@ -207,15 +206,15 @@ def test_a_pause_before_the_start_is_kept_and_moves_nothing():
         if isinstance(seen.observation, ob.Resumed):
             for event_id, before in state.cases.items():
                 after = move.state.cases[event_id]
-                if before.phase in BEFORE_THE_START - {Phase.WAITING}:
+                if before.phase in BEFORE_THE_START - {Phase.SCHEDULED}:
                     assert (after.phase, after.ask_attempt) == (before.phase, before.ask_attempt), (state, seen)
-                    assert after.kept is not None
+                    assert after.pending_pause is not None
         if isinstance(seen.observation, ob.Polled):
             for event in seen.observation.document.events:
                 before = state.cases.get(event.id)
                 if before is not None and before.listed and event.started and event.kind is Kind.FREEZE \
-                        and before.kept is not None and before.phase in BEFORE_THE_START:
-                    assert move.state.cases[event.id].phase is Phase.CHECKING, (state, seen)
+                        and before.pending_pause is not None and before.phase in BEFORE_THE_START:
+                    assert move.state.cases[event.id].phase is Phase.CHECKING_CLOCK, (state, seen)
 
 
 def test_a_reboot_after_the_start_is_followed_by_a_clock_check():
@@ -224,7 +223,7 @@ def test_a_reboot_after_the_start_is_followed_by_a_clock_check():
             for event_id, before in state.cases.items():
                 given_back = before.stopped and not before.began
                 if before.phase in AFTER_THE_START and not given_back:
-                    assert move.state.cases[event_id].phase is Phase.CHECKING, (state, seen)
+                    assert move.state.cases[event_id].phase is Phase.CHECKING_CLOCK, (state, seen)
 
 
 def phases(state: State) -> dict[str, Phase]:
@@ -235,7 +234,7 @@ def test_only_a_held_event_is_acknowledged_by_hand():
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.AcknowledgeRequested):
             held = state.cases[seen.observation.event_id]
-            assert held.phase is Phase.HOLDING and phases(move.state) == {**phases(state), held.id: Phase.ASKING}
+            assert held.phase is Phase.AWAITING_START and phases(move.state) == {**phases(state), held.id: Phase.ACKNOWLEDGING}
 
 
 def test_by_hand_or_by_a_stop_every_claim_is_given_back():
@@ -244,9 +243,9 @@ def test_by_hand_or_by_a_stop_every_claim_is_given_back():
             for event_id, before in state.cases.items():
                 after = phases(move.state).get(event_id, Phase.CLOSED)
                 if before.phase in CLAIMING:
-                    assert after in (Phase.RECOVERING, Phase.LINGERING, Phase.CLOSED), (state, seen)
+                    assert after in (Phase.RECOVERING, Phase.RECOVERED, Phase.CLOSED), (state, seen)
                     assert after is Phase.RECOVERING or not move.state.hooks, "only what owes nothing is over"
-                elif before.phase in (Phase.WATCHING, Phase.WAITING, Phase.LINGERING):
+                elif before.phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.RECOVERED):
                     assert after is before.phase
 
 
@@ -255,13 +254,13 @@ def test_a_restart_of_the_agent_moves_only_what_was_asked_and_what_was_given_bac
         if isinstance(seen.observation, ob.Restarted) and seen.observation.boot_id == state.boot_id:
             for event_id, before in state.cases.items():
                 after = phases(move.state).get(event_id, Phase.CLOSED)
-                again = before.stopped and not before.began and before.phase in (Phase.RECOVERING, Phase.LINGERING)
-                if before.phase is Phase.ASKING:
-                    assert after is Phase.DOUBTING
+                again = before.stopped and not before.began and before.phase in (Phase.RECOVERING, Phase.RECOVERED)
+                if before.phase is Phase.ACKNOWLEDGING:
+                    assert after is Phase.UNCONFIRMED
                 elif again:
                     assert after is Phase.PREPARING
                 elif before.phase is Phase.RECOVERING:
-                    assert after in (Phase.RECOVERING, Phase.LINGERING, Phase.CLOSED)
+                    assert after in (Phase.RECOVERING, Phase.RECOVERED, Phase.CLOSED)
                 else:
                     assert after is before.phase, (state, seen)
                 assert move.state.cases.get(event_id, before).check_round == before.check_round
@@ -272,11 +271,11 @@ def test_a_reboot_before_the_start_leads_back_to_preparation_and_touches_nothing
         if isinstance(seen.observation, ob.Restarted) and state.boot_id and seen.observation.boot_id != state.boot_id:
             for event_id, before in state.cases.items():
                 after = move.state.cases[event_id]
-                if before.phase in (Phase.WATCHING, Phase.WAITING):
+                if before.phase in (Phase.OBSERVED, Phase.SCHEDULED):
                     assert after.phase is before.phase
                 elif before.phase in BEFORE_THE_START:
                     assert after.phase is Phase.PREPARING, (state, seen)
-                elif before.stopped and not before.began and before.phase in (Phase.RECOVERING, Phase.LINGERING):
+                elif before.stopped and not before.began and before.phase in (Phase.RECOVERING, Phase.RECOVERED):
                     assert after.phase is Phase.PREPARING, "it was recovered only because the service stopped"
                 elif not (before.stopped and not before.began):
                     assert after.check_round > before.check_round, "also when it was being checked"
@@ -301,9 +300,9 @@ def test_a_scheduled_event_seen_again_moves_only_what_doubts_or_was_too_early():
                 if before is None or event.started or not before.listed or before.event.started:
                     continue
                 after = phases(move.state)[event.id]
-                if before.phase is Phase.DOUBTING:
-                    assert after in (Phase.DOUBTING, Phase.ASKING)
-                elif before.phase in (Phase.WATCHING, Phase.WAITING, Phase.ASKING, Phase.HOLDING):
+                if before.phase is Phase.UNCONFIRMED:
+                    assert after in (Phase.UNCONFIRMED, Phase.ACKNOWLEDGING)
+                elif before.phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.ACKNOWLEDGING, Phase.AWAITING_START):
                     assert after is before.phase, (state, seen)
 
 
@@ -311,7 +310,7 @@ def test_an_event_that_was_never_prepared_closes_when_it_is_gone():
     for _, state, seen, move in every_step():
         if isinstance(seen.observation, ob.Polled) and not seen.observation.document.events:
             for event_id, before in state.cases.items():
-                if before.listed and before.phase in (Phase.WATCHING, Phase.WAITING, Phase.LINGERING):
+                if before.listed and before.phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.RECOVERED):
                     assert event_id not in move.state.cases, (state, seen)
 
 
@@ -326,11 +325,11 @@ def test_who_waits_for_a_moment_goes_on_when_it_comes():
             if before.phase is Phase.SETTLING and come and seen.now.raw_s - before.looked_raw_s >= STALL_S:
                 assert after is Phase.SETTLING, "the wait was long enough to have had a pause in it"
             elif before.phase is Phase.SETTLING and come:
-                assert after in (Phase.RECOVERING, Phase.LINGERING, Phase.CLOSED), (state, seen)
-            elif before.phase is Phase.WAITING and come:
-                assert after in {Phase.PREPARING, Phase.ASKING, Phase.HOLDING}
-            elif before.phase is Phase.DOUBTING and come:
-                assert after in {Phase.ASKING, Phase.HOLDING}, (state, seen)
+                assert after in (Phase.RECOVERING, Phase.RECOVERED, Phase.CLOSED), (state, seen)
+            elif before.phase is Phase.SCHEDULED and come:
+                assert after in {Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.AWAITING_START}
+            elif before.phase is Phase.UNCONFIRMED and come:
+                assert after in {Phase.ACKNOWLEDGING, Phase.AWAITING_START}, (state, seen)
             elif before.phase is not Phase.RECOVERING and before.phase is not Phase.PREPARING:
                 assert after is before.phase, (state, seen)
 
@@ -339,13 +338,13 @@ def test_what_is_not_ours_is_watched_and_never_touched():
     for _, state, seen, move in every_change():
         for case in move.state.cases.values():
             if case.announced and not names_me(case.event, ME):
-                assert case.phase is Phase.WATCHING
-                assert not [e for e in wants(move.state, seen.now) if getattr(e, "event_id", "") == case.id], (state, seen)
+                assert case.phase is Phase.OBSERVED
+                assert not [e for e in desired_effects(move.state, seen.now) if getattr(e, "event_id", "") == case.id], (state, seen)
 
 
 def test_a_hook_has_one_run_at_a_time_and_never_a_number_twice():
     for _, state, seen, move in every_change():
-        runs = [effect for effect in wants(move.state, seen.now) if isinstance(effect, fx.RunHook)]
+        runs = [effect for effect in desired_effects(move.state, seen.now) if isinstance(effect, fx.RunHook)]
         assert len({run.spec.name for run in runs}) == len(runs)
         for run in runs:
             assert run.run <= move.state.runs
@@ -374,7 +373,7 @@ def lead_home(world):
         state = _see(state, ob.Polled(Document((), "9", now.utc, now.raw_s, now.raw_s), ME), world, now)
         for round_ in range(12):
             now = at((3 + round_) * LATER_S)
-            for effect in wants(state, now):
+            for effect in desired_effects(state, now):
                 state = _see(state, _reply(effect, state), world, now)
             for name, known in list(state.hooks.items()):
                 if known.stage is Stage.STOPPING:

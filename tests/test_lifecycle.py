@@ -23,9 +23,8 @@ from lives import (
     pause,
     started,
 )
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.lifecycle import wants
+from tideover import effects as fx, observations as ob
+from tideover.lifecycle import desired_effects
 from tideover.model import Cause, Document, Event, HookRun, Kind
 from tideover.observations import AckOutcome
 from tideover.policy import Policy, Rules, names_me
@@ -696,7 +695,7 @@ def test_after_a_restart_recovery_and_clock_checks_go_on_at_once():
     life = Life().polled(FREEZE).settle().polled().restarted()
     assert life.running() == ["drain recover"] and life.runs()[0].attempt == 2
     checking = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().restarted()
-    assert any(isinstance(effect, fx.CheckClock) for effect in wants(checking.state, checking.now))
+    assert any(isinstance(effect, fx.CheckClock) for effect in desired_effects(checking.state, checking.now))
 
 
 def test_an_event_that_came_and_went_while_the_agent_was_down_is_missed_and_recovered():

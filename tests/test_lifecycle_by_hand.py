@@ -6,7 +6,7 @@ import pytest
 from lives import FAILED, GOOD, ME, Life, event, hook, pause, started
 from tideover import observations as ob
 from tideover.errors import TideoverError
-from tideover.lifecycle.by_hand import find_event_id, objections, plan_recover, why_not_forget
+from tideover.lifecycle.manual import find_event_id, objections, plan_recover, why_not_forget
 from tideover.model import HookOutcome, HookRun, Kind
 from tideover.policy import Policy
 

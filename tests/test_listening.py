@@ -10,12 +10,10 @@ import time
 
 import pytest
 
-from tideover.api.door import connect, read_line
-from tideover.api.server import Server
-from tideover.health import HealthPage
-from tideover.listening import CONNECTIONS_AT_MOST, Limits, Listening
-from tideover.metrics.page import MetricsPage
-from tideover.simulator.serving import Answer, HttpServer
+from tideover.api.protocol import ApiServer, connect, read_line
+from tideover.http_server import CONNECTIONS_AT_MOST, ConnectionLimits, ConnectionListener, HealthPage
+from tideover.metrics.exporters import MetricsPage
+from tideover.simulator.http import HttpServer, SimulatedResponse
 
 HALF_OPEN = 64
 AT_ONCE_S = 0.5
@@ -46,7 +44,7 @@ class Door:
         elif kind == "metrics":
             self.part = MetricsPage("127.0.0.1", 0, lambda: b"figures\n", "text/plain", told)
         else:
-            self.part = Server(self.path, {"status": lambda question: {"ok": True}}, told)
+            self.part = ApiServer(self.path, {"status": lambda question: {"ok": True}}, told)
 
     def begin(self) -> socket.socket:
         """A client that says half of what it wants."""
@@ -96,7 +94,7 @@ def test_the_number_of_connections_is_bounded_and_the_oldest_makes_room(door):
 
 
 class NoRoom(socket.socket):
-    """A socket that listens and for which the system has no room, for as long as `trouble` says."""
+    """A socket that listens and for which the system has no room, for as long as `last_error` says."""
 
     trouble: int | None = None
     tries = 0
@@ -136,7 +134,7 @@ def test_what_the_system_cannot_give_is_told_once_and_asked_for_again(kind, numb
 
 
 def test_the_simulators_server_goes_on_as_well(no_room):
-    server = HttpServer("127.0.0.1", 0, lambda request: Answer(200, b"{}"))
+    server = HttpServer("127.0.0.1", 0, lambda request: SimulatedResponse(200, b"{}"))
     server.start()
     no_room.trouble = errno.EMFILE
     first = socket.create_connection(("127.0.0.1", server.port))
@@ -150,7 +148,7 @@ def test_the_simulators_server_goes_on_as_well(no_room):
 def test_an_answer_that_takes_long_keeps_no_other_question_waiting(tmp_path):
     """`recover` may look at the clock for a second; `status` is answered meanwhile."""
     free = threading.Event()
-    server = Server(tmp_path / "door", {"recover": lambda question: {"ok": free.wait(5)},
+    server = ApiServer(tmp_path / "door", {"recover": lambda question: {"ok": free.wait(5)},
                                         "status": lambda question: {"ok": True}}, lambda reason: None)
     answers: list[dict[str, object]] = []
     asking = [threading.Thread(target=lambda: answers.append(ask(tmp_path / "door", {"ask": "recover"}))) for _ in range(3)]
@@ -167,7 +165,7 @@ def test_an_answer_that_takes_long_keeps_no_other_question_waiting(tmp_path):
 
 
 def test_more_questions_than_are_answered_at_once_wait_for_their_turn(tmp_path):
-    server = Server(tmp_path / "door", {"status": lambda question: time.sleep(0.01) or {"ok": True}}, lambda reason: None)
+    server = ApiServer(tmp_path / "door", {"status": lambda question: time.sleep(0.01) or {"ok": True}}, lambda reason: None)
     channels = []
     for _ in range(50):
         channel = socket.socket(socket.AF_UNIX)
@@ -185,7 +183,7 @@ def test_a_fault_in_one_answer_ends_that_conversation_and_no_other(tmp_path, mon
     """And is reported, once for each."""
     met = []
     monkeypatch.setattr(threading, "excepthook", met.append)
-    server = Server(tmp_path / "door", {"bad": lambda question: 1 // 0, "status": lambda question: {"ok": True}},
+    server = ApiServer(tmp_path / "door", {"bad": lambda question: 1 // 0, "status": lambda question: {"ok": True}},
                     lambda reason: None)
     assert ask(tmp_path / "door", {"ask": "bad"}) is None
     assert ask(tmp_path / "door", {"ask": "status"}) == {"ok": True}
@@ -194,7 +192,7 @@ def test_a_fault_in_one_answer_ends_that_conversation_and_no_other(tmp_path, mon
 
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    page = Listening(listener, "page", Limits(1.0), lambda received, has_ended: bytes(1 // (received != b"bad")) + b"good",
+    page = ConnectionListener(listener, "page", ConnectionLimits(1.0), lambda received, has_ended: bytes(1 // (received != b"bad")) + b"good",
                      lambda reason: None)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as bad:
         bad.sendall(b"bad")

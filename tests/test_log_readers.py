@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from running_agent import World, environment, world
-from tideover import systemd
-from tideover.logs import QUEUED_CHARACTERS, Descriptor, Line, LineWriter, Log, open_sink, to_stream
+from tideover import sd_notify
+from tideover.logs import QUEUED_CHARACTERS, Descriptor, LineWriter, Log, LogLine, open_sink, to_stream
 
 
 class Reader:
@@ -28,9 +28,9 @@ class Reader:
         self.reads = threading.Event()
         self.reads.set()
         self.trouble: OSError | None = None
-        self.lines: list[Line] = []
+        self.lines: list[LogLine] = []
 
-    def __call__(self, line: Line) -> None:
+    def __call__(self, line: LogLine) -> None:
         self.reads.wait()
         if self.trouble is not None:
             raise self.trouble
@@ -120,7 +120,7 @@ def test_systemd_is_not_waited_for(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        telling = threading.Thread(target=lambda: [systemd.notify(f"STATUS={n}") for n in range(2000)], daemon=True)
+        telling = threading.Thread(target=lambda: [sd_notify.notify(f"STATUS={n}") for n in range(2000)], daemon=True)
         telling.start()
         telling.join(10.0)
         assert not telling.is_alive(), "it waits for systemd"

@@ -16,9 +16,9 @@ import pytest
 from lives import DONE, FAILED, event, hook, started
 from running_agent import environment, world
 from test_house import nodes
-from tideover.daemon.narrator import Narrator
-from tideover.lifecycle.answers import ACKNOWLEDGEMENT_WORDS
-from tideover.logs import Line, Log, is_journal, open_sink, to_stream
+from tideover.daemon.listeners import LogListener
+from tideover.lifecycle.step import ACKNOWLEDGEMENT_WORDS
+from tideover.logs import Log, LogLine, is_journal, open_sink, to_stream
 from tideover.policy import Policy
 from tideover.record import record_of, trace_id
 from told_lives import ToldLife
@@ -34,22 +34,22 @@ class Kept:
     """A sink that keeps its lines, as a service of another system would hand them on."""
 
     def __init__(self) -> None:
-        self.lines: list[Line] = []
+        self.lines: list[LogLine] = []
 
-    def __call__(self, line: Line) -> None:
+    def __call__(self, line: LogLine) -> None:
         self.lines.append(line)
 
 
 def narrated(life: ToldLife, kept: Kept) -> ToldLife:
     """The life told to the log, observation by observation."""
-    narrator = Narrator(Log(sink=kept), lambda name: None, lambda: None)
+    narrator = LogListener(Log(sink=kept), lambda name: None, lambda: None)
     see = life.see
 
     def told(*observations):
         for seen in observations:
             before, known = life.state, len(life.entries)
             see(seen)
-            narrator.moved(before, life.state, tuple(life.entries[known:]))
+            narrator.on_transition(before, life.state, tuple(life.entries[known:]))
         return life
 
     life.see = told  # type: ignore[method-assign]
@@ -57,7 +57,7 @@ def narrated(life: ToldLife, kept: Kept) -> ToldLife:
 
 
 def test_a_line_is_text_for_people_and_an_object_for_machines():
-    line = Line("2026-11-20T10:00:00.000Z", "info", "hook.settled", {"hook": "a", "took_s": 1.5, "note": 'say "x"\x1b[2J', "file": Path("/x")})
+    line = LogLine("2026-11-20T10:00:00.000Z", "info", "hook.settled", {"hook": "a", "took_s": 1.5, "note": 'say "x"\x1b[2J', "file": Path("/x")})
     assert line.as_text() == r'2026-11-20T10:00:00.000Z info hook.settled hook=a took_s=1.5 note="say \"x\"\u001b[2J" file=/x'
     assert json.loads(line.as_json()) == {"at": "2026-11-20T10:00:00.000Z", "level": "info", "name": "hook.settled", "hook": "a",
                                           "took_s": 1.5, "note": 'say "x"\x1b[2J', "file": "/x"}

@@ -15,9 +15,8 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from lives import BAD, GOOD, Life, at, event
-from tideover.metrics.figures import CONTENT_TYPE, Figures, Present
-from tideover.metrics.page import MetricsPage
-from tideover.metrics.textfile import Textfile, replace_file
+from tideover.metrics.collector import CONTENT_TYPE, MetricsCollector, Present
+from tideover.metrics.exporters import MetricsPage, Textfile, replace_file
 from tideover.observations import PollTrouble
 
 NOTHING = Present(Life().state, None, True, None, ("drain",), at(0).utc)
@@ -28,7 +27,7 @@ class Watched:
 
     def __init__(self, present: Present = NOTHING) -> None:
         self.present = present
-        self.figures = Figures(lambda: self.present, lambda: at(0))
+        self.figures = MetricsCollector(lambda: self.present, lambda: at(0))
 
     def read(self) -> dict[tuple[str, tuple[str, ...]], float]:
         """By name and the labels' values, in the order of the labels' names."""
@@ -77,7 +76,7 @@ def test_a_life_is_in_the_figures_and_no_events_id_among_them():
     def live(act):
         before, known = life.state, len(life.entries)
         act()
-        watched.figures.moved(before, life.state, tuple(life.entries[known:]))
+        watched.figures.on_transition(before, life.state, tuple(life.entries[known:]))
         watched.present = replace(watched.present, state=life.state)
 
     live(lambda: life.polled(event("A-SECRET-ID")))
@@ -105,9 +104,9 @@ def test_polls_are_counted_and_those_that_failed_by_why():
 def test_a_journal_that_cannot_be_written_shows():
     watched = Watched()
     assert watched.value("tideover_journal_writable") == 1
-    watched.figures.unwritable(OSError())
+    watched.figures.on_journal_unwritable(OSError())
     assert watched.value("tideover_journal_writable") == 0
-    watched.figures.writable_again()
+    watched.figures.on_journal_writable()
     assert watched.value("tideover_journal_writable") == 1
 
 

@@ -8,8 +8,16 @@ import pytest
 
 from lives import BAD, DONE, FAILED, GOOD, TIMED_OUT, Life, at, event, hook, pause, started
 from tideover import observations as ob
-from tideover.metrics.changes import Change, Counted, Measured, Span, Tally, Unfinished, changes_of
-from tideover.metrics.standing import STATES, standing_of
+from tideover.metrics.collector import STATES, state_snapshot
+from tideover.metrics.updates import (
+    Counted,
+    CounterName,
+    HistogramName,
+    Measured,
+    MetricUpdate,
+    PendingTimes,
+    updates_of,
+)
 from tideover.model import Cause
 from tideover.policy import Policy
 
@@ -20,21 +28,21 @@ FREEZE = event()
 class Counting(Life):
     """A life whose every step is counted."""
 
-    unfinished: Unfinished = field(default_factory=Unfinished)
-    changes: list[Change] = field(default_factory=list)
+    unfinished: PendingTimes = field(default_factory=PendingTimes)
+    changes: list[MetricUpdate] = field(default_factory=list)
 
     def see(self, *observations: ob.Observation) -> Life:
         for seen in observations:
             before, known = self.state, len(self.entries)
             super().see(seen)
-            self.unfinished, new = changes_of(self.unfinished, before, self.state, self.entries[known:], self.now)
+            self.unfinished, new = updates_of(self.unfinished, before, self.state, self.entries[known:], self.now)
             self.changes += new
         return self
 
-    def counted(self, tally: Tally) -> dict[tuple[str, ...], int]:
+    def counted(self, tally: CounterName) -> dict[tuple[str, ...], int]:
         return Counter(change.labels for change in self.changes if isinstance(change, Counted) and change.tally is tally)
 
-    def measured(self, span: Span) -> list[float]:
+    def measured(self, span: HistogramName) -> list[float]:
         return [round(change.seconds, 3) for change in self.changes if isinstance(change, Measured) and change.span is span]
 
 
@@ -50,26 +58,26 @@ def test_a_whole_freeze_is_counted_and_measured_once():
     life = underway(Counting())
     life.paused(5.0).judged(replace(GOOD, good_after_s=1.5)).after(5.0)
     life.settle().polled()
-    assert life.counted(Tally.EVENTS) == {("freeze", "resumed"): 1}
-    assert life.counted(Tally.HOOK_RUNS) == {("drain", "prepare", "done"): 1, ("drain", "recover", "done"): 1}
-    assert life.counted(Tally.ACKNOWLEDGEMENTS) == {("accepted",): 1}
-    assert life.counted(Tally.PAUSES) == {("vm-pause", "true"): 1}
-    assert (life.measured(Span.NOTICE), life.measured(Span.PREPARATION)) == ([900.0], [3.0])
-    assert (life.measured(Span.PAUSE), life.measured(Span.GOOD_CLOCK)) == ([5.0], [1.5])
+    assert life.counted(CounterName.EVENTS) == {("freeze", "resumed"): 1}
+    assert life.counted(CounterName.HOOK_RUNS) == {("drain", "prepare", "done"): 1, ("drain", "recover", "done"): 1}
+    assert life.counted(CounterName.ACKNOWLEDGEMENTS) == {("accepted",): 1}
+    assert life.counted(CounterName.PAUSES) == {("vm-pause", "true"): 1}
+    assert (life.measured(HistogramName.NOTICE), life.measured(HistogramName.PREPARATION)) == ([900.0], [3.0])
+    assert (life.measured(HistogramName.PAUSE), life.measured(HistogramName.GOOD_CLOCK)) == ([5.0], [1.5])
 
 
 def test_a_preparation_that_was_cut_short_or_had_no_hook_says_nothing_of_how_long_hooks_need():
     cancelled = Counting()
     cancelled.polled(FREEZE).polled()
     cancelled.stop_ended().settle()
-    assert cancelled.counted(Tally.EVENTS) == {("freeze", "cancelled"): 1}
-    assert cancelled.measured(Span.PREPARATION) == []
+    assert cancelled.counted(CounterName.EVENTS) == {("freeze", "cancelled"): 1}
+    assert cancelled.measured(HistogramName.PREPARATION) == []
     overtaken = Counting()
     overtaken.polled(FREEZE).polled(started(FREEZE))
-    assert overtaken.phase() == "underway" and overtaken.measured(Span.PREPARATION) == []
+    assert overtaken.phase() == "underway" and overtaken.measured(HistogramName.PREPARATION) == []
     idle = Counting(Policy())
     idle.polled(FREEZE)
-    assert idle.phase() == "holding" and idle.measured(Span.PREPARATION) == []
+    assert idle.phase() == "holding" and idle.measured(HistogramName.PREPARATION) == []
 
 
 def test_a_preparation_is_measured_until_its_last_hook_and_also_when_one_failed():
@@ -79,30 +87,30 @@ def test_a_preparation_is_measured_until_its_last_hook_and_also_when_one_failed(
     life.settle()
     life.now_s += 2.5
     life.settle(FAILED, exit_status=1)
-    assert life.phase() == "holding" and life.measured(Span.PREPARATION) == [4.5]
+    assert life.phase() == "holding" and life.measured(HistogramName.PREPARATION) == [4.5]
 
 
 def test_a_preparation_that_an_earlier_agent_began_is_not_measured():
     """Its begin stood on a clock that this process did not read."""
     life = Counting()
     life.polled(FREEZE)
-    life.unfinished = Unfinished()
+    life.unfinished = PendingTimes()
     life.restarted().polled(FREEZE)
     life.settle()
-    assert life.phase() == "asking" and life.measured(Span.PREPARATION) == []
+    assert life.phase() == "asking" and life.measured(HistogramName.PREPARATION) == []
 
 
 def test_an_event_of_others_is_left_alone_and_gives_no_notice():
     life = Counting()
     life.polled(event(resources=("vm-2",))).polled()
-    assert life.counted(Tally.EVENTS) == {("freeze", "left-alone"): 1} and life.measured(Span.NOTICE) == []
+    assert life.counted(CounterName.EVENTS) == {("freeze", "left-alone"): 1} and life.measured(HistogramName.NOTICE) == []
 
 
 def test_what_was_first_seen_started_gave_no_notice_that_we_know_of():
     life = Counting()
     life.polled(replace(event(), started=True)).polled()
     life.judged()
-    assert life.counted(Tally.EVENTS) == {("freeze", "missed"): 1} and life.measured(Span.NOTICE) == []
+    assert life.counted(CounterName.EVENTS) == {("freeze", "missed"): 1} and life.measured(HistogramName.NOTICE) == []
 
 
 def test_a_run_and_a_pause_that_belong_to_two_events_happened_once():
@@ -112,26 +120,26 @@ def test_a_run_and_a_pause_that_belong_to_two_events_happened_once():
     life.acknowledged().polled(started(FREEZE), started(other)).paused(5.0)
     assert sum(entry.what == "pause" for entry in life.entries) == 2
     assert sum(entry.what == "hook prepare" for entry in life.entries) == 2
-    assert life.counted(Tally.HOOK_RUNS) == {("drain", "prepare", "done"): 1}
-    assert life.counted(Tally.PAUSES) == {("vm-pause", "true"): 1} and life.measured(Span.PAUSE) == [5.0]
+    assert life.counted(CounterName.HOOK_RUNS) == {("drain", "prepare", "done"): 1}
+    assert life.counted(CounterName.PAUSES) == {("vm-pause", "true"): 1} and life.measured(HistogramName.PAUSE) == [5.0]
 
 
 def test_a_pause_nobody_announced_is_told_apart():
     life = Counting()
     life.polled().paused(7.0)
     life.judged()
-    assert life.counted(Tally.PAUSES) == {("vm-pause", "false"): 1} and life.measured(Span.PAUSE) == [7.0]
-    assert life.counted(Tally.EVENTS) == {("unannounced", "resumed"): 1}
+    assert life.counted(CounterName.PAUSES) == {("vm-pause", "false"): 1} and life.measured(HistogramName.PAUSE) == [7.0]
+    assert life.counted(CounterName.EVENTS) == {("unannounced", "resumed"): 1}
     recorded = Counting(Policy(recover_unannounced=False))
     recorded.paused(7.0)
-    assert recorded.counted(Tally.PAUSES) == {("vm-pause", "false"): 1} and recorded.counted(Tally.EVENTS) == {}
+    assert recorded.counted(CounterName.PAUSES) == {("vm-pause", "false"): 1} and recorded.counted(CounterName.EVENTS) == {}
 
 
 @pytest.mark.parametrize(("cause", "length_s"), [(Cause.VM_PAUSE, None), (Cause.CLOCK_STEP, 3.0), (Cause.PROCESS_STALL, 3.0)])
 def test_only_a_standstill_of_known_length_is_measured(cause, length_s):
     life = Counting()
     life.see(ob.Resumed(replace(pause(cause=cause), length_s=length_s)))
-    assert life.counted(Tally.PAUSES) == {(cause.value, "false"): 1} and life.measured(Span.PAUSE) == []
+    assert life.counted(CounterName.PAUSES) == {(cause.value, "false"): 1} and life.measured(HistogramName.PAUSE) == []
 
 
 @pytest.mark.parametrize(("cause", "length_s", "measured"), [
@@ -139,29 +147,29 @@ def test_only_a_standstill_of_known_length_is_measured(cause, length_s):
 def test_a_long_stall_during_an_event_is_that_events_pause(cause, length_s, measured):
     life = underway(Counting())
     life.paused(length_s, cause)
-    assert life.counted(Tally.PAUSES) == {(cause.value, "true"): 1} and life.measured(Span.PAUSE) == measured
+    assert life.counted(CounterName.PAUSES) == {(cause.value, "true"): 1} and life.measured(HistogramName.PAUSE) == measured
 
 
 def test_a_restart_of_the_machine_is_counted_and_its_length_which_is_only_bounded_is_not_measured():
     life = underway(Counting())
     life.restarted("boot-2", down_s=60.0)
-    assert life.counted(Tally.PAUSES) == {("restart", "true"): 1} and life.measured(Span.PAUSE) == []
+    assert life.counted(CounterName.PAUSES) == {("restart", "true"): 1} and life.measured(HistogramName.PAUSE) == []
 
 
 def test_a_clock_that_becomes_good_after_its_verdict_is_measured_then_and_once():
     life = underway(Counting())
     life.paused(5.0).judged(BAD)
-    assert life.measured(Span.GOOD_CLOCK) == []
+    assert life.measured(HistogramName.GOOD_CLOCK) == []
     converged = ob.ClockFollowed("e1", "converged", replace(GOOD, good_after_s=80.0))
     life.see(ob.ClockFollowed("e1", "following", BAD), converged, converged)
-    assert life.measured(Span.GOOD_CLOCK) == [80.0] and life.unfinished.clock_not_good == ()
+    assert life.measured(HistogramName.GOOD_CLOCK) == [80.0] and life.unfinished.clock_not_good == ()
 
 
 def test_a_good_verdict_that_is_followed_is_measured_once():
     life = underway(Counting())
     life.paused(5.0).judged(replace(GOOD, good_after_s=1.5))
     life.see(ob.ClockFollowed("e1", "converged", replace(GOOD, good_after_s=1.5)))
-    assert life.measured(Span.GOOD_CLOCK) == [1.5]
+    assert life.measured(HistogramName.GOOD_CLOCK) == [1.5]
 
 
 def test_memory_of_bad_clocks_is_bounded():
@@ -177,25 +185,25 @@ def test_each_answer_to_an_acknowledgement_is_counted(outcome, word):
     life = Counting()
     life.polled(FREEZE).settle()
     life.acknowledged(outcome)
-    assert life.counted(Tally.ACKNOWLEDGEMENTS) == {(word,): 1}
+    assert life.counted(CounterName.ACKNOWLEDGEMENTS) == {(word,): 1}
 
 
 # --- how things stand ---------------------------------------------------------------------------------------------
 
 def test_the_state_is_that_of_the_event_which_is_furthest_on():
     life = Life()
-    assert standing_of(life.state).state == "idle"
-    assert standing_of(life.polled(event("other", resources=("vm-2",))).state).state == "watching"
+    assert state_snapshot(life.state).state == "idle"
+    assert state_snapshot(life.polled(event("other", resources=("vm-2",))).state).state == "watching"
     far = event("far", notice_s=86400.0)
-    assert standing_of(life.polled(far).state).state == "waiting"
-    assert standing_of(life.polled(far, FREEZE).state).state == "preparing"
-    assert standing_of(life.settle().state).state == "asking"
+    assert state_snapshot(life.polled(far).state).state == "waiting"
+    assert state_snapshot(life.polled(far, FREEZE).state).state == "preparing"
+    assert state_snapshot(life.settle().state).state == "asking"
     life.acknowledged().polled(far, started(FREEZE)).paused().judged()
-    assert standing_of(life.state).state == "settling"
+    assert state_snapshot(life.state).state == "settling"
     life.after(5.0)
-    assert standing_of(life.state).state == "recovering"
+    assert state_snapshot(life.state).state == "recovering"
     life.settle()
-    assert standing_of(life.state).state == "waiting", "what is recovered and only listed still comes after what is ahead"
+    assert state_snapshot(life.state).state == "waiting", "what is recovered and only listed still comes after what is ahead"
     assert {case.phase.value for case in life.state.cases.values()} | {"idle"} <= set(STATES)
 
 
@@ -204,21 +212,21 @@ def test_an_event_that_waits_for_anothers_claim_does_not_look_as_if_it_recovered
     life.polled(FREEZE, other).settle()
     life.acknowledged().polled(other)
     assert life.phase() == "recovering" and life.runs() == []
-    assert standing_of(life.state).state == "holding"
+    assert state_snapshot(life.state).state == "holding"
 
 
 def test_the_next_not_before_is_the_earliest_of_what_has_not_begun_and_none_when_there_is_nothing():
     life = Life()
-    assert standing_of(life.state).next_not_before is None
+    assert state_snapshot(life.state).next_not_before is None
     life.polled(event("other", resources=("vm-2",), notice_s=60.0), event("far", notice_s=86400.0), FREEZE)
-    assert standing_of(life.state).next_not_before == FREEZE.not_before
+    assert state_snapshot(life.state).next_not_before == FREEZE.not_before
     life.settle().acknowledged().polled(event("far", notice_s=86400.0), started(FREEZE))
-    assert standing_of(life.state).next_not_before == at(86400.0).utc
+    assert state_snapshot(life.state).next_not_before == at(86400.0).utc
 
 
 def test_a_recovery_is_owed_from_the_prepare_on_also_after_a_restart_until_it_is_done_or_has_failed_for_good():
     def owed():
-        return {stage: hooks for stage, hooks in standing_of(life.state).recoveries_owed.items() if hooks}
+        return {stage: hooks for stage, hooks in state_snapshot(life.state).recoveries_owed.items() if hooks}
     life = Life()
     life.polled(FREEZE)
     assert owed() == {"claimed": 1}
@@ -237,19 +245,19 @@ def test_an_acknowledgement_is_held_by_a_failed_required_hook_and_by_nothing_els
     def held(outcome=DONE, **options):
         life = Life(Policy(hooks=(hook(**options),)))
         life.polled(FREEZE).settle(outcome, exit_status=int(outcome is not DONE))
-        return standing_of(life.state).acknowledgements_held
+        return state_snapshot(life.state).acknowledgements_held
     assert held(FAILED) == held(TIMED_OUT) == 1
     assert held() == held(FAILED, required=False) == 0
     shared = Life()
     assert shared.polled(event(resources=("vm-1", "vm-2"))).settle().phase() == "holding"
-    assert standing_of(shared.state).acknowledgements_held == 0, "held for the other VM's sake"
+    assert state_snapshot(shared.state).acknowledgements_held == 0, "held for the other VM's sake"
     nobody = Life(Policy())
-    assert nobody.polled(FREEZE).phase() == "holding" and standing_of(nobody.state).acknowledgements_held == 0
+    assert nobody.polled(FREEZE).phase() == "holding" and state_snapshot(nobody.state).acknowledgements_held == 0
     begun = Life()
     begun.polled(FREEZE).settle(FAILED, exit_status=1).polled(started(FREEZE))
-    assert standing_of(begun.state).acknowledgements_held == 0, "it has begun: nothing is left to hold"
+    assert state_snapshot(begun.state).acknowledgements_held == 0, "it has begun: nothing is left to hold"
     by_hand = Life()
     by_hand.polled(FREEZE).settle(FAILED, exit_status=1).see(ob.AcknowledgeRequested("e1"))
     by_hand.acknowledged()
-    assert standing_of(by_hand.state).acknowledgements_held == 0, "the owner has said so"
+    assert state_snapshot(by_hand.state).acknowledgements_held == 0, "the owner has said so"
 

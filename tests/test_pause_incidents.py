@@ -7,7 +7,7 @@ import pytest
 
 from pause_played import PlayedMachine, ns
 from tideover.model import Cause, Pause, Quality
-from tideover.pause.signals import (
+from tideover.pause.types import (
     CarrierChanged,
     ClockSet,
     DisruptionAnnounced,
@@ -15,7 +15,7 @@ from tideover.pause.signals import (
     MarkerMoved,
     NetworkAnnounced,
 )
-from tideover.timekeeping.fusion import OutsideSample
+from tideover.timekeeping.pause_fusion import SourceSample
 
 
 def holds(pause: Pause, truth_s: float) -> bool:
@@ -360,7 +360,7 @@ def test_what_a_source_said_before_it_was_set_is_forgotten(machine: PlayedMachin
     """So that the next stop is measured from the newest word."""
     machine.set_server("ntp:a", by_s)
     machine.live(44, every_s=4)
-    assert machine.pauses == [] and machine.outside.torn() == {}
+    assert machine.pauses == [] and machine.outside.inconsistent() == {}
     machine.freeze(4)
     machine.live(10)
     assert len(machine.pauses) == 1 and holds(machine.pauses[0], 4)
@@ -370,7 +370,7 @@ def test_of_two_sources_that_disagree_the_one_that_jumped_is_compared_anew(machi
     machine.live(10, "ntp:a", "ntp:b")
     machine.set_server("ntp:a", 5)
     machine.live(10, "ntp:a", "ntp:b")
-    assert machine.outside.torn() == {} and not machine.noticer.is_waiting
+    assert machine.outside.inconsistent() == {} and not machine.noticer.is_waiting
     machine.freeze(3)
     machine.live(10, "ntp:a")
     assert len(machine.pauses) == 1 and holds(machine.pauses[0], 3)
@@ -461,7 +461,7 @@ def test_the_resume_lies_between_the_last_answer_before_and_the_first_after(mach
 
 def test_only_the_first_contradiction_wakes_the_watch(machine: PlayedMachine) -> None:
     sample = machine.outside.newest()["ntp:a"]
-    jumped = OutsideSample(sample.raw_ns + 1, sample.offset_ns + ns(9), sample.bound_ns)
+    jumped = SourceSample(sample.raw_ns + 1, sample.offset_ns + ns(9), sample.bound_ns)
     assert machine.outside.add("ntp:a", jumped)
     assert not machine.outside.add("ntp:a", jumped)
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 import tideover
-from tideover.pause.host_name import POOL, RECORD_BYTES, HostNameReader, open_host_name_reader, records_in
-from tideover.pause.links import Link, LinksReader, links_in
-from tideover.pause.readers import open_readers
-from tideover.pause.signals import CarrierChanged, DisruptionAnnounced, HostChanged, MarkerMoved, NetworkAnnounced
+from tideover.pause.hyperv_kvp import POOL, RECORD_BYTES, HostNameReader, open_host_name_reader, records_in
+from tideover.pause.links import LinksReader, NetworkLink, links_in
+from tideover.pause.types import CarrierChanged, DisruptionAnnounced, HostChanged, MarkerMoved, NetworkAnnounced
 from tideover.pause.vmclock import open_vmclock_reader
+from tideover.pause.watch import open_readers
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(tideover.__file__).parents[1]), "PATH": os.environ.get("PATH", "")}
 
@@ -122,7 +122,7 @@ def message(kind: int, index: int, *attributes: bytes) -> bytes:
 def test_a_datagram_of_the_kernel_is_read_as_it_is_packed() -> None:
     datagram = (message(16, 2, attribute(3, b"eth0\0"), attribute(44, struct.pack("=I", 4)))
                 + message(28, 2) + message(17, 5, attribute(3, b"enP1s1\0"), attribute(35 | 0x8000, b"\7\0\0\0")))
-    assert list(links_in(datagram)) == [Link(False, 2, "eth0", event=4), Link(True, 5, "enP1s1", carrier_changes=7)]
+    assert list(links_in(datagram)) == [NetworkLink(False, 2, "eth0", event=4), NetworkLink(True, 5, "enP1s1", carrier_changes=7)]
 
 
 def test_a_datagram_cut_anywhere_or_full_of_nonsense_is_no_error() -> None:

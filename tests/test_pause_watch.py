@@ -14,13 +14,13 @@ import pytest
 import tideover
 from pause_played import Heard, PlayedClocks, PlayedCounters, ns
 from tideover.model import Cause, Document, utc
-from tideover.pause import MachineClocks, PauseSettings, PauseWatch, read_boot_id
+from tideover.pause import MachineClocks, PauseWatch, PauseWatchSettings, read_boot_id
 from tideover.pause.clock_set import open_clock_set_reader
-from tideover.pause.clocks import read_all
 from tideover.pause.counters import MachineCounters
-from tideover.pause.signals import ClockSet, Signal
-from tideover.pause.waiting import PollWait, SelectWait, Wait, new_wait
-from tideover.timekeeping.stalls import Counters
+from tideover.pause.types import ClockSet, PushSignal
+from tideover.system.clocks import read_all
+from tideover.system.wakeup import PollWait, SelectWait, Wait, new_wait
+from tideover.timekeeping.gaps import KernelCounters
 
 PATIENCE_S = 5.0
 
@@ -44,7 +44,7 @@ class Bell:
     def fileno(self) -> int:
         return self.hear
 
-    def read(self) -> tuple[Signal, ...]:
+    def read(self) -> tuple[PushSignal, ...]:
         os.read(self.hear, 1)
         return (ClockSet(),)
 
@@ -56,7 +56,7 @@ class Bell:
 def test_a_push_signal_is_heard_at_once_and_not_at_the_next_tick() -> None:
     """A clock that was set is evaluated when the kernel says so, however slow the heartbeat."""
     bell, clocks, heard = Bell(), PlayedClocks(), Heard()
-    watch = PauseWatch(heard.tell, PauseSettings(tick_s=60), clocks=clocks, counters=PlayedCounters(), readers=[bell],
+    watch = PauseWatch(heard.tell, PauseWatchSettings(tick_s=60), clocks=clocks, counters=PlayedCounters(), readers=[bell],
                        clock_was_set=heard.clock_was_set)
     watch.start()
     time.sleep(0.02)
@@ -78,7 +78,7 @@ def test_outside_time_that_jumps_wakes_the_watch_and_is_asked_for_again() -> Non
         clocks.run(0.1)
         watch.outside_sample("ntp:a", clocks.raw, truth + ns(lost_s), ns(0.001))
 
-    watch = PauseWatch(heard.tell, PauseSettings(tick_s=60, close_tick_s=0.005), clocks=clocks,
+    watch = PauseWatch(heard.tell, PauseWatchSettings(tick_s=60, close_tick_s=0.005), clocks=clocks,
                        counters=PlayedCounters(), readers=[], outside_wanted=heard.outside_wanted)
     watch.start()
     for _ in range(5):
@@ -96,7 +96,7 @@ def test_outside_time_that_jumps_wakes_the_watch_and_is_asked_for_again() -> Non
 
 def test_the_date_of_an_answer_is_a_sample_and_an_answer_without_one_is_none() -> None:
     heard, clocks = Heard(), PlayedClocks()
-    watch = PauseWatch(heard.tell, PauseSettings(tick_s=60, close_tick_s=0.005), clocks=clocks,
+    watch = PauseWatch(heard.tell, PauseWatchSettings(tick_s=60, close_tick_s=0.005), clocks=clocks,
                        counters=PlayedCounters(), readers=[], outside_wanted=heard.outside_wanted)
     watch.start()
     for lost in (0, 0, 0, 20, 20, 20):
@@ -116,12 +116,12 @@ def test_a_reader_whose_descriptor_hung_up_is_asked_on_every_beat_instead() -> N
     class Hung(Bell):
         reads = 0
 
-        def read(self) -> tuple[Signal, ...]:
+        def read(self) -> tuple[PushSignal, ...]:
             self.reads += 1
             return ()
 
     bell = Hung()
-    watch = PauseWatch(Heard().tell, PauseSettings(tick_s=0.01), clocks=PlayedClocks(), counters=PlayedCounters(),
+    watch = PauseWatch(Heard().tell, PauseWatchSettings(tick_s=0.01), clocks=PlayedClocks(), counters=PlayedCounters(),
                        readers=[bell])
     watch.start()
     time.sleep(0.02)
@@ -137,19 +137,19 @@ def test_watching_closely_begins_at_once_and_ends_again() -> None:
     beats, clocks = [], PlayedClocks()
 
     class Counting(PlayedCounters):
-        def read(self) -> Counters:
+        def read(self) -> KernelCounters:
             beats.append(time.monotonic())
             return super().read()
 
-    watch = PauseWatch(Heard().tell, PauseSettings(tick_s=60, close_tick_s=0.005), clocks=clocks, counters=Counting(),
+    watch = PauseWatch(Heard().tell, PauseWatchSettings(tick_s=60, close_tick_s=0.005), clocks=clocks, counters=Counting(),
                        readers=[])
     watch.start()
     time.sleep(0.02)
     at_the_start = len(beats)
     assert at_the_start <= 2
-    watch.watch_closely()
+    watch.watch_near_event()
     assert eventually(lambda: len(beats) >= at_the_start + 4)
-    watch.watch_calmly()
+    watch.watch_idle()
     time.sleep(0.02)
     calm = len(beats)
     time.sleep(0.04)
@@ -159,7 +159,7 @@ def test_watching_closely_begins_at_once_and_ends_again() -> None:
 
 def test_closing_ends_the_thread_within_the_wait_and_gives_every_descriptor_back() -> None:
     before = sorted(os.listdir("/proc/self/fd"))        # noqa: PTH208
-    watch = PauseWatch(Heard().tell, PauseSettings(tick_s=60))
+    watch = PauseWatch(Heard().tell, PauseWatchSettings(tick_s=60))
     watch.start()
     watch.close()
     assert not any(thread.name == "pause-watch" for thread in threading.enumerate())

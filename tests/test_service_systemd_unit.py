@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tideover.cli import main
-from tideover.daemon.running import STOP_LIMIT_S
+from tideover.daemon.main import STOP_LIMIT_S
 from tideover.errors import TideoverError, WrongUseError
 from tideover.hooks import library
-from tideover.service.unit import FILE, PACKAGED_COMMAND, quoted, unit_text
+from tideover.service.systemd_unit import FILE, PACKAGED_COMMAND, quoted, unit_text
 
 
 def directive(name):

@@ -7,12 +7,20 @@ from pathlib import Path
 import pytest
 
 from running_agent import world
-from tideover.configuration import load_settings
-from tideover.daemon.running import STOP_LIMIT_S, run_agent
-from tideover.service.windows.control import STOP_HINT_S, Accepted, Control, ServiceControl, Standing
+from tideover.config_file import load_settings
+from tideover.daemon.main import STOP_LIMIT_S, run_agent
+from tideover.service.windows.control import (
+    LOOK_EVERY_S,
+    LOOKS,
+    STOP_HINT_S,
+    AcceptedControls,
+    ServiceControl,
+    ServiceControlCode,
+    ServiceState,
+    Watchdog,
+)
 from tideover.service.windows.identity import EVENTS, PRESHUTDOWN_LIMIT_S, RESTART_AFTER_S, event_of
-from tideover.service.windows.watchdog import LOOK_EVERY_S, LOOKS, Watchdog
-from tideover.supervision import Ending
+from tideover.service_manager import StopReason
 
 PACKAGING = Path(__file__).parents[1] / "packaging" / "windows"
 
@@ -23,13 +31,13 @@ class Agent:
     def __init__(self):
         self.told = []
 
-    def end_soon(self):
+    def request_stop(self):
         self.told.append("end")
 
-    def read_soon(self):
+    def request_reload(self):
         self.told.append("read")
 
-    def look_now(self):
+    def check_clocks(self):
         self.told.append("look")
 
 
@@ -55,57 +63,57 @@ class Windows:
 
 def test_a_stop_a_shutdown_and_an_upgrade_are_told_apart():
     """on_stop = "recover" is for a stop only: the machine's end and an upgrade are followed by a start."""
-    for control, why in ((Control.STOP, Ending.STOP), (Control.PRESHUTDOWN, Ending.SHUTDOWN),
-                         (Control.SHUTDOWN, Ending.SHUTDOWN), (Control.MAKE_WAY, Ending.RESTART)):
+    for control, why in ((ServiceControlCode.STOP, StopReason.STOP), (ServiceControlCode.PRESHUTDOWN, StopReason.SHUTDOWN),
+                         (ServiceControlCode.SHUTDOWN, StopReason.SHUTDOWN), (ServiceControlCode.MAKE_WAY, StopReason.RESTART)):
         windows = Windows().running()
         windows.control.heard(control)
-        assert (windows.agent.told, windows.control.why_we_end()) == (["end"], why)
-        assert windows.standing is Standing.STOP_PENDING
+        assert (windows.agent.told, windows.control.stop_reason()) == (["end"], why)
+        assert windows.standing is ServiceState.STOP_PENDING
 
 
 def test_the_manager_hears_of_the_start_only_when_the_agent_is_ready():
     windows = Windows()
     windows.control.starting()
     windows.control.listen(windows.agent)
-    assert windows.standing is Standing.START_PENDING and windows.reports[-1].accepted is Accepted.NOTHING
+    assert windows.standing is ServiceState.START_PENDING and windows.reports[-1].accepted is AcceptedControls.NOTHING
     windows.control.ready()
-    assert windows.standing is Standing.RUNNING
+    assert windows.standing is ServiceState.RUNNING
 
 
 def test_a_stop_before_the_agent_is_there_reaches_it_and_is_not_taken_back_by_its_readiness():
     windows = Windows()
     windows.control.starting()
-    windows.control.heard(Control.PRESHUTDOWN)
+    windows.control.heard(ServiceControlCode.PRESHUTDOWN)
     windows.control.listen(windows.agent)
     windows.control.ready()
-    assert windows.agent.told == ["end"] and windows.standing is Standing.STOP_PENDING
+    assert windows.agent.told == ["end"] and windows.standing is ServiceState.STOP_PENDING
 
 
 def test_who_asks_how_it_is_hears_what_is_true_and_nothing_else_happens():
     """pywin32's own answer is always "running", also in the middle of a stop."""
     windows = Windows().running()
-    windows.control.heard(Control.STOP)
+    windows.control.heard(ServiceControlCode.STOP)
     before = windows.reports[-1]
-    windows.control.heard(Control.INTERROGATE)
+    windows.control.heard(ServiceControlCode.INTERROGATE)
     assert windows.reports[-1] == before and windows.agent.told == ["end"]
 
 
 def test_a_change_of_parameters_has_the_configuration_read_again():
     windows = Windows().running()
-    windows.control.heard(Control.PARAMCHANGE)
-    assert windows.agent.told == ["read"] and windows.standing is Standing.RUNNING
+    windows.control.heard(ServiceControlCode.PARAMCHANGE)
+    assert windows.agent.told == ["read"] and windows.standing is ServiceState.RUNNING
 
 
 def test_the_end_of_a_sleep_and_a_clock_that_was_set_are_reasons_to_look():
     windows = Windows().running()
     looks = []
     for kind in range(0x20):
-        windows.control.heard(Control.POWEREVENT, kind)
+        windows.control.heard(ServiceControlCode.POWEREVENT, kind)
         if windows.agent.told:
             looks.append(kind)
             windows.agent.told.clear()
     assert looks == [0x07, 0x12], "resumed by somebody, resumed by itself (winuser.h)"
-    windows.control.heard(Control.TIMECHANGE)
+    windows.control.heard(ServiceControlCode.TIMECHANGE)
     assert windows.agent.told == ["look"]
 
 
@@ -119,22 +127,22 @@ def test_a_control_that_nobody_knows_changes_nothing():
 def test_what_takes_long_counts_up_and_says_how_long_it_may_take():
     """A service whose checkpoint stands still for longer than its hint is given up by whoever waits for it."""
     windows = Windows().running()
-    windows.control.heard(Control.STOP)
+    windows.control.heard(ServiceControlCode.STOP)
     windows.control.stopping()
-    windows.control.heard(Control.MAKE_WAY)
+    windows.control.heard(ServiceControlCode.MAKE_WAY)
     windows.control.stopped(0)
-    pending = [report.checkpoint for report in windows.reports if report.standing is Standing.STOP_PENDING]
+    pending = [report.checkpoint for report in windows.reports if report.standing is ServiceState.STOP_PENDING]
     assert pending == sorted(set(pending)) and 0 not in pending
-    assert [report.checkpoint for report in windows.reports if report.standing is Standing.STOPPED] == [0]
+    assert [report.checkpoint for report in windows.reports if report.standing is ServiceState.STOPPED] == [0]
     assert STOP_HINT_S > STOP_LIMIT_S + 10
 
 
 def test_a_running_service_accepts_one_kind_of_shutdown_and_a_pending_one_accepts_nothing():
     windows = Windows().running()
     accepted = windows.reports[-1].accepted
-    assert Accepted.PRESHUTDOWN in accepted and Accepted.SHUTDOWN not in accepted
-    windows.control.heard(Control.STOP)
-    assert windows.reports[-1].accepted is Accepted.NOTHING
+    assert AcceptedControls.PRESHUTDOWN in accepted and AcceptedControls.SHUTDOWN not in accepted
+    windows.control.heard(ServiceControlCode.STOP)
+    assert windows.reports[-1].accepted is AcceptedControls.NOTHING
 
 
 def test_a_start_that_failed_is_told_with_its_exit_status():
@@ -148,8 +156,8 @@ def test_an_end_by_the_agents_own_will_is_still_a_stop():
     windows = Windows().running()
     windows.control.stopping()
     windows.control.stopped(0)
-    assert [report.standing for report in windows.reports[-2:]] == [Standing.STOP_PENDING, Standing.STOPPED]
-    assert windows.control.why_we_end() is Ending.STOP
+    assert [report.standing for report in windows.reports[-2:]] == [ServiceState.STOP_PENDING, ServiceState.STOPPED]
+    assert windows.control.stop_reason() is StopReason.STOP
 
 
 @pytest.mark.parametrize(("level", "line", "number"), [
@@ -175,7 +183,7 @@ def test_an_agent_whose_loop_hangs_is_ended_and_one_whose_loop_turns_is_not():
     windows = Windows().running()
     assert windows.control.longest_silence_s * 2 <= LOOKS * LOOK_EVERY_S
     for _ in range(5):
-        windows.control.feed()
+        windows.control.watchdog_ping()
         for _ in range(LOOKS):
             windows.watchdog.look()
     assert windows.ended == []
@@ -193,9 +201,9 @@ def test_failures_are_followed_by_restarts_that_get_slower():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("control", "hooks"), [
-    (Control.STOP, ["first prepare", "first recover"]),
-    (Control.PRESHUTDOWN, ["first prepare"]),
-    (Control.MAKE_WAY, ["first prepare"]),
+    (ServiceControlCode.STOP, ["first prepare", "first recover"]),
+    (ServiceControlCode.PRESHUTDOWN, ["first prepare"]),
+    (ServiceControlCode.MAKE_WAY, ["first prepare"]),
 ])
 def test_the_whole_agent_recovers_at_a_stop_and_keeps_at_the_machines_end_and_at_an_upgrade(tmp_path, control, hooks):
     """The agent's own wiring, with nothing of Windows but its manager: no Wine delivers a PRESHUTDOWN."""
@@ -210,11 +218,11 @@ def test_the_whole_agent_recovers_at_a_stop_and_keeps_at_the_machines_end_and_at
         try:
             here.freeze(not_before_in_s=600)
             here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "holding")
-            assert windows.standing is Standing.RUNNING
+            assert windows.standing is ServiceState.RUNNING
         finally:
             windows.control.heard(control)
             agent.join(20)
             threading.excepthook = usual
-        assert not agent.is_alive() and windows.standing is Standing.STOP_PENDING
+        assert not agent.is_alive() and windows.standing is ServiceState.STOP_PENDING
         assert here.begun() == hooks
         assert any(level == "info" and "agent.stopped" in line for level, line in windows.lines)

@@ -19,7 +19,7 @@ from tideover.settings import (
     write_duration,
 )
 from tideover.settings.keys import HOOK, TABLES
-from tideover.settings.literals import quoted
+from tideover.settings.types import quoted
 
 DAY_S = 86400.0
 

@@ -12,15 +12,15 @@ from tideover.settings import (
     LINUX,
     PlatformPaths,
     default_settings,
+    effective_values,
     options_for,
     read,
     read_settings,
     render_default_file,
-    show,
     windows_paths,
 )
 from tideover.settings.keys import HOOK, TABLES
-from tideover.settings.literals import quoted
+from tideover.settings.types import quoted
 
 WINDOWS = windows_paths("C:\\ProgramData")
 
@@ -64,7 +64,7 @@ def test_the_default_file_fits_a_terminal_and_explains_every_key() -> None:
 def test_show_tells_every_key_and_the_line_of_those_the_file_sets() -> None:
     reading = read('[source]\npoll = "2000ms"\n\n[hook.web]\nuser = "www"\n[policy]\nfreeze.lead = "1h"\n',
                    file="x", defaults=LINUX)
-    shown = {line.key: line[1:] for line in show(reading.settings, reading.origin)}
+    shown = {line.key: line[1:] for line in effective_values(reading.settings, reading.origin)}
     assert shown["source.poll"] == ('"2s"', "file line 2")
     assert shown["source.kind"] == ('"auto"', "default")
     assert shown["hook.web.user"] == ('"www"', "file line 5")
@@ -80,7 +80,7 @@ def test_what_show_tells_is_native_to_a_reader_of_its_json() -> None:
     """Text, booleans, lists and tables as the file would give them to any program; durations are text there, too."""
     reading = read('[hook.web]\nuser = "w\\u00fcb"\nenvironment = { A = "b\\"c" }\n[policy]\nact_on = ["freeze"]\n',
                    file="x", defaults=LINUX)
-    native = {line.key: line.native for line in show(reading.settings, reading.origin)}
+    native = {line.key: line.native for line in effective_values(reading.settings, reading.origin)}
     wanted = {"source.kind": "auto", "policy.act_on": ["freeze"], "policy.acknowledge_shared": False, "pause.tick": "250ms",
               "source.vm_name": "", "hook.web.user": "wüb", "hook.web.environment": {"A": 'b"c'}, "hook.web.required": True}
     assert {key: native[key] for key in wanted} == wanted
@@ -110,7 +110,7 @@ listen = "[::1]:9477"
 textfile = "/var/x.prom"
 """.replace("''", "")
     reading = read(text, file="x", defaults=LINUX)
-    again = "\n".join(f"{line.key} = {line.value}" for line in show(reading.settings, reading.origin))
+    again = "\n".join(f"{line.key} = {line.value}" for line in effective_values(reading.settings, reading.origin))
     assert read_settings(again, file="x", defaults=LINUX) == reading.settings
     assert reading.settings.policy_for(Kind.FREEZE).recover_after == "event"
 

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tideover.settings.lines import DEEPEST, TooDeep, key_lines
+from tideover.settings.toml import DEEPEST, TooDeep, key_lines
 
 
 def test_tables_dotted_keys_quoted_keys_and_braces_each_have_their_line() -> None:

@@ -6,15 +6,7 @@ import random
 
 import pytest
 
-from tideover.settings.addresses import (
-    Address,
-    http_endpoint,
-    is_ipv4,
-    is_ipv6,
-    is_loopback,
-    listen_address,
-    time_server,
-)
+from tideover.settings.types import Address, http_endpoint, is_ipv4, is_ipv6, is_loopback, listen_address, time_server
 
 CURIOUS = ["::", "::1", "1::", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7", ":::", "1:::2",
            "1:2:3:4:5:6:7:8:9", ":1", "1:", "1::2::3", "::ffff:1.2.3.4", "1.2.3.4::", "::1.2.3", "::1.2.3.4:5", "g::",

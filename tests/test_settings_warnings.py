@@ -3,16 +3,16 @@ from __future__ import annotations
 
 import pytest
 
-from tideover.settings import LINUX, cautions_about, default_settings, read, render_default_file, unused_hook_tables
+from tideover.settings import LINUX, default_settings, read, render_default_file, unused_hook_tables, warnings_about
 
 
 def cautions_of(text: str) -> tuple[str, ...]:
     reading = read(text, file="x", defaults=LINUX)
-    return cautions_about(reading.settings, reading.origin)
+    return warnings_about(reading.settings, reading.origin)
 
 
 def test_the_defaults_give_no_caution() -> None:
-    assert cautions_about(default_settings()) == ()
+    assert warnings_about(default_settings()) == ()
     assert cautions_of(render_default_file()) == ()
 
 

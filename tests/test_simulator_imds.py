@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 
-from tideover.simulator import Fault, MetadataService
+from tideover.simulator import InjectedFault, MetadataService
 
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
 HEADERS = {"Metadata": "true"}
@@ -164,18 +164,18 @@ def test_more_requests_a_second_than_allowed_are_throttled_in_plain_text():
 
 def test_faults_happen_as_often_as_ordered_and_to_whom_they_were_ordered_for(service):
     event_id = service.add_event()
-    service.misbehave(Fault(status=503, body=b"later"), times=2)
-    service.misbehave(Fault(drop=True), method="POST")
+    service.inject_fault(InjectedFault(status=503, body=b"later"), times=2)
+    service.inject_fault(InjectedFault(drop=True), method="POST")
     assert [ask(service)[:2] for _ in range(2)] == [(503, b"later")] * 2
     assert ask(service)[0] == 200
     with pytest.raises(ConnectionError):
         acknowledge(service, event_id)
     assert [given.event_id for given in service.acknowledgements] == [event_id]
-    service.misbehave(Fault(reset=True), times=None)
+    service.inject_fault(InjectedFault(reset=True), times=None)
     for _ in range(2):
         with pytest.raises(ConnectionResetError):
             ask(service)
-    service.behave()
+    service.clear_faults()
     assert ask(service)[0] == 200
 
 

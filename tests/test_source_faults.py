@@ -42,7 +42,7 @@ def test_a_malformed_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken
     with service() as there:
         source = open_at(there.endpoint)
         assert poll(source) == ""
-        there.misbehave(fault, times=1)
+        there.inject_fault(fault, times=1)
         told = poll(source)
         there.rest()
         assert words in told and told.startswith(f"the metadata service at {there.endpoint} "), told
@@ -54,7 +54,7 @@ def test_an_odd_answer_is_taken(fault):
     with service() as there:
         source = open_at(there.endpoint)
         assert poll(source) == ""
-        there.misbehave(fault, times=1)
+        there.inject_fault(fault, times=1)
         assert poll(source) == ""
         there.rest()
         assert poll(source) == ""
@@ -66,7 +66,7 @@ def test_an_answer_without_an_end_costs_little_memory_and_little_processor_time(
     with service() as there:
         source = open_at(there.endpoint, later_call_s=5.0)
         assert poll(source) == ""
-        there.misbehave(fault, times=1)
+        there.inject_fault(fault, times=1)
         before_kib, began_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.thread_time()
         assert poll(source)
         assert time.thread_time() - began_s < 1.0
@@ -79,7 +79,7 @@ def test_a_slow_answer_is_over_at_the_deadline_of_the_whole(fault):
     with service() as there:
         source = open_at(there.endpoint, later_call_s=0.06)
         assert poll(source) == ""
-        there.misbehave(fault, times=1)
+        there.inject_fault(fault, times=1)
         began_s = time.monotonic()
         assert "no whole answer in time" in poll(source)
         assert 0.05 < time.monotonic() - began_s < 3.0
@@ -115,7 +115,7 @@ def test_nothing_is_sent_that_the_library_would_add_or_the_service_would_like_to
     """No cookies, no proxy's headers, no Accept-Encoding but none at all."""
     with service() as there:
         source = open_at(there.endpoint)
-        there.misbehave(lambda client: client.sendall(faults.answer(faults.DOCUMENT, b"Set-Cookie: a=b\r\n")), times=1)
+        there.inject_fault(lambda client: client.sendall(faults.answer(faults.DOCUMENT, b"Set-Cookie: a=b\r\n")), times=1)
         assert poll(source) == ""
         there.rest()
         assert poll(source) == ""
@@ -178,7 +178,7 @@ def test_every_connection_is_closed_when_its_work_is_over():
         try:
             before = descriptors()
             for fault in (None, faults.resets, faults.says(faults.CHUNKED + b"zz\r\n"), faults.drips(faults.HEAD, b"a", 0.01)):
-                there.misbehave(fault)
+                there.inject_fault(fault)
                 for _ in range(2):
                     client = open_at(there.endpoint, first_call_s=0.05, later_call_s=0.05)
                     client.acknowledge(str(OURS))
@@ -200,7 +200,7 @@ def test_closing_at_any_moment_ends_the_poll_and_every_connection():
         try:
             before = descriptors()
             for step in range(40):
-                there.misbehave(faults.swallows if step % 3 else None)
+                there.inject_fault(faults.swallows if step % 3 else None)
                 source = open_at(there.endpoint, first_call_s=30.0, later_call_s=30.0, hedge_after_s=0.001 * (step % 7))
                 thread = threading.Thread(target=source.poll)
                 thread.start()

@@ -10,12 +10,12 @@ import pytest
 
 from tideover.model import Kind
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
-from tideover.simulator import Fault, MetadataService
-from tideover.sources import Identity, open_source
+from tideover.simulator import InjectedFault, MetadataService
+from tideover.sources import VmIdentity, open_source
 from tideover.sources.azure import EVENTS, AzureSource
 
 QUICK = {"first_call_s": 0.08, "later_call_s": 0.08}
-THROTTLED = Fault(status=429, body=b"Throttle Result: Too Many Requests")
+THROTTLED = InjectedFault(status=429, body=b"Throttle Result: Too Many Requests")
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_a_redirect_is_a_failure_and_never_followed(service):
     source = AzureSource(service.endpoint, "pool_7")
     document(source)
     with MetadataService("other") as other:
-        there = Fault(status=302, headers=(("Location", other.endpoint + EVENTS),), body=b" " * 100_000)
-        service.misbehave(there)
-        service.misbehave(there, method="POST")
+        there = InjectedFault(status=302, headers=(("Location", other.endpoint + EVENTS),), body=b" " * 100_000)
+        service.inject_fault(there)
+        service.inject_fault(there, method="POST")
         assert "redirect" in failure(source)
         assert source.acknowledge("x")[0] is AckOutcome.LOST
         assert other.requests == []
@@ -93,7 +93,7 @@ def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service
         document(source)
     assert service.connections == connections
     event_id = service.add_event()
-    service.misbehave(Fault(delay_s=9.0))
+    service.inject_fault(InjectedFault(delay_s=9.0))
     thread = threading.Thread(target=source.poll)
     thread.start()
     assert service.wait_until(lambda: len(service.requests) == 8)
@@ -106,34 +106,34 @@ def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service
 
 
 @pytest.mark.parametrize(("fault", "words"), [
-    (Fault(body=b""), "empty"),
-    (Fault(body=b"{"), "not JSON"),
-    (Fault(body=b'{"DocumentIncarnation":3,"Events":null}'), "no list of events"),
-    (Fault(body=b"[" * 100_000), "nested too deeply"),
-    (Fault(body=b" " * ((1 << 20) + 1)), "larger than 1 MiB"),
-    (Fault(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b" " * ((1 << 20) + 1)), "larger than 1 MiB"),
-    (Fault(raw=b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"Events":[]}'), "cut short"),
-    (Fault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{}"), "cut short"),
-    (Fault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}"), "gave no document"),
-    (Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n{}"), "no list of events"),
-    (Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n{}"), "no proper HTTP"),
-    (Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}"), "gave no document"),
-    (Fault(raw=b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 500 + b"\r\n{}"), "no proper HTTP"),
-    (Fault(raw=b"SSH-2.0-OpenSSH\r\n"), "no proper HTTP"),
-    (Fault(raw=b"HTTP/1.1 9999 \xff\r\n\r\n"), "no proper HTTP"),
-    (Fault(raw=b""), "closed without an answer"),
-    (Fault(drop=True), "closed without an answer"),
-    (Fault(reset=True), "connection reset"),
-    (THROTTLED, "too many requests"), (Fault(status=410), "being moved"), (Fault(status=503), "503"),
-    (Fault(status=400), "Metadata header"), (Fault(status=404), "no Azure VM"), (Fault(status=407), "proxy"), (Fault(status=403), "Metadata Security Protocol"),
-    (Fault(status=204), "204"), (Fault(status=599, body=b"\0" * 99), "599"),
+    (InjectedFault(body=b""), "empty"),
+    (InjectedFault(body=b"{"), "not JSON"),
+    (InjectedFault(body=b'{"DocumentIncarnation":3,"Events":null}'), "no list of events"),
+    (InjectedFault(body=b"[" * 100_000), "nested too deeply"),
+    (InjectedFault(body=b" " * ((1 << 20) + 1)), "larger than 1 MiB"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\n\r\n" + b" " * ((1 << 20) + 1)), "larger than 1 MiB"),
+    (InjectedFault(raw=b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"Events":[]}'), "cut short"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{}"), "cut short"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}"), "gave no document"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n{}"), "no list of events"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n{}"), "no proper HTTP"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}"), "gave no document"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 500 + b"\r\n{}"), "no proper HTTP"),
+    (InjectedFault(raw=b"SSH-2.0-OpenSSH\r\n"), "no proper HTTP"),
+    (InjectedFault(raw=b"HTTP/1.1 9999 \xff\r\n\r\n"), "no proper HTTP"),
+    (InjectedFault(raw=b""), "closed without an answer"),
+    (InjectedFault(drop=True), "closed without an answer"),
+    (InjectedFault(reset=True), "connection reset"),
+    (THROTTLED, "too many requests"), (InjectedFault(status=410), "being moved"), (InjectedFault(status=503), "503"),
+    (InjectedFault(status=400), "Metadata header"), (InjectedFault(status=404), "no Azure VM"), (InjectedFault(status=407), "proxy"), (InjectedFault(status=403), "Metadata Security Protocol"),
+    (InjectedFault(status=204), "204"), (InjectedFault(status=599, body=b"\0" * 99), "599"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_bad_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(service, fault, words):
     """It never says anything about an event, and never stops the polling."""
     service.add_event()
     source = AzureSource(service.endpoint, "pool_7")
     assert len(document(source).events) == 1
-    service.misbehave(fault)
+    service.inject_fault(fault)
     reason = failure(source)
     assert words in reason
     assert reason.startswith(f"the metadata service at {service.endpoint} ")
@@ -141,24 +141,24 @@ def test_a_bad_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(servi
 
 
 @pytest.mark.parametrize(("fault", "path", "trouble"), [
-    (Fault(drop=True), EVENTS, PollTrouble.NO_ANSWER), (Fault(body=b"{"), EVENTS, PollTrouble.NO_DOCUMENT),
-    (THROTTLED, EVENTS, PollTrouble.THROTTLED), (Fault(status=407), EVENTS, PollTrouble.REFUSED),
-    (Fault(status=302), EVENTS, PollTrouble.REDIRECTED), (Fault(status=503), EVENTS, PollTrouble.SERVER_ERROR),
-    (Fault(status=204), EVENTS, PollTrouble.OTHER),
-    (Fault(status=503), "/metadata/instance", PollTrouble.SERVER_ERROR), (Fault(drop=True), "/metadata/instance", PollTrouble.NO_ANSWER),
+    (InjectedFault(drop=True), EVENTS, PollTrouble.NO_ANSWER), (InjectedFault(body=b"{"), EVENTS, PollTrouble.NO_DOCUMENT),
+    (THROTTLED, EVENTS, PollTrouble.THROTTLED), (InjectedFault(status=407), EVENTS, PollTrouble.REFUSED),
+    (InjectedFault(status=302), EVENTS, PollTrouble.REDIRECTED), (InjectedFault(status=503), EVENTS, PollTrouble.SERVER_ERROR),
+    (InjectedFault(status=204), EVENTS, PollTrouble.OTHER),
+    (InjectedFault(status=503), "/metadata/instance", PollTrouble.SERVER_ERROR), (InjectedFault(drop=True), "/metadata/instance", PollTrouble.NO_ANSWER),
 ])
 def test_a_failure_is_of_one_of_few_kinds_so_that_it_can_be_counted(service, fault, path, trouble):
-    service.misbehave(fault, path=path)
+    service.inject_fault(fault, path=path)
     news = AzureSource(service.endpoint).poll()
     assert isinstance(news, PollFailed) and news.trouble is trouble, news
 
 
-@pytest.mark.parametrize("fault", [Fault(delay_s=9.0), Fault(drip_s=0.01), Fault(drip_s=0.1)])
+@pytest.mark.parametrize("fault", [InjectedFault(delay_s=9.0), InjectedFault(drip_s=0.01), InjectedFault(drip_s=0.1)])
 def test_an_exchange_is_over_at_its_deadline_also_when_it_drips(service, fault):
     """Every wait for the next byte is short, in the headers already; the whole is bounded all the same."""
     source = AzureSource(service.endpoint, "pool_7", **QUICK)
     document(source)
-    service.misbehave(fault)
+    service.inject_fault(fault)
     began = time.monotonic()
     assert "no whole answer in time" in failure(source)
     assert 0.05 < time.monotonic() - began < 2.0
@@ -169,12 +169,12 @@ def test_the_first_call_may_take_long_and_so_may_one_after_a_day_of_silence(serv
     """The first call turns the feature on, and a day without one turns it off."""
     clock = [1000.0]
     source = AzureSource(service.endpoint, "pool_7", first_call_s=5.0, later_call_s=0.03, read_raw_s=lambda: clock[0])
-    service.misbehave(Fault(delay_s=0.1))
+    service.inject_fault(InjectedFault(delay_s=0.1))
     document(source)
-    service.misbehave(Fault(delay_s=0.1))
+    service.inject_fault(InjectedFault(delay_s=0.1))
     failure(source)
     clock[0] += 25 * 3600
-    service.misbehave(Fault(delay_s=0.1))
+    service.inject_fault(InjectedFault(delay_s=0.1))
     document(source)
 
 
@@ -194,18 +194,18 @@ def test_an_answer_that_has_not_changed_is_not_parsed_again(service):
 
 @pytest.mark.parametrize("header", [b"", b"Date: yesterday\r\n", b"Date: Fri, 20 Nov 2026 99:00:00 GMT\r\n"])
 def test_a_date_that_is_missing_or_unreadable_is_none(service, header):
-    service.misbehave(Fault(raw=b"HTTP/1.1 200 OK\r\n" + header + b'\r\n{"Events":[]}'))
+    service.inject_fault(InjectedFault(raw=b"HTTP/1.1 200 OK\r\n" + header + b'\r\n{"Events":[]}'))
     assert document(AzureSource(service.endpoint, "pool_7")).date is None
 
 
 def test_a_date_is_read_as_utc(service):
-    service.misbehave(Fault(raw=b'HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 10:15:00 GMT\r\n\r\n{"Events":[]}'))
+    service.inject_fault(InjectedFault(raw=b'HTTP/1.1 200 OK\r\nDate: Fri, 20 Nov 2026 10:15:00 GMT\r\n\r\n{"Events":[]}'))
     assert document(AzureSource(service.endpoint, "pool_7")).date == datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
 
 
 def test_without_a_name_there_is_no_document_until_the_service_says_it(service):
     service.add_event()
-    service.misbehave(Fault(status=500), path="/metadata/instance")
+    service.inject_fault(InjectedFault(status=500), path="/metadata/instance")
     source = AzureSource(service.endpoint)
     assert "VM's name" in failure(source)
     assert len(service.requests) == 1
@@ -217,11 +217,11 @@ def test_without_a_name_there_is_no_document_until_the_service_says_it(service):
 def test_a_configured_name_needs_no_identity(service):
     """The VM's id is asked for beside it, seldom, and not while an event is listed."""
     clock = [1000.0]
-    service.misbehave(Fault(status=500), path="/metadata/instance", times=None)
+    service.inject_fault(InjectedFault(status=500), path="/metadata/instance", times=None)
     source = AzureSource(service.endpoint, "mine", read_raw_s=lambda: clock[0])
     assert [(news.me, news.vm_id) for news in (source.poll(), source.poll())] == [("mine", "")] * 2
     assert sum("compute" in request.target for request in service.requests) == 1
-    service.behave()
+    service.clear_faults()
     event_id = service.add_event()
     document(source)
     clock[0] += 61
@@ -232,32 +232,32 @@ def test_a_configured_name_needs_no_identity(service):
 
 
 def test_a_configured_name_is_kept_while_the_identity_hangs(service):
-    service.misbehave(Fault(delay_s=9), path="/metadata/instance")
+    service.inject_fault(InjectedFault(delay_s=9), path="/metadata/instance")
     began = time.monotonic()
     assert AzureSource(service.endpoint, "mine", later_call_s=0.1).poll().me == "mine"
     assert time.monotonic() - began < 1.0
 
 
 def test_the_identity_can_be_asked_for_by_itself(service):
-    service.misbehave(Fault(status=404), path="/metadata/instance")
+    service.inject_fault(InjectedFault(status=404), path="/metadata/instance")
     source = AzureSource(service.endpoint)
     assert source.identity() is None
-    assert source.identity() == Identity("pool_7", "id-of-pool-7", "pool", source.identity().resource_id)
+    assert source.identity() == VmIdentity("pool_7", "id-of-pool-7", "pool", source.identity().resource_id)
     assert AzureSource(service.endpoint, "mine").identity().name == "mine"
 
 
 @pytest.mark.parametrize(("fault", "outcome"), [
-    (Fault(status=200), AckOutcome.ACCEPTED), (Fault(status=202), AckOutcome.ACCEPTED),
-    (Fault(status=400), AckOutcome.REFUSED), (Fault(status=404), AckOutcome.REFUSED),
-    (Fault(status=403), AckOutcome.REFUSED), (Fault(status=405), AckOutcome.REFUSED),
-    (Fault(status=408), AckOutcome.LOST), (Fault(status=410), AckOutcome.LOST), (THROTTLED, AckOutcome.LOST),
-    (Fault(status=500), AckOutcome.LOST), (Fault(status=503), AckOutcome.LOST), (Fault(status=302), AckOutcome.LOST),
-    (Fault(reset=True), AckOutcome.LOST), (Fault(drop=True), AckOutcome.LOST), (Fault(delay_s=9), AckOutcome.LOST),
-    (Fault(drip_s=0.02), AckOutcome.LOST), (Fault(raw=b"no\r\n\r\n"), AckOutcome.LOST)])
+    (InjectedFault(status=200), AckOutcome.ACCEPTED), (InjectedFault(status=202), AckOutcome.ACCEPTED),
+    (InjectedFault(status=400), AckOutcome.REFUSED), (InjectedFault(status=404), AckOutcome.REFUSED),
+    (InjectedFault(status=403), AckOutcome.REFUSED), (InjectedFault(status=405), AckOutcome.REFUSED),
+    (InjectedFault(status=408), AckOutcome.LOST), (InjectedFault(status=410), AckOutcome.LOST), (THROTTLED, AckOutcome.LOST),
+    (InjectedFault(status=500), AckOutcome.LOST), (InjectedFault(status=503), AckOutcome.LOST), (InjectedFault(status=302), AckOutcome.LOST),
+    (InjectedFault(reset=True), AckOutcome.LOST), (InjectedFault(drop=True), AckOutcome.LOST), (InjectedFault(delay_s=9), AckOutcome.LOST),
+    (InjectedFault(drip_s=0.02), AckOutcome.LOST), (InjectedFault(raw=b"no\r\n\r\n"), AckOutcome.LOST)])
 def test_what_came_of_an_acknowledgement(service, fault, outcome):
     """Only an answer that asking again cannot change is final; after silence nobody knows."""
     event_id = service.add_event()
-    service.misbehave(fault, method="POST")
+    service.inject_fault(fault, method="POST")
     found, reason = AzureSource(service.endpoint, **QUICK).acknowledge(event_id)
     assert found is outcome
     assert (reason == "") is (outcome is AckOutcome.ACCEPTED)
@@ -303,7 +303,7 @@ def test_an_address_that_swallows_everything_costs_no_more_than_the_deadline():
 def test_closing_ends_a_poll_under_way(service):
     source = AzureSource(service.endpoint, "pool_7")
     document(source)
-    service.misbehave(Fault(delay_s=9))
+    service.inject_fault(InjectedFault(delay_s=9))
     news = []
     thread = threading.Thread(target=lambda: news.append(source.poll()))
     thread.start()

@@ -11,7 +11,7 @@ import pytest
 from tideover.effects import Acknowledge
 from tideover.model import Document, Moment
 from tideover.observations import AckOutcome, AckSettled, Polled, PollFailed
-from tideover.simulator import Fault, MetadataService
+from tideover.simulator import InjectedFault, MetadataService
 from tideover.sources.azure import AzureSource
 from tideover.sources.poller import Acknowledger, Poller, back_off_s
 
@@ -173,8 +173,8 @@ def test_polling_goes_on_through_every_fault_of_the_service(inbox):
     """Errors never end the agent; an event in the middle of them is still there afterwards."""
     with MetadataService("vm-1") as service:
         event_id = service.add_event()
-        for fault in (Fault(status=429), Fault(body=b""), Fault(reset=True), Fault(raw=b"\0" * 50), Fault(drop=True)):
-            service.misbehave(fault)
+        for fault in (InjectedFault(status=429), InjectedFault(body=b""), InjectedFault(reset=True), InjectedFault(raw=b"\0" * 50), InjectedFault(drop=True)):
+            service.inject_fault(fault)
         poller = Poller(inbox.put, AzureSource(service.endpoint, "vm-1"), 0.002)
         poller.start()
         news = [inbox.get(timeout=2) for _ in range(6)]
@@ -189,7 +189,7 @@ def test_an_acknowledgement_is_sent_and_told_once(inbox):
         acknowledger = Acknowledger(inbox.put, AzureSource(service.endpoint))
         acknowledger.start(Acknowledge(event_id, 2))
         assert inbox.get(timeout=2) == AckSettled(event_id, 2, AckOutcome.ACCEPTED, "")
-        acknowledger.call_off(Acknowledge(event_id, 2).key)
+        acknowledger.cancel(Acknowledge(event_id, 2).key)
         acknowledger.close()
         assert len(service.acknowledgements) == 1
     assert inbox.empty()
@@ -204,7 +204,7 @@ def test_starting_an_acknowledgement_never_blocks_and_what_left_is_told_as_it_en
     acknowledger.start(Acknowledge("f", 1))
     while len(source.acknowledged) < 2:
         time.sleep(0.001)
-    acknowledger.call_off(Acknowledge("e", 1).key)
+    acknowledger.cancel(Acknowledge("e", 1).key)
     assert inbox.empty()
     source.gate.set()
     told = {inbox.get(timeout=2), inbox.get(timeout=2)}
@@ -228,7 +228,7 @@ def test_one_called_off_before_it_left_is_not_sent_and_told_as_lost(inbox):
     for attempt in range(200):
         effect = Acknowledge(f"event-{attempt}", attempt)
         acknowledger.start(effect)
-        acknowledger.call_off(effect.key)
+        acknowledger.cancel(effect.key)
         told = inbox.get(timeout=2)
         unsent = told.outcome is AckOutcome.LOST and "before it was sent" in told.reason
         assert unsent is (effect.event_id not in source.acknowledged)

@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from hooks_tried import Bench
-from tideover.clock import ClockChecker, ClockSettings
-from tideover.clock.surroundings import Surroundings
-from tideover.daemon.running import ThreadFaults
+from tideover.clock import ClockChecker, ClockCheckSettings
+from tideover.clock.host import HostAccess
+from tideover.daemon.main import ThreadFaults
 from tideover.effects import Acknowledge, CheckClock
 from tideover.logs import Log
 from tideover.model import HookOutcome, HookPhase, Verdict
@@ -96,7 +96,7 @@ def test_a_system_error_is_told_in_the_systems_words():
 def test_the_log_gets_the_trace_once_then_hourly_how_often_it_was_met(monkeypatch):
     lines = []
     faults, now = ThreadFaults(lambda: Log(sink=lines.append)), [0.0]
-    monkeypatch.setattr("tideover.daemon.running.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("tideover.daemon.main.time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(threading, "excepthook", faults.tell)
     for at_s in (0.0, 1.0, 2.0, 3700.0):
         now[0] = at_s
@@ -113,7 +113,7 @@ def test_the_log_gets_the_trace_once_then_hourly_how_often_it_was_met(monkeypatc
 def test_a_hooks_run_that_meets_it_has_failed(met, monkeypatch):
     """And may have changed something: recover runs for it."""
     bench = Bench()
-    monkeypatch.setattr("tideover.hooks.runner.carry_out", fail)
+    monkeypatch.setattr("tideover.hooks.runner.run_hook", fail)
     threading.excepthook = met.append
     bench.start(bench.order(bench.write("10-web", "exit 0")))
     report = bench.answer().report
@@ -172,34 +172,34 @@ def test_a_poll_that_meets_it_has_failed_and_the_next_one_follows(met):
 
 def test_the_pause_watch_goes_on(met):
     watch = PauseWatch(lambda seen: None, readers=[])
-    beat, calls = watch._noticer.beat, []
+    beat, calls = watch._noticer.tick, []
 
     def beat_badly(*arguments):
         calls.append(arguments)
         return fail() if len(calls) == 1 else beat(*arguments)
 
-    watch._noticer.beat = beat_badly
+    watch._noticer.tick = beat_badly
     watch.start()
-    watch.look_now()
+    watch.check_now()
     until = time.monotonic() + PATIENCE_S
     while len(calls) < 2 and time.monotonic() < until:
         time.sleep(0.01)
-        watch.look_now()
+        watch.check_now()
     assert len(calls) >= 2 and len(met) == 1
     watch.close()
 
 
-def clock(settings: ClockSettings, tell) -> ClockChecker:
-    return ClockChecker(tell, settings, surroundings=Surroundings())
+def clock(settings: ClockCheckSettings, tell) -> ClockChecker:
+    return ClockChecker(tell, settings, surroundings=HostAccess())
 
 
-SETTINGS = ClockSettings(servers=("127.0.0.1:9",), deadline_s=30.0)
+SETTINGS = ClockCheckSettings(servers=("127.0.0.1:9",), deadline_s=30.0)
 
 
 @pytest.mark.parametrize("where", ["look_up", "ask", "note_held_back"])
 def test_a_clock_check_that_meets_it_is_answered_unknown_with_the_reason(met, monkeypatch, where):
-    place = {"look_up": "tideover.clock.names.Names.look_up", "ask": "tideover.clock.inquiry.Asking",
-             "note_held_back": "tideover.clock.inquiry.Inquiry.note_held_back"}[where]
+    place = {"look_up": "tideover.clock.ntp_client.NameResolver.look_up", "ask": "tideover.clock.ntp_client.NtpClient",
+             "note_held_back": "tideover.clock.ntp_client.QueryRounds.note_held_back"}[where]
     monkeypatch.setattr(place, fail)
     told: queue.SimpleQueue[ClockJudged] = queue.SimpleQueue()
     checker = clock(SETTINGS, told.put)
@@ -215,7 +215,7 @@ def test_a_clock_check_that_meets_it_is_answered_unknown_with_the_reason(met, mo
 def test_a_clock_check_without_a_descriptor_is_answered_at_once(met, monkeypatch):
     def none_left(*_):
         raise OSError(24, "Too many open files")
-    monkeypatch.setattr("tideover.clock.exchange._Question", none_left)
+    monkeypatch.setattr("tideover.clock.ntp_client._NtpQuery", none_left)
     told: queue.SimpleQueue[ClockJudged] = queue.SimpleQueue()
     checker = clock(SETTINGS, told.put)
     checker.start(CheckClock("E1", 1, 0.0))

@@ -6,13 +6,13 @@ import random
 import pytest
 
 from pause_played import ns
-from tideover.timekeeping.gaps import Reading, gap_between, shift_between, wake_latency_ns
+from tideover.timekeeping.gaps import ClockReading, gap_between, shift_between, wake_latency_ns
 
-BEFORE = Reading(raw_ns=ns(100), mono_ns=ns(100), wall_ns=ns(5000), boot_ns=ns(150))
+BEFORE = ClockReading(raw_ns=ns(100), mono_ns=ns(100), wall_ns=ns(5000), boot_ns=ns(150))
 
 
-def later(raw: float = 1, mono: float = 1, wall: float = 1, boot: float = 1, width: int = 0) -> Reading:
-    return Reading(BEFORE.raw_ns + ns(raw), BEFORE.mono_ns + ns(mono), BEFORE.wall_ns + ns(wall),
+def later(raw: float = 1, mono: float = 1, wall: float = 1, boot: float = 1, width: int = 0) -> ClockReading:
+    return ClockReading(BEFORE.raw_ns + ns(raw), BEFORE.mono_ns + ns(mono), BEFORE.wall_ns + ns(wall),
                    BEFORE.boot_ns + ns(boot), width)
 
 

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from tideover.timekeeping.agreement import NS, Interval, Ruling, Sample, majority, rule, stand
+from tideover.timekeeping.intervals import NS, Interval, TimeSample, ToleranceResult, combine, compare, majority
 
 MS = 1_000_000
 
@@ -14,9 +14,9 @@ def span(low_ms: float, high_ms: float) -> Interval:
     return Interval(int(low_ms * MS), int(high_ms * MS))
 
 
-def sample(server: str, truth_ms: float, bound_ms: float = 1.0, address: str = "", at_s: float = 100.0) -> Sample:
+def sample(server: str, truth_ms: float, bound_ms: float = 1.0, address: str = "", at_s: float = 100.0) -> TimeSample:
     raw_ns = int(at_s * NS)
-    return Sample(server, address or server, int(truth_ms * MS), 0, MS, int(bound_ms * MS), raw_ns, raw_ns, 2)
+    return TimeSample(server, address or server, int(truth_ms * MS), 0, MS, int(bound_ms * MS), raw_ns, raw_ns, 2)
 
 
 @pytest.mark.parametrize(("spans", "common"), [
@@ -53,42 +53,42 @@ def test_the_truth_is_inside_whenever_most_are_right() -> None:
 
 
 @pytest.mark.parametrize(("behind", "ruling"), [
-    (span(-250, 250), Ruling.INSIDE), (span(200, 250), Ruling.INSIDE), (span(200, 250.001), Ruling.OPEN),
-    (span(250, 251), Ruling.OPEN), (span(250.001, 251), Ruling.OUTSIDE), (span(-400, -251), Ruling.OUTSIDE),
-    (span(-400, 400), Ruling.OPEN),
+    (span(-250, 250), ToleranceResult.INSIDE), (span(200, 250), ToleranceResult.INSIDE), (span(200, 250.001), ToleranceResult.OPEN),
+    (span(250, 251), ToleranceResult.OPEN), (span(250.001, 251), ToleranceResult.OUTSIDE), (span(-400, -251), ToleranceResult.OUTSIDE),
+    (span(-400, 400), ToleranceResult.OPEN),
 ])
-def test_the_bound_belongs_to_the_verdict(behind: Interval, ruling: Ruling) -> None:
-    assert rule(behind, 250 * MS) is ruling
+def test_the_bound_belongs_to_the_verdict(behind: Interval, ruling: ToleranceResult) -> None:
+    assert compare(behind, 250 * MS) is ruling
 
 
 def test_of_one_address_the_surest_sample_counts() -> None:
     seen = [sample("a", 3, 9), sample("a", 1, 1), sample("a", 2, 5)]
-    assert stand(seen, 100 * NS).chosen == (seen[1],)
+    assert combine(seen, 100 * NS).chosen == (seen[1],)
 
 
 def test_a_sample_loses_its_worth_with_age() -> None:
     """50 ppm: after 100 s the old 1 ms has become 6 ms."""
     seen = [sample("a", 1, 1, at_s=100), sample("a", 2, 5, at_s=200)]
-    assert stand(seen, 200 * NS).chosen == (seen[1],)
-    assert stand(seen, 200 * NS).truth_minus_raw == Interval(2 * MS - 5 * MS - 1, 2 * MS + 5 * MS + 1)
+    assert combine(seen, 200 * NS).chosen == (seen[1],)
+    assert combine(seen, 200 * NS).truth_minus_raw == Interval(2 * MS - 5 * MS - 1, 2 * MS + 5 * MS + 1)
 
 
 def test_a_source_that_jumped_is_taken_at_its_newest_word() -> None:
     """Either it was set, or the raw clock stood still meanwhile: what it said before is void."""
     seen = [sample("a", 0, 1, at_s=100), sample("a", 3000, 2, at_s=101)]
-    assert stand(seen, 101 * NS).chosen == (seen[1],)
+    assert combine(seen, 101 * NS).chosen == (seen[1],)
 
 
 def test_a_server_with_many_addresses_is_one_voice() -> None:
     seen = [sample("many", 5000, address=str(n)) for n in range(5)] + [sample("a", 0), sample("b", 0)]
-    standing = stand(seen, 100 * NS)
+    standing = combine(seen, 100 * NS)
     assert standing.truth_minus_raw is not None
     assert abs(standing.truth_minus_raw.middle_ns) < MS
     assert {one.server for one in standing.outliers} == {"many"}
 
 
 def test_two_that_differ_are_a_disagreement_and_no_average() -> None:
-    standing = stand([sample("a", 0), sample("b", 5000)], 100 * NS)
+    standing = combine([sample("a", 0), sample("b", 5000)], 100 * NS)
     assert (standing.truth_minus_raw, standing.servers) == (None, 2)
 
 
@@ -96,6 +96,6 @@ def test_the_silent_may_still_contradict_while_the_round_lasts() -> None:
     """Three of four that agree cannot be outvoted any more; two of four can."""
     asked = dict.fromkeys("abcd", 1)
     two = [sample("a", 0), sample("b", 0)]
-    assert stand(two, 100 * NS, asked).truth_minus_raw is None
-    assert stand([*two, sample("c", 0)], 100 * NS, asked).truth_minus_raw is not None
-    assert stand(two, 100 * NS).truth_minus_raw is not None
+    assert combine(two, 100 * NS, asked).truth_minus_raw is None
+    assert combine([*two, sample("c", 0)], 100 * NS, asked).truth_minus_raw is not None
+    assert combine(two, 100 * NS).truth_minus_raw is not None

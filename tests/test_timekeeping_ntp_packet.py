@@ -7,9 +7,9 @@ from dataclasses import replace
 import ntplib
 import pytest
 
-from tideover.timekeeping import ntp
-from tideover.timekeeping.agreement import NS, Sample
-from tideover.timekeeping.ntp import Fault, Refused, Trip
+from tideover.timekeeping import ntp_packet
+from tideover.timekeeping.intervals import NS, TimeSample
+from tideover.timekeeping.ntp_packet import Rejected, RejectReason, RoundTrip
 from time_faults import Packet
 
 NOW_S = 1_795_200_000.25
@@ -17,11 +17,11 @@ RAW_NS = 5_000 * NS
 COOKIE = b"\x01\x02\x03\x04\x05\x06\x07\x08"
 
 
-def trip(elapsed_ms: float = 2.0, wall_moved_ms: float = 0.0, now_s: float = NOW_S) -> Trip:
+def trip(elapsed_ms: float = 2.0, wall_moved_ms: float = 0.0, now_s: float = NOW_S) -> RoundTrip:
     """An exchange of this machine, whose wall clock is right when the server says now_s half-way."""
     elapsed_ns = int(elapsed_ms * 1e6)
     distance_ns = int(now_s * NS) - RAW_NS - elapsed_ns // 2
-    return Trip("server", "192.0.2.1:123", RAW_NS, RAW_NS + elapsed_ns, distance_ns - int(wall_moved_ms * 1e6),
+    return RoundTrip("server", "192.0.2.1:123", RAW_NS, RAW_NS + elapsed_ns, distance_ns - int(wall_moved_ms * 1e6),
                 distance_ns, frozenset([b"\x0a\x00\x00\x63"]))
 
 
@@ -29,19 +29,19 @@ def packet(now_s: float = NOW_S, **fields: object) -> Packet:
     return replace(Packet(COOKIE, now_s, now_s), **fields)  # type: ignore[arg-type]
 
 
-def outcome(sent: Packet, exchange: Trip | None = None, near_s: float = NOW_S) -> Sample | Refused:
-    return ntp.weigh(ntp.read_reply(sent.data(), int(near_s * NS)), exchange or trip())
+def outcome(sent: Packet, exchange: RoundTrip | None = None, near_s: float = NOW_S) -> TimeSample | Rejected:
+    return ntp_packet.validate(ntp_packet.read_reply(sent.data(), int(near_s * NS)), exchange or trip())
 
 
 def test_the_question_tells_nothing_but_a_cookie() -> None:
-    asked = ntp.question(COOKIE)
+    asked = ntp_packet.question(COOKIE)
     assert (asked[0], asked[1:40], asked[40:], len(asked)) == (0x23, bytes(39), COOKIE, 48)
 
 
 def test_our_reading_of_a_packet_is_ntplibs() -> None:
     """ntplib as an independent witness of the packet format (it keeps floats: half a microsecond)."""
     sent = packet(leap=1, stratum=3, precision=-18, root_delay_s=0.25, root_dispersion_s=0.125)
-    ours, theirs = ntp.read_reply(sent.data(), int(NOW_S * NS)), ntplib.NTPPacket()
+    ours, theirs = ntp_packet.read_reply(sent.data(), int(NOW_S * NS)), ntplib.NTPPacket()
     theirs.from_data(sent.data())
     assert (ours.leap, ours.version, ours.mode, ours.stratum, ours.precision) == (
         theirs.leap, theirs.version, theirs.mode, theirs.stratum, theirs.precision)
@@ -54,60 +54,60 @@ def test_our_reading_of_a_packet_is_ntplibs() -> None:
 def test_a_good_answer_is_a_sample_with_its_bound() -> None:
     """θ ± (δ/2 + root distance + precision + drift), positive when this machine is behind."""
     sample = outcome(packet(NOW_S + 4.0))
-    assert isinstance(sample, Sample)
+    assert isinstance(sample, TimeSample)
     assert sample.behind_ns == pytest.approx(4 * NS, abs=1000)
     assert sample.delay_ns == 2_000_000
     assert 1_000_000 + 750_000 < sample.bound_ns < 1_000_000 + 750_000 + 20_000
     slow = outcome(packet(NOW_S + 4.0), trip(elapsed_ms=2000))
-    assert isinstance(slow, Sample)
+    assert isinstance(slow, TimeSample)
     assert slow.bound_ns - sample.bound_ns - 999_000_000 > 99_000      # 50 ppm of what the raw clock counted
 
 
 @pytest.mark.parametrize(("fault", "fields"), [
-    (Fault.MODE, {"mode": 3}),
-    (Fault.MODE, {"mode": 5}),
-    (Fault.VERSION, {"version": 2}),
-    (Fault.VERSION, {"version": 5}),
-    (Fault.KISS, {"stratum": 0, "reference_id": b"DENY"}),
-    (Fault.UNSYNCHRONISED, {"stratum": 16}),
-    (Fault.UNSYNCHRONISED, {"leap": 3}),
-    (Fault.NO_TIMES, {"received_s": 0.0}),
-    (Fault.NO_TIMES, {"sent_s": 0.0}),
-    (Fault.BACKWARDS, {"received_s": NOW_S + 0.001}),
-    (Fault.HELD_LONG, {"sent_s": NOW_S + 4.5}),
-    (Fault.FAR, {"root_dispersion_s": 30.0}),
-    (Fault.FAR, {"root_delay_s": 4.0}),
-    (Fault.FAR, {"precision": 4}),
-    (Fault.FAR, {"precision": 127}),
-    (Fault.NEGATIVE_DELAY, {"received_s": NOW_S - 0.01}),
-    (Fault.REFERENCE, {"reference_age_s": -1.0}),
-    (Fault.REFERENCE, {"reference_age_s": 90_000.0}),
-    (Fault.LOOP, {"reference_id": b"\x0a\x00\x00\x63"}),
+    (RejectReason.MODE, {"mode": 3}),
+    (RejectReason.MODE, {"mode": 5}),
+    (RejectReason.VERSION, {"version": 2}),
+    (RejectReason.VERSION, {"version": 5}),
+    (RejectReason.KISS, {"stratum": 0, "reference_id": b"DENY"}),
+    (RejectReason.UNSYNCHRONISED, {"stratum": 16}),
+    (RejectReason.UNSYNCHRONISED, {"leap": 3}),
+    (RejectReason.NO_TIMES, {"received_s": 0.0}),
+    (RejectReason.NO_TIMES, {"sent_s": 0.0}),
+    (RejectReason.BACKWARDS, {"received_s": NOW_S + 0.001}),
+    (RejectReason.HELD_LONG, {"sent_s": NOW_S + 4.5}),
+    (RejectReason.FAR, {"root_dispersion_s": 30.0}),
+    (RejectReason.FAR, {"root_delay_s": 4.0}),
+    (RejectReason.FAR, {"precision": 4}),
+    (RejectReason.FAR, {"precision": 127}),
+    (RejectReason.NEGATIVE_DELAY, {"received_s": NOW_S - 0.01}),
+    (RejectReason.REFERENCE, {"reference_age_s": -1.0}),
+    (RejectReason.REFERENCE, {"reference_age_s": 90_000.0}),
+    (RejectReason.LOOP, {"reference_id": b"\x0a\x00\x00\x63"}),
 ])
-def test_each_bad_answer_has_its_own_reason(fault: Fault, fields: dict[str, object]) -> None:
+def test_each_bad_answer_has_its_own_reason(fault: RejectReason, fields: dict[str, object]) -> None:
     found = outcome(packet(**fields))
-    assert isinstance(found, Refused)
+    assert isinstance(found, Rejected)
     assert found.fault is fault
 
 
 def test_an_answer_after_three_seconds_is_too_slow() -> None:
     found = outcome(packet(), trip(elapsed_ms=3001))
-    assert isinstance(found, Refused) and found.fault is Fault.SLOW
+    assert isinstance(found, Rejected) and found.fault is RejectReason.SLOW
 
 
 def test_the_name_of_a_stratum_1_clock_is_no_loop() -> None:
-    assert isinstance(outcome(packet(stratum=1, reference_id=b"\x0a\x00\x00\x63")), Sample)
+    assert isinstance(outcome(packet(stratum=1, reference_id=b"\x0a\x00\x00\x63")), TimeSample)
 
 
 def test_a_clock_set_between_question_and_answer_is_noticed() -> None:
     """ntplib makes 1.5 s of a step of 3 s: plausible and wrong."""
     found = outcome(packet(), trip(wall_moved_ms=3000))
-    assert isinstance(found, Refused) and found.fault is Fault.CLOCK_SET
+    assert isinstance(found, Rejected) and found.fault is RejectReason.CLOCK_SET
 
 
 def test_a_slewing_daemon_is_no_step() -> None:
     """chrony slews by up to 8.3 %."""
-    assert isinstance(outcome(packet(), trip(elapsed_ms=500, wall_moved_ms=41)), Sample)
+    assert isinstance(outcome(packet(), trip(elapsed_ms=500, wall_moved_ms=41)), TimeSample)
 
 
 @pytest.mark.parametrize(("data", "answers"), [
@@ -120,7 +120,7 @@ def test_a_slewing_daemon_is_no_step() -> None:
     (b"", False),
 ])
 def test_only_a_whole_packet_with_our_cookie_is_the_answer(data: bytes, answers: bool) -> None:
-    assert ntp.is_answer_to(data, COOKIE) is answers
+    assert ntp_packet.is_answer_to(data, COOKIE) is answers
 
 
 def test_the_era_that_begins_in_2036_is_read_rightly() -> None:
@@ -129,10 +129,10 @@ def test_the_era_that_begins_in_2036_is_read_rightly() -> None:
     for truth_s in (rollover_s - 1.0, float(rollover_s) + 0.5, rollover_s + 86_400.0):
         for local_s in (truth_s, truth_s - 5, truth_s + 5, NOW_S):
             sample = outcome(packet(truth_s), trip(now_s=local_s), near_s=local_s)
-            assert isinstance(sample, Sample)
+            assert isinstance(sample, TimeSample)
             assert sample.behind_ns / NS == pytest.approx(truth_s - local_s, abs=1e-5)
-    assert ntp.unfold(ntp.fold(2_300_000_000 * NS), 0) == 2_300_000_000 * NS      # a machine that woke in 1970
-    assert ntp.unfold(ntp.fold(int(NOW_S * NS)), 0) == pytest.approx(NOW_S * NS, abs=1)
+    assert ntp_packet.to_unix_ns(ntp_packet.fold(2_300_000_000 * NS), 0) == 2_300_000_000 * NS      # a machine that woke in 1970
+    assert ntp_packet.to_unix_ns(ntp_packet.fold(int(NOW_S * NS)), 0) == pytest.approx(NOW_S * NS, abs=1)
 
 
 def test_an_exchange_across_the_rollover_itself_is_ordinary() -> None:
@@ -140,7 +140,7 @@ def test_an_exchange_across_the_rollover_itself_is_ordinary() -> None:
     rollover_s = float(calendar.timegm((2036, 2, 7, 6, 28, 16)))
     sent = packet(received_s=rollover_s - 0.001, sent_s=rollover_s + 0.001)
     sample = outcome(sent, trip(elapsed_ms=4, now_s=rollover_s), near_s=rollover_s)
-    assert isinstance(sample, Sample)
+    assert isinstance(sample, TimeSample)
     assert (abs(sample.behind_ns) < 10_000, abs(sample.delay_ns - 2_000_000) < 10_000) == (True, True)
 
 
@@ -149,7 +149,7 @@ def test_nobody_is_believed_in_a_leap_second() -> None:
     for after_s, leap, refused in ((-1.5, 1, True), (0.5, 1, True), (-0.5, 2, True), (-60, 1, False), (-0.5, 0, False)):
         truth_s = midnight_s + after_s
         found = outcome(packet(truth_s, leap=leap), trip(now_s=truth_s), near_s=truth_s)
-        assert (isinstance(found, Refused) and found.fault is Fault.LEAP) is refused
+        assert (isinstance(found, Rejected) and found.fault is RejectReason.LEAP) is refused
 
 
 @pytest.mark.parametrize(("text", "host", "port"), [
@@ -158,11 +158,11 @@ def test_nobody_is_believed_in_a_leap_second() -> None:
     ("fd00::1", "fd00::1", 123),
 ])
 def test_a_server_is_a_host_with_or_without_a_port(text: str, host: str, port: int) -> None:
-    assert ntp.split_server(text) == (host, port)
+    assert ntp_packet.split_server(text) == (host, port)
 
 
 @pytest.mark.parametrize("text", ["", ":123", "host:", "host:ntp", "host:0", "host:70000", "[fd00::1", "[fd00::1]x",
                                   "a b", " host", "host:-1", "host:١٢٣"])
 def test_what_is_no_server_is_said_to_be_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected|port"):
-        ntp.split_server(text)
+        ntp_packet.split_server(text)

@@ -8,29 +8,29 @@ import pytest
 
 from pause_played import ns
 from tideover.model import Cause, Quality
-from tideover.timekeeping.agreement import Interval
-from tideover.timekeeping.fusion import (
+from tideover.timekeeping.gaps import StallVerdict
+from tideover.timekeeping.intervals import Interval
+from tideover.timekeeping.pause_fusion import (
     Frozen,
     Incident,
-    OutsideSample,
+    SourceSample,
     agreed,
-    folded,
     frozen_by,
+    intersect,
     judge,
     may_vote,
-    mended,
+    repaired,
     sample_of_date,
 )
-from tideover.timekeeping.stalls import Judged
 
 
 def span(low: float, high: float) -> Interval:
     return Interval(ns(low), ns(high))
 
 
-VM = Judged(Cause.VM_PAUSE, Quality.MEASURED, ("no process ran",))
-STALL = Judged(Cause.PROCESS_STALL, Quality.MEASURED, ("others ran",))
-UNCLEAR = Judged(Cause.PROCESS_STALL, Quality.INFERRED, ("nothing tells",))
+VM = StallVerdict(Cause.VM_PAUSE, Quality.MEASURED, ("no process ran",))
+STALL = StallVerdict(Cause.PROCESS_STALL, Quality.MEASURED, ("others ran",))
+UNCLEAR = StallVerdict(Cause.PROCESS_STALL, Quality.INFERRED, ("nothing tells",))
 NOTHING, SURE = span(-0.001, 0.001), span(4.999, 5.001)
 GAP = span(4.75, 5.0)
 MOVED = ("the marker moved",)
@@ -120,8 +120,8 @@ def test_what_proves_nothing_is_no_pause(incident: Incident) -> None:
     assert judge(incident) is None
 
 
-def at(raw_s: float, offset_s: float, bound_s: float = 0.001) -> OutsideSample:
-    return OutsideSample(ns(raw_s), ns(offset_s), ns(bound_s))
+def at(raw_s: float, offset_s: float, bound_s: float = 0.001) -> SourceSample:
+    return SourceSample(ns(raw_s), ns(offset_s), ns(bound_s))
 
 
 def test_a_jump_between_two_answers_is_frozen_time_and_dated_by_them() -> None:
@@ -147,7 +147,7 @@ def test_many_coarse_answers_make_a_fine_one() -> None:
     dice = random.Random(seed)
     print("seed", seed)
 
-    def dates(first: int, last: int, lost_s: float) -> list[OutsideSample]:
+    def dates(first: int, last: int, lost_s: float) -> list[SourceSample]:
         asked = [second + dice.random() for second in range(first, last)]
         return [sample_of_date(datetime.fromtimestamp(int(1000 + raw + 0.01 + lost_s), UTC), ns(raw), ns(raw + 0.02))
                 for raw in asked]
@@ -163,7 +163,7 @@ def test_many_coarse_answers_make_a_fine_one() -> None:
 def test_the_date_of_an_answer_is_a_second_wide_either_way_around_its_middle() -> None:
     """A Date of 12:00:00 was made at 12:00:00.5 ± 1 s, somewhere between the question and the answer."""
     sample = sample_of_date(datetime.fromtimestamp(5000, UTC), ns(100.0), ns(100.2))
-    assert sample == OutsideSample(ns(100.0), ns(5000.5 - 100.1), ns(1.1))
+    assert sample == SourceSample(ns(100.0), ns(5000.5 - 100.1), ns(1.1))
 
 
 def test_the_claimed_frozen_time_holds_the_truth_when_nobody_knows_where_it_was() -> None:
@@ -190,23 +190,23 @@ def test_the_claimed_frozen_time_holds_the_truth_when_nobody_knows_where_it_was(
 def test_one_wrong_answer_among_right_ones_is_forgotten() -> None:
     samples = [at(10, 50), at(11, 50), at(12, 58), at(13, 50)]
     assert frozen_by(samples) is None
-    assert mended(samples) == [samples[0], samples[1], samples[3]]
+    assert repaired(samples) == [samples[0], samples[1], samples[3]]
 
 
 def test_a_stop_soon_after_a_small_jump_is_still_measured() -> None:
     """A source whose bound was a little too small must not hide the stop that follows."""
     samples = [at(10, 50), at(11, 50.01), at(12, 50.01), at(13, 60.01)]
     assert frozen_by(samples) is None
-    frozen = frozen_by(mended(samples))
+    frozen = frozen_by(repaired(samples))
     assert frozen is not None and abs(frozen.length.middle_ns - ns(10)) < ns(0.002)
 
 
 def test_two_answers_folded_into_one_say_the_same_as_both() -> None:
-    both = folded(at(10, 50, 0.5), at(11, 50.6, 0.5))
+    both = intersect(at(10, 50, 0.5), at(11, 50.6, 0.5))
     assert both is not None and both.raw_ns == ns(11)
     assert both.interval_at(ns(11)).low_ns == pytest.approx(ns(50.1), abs=5)
     assert ns(50.5) <= both.interval_at(ns(11)).high_ns < ns(50.501)
-    assert folded(at(10, 50), at(11, 55)) is None
+    assert intersect(at(10, 50), at(11, 55)) is None
 
 
 def test_a_hardware_clock_that_learns_of_a_resume_late_has_no_say_until_then() -> None:

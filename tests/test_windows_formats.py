@@ -5,14 +5,13 @@ import struct
 
 import pytest
 
-from tideover.clock import Surroundings
+from tideover.clock import HostAccess
 from tideover.clock.daemons.w32time import W32Time
-from tideover.clock.ended import Ended
-from tideover.clock.nouns import Origin, Source
-from tideover.hooks.windows.access import Place, why_not_safe
-from tideover.pause.guest_parameters import GuestParametersReader
-from tideover.pause.signals import HostChanged
-from tideover.sources.smbios import fields_in
+from tideover.clock.types import CommandResult, Origin, TimeSource
+from tideover.hooks.windows_acl import AclTarget, why_not_safe
+from tideover.pause.hyperv_registry import GuestParametersReader
+from tideover.pause.types import HostChanged
+from tideover.sources.platform import fields_in
 
 SYSTEM, ADMINISTRATORS, USERS, EVERYBODY = "S-1-5-18", "S-1-5-32-544", "S-1-5-32-545", "S-1-1-0"
 TRUSTED = frozenset({SYSTEM, ADMINISTRATORS})
@@ -41,46 +40,46 @@ ROOT_OF_A_DRIVE = access(*OURS, ("S-1-5-11", ADD_FOLDER), ("S-1-5-11", MODIFY, B
 """As Windows makes C:\\: everybody who has logged on may make directories there."""
 
 
-def refusal(place: Place, entries: bytes | None, owner: str = ADMINISTRATORS) -> str | None:
+def refusal(place: AclTarget, entries: bytes | None, owner: str = ADMINISTRATORS) -> str | None:
     return why_not_safe("X", place, owner, entries, TRUSTED)
 
 
-@pytest.mark.parametrize("place", list(Place))
-def test_what_only_administrators_can_change_is_run(place: Place) -> None:
+@pytest.mark.parametrize("place", list(AclTarget))
+def test_what_only_administrators_can_change_is_run(place: AclTarget) -> None:
     assert refusal(place, access(*OURS)) is None
 
 
 def test_the_usual_root_of_a_drive_may_stand_above_hooks_but_not_hold_them() -> None:
     """What others add beside our directories harms nobody; beside a hook it could be its library."""
-    assert refusal(Place.ABOVE, ROOT_OF_A_DRIVE) is None
-    assert "S-1-5-11" in str(refusal(Place.HOME, ROOT_OF_A_DRIVE))
+    assert refusal(AclTarget.ABOVE, ROOT_OF_A_DRIVE) is None
+    assert "S-1-5-11" in str(refusal(AclTarget.HOME, ROOT_OF_A_DRIVE))
 
 
 @pytest.mark.parametrize("rights", [0x2, 0x4, 0x10000, 0x40000, 0x80000, 0x40000000, 0x10000000])
 def test_a_file_that_others_can_write_delete_or_take_over_is_refused(rights: int) -> None:
-    why = refusal(Place.FILE, access(*OURS, (USERS, rights)))
+    why = refusal(AclTarget.FILE, access(*OURS, (USERS, rights)))
     assert why is not None and "the group Users" in why and "icacls" in why
 
 
 @pytest.mark.parametrize("rights", [0x40, 0x10000, 0x40000, 0x80000, 0x40000000, 0x10000000])
 def test_a_directory_above_from_which_others_can_take_things_away_is_refused(rights: int) -> None:
-    assert "everybody" in str(refusal(Place.ABOVE, access(*OURS, (EVERYBODY, rights))))
+    assert "everybody" in str(refusal(AclTarget.ABOVE, access(*OURS, (EVERYBODY, rights))))
 
 
 def test_what_a_stranger_owns_or_nobody_guards_is_refused() -> None:
     """An owner can always give himself the rights; no list at all means all rights for all."""
     stranger = "S-1-5-21-1-2-3-1001"
-    assert stranger in str(refusal(Place.FILE, access(*OURS), stranger))
-    assert "no access list" in str(refusal(Place.FILE, None))
+    assert stranger in str(refusal(AclTarget.FILE, access(*OURS), stranger))
+    assert "no access list" in str(refusal(AclTarget.FILE, None))
 
 
 def test_a_denied_right_makes_nothing_safe_and_an_owners_right_nothing_unsafe() -> None:
-    assert refusal(Place.FILE, access((USERS, FULL, 0, 1), *OURS, (USERS, 0x2))) is not None
-    assert refusal(Place.FILE, access(*OURS, ("S-1-3-4", FULL))) is None
+    assert refusal(AclTarget.FILE, access((USERS, FULL, 0, 1), *OURS, (USERS, 0x2))) is not None
+    assert refusal(AclTarget.FILE, access(*OURS, ("S-1-3-4", FULL))) is None
 
 
 def test_an_entry_of_an_unknown_shape_counts_as_everybodys() -> None:
-    assert refusal(Place.FILE, access(*OURS, (SYSTEM, FULL, 0, 5))) is not None
+    assert refusal(AclTarget.FILE, access(*OURS, (SYSTEM, FULL, 0, 5))) is not None
 
 
 # --- the firmware's table -------------------------------------------------------------------------------------------
@@ -113,11 +112,11 @@ POLICY = r"SOFTWARE\Policies\Microsoft\W32Time"
 
 
 def time_service(values: dict[tuple[str, str], object], ran: list[object] | None = None) -> W32Time:
-    def run(words: object) -> Ended:
+    def run(words: object) -> CommandResult:
         if ran is not None:
             ran.append(words)
-        return Ended()
-    return W32Time(Surroundings(registry=lambda key, name: values.get((key, name)), run=run))      # type: ignore[arg-type]
+        return CommandResult()
+    return W32Time(HostAccess(registry=lambda key, name: values.get((key, name)), run=run))      # type: ignore[arg-type]
 
 
 USUAL: dict[tuple[str, str], object] = {
@@ -128,7 +127,7 @@ USUAL: dict[tuple[str, str], object] = {
 
 def test_the_time_services_servers_are_read_without_their_flags_and_once() -> None:
     assert time_service(USUAL).servers() == (
-        Source("time.windows.com", Origin.DAEMON), Source("10.0.0.1", Origin.DAEMON))
+        TimeSource("time.windows.com", Origin.DAEMON), TimeSource("10.0.0.1", Origin.DAEMON))
 
 
 @pytest.mark.parametrize("change", [

@@ -6,13 +6,11 @@ from typing import Any
 
 from lives import Life, at
 from tideover import observations as ob
-from tideover.cli.layout import lines_of
-from tideover.cli.terminal import Terminal
+from tideover.cli.render import event_parts, status_parts
+from tideover.cli.terminal import Terminal, render_lines
+from tideover.humanize import Times
 from tideover.record import Row, records_of
 from tideover.status import status_of
-from tideover.telling.event import event_parts
-from tideover.telling.status import status_parts
-from tideover.wording import Times
 
 AGENT = {"alive": True, "pid": 4711, "version": "0.1.0", "started_at": "2026-11-20T09:00:00.000Z"}
 SOURCE = {"kind": "azure", "last_answer_at": "2026-11-20T10:00:00.000Z", "failures": 0, "reason": ""}
@@ -38,11 +36,11 @@ class ToldLife(Life):
         return status_of(self.state, self.rows, self.now) | {"agent": AGENT | agent, "source": SOURCE}
 
     def shown(self, width: int | None = 80, **agent: Any) -> list[str]:
-        return lines_of(status_parts(self.status(**agent), self.times), Terminal(width))
+        return render_lines(status_parts(self.status(**agent), self.times), Terminal(width))
 
     def first(self, **agent: Any) -> str:
         """The first sentence, whole."""
         return self.shown(None, **agent)[0]
 
     def event_shown(self, width: int | None = 80) -> list[str]:
-        return lines_of(event_parts(records_of(self.rows)[-1], self.times), Terminal(width))
+        return render_lines(event_parts(records_of(self.rows)[-1], self.times), Terminal(width))

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.lifecycle import Case, HookState, Phase, Stage, State, step, wants
+from tideover import effects as fx, observations as ob
+from tideover.lifecycle import Case, HookState, Phase, Stage, State, desired_effects, step
 from tideover.lifecycle.step import Step
 from tideover.model import Cause, Document, HookOutcome, HookPhase, Kind, Moment
 from tideover.observations import AckOutcome
@@ -89,7 +88,7 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
     yield from (Seen(ob.Due(f"case:{event_id}"), at(LATER_S)) for event_id in state.cases)
     yield from (Seen(ob.Due(f"case:{case.id}"), at(case.wake_raw_s - RAW_S)) for case in state.cases.values()
                 if case.wake_raw_s is not None)
-    if any(known.stage in (Stage.RETRYING, Stage.REPEATING) for known in state.hooks.values()):
+    if any(known.stage in (Stage.RETRYING, Stage.RECOVER_RETRY) for known in state.hooks.values()):
         yield Seen(ob.Due("hook"), at(LATER_S))
     yield from (Seen(answer, now) for answer in answers(state, world))
 
@@ -109,7 +108,7 @@ def answers(state: State, world: World) -> Iterator[ob.Observation]:
 
 def is_asked(state: State, answer: ob.Observation, now: Moment) -> bool:
     """Whether the state wants the effect this would be the answer to (a run being stopped still owes its answer)."""
-    keys = _KEYS.get(id(state)) or _KEYS.setdefault(id(state), (state, {effect.key for effect in wants(state, now)}))
+    keys = _KEYS.get(id(state)) or _KEYS.setdefault(id(state), (state, {effect.key for effect in desired_effects(state, now)}))
     return _names_an_effect(state, answer, keys[1])
 
 
@@ -132,8 +131,8 @@ def _names_an_effect(state: State, answer: ob.Observation, keys: set[str]) -> bo
 def identity(state: State) -> object:
     """Coarse on purpose: one representative of each combination of phases, stages and what is owed is walked on from.
     `whole_identity` leaves nothing out that can matter; that walk takes minutes."""
-    return (frozenset((case.id, case.phase, case.kept is not None, case.began, case.acknowledged, case.stopped,
-                       case.phase is Phase.DOUBTING and case.wake_raw_s is not None,
+    return (frozenset((case.id, case.phase, case.pending_pause is not None, case.began, case.acknowledged, case.stopped,
+                       case.phase is Phase.UNCONFIRMED and case.wake_raw_s is not None,
                        case.phase is Phase.SETTLING and case.looked_raw_s > 0)
                       for case in state.cases.values()),
             frozenset((known.spec.name, known.stage, known.owed) for known in state.hooks.values()),
@@ -148,7 +147,7 @@ def whole_identity(state: State) -> object:
 
 def _case_identity(case: Case) -> object:
     return (case.id, case.event.started, case.phase, case.listed, case.due_raw_s is None, case.acknowledged,
-            case.kept is not None, frozenset(known.id for known in case.pauses), case.began, case.missed, case.away,
+            case.pending_pause is not None, frozenset(known.id for known in case.pauses), case.began, case.missed, case.agent_was_down,
             case.rebooted, case.stopped)
 
 
@@ -198,8 +197,8 @@ def every_change() -> tuple[tuple[World, State, Seen, Step], ...]:
 
 
 def new_effects(before: State, after: State, now: Moment) -> Iterable[fx.Effect]:
-    had = {effect.key for effect in wants(before, now)}
-    return [effect for effect in wants(after, now) if effect.key not in had]
+    had = {effect.key for effect in desired_effects(before, now)}
+    return [effect for effect in desired_effects(after, now) if effect.key not in had]
 
 
 def forget() -> None:

@@ -1,4 +1,4 @@
-"""Finds and reads the configuration file. What stands in it is `settings`' affair; nothing here judges a key."""
+"""Finds and reads the configuration file. Its keys are judged by `settings`."""
 from __future__ import annotations
 
 import sys
@@ -16,7 +16,7 @@ VARIABLE = "TIDEOVER_CONFIG"
 class Loaded:
     """Settings, the file they came from (None: there is none, all is default), and the line of each key in it.
 
-    `trouble`: what is wrong with the file, where it was read all the same; None: nothing is.
+    `last_error`: what is wrong with the file, where it was read all the same; None: nothing is.
     """
 
     settings: Settings
@@ -28,7 +28,7 @@ class Loaded:
 def platform_paths() -> PlatformPaths:
     """Return the paths of the system this runs on."""
     if sys.platform == "win32":
-        from tideover.winapi.folders import program_data
+        from tideover.winapi.base import program_data
         return windows_paths(program_data())
     return LINUX
 

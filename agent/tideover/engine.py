@@ -1,8 +1,8 @@
 """The loop: see, decide, write down, do. In that order, always.
 
-One thread owns the state; everybody else only brings news through `tell`. What the state wants is compared with what
-the hands are at: what is newly wanted is started, what is no longer wanted is called off. A start of the agent finds
-nothing in the hands, so all that the state wants is asked for again: that is the whole of crash recovery.
+One thread owns the state; everybody else only posts observations through `post`. What the state wants is compared with
+what the hands are at: what is newly wanted is started, what is no longer wanted is called off. A start of the agent
+finds nothing in the hands, so all that the state wants is asked for again: that is the whole of crash recovery.
 """
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from tideover import effects as fx
-from tideover import observations as ob
+from tideover import effects as fx, observations as ob
 from tideover.journal import Journal, JournalUnwritable
-from tideover.lifecycle import Entry, State, step, wants
+from tideover.lifecycle import Entry, State, desired_effects, step
 from tideover.model import Moment
 from tideover.policy import Policy
 
@@ -34,16 +33,16 @@ CHECKPOINTED = frozenset({"acknowledged", "closed"})
 """After these it is moved at once: the platform may stop the machine from here on; nothing is going on from here on."""
 
 
-class Hand(Protocol):
+class EffectHandler(Protocol):
     """Does one kind of effect. Neither call blocks; the answer comes through `tell`."""
 
     def start(self, effect: Any) -> None: ...
 
-    def call_off(self, effect: Any) -> None: ...
+    def cancel(self, effect: Any) -> None: ...
 
 
 @runtime_checkable
-class AdjustableHand(Hand, Protocol):
+class AdjustableHandler(EffectHandler, Protocol):
     """One whose effect may come to say something else while it is done."""
 
     def adjust(self, effect: Any) -> None:
@@ -53,39 +52,40 @@ class AdjustableHand(Hand, Protocol):
 class Listener(Protocol):
     """Is told what happened, for logs and metrics. Must not block."""
 
-    def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None: ...
+    def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None: ...
 
-    def unwritable(self, trouble: JournalUnwritable) -> None: ...
+    def on_journal_unwritable(self, trouble: JournalUnwritable) -> None: ...
 
-    def writable_again(self) -> None: ...
+    def on_journal_writable(self) -> None: ...
 
 
 class Engine:
     """The state, the journal and the hands, brought together by one inbox."""
 
-    def __init__(self, journal: Journal, hands: Mapping[type[Any], Hand], policy: Callable[[ob.Observation], Policy],
+    def __init__(self, journal: Journal, hands: Mapping[type[Any], EffectHandler],
+                 policy: Callable[[ob.Observation], Policy],
                  moment: Callable[[], Moment], listener: Listener, renew: Callable[[], None]) -> None:
         """`renew`: called when the journal is another VM's, to set that aside and begin the journal anew."""
-        self._journal, self._hands, self._policy, self._renew = journal, hands, policy, renew
+        self._journal, self._handlers, self._policy, self._renew = journal, hands, policy, renew
         self._moment, self._listener = moment, listener
         self._inbox: queue.SimpleQueue[ob.Observation | threading.Event | None] = queue.SimpleQueue()
-        self._in_hand: dict[str, fx.Effect] = {}
-        self._wakes: dict[str, float] = {}
+        self._active: dict[str, fx.Effect] = {}
+        self._timers: dict[str, float] = {}
         self._unwritten: list[Entry] = []
         self.trouble = ""       # why nothing can be remembered now; "" when it can; any thread may look
         self._vm_id = journal.vm_id()
         self._must_checkpoint, self._changed_raw_s = False, 0.0
-        self.keep_house: Callable[[], None] = _show_nothing     # called now and then while nothing changes
+        self.keep_house: Callable[[], None] = _no_heartbeat     # called now and then while nothing changes
         self._kept_house_raw_s = moment().raw_s
-        self._show_life: Callable[[], None] = _show_nothing
+        self._heartbeat: Callable[[], None] = _no_heartbeat
         self._longest_wait_s = LONGEST_WAIT_S
         self.state = self._written = journal.load()
 
-    def tell(self, seen: ob.Observation) -> None:
+    def post(self, seen: ob.Observation) -> None:
         """Bring news, from any thread."""
         self._inbox.put(seen)
 
-    def tell_and_wait(self, seen: ob.Observation, patience_s: float) -> bool:
+    def post_and_wait(self, seen: ob.Observation, patience_s: float) -> bool:
         """Bring news and return once the state shows what came of it, from another thread; False: not in that time."""
         taken = threading.Event()
         self._inbox.put(seen)
@@ -96,12 +96,13 @@ class Engine:
         """Let `run` return after what is already in the inbox, from any thread or signal handler."""
         self._inbox.put(None)
 
-    def show_life(self, show: Callable[[], None], at_least_every_s: float | None) -> None:
-        """From now on `show` is called on the engine's thread before each wait, and no wait is longer than that.
+    def set_heartbeat(self, show: Callable[[], None], at_least_every_s: float | None) -> None:
+        """From now on `effective_values` is called on the engine's thread before each wait, and no wait is longer than
+        that.
 
         It says that the loop turns, which no other thread could say of it.
         """
-        self._show_life = show
+        self._heartbeat = show
         self._longest_wait_s = LONGEST_WAIT_S if at_least_every_s is None else min(at_least_every_s, LONGEST_WAIT_S)
 
     def run(self) -> None:
@@ -114,12 +115,12 @@ class Engine:
             seen = self._next()
             if seen is None:
                 return
-            self.take(seen)
+            self.handle(seen)
 
-    def take(self, seen: ob.Observation) -> None:
+    def handle(self, seen: ob.Observation) -> None:
         """Decide on one observation, write it down, and do what follows."""
         if isinstance(seen, ob.Polled) and seen.vm_id:
-            self._own_journal(seen)
+            self._check_journal_owner(seen)
         now = self._moment()
         move = step(self.state, seen, self._policy(seen), now)
         if move.state == self.state and not move.entries and not self._unwritten:
@@ -129,7 +130,7 @@ class Engine:
             return
         before, self.state = self.state, move.state
         self._write(now, move.entries)
-        self._listener.moved(before, self.state, move.entries)
+        self._listener.on_transition(before, self.state, move.entries)
         self._reconcile(now)
 
     # --- waiting --------------------------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ class Engine:
     def _next(self) -> ob.Observation | None:
         """The next news, or the next moment somebody waits for, whichever comes first."""
         while True:
-            self._show_life()
+            self._heartbeat()
             try:
                 news = self._inbox.get(timeout=self._wait_s())
                 if not isinstance(news, threading.Event):
@@ -150,15 +151,15 @@ class Engine:
 
     def _wait_s(self) -> float:
         rest_raw_s = self._changed_raw_s + IDLE_S if self._must_checkpoint else math.inf
-        until_due_s = min(rest_raw_s, min(self._wakes.values(), default=math.inf)) - self._moment().raw_s
+        until_due_s = min(rest_raw_s, min(self._timers.values(), default=math.inf)) - self._moment().raw_s
         return max(0.0, min(until_due_s, self._longest_wait_s))
 
     def _take_due(self) -> ob.Due | None:
         raw_s = self._moment().raw_s
         self._rest(raw_s)
-        for key, at_raw_s in self._wakes.items():
+        for key, at_raw_s in self._timers.items():
             if at_raw_s <= raw_s:
-                del self._wakes[key]
+                del self._timers[key]
                 return ob.Due(key)
         return None
 
@@ -166,7 +167,7 @@ class Engine:
 
     def _write(self, now: Moment, entries: tuple[Entry, ...]) -> None:
         """What cannot be written is kept and tried again with the next news; until then the agent goes on from memory,
-        and acknowledges nothing (see `_may`)."""
+        and acknowledges nothing (see `_is_allowed`)."""
         pending = (*self._unwritten, *entries)
         was_unwritable = bool(self._unwritten)
         try:
@@ -175,13 +176,13 @@ class Engine:
             self._unwritten = list(pending) or [Entry("", "journal unwritable", str(trouble))]
             self.trouble = str(trouble)
             if not was_unwritable:
-                self._listener.unwritable(trouble)
+                self._listener.on_journal_unwritable(trouble)
             return
         self._written, self._unwritten, self.trouble = self.state, [], ""
         now_or_later = any(entry.what in CHECKPOINTED for entry in pending) and self._journal.checkpoint()
         self._must_checkpoint, self._changed_raw_s = not now_or_later, now.raw_s
         if was_unwritable:
-            self._listener.writable_again()
+            self._listener.on_journal_writable()
 
     def _rest(self, raw_s: float) -> None:
         if self._must_checkpoint and raw_s - self._changed_raw_s >= IDLE_S:
@@ -190,12 +191,12 @@ class Engine:
             self._kept_house_raw_s = raw_s
             self.keep_house()
 
-    def _may(self, effect: fx.Effect) -> bool:
+    def _is_allowed(self, effect: fx.Effect) -> bool:
         """Nothing is acknowledged that could be forgotten: after a crash it would be asked a second time, or not be
         known to have been prepared. What has left cannot be called back, only waited for."""
-        return not (self._unwritten and isinstance(effect, fx.Acknowledge)) or effect.key in self._in_hand
+        return not (self._unwritten and isinstance(effect, fx.Acknowledge)) or effect.key in self._active
 
-    def _own_journal(self, seen: ob.Polled) -> None:
+    def _check_journal_owner(self, seen: ob.Polled) -> None:
         """A journal that came with a copied disk is another machine's history: it is set aside. What it says is
         prepared is on this disk too, and stays pending."""
         vm_id = seen.vm_id
@@ -207,7 +208,7 @@ class Engine:
             self._renew()
             before, self.state, self._written = self.state, move.state, State()
             self._write(now, move.entries)
-            self._listener.moved(before, self.state, move.entries)
+            self._listener.on_transition(before, self.state, move.entries)
             self._reconcile(now)
         try:
             self._journal.remember_vm(vm_id)
@@ -218,18 +219,19 @@ class Engine:
     # --- doing ----------------------------------------------------------------------------------------------------
 
     def _reconcile(self, now: Moment) -> None:
-        wanted = wants(self.state, now)
-        self._wakes = {effect.key: effect.at_raw_s for effect in wanted if isinstance(effect, fx.WakeAt)}
-        doing = {effect.key: effect for effect in wanted if not isinstance(effect, fx.WakeAt) and self._may(effect)}
-        for key in [key for key in self._in_hand if key not in doing]:
-            effect = self._in_hand.pop(key)
-            self._hands[type(effect)].call_off(effect)
+        wanted = desired_effects(self.state, now)
+        self._timers = {effect.key: effect.at_raw_s for effect in wanted if isinstance(effect, fx.WakeAt)}
+        doing = {effect.key: effect for effect in wanted if not isinstance(effect, fx.WakeAt)
+                 and self._is_allowed(effect)}
+        for key in [key for key in self._active if key not in doing]:
+            effect = self._active.pop(key)
+            self._handlers[type(effect)].cancel(effect)
         for key, effect in doing.items():
-            hand, known = self._hands[type(effect)], self._in_hand.get(key)
-            self._in_hand[key] = effect
+            hand, known = self._handlers[type(effect)], self._active.get(key)
+            self._active[key] = effect
             if known is None:
                 hand.start(effect)
-            elif known != effect and isinstance(hand, AdjustableHand):
+            elif known != effect and isinstance(hand, AdjustableHandler):
                 hand.adjust(effect)
 
 
@@ -246,5 +248,5 @@ def _swapped(vm_id: str) -> str:
                     for place, group in enumerate(groups))
 
 
-def _show_nothing() -> None:
+def _no_heartbeat() -> None:
     """For an engine that nobody watches."""

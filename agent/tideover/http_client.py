@@ -63,7 +63,7 @@ class _LimitExceeded(OSError):
     """More bytes arrived than an exchange may bring; the message says of what."""
 
 
-class _Limits:
+class _ExchangeLimits:
     """The deadline of the exchange in progress and the bytes it may still bring, shared by a client and its socket."""
 
     def __init__(self, read_raw_s: Callable[[], float]) -> None:
@@ -99,7 +99,7 @@ class _Limits:
 class _LimitedSocket(socket.socket):
     """A socket whose reads all end at the deadline of the exchange, and count against its bytes."""
 
-    limits: _Limits
+    limits: _ExchangeLimits
 
     def recv_into(self, *place: Any) -> int:
         left_s = self.limits.left_s()
@@ -120,7 +120,7 @@ class _LimitedSocket(socket.socket):
 class _Connection(HTTPConnection):
     """A connection of urllib3 that reads through a limited socket."""
 
-    def __init__(self, *arguments: Any, limits: _Limits, **options: Any) -> None:
+    def __init__(self, *arguments: Any, limits: _ExchangeLimits, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.limits = limits
 
@@ -133,7 +133,7 @@ class _Connection(HTTPConnection):
 
 
 class _Pool(HTTPConnectionPool):
-    def __init__(self, limits: _Limits, *arguments: Any, **options: Any) -> None:
+    def __init__(self, limits: _ExchangeLimits, *arguments: Any, **options: Any) -> None:
         self.ConnectionCls = partial(_Connection, limits=limits)    # type: ignore[assignment]
         super().__init__(*arguments, **options)
 
@@ -141,7 +141,7 @@ class _Pool(HTTPConnectionPool):
 class _Adapter(HTTPAdapter):
     """The transport of requests with one kept-alive connection, plain http only, and no retries of its own."""
 
-    def __init__(self, limits: _Limits) -> None:
+    def __init__(self, limits: _ExchangeLimits) -> None:
         self._limits = limits
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
@@ -157,7 +157,7 @@ class HttpClient:
         """`headers`: sent with every request."""
         self._headers = dict(headers)
         self._read_raw_s = read_raw_s
-        self._limits = _Limits(read_raw_s)
+        self._limits = _ExchangeLimits(read_raw_s)
         self._adapter = _Adapter(self._limits)
         self._busy = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""A stream address and whoever asks there, all side by side on one thread that sleeps meanwhile. Knows nothing it says.
+"""A small HTTP server for one request at a time, and the health page built on it.
 
 Each conversation is one request and one answer, over within its time, however the client drips, in either direction.
 Their number is bounded: the oldest makes room for a new one. When the system cannot give a connection (no descriptor,
@@ -40,7 +40,7 @@ def tell_nobody(reason: str | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """How long a conversation may take, how much a client may say, and after which silence it has said all."""
 
     whole_s: float
@@ -53,7 +53,7 @@ class _Client:
 
     __slots__ = ("answer", "channel", "descriptor", "is_heard", "received", "silent_s", "until_s")
 
-    def __init__(self, channel: socket.socket, limits: Limits) -> None:
+    def __init__(self, channel: socket.socket, limits: ConnectionLimits) -> None:
         now_s = time.monotonic()
         self.channel, self.descriptor = channel, channel.fileno()
         self.received, self.answer, self.is_heard = bytearray(), memoryview(b""), False
@@ -64,10 +64,11 @@ class _Client:
         return self.until_s if self.received or self.is_heard else min(self.silent_s, self.until_s)
 
 
-class Listening:
+class ConnectionListener:
     """Given a socket that listens, which is closed with this, lets clients in and answers each."""
 
-    def __init__(self, listener: socket.socket, name: str, limits: Limits, answers: Answers, told: Told) -> None:
+    def __init__(self, listener: socket.socket, name: str, limits: ConnectionLimits, answers: Answers,
+                 told: Told) -> None:
         """`name`: the thread's."""
         self._listener, self._name, self._limits = listener, name, limits
         self._answers, self._told = answers, told
@@ -290,3 +291,47 @@ def http_answer(head: bytes, answers: Callable[[bytes], tuple[str, str, bytes]])
     lines = (f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}",
              "Cache-Control: no-store", "Connection: close", "", "")
     return "\r\n".join(lines).encode() + (b"" if method == b"HEAD" else body)
+
+
+# --- The health page: one drain signal for every load balancer, without any hook
+# `GET /healthz` answers 200, or 503 with the reason while the applications must not get new work. Who connects and asks
+# nothing over HTTP, as HAProxy's agent-check does, is told the same in its words (HAProxy configuration manual,
+# agent-check: "drain", "ready"). It knows no state: it is given a question to ask.
+
+# HAProxy's agent-check says nothing by itself; whoever speaks HTTP has begun within 0.2 s.
+LIMITS = ConnectionLimits(whole_s=1.0, silence_s=0.2)
+READY_LINE, DRAIN_LINE = b"ready up\n", b"drain\n"
+HTTP = (b"GET ", b"HEAD ")
+
+
+class HealthPage:
+    """Listens on one address, on one thread that sleeps until somebody asks."""
+
+    def __init__(self, host: str, port: int, draining_because: Callable[[], str | None],
+                 told: Told = tell_nobody) -> None:
+        """`draining_because`: why no new work is wanted, None if it is. `problem_lines`: why nobody can be let in, None
+        when that is over. Raise OSError if nobody can listen there."""
+        self._draining_because = draining_because
+        listener = listen_on(host, port)
+        self.port = int(listener.getsockname()[1])
+        self._listening = ConnectionListener(listener, "health", LIMITS, self._answers, told)
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _answers(self, received: bytes, has_said_all: bool) -> bytes | None:
+        is_http = received.startswith(HTTP)
+        may_become_http = any(method.startswith(received) for method in HTTP)       # nothing may, too
+        if not has_said_all and (may_become_http or (is_http and not is_whole_head(received))):
+            return None
+        if is_http:
+            return http_answer(received, self._page)
+        return READY_LINE if self._draining_because() is None else DRAIN_LINE
+
+    def _page(self, path: bytes) -> tuple[str, str, bytes]:
+        if path != b"/healthz":
+            return "404 Not Found", "text/plain", b"there is only /healthz\n"
+        reason = self._draining_because()
+        if reason is None:
+            return "200 OK", "text/plain", b"ready\n"
+        return "503 Service Unavailable", "text/plain", f"draining: {reason}\n".encode("ascii", "replace")

@@ -40,7 +40,7 @@ FLUSH_LIMIT_S = 1.0
 """At the end of a process, lines that wait for their reader are given this long."""
 
 
-class Line(NamedTuple):
+class LogLine(NamedTuple):
     """One thing that happened. `at`: UTC with milliseconds; fields without a value are left out."""
 
     at: str
@@ -59,7 +59,7 @@ class Line(NamedTuple):
                           | {key: _plain(value) for key, value in self.fields.items()})
 
 
-Sink = Callable[[Line], None]
+Sink = Callable[[LogLine], None]
 """Where lines go: a stream, the journal, or what a service of another system offers (the Windows event log). Called on
 any thread, one at a time. Raises OSError or ValueError for a line that could not be written; may wait for a reader."""
 
@@ -118,7 +118,7 @@ def to_stream(format_: str, stream: Output) -> Sink:
 def to_journal(format_: str, stream: Output) -> Sink:
     """Given the same, where systemd's journal reads the stream: each line has its priority, and no moment in text: the
     journal keeps that itself."""
-    def write(line: Line) -> None:
+    def write(line: LogLine) -> None:
         text = line.as_json() if format_ == "json" else line.as_text(dated=False)
         _put(stream, f"<{PRIORITIES[line.level]}>{text}")
 
@@ -162,7 +162,7 @@ class LineWriter:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._queue: deque[tuple[Sink, Line, int]] = deque()    # with the number of lines lost just before each
+        self._queue: deque[tuple[Sink, LogLine, int]] = deque()    # with the number of lines lost just before each
         self._queued = 0                    # characters
         self._lost = 0                      # lines, since the last one that was queued
         self._is_writing = False
@@ -179,7 +179,7 @@ class LineWriter:
             while (self._queue or self._is_writing) and (left_s := end_s - time.monotonic()) > 0:
                 self._changed.wait(left_s)
 
-    def _take(self, sink: Sink, line: Line) -> None:
+    def _take(self, sink: Sink, line: LogLine) -> None:
         limit = QUEUED_CHARACTERS if PRIORITIES[line.level] <= PRIORITIES["warning"] else QUEUED_LOWER
         with self._changed:
             if self._queued + _size(line) > limit:
@@ -215,11 +215,11 @@ class LineWriter:
                 unwritten = _write_after(sink, None, unwritten + lost)
 
 
-def _write_after(sink: Sink, line: Line | None, lost: int) -> int:
+def _write_after(sink: Sink, line: LogLine | None, lost: int) -> int:
     """Given a line (None: there is none) and how many were lost before it, write both; return how many are lost now."""
     try:
         if lost:
-            sink(Line(_now(), "warning", "log.lines-lost", {"lines": lost}))
+            sink(LogLine(_now(), "warning", "log.lines-lost", {"lines": lost}))
             lost = 0
         if line is not None:
             sink(line)
@@ -228,7 +228,7 @@ def _write_after(sink: Sink, line: Line | None, lost: int) -> int:
     return 0
 
 
-def _size(line: Line) -> int:
+def _size(line: LogLine) -> int:
     return LINE_OVERHEAD + sum(len(value) for value in line.fields.values() if isinstance(value, str))
 
 
@@ -263,7 +263,7 @@ class Log:
             fields["trace_id"] = trace_id(str(event))
         told = {key: value for key, value in fields.items() if value is not None and value != ""}
         with self._lock, suppress(OSError, ValueError):     # the work does not depend on a reader
-            self._write(Line(_now(), level, name, told))
+            self._write(LogLine(_now(), level, name, told))
 
 
 class Trouble:

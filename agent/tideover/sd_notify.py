@@ -1,4 +1,4 @@
-"""What is said to systemd (sd_notify(3)) and asked of it; silent where nobody listens."""
+"""systemd: readiness, status, watchdog and reload by sd_notify(3); silent where systemd does not listen."""
 from __future__ import annotations
 
 import os
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tideover.supervision import Ending, Orders
+from tideover.service_manager import AgentControl, StopReason
 from tideover.system.descriptors import with_reserve
 
 ASK_LIMIT_S = 2.0       # systemctl waits without end for a manager that hangs
@@ -26,7 +26,7 @@ class Systemd:
         self._feed = watchdog_feeder(period_s) if period_s else None
         self.longest_silence_s = period_s / FEEDS if period_s else None
 
-    def listen(self, orders: Orders) -> None:
+    def listen(self, orders: AgentControl) -> None:
         """It speaks in signals, which the process hears by itself."""
 
     def still_starting(self, seconds: float) -> None:
@@ -38,17 +38,17 @@ class Systemd:
     def reloading(self) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", READY_LIMIT_S)
 
-    def feed(self) -> None:
+    def watchdog_ping(self) -> None:
         if self._feed is not None:
             self._feed()
 
-    def say(self, words: str) -> None:
+    def set_status(self, words: str) -> None:
         notify(f"STATUS={words}")
 
     def stopping(self) -> None:
         notify("STOPPING=1", READY_LIMIT_S)
 
-    def why_we_end(self) -> Ending:
+    def stop_reason(self) -> StopReason:
         return why_we_end(self._environ)
 
     @property
@@ -104,30 +104,30 @@ def watchdog_feeder(period_s: float, clock: Callable[[], float] = time.monotonic
     return feed
 
 
-def why_we_end(environ: Mapping[str, str]) -> Ending:
+def why_we_end(environ: Mapping[str, str]) -> StopReason:
     """Given our environment, ask the service manager why it stops us. Blocks for `ASK_LIMIT_S` at most.
 
     A job to start shutdown.target is what systemd itself calls "stopping" (systemctl(1), is-system-running).
     """
     if not environ.get("INVOCATION_ID"):
-        return Ending.STOP                  # nobody's service (systemd.exec(5))
+        return StopReason.STOP                  # nobody's service (systemd.exec(5))
     import subprocess
     try:
         asked = subprocess.run(["systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain"], text=True,
                                capture_output=True, timeout=ASK_LIMIT_S, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return Ending.STOP
+        return StopReason.STOP
     return ending_among(asked.stdout, _own_unit())
 
 
-def ending_among(jobs: str, unit: str) -> Ending:
+def ending_among(jobs: str, unit: str) -> StopReason:
     """Given the lines of `systemctl list-jobs` (number, unit, type, state) and our unit's name, return why we end."""
     wanted = {tuple(line.split()[1:3]) for line in jobs.splitlines()}
     if ("shutdown.target", "start") in wanted:
-        return Ending.SHUTDOWN
+        return StopReason.SHUTDOWN
     if (unit, "restart") in wanted:
-        return Ending.RESTART
-    return Ending.STOP
+        return StopReason.RESTART
+    return StopReason.STOP
 
 
 def _own_unit() -> str:

@@ -1,12 +1,13 @@
-"""What a service manager and the agent say to each other, whichever manager it is. Words only; nothing is done here."""
+"""The interface between the agent and a service manager, whichever it is. Values and protocols only."""
 from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 
-class Ending(enum.Enum):
+class StopReason(enum.Enum):
     """Why this service is being stopped."""
 
     STOP = "stop"               # somebody stops it, or nobody knows
@@ -14,15 +15,15 @@ class Ending(enum.Enum):
     SHUTDOWN = "shutdown"       # the machine goes down
 
 
-class Orders(Protocol):
+class AgentControl(Protocol):
     """What the agent can be told. Any thread, any signal handler: each only raises a flag and wakes the loop."""
 
-    def end_soon(self) -> None: ...
+    def request_stop(self) -> None: ...
 
-    def read_soon(self) -> None:
+    def request_reload(self) -> None:
         """The configuration may have changed."""
 
-    def look_now(self) -> None:
+    def check_clocks(self) -> None:
         """The machine was asleep, or its clock was set, so its operating system says."""
 
 
@@ -32,7 +33,7 @@ class ServiceManager(Protocol):
     longest_silence_s: float | None
     """No wait of the agent's loop may be longer; None: any may."""
 
-    def listen(self, orders: Orders) -> None:
+    def listen(self, orders: AgentControl) -> None:
         """From now on, pass on what the agent is told; that it is to end also if that was said before."""
 
     def still_starting(self, seconds: float) -> None:
@@ -44,19 +45,39 @@ class ServiceManager(Protocol):
     def reloading(self) -> None:
         """It changes its configuration; `ready` follows."""
 
-    def feed(self) -> None:
+    def watchdog_ping(self) -> None:
         """Its loop turns; called far more often than needed."""
 
-    def say(self, words: str) -> None:
+    def set_status(self, words: str) -> None:
         """Given one line about how it is, show it to whoever asks."""
 
     def stopping(self) -> None:
         """It ends."""
 
-    def why_we_end(self) -> Ending:
+    def stop_reason(self) -> StopReason:
         """Return why it is ended. May take two seconds."""
 
     @property
     def write_line(self) -> Callable[[str, str], None] | None:
         """What takes a level of `logs.LEVELS` and a line, where this manager's logs are read; None: it reads our
         standard error."""
+
+
+# --- The state of the service, as `tideover service status` shows it
+
+@dataclass(frozen=True, slots=True)
+class ServiceReport:
+    """How the service is, in systemd's words; Windows' are translated."""
+
+    is_installed: bool
+    is_enabled: bool
+    state: str              # active | inactive | failed | activating | deactivating | …
+    detail: str             # the service manager's own word: running | dead | auto-restart | stopped | …
+    pid: int | None
+    restarts: int | None    # None: this service manager does not count them
+    said: str               # what the agent last said of itself
+    unit: str               # the unit's file, or the command that Windows starts; "" where there is none
+
+    @property
+    def is_active(self) -> bool:
+        return self.state == "active"

@@ -1,8 +1,8 @@
-"""What of a foreign text may pass into an environment, a log line or a sentence: no byte that steers anything."""
+"""Makes foreign text safe: no control character reaches an environment, a log line or a sentence."""
 from __future__ import annotations
 
 
-def plain(text: str, limit: int) -> str:
+def make_safe(text: str, limit: int) -> str:
     """Given a text of anyone's making, return its first `limit` characters without control characters.
 
     White space of any kind becomes a space; line ends, escapes, NUL, lone surrogates and the marks that turn the

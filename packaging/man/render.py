@@ -10,7 +10,7 @@ from pathlib import Path
 from tideover import __version__
 from tideover.cli.app import COMMANDS
 from tideover.settings import render_default_file
-from tideover.settings.keys import HOOK, TABLES, Key, Table
+from tideover.settings.keys import HOOK, TABLES, KeyTable, SettingKey
 
 HEAD = """.TH TIDEOVER.TOML 5 "@DATE@" "tideover @VERSION@" "File Formats"
 .SH NAME
@@ -53,13 +53,13 @@ def defaults() -> dict[tuple[str, str], str]:
     return found
 
 
-def table(described: Table, header: str, known: dict[tuple[str, str], str]) -> str:
+def table(described: KeyTable, header: str, known: dict[tuple[str, str], str]) -> str:
     lines = [f".SS [{escaped(header)}]", escaped(described.about)]
     lines += [_key(key, known.get((header, key.name), "")) for key in described.keys]
     return "\n".join(lines)
 
 
-def _key(key: Key, default: str) -> str:
+def _key(key: SettingKey, default: str) -> str:
     reason = f" ({key.takes.reason})" if key.takes.reason else ""
     usual = f' Default: {default}.' if default else ""
     kinds = " May be set for one kind as well." if key.kinds else ""

@@ -101,7 +101,7 @@ class BreakingDisk:
     def give_up(self) -> None:
         mount("-o", "remount,abort", str(self.place))
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """As an administrator would, once nobody uses it any more."""
         self.remove()
         subprocess.run(["e2fsck", "-p", "-f", str(self._image)], check=False, capture_output=True)

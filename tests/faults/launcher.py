@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 # Loaded here, so that no fork has to.
-import tideover.api.server
+import tideover.api.protocol
 import tideover.clock.worker  # noqa: F401
 from faults import points
 from faults.played_time import PlayedTime, play
 from tideover.cli import main
-from tideover.daemon import taking_up
-from tideover.hooks import attempt, orphans
+from tideover.daemon import startup
+from tideover.hooks import orphans, runner
 from tideover.system import clocks
 
 
@@ -64,7 +64,7 @@ def become_agent(asked: dict[str, Any]) -> None:
         faulthandler.register(signal.SIGUSR1)       # where all threads are, for the story of a life that hangs
         played = PlayedTime(home / "time")
         play(played)
-        for module in (taking_up, attempt, orphans):        # wherever the product asks which boot this is
+        for module in (startup, runner, orphans):        # wherever the product asks which boot this is
             assert module.read_boot_id is clocks.read_boot_id
             module.read_boot_id = lambda: str(asked["boot_id"])     # type: ignore[attr-defined]
         if asked["pointed"]:

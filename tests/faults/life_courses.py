@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults.trials import Stage
-from tideover.simulator import Fault
+from tideover.simulator import InjectedFault
 
 BRIEF = "unless_orphaned 0.05"
 
@@ -86,7 +86,7 @@ def _waiting(here: Stage) -> None:
 
 def _doubt(here: Stage) -> None:
     """The first acknowledgement gets no clear answer."""
-    here.metadata.misbehave(Fault(status=503), method="POST", times=1)
+    here.metadata.inject_fault(InjectedFault(status=503), method="POST", times=1)
     _freeze(here)
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from faults.played_time import PlayedTime, real_s
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.daemon import opening, running
+from tideover import effects as fx, observations as ob
+from tideover.daemon import main, startup
 from tideover.daemon.agent import Agent
-from tideover.hooks import attempt
+from tideover.hooks import runner
+from tideover.hooks.orphans import RunFiles
 from tideover.hooks.state_directory import StateDirectories
-from tideover.hooks.traces import Traces
 from tideover.journal import LastingJournal, store
 from tideover.lifecycle import Entry, Stage
 from tideover.model import Cause, HookRun, Pause
@@ -140,8 +139,8 @@ class PointedHand:
         self._hand.start(effect)
         POINTS.passing(f"start {effect.key}: done")
 
-    def call_off(self, effect: Any) -> None:
-        self._hand.call_off(effect)
+    def cancel(self, effect: Any) -> None:
+        self._hand.cancel(effect)
         if not isinstance(effect, fx.WatchClosely):
             POINTS.passing(f"call off {effect.key}: done")
 
@@ -153,7 +152,7 @@ class PointedAgent(Agent):
     def _hands(self) -> Any:
         return {kind: hand if kind is fx.WatchClosely else PointedHand(hand) for kind, hand in super()._hands().items()}
 
-    def tell(self, seen: ob.Observation) -> None:
+    def post(self, seen: ob.Observation) -> None:
         match seen:
             case ob.HookSettled(name, phase, run, report):
                 POINTS.passing(f"ended hook:{name}:{phase.value}:{run}: {report.outcome.value}, not told")
@@ -172,9 +171,9 @@ def wire(points: Points) -> None:
     POINTS = points
     open_to_write = store.open_to_write
     store.open_to_write = lambda path: PointedDatabase(open_to_write(path))   # type: ignore[assignment,return-value]
-    opening.LastingJournal = PointedJournal     # type: ignore[misc]
-    running.Agent = PointedAgent                # type: ignore[misc]
-    begin, putrequest = attempt.begin, HTTPConnection.putrequest
+    startup.LastingJournal = PointedJournal     # type: ignore[misc]
+    main.Agent = PointedAgent                # type: ignore[misc]
+    begin, putrequest = runner.spawn_hook, HTTPConnection.putrequest
     getresponse = HTTPConnection.getresponse        # of the standard library, below whatever client there is
 
     def begin_and_pass(order: Any, around: Any) -> Any:
@@ -194,11 +193,11 @@ def wire(points: Points) -> None:
             POINTS.passing("POST: answered, nobody told")
         return response
 
-    attempt.begin = begin_and_pass
+    runner.spawn_hook = begin_and_pass
     HTTPConnection.putrequest = putrequest_and_note             # type: ignore[method-assign]
     HTTPConnection.getresponse = answer_and_pass                # type: ignore[method-assign]
-    _after(Traces, "write", lambda trace: f"trace {trace.of.title}: written")
-    _after(Traces, "erase", lambda of: f"trace {of.title}: erased")
+    _after(RunFiles, "write", lambda trace: f"trace {trace.of.title}: written")
+    _after(RunFiles, "erase", lambda of: f"trace {of.title}: erased")
     _after(StateDirectories, "retire", lambda name: f"state directory of {name}: retired")
 
 

@@ -13,24 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 import test_laws
 from faults.table import trial
 from lives import BAD, GOOD, ME, Life, at, event, hook, pause, report
-from test_engine import FullDisk, engine_on
-from test_engine import World as EngineWorld
-from test_engine import documents as engine_documents
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.clock.daemons import chrony, cmdmon, ntpd, timesyncd
-from tideover.clock.surroundings import Surroundings
+from test_engine import FullDisk, World as EngineWorld, documents as engine_documents, engine_on
+from tideover import effects as fx, observations as ob
+from tideover.clock.daemons import chrony, ntpd, timesyncd
+from tideover.clock.host import HostAccess
 from tideover.errors import TideoverError
-from tideover.hooks.traces import _read
+from tideover.hooks.orphans import _read
 from tideover.journal.codec import from_json, to_json
-from tideover.lifecycle import Stage, State, step, wants
-from tideover.logs import Line
+from tideover.lifecycle import Stage, State, desired_effects, step
+from tideover.logs import LogLine
 from tideover.model import (
     ANNOUNCED,
     Cause,
@@ -47,14 +43,20 @@ from tideover.model import (
     Quality,
     Verdict,
 )
-from tideover.pause import host_name, links, vmclock
+from tideover.pause import hyperv_kvp, links, vmclock
 from tideover.policy import Policy, Rules
 from tideover.record import Row, record_of
-from tideover.settings import LINUX, read, read_duration, show, write_duration
+from tideover.settings import LINUX, effective_values, read, read_duration, write_duration
+from tideover.sources.scheduled_events import (
+    NotADocument,
+    read_document,
+    read_identity,
+    read_time,
+    write_acknowledgement,
+)
 from tideover.status import status_of
-from tideover.timekeeping import ntp
-from tideover.timekeeping.agreement import NS, Sample, stand
-from tideover.wire import NotADocument, read_document, read_identity, read_time, write_acknowledgement
+from tideover.timekeeping import ntp_packet
+from tideover.timekeeping.intervals import NS, TimeSample, combine
 from walk import SCOPE, Seen, World, is_asked
 
 pytestmark = pytest.mark.slow
@@ -136,7 +138,7 @@ def observation(kind, drawn, state, now, number):
         case "document":
             return ob.Polled(Document(drawn, str(number), now.utc, now.raw_s, now.raw_s), ME)
         case "answer":
-            asked = [effect for effect in wants(state, now)] + [known for known in state.hooks.values()
+            asked = [effect for effect in desired_effects(state, now)] + [known for known in state.hooks.values()
                                                                 if known.stage is Stage.STOPPING]
             return answer(asked[drawn % len(asked)], drawn) if asked else ob.PollFailed("no answer")
         case "pause":
@@ -178,7 +180,7 @@ def play(policy, script):
     for number, (kind, drawn) in enumerate([("restart", False), *script]):
         if kind == "pass":
             now_s += drawn
-            due = [effect.key for effect in wants(state, at(now_s)) if hasattr(effect, "at_raw_s")]
+            due = [effect.key for effect in desired_effects(state, at(now_s)) if hasattr(effect, "at_raw_s")]
             seen = Seen(ob.Due(due[0] if due else "nobody"), at(now_s))
         else:
             now_s += 0.01
@@ -256,7 +258,7 @@ def come_home(policy, state, now):
     for round_ in range(30):
         now = at(1e6 + 1000.0 * round_)
         state = see(ob.Polled(Document((), "9", now.utc, now.raw_s, now.raw_s), ME), state)
-        for effect in wants(state, now):
+        for effect in desired_effects(state, now):
             state = see(test_laws._reply(effect, state), state)
         for name, known in list(state.hooks.items()):
             if known.stage is Stage.STOPPING:
@@ -317,7 +319,7 @@ def test_whatever_the_disk_does_nothing_is_told_that_could_be_forgotten(script):
             engine_world.disk = FullDisk(Path(home) / "j.db")
             engine_world.answers.clear()
             engine = engine_on(None, engine_world, engine_world.disk)
-            engine.take(ob.Restarted("boot-1"))
+            engine.handle(ob.Restarted("boot-1"))
             return engine
 
         engine, known = new_engine(), dict(zip(("scheduled", "started", "gone"), engine_documents(), strict=True))
@@ -427,27 +429,27 @@ def test_any_identity_is_one_or_none_and_any_time_a_moment_or_none(body, text):
              (bytes([0x24, 1]) + b"\x04\x7f" + bytes(44), 0, 10**6), (bytes([0x24, 1]) + b"\x04\x80" + bytes(44), 0, 10**6)])
 def test_any_packet_is_a_sample_or_refused_with_a_reason(data, near_ns, elapsed_ns):
     """And what is taken is never surer than its own round trip."""
-    reply = ntp.read_reply(data, near_ns)
-    trip = ntp.Trip("server", "address", 0, elapsed_ns, near_ns, near_ns, frozenset())
-    outcome = ntp.weigh(reply, trip)
-    if isinstance(outcome, Sample):
-        assert outcome.bound_ns * 2 >= outcome.delay_ns and outcome.delay_ns <= ntp.MAX_DELAY_NS
+    reply = ntp_packet.read_reply(data, near_ns)
+    trip = ntp_packet.RoundTrip("server", "address", 0, elapsed_ns, near_ns, near_ns, frozenset())
+    outcome = ntp_packet.validate(reply, trip)
+    if isinstance(outcome, TimeSample):
+        assert outcome.bound_ns * 2 >= outcome.delay_ns and outcome.delay_ns <= ntp_packet.MAX_DELAY_NS
         assert reply.mode == 4 and 0 < reply.stratum < 16 and reply.leap != 3
-        stand([outcome], elapsed_ns)
+        combine([outcome], elapsed_ns)
     else:
         assert outcome.text.isprintable(), repr(outcome.text)
 
 
-@fuzz("NTP timestamps", st.integers(ntp.BUILT_NS - 60 * 365 * 86400 * NS, ntp.BUILT_NS + 60 * 365 * 86400 * NS))
+@fuzz("NTP timestamps", st.integers(ntp_packet.BUILT_NS - 60 * 365 * 86400 * NS, ntp_packet.BUILT_NS + 60 * 365 * 86400 * NS))
 def test_a_timestamp_unfolds_to_what_was_folded(ns):
-    assert abs(ntp.unfold(ntp.fold(ns), ns) - ns) <= 1
+    assert abs(ntp_packet.to_unix_ns(ntp_packet.fold(ns), ns) - ns) <= 1
 
 
 @fuzz("time servers' names", st.text(SIGNS, max_size=30) | st.lists(
     st.sampled_from(["[", "]", ":", "::1", "host", "10.0.0.1", "123", "65536", "0", "-1", " "]), max_size=5).map("".join))
 def test_a_server_is_a_host_and_a_port_or_a_value_error(text):
     with suppress(ValueError):
-        host, port = ntp.split_server(text)
+        host, port = ntp_packet.split_server(text)
         assert host and 0 < port < 65536
 
 
@@ -468,12 +470,12 @@ def is_told(document) -> None:
 def test_any_word_of_a_time_daemon_is_a_report_or_none(data, words):
     """Its numbers may be anything: what comes out can be told, and nothing ends the agent."""
     sequence = data[:4].ljust(4, b"x")
-    for command in (cmdmon.TRACKING, cmdmon.SOURCE_DATA, cmdmon.N_SOURCES):
-        cmdmon.body_of(command, sequence, data)
-    cmdmon.read_count(data), cmdmon.read_source(data), cmdmon.read_name(data)
-    for tracking in (cmdmon.read_tracking(data), chrony._tracking_of(",".join(words))):
+    for command in (chrony.TRACKING, chrony.SOURCE_DATA, chrony.N_SOURCES):
+        chrony.reply_body(command, sequence, data)
+    chrony.read_source_count(data), chrony.read_source(data), chrony.read_name(data)
+    for tracking in (chrony.read_tracking(data), chrony._tracking_of(",".join(words))):
         if tracking is not None:
-            is_told(asdict(chrony.report_of(tracking)))
+            is_told(asdict(chrony.daemon_report(tracking)))
     variables = dict(word.partition("=")[::2] for word in words)
     is_told(asdict(ntpd._report_of(variables)))
     ntpd._read_variables(data, 7)
@@ -492,11 +494,11 @@ def test_any_configuration_of_a_time_daemon_names_servers_or_none(text):
         for path in ("etc/chrony/chrony.conf", "etc/ntpsec/ntp.conf", "etc/systemd/timesyncd.conf"):
             (Path(root) / path).parent.mkdir(parents=True)
             (Path(root) / path).write_text(text.encode("utf-8", "replace").decode())
-        around = Surroundings(root=Path(root), chrony_monitor=("127.0.0.1", 9), ntpd_control=("127.0.0.1", 9), patience_s=0.01)
+        around = HostAccess(root=Path(root), chrony_monitor=("127.0.0.1", 9), ntpd_control=("127.0.0.1", 9), patience_s=0.01)
         for daemon in (chrony.Chrony(around), ntpd.Ntpd(around), timesyncd.Timesyncd(around)):
             for source in daemon.servers():
                 with suppress(ValueError):
-                    ntp.split_server(source.server)
+                    ntp_packet.split_server(source.server)
 
 
 @fuzz("kernel and hypervisor", st.binary(max_size=300), many=2000)
@@ -504,7 +506,7 @@ def test_anything_the_kernel_and_the_hypervisor_say_is_read_or_passed_over(data)
     for link in links.links_in(data):
         assert isinstance(link.name, str)
     vmclock.page_in(data)
-    host_name.records_in(data.ljust(host_name.RECORD_BYTES, b"\0"))
+    hyperv_kvp.records_in(data.ljust(hyperv_kvp.RECORD_BYTES, b"\0"))
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()
@@ -531,7 +533,7 @@ def test_any_file_is_settings_or_faults_each_on_one_line(text):
         faults = getattr(trouble, "faults", ())
         assert faults and all(fault.isprintable() for fault in faults), faults
         return
-    shown = show(reading.settings, reading.origin)
+    shown = effective_values(reading.settings, reading.origin)
     for key, value, _ in shown:
         assert (key + value).isprintable(), (key, value)
 
@@ -545,7 +547,7 @@ def test_a_duration_is_read_as_it_was_written(seconds):
 
 @fuzz("log lines", st.text(SIGNS, max_size=60), st.text(SIGNS, max_size=60))
 def test_any_text_in_the_log_is_one_line_that_steers_nothing(one, other):
-    line = Line("now", "info", "name", {"a": one, "b": other})
+    line = LogLine("now", "info", "name", {"a": one, "b": other})
     for text in (line.as_text(), line.as_text(dated=False), line.as_json()):
         assert text.isprintable(), repr(text)
         text.encode()

@@ -13,7 +13,7 @@ from hooks_tried import Bench
 from lives import DONE, Life, event, hook, report
 from running_agent import World, world
 from tideover import observations as ob
-from tideover.hooks.account import own_account
+from tideover.hooks.posix_process import own_account
 from tideover.hooks.state_directory import StateDirectories
 from tideover.model import HookOutcome, HookPhase, HookRun
 from tideover.policy import Policy
@@ -244,7 +244,7 @@ def test_a_state_directory_on_a_full_disk_is_made_in_the_spare_place(tmp_path):
         disk.make_room()
         again = StateDirectories(tmp_path / "state" / "hooks", tmp_path / "spare")
         assert again.open("a", account) == str(place) == again.path("a"), "what recover must restore lies there"
-        again.retire("a")
-        again.sweep()
+        again.discard("a")
+        again.purge()
         assert not place.exists() and again.open("a", account) == str(tmp_path / "state" / "hooks" / "a")
         disk.remove()

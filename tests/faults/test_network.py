@@ -16,7 +16,7 @@ import time_faults
 from faults.table import tell, trial
 from faults.wire import Gate
 from running_agent import World, world
-from tideover.simulator import Fault, TimeServer
+from tideover.simulator import InjectedFault, TimeServer
 
 slow = pytest.mark.slow
 DOWN_S = 12.0           # minutes, scaled: the agent polls ten times as often here, until it backs off to 5 s
@@ -81,33 +81,33 @@ def test_the_first_answer_may_take_110_seconds(tmp_path):
     with trial("first answer after 110 s", "the simulator holds all back", "waited for, then all as ever"), world(tmp_path) as here:
         here.hook("10-first")
         event_id = here.freeze(not_before_in_s=600)
-        here.metadata.misbehave(Fault(delay_s=110.0), times=None)
+        here.metadata.inject_fault(InjectedFault(delay_s=110.0), times=None)
         here.start()
         time.sleep(100)
         assert here.begun() == [] and here.agents[-1].poll() is None and here.ask("status")["source"]["failures"] == 0
         time.sleep(9)
-        here.metadata.behave()
+        here.metadata.clear_faults()
         here.until(lambda: here.metadata.acknowledgements, 60)
         expect_a_usual_end(here, event_id)
 
 
 @slow
 @pytest.mark.parametrize(("what", "fault"), [
-    ("drip-fed body", Fault(drip_s=0.05)), ("cut body", Fault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{\"Events\":[")),
-    ("empty body", Fault(body=b"")), ("Events null", Fault(body=b'{"Events":null}')), ("a page of HTML", Fault(body=b"<html>login</html>")),
-    ("500", Fault(status=500, body=b"")), ("410", Fault(status=410, body=b"")), ("reset", Fault(reset=True)),
-    ("header without end", Fault(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000)), ("no HTTP", Fault(raw=bytes(range(256)) * 100))])
+    ("drip-fed body", InjectedFault(drip_s=0.05)), ("cut body", InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{\"Events\":[")),
+    ("empty body", InjectedFault(body=b"")), ("Events null", InjectedFault(body=b'{"Events":null}')), ("a page of HTML", InjectedFault(body=b"<html>login</html>")),
+    ("500", InjectedFault(status=500, body=b"")), ("410", InjectedFault(status=410, body=b"")), ("reset", InjectedFault(reset=True)),
+    ("header without end", InjectedFault(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 5000)), ("no HTTP", InjectedFault(raw=bytes(range(256)) * 100))])
 def test_an_answer_that_is_none_ends_no_event(tmp_path, what, fault):
     with trial(f"answers: {what}", "for every poll of an open event", "no event vanishes, then goes on"), world(tmp_path) as here:
         here.hook("10-first")
         here.start()
         event_id = here.freeze(not_before_in_s=600)
         here.until(lambda: here.record()["status"] == "underway")
-        here.metadata.misbehave(fault, times=None)
+        here.metadata.inject_fault(fault, times=None)
         here.until(lambda: "poll.failed" in here.said(), 30)
         time.sleep(3.0)
         assert here.begun() == ["first prepare"] and here.record()["status"] == "underway"
-        here.metadata.behave()
+        here.metadata.clear_faults()
         here.until(lambda: "poll.works" in here.said(), 30)
         expect_a_usual_end(here, event_id)
 
@@ -122,7 +122,7 @@ def test_a_reset_in_the_answer_to_the_acknowledgement_is_decided_by_a_fresh_docu
         if carried_out:
             gate.reset_posts = 1
         else:
-            here.metadata.misbehave(Fault(reset=True), method="POST", times=1)
+            here.metadata.inject_fault(InjectedFault(reset=True), method="POST", times=1)
         here.start()
         event_id = here.freeze(not_before_in_s=600)
         expect_a_usual_end(here, event_id)
@@ -158,7 +158,7 @@ def test_a_storm_of_429_delays_and_loses_nothing(tmp_path):
         here.hook("10-first")
         here.start()
         here.metadata.requests_per_s = 5
-        here.metadata.misbehave(Fault(status=429, body=b"Throttle Result: Too Many Requests"), method="POST", times=3)
+        here.metadata.inject_fault(InjectedFault(status=429, body=b"Throttle Result: Too Many Requests"), method="POST", times=3)
         with another_program(here):
             event_id = here.freeze(not_before_in_s=600)
             here.until(lambda: here.metadata.acknowledgements, 120)
@@ -180,12 +180,12 @@ def test_an_old_document_that_is_replayed_tells_nobody_twice(tmp_path):
             "EventId": event_id, "EventStatus": "Scheduled", "EventType": "Freeze", "ResourceType": "VirtualMachine", "Resources": ["vm-1"],
             "NotBefore": "", "Description": "", "EventSource": "Platform", "DurationInSeconds": 5}]}).encode()
         here.until(lambda: here.record()["status"] == "underway")
-        here.metadata.misbehave(Fault(body=old), times=10)          # Started, then Scheduled again
+        here.metadata.inject_fault(InjectedFault(body=old), times=10)          # Started, then Scheduled again
         time.sleep(1.5)
         assert here.record()["status"] == "underway"
         here.metadata.remove_event(event_id)
         here.until(lambda: here.record()["status"] == "closed")
-        here.metadata.misbehave(Fault(body=old), times=10)          # gone, then there again
+        here.metadata.inject_fault(InjectedFault(body=old), times=10)          # gone, then there again
         time.sleep(2.0)
         here.until(lambda: all(record["status"] == "closed" for record in here.records()))
         here.until(lambda: here.ask("status")["recover_owed"] == [])
@@ -339,7 +339,7 @@ def test_a_date_that_is_years_off_keeps_no_event_from_being_prepared_and_is_told
             "Resources": [here.metadata.vm_name], "NotBefore": formatdate(time.time() + 900, usegmt=True),
             "EventSource": "Platform", "DurationInSeconds": 5}]}).encode()
         wrong = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
-        here.metadata.misbehave(Fault(raw=wrong), path="/metadata/scheduledevents", times=None)
+        here.metadata.inject_fault(InjectedFault(raw=wrong), path="/metadata/scheduledevents", times=None)
         here.start()
         here.until(lambda: here.begun() == ["first prepare"])
         here.until(lambda: "date.failed" in here.said())

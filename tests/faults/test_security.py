@@ -22,10 +22,10 @@ import pytest
 from faults.table import trial
 from hooks_tried import Bench
 from running_agent import environment, world
-from tideover.configuration import load_tolerantly
-from tideover.daemon.opening import open_memory, require_safe, trusted
+from tideover.config_file import load_tolerantly
+from tideover.daemon.startup import open_state_directory, require_trusted_path, trusted
 from tideover.errors import WrongUseError
-from tideover.hooks.permission import find_unsafe_step
+from tideover.hooks.posix_trust import untrusted_component
 from tideover.logs import Log
 from tideover.model import HookOutcome
 from tideover.settings import LINUX
@@ -67,8 +67,8 @@ def test_a_configuration_or_state_directory_that_others_can_change_is_refused(ho
     culprit = home / {"tideover.toml": "linked/tideover.toml"}.get(step, step)
 
     def use() -> None:
-        require_safe(home / "etc" / "tideover.toml")
-        open_memory(home / "state", Log()).close()
+        require_trusted_path(home / "etc" / "tideover.toml")
+        open_state_directory(home / "state", Log()).close()
 
     use()
     for spoil in (lambda: os.lchown(culprit, NOBODY.pw_uid, NOBODY.pw_gid), lambda: culprit.chmod(culprit.lstat().st_mode | 0o022)):
@@ -93,22 +93,22 @@ def test_a_secret_file_that_others_can_read_is_refused_and_the_configuration_its
     file = home / "credentials"
     file.write_text("")
     file.chmod(mode)
-    require_safe(file)
+    require_trusted_path(file)
     if whom is None:
-        require_safe(file, is_secret=True)
+        require_trusted_path(file, is_secret=True)
         return
     with pytest.raises(WrongUseError, match=f"can be read by {whom}: chmod") as refused:
-        require_safe(file, is_secret=True)
+        require_trusted_path(file, is_secret=True)
     subprocess.run(["chmod", re.search(r"chmod (\S+)", str(refused.value))[1], file], check=True)
-    require_safe(file, is_secret=True)
+    require_trusted_path(file, is_secret=True)
 
 
 @as_root
 def test_nothing_of_a_configuration_that_others_can_write_is_used_to_recover(home, monkeypatch):
     """The usual one gives way to the defaults; one that names other directories is refused, for they count nowhere else."""
     usual = replace(LINUX, configuration=str(home / "tideover.toml"), hooks=str(home / "hooks.d"), state=str(home / "state"))
-    monkeypatch.setattr("tideover.configuration.platform_paths", lambda: usual)
-    monkeypatch.setattr("tideover.daemon.opening.platform_paths", lambda: usual)
+    monkeypatch.setattr("tideover.config_file.platform_paths", lambda: usual)
+    monkeypatch.setattr("tideover.daemon.startup.platform_paths", lambda: usual)
     file = Path(usual.configuration)
     file.write_text('[hook.first]\nenvironment = { BASH_ENV = "/tmp/evil" }\n')
     assert trusted(load_tolerantly(None, {})).settings.hook["first"].environment == {"BASH_ENV": "/tmp/evil"}
@@ -228,7 +228,7 @@ def test_write_rights_by_access_list_count_as_write_rights(home):
     file.touch(0o644)
     if subprocess.run(["setfacl", "-m", "u:nobody:rw", str(file)], capture_output=True, check=False).returncode:
         pytest.skip("no access lists on this file system")
-    assert find_unsafe_step(str(file)) is not None
+    assert untrusted_component(str(file)) is not None
 
 
 # ---- what is the agent's own ----

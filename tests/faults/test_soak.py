@@ -19,9 +19,9 @@ import pytest
 
 from faults.table import tell, trial
 from faults.trials import Stage, Starter
-from tideover.api.client import ask
+from tideover.api.protocol import ask
 from tideover.journal import Journal
-from tideover.simulator import Fault
+from tideover.simulator import InjectedFault
 
 EVENTS = 1000
 LOOKED_AT = (100, 250, 500, 750, 1000)
@@ -158,7 +158,7 @@ class Soak:
         try:
             yield
         finally:
-            self.here.metadata.behave()
+            self.here.metadata.clear_faults()
             for mood in self.here.home.glob("mood.*"):
                 mood.unlink(missing_ok=True)
             if undo is not None:
@@ -203,13 +203,13 @@ class Soak:
 
 FAULTS: dict[str, Callable[[Soak], Callable[[], None] | None]] = {
     "none": lambda soak: None,
-    "POST 503": lambda soak: soak.here.metadata.misbehave(Fault(status=503), method="POST"),
-    "POST answered, answer lost": lambda soak: soak.here.metadata.misbehave(Fault(drop=True), method="POST"),
-    "POST refused": lambda soak: soak.here.metadata.misbehave(Fault(status=400), method="POST"),
-    "body cut": lambda soak: soak.here.metadata.misbehave(Fault(body=b'{"Documen'), times=3),
-    "empty document": lambda soak: soak.here.metadata.misbehave(Fault(body=b"{}"), times=3),
-    "429": lambda soak: soak.here.metadata.misbehave(Fault(status=429), times=3),
-    "reset": lambda soak: soak.here.metadata.misbehave(Fault(reset=True), times=3),
+    "POST 503": lambda soak: soak.here.metadata.inject_fault(InjectedFault(status=503), method="POST"),
+    "POST answered, answer lost": lambda soak: soak.here.metadata.inject_fault(InjectedFault(drop=True), method="POST"),
+    "POST refused": lambda soak: soak.here.metadata.inject_fault(InjectedFault(status=400), method="POST"),
+    "body cut": lambda soak: soak.here.metadata.inject_fault(InjectedFault(body=b'{"Documen'), times=3),
+    "empty document": lambda soak: soak.here.metadata.inject_fault(InjectedFault(body=b"{}"), times=3),
+    "429": lambda soak: soak.here.metadata.inject_fault(InjectedFault(status=429), times=3),
+    "reset": lambda soak: soak.here.metadata.inject_fault(InjectedFault(reset=True), times=3),
     "prepare fails": lambda soak: soak.mood("first", "prepare", "return 1"),
     "prepare: nothing to do": lambda soak: soak.mood("second", "prepare", "return 3"),
     "prepare: not yet": lambda soak: soak.mood("second", "prepare", "return 75", once=True),

@@ -14,10 +14,8 @@ from faults.disks import BreakingDisk, Disk, own_mounts
 from faults.table import trial
 from lives import FAILED, Life, at, event, pause, started
 from running_agent import World, world
-from test_engine import POLICY, FullDisk, documents, engine_on
-from test_engine import World as EngineWorld
-from tideover import effects as fx
-from tideover import observations as ob
+from test_engine import POLICY, FullDisk, World as EngineWorld, documents, engine_on
+from tideover import effects as fx, observations as ob
 from tideover.engine import Engine
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable, LastingJournal, Lock
@@ -159,7 +157,7 @@ def test_a_disk_that_becomes_read_only_while_the_agent_runs(tmp_path, when):
                 here.metadata.remove_event(event_id)
                 here.until(lambda: here.begun()[-2:] == ["second recover", "first recover"])
                 here.kill()
-                disk.mend()
+                disk.repair()
                 here.start()
                 here.freeze(not_before_in_s=600)
                 here.until(lambda: len(here.metadata.acknowledgements) == 1)
@@ -463,7 +461,7 @@ def test_the_same_vm_in_other_letters_is_no_other_vm(tmp_path):
     engine = Engine(journal, {kind: world_ for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
                     lambda seen: POLICY, lambda: at(0), world_, lambda: renewed.append(vm_id))
     for vm_id in ("0aa1-bb", "0AA1-BB"):
-        engine.take(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", vm_id))
+        engine.handle(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", vm_id))
     assert renewed == [] and journal.vm_id() == "0aa1-bb"
 
 
@@ -479,7 +477,7 @@ def test_a_vm_that_could_not_be_remembered_is_remembered_with_the_next_document(
     world_, journal = EngineWorld(), Full(tmp_path / "j.db")
     engine = engine_on(None, world_, journal)
     for _ in range(2):
-        engine.take(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", "vm-id-1"))
+        engine.handle(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", "vm-id-1"))
         assert journal.vm_id() == ("" if journal.full else "vm-id-1")
         journal.full = False
 
@@ -487,14 +485,14 @@ def test_a_vm_that_could_not_be_remembered_is_remembered_with_the_next_document(
 def test_an_acknowledgement_that_has_left_is_not_sent_again_when_the_disk_fills_up_meanwhile(tmp_path):
     world_, journal = EngineWorld(), FullDisk(tmp_path / "j.db")
     engine = engine_on(None, world_, journal)
-    engine.take(ob.Restarted("boot-1"))
-    engine.take(documents()[0])
+    engine.handle(ob.Restarted("boot-1"))
+    engine.handle(documents()[0])
     while world_.answers and not isinstance(world_.answers[0], ob.AckSettled):
-        engine.take(world_.answers.pop(0))
+        engine.handle(world_.answers.pop(0))
     journal.full = True
-    engine.take(ob.Resumed(pause("p1")))
+    engine.handle(ob.Resumed(pause("p1")))
     journal.full = False
-    engine.take(ob.Resumed(pause("p2")))
+    engine.handle(ob.Resumed(pause("p2")))
     assert [key for key in world_.done if "acknowledge" in key] == ["acknowledge:e1:1"]
 
 

@@ -22,7 +22,7 @@ import pytest
 from faults.disks import Disk, own_mounts
 from faults.table import trial
 from running_agent import AGENT, World, environment, world
-from tideover.simulator.serving import Fault
+from tideover.simulator.http import InjectedFault
 
 PROBED_WITHIN_S = 0.5
 HALF_OPEN = 64
@@ -196,7 +196,7 @@ def crowds(here: World) -> Iterator[Life]:
             with contextlib.suppress(urllib.request.HTTPError):      # 503: it drains
                 urllib.request.urlopen(f"http://127.0.0.1:{path}", timeout=10).read()
             assert time.monotonic() - begun < PROBED_WITHIN_S, path
-        from tideover.api.client import ask
+        from tideover.api.protocol import ask
         begun = time.monotonic()
         assert ask(here.home / "run" / "tideover.sock", {"ask": "status"})["ok"]
         assert time.monotonic() - begun < PROBED_WITHIN_S, "the control socket"
@@ -268,8 +268,8 @@ def test_what_an_event_needs_is_loaded_before_the_agent_is_ready_also_for_what_g
         life.start("-X", "importtime")
         event_id = here.freeze(not_before_in_s=600)
         here.until(lambda: "outcome=timed-out" in here.said())
-        for fault in (Fault(status=503), Fault(body=b"nonsense"), Fault(raw=b"nonsense"), Fault(reset=True)):
-            here.metadata.misbehave(fault)
+        for fault in (InjectedFault(status=503), InjectedFault(body=b"nonsense"), InjectedFault(raw=b"nonsense"), InjectedFault(reset=True)):
+            here.metadata.inject_fault(fault)
         here.until(lambda: "poll.works" in here.said())
         here.time_server.silent = True
         here.metadata.remove_event(event_id)

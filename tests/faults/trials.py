@@ -1,5 +1,5 @@
 """One life of an event with one real agent, and what befalls it at one point. Plays the outside: the platform, the time,
-the service manager that starts what has died. Judges nothing (see `promises`)."""
+the service manager that starts what has died. Judges nothing (see `guarantees`)."""
 from __future__ import annotations
 
 import contextlib

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tideover.errors import WrongUseError
-from tideover.hooks.catalogue import HookSettings, read_catalogue
+from tideover.hooks.directory import HookSettings, read_catalogue
 from tideover.hooks.library import enable, known_names, sdk_lines
 
 from .running import DONE, FAILED, LIBRARY, NAMES, NOT_YET, NOTHING, REFUSED, WRONG_USE, Hook, describe

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from . import bench as benches
-from . import seen
+from . import bench as benches, seen
 from .bench import Bench
 from .conftest import own_directory
 from .running import LIBRARY, REFUSED, AroundAStop, Hook

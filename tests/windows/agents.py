@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tideover.simulator import MetadataService, TimeServer
-from tideover.winapi.console import ask_to_end
+from tideover.winapi.base import request_stop
 from tideover.winapi.processes import resume_process, suspend_process
 
 PATIENCE_S = 40.0
@@ -83,7 +83,7 @@ class World:
         self.agents[-1].wait()
 
     def stop(self) -> int:
-        assert ask_to_end(self.agents[-1].pid)
+        assert request_stop(self.agents[-1].pid)
         return self.agents[-1].wait(PATIENCE_S)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -16,14 +16,13 @@ from pathlib import Path
 import pytest
 
 from tideover.effects import RunHook
-from tideover.hooks import HookRunner, HookSettings, OrphanTrace, end_orphans, read_catalogue
-from tideover.hooks.environment import environment_marks
-from tideover.hooks.windows.process_tree import job_name
+from tideover.hooks import HookRunner, HookSettings, OrphanRun, end_orphans, read_catalogue
+from tideover.hooks.environment import environment_markers
+from tideover.hooks.windows_process import job_name
 from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Kind
 from tideover.observations import HookSettled, Observation
-from tideover.winapi.folders import system_directory
-from tideover.winapi.jobs import Job
-from tideover.winapi.processes import created_at
+from tideover.winapi.base import system_directory
+from tideover.winapi.processes import Job, created_at
 
 AGENT = Path(__file__).parents[1] / "hooks_agent.py"
 PATIENCE_S = 20.0
@@ -141,7 +140,7 @@ def test_a_program_is_a_hook_as_well(bench: Bench) -> None:
 
 def test_a_powershell_hook_is_handed_to_powershell_by_its_file(bench: Bench) -> None:
     """Whether PowerShell does what it says cannot be seen here: under Wine it is a stub."""
-    from tideover.hooks.windows.interpreters import command_for
+    from tideover.hooks.windows_process import command_for
     line = command_for("C:\\hooks.d\\10-a b.ps1", "prepare")
     assert line.lower().startswith("c:\\windows\\system32\\windowspowershell\\v1.0\\powershell.exe ")
     assert line.endswith('-ExecutionPolicy Bypass -File "C:\\hooks.d\\10-a b.ps1" prepare')
@@ -253,8 +252,8 @@ def test_the_agent_after_a_crash_ends_what_somebody_kept_alive_and_erases_the_tr
     agent = subprocess.Popen([sys.executable, str(AGENT), str(bench.state), str(path), "60", "1"])
     bench.until(bench.all_beat)
     # hooks_agent.py cuts three characters off the file's name, and Windows' suffix belongs to it there
-    run = OrphanTrace("one.cmd", HookPhase.PREPARE, 1, "trace-1")
-    marks = environment_marks(run.title, run.trace_id, str((bench.state / "one.cmd").resolve()))
+    run = OrphanRun("one.cmd", HookPhase.PREPARE, 1, "trace-1")
+    marks = environment_markers(run.title, run.trace_id, str((bench.state / "one.cmd").resolve()))
     kept = Job.open(job_name(marks))
     assert kept is not None
     trace = list((bench.state / ".running").glob("*.json"))

@@ -15,35 +15,30 @@ import win32con
 import win32security
 
 from tideover.api import named_pipe
-from tideover.api.client import ask
-from tideover.api.door import connect
 from tideover.api.named_pipe import pipe_name
-from tideover.api.server import Server
-from tideover.configuration import platform_paths
+from tideover.api.protocol import ApiServer, ask, connect
+from tideover.config_file import platform_paths
 from tideover.errors import UnreachableError, WrongUseError
-from tideover.hooks.parts import find_refusal, trusted_users
+from tideover.hooks.platform import trusted_users, why_untrusted
 from tideover.journal import Lock, holder
-from tideover.pause.guest_parameters import KEY
-from tideover.pause.readers import open_readers
-from tideover.pause.signals import HostChanged
+from tideover.pause.hyperv_registry import KEY
+from tideover.pause.types import HostChanged
+from tideover.pause.watch import open_readers
 from tideover.sources import choose_source_kind
-from tideover.sources.smbios import firmware_table
+from tideover.sources.platform import firmware_table
 from tideover.system import clocks
-from tideover.system.directories import make_own_directory
-from tideover.system.files import ROOT
+from tideover.system.platform import ROOT, make_own_directory
 from tideover.system.removal import empty_directory
-from tideover.winapi.calls import ntdll
+from tideover.winapi.base import ntdll, own_profile, program_data, read_text, system_directory
 from tideover.winapi.clocks import biased_reader, raw_reader
-from tideover.winapi.folders import own_profile, program_data, system_directory
 from tideover.winapi.processes import resume_process, suspend_process
-from tideover.winapi.registry import read_text
 from tideover.winapi.security import ADMINISTRATORS, SYSTEM, own_sid, read_file_security
 
 # --- the door -------------------------------------------------------------------------------------------------------
 
 def test_whoever_asks_at_the_pipe_is_answered_also_at_length(tmp_path: Path) -> None:
     lock = Lock(tmp_path)
-    server = Server(tmp_path / "run" / "tideover.sock", {"much": lambda question: {"ok": True, "word": "x" * 1_000_000}})
+    server = ApiServer(tmp_path / "run" / "tideover.sock", {"much": lambda question: {"ok": True, "word": "x" * 1_000_000}})
     try:
         for _ in range(3):
             assert len(ask(tmp_path / "run" / "tideover.sock", tmp_path, {"ask": "much"})["word"]) == 1_000_000
@@ -54,7 +49,7 @@ def test_whoever_asks_at_the_pipe_is_answered_also_at_length(tmp_path: Path) -> 
 
 
 def test_another_process_than_the_locks_holder_is_not_believed(tmp_path: Path) -> None:
-    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}})
+    server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True}})
     with pytest.raises(UnreachableError, match=f"answers process {os.getpid()}, but no agent works"):
         ask(tmp_path / "x", tmp_path, {"ask": "say"})
     server.close()
@@ -62,7 +57,7 @@ def test_another_process_than_the_locks_holder_is_not_believed(tmp_path: Path) -
 
 def test_many_ask_at_once(tmp_path: Path) -> None:
     lock = Lock(tmp_path)
-    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True, "n": question["n"]}})
+    server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True, "n": question["n"]}})
     answers: list[int] = []
     asking = [threading.Thread(target=lambda n=n: answers.append(ask(tmp_path / "x", tmp_path, {"ask": "say", "n": n})["n"]))
               for n in range(20)]
@@ -83,18 +78,18 @@ def test_where_no_agent_listens_the_answer_is_a_sentence(tmp_path: Path) -> None
 @pytest.mark.skipif(hasattr(ntdll, "wine_get_version"), reason="Wine 8 lets anybody take a pipe's name")
 def test_nobody_else_can_take_the_pipes_name(tmp_path: Path) -> None:
     """A stranger who listened under our name would answer in it."""
-    first = Server(tmp_path / "x", {})
+    first = ApiServer(tmp_path / "x", {})
     with pytest.raises(OSError):
-        Server(tmp_path / "x", {})
+        ApiServer(tmp_path / "x", {})
     first.close()
 
 
 def test_a_closed_door_is_free_again(tmp_path: Path) -> None:
-    Server(tmp_path / "x", {}).close()
+    ApiServer(tmp_path / "x", {}).close()
     end = time.monotonic() + 10
     while True:
         try:
-            Server(tmp_path / "x", {}).close()
+            ApiServer(tmp_path / "x", {}).close()
             return
         except OSError:
             assert time.monotonic() < end
@@ -103,7 +98,7 @@ def test_a_closed_door_is_free_again(tmp_path: Path) -> None:
 
 def test_one_who_leaves_in_the_middle_does_not_shut_the_door(tmp_path: Path) -> None:
     lock = Lock(tmp_path)
-    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}})
+    server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True}})
     rude = connect(tmp_path / "x", 1.0)
     rude.send(b'{"ask": "sa')
     rude.close()
@@ -113,7 +108,7 @@ def test_one_who_leaves_in_the_middle_does_not_shut_the_door(tmp_path: Path) -> 
 
 
 def test_clients_that_say_half_of_it_keep_nobody_out(tmp_path: Path) -> None:
-    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}})
+    server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True}})
     half = [connect(tmp_path / "x", 5.0) for _ in range(64)]
     for one in half:
         one.send(b'{"ask": "sa')
@@ -134,8 +129,8 @@ def test_what_the_system_cannot_give_is_told_once_and_asked_for_again(tmp_path: 
         tries.append(arguments)
         raise OSError(12, "Not enough quota")
 
-    server = Server(tmp_path / "x", {"say": lambda question: {"ok": True}}, told.append)
-    real = named_pipe.open_door
+    server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True}}, told.append)
+    real = named_pipe.create_pipe
     monkeypatch.setattr(named_pipe, "open_door", none_left)
     assert ask(tmp_path / "x", {"ask": "say"}) == {"ok": True}, "the end that was open already"
     time.sleep(0.5)
@@ -258,10 +253,10 @@ def test_a_hook_that_others_can_change_is_refused_and_the_way_to_mend_it_told(tm
     make_own_directory(home, 0o700)
     hook = home / "10-one.cmd"
     hook.write_text("@exit /b 0\n")
-    assert find_refusal(str(hook), trusted_users(), set()) is None
+    assert why_untrusted(str(hook), trusted_users(), set()) is None
     spoilt = {"file": hook, "home": home, "above": home.parent}[what]
     allow_everybody(spoilt, win32con.GENERIC_ALL)
-    why = find_refusal(str(hook), trusted_users(), set())
+    why = why_untrusted(str(hook), trusted_users(), set())
     assert why is not None and str(spoilt) in why and "S-1-1-0" in why and "icacls" in why
 
 
@@ -270,7 +265,7 @@ def test_a_directory_found_safe_is_not_looked_at_again(tmp_path: Path) -> None:
     make_own_directory(home, 0o700)
     (home / "10-one.cmd").write_text("")
     safe: set[str] = set()
-    find_refusal(str(home / "10-one.cmd"), trusted_users(), safe)
+    why_untrusted(str(home / "10-one.cmd"), trusted_users(), safe)
     assert any(str(home) in one for one in safe) and not any("10-one" in one for one in safe)
 
 
@@ -279,7 +274,7 @@ def test_a_batch_file_whose_path_cmd_would_change_is_refused(tmp_path: Path) -> 
     make_own_directory(home, 0o700)
     for file, refused in (("10-one.cmd", True), ("10-one.py", False)):
         (home / file).write_text("")
-        assert (find_refusal(str(home / file), trusted_users(), set()) is not None) is refused
+        assert (why_untrusted(str(home / file), trusted_users(), set()) is not None) is refused
 
 
 def test_the_owner_and_the_rights_of_what_is_there_can_be_read() -> None:

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tideover.listening import CLOSE_S, CONNECTIONS_AT_MOST, FIRST_REST_S, LONGEST_REST_S, Told
+from tideover.http_server import CLOSE_S, CONNECTIONS_AT_MOST, FIRST_REST_S, LONGEST_REST_S, Told
 from tideover.threads import Loop, reason_of, start_task
-from tideover.winapi.handles import close_handle, create_event, set_event, wait_for_any
-from tideover.winapi.pipes import PipeEnd, knock, open_door
+from tideover.winapi.base import close_handle, create_event, set_event, wait_for_any
+from tideover.winapi.pipes import PipeEnd, connect_pipe, create_pipe
 from tideover.winapi.security import for_us_alone, security_attributes
 
 PIPES = "\\\\.\\pipe\\"
@@ -51,7 +51,7 @@ class Channel:
         self._end.close()
 
 
-class Listener:
+class ApiListener:
     """Where one comes in. Given the pipe's name; raise OSError if it is taken. Each who is in has a thread: Windows can
     wait for 64 things at once, and one may take long to answer."""
 
@@ -61,7 +61,7 @@ class Listener:
         self._name, self._attributes = pipe_name(str(path)), security_attributes(for_us_alone())
         self._reply, self._patience_s, self._longest_question, self._told = reply, patience_s, longest_question, told
         self._closing = create_event()
-        self._free: PipeEnd | None = open_door(self._name, self._attributes, is_first=True)
+        self._free: PipeEnd | None = create_pipe(self._name, self._attributes, is_first=True)
         self._rest_s, self._is_troubled = FIRST_REST_S, False
         self._talking: set[Channel] = set()
         self._loop = Loop("api", self._serve)
@@ -100,7 +100,7 @@ class Listener:
     def _accept(self) -> PipeEnd | None:
         """Wait for somebody; None: closed. Raise OSError if the system has no room for one more."""
         if self._free is None:
-            self._free = open_door(self._name, self._attributes, is_first=False)
+            self._free = create_pipe(self._name, self._attributes, is_first=False)
         here, self._free = self._free, None
         try:
             here.begin_listening()
@@ -111,7 +111,7 @@ class Listener:
             here.close()
             return None
         with contextlib.suppress(OSError):      # tried again, and told, before the next one is waited for
-            self._free = open_door(self._name, self._attributes, is_first=False)
+            self._free = create_pipe(self._name, self._attributes, is_first=False)
         return here
 
     def _converse(self, channel: Channel) -> None:
@@ -135,7 +135,7 @@ class Listener:
 
 def connect(path: Path, patience_s: float) -> Channel:
     """Given the pipe's name, return a channel to the agent behind it. Raise OSError."""
-    return Channel(knock(pipe_name(str(path)), patience_s), patience_s)
+    return Channel(connect_pipe(pipe_name(str(path)), patience_s), patience_s)
 
 
 def pipe_name(address: str) -> str:

@@ -1,28 +1,179 @@
-"""Listens at the door and answers with what it is given to answer with. Knows no state, no journal, no engine."""
+"""The agent's API: one JSON line asks, one JSON line answers; client and server."""
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from tideover import __version__
-from tideover.api.door import API, Listener
-from tideover.listening import Told, tell_nobody
+from tideover.errors import UnreachableError
+from tideover.http_server import Told, tell_nobody
+from tideover.system.file_lock import LockHolder, read_holder
+
+__all__ = ["API", "ApiListener", "Channel", "connect", "read_line"]
+
+
+# --- The transport of this system
+
+if sys.platform == "win32":
+    from tideover.api.named_pipe import ApiListener, Channel, connect
+else:
+    from tideover.api.unix_socket import ApiListener, Channel, connect
+
+
+API = 1         # stands in each answer; another number where an earlier command would misunderstand the answers
+
+
+def read_line(channel: Channel, longest: int) -> bytes:
+    """Given a channel, return what comes up to the end of the line; or of the channel, or about `longest` bytes.
+
+    Raise OSError.
+    """
+    received = bytearray()
+    while len(received) < longest and (part := channel.receive()):
+        received += part
+        if b"\n" in part:
+            break
+    return bytes(received)
+
+
+# --- Client
+
+ANSWER_TIMEOUT_S = 10.0
+LONGEST_ANSWER = 16 * 1024 * 1024
+CANNOT = "cannot ask the agent"
+RUNNING = "Is it running? tideover service status"
+RESTART = "Restart the agent: tideover service stop, then tideover service start."
+
+_NUMBER, _TEXT = (int, float, type(None)), (str, type(None))
+# What a status must hold for those who show it or wait for it: names and types, of lists those of each item.
+_PAUSE = {"length_s": _NUMBER, "uncertainty_s": _NUMBER, "cause": str, "resumed_at": _TEXT}
+_CLOCK = {"verdict": str, "reason": str, "offset_s": _NUMBER, "error_bound_s": _NUMBER, "checked_at": _TEXT}
+_EVENT = {"event_id": str, "kind": str, "phase": str, "waiting_for": str, "description": str, "not_before": _TEXT,
+          "seconds_left": _NUMBER, "expected_pause_s": _NUMBER, "acknowledged": bool, "acknowledgements_sent": int,
+          "started": bool}
+_HOOK = {"name": str, "order": int, "stage": str, "limit_s": _NUMBER, "again_in_s": _NUMBER, "failures": int}
+_STATUS: Mapping[str, Any] = {
+    "waiting_for": str, "events": [_EVENT], "hooks": [_HOOK], "recover_owed": [str], "last_pause": (_PAUSE, None),
+    "clock": (_CLOCK, None), "source": ({"kind": str, "last_answer_at": _TEXT, "failures": int, "reason": str}, None),
+    "journal": ({"writable": bool, "reason": _TEXT}, None),
+    "agent": {"alive": bool, "pid": int, "version": _TEXT, "started_at": _TEXT},
+}
+_ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    "status": {"status": _STATUS}, "recover": {"were_owed": [str]}, "plan": {"pending": [str], "ahead": [str]},
+    "acknowledge": {"why": str},
+}
+
+
+def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str, Any]:
+    """Given the socket, the agent's state directory and a question, return the answer.
+
+    Raise UnreachableError if no agent answers, another process than the one that holds the state directory's lock does,
+    or the answer is not one of this version.
+    """
+    try:
+        with contextlib.closing(connect(path, ANSWER_TIMEOUT_S)) as channel:
+            _require_agent(channel, path, state_directory)
+            channel.send(json.dumps(question).encode() + b"\n")
+            received = read_line(channel, LONGEST_ANSWER)
+    except OSError as trouble:
+        held = read_holder(state_directory)
+        why = f"Process {held.pid or 'unknown'} works on {state_directory}; its log says more." if held else RUNNING
+        raise UnreachableError(CANNOT, f"{path}: {(trouble.strerror or str(trouble)).lower()}", why) from trouble
+    try:
+        answer = json.loads(received)
+    except (ValueError, RecursionError) as trouble:
+        raise UnreachableError(CANNOT, "its answer is no JSON document", RESTART) from trouble
+    return _checked(answer, "plan" if question.get("dry_run") else str(question["ask"]))
+
+
+def read_status(path: Path, state_directory: Path) -> dict[str, Any]:
+    """Given the socket and the agent's state directory, return the agent's status. Raise UnreachableError as `ask`."""
+    return dict(ask(path, state_directory, {"ask": "status"})["status"])
+
+
+def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:
+    """Whoever may write to the runtime directory can listen there, and so can the agent of another state directory."""
+    process, user = channel.peer()
+    held = read_holder(state_directory)
+    if held is not None and _is_holder(held, process, user):
+        return
+    who = f"process {process}" if user is None else f"process {process} of user id {user}"
+    agent = "no agent works" if held is None else f"process {held.pid or 'unknown'} works"
+    raise UnreachableError(CANNOT, f"at {path} answers {who}, but {agent} on {state_directory}",
+                           "Give each agent a [paths] runtime of its own, in which only its user can write.")
+
+
+def _is_holder(held: LockHolder, process: int, user: int | None) -> bool:
+    if held.pid == process:
+        return True
+    if held.pid is not None and process:
+        return held.pid in _numbers_inside(process)
+    return user in (0, os.geteuid()) if hasattr(os, "geteuid") else False
+
+
+def _numbers_inside(process: int) -> list[int]:
+    """The process ids of a process in the namespaces below ours (a container): what it wrote down is one of them."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            if line.startswith("NSpid:"):
+                return [int(number) for number in line.split()[1:]]
+    return []
+
+
+def _checked(answer: object, asked: str) -> dict[str, Any]:
+    if not isinstance(answer, dict):
+        raise UnreachableError(CANNOT, "its answer is no JSON document", RESTART)
+    if answer.get("api") != API:
+        version = answer.get("version")
+        agent = f"version {version}" if isinstance(version, str) else "an earlier version"
+        raise UnreachableError(CANNOT, f"it is {agent} and this command is version {__version__}", RESTART)
+    if not isinstance(answer.get("ok"), bool):
+        raise UnreachableError(CANNOT, "its answer does not say whether it is one", RESTART)
+    lacking = _find_lacking(answer, _ANSWERS.get(asked, {})) if answer["ok"] else ""
+    if lacking:
+        raise UnreachableError(CANNOT, f"its answer has no {lacking} that can be understood", RESTART)
+    return answer
+
+
+def _find_lacking(value: object, wanted: Any, name: str = "") -> str:
+    """Given a JSON value and what it must be, return the name of the first part that is not so; "" if all is."""
+    if isinstance(wanted, Mapping):
+        if not isinstance(value, dict):
+            return name
+        return next((lacking for key, inner in wanted.items()
+                     if (lacking := _find_lacking(value.get(key, _MISSING), inner, f"{name}.{key}".lstrip(".")))), "")
+    if isinstance(wanted, list):
+        if not isinstance(value, list):
+            return name
+        return next((lacking for one in value if (lacking := _find_lacking(one, wanted[0], f"{name}[]"))), "")
+    if isinstance(wanted, tuple) and isinstance(wanted[0], Mapping):
+        return "" if value is None else _find_lacking(value, wanted[0], name)
+    return "" if isinstance(value, wanted) else name
+
+
+_MISSING = object()
+
+
+# --- Server
 
 LONGEST_QUESTION = 64 * 1024
-PATIENCE_S = 5.0            # for a question to be asked, and then for its answer to be taken
-Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
+REQUEST_TIMEOUT_S = 5.0            # for a question to be asked, and then for its answer to be taken
+RequestHandler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
-class Server:
+class ApiServer:
     """Whoever asks is answered by himself: one answer that takes long keeps nobody else waiting."""
 
-    def __init__(self, path: Path, answers: Mapping[str, Answer], told: Told = tell_nobody) -> None:
-        """Given the socket's path and what to answer to each `ask`, listen. `told`: why nobody can be let in, None when
-        that is over. Raise OSError if nobody can listen there."""
+    def __init__(self, path: Path, answers: Mapping[str, RequestHandler], told: Told = tell_nobody) -> None:
+        """Given the socket's path and what to answer to each `ask`, listen. `problem_lines`: why nobody can be let in,
+        None when that is over. Raise OSError if nobody can listen there."""
         self._answers = answers
-        self._listener = Listener(path, self._reply, PATIENCE_S, LONGEST_QUESTION, told)
+        self._listener = ApiListener(path, self._reply, REQUEST_TIMEOUT_S, LONGEST_QUESTION, told)
 
     def is_replaced(self) -> bool:
         """Return whether another process removed the socket or put something else in its place."""

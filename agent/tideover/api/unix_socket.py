@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tideover.listening import CONNECTIONS_AT_MOST, Limits, Listening, Told
+from tideover.http_server import CONNECTIONS_AT_MOST, ConnectionLimits, ConnectionListener, Told
 from tideover.system.file_lock import lock_alone, read_pid
 
 READ_AT_ONCE = 65536
@@ -48,7 +48,7 @@ class Channel:
         self._channel.close()
 
 
-class Listener:
+class ApiListener:
     """Where one comes in. Given the socket's path; raise OSError if nobody can be heard there, or another agent is."""
 
     def __init__(self, path: Path, reply: Callable[[bytes], bytes], patience_s: float, longest_question: int,
@@ -62,7 +62,8 @@ class Listener:
             os.close(self._lock)
             raise
         self._identity = _identity(path)
-        self._listening = Listening(listener, "api", Limits(patience_s, longest_question), self._answers, told)
+        limits = ConnectionLimits(patience_s, longest_question)
+        self._listening = ConnectionListener(listener, "api", limits, self._answers, told)
 
     def is_replaced(self) -> bool:
         """Return whether another process removed the socket or put something else in its place."""

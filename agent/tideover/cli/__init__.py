@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is not None:
         return _do(arguments)
     _end_at_interrupt()
-    from tideover.system.streams import open_missing_streams, speak_utf8
+    from tideover.system.platform import open_missing_streams, speak_utf8
     open_missing_streams()
     speak_utf8()
     sys.excepthook = _bug
@@ -36,8 +36,8 @@ def _end_at_interrupt() -> None:
 
 
 def _do(words: list[str]) -> int:
-    from tideover.cli.interruption import flush_output, interrupted, lacking
-    from tideover.system.streams import give_up_output
+    from tideover.cli.options import flush_output, interrupted, lacking
+    from tideover.system.platform import give_up_output
     try:
         status = _run_words(words)
         flush_output()
@@ -57,18 +57,18 @@ def _do(words: list[str]) -> int:
     try:
         flush_output()
     except TideoverError as second:
-        tell(second)
-    tell(failure)
+        print_error(second)
+    print_error(failure)
     return failure.exit_status
 
 
-def tell(trouble: TideoverError) -> None:
+def print_error(trouble: TideoverError) -> None:
     """Say on standard error what failed, why, and what to do."""
-    from tideover.cli.interruption import tell as say
+    from tideover.cli.options import tell as say
     say(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
 
 
-def configuration_named(words: list[str]) -> str:
+def config_argument(words: list[str]) -> str:
     """Given words that are --config FILE or nothing, return the file, or "". Raise TideoverError for anything else."""
     named = _plain_run(["run", *words])
     if named is None:
@@ -86,7 +86,7 @@ def _run_words(words: list[str]) -> int:
 
 
 def _plain_run(words: list[str]) -> str | None:
-    """The file (or "") where the words are `run` with nothing but --config; None for anything else."""
+    """The file (or "") where the words are `app` with nothing but --config; None for anything else."""
     rest = list(words)
     config = ""
     for index, word in enumerate(rest):
@@ -111,8 +111,8 @@ def _run(config: str) -> int:
 def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType | None) -> None:
     """What no one foresaw ended the command: a trace for whoever mends it, and the exit status that says so."""
     if issubclass(kind, KeyboardInterrupt):
-        from tideover.cli.interruption import interrupted
+        from tideover.cli.options import interrupted
         interrupted()
-    from tideover.system.streams import tell_trace
+    from tideover.system.platform import tell_trace
     tell_trace(kind, trouble, where)
     os._exit(EXIT_BUG)

@@ -1,19 +1,23 @@
-"""`tideover acknowledge EVENT`: tell the platform to go ahead, by hand."""
+"""`tideover acknowledge` and `tideover recover`: manual commands, through the agent or without one."""
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tideover.cli.options import confirmed, print_json, refusal, with_json, with_readable_settings, with_yes
-from tideover.cli.terminal import harmless
-from tideover.configuration import Loaded
-from tideover.errors import EXIT_OK, UnreachableError
+from tideover.cli.options import api_refusal, confirmed, print_json, with_json, with_readable_settings, with_yes
+from tideover.cli.terminal import printable
+from tideover.config_file import Loaded
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
+from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME
+
+# --- acknowledge
 
 ANSWER_S = 10.0         # the agent's POST has 5 s; a second one may be on its way
-LOOK_S = 0.2
+ACKNOWLEDGE_CHECK_S = 0.2
 ACCEPTED = "the platform has accepted it"
 
 
@@ -22,7 +26,7 @@ ACCEPTED = "the platform has accepted it"
 @with_yes
 @with_json
 @with_readable_settings
-def command(loaded: Loaded, event: str, yes: bool, as_json: bool) -> int:
+def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) -> int:
     """Acknowledge EVENT: for held events, and where the owner acknowledges by hand.
 
     EVENT is an id, the beginning of it, or "last". Where a participant is not prepared, or the event names other
@@ -32,13 +36,13 @@ def command(loaded: Loaded, event: str, yes: bool, as_json: bool) -> int:
     if as_json:
         print_json({"ok": True, "why": said, "event_id": event_id})
     else:
-        click.echo(f"{harmless(event_id)}: {said}")
+        click.echo(f"{printable(event_id)}: {said}")
     return EXIT_OK
 
 
 def _acknowledge(loaded: Loaded, event: str, sure: bool) -> tuple[str, str]:
     """Return the event's id and how the platform was told. Raise TideoverError if it was not, UnconfirmedError."""
-    from tideover.api.client import ask
+    from tideover.api.protocol import ask
     from tideover.system.file_lock import read_holder
     socket, state = Path(loaded.settings.paths.socket), Path(loaded.settings.paths.state)
     try:
@@ -46,19 +50,19 @@ def _acknowledge(loaded: Loaded, event: str, sure: bool) -> tuple[str, str]:
     except UnreachableError:
         if read_holder(state) is not None:
             raise                           # the agent alone decides what is acknowledged
-        from tideover.daemon.by_hand import acknowledge_by_hand
+        from tideover.daemon.offline import acknowledge_by_hand
         event_id, said = acknowledge_by_hand(loaded, event, confirmed=sure)
         return event_id, said or ACCEPTED
     if answer["ok"] and isinstance(answer.get("sent_before"), int) and isinstance(answer.get("event_id"), str):
-        answer = _wait(socket, state, answer)
+        answer = _wait_until_acknowledged(socket, state, answer)
     if not answer.get("ok"):
-        raise refusal("acknowledge", event, answer)
+        raise api_refusal("acknowledge", event, answer)
     return str(answer.get("event_id", event)), str(answer["why"])
 
 
-def _wait(socket: Path, state: Path, answer: dict[str, Any]) -> dict[str, Any]:
+def _wait_until_acknowledged(socket: Path, state: Path, answer: dict[str, Any]) -> dict[str, Any]:
     """Given the agent's promise, wait until the platform has answered."""
-    from tideover.api.client import read_status
+    from tideover.api.protocol import read_status
     until = time.monotonic() + ANSWER_S
     while time.monotonic() < until:
         events = read_status(socket, state)["events"]
@@ -69,5 +73,132 @@ def _wait(socket: Path, state: Path, answer: dict[str, Any]) -> dict[str, Any]:
         if tried and known["phase"] not in ("asking", "doubting"):
             return {**answer, "ok": False, "why": "the platform refused",
                     "do": f"tideover show {answer['event_id']} tells why."}
-        time.sleep(LOOK_S)
+        time.sleep(ACKNOWLEDGE_CHECK_S)
     return {**answer, "ok": False, "why": "no answer from the platform yet", "do": "The agent goes on trying."}
+
+
+# --- recover
+
+RECOVER_CHECK_S = 0.2
+INSIDE = "The agent runs it; a command inside a hook's run does not wait for that, as that run may be one of them"
+
+
+@click.command("recover")
+@click.argument("event", required=False)
+@click.option("--dry-run", "dry_run", is_flag=True, help="Only say what would be run.")
+@with_yes
+@click.option("--forget", "forget", metavar="HOOK", default=None,
+              help="Give HOOK's pending recovery up instead; the record says so.")
+@click.option("--wait", "wait_s", default=120.0, show_default=True, help="Seconds to wait for the agent's hooks.")
+@with_json
+@with_readable_settings
+def recover_command(loaded: Loaded, event: str | None, dry_run: bool, yes: bool, forget: str | None, wait_s: float,
+            as_json: bool) -> int:
+    """Run the recover hooks that are pending, of EVENT or of all. Exit status 1 if any is pending afterwards.
+
+    EVENT is an id, the beginning of it, or "last". While an event is still ahead this asks first, for it takes back
+    what was prepared. Works without the agent.
+    """
+    if forget is not None:
+        return _forget(loaded, forget, event, dry_run, as_json)
+    if dry_run:
+        return _plan(loaded, event, as_json)
+    were_owed, still_owed = confirmed(lambda sure: _recover(loaded, event, wait_s, sure), yes)
+    if as_json:
+        print_json({"ok": not still_owed, "were_owed": were_owed, "still_owed": still_owed})
+    elif still_owed:
+        raise TideoverError("recover is still owed", ", ".join(still_owed), INSIDE if _is_inside_a_run() else
+                            "tideover show last tells why.")
+    else:
+        click.echo(f"Recovered: {', '.join(were_owed)}." if were_owed else "Nothing is owed.")
+    return EXIT_NO if still_owed else EXIT_OK
+
+
+def _recover(loaded: Loaded, event: str | None, wait_s: float, sure: bool) -> tuple[list[str], list[str]]:
+    """Return the names of the participants that were pending, and of those that still are. Raise TideoverError if EVENT
+    is not open, UnconfirmedError."""
+    answer = _ask(loaded, {"ask": "recover", "event": event, "confirmed": sure})
+    if answer is None:
+        from tideover.daemon.offline import recover_by_hand
+        recovered = recover_by_hand(loaded, event, confirmed=sure, drill=_is_drill())
+        return list(recovered.were_owed), list(recovered.still_owed)
+    if not answer.get("ok"):
+        raise api_refusal("recover", event, answer)
+    were_owed = list(answer.get("were_owed", ()))
+    return were_owed, _wait_until_recovered(loaded, were_owed, 0.0 if _is_inside_a_run() else wait_s)
+
+
+def _is_inside_a_run() -> bool:
+    """Whether a hook's run has started this command: it would wait for the run that waits for it."""
+    return bool(os.environ.get(RUN_NAME) and os.environ.get(DIRECTORY_NAME))
+
+
+def _wait_until_recovered(loaded: Loaded, names: list[str], wait_s: float) -> list[str]:
+    """Given the agent's promise, wait until the hooks of those names have run; return which are pending then."""
+    from tideover.api.protocol import read_status
+    paths = loaded.settings.paths
+    until = time.monotonic() + wait_s
+    while True:
+        status = read_status(Path(paths.socket), Path(paths.state))
+        owed = [name for name in status["recover_owed"] if name in names]
+        tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"]
+                        if hook["name"] in names)
+        if not owed or tried or time.monotonic() >= until:
+            return owed
+        time.sleep(RECOVER_CHECK_S)
+
+
+def _plan(loaded: Loaded, event: str | None, as_json: bool) -> int:
+    """Say what would be run, in that order."""
+    plan = _ask(loaded, {"ask": "recover", "event": event, "dry_run": True})
+    if plan is None:
+        from dataclasses import asdict
+
+        from tideover.daemon.offline import plan_without_agent
+        plan = asdict(plan_without_agent(loaded, event)) | {"ok": True}
+    if not plan.get("ok"):
+        raise api_refusal("recover", event, plan)
+    pending, ahead = list(plan["pending"]), list(plan["ahead"])
+    if as_json:
+        print_json({"ok": True, "event_id": plan["event_id"], "pending": pending, "ahead": ahead})
+        return EXIT_OK
+    click.echo(f"Would recover, in this order: {', '.join(pending)}." if pending else "No recovery is pending.")
+    if ahead:
+        click.echo(f"Still ahead: {printable(', '.join(ahead))}. A recover asks first, or needs --yes.")
+    return EXIT_OK
+
+
+def _forget(loaded: Loaded, name: str, event: str | None, dry_run: bool, as_json: bool) -> int:
+    """Give one pending recovery up."""
+    if event is not None or dry_run:
+        raise WrongUseError("cannot forget", "--forget takes a hook's name and nothing beside it",
+                            "tideover recover --forget HOOK")
+    answer = _ask(loaded, {"ask": "forget", "name": name})
+    if answer is not None and not answer.get("ok"):
+        raise api_refusal("forget", name, answer)
+    if answer is None:
+        from tideover.daemon.offline import forget_by_hand
+        forget_by_hand(loaded, name, drill=_is_drill())
+    if as_json:
+        print_json({"ok": True, "forgotten": [name]})
+    else:
+        click.echo(f"The recovery of {printable(name)} is given up.")
+    return EXIT_OK
+
+
+def _ask(loaded: Loaded, question: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the agent's answer; None: no agent works on the state directory. Raise UnreachableError if one does and
+    does not answer: it alone knows what is pending."""
+    from tideover.api.protocol import ask
+    from tideover.system.file_lock import read_holder
+    paths = loaded.settings.paths
+    try:
+        return ask(Path(paths.socket), Path(paths.state), question)
+    except UnreachableError:
+        if read_holder(Path(paths.state)) is not None:
+            raise
+        return None
+
+
+def _is_drill() -> bool:
+    return os.environ.get("TIDEOVER_DRILL") == "1"

@@ -1,35 +1,48 @@
-"""The commands and where each one lives; a command's module is imported when the command is typed."""
+"""The command group; a command's module is imported when the command is used."""
 from __future__ import annotations
 
 import importlib
 import io
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import click
 
 from tideover import __version__
-from tideover.cli.interruption import raise_at_interrupt
-from tideover.cli.options import with_config_for_all
+from tideover.cli.options import config_before, raise_at_interrupt, with_config, with_config_for_all
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
+
+@click.command("run")
+@with_config
+@click.pass_context
+def run_agent_command(context: click.Context, config: str | None) -> int:
+    """Run the agent in the foreground, until SIGTERM or SIGINT."""
+    import os
+
+    from tideover.daemon import start_agent
+    named = config or config_before(context)
+    return start_agent(Path(named) if named else None, drill=os.environ.get("TIDEOVER_DRILL") == "1")
+
+
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
-    "run": ("tideover.cli.run", "the agent, in the foreground (what the service runs)"),
-    "drill": ("tideover.cli.drill", "the whole life of an event, here and now, touching nothing"),
-    "status": ("tideover.cli.status", "what it waits for, and how all is"),
-    "history": ("tideover.cli.history", "the events so far"),
-    "show": ("tideover.cli.show", "one event's record"),
-    "report": ("tideover.cli.report", "the whole history in numbers"),
-    "pauses": ("tideover.cli.pauses", "every pause noticed"),
-    "clock": ("tideover.cli.clock", "check the clock against outside time, now"),
-    "hooks": ("tideover.cli.hooks", "what is run, what is refused; try one"),
-    "doctor": ("tideover.cli.doctor", "can it work here, and what to do where it cannot"),
-    "acknowledge": ("tideover.cli.acknowledge", "tell the platform to go ahead, by hand"),
-    "recover": ("tideover.cli.recover", "run what is still owed, by hand"),
-    "simulate": ("tideover.cli.simulate", "the built-in metadata service alone"),
-    "config": ("tideover.cli.config", "check or show the configuration"),
-    "service": ("tideover.cli.service", "install, remove, start, stop the service (pip)"),
+    "run": ("tideover.cli.app.run_agent_command", "the agent, in the foreground (what the service runs)"),
+    "drill": ("tideover.cli.drill.command", "the whole life of an event, here and now, touching nothing"),
+    "status": ("tideover.cli.status.command", "what it waits for, and how all is"),
+    "history": ("tideover.cli.events.history_command", "the events so far"),
+    "show": ("tideover.cli.events.show_command", "one event's record"),
+    "report": ("tideover.cli.events.report_command", "the whole history in numbers"),
+    "pauses": ("tideover.cli.events.pauses_command", "every pause noticed"),
+    "clock": ("tideover.cli.clock.command", "check the clock against outside time, now"),
+    "hooks": ("tideover.cli.hooks.command", "what is run, what is refused; try one"),
+    "doctor": ("tideover.cli.doctor.command", "can it work here, and what to do where it cannot"),
+    "acknowledge": ("tideover.cli.actions.acknowledge_command", "tell the platform to go ahead, by hand"),
+    "recover": ("tideover.cli.actions.recover_command", "run what is still owed, by hand"),
+    "simulate": ("tideover.cli.simulate.command", "the built-in metadata service alone"),
+    "config": ("tideover.cli.config.command", "check or show the configuration"),
+    "service": ("tideover.cli.service.command", "install, remove, start, stop the service (pip)"),
 })
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
@@ -46,7 +59,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        module, _, function = COMMANDS[cmd_name][0].rpartition(".")
+        found: click.Command = getattr(importlib.import_module(module), function)
         raise_at_interrupt()
         return found
 

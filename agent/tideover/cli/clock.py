@@ -6,16 +6,15 @@ from typing import Any
 
 import click
 
-from tideover.cli.layout import table_lines
 from tideover.cli.options import print_json, with_json, with_settings
-from tideover.cli.terminal import harmless, this_terminal
-from tideover.clock import ClockReport, ClockSettings, DaemonReport, check_now, watch_clock
-from tideover.configuration import Loaded
+from tideover.cli.render import Table, table_row
+from tideover.cli.terminal import printable, table_lines, this_terminal
+from tideover.clock import ClockCheckSettings, ClockReport, DaemonReport, check_now, watch_clock
+from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
+from tideover.humanize import length_text, offset_text
 from tideover.model import Verdict, utc_text
 from tideover.settings import Settings
-from tideover.telling.parts import Table, row
-from tideover.wording import length_text, offset_text
 
 EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRONG_USE}
 
@@ -29,7 +28,7 @@ def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
     settings = loaded.settings
     if watch:
         return _watch(settings)
-    report = check_now(ClockSettings.of(settings))
+    report = check_now(ClockCheckSettings.of(settings))
     if as_json:
         print_json(report_document(report))
     else:
@@ -41,7 +40,7 @@ def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
 def _watch(settings: Settings) -> int:
     last = Verdict.UNKNOWN
     try:
-        for report in watch_clock(ClockSettings.of(settings)):
+        for report in watch_clock(ClockCheckSettings.of(settings)):
             last = report.check.verdict
             click.echo(watch_line(report, datetime.now(UTC)))
     except KeyboardInterrupt:
@@ -56,7 +55,7 @@ def watch_line(report: ClockReport, now: datetime) -> str:
     offset = "-" if check.offset_s is None else offset_text(check.offset_s, check.error_bound_s)
     counted = f"{counting} of {len(report.servers)} count"
     return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset:<24}  {counted}"
-            + (f"  {harmless(check.reason)}" if check.reason else ""))
+            + (f"  {printable(check.reason)}" if check.reason else ""))
 
 
 def report_document(report: ClockReport) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def report_document(report: ClockReport) -> dict[str, Any]:
 def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
     """Given a report, return its lines for a person."""
     check = report.check
-    lines = [f"The clock is {check.verdict.value}" + (f": {harmless(check.reason)}." if check.reason else ".")]
+    lines = [f"The clock is {check.verdict.value}" + (f": {printable(check.reason)}." if check.reason else ".")]
     if check.offset_s is not None:
         lines.append(f"This machine's clock: {offset_text(check.offset_s, check.error_bound_s)}; "
                      f"the tolerance is {length_text(tolerance_s)}.")
@@ -86,7 +85,7 @@ def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
         return lines
     if report.origin:
         lines.append(f"The sources come from {report.origin}.")
-    rows = [row(one.server, one.address, offset_text(one.offset_s) if one.offset_s is not None else "-",
+    rows = [table_row(one.server, one.address, offset_text(one.offset_s) if one.offset_s is not None else "-",
                 length_text(one.delay_s) if one.delay_s is not None else "-",
                 str(one.stratum) if one.stratum is not None else "-", one.dropped or "counts")
             for one in report.servers]
@@ -106,5 +105,5 @@ def _daemon_line(daemon: DaemonReport) -> str:
                 None: "does not say whether it is synchronised"}[daemon.is_synchronised]
     offset = f", {offset_text(daemon.offset_s)}" if daemon.offset_s is not None else ""
     age = f", last measured {length_text(daemon.last_update_age_s)} ago" if daemon.last_update_age_s is not None else ""
-    note = f" ({harmless(daemon.note)})" if daemon.note else ""
+    note = f" ({printable(daemon.note)})" if daemon.note else ""
     return f"The time daemon {daemon.name} {believes}{offset}{age}{note}; its word is no proof."

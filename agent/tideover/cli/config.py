@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from tideover.cli.layout import table_lines
 from tideover.cli.options import (
     config_before,
     print_json,
@@ -15,10 +14,10 @@ from tideover.cli.options import (
     with_json,
     with_settings,
 )
-from tideover.cli.terminal import this_terminal
-from tideover.configuration import Loaded, load_settings
+from tideover.cli.render import Table, table_row
+from tideover.cli.terminal import table_lines, this_terminal
+from tideover.config_file import Loaded, load_settings
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
-from tideover.telling.parts import Table, row
 
 
 @click.group("config")
@@ -60,34 +59,34 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
 @with_settings
 def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
     """The effective settings, and where each came from. Values of hooks' environments are hidden."""
-    from tideover.settings import show, show_hidden
-    shown = show(loaded.settings, loaded.origin)
+    from tideover.settings import effective_values, show_hidden
+    shown = effective_values(loaded.settings, loaded.origin)
     if not with_secrets:
         shown = [show_hidden(one) for one in shown]
     if as_json:
         print_json({"file": str(loaded.file) if loaded.file else None,
                     "settings": [{"key": one.key, "value": one.native, "from": one.origin} for one in shown]})
         return EXIT_OK
-    rows = tuple(row(key, value, origin) for key, value, origin in shown)
+    rows = tuple(table_row(key, value, origin) for key, value, origin in shown)
     print_lines(table_lines(Table(("KEY", "VALUE", "FROM"), rows), this_terminal()))
     return EXIT_OK
 
 
 def _require_safe(loaded: Loaded) -> None:
     """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
-    from tideover.daemon.opening import require_safe
+    from tideover.daemon.startup import require_trusted_path
     try:
-        require_safe(loaded.file)
+        require_trusted_path(loaded.file)
     except WrongUseError as trouble:
         raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 
 
 def _warnings(loaded: Loaded) -> list[str]:
-    from tideover.daemon.choices import catalogue_of
-    from tideover.settings import cautions_about, unused_hook_tables
+    from tideover.daemon.policy_source import catalogue_of
+    from tideover.settings import unused_hook_tables, warnings_about
     catalogue = catalogue_of(loaded.settings)
     names = [spec.name for spec in catalogue.hooks]
-    return [*cautions_about(loaded.settings, loaded.origin),
+    return [*warnings_about(loaded.settings, loaded.origin),
             *unused_hook_tables(loaded.settings, names, loaded.origin), *_missing_library(loaded)]
 
 

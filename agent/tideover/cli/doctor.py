@@ -6,11 +6,10 @@ from typing import Any
 
 import click
 
-from tideover.cli.layout import wrapped
 from tideover.cli.options import print_json, with_json, with_readable_settings
-from tideover.cli.terminal import this_terminal
-from tideover.configuration import Loaded
-from tideover.doctor import Examination, Finding, State, examine, this_machine
+from tideover.cli.terminal import this_terminal, wrapped
+from tideover.config_file import Loaded
+from tideover.doctor import Examination, Finding, FindingLevel, examine, this_machine
 from tideover.errors import EXIT_NO, EXIT_OK
 
 
@@ -23,7 +22,7 @@ def command(loaded: Loaded, as_json: bool) -> int:
     Asks the metadata service, the time servers and the agent, and waits some seconds at most; changes nothing here. On
     Azure, asking turns announcements on for this VM, as running the agent does.
     """
-    from tideover.daemon.choices import catalogue_of
+    from tideover.daemon.policy_source import catalogue_of
     found = examine(loaded, catalogue_of(loaded.settings), this_machine())
     if as_json:
         print_json(examination_document(found))
@@ -53,7 +52,7 @@ def examination_lines(found: Examination, width: int | None) -> list[str]:
 
 
 def _finding_lines(one: Finding, column: int, width: int | None) -> list[str]:
-    state = "BAD " if one.state is State.BAD else one.state.value
+    state = "BAD " if one.state is FindingLevel.BAD else one.state.value
     head = f"{state}  {one.topic.ljust(column)}  "
     margin = " " * len(head)
     lines = _wrapped(head, margin, one.what, width)
@@ -67,8 +66,8 @@ def _wrapped(first: str, margin: str, text: str, width: int | None) -> list[str]
 
 
 def _sum(found: Examination) -> str:
-    wrong = sum(one.state is State.BAD for one in found.findings)
-    notes = sum(one.state is State.NOTE for one in found.findings)
+    wrong = sum(one.state is FindingLevel.BAD for one in found.findings)
+    notes = sum(one.state is FindingLevel.NOTE for one in found.findings)
     noted = {0: "", 1: " There is one note."}.get(notes, f" There are {notes} notes.")
     if not wrong:
         return f"All is well here.{noted}"

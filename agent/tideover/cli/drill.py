@@ -16,19 +16,19 @@ from tideover.cli.options import check_named, load, print_json, with_config, wit
 from tideover.drill import (
     LONGEST_PAUSE_S,
     SHORTEST_PAUSE_S,
-    Finding,
-    Line,
-    Outcome,
-    Plan,
-    Stage,
+    CheckResult,
+    DrillEnvironment,
+    DrillOutcome,
+    DrillPlan,
+    TimelineLine,
     hooks_that_run,
-    own_hooks,
-    play,
+    run_drill,
+    user_hooks,
 )
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
+from tideover.humanize import length_text
 from tideover.model import ANNOUNCED, Kind
 from tideover.settings import default_settings, read_duration
-from tideover.wording import length_text
 
 KINDS = [kind.value for kind in Kind if kind in ANNOUNCED]
 LINE_INDENT = 23                # "  +12.34 s  platform   "
@@ -74,7 +74,7 @@ def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, conf
     """
     plan = _plan(context, config, with_own_hooks, **chosen)
     _must_run_hooks(plan)
-    stage = Stage(plan)
+    stage = DrillEnvironment(plan)
     with _told_of_every_end():
         try:
             outcome = _hold(stage, plan, silent=as_json)
@@ -87,7 +87,7 @@ def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, conf
     return EXIT_OK if outcome.held and not stage.left_prepared else EXIT_NO
 
 
-def _interrupted(stage: Stage) -> Interrupted:
+def _interrupted(stage: DrillEnvironment) -> Interrupted:
     if stage.left_prepared:
         return Interrupted("the drill was interrupted", f"{', '.join(stage.left_prepared)} could not be recovered",
                            f"Look into {stage.folder.path}/agent.log, then: tideover recover --config "
@@ -97,15 +97,15 @@ def _interrupted(stage: Stage) -> Interrupted:
 
 
 def _plan(context: click.Context, config: str | None, with_own_hooks: bool, *, kind: str, pause: float,
-          cancel: bool) -> Plan:
+          cancel: bool) -> DrillPlan:
     check_named(context, config)
     loaded = load(context, config) if with_own_hooks else None
-    own = own_hooks(loaded.settings, loaded.origin) if loaded else None
+    own = user_hooks(loaded.settings, loaded.origin) if loaded else None
     acknowledged = default_settings().policy_for(Kind(kind)).acknowledge == "when-ready"
-    return Plan(Kind(kind), pause, acknowledged, cancel, own)
+    return DrillPlan(Kind(kind), pause, acknowledged, cancel, own)
 
 
-def _must_run_hooks(plan: Plan) -> None:
+def _must_run_hooks(plan: DrillPlan) -> None:
     """Raise WrongUseError if an event like this would run none of the owner's hooks: there would be nothing to see."""
     if plan.own is None or hooks_that_run(plan.kind, plan.duration_s, plan.own.specs):
         return
@@ -114,12 +114,12 @@ def _must_run_hooks(plan: Plan) -> None:
                         "tideover hooks list shows what lies there")
 
 
-def _hold(stage: Stage, plan: Plan, *, silent: bool) -> Outcome:
+def _hold(stage: DrillEnvironment, plan: DrillPlan, *, silent: bool) -> DrillOutcome:
     with _undisturbed_end(stage):
         if silent:
-            return play(stage, plan, lambda line: None)
+            return run_drill(stage, plan, lambda line: None)
         _show_head(plan, stage)
-        return play(stage, plan, _show_line)
+        return run_drill(stage, plan, _show_line)
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def _told_of_every_end() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed_end(stage: Stage) -> Iterator[None]:
+def _undisturbed_end(stage: DrillEnvironment) -> Iterator[None]:
     """A second Ctrl-C does not stop the putting away: it is short, and what it ends may be stopped processes."""
     with stage:
         try:
@@ -147,7 +147,7 @@ def _undisturbed_end(stage: Stage) -> Iterator[None]:
 
 # --- what is shown ------------------------------------------------------------------------------------------------
 
-def _show_head(plan: Plan, stage: Stage) -> None:
+def _show_head(plan: DrillPlan, stage: DrillEnvironment) -> None:
     what = "withdrawn in the middle" if plan.cancel else f"{length_text(plan.away_s)} away"
     parts = [f"The life of one event ({plan.kind.value}, {what}), played on this machine."]
     if plan.away_s > plan.pause_s and not plan.cancel:
@@ -163,21 +163,21 @@ def _show_head(plan: Plan, stage: Stage) -> None:
     click.echo(textwrap.fill(" ".join(parts), _width(), break_on_hyphens=False) + "\n")
 
 
-def _show_line(line: Line) -> None:
+def _show_line(line: TimelineLine) -> None:
     head = f"  {f'+{line.at_s:.2f} s':>9}  {line.who:<9} "
     told = textwrap.wrap(line.what, _width() - LINE_INDENT, break_on_hyphens=False) or [""]
     colour = {"platform": "cyan", "machine": "magenta"}.get(line.who)
     _echo(head, ("\n" + " " * LINE_INDENT).join(told), colour=colour)
 
 
-def _show_verdict(outcome: Outcome, stage: Stage) -> None:
+def _show_verdict(outcome: DrillOutcome, stage: DrillEnvironment) -> None:
     click.echo("\nThe promises:")
     for finding in outcome.findings:
         _show_finding(finding)
     click.echo("\n" + textwrap.fill(_last_sentence(outcome, stage), _width(), break_on_hyphens=False))
 
 
-def _last_sentence(outcome: Outcome, stage: Stage) -> str:
+def _last_sentence(outcome: DrillOutcome, stage: DrillEnvironment) -> str:
     shown = [finding for finding in outcome.findings if finding.held is not None]
     broken = sum(finding.held is False for finding in shown)
     if stage.left_prepared:
@@ -192,7 +192,7 @@ def _last_sentence(outcome: Outcome, stage: Stage) -> str:
     return "Every promise held."
 
 
-def _show_finding(finding: Finding) -> None:
+def _show_finding(finding: CheckResult) -> None:
     mark, colour = MARKS[finding.held]
     if not _can_show(mark):
         mark = PLAIN_MARKS[mark]
@@ -220,7 +220,7 @@ def _width() -> int:
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size().columns - 1))
 
 
-def _document(outcome: Outcome, stage: Stage) -> dict[str, Any]:
+def _document(outcome: DrillOutcome, stage: DrillEnvironment) -> dict[str, Any]:
     seen = outcome.evidence
     stop = seen.stop or seen.away
     return {

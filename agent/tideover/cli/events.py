@@ -1,38 +1,94 @@
-"""Pages as files: what `--html FILE` writes. The pages themselves are made, from records alone, in `tideover.page`."""
+"""`tideover history`, `pauses`, `show` and `report`: what the journal holds, as text, JSON or an HTML page."""
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tideover import __version__
-from tideover.errors import WrongUseError
+from tideover.cli.journal_reader import read_memory, read_through
+from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
+from tideover.cli.render import Table, event_parts, history_table, pauses_table
+from tideover.cli.terminal import printable, render_lines, this_terminal
+from tideover.config_file import Loaded
+from tideover.errors import EXIT_OK, TideoverError, WrongUseError
+from tideover.humanize import Times
+from tideover.journal import Journal
+from tideover.model import fold_case
+from tideover.record import Row, pauses_of, records_of
+from tideover.settings import read_duration
 
 if TYPE_CHECKING:
-    from tideover.page import Figures
-    from tideover.wording import Times
+    from tideover.html import HistoryStatistics
+
+
+# --- history, pauses
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What one of them lists. `key`: its name in the JSON document."""
+
+    name: str
+    about: str
+    key: str
+    nothing: str
+    rows: Callable[[Journal], Iterable[Row]]
+    read: Callable[[Iterable[Row]], list[dict[str, Any]]]
+    table: Callable[[list[dict[str, Any]], Times], Table]
+
+
+def listing_command(listing: Listing) -> click.Command:
+    """Given what is to be listed, return the command that lists it, oldest first."""
+    @click.command(listing.name, help=listing.about)
+    @with_json
+    @with_utc
+    @with_readable_settings
+    def command(loaded: Loaded, as_json: bool, utc: bool) -> int:
+        found = read_through(loaded.settings, lambda journal: listing.read(listing.rows(journal))) or []
+        if as_json:
+            print_json({listing.key: found})
+        elif not found:
+            print_lines([listing.nothing])
+        else:
+            print_lines(render_lines([listing.table(found, Times(datetime.now(UTC), utc))], this_terminal()))
+        return EXIT_OK
+
+    return command
+
+
+history_command = listing_command(Listing("history", "The events so far, oldest first.", "events", "No event so far.",
+                                  Journal.rows_of_events, records_of, history_table))
+
+
+pauses_command = listing_command(Listing("pauses", "Every pause noticed, with length, uncertainty, cause and evidence.",
+                                  "pauses", "No pause noticed so far.", Journal.rows_of_pauses, pauses_of,
+                                  pauses_table))
+
+
+# --- HTML files: what `--html FILE` writes
 
 STANDARD_OUTPUT = "-"
-OWNERS_ALONE = 0o600
+OWNER_ONLY_MODE = 0o600
 """A page holds the hooks' output, which the journal keeps from other users; whoever sends it decides who reads it."""
 
 
 def write_event_page(record: Mapping[str, Any], file: str, *, utc: bool, quietly: bool) -> None:
     """Given a record, write its page to `file`, and say so unless `quietly`. Raise WrongUseError if it cannot be."""
-    from tideover.page import event_page
-    from tideover.wording import Times
+    from tideover.html import event_page
+    from tideover.humanize import Times
     write_page(file, event_page(record, Times(datetime.now(UTC), utc), __version__), quietly=quietly)
 
 
-def write_report_page(figures: Figures, machine: str, file: str, told_in: Times, *, quietly: bool) -> None:
+def write_report_page(figures: HistoryStatistics, machine: str, file: str, told_in: Times, *, quietly: bool) -> None:
     """Given a history's figures and this machine's name, do the same with their page."""
-    from tideover.page import report_page
+    from tideover.html import report_page
     write_page(file, report_page(figures, told_in, machine, __version__), quietly=quietly)
 
 
@@ -49,7 +105,7 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
         sys.stdout.buffer.write(text.encode())
         return
     try:
-        is_new = _put(Path(file), text.encode())
+        is_new = _write_text(Path(file), text.encode())
     except OSError as trouble:
         raise WrongUseError(f"cannot write the page {file}", (trouble.strerror or str(trouble)).lower(),
                             "Name a file in a directory that is there, has room, and that you may write to.") \
@@ -59,9 +115,9 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
         click.echo(f"Wrote {file}.{alone if is_new else ''}")
 
 
-def _put(path: Path, content: bytes) -> bool:
+def _write_text(path: Path, content: bytes) -> bool:
     """Return whether the file is new. Raise OSError."""
-    mode = _mode_of(path)
+    mode = _file_mode(path)
     if mode is not None and not stat.S_ISREG(mode):
         with path.open("wb") as there:      # a directory says that it is one
             there.write(content)
@@ -69,7 +125,7 @@ def _put(path: Path, content: bytes) -> bool:
     path = path.resolve()                   # a link stays, and what it leads to is replaced
     beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
     try:
-        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, OWNERS_ALONE)) as new:
+        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, OWNER_ONLY_MODE)) as new:
             new.write(content)
             new.flush()
             os.fsync(new.fileno())
@@ -81,8 +137,82 @@ def _put(path: Path, content: bytes) -> bool:
     return mode is None
 
 
-def _mode_of(path: Path) -> int | None:
+def _file_mode(path: Path) -> int | None:
     try:
         return path.stat().st_mode
     except FileNotFoundError:
         return None
+
+
+# --- show
+
+@click.command("show")
+@click.argument("event")
+@with_json
+@click.option("--html", "html", metavar="FILE", default=None,
+              help="Write one page with the timeline, to read, print and send; - is standard output.")
+@with_utc
+@with_readable_settings
+def show_command(loaded: Loaded, event: str, as_json: bool, html: str | None, utc: bool) -> int:
+    """One event's record. EVENT is its id, the beginning of it, or "last"."""
+    _, rows = read_memory(loaded.settings)
+    record = find_record(records_of(rows), event)
+    if html is not None:
+        write_event_page(record, html, utc=utc, quietly=as_json)
+    if as_json:
+        print_json(record)
+    elif html is None:
+        print_lines(render_lines(event_parts(record, Times(datetime.now(UTC), utc)), this_terminal()))
+    return EXIT_OK
+
+
+def find_record(records: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    """Given records and what was typed, return the one meant. Raise TideoverError if none or several are."""
+    found = [record for record in records if fold_case(record["event_id"]).startswith(fold_case(wanted))]
+    exact = [record for record in found if fold_case(record["event_id"]) == fold_case(wanted)]
+    if wanted == "last" and records:
+        return records[-1]
+    if len(exact or found) != 1:
+        cause = "no event begins so" if not found else f"{len(found)} events begin so"
+        raise TideoverError(f"cannot show {printable(wanted)}", cause, "tideover history lists them.")
+    return (exact or found)[0]
+
+
+# --- report
+
+def _read_since(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A length before now, or a day or moment; local time where no zone is named."""
+    if value is None:
+        return None
+    length_s = read_duration(value)
+    try:
+        if length_s is not None:
+            return datetime.now(UTC) - timedelta(seconds=length_s)
+        return datetime.fromisoformat(value).astimezone()
+    except (ValueError, OverflowError) as trouble:
+        raise click.BadParameter(f"{value!r} is neither a length such as 90d nor a day such as 2026-01-31.",
+                                 context, parameter) from trouble
+
+
+@click.command("report")
+@with_json
+@click.option("--html", "html", metavar="FILE", default=None,
+              help="Write one page, to read, print and send; - is standard output.")
+@click.option("--since", callback=_read_since, metavar="WHEN", default=None,
+              help="Only events noticed since: 90d, or 2026-01-31, or a moment.")
+@with_utc
+@with_readable_settings
+def report_command(loaded: Loaded, as_json: bool, html: str | None, since: Any, utc: bool) -> int:
+    """The whole history: events a month, notice against preparation, pauses, how soon the clock was good."""
+    from tideover.html import history_statistics, report_document, report_lines
+    from tideover.humanize import Times
+    state, rows = read_memory(loaded.settings)
+    told_in = Times(datetime.now(UTC), utc)
+    figures = history_statistics(records_of(rows), told_in, since)
+    if html is not None:
+        write_report_page(figures, state.me, html, told_in, quietly=as_json)
+    if as_json:
+        print_json(report_document(figures))
+    elif html is None:
+        print_lines(printable(line) for line in report_lines(figures, told_in))
+    return EXIT_OK

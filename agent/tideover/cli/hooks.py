@@ -7,14 +7,13 @@ from typing import Any
 
 import click
 
-from tideover.cli.layout import lines_of
 from tideover.cli.options import print_json, print_lines, with_config_for_all, with_json, with_settings
-from tideover.cli.terminal import harmless, this_terminal
-from tideover.configuration import Loaded
+from tideover.cli.render import hooks_table
+from tideover.cli.terminal import printable, render_lines, this_terminal
+from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
+from tideover.humanize import length_text
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
-from tideover.telling.lists import hooks_table
-from tideover.wording import length_text
 
 
 @click.group("hooks")
@@ -28,18 +27,18 @@ def command() -> None:
 @with_settings
 def list_hooks(loaded: Loaded, as_json: bool) -> int:
     """The hooks there are, in the order they are prepared."""
-    from tideover.daemon.choices import catalogue_of
+    from tideover.daemon.policy_source import catalogue_of
     catalogue = catalogue_of(loaded.settings)
     if as_json:
         print_json({"hooks": [_document(spec) for spec in catalogue.hooks], "disabled": list(catalogue.disabled),
                     "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
-        print_lines([f"No hook in {harmless(loaded.settings.paths.hooks)}."])
+        print_lines([f"No hook in {printable(loaded.settings.paths.hooks)}."])
     else:
-        print_lines(lines_of([hooks_table(catalogue.hooks, catalogue.disabled)], this_terminal()))
+        print_lines(render_lines([hooks_table(catalogue.hooks, catalogue.disabled)], this_terminal()))
     for warning in catalogue.warnings:
-        click.echo(harmless(warning), err=True)
+        click.echo(printable(warning), err=True)
     return EXIT_OK
 
 
@@ -48,7 +47,7 @@ def list_hooks(loaded: Loaded, as_json: bool) -> int:
 @with_settings
 def check_hooks(loaded: Loaded, as_json: bool) -> int:
     """What cannot work and why. Exit status 1 if there is anything."""
-    from tideover.daemon.choices import catalogue_of
+    from tideover.daemon.policy_source import catalogue_of
     from tideover.settings import unused_hook_tables
     catalogue = catalogue_of(loaded.settings)
     refused = [{"name": spec.name, "path": spec.path, "why": spec.refused} for spec in catalogue.hooks if spec.refused]
@@ -59,13 +58,13 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
         print_json({"refused": refused, "ignored": ignored, "disabled": list(catalogue.disabled), "warnings": warnings})
         return EXIT_NO if catalogue.faults else EXIT_OK
     for one in refused:
-        click.echo(f"refused   {harmless(one['path'])}: {harmless(one['why'])}")
+        click.echo(f"refused   {printable(one['path'])}: {printable(one['why'])}")
     for one in ignored:
-        click.echo(f"ignored   {harmless(one['file'])}: {harmless(one['why'])}")
+        click.echo(f"ignored   {printable(one['file'])}: {printable(one['why'])}")
     for name in catalogue.disabled:
-        click.echo(f"disabled  {harmless(name)}: no run bit; chmod +x enables it")
+        click.echo(f"disabled  {printable(name)}: no run bit; chmod +x enables it")
     for warning in warnings:
-        click.echo(f"warning   {harmless(warning)}")
+        click.echo(f"warning   {printable(warning)}")
     good = sum(spec.refused is None for spec in catalogue.hooks)
     click.echo(f"{good} of {len(catalogue.hooks)} hooks would be run.")
     return EXIT_NO if catalogue.faults else EXIT_OK
@@ -82,17 +81,17 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
     """Run one hook's PHASE now, as the agent would, told of an event that is made up: a recover is told that it was
     withdrawn. Its state directory is kept between prepare and recover.
     """
-    from tideover.daemon.trying import try_hook
-    report = try_hook(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
+    from tideover.daemon.offline import run_hook_once
+    report = run_hook_once(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
                       drill=os.environ.get("TIDEOVER_DRILL") == "1",
-                      show_line=None if as_json else lambda line: click.echo(harmless(line)))
+                      show_line=None if as_json else lambda line: click.echo(printable(line)))
     if as_json:
         took_s = None if report.duration_s is None else round(report.duration_s, 3)
         print_json({"name": name, "phase": phase, "outcome": report.outcome.value, "exit_status": report.exit_status,
                     "duration_s": took_s, "output": report.output, "note": report.note})
     else:
         status = "" if report.exit_status is None else f", exit status {report.exit_status}"
-        note = f": {harmless(report.note)}" if report.note else ""
+        note = f": {printable(report.note)}" if report.note else ""
         click.echo(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")
     return EXIT_OK if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING) else EXIT_NO
 
@@ -113,11 +112,11 @@ def enable_hook(loaded: Loaded, name: str) -> int:
 @with_settings
 def disable_hook(loaded: Loaded, name: str) -> int:
     """Remove the link that enable made; not while its recover is owed, which would then have nothing to run."""
-    from tideover.cli.memory import read_memory
+    from tideover.cli.journal_reader import read_memory
     from tideover.hooks import library
     state, _ = read_memory(loaded.settings, lambda journal: ())
     if name in state.hooks:
-        raise TideoverError(f"cannot disable {harmless(name)}", "it is prepared, and its recover needs the file",
+        raise TideoverError(f"cannot disable {printable(name)}", "it is prepared, and its recover needs the file",
                             "Wait for the event's end, or run tideover recover first.")
     link = library.disable(name, Path(loaded.settings.paths.hooks), library.library())
     click.echo(f"{link} is removed.")
@@ -126,16 +125,16 @@ def disable_hook(loaded: Loaded, name: str) -> int:
 
 def _find(loaded: Loaded, name: str) -> HookSpec:
     """Raise WrongUseError if there is none of that name, TideoverError if it is disabled."""
-    from tideover.daemon.choices import catalogue_of
+    from tideover.daemon.policy_source import catalogue_of
     catalogue, home, operation = catalogue_of(loaded.settings), loaded.settings.paths.hooks, "cannot run the hook"
     for spec in catalogue.hooks:
         if spec.name == name:
             return spec
     for file in catalogue.disabled:
         if file.partition("-")[2] == name:      # a file without its run bit: there is none on Windows
-            raise TideoverError(f"{operation} {harmless(name)}", "it is disabled: its file has no run bit",
+            raise TideoverError(f"{operation} {printable(name)}", "it is disabled: its file has no run bit",
                                 f"chmod +x {Path(home) / file} enables it.")
-    raise WrongUseError(f"{operation} {harmless(name)}", f"{home} has none of that name",
+    raise WrongUseError(f"{operation} {printable(name)}", f"{home} has none of that name",
                         "tideover hooks list shows them; the name goes without its number.")
 
 

@@ -1,4 +1,4 @@
-"""Reads the journal for the commands that report: with or without an agent running."""
+"""Reads the journal for the commands that report, with or without a running agent."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable

@@ -1,18 +1,22 @@
-"""What every command shares: --config before or after its name, --json, and the settings they lead to."""
+"""What every command shares: --config, --json, settings, output, and the end by Ctrl-C."""
 from __future__ import annotations
 
+import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from tideover.cli.terminal import harmless, harmless_json
-from tideover.configuration import Loaded, load_settings, load_tolerantly
-from tideover.errors import ConfigurationError, TideoverError, UnconfirmedError
+from tideover.cli.terminal import printable, printable_json
+from tideover.config_file import Loaded, load_settings, load_tolerantly
+from tideover.errors import EXIT_BUG, ConfigurationError, TideoverError, UnconfirmedError
+from tideover.system.platform import give_up_errors, give_up_output
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -143,19 +147,105 @@ def config_before(context: click.Context) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> TideoverError:
+def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> TideoverError:
     """Given what was asked of the agent and an answer that is no, return it as the error that says so."""
-    what = f"cannot {doing} {harmless(event)}" if event else f"cannot {doing}"
+    what = f"cannot {doing} {printable(event)}" if event else f"cannot {doing}"
     kind = UnconfirmedError if answer.get("unconfirmed") is True else TideoverError
     return kind(what, str(answer.get("why", "the agent does not say why")),
                 str(answer.get("do", "tideover status tells how it is.")))
 
 
 def print_json(document: object) -> None:
-    click.echo(harmless_json(document))
+    click.echo(printable_json(document))
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines that are harmless already, in the colours they have."""
     for line in lines:
         click.echo(line, color=True)
+
+
+SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+@contextmanager
+def until_interrupted() -> Iterator[None]:
+    """What stands inside goes on until Ctrl-C or SIGTERM, either of which is its regular end."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def raise_at_interrupt() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt: a command has begun that may have something to put away."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def interrupted() -> int:
+    """A command was interrupted and has put away what it had: end the process by the signal, so that a shell or script
+    that waits for it knows. Return an exit status where the process cannot end so."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
+    return EXIT_BUG
+
+
+def flush_output() -> None:
+    """Write what the command has said. Raise TideoverError if that cannot be done; a reader that has gone wants no more
+    of it and is no failure."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        give_up_output()
+    except OSError as trouble:
+        give_up_output()
+        raise _unwritten(trouble) from trouble
+
+
+def _unwritten(trouble: OSError) -> TideoverError:
+    return TideoverError("cannot write the output", _reason(trouble), "Make room, or send it elsewhere.")
+
+
+def lacking(trouble: Exception) -> TideoverError | None:
+    """Given what ended a command, return the sentence that says so; None where it is a fault of ours. A failed write
+    names no file; the commands' own files are written by parts that say so themselves."""
+    if isinstance(trouble, MemoryError):
+        return TideoverError("cannot go on", "out of memory", "Give it more (ulimit -v, the unit's MemoryMax).")
+    if isinstance(trouble, OSError):
+        if trouble.errno in FULL and trouble.filename is None:
+            return _unwritten(trouble)
+        file = f" ({trouble.filename})" if isinstance(trouble.filename, str) else ""
+        if trouble.errno in SCARCE:
+            hint = "Raise the limit (ulimit -a shows them), or end what uses so much."
+        else:
+            hint = "Mend that and try again."
+        return TideoverError("cannot go on", _reason(trouble) + file, hint)
+    if isinstance(trouble, ImportError):
+        return TideoverError("cannot load a part of the program", _one_line(str(trouble)),
+                             "Is it whole, and do the limits (ulimit -a) leave it enough memory and files?")
+    if "can't start new thread" in str(trouble):
+        return TideoverError("cannot go on", "no thread can be started", "Raise the limit (ulimit -u, ulimit -v).")
+    return None
+
+
+def tell(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
+    """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing."""
+    try:
+        print(f"tideover: {trouble}", *(f"  {fault}" for fault in faults), sep="\n", file=sys.stderr, flush=True)
+    except OSError:
+        give_up_errors()
+
+
+def _reason(trouble: OSError) -> str:
+    return (trouble.strerror or str(trouble)).lower()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

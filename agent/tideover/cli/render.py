@@ -1,10 +1,77 @@
-"""What `status` tells a person: one sentence that says it all, then the facts. Pure."""
+"""What the commands print, as paragraphs, key-value pairs and tables with a style but without layout. Pure."""
 from __future__ import annotations
 
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
-from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone, fact, row
-from tideover.wording import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
+from tideover.humanize import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
+from tideover.model import ANNOUNCED, HookSpec, Kind
+
+# --- The parts. A text may hold foreign text: `terminal` makes it safe
+
+class Style(enum.Enum):
+    """How a text is meant, for whoever can show it in colour. The words alone must say it as well."""
+
+    PLAIN = "plain"
+    HEAD = "head"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    FAINT = "faint"
+
+
+@dataclass(frozen=True, slots=True)
+class StyledText:
+    text: str
+    tone: Style = Style.PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """A paragraph of its own."""
+
+    said: StyledText
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    """A label and what stands behind it; `more` stands below it, in lines of their own."""
+
+    label: str
+    said: StyledText
+    more: tuple[StyledText, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """As many cells as the table has heads; `below` stands under them, across the table."""
+
+    cells: tuple[StyledText, ...]
+    below: tuple[StyledText, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    heads: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+Part = Paragraph | KeyValue | Table
+
+
+def key_value(label: str, text: str, tone: Style = Style.PLAIN, *more: StyledText) -> KeyValue:
+    """Given a label and its text, return the fact."""
+    return KeyValue(label, StyledText(text, tone), more)
+
+
+def table_row(*cells: str | StyledText, below: tuple[StyledText, ...] = ()) -> TableRow:
+    """Given cells as text or with a tone, return the row."""
+    return TableRow(tuple(StyledText(cell) if isinstance(cell, str) else cell for cell in cells), below)
+
+
+# --- `render`: one sentence first, then the facts
 
 START_IT = "start it with tideover service start"
 STAGES = {
@@ -12,53 +79,56 @@ STAGES = {
     "prepared": "prepared", "stopping": "prepare is being ended", "leaving": "recover is owed",
     "recovering": "recover runs", "repeating": "recover is tried again", "owed": "recover failed for good",
 }
-VERDICT_TONES = {"good": Tone.GOOD, "bad": Tone.BAD}         # any other leaves a doubt
+VERDICT_TONES = {"good": Style.GOOD, "bad": Style.BAD}         # any other leaves a doubt
 
 
 def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
     """Given a status, return what a person is told; the first part says it all."""
-    parts: list[Part] = [Sentence(_first(status))]
+    parts: list[Part] = [Paragraph(_status_sentence(status))]
     journal = status.get("journal")
     if journal is not None and not journal["writable"]:
-        parts.append(Sentence(Text(f"Nothing can be remembered, so nothing is acknowledged: {journal['reason']}",
-                                   Tone.BAD)))
+        parts.append(Paragraph(StyledText(f"Nothing can be remembered, so nothing is acknowledged: {journal['reason']}",
+                                   Style.BAD)))
     for event in status["events"]:
         parts += _event_parts(event, times)
     if status["hooks"]:
         parts.append(_hooks(status))
     if status.get("events_left_out"):
-        parts.append(fact("Left out", f"{status['events_left_out']} events: too many are listed at once", Tone.WARN))
+        parts.append(key_value("Left out", f"{status['events_left_out']} events: too many are listed at once",
+                               Style.WARN))
     if status["recover_owed"]:
-        parts.append(fact("Owed", f"recover of {', '.join(status['recover_owed'])}", _owed_tone(status)))
-    parts.append(_pause(status["last_pause"], times))
-    parts.append(_clock(status["clock"], times))
+        parts.append(key_value("Owed", f"recover of {', '.join(status['recover_owed'])}", _owed_tone(status)))
+    parts.append(_pause_fact(status["last_pause"], times))
+    parts.append(_clock_facts(status["clock"], times))
     if status.get("catalogue"):
-        parts.append(_catalogue(status["catalogue"]))
+        parts.append(_catalogue_facts(status["catalogue"]))
     if status["source"]:
-        parts.append(_source(status["source"], times))
-    parts.append(_agent(status["agent"], times))
+        parts.append(_source_fact(status["source"], times))
+    parts.append(_agent_facts(status["agent"], times))
     return parts
 
 
-def _first(status: dict[str, Any]) -> Text:
+def _status_sentence(status: dict[str, Any]) -> StyledText:
     agent, waits, owed = status["agent"], status["waiting_for"], status["recover_owed"]
     if agent["alive"] and agent.get("why"):
-        return Text(f"The agent (process {agent['pid'] or 'unknown'}) does not answer: {agent['why']}. By its journal "
-                    f"it waits for {waits}.", Tone.BAD)
+        return StyledText(f"The agent (process {agent['pid'] or 'unknown'}) does not answer: {agent['why']}. By its "
+                          f"journal "
+                    f"it waits for {waits}.", Style.BAD)
     if agent["alive"]:
         failed = any(hook["stage"] == "owed" for hook in status["hooks"])
-        return Text(f"The agent waits for {waits}.", Tone.BAD if failed else Tone.HEAD)
+        return StyledText(f"The agent waits for {waits}.", Style.BAD if failed else Style.HEAD)
     if owed:
-        return Text(f"No agent runs, and recover of {', '.join(owed)} is owed: {START_IT}, or run tideover recover. "
-                    f"When one last ran it waited for {waits}.", Tone.BAD)
+        return StyledText(f"No agent runs, and recover of {', '.join(owed)} is owed: {START_IT}, or run tideover "
+                          f"recover. "
+                    f"When one last ran it waited for {waits}.", Style.BAD)
     before = f"When one last ran it waited for {waits}." if status["events"] else "Nothing is open."
-    return Text(f"No agent runs: {START_IT}. {before}", Tone.BAD)
+    return StyledText(f"No agent runs: {START_IT}. {before}", Style.BAD)
 
 
 def _event_parts(event: dict[str, Any], times: Times) -> list[Part]:
-    about = Text(event["description"], Tone.FAINT)
-    return [fact("Event", f"{event['kind']} {event['event_id']}", Tone.HEAD, *([about] if about.text else [])),
-            fact("NotBefore", _due(event, times), _due_tone(event)), fact("Phase", _phase(event))]
+    about = StyledText(event["description"], Style.FAINT)
+    return [key_value("Event", f"{event['kind']} {event['event_id']}", Style.HEAD, *([about] if about.text else [])),
+            key_value("NotBefore", _due(event, times), _due_tone(event)), key_value("Phase", _phase_text(event))]
 
 
 def _due(event: dict[str, Any], times: Times) -> str:
@@ -72,12 +142,12 @@ def _due(event: dict[str, Any], times: Times) -> str:
     return f"{times.local(event['not_before'])}, {countdown_text(left)} left"
 
 
-def _due_tone(event: dict[str, Any]) -> Tone:
+def _due_tone(event: dict[str, Any]) -> Style:
     left = event["seconds_left"]
-    return Tone.WARN if left is not None and left <= 0 and not event["started"] else Tone.PLAIN
+    return Style.WARN if left is not None and left <= 0 and not event["started"] else Style.PLAIN
 
 
-def _phase(event: dict[str, Any]) -> str:
+def _phase_text(event: dict[str, Any]) -> str:
     said = [event["phase"]]
     if event.get("wakes_in_s") is not None:         # an agent of an earlier version does not say
         what = "prepare begins" if event["phase"] == "waiting" else "recover begins at the latest"
@@ -93,28 +163,28 @@ def _phase(event: dict[str, Any]) -> str:
 def _hooks(status: dict[str, Any]) -> Table:
     runs = status["agent"]["alive"] and not status["agent"].get("why")
     hooks = sorted(status["hooks"], key=lambda hook: (hook["order"], hook["name"]))
-    return Table(("HOOK", "STATE", "RUNNING", "BUDGET"), tuple(_hook(hook, runs) for hook in hooks))
+    return Table(("HOOK", "STATE", "RUNNING", "BUDGET"), tuple(_hook_fact(hook, runs) for hook in hooks))
 
 
-def _hook(hook: dict[str, Any], agent_answers: bool) -> Row:
-    running, limit, tone = hook.get("running_s"), hook["limit_s"], Tone.PLAIN
+def _hook_fact(hook: dict[str, Any], agent_answers: bool) -> TableRow:
+    running, limit, tone = hook.get("running_s"), hook["limit_s"], Style.PLAIN
     state = STAGES.get(hook["stage"], hook["stage"])
     if hook.get("refused"):
-        state, tone = "refused: holds the acknowledgement", Tone.WARN       # required or not
+        state, tone = "refused: holds the acknowledgement", Style.WARN       # required or not
     elif hook.get("worked") is False:
-        state, tone = "prepare failed" if hook.get("required") else "prepare failed (not required)", Tone.WARN
+        state, tone = "prepare failed" if hook.get("required") else "prepare failed (not required)", Style.WARN
     elif hook["failures"]:
-        state, tone = f"{state}, failed {_times(hook['failures'])}", Tone.WARN
+        state, tone = f"{state}, failed {_times(hook['failures'])}", Style.WARN
     if hook["again_in_s"] is not None and agent_answers:
         state += f" {distance_text(-hook['again_in_s'])}"
     if hook["stage"] == "owed":
-        tone = Tone.BAD
+        tone = Style.BAD
     if running is not None and not agent_answers:
         running = None                  # nobody can say whether it still runs
     late = running is not None and limit is not None and running > limit
-    shown = Text(countdown_text(running), Tone.WARN if late else Tone.PLAIN) if running is not None else "-"
+    shown = StyledText(countdown_text(running), Style.WARN if late else Style.PLAIN) if running is not None else "-"
     file = hook.get("file") or f"{hook['order']:02d}-{hook['name']}"        # an earlier agent does not say
-    return row(file, Text(state, tone), shown, _budget(hook))
+    return table_row(file, StyledText(state, tone), shown, _budget(hook))
 
 
 def _budget(hook: dict[str, Any]) -> str:
@@ -123,15 +193,15 @@ def _budget(hook: dict[str, Any]) -> str:
     return countdown_text(hook["limit_s"]) if hook["limit_s"] is not None else "-"
 
 
-def _owed_tone(status: dict[str, Any]) -> Tone:
+def _owed_tone(status: dict[str, Any]) -> Style:
     """While an event is open it is only to be expected."""
-    return Tone.PLAIN if status["events"] and status["agent"]["alive"] else Tone.BAD
+    return Style.PLAIN if status["events"] and status["agent"]["alive"] else Style.BAD
 
 
-def _pause(pause: dict[str, Any] | None, times: Times) -> Fact:
+def _pause_fact(pause: dict[str, Any] | None, times: Times) -> KeyValue:
     if pause is None:
-        return fact("Last pause", "none noticed yet")
-    return fact("Last pause", f"{pause_text(pause)}, {pause['cause']}, {times.moment(pause['resumed_at'])}")
+        return key_value("Last pause", "none noticed yet")
+    return key_value("Last pause", f"{pause_text(pause)}, {pause['cause']}, {times.moment(pause['resumed_at'])}")
 
 
 def pause_text(pause: dict[str, Any]) -> str:
@@ -141,13 +211,13 @@ def pause_text(pause: dict[str, Any]) -> str:
     return bounded_text(pause["length_s"], pause["uncertainty_s"])
 
 
-def _clock(clock: dict[str, Any] | None, times: Times) -> Fact:
+def _clock_facts(clock: dict[str, Any] | None, times: Times) -> KeyValue:
     if clock is None:
-        return fact("Clock", "not checked yet (it is after each pause; tideover clock checks now)")
+        return key_value("Clock", "not checked yet (it is after each pause; tideover clock checks now)")
     return clock_fact(clock, times.moment(clock["checked_at"]))
 
 
-def clock_fact(clock: dict[str, Any], checked: str) -> Fact:
+def clock_fact(clock: dict[str, Any], checked: str) -> KeyValue:
     """Given a verdict with what it rests on, and its moment in words, return it as a fact."""
     said = [clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")]
     if clock["offset_s"] is not None:
@@ -156,37 +226,198 @@ def clock_fact(clock: dict[str, Any], checked: str) -> Fact:
         said.append(f"{length_text(clock['good_after_s'])} after the resume")
     if clock["checked_at"] is not None:
         said.append(checked)
-    return fact("Clock", ", ".join(said), VERDICT_TONES.get(clock["verdict"], Tone.WARN))
+    return key_value("Clock", ", ".join(said), VERDICT_TONES.get(clock["verdict"], Style.WARN))
 
 
-def _catalogue(catalogue: dict[str, Any]) -> Fact:
+def _catalogue_facts(catalogue: dict[str, Any]) -> KeyValue:
     refused = catalogue["refused"]
     said = f"{catalogue['ready']} ready"
     if catalogue["disabled"]:
         said += f", {len(catalogue['disabled'])} disabled"
     if refused:
-        return fact("Hooks", f"{said}, {len(refused)} refused: {', '.join(refused)} (tideover hooks list tells why)",
-                    Tone.BAD)
-    return fact("Hooks", said)
+        return key_value("Hooks", f"{said}, {len(refused)} refused: {', '.join(refused)} (tideover hooks list tells "
+                                  f"why)",
+                    Style.BAD)
+    return key_value("Hooks", said)
 
 
-def _source(source: dict[str, Any], times: Times) -> Fact:
+def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
     if source["kind"] != "azure":
-        return fact("Source", f"{source['kind']}; nothing is announced on this machine")
+        return key_value("Source", f"{source['kind']}; nothing is announced on this machine")
     last = source["last_answer_at"]
     said = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
     if not source["failures"]:
-        return fact("Source", said)
-    return fact("Source", f"{said}; {_times(source['failures'], 'failure')} since", Tone.BAD, Text(source["reason"]))
+        return key_value("Source", said)
+    return key_value("Source", f"{said}; {_times(source['failures'], 'failure')} since", Style.BAD,
+                     StyledText(source["reason"]))
 
 
-def _agent(agent: dict[str, Any], times: Times) -> Fact:
+def _agent_facts(agent: dict[str, Any], times: Times) -> KeyValue:
     if not agent["alive"]:
-        return fact("Agent", "none runs", Tone.BAD)
+        return key_value("Agent", "none runs", Style.BAD)
     version = f", version {agent['version']}" if agent["version"] else ""
     since = f", since {times.moment(agent['started_at'])}" if agent["started_at"] else ""
-    return fact("Agent", f"process {agent['pid']}{version}{since}")
+    return key_value("Agent", f"process {agent['pid']}{version}{since}")
 
 
 def _times(count: int, what: str = "time") -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+# --- `effective_values`: one event's record in its own order
+
+OUTCOME_TONES = {"done": Style.PLAIN, "not-yet": Style.WARN, "failed": Style.BAD, "timed-out": Style.BAD,
+                 "stopped": Style.WARN, "forgotten": Style.WARN}
+LAST_LINES = 3              # of a failed hook's output; --json has it whole
+
+
+def event_parts(record: dict[str, Any], times: Times) -> list[Part]:
+    """Given a record, return what a person is told; the first part says how it went."""
+    parts: list[Part] = [Paragraph(_event_sentence(record)), *_event_facts(record, times)]
+    if record["hooks"]:
+        parts.append(Table(("HOOK", "PHASE", "TRY", "OUTCOME", "TOOK"),
+                           tuple(_event_hook(run) for run in record["hooks"])))
+    return [*parts, _timeline(record["timeline"], times)]
+
+
+def _event_sentence(record: dict[str, Any]) -> StyledText:
+    went = record["outcome"] or f"{record['status']}, not over yet"
+    known = [pause for pause in record["pauses"] if pause["length_s"] is not None]
+    longest = max(known, key=lambda pause: pause["length_s"], default=None)
+    if record["pauses"]:
+        went += f"; pause {pause_text(longest)}" if longest else "; a pause of a length that is not known"
+    went += f"; clock {record['clock']['verdict']}" if record["clock"]["checked_at"] else ""
+    tone = Style.WARN if record["outcome"] == "missed" or _failures(record) else Style.HEAD
+    failed = f" {_failures(record)} of {len(record['hooks'])} hook runs failed." if _failures(record) else ""
+    return StyledText(f"{record['kind'] or 'event'} {record['event_id']}: {went}.{failed}", tone)
+
+
+def _failures(record: dict[str, Any]) -> int:
+    return sum(run["outcome"] in ("failed", "timed-out") for run in record["hooks"])
+
+
+def _event_facts(record: dict[str, Any], times: Times) -> list[KeyValue]:
+    whence = ", ".join(filter(None, (record["source"], record["event_source"])))
+    facts = [key_value("Description", record["description"])] if record["description"] else []
+    facts += [
+        key_value("Noticed", times.moment(record["noticed_at"])),
+        key_value("NotBefore", times.moment(record["not_before"])),
+        key_value("Acknowledged", times.moment(record["acknowledged_at"])),
+        key_value("Started", times.moment(record["started_at"])),
+        key_value("Closed", times.moment(record["closed_at"])),
+        key_value("Concerns", ", ".join(record["resources"]) or "-"),
+        key_value("Announced by", whence or "-"),
+    ]
+    return [*facts, *_event_pauses(record), _event_clock(record["clock"], times),
+            key_value("Trace", record["trace_id"])]
+
+
+def _event_pauses(record: dict[str, Any]) -> list[KeyValue]:
+    announced = f"; announced: {length_text(record['expected_pause_s'])}"
+    if not record["pauses"]:
+        return [key_value("Pause", f"none noticed{announced}")]
+    return [key_value("Pause" if index == 0 else "Further pause",
+                 f"{pause_text(pause)}, {pause['cause']}, {pause['quality']}{announced if index == 0 else ''}",
+                 Style.PLAIN, *(StyledText(evidence, Style.FAINT) for evidence in pause["evidence"]))
+            for index, pause in enumerate(record["pauses"])]
+
+
+def _event_clock(clock: dict[str, Any], times: Times) -> KeyValue:
+    if clock["checked_at"] is None and not clock["reason"]:
+        return key_value("Clock", "not checked")
+    return clock_fact(clock, times.local(clock["checked_at"]))
+
+
+def _event_hook(run: dict[str, Any]) -> TableRow:
+    tone = OUTCOME_TONES.get(run["outcome"], Style.PLAIN)
+    outcome = run["outcome"] + (f", exit status {run['exit_status']}" if run["exit_status"] else "")
+    below = [StyledText(run["note"], Style.PLAIN)] if run["note"] else []
+    if tone is Style.BAD:
+        below += [StyledText(line, Style.FAINT) for line in run["output"].splitlines()[-LAST_LINES:]]
+    return table_row(run["name"], run["phase"], str(run["attempt"]), StyledText(outcome, tone),
+                     length_text(run["duration_s"]),
+               below=tuple(below))
+
+
+def _timeline(timeline: list[dict[str, Any]], times: Times) -> Table:
+    head, moments = times.clock_times([entry["at"] for entry in timeline])
+    return Table((head, "TIMELINE"), tuple(
+        table_row(at, entry["what"] + (f": {entry['note']}" if entry["note"] else ""))
+        for at, entry in zip(moments, timeline, strict=True)))
+
+
+# --- `history`, `pauses`, `hooks list`: a row each
+
+def history_table(records: Iterable[dict[str, Any]], times: Times) -> Table:
+    """Given records, oldest first, return a row for each."""
+    heads = (*_when_heads("NOTICED", times), "KIND", "OUTCOME", "PAUSE", "CLOCK", "HOOKS", "EVENT")
+    return Table(heads, tuple(_history_row(record, times) for record in records))
+
+
+def pauses_table(pauses: Iterable[dict[str, Any]], times: Times) -> Table:
+    """Given pauses, oldest first, return a row for each."""
+    heads = (*_when_heads("RESUMED", times), "LENGTH", "CAUSE", "QUALITY", "EVENT", "EVIDENCE")
+    return Table(heads, tuple(
+        table_row(*_when(pause["resumed_at"], times), bounded_text(pause["length_s"], pause["uncertainty_s"]),
+                  pause["cause"],
+            pause["quality"], ", ".join(pause["event_ids"]) or "-", "; ".join(pause["evidence"])) for pause in pauses))
+
+
+def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str]) -> Table:
+    """Given what lies in the hooks directory, return a row for each file that is or could be a hook, in the order of
+    their names; below a refused one why it is."""
+    rows = [(spec.order, spec.name, _hooks_row(spec)) for spec in hooks]
+    rows += [(int(file[:2]), file[3:], table_row(file[:2], file[3:], "-", "-", StyledText("disabled", Style.FAINT), "-",
+                                           below=(StyledText("no run bit: chmod +x enables it", Style.FAINT),)))
+             for file in disabled]
+    return Table(("NN", "NAME", "TIMEOUT", "FAILURE", "STATE", "KINDS"),
+                 tuple(made for _, _, made in sorted(rows, key=lambda known: known[:2])))
+
+
+def kinds_text(kinds: frozenset[Kind]) -> str:
+    """Given the kinds a hook is run for, return them in words."""
+    if kinds >= ANNOUNCED:
+        return ", ".join(["all announced", *sorted(kind.value for kind in kinds - ANNOUNCED)])
+    return ", ".join(kind.value for kind in Kind if kind in kinds)
+
+
+def _history_row(record: dict[str, Any], times: Times) -> TableRow:
+    longest = _longest_pause(record["pauses"])
+    several = f" (of {len(record['pauses'])})" if len(record["pauses"]) > 1 else ""
+    failed = sum(run["outcome"] in ("failed", "timed-out") for run in record["hooks"])
+    runs = f"{len(record['hooks'])} run" + ("" if len(record["hooks"]) == 1 else "s")
+    hooks = StyledText(f"{runs}, {failed} failed", Style.BAD) if failed else StyledText(runs if record["hooks"]
+                                                                                        else "-")
+    clock = record["clock"]
+    checked = clock["checked_at"] is not None or clock["reason"]
+    verdict = StyledText(clock["verdict"], VERDICT_TONES.get(clock["verdict"],
+                                                             Style.WARN)) if checked else StyledText("-")
+    missed = record["outcome"] == "missed"
+    return table_row(*_when(record["noticed_at"], times), record["kind"] or "?",
+               StyledText(record["outcome"] or record["status"], Style.WARN if missed else Style.PLAIN),
+               f"{longest}{several}", verdict, hooks, record["event_id"])
+
+
+def _longest_pause(pauses: list[dict[str, Any]]) -> str:
+    """Without its bound, for which a list has no room, unless the bound is all that is known."""
+    known = [pause for pause in pauses if pause["length_s"] is not None]
+    if not known:
+        return NOT_KNOWN if pauses else "-"
+    length_s, doubt_s = max((pause["length_s"], pause["uncertainty_s"]) for pause in known)
+    return bounded_text(length_s, doubt_s if doubt_s is not None and doubt_s >= length_s else None)
+
+
+def _hooks_row(spec: HookSpec) -> TableRow:
+    failure = "holds" if spec.required or spec.refused else "may fail"
+    return table_row(f"{spec.order:02d}", spec.name, length_text(spec.timeout_s), failure,
+               StyledText("refused", Style.BAD) if spec.refused else StyledText("ready", Style.GOOD),
+               kinds_text(spec.kinds),
+               below=(StyledText(spec.refused, Style.BAD),) if spec.refused else ())
+
+
+def _when_heads(what: str, times: Times) -> tuple[str, ...]:
+    return (what,) if times.utc else (what, "")
+
+
+def _when(at: str, times: Times) -> tuple[str, ...]:
+    return (times.local(at),) if times.utc else (times.local(at), times.ago(at))

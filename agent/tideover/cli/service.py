@@ -15,7 +15,7 @@ from tideover.cli.options import (
     with_settings,
     without_settings,
 )
-from tideover.configuration import Loaded
+from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
 
 
@@ -41,7 +41,7 @@ def install_service(context: click.Context, loaded: Loaded) -> int:
 @with_readable_settings
 def remove_service(loaded: Loaded) -> int:
     """Stop the service, recover what is prepared, remove the service. Configuration and records stay."""
-    from tideover.daemon.by_hand import recover_by_hand
+    from tideover.daemon.offline import recover_by_hand
     from tideover.service import check_ours, remove, stop
     check_ours()
     stop()

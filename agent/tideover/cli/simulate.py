@@ -7,16 +7,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from tideover.cli.interruption import until_interrupted
-from tideover.cli.layout import lines_of
-from tideover.cli.options import print_lines, without_settings
-from tideover.cli.terminal import harmless, this_terminal
+from tideover.cli.options import print_lines, until_interrupted, without_settings
+from tideover.cli.render import key_value
+from tideover.cli.terminal import printable, render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
-from tideover.settings.addresses import is_ipv4, listen_address
+from tideover.settings.types import is_ipv4, listen_address
 from tideover.simulator import MetadataService, Request
-from tideover.simulator.manners import EVENTS, VERSIONS, read_start_requests, refuse
+from tideover.simulator.imds import EVENTS, VERSIONS, read_start_requests, refuse
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
-from tideover.telling.parts import fact
 from tideover.threads import start_task
 
 ANY_PORT = "127.0.0.1:0"
@@ -36,13 +34,13 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
 def command(scenario: str, listen: str, vm_name: str, pace: float, lists: bool) -> int:
     """Serve the metadata service alone, with SCENARIO (a name, or a file) played, until Ctrl-C."""
     if lists:
-        parts = [fact(name, read_scenario(name).about) for name in scenario_names()]
-        print_lines(lines_of(parts, this_terminal()))
+        parts = [key_value(name, read_scenario(name).about) for name in scenario_names()]
+        print_lines(render_lines(parts, this_terminal()))
         return EXIT_OK
     story = read_scenario(scenario)
     with until_interrupted(), _open(listen, vm_name) as service:
         _show_head(service, story)
-        _Performance(service, story, pace).run()
+        _ScenarioRun(service, story, pace).run()
     return EXIT_OK
 
 
@@ -50,7 +48,7 @@ def _open(listen: str, vm_name: str) -> MetadataService:
     """Raise WrongUseError if it cannot be served there."""
     address = listen_address(listen)
     if listen != ANY_PORT and (address is None or not is_ipv4(address.host)):
-        raise WrongUseError("cannot simulate", f"--listen {harmless(listen)} is no IPv4 address with a port",
+        raise WrongUseError("cannot simulate", f"--listen {printable(listen)} is no IPv4 address with a port",
                             "Write it as 127.0.0.1:8080.")
     host, port = (address.host, address.port) if address else ("127.0.0.1", 0)
     try:
@@ -60,7 +58,7 @@ def _open(listen: str, vm_name: str) -> MetadataService:
                             "Name another address with --listen, or leave it out.") from trouble
 
 
-class _Performance:
+class _ScenarioRun:
     """One service, one scenario on a thread of its own, and what is asked told as it comes."""
 
     def __init__(self, service: MetadataService, story: Scenario, pace: float) -> None:
@@ -131,8 +129,8 @@ class _Performance:
         url = urlsplit(request.target)
         path = url.path.lower().rstrip("/")
         names = [pair.partition("=")[0].lower() for pair in url.query.split("&") if pair]
-        who = harmless(request.header("User-Agent") or "a client without a name")[:SHOWN_AT_MOST]
-        what = f"{request.method} {harmless(request.target)[:SHOWN_AT_MOST]} ({who})"
+        who = printable(request.header("User-Agent") or "a client without a name")[:SHOWN_AT_MOST]
+        what = f"{request.method} {printable(request.target)[:SHOWN_AT_MOST]} ({who})"
         refusal = refuse(request, path, names)
         if refusal is not None:
             return f"{what}: refused, {refusal.status} {refusal.body.decode()}"
@@ -143,21 +141,21 @@ class _Performance:
     def _acknowledgement(self, request: Request, what: str) -> str:
         ids = read_start_requests(request.body)
         if ids is None:
-            sent = harmless(request.body[:SHOWN_AT_MOST].decode("latin-1"))
+            sent = printable(request.body[:SHOWN_AT_MOST].decode("latin-1"))
             return f"{what}: refused, it is no acknowledgement: {sent}"
-        named = ", ".join(harmless(name)[:SHOWN_AT_MOST] for name in ids)
+        named = ", ".join(printable(name)[:SHOWN_AT_MOST] for name in ids)
         taken = any(given.at_monotonic_s == request.at_monotonic_s for given in self._service.acknowledgements)
         return f"{what}: " + (f"ACKNOWLEDGES {named}" if taken else f"refused, nothing of the kind is listed: {named}")
 
     def _tell(self, who: str, what: str) -> None:
-        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {harmless(what)}")
+        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {printable(what)}")
 
 
 def _show_head(service: MetadataService, story: Scenario) -> None:
     url = f"{service.endpoint}{EVENTS}?api-version={VERSIONS[-1]}"
     click.echo(f"""\
 {story.name}: {story.about}
-The metadata service of the VM {harmless(service.vm_name)} at {service.endpoint} (Ctrl-C ends it)
+The metadata service of the VM {printable(service.vm_name)} at {service.endpoint} (Ctrl-C ends it)
 
   look:         curl -s -H Metadata:true '{url}'
   acknowledge:  curl -s -H Metadata:true -d '{{"StartRequests":[{{"EventId":"ID"}}]}}' '{url}'

@@ -1,5 +1,4 @@
-"""`status --watch`: the same page again each second. On a terminal it is drawn in place, in one piece and over itself,
-so that nothing flickers; the screen and the cursor are given back at the end."""
+"""`tideover status`: the agent's status, once or each second; without an agent, from its journal."""
 from __future__ import annotations
 
 import shutil
@@ -7,26 +6,31 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tideover.cli.interruption import until_interrupted
-from tideover.cli.layout import lines_of
-from tideover.cli.options import print_lines
-from tideover.cli.terminal import columns_of, harmless, harmless_json, this_terminal
-from tideover.telling.status import status_parts
-from tideover.wording import Times
+from tideover.cli.journal_reader import read_memory
+from tideover.cli.options import print_json, print_lines, until_interrupted, with_json, with_readable_settings, with_utc
+from tideover.cli.render import status_parts
+from tideover.cli.terminal import columns_of, printable, printable_json, render_lines, this_terminal
+from tideover.config_file import Loaded
+from tideover.errors import EXIT_OK, UnreachableError
+from tideover.humanize import Times
+from tideover.settings import Settings
 
-EACH_S = 1.0
+# --- --watch
+
+REFRESH_S = 1.0
 # xterm's control sequences (ctlseqs): alternate screen, cursor, erase to the end of the line and of the screen
 BEGIN, END = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
-Look = Callable[[], dict[str, Any]]
+ReadStatus = Callable[[], dict[str, Any]]
 
 
-def watch_status(look: Look, *, as_json: bool, utc: bool) -> None:
+def watch_status(look: ReadStatus, *, as_json: bool, utc: bool) -> None:
     """Given how to read the status, show it until interrupted (Ctrl-C, SIGTERM) or until nobody reads."""
     with until_interrupted():
         if as_json:
@@ -37,29 +41,29 @@ def watch_status(look: Look, *, as_json: bool, utc: bool) -> None:
             _print_changes(look, utc)
 
 
-def _print_documents(look: Look) -> None:
+def _print_documents(look: ReadStatus) -> None:
     for _ in _seconds():
-        click.echo(harmless_json(look(), None))
+        click.echo(printable_json(look(), None))
 
 
-def _print_changes(look: Look, utc: bool) -> None:
+def _print_changes(look: ReadStatus, utc: bool) -> None:
     """A line for each change of what the first sentence says."""
     told = ""
     for _ in _seconds():
         times = Times(datetime.now(UTC), utc)
-        first = lines_of(status_parts(look(), times)[:1], this_terminal())[0]
+        first = render_lines(status_parts(look(), times)[:1], this_terminal())[0]
         if first != told:
             click.echo(f"{times.this_moment()}  {first}")
             told = first
 
 
-def _draw(look: Look, utc: bool) -> None:
+def _draw(look: ReadStatus, utc: bool) -> None:
     lines: list[str] = []
     sys.stdout.write(BEGIN)
     try:
         for _ in _seconds():
             times = Times(datetime.now(UTC), utc)
-            lines = lines_of(status_parts(look(), times), this_terminal())
+            lines = render_lines(status_parts(look(), times), this_terminal())
             sys.stdout.write(frame([*lines, "", f"{times.this_moment()}, each second; Ctrl-C ends it"],
                                    *shutil.get_terminal_size()))
             sys.stdout.flush()
@@ -83,7 +87,7 @@ def cut(line: str, columns: int) -> str:
         return line
     while columns_of(bare) > columns - 1:
         bare = bare[:-1]
-    return harmless(bare) + "…"
+    return printable(bare) + "…"
 
 
 def _seconds() -> Iterator[None]:
@@ -91,5 +95,67 @@ def _seconds() -> Iterator[None]:
     due_s = time.monotonic()
     while True:
         yield
-        due_s = max(due_s + EACH_S, time.monotonic())
+        due_s = max(due_s + REFRESH_S, time.monotonic())
         time.sleep(max(0.0, due_s - time.monotonic()))
+
+
+# --- The command
+
+@click.command("status")
+@with_json
+@with_utc
+@click.option("--watch", is_flag=True, help="Again each second, until interrupted.")
+@with_readable_settings
+def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool) -> int:
+    """What the agent waits for, the next event, the last pause, the clock, the hooks.
+
+    Works without the agent: what is shown then is what the last one wrote down, and the first line says so. While it is
+    watched it is drawn anew on a terminal; elsewhere a line is printed for each change of what is waited for, and with
+    --json the whole document, one line each second.
+    """
+    def look() -> dict[str, Any]:
+        return _with_catalogue(read_status(loaded.settings), loaded.settings)
+
+    if watch:
+        watch_status(look, as_json=as_json, utc=utc)
+    elif as_json:
+        print_json(look())
+    else:
+        print_lines(render_lines(status_parts(look(), Times(datetime.now(UTC), utc)), this_terminal()))
+    return EXIT_OK
+
+
+def read_status(settings: Settings) -> dict[str, Any]:
+    """Given the settings, return the agent's own word, or what its journal says when it does not answer."""
+    from tideover.api.protocol import read_status as ask_status
+    try:
+        return ask_status(Path(settings.paths.socket), Path(settings.paths.state))
+    except UnreachableError as trouble:
+        return _from_journal(settings, trouble)
+
+
+def _with_catalogue(status: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """What lies in the hooks directory now, as the next event would find it."""
+    from tideover.daemon.policy_source import catalogue_of
+    catalogue = catalogue_of(settings)
+    return status | {"catalogue": {
+        "ready": sum(spec.refused is None for spec in catalogue.hooks),
+        "refused": [Path(spec.path).name for spec in catalogue.hooks if spec.refused is not None],
+        "disabled": list(catalogue.disabled)}}
+
+
+def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, Any]:
+    from tideover.journal import Journal
+    from tideover.pause import MachineClocks, read_boot_id
+    from tideover.status import status_of, without_raw_times
+    from tideover.system.file_lock import read_holder
+    state, rows = read_memory(settings, Journal.newest_rows)
+    held = read_holder(Path(settings.paths.state))
+    status = status_of(state, rows, MachineClocks().moment())
+    if state.boot_id != read_boot_id():
+        status = without_raw_times(status)
+    status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,
+                       "started_at": None,
+                       "why": trouble.cause if held is not None else "no agent works on the state directory"}
+    status["source"] = status["journal"] = None
+    return status

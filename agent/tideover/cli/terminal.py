@@ -1,17 +1,79 @@
-"""Lays out what is told for a terminal's width. Decides nothing about what is said.
+"""The terminal: its width and colours, the layout of tables and paragraphs, and the one place that makes printed
+text safe.
 
 Where there is no terminal each row is one line, for grep and awk; on a narrow one the columns that do not fit move
 below their row. Nothing is ever cut off: ids and paths stay whole, to be copied.
 """
 from __future__ import annotations
 
+import json
+import os
 import re
-from collections.abc import Iterable, Iterator
+import shutil
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
+from typing import TextIO
 
-from tideover.cli.terminal import WIDEST, Terminal, columns_of, harmless
-from tideover.telling.parts import Fact, Part, Row, Sentence, Table, Text, Tone
-from tideover.wording import UNITS
+from tideover.cli.render import KeyValue, Paragraph, Part, Style, StyledText, Table, TableRow
+from tideover.humanize import UNITS
+
+# --- Width, colour and safe text
+
+NARROWEST, WIDEST = 60, 140     # lines are laid out for no less, and text for no more: longer ones are hard to read
+CODES: Mapping[Style, str] = {Style.HEAD: "1", Style.GOOD: "32", Style.WARN: "33", Style.BAD: "31", Style.FAINT: "2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """`width` None: there is no terminal, so lines are left whole."""
+
+    width: int | None = None
+    colour: bool = False
+
+    def painted(self, text: StyledText, columns: int = 0) -> str:
+        """Given a text, return it harmless, in its colour, filled up with blanks to `columns`."""
+        shown = printable(text.text)
+        code = CODES.get(text.tone) if self.colour else None
+        filling = " " * (columns - columns_of(shown))
+        return f"\x1b[{code}m{shown}\x1b[0m{filling}" if code and shown else shown + filling
+
+
+def this_terminal(stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> Terminal:
+    """Given a stream (None: standard output), return what it is. NO_COLOR as at no-color.org: set and not empty."""
+    if not (stream or sys.stdout).isatty():
+        return Terminal()
+    colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+    return Terminal(min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns)), colour)
+
+
+def printable(text: str) -> str:
+    """Given text, return it as one line in which nothing steers: a dot stands for each control character, escape,
+    mark of direction and lone surrogate."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else " " if sign in "\n\t" else "·" for sign in text.rstrip())
+
+
+def printable_json(document: object, indent: int | None = 2) -> str:
+    """Given a document, return it as JSON in which all that steers is written as \\u…."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
+
+
+def columns_of(text: str) -> int:
+    """Given printable text, return how many columns of a terminal it takes: wide signs two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+               for sign in text)
+
+
+# --- Layout
 
 GAP = "  "
 BETWEEN = " · "
@@ -20,25 +82,25 @@ MAY_BREAK = re.compile(rf"(?<!±) (?!(?:{'|'.join(UNITS)}|ago)\b|±|\d\d:)")    
 LAST_AT_LEAST = 40          # columns; a last column with less to wrap in moves below
 
 
-def lines_of(parts: Iterable[Part], terminal: Terminal) -> list[str]:
+def render_lines(parts: Iterable[Part], terminal: Terminal) -> list[str]:
     """Given what is told, return its lines."""
     blocks: list[list[str]] = []
     for _, group in groupby(parts, key=type):
         same = list(group)
-        if facts := [part for part in same if isinstance(part, Fact)]:
+        if facts := [part for part in same if isinstance(part, KeyValue)]:
             blocks.append(list(_facts(facts, terminal)))
         for part in same:
             if isinstance(part, Table):
                 blocks.append(table_lines(part, terminal))
-            elif isinstance(part, Sentence):
+            elif isinstance(part, Paragraph):
                 blocks.append(list(_painted(terminal, "", "", part.said)))
     return [line for block in blocks for line in (*block, "")][:-1]
 
 
-def _facts(facts: list[Fact], terminal: Terminal) -> Iterator[str]:
+def _facts(facts: list[KeyValue], terminal: Terminal) -> Iterator[str]:
     column = max(columns_of(one.label) for one in facts)
     for one in facts:
-        head = terminal.painted(Text(one.label, Tone.FAINT), column) + GAP
+        head = terminal.painted(StyledText(one.label, Style.FAINT), column) + GAP
         margin = " " * column + GAP
         yield from _painted(terminal, head, margin, one.said)
         for text in one.more:
@@ -48,17 +110,17 @@ def _facts(facts: list[Fact], terminal: Terminal) -> Iterator[str]:
 def table_lines(table: Table, terminal: Terminal) -> list[str]:
     """Given a table, return its lines, heads first."""
     all_cells = [_heads(table), *(one.cells for one in table.rows)]
-    widths = [max(columns_of(harmless(cells[index].text)) for cells in all_cells) for index in range(len(table.heads))]
+    widths = [max(columns_of(printable(cells[index].text)) for cells in all_cells) for index in range(len(table.heads))]
     shown = _fitting(table, widths, terminal.width)
-    lines = _row_lines(Row(_heads(table)[:shown]), widths, terminal)
+    lines = _row_lines(TableRow(_heads(table)[:shown]), widths, terminal)
     for one in table.rows:
-        lines += _row_lines(Row(one.cells[:shown]), widths, terminal)
+        lines += _row_lines(TableRow(one.cells[:shown]), widths, terminal)
         lines += _below(table, one, shown, terminal)
     return lines
 
 
-def _heads(table: Table) -> tuple[Text, ...]:
-    return tuple(Text(head, Tone.HEAD) for head in table.heads)
+def _heads(table: Table) -> tuple[StyledText, ...]:
+    return tuple(StyledText(head, Style.HEAD) for head in table.heads)
 
 
 def _fitting(table: Table, widths: list[int], width: int | None) -> int:
@@ -66,7 +128,7 @@ def _fitting(table: Table, widths: list[int], width: int | None) -> int:
     if width is None or sum(widths) + len(GAP) * (len(widths) - 1) <= width:
         return len(widths)
     before = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
-    words = [columns_of(word) for one in table.rows for word in harmless(one.cells[-1].text).split()]
+    words = [columns_of(word) for one in table.rows for word in printable(one.cells[-1].text).split()]
     if before + max(LAST_AT_LEAST, *words, 0) <= width:
         return len(widths)
     room, shown = width, 0
@@ -78,7 +140,7 @@ def _fitting(table: Table, widths: list[int], width: int | None) -> int:
     return max(1, shown)
 
 
-def _row_lines(one: Row, widths: list[int], terminal: Terminal) -> list[str]:
+def _row_lines(one: TableRow, widths: list[int], terminal: Terminal) -> list[str]:
     *first, last = one.cells
     head = "".join(terminal.painted(cell, width) + GAP for cell, width in zip(first, widths, strict=False))
     margin = " " * sum(width + len(GAP) for width in widths[:len(first)])
@@ -86,21 +148,21 @@ def _row_lines(one: Row, widths: list[int], terminal: Terminal) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _below(table: Table, one: Row, shown: int, terminal: Terminal) -> Iterator[str]:
+def _below(table: Table, one: TableRow, shown: int, terminal: Terminal) -> Iterator[str]:
     """The cells that have no column, with their heads, as many to a line as fit; then what stands below the row."""
     room = (terminal.width or WIDEST) - len(INDENT)
     line, length = "", 0
     for head, cell in zip(table.heads[shown:], one.cells[shown:], strict=True):
-        said = f"{head.lower()} {harmless(cell.text)}"
-        if harmless(cell.text) in ("", "-"):
+        said = f"{head.lower()} {printable(cell.text)}"
+        if printable(cell.text) in ("", "-"):
             continue
         if length and length + len(BETWEEN) + columns_of(said) > room:
             yield INDENT + line
             line, length = "", 0
         if columns_of(said) > room:
-            yield from _painted(terminal, INDENT, INDENT, Text(said, cell.tone))
+            yield from _painted(terminal, INDENT, INDENT, StyledText(said, cell.tone))
             continue
-        painted = terminal.painted(Text(head.lower(), Tone.FAINT)) + " " + terminal.painted(cell)
+        painted = terminal.painted(StyledText(head.lower(), Style.FAINT)) + " " + terminal.painted(cell)
         before = BETWEEN if line else ""
         line, length = line + before + painted, length + len(before) + columns_of(said)
     if line:
@@ -109,12 +171,12 @@ def _below(table: Table, one: Row, shown: int, terminal: Terminal) -> Iterator[s
         yield from _painted(terminal, INDENT, INDENT, text)
 
 
-def _painted(terminal: Terminal, first: str, margin: str, text: Text) -> Iterator[str]:
+def _painted(terminal: Terminal, first: str, margin: str, text: StyledText) -> Iterator[str]:
     """Given what stands before the first line and before the others, yield the text's lines. `margin` is as wide as
     `first` is when shown."""
     room = None if terminal.width is None else terminal.width - len(margin)
-    for index, line in enumerate(wrapped(harmless(text.text), room)):
-        yield (margin if index else first) + terminal.painted(Text(line, text.tone))
+    for index, line in enumerate(wrapped(printable(text.text), room)):
+        yield (margin if index else first) + terminal.painted(StyledText(line, text.tone))
 
 
 def wrapped(text: str, room: int | None) -> list[str]:

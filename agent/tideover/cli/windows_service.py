@@ -22,15 +22,15 @@ if __spec__ is None:                # run by its path: nobody has said yet where
         sys.executable = str(environment / "Scripts" / "python.exe")
     site.addsitedir(str(packages))
 
-from tideover.cli import configuration_named, tell
+from tideover.cli import config_argument, print_error
 from tideover.errors import TideoverError
-from tideover.service.windows.host import serve
-from tideover.supervision import ServiceManager
+from tideover.service.windows.service import serve
+from tideover.service_manager import ServiceManager
 
 
 def main(words: list[str]) -> int:
     """Given the words after the program's name (--config FILE or nothing), serve; return the exit status."""
-    config = configuration_named(words)
+    config = config_argument(words)
 
     def run(manager: ServiceManager) -> int:
         from tideover.daemon import start_agent
@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
     try:
         serve(run)
     except TideoverError as trouble:
-        tell(trouble)
+        print_error(trouble)
         return trouble.exit_status
     return 0
 

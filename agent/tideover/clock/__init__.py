@@ -7,24 +7,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tideover.clock.checker import ClockChecker
-from tideover.clock.settings import ClockSettings
+from tideover.clock.types import ClockCheckSettings
 
 if TYPE_CHECKING:
-    from tideover.clock.nouns import ClockReport, DaemonReport, ServerReport
-    from tideover.clock.now import check_now, watch_clock
-    from tideover.clock.surroundings import Surroundings
+    from tideover.clock.host import HostAccess
+    from tideover.clock.on_demand import check_now, watch_clock
+    from tideover.clock.types import ClockReport, DaemonReport, ServerReport
 
-__all__ = ["ClockChecker", "ClockReport", "ClockSettings", "DaemonReport", "ServerReport", "Surroundings", "check_now",
-           "watch_clock"]
+__all__ = [
+    "ClockCheckSettings",
+    "ClockChecker",
+    "ClockReport",
+    "DaemonReport",
+    "HostAccess",
+    "ServerReport",
+    "check_now",
+    "watch_clock",
+]
 
-_ELSEWHERE = {"ClockReport": "nouns", "DaemonReport": "nouns", "ServerReport": "nouns", "Surroundings": "surroundings",
-              "check_now": "now", "watch_clock": "now"}
+_LAZY = ("tideover.clock.types.ClockReport", "tideover.clock.types.DaemonReport", "tideover.clock.types.ServerReport",
+         "tideover.clock.host.HostAccess", "tideover.clock.on_demand.check_now", "tideover.clock.on_demand.watch_clock")
 
 
 def __getattr__(name: str) -> object:
-    """What only a person's command needs is imported when it is asked for: the agent waits without it."""
-    if name not in _ELSEWHERE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    """Names that only a command needs are imported when they are used: the running agent never loads them."""
+    for path in _LAZY:
+        module, _, attribute = path.rpartition(".")
+        if attribute == name:
+            from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_ELSEWHERE[name]}"), name)
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,27 +10,27 @@ import queue
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tideover.clock.bell import Bell
-from tideover.clock.readings import Clocks, SystemClocks
-from tideover.clock.settings import ClockSettings
+from tideover.clock.types import ClockCheckSettings
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck, Verdict
 from tideover.observations import ClockJudged, Observation
+from tideover.system.clocks import RawWallClocks, SystemRawWallClocks
+from tideover.system.wakeup import SocketWakeup
 from tideover.threads import NO_THREAD, Loop
 
 if TYPE_CHECKING:
-    from tideover.clock.surroundings import Surroundings
-    from tideover.clock.worker import News, Worker
-    from tideover.timekeeping.agreement import Sample
+    from tideover.clock.host import HostAccess
+    from tideover.clock.worker import ClockWorker, News
+    from tideover.timekeeping.intervals import TimeSample
 
-CLOSE_SAMPLING_S = 8.0        # while an event is near or Started: ntpd's default average; the manners hold others back
-CALM_SAMPLING_S = 60.0        # so that a pause nobody announced has a sample before it: 60 s at 50 ppm are 3 ms
+NEAR_EVENT_SAMPLING_S = 8.0  # while an event is near or Started: ntpd's default average; the manners hold others back
+IDLE_SAMPLING_S = 60.0        # so that a pause nobody announced has a sample before it: 60 s at 50 ppm are 3 ms
 _NS = 1_000_000_000
 _LOOK_S = 2.0                 # a round of questions, and the one that may be under way
-_CLOSING_S = 2.0              # a round ends at once when it is called; this is for a machine that is very busy
+_CLOSE_TIMEOUT_S = 2.0              # a round ends at once when it is called; this is for a machine that is very busy
 
 
-def _nobody(sample: Sample) -> None:
+def _post_nowhere(sample: TimeSample) -> None:
     """Who hears the samples where nobody asked to."""
 
 
@@ -41,22 +41,24 @@ class ClockChecker:
     as ClockFollowed(event_id, state, check), with the samples since the last telling.
     """
 
-    def __init__(self, tell: Callable[[Observation], None], settings: ClockSettings, clocks: Clocks | None = None,
-                 surroundings: Surroundings | None = None, *, heard: Callable[[Sample], None] = _nobody) -> None:
+    def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, clocks: RawWallClocks
+                 | None = None,
+                 surroundings: HostAccess | None = None, *, heard: Callable[[TimeSample],
+                                                                            None] = _post_nowhere) -> None:
         """`heard` is given each valid answer of each source; it must not block."""
-        from tideover.clock.surroundings import Surroundings
-        from tideover.clock.worker import Worker
+        from tideover.clock.host import HostAccess
+        from tideover.clock.worker import ClockWorker
 
         self._tell, self._settings, self._heard = tell, settings, heard
-        self._clocks: Clocks = clocks or SystemClocks()
-        self._bell = Bell()
+        self._clocks: RawWallClocks = clocks or SystemRawWallClocks()
+        self._bell = SocketWakeup()
         self._owed: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._worker = Worker(self._answer, settings, clocks=self._clocks, bell=self._bell, post=self._post,
-                              surroundings=surroundings or Surroundings(), heard=self._heard)
+        self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, bell=self._bell, post=self._post,
+                              surroundings=surroundings or HostAccess(), heard=self._heard)
         # Whoever has taken the worker off this queue is its thread.
-        self._desk: queue.SimpleQueue[Worker] = queue.SimpleQueue()
-        self._desk.put(self._worker)
+        self._worker_slot: queue.SimpleQueue[ClockWorker] = queue.SimpleQueue()
+        self._worker_slot.put(self._worker)
         self._is_hurried = False      # news came that a round under way must not keep waiting
         self._is_closed = False
 
@@ -66,28 +68,28 @@ class ClockChecker:
         self._owed[effect.key] = effect
         self._send(lambda worker: worker.begin(effect, deadline_ns))
 
-    def call_off(self, key: str) -> None:
+    def cancel(self, key: str) -> None:
         """Forget one check; it is not answered any more. One that was answered is still followed."""
         self._owed.pop(key, None)
-        if self._desk.empty():      # nobody at work: there is nothing to forget
+        if self._worker_slot.empty():      # nobody at work: there is nothing to forget
             self._send(lambda worker: worker.forget(key))
 
     def clock_was_set(self) -> None:
         """Somebody set the wall clock: what is being checked is judged and asked anew at once."""
-        if self._desk.empty():
+        if self._worker_slot.empty():
             self._post(lambda worker: worker.look_again())
 
-    def sample_closely(self) -> None:
+    def sample_near_event(self) -> None:
         """An event is near or has started: hear outside time as often as the manners allow, also between checks."""
-        self._post(lambda worker: worker.sample_every(CLOSE_SAMPLING_S))
+        self._post(lambda worker: worker.sample_every(NEAR_EVENT_SAMPLING_S))
 
-    def sample_calmly(self) -> None:
+    def sample_idle(self) -> None:
         """No event is near: hear outside time now and then."""
-        self._post(lambda worker: worker.sample_every(CALM_SAMPLING_S))
+        self._post(lambda worker: worker.sample_every(IDLE_SAMPLING_S))
 
     def sample_now(self) -> None:
         """Something may have happened to this machine: hear outside time as soon as the manners allow."""
-        if self._desk.empty():
+        if self._worker_slot.empty():
             self._post(lambda worker: worker.look_again())
 
     def look(self) -> ClockCheck:
@@ -112,12 +114,12 @@ class ClockChecker:
         if self._is_closed:
             return
         self._is_closed = True
-        if self._desk.empty():
+        if self._worker_slot.empty():
             self._inbox.put(lambda worker: worker.close())
             self._is_hurried = True
-            self._bell.ring()
+            self._bell.set()
         with contextlib.suppress(queue.Empty):
-            self._desk.get(timeout=_CLOSING_S)      # never put back: nothing starts any more
+            self._worker_slot.get(timeout=_CLOSE_TIMEOUT_S)      # never put back: nothing starts any more
             self._bell.close()
 
     def _send(self, news: News) -> None:
@@ -132,17 +134,17 @@ class ClockChecker:
         self._wake()
 
     def _wake(self) -> None:
-        self._bell.ring()
+        self._bell.set()
         if not self._is_closed:
             with contextlib.suppress(queue.Empty):
-                worker = self._desk.get_nowait()
+                worker = self._worker_slot.get_nowait()
                 self._lend_thread(worker)
 
-    def _lend_thread(self, worker: Worker) -> None:
+    def _lend_thread(self, worker: ClockWorker) -> None:
         try:
             Loop("tideover-clock", lambda: self._work(worker), self._failed).start()
         except RuntimeError:        # how `threading` says that the system gives no more
-            self._desk.put(worker)
+            self._worker_slot.put(worker)
             self._failed(NO_THREAD)
 
     def _answer(self, seen: Observation) -> None:
@@ -157,7 +159,7 @@ class ClockChecker:
         for effect in list(self._owed.values()):
             self._answer(ClockJudged(effect.event_id, effect.round, ClockCheck(Verdict.UNKNOWN, reason=reason)))
 
-    def _work(self, worker: Worker) -> None:
+    def _work(self, worker: ClockWorker) -> None:
         while True:
             while worker.has_work or not self._inbox.empty():
                 self._take_news(worker, worker.idle_s())
@@ -167,15 +169,15 @@ class ClockChecker:
                     worker.ask(lambda: self._is_hurried)
                     self._take_news(worker, 0.0)
                     worker.settle()
-            self._desk.put(worker)
+            self._worker_slot.put(worker)
             if self._inbox.empty():
                 return
             try:      # news came between the look and the putting back, and nobody took it up
-                self._desk.get_nowait()
+                self._worker_slot.get_nowait()
             except queue.Empty:
                 return
 
-    def _take_news(self, worker: Worker, wait_s: float) -> None:
+    def _take_news(self, worker: ClockWorker, wait_s: float) -> None:
         """Wait so long for news; take in all there is."""
         with contextlib.suppress(queue.Empty):
             while True:

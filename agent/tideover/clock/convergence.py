@@ -1,14 +1,17 @@
-"""A clock watched on after its verdict: when it has converged, when it is stuck. Pure: reads no clock, asks nobody."""
+"""Convergence after a check: when the clock has converged, when it is stuck, and the time daemon's remeasurement."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
+from tideover.clock.daemons import Daemon, find_daemon
+from tideover.clock.host import HostAccess
+from tideover.clock.types import CommandResult
 from tideover.model import ClockCheck, ClockSample, Verdict
-from tideover.timekeeping.agreement import NS
-from tideover.timekeeping.slew import is_slewing, measured_rate
+from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
+from tideover.timekeeping.intervals import NS, Interval, ToleranceResult, ahead_s, compare, is_slewing, measured_rate
 
 LIMIT_S = 600.0              # what has not changed in ten minutes will not by itself
 CONVERGED, FOLLOWING, STUCK = "converged", "following", "stuck"
@@ -18,17 +21,17 @@ _MOST_SAMPLES = 240          # in one telling
 _STEP_NS = NS // 1000        # far above the noise of two readings; no slew gets so far while a rate cannot be told
 
 
-class Instant(NamedTuple):
+class ClockInstant(NamedTuple):
     """The raw clock, and the wall clock's distance from it."""
 
     raw_ns: int
     wall_minus_raw_ns: int
 
 
-class Following:
+class ConvergenceMonitor:
     """One event's clock. `look` is told each finding, and says when there is something to tell."""
 
-    def __init__(self, event_id: str, since_ns: int, verdict: ClockCheck, at: Instant) -> None:
+    def __init__(self, event_id: str, since_ns: int, verdict: ClockCheck, at: ClockInstant) -> None:
         self.event_id, self.since_ns = event_id, since_ns
         self.until_ns = at.raw_ns + int(LIMIT_S * NS)
         self.rate: float | None = None       # of the wall clock against raw, between the last two looks
@@ -47,7 +50,7 @@ class Following:
             if updated_at > resumed_at:
                 self._updates.add(updated_at)
 
-    def look(self, check: ClockCheck, new: Sequence[ClockSample], at: Instant) -> str | None:
+    def update(self, check: ClockCheck, new: Sequence[ClockSample], at: ClockInstant) -> str | None:
         """Given a finding and the samples it brought, return the state to tell, which ends it; None: not yet."""
         self._note_rate(at)
         self._untold += new
@@ -62,7 +65,7 @@ class Following:
             return CONVERGED
         return self._at_the_end(check) if at.raw_ns >= self.until_ns else None
 
-    def account(self, check: ClockCheck) -> ClockCheck:
+    def report(self, check: ClockCheck) -> ClockCheck:
         """Given the finding to tell, return it with all samples since the last telling."""
         good_after_s = self._good_after_s if check.verdict is Verdict.GOOD else None
         return replace(check, samples=tuple(self._untold), good_after_s=good_after_s)
@@ -71,7 +74,7 @@ class Following:
     def has_untold(self) -> bool:
         return bool(self._untold)
 
-    def _note_rate(self, at: Instant) -> None:
+    def _note_rate(self, at: ClockInstant) -> None:
         elapsed_ns, moved_ns = at.raw_ns - self._at.raw_ns, at.wall_minus_raw_ns - self._at.wall_minus_raw_ns
         rate = measured_rate(elapsed_ns, moved_ns)
         if is_slewing(rate) or (rate is None and abs(moved_ns) > _STEP_NS):
@@ -93,3 +96,29 @@ class Following:
             return False
         doubt_s = (self._first.error_bound_s or 0.0) + (check.error_bound_s or 0.0)
         return abs(self._first.offset_s) - abs(check.offset_s) > doubt_s
+
+
+# --- The remedy: the time daemon is told once to measure again
+# Runs in a thread of its own, for it takes seconds. What may be done to which daemon, `daemons` knows.
+
+def measure_afresh(surroundings: HostAccess, may_step: Callable[[float], bool]) -> CommandResult:
+    """Given the machine, tell its time daemon to measure afresh; return what was done, or why nothing was."""
+    daemon: Daemon | None = find_daemon(surroundings)
+    if daemon is None:
+        return CommandResult(trouble="the remedy failed: no time daemon that we know is here")
+    ended = daemon.measure_afresh(may_step)
+    return CommandResult(trouble=f"the remedy failed: {ended.trouble}") if ended.trouble else ended
+
+
+def agrees_with(truth_minus_raw: Interval, tolerance_ns: int, clocks: RawWallClocks) -> Callable[[float], bool]:
+    """Given what outside time said, return the question whether a daemon may step the clock by what it measured.
+
+    It may while the clock is still outside the tolerance, and the step would bring it inside: the daemon sees what we
+    see. After a further pause neither holds, and nothing is stepped.
+    """
+    def may_step(offset_s: float) -> bool:
+        behind = truth_minus_raw.less(wall_minus_raw_ns(clocks))
+        left_s = abs(ahead_s(behind.middle_ns) - offset_s)
+        return compare(behind, tolerance_ns) is ToleranceResult.OUTSIDE and left_s * 1e9 <= tolerance_ns
+
+    return may_step

@@ -1,24 +1,65 @@
-"""The machine as this hand may look at it: where its files are, how its devices are read, its commands run.
+"""Access to the machine for the clock check: files, devices, kernel clock state, other programs.
 
 One value, so that a test can play any machine. Reads nothing itself.
 """
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
+import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.clock.ended import Ended
-from tideover.clock.kernel import KernelClock, read_kernel_clock
-from tideover.clock.programs import run
-from tideover.system.files import ROOT
+from tideover.clock.types import CommandResult
+from tideover.system.platform import ROOT
+
+__all__ = ["run_command"]
+
 
 if sys.platform == "win32":
-    from tideover.winapi.registry import read_value as read_registry
+    from tideover.clock.commands_windows import run_command
+else:
+    from tideover.clock.commands_posix import run_command
+
+
+# --- The kernel's clock discipline (adjtimex, read only)
+
+# struct timex of 64-bit Linux (linux/timex.h): modes, offset, freq, maxerror, esterror, status, constant, precision,
+# tolerance, time (2), tick; the rest is of no use here.
+_TIMEX = struct.Struct("@I4xqqqqi4xqqqqqq")
+_TIMEX_BYTES = 208
+_CLOCK_REALTIME = 0
+_PPM = 65_536                   # freq is ppm with a 16-bit fraction
+USUAL_TICK_US = 10_000          # 1 s / USER_HZ, which is 100 on every 64-bit port in use
+
+
+@dataclass(frozen=True, slots=True)
+class KernelClock:
+    """What moves the clock. Set by the time daemon, whose state a bit alone does not tell (chrony without rtcsync)."""
+
+    tick_us: int
+    frequency_ppm: float
+
+
+def read_kernel_clock() -> KernelClock | None:
+    """Return how the clock is being disciplined, None where the system does not say."""
+    if sys.platform != "linux" or struct.calcsize("P") != 8:
+        return None
+    buffer = ctypes.create_string_buffer(_TIMEX_BYTES)
+    if ctypes.CDLL(None, use_errno=True).clock_adjtime(_CLOCK_REALTIME, buffer) < 0:
+        return None
+    fields = _TIMEX.unpack_from(buffer)
+    return KernelClock(fields[11], fields[2] / _PPM)
+
+
+# --- Access
+
+if sys.platform == "win32":
+    from tideover.winapi.base import read_value as read_registry
 else:
     def read_registry(key: str, name: str) -> str | int | bytes | list[str] | None:
         """Nothing: only Windows has one."""
@@ -51,7 +92,7 @@ def random_fraction() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class HostAccess:
     """Given a root of the file system and ways to reach the rest, the machine."""
 
     root: Path = ROOT
@@ -60,7 +101,7 @@ class Surroundings:
     ntpd_control: tuple[str, int] = NTPD_CONTROL
     patience_s: float = PATIENCE_S
     read_device_ns: Callable[[str], int] = read_device_ns
-    run: Callable[[Sequence[str]], Ended] = run
+    run: Callable[[Sequence[str]], CommandResult] = run_command
     registry: Callable[[str, str], str | int | bytes | list[str] | None] = read_registry    # below HKEY_LOCAL_MACHINE
     kernel_clock: Callable[[], KernelClock | None] = read_kernel_clock
     sleep: Callable[[float], None] = time.sleep

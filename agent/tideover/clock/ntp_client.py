@@ -1,26 +1,146 @@
-"""One question to each of many addresses, side by side, within one deadline.
+"""The NTP client: name resolution, rate limits, one query to each address side by side within one deadline.
 
-Sends and receives; what an answer is worth, `timekeeping.ntp` says. ntplib is not used for this: it takes any
-packet from the right address for the answer, and each foreign packet starts its timeout anew.
+Sends and receives; what an answer is worth is decided in `timekeeping.ntp_packet`. ntplib's client is not used: it
+takes any packet from the right address for the answer, and each foreign packet starts its timeout anew.
 """
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import selectors
 import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import md5
+from types import MappingProxyType
 
-from tideover.clock.bell import Bell
-from tideover.clock.readings import Clocks, wall_minus_raw_ns
+from tideover.clock.host import HostAccess
+from tideover.clock.sources import HypervisorClock
+from tideover.clock.types import Origin, TimeSource
+from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
 from tideover.system.descriptors import EXHAUSTED
-from tideover.timekeeping import ntp
-from tideover.timekeeping.agreement import Sample
-from tideover.timekeeping.ntp import Fault, Refused, Trip
+from tideover.system.wakeup import SocketWakeup
+from tideover.threads import start_task
+from tideover.timekeeping import ntp_packet
+from tideover.timekeeping.intervals import NS, TimeSample
+from tideover.timekeeping.ntp_packet import Rejected, RejectReason, RoundTrip, split_server
+
+# --- Rate limits: how often each source may be asked, and its kiss-o'-death replies
+# The owner's servers are asked within the default limits of ntpd (ntp.conf, "restrict limited"; the Rate Management
+# page): never twice within 2 s, and not faster than every 8 s on average, with an allowance of 64 s. Others: RFC 4330
+# §10, not under 15 s without the operator's word. The pool's terms: an SNTP client asks at most once in 30 minutes.
+# A kiss-o'-death is obeyed.
+
+SPACING_S: Mapping[Origin, float] = MappingProxyType({
+    Origin.OWNER: 8.0, Origin.HARDWARE: 0.0, Origin.DAEMON: 15.0, Origin.POOL: 1800.0, Origin.PLATFORM: 15.0,
+})
+# Questions that the owner's servers may be asked before the average counts: the burst of a check after a resume. ntpd
+# allows 8; the rest is for the time daemon and for `tideover clock`, which ask from this address too.
+_CREDIT: Mapping[Origin, float] = MappingProxyType({Origin.OWNER: 5.0})
+_GAP_S = 2.1                  # between two questions to one server: ntpd's 2 s, and what the network may take off them
+# All machines of a host wake from one freeze at once; servers that are not the owner's are spared the chorus.
+_SPREAD_S = 0.5
+_LEARNT = frozenset({Origin.DAEMON, Origin.POOL, Origin.PLATFORM})
+_AFTER_RATE_S = 15.0          # RATE doubles the spacing, to this at least
+_LONGEST_S = 3600.0
+_BANNED_S = 86_400.0          # DENY and RSTR: "stop asking"; a day later its operator may have changed his mind
+_STAY_AWAY = ("DENY", "RSTR")
+
+
+class _TokenBucket:
+    __slots__ = ("asked_s", "at_s", "credit", "gap_s", "is_excused", "is_rated", "most", "spacing_s")
+
+    def __init__(self, spacing_s: float, gap_s: float, credit: float, at_s: float) -> None:
+        self.spacing_s, self.gap_s, self.credit, self.most, self.at_s = spacing_s, gap_s, credit, credit, at_s
+        self.asked_s = at_s - gap_s        # raw seconds of the last question
+        self.is_rated = False              # the server has said RATE
+        self.is_excused = False            # the next question does not wait for the credit
+
+
+class RateLimiter:
+    """One account for each source; credit grows with time and one question costs 1. Times are raw seconds."""
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance
+        self._learnt_from_s = 0.0
+        self._accounts: dict[str, _TokenBucket] = {}
+        self._banned_until_s: dict[str, float] = {}
+        self._asked_s: dict[object, float] = {}      # by address and port: two names may lead to one server
+
+    def resumed(self) -> None:
+        """The machine has resumed: a RATE from before the stop does not hold back the first question after it, but for
+        the least distance that the source's namer allows."""
+        for account in self._accounts.values():
+            account.is_excused = account.is_rated
+
+    def spread(self, now_s: float) -> None:
+        """A pause may just have ended for many machines: hold back what is not the owner's for a moment by chance."""
+        self._learnt_from_s = now_s + _SPREAD_S * self._chance()
+
+    def wait_s(self, source: TimeSource, now_s: float) -> float:
+        """Given a source and now, return how long until it may be asked."""
+        account = self._account(source, now_s)
+        credit_s = 0.0 if account.is_excused else (1.0 - account.credit) * account.spacing_s
+        wait_s = max(0.0, credit_s, account.asked_s + account.gap_s - now_s)
+        return max(wait_s, self._learnt_from_s - now_s) if source.origin in _LEARNT else wait_s
+
+    def note_asked(self, source: TimeSource, now_s: float) -> None:
+        account = self._account(source, now_s)
+        account.credit = max(0.0, account.credit - 1.0)
+        account.asked_s, account.is_excused = now_s, False
+
+    def asked_s(self, source: TimeSource, now_s: float) -> float:
+        """Given a source, return the raw seconds of its last question."""
+        return self._account(source, now_s).asked_s
+
+    def may_ask_address(self, address: object, now_s: float) -> bool:
+        """Given an address with its port, return whether it was left alone long enough, under any name; it counts as
+        asked then."""
+        self._asked_s = {known: at_s for known, at_s in self._asked_s.items() if now_s - at_s < _GAP_S}
+        if address in self._asked_s:
+            return False
+        self._asked_s[address] = now_s
+        return True
+
+    def note_not_asked(self, address: object) -> None:
+        """The question that `may_ask_address` allowed could not be sent."""
+        self._asked_s.pop(address, None)
+
+    def is_banned(self, address: str, now_s: float) -> bool:
+        return now_s < self._banned_until_s.get(address, now_s)
+
+    def note_answer(self, source: TimeSource, refused: Rejected, now_s: float) -> None:
+        """Given what a source's address refused us, obey it. Only answers to our own question come here as KISS."""
+        if refused.fault is not RejectReason.KISS:
+            return
+        if refused.detail in _STAY_AWAY:
+            self._banned_until_s[refused.address] = now_s + _BANNED_S
+        elif refused.detail == "RATE":
+            account = self._account(source, now_s)
+            account.spacing_s = min(_LONGEST_S, max(_AFTER_RATE_S, account.spacing_s * 2))
+            account.credit, account.most, account.is_rated = 0.0, 1.0, True
+
+    def _account(self, source: TimeSource, now_s: float) -> _TokenBucket:
+        account = self._accounts.get(source.server)
+        if account is None:
+            spacing_s = SPACING_S[source.origin]
+            gap_s = spacing_s if source.origin in _LEARNT else min(spacing_s, _GAP_S)
+            account = self._accounts[source.server] = _TokenBucket(
+                spacing_s, gap_s, _CREDIT.get(source.origin, 1.0), now_s)
+        if account.spacing_s <= 0:
+            account.credit = account.most
+        else:
+            account.credit = min(account.most, account.credit + (now_s - account.at_s) / account.spacing_s)
+        account.at_s = now_s
+        return account
+
+
+# --- Exchanges: one query to each of many addresses, within one deadline
 
 # Linux only: the kernel's own stamp of a packet's arrival, 5 to 340 µs before Python gets to look (asm/socket.h).
 _SO_TIMESTAMPNS = 35
@@ -31,7 +151,7 @@ _DATAGRAM_BYTES = 512        # an NTP answer with extensions is far smaller
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class NtpTarget:
     """One address of one server, ready for connect()."""
 
     server: str
@@ -40,12 +160,12 @@ class Target:
     sockaddr: tuple[str, int] | tuple[str, int, int, int]
 
 
-class _Question:
+class _NtpQuery:
     """One question under way, on a socket of its own: a random port, and the kernel lets only its peer in."""
 
-    def __init__(self, target: Target, clocks: Clocks) -> None:
+    def __init__(self, target: NtpTarget, clocks: RawWallClocks) -> None:
         self.target, self.strangers = target, 0
-        self._clocks, self._cookie = clocks, os.urandom(ntp.COOKIE_BYTES)
+        self._clocks, self._cookie = clocks, os.urandom(ntp_packet.NONCE_BYTES)
         self.socket = socket.socket(target.family, socket.SOCK_DGRAM)
         try:
             self.socket.setblocking(False)
@@ -54,29 +174,29 @@ class _Question:
             self.socket.connect(target.sockaddr)
             self._wall_minus_raw_ns = wall_minus_raw_ns(clocks)
             self._sent_raw_ns = clocks.raw_ns()
-            self.socket.send(ntp.question(self._cookie))
+            self.socket.send(ntp_packet.question(self._cookie))
         except OSError:
             self.socket.close()
             raise
 
-    def hear(self) -> Sample | Refused | None:
+    def hear(self) -> TimeSample | Rejected | None:
         """Return what the answer is worth; None if what came was not it. Raise OSError if the peer is not there."""
         data, stamp_age_ns = self._receive()
         raw_ns = self._clocks.raw_ns()
         distance_ns = wall_minus_raw_ns(self._clocks)
-        if not ntp.is_answer_to(data, self._cookie):
+        if not ntp_packet.is_answer_to(data, self._cookie):
             self.strangers += 1
             return self.silence() if self.strangers >= _MOST_STRANGERS else None
         if not 0 <= stamp_age_ns < raw_ns - self._sent_raw_ns:
             stamp_age_ns = 0      # no stamp, or the clock was set between the stamp and our look at it
-        trip = Trip(self.target.server, self.target.address, self._sent_raw_ns, raw_ns - stamp_age_ns,
+        trip = RoundTrip(self.target.server, self.target.address, self._sent_raw_ns, raw_ns - stamp_age_ns,
                     self._wall_minus_raw_ns, distance_ns, _own_ids(self.socket.getsockname()[0]))
-        return ntp.weigh(ntp.read_reply(data, distance_ns + raw_ns), trip)
+        return ntp_packet.validate(ntp_packet.read_reply(data, distance_ns + raw_ns), trip)
 
-    def silence(self) -> Refused:
+    def silence(self) -> Rejected:
         """Return what it means that no answer came."""
-        fault = Fault.NOT_OURS if self.strangers else Fault.NO_ANSWER
-        return Refused(self.target.server, self.target.address, fault)
+        fault = RejectReason.NOT_OURS if self.strangers else RejectReason.NO_ANSWER
+        return Rejected(self.target.server, self.target.address, fault)
 
     def _receive(self) -> tuple[bytes, int]:
         if sys.platform != "linux":
@@ -90,24 +210,24 @@ class _Question:
         return data, 0
 
 
-class Asking:
+class NtpClient:
     """One round. `ask` sends; `wait` gathers until all have spoken, enough is known, or the time is up."""
 
-    def __init__(self, clocks: Clocks, limit_s: float) -> None:
-        self.samples: list[Sample] = []
-        self.refused: list[Refused] = []
+    def __init__(self, clocks: RawWallClocks, limit_s: float) -> None:
+        self.samples: list[TimeSample] = []
+        self.refused: list[Rejected] = []
         self._clocks, self._until_s = clocks, time.monotonic() + limit_s
         self._is_cut_short = False
         self._selector = selectors.DefaultSelector()
-        self._open: dict[int, _Question] = {}
+        self._open: dict[int, _NtpQuery] = {}
 
-    def ask(self, target: Target) -> None:
+    def ask(self, target: NtpTarget) -> None:
         """Send one question; an address that cannot be reached is refused at once.
 
         Raise OSError where not a single question can be asked, because no descriptor is left.
         """
         try:
-            question = _Question(target, self._clocks)
+            question = _NtpQuery(target, self._clocks)
         except OSError as error:
             if error.errno in EXHAUSTED and not self._open:
                 raise
@@ -116,14 +236,14 @@ class Asking:
         self._open[question.socket.fileno()] = question
         self._selector.register(question.socket, selectors.EVENT_READ)
 
-    def note(self, outcome: Sample | Refused) -> None:
+    def note(self, outcome: TimeSample | Rejected) -> None:
         """Take in what was heard otherwise than by a question of this round."""
-        if isinstance(outcome, Sample):
+        if isinstance(outcome, TimeSample):
             self.samples.append(outcome)
         else:
             self.refused.append(outcome)
 
-    def unheard(self) -> list[Target]:
+    def unheard(self) -> list[NtpTarget]:
         """Return the addresses that may still answer."""
         return [question.target for question in self._open.values()]
 
@@ -131,7 +251,7 @@ class Asking:
         """End the round within so long; who has not answered by then is not taken for silent."""
         self._until_s, self._is_cut_short = min(self._until_s, time.monotonic() + limit_s), True
 
-    def wait(self, bell: Bell, on_bell: Callable[[], bool], is_enough: Callable[[], bool]) -> None:
+    def wait(self, bell: SocketWakeup, on_bell: Callable[[], bool], is_enough: Callable[[], bool]) -> None:
         """Gather answers. `on_bell`, asked first and at each ring: is there still something to wait for beside them?
 
         Ends when nothing is open and nothing to wait for, when `is_enough`, or at the round's deadline.
@@ -142,7 +262,7 @@ class Asking:
             ready = self._selector.select(max(0.0, self._until_s - time.monotonic()))
             for key, _ in ready:
                 if key.fileobj is bell.socket:
-                    bell.hush()
+                    bell.clear()
                     expecting = on_bell()
                 else:
                     self._hear(key.fd)
@@ -176,8 +296,9 @@ class Asking:
         self._selector.unregister(question.socket)
         question.socket.close()
 
-    def _refuse(self, target: Target, error: OSError) -> None:
-        self.refused.append(Refused(target.server, target.address, Fault.UNREACHABLE, error.strerror or str(error)))
+    def _refuse(self, target: NtpTarget, error: OSError) -> None:
+        self.refused.append(Rejected(target.server, target.address, RejectReason.UNREACHABLE, error.strerror
+                                     or str(error)))
 
 
 def _own_ids(own_address: str) -> frozenset[bytes]:
@@ -187,3 +308,264 @@ def _own_ids(own_address: str) -> frozenset[bytes]:
     except OSError:
         packed = socket.inet_pton(socket.AF_INET6, own_address.partition("%")[0])
         return frozenset([md5(packed, usedforsecurity=False).digest()[:4]])
+
+
+# --- Name resolution that never makes a check wait for a dead resolver
+
+FRESH_S = 60.0          # a name is looked up again when its addresses are older
+_MOST_ADDRESSES = 8     # of one name; more would be a flood of questions, not better time
+
+
+class NameResolver:
+    """Addresses known so far. Each look-up has a thread of its own, which may hang; then the old addresses serve."""
+
+    def __init__(self, ring: Callable[[], None]) -> None:
+        self._ring = ring
+        self._known: dict[str, tuple[NtpTarget, ...]] = {}
+        self._looked_up_s: dict[str, float] = {}
+        self._pending: set[str] = set()
+        self._found: queue.SimpleQueue[tuple[str, tuple[NtpTarget, ...], str]] = queue.SimpleQueue()
+        self.failures: dict[str, str] = {}
+
+    def targets(self, server: str) -> tuple[NtpTarget, ...]:
+        """Given a server, return its addresses as far as they are known."""
+        return self._known.get(server, ())
+
+    def is_pending(self, server: str) -> bool:
+        return server in self._pending
+
+    def look_up(self, servers: Iterable[str], now_s: float) -> None:
+        """Given servers, see to it that their addresses are known or become known; never blocks."""
+        for server in servers:
+            age_s = now_s - self._looked_up_s.get(server, float("-inf"))
+            if server in self._pending or age_s < FRESH_S:
+                continue
+            self._looked_up_s[server] = now_s
+            try:
+                host, port = split_server(server)
+            except ValueError as error:      # another program's configuration may hold anything
+                self.failures[server] = str(error)
+                continue
+            if _is_literal(host):
+                self._known[server], _ = _addresses(server, host, port)
+            else:
+                self._pending.add(server)
+                start_task("tideover-clock-name", partial(self._resolve, server, host, port),
+                           partial(self._found_none, server))
+
+    def collect(self) -> tuple[str, ...]:
+        """Take in what the look-ups have brought; return the servers that were looked up."""
+        brought: list[str] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                server, targets, failure = self._found.get_nowait()
+                self._pending.discard(server)
+                self.failures.pop(server, None)
+                if targets:
+                    self._known[server] = targets
+                else:
+                    self.failures[server] = failure
+                    self._looked_up_s.pop(server, None)
+                brought.append(server)
+        return tuple(brought)
+
+    def _resolve(self, server: str, host: str, port: int) -> None:
+        targets, failure = _addresses(server, host, port)
+        self._found.put((server, targets, failure))
+        self._ring()
+
+    def _found_none(self, server: str, reason: str) -> None:
+        self._found.put((server, (), reason))
+        self._ring()
+
+
+def _is_literal(host: str) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.inet_pton(family, host.partition("%")[0])
+    except (OSError, UnicodeError):
+        return False
+    return True
+
+
+def _addresses(server: str, host: str, port: int) -> tuple[tuple[NtpTarget, ...], str]:
+    """Given host and port number, return all addresses, or none and why."""
+    try:
+        # As bytes a plain name spares us the tables of IDNA, which are larger than all the rest of this hand.
+        answers = socket.getaddrinfo(host.encode() if host.isascii() else host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:      # UnicodeError: a label that IDNA cannot encode
+        return (), str(getattr(error, "strerror", None) or error)
+    targets = {sockaddr: NtpTarget(server, _text(sockaddr, port), family, sockaddr)  # type: ignore[arg-type]
+               for family, _kind, _protocol, _name, sockaddr in answers
+               if family in (socket.AF_INET, socket.AF_INET6)}
+    return tuple(targets.values())[:_MOST_ADDRESSES], "it has no address of IPv4 or IPv6"
+
+
+def _text(sockaddr: tuple[object, ...], port: int) -> str:
+    host = str(sockaddr[0])
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+# --- Rounds of queries to all sources; samples and rejections are kept
+# One thread uses it at a time. What the samples mean for the clock, `verdict` says.
+
+ROUND_TIMEOUT_S = 1.0                # an answer from within a region takes milliseconds, from another continent 0.3 s
+SAMPLE_LIFE_S = 60.0         # older answers prove nothing worth having, though their bound grows honestly
+_GRACE_S = 0.05              # for the answers of a round that is cut short: its servers cannot be asked again for 2 s
+_AT_ONCE_S = 0.001           # rounding must not hold a question back for one more round
+
+# Given the samples so far and the addresses of each server that may still speak or have spoken: is it decided?
+Decided = Callable[[Sequence[TimeSample], dict[str, int]], bool]
+
+
+class QueryRounds:
+    """Sources, what they said, and what they refused. `wakeup` wakes a round that waits."""
+
+    def __init__(self, clocks: RawWallClocks, surroundings: HostAccess, bell: SocketWakeup) -> None:
+        self._clocks, self._bell = clocks, bell
+        self._names, self.manners = NameResolver(bell.set), RateLimiter(surroundings.chance)
+        self._hardware = HypervisorClock(clocks, surroundings)
+        self.since_ns = 0            # the last resume: what a hardware clock must have been told after
+        self.samples: list[TimeSample] = []
+        self.refused: dict[tuple[str, str], Rejected] = {}
+
+    @property
+    def awaits_host(self) -> bool:
+        """Is a hardware clock still waiting for its host's next message?"""
+        return any(one.fault is RejectReason.STALE for one in self.refused.values())
+
+    def wait_s(self, sources: Iterable[TimeSource]) -> float:
+        """Given sources, return how long until one of them may be asked again."""
+        now_s = self._now_s()
+        return min((self.manners.wait_s(source, now_s) for source in sources), default=0.0)
+
+    def in_turn(self, sources: Sequence[TimeSource], period_s: float) -> list[TimeSource]:
+        """Given sources and how often to ask each server, return the server whose turn it is by now, and the hardware
+        clocks."""
+        servers = [one for one in sources if one.origin is not Origin.HARDWARE]
+        hardware = [one for one in sources if one.origin is Origin.HARDWARE]
+        if not servers:
+            return hardware
+        now_s = self._now_s()
+        asked_s = {one: self.manners.asked_s(one, now_s) for one in servers}
+        if now_s - max(asked_s.values()) < period_s / len(servers) - _AT_ONCE_S and hardware:
+            return hardware
+        return [*hardware, min(servers, key=lambda one: asked_s[one])]
+
+    def ask(self, sources: Sequence[TimeSource], limit_s: float, is_interrupted: Callable[[], bool],
+            is_decided: Decided, chosen: Sequence[TimeSource] | None = None) -> list[TimeSample]:
+        """Given all sources, ask those that may be asked now, all side by side; return the new samples. `chosen`: ask
+        only of these.
+
+        Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts. Raise OSError where nobody
+        can be asked, because no descriptor is left.
+        """
+        self._forget(sources)
+        due = self._due(sources if chosen is None else chosen)
+        servers = {name: one for name, one in due.items() if one.origin is not Origin.HARDWARE}
+        self._names.look_up(servers, self._now_s())
+        asking, asked, interrupted = NtpClient(self._clocks, limit_s), set[NtpTarget](), False
+
+        def ask_new_addresses() -> bool:
+            nonlocal interrupted
+            if not interrupted and is_interrupted():
+                interrupted = True
+                asking.shorten(_GRACE_S)
+            self._names.collect()
+            for source in servers.values():
+                self._ask(source, asking, asked)
+            return any(self._names.is_pending(server) for server in servers)
+
+        def is_enough() -> bool:
+            known = [one for one in self.samples if one.server not in due] + asking.samples
+            return is_decided(known, self._voices(known, asking, servers))
+
+        self._read_hardware(due.values(), asking)
+        try:
+            asking.wait(self._bell, ask_new_addresses, is_enough)
+        except OSError:
+            asking.close()
+            raise
+        self._take(asking, due, servers)
+        return asking.samples
+
+    def _due(self, sources: Sequence[TimeSource]) -> dict[str, TimeSource]:
+        """Return the sources that may be asked now, by name."""
+        self.note_held_back(sources)
+        now_s = self._now_s()
+        return {one.server: one for one in sources if self.manners.wait_s(one, now_s) < _AT_ONCE_S}
+
+    def note_held_back(self, sources: Iterable[TimeSource]) -> None:
+        """Given sources, refuse those that must not be asked yet and of which nothing else is known since the pause."""
+        now_s = self._now_s()
+        newer = {one.server for one in self.samples if one.began_raw_ns >= self.since_ns}
+        heard_of = newer | {server for server, _ in self.refused}
+        for source in sources:
+            wait_s = self.manners.wait_s(source, now_s)
+            if wait_s >= _AT_ONCE_S and source.server not in heard_of:
+                self.refused[source.server, ""] = Rejected(source.server, "", RejectReason.HELD_BACK,
+                                                          f"for {wait_s:.0f} s more" if wait_s >= 1 else "")
+
+    def _read_hardware(self, due: Iterable[TimeSource], asking: NtpClient) -> None:
+        for source in due:
+            if source.origin is Origin.HARDWARE:
+                self.manners.note_asked(source, self._now_s())
+                asking.note(self._hardware.ask(source, self.since_ns))
+
+    def _ask(self, source: TimeSource, asking: NtpClient, asked: set[NtpTarget]) -> None:
+        new = [one for one in self._names.targets(source.server) if one not in asked]
+        if not new:
+            return
+        now_s = self._now_s()
+        is_first = not any(one.server == source.server for one in asked)
+        for target in new:
+            asked.add(target)
+            if self.manners.is_banned(target.address, now_s):
+                asking.note(Rejected(target.server, target.address, RejectReason.BANNED))
+            elif not self.manners.may_ask_address(target.sockaddr, now_s):
+                asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK, "asked under another name"))
+            else:
+                self._send_question(target, asking)
+        if is_first:
+            self.manners.note_asked(source, now_s)
+
+    def _send_question(self, target: NtpTarget, asking: NtpClient) -> None:
+        try:
+            asking.ask(target)
+        except OSError:
+            self.manners.note_not_asked(target.sockaddr)     # no descriptor was left: the question did not leave
+            raise
+
+    def _voices(self, known: Iterable[TimeSample], asking: NtpClient, due: Iterable[str]) -> dict[str, int]:
+        addresses: dict[str, set[str]] = {}
+        unheard = [(one.server, one.address) for one in asking.unheard()]
+        for server, address in [(one.server, one.address) for one in known] + unheard:
+            addresses.setdefault(server, set()).add(address)
+        for server in due:
+            if self._names.is_pending(server):
+                addresses.setdefault(server, set()).add("")
+        return {server: len(own) for server, own in addresses.items()}
+
+    def _take(self, asking: NtpClient, due: dict[str, TimeSource], servers: Iterable[str]) -> None:
+        asking.close()
+        now_s = self._now_s()
+        for server in due:
+            self.refused.pop((server, ""), None)
+        for sample in asking.samples:
+            self.refused.pop((sample.server, sample.address), None)
+        for refused in asking.refused:
+            self.refused[refused.server, refused.address] = refused
+            self.manners.note_answer(due[refused.server], refused, now_s)
+        for server in servers:
+            if not self._names.targets(server):
+                detail = self._names.failures.get(server, "the look-up takes too long")
+                self.refused[server, ""] = Rejected(server, "", RejectReason.NO_ADDRESS, detail)
+        self.samples += asking.samples
+
+    def _forget(self, sources: Iterable[TimeSource]) -> None:
+        names, oldest_ns = {one.server for one in sources}, int((self._now_s() - SAMPLE_LIFE_S) * NS)
+        self.samples = [one for one in self.samples if one.server in names and one.began_raw_ns >= oldest_ns]
+        self.refused = {key: one for key, one in self.refused.items() if one.server in names}
+
+    def _now_s(self) -> float:
+        return self._clocks.raw_ns() / NS

@@ -1,14 +1,44 @@
-"""The values this hand takes and gives: its settings, where time may come from, what one check found."""
+"""Values of the clock check: its settings, time sources, reports, the result of a command."""
 from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from tideover.clock.settings import ClockSettings
 from tideover.model import ClockCheck
 
-__all__ = ["ClockReport", "ClockSettings", "DaemonReport", "Origin", "ServerReport", "Source"]
+if TYPE_CHECKING:
+    from tideover.settings import Settings
+
+
+DEADLINE_S = 5.0
+MOST_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How one run ended. `last_error`: why, for people; "" when the program said that all went well."""
+
+    output: str = ""
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockCheckSettings:
+    """The owner's [clock] table, as the configuration has validated it."""
+
+    servers: tuple[str, ...] = ()        # "host", "host:port", "[v6]:port"; (): hardware clock and daemon's servers
+    tolerance_s: float = 0.25
+    deadline_s: float = 60.0
+    remedy: str = "none"                 # none | daemon
+
+    @classmethod
+    def of(cls, settings: Settings) -> ClockCheckSettings:
+        """Given the owner's settings, return what the clock check needs of them."""
+        chosen = settings.clock
+        servers = tuple(server.text for server in chosen.servers)
+        return cls(servers, chosen.tolerance_s, chosen.deadline_s, chosen.remedy)
 
 
 class Origin(enum.Enum):
@@ -22,7 +52,7 @@ class Origin(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TimeSource:
     """One source of outside time: a server as its namer wrote it, or a hardware clock with its device."""
 
     server: str
@@ -48,7 +78,7 @@ class ServerReport:
 class DaemonReport:
     """What this machine's time daemon believes. Context, never proof: it may not have measured since the pause.
 
-    offset_s > 0: it believes this machine ahead. None: it does not say. `note`: why it says nothing, or what its word
+    offset_s > 0: it believes this machine ahead. None: it does not say. `remark`: why it says nothing, or what its word
     is worth ("older than the pause").
     """
 

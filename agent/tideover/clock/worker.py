@@ -1,34 +1,57 @@
-"""The checks under way and the clocks watched on: everything the clock hand knows, used by one thread at a time.
+"""The clock worker: the checks under way and the clocks that are monitored for convergence. Used by one thread at a
+time.
 
-Decides nothing about time (that is `timekeeping` and `following`) and has no thread of its own; `checker` lends it one.
-Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.
+Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` lends it
+one. Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tideover.clock.bell import Bell
+from tideover.clock.convergence import FOLLOWING, LIMIT_S, ClockInstant, ConvergenceMonitor, measure_afresh
 from tideover.clock.daemons import Daemon, find_daemon
-from tideover.clock.ended import Ended
-from tideover.clock.following import FOLLOWING, LIMIT_S, Following, Instant
-from tideover.clock.inquiry import ROUND_S, Inquiry
-from tideover.clock.judging import Judge
-from tideover.clock.manners import SPACING_S
-from tideover.clock.nouns import DaemonReport, Origin, Source
-from tideover.clock.readings import Clocks, wall_minus_raw_ns
-from tideover.clock.remedy import measure_afresh
-from tideover.clock.schedule import pause_before, pause_while_following
-from tideover.clock.settings import ClockSettings
+from tideover.clock.host import HostAccess
+from tideover.clock.ntp_client import ROUND_TIMEOUT_S, SPACING_S, QueryRounds
 from tideover.clock.sources import find_sources
-from tideover.clock.surroundings import Surroundings
-from tideover.clock.verdict import as_record
+from tideover.clock.types import ClockCheckSettings, CommandResult, DaemonReport, Origin, TimeSource
+from tideover.clock.verdict import ClockEvaluator, as_record
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck, ClockSample, Verdict
 from tideover.observations import ClockFollowed, ClockJudged, Observation
+from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
 from tideover.system.descriptors import with_reserve
+from tideover.system.wakeup import SocketWakeup
 from tideover.threads import reason_of, start_task
-from tideover.timekeeping.agreement import NS, Sample
+from tideover.timekeeping.intervals import NS, TimeSample
+
+# --- Schedule: when a check asks again, in seconds
+
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
+_LATER_S = 15.0
+_CLOSE_S, _MOST_CLOSE = 1.0, 8       # of eight samples the one with the least delay is within 0.3 ms over the Internet
+_RAREST_S = 64.0                     # of following; a time daemon's own usual poll
+
+
+def pause_before(round_number: int, is_close: bool) -> float:
+    """Given which question comes next (1 = the second) and whether only time is in the way, return the pause.
+
+    A wrong clock takes its time to be mended, so the questions grow rarer. A bound that is too wide shrinks with
+    each further sample, and a hardware clock may hear from its host any second, so the first few come quickly.
+    """
+    if is_close and round_number <= _MOST_CLOSE:
+        return _CLOSE_S
+    return _PAUSES_S[round_number - 1] if round_number <= len(_PAUSES_S) else _LATER_S
+
+
+def pause_while_following(round_number: int, spacing_s: float) -> float:
+    """Given which question comes next (1 = the first after the verdict) and how often the most willing source may be
+    asked, return the pause: doubled each time from a second, or from that spacing, up to about a minute.
+    """
+    return max(spacing_s, min(_RAREST_S, max(1.0, spacing_s) * 2.0 ** (round_number - 1)))
+
+
+# --- The worker
 
 _SHORTEST_ROUND_S = 0.05      # even a deadline of nothing hears a server of its own region
 _REST_S = 5.0                 # after a round in which nobody could be asked
@@ -37,11 +60,11 @@ _TURNS_S = 15.0               # sampling at most so far apart takes turns; rarer
 _HARDWARE_S = 1.0             # a hardware clock is read so often while an event is near: that asks no other machine
 REMEDIED = "remedied"
 
-News = Callable[["Worker"], None]
+News = Callable[["ClockWorker"], None]
 
 
 @dataclass(slots=True)
-class _Job:
+class _ClockJob:
     effect: CheckClock
     deadline_ns: int
     is_remedied: bool = False
@@ -52,19 +75,19 @@ class _Job:
         return int(self.effect.since_raw_s * NS)
 
 
-class Worker:
+class ClockWorker:
     """Given a way to tell and the owner's settings; `post` brings news back to this worker's thread from another."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: ClockSettings, *, clocks: Clocks,
-                 surroundings: Surroundings, bell: Bell, post: Callable[[News], None],
-                 heard: Callable[[Sample], None]) -> None:
+    def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, *, clocks: RawWallClocks,
+                 surroundings: HostAccess, bell: SocketWakeup, post: Callable[[News], None],
+                 heard: Callable[[TimeSample], None]) -> None:
         self._tell, self._settings, self._post, self._heard_sample = tell, settings, post, heard
         self._clocks, self._surroundings = clocks, surroundings
-        self._inquiry = Inquiry(clocks, surroundings, bell)
-        self._judge = Judge(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
-        self._jobs: dict[str, _Job] = {}
-        self._followings: dict[str, Following] = {}
-        self._sources: tuple[Source, ...] = ()
+        self._inquiry = QueryRounds(clocks, surroundings, bell)
+        self._judge = ClockEvaluator(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
+        self._jobs: dict[str, _ClockJob] = {}
+        self._followings: dict[str, ConvergenceMonitor] = {}
+        self._sources: tuple[TimeSource, ...] = ()
         self._has_looked = False      # for sources
         self._daemon: Daemon | None = None
         self._is_hearing = False
@@ -77,7 +100,7 @@ class Worker:
 
     def begin(self, effect: CheckClock, deadline_ns: int) -> None:
         """A check is asked for. What was followed of this event until now belongs to the pause before."""
-        job = self._jobs[effect.key] = _Job(effect, deadline_ns)
+        job = self._jobs[effect.key] = _ClockJob(effect, deadline_ns)
         left = self._followings.pop(effect.event_id, None)
         if left is not None and left.has_untold:
             self._tell_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
@@ -120,7 +143,7 @@ class Worker:
         if not self._sources:
             return self._judge.no_source()
         try:
-            new = with_reserve(lambda: self._inquiry.ask(self._sources, ROUND_S, lambda: False,
+            new = with_reserve(lambda: self._inquiry.ask(self._sources, ROUND_TIMEOUT_S, lambda: False,
                                                          lambda known, asked: False))
         except OSError as error:
             return ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason_of(error)}")
@@ -165,7 +188,7 @@ class Worker:
     def ask(self, is_hurried: Callable[[], bool]) -> None:
         """Ask every source that may be asked now, and take in what it says. `is_hurried`: must this be cut short?"""
         now_ns = self._clocks.raw_ns()
-        left_s = min([ROUND_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
+        left_s = min([ROUND_TIMEOUT_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
         limit_s = max(_SHORTEST_ROUND_S, left_s)
         try:
             new = with_reserve(lambda: self._inquiry.ask(self._sources, limit_s, is_hurried, self._are_decided,
@@ -207,7 +230,7 @@ class Worker:
         if any(self._clocks.raw_ns() >= one.until_ns for one in self._followings.values()):
             self._follow(())
 
-    def _check(self, job: _Job) -> ClockCheck:
+    def _check(self, job: _ClockJob) -> ClockCheck:
         if not self._sources:
             return self._judge.no_source()
         check = self._judge.find(job.since_ns, job.effect.event_id)
@@ -217,13 +240,13 @@ class Worker:
         good_after_s = (self._clocks.raw_ns() - job.since_ns) / NS if check.verdict is Verdict.GOOD else None
         return replace(check, good_after_s=good_after_s, samples=tuple(job.samples))
 
-    def _is_over(self, job: _Job) -> bool:
+    def _is_over(self, job: _ClockJob) -> bool:
         """Is the time up, or is nobody left who could be asked before it is?"""
         now_ns = self._clocks.raw_ns()
         is_hopeless = now_ns + self._held_back_ns() >= job.deadline_ns and not self._judge.has_heard(job.since_ns)
         return not self._sources or is_hopeless or now_ns >= job.deadline_ns
 
-    def _are_decided(self, known: Sequence[Sample], asked: dict[str, int]) -> bool:
+    def _are_decided(self, known: Sequence[TimeSample], asked: dict[str, int]) -> bool:
         return bool(self._jobs) and all(self._judge.is_decided(known, job.since_ns, asked)
                                         for job in self._jobs.values())
 
@@ -242,7 +265,7 @@ class Worker:
         them soon shows a stop and none is asked more often."""
         return self._round > 0 and 0 < self._sampling_s <= _TURNS_S and not (self._jobs or self._followings)
 
-    def _in_turn(self) -> Sequence[Source]:
+    def _in_turn(self) -> Sequence[TimeSource]:
         """The sources to ask in this round."""
         return self._inquiry.in_turn(self._sources, self._sampling_s) if self._takes_turns() else self._sources
 
@@ -258,32 +281,32 @@ class Worker:
 
     # --- following ------------------------------------------------------------------------------------------------
 
-    def _begin_following(self, job: _Job, check: ClockCheck) -> None:
+    def _begin_following(self, job: _ClockJob, check: ClockCheck) -> None:
         """Nobody is followed who cannot be: without a source, or where all of them must be left alone for too long."""
         if not self._sources or self._inquiry.wait_s(self._sources) >= LIMIT_S:
             return
         event_id = job.effect.event_id
-        self._followings[event_id] = Following(event_id, job.since_ns, check, self._instant())
+        self._followings[event_id] = ConvergenceMonitor(event_id, job.since_ns, check, self._instant())
         if not self._jobs:
             self._round = 1
             self._next_round_ns = self._clocks.raw_ns() + max(int(self._pause_s() * NS), self._held_back_ns())
 
-    def _follow(self, new: Sequence[Sample]) -> None:
+    def _follow(self, new: Sequence[TimeSample]) -> None:
         for one in list(self._followings.values()):
             check = self._judge.find(one.since_ns, one.event_id, one.rate)
             self.latest = check if not self._jobs else self.latest
-            state = one.look(check, _records(new, one.since_ns), self._instant())
+            state = one.update(check, _records(new, one.since_ns), self._instant())
             if state is not None:
                 del self._followings[one.event_id]
                 self._tell_followed(one, state, check)
         if self._followings:
             self._hear_daemon()
 
-    def _tell_followed(self, one: Following, state: str, check: ClockCheck) -> None:
-        self._tell(ClockFollowed(one.event_id, state, one.account(check)))
+    def _tell_followed(self, one: ConvergenceMonitor, state: str, check: ClockCheck) -> None:
+        self._tell(ClockFollowed(one.event_id, state, one.report(check)))
 
-    def _instant(self) -> Instant:
-        return Instant(self._clocks.raw_ns(), wall_minus_raw_ns(self._clocks))
+    def _instant(self) -> ClockInstant:
+        return ClockInstant(self._clocks.raw_ns(), wall_minus_raw_ns(self._clocks))
 
     def _find_sources(self) -> None:
         self._daemon = None if self._settings.servers else find_daemon(self._surroundings)
@@ -311,7 +334,7 @@ class Worker:
             for one in self._followings.values():
                 one.note_update(report.updated_at, self._judge.wall_at(one.since_ns))
 
-    def _remedy(self, job: _Job) -> None:
+    def _remedy(self, job: _ClockJob) -> None:
         may_step = self._judge.may_step(job.since_ns)
 
         def remedy() -> None:
@@ -320,9 +343,9 @@ class Worker:
             self._post(lambda worker: worker._remedied(job, ended))
 
         start_task("tideover-clock-remedy", remedy,
-                   lambda reason: self._post(lambda worker: worker._remedied(job, Ended(trouble=reason))))
+                   lambda reason: self._post(lambda worker: worker._remedied(job, CommandResult(trouble=reason))))
 
-    def _remedied(self, job: _Job, ended: Ended) -> None:
+    def _remedied(self, job: _ClockJob, ended: CommandResult) -> None:
         event_id = job.effect.event_id
         self._judge.remedies[event_id] = ended.trouble or ended.output
         check = self._judge.find(job.since_ns, event_id)
@@ -331,5 +354,5 @@ class Worker:
             self.look_again()
 
 
-def _records(samples: Sequence[Sample], since_ns: int) -> list[ClockSample]:
+def _records(samples: Sequence[TimeSample], since_ns: int) -> list[ClockSample]:
     return [as_record(one) for one in samples if one.began_raw_ns >= since_ns]

@@ -9,35 +9,40 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tideover import __version__
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.api.server import Server
-from tideover.clock import ClockChecker, ClockSettings
-from tideover.configuration import Loaded
-from tideover.daemon.choices import Choices, environment_of, open_chosen_source
-from tideover.daemon.hands import AcknowledgeHand, ClockHand, HookHand, IdleHand, WatchHand
-from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import make_directory, open_memory, renew_journal, require_safe
-from tideover.daemon.requests import Requests
-from tideover.daemon.taking_up import HOOKS_STATE, spare_hooks_state, take_up
+from tideover import __version__, effects as fx, observations as ob
+from tideover.api.protocol import ApiServer
+from tideover.clock import ClockChecker, ClockCheckSettings
+from tideover.config_file import Loaded
+from tideover.daemon.api_handlers import ApiHandlers
+from tideover.daemon.effect_handlers import AcknowledgeHandler, ClockHandler, HookHandler, NullHandler, WatchHandler
+from tideover.daemon.listeners import LogListener
+from tideover.daemon.policy_source import PolicySource, environment_of, open_chosen_source
+from tideover.daemon.startup import (
+    HOOKS_STATE,
+    fallback_hooks_state,
+    make_directory,
+    open_state_directory,
+    renew_journal,
+    require_trusted_path,
+    resume_from_journal,
+)
 from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
 from tideover.hooks import HookRunner
+from tideover.humanize import offset_text
 from tideover.journal import JournalUnwritable
-from tideover.lifecycle.documents import date_ahead_s, is_date_doubtful
+from tideover.lifecycle.step import date_ahead_s, is_date_doubtful
 from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
-from tideover.pause import MachineClocks, PauseSettings, PauseWatch
+from tideover.pause import MachineClocks, PauseWatch, PauseWatchSettings
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because, finding_of, is_checking
-from tideover.timekeeping.agreement import NS, Sample
-from tideover.wording import offset_text
+from tideover.timekeeping.intervals import NS, TimeSample
 
 if TYPE_CHECKING:
-    from tideover.daemon.metering import Metering
-    from tideover.health import HealthPage
-    from tideover.metrics.figures import Figures, Present
+    from tideover.daemon.listeners import MetricsExport
+    from tideover.http_server import HealthPage
+    from tideover.metrics.collector import MetricsCollector, Present
 
 RUNTIME_MODE = 0o755
 CLOCK_STAYS_GOOD_S = 3600.0      # after its last check: an idle agent hears outside time each minute
@@ -54,56 +59,56 @@ class Agent:
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
         the same process: what is told of the process (its start, its counters) goes on.
         """
-        require_safe(loaded.file)
+        require_trusted_path(loaded.file)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
         self.process_started_at: datetime = before.process_started_at if before is not None else self.started_at.utc
         state_directory = Path(settings.paths.state)
-        self.memory = open_memory(state_directory, self.log)
-        self.choices = Choices(settings)
+        self.memory = open_state_directory(state_directory, self.log)
+        self.choices = PolicySource(settings)
         self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
         self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
         self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
         self.source_kind, self._source = open_chosen_source(settings)
-        self.checker = ClockChecker(self.tell, ClockSettings.of(settings), heard=self._outside_heard)
+        self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._outside_heard)
         self._runtime_trouble = self._make_runtime_directory()
-        self._spare = spare_hooks_state(settings)
-        self.runner = HookRunner(self.tell, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
+        self._spare = fallback_hooks_state(settings)
+        self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                  environment_of=partial(environment_of, settings), log_line=self._hook_line)
         self.watch = PauseWatch(
-            self._pause_noticed, PauseSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
+            self._pause_noticed, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
             clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
             host_changed=self._host_changed, disruption_announced=self._disruption_announced, clocks=self.clocks)
         self.poller = self._acknowledger = None
         if self._source is not None:
             self.poller = Poller(self._heard, self._source, settings.source.poll_s)
-            self._acknowledger = Acknowledger(self.tell, self._source)
-        self._metering: Metering | None = None
-        self._figures: Figures | None = before.figures if before is not None else None
+            self._acknowledger = Acknowledger(self.post, self._source)
+        self._metering: MetricsExport | None = None
+        self._figures: MetricsCollector | None = before.figures if before is not None else None
         self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
                              self._listener(), lambda: renew_journal(self.memory.journal))
         self.engine.keep_house = self._prune
-        self._server: Server | None = None
+        self._server: ApiServer | None = None
         self._is_closing = False
         self._health: HealthPage | None = None
 
-    def tell(self, seen: ob.Observation) -> None:
+    def post(self, seen: ob.Observation) -> None:
         """Bring news to the engine, from any thread."""
-        self.engine.tell(seen)
+        self.engine.post(seen)
 
-    def look_now(self) -> None:
+    def check_clocks(self) -> None:
         """The machine slept, or its clock was set: read the clocks and ask the platform now. Any thread."""
-        self.watch.look_now()
+        self.watch.check_now()
         if self.poller is not None:
             self.poller.poll_now()
 
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
-        take_up(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
+        resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
         self.watch.start()
-        self.checker.sample_calmly()
+        self.checker.sample_idle()
         if self.poller is not None:
             self.poller.start()
         self._listen()
@@ -125,26 +130,26 @@ class Agent:
         self.memory.close()
 
     @property
-    def figures(self) -> Figures | None:
+    def figures(self) -> MetricsCollector | None:
         """What this agent, and those before it in this process, have counted; None: nothing was to be counted."""
         return self._metering.figures if self._metering is not None else self._figures
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def _hands(self) -> Mapping[type[Any], Any]:
-        acknowledge = AcknowledgeHand(self._acknowledger) if self._acknowledger is not None else IdleHand()
-        return {fx.RunHook: HookHand(self.runner, self.memory.journal.rows),
-                fx.Acknowledge: acknowledge, fx.CheckClock: ClockHand(self.checker),
-                fx.WatchClosely: WatchHand(self.watch, self.checker)}
+        acknowledge = AcknowledgeHandler(self._acknowledger) if self._acknowledger is not None else NullHandler()
+        return {fx.RunHook: HookHandler(self.runner, self.memory.journal.rows),
+                fx.Acknowledge: acknowledge, fx.CheckClock: ClockHandler(self.checker),
+                fx.WatchClosely: WatchHandler(self.watch, self.checker)}
 
     def _listener(self) -> Listener:
         """The narrator; and the figures where the owner wants them, whose library nobody else pays for."""
-        narrator, wanted = Narrator(self.log, self.runner.forget, self._prune), self.settings.metrics
+        narrator, wanted = LogListener(self.log, self.runner.forget, self._prune), self.settings.metrics
         if wanted.listen is None and not wanted.textfile:
             return narrator
-        from tideover.daemon.metering import Listeners, open_metering
+        from tideover.daemon.listeners import CompositeListener, open_metering
         self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
-        return narrator if self._metering is None else Listeners(narrator, self._metering.figures)
+        return narrator if self._metering is None else CompositeListener(narrator, self._metering.figures)
 
     def _make_runtime_directory(self) -> str:
         """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""
@@ -157,12 +162,12 @@ class Agent:
         return ""
 
     def _listen(self) -> None:
-        requests = Requests(self.engine, self.memory.journal.path, self._about, self.checker.look,
+        requests = ApiHandlers(self.engine, self.memory.journal.path, self._about, self.checker.look,
                             lambda: self.choices.current)
         reason: object = self._runtime_trouble
         if not reason:
             try:
-                self._server = Server(Path(self.settings.paths.socket), requests.answers(), self._trouble("api"))
+                self._server = ApiServer(Path(self.settings.paths.socket), requests.answers(), self._trouble("api"))
                 return
             except OSError as trouble:
                 reason = trouble
@@ -184,7 +189,7 @@ class Agent:
         address = self.settings.health.listen
         if address is None:
             return
-        from tideover.health import HealthPage
+        from tideover.http_server import HealthPage
         try:
             self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state),
                                       self._trouble("health"))
@@ -219,7 +224,7 @@ class Agent:
 
     def _present(self) -> Present:
         """What the figures show as it is now. Any thread."""
-        from tideover.metrics.figures import Present
+        from tideover.metrics.collector import Present
         last = self.poller.status().last_good if self.poller is not None else None
         return Present(self.engine.state, self.checker.latest(), self.poller is not None, last.utc if last else None,
                        tuple(spec.name for spec in self.choices.catalogue.hooks), self.process_started_at)
@@ -261,7 +266,7 @@ class Agent:
             self.watch.outside_date("metadata service", news.document)
             news = replace(news, clock_is_good=is_confirmed(self.checker.latest(), self.clocks.moment()))
             self._doubt_date(news)
-        self.tell(news)
+        self.post(news)
 
     def _doubt_date(self, news: ob.Polled) -> None:
         now = self.clocks.moment()
@@ -274,7 +279,7 @@ class Agent:
 
     def _pause_noticed(self, seen: ob.Observation) -> None:
         """On the pause watch's thread: what is listed after a resume decides whose pause it was, so ask at once."""
-        self.tell(seen)
+        self.post(seen)
         if self.poller is not None:
             self.poller.poll_now()
 
@@ -288,7 +293,7 @@ class Agent:
                          consequence="none by itself: the platform's own notice decides when hooks run")
         self.checker.sample_now()
 
-    def _outside_heard(self, sample: Sample) -> None:
+    def _outside_heard(self, sample: TimeSample) -> None:
         """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round
         trip; what the server is wrong by cancels."""
         self.log.debug("clock.heard", server=sample.server, address=sample.address,

@@ -1,5 +1,6 @@
-"""What the agent answers to those who ask through its socket. Runs on the socket's thread: it reads the state (a value)
-and brings news to the engine, nothing else."""
+"""Handlers of API requests. They run on the API's thread: they read the state (a value) and post observations to the
+engine.
+"""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -8,35 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from tideover import observations as ob
-from tideover.api.server import Answer
-from tideover.clock import ClockSettings
-from tideover.clock.now import check_now
+from tideover.api.protocol import RequestHandler
+from tideover.clock import ClockCheckSettings
+from tideover.clock.on_demand import check_now
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnconfirmedError
-from tideover.hooks.plain_text import plain
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Case, Phase
-from tideover.lifecycle.by_hand import Objections, RecoverPlan, find_case, objections, plan_recover, why_not_forget
+from tideover.lifecycle.manual import Objections, RecoverPlan, find_case, objections, plan_recover, why_not_forget
 from tideover.model import ClockCheck
 from tideover.pause import MachineClocks
 from tideover.policy import Policy
 from tideover.settings import Settings
 from tideover.status import status_of
+from tideover.text_safety import make_safe
 
-TAKEN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
+ACCEPTED_WITHIN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
 CANNOT_ACKNOWLEDGE = {
-    Phase.WATCHING: "it is not this VM's, or of a kind that is left alone",
-    Phase.WAITING: "its preparation has not begun",
+    Phase.OBSERVED: "it is not this VM's, or of a kind that is left alone",
+    Phase.SCHEDULED: "its preparation has not begun",
     Phase.PREPARING: "its preparation still runs",
-    Phase.ASKING: "it is being acknowledged now",
-    Phase.DOUBTING: "it is being acknowledged now; whether the last try counted is not known",
+    Phase.ACKNOWLEDGING: "it is being acknowledged now",
+    Phase.UNCONFIRMED: "it is being acknowledged now; whether the last try counted is not known",
 }
 SAID_AT_MOST = 1000     # characters of what a platform's document says
 ACKNOWLEDGED = "it is acknowledged already"
-LOOK = "tideover status tells what it waits for."
+CHECK_STATUS_HINT = "tideover status tells what it waits for."
 
 
-class Requests:
+class ApiHandlers:
     """The answers of one agent."""
 
     def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]],
@@ -46,7 +47,7 @@ class Requests:
         self._engine, self._journal, self._about, self._check_clock = engine, journal, about, check_clock
         self._policy = policy
 
-    def answers(self) -> Mapping[str, Answer]:
+    def answers(self) -> Mapping[str, RequestHandler]:
         return {"status": self._status, "acknowledge": _answering(self._acknowledge),
                 "recover": _answering(self._recover), "forget": self._forget}
 
@@ -69,12 +70,12 @@ class Requests:
         case = find_case(state, str(question.get("event") or ""), "cannot acknowledge")
         if case.acknowledged:
             return {"ok": True, "why": ACKNOWLEDGED, "event_id": case.id}
-        if case.phase is not Phase.HOLDING:
-            return {"ok": False, "why": _why_not(case), "do": LOOK, "event_id": case.id}
+        if case.phase is not Phase.AWAITING_START:
+            return {"ok": False, "why": _why_not(case), "do": CHECK_STATUS_HINT, "event_id": case.id}
         against = objections(state, case.event, state.me, self._policy())
         if against and question.get("confirmed") is not True:
             raise unconfirmed_acknowledgement(case.id, against)
-        self._engine.tell_and_wait(ob.AcknowledgeRequested(case.id), TAKEN_S)
+        self._engine.post_and_wait(ob.AcknowledgeRequested(case.id), ACCEPTED_WITHIN_S)
         return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ask_attempt}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class Requests:
             raise unconfirmed_recover(plan)
         # Whoever asks looks at the status next, and must not find what stood there before.
         clock = self._check_clock() if plan.pending else None
-        self._engine.tell_and_wait(ob.RecoverRequested(plan.event_id, clock), TAKEN_S)
+        self._engine.post_and_wait(ob.RecoverRequested(plan.event_id, clock), ACCEPTED_WITHIN_S)
         return {"ok": True, "why": "recover is asked for", "were_owed": sorted(plan.pending)}
 
     def _forget(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,11 +94,11 @@ class Requests:
         why = why_not_forget(self._engine.state, name)
         if why is not None:
             return {"ok": False, "why": why, "do": "tideover recover --dry-run lists what is pending."}
-        self._engine.tell_and_wait(ob.ForgetRequested(name), TAKEN_S)
+        self._engine.post_and_wait(ob.ForgetRequested(name), ACCEPTED_WITHIN_S)
         return {"ok": True, "why": "its recovery is given up"}
 
 
-def _answering(answer: Answer) -> Answer:
+def _answering(answer: RequestHandler) -> RequestHandler:
     """Given what answers a question, return it with its refusals as answers."""
     def refusing(question: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -111,20 +112,21 @@ def _answering(answer: Answer) -> Answer:
 def unconfirmed_recover(plan: RecoverPlan) -> UnconfirmedError:
     """Given a plan that takes applications back before the pause they are prepared for, return why it must be
     confirmed."""
-    ahead, pending = plain(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
+    ahead, pending = make_safe(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
     return UnconfirmedError("cannot recover", f"{ahead} is still ahead, and would find {pending} unprepared",
                             "--yes recovers all the same.")
 
 
 def unconfirmed_acknowledgement(event_id: str, against: Objections) -> UnconfirmedError:
     """Given what speaks against an acknowledgement, return why it must be confirmed."""
-    return UnconfirmedError(f"cannot acknowledge {plain(event_id, SAID_AT_MOST)}", plain(against.text, SAID_AT_MOST),
+    return UnconfirmedError(f"cannot acknowledge {make_safe(event_id, SAID_AT_MOST)}",
+                            make_safe(against.text, SAID_AT_MOST),
                             "--yes acknowledges it all the same.")
 
 
 def check_clock(settings: Settings) -> ClockCheck:
     """Given the owner's settings, look at the clock once; blocks for about a second at most."""
-    return check_now(ClockSettings.of(settings)).check
+    return check_now(ClockCheckSettings.of(settings)).check
 
 
 def _why_not(case: Case) -> str:
@@ -136,6 +138,6 @@ def _why_not(case: Case) -> str:
         return "it has started"
     if not case.listed:
         return "it has left the platform's list"
-    if case.given_back:
+    if case.recovered_by_operator:
         return "its applications were recovered by hand, so nothing is prepared for it"
     return "the machine was away since it was prepared for"

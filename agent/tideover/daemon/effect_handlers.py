@@ -1,4 +1,4 @@
-"""The hands as the engine knows them: each effect's start and calling off, handed to the part that does it."""
+"""Effect handlers: each starts and cancels one kind of effect."""
 from __future__ import annotations
 
 import json
@@ -13,7 +13,7 @@ from tideover.record import Row, record_of, trace_id
 from tideover.sources.poller import Acknowledger
 
 
-class HookHand:
+class HookHandler:
     """Runs hooks, with the event's record on their standard input."""
 
     def __init__(self, runner: HookRunner, rows: Callable[[str], list[Row]]) -> None:
@@ -28,55 +28,55 @@ class HookHand:
         record = json.dumps(record_of(rows) if rows else {"event_id": effect.event_id}).encode()
         self._runner.start(effect, record, trace_id(effect.event_id))
 
-    def call_off(self, effect: fx.RunHook) -> None:
-        self._runner.call_off(effect.key)
+    def cancel(self, effect: fx.RunHook) -> None:
+        self._runner.cancel(effect.key)
 
     def adjust(self, effect: fx.RunHook) -> None:
         self._runner.shorten(effect.key, effect.limit_s)
 
 
-class AcknowledgeHand:
+class AcknowledgeHandler:
     def __init__(self, acknowledger: Acknowledger) -> None:
         self._acknowledger = acknowledger
 
     def start(self, effect: fx.Acknowledge) -> None:
         self._acknowledger.start(effect)
 
-    def call_off(self, effect: fx.Acknowledge) -> None:
-        self._acknowledger.call_off(effect.key)
+    def cancel(self, effect: fx.Acknowledge) -> None:
+        self._acknowledger.cancel(effect.key)
 
 
-class ClockHand:
+class ClockHandler:
     def __init__(self, checker: ClockChecker) -> None:
         self._checker = checker
 
     def start(self, effect: fx.CheckClock) -> None:
         self._checker.start(effect)
 
-    def call_off(self, effect: fx.CheckClock) -> None:
-        self._checker.call_off(effect.key)
+    def cancel(self, effect: fx.CheckClock) -> None:
+        self._checker.cancel(effect.key)
 
 
-class WatchHand:
+class WatchHandler:
     """Sets the pace of the pause watch, and of the outside time it is compared with."""
 
     def __init__(self, watch: PauseWatch, checker: ClockChecker) -> None:
         self._watch, self._checker = watch, checker
 
     def start(self, effect: fx.WatchClosely) -> None:
-        self._watch.watch_closely()
-        self._checker.sample_closely()
+        self._watch.watch_near_event()
+        self._checker.sample_near_event()
 
-    def call_off(self, effect: fx.WatchClosely) -> None:
-        self._watch.watch_calmly()
-        self._checker.sample_calmly()
+    def cancel(self, effect: fx.WatchClosely) -> None:
+        self._watch.watch_idle()
+        self._checker.sample_idle()
 
 
-class IdleHand:
+class NullHandler:
     """Stands where this agent has no hand, for a platform that takes no acknowledgement."""
 
     def start(self, effect: fx.Effect) -> None:
         """Nothing to do it with."""
 
-    def call_off(self, effect: fx.Effect) -> None:
+    def cancel(self, effect: fx.Effect) -> None:
         """Nothing was begun."""

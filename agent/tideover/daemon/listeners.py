@@ -1,9 +1,10 @@
-"""The wiring of the figures for Prometheus: opened where [metrics] asks for them, told of what the engine does.
+"""Listeners of the engine: the event log of the agent, and the metrics export.
 
 Without the library, the address or the file the agent goes on: applications are carried over, only nobody can watch.
 """
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,24 +12,120 @@ from typing import TYPE_CHECKING
 from tideover import observations as ob
 from tideover.engine import Listener
 from tideover.journal import JournalUnwritable
-from tideover.lifecycle import Entry, State
+from tideover.lifecycle import Entry, HookState, Phase, Stage, State
+from tideover.lifecycle.hook_stages import required_failures
+from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log, Trouble
 from tideover.metrics import why_not
-from tideover.model import Moment
+from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Moment, Pause, Verdict, utc_text
+from tideover.record import PHASES
 from tideover.settings import MetricsSettings
 
 if TYPE_CHECKING:
-    from tideover.metrics.figures import Figures, Present
-    from tideover.metrics.page import MetricsPage
-    from tideover.metrics.textfile import Textfile
+    from tideover.metrics.collector import MetricsCollector, Present
+    from tideover.metrics.exporters import MetricsPage, Textfile
+
+
+# --- Log lines: one for each change, none for each poll
+
+FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
+GRAVE = frozenset({"recover owed", "acknowledgement refused", "recovery impossible"})      # the owner must look
+WORTH_A_LOOK = frozenset({"events left out", "found prepared", "taken over"})
+
+
+class LogListener:
+    """The engine's listener. `released` is told the names of hooks that are owed nothing any more; `closed`, that an
+    event has come to its end."""
+
+    def __init__(self, log: Log, released: Callable[[str], None], closed: Callable[[], None]) -> None:
+        self._log, self._released, self._closed = log, released, closed
+
+    def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            self._tell(before, entry)
+            if entry.what == Phase.AWAITING_START.value:
+                self._tell_withheld(after, entry)
+        for name, hook in after.hooks.items():
+            if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
+                self._log.info("hook.begun", event=hook.event_id, hook=name,
+                               phase="recover" if hook.stage is Stage.RECOVERING else "prepare",
+                               attempt=hook.attempt, limit_s=round(hook.limit_s, 3))
+        for name, hook in before.hooks.items():
+            if name not in after.hooks or _changed_nothing(hook, after.hooks[name]):
+                self._released(name)
+        if any(entry.what == "closed" for entry in entries):
+            self._closed()
+
+    def on_journal_unwritable(self, trouble: JournalUnwritable) -> None:
+        self._log.error("journal.unwritable", reason=trouble,
+                        consequence="nothing is acknowledged until it can be written")
+
+    def on_journal_writable(self) -> None:
+        self._log.info("journal.writable")
+
+    def _tell_withheld(self, after: State, entry: Entry) -> None:
+        """An event that nobody takes part in is left to the platform: there is nothing to do about it."""
+        case = after.cases.get(entry.event_id)
+        takes_part = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
+        if case is None or case.acknowledged or not takes_part:
+            return
+        failed = required_failures(after, case)
+        event = shlex.quote(entry.event_id)
+        self._log.warning(
+            "acknowledgement.withheld", event=entry.event_id, reason=entry.note, failed=" ".join(failed),
+            hint=(f"tideover show {event} tells why; mend the cause before the platform starts, or " if failed else "")
+            + f"tideover acknowledge {event} sends it by hand")
+
+    def _tell(self, before: State, entry: Entry) -> None:
+        match entry.subject:
+            case HookRun(name, phase, attempt, report):
+                tell = self._log.warning if report.outcome in FAILURES else self._log.info
+                took_s = None if report.duration_s is None else round(report.duration_s, 3)
+                tell("hook.settled", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
+                     outcome=report.outcome.value, exit_status=report.exit_status,
+                     duration_s=took_s, note=report.note)
+            case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
+                self._log.warning("pause.noticed", event=entry.event_id, pause=name, cause=cause.value,
+                                  length_s=length_s, uncertainty_s=uncertainty_s)
+            case ClockCheck() as check:
+                tell = self._log.warning if check.verdict is Verdict.BAD else self._log.info
+                tell(_event_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
+                     offset_s=check.offset_s, error_bound_s=check.error_bound_s, note=entry.note)
+            case _ if entry.what in PHASES:
+                known = before.cases.get(entry.event_id)
+                came_from = {"from": known.phase.value if known else "nothing"}
+                self._log.info("case.moved", event=entry.event_id, to=entry.what, **came_from, outcome=entry.subject,
+                               note=entry.note)
+            case Event(kind=kind, not_before=not_before, started=started):
+                tell = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
+                tell(_event_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
+                               not_before=utc_text(not_before), note=entry.note)
+            case _:
+                tell = (self._log.error if entry.what in GRAVE else
+                        self._log.warning if entry.what in WORTH_A_LOOK else self._log.info)
+                tell(_event_name(entry.what), event=entry.event_id, note=entry.note)
+
+
+def _changed_nothing(before: HookState, after: HookState) -> bool:
+    """Whether a prepare has just said that it changed nothing: no recover is owed, so nothing is to bear witness."""
+    return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.owed
+
+
+def _event_name(what: str) -> str:
+    """Given an entry's word for what happened, return the line's name."""
+    return f"event.{what.replace(' ', '-')}"
+
+
+# --- Metrics
 
 CONSEQUENCE = "Prometheus gets no figures of this agent there; everything else goes on"
 
 
-class Metering:
+class MetricsExport:
     """The figures of one agent and the ways they are handed out. `start`, then `close`."""
 
-    def __init__(self, settings: MetricsSettings, log: Log, figures: Figures, moment: Callable[[], Moment]) -> None:
+    def __init__(self, settings: MetricsSettings, log: Log, figures: MetricsCollector,
+                 moment: Callable[[], Moment]) -> None:
         self._settings, self._log, self.figures = settings, log, figures
         self._writing = Trouble(log, "metrics-file", lambda: moment().raw_s)
         self._asked = Trouble(log, "metrics", lambda: moment().raw_s)
@@ -36,9 +133,8 @@ class Metering:
         self._textfile: Textfile | None = None
 
     def start(self) -> None:
-        from tideover.metrics.figures import CONTENT_TYPE
-        from tideover.metrics.page import MetricsPage
-        from tideover.metrics.textfile import Textfile
+        from tideover.metrics.collector import CONTENT_TYPE
+        from tideover.metrics.exporters import MetricsPage, Textfile
         address = self._settings.listen
         if address is not None:
             try:
@@ -60,27 +156,27 @@ class Metering:
                 part.close()
 
 
-class Listeners:
+class CompositeListener:
     """Several listeners of the engine, as one."""
 
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
 
-    def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
+    def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for listener in self._listeners:
-            listener.moved(before, after, entries)
+            listener.on_transition(before, after, entries)
 
-    def unwritable(self, trouble: JournalUnwritable) -> None:
+    def on_journal_unwritable(self, trouble: JournalUnwritable) -> None:
         for listener in self._listeners:
-            listener.unwritable(trouble)
+            listener.on_journal_unwritable(trouble)
 
-    def writable_again(self) -> None:
+    def on_journal_writable(self) -> None:
         for listener in self._listeners:
-            listener.writable_again()
+            listener.on_journal_writable()
 
 
 def open_metering(settings: MetricsSettings, log: Log, present: Callable[[], Present],
-                  moment: Callable[[], Moment], before: Figures | None = None) -> Metering | None:
+                  moment: Callable[[], Moment], before: MetricsCollector | None = None) -> MetricsExport | None:
     """Given an owner's [metrics] that ask for figures, return them; None without the library, which the log is told.
 
     `before`: the figures of the agent whose place this one takes, which go on.
@@ -89,9 +185,9 @@ def open_metering(settings: MetricsSettings, log: Log, present: Callable[[], Pre
     if reason is not None:
         log.error("metrics.closed", reason=reason, consequence=CONSEQUENCE)
         return None
-    from tideover.metrics.figures import Figures
+    from tideover.metrics.collector import MetricsCollector
     if before is None:
-        before = Figures(present, moment)
+        before = MetricsCollector(present, moment)
     else:
         before.go_on(present, moment)
-    return Metering(settings, log, before, moment)
+    return MetricsExport(settings, log, before, moment)

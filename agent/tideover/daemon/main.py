@@ -1,4 +1,4 @@
-"""One process under its service manager, which ends it or has it read its configuration again. Decides nothing else.
+"""The agent's process: signals, service manager, reload, stop.
 
 What the manager says only raises a flag and wakes the loop: all work is done on the engine's own thread, between two
 news.
@@ -14,21 +14,47 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from tideover import __version__
-from tideover import observations as ob
-from tideover.configuration import Loaded, load_settings, load_tolerantly
+from tideover import __version__, observations as ob
+from tideover.config_file import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
-from tideover.daemon.choices import catalogue_of, cautions_of
-from tideover.daemon.opening import require_safe
-from tideover.daemon.signals import obey
+from tideover.daemon.policy_source import catalogue_of, config_warnings
+from tideover.daemon.startup import require_trusted_path
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
-from tideover.supervision import Ending, ServiceManager
+from tideover.sd_notify import Systemd
+from tideover.service_manager import ServiceManager, StopReason
 from tideover.system.descriptors import RESERVE
-from tideover.system.streams import tell_trace
-from tideover.systemd import Systemd
+from tideover.system.platform import tell_trace
 from tideover.threads import reason_of, start_task
+
+# --- Signal handlers
+# Whatever the way, it only raises a flag and wakes the loop. A Windows service is told by the service manager
+# instead, and calls the same two verbs (`Running.end_soon`, `Running.read_soon`).
+
+if sys.platform == "win32":
+    from tideover.winapi.base import on_console_close, on_stop_request
+
+    def install_signal_handlers(end_soon: Callable[[], None], read_soon: Callable[[], None],
+                                ended: threading.Event) -> None:
+        """Call `request_stop` at Ctrl-C, Ctrl-Break, the console's or the machine's end, or when another process asks
+        for it. `ended` is set when all is put away. Nobody asks a console program to read its configuration anew."""
+        on_console_close(end_soon, ended)
+        on_stop_request(end_soon)
+
+else:
+    import signal
+
+    def install_signal_handlers(end_soon: Callable[[], None], read_soon: Callable[[], None],
+                                ended: threading.Event) -> None:
+        """Call `request_stop` at SIGTERM and SIGINT, `request_reload` at SIGHUP. `ended` is set when all is put
+        away."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: end_soon())
+        signal.signal(signal.SIGHUP, lambda *_: read_soon())
+
+
+# --- The process
 
 FAULTS_KEPT = 64
 STOP_LIMIT_S = 75.0
@@ -44,7 +70,7 @@ def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceMan
     manager = manager or Systemd(os.environ)
     try:
         loaded = load_settings(config, os.environ)
-        require_safe(loaded.file)
+        require_trusted_path(loaded.file)
     except (ConfigurationError, WrongUseError) as trouble:
         _recover_instead(trouble, config, manager, drill=drill)
         raise
@@ -52,7 +78,7 @@ def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceMan
 
 
 def _recover_instead(refusal: TideoverError, config: Path | None, manager: ServiceManager, *, drill: bool) -> None:
-    from tideover.daemon.by_hand import recover_instead_of_agent
+    from tideover.daemon.offline import recover_instead_of_agent
     log_format, lines = "text", LineWriter()
     try:
         loaded = load_tolerantly(config, os.environ)
@@ -72,15 +98,15 @@ def _sink_of(manager: ServiceManager, log_format: str) -> Sink:
 
 
 def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | None = None) -> int:
-    """Run an agent until its service manager ends it (None: systemd, or a terminal, which speak through `signals`).
+    """Run an agent until its service manager ends it (None: systemd, or a terminal, which speak through `main`).
 
     Return the exit status. Raise WrongUseError if it cannot start.
     """
     manager = manager or Systemd(os.environ)
-    running = Running(loaded, manager, drill=drill)
+    running = AgentProcess(loaded, manager, drill=drill)
     ended = threading.Event()
     if isinstance(manager, Systemd):
-        obey(running.end_soon, running.read_soon, ended)
+        install_signal_handlers(running.request_stop, running.request_reload, ended)
     else:
         manager.listen(running)
     threading.excepthook = ThreadFaults(running.log).tell
@@ -95,13 +121,13 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
     return 0
 
 
-class Running:
+class AgentProcess:
     """The agent that runs now, the configuration it has, and the one it will have."""
 
     def __init__(self, loaded: Loaded, manager: ServiceManager, *, drill: bool = False) -> None:
         self._loaded, self._manager, self._drill = loaded, manager, drill
         self._lines = LineWriter()
-        self._agent = self._made(loaded)
+        self._agent = self._build_agent(loaded)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
         self._told = ""
@@ -110,19 +136,19 @@ class Running:
         """Return the log of the agent that runs now."""
         return self._agent.log
 
-    def end_soon(self) -> None:
+    def request_stop(self) -> None:
         """Any thread, any signal handler: a second call ends at once what the first one still waits for."""
         self._must_end = True
         self._agent.engine.stop()
 
-    def read_soon(self) -> None:
+    def request_reload(self) -> None:
         """Any thread, any signal handler: the configuration may have changed."""
         self._must_read = True
         self._agent.engine.stop()
 
-    def look_now(self) -> None:
+    def check_clocks(self) -> None:
         """Any thread: the machine slept, or somebody set its clock, says the system."""
-        self._agent.look_now()
+        self._agent.check_clocks()
 
     def run(self) -> None:
         """Return when a signal says so, and what the owner wants to be done first is done."""
@@ -146,19 +172,19 @@ class Running:
         self._agent.log.info("agent.stopped", open_events=len(self._agent.engine.state.cases))
         self._lines.close()
 
-    def _made(self, loaded: Loaded, before: Agent | None = None) -> Agent:
+    def _build_agent(self, loaded: Loaded, before: Agent | None = None) -> Agent:
         """`before`: the agent whose place this one takes in the same process."""
         sink = self._lines.through(_sink_of(self._manager, loaded.settings.log.format))
         return Agent(loaded, drill=self._drill, log_sink=sink, before=before)
 
     def _begin(self) -> None:
-        for caution in cautions_of(self._loaded.settings):
+        for caution in config_warnings(self._loaded.settings):
             self._agent.log.warning("configuration.caution", what=caution)
         for file, reason in catalogue_of(self._loaded.settings).faults:
             self._agent.log.warning("hook.cannot-run", file=file, reason=reason)
         RESERVE.fill()
         self._agent.start()
-        self._agent.engine.show_life(self._show_life, self._manager.longest_silence_s)
+        self._agent.engine.set_heartbeat(self._heartbeat, self._manager.longest_silence_s)
         self._manager.ready()
 
     # --- a new configuration ----------------------------------------------------------------------------------------
@@ -167,7 +193,7 @@ class Running:
         """What is faulty is refused, and what holds goes on holding."""
         try:
             loaded = load_settings(self._loaded.file, os.environ)
-            require_safe(loaded.file)
+            require_trusted_path(loaded.file)
             self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
@@ -189,10 +215,10 @@ class Running:
         self._manager.reloading()
         self._agent.close()
         try:
-            self._agent, self._loaded = self._made(wanted, self._agent), wanted
+            self._agent, self._loaded = self._build_agent(wanted, self._agent), wanted
         except WrongUseError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble)
-            self._agent = self._made(self._loaded, self._agent)
+            self._agent = self._build_agent(self._loaded, self._agent)
         self._begin()
         gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.read", file=self._loaded.file or "none")
@@ -201,8 +227,8 @@ class Running:
 
     def _recover_first(self) -> None:
         """Where the machine or the service starts again at once, the next agent goes on instead."""
-        engine, why = self._agent.engine, self._manager.why_we_end()
-        if why is not Ending.STOP:
+        engine, why = self._agent.engine, self._manager.stop_reason()
+        if why is not StopReason.STOP:
             self._agent.log.info("agent.keeps", reason=why.value, hooks=" ".join(engine.state.hooks))
             return
         is_done = threading.Event()
@@ -212,36 +238,36 @@ class Running:
                 engine.stop()
 
         start_task("stop-limit", limit)
-        engine.take(ob.StopRequested())
-        engine.run_until(is_all_tried)
+        engine.handle(ob.StopRequested())
+        engine.run_until(is_every_recover_tried)
         is_done.set()
 
     # --- what the service manager is told -----------------------------------------------------------------------------
 
-    def _show_life(self) -> None:
-        self._manager.feed()
+    def _heartbeat(self) -> None:
+        self._manager.watchdog_ping()
         words = state_in_words(self._agent.engine.state)
         if self._waiting is not None:
             words += "; a new configuration waits for its end"
         if words != self._told:
             self._told = words
-            self._manager.say(words)
+            self._manager.set_status(words)
 
 
 def is_between_events(state: State) -> bool:
     """Whether nothing is under way that began under the configuration in force."""
-    return not state.hooks and all(case.phase is Phase.WATCHING for case in state.cases.values())
+    return not state.hooks and all(case.phase is Phase.OBSERVED for case in state.cases.values())
 
 
-def is_all_tried(state: State) -> bool:
+def is_every_recover_tried(state: State) -> bool:
     """Whether a stop has nothing more to wait for: all is recovered, or failed for good and told."""
-    return all(hook.stage is Stage.OWED for hook in state.hooks.values())
+    return all(hook.stage is Stage.RECOVER_FAILED for hook in state.hooks.values())
 
 
 def state_in_words(state: State) -> str:
     """Given a state, return it as one line for whoever asks the service manager."""
     events = [f"{case.event.kind.value} {case.phase.value}" for case in state.cases.values()
-              if case.phase is not Phase.WATCHING]
+              if case.phase is not Phase.OBSERVED]
     return ", ".join(events) if events else "No event is open"
 
 

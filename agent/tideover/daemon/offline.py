@@ -1,34 +1,46 @@
-"""What can be done without an agent: recover what is pending, give a recovery up, acknowledge an event. The same
-decision, the same journal, the same hooks; only nobody looks and listens meanwhile.
-
-Nothing here needs a configuration without faults: what a hook's recover needs stands in the journal, but for the hook's
-environment, which is read from what can be read of the configuration.
+"""Commands without an agent: recover, acknowledge, run one hook. The same lifecycle, journal and hooks, without
+polling.
 """
 from __future__ import annotations
 
+import queue
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from tideover import effects as fx
-from tideover import observations as ob
-from tideover.configuration import Loaded
-from tideover.daemon.choices import Choices, catalogue_of, environment_of, open_chosen_source, policy_of
-from tideover.daemon.hands import HookHand, IdleHand
-from tideover.daemon.narrator import Narrator
-from tideover.daemon.opening import Memory, open_memory, renew_journal, trusted
-from tideover.daemon.requests import ACKNOWLEDGED, check_clock, unconfirmed_acknowledgement, unconfirmed_recover
-from tideover.daemon.taking_up import HOOKS_STATE, end_left_runs, spare_hooks_state, take_up
+from tideover import effects as fx, observations as ob
+from tideover.config_file import Loaded
+from tideover.daemon.api_handlers import ACKNOWLEDGED, check_clock, unconfirmed_acknowledgement, unconfirmed_recover
+from tideover.daemon.effect_handlers import HookHandler, NullHandler
+from tideover.daemon.listeners import LogListener
+from tideover.daemon.policy_source import PolicySource, catalogue_of, environment_of, open_chosen_source, policy_of
+from tideover.daemon.startup import (
+    HOOKS_STATE,
+    StateDirectory,
+    end_left_runs,
+    fallback_hooks_state,
+    make_directory,
+    open_state_directory,
+    renew_journal,
+    require_trusted_path,
+    resume_from_journal,
+    trusted,
+)
+from tideover.effects import RunHook
 from tideover.engine import Engine
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError
 from tideover.hooks import HookRunner
+from tideover.hooks.runner import read_moment
 from tideover.journal import FILE, Journal
-from tideover.lifecycle import Entry, State
-from tideover.lifecycle.by_hand import (
+from tideover.lifecycle import Case, Entry, HookState, Phase, Stage, State, desired_effects
+from tideover.lifecycle.case import AckAnswered, advance
+from tideover.lifecycle.manual import (
     LAST,
     LIST,
     Objections,
@@ -40,18 +52,85 @@ from tideover.lifecycle.by_hand import (
     plan_recover,
     why_not_forget,
 )
-from tideover.lifecycle.case import advance
-from tideover.lifecycle.signals import Answered
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import LineWriter, Log, open_sink
-from tideover.model import ClockCheck, Event, Verdict, fold_case
+from tideover.model import (
+    ANNOUNCED,
+    ClockCheck,
+    Event,
+    HookPhase,
+    HookReport,
+    HookSpec,
+    Kind,
+    Moment,
+    Verdict,
+    fold_case,
+)
+from tideover.observations import HookSettled, Observation
 from tideover.pause import MachineClocks, read_boot_id
 from tideover.policy import Policy, names_me
+from tideover.record import Row
 from tideover.settings import Settings
 from tideover.sources import Source
 from tideover.status import recover_owed
 
-BY_HAND = "by hand, while no agent ran"
+# --- Manual run of one hook for a made-up event
+
+EVENT_ID = "by-hand"
+MANUAL_RUN_STATE = "by-hand"           # below the state directory: neither disturbs the other
+STATE_MODE = 0o711
+
+
+def run_hook_once(
+    loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind, *, drill: bool = False,
+    show_line: Callable[[str], None] | None = None,
+) -> HookReport:
+    """Given the configuration, a hook, a phase and the kind of event it is told, run it and return how it ended.
+
+    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
+    could change what counts.
+    """
+    require_trusted_path(loaded.file)
+    home = Path(loaded.settings.paths.state) / MANUAL_RUN_STATE
+    make_directory(home, STATE_MODE)
+    answers: queue.SimpleQueue[Observation | str] = queue.SimpleQueue()
+    runner = HookRunner(answers.put, home, drill=drill, environment_of=partial(environment_of, loaded.settings),
+                        log_line=lambda name, line: answers.put(line), lines_at_most=sys.maxsize)
+    now = read_moment()
+    case = _sample_event_state(phase, kind)
+    try:
+        HookHandler(runner, lambda event_id: _rows(case, now)).start(_run_and_wait(case, spec, phase, now))
+        while isinstance(answer := answers.get(), str):
+            if show_line is not None:
+                show_line(answer)
+        assert isinstance(answer, HookSettled)
+        return answer.report
+    finally:
+        runner.close()
+
+
+def _sample_event_state(phase: HookPhase, kind: Kind) -> Case:
+    """Withdrawn before anything happened, for nothing has; what nobody announces cannot be withdrawn."""
+    event = Event(EVENT_ID, kind, (), description="a try by hand, no event", event_source="user", source="by-hand")
+    return Case(event, Phase.PREPARING if phase is HookPhase.PREPARE else Phase.RECOVERING, began=kind not in ANNOUNCED)
+
+
+def _run_and_wait(case: Case, spec: HookSpec, phase: HookPhase, now: Moment) -> RunHook:
+    """Asked of the decision itself, so that nothing the agent tells is forgotten here."""
+    stage = Stage.PREPARING if phase is HookPhase.PREPARE else Stage.RECOVERING
+    hook = HookState(spec, stage, run=1, attempt=1, limit_s=spec.timeout_s, event_id=case.id, kind=case.event.kind,
+                     reason=case.reason if phase is HookPhase.RECOVER else "")
+    state = State(MappingProxyType({case.id: case}), MappingProxyType({spec.name: hook}))
+    return next(effect for effect in desired_effects(state, now) if isinstance(effect, RunHook))
+
+
+def _rows(case: Case, now: Moment) -> list[Row]:
+    return [Row(now.utc, case.id, "noticed", "by hand", case.event), Row(now.utc, case.id, case.phase.value)]
+
+
+# --- Recover and acknowledge
+
+WITHOUT_AGENT = "by hand, while no agent ran"
 PENDING = "PENDING"
 """A file in the state directory that names the participants which a recover without an agent could not recover. While
 it is there, a purge of the package keeps the journal."""
@@ -68,7 +147,7 @@ CLOCK_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class RecoverResult:
     """Names of participants: what was pending before, and what still is."""
 
     were_owed: tuple[str, ...]
@@ -88,7 +167,7 @@ def plan_without_agent(loaded: Loaded, typed: str | None) -> RecoverPlan:
     return _plan(state, typed)
 
 
-def recover_by_hand(loaded: Loaded, typed: str | None, *, confirmed: bool, drill: bool = False) -> Recovered:
+def recover_by_hand(loaded: Loaded, typed: str | None, *, confirmed: bool, drill: bool = False) -> RecoverResult:
     """Given the configuration and what was typed (None: all events), run each recover that is pending, once.
 
     `confirmed`: also while an event is still ahead. Raise WrongUseError if an agent works on the state directory, or
@@ -125,7 +204,7 @@ def recover_instead_of_agent(loaded: Loaded, log: Log, still_starting: Callable[
         if not plan.pending:
             return
         log.warning("recover.without-agent", hooks=" ".join(plan.pending), reason="the agent cannot start")
-        desk.engine.show_life(partial(still_starting, STARTING_S), STARTING_S / 3)
+        desk.engine.set_heartbeat(partial(still_starting, STARTING_S), STARTING_S / 3)
         found = desk.recover(plan, partial(_awaited_clock, desk.settings, still_starting))
         if found.still_owed:
             log.error("recover.pending", hooks=" ".join(found.still_owed),
@@ -163,34 +242,36 @@ class _Desk:
         if loaded.trouble is not None and loaded.file is None and log is None:
             self._log.warning("configuration.refused", reason=loaded.trouble,
                               consequence="the defaults are used instead")
-        self._memory = open_memory(Path(settings.paths.state), self._log)
-        self._spare = spare_hooks_state(settings)
+        self._memory = open_state_directory(Path(settings.paths.state), self._log)
+        self._spare = fallback_hooks_state(settings)
         self._runner = HookRunner(self._tell, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                   environment_of=partial(environment_of, settings))
-        idle = IdleHand()
-        hands: dict[type[Any], Any] = {fx.RunHook: HookHand(self._runner, self._memory.journal.rows),
+        idle = NullHandler()
+        hands: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
                                        fx.Acknowledge: idle, fx.CheckClock: idle, fx.WatchClosely: idle}
-        narrator = (Narrator if log is not None else _SilentNarrator)(self._log, self._runner.forget, _leave_alone)
-        self.engine = Engine(self._memory.journal, hands, Choices(settings).policy, MachineClocks().moment, narrator,
+        narrator = (LogListener if log is not None else _SilentLogListener)(self._log, self._runner.forget,
+                                                                            _refuse_unsuitable)
+        self.engine = Engine(self._memory.journal, hands, PolicySource(settings).policy, MachineClocks().moment,
+                             narrator,
                              lambda: renew_journal(self._memory.journal))
 
     def _tell(self, seen: ob.Observation) -> None:
-        self.engine.tell(seen)
+        self.engine.post(seen)
 
-    def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> Recovered:
+    def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> RecoverResult:
         """Run what the plan names, once; where it is not of one event, also what only the hooks' private directories
         say is prepared."""
         for name in plan.pending:
             if self._may_lack_environment(name):
                 self._log.warning("hook.environment-unknown", hook=name,
                                   consequence="it runs without the variables that its owner sets for it")
-        take_up(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
+        resume_from_journal(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
         found = recover_owed(self.engine.state) if plan.event_id is None else ()
         were_owed = tuple(sorted({*plan.pending, *found}))
-        self.engine.take(ob.RecoverRequested(plan.event_id, look_at_clock() if were_owed else None))
+        self.engine.handle(ob.RecoverRequested(plan.event_id, look_at_clock() if were_owed else None))
         self.engine.run_until(_nothing_runs)
         self._leave_word()
-        return Recovered(were_owed, tuple(name for name in recover_owed(self.engine.state) if name in were_owed))
+        return RecoverResult(were_owed, tuple(name for name in recover_owed(self.engine.state) if name in were_owed))
 
     def _may_lack_environment(self, name: str) -> bool:
         """Whether what is wrong with the configuration may be what the owner sets for this hook."""
@@ -202,7 +283,7 @@ class _Desk:
     def forget(self, name: str) -> None:
         """Another participant's recover that is due begins with this step, as with any other: it is let run."""
         end_left_runs(self._memory, self.engine, self._log, self._spare)
-        self.engine.take(ob.ForgetRequested(name))
+        self.engine.handle(ob.ForgetRequested(name))
         self.engine.run_until(_nothing_runs)
         self._leave_word()
 
@@ -224,14 +305,14 @@ class _Desk:
         self._lines.close()
 
 
-class _SilentNarrator(Narrator):
+class _SilentLogListener(LogListener):
     """Tells nothing of what was decided."""
 
     def _tell(self, before: State, entry: Entry) -> None:
         """The record has it."""
 
 
-def _leave_alone() -> None:
+def _refuse_unsuitable() -> None:
     """The agent prunes its journal; a person's command does not."""
 
 
@@ -251,7 +332,7 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
     """
     loaded = trusted(loaded)
     settings = loaded.settings
-    memory = open_memory(Path(settings.paths.state), Log(settings.log.format, "warning"))
+    memory = open_state_directory(Path(settings.paths.state), Log(settings.log.format, "warning"))
     kind, source = open_chosen_source(settings)
     try:
         state = memory.journal.load()
@@ -267,12 +348,12 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
         against = _objections(state, event, me, settings)
         if against and not confirmed:
             raise unconfirmed_acknowledgement(event.id, against)
-        note = f"{BY_HAND}, although {against.text}" if against else BY_HAND
+        note = f"{WITHOUT_AGENT}, although {against.text}" if against else WITHOUT_AGENT
         _remember(memory, event.id, "acknowledging", note)      # what could not be remembered afterwards is not said
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
             raise UnreachableError(f"cannot acknowledge {event.id}", reason, "Look at tideover status, then try again.")
-        _remember(memory, event.id, "acknowledged", BY_HAND, settled=True)
+        _remember(memory, event.id, "acknowledged", WITHOUT_AGENT, settled=True)
         return event.id, reason
     finally:
         if source is not None:
@@ -323,7 +404,7 @@ def _listed(source: Source, state: State, typed: str) -> tuple[Event, str]:
     return event, news.me
 
 
-def _remember(memory: Memory, event_id: str, what: str, note: str, *, settled: bool = False) -> None:
+def _remember(memory: StateDirectory, event_id: str, what: str, note: str, *, settled: bool = False) -> None:
     """What is known of an event keeps the spelling of its id that was seen first. Raise JournalUnwritable."""
     state = after = memory.journal.load()
     known = next((case for case in state.cases.values() if fold_case(case.id) == fold_case(event_id)), None)
@@ -332,7 +413,7 @@ def _remember(memory: Memory, event_id: str, what: str, note: str, *, settled: b
     if settled:
         after = state.with_settled(event_id)
         if known is not None:       # as the agent would take this answer: what it was asking or doubting is over
-            answered = advance(known, Answered(ob.AckOutcome.ACCEPTED, ""), Policy(), now)
+            answered = advance(known, AckAnswered(ob.AckOutcome.ACCEPTED, ""), Policy(), now)
             after = after.with_case(answered)
             entries += [Entry(event_id, answered.phase.value, note)] if answered.phase is not known.phase else []
     memory.journal.commit(now, state, after, entries)

@@ -1,5 +1,6 @@
-"""The owner's settings and the hooks directory, as the policy the decision asks; and the source they choose. Reads the
-directory; runs nothing."""
+"""The policy that the lifecycle asks: made from the settings and the hooks directory; and the chosen source. Runs
+nothing.
+"""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -11,12 +12,12 @@ from tideover.hooks import Catalogue, HookSettings, read_catalogue
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.policy import Policy, Rules
-from tideover.settings import Settings, cautions_about, options_for, unused_hook_tables
+from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
 from tideover.sources import Source, SourceKind, choose_source_kind, open_source
 from tideover.system.descriptors import RESERVE
 
 
-class Choices:
+class PolicySource:
     """Answers which policy holds now. Used by the engine's thread."""
 
     def __init__(self, settings: Settings) -> None:
@@ -73,11 +74,11 @@ def catalogue_of(settings: Settings) -> Catalogue:
     return read_catalogue(Path(settings.paths.hooks), lambda name: _hook_settings(settings, name))
 
 
-def cautions_of(settings: Settings) -> tuple[str, ...]:
+def config_warnings(settings: Settings) -> tuple[str, ...]:
     """Given the settings, return one line for each thing in them, and in the hooks directory beside them, that is
     allowed and may surprise their owner."""
     names = [spec.name for spec in catalogue_of(settings).hooks]
-    return *cautions_about(settings), *unused_hook_tables(settings, names)
+    return *warnings_about(settings), *unused_hook_tables(settings, names)
 
 
 def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:

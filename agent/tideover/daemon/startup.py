@@ -1,4 +1,4 @@
-"""Opens the state directory: its lock, its journal; what cannot be read is set aside and said so."""
+"""Startup: opens the state directory, and resumes from an open journal."""
 from __future__ import annotations
 
 import errno
@@ -6,13 +6,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.configuration import Loaded, platform_paths
+from tideover.config_file import Loaded, platform_paths
+from tideover.engine import Engine
 from tideover.errors import BusyError, WrongUseError
-from tideover.hooks.parts import find_unsafe_step
+from tideover.hooks import HookRunner, OrphanRun, end_orphans
+from tideover.hooks.platform import untrusted_component
 from tideover.journal import FILE, LastingJournal, Lock, unwritable
+from tideover.lifecycle import Stage, State
+from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
-from tideover.settings import default_settings
-from tideover.system.directories import make_base_directory
+from tideover.model import HookPhase, Moment
+from tideover.observations import Restarted
+from tideover.record import trace_id
+from tideover.settings import Settings, default_settings
+from tideover.system.clocks import read_boot_id
+from tideover.system.platform import make_base_directory
+
+# --- The state directory: its lock and its journal; an unreadable journal is quarantined
 
 PASSING = frozenset({errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 """Of the disk or of a moment: a later start may find it well."""
@@ -21,7 +31,7 @@ STATE_MODE = 0o711      # hooks that run as other users reach their own director
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class StateDirectory:
     """The state directory as this process holds it."""
 
     directory: Path
@@ -33,13 +43,13 @@ class Memory:
         self.lock.release()
 
 
-def require_safe(file: Path | None, *, is_secret: bool = False) -> None:
+def require_trusted_path(file: Path | None, *, is_secret: bool = False) -> None:
     """Given a file of the configuration (None: there is none), raise WrongUseError if another user could change it, or
     read it where it is secret: it says what is run, as whom and with which environment."""
     if file is None:
         return
     with suppress(OSError):         # a pipe that this command was given cannot be walked to, and is nobody else's
-        reason = find_unsafe_step(str(file.absolute()), is_secret=is_secret)
+        reason = untrusted_component(str(file.absolute()), is_secret=is_secret)
         if reason is not None:
             raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
 
@@ -51,7 +61,7 @@ def trusted(loaded: Loaded) -> Loaded:
     the wrong ones.
     """
     try:
-        require_safe(loaded.file)
+        require_trusted_path(loaded.file)
     except WrongUseError as trouble:
         defaults = default_settings(platform_paths())
         if loaded.settings.paths != defaults.paths:
@@ -60,7 +70,7 @@ def trusted(loaded: Loaded) -> Loaded:
     return loaded
 
 
-def open_memory(directory: Path, log: Log) -> Memory:
+def open_state_directory(directory: Path, log: Log) -> StateDirectory:
     """Given the state directory, make it, lock it and open its journal.
 
     Raise WrongUseError if it cannot be used or is not safe, JournalUnwritable if its journal cannot be read at all.
@@ -80,7 +90,7 @@ def open_memory(directory: Path, log: Log) -> Memory:
         log.error("journal.set-aside", reason=reason, kept_as=kept_as or "it cannot be renamed; it is left as it is",
                   consequence="what only it knew is not known here; look into it with tideover history --config")
 
-    return Memory(directory, lock, LastingJournal(directory / FILE, tell, hold))
+    return StateDirectory(directory, lock, LastingJournal(directory / FILE, tell, hold))
 
 
 def renew_journal(journal: LastingJournal) -> None:
@@ -119,5 +129,44 @@ def _require_safe_way(directory: Path, way: Path) -> None:
 def _find_unsafe(way: Path) -> str | None:
     for path in (way, *way.parents):
         with suppress(FileNotFoundError):
-            return find_unsafe_step(str(path))
+            return untrusted_component(str(path))
     return None
+
+
+# --- Startup recovery: leftover runs are ended, then the state's desired effects are started
+
+HOOKS_STATE = "hooks"       # below the state directory: one directory a hook
+
+
+def fallback_hooks_state(settings: Settings) -> Path | None:
+    """Return where hooks keep their state while the state directory cannot be written; None where there is no place
+    that others could not change, or one would not outlive the agent."""
+    runtime = settings.paths.runtime
+    with suppress(OSError):
+        if Path(runtime).is_absolute() and Path(runtime).is_dir() and untrusted_component(runtime) is None:
+            return Path(runtime) / HOOKS_STATE
+    return None
+
+
+def resume_from_journal(memory: StateDirectory, engine: Engine, runner: HookRunner, now: Moment, log: Log,
+                        spare: Path | None) -> None:
+    """Given an engine that has just loaded its state, end the orphans of that state's runs and tell it of the start,
+    and of the private directories that hooks have: the second witness of what is prepared."""
+    end_left_runs(memory, engine, log, spare)
+    last_at = memory.journal.last_at()
+    down_s = None if last_at is None else max(0.0, (now.utc - last_at).total_seconds())
+    engine.handle(Restarted(read_boot_id(), down_s, runner.witnesses()))
+
+
+def end_left_runs(memory: StateDirectory, engine: Engine, log: Log, spare: Path | None) -> None:
+    """Given an engine that has just loaded its state, end what is left of that state's runs."""
+    for ended in end_orphans(memory.directory / HOOKS_STATE, unfinished_runs(engine.state), spare):
+        log.warning("hook.orphan-ended", hook=ended.of.name, phase=ended.of.phase.value, processes=ended.found,
+                    left=ended.left)
+
+
+def unfinished_runs(state: State) -> list[OrphanRun]:
+    """Given a state, return the runs whose end nobody has seen."""
+    return [OrphanRun(name, HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE, hook.run,
+                        trace_id(hook.event_id))
+            for name, hook in state.hooks.items() if hook.stage in RUNNING]

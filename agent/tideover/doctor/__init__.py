@@ -5,8 +5,8 @@ servers and the agent, all side by side and each with a bound; it reads files; i
 """
 from __future__ import annotations
 
-from tideover.doctor.examination import Examination, examine
-from tideover.doctor.findings import Finding, State
+from tideover.doctor.checks import Examination, examine
+from tideover.doctor.findings import Finding, FindingLevel
 from tideover.doctor.machine import Machine, this_machine
 
-__all__ = ["Examination", "Finding", "Machine", "State", "examine", "this_machine"]
+__all__ = ["Examination", "Finding", "FindingLevel", "Machine", "examine", "this_machine"]

@@ -1,38 +1,59 @@
-"""The whole examination: asks everybody side by side, then lets each subject say what it makes of the answers."""
+"""The whole examination: collects all facts side by side, then runs each subject's checks."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tideover.clock import ClockReport, ClockSettings, check_now
-from tideover.configuration import Loaded
-from tideover.doctor.agent import ask_agent, look_at_agent
-from tideover.doctor.asking import Question, ask_all
-from tideover.doctor.clocks import look_at_clock
-from tideover.doctor.findings import Finding, State, bad, good, note
-from tideover.doctor.hooks import look_at_hooks
+from tideover.clock import ClockCheckSettings, ClockReport, check_now
+from tideover.config_file import Loaded
+from tideover.doctor.clock import Guarantee, check_clock, check_guarantees
+from tideover.doctor.findings import Finding, FindingLevel, bad, good, remark
+from tideover.doctor.guest import check_guest
+from tideover.doctor.local import ask_agent, check_agent, check_hooks, check_rights
 from tideover.doctor.machine import Machine
-from tideover.doctor.metadata import (
-    Heard,
-    hear_name,
-    hear_service,
-    look_at_events,
-    look_at_name,
-    look_at_service,
+from tideover.doctor.other_agents import check_other_agents
+from tideover.doctor.platform import (
+    MetadataReport,
+    ask_metadata_service,
+    ask_vm_name,
+    check_events,
+    check_metadata_service,
+    check_proxies,
+    check_source,
+    check_vm_name,
+    detected_kind,
 )
-from tideover.doctor.others import look_at_others
-from tideover.doctor.platform import kind_here, look_at_source
-from tideover.doctor.promises import look_at_promises
-from tideover.doctor.proxies import look_at_proxies
-from tideover.doctor.rights import look_at_rights
-from tideover.doctor.surroundings import look_around
 from tideover.errors import ConfigurationError
 from tideover.hooks import Catalogue
 from tideover.observations import Polled
-from tideover.pause.promise import Promise
-from tideover.settings import Settings, cautions_about
+from tideover.settings import Settings, warnings_about
+from tideover.threads import start_task
+
+# --- Questions that may not be answered, asked side by side until one deadline
+
+FactQuestion = Callable[[], Any]
+
+
+def ask_all(questions: Mapping[str, FactQuestion], limit_s: float) -> dict[str, Any]:
+    """Given questions by name, return the answers that came within the limit; what comes later is left alone."""
+    answers: dict[str, Any] = {}
+    until_s = time.monotonic() + limit_s
+    threads = [start_task(f"doctor-{name}", partial(_answer, answers, name, question))
+               for name, question in questions.items()]
+    for thread in threads:
+        if thread is not None:
+            thread.join(max(0.0, until_s - time.monotonic()))
+    return dict(answers)
+
+
+def _answer(answers: dict[str, Any], name: str, question: FactQuestion) -> None:
+    answers[name] = question()
+
+
+# --- The examination
 
 WAIT_S = 8.0                # for all answers together; the files take less than a second more
 
@@ -42,11 +63,11 @@ class Examination:
     """What was found, and what can be promised of pauses here."""
 
     findings: tuple[Finding, ...]
-    promises: tuple[Promise, ...]
+    promises: tuple[Guarantee, ...]
 
     @property
     def is_well(self) -> bool:
-        return all(finding.state is not State.BAD for finding in self.findings)
+        return all(finding.state is not FindingLevel.BAD for finding in self.findings)
 
 
 def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: float = WAIT_S) -> Examination:
@@ -55,37 +76,37 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
     Blocks for `wait_s` and a little at most, whoever does not answer.
     """
     settings = loaded.settings
-    kind = kind_here(settings, machine.root)
+    kind = detected_kind(settings, machine.root)
     answers = ask_all(_questions(settings, machine, kind == "azure"), wait_s)
-    heard: Heard | None = answers.get("service")
+    heard: MetadataReport | None = answers.get("service")
     clock: ClockReport | None = answers.get("clock")
-    shown, kept = look_around(settings, machine)
+    shown, kept = check_guest(settings, machine)
     sends_date = heard is not None and isinstance(heard.news, Polled) and heard.news.document.date is not None
-    pauses, promised = look_at_promises(settings, clock, sends_date)
+    pauses, promised = check_guarantees(settings, clock, sends_date)
     platform = _platform(settings, answers, machine) if kind == "azure" else []
     findings = (
-        *_configuration(loaded), *look_at_source(settings, machine.root), *platform, *look_at_proxies(machine),
-        *shown, *pauses, *look_at_clock(clock),
-        *kept, *look_at_hooks(loaded, catalogue),
-        *look_at_rights(settings, machine), *look_at_agent(settings, answers.get("agent")), *look_at_others(machine))
+        *_configuration(loaded), *check_source(settings, machine.root), *platform, *check_proxies(machine),
+        *shown, *pauses, *check_clock(clock),
+        *kept, *check_hooks(loaded, catalogue),
+        *check_rights(settings, machine), *check_agent(settings, answers.get("agent")), *check_other_agents(machine))
     return Examination(findings, tuple(promised))
 
 
-def _questions(settings: Settings, machine: Machine, is_azure: bool) -> dict[str, Question]:
-    checked = ClockSettings.of(settings)
-    questions: dict[str, Question] = {"clock": partial(check_now, checked, surroundings=machine.surroundings),
+def _questions(settings: Settings, machine: Machine, is_azure: bool) -> dict[str, FactQuestion]:
+    checked = ClockCheckSettings.of(settings)
+    questions: dict[str, FactQuestion] = {"clock": partial(check_now, checked, surroundings=machine.surroundings),
                                       "agent": partial(ask_agent, settings)}
     if is_azure:
-        questions["service"] = partial(hear_service, settings)
+        questions["service"] = partial(ask_metadata_service, settings)
         if settings.source.vm_name:
-            questions["name"] = partial(hear_name, settings)
+            questions["name"] = partial(ask_vm_name, settings)
     return questions
 
 
 def _platform(settings: Settings, answers: Mapping[str, Any], machine: Machine) -> list[Finding]:
-    heard: Heard | None = answers.get("service")
-    return [*look_at_service(settings, heard),
-            *look_at_name(settings, heard, answers.get("name"), machine.hostname), *look_at_events(heard)]
+    heard: MetadataReport | None = answers.get("service")
+    return [*check_metadata_service(settings, heard),
+            *check_vm_name(settings, heard, answers.get("name"), machine.hostname), *check_events(heard)]
 
 
 def _configuration(loaded: Loaded) -> list[Finding]:
@@ -94,5 +115,5 @@ def _configuration(loaded: Loaded) -> list[Finding]:
         return [bad("configuration", "; ".join([f"{loaded.trouble.operation}: {loaded.trouble.cause}", *faults]),
                     "Until it is mended an agent that runs keeps its old one, and none can be started.")]
     said = f"{loaded.file} is read" if loaded.file else "there is no file, so every key has its default"
-    cautions = [note("configuration", line) for line in cautions_about(loaded.settings, loaded.origin)]
+    cautions = [remark("configuration", line) for line in warnings_about(loaded.settings, loaded.origin)]
     return [good("configuration", said), *cautions]

@@ -1,36 +1,46 @@
-"""Outside time: which sources there are, how far away each is, what they say, and what the time daemon believes."""
+"""Checks of the clock: time sources, their distance and state, and what is guaranteed about pauses."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from tideover.clock import ClockReport, DaemonReport, ServerReport
-from tideover.doctor.findings import Finding, bad, good, note
+from tideover.clock.checker import IDLE_SAMPLING_S, NEAR_EVENT_SAMPLING_S
+from tideover.clock.ntp_client import SPACING_S
+from tideover.clock.types import Origin
+from tideover.doctor.findings import Finding, bad, good, remark
+from tideover.humanize import length_text, offset_text, round_length_text
 from tideover.model import ClockCheck, Verdict
-from tideover.wording import length_text, offset_text
+from tideover.pause import PauseWatchSettings
+from tideover.settings import Settings
+from tideover.timekeeping.gaps import LEAST_WAKE_NS, NS
 
-TOPIC = "clock"
+# --- Time sources
+
+CLOCK_TOPIC = "clock"
 SERVERS = "Name time servers that answer under [clock] servers."
 
 
-def look_at_clock(report: ClockReport | None) -> list[Finding]:
+def check_clock(report: ClockReport | None) -> list[Finding]:
     """Given what one check found (None: it did not end in time), say what is known of the clock."""
     if report is None:
-        return [bad(TOPIC, "one check of the clock did not end in time", "See where it waits: tideover clock")]
+        return [bad(CLOCK_TOPIC, "one check of the clock did not end in time", "See where it waits: tideover clock")]
     daemon = [_daemon(report.daemon)] if report.daemon else []
     if not report.servers:
-        return [bad(TOPIC, "nobody outside can be asked for the time: there is no time server in the settings or in a "
+        return [bad(CLOCK_TOPIC, "nobody outside can be asked for the time: there is no time server in the settings "
+                                 "or in a "
                            "time daemon's, and no clock of the hypervisor", SERVERS), *daemon]
     return [_verdict(report.check), *_sources(report), *daemon]
 
 
 def _verdict(check: ClockCheck) -> Finding:
     if check.verdict is Verdict.UNKNOWN or check.offset_s is None or check.error_bound_s is None:
-        return bad(TOPIC, f"the clock cannot be checked: {check.reason}",
+        return bad(CLOCK_TOPIC, f"the clock cannot be checked: {check.reason}",
                    f"{SERVERS} A firewall has to let UDP port 123 out.")
     if check.verdict is Verdict.BAD:
-        return bad(TOPIC, f"the clock is bad: {check.reason}, ± {length_text(check.error_bound_s)}",
+        return bad(CLOCK_TOPIC, f"the clock is bad: {check.reason}, ± {length_text(check.error_bound_s)}",
                    "Have a time daemon put it right, or widen [clock] tolerance.")
-    return good(TOPIC, f"the clock is good: {offset_text(check.offset_s, check.error_bound_s)} ({check.reason})")
+    return good(CLOCK_TOPIC, f"the clock is good: {offset_text(check.offset_s, check.error_bound_s)} ({check.reason})")
 
 
 def _sources(report: ClockReport) -> Iterator[Finding]:
@@ -41,7 +51,7 @@ def _sources(report: ClockReport) -> Iterator[Finding]:
                    + f"{origin}; in brackets the way there and back")
     for one in report.servers:
         if one.dropped:
-            yield note("time sources", f"{_name(one)} does not count: {one.dropped}{'' if heard else origin}",
+            yield remark("time sources", f"{_name(one)} does not count: {one.dropped}{'' if heard else origin}",
                        "Have it answer, or leave it out.")
 
 
@@ -57,7 +67,101 @@ def _daemon(daemon: DaemonReport) -> Finding:
     if daemon.is_synchronised:
         return good("time daemon", f"{daemon.name} believes that it is synchronised{tail}; its word is no proof")
     if daemon.is_synchronised is None:
-        return note("time daemon", f"{daemon.name} does not say whether it is synchronised{tail}",
+        return remark("time daemon", f"{daemon.name} does not say whether it is synchronised{tail}",
                     f"See whether {daemon.name} runs, and whether its servers answer.")
-    return note("time daemon", f"{daemon.name} says that it is not synchronised{tail}",
+    return remark("time daemon", f"{daemon.name} says that it is not synchronised{tail}",
                 f"See whether the servers of {daemon.name} answer.")
+
+
+# --- Guarantees: one sentence for each way in which the machine may pause
+
+DRIFT_PER_S = 50e-6      # of the raw clock between two samples
+
+
+@dataclass(frozen=True, slots=True)
+class GuaranteeSource:
+    """One source of outside time as it is asked here: how often, and to what bound its answers compare."""
+
+    name: str
+    every_s: float
+    bound_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """Pauses of at least `shortest_s` are seen within `within_s` of the resume, to ± `bound_s`. None: never."""
+
+    stopped: str             # which clocks stop, in words
+    shortest_s: float | None
+    within_s: float | None
+    bound_s: float | None
+    by: str
+
+    @property
+    def sentence(self) -> str:
+        """What `tideover doctor` prints."""
+        if self.shortest_s is None or self.within_s is None or self.bound_s is None:
+            return f"{self.stopped}: cannot be seen here, {self.by}"
+        return (f"{self.stopped}: pauses of {round_length_text(self.shortest_s)} or more are seen within "
+                f"{round_length_text(self.within_s)}, to ± {round_length_text(self.bound_s)}, by {self.by}")
+
+
+def guarantees(settings: PauseWatchSettings, outside: Sequence[GuaranteeSource]) -> tuple[Guarantee, ...]:
+    """Given the settings and the sources of outside time in use, return what can be promised: while the machine's
+    clocks run on, and while they stop with it."""
+    wake_s = LEAST_WAKE_NS / NS
+    running = Guarantee("when the clocks run on", settings.threshold_s + settings.tick_s, settings.tick_s,
+                      settings.tick_s / 2 + wake_s, "the heartbeat")
+    if not outside:
+        return running, Guarantee("when the clocks stop too", None, None, None,
+                                "no time server, hardware clock or metadata service is asked")
+    finest = min(outside, key=lambda source: (_bound_s(source), source.every_s))
+    soonest = min(outside, key=lambda source: (_shortest_s(source, settings), source.every_s))
+    return running, Guarantee("when the clocks stop too", _shortest_s(soonest, settings),
+                            2 * soonest.every_s + settings.tick_s, _bound_s(finest),
+                            finest.name if finest is soonest else f"{soonest.name} and {finest.name}")
+
+
+def _bound_s(source: GuaranteeSource) -> float:
+    return 2 * source.bound_s + DRIFT_PER_S * source.every_s
+
+
+def _shortest_s(source: GuaranteeSource, settings: PauseWatchSettings) -> float:
+    """What stands out beyond both bounds, and is worth telling."""
+    return max(settings.threshold_s, 2 * _bound_s(source))
+
+
+# --- Checks of the guarantees
+
+DATE_ERROR_S = 1.0                      # a Date header has whole seconds (RFC 9110 §5.6.7)
+
+
+def check_guarantees(settings: Settings, clock: ClockReport | None,
+                     sends_date: bool) -> tuple[list[Finding], list[Guarantee]]:
+    """Given the settings, what the time sources said and whether the metadata service sends a Date, return what can be
+    promised, calm and while an event is near."""
+    calm = _outside(settings, clock, sends_date, IDLE_SAMPLING_S)
+    watch = PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s)
+    told = list(guarantees(watch, calm))
+    if not calm:
+        return [bad("pauses", "where all clocks of this machine stop with it, a pause can neither be seen nor measured "
+                              "here: nobody outside answers", "Name time servers under [clock] servers.")], told
+    close = replace(watch, tick_s=min(watch.tick_s, watch.close_tick_s))
+    near = guarantees(close, _outside(settings, clock, sends_date, NEAR_EVENT_SAMPLING_S))
+    return [], told + [replace(one, stopped=f"while an event is near, {one.stopped}") for one in near]
+
+
+def _outside(settings: Settings, clock: ClockReport | None, sends_date: bool, every_s: float) -> list[GuaranteeSource]:
+    """What compares: half of each server's round trip, for what it is wrong by itself is the same before and after."""
+    answering = [one for one in clock.servers if not one.dropped and one.delay_s is not None] if clock else []
+    sources = [GuaranteeSource(one.server, max(every_s, _spacing_s(one)), (one.delay_s or 0.0) / 2)
+               for one in answering]
+    if sends_date:
+        sources.append(GuaranteeSource("the metadata service's Date", settings.source.poll_s, DATE_ERROR_S))
+    return sources
+
+
+def _spacing_s(one: ServerReport) -> float:
+    """How often good manners let us ask it."""
+    spacings: Sequence[float] = [SPACING_S[origin] for origin in Origin if origin.value == one.origin]
+    return max(spacings, default=0.0)

@@ -1,4 +1,4 @@
-"""What shows a pause on this machine, and what keeps its time: which subjects there are is chosen here, once."""
+"""The checks of the guest that this operating system has."""
 from __future__ import annotations
 
 import sys
@@ -8,18 +8,17 @@ from tideover.doctor.machine import Machine
 from tideover.settings import Settings
 
 if sys.platform == "win32":
-    from tideover.doctor.windows import look_at_time_service, look_at_windows
+    from tideover.doctor.guest_windows import check_time_service, check_windows
 
-    def look_around(settings: Settings, machine: Machine) -> tuple[list[Finding], list[Finding]]:
+    def check_guest(settings: Settings, machine: Machine) -> tuple[list[Finding], list[Finding]]:
         """Given the settings and the machine, say what shows a pause, and who keeps the clock."""
-        return look_at_windows(), look_at_time_service(settings, machine)
+        return check_windows(), check_time_service(settings, machine)
 
 else:
-    from tideover.doctor.signals import look_at_signals
-    from tideover.doctor.time_daemon import look_at_time_daemon
-    from tideover.pause.probe import probe
+    from tideover.doctor.guest_linux import check_pause_signals, probe
+    from tideover.doctor.time_daemons import check_time_daemon
 
-    def look_around(settings: Settings, machine: Machine) -> tuple[list[Finding], list[Finding]]:
+    def check_guest(settings: Settings, machine: Machine) -> tuple[list[Finding], list[Finding]]:
         """Given the settings and the machine, say what shows a pause, and who keeps the clock."""
         seen = probe(machine.root)
-        return look_at_signals(seen), look_at_time_daemon(settings, machine, seen.hypervisor)
+        return check_pause_signals(seen), check_time_daemon(settings, machine, seen.hypervisor)

@@ -1,4 +1,4 @@
-"""What this machine can show of a pause: looked up once, for people (`tideover doctor`) and for the agent's report.
+"""Checks of a Linux guest: hypervisor, clocksource, push signals, and what follows from them for pause detection.
 
 Everything is read from files under one root; what is missing or may not be read is absent, not an error.
 """
@@ -12,13 +12,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tideover.doctor.findings import Finding, good, remark
 from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.counters import CLOCKSOURCE, MachineCounters
-from tideover.pause.host_change import HOST_KEYS
-from tideover.pause.host_name import POOL, read_records
+from tideover.pause.hyperv_kvp import POOL, read_records
 from tideover.pause.links import open_links_reader
+from tideover.pause.types import HOST_KEYS
 from tideover.pause.vmclock import CLOCK_STATUS, DEVICE, read_page
-from tideover.system.files import ROOT
+from tideover.system.platform import ROOT
+
+# --- Capabilities of this machine
 
 AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 
@@ -36,7 +39,7 @@ GENERATION_IDS = ("VM_GEN_COUNTER", "VMGENCTR")
 
 
 @dataclass(frozen=True, slots=True)
-class Interface:
+class NetworkInterface:
     """One network interface with hardware behind it. `under`: the one that uses it as its fast path (a VF's)."""
 
     name: str
@@ -55,7 +58,7 @@ class Capabilities:
     hardware_clocks: tuple[tuple[str, str], ...]     # device, name: "KVM virtual PTP", "hyperv" …
     vmclock: str                                     # "", "not readable", or what it says
     has_generation_id: bool
-    interfaces: tuple[Interface, ...]
+    interfaces: tuple[NetworkInterface, ...]
     host_name: str | None                            # of the physical host; None: no pool, "": a pool without it
     rtc: str                                         # name of the battery clock
     rtc_minus_wall_s: float | None
@@ -115,12 +118,12 @@ def _has_generation_id(root: Path) -> bool:
                for known in GENERATION_IDS)
 
 
-def _interfaces(root: Path) -> Iterator[Interface]:
+def _interfaces(root: Path) -> Iterator[NetworkInterface]:
     for entry in _entries(root / "sys/class/net"):
         if (entry / "device").exists():
             under = (entry / "master").resolve().name if (entry / "master").is_symlink() else ""
             driver = (entry / "device/driver").resolve().name if (entry / "device/driver").is_symlink() else ""
-            yield Interface(entry.name, driver, under)
+            yield NetworkInterface(entry.name, driver, under)
 
 
 def _host_name(pool: Path) -> str | None:
@@ -156,3 +159,62 @@ def _word(file: Path) -> str:
         return file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
+
+
+# --- Checks
+
+SLOW_CLOCKS = ("hpet", "acpi_pm", "refined-jiffies", "jiffies")
+HYPERV_DAEMONS = "Install the Hyper-V daemons (Debian: hyperv-daemons, Ubuntu: linux-cloud-tools-virtual)."
+
+
+def check_pause_signals(found: Capabilities) -> list[Finding]:
+    """Given what is here, say what shows a pause."""
+    return [_check_hypervisor(found), *_check_clocksource(found), _check_push_signals(found), *_missing_signals(found)]
+
+
+def _check_hypervisor(found: Capabilities) -> Finding:
+    if not found.hypervisor:
+        return remark("hypervisor", "none is to be seen: real hardware, or it hides itself")
+    where = " (Azure)" if found.is_azure else ""
+    return good("hypervisor", f"{found.hypervisor}{where}")
+
+
+def _check_clocksource(found: Capabilities) -> Iterator[Finding]:
+    if not found.clocksource:
+        yield remark("clocksource", "the kernel does not say which clocksource it uses")
+    elif found.clocksource in SLOW_CLOCKS:
+        yield remark("clocksource", f"{found.clocksource}, which every program that reads the time is slowed by; a "
+                                    f"long "
+                                  "pause can make the kernel give up a faster one",
+                   "Look for clocksource in the kernel's log; a restart brings the fast one back.")
+    else:
+        yield good("clocksource", found.clocksource)
+
+
+def _check_push_signals(found: Capabilities) -> Finding:
+    interfaces = ", ".join(f"{one.name} ({one.driver})" if one.driver else one.name for one in found.interfaces)
+    named = [("a clock that is set", found.hears_clock_set),
+             (f"interfaces that announce themselves anew{f': {interfaces}' if interfaces else ''}",
+              found.hears_interfaces),
+             (f"vmclock ({found.vmclock})", found.vmclock not in ("", "not readable")),
+             (f"the physical host's name ({found.host_name})", bool(found.host_name))]
+    here = [name for name, is_here in named if is_here]
+    return good("signals", "; ".join(here)) if here else remark("signals", "no push signal: only the heartbeat and "
+                                                                         "outside time show a pause here")
+
+
+def _missing_signals(found: Capabilities) -> Iterator[Finding]:
+    if found.vmclock == "not readable":
+        yield remark("signals", "/dev/vmclock0 is here and this user may not read it: it would show each move to "
+                                "another "
+                              "host", 'The agent reads it as root; for others a udev rule can: KERNEL=="vmclock0", '
+                                      'MODE="0444"')
+    if found.hypervisor == "hyperv" and found.host_name is None:
+        yield remark("signals", "no daemon keeps Hyper-V's key-value pools, so a change of the physical host is not "
+                                "seen",
+                   HYPERV_DAEMONS)
+    if found.hypervisor == "hyperv" and not any(name == "hyperv" for _, name in found.hardware_clocks):
+        yield remark("signals", "Hyper-V's clock is not here as a PTP device", "modprobe hv_utils")
+    if not found.counts_switches:
+        yield remark("signals", "the kernel does not show how often it switches tasks, so a stopped machine cannot be "
+                              "told from a stalled process", "Do not hide /proc/stat from this process.")

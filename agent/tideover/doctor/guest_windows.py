@@ -1,4 +1,4 @@
-"""What a Windows shows of a pause, and its time service."""
+"""Checks of a Windows guest: hypervisor, clocks, pause signals, the time service."""
 from __future__ import annotations
 
 import sys
@@ -8,35 +8,37 @@ assert sys.platform == "win32"
 from collections.abc import Iterator
 
 from tideover.clock.daemons.w32time import W32Time
-from tideover.doctor.findings import Finding, good, note
+from tideover.doctor.findings import Finding, good, remark
 from tideover.doctor.machine import Machine
-from tideover.pause.guest_parameters import KEY
-from tideover.pause.host_change import HOST_KEYS
+from tideover.pause.hyperv_registry import KEY
+from tideover.pause.types import HOST_KEYS
 from tideover.settings import Settings
-from tideover.sources.smbios import fields_in, firmware_table
+from tideover.sources.platform import fields_in, firmware_table
+from tideover.winapi.base import read_text
 from tideover.winapi.clocks import has_precise_interrupt_time, read_context_switches
-from tideover.winapi.registry import read_text
 
 REMEDY = 'Or set [clock] remedy = "daemon": then tideover tells it to measure afresh.'
 
 
-def look_at_windows() -> list[Finding]:
+def check_windows() -> list[Finding]:
     """Return what shows a pause here."""
     return [_hardware(), _clocks(), *_signals()]
 
 
-def look_at_time_service(settings: Settings, machine: Machine) -> list[Finding]:
+def check_time_service(settings: Settings, machine: Machine) -> list[Finding]:
     """Given the settings and the machine, say what Windows' time service is set to."""
     service = W32Time(machine.surroundings)
     if not service.is_running():
-        return [note("time daemon", "Windows' time service is switched off: only the host puts the clock right after a "
+        return [remark("time daemon", "Windows' time service is switched off: only the host puts the clock right "
+                                      "after a "
                                     "pause, where it does", "Set-Service w32time -StartupType Automatic")]
     servers = ", ".join(source.server for source in service.servers())
     said = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
     if settings.clock.remedy == "daemon":
         return [good("time daemon",
                      f'{said}, and [clock] remedy = "daemon" has it measure afresh after one')]
-    return [note("time daemon", f"{said}, every 17 to 1024 minutes by default: after a pause in which the clock stood "
+    return [remark("time daemon", f"{said}, every 17 to 1024 minutes by default: after a pause in which the clock "
+                                  f"stood "
                                 "still it stays wrong until then, unless the host sets it",
                  f"Lower SpecialPollInterval, or have the host's time service on. {REMEDY}")]
 
@@ -44,21 +46,23 @@ def look_at_time_service(settings: Settings, machine: Machine) -> list[Finding]:
 def _hardware() -> Finding:
     found = fields_in(firmware_table())
     words = " ".join(word for word in (found.get("sys_vendor"), found.get("product_name")) if word)
-    return good("hypervisor", words) if words else note("hypervisor", "the firmware does not say what this machine is")
+    return good("hypervisor", words) if words else remark("hypervisor", "the firmware does not say what this machine "
+                                                                        "is")
 
 
 def _clocks() -> Finding:
     if has_precise_interrupt_time():
         return good("clocksource", "exact interrupt time, with sleep and without")
-    return note("clocksource", "the performance counter alone: a sleep shows as a pause, not as a sleep",
+    return remark("clocksource", "the performance counter alone: a sleep shows as a pause, not as a sleep",
                 "Windows 10 and Server 2016 have exact interrupt times.")
 
 
 def _signals() -> Iterator[Finding]:
     host = next((name for key in HOST_KEYS if (name := read_text(KEY, key))), "")
     yield (good("signals", f"the physical host's name ({host})") if host else
-           note("signals", "Hyper-V's guest service keeps no name of the physical host in the registry, so a change of "
+           remark("signals", "Hyper-V's guest service keeps no name of the physical host in the registry, so a change "
+                             "of "
                            "it is not seen"))
     if read_context_switches() is None:
-        yield note("signals", "this system does not show how often it switches tasks, so a stopped machine cannot be "
+        yield remark("signals", "this system does not show how often it switches tasks, so a stopped machine cannot be "
                               "told from a stalled process")

@@ -1,23 +1,31 @@
-"""The agent: whether one runs, and whether anything is still owed to the applications."""
+"""Checks of the installation: the agent, its directories, its hooks."""
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from tideover.api.client import read_status
-from tideover.doctor.findings import Finding, bad, good, note
+from tideover.api.protocol import read_status
+from tideover.config_file import Loaded
+from tideover.doctor.findings import Finding, bad, good, remark
+from tideover.doctor.machine import Machine
 from tideover.errors import UnreachableError
+from tideover.hooks import Catalogue
+from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
-from tideover.settings import Settings
+from tideover.lifecycle.hook_stages import longest_by_order
+from tideover.model import HookSpec, Kind
+from tideover.settings import Settings, unused_hook_tables
 from tideover.status import recover_owed
 from tideover.system.file_lock import read_holder
-from tideover.system.rights import BECOME_MIGHTY, MIGHTY
+from tideover.system.platform import ADMIN_NAME, HOW_TO_ELEVATE
 
-START = f"tideover service start, or tideover run as {MIGHTY}."
+# --- The agent
+
+START = f"tideover service start, or tideover run as {ADMIN_NAME}."
 
 
 def ask_agent(settings: Settings) -> dict[str, Any] | str:
@@ -28,13 +36,13 @@ def ask_agent(settings: Settings) -> dict[str, Any] | str:
         return trouble.cause
 
 
-def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> list[Finding]:
+def check_agent(settings: Settings, status: dict[str, Any] | str | None) -> list[Finding]:
     """Given the settings and the agent's status (text: why there is none; None: no answer in time), say how it is."""
     if isinstance(status, dict):
         pid = (status.get("agent") or {}).get("pid")
         owed = [str(name) for name in status.get("recover_owed") or ()]
         runs = [good("agent", f"it runs (process {pid})"), *_unwritable(status.get("journal"))]
-        return [*runs, note("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it",
+        return [*runs, remark("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it",
                            "tideover status tells more.")] if owed else runs
     held = read_holder(Path(settings.paths.state))
     if held is not None:
@@ -43,9 +51,9 @@ def look_at_agent(settings: Settings, status: dict[str, Any] | str | None) -> li
         return [bad("agent", f"{process} works on {settings.paths.state} and does not answer: {why}",
                     "tideover service stop, then tideover service start"), *_journal(settings, False)]
     if _is_hidden(settings):
-        return [note("agent", f"this user may not see whether one works on {settings.paths.state}",
-                     f"Run it once more {BECOME_MIGHTY}.")]
-    return [note("agent", "none runs", START), *_journal(settings, True)]
+        return [remark("agent", f"this user may not see whether one works on {settings.paths.state}",
+                     f"Run it once more {HOW_TO_ELEVATE}.")]
+    return [remark("agent", "none runs", START), *_journal(settings, True)]
 
 
 def _unwritable(journal: object) -> list[Finding]:
@@ -100,3 +108,109 @@ def _owed(path: Path) -> list[str]:
 
 def _connect_to_look(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(path.as_posix())}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
+# --- Rights: could this user do what the agent does
+
+RIGHTS_TOPIC = "rights"
+
+
+def check_rights(settings: Settings, machine: Machine) -> list[Finding]:
+    """Given the settings and who looks, say whether that user could run the agent."""
+    is_root = machine.user_id == 0
+    user = (good(RIGHTS_TOPIC, f"this is {ADMIN_NAME}, as the service will be") if is_root else
+            remark(RIGHTS_TOPIC, f"this is user id {machine.user_id}: an agent run by it runs hooks as this user "
+                                 f"only, and a "
+                        f"service run by {ADMIN_NAME} may see more, and refuse hooks that are this user's",
+                 f"Run it once more {HOW_TO_ELEVATE} to see what the service will see."))
+    folders = [("state", settings.paths.state)]
+    if settings.paths.socket != settings.paths.runtime:         # a pipe lies in no directory
+        folders.append(("runtime", settings.paths.runtime))
+    return [user, *(_folder(key, Path(path), is_root) for key, path in folders)]
+
+
+def _folder(key: str, folder: Path, is_root: bool) -> Finding:
+    what = f"[paths] {key}, {folder}, "
+    trouble = _why_not_usable(folder)
+    if trouble is None:
+        return good(RIGHTS_TOPIC, f"{what}{'can be used' if folder.is_dir() else 'is not there yet and can be made'}")
+    if is_root:
+        return bad(RIGHTS_TOPIC, f"{what}{trouble}", f"Mend that, or name another one under [paths] {key}.")
+    return remark(RIGHTS_TOPIC, f"{what}{trouble}; that is as it should be where {ADMIN_NAME} runs the agent")
+
+
+def _why_not_usable(folder: Path) -> str | None:
+    """The nearest thing that is there has to be a directory that we may write into and pass through."""
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+        if not nearest.is_dir():
+            return f"cannot be used: {nearest} is no directory"
+    except OSError as trouble:
+        return f"cannot be looked at: {(trouble.strerror or str(trouble)).lower()}"
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        verb = "used" if nearest == folder else "made"
+        return f"cannot be {verb} by this user, who may not write into {nearest}"
+    return None
+
+
+# --- Hooks: which run, which not and why, and whether they fit into the platform's notice
+
+HOOKS_TOPIC = "hooks"
+# The least notice of each kind (Azure Scheduled Events docs, Linux).
+PLATFORM_NOTICE_S: Mapping[Kind, float] = {Kind.PREEMPT: 30.0, Kind.TERMINATE: 300.0, Kind.REDEPLOY: 600.0,
+                                           Kind.FREEZE: 900.0,
+                                  Kind.REBOOT: 900.0}
+
+
+def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
+    """Given the configuration and what lies in the hooks directory, say what would be run."""
+    return [_count(loaded.settings, catalogue), *_not_run(loaded.settings, catalogue), *_tables(loaded, catalogue),
+            *_time(loaded.settings, [spec for spec in catalogue.hooks if spec.refused is None])]
+
+
+def _count(settings: Settings, catalogue: Catalogue) -> Finding:
+    place = settings.paths.hooks
+    if not catalogue.hooks:
+        seen = f"{place} is not there, or not for this user to read" if catalogue.warnings else f"no hook in {place}"
+        return remark(HOOKS_TOPIC, f"{seen}: without a hook nothing is prepared, and the platform's events are left "
+                                   f"alone",
+                    "tideover hooks enable NAME links one of the library's; one of your own is a file NN-name there.")
+    ready = [spec.name for spec in catalogue.hooks if spec.refused is None]
+    said = f"{len(ready)} of {len(catalogue.hooks)} in {place} would be run{': ' if ready else ''}{', '.join(ready)}"
+    return good(HOOKS_TOPIC, said) if ready else remark(HOOKS_TOPIC, said)
+
+
+def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
+    for spec in catalogue.hooks:
+        if spec.refused is not None:
+            what, _, remedy = spec.refused.rpartition(": ")
+            yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: "
+                                   f"{what or remedy}",
+                      remedy if what else "Mend it; tideover hooks check says when it is good.")
+    for file in catalogue.disabled:
+        yield remark(HOOKS_TOPIC, f"{file} is disabled: it has no run bit",
+                   f"chmod +x {settings.paths.hooks}/{file} enables it.")
+    for file, why in catalogue.ignored:
+        yield bad(HOOKS_TOPIC, f"{file} is ignored: {why}", "Rename it, or take it away.")
+
+
+def _tables(loaded: Loaded, catalogue: Catalogue) -> Iterator[Finding]:
+    names = [spec.name for spec in catalogue.hooks] + [file.partition("-")[2] for file in catalogue.disabled]
+    for line in unused_hook_tables(loaded.settings, names, loaded.origin):
+        yield remark(HOOKS_TOPIC, line, "Add the hook, or take the table away.")
+
+
+def _time(settings: Settings, hooks: list[HookSpec]) -> Iterator[Finding]:
+    """Those of one NN run side by side, so each NN counts with its longest."""
+    for kind, notice_s in PLATFORM_NOTICE_S.items():
+        wanted = [spec for spec in hooks if kind in spec.kinds]
+        if not wanted or kind not in settings.policy.act_on:
+            continue
+        longest_s = sum(longest_by_order(wanted).values())
+        if longest_s + settings.hooks.reserve_s > notice_s:
+            spot = " (Spot VMs only)" if kind is Kind.PREEMPT else ""
+            yield remark(HOOKS_TOPIC, f"before a {kind.value}{spot} they may take {length_text(longest_s)} by their "
+                                      f"timeouts "
+                              f"and {length_text(settings.hooks.reserve_s)} are kept in reserve, but the notice can be "
+                              f"{length_text(notice_s)}: each gets its share of that",
+                       f"Shorten the timeouts of [hook.NAME], or leave {kind.value} out of its kinds.")

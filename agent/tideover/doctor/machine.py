@@ -1,31 +1,57 @@
-"""The machine as the doctor may look at it: its files under a root, its environment, who asks. Writes nothing."""
+"""Read access to the machine for the checks: files under a root, environment, processes, user."""
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tideover.clock import Surroundings
-from tideover.clock.ended import Ended
-from tideover.clock.programs import run
-from tideover.doctor.process_list import Process, list_processes
-from tideover.system.rights import user_id
+from tideover.clock import HostAccess
+from tideover.clock.host import run_command
+from tideover.clock.types import CommandResult
+from tideover.system.platform import user_id
+
+# --- Processes
+
+@dataclass(frozen=True, slots=True)
+class ProcessInfo:
+    """One process: its number, its short name (15 characters, proc(5)), and the words of its command line."""
+
+    pid: int
+    name: str
+    words: tuple[str, ...]
+
+
+if sys.platform == "win32":
+    from tideover.winapi.processes import names
+
+    def list_processes(names_in: Callable[[str], list[str]], text: Callable[[str], str]) -> Iterator[ProcessInfo]:
+        """Return every process, by the name of its program; its command line is not for us to read."""
+        for pid, name in sorted(names().items()):
+            yield ProcessInfo(pid, name, (name,))
+
+else:
+    def list_processes(names_in: Callable[[str], list[str]], text: Callable[[str], str]) -> Iterator[ProcessInfo]:
+        """Given how to list a folder and to read a file of the machine, return every process (proc(5))."""
+        for pid in sorted(int(name) for name in names_in("/proc") if name.isdecimal()):
+            yield ProcessInfo(pid, text(f"/proc/{pid}/comm").strip(),
+                          tuple(text(f"/proc/{pid}/cmdline").rstrip("\0").split("\0")))
+
+
+# --- The machine
 
 LONGEST_TEXT = 262_144      # bytes read of any one file of another program
 COMMAND_S = 2.0             # for the time daemon's own tools: the doctor waits for nobody longer than a few seconds
-
-
-__all__ = ["Machine", "Process", "this_machine"]
 
 
 @dataclass(frozen=True)
 class Machine:
     """Given where its files are and who looks, the machine."""
 
-    surroundings: Surroundings = field(default_factory=Surroundings)
+    surroundings: HostAccess = field(default_factory=HostAccess)
     environment: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
     user_id: int = 0
@@ -57,15 +83,15 @@ class Machine:
             return []
 
     @cached_property
-    def processes(self) -> tuple[Process, ...]:
+    def processes(self) -> tuple[ProcessInfo, ...]:
         """All processes but this one, as they were when first asked for."""
         return tuple(one for one in list_processes(self.names_in, self.text) if one.pid != os.getpid())
 
 
 def this_machine() -> Machine:
     """Return the machine this process runs on."""
-    return Machine(Surroundings(run=_run_briefly), dict(os.environ), socket.gethostname(), user_id())
+    return Machine(HostAccess(run=_run_briefly), dict(os.environ), socket.gethostname(), user_id())
 
 
-def _run_briefly(arguments: Sequence[str]) -> Ended:
-    return run(arguments, COMMAND_S)
+def _run_briefly(arguments: Sequence[str]) -> CommandResult:
+    return run_command(arguments, COMMAND_S)

@@ -1,12 +1,12 @@
-"""Other programs on this machine that hear of the platform's events and act: by their processes and their units."""
+"""Checks for other programs that act on the platform's events, by their processes and units."""
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tideover.doctor.findings import Finding, good, note
-from tideover.doctor.machine import Machine, Process
+from tideover.doctor.findings import Finding, good, remark
+from tideover.doctor.machine import Machine, ProcessInfo
 
 TOPIC = "others"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
@@ -21,14 +21,14 @@ DO = ("A second acknowledgement is harmless by itself, but theirs may let the ev
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownProgram:
     """One such program: its name for people, and what its program, script or unit is called."""
 
     name: str
     pattern: re.Pattern[str]
 
 
-KNOWN = tuple(Known(name, re.compile(pattern, re.IGNORECASE)) for name, pattern in (
+KNOWN = tuple(KnownProgram(name, re.compile(pattern, re.IGNORECASE)) for name, pattern in (
     ("azure-scheduledevents-manager", r"azure-?scheduled-?events-?manager"),
     ("aks-node-termination-handler", r"aks-node-termination-handler"),
     ("drainsafe", r"drainsafe"),
@@ -41,12 +41,12 @@ KNOWN = tuple(Known(name, re.compile(pattern, re.IGNORECASE)) for name, pattern 
 ))
 
 
-def look_at_others(machine: Machine) -> list[Finding]:
+def check_other_agents(machine: Machine) -> list[Finding]:
     """Given the machine, say which other programs acknowledge or act on events, each once."""
     found: dict[str, str] = {}
     for name, where in (*_running(machine), *_units(machine), *_clustered(machine)):
         found.setdefault(name, where)
-    return [note(TOPIC, f"{name} {where}: it acknowledges events, or acts on them, as we do", DO)
+    return [remark(TOPIC, f"{name} {where}: it acknowledges events, or acts on them, as we do", DO)
             for name, where in found.items()] or [
         good(TOPIC, "no other program is known here that acknowledges events or acts on them")]
 
@@ -58,7 +58,7 @@ def _running(machine: Machine) -> Iterator[tuple[str, str]]:
             yield name, f"runs (process {process.pid})"
 
 
-def _called(process: Process) -> list[str]:
+def _called(process: ProcessInfo) -> list[str]:
     """The short name is cut at 15 characters and stands in the command line whole, unless there is none."""
     words = [word for word in process.words[:WORDS_LOOKED_AT] if word and not word.startswith("-")]
     if process.name in READERS:

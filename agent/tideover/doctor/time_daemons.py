@@ -1,12 +1,54 @@
-"""Which of chrony's settings hurt after a pause in which the clock stood still (chrony.conf(5))."""
+"""Checks of the time daemons: which run, and which of their settings delay a correction after a pause."""
 from __future__ import annotations
 
+import sys
+
+assert sys.platform != "win32"
+
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tideover.clock.daemons.chrony_configuration import MAIN, directives
+from tideover.clock.daemons.chrony import MAIN, Chrony, read_directives
+from tideover.clock.daemons.config_files import first_of_each_name
+from tideover.clock.daemons.ntpd import Ntpd
+from tideover.clock.daemons.timesyncd import Timesyncd
+from tideover.clock.sources import find_hardware
+from tideover.doctor.findings import Finding, bad, good, remark
 from tideover.doctor.machine import Machine
-from tideover.wording import length_text
+from tideover.humanize import length_text
+from tideover.settings import Settings
+
+# --- systemd-timesyncd: its poll interval (timesyncd.conf(5))
+
+FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", "/lib/systemd")
+DEFAULT_POLL_S = 2048.0
+LONG_POLL_S = 64.0           # of a wrong clock, about as long as the default [clock] deadline
+KEY = re.compile(r"^\s*PollIntervalMaxSec\s*=\s*(.*?)\s*$", re.MULTILINE)
+# systemd.time(7): without a unit it is seconds
+SPAN = re.compile(r"([0-9.]+)\s*([a-z]*)")
+UNITS_S = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0}
+
+
+def longest_poll_s(machine: Machine) -> float:
+    """Given the machine, return the longest interval between two measurements."""
+    surroundings = machine.surroundings
+    main = next((f"{folder}/timesyncd.conf" for folder in FOLDERS if machine.has_file(f"{folder}/timesyncd.conf")), "")
+    drop_ins = first_of_each_name([surroundings.path(f"{folder}/timesyncd.conf.d") for folder in FOLDERS], ".conf")
+    texts = [machine.text(main)] if main else []
+    texts += [machine.text(f"/{file.relative_to(machine.root)}") for file in drop_ins]
+    set_last = [value for text in texts for value in KEY.findall(text)][-1:]
+    return (_seconds(set_last[0]) if set_last else 0.0) or DEFAULT_POLL_S
+
+
+def _seconds(span: str) -> float:
+    try:
+        return sum(float(number) * UNITS_S[unit] for number, unit in SPAN.findall(span))
+    except (KeyError, ValueError):
+        return 0.0
+
+
+# --- chrony: settings that hurt after a pause in which the clock did not advance (chrony.conf(5))
 
 ASKED = ("server", "pool", "peer")
 DEFAULT_MAXPOLL = 10         # 2**10 s
@@ -21,7 +63,7 @@ REFERENCE_CLOCKS = {         # what find_hardware calls it · a line of chrony's
 
 
 @dataclass(frozen=True, slots=True)
-class Hardship:
+class ChronyProblem:
     """One setting that hurts, and what to write instead. `can_be_remedied`: measuring afresh helps as well."""
 
     what: str
@@ -29,50 +71,51 @@ class Hardship:
     can_be_remedied: bool = True
 
 
-class Hardships:
+class ChronyProblems:
     """Given the machine, what its chrony's configuration makes of a pause."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         main = next(filter(machine.has_file, _main_files(machine)), None)
         self.is_known = main is not None
-        self._directives = list(directives(machine.surroundings, main)) if main else []
+        self._directives = list(read_directives(machine.surroundings, main)) if main else []
 
-    def found(self, hardware: Iterable[str]) -> Iterator[Hardship]:
+    def found(self, hardware: Iterable[str]) -> Iterator[ChronyProblem]:
         """Given the hypervisor's clocks that are here, yield what hurts."""
         if not self.is_known:
-            yield Hardship("chrony runs, and its configuration cannot be found or read here",
+            yield ChronyProblem("chrony runs, and its configuration cannot be found or read here",
                            "Run this once more with sudo.", False)
             return
         yield from self._step()
         yield from self._poll()
         yield from self._clocks(hardware)
 
-    def _step(self) -> Iterator[Hardship]:
+    def _step(self) -> Iterator[ChronyProblem]:
         said = self._of("makestep")
         do = "makestep 1.0 -1 in chrony.conf."
         if not said:
-            yield Hardship("chrony never steps the clock (no makestep): it takes it minutes to catch up on a pause", do)
+            yield ChronyProblem("chrony never steps the clock (no makestep): it takes it minutes to catch up on a "
+                                "pause", do)
         elif _number(said[-1][1:2], 0.0) >= 0:
-            yield Hardship("chrony steps the clock only in its first updates after a start "
+            yield ChronyProblem("chrony steps the clock only in its first updates after a start "
                            f"(makestep {' '.join(said[-1])}): later it takes it minutes to catch up on a pause", do)
 
-    def _poll(self) -> Iterator[Hardship]:
+    def _poll(self) -> Iterator[ChronyProblem]:
         polls = [_option(words, "maxpoll", DEFAULT_MAXPOLL) for name in ASKED for words in self._of(name)]
         polls += [_option(words, "poll", DEFAULT_CLOCK_POLL) for words in self._of("refclock")]
         jitter_s = _number(next(iter(self._of("maxjitter")[-1:]), []), DEFAULT_JITTER_S)
         if polls and min(polls) > LONG_POLL:
             some = f"; a pause longer than maxjitter ({length_text(jitter_s)}) costs five or six polls" \
                 if jitter_s < LONGEST_PAUSE_S else ""
-            yield Hardship(f"chrony measures every {length_text(2.0 ** min(polls))} when all is calm (maxpoll "
+            yield ChronyProblem(f"chrony measures every {length_text(2.0 ** min(polls))} when all is calm (maxpoll "
                            f"{min(polls):.0f}){some}", f"maxpoll {LONG_POLL} at its servers in chrony.conf.")
 
-    def _clocks(self, hardware: Iterable[str]) -> Iterator[Hardship]:
+    def _clocks(self, hardware: Iterable[str]) -> Iterator[ChronyProblem]:
         if any(words[:1] == ["PHC"] for words in self._of("refclock")):
             return
         for name in hardware:
             if name in REFERENCE_CLOCKS:
-                yield Hardship(f"the hypervisor's clock is here ({name}) and chrony does not use it",
+                yield ChronyProblem(f"the hypervisor's clock is here ({name}) and chrony does not use it",
                                f"{REFERENCE_CLOCKS[name]} in chrony.conf.", False)
 
     def _of(self, directive: str) -> list[list[str]]:
@@ -97,3 +140,57 @@ def _number(words: list[str], usual: float) -> float:
         return float(words[0]) if words else usual
     except ValueError:
         return usual
+
+
+# --- Checks
+
+TOPIC = "time daemon"
+# Short names of processes (proc(5): 15 characters) · the daemon
+PROCESSES = {"chronyd": Chrony.name, "systemd-timesyn": Timesyncd.name, "ntpd": Ntpd.name}
+REMEDY = ' Or set [clock] remedy = "daemon": then tideover tells it to measure afresh.'
+
+
+def check_time_daemon(settings: Settings, machine: Machine, hypervisor: str) -> list[Finding]:
+    """Given the settings, the machine and its hypervisor, say which time daemon keeps the clock, and how it takes a
+    pause."""
+    running = running_daemons(machine)
+    if not running:
+        return [_nothing_runs(hypervisor)]
+    if len(running) > 1:
+        return [bad(TOPIC, f"{' and '.join(running)} run at once and pull the clock against each other",
+                    "Keep one of them.")]
+    if settings.clock.remedy == "daemon" and running != [Ntpd.name]:
+        return [good(TOPIC, f'{running[0]} runs, and [clock] remedy = "daemon" has it measure afresh after a pause')]
+    return [good(TOPIC, f"{running[0]} runs"), *_chrony_problems(running[0], machine)]
+
+
+def running_daemons(machine: Machine) -> list[str]:
+    """Given the machine, return the names of the time daemons that run, by process or by their own signs of life."""
+    by_process = {PROCESSES[one.name] for one in machine.processes if one.name in PROCESSES}
+    known = (Chrony(machine.surroundings), Timesyncd(machine.surroundings), Ntpd(machine.surroundings))
+    return [one.name for one in known if one.name in by_process or one.is_running()]
+
+
+def _nothing_runs(hypervisor: str) -> Finding:
+    what = "no time daemon runs here (chrony, systemd-timesyncd and ntpd are known)"
+    if hypervisor == "hyperv":
+        return remark(TOPIC, f"{what}: only the host puts the clock right after a pause, and now and then forgets it",
+                    "Install chrony.")
+    return bad(TOPIC, f"{what}: nobody puts the clock right after a pause, and recover may wait for it in vain",
+               "Install chrony, or start the one that is there.")
+
+
+def _chrony_problems(running: str, machine: Machine) -> list[Finding]:
+    if running == Chrony.name:
+        hardware = [source.server for source in find_hardware(machine.surroundings)]
+        return [remark(TOPIC, one.what, one.do + (REMEDY if one.can_be_remedied else ""))
+                for one in ChronyProblems(machine).found(hardware)]
+    if running == Timesyncd.name:
+        poll_s = longest_poll_s(machine)
+        if poll_s <= LONG_POLL_S:
+            return []
+        return [remark(TOPIC, f"systemd-timesyncd measures every {length_text(poll_s)} when all is calm, and after a "
+                            "pause in which the clock stood still it stays wrong until then",
+                     f"PollIntervalMaxSec={LONG_POLL_S:.0f} under [Time] in /etc/systemd/timesyncd.conf.{REMEDY}")]
+    return [remark(TOPIC, "ntpd waits for 5 minutes by default before it believes a step (stepout), so the clock stays "
+                        "wrong for that long after a pause", "Use chrony, or lower it: tinker stepout 10")]

@@ -1,13 +1,126 @@
-"""The verdict: each of the contract's five promises: held or not, and why. A function of the evidence."""
+"""The drill's checks: each of the five guarantees of the contract, and its evidence. Pure but for reading the notes.
+"""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from tideover.drill.evidence import Evidence, Run, prepares, recovers
-from tideover.model import ClockCheck, Verdict
-from tideover.wording import bounded_text, length_text, offset_text, round_length_text
+from tideover.drill.plan import DrillPlan
+from tideover.drill.processes import Outage
+from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
+from tideover.model import ClockCheck, HookPhase, Verdict
+from tideover.record import Row
+
+# --- Evidence: what hooks and sample application wrote, and how long the agent was paused
+# Reads the drill's own files; the record is asked only where the hooks are the owner's and write nothing down for us.
+
+NOTHING_CHANGED = frozenset({3, 4})         # exit statuses after which no recover is owed (contract)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedRun:
+    """One run of one hook. Times are seconds since the epoch; `ended_at` None: it did not come to its own end."""
+
+    hook: str
+    order: int
+    phase: HookPhase
+    began_at: float
+    ended_at: float | None
+    worked: bool
+    clock: str = ""                         # what it was told of the clock
+    owes: bool = True                       # whether, as a prepare, it has to be recovered
+
+
+@dataclass(frozen=True, slots=True)
+class DrillEvidence:
+    """Everything the verdict is made of."""
+
+    plan: DrillPlan
+    runs: tuple[ObservedRun, ...]
+    seen_by: str                            # who says so: the hooks themselves, or the record
+    record: Mapping[str, Any] | None
+    check: ClockCheck | None = None         # what the agent judged the clock by, before it let anyone carry on
+    posts: tuple[float, ...] = ()           # when a POST came in, as the service saw it
+    told: tuple[str, ...] = ()              # ids of what was acknowledged
+    event_id: str = ""
+    withdrawn_at: float | None = None
+    stop: Outage | None = None             # the agent's process stood still
+    away: Outage | None = None             # … or was gone, and started again
+    numbers: tuple[tuple[float, int], ...] | None = None    # the counter's; None: it was not there
+    time_asked: int = 0                     # questions to the time server since the machine was back
+    broken: str | None = None               # why the drill did not come to its end
+
+
+def runs_from_notes(notes: Path) -> tuple[ObservedRun, ...]:
+    """Given what the sample hooks wrote down (time, file, phase, begun or done, clock), return their runs in order."""
+    runs: list[ObservedRun] = []
+    for line in _lines(notes):
+        words = line.split()
+        if len(words) != 5 or not _is_number(words[0]):
+            continue
+        at, file, phase, mark, clock = float(words[0]), words[1], HookPhase(words[2]), words[3], words[4]
+        if mark == "begun":
+            runs.append(ObservedRun(file[3:], int(file[:2]), phase, at, None, worked=False, clock=clock))
+            continue
+        newest = max((place for place, run in enumerate(runs) if run.hook == file[3:]), default=None)
+        if newest is not None:
+            begun = runs[newest]
+            runs[newest] = ObservedRun(begun.hook, begun.order, phase, begun.began_at, at, worked=True, clock=clock)
+    return tuple(runs)
+
+
+def last_check(rows: Sequence[Row]) -> ClockCheck | None:
+    """Given the record's rows, return the last check that was waited for; what is followed later decides nothing."""
+    return next((row.subject for row in reversed(rows) if row.what == "clock" and isinstance(row.subject, ClockCheck)),
+                None)
+
+
+def runs_from_record(record: Mapping[str, Any] | None, plan: DrillPlan) -> tuple[ObservedRun, ...]:
+    """Given the record, return the runs it tells of."""
+    orders = {spec.name: spec.order for spec in plan.own.specs} if plan.own else {}
+    refused = {spec.name for spec in plan.own.specs if spec.refused} if plan.own else set()
+    clock = str(record["clock"]["verdict"]) if record else ""
+    runs: list[ObservedRun] = []
+    for hook in record["hooks"] if record else ():
+        began = datetime.fromisoformat(hook["started_at"]).timestamp()
+        owes = hook["name"] not in refused and hook["exit_status"] not in NOTHING_CHANGED
+        ended = None if hook["duration_s"] is None else began + hook["duration_s"]
+        runs.append(ObservedRun(hook["name"], orders.get(hook["name"], 0), HookPhase(hook["phase"]), began, ended,
+                        hook["outcome"] == "done", clock, owes))
+    return tuple(runs)
+
+
+def read_numbers(file: Path) -> tuple[tuple[float, int], ...]:
+    """Given what the counter wrote down, return its numbers with their times."""
+    pairs = (line.split() for line in _lines(file))
+    return tuple((float(pair[0]), int(pair[1])) for pair in pairs if len(pair) == 2)
+
+
+def prepares(runs: Iterable[ObservedRun]) -> list[ObservedRun]:
+    return [run for run in runs if run.phase is HookPhase.PREPARE]
+
+
+def recovers(runs: Iterable[ObservedRun]) -> list[ObservedRun]:
+    return [run for run in runs if run.phase is HookPhase.RECOVER]
+
+
+def _lines(file: Path) -> list[str]:
+    """Whole lines only: the last may be in the making."""
+    try:
+        return file.read_text(encoding="ascii", errors="replace").split("\n")[:-1]
+    except OSError:
+        return []
+
+
+def _is_number(word: str) -> bool:
+    return word.replace(".", "", 1).isdecimal()
+
+
+# --- Checks
 
 HELD, BROKEN, NOT_SHOWN = True, False, None
 TOO_EARLY = "the drill did not come so far"
@@ -15,8 +128,8 @@ GRAIN_S = 0.002             # the record's times are whole milliseconds; two of 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One promise. `held` None: this drill cannot show it, and `evidence` says why."""
+class CheckResult:
+    """One promise. `held` None: this drill cannot show it, and `checks` says why."""
 
     promise: int
     title: str
@@ -24,19 +137,19 @@ class Finding:
     evidence: tuple[str, ...]
 
 
-def judge(seen: Evidence) -> tuple[Finding, ...]:
+def check_evidence(seen: DrillEvidence) -> tuple[CheckResult, ...]:
     """Given what was seen, return a finding for each promise, in the contract's order."""
-    return (_recovered(seen), _told(seen), _noticed(seen), _clock(seen), _recorded(seen))
+    return (_recovered(seen), _check_notice(seen), _check_pause(seen), _check_clock(seen), _check_record(seen))
 
 
-def every_promise_held(findings: Iterable[Finding]) -> bool:
+def all_checks_passed(findings: Iterable[CheckResult]) -> bool:
     """Whether none was broken; what a drill cannot show breaks none."""
     return all(finding.held is not BROKEN for finding in findings)
 
 
 # --- 1 ------------------------------------------------------------------------------------------------------------
 
-def _recovered(seen: Evidence) -> Finding:
+def _recovered(seen: DrillEvidence) -> CheckResult:
     title = "No application is prepared without being recovered"
     owed = _names(run for run in prepares(seen.runs) if run.owes)
     done = _names(run for run in recovers(seen.runs) if run.worked)
@@ -58,19 +171,19 @@ def _recovered(seen: Evidence) -> Finding:
         facts.append(f"the first recover began {round_length_text(after_s)} after the withdrawal")
     carried, about = _counter(seen)
     facts.extend(about)
-    return Finding(1, title, bool(owed) and not forgotten and not uncalled and in_order and carried, tuple(facts))
+    return CheckResult(1, title, bool(owed) and not forgotten and not uncalled and in_order and carried, tuple(facts))
 
 
-def _is_reverse(runs: list[Run]) -> bool:
+def _is_reverse(runs: list[ObservedRun]) -> bool:
     """By the first try of each: one that fails is tried again while others go on."""
-    firsts: dict[str, Run] = {}
+    firsts: dict[str, ObservedRun] = {}
     for run in runs:
         firsts.setdefault(run.hook, run)
     orders = [run.order for run in firsts.values()]
     return orders == sorted(orders, reverse=True)
 
 
-def _counter(seen: Evidence) -> tuple[bool, list[str]]:
+def _counter(seen: DrillEvidence) -> tuple[bool, list[str]]:
     """Whether the sample application was left whole: still while the machine was away, and nothing lost."""
     if seen.numbers is None:
         return True, []
@@ -91,101 +204,102 @@ def _counter(seen: Evidence) -> tuple[bool, list[str]]:
 
 # --- 2 ------------------------------------------------------------------------------------------------------------
 
-def _told(seen: Evidence) -> Finding:
+def _check_notice(seen: DrillEvidence) -> CheckResult:
     title = "The platform is told to go ahead once, and only after the last prepare"
     failed = _names(run for run in prepares(seen.runs) if not run.worked)
     posts = [at for at in seen.posts if seen.withdrawn_at is None or at > seen.withdrawn_at]
     if seen.withdrawn_at is not None:
         late = f"{len(posts)} requests after the event was withdrawn" if posts else (
             "the event was withdrawn, and nothing was told after that")
-        return Finding(2, title, not posts and len(seen.posts) <= 1, (f"{late} ({len(seen.posts)} in all)",))
+        return CheckResult(2, title, not posts and len(seen.posts) <= 1, (f"{late} ({len(seen.posts)} in all)",))
     if not seen.plan.acknowledged:
-        return Finding(2, title, not seen.posts, (
+        return CheckResult(2, title, not seen.posts, (
             f"{_requests(seen)}: an event of kind {seen.plan.kind.value} is acknowledged by its owner only",))
     if failed and not seen.posts:
-        return Finding(2, title, HELD, (f"it was not told: prepare of {', '.join(failed)} did not come to a good end",))
+        return CheckResult(2, title, HELD, (f"it was not told: prepare of {', '.join(failed)} did not come to a good "
+                                            f"end",))
     if len(seen.posts) != 1 or seen.told != (seen.event_id,):
-        return Finding(2, title, BROKEN, (f"the service saw {_requests(seen)}, and one was due",))
-    return _told_once(seen, title)
+        return CheckResult(2, title, BROKEN, (f"the service saw {_requests(seen)}, and one was due",))
+    return _check_told_once(seen, title)
 
 
-def _told_once(seen: Evidence, title: str) -> Finding:
+def _check_told_once(seen: DrillEvidence, title: str) -> CheckResult:
     ends = [run.ended_at for run in prepares(seen.runs)]
     last = max((end for end in ends if end is not None), default=None)
     if last is None or None in ends:
-        return Finding(2, title, BROKEN, ("it was told, and not every prepare had come to its end",))
+        return CheckResult(2, title, BROKEN, ("it was told, and not every prepare had come to its end",))
     after_s = seen.posts[0] - last
     if after_s < -GRAIN_S:
         early = f"the request came {round_length_text(-after_s)} before the last prepare had ended"
-        return Finding(2, title, BROKEN, (early,))
-    return Finding(2, title, HELD, (
+        return CheckResult(2, title, BROKEN, (early,))
+    return CheckResult(2, title, HELD, (
         f"1 request, {round_length_text(max(after_s, 0.0))} after the last prepare had ended",))
 
 
-def _requests(seen: Evidence) -> str:
+def _requests(seen: DrillEvidence) -> str:
     return "1 request" if len(seen.posts) == 1 else f"{len(seen.posts)} requests"
 
 
 # --- 3 ------------------------------------------------------------------------------------------------------------
 
-def _noticed(seen: Evidence) -> Finding:
+def _check_pause(seen: DrillEvidence) -> CheckResult:
     title = "The pause is noticed and measured"
     if seen.away is not None:
-        return Finding(3, title, NOT_SHOWN, (
+        return CheckResult(3, title, NOT_SHOWN, (
             f"the agent was gone for {round_length_text(seen.away.middle_s)}, but this machine was not started anew: "
             "only another boot id shows a restart, so the record here says resumed where it would say restarted",))
     if seen.stop is None:
         if seen.withdrawn_at is not None:
-            return Finding(3, title, NOT_SHOWN, ("the event was withdrawn, so nothing was stopped",))
-        return Finding(3, title, NOT_SHOWN, (TOO_EARLY,))
+            return CheckResult(3, title, NOT_SHOWN, ("the event was withdrawn, so nothing was stopped",))
+        return CheckResult(3, title, NOT_SHOWN, (TOO_EARLY,))
     pauses = [pause for pause in (seen.record or {}).get("pauses", ()) if pause["length_s"] is not None]
     true = f"true: {length_text(seen.stop.middle_s)}"
     if not pauses:
-        return Finding(3, title, BROKEN, (f"nothing was noticed ({true})",))
+        return CheckResult(3, title, BROKEN, (f"nothing was noticed ({true})",))
     best = max(pauses, key=lambda pause: float(pause["length_s"]))
     said = f"{bounded_text(best['length_s'], best['uncertainty_s'])}, {best['cause']} ({true})"
     fits = (best["length_s"] - best["uncertainty_s"] - GRAIN_S <= seen.stop.longest_s
             and best["length_s"] + best["uncertainty_s"] + GRAIN_S >= seen.stop.shortest_s)
     also = [f"{len(pauses) - 1} more of this process besides"] if len(pauses) > 1 else []
-    return Finding(3, title, fits, (said, *also) if fits else (f"{said}: the truth is not within it",))
+    return CheckResult(3, title, fits, (said, *also) if fits else (f"{said}: the truth is not within it",))
 
 
 # --- 4 ------------------------------------------------------------------------------------------------------------
 
-def _clock(seen: Evidence) -> Finding:
+def _check_clock(seen: DrillEvidence) -> CheckResult:
     title = "Nobody is told to carry on while the clock is wrong"
     if seen.withdrawn_at is not None:
-        return Finding(4, title, NOT_SHOWN, (
+        return CheckResult(4, title, NOT_SHOWN, (
             "nothing was stopped: what a withdrawn event prepared is recovered at once",))
     begun, check = recovers(seen.runs), seen.check
     if not begun:
-        return Finding(4, title, NOT_SHOWN, (TOO_EARLY,))
+        return CheckResult(4, title, NOT_SHOWN, (TOO_EARLY,))
     if check is None or check.checked_at is None or not seen.time_asked:
-        return Finding(4, title, BROKEN, ("the clock was not checked",))
+        return CheckResult(4, title, BROKEN, ("the clock was not checked",))
     told_otherwise = _names(run for run in begun if run.clock != "good")
     if check.verdict is not Verdict.GOOD or told_otherwise:
-        return Finding(4, title, BROKEN, (f"the clock was {check.verdict.value}"
+        return CheckResult(4, title, BROKEN, (f"the clock was {check.verdict.value}"
                                           + (f", and {', '.join(told_otherwise)} ran" if told_otherwise else ""),))
     return _checked_before(begun[0], check, title)
 
 
-def _checked_before(first: Run, check: ClockCheck, title: str) -> Finding:
+def _checked_before(first: ObservedRun, check: ClockCheck, title: str) -> CheckResult:
     before_s = first.began_at - check.checked_at.timestamp() if check.checked_at else -math.inf
     offset_s, bound_s = check.offset_s or 0.0, check.error_bound_s or 0.0
     in_time = before_s >= -GRAIN_S
     facts = [f"good, {offset_text(offset_s, bound_s)} (true: 0, for this machine is its own time server here)",
              f"checked {round_length_text(max(before_s, 0.0))} before the first recover" if in_time else
              "checked only after the first recover had begun"]
-    return Finding(4, title, abs(offset_s) <= bound_s + GRAIN_S and in_time, tuple(facts))
+    return CheckResult(4, title, abs(offset_s) <= bound_s + GRAIN_S and in_time, tuple(facts))
 
 
 # --- 5 ------------------------------------------------------------------------------------------------------------
 
-def _recorded(seen: Evidence) -> Finding:
+def _check_record(seen: DrillEvidence) -> CheckResult:
     title = "The event leaves a record"
     record = seen.record
     if record is None:
-        return Finding(5, title, BROKEN, ("there is none",))
+        return CheckResult(5, title, BROKEN, ("there is none",))
     facts = [f"{record['status']}" + (f", outcome {record['outcome']}" if record["outcome"] else "")
              + f", {len(record['timeline'])} entries, {len(record['hooks'])} runs of hooks"]
     wanted = "cancelled" if seen.withdrawn_at is not None and seen.stop is None else "resumed"
@@ -200,8 +314,8 @@ def _recorded(seen: Evidence) -> Finding:
         facts.append("it does not tell the truth about the acknowledgement")
     if seen.broken:
         facts.append(f"the drill ended early: {seen.broken}")
-    return Finding(5, title, right, tuple(facts))
+    return CheckResult(5, title, right, tuple(facts))
 
 
-def _names(runs: Iterable[Run]) -> list[str]:
+def _names(runs: Iterable[ObservedRun]) -> list[str]:
     return list(dict.fromkeys(run.hook for run in runs))

@@ -1,11 +1,11 @@
-"""Everything a drill stands on: its folder, the platform's part, the agent, the sample application."""
+"""The environment of a drill: its directory, the simulated platform, the agent, the sample application."""
 from __future__ import annotations
 
 import sqlite3
 
-from tideover.drill.folder import Folder, make_folder
-from tideover.drill.plan import Plan
-from tideover.drill.processes import AgentProcess, Counter
+from tideover.drill.plan import DrillPlan
+from tideover.drill.processes import DrillAgent, SampleAppProcess
+from tideover.drill.sandbox import DrillDirectory, make_folder
 from tideover.errors import TideoverError, WrongUseError
 from tideover.journal import FILE, Journal
 from tideover.simulator import MetadataService, TimeServer
@@ -14,17 +14,17 @@ from tideover.status import recover_owed
 RECOVER_MORE_S = 10.0       # beside the hooks' own timeouts
 
 
-class Stage:
+class DrillEnvironment:
     """As a context: leaving it recovers what the owner's hooks have prepared, ends every process, and removes the
     folder unless `keeps_folder` is set or something is left prepared (`left_prepared`: the names of the hooks)."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: DrillPlan) -> None:
         """Raise WrongUseError if there is no room for a drill."""
-        self.folder: Folder = make_folder()
+        self.folder: DrillDirectory = make_folder()
         self.keeps_folder = False
         self.left_prepared: list[str] = []
         self._plan = plan
-        self.agent, self.counter = AgentProcess(self.folder), Counter(self.folder)
+        self.agent, self.counter = DrillAgent(self.folder), SampleAppProcess(self.folder)
         try:
             self.service, self.time = MetadataService(), TimeServer()
         except OSError as trouble:
@@ -32,14 +32,14 @@ class Stage:
             raise WrongUseError("cannot hold a drill", "there is no free port on 127.0.0.1 "
                                 f"({(trouble.strerror or str(trouble)).lower()})", "Try again later.") from trouble
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> DrillEnvironment:
         self.service.start()
         self.time.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._plan.own is not None and self._owed():
-            self.agent.recover_what_is_owed(self._plan.budget_s + RECOVER_MORE_S)
+            self.agent.run_pending_recovers(self._plan.budget_s + RECOVER_MORE_S)
             self.left_prepared = self._owed()
         self.agent.close()
         self.counter.kill()

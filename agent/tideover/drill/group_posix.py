@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tideover.drill.program import Program
+from tideover.drill.program import DrillProgram
 
 STATE_S = 1.0               # for the kernel to show a process as stopped
 LOOK_S = 0.002
 HOW_STOPPED, HOW_KILLED = "by SIGSTOP", "SIGKILL"
 
 
-class Group(Program):
+class ProcessGroup(DrillProgram):
     """Starts it in a session of its own."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:

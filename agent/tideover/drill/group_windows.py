@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tideover.drill.program import Program
-from tideover.winapi.console import ask_to_end
-from tideover.winapi.jobs import Job
-from tideover.winapi.processes import resume_process, suspend_process
+from tideover.drill.program import DrillProgram
+from tideover.winapi.base import request_stop
+from tideover.winapi.processes import Job, resume_process, suspend_process
 
 HOW_STOPPED, HOW_KILLED = "suspended", "ended without a word"
 _CREATE_SUSPENDED = 0x4
 
 
-class Group(Program):
+class ProcessGroup(DrillProgram):
     """Starts it in a job: it dies with us."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
@@ -41,7 +40,7 @@ class Group(Program):
 
     def ask_to_end(self) -> None:
         for pid in self._job.pids():
-            ask_to_end(pid)
+            request_stop(pid)
 
     def kill(self) -> None:
         """End all of it without a word, and wait for that."""

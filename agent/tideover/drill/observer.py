@@ -1,56 +1,180 @@
-"""The drill's eyes: follows the agent's record, tells what is new as it happens, and waits for things within a time."""
+"""The drill's observer: follows the agent's record, prints what is new, and waits for conditions with a deadline."""
 from __future__ import annotations
 
 import math
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
 
-from tideover.api.client import read_status
-from tideover.drill.following import Follower
-from tideover.drill.stage import Stage
-from tideover.drill.telling import Line, tell_row
+from tideover.api.protocol import read_status
+from tideover.drill.environment import DrillEnvironment
 from tideover.errors import TideoverError, UnreachableError
+from tideover.humanize import bounded_text, offset_text, round_length_text
+from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
+from tideover.model import ClockCheck, HookOutcome, HookRun, Pause
 from tideover.record import Row
+from tideover.text_safety import make_safe
 
-LOOK_S = 0.03               # between two looks at the record
-SILENCE_S = 5.0             # after so long without news, say what is waited for; then after twice that, and so on
+# --- Follows the record while it is written
+
+class RecordFollower:
+    """Given the agent's state directory and an event, what stands in the record, and what is new."""
+
+    def __init__(self, state: Path, event_id: str) -> None:
+        self._path, self._event_id = state / FILE, event_id
+        self._rows: list[Row] = []
+
+    def news(self, before: float) -> list[Row]:
+        """Return the rows since the last time, up to a time since the epoch; none where it cannot be read just now."""
+        rows = [row for row in self._read() if row.at.timestamp() <= before]
+        fresh = rows[len(self._rows):]
+        self._rows.extend(fresh)
+        return fresh
+
+    def has_seen(self, *whats: str) -> bool:
+        """Whether a row of one of these names has come."""
+        return any(row.what in whats for row in self._rows)
+
+    def rows(self) -> tuple[Row, ...]:
+        """All rows that have come."""
+        return tuple(self._rows)
+
+    def _read(self) -> list[Row]:
+        try:
+            journal = Journal.reading(self._path)
+        except (JournalUnreadable, JournalUnwritable):
+            return []
+        try:
+            return journal.rows(self._event_id)
+        except (sqlite3.Error, ValueError):
+            return []                       # damaged, or locked for longer than a reader waits: the next look will tell
+        finally:
+            journal.close()
+
+
+# --- Timeline: a line for each row of the record that matters to a newcomer
+
+SAID_AT_MOST = 200          # characters of a hook's output
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineLine:
+    """One line of the timeline. `at_s`: seconds since the drill's start. `who`: platform | machine | agent | hook."""
+
+    at_s: float
+    who: str
+    what: str
+
+
+def timeline_line(row: Row) -> tuple[str, str] | None:
+    """Given a row of the record, return who and what; None for one that says nothing new to a reader."""
+    match row.subject:
+        case HookRun():
+            return "hook", _hook(row.subject)
+        case Pause():
+            return "agent", _pause(row.subject)
+        case ClockCheck():
+            again = "watches on: " if row.what == "clock followed" else ""
+            return "agent", again + _clock(row.subject)
+    words = WORDS.get(row.what)
+    said = words(row.note) if words else ""
+    return ("agent", said) if said else None
+
+
+def _always(said: str) -> Callable[[str], str]:
+    return lambda note: said
+
+
+WORDS: Mapping[str, Callable[[str], str]] = MappingProxyType({
+    "noticed": lambda note: "sees the announcement" + (f"; {note}" if note else ""),
+    "changed": lambda note: note,
+    "waiting": _always("waits until it is time to prepare"),
+    "preparing": _always("lets the applications prepare"),
+    "asking": _always("tells the platform to go ahead"),
+    "doubting": lambda note: f"does not know whether that was heard ({note}); the next document will show",
+    "acknowledged": _always("the platform has heard it"),
+    "acknowledgement refused": lambda note: f"the platform refuses to hear it: {note}",
+    "holding": lambda note: f"does not tell the platform to go ahead: {note}" if note else "",
+    "started": _always("sees that the event has started"),
+    "checking": _always("checks the clock before anyone carries on"),
+    "settling": _always("waits a moment, in case the machine stops again"),
+    "recovering": _always("lets the applications carry on, in reverse order"),
+    "lingering": _always("all carry on; waits for the event to leave the list"),
+    "left the list": _always("sees that the event has left the list"),
+    "recover owed": lambda note: f"could not recover: {note}",
+    "closed": _always("closes the record"),
+})
+
+
+def _hook(run: HookRun) -> str:
+    report = run.report
+    how = {HookOutcome.NOTHING: "nothing to do", HookOutcome.NOT_YET: "not yet",
+           HookOutcome.TIMED_OUT: "timed out"}.get(report.outcome, report.outcome.value)
+    if report.outcome is HookOutcome.FAILED and report.exit_status is not None:
+        how += f" with status {report.exit_status}"
+    lines = [line for line in report.output.splitlines() if line.strip()]
+    said = make_safe((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
+    again = f" (try {run.attempt})" if run.attempt > 1 else ""
+    took = "" if report.duration_s is None else f" in {round_length_text(report.duration_s)}"
+    return f"{run.name} {run.phase.value}{again}: {how}{took}" + (f", “{said}”" if said else "")
+
+
+def _pause(pause: Pause) -> str:
+    if pause.length_s is None or pause.uncertainty_s is None:
+        return f"notices a pause of a length that is not known ({pause.cause.value})"
+    return f"notices a pause of {bounded_text(pause.length_s, pause.uncertainty_s)} ({pause.cause.value})"
+
+
+def _clock(check: ClockCheck) -> str:
+    if check.offset_s is None or check.error_bound_s is None:
+        return f"the clock is {check.verdict.value}: {check.reason}"
+    return f"the clock is {check.verdict.value}: {offset_text(check.offset_s, check.error_bound_s)}"
+
+
+# --- The observer
+
+CHECK_INTERVAL_S = 0.03               # between two looks at the record
+SILENCE_BEFORE_HINT_S = 5.0  # after so long without news, say what is waited for; then after twice that, and so on
 SLACK_S = 5.0               # beyond a plain wait, before time itself is doubted
 
 
-class Broken(TideoverError):
+class DrillFailed(TideoverError):
     """The drill cannot go on; the verdict says what was seen up to here."""
 
     def __init__(self, cause: str) -> None:
         super().__init__("the drill ended early", cause, "The agent's log in the drill's folder tells more")
 
 
-class Lookout:
+class DrillObserver:
     """Given a stage and who is told each line of the timeline."""
 
-    def __init__(self, stage: Stage, tell: Callable[[Line], None]) -> None:
+    def __init__(self, stage: DrillEnvironment, tell: Callable[[TimelineLine], None]) -> None:
         self._stage, self._tell = stage, tell
         self._began_at = self._news_at = time.time()
-        self._follower: Follower | None = None
-        self._patience_s = SILENCE_S
-        self.lines: list[Line] = []
+        self._follower: RecordFollower | None = None
+        self._patience_s = SILENCE_BEFORE_HINT_S
+        self.lines: list[TimelineLine] = []
 
     def follow(self, event_id: str) -> None:
         """From now on tell what becomes of this event."""
-        self._follower = Follower(self._stage.folder.state, event_id)
+        self._follower = RecordFollower(self._stage.folder.state, event_id)
 
     def say(self, who: str, what: str, at: float | None = None) -> None:
         """Tell what the drill does itself, now or at a time (since the epoch) just gone."""
         at = time.time() if at is None else at
         self.look(before=at)
-        self._add(Line(at - self._began_at, who, what))
+        self._add(TimelineLine(at - self._began_at, who, what))
 
     def look(self, before: float = math.inf) -> None:
         """Tell what is new in the record, up to a time (since the epoch)."""
         for row in self._follower.news(before) if self._follower else ():
-            self._patience_s = SILENCE_S
-            told = tell_row(row)
+            self._patience_s = SILENCE_BEFORE_HINT_S
+            told = timeline_line(row)
             if told is not None:
-                self._add(Line(row.at.timestamp() - self._began_at, *told))
+                self._add(TimelineLine(row.at.timestamp() - self._began_at, *told))
 
     def has_seen(self, *whats: str) -> bool:
         """Whether the record has a row of one of these names."""
@@ -69,11 +193,11 @@ class Lookout:
             if question():
                 return
             if gone is not None:
-                raise Broken(agent.how_it_ended())
+                raise DrillFailed(agent.how_it_ended())
             if time.monotonic() > until:
-                raise Broken(f"{otherwise} within {limit_s:.0f} s")
+                raise DrillFailed(f"{otherwise} within {limit_s:.0f} s")
             self._break_silence()
-            time.sleep(LOOK_S)
+            time.sleep(CHECK_INTERVAL_S)
 
     def wait(self, for_s: float) -> None:
         """Go on looking for so long. Raise Broken if the agent is gone."""
@@ -87,11 +211,12 @@ class Lookout:
         try:
             status = read_status(self._stage.folder.socket, self._stage.folder.state)
             waits = "; ".join(event["waiting_for"] for event in status["events"])
-            self._add(Line(time.time() - self._began_at, "agent", f"still waits for {waits or 'the next document'}"))
+            self._add(TimelineLine(time.time() - self._began_at, "agent",
+                                   f"still waits for {waits or 'the next document'}"))
         except UnreachableError:
             self._news_at = time.time()
 
-    def _add(self, line: Line) -> None:
+    def _add(self, line: TimelineLine) -> None:
         self._news_at = time.time()
         self.lines.append(line)
         self._tell(line)

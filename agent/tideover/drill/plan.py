@@ -1,13 +1,16 @@
-"""What kind of drill is wanted, and what follows from that alone. Values and questions; nothing happens here."""
+"""The plan of a drill: its kind, pause and duration, and whose hooks run."""
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
+from tideover.hooks import HookSettings, read_catalogue
 from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
 from tideover.policy import Policy
+from tideover.settings import Settings, effective_values, options_for
 
 SHORTEST_PAUSE_S = STALL_S
 """A stall of the agent's process ends an event from this length on; a shorter one ends nothing: no drill of it."""
@@ -39,8 +42,8 @@ class OwnHooks:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """One drill. `own`: None plays with the built-in sample hooks."""
+class DrillPlan:
+    """One drill. `plan`: None plays with the built-in sample hooks."""
 
     kind: Kind
     pause_s: float
@@ -77,8 +80,22 @@ class Plan:
         return max(NOTICE_S, self.budget_s + (self.own.reserve_s if self.own else 0.0) + NOTICE_S / 2)
 
 
-
 def hooks_that_run(kind: Kind, announced_s: float, specs: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
     """Given a kind, its announced length in seconds and hooks, return those that an event like that would run."""
     event = Event("drill", kind, (), expected_pause_s=announced_s if announced_s >= 0 else None)
     return Policy(hooks=specs).hooks_for(event)
+
+
+# The rest of the owner's configuration (the platform, the policy, the clock's servers) is no part of a drill.
+
+def user_hooks(settings: Settings, origin: Mapping[str, int]) -> OwnHooks:
+    """Given the owner's settings and the lines of their keys, return the hooks as they lie in the directory now."""
+    def describe(name: str) -> HookSettings:
+        options = options_for(settings, name)
+        return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
+                            options.umask, options.environment.get("PATH", ""))
+
+    lines = tuple(f"{shown.key} = {shown.value}" for shown in effective_values(settings, origin)
+                  if shown.key.startswith(("hooks.", "hook.")))
+    specs = read_catalogue(Path(settings.paths.hooks), describe).hooks
+    return OwnHooks(settings.paths.hooks, specs, lines, settings.hooks.reserve_s)

@@ -10,17 +10,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.drill.folder import Folder
-from tideover.drill.group import Group, end_hooks_of
+from tideover.drill.process_group import ProcessGroup, end_hooks_of
+from tideover.drill.sandbox import DrillDirectory
 from tideover.errors import WrongUseError
-from tideover.hooks.plain_text import plain
+from tideover.text_safety import make_safe
 
 CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is told to end
 LAST_WORDS = 300            # characters of the agent's log
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class Outage:
     """How long something was away: its true length lies between the two. `began_at`, `ended_at`: by the wall clock."""
 
     shortest_s: float
@@ -33,12 +33,12 @@ class Stretch:
         return (self.shortest_s + self.longest_s) / 2
 
 
-class AgentProcess:
+class DrillAgent:
     """One run of `tideover run` after the other, on one folder."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: DrillDirectory) -> None:
         self._folder = folder
-        self._group: Group | None = None
+        self._group: ProcessGroup | None = None
         self._stopping = self._stopped = (0.0, 0.0)
 
     @property
@@ -63,19 +63,19 @@ class AgentProcess:
             self._group.stop()
         self._stopping, self._stopped = asked, (time.monotonic(), time.time())
 
-    def resume(self) -> Stretch:
+    def resume(self) -> Outage:
         """Let it run again; return how long it stood still."""
         before = time.monotonic()
         if self._group is not None:
             self._group.go_on()
-        return Stretch(before - self._stopped[0], time.monotonic() - self._stopping[0], self._stopping[1], time.time())
+        return Outage(before - self._stopped[0], time.monotonic() - self._stopping[0], self._stopping[1], time.time())
 
     def kill(self) -> None:
         """End it without a word, as a machine that goes down does."""
         if self._group is not None:
             self._group.kill()
 
-    def recover_what_is_owed(self, limit_s: float) -> None:
+    def run_pending_recovers(self, limit_s: float) -> None:
         """Have `tideover recover` done: through the agent if it runs, without one if it does not."""
         if self._group is not None:
             self._group.go_on()
@@ -105,19 +105,19 @@ class AgentProcess:
         except OSError:
             lines = []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-        return f"the agent ended with status {status} ({plain(last, LAST_WORDS)})"
+        return f"the agent ended with status {status} ({make_safe(last, LAST_WORDS)})"
 
 
-class Counter:
-    """The sample application (see `counter`)."""
+class SampleAppProcess:
+    """The sample application (see `sample_app`)."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: DrillDirectory) -> None:
         self._folder = folder
-        self._group: Group | None = None
+        self._group: ProcessGroup | None = None
 
     def start(self) -> None:
         """Raise WrongUseError if it cannot be started."""
-        program = Path(__file__).with_name("counter.py")
+        program = Path(__file__).with_name("sample_app.py")
         self._group = _start([sys.executable, "-I", str(program), str(self._folder.counter)],
                              self._folder.path / "counter.log", dict(os.environ))
 
@@ -126,9 +126,9 @@ class Counter:
             self._group.kill()
 
 
-def _start(command: list[str], log: Path, environment: dict[str, str]) -> Group:
+def _start(command: list[str], log: Path, environment: dict[str, str]) -> ProcessGroup:
     try:
-        return Group(command, log, environment)
+        return ProcessGroup(command, log, environment)
     except OSError as trouble:
         raise WrongUseError(f"cannot start {Path(command[0]).name} for the drill",
                             (trouble.strerror or str(trouble)).lower(),

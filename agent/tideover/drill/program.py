@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
-class Program:
+class DrillProgram:
     """Given a command, the file its output goes to and its environment, start it. Raise OSError. Its standard input
     stays open as long as we live."""
 

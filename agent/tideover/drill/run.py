@@ -1,4 +1,4 @@
-"""The course of a drill: the acts in their order, each within a time."""
+"""Runs a drill: its acts in their order, each with a deadline."""
 from __future__ import annotations
 
 import time
@@ -6,18 +6,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tideover.drill.evidence import Evidence, Run, last_check, read_numbers, runs_from_notes, runs_from_record
-from tideover.drill.folder import CLOCK_DEADLINE_S, POLL, fill_folder
-from tideover.drill.group import HOW_KILLED, HOW_STOPPED
-from tideover.drill.lookout import Broken, Lookout
-from tideover.drill.plan import PLATFORM_WORDS, Plan
-from tideover.drill.processes import Stretch
-from tideover.drill.stage import Stage
-from tideover.drill.telling import Line
-from tideover.drill.verdict import Finding, every_promise_held, judge
+from tideover.drill.checks import (
+    CheckResult,
+    DrillEvidence,
+    ObservedRun,
+    all_checks_passed,
+    check_evidence,
+    last_check,
+    read_numbers,
+    runs_from_notes,
+    runs_from_record,
+)
+from tideover.drill.environment import DrillEnvironment
+from tideover.drill.observer import DrillFailed, DrillObserver, TimelineLine
+from tideover.drill.plan import PLATFORM_WORDS, DrillPlan
+from tideover.drill.process_group import HOW_KILLED, HOW_STOPPED
+from tideover.drill.processes import Outage
+from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder
+from tideover.humanize import length_text
 from tideover.model import HookOutcome, HookPhase, HookRun, Kind
 from tideover.record import record_of
-from tideover.wording import length_text
 
 AGENT_START_S = 15.0        # Python starts in half a second; a small machine under load takes its time
 MOVE_S = 5.0                # for the agent to see and write down what does not depend on hooks
@@ -29,51 +37,51 @@ FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REF
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DrillOutcome:
     """How a drill ended."""
 
-    findings: tuple[Finding, ...]
-    lines: tuple[Line, ...]
-    evidence: Evidence
+    findings: tuple[CheckResult, ...]
+    lines: tuple[TimelineLine, ...]
+    evidence: DrillEvidence
 
     @property
     def held(self) -> bool:
         """Whether it came to its end and no promise was broken."""
-        return self.evidence.broken is None and every_promise_held(self.findings)
+        return self.evidence.broken is None and all_checks_passed(self.findings)
 
     @property
     def record(self) -> Mapping[str, Any] | None:
         return self.evidence.record
 
 
-def play(stage: Stage, plan: Plan, tell: Callable[[Line], None]) -> Outcome:
+def run_drill(stage: DrillEnvironment, plan: DrillPlan, tell: Callable[[TimelineLine], None]) -> DrillOutcome:
     """Given a stage, play the plan to its end, or as far as it goes, and judge; each line is told as it happens.
 
     The stage keeps its folder if a promise was broken. Raise WrongUseError if the drill cannot even begin.
     """
-    course = _Course(stage, plan, tell)
+    course = _DrillRun(stage, plan, tell)
     fill_folder(stage.folder, plan, stage.service.endpoint, stage.time.address)
     broken = None
     try:
         course.run()
-    except Broken as trouble:
+    except DrillFailed as trouble:
         broken = trouble.cause
         course.lookout.say("drill", f"cannot go on: {broken}")
     evidence = course.gather(broken)
-    findings = judge(evidence)
-    outcome = Outcome(findings, tuple(course.lookout.lines), evidence)
+    findings = check_evidence(evidence)
+    outcome = DrillOutcome(findings, tuple(course.lookout.lines), evidence)
     stage.keeps_folder = not outcome.held
     return outcome
 
 
-class _Course:
-    def __init__(self, stage: Stage, plan: Plan, tell: Callable[[Line], None]) -> None:
+class _DrillRun:
+    def __init__(self, stage: DrillEnvironment, plan: DrillPlan, tell: Callable[[TimelineLine], None]) -> None:
         self._stage, self._plan = stage, plan
         self._has_counter = plan.own is None
         self._event_id = ""
         self._time_asked = 0            # when the machine came back
-        self._seen = Evidence(plan, (), "", None)
-        self.lookout = Lookout(stage, tell)
+        self._seen = DrillEvidence(plan, (), "", None)
+        self.lookout = DrillObserver(stage, tell)
 
     def run(self) -> None:
         """All acts. Raise Broken where one does not come to its end."""
@@ -84,7 +92,7 @@ class _Course:
         else:
             self._let_go_ahead()
             self.lookout.wait(BEFORE_STOP_S)
-            act = self._stand_still if self._plan.stops else self._go_down_and_come_up
+            act = self._pause if self._plan.stops else self._go_down_and_come_up
             act()
         self._close_the_event()
 
@@ -137,7 +145,7 @@ class _Course:
         self._stage.service.start_event(self._event_id)
         self.lookout.until(lambda: has_seen("started"), MOVE_S, "the agent did not see the start")
 
-    def _stand_still(self) -> None:
+    def _pause(self) -> None:
         self.lookout.say("machine", f"stands still for {length_text(self._plan.away_s)} (here: only the agent, "
                                     f"{HOW_STOPPED})")
         self._stage.agent.stop()
@@ -160,7 +168,7 @@ class _Course:
             stage.counter.start()
         self._start_agent()
         length_s = time.monotonic() - down
-        self._seen = replace(self._seen, away=Stretch(length_s, length_s, down_at, time.time()))
+        self._seen = replace(self._seen, away=Outage(length_s, length_s, down_at, time.time()))
 
     def _close_the_event(self) -> None:
         """A freeze stays listed for minutes after it is over, and is recovered before; other kinds end by leaving."""
@@ -177,7 +185,8 @@ class _Course:
         self.lookout.until(lambda: self.lookout.has_seen(what) or bool(self._failing()), limit_s,
                            f"the event was not {what}")
         if self._failing():
-            raise Broken(f"recover of {', '.join(self._failing())} failed twice; an agent would try again for minutes")
+            raise DrillFailed(f"recover of {', '.join(self._failing())} failed twice; an agent would try again for "
+                              f"minutes")
 
     def _failing(self) -> list[str]:
         """Hooks whose recover has failed a second time."""
@@ -187,7 +196,7 @@ class _Course:
 
     # --- what was seen ------------------------------------------------------------------------------------------
 
-    def gather(self, broken: str | None) -> Evidence:
+    def gather(self, broken: str | None) -> DrillEvidence:
         """Everything that was seen, for the verdict."""
         stage, rows = self._stage, self.lookout.rows()
         return replace(
@@ -199,7 +208,7 @@ class _Course:
             numbers=read_numbers(stage.folder.counter / "numbers") if self._has_counter else None,
             time_asked=stage.time.asked - self._time_asked)
 
-    def _runs(self) -> tuple[Run, ...]:
+    def _runs(self) -> tuple[ObservedRun, ...]:
         if self._has_counter:
             return runs_from_notes(self._stage.folder.notes)
         rows = self.lookout.rows()

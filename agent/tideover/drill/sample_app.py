@@ -1,4 +1,4 @@
-"""The sample application of a drill: a counter that must not be caught in the middle of a number.
+"""The drill's sample application: a counter that must not be interrupted in the middle of a number.
 
 It counts twenty times a second and writes each number down. While the file `hold` is there it stands still, having
 put its number into `saved`; when `hold` goes it takes `saved` away and counts on. Started anew it goes on from `saved`.

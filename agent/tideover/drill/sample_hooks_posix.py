@@ -1,6 +1,4 @@
-"""The built-in sample hooks, as they are written into the drill's folder. They are also the first hooks many people
-read: each does one plain thing. `NOTEBOOK` is the drill's own measurement and no part of what a hook needs.
-"""
+"""The drill's sample hooks for POSIX systems, as text."""
 from __future__ import annotations
 
 from collections.abc import Mapping

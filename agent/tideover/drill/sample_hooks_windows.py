@@ -1,4 +1,4 @@
-"""The built-in sample hooks on Windows: the same three, in Python, which comes with tideover there."""
+"""The drill's sample hooks for Windows, as text."""
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,18 +1,27 @@
-"""The drill's own folder: everything a drill writes lies in it. Makes, fills and removes it; starts nothing."""
+"""The drill's directory: everything a drill writes is inside. Creates, fills and removes it; starts nothing."""
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.drill.group import why_no_place
-from tideover.drill.plan import Plan
-from tideover.drill.samples import HOOKS, NOTEBOOK
+from tideover.drill.plan import DrillPlan
+from tideover.drill.process_group import why_no_place
 from tideover.errors import WrongUseError
-from tideover.settings.cautions import LONGEST_SOCKET_PATH
-from tideover.settings.literals import dotted, inline_table, listed, quoted
+from tideover.settings.types import dotted, inline_table, listed, quoted
+from tideover.settings.warnings import LONGEST_SOCKET_PATH
+
+__all__ = ["HOOKS", "NOTEBOOK"]
+
+
+if sys.platform == "win32":
+    from tideover.drill.sample_hooks_windows import HOOKS, NOTEBOOK
+else:
+    from tideover.drill.sample_hooks_posix import HOOKS, NOTEBOOK
+
 
 SETTLE = "500ms"            # of quiet after the stop: enough to be seen, short enough to be waited for
 POLL = "200ms"              # five a second is what the platform's own service would allow
@@ -24,7 +33,7 @@ FILE_MODE, HOOK_MODE = 0o644, 0o755
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class DrillDirectory:
     """Where a drill's things lie."""
 
     path: Path
@@ -66,13 +75,13 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def make_folder() -> Folder:
+def make_folder() -> DrillDirectory:
     """Return a new folder in the temporary directory. Raise WrongUseError if no drill can be held there."""
     try:
         path = Path(tempfile.mkdtemp(prefix="tideover-drill-"))
     except OSError as trouble:
         raise _unusable(trouble) from trouble
-    folder = Folder(path)
+    folder = DrillDirectory(path)
     why = _why_unusable(folder)
     if why is not None:
         folder.remove()
@@ -81,7 +90,7 @@ def make_folder() -> Folder:
     return folder
 
 
-def fill_folder(folder: Folder, plan: Plan, endpoint: str, time_server: str) -> None:
+def fill_folder(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_server: str) -> None:
     """Write the configuration, and the sample hooks where the owner's are not used. Raise WrongUseError."""
     try:
         folder.counter.mkdir()
@@ -97,7 +106,7 @@ def fill_folder(folder: Folder, plan: Plan, endpoint: str, time_server: str) -> 
         raise _unusable(trouble) from trouble
 
 
-def _own_lines(folder: Folder, endpoint: str, time_server: str) -> Iterable[str]:
+def _own_lines(folder: DrillDirectory, endpoint: str, time_server: str) -> Iterable[str]:
     """Beside these, the defaults: what is shown is what a new installation does."""
     yield "# Made by `tideover drill`."
     yield 'source.kind = "azure"'
@@ -110,7 +119,7 @@ def _own_lines(folder: Folder, endpoint: str, time_server: str) -> Iterable[str]
     yield f"paths.runtime = {quoted(str(folder.socket.parent))}"
 
 
-def _hook_lines(folder: Folder, plan: Plan) -> Iterable[str]:
+def _hook_lines(folder: DrillDirectory, plan: DrillPlan) -> Iterable[str]:
     if plan.own is not None:
         yield f"paths.hooks = {quoted(plan.own.directory)}"
         yield from plan.own.configuration
@@ -122,7 +131,7 @@ def _hook_lines(folder: Folder, plan: Plan) -> Iterable[str]:
         yield f"{dotted(('hook', Path(name).stem[3:], 'environment'))} = {inline_table(environment)}"
 
 
-def _why_unusable(folder: Folder) -> str | None:
+def _why_unusable(folder: DrillDirectory) -> str | None:
     why = why_no_place(folder.path)
     if why is not None:
         return why

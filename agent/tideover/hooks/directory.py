@@ -1,15 +1,19 @@
-"""The hooks that lie in the directory now, with the owner's settings. Reads; never runs or changes a file."""
+"""The hooks directory: file names, and the catalogue of hooks with their settings and refusals. Reads; never runs or
+changes a file.
+"""
 from __future__ import annotations
 
 import os
+import re
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from tideover.hooks.file_names import LEFTOVER, SDK_PYTHON, SDK_SHELL, find_hook_refusal, name_of
-from tideover.hooks.launching import UnusableAccountError
-from tideover.hooks.parts import (
+from tideover.hooks.environment import UnusableAccountError
+from tideover.hooks.platform import (
     SHOWN_PATH,
     SUFFIXES,
     find_account,
@@ -17,9 +21,86 @@ from tideover.hooks.parts import (
     has_run_bit,
     standing_environment,
     trusted_users,
+    untrusted_component,
+    why_untrusted,
 )
-from tideover.hooks.plain_text import plain
 from tideover.model import ANNOUNCED, HookSpec, Kind
+from tideover.text_safety import make_safe
+
+# --- File names: NN-NAME, on Windows with a suffix. NAME identifies the hook; number and suffix may change
+
+SDK_PYTHON, SDK_SHELL = "tideover_hook.py", "tideover-hook.sh"      # the hook SDK's files, which are no hooks
+NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
+SDK_READ_BYTES = 65_536      # of a hook: the lines that read the SDK stand at its top
+ABSOLUTE = re.compile(r"""(?:/|[A-Za-z]:[\\/])[^\s"';]+""")
+# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. Nobody wants to hear of it.
+LEFTOVER = re.compile(
+    r"\..*|.*~|#.*#|.*\.(bak|old|orig|rej|save|tmp|swp|swo|swx|rpmnew|rpmsave|rpmorig|pacnew|pacsave"
+    r"|dpkg-[a-z-]+|ucf-[a-z-]+)", re.IGNORECASE | re.DOTALL)
+
+
+def name_of(file: str, suffixes: tuple[str, ...] = SUFFIXES) -> tuple[int, str] | None:
+    """Given a file's name and the platform's suffixes, return its number and its NAME, None if it is no hook's."""
+    for suffix in suffixes:
+        stem = file[:len(file) - len(suffix)]
+        matched = NAME.fullmatch(stem) if file.lower().endswith(suffix) else None
+        if matched is not None:
+            return int(matched["order"]), matched["name"]
+    return None
+
+
+def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> str | None:
+    """Given a hook's absolute path, who may write and the directories already found safe, return why not to run it: for
+    its file, or for a file of the SDK that it reads. None: it may be run. Raise OSError if the way cannot be walked."""
+    reason = why_untrusted(path, trusted, safe)
+    if reason is not None:
+        return reason
+    for file in find_sdk_files(path):
+        reason = why_untrusted(file, trusted, safe)
+        compiled = Path(file).with_name("__pycache__")      # Python would read what lies there instead
+        if reason is None and file.endswith(SDK_PYTHON) and os.path.lexists(compiled):
+            reason = untrusted_component(str(compiled))
+        if reason is not None:
+            return reason
+    return None
+
+
+def find_sdk_files(path: str) -> list[str]:
+    """Given a hook's path, return the files of the hook SDK that it may read: those beside its real file, at absolute
+    paths that it names, and the installation's. Raise OSError."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(SDK_READ_BYTES).decode(errors="replace")
+    except PermissionError:             # a program that may be run and not read
+        return []
+    if Path(SDK_PYTHON).stem not in text and SDK_SHELL not in text:
+        return []
+    real = Path(path).resolve().parent
+    installed = Path(sys.prefix, "share/tideover/hooks")
+    named = [Path(word) for line in text.splitlines() if "sys.path" in line or SDK_SHELL in line
+             for word in ABSOLUTE.findall(line)]
+    directories = dict.fromkeys((real, installed, installed / "windows",
+                                 *(place.parent if place.name == SDK_SHELL else place for place in named)))
+    return [str(directory / name) for directory in directories for name in (SDK_PYTHON, SDK_SHELL)
+            if os.path.lexists(directory / name)]
+
+
+def find_renumbered(path: str) -> str | None:
+    """Given a hook's path, return where it lies by now if that file is gone and exactly one other of its directory has
+    its NAME; None if it is where it was, gone altogether, or more than one could be meant."""
+    file = Path(path)
+    known = name_of(file.name)
+    if known is None or os.path.lexists(file):
+        return None
+    try:
+        same = [other for other in file.parent.iterdir() if not LEFTOVER.fullmatch(other.name)
+                and (found := name_of(other.name)) is not None and found[1] == known[1] and not other.is_dir()]
+    except OSError:
+        return None
+    return str(same[0]) if len(same) == 1 else None
+
+
+# --- The catalogue
 
 FILE_NAME_SHOWN = 255       # NAME_MAX: no real name is cut
 
@@ -63,17 +144,17 @@ def read_catalogue(
     try:
         files = sorted(path.name for path in home.iterdir())
     except OSError as error:
-        shown = plain(str(home), SHOWN_PATH)
+        shown = make_safe(str(home), SHOWN_PATH)
         return Catalogue(warnings=(
             f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
-    found = _Findings(home, describe, suffixes)
+    found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
         if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):
             found.take(file)
     return found.as_catalogue()
 
 
-class _Findings:
+class _CatalogueBuilder:
     """One walk through the directory, file by file in the order of their names."""
 
     def __init__(self, home: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...]) -> None:
@@ -134,7 +215,7 @@ class _Findings:
             return f"it cannot be looked at: {error.strerror}. Mend its link or its directory"
 
     def _ignore(self, file: str, why: str) -> None:
-        self._ignored.append((plain(file, FILE_NAME_SHOWN), why))
+        self._ignored.append((make_safe(file, FILE_NAME_SHOWN), why))
 
     def _suffix_wanted(self) -> str:
         wanted = [suffix for suffix in self._suffixes if suffix]

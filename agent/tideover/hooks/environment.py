@@ -1,4 +1,4 @@
-"""The environment of one hook's run. Values of an event are foreign: they are made plain before they go in."""
+"""The environment of a hook's run, and the values that describe its process. Foreign values are made safe first."""
 from __future__ import annotations
 
 import re
@@ -6,8 +6,69 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tideover.effects import RunHook
-from tideover.hooks.plain_text import plain
 from tideover.model import HookPhase
+from tideover.text_safety import make_safe
+
+# --- What a hook's process is started with
+
+@dataclass(frozen=True, slots=True)
+class UserAccount:
+    """Whom it runs as. `change_to` is what must be given up for: (uid, gid, groups); None: we are that user already,
+    as always on Windows."""
+
+    name: str
+    home: str
+    change_to: tuple[int, int, tuple[int, ...]] | None = None
+
+
+class UnusableAccountError(Exception):
+    """One sentence why hooks cannot be run as that user, with what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnSpec:
+    """Everything a hook's process is started with."""
+
+    path: str
+    phase: str
+    environment: Mapping[str, str]
+    directory: str
+    record: bytes               # standard input
+    account: UserAccount
+    umask: int
+    ended_file: str             # made by whoever sees it end when no agent is there to hear of it
+
+
+# --- Process identity, and the markers of all processes of one run
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """One process for good: numbers are used again, a number with its start is not.
+
+    `start_ticks`: Linux, clock ticks since boot (proc(5), starttime); Windows, 100 ns since 1601.
+    """
+
+    pid: int
+    start_ticks: int
+
+    def is_older_than(self, other: ProcessIdentity) -> bool:
+        """Return whether it was started first. Linux gives numbers out upwards, which orders those of one tick."""
+        return (self.start_ticks, self.pid) < (other.start_ticks, other.pid)
+
+
+@dataclass(frozen=True, slots=True)
+class RunFingerprint:
+    """By what the processes of one run are known. On Windows its job's name follows from `environment`; of the rest
+    only the leader is a clue there."""
+
+    environment: frozenset[bytes]           # entries that it has, all of them (environ(7))
+    leader: ProcessIdentity | None = None          # the hook's own process; None: not known
+    channels: frozenset[str] = frozenset()  # what its standard input and output are, as /proc/PID/fd shows them
+    supervisor: ProcessIdentity | None = None      # the parent of it and of what it detached; None: not known, or none
+    group: str = ""                         # the run's control group (cgroups(7)); '': none
+
+
+# --- Environment variables
 
 # The kernel refuses to start a program for one string over 128 KiB (execve(2), MAX_ARG_STRLEN): a long event id must
 # not stop a hook. Its exact text is on standard input.
@@ -17,7 +78,7 @@ RUN_NAME, TRACE_NAME, DIRECTORY_NAME = "TIDEOVER_RUN", "TIDEOVER_TRACE_ID", "TID
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HookPaths:
     """Where a run happens: its user's home and its state directory; and what all runs of this agent are given."""
 
     home: str
@@ -37,17 +98,17 @@ def run_name(name: str, phase: str, run: int) -> str:
     return f"{name}:{phase}:{run}"
 
 
-def environment_marks(run: str, trace_id: str, state_directory: str) -> frozenset[bytes]:
+def environment_markers(run: str, trace_id: str, state_directory: str) -> frozenset[bytes]:
     """Given a run's name, its trace and its state directory, return the entries that only its environment has.
 
     All three: a second agent on this machine may run a hook of the same name for the same event.
     """
-    marks = {RUN_NAME: plain(run, VALUE_AT_MOST), TRACE_NAME: plain(trace_id, VALUE_AT_MOST),
+    marks = {RUN_NAME: make_safe(run, VALUE_AT_MOST), TRACE_NAME: make_safe(trace_id, VALUE_AT_MOST),
              DIRECTORY_NAME: state_directory}
     return frozenset(encoded(f"{name}={value}") for name, value in marks.items())
 
 
-def hook_environment(run: RunHook, trace_id: str, place: Place) -> dict[str, str]:
+def hook_environment(run: RunHook, trace_id: str, place: HookPaths) -> dict[str, str]:
     """Given a run, the trace it belongs to and its place, return the whole environment of the hook."""
     ours = {
         "TIDEOVER_PHASE": run.phase.value,
@@ -60,7 +121,7 @@ def hook_environment(run: RunHook, trace_id: str, place: Place) -> dict[str, str
     if run.phase is HookPhase.RECOVER:
         ours["TIDEOVER_REASON"] = run.reason
     owners = {name: value.replace("\0", "") for name, value in place.owners.items()}
-    events = {name: plain(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
+    events = {name: make_safe(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
     whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told,
              DIRECTORY_NAME: place.state_directory}
     return {name: value for name, value in whole.items() if NAME.fullmatch(name)}

@@ -1,4 +1,4 @@
-"""The hook library of this installation, and which of its hooks are linked into the hooks directory.
+"""The hook library of this installation, and which of its hooks are enabled in the hooks directory.
 
 A hook of the library is enabled by a link NN-NAME, NN being the stage that the hook itself tells (`NAME describe`).
 Nothing but such links is ever made or removed.
@@ -16,8 +16,82 @@ from pathlib import Path
 
 import tideover
 from tideover.errors import TideoverError, WrongUseError
-from tideover.hooks.file_names import NAME, SDK_PYTHON, SDK_SHELL
-from tideover.hooks.library_files import FOLDER, HOW_DISABLED, describing, file_of, is_from, names_in, put, stem_of
+from tideover.hooks.directory import NAME, SDK_PYTHON, SDK_SHELL
+
+# --- Files of the library on each system
+# Linux links them. Windows copies them: a link there needs a right of its own, and is refused as a hook.
+
+if sys.platform == "win32":
+    import filecmp
+    import shutil
+
+    from tideover.hooks.windows_process import command_for
+    from tideover.system.platform import make_own_directory
+
+    FOLDER = "windows"
+    HOW_DISABLED = "Rename a file of your own to NN-name.off to disable it"
+    _SUFFIX = ".py"
+
+    def names_in(place: Path) -> list[str]:
+        """Given the library, return the names of its files that are hooks, without suffix."""
+        return [path.stem for path in place.iterdir() if path.suffix == _SUFFIX]
+
+    def file_of(place: Path, name: str) -> Path:
+        """Given the library and a hook's name, return the file."""
+        return place / f"{name}{_SUFFIX}"
+
+    def stem_of(file: str) -> str:
+        """Given the name of a file of the hooks directory, return it without suffix."""
+        return file.rpartition(".")[0] or file
+
+    def place_link(source: Path, directory: Path, stage: int) -> Path:
+        """Given the library's file, the hooks directory and a stage, put it there; return where. Raise OSError."""
+        make_own_directory(directory, 0o755)
+        target = directory / f"{stage:02d}-{source.name}"
+        shutil.copyfile(source, target)
+        return target
+
+    def is_from(file: Path, source: Path) -> bool:
+        """Given a file of the hooks directory and one of the library, return whether it is that, unchanged."""
+        return source.is_file() and filecmp.cmp(file, source, shallow=False)
+
+    def describe_command(source: Path) -> str:
+        """Given the library's file, return the command that has it describe itself."""
+        return command_for(str(source), "describe")
+
+else:
+    FOLDER = ""
+    HOW_DISABLED = "chmod -x disables a file of your own"
+
+    def names_in(place: Path) -> list[str]:
+        """Given the library, return the names of its files."""
+        return [path.name for path in place.iterdir() if path.is_file()]
+
+    def file_of(place: Path, name: str) -> Path:
+        """Given the library and a hook's name, return the file."""
+        return place / name
+
+    def stem_of(file: str) -> str:
+        """Given the name of a file of the hooks directory, return it: there are no suffixes here."""
+        return file
+
+    def place_link(source: Path, directory: Path, stage: int) -> Path:
+        """Given the library's file, the hooks directory and a stage, link it there; return the link. Raise OSError."""
+        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+        link = directory / f"{stage:02d}-{source.name}"
+        link.symlink_to(source)
+        return link
+
+    def is_from(file: Path, source: Path) -> bool:
+        """Given a file of the hooks directory and one of the library, return whether it is a link to that."""
+        return file.is_symlink() and file.readlink() == source
+
+    def describe_command(source: Path) -> list[str]:
+        """Given the library's file, return the command that has it describe itself."""
+        return [str(source), "describe"]
+
+
+# --- Enable and disable
 
 PLACE = Path("share/tideover/hooks", FOLDER)        # below the prefix, in a wheel's data as in a Debian package
 DESCRIBE_LIMIT_S = 10.0
@@ -67,7 +141,7 @@ def enable(name: str, directory: Path, place: Path) -> Path:
         raise TideoverError(f"cannot enable {name}", f"{file} is there already", "Remove or rename it first.")
     stage = _stage(source)
     try:
-        return put(source, directory, stage)
+        return place_link(source, directory, stage)
     except OSError as trouble:
         raise TideoverError(f"cannot put {name} into {directory}", (trouble.strerror or str(trouble)).lower(),
                             "Run as the owner of the hooks directory.") from trouble
@@ -107,7 +181,7 @@ def _files_of(name: str, directory: Path) -> list[Path]:
 
 def _stage(source: Path) -> int:
     try:
-        told = subprocess.run(describing(source), capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
+        told = subprocess.run(describe_command(source), capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
         stage = json.loads(told.stdout)["stage"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as trouble:
         raise TideoverError(f"cannot enable {source.name}", f"{source} describe does not tell its stage: {trouble}",

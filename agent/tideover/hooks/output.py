@@ -1,10 +1,12 @@
-"""What a hook prints: the end of it kept, its lines handed on. Its memory does not grow with what is printed."""
+"""The output of a hook: its end is kept and its lines are handed on, in bounded memory; leftover pipes are drained."""
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 
 from tideover.hooks.environment import encoded
-from tideover.hooks.plain_text import plain
+from tideover.text_safety import make_safe
+from tideover.threads import start_task
 
 KEPT_BYTES = 64 * 1024      # the contract's
 LINES_AT_MOST = 1000        # of one run: a log must not be filled by one hook
@@ -13,7 +15,7 @@ HIDDEN_FROM = 6             # characters; a shorter value ("1", "eth0") is no se
 SILENCED = "… prints more than can be logged; the end of it is kept in the record"
 
 
-class Output:
+class HookOutput:
     """The output of one run. Values of the environment that its owner sets for the hook are not repeated: the name of
     the variable stands in their place."""
 
@@ -54,7 +56,7 @@ class Output:
             if self._lines_left:
                 piece = line[start:start + LINE_AT_MOST].decode("utf-8", "replace")
                 self._lines_left -= 1
-                self._log_line(plain(piece, LINE_AT_MOST))
+                self._log_line(make_safe(piece, LINE_AT_MOST))
                 if not self._lines_left:
                     self._log_line(SILENCED)
 
@@ -94,3 +96,14 @@ def _begun_at_the_end(text: bytes, value: bytes) -> int:
     while at >= 0 and not value.startswith(tail[at:]):
         at = tail.find(value[:1], at + 1)
     return len(tail) - at if at >= 0 else 0
+
+
+MAX_LEFTOVER_PIPES = 32            # one thread and one pipe each
+LEFTOVER_PIPE_THREAD = "hook-left-talking"
+
+
+def drain_leftover_pipe(read_out: Callable[[], None]) -> bool:
+    """Given what reads a pipe out and closes it, do that on a thread. Return whether there is room for one."""
+    if sum(thread.name == LEFTOVER_PIPE_THREAD for thread in threading.enumerate()) >= MAX_LEFTOVER_PIPES:
+        return False
+    return start_task(LEFTOVER_PIPE_THREAD, read_out) is not None

@@ -1,4 +1,4 @@
-"""Which processes belong to one run of a hook, and how they are ended. Platform part: Linux, /proc.
+"""Processes of hooks on Linux: user accounts, start, output, the subreaper, the process tree and its end.
 
 The run's processes are the descendants of its supervisor, whatever they have left: their parent (fork twice), their
 session (setsid), their environment (env -i). Where no supervisor lives any more (somebody killed it), they are known by
@@ -14,8 +14,13 @@ import sys
 
 assert sys.platform != "win32"
 
+import errno
 import os
+import pwd
+import select
 import signal
+import socket
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +28,41 @@ from io import FileIO
 from itertools import count
 from pathlib import Path
 
-from tideover.hooks.marks import Identity, RunMarks
+from tideover.hooks.environment import ProcessIdentity, RunFingerprint, SpawnSpec, UnusableAccountError, UserAccount
+from tideover.hooks.posix_trust import SHOWN_PATH
+from tideover.hooks.supervisor import ENDED, READ_AT_ONCE, fork_supervisor, let_go, read_message, receive_start
+from tideover.text_safety import make_safe
+
+# --- Accounts: which user and groups a hook runs as
+
+def own_account() -> UserAccount:
+    """Return the agent's own account; its home is what the agent itself was told, as a hook may see it (contract)."""
+    told = os.environ.get("HOME")
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+    except KeyError:        # containers run under user ids without an entry
+        return UserAccount(str(os.geteuid()), told or "/")
+    return UserAccount(entry.pw_name, told or entry.pw_dir)
+
+
+def find_account(user: str | None) -> UserAccount:
+    """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if it is none."""
+    if user is None:
+        return own_account()
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise UnusableAccountError(f"user {user} does not exist here: create it, or mend `user` of the hook") from None
+    if entry.pw_uid == os.geteuid():
+        return UserAccount(user, entry.pw_dir)
+    if os.geteuid() != 0:
+        raise UnusableAccountError(
+            f"only an agent run by root can run it as user {user}: run the agent as root, or take `user` away")
+    groups = tuple(os.getgrouplist(user, entry.pw_gid))
+    return UserAccount(user, entry.pw_dir, (entry.pw_uid, entry.pw_gid, groups))
+
+
+# --- The process tree of a run, read from /proc
 
 ROUND_S = 0.05          # between two looks at the tree
 KILL_ROUNDS = 40        # two seconds: a tree that still grows or hangs in the kernel then is reported, not waited for
@@ -38,7 +77,7 @@ ENDED_STATES = b"ZX"    # zombie, dead (proc(5))
 class Process:
     """One row of the process table (proc(5), /proc/PID/stat)."""
 
-    identity: Identity
+    identity: ProcessIdentity
     parent: int
     group: int
     session: int
@@ -54,11 +93,11 @@ def read_process(pid: int) -> Process | None:
     fields = text[text.rindex(b")") + 2:].split()
     threads = int(fields[17])       # a main thread that ended before its siblings looks like a zombie as well
     return Process(
-        Identity(pid, int(fields[19])), int(fields[1]), int(fields[2]), int(fields[3]),
+        ProcessIdentity(pid, int(fields[19])), int(fields[1]), int(fields[2]), int(fields[3]),
         fields[0] in ENDED_STATES and threads <= 1)
 
 
-def is_running(process: Identity) -> bool:
+def is_running(process: ProcessIdentity) -> bool:
     """Given a process, return whether it is still there, and more than a zombie."""
     now = read_process(process.pid)
     return now is not None and now.identity == process and not now.has_ended
@@ -70,7 +109,7 @@ def read_processes() -> dict[int, Process]:
     return {process.identity.pid: process for process in found if process is not None}
 
 
-def find_members(marks: RunMarks) -> set[Identity]:
+def find_members(marks: RunFingerprint) -> set[ProcessIdentity]:
     """Given the marks of a run, return its living processes."""
     table = read_processes()
     supervisor = table.get(marks.supervisor.pid) if marks.supervisor else None
@@ -97,15 +136,17 @@ def _descendants(pids: set[int], table: Mapping[int, Process]) -> set[int]:
     return found
 
 
-def end_members(find: Callable[[], set[Identity]], grace_s: float, linger: Callable[[float], None]) -> set[Identity]:
+def end_members(find: Callable[[], set[ProcessIdentity]], grace_s: float,
+                linger: Callable[[float], None]) -> set[ProcessIdentity]:
     """Given how to find the processes, end them: SIGTERM, after `grace_s` SIGKILL, until none is left.
 
     `linger` waits for so many seconds; time is counted by waits, so that a pause of the machine does not use the grace
     up. Return those that could not be ended.
     """
-    told: set[Identity] = set()
-    seen: set[Identity] = set()     # a process that is just starting a program, or ending, shows no mark for a moment
-    left: set[Identity] = set()
+    told: set[ProcessIdentity] = set()
+    # a process that is just starting a program, or ending, shows no mark for a moment
+    seen: set[ProcessIdentity] = set()
+    left: set[ProcessIdentity] = set()
     empty_looks = 0
     grace_rounds = round(grace_s / ROUND_S)
     for turn in count():
@@ -124,12 +165,12 @@ def end_members(find: Callable[[], set[Identity]], grace_s: float, linger: Calla
     return left
 
 
-def end_runs(runs: Collection[RunMarks], grace_s: float, linger: Callable[[float], None]) -> set[Identity]:
+def end_runs(runs: Collection[RunFingerprint], grace_s: float, linger: Callable[[float], None]) -> set[ProcessIdentity]:
     """Given the marks of runs, end all their processes (see `end_members`); return those that could not be ended."""
     return end_members(lambda: set().union(*(find_members(marks) for marks in runs)), grace_s, linger)
 
 
-def send_signal(processes: set[Identity], number: signal.Signals) -> None:
+def send_signal(processes: set[ProcessIdentity], number: signal.Signals) -> None:
     """Given processes, send each the signal, unless its number is another's by now or it is not ours to signal.
 
     The oldest first: a script that tidies up at SIGTERM hears of it before it sees its children die.
@@ -141,7 +182,7 @@ def send_signal(processes: set[Identity], number: signal.Signals) -> None:
             pass        # gone meanwhile; or it has changed its user, which the next look reports as left
 
 
-def _send(identity: Identity, number: signal.Signals) -> None:
+def _send(identity: ProcessIdentity, number: signal.Signals) -> None:
     handle = _open_handle(identity.pid)
     try:
         now = read_process(identity.pid)
@@ -195,19 +236,19 @@ def remove_empty_groups(above: Path) -> None:
                 group.rmdir()
 
 
-def _may_belong(process: Process, marks: RunMarks) -> bool:
+def _may_belong(process: Process, marks: RunFingerprint) -> bool:
     return process.identity.pid not in (1, os.getpid()) and (
         marks.leader is None or not process.identity.is_older_than(marks.leader))
 
 
-def _is_marked(process: Process, marks: RunMarks, table: Mapping[int, Process]) -> bool:
+def _is_marked(process: Process, marks: RunFingerprint, table: Mapping[int, Process]) -> bool:
     if process.identity == marks.leader or _is_in_session(process, marks, table):
         return True
     environment = _read(f"/proc/{process.identity.pid}/environ").split(b"\0")
     return (bool(marks.environment) and marks.environment.issubset(environment)) or _has_channel(process, marks)
 
 
-def _is_in_session(process: Process, marks: RunMarks, table: Mapping[int, Process]) -> bool:
+def _is_in_session(process: Process, marks: RunFingerprint, table: Mapping[int, Process]) -> bool:
     """A session keeps its leader's number from being used again; but one that died out and came again is a stranger's.
     It is the run's own as long as the leader is there."""
     if marks.leader is None or marks.leader.pid not in (process.session, process.group):
@@ -216,7 +257,7 @@ def _is_in_session(process: Process, marks: RunMarks, table: Mapping[int, Proces
     return leader is not None and leader.identity == marks.leader
 
 
-def _has_channel(process: Process, marks: RunMarks) -> bool:
+def _has_channel(process: Process, marks: RunFingerprint) -> bool:
     return any(_link(f"/proc/{process.identity.pid}/fd/{number}") in marks.channels for number in range(3))
 
 
@@ -250,3 +291,173 @@ def reap_adopted() -> None:
         if process.has_ended and process.parent == 1 and process.session != session:
             with suppress(ChildProcessError):       # another thread was here before
                 os.waitpid(process.identity.pid, os.WNOHANG)
+
+
+# --- One hook's process
+# Starts it and waits; never decides when it has had its time, and ends nothing but what it could not start properly. It
+# is started by its path and not through /proc/self/fd: a script would see that as its own name ($0), could not find
+# what
+# lies beside it, and its interpreter could not open it as another user. The check of the path is good until the start
+# (see `posix_trust`). Between the agent and the hook stands a `supervisor`.
+
+DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
+REAP_WITHIN_S = 2.0             # a supervisor that is done ends within milliseconds
+REAP_ROUND_S = 0.002
+START_GRACE_S = 0.1             # for a hook that was started and cannot be attended
+SYSTEM_PATHS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+LANG_WITHOUT_ONE = "C.UTF-8"
+
+
+class HookProcess:
+    """A hook that runs. Owned by one thread."""
+
+    def __init__(
+        self, supervisor: int, line: socket.socket, hook: int, output: int, record_name: str, directory: str,
+        group: str, *, is_followed: bool,
+    ) -> None:
+        self._line, self._output, self._is_followed = line, output, is_followed
+        self.directory, self.group = directory, group
+        self.has_exited = False
+        self.was_abandoned = False      # its supervisor is dead; it may still run
+        seen, watching = read_process(hook), read_process(supervisor)
+        self.leader = seen.identity if seen else ProcessIdentity(hook, 0)
+        self.supervisor: ProcessIdentity | None = watching.identity if watching else ProcessIdentity(supervisor, 0)
+        # as /proc/PID/fd shows the hook's input and output
+        self.channels = frozenset({f"/memfd:{record_name} (deleted)", _link_of(output)})
+        self._status: int | None = None
+        self._poll = select.poll()
+        for file in (output, line.fileno()):
+            self._poll.register(file, select.POLLIN)
+        self._is_talking = True
+
+    @property
+    def follows_all(self) -> bool:
+        """Return whether every process of the run can be found, however it has detached itself."""
+        return self._is_followed and self.supervisor is not None and is_running(self.supervisor)
+
+    def listen_to(self, bell: int) -> None:
+        self._poll.register(bell, select.POLLIN)
+
+    def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
+        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        for file, _ in self._poll.poll(seconds * 1000):
+            if file == self._output:
+                self._take(take)
+            elif file == self._line.fileno():
+                self._poll.unregister(file)
+                self._hear()
+            else:
+                self._poll.unregister(file)     # it stays readable: told once is enough
+
+    def _hear(self) -> None:
+        message = read_message(self._line)
+        self.has_exited = True
+        if message is not None and message[0] == ENDED:
+            self._status = message[1]
+        else:
+            self.was_abandoned = True
+
+    def linger(self, seconds: float, take: Callable[[bytes], None]) -> None:
+        """Take what it prints for `seconds`, or until it exits."""
+        until, had_exited = time.monotonic() + seconds, self.has_exited
+        while (left_s := until - time.monotonic()) > 0 and self.has_exited == had_exited:
+            self.watch(left_s, take)
+
+    def finish(self, take: Callable[[bytes], None]) -> int | None:
+        """Take what is left in the pipe and the exit status (negative: the signal), None if it is not known.
+
+        What the hook left behind with the pipe is read on by others from here.
+        """
+        drained = 0
+        while self._is_talking and drained < DRAIN_AT_MOST and (size := self._take(take)):
+            drained += size
+        os.close(self._output)
+        let_go(self._line)
+        return None if self._status is None else os.waitstatus_to_exitcode(self._status)
+
+    def tidy_up(self) -> None:
+        """After `finish`, and after its answer was given: take the supervisor's exit status."""
+        if self.supervisor is not None:
+            reap(self.supervisor.pid)
+        if self.group:
+            remove_empty_groups(Path(self.group).parent)
+
+    def _take(self, take: Callable[[bytes], None]) -> int:
+        """Take what is in the pipe; return how many bytes that were. 0: nothing now, or nobody holds it any more."""
+        try:
+            data = os.read(self._output, READ_AT_ONCE)
+        except BlockingIOError:
+            return 0
+        if data:
+            take(data)
+        else:
+            self._is_talking = False
+            self._poll.unregister(self._output)
+        return len(data)
+
+
+def launch(plan: SpawnSpec) -> HookProcess:
+    """Given a plan, start the hook in a session of its own. Raise OSError if the system cannot."""
+    record_name = f"tideover-{os.getpid()}-{time.monotonic_ns()}"
+    base = find_delegated_group()
+    group = f"{base}/{GROUP_PREFIX}{record_name}" if base else ""
+    supervisor, line = fork_supervisor(plan, record_name, group)
+    try:
+        hook, is_followed, output = receive_start(line)
+    except OSError:
+        _end_what_began(supervisor)
+        line.close()
+        reap(supervisor)
+        raise
+    return HookProcess(supervisor, line, hook, output, record_name, plan.directory, group, is_followed=is_followed)
+
+
+def _end_what_began(supervisor: int) -> None:
+    """The hook may run although we got no file to hear it by."""
+    watching = read_process(supervisor)
+    if watching is not None and not watching.has_ended:
+        end_runs([RunFingerprint(frozenset(), supervisor=watching.identity)], START_GRACE_S, time.sleep)
+
+
+def reap(supervisor: int) -> None:
+    """Given a supervisor that is done, wait for its end."""
+    until = time.monotonic() + REAP_WITHIN_S
+    with suppress(ChildProcessError):
+        while os.waitpid(supervisor, os.WNOHANG)[0] == 0 and time.monotonic() < until:
+            time.sleep(REAP_ROUND_S)
+
+
+def _link_of(file: int) -> str:
+    try:
+        return str(Path(f"/proc/self/fd/{file}").readlink())
+    except OSError:
+        return "-"
+
+
+def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Given the agent's own environment, return the two of its variables that a hook may see."""
+    paths = [path for path in own.get("PATH", "").split(":") if path]
+    missing = [path for path in SYSTEM_PATHS if path not in paths and (not paths or path.endswith("sbin"))]
+    return {"PATH": ":".join(paths + missing), "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
+
+
+def why_not_started(error: OSError, path: str) -> str:
+    """Given why a program could not be started (execve(2)), return one sentence with what to do."""
+    shown = make_safe(path, SHOWN_PATH)
+    if error.errno == errno.ENOENT and os.access(path, os.F_OK):
+        return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
+    reasons = {
+        errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
+        errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered, "
+                      "and see that its file system is not mounted noexec",
+        errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
+        errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",
+        errno.EAGAIN: f"{shown} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
+    }
+    return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")
+
+
+def signal_name(number: int) -> str:
+    """Given a signal's number, return its name."""
+    known = {known.value: known.name for known in signal.Signals}
+    return known.get(number, f"signal {number}")

@@ -1,5 +1,4 @@
-"""May this file be run by us, and can it be? Platform part: Linux owners and mode bits, first lines and formats. Looks;
-never changes anything.
+"""Whether a file may be run, by owners and mode bits. Linux. Never changes anything.
 
 The walk goes from the root downwards and follows links as the kernel would. Each step that is found safe can only be
 changed by root or the agent's own user from then on, so by induction the file at the end is the one that the kernel
@@ -19,7 +18,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tideover.hooks.plain_text import plain
+from tideover.text_safety import make_safe
 
 SUFFIXES = ("",)             # of hooks' files
 LINKS_AT_MOST = 40          # as the kernel's own limit (path_resolution(7))
@@ -36,7 +35,7 @@ def has_run_bit(mode: int) -> bool:
     return bool(mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
 
 
-def find_refusal(path: str, trusted: frozenset[int], safe: set[str]) -> str | None:
+def why_untrusted(path: str, trusted: frozenset[int], safe: set[str]) -> str | None:
     """Given an absolute path, who may write and the directories already found safe, return why not to run the file.
 
     None: it may be run; `safe` has gained the directories on the way. Raise OSError if the way cannot be walked.
@@ -47,7 +46,7 @@ def find_refusal(path: str, trusted: frozenset[int], safe: set[str]) -> str | No
     return None if stat.S_ISREG(found) else f"{_shown(path)} is not a regular file: put a program there"
 
 
-def find_unsafe_step(path: str, *, is_secret: bool = False) -> str | None:
+def untrusted_component(path: str, *, is_secret: bool = False) -> str | None:
     """Given an absolute path of any kind of file, return who else could change what lies there, or read it where it is
     secret; None: nobody.
 
@@ -124,7 +123,7 @@ def _judge(step: str, status: os.stat_result, trusted: frozenset[int]) -> str | 
 
 
 def _shown(path: str) -> str:
-    return shlex.quote(plain(path, SHOWN_PATH))
+    return shlex.quote(make_safe(path, SHOWN_PATH))
 
 
 # ---- can the kernel start it? ----

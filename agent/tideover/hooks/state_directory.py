@@ -17,9 +17,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from tideover.hooks.launching import Account
+from tideover.hooks.environment import UserAccount
 from tideover.system.descriptors import with_reserve
-from tideover.system.directories import give_to, make_directory, make_own_directory
+from tideover.system.platform import give_to, make_directory, make_own_directory
 from tideover.system.removal import empty_directory
 
 ABOVE_MODE, OWN_MODE = 0o711, 0o700
@@ -40,7 +40,7 @@ class StateDirectories:
         """Given a hook's name, return the path of its state directory, without links, whether it is there or not."""
         return str(self._above(name) / name)
 
-    def open(self, name: str, account: Account, note: str = "") -> str:
+    def open(self, name: str, account: UserAccount, note: str = "") -> str:
         """Given a hook's name, its account and what its recover needs to be told, return the path of its state
         directory, made if need be, with the note beside it.
 
@@ -56,11 +56,11 @@ class StateDirectories:
                 return _open(self._spare, name, account, note)
             raise
 
-    def is_spare(self, path: str) -> bool:
+    def is_fallback(self, path: str) -> bool:
         """Given a state directory's path, return whether it lies in the spare place."""
         return self._spare is not None and Path(path).parent == self._spare
 
-    def retire(self, name: str) -> None:
+    def discard(self, name: str) -> None:
         """Given a hook's name, take its state directory away, if there is one. Raise OSError if that fails."""
         above = self._above(name)
         own = above / name
@@ -89,7 +89,7 @@ class StateDirectories:
         """Where it was made the last time, it is until its hook is recovered."""
         return self._spare if self._spare and (self._spare / name).is_dir() else self._usual
 
-    def sweep(self) -> OSError | None:
+    def purge(self) -> OSError | None:
         """Delete what was taken away, as far as it can be. Return what came in the way first.
 
         May take long: never on the engine's thread.
@@ -129,7 +129,7 @@ def _write_note(above: Path, name: str, note: str) -> None:
     new.replace(file)
 
 
-def _open(above: Path, name: str, account: Account, note: str) -> str:
+def _open(above: Path, name: str, account: UserAccount, note: str) -> str:
     make_own_directory(above, ABOVE_MODE)
     own = above / name
     if note:

@@ -33,8 +33,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from tideover.hooks.environment import encoded
-from tideover.hooks.launching import Launch
+from tideover.hooks.environment import SpawnSpec, encoded
 
 MESSAGE = struct.Struct("=iii")
 STARTED, NOT_STARTED, ENDED = 1, 2, 3       # (hook's pid, are orphans ours), (errno, 0), (wait status, 0)
@@ -59,7 +58,7 @@ OOM_SCORE = Path("/proc/self/oom_score_adj")    # proc(5)
 _prctl = ctypes.CDLL(None).prctl            # looked up before a fork, not after it
 
 
-def fork_supervisor(plan: Launch, record_name: str, group: str) -> tuple[int, socket.socket]:
+def fork_supervisor(plan: SpawnSpec, record_name: str, group: str) -> tuple[int, socket.socket]:
     """Given a plan, a name for the record's file in memory and the control group that the run is to have ('': none),
     fork a supervisor that starts the hook.
 
@@ -117,7 +116,7 @@ def receive_start(line: socket.socket) -> tuple[int, bool, int]:
     raise OSError(errno.ECHILD, "the process that watches over it was killed")
 
 
-def _supervise(line: socket.socket, plan: Launch, record_name: str, group: str) -> None:
+def _supervise(line: socket.socket, plan: SpawnSpec, record_name: str, group: str) -> None:
     os.setsid()
     os.chdir("/")
     _prctl(PR_SET_NAME, TITLE, 0, 0, 0)
@@ -160,7 +159,7 @@ def _wake_at_each_end() -> int:
     return woken
 
 
-def _start(plan: Launch, record_name: str) -> tuple[subprocess.Popen[bytes], int]:
+def _start(plan: SpawnSpec, record_name: str) -> tuple[subprocess.Popen[bytes], int]:
     record = _open_memory(record_name)
     with os.fdopen(record, "wb", closefd=False) as writer:
         writer.write(plan.record)

@@ -1,4 +1,4 @@
-"""Who may change a file, by its owner and its access list. Pure: reads the list's bytes, asks nobody.
+"""Who may change a file, by its owner and its access list. Pure: parses the list's bytes.
 
 Layouts: [MS-DTYP] 2.4.2 (SID), 2.4.4 (ACE), 2.4.5 (ACL). Entries that deny are not taken into account: what they take
 away somebody may have by another entry, and a list that needs them to be safe is too clever for what root runs.
@@ -28,7 +28,7 @@ NAMES = {
     "S-1-5-32-547": "the group Power Users"}
 
 
-class Place(enum.Enum):
+class AclTarget(enum.Enum):
     """What a step on the way to a hook is to it."""
 
     ABOVE = "above"         # others may add to it (as to C:\\), but neither move nor replace what is there
@@ -37,9 +37,9 @@ class Place(enum.Enum):
 
 
 _FORBIDDEN = {
-    Place.ABOVE: DELETE_CHILD | _ANYTHING,
-    Place.HOME: DELETE_CHILD | WRITE | APPEND | _ANYTHING,
-    Place.FILE: WRITE | APPEND | _ANYTHING}
+    AclTarget.ABOVE: DELETE_CHILD | _ANYTHING,
+    AclTarget.HOME: DELETE_CHILD | WRITE | APPEND | _ANYTHING,
+    AclTarget.FILE: WRITE | APPEND | _ANYTHING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class Grant:
 
 
 def why_not_safe(
-    shown: str, place: Place, owner: str, access: bytes | None, trusted: frozenset[str], *, is_secret: bool = False,
+    shown: str, place: AclTarget, owner: str, access: bytes | None, trusted: frozenset[str], *, is_secret: bool = False,
 ) -> str | None:
     """Given a step's path for people, what it is, its owner, its access list and whom we trust, return why others
     could change what is run, or read it where the file is secret; None if they cannot."""
-    forbidden = _FORBIDDEN[place] | (READING if is_secret and place is Place.FILE else 0)
+    forbidden = _FORBIDDEN[place] | (READING if is_secret and place is AclTarget.FILE else 0)
     if owner not in trusted:
         return (f"{shown} belongs to {named(owner)}, who could change it: "
                 f'icacls "{shown}" /setowner Administrators')

@@ -1,7 +1,4 @@
-"""One started hook: its leading process, what it prints, that it has ended.
-
-Starts it and waits; never decides when it has had its time, and ends nothing.
-"""
+"""Processes of hooks on Windows: interpreters, start, output, the job object and its end."""
 from __future__ import annotations
 
 import sys
@@ -9,29 +6,181 @@ import sys
 assert sys.platform == "win32"
 
 import errno
+import hashlib
 import msvcrt
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
 
-from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME, TRACE_NAME, encoded
-from tideover.hooks.launching import Launch
-from tideover.hooks.marks import Identity
-from tideover.hooks.plain_text import plain
-from tideover.hooks.talkers import let_talk
-from tideover.hooks.windows.interpreters import command_for
-from tideover.hooks.windows.permission import SHOWN_PATH
-from tideover.hooks.windows.process_tree import job_name
-from tideover.winapi.folders import program_data, system_directory
-from tideover.winapi.handles import close_handle, let_inherit, wait_for_any
-from tideover.winapi.jobs import Job
+from tideover.hooks.environment import (
+    DIRECTORY_NAME,
+    RUN_NAME,
+    TRACE_NAME,
+    ProcessIdentity,
+    RunFingerprint,
+    SpawnSpec,
+    UnusableAccountError,
+    UserAccount,
+    encoded,
+)
+from tideover.hooks.output import drain_leftover_pipe
+from tideover.hooks.windows_trust import SHOWN_PATH
+from tideover.text_safety import make_safe
+from tideover.winapi.base import close_handle, let_inherit, own_profile, program_data, system_directory, wait_for_any
 from tideover.winapi.pipes import PipeEnd, output_pipe
-from tideover.winapi.processes import Started, created_at, exit_code, has_exited, start_in_job
+from tideover.winapi.processes import (
+    Job,
+    Started,
+    command_line,
+    created_at,
+    end_process,
+    exit_code,
+    has_exited,
+    parents,
+    start_in_job,
+)
 from tideover.winapi.security import for_us_alone, security_attributes
+
+
+def find_account(user: str | None) -> UserAccount:
+    """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if another's."""
+    own = os.environ.get("USERNAME", "")
+    if user is not None and user.lower() != own.lower():
+        raise UnusableAccountError(
+            f"on Windows a hook cannot be run as user {user}: take `user` away, or let the hook start a scheduled task")
+    return UserAccount(own, own_profile() or os.environ.get("USERPROFILE", "C:\\"))
+
+
+# --- Interpreters: which program runs a hook's file
+
+def command_for(path: str, phase: str) -> str:
+    """Given a hook's file and a phase (a word of letters), return the command line that runs it."""
+    match Path(path).suffix.lower():
+        case ".cmd" | ".bat":
+            # /s: cmd.exe takes the outer quotes away and leaves the rest alone; /d: no AutoRun of some user's
+            return f'"{_system("cmd.exe")}" /d /s /c ""{path}" {phase}"'
+        case ".ps1":
+            # Whether the file may be run was asked of its owner and its rights, which is more than the policy asks
+            return command_line([_system("WindowsPowerShell\\v1.0\\powershell.exe"), "-NoLogo", "-NoProfile",
+                                 "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", path, phase])
+        case ".py":
+            return command_line([python_program(), path, phase])
+        case _:
+            return command_line([path, phase])
+
+
+def python_program() -> str:
+    """Return the Python that runs hooks: ours. The agent's own executable may be its service's, which is no Python."""
+    ours = Path(sys.executable)
+    beside = ours.with_name("python.exe")
+    return str(beside if beside.is_file() else ours)
+
+
+def _system(name: str) -> str:
+    return f"{system_directory()}\\{name}"
+
+
+# --- The processes of a run
+# Each run has a job object, which no process of it can leave and which ends them all at once, by our death at the
+# latest.
+# The job's name follows from the run, so that whoever comes after us finds one that somebody still holds.
+
+ROUND_S = 0.05          # between two looks at the tree
+KILL_ROUNDS = 40        # two seconds: what hangs in the kernel then is reported, not waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that runs."""
+
+    identity: ProcessIdentity
+
+
+def job_name(environment: frozenset[bytes]) -> str:
+    """Given what only a run's environment has, return the name of its job, in the namespace of all sessions."""
+    return f"Global\\tideover-hook-{hashlib.sha256(b'|'.join(sorted(environment))).hexdigest()[:40]}"
+
+
+def read_process(pid: int) -> Process | None:
+    """Given a number, return the process that has it now, None if there is none."""
+    created = created_at(pid)
+    return None if created is None else Process(ProcessIdentity(pid, created))
+
+
+def is_running(process: ProcessIdentity) -> bool:
+    """Given a process, return whether it still runs."""
+    return created_at(process.pid) == process.start_ticks
+
+
+def find_members(marks: RunFingerprint) -> set[ProcessIdentity]:
+    """Given the marks of a run, return its living processes: those in its job; and the first one, with what it
+    started, where that never came into the job."""
+    pids: set[int] = set()
+    job = Job.open(job_name(marks.environment))
+    if job is not None:
+        with suppress(OSError):
+            pids |= job.pids()
+        job.close()
+    if marks.leader is not None and is_running(marks.leader):
+        pids |= {marks.leader.pid, *_descendants(marks.leader)}
+    found = (read_process(pid) for pid in pids)
+    return {process.identity for process in found if process is not None}
+
+
+def end_runs(runs: Collection[RunFingerprint], grace_s: float, linger: Callable[[float], None]) -> set[ProcessIdentity]:
+    """Given the marks of runs, end all their processes; return those that could not be ended.
+
+    There is no signal to end in peace that a program without a console or a window hears, so `grace_s` is not used.
+    `linger` waits for so many seconds.
+    """
+    left: set[ProcessIdentity] = set()
+    for turn in count():
+        for marks in runs:
+            _end_job(marks)
+        left = set().union(*(find_members(marks) for marks in runs))
+        if not left or turn == KILL_ROUNDS:
+            break
+        for process in left:
+            with suppress(OSError):         # it has ended meanwhile; or it may not be ended, which the next look tells
+                end_process(process.pid, process.start_ticks)
+        linger(ROUND_S)
+    return left
+
+
+def _end_job(marks: RunFingerprint) -> None:
+    job = Job.open(job_name(marks.environment))
+    if job is not None:
+        with suppress(OSError):
+            job.end()
+        job.close()
+
+
+def _descendants(leader: ProcessIdentity) -> set[int]:
+    """A parent's number may be another's by now: a child that is older than its parent is not its child."""
+    table, found = parents(), set[int]()
+    ahead = [leader]
+    while ahead:
+        above = ahead.pop()
+        for pid, parent in table.items():
+            if parent != above.pid or pid in found:
+                continue
+            created = created_at(pid)
+            if created is not None and created >= above.start_ticks:
+                found.add(pid)
+                ahead.append(ProcessIdentity(pid, created))
+    return found
+
+
+def reap_adopted() -> None:
+    """Windows gives orphans to no one."""
+
+
+# --- One hook's process
 
 DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
 LINE_AT_MOST = 32 * 1024        # bytes; of a longer line what has come is handed on as it is
@@ -48,9 +197,9 @@ class HookProcess:
         self.channels: frozenset[str] = frozenset()
         self.directory = directory
         self.has_exited = self.was_abandoned = False
-        self.supervisor: Identity | None = None     # a job needs none
+        self.supervisor: ProcessIdentity | None = None     # a job needs none
         self.group, self.follows_all = "", True
-        self.leader = Identity(started.pid, created_at(started.pid) or 0)
+        self.leader = ProcessIdentity(started.pid, created_at(started.pid) or 0)
         self._bell: int | None = None
         self._lines = _Lines()
         self._is_talking = True
@@ -93,7 +242,7 @@ class HookProcess:
                 break
             drained += self._take(take)
         take(self._lines.rest())
-        if not (self._is_talking and let_talk(partial(_read_out, self._output))):
+        if not (self._is_talking and drain_leftover_pipe(partial(_read_out, self._output))):
             self._output.close()
         with suppress(OSError):
             self._job.let_go()
@@ -146,7 +295,7 @@ def _utf8(line: bytes) -> bytes:
     return line
 
 
-def launch(plan: Launch) -> HookProcess:
+def launch(plan: SpawnSpec) -> HookProcess:
     """Given a plan, start the hook in a job of its own. Raise OSError if the system cannot."""
     output, inlet = output_pipe()
     try:
@@ -166,12 +315,12 @@ def launch(plan: Launch) -> HookProcess:
     return HookProcess(started, output, job, plan.directory)
 
 
-def _create_job(plan: Launch) -> Job:
+def _create_job(plan: SpawnSpec) -> Job:
     marks = frozenset(encoded(f"{name}={plan.environment[name]}") for name in (RUN_NAME, TRACE_NAME, DIRECTORY_NAME))
     return Job.create(job_name(marks), security_attributes(for_us_alone()))
 
 
-def _open_record(plan: Launch) -> int:
+def _open_record(plan: SpawnSpec) -> int:
     """Return a file with the record that is gone when the last of us closes it: a hook that never reads it keeps
     nobody waiting."""
     path = Path(plan.directory).parent / f".record-{os.getpid()}-{next(_numbers)}"
@@ -207,7 +356,7 @@ def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
 
 def why_not_started(error: OSError, path: str) -> str:
     """Given why a program could not be started (CreateProcessW), return one sentence with what to do."""
-    shown = plain(path, SHOWN_PATH)
+    shown = make_safe(path, SHOWN_PATH)
     reasons = {
         errno.ENOENT: f"{shown} or the program that runs it is gone: put it back, so that what it prepared can be "
                       "recovered",

@@ -1,4 +1,4 @@
-"""May this file be run by us? Owners and access lists, read through the system; the rules are in `access`. Only looks.
+"""Whether a file may be run, by owner and access list. Windows. Never changes anything.
 
 Each directory on the way is looked at, from the root of the drive or share downwards. A link (symbolic or junction) is
 refused rather than followed: there is no need for one here, and no safe way to follow it between two looks.
@@ -13,8 +13,8 @@ import os
 import stat
 from pathlib import Path, PureWindowsPath
 
-from tideover.hooks.plain_text import plain
-from tideover.hooks.windows.access import Place, why_not_safe
+from tideover.hooks.windows_acl import AclTarget, why_not_safe
+from tideover.text_safety import make_safe
 from tideover.winapi.security import own_sid, read_file_security, trusted_sids
 
 SUFFIXES = (".cmd", ".bat", ".exe", ".py", ".ps1")
@@ -32,7 +32,7 @@ def has_run_bit(mode: int) -> bool:
     return True
 
 
-def find_refusal(path: str, trusted: frozenset[str], safe: set[str]) -> str | None:
+def why_untrusted(path: str, trusted: frozenset[str], safe: set[str]) -> str | None:
     """Given an absolute path, who may write and the directories already found safe, return why not to run the file.
 
     None: it may be run; `safe` has gained the directories on the way. Raise OSError if the way cannot be walked.
@@ -45,14 +45,14 @@ def find_refusal(path: str, trusted: frozenset[str], safe: set[str]) -> str | No
         reason = _judge(str(step), place, trusted)
         if reason is not None:
             return reason
-        if place is not Place.FILE:
+        if place is not AclTarget.FILE:
             safe.add(found)
     if "%" in path and path.lower().endswith((".cmd", ".bat")):
-        return f"{plain(path, SHOWN_PATH)} has a % in its path, which cmd.exe would read as a variable: move it"
+        return f"{make_safe(path, SHOWN_PATH)} has a % in its path, which cmd.exe would read as a variable: move it"
     return None
 
 
-def find_unsafe_step(path: str, *, is_secret: bool = False) -> str | None:
+def untrusted_component(path: str, *, is_secret: bool = False) -> str | None:
     """Given an absolute path of a file or a directory, return who else could change what lies there, or read it where
     it is secret; None: nobody.
 
@@ -61,26 +61,26 @@ def find_unsafe_step(path: str, *, is_secret: bool = False) -> str | None:
     way = [*reversed(PureWindowsPath(path).parents), PureWindowsPath(path)]
     for step in way:
         place = _place_of(step, way)
-        if place is Place.FILE and stat.S_ISDIR(os.lstat(step).st_mode):
-            place = Place.HOME
+        if place is AclTarget.FILE and stat.S_ISDIR(os.lstat(step).st_mode):
+            place = AclTarget.HOME
         reason = _judge(str(step), place, trusted_users(), is_secret=is_secret)
         if reason is not None:
             return reason
     return None
 
 
-def _place_of(step: PureWindowsPath, way: list[PureWindowsPath]) -> Place:
+def _place_of(step: PureWindowsPath, way: list[PureWindowsPath]) -> AclTarget:
     if step == way[-1]:
-        return Place.FILE
-    return Place.HOME if len(way) > 1 and step == way[-2] else Place.ABOVE
+        return AclTarget.FILE
+    return AclTarget.HOME if len(way) > 1 and step == way[-2] else AclTarget.ABOVE
 
 
-def _judge(step: str, place: Place, trusted: frozenset[str], *, is_secret: bool = False) -> str | None:
-    shown = plain(step, SHOWN_PATH)
+def _judge(step: str, place: AclTarget, trusted: frozenset[str], *, is_secret: bool = False) -> str | None:
+    shown = make_safe(step, SHOWN_PATH)
     status = os.lstat(step)
     if status.st_reparse_tag in _LINKS:
         return f"{shown} is a link: put the file itself into a directory without links above it"
-    if place is Place.FILE and not stat.S_ISREG(status.st_mode):
+    if place is AclTarget.FILE and not stat.S_ISREG(status.st_mode):
         return f"{shown} is not a regular file: put a program there"
     security = read_file_security(step)
     return why_not_safe(shown, place, security.owner, security.access, trusted, is_secret=is_secret)
@@ -90,9 +90,9 @@ def find_obstacle(path: str, search_path: str) -> str | None:
     """Given the absolute path of a hook's file, return why it cannot be started, with what to do; None: it can. Raise
     OSError if it is not there."""
     if Path(path).stat().st_size == 0:
-        return f"{plain(path, SHOWN_PATH)} is empty: write the hook, or remove the file"
+        return f"{make_safe(path, SHOWN_PATH)} is empty: write the hook, or remove the file"
     if path.lower().endswith(".exe"):
         with Path(path).open("rb") as file:
             if file.read(2) != b"MZ":
-                return f"{plain(path, SHOWN_PATH)} is no program for Windows: put one there"
+                return f"{make_safe(path, SHOWN_PATH)} is no program for Windows: put one there"
     return None

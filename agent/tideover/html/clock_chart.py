@@ -1,15 +1,13 @@
-"""The clock's offset over time: readings with their error bounds, against zero and the tolerance. Pure."""
+"""The chart of the clock's offset: samples with their error bounds, against zero and the tolerance. Pure."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tideover.page.account import Account, ClockAccount, Reading
-from tideover.page.axis import Axis, Span, axis_over, ticks
-from tideover.page.layout import Layout
-from tideover.page.shapes import Area, Box, Dot, Drawing, Label, Line, Shape
-from tideover.page.true_time import seconds_since_notice
-from tideover.wording import length_text, offset_text
+from tideover.html.records import ClockRecord, EventRecord, OffsetSample
+from tideover.html.svg import Area, Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape
+from tideover.html.time_axis import TimeAxis, TimeSpan, axis_over, seconds_since_notice, ticks
+from tideover.humanize import length_text, offset_text
 
 PADDING = 0.12             # of the range, above and below
 LEAST_RANGE_S = 0.001
@@ -22,17 +20,17 @@ AXIS_HEIGHT = 26.0
 class Panel:
     """A place for the curve; the range of offsets is shown from top to bottom, ahead is up."""
 
-    place: Span
+    place: TimeSpan
     top: float
     height: float
-    range: Span
+    range: TimeSpan
 
     def y(self, offset_s: float) -> float:
         share = (self.range.end - offset_s) / self.range.length
         return self.top + min(1.0, max(0.0, share)) * self.height
 
 
-def panel_for(clock: ClockAccount, place: Span, top: float, height: float) -> Panel:
+def panel_for(clock: ClockRecord, place: TimeSpan, top: float, height: float) -> Panel:
     """Given what is known of the clock and a place, return the panel that shows all of it, zero and the tolerance."""
     marks = [0.0]
     if clock.tolerance_s is not None:
@@ -42,31 +40,32 @@ def panel_for(clock: ClockAccount, place: Span, top: float, height: float) -> Pa
         marks += [one.offset_s - bound_s, one.offset_s + bound_s]
     low, high = min(marks), max(marks)
     padding = max(PADDING * (high - low), LEAST_RANGE_S)
-    return Panel(place, top, height, Span(low - padding, high + padding))
+    return Panel(place, top, height, TimeSpan(low - padding, high + padding))
 
 
-def curve(clock: ClockAccount, panel: Panel, x_of: Callable[[Reading], float | None], layout: Layout) -> list[Shape]:
+def curve(clock: ClockRecord, panel: Panel, x_of: Callable[[OffsetSample], float | None],
+          layout: PageLayout) -> list[SvgShape]:
     """Given where each reading lies (None: it is not drawn), return the panel's shapes."""
     placed = [(x, one) for one in clock.readings if (x := x_of(one)) is not None]
     return [*_ground(clock, panel), *_bands(placed, panel), *_lines(placed, panel), *_dots(placed, clock, panel),
             *_offsets(clock, panel, layout)]
 
 
-def clock_drawing(account: Account, layout: Layout) -> Drawing:
+def clock_drawing(account: EventRecord, layout: PageLayout) -> Drawing:
     """Given an account with readings, return the curve of all of them over the seconds since the first."""
     seconds, clock = seconds_since_notice(account), account.clock
     begin_s = seconds(clock.readings[0].at)
     since = [seconds(one.at) - begin_s for one in clock.readings]
     left = layout.left or 4.0
-    axis = axis_over([Span(0.0, max(*since, 1.0) if len(since) > 1 else 1.0)], Span(left, layout.width - 24), 0)
-    panel = panel_for(clock, Span(left, layout.width - 4), 12, layout.panel * 1.3)
+    axis = axis_over([TimeSpan(0.0, max(*since, 1.0) if len(since) > 1 else 1.0)], TimeSpan(left, layout.width - 24), 0)
+    panel = panel_for(clock, TimeSpan(left, layout.width - 4), 12, layout.panel * 1.3)
     places = {id(one): axis.x(at_s) for one, at_s in zip(clock.readings, since, strict=True)}
     shapes = [*curve(clock, panel, lambda one: places[id(one)], layout), *_seconds_axis(axis, panel, layout)]
     return Drawing(f"clock-{layout.name}", layout.width, panel.top + panel.height + AXIS_HEIGHT + 4,
                    "The clock's offset from outside time", describe(clock), tuple(shapes))
 
 
-def describe(clock: ClockAccount) -> str:
+def describe(clock: ClockRecord) -> str:
     """Given what is known of the clock, return the curve in a sentence."""
     if not clock.readings:
         return "The record keeps no reading."
@@ -76,51 +75,51 @@ def describe(clock: ClockAccount) -> str:
             f"{offset_text(last.offset_s)} in the last{tolerance}.")
 
 
-def is_inside(one: Reading, tolerance_s: float | None) -> bool | None:
+def is_inside(one: OffsetSample, tolerance_s: float | None) -> bool | None:
     """Whether a reading is within the tolerance with all its error; None: there is no tolerance to hold it against."""
     return None if tolerance_s is None else abs(one.offset_s) + (one.error_bound_s or 0.0) <= tolerance_s
 
 
-def _ground(clock: ClockAccount, panel: Panel) -> list[Shape]:
-    shapes: list[Shape] = [Box(panel.place.begin, panel.top, panel.place.length, panel.height, "panel", round=3)]
+def _ground(clock: ClockRecord, panel: Panel) -> list[SvgShape]:
+    shapes: list[SvgShape] = [Box(panel.place.begin, panel.top, panel.place.length, panel.height, "panel", round=3)]
     if clock.tolerance_s is not None:
         high, low = panel.y(clock.tolerance_s), panel.y(-clock.tolerance_s)
         shapes.append(Box(panel.place.begin, high, panel.place.length, max(low - high, 1.0), "tolerance",
                           f"the tolerance, ± {length_text(clock.tolerance_s)}"))
     zero = panel.y(0.0)
-    return [*shapes, Line(((panel.place.begin, zero), (panel.place.end, zero)), "zero")]
+    return [*shapes, SvgLine(((panel.place.begin, zero), (panel.place.end, zero)), "zero")]
 
 
-def _by_server(placed: Sequence[tuple[float, Reading]]) -> list[list[tuple[float, Reading]]]:
+def _by_server(placed: Sequence[tuple[float, OffsetSample]]) -> list[list[tuple[float, OffsetSample]]]:
     servers = dict.fromkeys(one.server for _, one in placed)
     return [[(x, one) for x, one in placed if one.server == server] for server in servers]
 
 
-def _bands(placed: Sequence[tuple[float, Reading]], panel: Panel) -> list[Shape]:
-    shapes: list[Shape] = []
+def _bands(placed: Sequence[tuple[float, OffsetSample]], panel: Panel) -> list[SvgShape]:
+    shapes: list[SvgShape] = []
     for mine in _by_server(placed):
         bounded = [(x, one.offset_s, one.error_bound_s) for x, one in mine if one.error_bound_s is not None]
         if len(bounded) > 1:
             upper = [(x, panel.y(offset_s + bound_s)) for x, offset_s, bound_s in bounded]
             lower = [(x, panel.y(offset_s - bound_s)) for x, offset_s, bound_s in reversed(bounded)]
             shapes.append(Area((*upper, *lower), "band"))
-        shapes += [Line(((x, panel.y(offset_s - bound_s)), (x, panel.y(offset_s + bound_s))), "whisker")
+        shapes += [SvgLine(((x, panel.y(offset_s - bound_s)), (x, panel.y(offset_s + bound_s))), "whisker")
                    for x, offset_s, bound_s in bounded]
     return shapes
 
 
-def _lines(placed: Sequence[tuple[float, Reading]], panel: Panel) -> list[Shape]:
-    return [Line(tuple((x, panel.y(one.offset_s)) for x, one in mine), "curve")
+def _lines(placed: Sequence[tuple[float, OffsetSample]], panel: Panel) -> list[SvgShape]:
+    return [SvgLine(tuple((x, panel.y(one.offset_s)) for x, one in mine), "curve")
             for mine in _by_server(placed) if len(mine) > 1]
 
 
-def _dots(placed: Sequence[tuple[float, Reading]], clock: ClockAccount, panel: Panel) -> list[Shape]:
+def _dots(placed: Sequence[tuple[float, OffsetSample]], clock: ClockRecord, panel: Panel) -> list[SvgShape]:
     looks = {True: "dot good", False: "dot bad", None: "dot"}
     return [Dot(x, panel.y(one.offset_s), DOT, looks[is_inside(one, clock.tolerance_s)],
                 offset_text(one.offset_s, one.error_bound_s)) for x, one in placed]
 
 
-def _offsets(clock: ClockAccount, panel: Panel, layout: Layout) -> list[Shape]:
+def _offsets(clock: ClockRecord, panel: Panel, layout: PageLayout) -> list[SvgShape]:
     """The scale at the left: zero, the tolerance, and the furthest reading; what would lie too close is left out."""
     marks = [(0.0, "0")]
     if clock.readings:
@@ -129,7 +128,7 @@ def _offsets(clock: ClockAccount, panel: Panel, layout: Layout) -> list[Shape]:
     if clock.tolerance_s is not None:
         marks += [(side * clock.tolerance_s, _signed(side * clock.tolerance_s)) for side in (1.0, -1.0)]
     shown: list[float] = []
-    shapes: list[Shape] = []
+    shapes: list[SvgShape] = []
     for offset_s, text in marks:
         y = panel.y(offset_s)
         if all(abs(y - other) >= LABEL_DISTANCE for other in shown):
@@ -139,13 +138,13 @@ def _offsets(clock: ClockAccount, panel: Panel, layout: Layout) -> list[Shape]:
     return shapes
 
 
-def _seconds_axis(axis: Axis, panel: Panel, layout: Layout) -> list[Shape]:
+def _seconds_axis(axis: TimeAxis, panel: Panel, layout: PageLayout) -> list[SvgShape]:
     y = panel.top + panel.height
-    shapes: list[Shape] = [Line(((panel.place.begin, y), (panel.place.end, y)), "axis")]
+    shapes: list[SvgShape] = [SvgLine(((panel.place.begin, y), (panel.place.end, y)), "axis")]
     for at in ticks(axis, layout.tick_distance):
         x = axis.x(at)
         anchor = "start" if x < panel.place.begin + 12 else "middle"
-        shapes += [Line(((x, y), (x, y + 4)), "axis"),
+        shapes += [SvgLine(((x, y), (x, y + 4)), "axis"),
                    Label(x, y + 18, length_text(at) if at else "0", "scale", anchor)]
     return shapes
 

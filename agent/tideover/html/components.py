@@ -1,4 +1,5 @@
-"""How the pages look, and the shell they stand in: one file, no script, nothing fetched.
+"""Components of the pages: figures, tables, drawings for two widths, the style sheet and the document around them.
+Pure.
 
 The policy in the head forbids everything but this one style sheet, by its hash: markup that were ever to slip into a
 page could neither run, nor fetch, nor style itself. Colours keep to WCAG 2.1 AA: 4.5 to 1 for text, 3 to 1 for what
@@ -7,11 +8,16 @@ must be told apart in a drawing; the tests compute it.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from types import MappingProxyType
 
-from tideover.page.markup import Markup, join, tag
+from tideover.html.markup import Markup, join, tag
+from tideover.html.summary import Severity
+from tideover.html.svg import LAYOUTS, Drawing, PageLayout, svg
+
+# --- Style sheet and document: one file, no script, nothing fetched
 
 LIGHT: Mapping[str, str] = MappingProxyType({
     "paper": "#ffffff", "ground": "#f4f5f3", "ink": "#1c2430", "soft": "#56606e", "rule": "#d8dcd9",
@@ -26,7 +32,7 @@ DARK: Mapping[str, str] = MappingProxyType({
     "budget": "#262e38", "on-bar": "#10141a",
 })
 
-RULES = """
+CSS_RULES = """
 *{box-sizing:border-box}
 html{background:var(--paper);color:var(--ink);-webkit-text-size-adjust:100%;text-size-adjust:100%}
 body{margin:0 auto;max-width:1104px;padding:40px 32px 48px;font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,
@@ -144,16 +150,16 @@ footer{break-inside:avoid}
 """
 
 
-def style() -> Markup:
+def style_sheet() -> Markup:
     """Return the one style sheet."""
     light, dark = _variables(LIGHT), _variables(DARK)
     head = f":root{{color-scheme:light dark;{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-    return Markup(head + RULES.replace("LIGHT", f"color-scheme:light;{light}"))
+    return Markup(head + CSS_RULES.replace("LIGHT", f"color-scheme:light;{light}"))
 
 
-def document(title: str, *body: str) -> str:
+def html_document(title: str, *body: str) -> str:
     """Given the page's title and the content of its body, return the whole file's text."""
-    sheet = style()
+    sheet = style_sheet()
     digest = b64encode(sha256(sheet.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     head = tag("head", tag("meta", charset="utf-8"),
@@ -167,3 +173,73 @@ def document(title: str, *body: str) -> str:
 
 def _variables(colours: Mapping[str, str]) -> str:
     return "".join(f"--{name}:{colour};" for name, colour in colours.items())
+
+
+# --- Components
+
+LOOKS: Mapping[Severity, str] = MappingProxyType({
+    Severity.CARRIED: "good", Severity.WITHDRAWN: "calm", Severity.ATTENTION: "bad", Severity.OPEN: "open",
+    Severity.PASSED: "calm",
+    Severity.WATCHED: "calm",
+})
+
+
+NAME_SIGNS, NOTE_SIGNS = 120, 600      # of a stranger's words, at most
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """One number at a glance, with a line beneath it."""
+
+    name: str
+    value: str
+    more: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TableCell:
+    content: str
+    look: str = ""
+
+
+TableRows = list[list[TableCell | str]]
+
+
+def badge(tone: Severity) -> Markup:
+    words = tone.value
+    return tag("span", words[0].upper() + words[1:], class_=f"tone {LOOKS[tone]}")
+
+
+def at_a_glance(figures: Iterable[KeyFigure]) -> Markup:
+    return tag("dl", *(tag("div", tag("dt", one.name),
+                           tag("dd", one.value, tag("span", one.more, class_="more") if one.more else ""))
+                       for one in figures), class_="figures")
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[TableCell | str]], look: str = "stacks") -> Markup:
+    """Given heads and rows, return a table whose first column names its row; on a phone each row becomes a block."""
+    head = tag("thead", tag("tr", *(tag("th", one, scope="col") for one in heads)))
+    body = tag("tbody", *(tag("tr", *(_cell(cell, heads[index], index == 0) for index, cell in enumerate(row)))
+                          for row in rows))
+    return tag("table", head, body, class_=look)
+
+
+def figure(draw: Callable[[PageLayout], Drawing], *caption: str) -> Markup:
+    """Given what draws one layout, return both drawings; the sheet shows the one that fits."""
+    drawings = (svg(draw(layout), layout.name) for layout in LAYOUTS)
+    return tag("figure", *drawings, tag("figcaption", *caption) if caption else "")
+
+
+def section(title: str, *content: str) -> Markup:
+    return tag("section", tag("h2", title), *content)
+
+
+def lines(items: Iterable[str]) -> Markup:
+    return tag("ul", *(tag("li", item) for item in items), class_="plain")
+
+
+def _cell(cell: TableCell | str, head: str, is_first: bool) -> Markup:
+    given = cell if isinstance(cell, TableCell) else TableCell(cell)
+    if is_first:
+        return tag("th", given.content, scope="row", class_=given.look or None)
+    return tag("td", given.content, class_=given.look or None, data_head=head or None)

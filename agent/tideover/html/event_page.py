@@ -1,34 +1,91 @@
-"""One event as a page: the verdict first, then what it rests on. Pure: a record in, a file's text out."""
+"""The page of one event: the summary first, then its evidence. Pure."""
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from tideover.page.account import Account, Stop, account_of
-from tideover.page.clock_curve import clock_drawing, describe, is_inside
-from tideover.page.hooks_section import hooks_section
-from tideover.page.layout import Layout
-from tideover.page.markup import Markup, join, legible, stranger, tag
-from tideover.page.milestones import milestones
-from tideover.page.pieces import (
+from tideover.html.clock_chart import clock_drawing, describe, is_inside
+from tideover.html.components import (
     NAME_SIGNS,
     NOTE_SIGNS,
-    Cell,
-    Figure,
-    Rows,
+    KeyFigure,
+    TableCell,
+    TableRows,
     at_a_glance,
     badge,
     figure,
+    html_document,
     lines,
     section,
     table,
 )
-from tideover.page.shapes import Drawing
-from tideover.page.sheet import document
-from tideover.page.timeline import timeline
-from tideover.page.true_time import clock_stood_still
-from tideover.page.verdict import Tone, not_known, noun, verdict_of
-from tideover.wording import Times, bounded_text, length_text, offset_text
+from tideover.html.markup import Markup, join, make_printable, tag, untrusted, verbatim
+from tideover.html.records import EventRecord, PauseRecord, RunRecord, read_event_record
+from tideover.html.summary import Severity, not_known, noun, summarize
+from tideover.html.svg import Box, Drawing, PageLayout, svg
+from tideover.html.time_axis import clock_stood_still
+from tideover.html.timeline import milestones, timeline
+from tideover.humanize import Times, bounded_text, length_text, offset_text
+
+# --- The section about hooks: each run against its budget, and its output
+
+OUTPUT_LINES = 30            # of a run's output, the last ones; those before are a click away
+METER = (130.0, 12.0)
+
+
+def hooks_section(account: EventRecord, times: Times) -> Markup:
+    """Given an account, return its hooks' runs as a table, and what they printed."""
+    if not account.runs:
+        return section("Hooks", tag("p", "No hook was run."))
+    rows: TableRows = [
+        [TableCell(untrusted(run.name, NAME_SIGNS)), f"{run.phase}{f', try {run.attempt}' if run.attempt > 1 else ''}",
+         TableCell(times.clock(run.began), "moment"), TableCell(_outcome(run), _outcome_look(run)),
+         TableCell(length_text(run.duration_s), "moment"), TableCell(length_text(run.limit_s), "moment"),
+         TableCell(_meter(run), "meter")] for run in account.runs]
+    heads = ["Hook", "Phase", "Began", "Outcome", "Took", "Budget", "Used"]
+    return section("Hooks", table(heads, rows), *_outputs(account))
+
+
+def _outcome(run: RunRecord) -> str:
+    status = f", exit status {run.exit_status}" if run.exit_status else ""
+    return run.outcome + status + (f": {make_printable(run.note, NOTE_SIGNS)}" if run.note else "")
+
+
+def _outcome_look(run: RunRecord) -> str:
+    return "bad-text" if run.has_failed else ""
+
+
+def _meter(run: RunRecord) -> str:
+    """How much of its budget the run used, as a bar; what it says is said in the columns beside it too."""
+    if not run.limit_s or run.duration_s is None:
+        return "–"
+    width, height = METER
+    used = min(1.0, run.duration_s / run.limit_s)
+    percent = f"{100 * run.duration_s / run.limit_s:.2g} %"
+    bar = Box(0, 0, max(used * width, 2.0), height, f"bar {'failed' if run.has_failed else run.phase}", percent, 2)
+    name = f"meter-{run.phase}-{run.attempt}-{make_printable(run.name, NAME_SIGNS)}-{run.began.timestamp():.3f}"
+    return svg(Drawing(name.replace(" ", "-"), width, height, f"{percent} of the budget", "",
+                       (Box(0.5, 0.5, width - 1, height - 1, "budget", round=2), bar)), "meter-bar")
+
+
+def _outputs(account: EventRecord) -> list[Markup]:
+    said: list[Markup] = []
+    for run in account.runs:
+        text = make_printable(run.output.replace("\r\n", "\n"))
+        if not text.strip():
+            continue
+        rows = text.rstrip("\n").split("\n")
+        earlier, last = rows[:-OUTPUT_LINES], rows[-OUTPUT_LINES:]
+        said.append(tag("h3", "What ", untrusted(run.name, NAME_SIGNS), f" said in {run.phase}",
+                        f", try {run.attempt}" if run.attempt > 1 else ""))
+        if earlier:
+            said.append(tag("details", tag("summary", f"the {len(earlier)} lines before these"),
+                            tag("pre", verbatim("\n".join(earlier)))))
+        said.append(tag("pre", verbatim("\n".join(last))))
+    return said
+
+
+# --- The page
 
 DESCRIPTION_SIGNS, SERVER_SIGNS = 600, 80
 MOST_NAMES = 20
@@ -36,66 +93,68 @@ MOST_NAMES = 20
 
 def event_page(record: Mapping[str, Any], times: Times, version: str) -> str:
     """Given a record, how to tell the time, and our version, return the page's whole text."""
-    account = account_of(record)
-    verdict = verdict_of(account)
+    account = read_event_record(record)
+    verdict = summarize(account)
     body = [tag("header", tag("h1", verdict.sentence), _about(account, times, verdict.tone)),
             tag("main", at_a_glance(_figures(account)), _timeline(account, times), _comparison(account, times),
-                hooks_section(account, times), _pauses(account, times), _clock(account, times), _unknown(account),
+                hooks_section(account, times), _pauses_section(account, times), _clock_section(account, times),
+                _unknown(account),
                 _rows(account, times)),
             _footer(account, times, version)]
-    return document(f"{account.kind} {legible(account.event_id, NAME_SIGNS)} – tideover", *body)
+    return html_document(f"{account.kind} {make_printable(account.event_id, NAME_SIGNS)} – tideover", *body)
 
 
-def _about(account: Account, times: Times, tone: Tone) -> Markup:
-    names = [stranger(name, NAME_SIGNS) for name in account.resources[:MOST_NAMES]]
+def _about(account: EventRecord, times: Times, tone: Severity) -> Markup:
+    names = [untrusted(name, NAME_SIGNS) for name in account.resources[:MOST_NAMES]]
     more = f" and {len(account.resources) - len(names)} more" if len(account.resources) > len(names) else ""
     machines = join(*(join(", " if index else "", name) for index, name in enumerate(names)), more)
     who = {"platform": "announced by the platform", "user": "asked for by a user of the platform",
            "none": "announced by nobody"}.get(account.event_source or "", "")
     said = [tag("p", badge(tone), tag("span", times.full(account.noticed)), class_="meta"),
             tag("p", f"{noun(account)[0].upper()}{noun(account)[1:]}", f", {who}" if who else "", " · ",
-                machines or "no machine named", " · event ", stranger(account.event_id, NAME_SIGNS), class_="meta")]
+                machines or "no machine named", " · event ", untrusted(account.event_id, NAME_SIGNS), class_="meta")]
     if account.description:
-        said.append(tag("p", "In the platform’s words: “", stranger(account.description, DESCRIPTION_SIGNS), "”",
+        said.append(tag("p", "In the platform’s words: “", untrusted(account.description, DESCRIPTION_SIGNS), "”",
                         class_="meta"))
     return join(*said)
 
 
-def _figures(account: Account) -> list[Figure]:
+def _figures(account: EventRecord) -> list[KeyFigure]:
     clock = account.clock
     figures = []
     if account.is_announced:
-        figures.append(Figure("Notice", "none", "it had begun when it was first seen") if account.notice_s == 0 else
-                       Figure("Notice", length_text(account.notice_s), "from noticing to NotBefore"))
+        figures.append(KeyFigure("Notice", "none", "it had begun when it was first seen") if account.notice_s == 0 else
+                       KeyFigure("Notice", length_text(account.notice_s), "from noticing to NotBefore"))
     if account.preparation_s is not None:
-        figures.append(Figure("Preparation took", length_text(account.preparation_s), _count(account, "prepare")))
+        figures.append(KeyFigure("Preparation took", length_text(account.preparation_s), _count(account, "prepare")))
     if account.pauses:
         known = [stop for stop in account.pauses if stop.length_s is not None]
         longest = max(known, key=lambda stop: stop.length_s or 0.0, default=account.pauses[0])
-        figures.append(Figure("Stood still" if len(account.pauses) == 1 else "Longest pause",
+        figures.append(KeyFigure("Stood still" if len(account.pauses) == 1 else "Longest pause",
                               bounded_text(longest.length_s, longest.uncertainty_s), f"{longest.quality}, "
                               f"{longest.cause.replace('-', ' ')}"))
     elif account.is_over and account.outcome != "cancelled":
-        figures.append(Figure("Stood still", "not noticed", "no pause this machine could show"))
+        figures.append(KeyFigure("Stood still", "not noticed", "no pause this machine could show"))
     if clock.checked_at is not None:
         if clock.verdict == "good" and clock.good_after_s is not None:
-            figures.append(Figure("Clock good after", length_text(clock.good_after_s), _offset(account)))
+            figures.append(KeyFigure("Clock good after", length_text(clock.good_after_s), _offset(account)))
         else:
-            figures.append(Figure("Clock", clock.verdict if clock.verdict != "unknown" else "not known",
+            figures.append(KeyFigure("Clock", clock.verdict if clock.verdict != "unknown" else "not known",
                                   _offset(account)))
     if account.held_back_s is not None:
-        figures.append(Figure("Applications held", length_text(account.held_back_s), "first prepare to last recover"))
+        figures.append(KeyFigure("Applications held", length_text(account.held_back_s),
+                                 "first prepare to last recover"))
     return figures
 
 
-def _offset(account: Account) -> str:
+def _offset(account: EventRecord) -> str:
     clock = account.clock
     if clock.offset_s is None:
         return "no source of time answered" if clock.verdict == "unknown" else ""
     return offset_text(clock.offset_s, clock.error_bound_s)
 
 
-def _count(account: Account, phase: str) -> str:
+def _count(account: EventRecord, phase: str) -> str:
     runs = account.of_phase(phase)
     failed = sum(run.has_failed for run in runs)
     return f"{len(runs)} run{'s' if len(runs) != 1 else ''}" + (f", {failed} failed" if failed else "")
@@ -103,8 +162,8 @@ def _count(account: Account, phase: str) -> str:
 
 # --- the drawing ------------------------------------------------------------------------------------------------
 
-def _timeline(account: Account, times: Times) -> Markup:
-    def draw(layout: Layout) -> Drawing:
+def _timeline(account: EventRecord, times: Times) -> Markup:
+    def draw(layout: PageLayout) -> Drawing:
         return timeline(account, times, layout)
 
     caption = [f"Time runs in {times.zone_and_distance(account.noticed)}, everywhere on the same scale. "]
@@ -122,8 +181,8 @@ def _timeline(account: Account, times: Times) -> Markup:
 
 # --- announced against measured -----------------------------------------------------------------------------------
 
-def _comparison(account: Account, times: Times) -> Markup:
-    rows: Rows = []
+def _comparison(account: EventRecord, times: Times) -> Markup:
+    rows: TableRows = []
     if account.is_announced:
         begun = times.brief(account.started, account.noticed) if account.started else \
             "not seen to begin" if account.is_over else "not begun"
@@ -146,7 +205,7 @@ def _comparison(account: Account, times: Times) -> Markup:
     return section("Announced and measured", table(["", "Announced or allowed", "Measured"], rows, "stacks keep"))
 
 
-def _lead(account: Account) -> str:
+def _lead(account: EventRecord) -> str:
     if not account.started or not account.not_before:
         return ""
     early_s = (account.not_before - account.started).total_seconds()
@@ -157,7 +216,7 @@ def _lead(account: Account) -> str:
     return f", {length_text(early_s)} before it{why}"
 
 
-def _share(account: Account) -> str:
+def _share(account: EventRecord) -> str:
     took, notice = account.preparation_s or 0.0, account.notice_s or 0.0
     if notice <= 0:
         return f"{length_text(took)}, with no notice"
@@ -166,83 +225,83 @@ def _share(account: Account) -> str:
 
 # --- pauses and clock ---------------------------------------------------------------------------------------------
 
-def _pauses(account: Account, times: Times) -> Markup:
+def _pauses_section(account: EventRecord, times: Times) -> Markup:
     if not account.stops:
         return Markup("")
-    rows: Rows = [[Cell(times.clock(stop.ended), "moment"), bounded_text(stop.length_s, stop.uncertainty_s),
+    rows: TableRows = [[TableCell(times.clock(stop.ended), "moment"), bounded_text(stop.length_s, stop.uncertainty_s),
              stop.cause.replace("-", " "), stop.quality, _evidence(stop)] for stop in account.stops]
     return section("Pauses", table(["Ran again at", "Length", "What stood still", "How known", "Evidence"], rows))
 
 
-def _evidence(stop: Stop) -> str:
+def _evidence(stop: PauseRecord) -> str:
     said = list(stop.evidence)
     if stop.clocksource is not None and stop.clocksource[0] != stop.clocksource[1]:
         said.append(f"the clock source changed from {stop.clocksource[0]} to {stop.clocksource[1]}")
     if stop.host is not None and stop.host[0] != stop.host[1]:
         said.append(f"moved from host {stop.host[0]} to host {stop.host[1]}")
-    return legible("; ".join(said), NOTE_SIGNS)
+    return make_printable("; ".join(said), NOTE_SIGNS)
 
 
-def _clock(account: Account, times: Times) -> Markup:
+def _clock_section(account: EventRecord, times: Times) -> Markup:
     clock = account.clock
     if clock.checked_at is None and not clock.readings:
         return Markup("")
     said = [tag("p", _clock_sentence(account))]
     if clock.readings:
-        def draw(layout: Layout) -> Drawing:
+        def draw(layout: PageLayout) -> Drawing:
             return clock_drawing(account, layout)
 
-        rows: Rows = [
-            [Cell(times.clock(one.at), "moment"), stranger(one.server, SERVER_SIGNS), offset_text(one.offset_s),
+        rows: TableRows = [
+            [TableCell(times.clock(one.at), "moment"), untrusted(one.server, SERVER_SIGNS), offset_text(one.offset_s),
              f"± {length_text(one.error_bound_s)}", length_text(one.delay_s),
              {True: "yes", False: "no", None: "–"}[is_inside(one, clock.tolerance_s)]] for one in clock.readings]
         heads = ["Read at", "Source", "This machine was", "Error bound", "Round trip", "Within tolerance"]
         said += [figure(draw, "Seconds since the first reading after the pause; up is ahead. Whiskers are each "
                               "reading’s error bound, the green band the tolerance."),
                  tag("details", tag("summary", "The same in numbers"), table(heads, rows))]
-    said += [tag("p", f"Watched on: {legible(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
+    said += [tag("p", f"Watched on: {make_printable(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
              for move in clock.followed]
     return section("Clock", *said)
 
 
-def _clock_sentence(account: Account) -> str:
+def _clock_sentence(account: EventRecord) -> str:
     clock = account.clock
     if clock.checked_at is None:
         return f"The clock was read, but not judged. {describe(clock)}"
-    why = f" ({legible(clock.reason, NOTE_SIGNS)})" if clock.reason else ""
+    why = f" ({make_printable(clock.reason, NOTE_SIGNS)})" if clock.reason else ""
     said = f"Judged {clock.verdict}{why}."
     return f"{said} {describe(clock)}"
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------
 
-def _unknown(account: Account) -> Markup:
+def _unknown(account: EventRecord) -> Markup:
     said = not_known(account)
     return section("What is not known", lines(said)) if said else Markup("")
 
 
-def _rows(account: Account, times: Times) -> Markup:
+def _rows(account: EventRecord, times: Times) -> Markup:
     numbers = {one.row: str(one.number) for one in milestones(account)}
     has_other = not times.is_utc(account.noticed)
     heads = ["", times.zone_and_distance(account.noticed), *(["UTC"] if has_other else []), "What", "Note"]
-    rows: Rows = []
+    rows: TableRows = []
     for index, move in enumerate(account.moves):
         mark: str = tag("span", numbers[index], class_="mark") if index in numbers else Markup("")
-        moments = [Cell(times.clock(move.at), "moment")]
+        moments = [TableCell(times.clock(move.at), "moment")]
         if has_other:
-            moments.append(Cell(times.utc_clock(move.at), "moment soft"))
-        rows.append([mark, *moments, move.what, stranger(move.note, NOTE_SIGNS) if move.note else ""])
+            moments.append(TableCell(times.utc_clock(move.at), "moment soft"))
+        rows.append([mark, *moments, move.what, untrusted(move.note, NOTE_SIGNS) if move.note else ""])
     return section("What happened, moment by moment", table(heads, rows, "stacks rows"))
 
 
-def _footer(account: Account, times: Times, version: str) -> Markup:
+def _footer(account: EventRecord, times: Times, version: str) -> Markup:
     said = [join(f"Made by tideover {version} on {times.full(times.now)} from the record of this event; the record as "
                  "JSON: ", tag("code", "tideover show EVENT --json"), "."),
             "Moments are what this machine’s clock showed then; NotBefore is the platform’s time. Lengths are measured "
             "on clocks that nobody sets. “Not known” is never 0.",
             "This page holds the hooks’ output as they wrote it. It fetches nothing and runs nothing."]
     if account.extra:
-        fields = (join("; " if index else "", stranger(key, NAME_SIGNS), " = ", stranger(value, NOTE_SIGNS))
+        fields = (join("; " if index else "", untrusted(key, NAME_SIGNS), " = ", untrusted(value, NOTE_SIGNS))
                   for index, (key, value) in enumerate(account.extra.items()))
         said.insert(1, join("Further fields of the platform: ", *fields, "."))
     return tag("footer", *(tag("p", text) for text in said))

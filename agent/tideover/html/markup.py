@@ -1,15 +1,38 @@
-"""HTML and SVG as text that cannot be broken open: whatever is not markup already is escaped when it is put in. Pure.
+"""HTML and SVG markup: whatever is not markup already is escaped. Pure.
 
-An event's description, a hook's output and the names in both are strangers' words. They come in through `legible` and
-leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as it is. A plain string
-is finished text of ours and is typeset on its way; what is said to the letter goes through `stranger` or `verbatim`.
+An event's description, a hook's output and the names in both are strangers' words. They come in through
+`make_printable` and leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as
+it is. A plain string is finished text of ours and is typeset on its way; what is said to the letter goes through
+`untrusted` or `verbatim`.
 """
 from __future__ import annotations
 
 import re
 from html import escape
 
-from tideover.page.typography import typeset
+from tideover.humanize import UNITS
+
+# --- Typography: a number never parts from its unit
+
+THIN = "\u202f"          # a narrow space that no line breaks at
+FIRM = "\u00a0"          # an ordinary one that no line breaks at
+MINUS = "\u2212"
+
+_UNIT = rf"(?:(?:{'|'.join(UNITS)})\b|%)"
+_BEFORE_UNIT = re.compile(rf"(?<=\d) (?={_UNIT})")
+_AFTER_SIGN = re.compile(r"± (?=\d)")
+_HYPHEN_AS_MINUS = re.compile(rf"(?<![\w.:/-])-(?=\d[\d.]* {_UNIT})")
+
+
+def typeset(text: str) -> str:
+    """Given our own finished text, return it as a page shows it: in one piece "4.184 s ± 31 ms", and a minus is one."""
+    if not any(sign.isdigit() for sign in text):
+        return text
+    text = _HYPHEN_AS_MINUS.sub(MINUS, text)
+    return _AFTER_SIGN.sub(f"±{FIRM}", _BEFORE_UNIT.sub(THIN, text))
+
+
+# --- Markup
 
 VOID = frozenset({"br", "meta"})
 NOT_PLAIN = re.compile(r"[^\x20-\x7e\n\t]")
@@ -44,7 +67,7 @@ def verbatim(text: str) -> Markup:
     return Markup(escape(text))
 
 
-def legible(text: object, most: int | None = None) -> str:
+def make_printable(text: object, most: int | None = None) -> str:
     """Given a stranger's words, return them with every sign that cannot be seen made visible, `most` signs at most.
 
     Control characters become their pictures (␛), and other invisible ones, among them those that turn the direction
@@ -56,9 +79,9 @@ def legible(text: object, most: int | None = None) -> str:
     return f"{shown} … ({left_out:,} more characters)" if left_out > 0 else shown
 
 
-def stranger(text: object, most: int | None = None) -> Markup:
+def untrusted(text: object, most: int | None = None) -> Markup:
     """Given a stranger's words, return them as markup that cannot change the direction of the words around it."""
-    return tag("bdi", verbatim(legible(text, most)))
+    return tag("bdi", verbatim(make_printable(text, most)))
 
 
 def _visible(sign: str) -> str:

@@ -1,4 +1,4 @@
-"""One event's record, read into values: what the pages tell is taken from here. Pure; it adds nothing to the record."""
+"""One event's record, read into typed values for the pages. Pure; it adds nothing to the record."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _EXPLAINED_S = 2.0          # a reading that is off by so much more than the pau
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunRecord:
     """One run of one hook."""
 
     name: str
@@ -43,7 +43,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class PauseRecord:
     """One pause of the machine or of the agent's process, or one step of the clock."""
 
     ended: datetime
@@ -61,7 +61,7 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class OffsetSample:
     """One answer of one source of outside time. offset_s > 0: this machine is ahead."""
 
     at: datetime
@@ -72,7 +72,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class ClockAccount:
+class ClockRecord:
     """The last verdict, and every reading."""
 
     verdict: str
@@ -82,12 +82,12 @@ class ClockAccount:
     good_after_s: float | None
     tolerance_s: float | None
     reason: str
-    readings: tuple[Reading, ...]
-    followed: tuple[Move, ...]
+    readings: tuple[OffsetSample, ...]
+    followed: tuple[TimelineEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class TimelineEntry:
     """One row of the record."""
 
     at: datetime
@@ -96,7 +96,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class EventRecord:
     """One event. Moments are aware; None is what the record does not know."""
 
     event_id: str
@@ -115,14 +115,14 @@ class Account:
     ended: datetime | None
     closed: datetime | None
     measured_notice_s: float | None
-    runs: tuple[Run, ...]
-    stops: tuple[Stop, ...]
-    clock: ClockAccount
-    moves: tuple[Move, ...]
+    runs: tuple[RunRecord, ...]
+    stops: tuple[PauseRecord, ...]
+    clock: ClockRecord
+    moves: tuple[TimelineEntry, ...]
     extra: Mapping[str, str]
 
     @property
-    def pauses(self) -> tuple[Stop, ...]:
+    def pauses(self) -> tuple[PauseRecord, ...]:
         return tuple(stop for stop in self.stops if stop.is_pause)
 
     @property
@@ -138,7 +138,7 @@ class Account:
         """It concerned other machines, or a kind that the owner leaves alone."""
         return any(move.what == "watching" for move in self.moves) and not self.runs
 
-    def of_phase(self, phase: str) -> tuple[Run, ...]:
+    def of_phase(self, phase: str) -> tuple[RunRecord, ...]:
         return tuple(run for run in self.runs if run.phase == phase)
 
     def first(self, what: str) -> datetime | None:
@@ -186,9 +186,9 @@ class Account:
         return any(abs(reading.offset_s) > explained_s for reading in self.clock.readings)
 
 
-def account_of(record: Mapping[str, Any]) -> Account:
+def read_event_record(record: Mapping[str, Any]) -> EventRecord:
     """Given a record as `record_of` makes it, return the same as values."""
-    return Account(
+    return EventRecord(
         event_id=record["event_id"], source=record["source"], kind=record["kind"] or "unknown",
         status=record["status"], outcome=record["outcome"], event_source=record["event_source"],
         description=record["description"] or "", resources=tuple(record["resources"]),
@@ -200,27 +200,28 @@ def account_of(record: Mapping[str, Any]) -> Account:
         clock=_clock(record["clock"]), moves=tuple(_move(row) for row in record["timeline"]), extra=record["extra"])
 
 
-def _run(run: Mapping[str, Any]) -> Run:
-    return Run(run["name"], run["phase"], run["attempt"], run["outcome"], run["exit_status"],
+def _run(run: Mapping[str, Any]) -> RunRecord:
+    return RunRecord(run["name"], run["phase"], run["attempt"], run["outcome"], run["exit_status"],
                _must(run["started_at"]), run["duration_s"], run["limit_s"], run["output"], run["note"])
 
 
-def _stop(stop: Mapping[str, Any]) -> Stop:
-    return Stop(_must(stop["resumed_at"]), stop["length_s"], stop["uncertainty_s"], stop["cause"], stop["quality"],
+def _stop(stop: Mapping[str, Any]) -> PauseRecord:
+    return PauseRecord(_must(stop["resumed_at"]), stop["length_s"], stop["uncertainty_s"], stop["cause"],
+                       stop["quality"],
                 tuple(stop["evidence"]), _pair(stop["clocksource"]), _pair(stop["host"]))
 
 
-def _clock(clock: Mapping[str, Any]) -> ClockAccount:
-    readings = [Reading(_must(one["at"]), one["server"], one["offset_s"], one["delay_s"], one["error_bound_s"])
+def _clock(clock: Mapping[str, Any]) -> ClockRecord:
+    readings = [OffsetSample(_must(one["at"]), one["server"], one["offset_s"], one["delay_s"], one["error_bound_s"])
                 for one in clock["samples"]]
-    followed = [Move(_must(one["at"]), "clock followed", one["what"]) for one in clock["followed"]]
-    return ClockAccount(clock["verdict"], clock["offset_s"], clock["error_bound_s"], _at(clock["checked_at"]),
+    followed = [TimelineEntry(_must(one["at"]), "clock followed", one["what"]) for one in clock["followed"]]
+    return ClockRecord(clock["verdict"], clock["offset_s"], clock["error_bound_s"], _at(clock["checked_at"]),
                         clock["good_after_s"], clock["tolerance_s"], clock["reason"],
                         tuple(sorted(readings, key=lambda one: one.at)), tuple(followed))
 
 
-def _move(row: Mapping[str, Any]) -> Move:
-    return Move(_must(row["at"]), row["what"], row["note"])
+def _move(row: Mapping[str, Any]) -> TimelineEntry:
+    return TimelineEntry(_must(row["at"]), row["what"], row["note"])
 
 
 def _pair(pair: Mapping[str, str] | None) -> tuple[str, str] | None:

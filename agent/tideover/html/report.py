@@ -1,23 +1,40 @@
-"""A history in sentences and in plain lines, and as one JSON document. Pure words."""
+"""The report over a whole history: sentences, tables, drawings, JSON and the page. Pure."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import floor, log10
 from types import MappingProxyType
 from typing import Any
 
+from tideover.html.components import (
+    LOOKS,
+    KeyFigure,
+    TableCell,
+    TableRows,
+    at_a_glance,
+    figure,
+    html_document,
+    lines,
+    section,
+    table,
+)
+from tideover.html.markup import Markup, join, make_printable, tag, untrusted
+from tideover.html.statistics import EventSummary, HistoryStatistics, Month, Spread
+from tideover.html.summary import Severity
+from tideover.html.svg import Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
+from tideover.humanize import MONTHS, NOT_KNOWN, Times, bounded_text, length_text, round_length_text
 from tideover.model import utc_text
-from tideover.page.figures import Figures, Month, Spread, Told
-from tideover.page.markup import legible
-from tideover.page.verdict import Tone
-from tideover.wording import MONTHS, NOT_KNOWN, Times, bounded_text, length_text, round_length_text
 
-COUNTED: Mapping[Tone, str] = MappingProxyType({
-    Tone.CARRIED: "carried over", Tone.WITHDRAWN: "withdrawn by the platform", Tone.ATTENTION: "in need of a look",
-    Tone.OPEN: "still open", Tone.PASSED: "passed without hooks",
+# --- Text and JSON
+
+COUNTED: Mapping[Severity, str] = MappingProxyType({
+    Severity.CARRIED: "carried over", Severity.WITHDRAWN: "withdrawn by the platform",
+    Severity.ATTENTION: "in need of a look",
+    Severity.OPEN: "still open", Severity.PASSED: "passed without hooks",
 })
 
 
-def headline(figures: Figures, times: Times) -> str:
+def headline(figures: HistoryStatistics, times: Times) -> str:
     """Given figures, return the report's first sentence."""
     since = f" since {times.day(figures.since)}" if figures.since else ""
     count = len(figures.events)
@@ -28,21 +45,21 @@ def headline(figures: Figures, times: Times) -> str:
         f"{count} events{since}: {_joined(parts)}."
 
 
-def sentences(figures: Figures) -> list[str]:
+def sentences(figures: HistoryStatistics) -> list[str]:
     """Given figures, return what they say about notice, preparation, pauses and the clock, a sentence each."""
     said = []
     if figures.notice.lengths_s or figures.without_notice:
         said.append(_notice(figures))
     if figures.pause.lengths_s or figures.pause.unknown:
-        said.append(_pauses(figures.pause))
+        said.append(_pauses_words(figures.pause))
     if figures.clock.lengths_s or figures.clock_not_good:
-        said.append(_clock(figures))
+        said.append(_clock_words(figures))
     if figures.watched:
         said.append(f"{figures.watched} more concerned other machines, or a kind that is left alone: only watched.")
     return said
 
 
-def report_lines(figures: Figures, times: Times) -> Iterator[str]:
+def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
     """Given figures, return the report as lines of plain text."""
     yield headline(figures, times)
     yield from sentences(figures)
@@ -56,20 +73,20 @@ def report_lines(figures: Figures, times: Times) -> Iterator[str]:
     yield ""
     yield from _columns([["", "SHORTEST", "MEDIAN", "LONGEST", "COUNTED"],
                          *([name, *spread_texts(spread)] for name, spread in spreads(figures))])
-    looked_at = [told for told in figures.events if told.tone in (Tone.ATTENTION, Tone.OPEN)]
+    looked_at = [told for told in figures.events if told.tone in (Severity.ATTENTION, Severity.OPEN)]
     if looked_at:
         yield ""
         yield "To look at (tideover show EVENT):"
         for told in looked_at:
-            yield f"  {times.day(told.account.noticed)}  {legible(told.account.event_id)}"
+            yield f"  {times.day(told.account.noticed)}  {make_printable(told.account.event_id)}"
             yield f"    {told.sentence}"
 
 
-def report_document(figures: Figures) -> dict[str, Any]:
+def report_document(figures: HistoryStatistics) -> dict[str, Any]:
     """Given figures, return them as one JSON document. Lengths in seconds; what is not known is null."""
     return {
         "since": utc_text(figures.since),
-        "events": [_event(told) for told in figures.events],
+        "events": [_event_document(told) for told in figures.events],
         "only_watched": figures.watched,
         "months": [{"month": f"{month.year}-{month.month:02d}", "by_kind": dict(month.by_kind)}
                    for month in figures.months],
@@ -81,7 +98,7 @@ def report_document(figures: Figures) -> dict[str, Any]:
     }
 
 
-def spreads(figures: Figures) -> list[tuple[str, Spread]]:
+def spreads(figures: HistoryStatistics) -> list[tuple[str, Spread]]:
     """Given figures, return the sorts of lengths with their names, in the order in which they come in an event."""
     return [("Notice given", figures.notice), ("Preparation", figures.preparation), ("Pause", figures.pause),
             ("Until clock good", figures.clock)]
@@ -100,14 +117,14 @@ def month_text(month: Month) -> str:
     return f"{MONTHS[month.month - 1]} {month.year}"
 
 
-def pause_words(told: Told) -> str:
+def pause_words(told: EventSummary) -> str:
     """Given an event of the history, return how long its longest pause was."""
     if told.longest_s is not None:
         return bounded_text(told.longest_s, told.uncertainty_s)
     return NOT_KNOWN if told.account.pauses else "–"
 
 
-def clock_words(told: Told) -> str:
+def clock_words(told: EventSummary) -> str:
     """Given an event of the history, return how long its clock took to be good, or its verdict."""
     clock = told.account.clock
     if clock.checked_at is None:
@@ -116,7 +133,7 @@ def clock_words(told: Told) -> str:
         NOT_KNOWN if clock.verdict == "unknown" else clock.verdict
 
 
-def notice_words(told: Told) -> str:
+def notice_words(told: EventSummary) -> str:
     """Given an event of the history, return how much notice was given."""
     if not told.account.is_announced or told.account.notice_s == 0:
         return "none"
@@ -125,7 +142,7 @@ def notice_words(told: Told) -> str:
 
 # --- sentences ----------------------------------------------------------------------------------------------------
 
-def _notice(figures: Figures) -> str:
+def _notice(figures: HistoryStatistics) -> str:
     notices, none = len(figures.notice.lengths_s), figures.without_notice
     without = f"{none} event{'s' if none > 1 else ''} came without any notice" if none else ""
     if figures.need_s is None or not notices:
@@ -135,14 +152,14 @@ def _notice(figures: Figures) -> str:
     return "; ".join(filter(None, (need, _short(figures), without))) + "."
 
 
-def _short(figures: Figures) -> str:
+def _short(figures: HistoryStatistics) -> str:
     notices, short = len(figures.notice.lengths_s), figures.short_notices
     if notices == 1:
         return f"the one notice gave {'less' if short else 'more'}"
     return f"{short or 'none'} of {notices} notices gave less"
 
 
-def _pauses(pause: Spread) -> str:
+def _pauses_words(pause: Spread) -> str:
     unknown = f"; the length of {pause.unknown} is not known" if pause.unknown else ""
     count = len(pause.lengths_s)
     if not count:
@@ -153,7 +170,7 @@ def _pauses(pause: Spread) -> str:
             f"{round_length_text(pause.middle_s)}{unknown}.")
 
 
-def _clock(figures: Figures) -> str:
+def _clock_words(figures: HistoryStatistics) -> str:
     bad = figures.clock_not_good
     failed = f"{bad} time{'s' if bad > 1 else ''} it was not known to be right when the applications carried on" \
         if bad else ""
@@ -178,7 +195,7 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 # --- JSON ---------------------------------------------------------------------------------------------------------
 
-def _event(told: Told) -> dict[str, Any]:
+def _event_document(told: EventSummary) -> dict[str, Any]:
     account = told.account
     return {"event_id": account.event_id, "kind": account.kind, "noticed_at": utc_text(account.noticed),
             "status": account.status, "outcome": account.outcome, "verdict": told.tone.value,
@@ -190,3 +207,224 @@ def _event(told: Told) -> dict[str, Any]:
 def _numbers(spread: Spread) -> dict[str, Any]:
     return {"count": len(spread.lengths_s), "not_known": spread.unknown, "shortest": spread.least_s,
             "median": spread.middle_s, "longest": spread.most_s}
+
+
+# --- Drawings: events a month, and all durations on one scale
+
+COLUMNS_HEIGHT, WIDEST_COLUMN, NARROWEST_COLUMN = 150.0, 46.0, 4.0
+LEGEND_ROW = 20.0
+DECADES_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0, 86400.0, 604800.0)
+DOT = 4.2
+PlaceOf = Callable[[float], float]
+LEAST_S = 0.001              # what took less lies at the left edge
+
+
+def months_drawing(figures: HistoryStatistics, layout: PageLayout) -> Drawing:
+    """Given figures with at least one month, return a column for each month, in pieces by kind."""
+    legend, top = _legend(figures.kinds, layout)
+    base = top + COLUMNS_HEIGHT
+    left, right = 34.0, layout.width - 6
+    most = max(month.count for month in figures.months)
+    slot = min((right - left) / len(figures.months), WIDEST_COLUMN * 1.8)
+    shapes: list[SvgShape] = [*legend, *_count_lines(most, left, right, top, base)]
+    named_until = 0.0
+    before = None
+    for index, month in enumerate(figures.months):
+        x = left + slot * index
+        shapes += _column(month, figures.kinds, x + slot / 2, min(max(slot * 0.62, NARROWEST_COLUMN), WIDEST_COLUMN),
+                          base, COLUMNS_HEIGHT / most)
+        follows = before is not None and month.number == before.number + 1
+        name = MONTHS[month.month - 1] if follows and month.month != 1 else month_text(month)
+        before = month
+        width = text_width(name, layout.text - 1)
+        if x + slot / 2 - width / 2 >= named_until:
+            shapes.append(Label(max(x + slot / 2 - width / 2, 0), base + 18, name, "scale"))
+            named_until = x + slot / 2 + width / 2 + 6
+    return Drawing(f"months-{layout.name}", layout.width, base + 26, "Events a month, by kind",
+                   "; ".join(f"{month_text(month)}: {month.count}" for month in figures.months), tuple(shapes))
+
+
+def lengths_drawing(figures: HistoryStatistics, layout: PageLayout) -> Drawing:
+    """Given figures, return a row of dots for each sort of length, all on one scale whose steps are tenfold."""
+    rows = [(name, spread) for name, spread in spreads(figures) if spread.lengths_s]
+    every = [max(length_s, LEAST_S) for _, spread in rows for length_s in spread.lengths_s]
+    left, right = (layout.left + 8, layout.width - 24) if layout.left else (10.0, layout.width - 14)
+    low, high = log10(min(every)) - 0.15, log10(max(every)) + 0.15
+
+    def x_of(length_s: float) -> float:
+        return left + (log10(max(length_s, LEAST_S)) - low) / max(high - low, 0.3) * (right - left)
+
+    height = layout.lane * 1.6
+    bottom = 20 + height * len(rows)
+    shapes = _length_axis(x_of, 20.0, bottom, right, layout)
+    for index, (name, spread) in enumerate(rows):
+        shapes += _row(name, spread, 20 + height * index, height, x_of, layout)
+    if figures.need_s is not None:
+        shapes += _need(figures.need_s, x_of, bottom, layout)
+    about = "; ".join(f"{name}: {length_text(spread.least_s)} to {length_text(spread.most_s)}, median "
+                      f"{length_text(spread.middle_s)}" for name, spread in rows)
+    return Drawing(f"lengths-{layout.name}", layout.width, bottom + 26, "How long things took", about, tuple(shapes))
+
+
+def _legend(kinds: Sequence[str], layout: PageLayout) -> tuple[list[SvgShape], float]:
+    shapes: list[SvgShape] = []
+    x, y = 34.0, 4.0
+    for kind in kinds:
+        width = 18 + text_width(kind, layout.text) + 16
+        if x + width > layout.width and x > 34:
+            x, y = 34.0, y + LEGEND_ROW
+        shapes += [Box(x, y, 12, 12, f"kind-{kind}", round=2), Label(x + 18, y + 11, kind)]
+        x += width
+    return shapes, y + LEGEND_ROW + 10
+
+
+def _count_lines(most: int, left: float, right: float, top: float, base: float) -> list[SvgShape]:
+    step = next(step for step in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, most) if most / step <= 4 or step >= most)
+    shapes: list[SvgShape] = []
+    for count in range(0, most + 1, step):
+        y = base - count * (base - top) / most
+        shapes += [SvgLine(((left, y), (right, y)), "axis" if count == 0 else "lane-line"),
+                   Label(left - 8, y + 4, str(count), "scale", "end")]
+    return shapes
+
+
+def _column(month: Month, kinds: Sequence[str], middle: float, width: float, base: float,
+            unit: float) -> list[SvgShape]:
+    shapes: list[SvgShape] = []
+    y = base
+    for kind in kinds:
+        count = month.by_kind.get(kind, 0)
+        if count:
+            y -= count * unit
+            shapes.append(Box(middle - width / 2, y, width, count * unit - 1, f"kind-{kind}",
+                              f"{month_text(month)}: {count} {kind}", 1))
+    return shapes
+
+
+def _length_axis(x_of: PlaceOf, top: float, bottom: float, right: float, layout: PageLayout) -> list[SvgShape]:
+    shapes: list[SvgShape] = []
+    written_until = -100.0
+    for length_s in DECADES_S:
+        x = x_of(length_s)
+        if x > right + 1 or length_s < LEAST_S or x < (layout.left or 0):
+            continue
+        shapes.append(SvgLine(((x, top), (x, bottom)), "lane-line"))
+        text = length_text(length_s)
+        width = text_width(text, layout.text - 1)
+        if x - width / 2 > written_until and x - width / 2 > 0 and x + width / 2 < layout.width:
+            shapes.append(Label(x, bottom + 18, text, "scale", "middle"))
+            written_until = x + width / 2 + 8
+    return shapes
+
+
+def _row(name: str, spread: Spread, top: float, height: float, x_of: PlaceOf, layout: PageLayout) -> list[SvgShape]:
+    middle = top + height / 2 + (8 if layout.names_above else 0)
+    shapes: list[SvgShape] = [Label(2, top + 15, name, "lane halo") if layout.names_above else
+                           Label(layout.left - 12, middle + 4, name, "lane", "end")]
+    columns: dict[int, int] = {}
+    for length_s in spread.lengths_s:
+        x = x_of(length_s)
+        column = floor(x / (DOT * 1.6))
+        count = columns[column] = columns.get(column, 0) + 1
+        y = middle + (count // 2) * (DOT * 1.7) * (-1 if count % 2 else 1)
+        shapes.append(Dot(x, max(top + 4, min(top + height - 4, y)), DOT, "length", length_text(length_s)))
+    if spread.middle_s is not None and len(spread.lengths_s) > 2:
+        x = x_of(spread.middle_s)
+        shapes.append(SvgLine(((x, middle - height * 0.3), (x, middle + height * 0.3)), "mid"))
+    return shapes
+
+
+def _need(need_s: float, x_of: PlaceOf, bottom: float, layout: PageLayout) -> list[SvgShape]:
+    x = x_of(need_s)
+    text = f"your hooks need {round_length_text(need_s)}"
+    place = min(max(x - text_width(text, layout.text) / 2, 2.0), layout.width - text_width(text, layout.text) - 2)
+    return [SvgLine(((x, 18), (x, bottom)), "need"), Label(place, 12, text, "need-text")]
+
+
+# --- The page
+
+ID_SIGNS = 60
+MOST_EVENTS = 500            # in the table; the newest. JSON has them all
+
+
+def report_page(figures: HistoryStatistics, times: Times, machine: str, version: str) -> str:
+    """Given figures, how to tell the time, this machine's name ("" if not known) and our version, return the page."""
+    about = tag("p", "The history of ", untrusted(machine, ID_SIGNS) if machine else "this machine", ", as of ",
+                times.full(times.now), ".", class_="meta")
+    body = [tag("header", tag("h1", headline(figures, times)), about),
+            tag("main", *_body(figures, times)), _footer(times, version)]
+    return html_document("History – tideover", *body)
+
+
+def _body(figures: HistoryStatistics, times: Times) -> list[Markup]:
+    said = lines(sentences(figures)) if sentences(figures) else Markup("")
+    if not figures.events:
+        return [said]
+    return [said, at_a_glance(_glance(figures)), _months_section(figures), _lengths_section(figures),
+            _events_table(figures, times)]
+
+
+def _glance(figures: HistoryStatistics) -> list[KeyFigure]:
+    return [KeyFigure(name, length_text(spread.middle_s), "median; longest " + length_text(spread.most_s))
+            for name, spread in spreads(figures) if spread.lengths_s]
+
+
+def _months_section(figures: HistoryStatistics) -> Markup:
+    def draw(layout: PageLayout) -> Drawing:
+        return months_drawing(figures, layout)
+
+    rows: TableRows = [[month_text(month), *(TableCell(str(month.by_kind.get(kind, 0)), "count")
+                                                          for kind in figures.kinds)] for month in figures.months]
+    return section("Events a month", figure(draw), tag("details", tag("summary", "The same in numbers"),
+                                                       table(["Month", *figures.kinds], rows)))
+
+
+def _lengths_section(figures: HistoryStatistics) -> Markup:
+    if not any(spread.lengths_s for _, spread in spreads(figures)):
+        return Markup("")
+
+    def draw(layout: PageLayout) -> Drawing:
+        return lengths_drawing(figures, layout)
+
+    rows: TableRows = [[name, *spread_texts(spread)] for name, spread in spreads(figures)]
+    return section("How long things took",
+                   figure(draw, "A dot for each event or pause; the upright stroke is the median. Each step of the "
+                                "scale is about ten times the one before. The dashed line is the longest preparation."),
+                   table(["", "Shortest", "Median", "Longest", "Counted"], rows, "stacks keep"))
+
+
+def _events_table(figures: HistoryStatistics, times: Times) -> Markup:
+    newest = figures.events[::-1][:MOST_EVENTS]
+    rows = [_event_row(told, times) for told in newest]
+    left_out = len(figures.events) - len(newest)
+    more = tag("p", f"{left_out} older events are left out here; tideover report --json has them.") if left_out else \
+        Markup("")
+    heads = ["Noticed", "Kind", "Went", "Notice", "Preparation", "Pause", "Clock good after", "Event"]
+    return section("Every event, the newest first", table(heads, rows), more, _to_look_at(figures, times))
+
+
+def _event_row(told: EventSummary, times: Times) -> list[TableCell | str]:
+    account = told.account
+    preparation = length_text(account.preparation_s) if account.preparation_s is not None else "–"
+    look = {"bad": "bad-text", "good": "good-text"}.get(LOOKS[told.tone], "")
+    return [f"{times.day(account.noticed)} {times.clock(account.noticed)[:8]}", account.kind,
+            TableCell(told.tone.value, look), notice_words(told), preparation, pause_words(told), clock_words(told),
+            TableCell(untrusted(account.event_id, ID_SIGNS), "soft")]
+
+
+def _to_look_at(figures: HistoryStatistics, times: Times) -> Markup:
+    chosen = [told for told in figures.events[::-1] if told.tone in (Severity.ATTENTION, Severity.OPEN)][:MOST_EVENTS]
+    if not chosen:
+        return Markup("")
+    items = (tag("li", f"{times.day(told.account.noticed)}, ", untrusted(told.account.event_id, ID_SIGNS), ": ",
+                 told.sentence) for told in chosen)
+    return join(tag("h2", "To look at"), tag("ul", *items, class_="plain"))
+
+
+def _footer(times: Times, version: str) -> Markup:
+    return tag("footer", tag("p", f"Made by tideover {version} on {times.full(times.now)}; the same as JSON: ",
+                             tag("code", "tideover report --json"),
+                             ". Moments are local time as this machine’s clock showed them."),
+               tag("p", "Notice is measured from when an event was noticed to its NotBefore; preparation from the "
+                        "first prepare’s beginning to the last one’s end, where none was stopped or failed. What is "
+                        "not known is left out, never counted as 0. This page fetches nothing and runs nothing."))

@@ -1,4 +1,4 @@
-"""What a history of events adds up to: counts, notice against preparation, pauses, clocks. Pure arithmetic.
+"""Statistics of a history of events: counts, notice against preparation, pauses, clocks. Pure.
 
 Only events that concerned this machine count; those it only watched are counted apart. A length that is not known is
 left out, never taken as 0, and how many are left out is said.
@@ -12,9 +12,9 @@ from datetime import datetime
 from statistics import median
 from typing import Any
 
-from tideover.page.account import Account, account_of
-from tideover.page.verdict import Tone, verdict_of
-from tideover.wording import Times
+from tideover.html.records import EventRecord, read_event_record
+from tideover.html.summary import Severity, summarize
+from tideover.humanize import Times
 
 EMPTY_MONTHS = 12           # shown one after the other
 
@@ -40,11 +40,11 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventSummary:
     """One event of the history."""
 
-    account: Account
-    tone: Tone
+    account: EventRecord
+    tone: Severity
     sentence: str
     longest_s: float | None          # pause
     uncertainty_s: float | None
@@ -69,12 +69,12 @@ class Month:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class HistoryStatistics:
     """`without_notice`: announced events that had begun when they were first seen. `short_notices`: notices shorter
     than the longest preparation. `need_s`: that preparation, None before there was one."""
 
     since: datetime | None
-    events: tuple[Told, ...]
+    events: tuple[EventSummary, ...]
     watched: int
     months: tuple[Month, ...]
     kinds: tuple[str, ...]
@@ -87,13 +87,14 @@ class Figures:
     need_s: float | None
     clock_not_good: int
 
-    def of_tone(self, tone: Tone) -> int:
+    def of_tone(self, tone: Severity) -> int:
         return sum(told.tone is tone for told in self.events)
 
 
-def figures_of(records: Iterable[Mapping[str, Any]], times: Times, since: datetime | None = None) -> Figures:
+def history_statistics(records: Iterable[Mapping[str, Any]], times: Times, since: datetime
+                       | None = None) -> HistoryStatistics:
     """Given records, oldest first, how to tell the time, and from when they count (None: all), return the figures."""
-    accounts = [account_of(record) for record in records]
+    accounts = [read_event_record(record) for record in records]
     counted = [account for account in accounts if since is None or account.noticed >= since]
     ours = [account for account in counted if not account.was_only_watched]
     announced = [account for account in ours if account.is_announced]
@@ -101,7 +102,7 @@ def figures_of(records: Iterable[Mapping[str, Any]], times: Times, since: dateti
     preparation = _spread(account.preparation_s for account in ours if _prepared_to_the_end(account))
     judged = [account.clock for account in ours if account.clock.checked_at is not None]
     need_s = preparation.most_s
-    return Figures(
+    return HistoryStatistics(
         since=since, events=tuple(_told(account) for account in ours), watched=len(counted) - len(ours),
         months=_months(ours, times), kinds=_kinds(ours), notice=notices, preparation=preparation,
         pause=_spread(stop.length_s for account in ours for stop in account.pauses),
@@ -111,15 +112,15 @@ def figures_of(records: Iterable[Mapping[str, Any]], times: Times, since: dateti
         need_s=need_s, clock_not_good=sum(clock.verdict != "good" for clock in judged))
 
 
-def _told(account: Account) -> Told:
-    verdict = verdict_of(account)
+def _told(account: EventRecord) -> EventSummary:
+    verdict = summarize(account)
     known = [stop for stop in account.pauses if stop.length_s is not None]
     longest = max(known, key=lambda stop: stop.length_s or 0.0, default=None)
-    return Told(account, verdict.tone, verdict.sentence, longest.length_s if longest else None,
+    return EventSummary(account, verdict.tone, verdict.sentence, longest.length_s if longest else None,
                 longest.uncertainty_s if longest else None)
 
 
-def _prepared_to_the_end(account: Account) -> bool:
+def _prepared_to_the_end(account: EventRecord) -> bool:
     """What was stopped in the middle, or failed early, says nothing of how long preparation takes."""
     runs = account.of_phase("prepare")
     return bool(runs) and all(run.outcome in ("done", "not-yet", "timed-out") for run in runs)
@@ -131,11 +132,11 @@ def _spread(lengths: Iterable[float | None]) -> Spread:
     return Spread(tuple(known), len(given) - len(known))
 
 
-def _kinds(accounts: Sequence[Account]) -> tuple[str, ...]:
+def _kinds(accounts: Sequence[EventRecord]) -> tuple[str, ...]:
     return tuple(kind for kind, _ in Counter(account.kind for account in accounts).most_common())
 
 
-def _months(accounts: Sequence[Account], times: Times) -> tuple[Month, ...]:
+def _months(accounts: Sequence[EventRecord], times: Times) -> tuple[Month, ...]:
     """Every month from the first event's to the last one's, the empty ones too; but a longer time without events, as a
     wrong clock makes it, is left out."""
     if not accounts:

@@ -1,4 +1,4 @@
-"""The one sentence that says how an event went, and how loudly. Pure words; what is not known is said so."""
+"""The summary sentence of an event and its severity. Pure; what is unknown is named as unknown."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-from tideover.page.account import ASLEEP, Account, Run, Stop
-from tideover.page.markup import legible
-from tideover.wording import bounded_text, length_text, offset_text, round_length_text
+from tideover.html.markup import make_printable
+from tideover.html.records import ASLEEP, EventRecord, PauseRecord, RunRecord
+from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
 
 MOST_NAMES = 4
 NAME_SIGNS = 60
 
 
-class Tone(Enum):
+class Severity(Enum):
     """How an event went, in two words."""
 
     CARRIED = "carried over"
@@ -26,8 +26,8 @@ class Tone(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    tone: Tone
+class Summary:
+    tone: Severity
     sentence: str
 
 
@@ -52,24 +52,24 @@ STILL_OPEN: Mapping[str, str] = MappingProxyType({
 })
 
 
-def verdict_of(account: Account) -> Verdict:
+def summarize(account: EventRecord) -> Summary:
     """Given an account, return its verdict."""
     if account.was_only_watched:
-        return Verdict(Tone.WATCHED, _watched(account))
+        return Summary(Severity.WATCHED, _watched(account))
     if not account.is_over:
-        return Verdict(Tone.ATTENTION if _failed(account) else Tone.OPEN, _open(account))
+        return Summary(Severity.ATTENTION if _failed(account) else Severity.OPEN, _open(account))
     clauses = [clause for clause in (_what_happened(account), _applications(account), _clock(account)) if clause]
     sentence = "; ".join(clauses)
     if account.status == "lingering":
         sentence += "; the platform still lists the event"
-    return Verdict(_tone(account), sentence[0].upper() + sentence[1:] + ".")
+    return Summary(_tone(account), sentence[0].upper() + sentence[1:] + ".")
 
 
-def noun(account: Account) -> str:
+def noun(account: EventRecord) -> str:
     return NOUNS.get(account.kind, "a maintenance of a kind this version does not know")
 
 
-def not_known(account: Account) -> list[str]:
+def not_known(account: EventRecord) -> list[str]:
     """Given an account, return what its record does not know, a sentence each."""
     said = []
     if account.is_over and account.started and not account.pauses and account.kind == "freeze":
@@ -82,7 +82,8 @@ def not_known(account: Account) -> list[str]:
         said.append("Whether the whole machine stood still, or only the agent's own process: nothing here could tell "
                     "the two apart.")
     if account.clock.checked_at is not None and account.clock.verdict == "unknown":
-        said.append(f"Whether the clock was right: {legible(account.clock.reason, 200) or 'no reason was recorded'}.")
+        said.append(f"Whether the clock was right: "
+                    f"{make_printable(account.clock.reason, 200) or 'no reason was recorded'}.")
     if account.is_announced and account.notice_s is None:
         why = "the platform named no time" if account.not_before is None else \
             "this machine's clock was not known to be right then"
@@ -94,21 +95,21 @@ def not_known(account: Account) -> list[str]:
 
 # --- the clauses ------------------------------------------------------------------------------------------------
 
-def _watched(account: Account) -> str:
-    note = next((legible(move.note, 200) for move in account.moves if move.what == "noticed" and move.note), "")
+def _watched(account: EventRecord) -> str:
+    note = next((make_printable(move.note, 200) for move in account.moves if move.what == "noticed" and move.note), "")
     return f"This event was only watched{': ' + note if note else ''}; no application was prepared."
 
 
-def _open(account: Account) -> str:
+def _open(account: EventRecord) -> str:
     where = STILL_OPEN.get(account.status, "it waits")
-    why = next((legible(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
+    why = next((make_printable(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
     where += f" ({why})" if why and account.status == "holding" else ""
     failed = _failed(account)
     trouble = f"; {_listed([run.name for run in failed])} failed to {failed[0].phase}" if failed else ""
     return f"Still open, {noun(account)}: {where}{trouble}."
 
 
-def _what_happened(account: Account) -> str:
+def _what_happened(account: EventRecord) -> str:
     late = "before this machine could prepare, " if account.outcome == "missed" else ""
     pauses = account.pauses
     if account.outcome == "cancelled" or (account.status == "lingering" and not account.started and not pauses):
@@ -124,17 +125,17 @@ def _what_happened(account: Account) -> str:
     return f"{late}the platform carried out {noun(account)}, in which {_stood_still(pauses)}"
 
 
-def _stood_still(pauses: Sequence[Stop]) -> str:
+def _stood_still(pauses: Sequence[PauseRecord]) -> str:
     """Whoever is known to have stood still: where only the agent's own process is, no more is said."""
     whole = any(stop.cause in ASLEEP for stop in pauses)
     return f"{'this machine' if whole else 'at least the agent'} stood still {_how_long(pauses)}"
 
 
-def _away(pauses: Sequence[Stop]) -> str:
+def _away(pauses: Sequence[PauseRecord]) -> str:
     return f", which was away {_how_long(pauses)}" if pauses else ""
 
 
-def _how_long(pauses: Sequence[Stop]) -> str:
+def _how_long(pauses: Sequence[PauseRecord]) -> str:
     known = [stop for stop in pauses if stop.length_s is not None]
     if not known:
         return "for a time that is not known"
@@ -149,7 +150,7 @@ def _often(count: int) -> str:
     return "twice" if count == 2 else f"{count} times"
 
 
-def _applications(account: Account) -> str:
+def _applications(account: EventRecord) -> str:
     prepared, recovered = _last_runs(account.of_phase("prepare")), _last_runs(account.of_phase("recover"))
     unrecovered = [run.name for run in recovered if _falls_short(run)]
     back = f"recovery of {_listed(unrecovered)} failed the last time it was tried" if unrecovered else ""
@@ -168,7 +169,7 @@ def _applications(account: Account) -> str:
     return f"{done} and {'recovered' if len(recovered) == len(prepared) else _came_back(recovered)}"
 
 
-def _came_back(recovered: Sequence[Run]) -> str:
+def _came_back(recovered: Sequence[RunRecord]) -> str:
     return f"{_all(len(recovered))} recovered" if recovered else "none had anything to recover"
 
 
@@ -176,7 +177,7 @@ def _all(count: int) -> str:
     return "one hook" if count == 1 else "both hooks" if count == 2 else f"all {count} hooks"
 
 
-def _in_time(account: Account) -> str:
+def _in_time(account: EventRecord) -> str:
     length = account.preparation_s
     took = f" in {round_length_text(length)}" if length is not None else ""
     ends = [run.ended for run in account.of_phase("prepare") if account.started and run.ended
@@ -185,7 +186,7 @@ def _in_time(account: Account) -> str:
     return f"{took} (not before it began)" if late else took
 
 
-def _clock(account: Account) -> str:
+def _clock(account: EventRecord) -> str:
     clock = account.clock
     if clock.checked_at is None:
         return ""
@@ -201,16 +202,16 @@ def _clock(account: Account) -> str:
 
 # --- how loudly -------------------------------------------------------------------------------------------------
 
-def _tone(account: Account) -> Tone:
+def _tone(account: EventRecord) -> Severity:
     judged = account.clock.checked_at is not None
     if _failed(account) or (judged and account.clock.verdict != "good") or account.outcome == "missed":
-        return Tone.ATTENTION
+        return Severity.ATTENTION
     if account.outcome == "cancelled":
-        return Tone.WITHDRAWN
-    return Tone.CARRIED if account.runs else Tone.PASSED
+        return Severity.WITHDRAWN
+    return Severity.CARRIED if account.runs else Severity.PASSED
 
 
-def _failed(account: Account) -> list[Run]:
+def _failed(account: EventRecord) -> list[RunRecord]:
     """Hooks whose last run of a phase failed; the phase that comes later counts more."""
     for phase in ("recover", "prepare"):
         failed = [run for run in _last_runs(account.of_phase(phase)) if _falls_short(run)]
@@ -219,18 +220,18 @@ def _failed(account: Account) -> list[Run]:
     return []
 
 
-def _falls_short(run: Run) -> bool:
+def _falls_short(run: RunRecord) -> bool:
     if run.phase == "recover" and run.outcome in ("stopped", "forgotten"):
         return True
     return run.has_failed or run.outcome == "not-yet"
 
 
-def _last_runs(runs: Sequence[Run]) -> list[Run]:
+def _last_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
     return list({run.name: run for run in runs}.values())
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = [legible(name, NAME_SIGNS) for name in names[:MOST_NAMES]]
+    shown = [make_printable(name, NAME_SIGNS) for name in names[:MOST_NAMES]]
     more = len(names) - len(shown)
     if more:
         return f"{', '.join(shown)} and {more} more"

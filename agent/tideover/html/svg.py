@@ -1,10 +1,40 @@
-"""What a drawing is made of, and how it is written as SVG. Shapes have places and a class; colours are the sheet's."""
+"""SVG drawings: shapes, text widths and the two layouts. Colours are in the style sheet. Pure."""
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tideover.page.markup import Markup, tag
+from tideover.html.markup import Markup, tag
+
+# --- Layouts: one for desktop and paper, one for a phone
+
+@dataclass(frozen=True, slots=True)
+class PageLayout:
+    """All in pixels of the drawing. `left`: the column of the lanes' names; 0 where names stand above their lanes."""
+
+    name: str
+    width: float
+    left: float
+    right: float             # kept free beside the last moment at least, for what is written there
+    text: float              # the size of the font
+    lane: float              # the height of a lane
+    bar: float               # the height of a bar in it
+    panel: float             # the height of the clock's curve
+    tick_distance: float
+    cut: float               # the width of a cut in the axis
+    spells_flags: bool       # flags carry words, or their number alone
+
+    @property
+    def names_above(self) -> bool:
+        return self.left == 0
+
+
+WIDE = PageLayout("wide", 1010, 158, 60, 13, 30, 14, 124, 92, 40, True)
+NARROW = PageLayout("narrow", 352, 0, 20, 12, 40, 13, 120, 66, 30, False)
+LAYOUTS = (WIDE, NARROW)
+
+
+# --- Shapes
 
 SIGN_WIDTH = 0.62            # of the font's size: what a sign of a wide font (DejaVu, Verdana) takes on average
 
@@ -21,7 +51,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SvgLine:
     points: tuple[tuple[float, float], ...]
     look: str
 
@@ -50,7 +80,7 @@ class Label:
     anchor: str = "start"    # start | middle | end
 
 
-Shape = Box | Line | Area | Dot | Label
+SvgShape = Box | SvgLine | Area | Dot | Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +92,7 @@ class Drawing:
     height: float
     title: str
     description: str
-    shapes: tuple[Shape, ...]
+    shapes: tuple[SvgShape, ...]
 
 
 def text_width(text: str, size: float) -> float:
@@ -79,11 +109,11 @@ def svg(drawing: Drawing, look: str) -> Markup:
                aria_labelledby=f"{title} {description}")
 
 
-def _written(shape: Shape) -> Markup:
+def _written(shape: SvgShape) -> Markup:
     match shape:
         case Box(x, y, width, height, look, about, corner):
             return tag("rect", *_about(about), x=x, y=y, width=width, height=height, rx=corner or None, class_=look)
-        case Line(points, look):
+        case SvgLine(points, look):
             return tag("polyline", points=_points(points), class_=look)
         case Area(points, look):
             return tag("polygon", points=_points(points), class_=look)

@@ -1,20 +1,123 @@
-"""The journal as a database: its tables, the ways to open it, a transaction.
+"""The journal's database: its files, its tables, the ways to open it, and what can be wrong with it.
 
-Each way returns a connection, or raises OSError or what SQLite raises; what that means is said in `errors`.
+Each way to open it returns a connection, or raises OSError or what SQLite raises.
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from tideover.journal.errors import JournalUnwritable, is_of_storage
-from tideover.journal.files import files_with_content
+from tideover.errors import TideoverError
+
+# --- Errors: which of them are the disk's, which the file's
+
+class JournalUnwritable(TideoverError):
+    """The journal could not take what was to be remembered: disk full, read-only, gone, locked."""
+
+
+class JournalDamaged(JournalUnwritable):
+    """The open file contradicts itself: somebody or something has written into it. What is in memory is whole."""
+
+
+class JournalUnreadable(TideoverError):
+    """The journal's file is damaged, or a newer version's."""
+
+
+DAMAGE = (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a damaged file raises: SQLite where a page is wrong, the rest where the page is right, its text not."""
+
+STORAGE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,
+                     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM})
+"""Result codes (sqlite.org/rescode.html) that speak of the file system or of another process, not of the file."""
+
+DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+
+
+def is_of_storage(trouble: Exception) -> bool:
+    """Return whether it is the file system or another process that is in the way, not what the file says."""
+    return isinstance(trouble, OSError) or _says(trouble, STORAGE)
+
+
+def unopenable(path: Path, trouble: Exception) -> JournalUnwritable | JournalUnreadable:
+    """Given a journal's path and why it could not be opened, return it as an error for people."""
+    if is_of_storage(trouble):
+        return JournalUnwritable(f"cannot open the journal {path}", _cause(trouble),
+                                 "Check that its directory exists, is writable and has room.")
+    return unreadable(path, trouble)
+
+
+def unwritable(path: Path, trouble: Exception) -> JournalUnwritable:
+    """Given a journal's path and what went wrong, return it as an error for people."""
+    kind = JournalDamaged if _says(trouble, DAMAGED) else JournalUnwritable
+    return kind(f"cannot write the journal {path}", _cause(trouble),
+                "Make room on the disk and make its directory writable.")
+
+
+def unreadable(path: Path, trouble: Exception) -> JournalUnreadable:
+    """Given a journal's path and what reading it raised, return it as an error for people."""
+    return JournalUnreadable(f"cannot read the journal {path}", str(trouble),
+                             "It is damaged, or a newer version's; keep the file for a look.")
+
+
+def _says(trouble: Exception, codes: frozenset[int]) -> bool:
+    code = getattr(trouble, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in codes       # the low byte is the primary code
+
+
+def _cause(trouble: Exception) -> str:
+    if isinstance(trouble, TideoverError):
+        return trouble.cause
+    return (trouble.strerror or str(trouble)).lower() if isinstance(trouble, OSError) else str(trouble)
+
+
+# --- Files: names, identity, quarantine
+
+FILE = "journal.db"
+COMPANIONS = ("-wal", "-shm")
+
+FileIdentity = tuple[int, int]      # device and number: a name can be given to another file, these cannot
+
+
+def files_of(path: Path) -> list[Path]:
+    """Given a journal's path, return where it and its companions lie, if they do: itself, its log, its index."""
+    return [path, *(path.with_name(path.name + suffix) for suffix in COMPANIONS)]
+
+
+def files_with_content(path: Path) -> list[Path]:
+    """Given a journal's path, return where the files lie that hold what it says: itself and its log."""
+    return files_of(path)[:2]
+
+
+def identify(path: Path) -> dict[Path, FileIdentity]:
+    """Given a journal's path, return which files it consists of now: itself and the log beside it."""
+    found = {}
+    for file in files_with_content(path):
+        with contextlib.suppress(OSError):
+            status = file.lstat()
+            found[file] = (status.st_dev, status.st_ino)
+    return found
+
+
+def set_aside(path: Path, why: str) -> Path:
+    """Given a journal that cannot be used, rename it and its companions; return the new name. Nothing is lost."""
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    aside = path.with_name(f"{path.name}.{why}-{stamp}")
+    for suffix in (*COMPANIONS, ""):
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.rename(aside.with_name(aside.name + suffix))
+    return aside
+
+
+# --- The database
 
 VERSION = 2
 """The format of what the rows say. Where a release names a phase or a field anew, this goes up by one and `MIGRATIONS`

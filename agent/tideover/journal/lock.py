@@ -1,4 +1,4 @@
-"""One agent to a state directory: a lock the kernel drops when its holder dies, however it dies."""
+"""The lock of a state directory: one agent at a time; the kernel releases it when its holder dies."""
 from __future__ import annotations
 
 import contextlib

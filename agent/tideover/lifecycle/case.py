@@ -1,32 +1,120 @@
-"""The life of one event, as a table.
+"""The state machine of one event: its table of phases and inputs. Pure.
 
 A Moore machine: first the case takes in what was seen (`remember`), then the table's cell for (phase, signal) names the
 next phase, then entering the phase fixes what it waits for (`enter`). What is wanted of the world follows from the case
-alone (see `wants`). No clock, socket, file or logger is read here.
+alone (see `desired`). No clock, socket, file or logger is read here.
 """
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-import tideover.lifecycle.signals as sg
-from tideover.lifecycle.budget import start_raw_s
+from tideover.lifecycle.hook_stages import start_raw_s
 from tideover.lifecycle.state import PAUSES_AT_MOST, STALL_S, Case, Phase, ends_an_event, stopped_the_machine
-from tideover.model import Cause, Event, Moment, Pause, fold_case
+from tideover.model import Cause, ClockCheck, Event, Moment, Pause, fold_case
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
-KEPT_S = 30.0
+# --- The inputs: what one observation means for one case, the columns of the table
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The newest document shows it Started."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """The newest document still shows it Scheduled; the document was asked for at `asked_raw_s`."""
+
+    event: Event
+    asked_raw_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A well-formed document no longer lists it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerElapsed:
+    """The time it waited for has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All hooks it wanted have settled. `hold`: why the platform must not be told, None if it may."""
+
+    hold: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AckAnswered:
+    """The acknowledgement has its answer."""
+
+    outcome: AckOutcome
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
+class ClockChecked:
+    check: ClockCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Rebooted:
+    """The machine has started anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRestarted:
+    """The agent has started anew on a machine that went on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """No hook is owed a recover any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManualAcknowledge:
+    """By hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManualRecover:
+    """By hand, or because the service is being stopped (`stopping`)."""
+
+    stopping: bool
+
+
+CaseInput = (Began | Scheduled | Removed | TimerElapsed | Prepared | AckAnswered | Paused | ClockChecked | Rebooted
+             | AgentRestarted
+          | Released | ManualAcknowledge | ManualRecover)
+COLUMNS: tuple[type[CaseInput], ...] = (
+    Began, Scheduled, Removed, TimerElapsed, Prepared, AckAnswered, Paused, ClockChecked, Rebooted, AgentRestarted,
+    Released, ManualAcknowledge, ManualRecover)
+
+
+# --- The table, its cells and its entry actions
+
+PENDING_PAUSE_S = 30.0
 """How long a pause that came before the news of its event is kept: the longest pause the platform's documents speak of
 is 30 s, and a document that shows the start follows within a poll or two."""
 
-ASK_AGAIN_S = (1.0, 2.0, 5.0, 10.0)
+ACK_RETRY_S = (1.0, 2.0, 5.0, 10.0)
 """After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
 
-NOTICED_S = 0.25
+DETECTED_S = 0.25
 """A pause is told at most so long after its end: the pause watch looks at least as often (contract: tick)."""
 
 DUE_MOVES_S = 1.0
@@ -35,25 +123,25 @@ DUE_MOVES_S = 1.0
 
 # --- the cells that need a second look at the facts ---------------------------------------------------------
 
-def _begun(case: Case, seen: sg.Began, policy: Policy, now: Moment) -> Phase | None:
+def _begun(case: Case, seen: Began, policy: Policy, now: Moment) -> Phase | None:
     back = case.rebooted or (_keeps(case, now) and policy.recovers_after_pause(case.event.kind))
     return C if back else U
 
 
-def _gone(case: Case, seen: sg.Vanished, policy: Policy, now: Moment) -> Phase | None:
+def _gone(case: Case, seen: Removed, policy: Policy, now: Moment) -> Phase | None:
     """Cancelled, unless something says that the machine was away: then the clock comes first."""
-    return C if case.rebooted or case.away or _keeps(case, now) else R
+    return C if case.rebooted or case.agent_was_down or _keeps(case, now) else R
 
 
-def _prepared(case: Case, seen: sg.Prepared, policy: Policy, now: Moment) -> Phase | None:
+def _prepared(case: Case, seen: Prepared, policy: Policy, now: Moment) -> Phase | None:
     return A if seen.hold is None and not case.acknowledged and not case.refused else H
 
 
-def _answered(case: Case, seen: sg.Answered, policy: Policy, now: Moment) -> Phase | None:
+def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -> Phase | None:
     return D if seen.outcome is AckOutcome.LOST else H
 
 
-def _again(case: Case, seen: sg.Scheduled | sg.Woken, policy: Policy, now: Moment) -> Phase | None:
+def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Moment) -> Phase | None:
     """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
     to then is not agreed to for a VM that was not named then, nor for a status nobody knew then."""
     if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
@@ -63,52 +151,53 @@ def _again(case: Case, seen: sg.Scheduled | sg.Woken, policy: Policy, now: Momen
     return A if is_agreed else H
 
 
-def _paused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
+def _paused(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
     return C if policy.recovers_after_pause(case.event.kind) and ends_an_event(seen.pause) else stay
 
 
-def _repaused(case: Case, seen: sg.Paused, policy: Policy, now: Moment) -> Phase | None:
+def _repaused(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
     """What was judged before it is old, and the quiet time begins anew. A stall of our own is a pause only of what has
     begun: after an event that was withdrawn, applications that start make stalls of their own."""
     again = stopped_the_machine(seen.pause) or (ends_an_event(seen.pause) and case.has_begun)
     return C if again or seen.pause.cause is Cause.CLOCK_STEP else stay
 
 
-def _judged(case: Case, seen: sg.Judged, policy: Policy, now: Moment) -> Phase | None:
+def _judged(case: Case, seen: ClockChecked, policy: Policy, now: Moment) -> Phase | None:
     if policy.must_wait_for(seen.check):
         return C
     return S if case.listed and case.pauses else R
 
 
-def _settled(case: Case, seen: sg.Woken, policy: Policy, now: Moment) -> Phase | None:
+def _settled(case: Case, seen: TimerElapsed, policy: Policy, now: Moment) -> Phase | None:
     """What fell due in a pause comes at once after it, before the news of the pause. So the quiet time is over only at
     the end of a wait that is long enough for such news, and too short to have had a pause of a second in it."""
     return R if now.raw_s - case.looked_raw_s < STALL_S else S
 
 
-def _released(case: Case, seen: sg.Released, policy: Policy, now: Moment) -> Phase | None:
+def _released(case: Case, seen: Released, policy: Policy, now: Moment) -> Phase | None:
     return L if case.listed else X
 
 
-def _resumes(case: Case, seen: sg.AgentRestarted, policy: Policy, now: Moment) -> Phase | None:
+def _resumes(case: Case, seen: AgentRestarted, policy: Policy, now: Moment) -> Phase | None:
     """What was recovered only because the service stopped is prepared again, once a document still shows the event."""
     return P if case.stopped and not case.began else stay
 
 
-def _reboot(case: Case, seen: sg.Rebooted, policy: Policy, now: Moment) -> Phase | None:
+def _reboot(case: Case, seen: Rebooted, policy: Policy, now: Moment) -> Phase | None:
     return P if case.stopped and not case.began else C
 
 
 stay = __ = None      # this cell says: nothing changes
 
 W, T, P, A, D, H, U, C, S, R, L, X = Phase      # short names for the grid, and for the grid only
-Cell = Phase | None | Callable[[Case, Any, Policy, Moment], Phase | None]
-TABLE: Mapping[Phase, tuple[Cell, ...]] = {
+TransitionCell = Phase | None | Callable[[Case, Any, Policy, Moment], Phase | None]
+TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
     #   Began   Sched   Gone   Woken Prepared   Answered   Paused     Judged   Reboot   Restart   Released   Ack Recover
     W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __),
     T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
     P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
-    A: (_begun, __,     _gone, __,   __,        _answered, __,        __,      P,       D,        __,        __, R),
+    A: (_begun, __,     _gone, __,   __,        _on_ack_answer, __,        __,      P,       D,        __,        __,
+        R),
     D: (_begun, _again, _gone, _again, __,      H,         __,        __,      P,       __,       __,        __, R),
     H: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        A,  R),
     U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
@@ -116,16 +205,16 @@ TABLE: Mapping[Phase, tuple[Cell, ...]] = {
     S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R),
     R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __),
     L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __),
-    X: (__,) * len(sg.COLUMNS),
+    X: (__,) * len(COLUMNS),
 }
 
 
 # --- the way through the table ------------------------------------------------------------------------------
 
-def advance(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
+def advance(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
     """Given a case and what was seen, return the case as it is now (the same object if nothing changed)."""
     knowing = remember(case, seen, policy, now)
-    cell = TABLE[case.phase][sg.COLUMNS.index(type(seen))]
+    cell = TABLE[case.phase][COLUMNS.index(type(seen))]
     phase = cell(knowing, seen, policy, now) if callable(cell) else cell
     return knowing if phase is stay else enter(knowing, phase, policy, now)
 
@@ -143,8 +232,8 @@ def listed_again(case: Case, event: Event, policy: Policy, now: Moment) -> Case:
     had = any(ends_an_event(pause) for pause in case.pauses) if case.began else _keeps(case, now)
     back = case.rebooted or (had and policy.recovers_after_pause(case.event.kind))
     known = replace(case, event=replace(event, not_before=event.not_before or case.event.not_before), listed=True,
-                    began=True, away=False, missed=case.missed and case.began)
-    return known if case.given_back else enter(known, C if back else U, policy, now)
+                    began=True, agent_was_down=False, missed=case.missed and case.began)
+    return known if case.recovered_by_operator else enter(known, C if back else U, policy, now)
 
 
 def quiet_raw_s(case: Case, policy: Policy) -> float:
@@ -153,7 +242,7 @@ def quiet_raw_s(case: Case, policy: Policy) -> float:
 
 
 def _keeps(case: Case, now: Moment) -> bool:
-    return case.kept is not None and now.raw_s - case.kept.resumed_raw_s <= KEPT_S
+    return case.pending_pause is not None and now.raw_s - case.pending_pause.resumed_raw_s <= PENDING_PAUSE_S
 
 
 def _wait(case: Case, policy: Policy, now: Moment) -> Case:
@@ -162,16 +251,16 @@ def _wait(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, given_back=False, stopped=False)
+    return replace(case, recovered_by_operator=False, stopped=False)
 
 
-def _ask(case: Case, policy: Policy, now: Moment) -> Case:
+def _acknowledge(case: Case, policy: Policy, now: Moment) -> Case:
     return replace(case, ask_attempt=case.ask_attempt + 1, asked_for=case.event.resources)
 
 
-def _doubt(case: Case, policy: Policy, now: Moment) -> Case:
-    wait_s = ASK_AGAIN_S[min(max(case.ask_attempt, 1), len(ASK_AGAIN_S)) - 1]
-    return replace(case, lost_raw_s=now.raw_s, again_raw_s=now.raw_s + (0.0 if case.away else wait_s))
+def _ack_unconfirmed(case: Case, policy: Policy, now: Moment) -> Case:
+    wait_s = ACK_RETRY_S[min(max(case.ask_attempt, 1), len(ACK_RETRY_S)) - 1]
+    return replace(case, lost_raw_s=now.raw_s, again_raw_s=now.raw_s + (0.0 if case.agent_was_down else wait_s))
 
 
 def _check(case: Case, policy: Policy, now: Moment) -> Case:
@@ -182,51 +271,54 @@ def _check(case: Case, policy: Policy, now: Moment) -> Case:
 def _settle(case: Case, policy: Policy, now: Moment) -> Case:
     """The end of the quiet time is waited for in two steps, the last one short (see `_settled`)."""
     quiet = quiet_raw_s(case, policy)
-    if now.raw_s < quiet - NOTICED_S:
-        return replace(case, wake_raw_s=quiet - NOTICED_S, looked_raw_s=0.0)
-    return replace(case, wake_raw_s=max(quiet, now.raw_s + NOTICED_S), looked_raw_s=now.raw_s)
+    if now.raw_s < quiet - DETECTED_S:
+        return replace(case, wake_raw_s=quiet - DETECTED_S, looked_raw_s=0.0)
+    return replace(case, wake_raw_s=max(quiet, now.raw_s + DETECTED_S), looked_raw_s=now.raw_s)
 
 
 ENTRIES: Mapping[Phase, Callable[[Case, Policy, Moment], Case]] = MappingProxyType({
-    Phase.WAITING: _wait, Phase.PREPARING: _prepare, Phase.ASKING: _ask, Phase.DOUBTING: _doubt,
-    Phase.CHECKING: _check, Phase.SETTLING: _settle,
+    Phase.SCHEDULED: _wait, Phase.PREPARING: _prepare, Phase.ACKNOWLEDGING: _acknowledge,
+    Phase.UNCONFIRMED: _ack_unconfirmed,
+    Phase.CHECKING_CLOCK: _check, Phase.SETTLING: _settle,
 })
 
 
 # --- what a case takes in, whatever its phase ----------------------------------------------------------------
 
-def remember(case: Case, seen: sg.Signal, policy: Policy, now: Moment) -> Case:
+def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
     """Given what was seen, return the case knowing it; its phase is not decided here."""
     match seen:
-        case sg.Began(event):
-            return replace(case, event=event, began=True, away=False)
-        case sg.Scheduled(event):
-            known = replace(case, event=event, away=False, rebooted=case.rebooted and not _awaits_platform(case))
-            if known.phase is Phase.WAITING:
+        case Began(event):
+            return replace(case, event=event, began=True, agent_was_down=False)
+        case Scheduled(event):
+            known = replace(case, event=event, agent_was_down=False, rebooted=case.rebooted
+                            and not _awaits_platform(case))
+            if known.phase is Phase.SCHEDULED:
                 return _wait(known, policy, now)
-            did_not_count = known.phase is Phase.DOUBTING and seen.asked_raw_s >= known.lost_raw_s
+            did_not_count = known.phase is Phase.UNCONFIRMED and seen.asked_raw_s >= known.lost_raw_s
             return replace(known, wake_raw_s=known.again_raw_s) if did_not_count else known
-        case sg.Vanished():
-            unseen = case.away and _awaits_platform(case) and _may_have_begun(case, now)
+        case Removed():
+            unseen = case.agent_was_down and _awaits_platform(case) and _may_have_begun(case, now)
             return replace(case, listed=False, missed=case.missed or unseen)
-        case sg.Answered(outcome):
+        case AckAnswered(outcome):
             return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED,
                            refused=case.refused or outcome is AckOutcome.REFUSED)
-        case sg.Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
-            kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.kept
+        case Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
+            kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.pending_pause
             named = case.hooks_named and not stopped_the_machine(pause)
-            return replace(_unless_doubted(case, pause.resumed_raw_s) if kept is pause else case,
-                           pauses=_with_pause(case.pauses, pause), kept=kept, hooks_named=named)
-        case sg.Judged(check):
+            return replace(_unless_ack_unconfirmed(case, pause.resumed_raw_s) if kept is pause else case,
+                           pauses=_with_pause(case.pauses, pause), pending_pause=kept, hooks_named=named)
+        case ClockChecked(check):
             return replace(case, clock=check)
-        case sg.Rebooted():
-            return replace(case, rebooted=True, away=True, due_raw_s=None, wake_raw_s=None, kept=None,
+        case Rebooted():
+            return replace(case, rebooted=True, agent_was_down=True, due_raw_s=None, wake_raw_s=None,
+                           pending_pause=None,
                            lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0, looked_raw_s=0.0,
                            pauses=tuple(replace(pause, resumed_raw_s=0.0) for pause in case.pauses))
-        case sg.AgentRestarted():
-            return replace(_unless_doubted(case, now.raw_s), away=True)
-        case sg.ToldToRecover(stopping):
-            return replace(case, given_back=True, stopped=case.stopped or stopping)
+        case AgentRestarted():
+            return replace(_unless_ack_unconfirmed(case, now.raw_s), agent_was_down=True)
+        case ManualRecover(stopping):
+            return replace(case, recovered_by_operator=True, stopped=case.stopped or stopping)
         case _:
             return case
 
@@ -247,12 +339,12 @@ def _may_have_begun(case: Case, now: Moment) -> bool:
     return told or not early or case.has_begun
 
 
-def _unless_doubted(case: Case, since_raw_s: float) -> Case:
+def _unless_ack_unconfirmed(case: Case, since_raw_s: float) -> Case:
     """A doubt is decided only by a document asked for since then: the machine or the agent was away before."""
-    if case.phase is not Phase.DOUBTING:
+    if case.phase is not Phase.UNCONFIRMED:
         return case
     return replace(case, wake_raw_s=None, lost_raw_s=max(case.lost_raw_s, since_raw_s))
 
 
 def _awaits_platform(case: Case) -> bool:
-    return case.phase in (Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING)
+    return case.phase in (Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START)

@@ -1,4 +1,4 @@
-"""What is wanted of the world, as a function of the state alone. The whole of crash recovery: ask again for this."""
+"""The effects that are desired, as a function of the state alone. Crash recovery is asking for them again."""
 from __future__ import annotations
 
 from tideover import effects as fx
@@ -9,7 +9,7 @@ NEAR_S = 60.0
 """From so long before NotBefore on, the pause watch ticks faster."""
 
 
-def wants(state: State, now: Moment) -> tuple[fx.Effect, ...]:
+def desired_effects(state: State, now: Moment) -> tuple[fx.Effect, ...]:
     """Given the state, return every effect it asks for. `now` only says what is near, and what is past waking for."""
     wanted: list[fx.Effect] = []
     for case in state.cases.values():
@@ -22,11 +22,11 @@ def wants(state: State, now: Moment) -> tuple[fx.Effect, ...]:
 
 def _case_wants(case: Case) -> list[fx.Effect]:
     match case.phase:
-        case Phase.ASKING:
-            return [fx.Acknowledge(case.id, case.ask_attempt, case.spelling)]
-        case Phase.CHECKING:
+        case Phase.ACKNOWLEDGING:
+            return [fx.Acknowledge(case.id, case.ask_attempt, case.current_id)]
+        case Phase.CHECKING_CLOCK:
             return [fx.CheckClock(case.id, case.check_round, case.since_raw_s)]
-        case Phase.WAITING | Phase.SETTLING | Phase.DOUBTING if case.wake_raw_s is not None:
+        case Phase.SCHEDULED | Phase.SETTLING | Phase.UNCONFIRMED if case.wake_raw_s is not None:
             return [fx.WakeAt(f"case:{case.id}", case.wake_raw_s)]
         case _:
             return []
@@ -40,7 +40,7 @@ def _hook_wants(state: State, hook: HookState, now: Moment) -> list[fx.Effect]:
             return [_run(state, hook, HookPhase.RECOVER)]
         case Stage.RETRYING if hook.again_raw_s > now.raw_s:
             return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]
-        case Stage.REPEATING if hook.again_raw_s > now.raw_s and not state.claimed():
+        case Stage.RECOVER_RETRY if hook.again_raw_s > now.raw_s and not state.claimed():
             return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]
         case _:
             return []
@@ -50,10 +50,10 @@ def _watch_wants(state: State, now: Moment) -> list[fx.Effect]:
     """Closely while an event may begin or has begun; a wake-up when the next one comes near."""
     wanted: list[fx.Effect] = []
     for case in state.cases.values():
-        if case.phase in (Phase.WATCHING, Phase.CLOSED):
+        if case.phase in (Phase.OBSERVED, Phase.CLOSED):
             continue
         near = case.due_raw_s is not None and case.due_raw_s - now.raw_s <= NEAR_S
-        if case.began or near or case.phase in (Phase.ASKING, Phase.DOUBTING) or case.acknowledged:
+        if case.began or near or case.phase in (Phase.ACKNOWLEDGING, Phase.UNCONFIRMED) or case.acknowledged:
             return [fx.WatchClosely()]
         if case.due_raw_s is not None:
             wanted.append(fx.WakeAt(f"near:{case.id}", case.due_raw_s - NEAR_S))

@@ -1,27 +1,104 @@
-"""Whether the applications are prepared: one readiness for the machine, a stage for each hook.
+"""The stage of each hook: prepare, recover, retries, and how the time up to NotBefore is shared. Pure.
 
 Cases hold claims on it. While a claim stands, hooks go QUEUED → PREPARING → PREPARED in ascending order; when the last
-claim has gone, LEAVING → RECOVERING → released in descending order. A hook is owed a recover from the moment its
-prepare is begun, whatever becomes of it; only a run that says "nothing changed" takes that back, and only for itself.
+claim has gone, RECOVER_PENDING → RECOVERING → released in descending order. A hook is owed a recover from the moment
+its prepare is begun, whatever becomes of it; only a run that says "nothing changed" takes that back, and only for
+itself.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import groupby
 
-import tideover.lifecycle.budget as budget
 from tideover.lifecycle.state import RUNNING, Case, HookState, Phase, Stage, State
-from tideover.model import SEVERITY, Cause, HookOutcome, HookPhase, HookReport, Kind, Moment, Pause
+from tideover.model import SEVERITY, Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
 from tideover.observations import HookSettled
 from tideover.policy import Policy
 
-NOT_YET_S = 1.0
+# --- Budgets: how the time up to NotBefore is shared among hooks, in raw seconds
+
+SHORTEST_RUN_S = 1.0
+"""A hook is never given less: a run cut off sooner only leaves something half done."""
+
+RECOVER_BUDGET_FACTOR = 10
+"""A recover that says "not yet" is tried again for this many times its timeout (contract)."""
+
+
+def longest_by_order(specs: Iterable[HookSpec]) -> Mapping[int, float]:
+    """Given hooks, return for each NN the longest timeout in seconds: those of one NN run side by side."""
+    ranked = sorted(specs, key=lambda spec: spec.order)
+    return {order: max(spec.timeout_s for spec in same) for order, same in groupby(ranked, lambda spec: spec.order)}
+
+
+def start_raw_s(case: Case, policy: Policy) -> float | None:
+    """Given a case, return when its preparation starts on the raw clock; None: at once, no time is known."""
+    if case.due_raw_s is None:
+        return None
+    rules = policy.rules_for(case.event.kind)
+    earliest = case.due_raw_s - rules.lead_s
+    if not rules.just_in_time:
+        return earliest
+    budget_s = sum(longest_by_order(policy.hooks_for(case.event)).values())
+    return max(earliest, case.due_raw_s - budget_s - policy.reserve_s)
+
+
+def run_limit_s(spec: HookSpec, left_s: float | None, remaining: Mapping[int, float]) -> float:
+    """Given a hook, the seconds left to the reserve and the longest timeouts still to come (its own NN's among them),
+    return the seconds its run may take: its own timeout, or its NN's share of what is left when that is short.
+
+    A NotBefore that has passed bounds nothing any more: the platform may start at any time, and until it does each
+    hook has its own timeout.
+    """
+    if left_s is None or left_s <= 0:
+        return spec.timeout_s
+    wanted_s = sum(remaining.values())
+    share = min(1.0, left_s / wanted_s) if wanted_s > 0 else 1.0
+    return min(spec.timeout_s, max(SHORTEST_RUN_S, spec.timeout_s * share))
+
+
+def rest_limit_s(spec: HookSpec, gone_s: float, left_s: float | None, remaining: Mapping[int, float]) -> float:
+    """Given the same for a run begun `gone_s` seconds ago, return what its limit is by now, counted from its beginning.
+
+    Time that passes never makes it smaller; a NotBefore that comes nearer does.
+    """
+    if left_s is None or left_s <= 0:
+        return spec.timeout_s
+    wanted_s = sum(remaining.values()) - gone_s
+    share = min(1.0, left_s / wanted_s) if wanted_s > 0 else 1.0
+    return gone_s + max(SHORTEST_RUN_S, (spec.timeout_s - gone_s) * share)
+
+
+def retry_until_s(spec: HookSpec, left_s: float | None, remaining: Mapping[int, float]) -> float:
+    """Given the same, return for how many seconds from now a "not yet" is tried again: as long as the time lasts, less
+    what the hooks after it need."""
+    if left_s is None or left_s <= 0:
+        return spec.timeout_s * RECOVER_BUDGET_FACTOR
+    later_s = sum(longest_s for order, longest_s in remaining.items() if order > spec.order)
+    return max(run_limit_s(spec, left_s, remaining), left_s - later_s)
+
+
+def remaining_s(cases: Iterable[Case], policy: Policy, now: Moment) -> float | None:
+    """Given the cases that wait for preparation, return the seconds up to the earliest NotBefore less the reserve.
+
+    At or below zero: NotBefore itself has passed. None: no time is known.
+    """
+    due = min((case.due_raw_s for case in cases if case.due_raw_s is not None), default=None)
+    if due is None:
+        return None
+    ahead_s = due - now.raw_s
+    return ahead_s if ahead_s <= 0 else max(SHORTEST_RUN_S, ahead_s - policy.reserve_s)
+
+
+# --- Stages
+
+NOT_YET_WAITS_S = 1.0
 """The short wait after "not yet" (75)."""
 
-TRY_AGAIN_S = (5.0, 30.0, 120.0)
+RECOVER_RETRY_WAITS_S = (5.0, 30.0, 120.0)
 """The waits after a failed recover (contract); after the last one fails it stays owed until the owner looks."""
 
-HASTENED_S = 0.1
+SHORTENED_LIMIT_S = 0.1
 """A run under way is given less only by more than this: what rounding takes away is no news."""
 
 
@@ -47,7 +124,7 @@ def _requeue_if_short(state: State, hook: HookState) -> HookState:
         return replace(hook, stage=Stage.PREPARED)
     if hook.stage in (Stage.QUEUED, Stage.RETRYING):
         return hook
-    owed = hook.owed or hook.stage in (Stage.REPEATING, Stage.OWED)
+    owed = hook.owed or hook.stage in (Stage.RECOVER_RETRY, Stage.RECOVER_FAILED)
     return replace(hook, stage=Stage.QUEUED, attempt=0, owed=owed)
 
 
@@ -63,7 +140,7 @@ def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
     state = state.with_case(replace(case, hooks_named=True))
     for spec in policy.hooks_for(case.event):
         if spec.name not in state.hooks:
-            state = state.with_hook(HookState(spec, Stage.LEAVING, owed=True))
+            state = state.with_hook(HookState(spec, Stage.RECOVER_PENDING, owed=True))
     return state
 
 
@@ -73,7 +150,7 @@ def is_settled(state: State, case: Case) -> bool:
                for hook in _wanted(state, case))
 
 
-def why_hold(state: State, case: Case) -> str | None:
+def why_held(state: State, case: Case) -> str | None:
     """Given a case whose hooks have settled, return why the platform must not be told, None if all is well."""
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
@@ -103,7 +180,7 @@ def _wanted(state: State, case: Case) -> list[HookState]:
 
 # --- what a run's end changes ---------------------------------------------------------------------------------
 
-def settle(state: State, seen: HookSettled, now: Moment) -> State:
+def settle_hook(state: State, seen: HookSettled, now: Moment) -> State:
     """Given the end of a run that was asked for, return the state after it; any other run changes nothing."""
     hook = state.hooks.get(seen.name)
     if hook is None or seen.run != hook.run or hook.stage not in RUNNING:
@@ -121,9 +198,9 @@ def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookSta
     harmless = report.outcome in (HookOutcome.NOTHING, HookOutcome.REFUSED) or not report.begun
     hook = replace(hook, owed=hook.owed or not harmless)
     if hook.stage is Stage.STOPPING:
-        return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.LEAVING, attempt=0)
-    if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_S < hook.until_raw_s:
-        return replace(hook, stage=Stage.RETRYING, again_raw_s=now.raw_s + NOT_YET_S)
+        return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.RECOVER_PENDING, attempt=0)
+    if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_WAITS_S < hook.until_raw_s:
+        return replace(hook, stage=Stage.RETRYING, again_raw_s=now.raw_s + NOT_YET_WAITS_S)
     unsafe = report.outcome is HookOutcome.REFUSED and report.exit_status is None
     worked = report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING)
     return replace(hook, stage=Stage.PREPARED, prepared_for=SEVERITY[hook.kind], worked=worked, unsafe=unsafe,
@@ -136,13 +213,14 @@ def _settle_recover(state: State, hook: HookState, report: HookReport, now: Mome
         return state.with_hook(replace(hook, stage=Stage.QUEUED, attempt=0, owed=not recovered, failures=0))
     if recovered:
         return state.without_hook(hook.spec.name)
-    if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_S < hook.until_raw_s:
-        return state.with_hook(replace(hook, stage=Stage.REPEATING, in_turn=True, again_raw_s=now.raw_s + NOT_YET_S))
+    if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_WAITS_S < hook.until_raw_s:
+        return state.with_hook(replace(hook, stage=Stage.RECOVER_RETRY, in_turn=True,
+                                       again_raw_s=now.raw_s + NOT_YET_WAITS_S))
     failures = hook.failures + 1
-    if failures > len(TRY_AGAIN_S):
-        return state.with_hook(replace(hook, stage=Stage.OWED, failures=failures))
-    wait_s = TRY_AGAIN_S[failures - 1]
-    return state.with_hook(replace(hook, stage=Stage.REPEATING, in_turn=False, failures=failures, until_raw_s=0.0,
+    if failures > len(RECOVER_RETRY_WAITS_S):
+        return state.with_hook(replace(hook, stage=Stage.RECOVER_FAILED, failures=failures))
+    wait_s = RECOVER_RETRY_WAITS_S[failures - 1]
+    return state.with_hook(replace(hook, stage=Stage.RECOVER_RETRY, in_turn=False, failures=failures, until_raw_s=0.0,
                                    again_raw_s=now.raw_s + wait_s))
 
 
@@ -153,7 +231,7 @@ def extend(state: State, pause: Pause) -> State:
         return state
     began_raw_s = pause.resumed_raw_s - pause.length_s
     for hook in state.hooks.values():
-        trying = hook.stage in (*RUNNING, Stage.RETRYING) or (hook.stage is Stage.REPEATING and hook.in_turn)
+        trying = hook.stage in (*RUNNING, Stage.RETRYING) or (hook.stage is Stage.RECOVER_RETRY and hook.in_turn)
         if trying and hook.until_raw_s > began_raw_s:
             state = state.with_hook(replace(hook, until_raw_s=hook.until_raw_s + pause.length_s))
     return state
@@ -161,12 +239,12 @@ def extend(state: State, pause: Pause) -> State:
 
 # --- what begins next -----------------------------------------------------------------------------------------
 
-def advance(state: State, policy: Policy, now: Moment) -> State:
+def advance_hooks(state: State, policy: Policy, now: Moment) -> State:
     """Given the state, return it with every hook begun, stopped or released whose turn it is."""
-    state = _begin_prepare(_hasten(state, policy, now), policy, now)
+    state = _begin_prepare(_shrink_deadlines(state, policy, now), policy, now)
     if state.claimed():
         return state
-    state = _turn_back(state)
+    state = _release_claims(state)
     return state if state.awaits_clock() else _begin_recover(state, now)
 
 
@@ -178,21 +256,21 @@ def _unprepared(state: State) -> tuple[list[Case], list[HookState]]:
         Stage.QUEUED, Stage.PREPARING, Stage.RETRYING, Stage.STOPPING, Stage.RECOVERING)]
 
 
-def _hasten(state: State, policy: Policy, now: Moment) -> State:
+def _shrink_deadlines(state: State, policy: Policy, now: Moment) -> State:
     """The newest NotBefore counts, also for what runs or said "not yet" under an older one. It is never given more."""
     cases, open_ = _unprepared(state)
-    left_s = budget.left_s(cases, policy, now)
+    left_s = remaining_s(cases, policy, now)
     if left_s is None or left_s <= 0:
         return state
-    remaining = budget.longest_by_order(hook.spec for hook in open_)
+    remaining = longest_by_order(hook.spec for hook in open_)
     for hook in open_:
         if hook.stage not in (Stage.PREPARING, Stage.RETRYING):
             continue
-        until_raw_s = now.raw_s + budget.retry_until_s(hook.spec, left_s, remaining)
-        if until_raw_s < hook.until_raw_s - HASTENED_S:
+        until_raw_s = now.raw_s + retry_until_s(hook.spec, left_s, remaining)
+        if until_raw_s < hook.until_raw_s - SHORTENED_LIMIT_S:
             hook = replace(hook, until_raw_s=until_raw_s)
-        limit_s = budget.rest_limit_s(hook.spec, now.raw_s - hook.begun_raw_s, left_s, remaining)
-        if hook.stage is Stage.PREPARING and limit_s < hook.limit_s - HASTENED_S:
+        limit_s = rest_limit_s(hook.spec, now.raw_s - hook.begun_raw_s, left_s, remaining)
+        if hook.stage is Stage.PREPARING and limit_s < hook.limit_s - SHORTENED_LIMIT_S:
             hook = replace(hook, limit_s=limit_s)
         state = state.with_hook(hook)
     return state
@@ -203,19 +281,19 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
     if not open_ or not state.fresh or any(hook.stage is Stage.RECOVERING for hook in state.hooks.values()):
         return state
     order = min(hook.spec.order for hook in open_)
-    remaining = budget.longest_by_order(hook.spec for hook in open_)
-    left_s = budget.left_s(cases, policy, now)
+    remaining = longest_by_order(hook.spec for hook in open_)
+    left_s = remaining_s(cases, policy, now)
     for hook in open_:
         turn = hook.stage is Stage.QUEUED or (hook.stage is Stage.RETRYING and hook.again_raw_s <= now.raw_s)
         if turn and hook.spec.order == order:
             wanting = [case for case in cases if case.id in hook.wanted_by]
-            state = _begin(state, _aimed(hook, wanting, left_s), Stage.PREPARING,
-                           budget.run_limit_s(hook.spec, left_s, remaining),
-                           budget.retry_until_s(hook.spec, left_s, remaining), now)
+            state = _begin(state, _assign_event(hook, wanting, left_s), Stage.PREPARING,
+                           run_limit_s(hook.spec, left_s, remaining),
+                           retry_until_s(hook.spec, left_s, remaining), now)
     return state
 
 
-def _aimed(hook: HookState, wanting: list[Case], left_s: float | None) -> HookState:
+def _assign_event(hook: HookState, wanting: list[Case], left_s: float | None) -> HookState:
     """The run is for the hardest kind that wants it, and among those for the event that comes first."""
     lead = min(wanting, key=lambda case: (-SEVERITY[case.event.kind],
                                           case.due_raw_s if case.due_raw_s is not None else 0.0))
@@ -224,7 +302,7 @@ def _aimed(hook: HookState, wanting: list[Case], left_s: float | None) -> HookSt
 
 def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s: float, now: Moment) -> State:
     """A run's number is new for the machine; the window for "not yet" is fixed by the first attempt."""
-    again = hook.stage in (Stage.RETRYING, Stage.REPEATING) and hook.until_raw_s > 0
+    again = hook.stage in (Stage.RETRYING, Stage.RECOVER_RETRY) and hook.until_raw_s > 0
     run = state.runs + 1
     begun = replace(hook, stage=stage, run=run, attempt=hook.attempt + 1, limit_s=limit_s,
                     begun_raw_s=now.raw_s, begun_at=now.utc,
@@ -233,24 +311,24 @@ def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s
     return replace(state.with_hook(begun), runs=run)
 
 
-def _turn_back(state: State) -> State:
+def _release_claims(state: State) -> State:
     """Nobody claims the applications any more: what runs in vain is stopped, what was begun is owed a recover."""
     cancelled = not any(case.phase is Phase.RECOVERING and case.began for case in state.cases.values())
     for name, hook in state.hooks.items():
         match hook.stage:
             case Stage.QUEUED | Stage.PREPARED | Stage.RETRYING:
-                state = state.with_hook(_leaving(hook)) if hook.owed else state.without_hook(name)
+                state = state.with_hook(_start_recover(hook)) if hook.owed else state.without_hook(name)
             case Stage.PREPARING if cancelled:
                 state = state.with_hook(replace(hook, stage=Stage.STOPPING, wanted_by=()))
-            case Stage.LEAVING if not hook.owed:
+            case Stage.RECOVER_PENDING if not hook.owed:
                 state = state.without_hook(name)
             case _:
                 state = state.with_hook(replace(hook, wanted_by=())) if hook.wanted_by else state
     return state
 
 
-def _leaving(hook: HookState) -> HookState:
-    return replace(hook, stage=Stage.LEAVING, wanted_by=(), attempt=0, failures=0)
+def _start_recover(hook: HookState) -> HookState:
+    return replace(hook, stage=Stage.RECOVER_PENDING, wanted_by=(), attempt=0, failures=0)
 
 
 def _begin_recover(state: State, now: Moment) -> State:
@@ -258,16 +336,16 @@ def _begin_recover(state: State, now: Moment) -> State:
     hooks = state.hooks.values()
     if any(hook.stage in (Stage.PREPARING, Stage.STOPPING) for hook in hooks):
         return state
-    in_the_way = [hook.spec.order for hook in hooks if hook.stage in (Stage.LEAVING, Stage.RECOVERING)
-                  or (hook.stage is Stage.REPEATING and hook.in_turn)]
+    in_the_way = [hook.spec.order for hook in hooks if hook.stage in (Stage.RECOVER_PENDING, Stage.RECOVERING)
+                  or (hook.stage is Stage.RECOVER_RETRY and hook.in_turn)]
     for hook in hooks:
         waits = max(in_the_way, default=-1) > hook.spec.order
-        leaving = hook.stage is Stage.LEAVING and not waits
-        again = hook.stage is Stage.REPEATING and hook.again_raw_s <= now.raw_s
+        leaving = hook.stage is Stage.RECOVER_PENDING and not waits
+        again = hook.stage is Stage.RECOVER_RETRY and hook.again_raw_s <= now.raw_s
         if leaving or again:
             aimed = _for_the_last(state, hook)
             state = _begin(state, aimed, Stage.RECOVERING, hook.spec.timeout_s,
-                           hook.spec.timeout_s * budget.RECOVER_TIMES, now)
+                           hook.spec.timeout_s * RECOVER_BUDGET_FACTOR, now)
     return state
 
 
@@ -294,9 +372,10 @@ def forget_preparation(state: State) -> State:
     return _each(state, lambda hook: replace(hook, prepared_for=0))
 
 
-def owe_again(state: State, now: Moment) -> State:
+def retry_failed_recovers(state: State, now: Moment) -> State:
     """The owner asks: what failed for good, or waits for its next try, is tried now."""
-    return _each(state, lambda hook: _leaving(hook) if hook.stage in (Stage.OWED, Stage.REPEATING) else hook)
+    return _each(state, lambda hook: _start_recover(hook) if hook.stage in (Stage.RECOVER_FAILED,
+                                                                            Stage.RECOVER_RETRY) else hook)
 
 
 def _resumed(hook: HookState, now: Moment) -> HookState:
@@ -305,8 +384,8 @@ def _resumed(hook: HookState, now: Moment) -> HookState:
             return replace(hook, stage=Stage.QUEUED, owed=True)
         case Stage.RETRYING:
             return replace(hook, stage=Stage.QUEUED)
-        case Stage.STOPPING | Stage.RECOVERING | Stage.OWED | Stage.REPEATING:
-            return replace(hook, stage=Stage.LEAVING, owed=True, failures=0, again_raw_s=now.raw_s)
+        case Stage.STOPPING | Stage.RECOVERING | Stage.RECOVER_FAILED | Stage.RECOVER_RETRY:
+            return replace(hook, stage=Stage.RECOVER_PENDING, owed=True, failures=0, again_raw_s=now.raw_s)
         case _:
             return hook
 

@@ -1,24 +1,25 @@
-"""What the owner asks for by hand: which event is meant, what speaks against it, and what it changes. Pure."""
+"""Manual commands: which event is meant, what prevents the command, and what it changes. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import tideover.lifecycle.readiness as readiness
-import tideover.lifecycle.signals as sg
 from tideover import observations as ob
 from tideover.errors import TideoverError
+from tideover.lifecycle import case as cases, hook_stages
 from tideover.lifecycle.state import CLAIMING, Case, HookState, Phase, Stage, State, ends_an_event, hears_of_hooks
-from tideover.lifecycle.turn import Turn
+from tideover.lifecycle.transition import Transition
 from tideover.model import Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
 from tideover.policy import Policy
 
 LAST = "last"
 NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
 GIVEN_UP = "given up by hand"
-RECOVER_PENDING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.LEAVING, Stage.RECOVERING, Stage.REPEATING,
-                             Stage.OWED})
-BEFORE_ITS_PAUSE = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING, Phase.UNDERWAY})
+RECOVER_PENDING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVER_PENDING, Stage.RECOVERING,
+                             Stage.RECOVER_RETRY,
+                             Stage.RECOVER_FAILED})
+BEFORE_ITS_PAUSE = frozenset({Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START,
+                              Phase.STARTED})
 
 
 # --- which event ------------------------------------------------------------------------------------------------
@@ -40,7 +41,7 @@ def find_event_id(known: Iterable[str], typed: str, newest: str | None) -> str |
 
 def newest_own(state: State) -> str | None:
     """Given the state, return the id of the newest open event of this VM, None if there is none."""
-    own = [case.id for case in state.cases.values() if case.phase is not Phase.WATCHING]
+    own = [case.id for case in state.cases.values() if case.phase is not Phase.OBSERVED]
     return own[-1] if own else None
 
 
@@ -86,7 +87,7 @@ def is_pending(hook: HookState) -> bool:
 
 def _is_ahead(case: Case) -> bool:
     """Whether the platform is still to pause or end this machine for it, as far as is known."""
-    over = case.rebooted or case.kept is not None or any(ends_an_event(pause) for pause in case.pauses)
+    over = case.rebooted or case.pending_pause is not None or any(ends_an_event(pause) for pause in case.pauses)
     return case.phase in BEFORE_ITS_PAUSE and case.announced and case.listed and not over
 
 
@@ -103,7 +104,7 @@ def why_not_forget(state: State, name: str) -> str | None:
     return f"it is prepared for {', '.join(claims)}, which is not over" if claims else None
 
 
-def told_to_forget(turn: Turn, seen: ob.ForgetRequested) -> None:
+def told_to_forget(turn: Transition, seen: ob.ForgetRequested) -> None:
     """What runs of it is ended, for nothing wants it any more."""
     if why_not_forget(turn.state, seen.name) is not None:
         return
@@ -112,7 +113,7 @@ def told_to_forget(turn: Turn, seen: ob.ForgetRequested) -> None:
     run = HookRun(seen.name, HookPhase.RECOVER, hook.attempt, report)
     hearing = [case.id for case in turn.state.cases.values() if hears_of_hooks(case)]
     for event_id in hearing or [hook.event_id]:
-        turn.tell(event_id, "hook recover", f"{seen.name}: {GIVEN_UP}", run)
+        turn.record(event_id, "hook recover", f"{seen.name}: {GIVEN_UP}", run)
     turn.state = turn.state.without_hook(seen.name)
 
 
@@ -143,11 +144,11 @@ def objections(state: State, event: Event, me: str, policy: Policy) -> Objection
     missing = [spec.name for spec in policy.hooks_for(event)
                if spec.name not in wanted or wanted[spec.name].stage is not Stage.PREPARED]
     machines = [name for name in event.resources if fold_case(name) != fold_case(me)]
-    return Objections(tuple(readiness.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
+    return Objections(tuple(hook_stages.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
 
 
-def told_to_acknowledge(turn: Turn, seen: ob.AcknowledgeRequested) -> None:
+def told_to_acknowledge(turn: Transition, seen: ob.AcknowledgeRequested) -> None:
     case = turn.state.cases.get(seen.event_id)
     if case is not None and not case.acknowledged and turn.state.fresh:
         against = objections(turn.state, case.event, turn.state.me, turn.policy).text
-        turn.move(case, sg.ToldToAcknowledge(), f"by hand, although {against}" if against else "by hand")
+        turn.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")

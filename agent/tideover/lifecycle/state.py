@@ -13,17 +13,17 @@ from tideover.model import Cause, ClockCheck, Event, HookSpec, Kind, Pause
 class Phase(enum.Enum):
     """What a case waits for. The value is the record's word for it."""
 
-    WATCHING = "watching"        # not ours, or of a kind the owner leaves alone: only an eye on it
-    WAITING = "waiting"          # too early to prepare
+    OBSERVED = "watching"        # not ours, or of a kind the owner leaves alone: only an eye on it
+    SCHEDULED = "waiting"          # too early to prepare
     PREPARING = "preparing"      # prepare hooks run, or wait for their turn
-    ASKING = "asking"            # the platform is being told to go ahead
-    DOUBTING = "doubting"        # the answer to that was lost; a fresh document decides
-    HOLDING = "holding"          # all is said; the platform moves next
-    UNDERWAY = "underway"        # the platform says it has begun
-    CHECKING = "checking"        # back; is the clock right?
+    ACKNOWLEDGING = "asking"            # the platform is being told to go ahead
+    UNCONFIRMED = "doubting"        # the answer to that was lost; a fresh document decides
+    AWAITING_START = "holding"          # all is said; the platform moves next
+    STARTED = "underway"        # the platform says it has begun
+    CHECKING_CLOCK = "checking"        # back; is the clock right?
     SETTLING = "settling"        # the clock is judged; a quiet time must pass before the pause counts as over
     RECOVERING = "recovering"    # recover hooks run, or wait for another event's claim to go
-    LINGERING = "lingering"      # all is recovered; the event is still listed
+    RECOVERED = "lingering"      # all is recovered; the event is still listed
     CLOSED = "closed"            # over
 
 
@@ -45,8 +45,8 @@ set has machines."""
 PAUSES_AT_MOST = 100
 """So many pauses are kept with one event for deciding; its record has more."""
 
-CLAIMING = frozenset({Phase.PREPARING, Phase.ASKING, Phase.DOUBTING, Phase.HOLDING,
-                      Phase.UNDERWAY, Phase.CHECKING, Phase.SETTLING})
+CLAIMING = frozenset({Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START,
+                      Phase.STARTED, Phase.CHECKING_CLOCK, Phase.SETTLING})
 """The phases in which a case keeps the applications prepared."""
 
 
@@ -69,28 +69,28 @@ class Case:
     event: Event
     phase: Phase
     listed: bool = True                 # in the newest document
-    spelling: str = ""                  # of its id in the newest document, where that differs from the first one's
+    current_id: str = ""                  # of its id in the newest document, where that differs from the first one's
     due_raw_s: float | None = None      # NotBefore on the raw clock
-    wake_raw_s: float | None = None     # WAITING: when to prepare; SETTLING: when quiet is long enough; DOUBTING:
+    wake_raw_s: float | None = None     # SCHEDULED: when to prepare; SETTLING: when quiet is long enough; UNCONFIRMED:
                                         # when to ask again, known once a newer document still shows it Scheduled
     ask_attempt: int = 0           # acknowledgements tried
     asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
     refused: bool = False               # the platform refused the acknowledgement (400, 404): not sent again by itself
     acknowledged: bool = False          # a 200 was seen: settled for good
-    lost_raw_s: float = 0.0             # DOUBTING: when the answer was lost
-    again_raw_s: float = 0.0            # DOUBTING: not asked again before
-    kept: Pause | None = None           # a pause seen before the news of the event's start
+    lost_raw_s: float = 0.0             # UNCONFIRMED: when the answer was lost
+    again_raw_s: float = 0.0            # UNCONFIRMED: not asked again before
+    pending_pause: Pause | None = None           # a pause seen before the news of the event's start
     pauses: tuple[Pause, ...] = ()
-    since_raw_s: float = 0.0            # CHECKING: samples must be newer
+    since_raw_s: float = 0.0            # CHECKING_CLOCK: samples must be newer
     check_round: int = 0
     looked_raw_s: float = 0.0           # SETTLING: when the last step of the quiet time began
     clock: ClockCheck | None = None
     hooks_named: bool = False           # unannounced: its hooks are owed a recover since the machine's newest pause
     began: bool = False                 # seen Started
     missed: bool = False                # first seen Started, or it came and went while nobody looked
-    away: bool = False                  # the agent was down; no document has listed the event since
+    agent_was_down: bool = False                  # the agent was down; no document has listed the event since
     rebooted: bool = False              # another boot than the one it was prepared in
-    given_back: bool = False            # recovered because the owner said so
+    recovered_by_operator: bool = False            # recovered because the owner said so
     stopped: bool = False               # … by stopping the service: the next start prepares again
 
     @property
@@ -104,7 +104,7 @@ class Case:
     @property
     def has_begun(self) -> bool:
         """Whether the platform has begun it, as far as can be told: seen so, or by what it does to a machine."""
-        return self.began or self.missed or self.rebooted or self.kept is not None
+        return self.began or self.missed or self.rebooted or self.pending_pause is not None
 
     @property
     def reason(self) -> str:
@@ -136,10 +136,10 @@ class Stage(enum.Enum):
     RETRYING = "retrying"        # prepare said "not yet"
     PREPARED = "prepared"        # prepare has settled, well or not
     STOPPING = "stopping"        # prepare is being ended, its event went away
-    LEAVING = "leaving"          # recover owed, not begun
+    RECOVER_PENDING = "leaving"          # recover owed, not begun
     RECOVERING = "recovering"    # recover runs
-    REPEATING = "repeating"      # recover failed or said "not yet", and will be tried again
-    OWED = "owed"                # recover failed for good; the owner must look
+    RECOVER_RETRY = "repeating"      # recover failed or said "not yet", and will be tried again
+    RECOVER_FAILED = "owed"                # recover failed for good; the owner must look
 
 
 RUNNING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVERING})
@@ -163,8 +163,8 @@ class HookState:
     begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it, status tells it
     begun_at: datetime | None = None    # the same, for the record; None: an older journal did not keep it
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
-    again_raw_s: float = 0.0            # RETRYING, REPEATING: not before
-    in_turn: bool = False               # REPEATING: later hooks wait for it ("not yet"), or not (a failure)
+    again_raw_s: float = 0.0            # RETRYING, RECOVER_RETRY: not before
+    in_turn: bool = False               # RECOVER_RETRY: later hooks wait for it ("not yet"), or not (a failure)
     failures: int = 0                   # of recover
     event_id: str = ""                  # whose run the newest one was
     kind: Kind = Kind.UNKNOWN
@@ -213,8 +213,8 @@ class State:
     def awaits_clock(self) -> bool:
         """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on,
         unless the owner says so."""
-        told = any(case.phase is Phase.RECOVERING and case.given_back for case in self.cases.values())
-        return not told and any(case.phase in (Phase.CHECKING, Phase.SETTLING) for case in self.cases.values())
+        told = any(case.phase is Phase.RECOVERING and case.recovered_by_operator for case in self.cases.values())
+        return not told and any(case.phase in (Phase.CHECKING_CLOCK, Phase.SETTLING) for case in self.cases.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,487 @@
-"""The one door of the decision: (state, observation) -> (state, entries for the record).
+"""The step function: (state, observation) -> (state, record entries), with one handler for each kind of observation.
+Pure.
 
-What is wanted of the world is not returned: it follows from the new state alone (`wants`).
+What is wanted of the world is not returned: it follows from the new state alone (`desired`).
 """
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-import tideover.lifecycle.answers as answers
-import tideover.lifecycle.by_hand as by_hand
-import tideover.lifecycle.documents as documents
-import tideover.lifecycle.pauses as pauses
-import tideover.lifecycle.starts as starts
 from tideover import observations as ob
-from tideover.lifecycle.state import Entry, State
-from tideover.lifecycle.turn import Turn
-from tideover.model import Moment
-from tideover.policy import Policy
+from tideover.lifecycle import case as cases, hook_stages, manual
+from tideover.lifecycle.hook_stages import start_raw_s
+from tideover.lifecycle.state import (
+    CLAIMING,
+    OTHERS_AT_MOST,
+    OWN_AT_MOST,
+    RUNNING,
+    Case,
+    Entry,
+    HookState,
+    Phase,
+    Stage,
+    State,
+    hears_of_hooks,
+    stopped_the_machine,
+)
+from tideover.lifecycle.transition import Transition
+from tideover.model import (
+    Cause,
+    ClockCheck,
+    Document,
+    Event,
+    HookOutcome,
+    HookPhase,
+    HookReport,
+    HookRun,
+    Kind,
+    Moment,
+    Pause,
+    Quality,
+    fold_case,
+)
+from tideover.policy import Policy, names_me
 
+# --- Polls: what a document says of each event
+
+DATE_MAY_BE_OFF_S = 3600.0
+"""By how much the Date of an answer may differ from a clock known to be good before it is doubted (contract)."""
+
+
+def on_poll(turn: Transition, seen: ob.Polled) -> None:
+    """New events are taken before vanished ones: one preparation is handed on, also by a service that changes an
+    event's id together with its status. A document that had to leave an entry out says of no event that it has gone,
+    and of one that it lacks not that it is still there."""
+    spelt = [one.id for one in seen.document.events]
+    events = _in_known_spelling(turn, seen.document.events)
+    whole, listed = not seen.document.left_out, {event.id for event in events}
+    fresh = turn.state.fresh or whole or all(
+        case.id in listed for case in turn.state.cases.values()
+        if case.phase in (Phase.PREPARING, Phase.AWAITING_START))
+    if turn.state.fresh != fresh or turn.state.me != seen.me:
+        turn.state = replace(turn.state, fresh=fresh, me=seen.me)
+    beyond = _beyond_bounds(turn, events, seen)
+    _tell_of_those_beyond(turn, len(beyond))
+    for event, spelling in zip(events, spelt, strict=True):
+        if event.id in beyond:
+            continue
+        case = turn.state.cases.get(event.id)
+        if case is None or _is_news(turn, case, event):
+            _first_sight(turn, event, seen)
+        else:
+            _seen_again(turn, case, event, seen)
+        _note_spelling(turn, event.id, spelling)
+    for case in list(turn.state.cases.values()):
+        if whole and case.listed and case.id not in listed:
+            turn.record(case.id, "left the list", "" if case.began else "it was never seen Started")
+            turn.move(case, cases.Removed(), "it has left the list")
+
+
+def _is_news(turn: Transition, case: Case | None, event: Event) -> bool:
+    return case is None or not case.listed or (case.phase is Phase.OBSERVED and _concerns(turn, event))
+
+
+def _beyond_bounds(turn: Transition, events: list[Event], seen: ob.Polled) -> set[str]:
+    """The new events for which there is no room: a document may list tens of thousands. What has begun comes before
+    what is still to come, and among that the earliest NotBefore."""
+    cases = turn.state.cases
+    if len(cases) + len(events) <= OWN_AT_MOST:
+        return set()
+    own = sum(case.phase is not Phase.OBSERVED for case in cases.values())
+    own_listed = sum(case.phase is not Phase.OBSERVED and case.listed for case in cases.values())
+    news = [event for event in events if _is_news(turn, cases.get(event.id), event)]
+    ours = sorted((event for event in news if _concerns(turn, event)),
+                  key=lambda event: (not event.started, _due_raw_s(event, seen, turn.now) or 0.0))
+    theirs = [event for event in news if not _concerns(turn, event)]
+    room = max(0, min(OWN_AT_MOST - own_listed, 2 * OWN_AT_MOST - own))     # what has left may wait for others' claims
+    room_of_others = max(0, OTHERS_AT_MOST - (len(cases) - own))
+    return {event.id for event in (*ours[room:], *theirs[room_of_others:])}
+
+
+def _tell_of_those_beyond(turn: Transition, beyond: int) -> None:
+    before = turn.state.beyond
+    if before == beyond:
+        return
+    turn.state = replace(turn.state, beyond=beyond)
+    if not before:
+        turn.record("", "events left out", f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are "
+                                         f"carried at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
+    elif not beyond:
+        turn.record("", "events left out no more", "there is room for all that are listed")
+
+
+def _in_known_spelling(turn: Transition, events: tuple[Event, ...]) -> list[Event]:
+    """EventIds are GUIDs, the same in any case: the first spelling seen stays a case's id."""
+    if not events:
+        return []
+    known = {fold_case(event_id): event_id for event_id in (*_remembered(turn), *turn.state.cases)}
+    return [replace(event, id=known.setdefault(fold_case(event.id), event.id)) for event in events]
+
+
+def _note_spelling(turn: Transition, event_id: str, spelt: str) -> None:
+    """The platform is told of its event in its own newest spelling."""
+    case = turn.state.cases.get(event_id)
+    spelling = "" if spelt == event_id else spelt
+    if case is not None and case.current_id != spelling:
+        turn.state = turn.state.with_case(replace(case, current_id=spelling))
+
+
+def _concerns(turn: Transition, event: Event) -> bool:
+    return names_me(event, turn.state.me) and turn.policy.acts_on(event.kind)
+
+
+def _remembered(turn: Transition) -> tuple[str, ...]:
+    """The events that we had before, though there may be no case of theirs any more."""
+    return (*turn.state.settled, *turn.state.over)
+
+
+def _first_sight(turn: Transition, event: Event, seen: ob.Polled) -> None:
+    case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, turn.now), began=event.started,
+                acknowledged=event.id in turn.state.settled)
+    turn.record(event.id, "noticed", _whose(turn, event), replace(event, notice_s=_notice_s(event, seen, turn.now)))
+    if not _concerns(turn, event):
+        turn.enter_phase(None, case, "")
+    elif event.started:
+        _started_at_sight(turn, case)
+    else:
+        start = start_raw_s(case, turn.policy)
+        phase = Phase.PREPARING if start is None or start <= turn.now.raw_s else Phase.SCHEDULED
+        turn.enter_phase(None, cases.enter(case, phase, turn.policy, turn.now), "")
+
+
+def _started_at_sight(turn: Transition, case: Case) -> None:
+    """What we had, and what the list left out for a moment, goes on; only what nobody saw before was missed."""
+    earlier = turn.state.cases.get(case.id)
+    if earlier is not None and earlier.phase is not Phase.OBSERVED:
+        again = cases.listed_again(earlier, case.event, turn.policy, turn.now)
+        turn.enter_phase(earlier.phase, again, "it is listed again")
+        return
+    missed = case.id not in _remembered(turn)
+    note = "it had started when it was first seen" if missed else "it is listed again"
+    turn.enter_phase(None, replace(case, phase=Phase.STARTED, missed=missed), note)
+
+
+def _whose(turn: Transition, event: Event) -> str:
+    if not names_me(event, turn.state.me):
+        return f"it concerns {', '.join(event.resources) or 'no VM by name'}, not {turn.state.me}"
+    return "" if turn.policy.acts_on(event.kind) else f"the owner leaves {event.kind.value} events alone"
+
+
+def _seen_again(turn: Transition, case: Case, event: Event, seen: ob.Polled) -> None:
+    if case.event.started and not event.started:
+        return                                          # never backwards (Azure: Started stays until it is removed)
+    if event.not_before != case.event.not_before and event.not_before is not None:
+        turn.record(case.id, "changed", "NotBefore moved", event)
+    due = _due_raw_s(event, seen, turn.now)
+    moved = due is not None and (case.due_raw_s is None or abs(due - case.due_raw_s) > cases.DUE_MOVES_S)
+    if moved:
+        case = replace(case, due_raw_s=due)
+        turn.state = turn.state.with_case(case)
+    if not event.started:
+        turn.move(case, cases.Scheduled(event, seen.document.asked_raw_s))
+    elif not case.began:
+        turn.record(case.id, "started", "the platform says it has begun", event)
+        turn.move(case, cases.Began(replace(event, not_before=event.not_before or case.event.not_before)))
+
+
+def date_ahead_s(document: Document, now: Moment) -> float | None:
+    """Given a document, return by how many seconds its Date was ahead of our wall clock; None: it has no Date."""
+    if document.date is None:
+        return None
+    return (document.date - now.utc).total_seconds() + now.raw_s - document.received_raw_s
+
+
+def is_date_doubtful(seen: ob.Polled, now: Moment) -> bool:
+    """Whether the Date of this answer is far from a clock that is known to be good."""
+    ahead_s = date_ahead_s(seen.document, now)
+    return seen.clock_is_good and ahead_s is not None and abs(ahead_s) > DATE_MAY_BE_OFF_S
+
+
+def _notice_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:
+    """How far ahead it is announced: by the answer's own Date, or by our clock where that is known to be good and the
+    Date is far from it. Our clock alone may be wrong."""
+    date = now.utc if is_date_doubtful(seen, now) else seen.document.date
+    if event.started:
+        return 0.0
+    if event.not_before is None or date is None:
+        return None
+    return max(0.0, (event.not_before - date).total_seconds())
+
+
+def _due_raw_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:
+    """NotBefore is the platform's time: its distance from the answer's own Date is what counts, our clock only where
+    there is none. Where a good clock is far from that Date nobody knows who is right, and the nearer start counts:
+    to prepare too early costs little."""
+    if event.not_before is None:
+        return None
+    by_our_clock = now.raw_s + (event.not_before - now.utc).total_seconds()
+    ahead_s = date_ahead_s(seen.document, now)
+    if ahead_s is None:
+        return by_our_clock
+    by_date = by_our_clock - ahead_s
+    return min(by_date, by_our_clock) if is_date_doubtful(seen, now) else by_date
+
+
+# --- Pauses: which event a pause belongs to, and pauses without an event
+
+def on_resume(turn: Transition, seen: ob.Resumed) -> None:
+    """A pause belongs to every event that may have caused it; one that no event can explain is a case of its own."""
+    pause = seen.pause
+    turn.state = hook_stages.extend(turn.state, pause)
+    taking = [case for case in turn.state.cases.values() if _takes(case, pause)]
+    for case in taking:
+        turn.record(case.id, "pause", length_text(pause), pause)
+        turn.move(case, cases.Paused(pause), "")
+    if taking:
+        return
+    if stopped_the_machine(pause) and turn.policy.recover_unannounced:
+        _open_case(turn, pause)
+    else:
+        turn.record("", "pause", length_text(pause), pause)
+
+
+def _open_case(turn: Transition, pause: Pause) -> None:
+    """Nobody announced it: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
+    event = _event_of(turn, pause)
+    turn.record(event.id, "noticed", "nobody announced it", event)
+    turn.record(event.id, "pause", length_text(pause), pause)
+    case = cases.remember(Case(event, Phase.CHECKING_CLOCK, listed=False, began=True), cases.Paused(pause),
+                          turn.policy, turn.now)
+    turn.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, turn.policy, turn.now), "")
+
+
+def _event_of(turn: Transition, pause: Pause) -> Event:
+    """Another physical host afterwards: a live migration (Hyper-V names the host to its guests)."""
+    kind, description = Kind.UNANNOUNCED, "a pause of this machine that nobody announced"
+    if pause.host is not None:
+        kind, description = Kind.LIVE_MIGRATION, f"moved from host {pause.host[0]} to host {pause.host[1]}"
+    return Event(pause.id, kind, (turn.state.me,), started=True, event_source="none", source="none",
+                 description=description)
+
+
+def _takes(case: Case, pause: Pause) -> bool:
+    """A step of the clock is nobody's pause, but makes a verdict on the clock old where somebody is still to be told of
+    it; what is neither prepared nor started cannot have caused a pause, and a stall of our own says nothing of an event
+    that was withdrawn."""
+    if pause.cause is Cause.CLOCK_STEP:
+        return case.phase in (Phase.SETTLING, Phase.RECOVERING)
+    if any(known.id == pause.id for known in case.pauses):
+        return False
+    if not (stopped_the_machine(pause) or case.listed or case.has_begun):
+        return False
+    if case.phase in CLAIMING:
+        return True
+    return case.phase in (Phase.RECOVERING, Phase.RECOVERED)
+
+
+def length_text(pause: Pause) -> str:
+    if pause.length_s is None or pause.told_uncertainty_s is None:
+        return f"{pause.cause.value}, length unknown"
+    return f"{pause.cause.value} of {pause.length_s:.3f} s ± {pause.told_uncertainty_s:.3f} s"
+
+
+# --- Results of effects; each counts only while it is expected
+
+NOT_YET_OUTPUT_KEPT = 4096
+"""Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
+
+ACKNOWLEDGEMENT_WORDS: Mapping[ob.AckOutcome, str] = MappingProxyType({
+    ob.AckOutcome.ACCEPTED: "acknowledged", ob.AckOutcome.REFUSED: "acknowledgement refused",
+    ob.AckOutcome.LOST: "acknowledgement lost",
+})
+
+
+def on_poll_failed(turn: Transition, seen: ob.PollFailed) -> None:
+    """No document says nothing about any event."""
+
+
+def on_hook_settled(turn: Transition, seen: ob.HookSettled) -> None:
+    after = hook_stages.settle_hook(turn.state, seen, turn.now)
+    if after is turn.state:
+        return
+    before = turn.state.hooks[seen.name]
+    run = HookRun(seen.name, seen.phase, before.attempt, _shortened(seen.report), before.limit_s)
+    for case in turn.state.cases.values():
+        if hears_of_hooks(case):
+            turn.record(case.id, f"hook {seen.phase.value}", f"{seen.name}: {seen.report.outcome.value}", run)
+    turn.state = after
+    hook = after.hooks.get(seen.name)
+    if hook is not None and hook.stage is Stage.RECOVER_FAILED:
+        for case in after.cases.values():
+            if case.phase is Phase.RECOVERING:
+                turn.record(case.id, "recover owed", f"{seen.name} failed {hook.failures} times; the owner must look")
+
+
+def _shortened(report: HookReport) -> HookReport:
+    if report.outcome is not HookOutcome.NOT_YET:
+        return report
+    return replace(report, output=report.output[-NOT_YET_OUTPUT_KEPT:])
+
+
+def on_acknowledgement_settled(turn: Transition, seen: ob.AckSettled) -> None:
+    case = turn.state.cases.get(seen.event_id)
+    if case is None or seen.attempt != case.ask_attempt or case.acknowledged:
+        return
+    if seen.outcome is ob.AckOutcome.ACCEPTED:
+        turn.state = turn.state.with_settled(case.id)
+    elif case.phase is not Phase.ACKNOWLEDGING:
+        return                                          # nobody waits for it, and it did not count
+    turn.record(case.id, ACKNOWLEDGEMENT_WORDS[seen.outcome], seen.reason)
+    turn.move(case, cases.AckAnswered(seen.outcome, seen.reason), seen.reason)
+
+
+def on_clock_judged(turn: Transition, seen: ob.ClockJudged) -> None:
+    case = turn.state.cases.get(seen.event_id)
+    if case is None or case.phase is not Phase.CHECKING_CLOCK or seen.round != case.check_round:
+        return
+    check = seen.check
+    turn.record(case.id, "clock", clock_note(check), check)
+    turn.move(case, cases.ClockChecked(check), "the owner waits for a good clock"
+              if turn.policy.must_wait_for(check) else "")
+
+
+def clock_note(check: ClockCheck) -> str:
+    return ": ".join(filter(None, (check.verdict.value, check.reason)))
+
+
+def on_clock_followed(turn: Transition, seen: ob.ClockFollowed) -> None:
+    turn.record(seen.event_id, "clock followed", ": ".join(filter(None, (seen.state, seen.check.reason))), seen.check)
+
+
+def on_timer(turn: Transition, seen: ob.Due) -> None:
+    """A case that waited for this moment moves; a hook whose turn has come is begun when the state comes to rest."""
+    case = turn.state.cases.get(seen.key.removeprefix("case:"))
+    if case is not None and case.wake_raw_s is not None and case.wake_raw_s <= turn.now.raw_s:
+        turn.move(case, cases.TimerElapsed())
+
+
+# --- Starts of the agent or the machine, and manual commands
+
+CUT_SHORT = "the agent ended while it ran"
+"""Of a run whose end the agent did not live to see. Whatever it left was ended before anything was begun again."""
+
+
+def on_restart(turn: Transition, seen: ob.Restarted) -> None:
+    """What ran has been ended by now. Another boot id: the applications have started anew too."""
+    rebooted = bool(turn.state.boot_id) and turn.state.boot_id != seen.boot_id
+    _tell_of_the_end(turn)
+    turn.state = hook_stages.resume_after_restart(replace(turn.state, boot_id=seen.boot_id, fresh=False), turn.now)
+    if rebooted:
+        turn.state = hook_stages.forget_preparation(turn.state)
+    for case in list(turn.state.cases.values()):
+        if rebooted:
+            _take_reboot(turn, case, seen)
+        else:
+            turn.move(case, cases.AgentRestarted(), "the agent was restarted")
+    for witness in seen.found:
+        _take_witness(turn, witness, seen.boot_id)
+
+
+def _take_witness(turn: Transition, witness: ob.Witness, boot_id: str) -> None:
+    """What has a private directory was prepared. Where the journal lost that, or is one of before, the directory says
+    it: the clock is checked, then the hook is recovered."""
+    name = witness.name
+    known = turn.state.hooks.get(name)
+    if known is not None:
+        if not known.owed and known.stage is not Stage.PREPARED:      # that one said that it changed nothing
+            turn.state = turn.state.with_hook(replace(known, owed=True))
+        return
+    spec = next((one for one in turn.policy.hooks if one.name == name), witness.spec)
+    if spec is None:
+        turn.record("", "recovery impossible", f"{name} has a private directory, so it was prepared, but neither the "
+                                             "journal nor a hook of that name says how it is recovered")
+        return
+    event_id = witness.event_id if witness.event_id and witness.event_id not in turn.state.cases else f"found-{name}"
+    event = Event(event_id, witness.kind, (turn.state.me,) if turn.state.me else (), started=True,
+                  event_source="none", source="none",
+                  description="prepared, by the private directory of its hook; the journal does not know it")
+    note = f"{name}: it has a private directory, and the journal does not know why"
+    turn.record(event_id, "found prepared", note, event)
+    turn.state = turn.state.with_hook(HookState(spec, Stage.RECOVER_PENDING, owed=True, event_id=event_id,
+                                                kind=witness.kind))
+    if event_id not in turn.state.cases:
+        case = Case(event, Phase.CHECKING_CLOCK, listed=False, began=True,
+                    rebooted=witness.boot_id not in ("", boot_id))
+        turn.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, turn.policy, turn.now), "it is to be recovered")
+
+
+def became_another_vm(turn: Transition, seen: ob.AnotherVm) -> None:
+    """The history is the other VM's, and so are its events. What it had prepared lies on this disk as well and stays
+    pending: it is recovered as after a restart."""
+    before = dict(turn.state.cases)
+    hooks = {name: replace(hook, reason="restarted") for name, hook in turn.state.hooks.items()}
+    turn.state = replace(turn.state, cases=MappingProxyType({}), hooks=MappingProxyType(hooks), settled=(), over=(),
+                         beyond=0)
+    for case in before.values():
+        if case.phase not in CLAIMING and case.phase is not Phase.RECOVERING:
+            continue
+        note = "this machine is another VM by now; what was prepared is recovered"
+        turn.record(case.id, "taken over", note, case.event)
+        left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False, stopped=False)
+        if case.phase is not Phase.RECOVERING:
+            left = cases.enter(left, Phase.CHECKING_CLOCK, turn.policy, turn.now)
+        turn.enter_phase(None, left, "this machine is another VM by now")
+
+
+def _tell_of_the_end(turn: Transition) -> None:
+    """The agent before this one saw no end of what it had running: the record says so, for nobody else can."""
+    for case in turn.state.cases.values():
+        if case.phase is not Phase.OBSERVED:
+            turn.record(case.id, "agent restarted")
+        if hears_of_hooks(case):
+            for name, hook in turn.state.hooks.items():
+                if hook.stage in RUNNING:
+                    run = _cut_short(name, hook)
+                    turn.record(case.id, f"hook {_phase_of(hook).value} cut short", f"{name}: {CUT_SHORT}", run)
+
+
+def _cut_short(name: str, hook: HookState) -> HookRun | None:
+    """The run as far as it is known: nobody saw when it ended, with what status, or what it printed."""
+    if hook.begun_at is None:
+        return None
+    report = HookReport(HookOutcome.STOPPED, None, hook.begun_at, None, note=CUT_SHORT)
+    return HookRun(name, _phase_of(hook), hook.attempt, report, hook.limit_s)
+
+
+def _phase_of(hook: HookState) -> HookPhase:
+    return HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE
+
+
+def _take_reboot(turn: Transition, case: Case, seen: ob.Restarted) -> None:
+    turn.record(case.id, "restarted", "the machine has started anew")
+    turn.move(case, cases.Rebooted(), "the machine has started anew")
+    after = turn.state.cases.get(case.id)
+    if after is not None and after.phase is Phase.PREPARING:
+        turn.state = hook_stages.claim(turn.state, after, turn.policy)    # also what had settled: in another boot
+    if after is not None and seen.down_s is not None and after.phase is not Phase.OBSERVED:
+        pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, None, None, Cause.RESTART,
+                      ("another boot id; by the wall clock, which no time server has confirmed, the old boot's last "
+                       f"row is {timedelta(seconds=round(seen.down_s))} old",), Quality.UNKNOWN)
+        turn.record(case.id, "pause", length_text(pause), pause)
+        turn.state = turn.state.with_case(replace(after, pauses=(*after.pauses, pause)))
+
+
+def on_recover_request(turn: Transition, seen: ob.RecoverRequested) -> None:
+    turn.state = hook_stages.retry_failed_recovers(turn.state, turn.now)
+    for case in list(turn.state.cases.values()):
+        if case.phase in CLAIMING and seen.event_id in (None, case.id):
+            if seen.clock is not None:
+                turn.record(case.id, "clock", clock_note(seen.clock), seen.clock)
+                case = replace(case, clock=seen.clock)
+            turn.move(case, cases.ManualRecover(stopping=False), "the owner says so")
+
+
+def on_stop_request(turn: Transition, seen: ob.StopRequested) -> None:
+    for case in list(turn.state.cases.values()):
+        if case.phase in CLAIMING:
+            turn.move(case, cases.ManualRecover(stopping=True), "the service is being stopped")
+
+
+# --- The step
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -34,25 +496,25 @@ def step(state: State, seen: ob.Observation, policy: Policy, now: Moment) -> Ste
 
     An answer nobody waits for, or an observation that says nothing new, returns the state unchanged.
     """
-    turn = Turn(state, policy, now)
+    turn = Transition(state, policy, now)
     HANDLERS[type(seen)](turn, seen)
-    turn.come_to_rest()
+    turn.run_to_completion()
     return Step(turn.state, tuple(turn.entries))
 
 
-HANDLERS: Mapping[type[Any], Callable[[Turn, Any], None]] = MappingProxyType({
-    ob.Polled: documents.polled,
-    ob.PollFailed: answers.poll_failed,
-    ob.HookSettled: answers.hook_settled,
-    ob.AckSettled: answers.ack_settled,
-    ob.ClockJudged: answers.clock_judged,
-    ob.ClockFollowed: answers.clock_followed,
-    ob.Due: answers.due,
-    ob.Resumed: pauses.resumed,
-    ob.Restarted: starts.restarted,
-    ob.AnotherVm: starts.became_another_vm,
-    ob.AcknowledgeRequested: by_hand.told_to_acknowledge,
-    ob.ForgetRequested: by_hand.told_to_forget,
-    ob.RecoverRequested: starts.told_to_recover,
-    ob.StopRequested: starts.told_to_stop,
+HANDLERS: Mapping[type[Any], Callable[[Transition, Any], None]] = MappingProxyType({
+    ob.Polled: on_poll,
+    ob.PollFailed: on_poll_failed,
+    ob.HookSettled: on_hook_settled,
+    ob.AckSettled: on_acknowledgement_settled,
+    ob.ClockJudged: on_clock_judged,
+    ob.ClockFollowed: on_clock_followed,
+    ob.Due: on_timer,
+    ob.Resumed: on_resume,
+    ob.Restarted: on_restart,
+    ob.AnotherVm: became_another_vm,
+    ob.AcknowledgeRequested: manual.told_to_acknowledge,
+    ob.ForgetRequested: manual.told_to_forget,
+    ob.RecoverRequested: on_recover_request,
+    ob.StopRequested: on_stop_request,
 })

@@ -1,65 +1,66 @@
-"""One step in the making: the state so far, the entries so far, and how a case that has moved changes both."""
+"""One transition in the making: the state and the record entries so far, and what a case's new phase changes in
+both. Pure.
+"""
 from __future__ import annotations
 
-import tideover.lifecycle.case as life
-import tideover.lifecycle.readiness as readiness
-import tideover.lifecycle.signals as sg
+from tideover.lifecycle import case as cases, hook_stages
 from tideover.lifecycle.state import Case, Entry, Phase, State
 from tideover.model import Moment
 from tideover.policy import Policy, names_me
 
 
-class Turn:
+class Transition:
     """Lives no longer than the step. The only thing of the decision that changes while it is looked at."""
 
     def __init__(self, state: State, policy: Policy, now: Moment) -> None:
         self.state, self.policy, self.now = state, policy, now
         self.entries: list[Entry] = []
 
-    def tell(self, event_id: str, what: str, note: str = "", subject: object = None) -> None:
+    def record(self, event_id: str, what: str, note: str = "", subject: object = None) -> None:
         self.entries.append(Entry(event_id, what, note, subject))
 
-    def move(self, case: Case, seen: sg.Signal, note: str = "") -> None:
+    def move(self, case: Case, seen: cases.CaseInput, note: str = "") -> None:
         """Let one case take in one signal, and enter what follows from a change of phase."""
-        after = life.advance(case, seen, self.policy, self.now)
+        after = cases.advance(case, seen, self.policy, self.now)
         if after != case:
-            self.put(case.phase, after, note)
+            self.enter_phase(case.phase, after, note)
 
-    def put(self, before: Phase | None, case: Case, note: str) -> None:
+    def enter_phase(self, before: Phase | None, case: Case, note: str) -> None:
         known = self.state.cases.get(case.id)
         asked_again = known is not None and known.check_round != case.check_round
         self.state = self.state.with_case(case)
         if case.phase is before and not asked_again:
             return
-        self.tell(case.id, case.phase.value, note, self._outcome(before, case) if case.phase is Phase.CLOSED else None)
+        self.record(case.id, case.phase.value, note, self._outcome(before, case) if case.phase is Phase.CLOSED
+                    else None)
         if case.phase is Phase.PREPARING:
-            self.state = readiness.claim(self.state, case, self.policy)
+            self.state = hook_stages.claim(self.state, case, self.policy)
         elif case.phase is Phase.RECOVERING and not case.announced and not case.hooks_named:
-            self.state = readiness.recover_unprepared(self.state, case, self.policy)
+            self.state = hook_stages.recover_unprepared(self.state, case, self.policy)
         elif case.phase is Phase.CLOSED:
             self.state = self.state.without_case(case.id)
-            if case.announced and not case.missed and before is not Phase.WATCHING:
+            if case.announced and not case.missed and before is not Phase.OBSERVED:
                 self.state = self.state.with_over(case.id)
 
     def _outcome(self, before: Phase | None, case: Case) -> str:
-        theirs = before is Phase.WATCHING and not names_me(case.event, self.state.me)
+        theirs = before is Phase.OBSERVED and not names_me(case.event, self.state.me)
         return "not-ours" if theirs else case.outcome
 
-    def come_to_rest(self) -> None:
+    def run_to_completion(self) -> None:
         """Hooks that settle move cases, and cases that move begin hooks: until neither changes anything."""
         while True:
             before = self.state
-            self.state = readiness.advance(self.state, self.policy, self.now)
+            self.state = hook_stages.advance_hooks(self.state, self.policy, self.now)
             for case in list(self.state.cases.values()):
-                if case.phase is Phase.PREPARING and self.state.fresh and readiness.is_settled(self.state, case):
+                if case.phase is Phase.PREPARING and self.state.fresh and hook_stages.is_settled(self.state, case):
                     self._prepared(case)
-                elif case.phase is Phase.RECOVERING and readiness.is_released(self.state):
-                    self.move(case, sg.Released())
+                elif case.phase is Phase.RECOVERING and hook_stages.is_released(self.state):
+                    self.move(case, cases.Released())
             if self.state == before:
                 return
 
     def _prepared(self, case: Case) -> None:
-        hold = readiness.why_hold(self.state, case) or self.policy.why_not_acknowledge(case.event, self.state.me)
+        hold = hook_stages.why_held(self.state, case) or self.policy.why_not_acknowledge(case.event, self.state.me)
         refused = "its acknowledgement was refused" if case.refused else ""
         settled = "already acknowledged" if case.acknowledged else refused
-        self.move(case, sg.Prepared(hold), hold or settled)
+        self.move(case, cases.Prepared(hold), hold or settled)

@@ -1,4 +1,4 @@
-"""The figures themselves, in a registry of the library: counters and histograms as they grew, gauges as they stand.
+"""The metrics in a registry of prometheus_client: counters and histograms, and gauges from the state.
 
 Names and labels follow prometheus.io/docs/practices/naming: base units, `_total`, an info metric. What can be known
 beforehand is there from the start with 0: a counter that is born with 1 has no increase that a rule could see
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,32 +16,94 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric, StateSetMetricFamily
 
 from tideover import __version__
-from tideover.lifecycle import Entry, State
-from tideover.metrics.changes import ACKNOWLEDGEMENTS, OUTCOMES, Change, Counted, Span, Tally, Unfinished, changes_of
-from tideover.metrics.standing import STATES, standing_of
+from tideover.lifecycle import Case, Entry, Phase, Stage, State, hook_stages
+from tideover.metrics.updates import (
+    ACKNOWLEDGEMENTS,
+    OUTCOMES,
+    Counted,
+    CounterName,
+    HistogramName,
+    MetricUpdate,
+    PendingTimes,
+    updates_of,
+)
 from tideover.model import Cause, ClockCheck, HookOutcome, HookPhase, Kind, Moment, Verdict
 from tideover.observations import PollTrouble
+from tideover.status import recover_owed
+
+# --- Gauges from the state alone, right after a restart as well as before it
+
+FOREMOST = (Phase.SETTLING, Phase.CHECKING_CLOCK, Phase.STARTED, Phase.AWAITING_START, Phase.UNCONFIRMED,
+            Phase.ACKNOWLEDGING,
+            Phase.PREPARING, Phase.RECOVERING, Phase.SCHEDULED, Phase.RECOVERED, Phase.OBSERVED)
+"""Where several events are open, the one furthest on says how the machine is. One that recovers waits for all claims to
+go, so it comes after them; what is over, or not ours, comes last."""
+
+IDLE = "idle"
+STATES = (IDLE, *(phase.value for phase in FOREMOST))
+AHEAD = frozenset({Phase.SCHEDULED, Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START})
+CLAIMED, DUE, FAILED = "claimed", "due", "failed"
+OWED_STAGES = (CLAIMED, DUE, FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class StateSnapshot:
+    """The machine at one moment."""
+
+    state: str                          # one of STATES
+    next_not_before: datetime | None    # of the events of this VM that have not begun; None: there is none
+    recoveries_owed: Mapping[str, int]  # hooks, by OWED_STAGES
+    acknowledgements_held: int          # events whose "go ahead" a failed required preparation holds back
+
+
+def state_snapshot(state: State) -> StateSnapshot:
+    """Given the state, return how things stand."""
+    phases = {case.phase for case in state.cases.values()}
+    ahead = [case.event.not_before for case in state.cases.values() if case.phase in AHEAD and case.event.not_before]
+    return StateSnapshot(
+        state=next((phase.value for phase in FOREMOST if phase in phases), IDLE),
+        next_not_before=min(ahead, default=None),
+        recoveries_owed=_recoveries_owed(state),
+        acknowledgements_held=sum(_is_held(state, case) for case in state.cases.values()),
+    )
+
+
+def _recoveries_owed(state: State) -> dict[str, int]:
+    owed = dict.fromkeys(OWED_STAGES, 0)
+    open_ = CLAIMED if state.claimed() else DUE
+    for name in recover_owed(state):
+        owed[FAILED if state.hooks[name].stage is Stage.RECOVER_FAILED else open_] += 1
+    return owed
+
+
+def _is_held(state: State, case: Case) -> bool:
+    wanted = any(case.id in hook.wanted_by for hook in state.hooks.values())
+    waits = case.phase is Phase.AWAITING_START and not case.acknowledged
+    return waits and wanted and hook_stages.why_held(state, case) is not None
+
+
+# --- The registry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """prometheus.io/docs/instrumenting/exposition_formats: the text format, which every Prometheus reads."""
 
 CREATED = "_created"        # the library's own times of birth say nothing that the start time does not
 
-COUNTERS: dict[Tally, tuple[str, tuple[str, ...]]] = {
-    Tally.EVENTS: ("Events that are over, by kind and how they ended.", ("kind", "outcome")),
-    Tally.HOOK_RUNS: ("Runs of hooks that have ended, by how.", ("hook", "phase", "outcome")),
-    Tally.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by what the platform said.", ("outcome",)),
-    Tally.PAUSES: ("Pauses noticed (and steps of the clock), by cause and whether an event announced them.",
+COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
+    CounterName.EVENTS: ("Events that are over, by kind and how they ended.", ("kind", "outcome")),
+    CounterName.HOOK_RUNS: ("Runs of hooks that have ended, by how.", ("hook", "phase", "outcome")),
+    CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by what the platform said.", ("outcome",)),
+    CounterName.PAUSES: ("Pauses noticed (and steps of the clock), by cause and whether an event announced them.",
                    ("cause", "announced")),
 }
-BUCKETS_S: dict[Span, tuple[str, tuple[float, ...]]] = {
-    Span.PAUSE: ("How long this machine stood still each time; a length that cannot be known is only counted.",
+BUCKETS_S: dict[HistogramName, tuple[str, tuple[float, ...]]] = {
+    HistogramName.PAUSE: ("How long this machine stood still each time; a length that cannot be known is only counted.",
                  (0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300)),
-    Span.NOTICE: ("From an event's first sight to its NotBefore.",
+    HistogramName.NOTICE: ("From an event's first sight to its NotBefore.",
                   (5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 86400)),
-    Span.PREPARATION: ("From the first prepare hook to the last one's end.",
+    HistogramName.PREPARATION: ("From the first prepare hook to the last one's end.",
                        (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
-    Span.GOOD_CLOCK: ("From the end of a pause until the clock was found good.",
+    HistogramName.GOOD_CLOCK: ("From the end of a pause until the clock was found good.",
                       (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
 }
 
@@ -58,12 +120,12 @@ class Present:
     started_at: datetime                # the agent
 
 
-class Figures:
+class MetricsCollector:
     """Counts what it is told of, and writes all figures as one text. Any thread."""
 
     def __init__(self, present: Callable[[], Present], moment: Callable[[], Moment]) -> None:
         self._present, self._moment = present, moment
-        self._unfinished = Unfinished()
+        self._unfinished = PendingTimes()
         self._is_writable = True
         self._grown, self._all = CollectorRegistry(), CollectorRegistry()
         self._counters = {tally: Counter(tally.value, about, labels, registry=self._grown)
@@ -84,20 +146,20 @@ class Figures:
 
     # --- told -------------------------------------------------------------------------------------------------------
 
-    def moved(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
+    def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         """The engine has taken one step. On its thread only."""
-        self._unfinished, changes = changes_of(self._unfinished, before, after, entries, self._moment())
+        self._unfinished, changes = updates_of(self._unfinished, before, after, entries, self._moment())
         for change in changes:
             self._take(change)
 
-    def unwritable(self, trouble: Exception) -> None:
+    def on_journal_unwritable(self, trouble: Exception) -> None:
         self._is_writable = False
 
-    def writable_again(self) -> None:
+    def on_journal_writable(self) -> None:
         self._is_writable = True
 
     def polled(self, trouble: PollTrouble | None) -> None:
-        """A poll has ended; `trouble`: why it brought no document, None if it brought one."""
+        """A poll has ended; `last_error`: why it brought no document, None if it brought one."""
         self._polls.inc()
         if trouble is not None:
             self._poll_errors.labels(trouble.value).inc()
@@ -121,7 +183,7 @@ class Figures:
 
     # --- counting ---------------------------------------------------------------------------------------------------
 
-    def _take(self, change: Change) -> None:
+    def _take(self, change: MetricUpdate) -> None:
         if isinstance(change, Counted):
             self._counters[change.tally].labels(*change.labels).inc()
         else:
@@ -130,12 +192,12 @@ class Figures:
     def _begin_with_nothing(self) -> None:
         for kind in Kind:
             for outcome in OUTCOMES:
-                self._counters[Tally.EVENTS].labels(kind.value, outcome)
+                self._counters[CounterName.EVENTS].labels(kind.value, outcome)
         for word in ACKNOWLEDGEMENTS.values():
-            self._counters[Tally.ACKNOWLEDGEMENTS].labels(word)
+            self._counters[CounterName.ACKNOWLEDGEMENTS].labels(word)
         for cause in Cause:
             for announced in ("true", "false"):
-                self._counters[Tally.PAUSES].labels(cause.value, announced)
+                self._counters[CounterName.PAUSES].labels(cause.value, announced)
         for trouble in PollTrouble:
             self._poll_errors.labels(trouble.value)
 
@@ -143,7 +205,7 @@ class Figures:
         for name in names:
             for phase in HookPhase:
                 for outcome in HookOutcome:
-                    self._counters[Tally.HOOK_RUNS].labels(name, phase.value, outcome.value)
+                    self._counters[CounterName.HOOK_RUNS].labels(name, phase.value, outcome.value)
 
 
 def _about_agent(present: Present, is_writable: bool) -> Iterator[Metric]:
@@ -162,7 +224,7 @@ def _about_agent(present: Present, is_writable: bool) -> Iterator[Metric]:
 
 
 def _about_state(state: State) -> Iterator[Metric]:
-    standing = standing_of(state)
+    standing = state_snapshot(state)
     yield StateSetMetricFamily("tideover_state", "What is waited for, by the open event that is furthest on.",
                                {name: name == standing.state for name in STATES})
     yield GaugeMetricFamily("tideover_next_not_before_timestamp_seconds",

@@ -1,4 +1,4 @@
-"""The figures as a file for node_exporter's textfile collector (github.com/prometheus/node_exporter). Knows no figure.
+"""Exporters: GET /metrics on one address, and a file for node_exporter's textfile collector.
 
 A reader sees the old file or the new one whole, never a part. The file stays when the agent ends: what is still owed
 stays owed, and its age (node_textfile_mtime_seconds) says that nobody renews it.
@@ -11,7 +11,47 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tideover.http_server import (
+    ConnectionLimits,
+    ConnectionListener,
+    Told,
+    http_answer,
+    is_whole_head,
+    listen_on,
+    tell_nobody,
+)
 from tideover.threads import Loop
+
+# --- HTTP
+
+LIMITS = ConnectionLimits(whole_s=2.0)        # asking, and then answering; a scrape waits 10 s before it gives up
+
+
+class MetricsPage:
+    """Listens on one address, on one thread that sleeps until somebody asks."""
+
+    def __init__(self, host: str, port: int, text: Callable[[], bytes], content_type: str,
+                 told: Told = tell_nobody) -> None:
+        """`text`: what to show. `problem_lines`: why nobody can be let in, None when that is over. Raise OSError if
+        nobody can listen there."""
+        self._text, self._content_type = text, content_type
+        listener = listen_on(host, port)
+        self.port = int(listener.getsockname()[1])
+        self._listening = ConnectionListener(listener, "metrics", LIMITS, self._answers, told)
+
+    def close(self) -> None:
+        self._listening.close()
+
+    def _answers(self, received: bytes, has_said_all: bool) -> bytes | None:
+        return http_answer(received, self._page) if has_said_all or is_whole_head(received) else None
+
+    def _page(self, path: bytes) -> tuple[str, str, bytes]:
+        if path != b"/metrics":
+            return "404 Not Found", "text/plain", b"there is only /metrics\n"
+        return "200 OK", self._content_type, self._text()
+
+
+# --- Textfile collector (github.com/prometheus/node_exporter)
 
 PERIOD_S = 15.0             # the shortest interval at which node_exporter is usually scraped
 READABLE_BY_ALL = 0o644     # node_exporter runs as a user of its own, and the service's umask is 0077
@@ -22,7 +62,7 @@ class Textfile:
     """Writes one text to one file, now and then, on a thread of its own."""
 
     def __init__(self, path: Path, text: Callable[[], bytes], told: Callable[[str | None], None]) -> None:
-        """`told`: why it could not be written, or None when it was; after each try."""
+        """`problem_lines`: why it could not be written, or None when it was; after each try."""
         self._path, self._text, self._told = path, text, told
         self._closing = threading.Event()
         self._loop = Loop("metrics-textfile", self._run, told)

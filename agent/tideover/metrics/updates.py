@@ -1,4 +1,4 @@
-"""From what the engine did to what is counted and measured. Pure: no clock, no library.
+"""Metric updates: what is counted and measured of what the engine did. Pure: no clock, no library.
 
 Labels are bounded: kinds, causes and outcomes are ours, hooks' names are the owner's files. No event's id is one.
 """
@@ -24,12 +24,12 @@ ACKNOWLEDGEMENTS: Mapping[str, str] = MappingProxyType({
 """The record's words for the platform's answer, and ours."""
 
 STANDSTILLS = frozenset({Cause.VM_PAUSE, Cause.SUSPEND})
-PREPARED = frozenset({Phase.ASKING.value, Phase.HOLDING.value})
+PREPARED = frozenset({Phase.ACKNOWLEDGING.value, Phase.AWAITING_START.value})
 REMEMBERED = 100
 """So many events whose clock was not good are remembered, in case it is found good later."""
 
 
-class Tally(enum.Enum):
+class CounterName(enum.Enum):
     """What is counted. The value is the metric's name."""
 
     EVENTS = "tideover_events_total"
@@ -38,7 +38,7 @@ class Tally(enum.Enum):
     PAUSES = "tideover_pauses_total"
 
 
-class Span(enum.Enum):
+class HistogramName(enum.Enum):
     """What is measured, in seconds. The value is the metric's name."""
 
     PAUSE = "tideover_pause_seconds"
@@ -51,7 +51,7 @@ class Span(enum.Enum):
 class Counted:
     """One more of this."""
 
-    tally: Tally
+    tally: CounterName
     labels: tuple[str, ...]
 
 
@@ -59,25 +59,25 @@ class Counted:
 class Measured:
     """This took so long."""
 
-    span: Span
+    span: HistogramName
     seconds: float
 
 
-Change = Counted | Measured
+MetricUpdate = Counted | Measured
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class PendingTimes:
     """What a later entry will be measured from. It does not outlive the agent: what began before is not measured."""
 
     preparing_since_raw_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     clock_not_good: tuple[str, ...] = ()      # events whose check ended without a good clock
 
 
-def changes_of(unfinished: Unfinished, before: State, after: State, entries: Sequence[Entry],
-               now: Moment) -> tuple[Unfinished, tuple[Change, ...]]:
+def updates_of(unfinished: PendingTimes, before: State, after: State, entries: Sequence[Entry],
+               now: Moment) -> tuple[PendingTimes, tuple[MetricUpdate, ...]]:
     """Given what is unfinished and one step of the lifecycle, return what is unfinished now and what it adds."""
-    changes: list[Change] = []
+    changes: list[MetricUpdate] = []
     seen: set[object] = set()
     for entry in entries:
         case = after.cases.get(entry.event_id) or before.cases.get(entry.event_id)
@@ -101,21 +101,21 @@ def _once_for_all_events(subject: object) -> object:
             return None
 
 
-def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) -> Iterator[Change]:
+def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) -> Iterator[MetricUpdate]:
     match entry.subject:
         case HookRun(name, phase, _, report):
-            yield Counted(Tally.HOOK_RUNS, (name, phase.value, report.outcome.value))
+            yield Counted(CounterName.HOOK_RUNS, (name, phase.value, report.outcome.value))
         case Pause() as pause:
             announced = case is not None and case.announced
-            yield Counted(Tally.PAUSES, (pause.cause.value, str(announced).lower()))
+            yield Counted(CounterName.PAUSES, (pause.cause.value, str(announced).lower()))
             if pause.length_s is not None and _stood_still(pause, case):
-                yield Measured(Span.PAUSE, pause.length_s)
+                yield Measured(HistogramName.PAUSE, pause.length_s)
     if entry.what == "closed":
-        yield Counted(Tally.EVENTS, _kind_and_outcome(entry, before))
+        yield Counted(CounterName.EVENTS, _kind_and_outcome(entry, before))
     elif entry.what in ACKNOWLEDGEMENTS:
-        yield Counted(Tally.ACKNOWLEDGEMENTS, (ACKNOWLEDGEMENTS[entry.what],))
+        yield Counted(CounterName.ACKNOWLEDGEMENTS, (ACKNOWLEDGEMENTS[entry.what],))
     elif entry.what == "noticed" and case is not None and _has_notice(case):
-        yield Measured(Span.NOTICE, max(0.0, (case.due_raw_s or 0.0) - now.raw_s))
+        yield Measured(HistogramName.NOTICE, max(0.0, (case.due_raw_s or 0.0) - now.raw_s))
 
 
 def _stood_still(pause: Pause, case: Case | None) -> bool:
@@ -128,16 +128,17 @@ def _stood_still(pause: Pause, case: Case | None) -> bool:
 def _kind_and_outcome(entry: Entry, before: State) -> tuple[str, str]:
     case = before.cases.get(entry.event_id)
     kind = case.event.kind if case else Kind.UNKNOWN
-    watched = case is not None and case.phase is Phase.WATCHING
+    watched = case is not None and case.phase is Phase.OBSERVED
     return kind.value, LEFT_ALONE if watched else str(entry.subject)
 
 
 def _has_notice(case: Case) -> bool:
     """Ours, and seen before it began: what was first seen Started may have been announced while nobody looked."""
-    return case.phase is not Phase.WATCHING and not case.began and case.due_raw_s is not None
+    return case.phase is not Phase.OBSERVED and not case.began and case.due_raw_s is not None
 
 
-def _measured(unfinished: Unfinished, entry: Entry, after: State, now: Moment) -> tuple[Unfinished, list[Change]]:
+def _measured(unfinished: PendingTimes, entry: Entry, after: State, now: Moment) -> tuple[PendingTimes,
+                                                                                          list[MetricUpdate]]:
     if isinstance(entry.subject, ClockCheck):
         return _clock(unfinished, entry.event_id, entry.what == "clock", entry.subject)
     if entry.what in PHASES:
@@ -145,7 +146,8 @@ def _measured(unfinished: Unfinished, entry: Entry, after: State, now: Moment) -
     return unfinished, []
 
 
-def _preparation(unfinished: Unfinished, entry: Entry, after: State, now: Moment) -> tuple[Unfinished, list[Change]]:
+def _preparation(unfinished: PendingTimes, entry: Entry, after: State, now: Moment) -> tuple[PendingTimes,
+                                                                                             list[MetricUpdate]]:
     """From the first prepare wanted to the last one settled. One that was cut short, or had no hook, is not measured:
     it says nothing of how long the hooks need."""
     since = dict(unfinished.preparing_since_raw_s)
@@ -154,20 +156,20 @@ def _preparation(unfinished: Unfinished, entry: Entry, after: State, now: Moment
         since[entry.event_id] = now.raw_s
     elif begun_raw_s is None:
         return unfinished, []
-    measured: list[Change] = []
+    measured: list[MetricUpdate] = []
     had_hooks = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
     if begun_raw_s is not None and entry.what in PREPARED and had_hooks:
-        measured.append(Measured(Span.PREPARATION, now.raw_s - begun_raw_s))
+        measured.append(Measured(HistogramName.PREPARATION, now.raw_s - begun_raw_s))
     return replace(unfinished, preparing_since_raw_s=MappingProxyType(since)), measured
 
 
-def _clock(unfinished: Unfinished, event_id: str, is_verdict: bool,
-           check: ClockCheck) -> tuple[Unfinished, list[Change]]:
+def _clock(unfinished: PendingTimes, event_id: str, is_verdict: bool,
+           check: ClockCheck) -> tuple[PendingTimes, list[MetricUpdate]]:
     """Once for each check: by its verdict, or by what was seen when the clock was watched on."""
     waits = is_verdict or event_id in unfinished.clock_not_good
     others = tuple(other for other in unfinished.clock_not_good if other != event_id)
     if waits and check.good_after_s is not None:
-        return replace(unfinished, clock_not_good=others), [Measured(Span.GOOD_CLOCK, check.good_after_s)]
+        return replace(unfinished, clock_not_good=others), [Measured(HistogramName.GOOD_CLOCK, check.good_after_s)]
     if is_verdict:
         return replace(unfinished, clock_not_good=(*others, event_id)[-REMEMBERED:]), []
     return unfinished, []

@@ -14,7 +14,7 @@ import ctypes
 import os
 import time
 
-from tideover.pause.signals import ClockSet, Signal
+from tideover.pause.types import ClockSet, PushSignal
 
 FAR_S = 2**33           # an absolute second that no clock of ours reaches
 ABSOLUTE_CANCELLED_ON_SET = 1 | 2
@@ -32,7 +32,7 @@ class ClockSetReader:
     def fileno(self) -> int:
         return self._descriptor
 
-    def read(self) -> tuple[Signal, ...]:
+    def read(self) -> tuple[PushSignal, ...]:
         """Return that the clock was set, and listen again: a cancelled timer stays silent until armed anew."""
         try:
             os.read(self._descriptor, 8)

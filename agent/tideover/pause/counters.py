@@ -1,4 +1,4 @@
-"""What the kernel counts, read from /proc: who ran in a gap. Nothing here judges it.
+"""Kernel counters that show who ran in a gap, the usual activity of the machine, and what reading them may cost.
 
 A reading costs no wake-up: it is taken on the heartbeat's own turn, and no more often than its price allows.
 """
@@ -7,13 +7,34 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from tideover.pause.affordable import affordable_every_ns
-from tideover.system.files import ROOT
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.stalls import Counters
+from tideover.system.platform import ROOT
+from tideover.timekeeping.gaps import (
+    NOT_KNOWN,
+    NS,
+    KernelCounters,
+    ProcessActivity,
+    Stall,
+    background_rate,
+    stall_between,
+)
+
+# Of one processor's time. /proc/stat costs 5 µs here and 1 ms on a machine with hundreds of processors; at this share
+# the first is read on every beat and the second every 2 s.
+AFFORDABLE_SHARE = 5e-4
+
+
+def affordable_every_ns(price_ns: int) -> int:
+    """Given what one reading costs in ns, return how far apart readings must be to cost no more than their share."""
+    return int(price_ns / AFFORDABLE_SHARE)
+
+
+# --- Linux: /proc
 
 if sys.platform == "win32":
     def _own_switches() -> int | None:
@@ -36,7 +57,7 @@ STAT_BYTES_WIDE = 1 << 20
 class CounterSource(Protocol):
     """Where the evidence of a gap is read. Read on the watching thread only: one of the counters is that thread's."""
 
-    def read(self) -> Counters: ...
+    def read(self) -> KernelCounters: ...
     def traced_by(self) -> int: ...
     def clocksource(self) -> str: ...
     def affordable_every_ns(self) -> int: ...
@@ -46,7 +67,6 @@ class CounterSource(Protocol):
 def open_counters() -> CounterSource:
     """Return this machine's."""
     if sys.platform == "win32":
-        from tideover.pause.switches import SwitchCounters
         return SwitchCounters()
     return MachineCounters()
 
@@ -65,11 +85,11 @@ class MachineCounters:
         self._price_ns = 0
         self._tick_ns = NS // (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
 
-    def read(self) -> Counters:
+    def read(self) -> KernelCounters:
         """Return the counters as of now."""
         began = time.perf_counter_ns()
         switches, interrupts, stolen = self._machine_counts()
-        counters = Counters(switches, _own_switches(), self._waited_ns(), stolen, interrupts=interrupts,
+        counters = KernelCounters(switches, _own_switches(), self._waited_ns(), stolen, interrupts=interrupts,
                             frozen_ns=_field_ns(self._frozen, b"frozen_usec"),
                             throttled_ns=_field_ns(self._throttled, b"throttled_usec"))
         price = time.perf_counter_ns() - began
@@ -161,3 +181,118 @@ def _own_group(root: Path) -> Path | None:
         if path is not None and (root / mount / "cgroup.controllers").exists():
             return root / mount / path
     return None
+
+
+# --- Windows: context switches
+# Windows tells neither how long we were ready to run nor what the hypervisor took, so that this is all the evidence.
+
+if sys.platform == "win32":
+    import time
+
+    from tideover.timekeeping.gaps import KernelCounters
+    from tideover.winapi.clocks import read_context_switches
+
+    class SwitchCounters:
+        """The counters of `CounterSource` that there are here."""
+
+        def __init__(self) -> None:
+            self._price_ns = 0
+
+        def read(self) -> KernelCounters:
+            """Return the counters as of now. Our own switches are among the machine's: a few dozen a second."""
+            began = time.perf_counter_ns()
+            counters = KernelCounters(switches=read_context_switches())
+            self._price_ns = max(1000, time.perf_counter_ns() - began)
+            return counters
+
+        def traced_by(self) -> int:
+            return 0
+
+        def clocksource(self) -> str:
+            return ""
+
+        def affordable_every_ns(self) -> int:
+            """Return how far apart readings must be to cost no more than their share."""
+            return affordable_every_ns(self._price_ns)
+
+        def close(self) -> None:
+            """It holds nothing."""
+
+
+# --- Baseline: how busy the machine's other processes usually are
+
+# The background rate is the lower quartile of the newest stretches: a burst of work does not raise it, and a machine
+# that has just become quiet does not look like one that stands still. A second evens out what happens every second.
+STRETCH_NS = NS
+STRETCHES_KEPT = 20
+STRETCHES_NEEDED = 3
+
+
+class ActivityBaseline:
+    """Keeps the counters fresh within their price, learns the background rate, and gathers what both say of a gap."""
+
+    def __init__(self, source: CounterSource) -> None:
+        self._source = source
+        self._counters, self._read_at_ns = KernelCounters(), 0
+        self._stretch, self._stretch_at_ns = KernelCounters(), 0
+        self._rates: deque[ProcessActivity] = deque(maxlen=STRETCHES_KEPT)
+        self._processors = os.cpu_count() or 1
+        self._clocksource = ""
+
+    def begin(self, raw_ns: int) -> None:
+        """Given the time, read the counters for the first time."""
+        self._source.read()       # the first costs more than all others: files to open, code to load
+        self._read(raw_ns)
+        self._stretch, self._stretch_at_ns = self._counters, raw_ns
+        self._clocksource = self._source.clocksource()
+
+    def learn(self, raw_ns: int, event_is_near: bool = False) -> None:
+        """Given the time of an ordinary beat, read the counters if that is affordable by now.
+
+        While an event is near they are read at any price: what ran before a stop must not be taken for having run in
+        it. So is the little that the first judgement needs."""
+        if not event_is_near and raw_ns - self._read_at_ns < self._rest_ns():
+            return
+        self._read(raw_ns)
+        if raw_ns - self._stretch_at_ns >= STRETCH_NS:
+            rate = background_rate(self._stretch, self._counters, (raw_ns - self._stretch_at_ns) / NS)
+            if rate != NOT_KNOWN:
+                self._rates.append(rate)
+            self._stretch, self._stretch_at_ns = self._counters, raw_ns
+
+    def _rest_ns(self) -> int:
+        affordable_ns = self._source.affordable_every_ns()
+        return affordable_ns if len(self._rates) >= STRETCHES_NEEDED else min(STRETCH_NS, affordable_ns)
+
+    def around(self, raw_ns: int, length_ns: int, suspended_ns: int) -> Stall:
+        """Given the time after a gap, and how long it must have been, return the evidence about who stood still."""
+        before, elapsed_s = self._counters, (raw_ns - self._read_at_ns) / NS
+        self._read(raw_ns)
+        self._stretch, self._stretch_at_ns = self._counters, raw_ns
+        stall = stall_between(before, self._counters, gap_s=length_ns / NS,
+                              running_s=max(0.0, elapsed_s - length_ns / NS), rate=self._rate(),
+                              processors=self._processors)
+        return replace(stall, suspended_s=suspended_ns / NS, traced_by=self._source.traced_by())
+
+    def clocksource(self) -> tuple[str, str] | None:
+        """Return the kernel's clocksource before, as last asked, and now; None where it does not say."""
+        before, self._clocksource = self._clocksource, self._source.clocksource()
+        return (before, self._clocksource) if before and self._clocksource else None
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _read(self, raw_ns: int) -> None:
+        self._counters, self._read_at_ns = self._source.read(), raw_ns
+
+    def _rate(self) -> ProcessActivity:
+        if len(self._rates) < STRETCHES_NEEDED:
+            return NOT_KNOWN
+        return ProcessActivity(_quiet(one.switches for one in self._rates),
+                               _quiet(one.interrupts for one in self._rates))
+
+
+def _quiet(rates: Iterable[float | None]) -> float | None:
+    """The lower quartile."""
+    known = sorted(one for one in rates if one is not None)
+    return known[len(known) // 4] if known else None

@@ -1,4 +1,4 @@
-"""Turns one reading of the clocks after another into pauses told. Waits for nothing and knows no thread."""
+"""The pause detector: turns consecutive clock readings into reported pauses. Starts no thread and never waits."""
 from __future__ import annotations
 
 from collections import deque
@@ -7,34 +7,33 @@ from dataclasses import dataclass, replace
 
 from tideover.model import Moment, Pause, utc
 from tideover.observations import Observation, Resumed
-from tideover.pause.background import Background
-from tideover.pause.clocks import Clocks, read_all
-from tideover.pause.counters import CounterSource
-from tideover.pause.incidents import Concluded, Incidents
-from tideover.pause.outside import OutsideTime
-from tideover.pause.settings import PauseSettings
-from tideover.pause.signals import (
+from tideover.pause.counters import ActivityBaseline, CounterSource
+from tideover.pause.incidents import ConcludedIncident, IncidentTracker, SourceSamples
+from tideover.pause.types import (
     CarrierChanged,
     ClockSet,
     DisruptionAnnounced,
     HostChanged,
     MarkerMoved,
     NetworkAnnounced,
-    Signal,
+    PauseWatchSettings,
+    PushSignal,
 )
-from tideover.system.clocks import WALL_IS_SLEWED_ALONE
-from tideover.timekeeping.fusion import Incident, judge
+from tideover.system.clocks import WALL_IS_SLEWED_ALONE, Clocks, read_all
 from tideover.timekeeping.gaps import (
     NS,
+    ClockReading,
+    ClockShift,
     Gap,
-    Reading,
-    Shift,
+    StallVerdict,
     are_together,
     gap_between,
+    judge_stall,
     shift_between,
+    wake_after_ns,
     wake_latency_ns,
 )
-from tideover.timekeeping.stalls import Judged, judge_stall, wake_after_ns
+from tideover.timekeeping.pause_fusion import Incident, judge
 
 # Waits remembered for the usual wake latency: 30 s of them when calm, 6 s when watching closely.
 WAITS_KEPT = 120
@@ -42,34 +41,34 @@ WAITS_KEPT = 120
 ORDINARY_NS = NS // 10
 
 
-def nobody(*_: object) -> None:
+def post_nowhere(*_: object) -> None:
     """Stands for a listener that nobody has named."""
     return
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
+class PauseCallbacks:
     """Who else is told, beside the pauses themselves. Called on the watch's thread: they must not block.
 
     `clock_was_set`: by a millisecond or more. `outside_wanted`: a sample of outside time would be welcome now.
     `host_changed`: name before, after. `disruption_announced`: True within about an hour, False within about a day."""
 
-    clock_was_set: Callable[[], None] = nobody
-    outside_wanted: Callable[[], None] = nobody
-    host_changed: Callable[[str, str], None] = nobody
-    disruption_announced: Callable[[bool], None] = nobody
+    clock_was_set: Callable[[], None] = post_nowhere
+    outside_wanted: Callable[[], None] = post_nowhere
+    host_changed: Callable[[str, str], None] = post_nowhere
+    disruption_announced: Callable[[bool], None] = post_nowhere
 
 
-class Noticer:
+class PauseDetector:
     """Given `tell` and the machine's clocks and counters, tells each pause and each step of the wall clock once."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: PauseSettings, clocks: Clocks,
-                 counters: CounterSource, *, outside: OutsideTime, listeners: Listeners) -> None:
+    def __init__(self, tell: Callable[[Observation], None], settings: PauseWatchSettings, clocks: Clocks,
+                 counters: CounterSource, *, outside: SourceSamples, listeners: PauseCallbacks) -> None:
         self._tell, self._settings, self._clocks, self._listeners = tell, settings, clocks, listeners
-        self._incidents = Incidents(outside, settings, listeners.outside_wanted)
+        self._incidents = IncidentTracker(outside, settings, listeners.outside_wanted)
         self._last = self._anchor = read_all(clocks)
         self._wall_drifts = WALL_IS_SLEWED_ALONE
-        self._background = Background(counters)
+        self._background = ActivityBaseline(counters)
         self._lateness: deque[int] = deque(maxlen=WAITS_KEPT)
         self._newest_id_ms = 0
 
@@ -95,7 +94,7 @@ class Noticer:
         """Return when the clocks were read last."""
         return _moment(self._last, self._last.raw_ns)
 
-    def beat(self, period_ns: int, signals: Sequence[Signal] = ()) -> None:
+    def tick(self, period_ns: int, signals: Sequence[PushSignal] = ()) -> None:
         """Given that a wait of at most `period_ns` is over, and what ended it, read the clocks and tell what shows."""
         before, self._last = self._last, read_all(self._clocks)
         late_ns = self._last.raw_ns - before.raw_ns - period_ns
@@ -113,7 +112,7 @@ class Noticer:
     def close(self) -> None:
         self._background.close()
 
-    def _examine(self, before: Reading, period_ns: int, signals: Sequence[Signal]) -> None:
+    def _examine(self, before: ClockReading, period_ns: int, signals: Sequence[PushSignal]) -> None:
         now = self._last
         gap, shift = gap_between(before, now, period_ns), shift_between(self._anchor, now)
         for signal in signals:
@@ -129,7 +128,7 @@ class Noticer:
         for concluded in self._incidents.conclude(now.raw_ns, period_ns):
             self._tell_pause(now, concluded)
 
-    def _take(self, signal: Signal, raw_ns: int) -> None:
+    def _take(self, signal: PushSignal, raw_ns: int) -> None:
         match signal:
             case ClockSet():
                 pass                        # the reading just taken shows by how much
@@ -145,29 +144,29 @@ class Noticer:
             case DisruptionAnnounced(imminent):
                 self._listeners.disruption_announced(imminent)
 
-    def _tell_gap(self, now: Reading, gap: Gap, shift: Shift) -> None:
+    def _tell_gap(self, now: ClockReading, gap: Gap, shift: ClockShift) -> None:
         """At once: outside time can add to a visible gap, but not take from it."""
         stall = self._background.around(now.raw_ns, gap.length.middle_ns, shift.suspended_ns)
         judged = judge_stall(stall)
         finding = judge(replace(
             self._incidents.signs(), visible=gap.length, period_ns=gap.period_ns,
             visible_slack_ns=wake_after_ns(wake_latency_ns(self._lateness), stall),
-            stall=Judged(judged.cause, judged.quality, (gap_sentence(gap), *judged.evidence))))
+            stall=StallVerdict(judged.cause, judged.quality, (gap_sentence(gap), *judged.evidence))))
         if finding is not None:
             self._incidents.told(now.raw_ns, finding.cause)
-            self._tell_pause(now, Concluded(finding, now.raw_ns))
+            self._tell_pause(now, ConcludedIncident(finding, now.raw_ns))
 
-    def _shifted(self, now: Reading, shift: Shift) -> None:
+    def _shifted(self, now: ClockReading, shift: ClockShift) -> None:
         if shift.is_suspend:
             self._incidents.suspended(now.raw_ns)
             finding = judge(Incident(suspended_ns=shift.suspended_ns, suspended_slack_ns=shift.slack_ns))
             if finding is not None and shift.suspended_ns >= self._settings.threshold_ns:
-                self._tell_pause(now, Concluded(finding, now.raw_ns))
+                self._tell_pause(now, ConcludedIncident(finding, now.raw_ns))
         if shift.is_step:
             self._incidents.step(now.raw_ns, shift.stepped_ns)
             self._listeners.clock_was_set()
 
-    def _tell_pause(self, now: Reading, concluded: Concluded) -> None:
+    def _tell_pause(self, now: ClockReading, concluded: ConcludedIncident) -> None:
         finding, at = concluded.finding, _moment(now, concluded.resumed_ns)
         self._tell(Resumed(Pause(
             id=self._new_id(at), resumed_at=at.utc, resumed_raw_s=at.raw_s, length_s=_seconds(finding.length_ns),
@@ -189,6 +188,6 @@ def _seconds(length_ns: int | None) -> float | None:
     return None if length_ns is None else length_ns / NS
 
 
-def _moment(reading: Reading, raw_ns: int) -> Moment:
+def _moment(reading: ClockReading, raw_ns: int) -> Moment:
     """The moment of a raw time, by the wall clock as it is now."""
     return Moment(utc((reading.wall_ns - (reading.raw_ns - raw_ns)) / NS), raw_ns / NS)

@@ -1,4 +1,4 @@
-"""Push signal: the name of the physical host, as Hyper-V's key-value daemon writes it down (hv_kvp_daemon(8)).
+"""Push signal: the physical host's name, as Hyper-V's key-value daemon writes it (hv_kvp_daemon(8)). Linux.
 
 Microsoft documents that the host's names are written anew when a machine moves to another host. The daemon rewrites
 the whole pool file in place, under a record lock; keys and values are fixed fields, and what follows a NUL in them is
@@ -15,9 +15,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from tideover.pause.host_change import HOST_KEYS, change_of_host
-from tideover.pause.signals import Signal
-from tideover.system.files import ROOT
+from tideover.pause.types import HOST_KEYS, PushSignal, change_of_host
+from tideover.system.platform import ROOT
 
 POOL = "var/lib/hyperv/.kvp_pool_3"      # KVP_POOL_AUTO_EXTERNAL: what the host tells the guest about itself
 KEY_BYTES, VALUE_BYTES = 512, 2048       # linux/hyperv.h
@@ -68,7 +67,7 @@ class HostNameReader:
     def fileno(self) -> int | None:
         return self._notify
 
-    def read(self) -> tuple[Signal, ...]:
+    def read(self) -> tuple[PushSignal, ...]:
         """Return a change of the host's name."""
         if not self._was_written():
             return ()

@@ -1,14 +1,13 @@
-r"""Push signal, asked for on every beat: the physical host's name, as Hyper-V's guest service keeps it in the registry.
+r"""Signal read at each tick: the physical host's name, as Hyper-V's guest service keeps it in the registry. Windows.
 
 HKLM\SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters; Microsoft documents that the host writes the names anew when a
-machine has moved (learn.microsoft.com, "Hyper-V data exchange"). Windows' counterpart of `host_name`.
+machine has moved (learn.microsoft.com, "Hyper-V data exchange"). Windows' counterpart of `hyperv_kvp`.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tideover.pause.host_change import HOST_KEYS, change_of_host
-from tideover.pause.signals import Signal
+from tideover.pause.types import HOST_KEYS, PushSignal, change_of_host
 
 KEY = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"
 
@@ -26,7 +25,7 @@ class GuestParametersReader:
     def fileno(self) -> None:
         return None
 
-    def read(self) -> tuple[Signal, ...]:
+    def read(self) -> tuple[PushSignal, ...]:
         """Return a change of the host's name."""
         names = {name: word for name in HOST_KEYS if (word := self._read_text(KEY, name))}
         before, self._names = self._names, {**self._names, **names}

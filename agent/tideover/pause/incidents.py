@@ -1,19 +1,117 @@
-"""From the first sign of an incident to what it was: opens it, waits for outside time to speak, has it judged.
+"""Incidents: from the first sign, through samples of time sources, to the conclusion.
 
 It tells nobody, reads no clock and asks no server itself: `outside_wanted` asks whoever does to ask soon.
 """
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tideover.model import Cause
-from tideover.pause.outside import OutsideTime
-from tideover.pause.settings import PauseSettings
-from tideover.timekeeping.agreement import Interval
-from tideover.timekeeping.fusion import PRIOR_OFFSET_NS, Finding, Frozen, Incident, agreed, judge, may_vote
+from tideover.pause.types import PauseWatchSettings
 from tideover.timekeeping.gaps import NS, Gap
+from tideover.timekeeping.intervals import Interval
+from tideover.timekeeping.pause_fusion import (
+    PRIOR_OFFSET_NS,
+    Frozen,
+    FusionResult,
+    Incident,
+    SourceSample,
+    agreed,
+    frozen_by,
+    intersect,
+    judge,
+    may_vote,
+    repaired,
+)
+
+# --- Samples of time sources: a ring for each, filled from any thread
+# It asks nobody. One lock guards the rings; nothing is done under it but arithmetic.
+
+# Answers kept of one source, the oldest standing for all before it: enough for the whole seconds of a Date header to
+# narrow down on both sides of a stop, few enough to compare in a tenth of a millisecond.
+KEPT = 32
+
+
+@dataclass(slots=True)
+class _SampleRing:
+    samples: list[SourceSample] = field(default_factory=list)
+    agreed: SourceSample | None = None      # what all of them say together; None: they contradict each other
+
+    def add(self, sample: SourceSample) -> None:
+        self.agreed = intersect(self.agreed, sample) if self.agreed is not None else None if self.samples else sample
+        self.samples.append(sample)
+        if len(self.samples) > KEPT:
+            self.samples[:2] = [intersect(self.samples[0], self.samples[1]) or self.samples[1]]
+
+
+class SourceSamples:
+    """Given samples of outside time by source, says by how much it moved against the raw clock."""
+
+    def __init__(self) -> None:
+        self._rings: dict[str, _SampleRing] = {}
+        self._lock = threading.Lock()
+        self.is_torn = False         # whether any source contradicts itself
+
+    def add(self, source: str, sample: SourceSample) -> bool:
+        """Given a new sample, keep it and return whether it is the first to contradict what its source said before."""
+        with self._lock:
+            ring = self._rings.setdefault(source, _SampleRing())
+            was_whole = not ring.samples or ring.agreed is not None
+            ring.add(sample)
+            self.is_torn = self.is_torn or ring.agreed is None
+            return was_whole and ring.agreed is None
+
+    def inconsistent(self) -> dict[str, Frozen | None]:
+        """Return, for each source whose answers contradict each other, by how much; None: no stop explains them."""
+        with self._lock:
+            return {source: frozen_by(ring.samples) for source, ring in self._rings.items() if ring.agreed is None}
+
+    def frozen(self, since_ns: int) -> dict[str, Frozen]:
+        """Given when something happened, return what each source that answered before and after it says.
+
+        A stop that one of them proves may have come later than that: who has not spoken since has not denied it."""
+        with self._lock:
+            found = {source: frozen_by(ring.samples, since_ns) for source, ring in self._rings.items()}
+            stopped_ns = min((one.after_ns for one in found.values() if one is not None and one.is_proven),
+                             default=since_ns)
+            if stopped_ns > since_ns:
+                found |= {source: frozen_by(self._rings[source].samples, stopped_ns)
+                          for source, one in found.items() if one is None or not one.is_proven}
+        return {source: frozen for source, frozen in found.items() if frozen is not None}
+
+    def newest(self) -> dict[str, SourceSample]:
+        """Return each source's newest sample."""
+        with self._lock:
+            return {source: ring.samples[-1] for source, ring in self._rings.items()}
+
+    def newest_before(self, raw_ns: int) -> dict[str, int]:
+        """Given a raw time, return when each source that had spoken by then was asked last before it."""
+        with self._lock:
+            return {source: before for source, ring in self._rings.items()
+                    if (before := max((one.raw_ns for one in ring.samples if one.raw_ns < raw_ns), default=None))}
+
+    def forget_before(self, raw_ns: int, source: str | None = None) -> None:
+        """Given a raw time, drop what was said before it, by one source or by all: the raw clock stood still since, or
+        the source was set."""
+        self._restart(source, lambda samples: [sample for sample in samples if sample.raw_ns >= raw_ns])
+
+    def repair(self, source: str) -> None:
+        """Drop what cannot be right of a source that contradicts itself more than once."""
+        self._restart(source, repaired)
+
+    def _restart(self, source: str | None, kept: Callable[[Sequence[SourceSample]], list[SourceSample]]) -> None:
+        with self._lock:
+            for name in [name for name in self._rings if source in (None, name)]:
+                old = self._rings.pop(name)
+                for sample in kept(old.samples):
+                    self._rings.setdefault(name, _SampleRing()).add(sample)
+            self.is_torn = any(ring.agreed is None for ring in self._rings.values())
+
+
+# --- Incidents
 
 LONGEST_NS = 10 * NS         # that an incident waits for outside time
 # From the first proof of a stop to its telling, for a second answer and for a finer source.
@@ -31,7 +129,7 @@ SET_BACK_ANSWERS = 3         # to believe that a source was set back
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenIncident:
     opened_ns: int
     steps: list[tuple[int, int]] = field(default_factory=list)     # raw time, by how much
     markers: list[str] = field(default_factory=list)
@@ -41,20 +139,21 @@ class _Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Concluded:
+class ConcludedIncident:
     """One finding worth telling, when it was over on the raw clock, and the host before and after where known."""
 
-    finding: Finding
+    finding: FusionResult
     resumed_ns: int
     host: tuple[str, str] | None = None
 
 
-class Incidents:
+class IncidentTracker:
     """Given the signs as they come, concludes what they were. On the watch's thread, but for the outside samples."""
 
-    def __init__(self, outside: OutsideTime, settings: PauseSettings, outside_wanted: Callable[[], None]) -> None:
+    def __init__(self, outside: SourceSamples, settings: PauseWatchSettings,
+                 outside_wanted: Callable[[], None]) -> None:
         self._outside, self._settings, self._outside_wanted = outside, settings, outside_wanted
-        self._open: _Open | None = None
+        self._open: _OpenIncident | None = None
         self._gaps: deque[tuple[int, Gap]] = deque(maxlen=8)
         self._steps: deque[tuple[int, int]] = deque(maxlen=16)
         self._told_ns = self._hinted_ns = -SAME_INCIDENT_NS
@@ -109,7 +208,7 @@ class Incidents:
 
     def signs(self) -> Incident:
         """Return the signs of the open incident, for a gap that is told at once."""
-        incident = self._open or _Open(0)
+        incident = self._open or _OpenIncident(0)
         return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self._is_due)
 
     def told(self, raw_ns: int, cause: Cause) -> None:
@@ -123,7 +222,7 @@ class Incidents:
         """The raw clock stood still in a suspend, known exactly: nothing from before can be compared any more."""
         self._outside.forget_before(raw_ns)
 
-    def conclude(self, raw_ns: int, period_ns: int) -> tuple[Concluded, ...]:
+    def conclude(self, raw_ns: int, period_ns: int) -> tuple[ConcludedIncident, ...]:
         """Given the time and the heartbeat's period, return what became clear since the last beat."""
         self._look_outside(raw_ns)
         if self._open is None:
@@ -135,17 +234,17 @@ class Incidents:
         incident, self._open = self._open, None
         return self._closed(incident, votes, period_ns)
 
-    def _opened(self, raw_ns: int) -> _Open:
+    def _opened(self, raw_ns: int) -> _OpenIncident:
         if self._open is None:
-            self._open = _Open(raw_ns)
+            self._open = _OpenIncident(raw_ns)
             self._outside_wanted()
         return self._open
 
     def _look_outside(self, raw_ns: int) -> None:
         """Sources that contradict themselves: a stop long enough opens an incident, an error is forgotten."""
-        for source, frozen in self._outside.torn().items():
+        for source, frozen in self._outside.inconsistent().items():
             if frozen is None:
-                self._outside.mend(source)
+                self._outside.repair(source)
             elif frozen.length.high_ns < 0:
                 if frozen.answers_after >= SET_BACK_ANSWERS:
                     self._outside.forget_before(frozen.after_ns, source)
@@ -154,11 +253,11 @@ class Incidents:
             elif self._open is None and raw_ns - frozen.after_ns >= SAME_INCIDENT_NS:
                 self._outside.forget_before(frozen.after_ns, source)
 
-    def _votes(self, incident: _Open) -> dict[str, Frozen]:
+    def _votes(self, incident: _OpenIncident) -> dict[str, Frozen]:
         return {source: frozen for source, frozen in self._outside.frozen(incident.opened_ns).items()
                 if may_vote(source, frozen)}
 
-    def _is_ripe(self, incident: _Open, votes: dict[str, Frozen], raw_ns: int, patience_ns: int) -> bool:
+    def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int, patience_ns: int) -> bool:
         """Whether all have spoken that are worth waiting for, or the time for it is over."""
         common = agreed([vote.length for vote in votes.values()])
         if common is None or common.low_ns <= 0:
@@ -175,7 +274,8 @@ class Incidents:
         finer = any(2 * bound < finest for source, bound in bounds.items() if source not in votes)
         return (sure and not finer) or raw_ns - incident.proven_ns >= patience_ns
 
-    def _closed(self, incident: _Open, votes: dict[str, Frozen], period_ns: int) -> tuple[Concluded, ...]:
+    def _closed(self, incident: _OpenIncident, votes: dict[str, Frozen], period_ns: int) -> tuple[ConcludedIncident,
+                                                                                                  ...]:
         proven = [vote for vote in votes.values() if vote.is_proven]
         since_ns = max((vote.before_ns for vote in proven), default=incident.opened_ns - 1)
         after_ns = min((vote.after_ns for vote in proven), default=incident.opened_ns)
@@ -189,13 +289,14 @@ class Incidents:
         finding = judge(known)
         self._settle(finding, votes, resumed_ns, stepped_ns)
         if finding is None or finding.cause is Cause.CLOCK_STEP:
-            return tuple(Concluded(one, at) for at, by in incident.steps if abs(by) >= self._settings.threshold_ns
+            return tuple(ConcludedIncident(one, at) for at, by in incident.steps
+                         if abs(by) >= self._settings.threshold_ns
                          and (one := judge(replace(known, stepped_ns=by, event_open=False))) is not None)
         if not self._is_worth_telling(finding, incident):
             return ()
-        return (Concluded(finding, resumed_ns, incident.host),)
+        return (ConcludedIncident(finding, resumed_ns, incident.host),)
 
-    def _settle(self, finding: Finding | None, votes: dict[str, Frozen], resumed_ns: int, stepped_ns: int) -> None:
+    def _settle(self, finding: FusionResult | None, votes: dict[str, Frozen], resumed_ns: int, stepped_ns: int) -> None:
         """What is judged is over: nothing of it may be found again."""
         self._owed_ns = max(0, self._owed_ns - stepped_ns)
         if finding is not None and finding.cause is Cause.VM_PAUSE:
@@ -211,6 +312,6 @@ class Incidents:
         gaps = [gap.length for at_ns, gap in self._gaps if at_ns > since_ns]
         return Interval(sum(one.low_ns for one in gaps), sum(one.high_ns for one in gaps)) if gaps else None
 
-    def _is_worth_telling(self, finding: Finding, incident: _Open) -> bool:
+    def _is_worth_telling(self, finding: FusionResult, incident: _OpenIncident) -> bool:
         return (bool(incident.markers) or finding.length_ns is None
                 or finding.length_ns >= self._settings.threshold_ns)

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.pause.signals import CarrierChanged, NetworkAnnounced, Signal
-from tideover.system.files import ROOT
+from tideover.pause.types import CarrierChanged, NetworkAnnounced, PushSignal
+from tideover.system.platform import ROOT
 
 # linux/rtnetlink.h, linux/if_link.h
 NEW_LINK, DEL_LINK = 16, 17
@@ -37,7 +37,7 @@ DATAGRAMS_A_TURN = 32        # a storm of messages is read over several beats
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class NetworkLink:
     """One message about one interface."""
 
     is_gone: bool
@@ -47,7 +47,7 @@ class Link:
     carrier_changes: int | None = None
 
 
-def links_in(datagram: bytes) -> Iterator[Link]:
+def links_in(datagram: bytes) -> Iterator[NetworkLink]:
     """Given a datagram of rtnetlink, yield what it says of interfaces; what is cut off or malformed ends it."""
     at = 0
     while at + HEADER.size <= len(datagram):
@@ -59,12 +59,12 @@ def links_in(datagram: bytes) -> Iterator[Link]:
         at += (length + 3) & ~3
 
 
-def _link(kind: int, body: bytes) -> Link:
+def _link(kind: int, body: bytes) -> NetworkLink:
     found = dict(_attributes(body[IFINFO.size:]))
     numbers = {key: NUMBER.unpack_from(value)[0] for key, value in found.items()
                if key in (IFLA_EVENT, IFLA_CARRIER_CHANGES) and len(value) >= NUMBER.size}
     name = found.get(IFLA_IFNAME, b"").partition(b"\0")[0].decode(errors="replace")
-    return Link(kind == DEL_LINK, IFINFO.unpack_from(body)[2], name, numbers.get(IFLA_EVENT, 0),
+    return NetworkLink(kind == DEL_LINK, IFINFO.unpack_from(body)[2], name, numbers.get(IFLA_EVENT, 0),
                 numbers.get(IFLA_CARRIER_CHANGES))
 
 
@@ -90,9 +90,9 @@ class LinksReader:
     def fileno(self) -> int:
         return self._socket.fileno()
 
-    def read(self) -> tuple[Signal, ...]:
+    def read(self) -> tuple[PushSignal, ...]:
         """Return what happened to interfaces since the last time."""
-        signals: list[Signal] = []
+        signals: list[PushSignal] = []
         for _ in range(DATAGRAMS_A_TURN):
             try:
                 datagram = self._socket.recv(DATAGRAM_BYTES)
@@ -110,7 +110,7 @@ class LinksReader:
     def close(self) -> None:
         self._socket.close()
 
-    def _said(self, link: Link) -> Iterator[Signal]:
+    def _said(self, link: NetworkLink) -> Iterator[PushSignal]:
         if link.index not in self._carrier_changes:
             if link.is_gone or not (self._interfaces / link.name / "device").exists():
                 return

@@ -1,12 +1,38 @@
-"""What a push signal says, and the one shape of the readers that bring it.
+"""Values of the pause watch: its settings, and what a push signal says.
 
 A signal is a fact about this machine's surroundings; none of them by itself measures a pause.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from tideover.timekeeping.gaps import NS
+
+
+@dataclass(frozen=True, slots=True)
+class PauseWatchSettings:
+    """Given tick and threshold in seconds: how often the clocks are read, calm and close, and what is worth telling."""
+
+    tick_s: float = 0.25
+    close_tick_s: float = 0.05
+    threshold_s: float = 0.5
+
+    @property
+    def tick_ns(self) -> int:
+        return int(self.tick_s * NS)
+
+    @property
+    def close_tick_ns(self) -> int:
+        return int(self.close_tick_s * NS)
+
+    @property
+    def threshold_ns(self) -> int:
+        return int(self.threshold_s * NS)
+
+
+# --- Push signals, and the interface of their readers
 
 @dataclass(frozen=True, slots=True)
 class ClockSet:
@@ -51,15 +77,28 @@ class HostChanged:
     after: str
 
 
-Signal = ClockSet | NetworkAnnounced | CarrierChanged | MarkerMoved | DisruptionAnnounced | HostChanged
+PushSignal = ClockSet | NetworkAnnounced | CarrierChanged | MarkerMoved | DisruptionAnnounced | HostChanged
 
 
-class Reader(Protocol):
+class SignalReader(Protocol):
     """One push signal. `fileno`: None when there is nothing to wait for, so that it is read on every beat.
     `unfinished`: what was readable could not be read to its end; read it again on the next beat. Never blocks."""
 
     @property
     def unfinished(self) -> bool: ...
     def fileno(self) -> int | None: ...
-    def read(self) -> tuple[Signal, ...]: ...
+    def read(self) -> tuple[PushSignal, ...]: ...
     def close(self) -> None: ...
+
+
+# The surest first. The host sends them one by one and the daemon writes the pool for each: so one name alone, the
+# surest that is known, says that the host changed. One that was not there before has not changed.
+HOST_KEYS = ("PhysicalHostNameFullyQualified", "PhysicalHostName", "HostName")
+
+
+def change_of_host(before: Mapping[str, str], names: Mapping[str, str]) -> tuple[PushSignal, ...]:
+    """Given the host's names as they were known and those just read, return a change of them."""
+    key = next((key for key in HOST_KEYS if key in before), None)
+    if key is None or key not in names or before[key] == names[key]:
+        return ()
+    return (HostChanged(before[key], names[key]),)

@@ -15,8 +15,8 @@ import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tideover.pause.signals import DisruptionAnnounced, MarkerMoved, Signal
-from tideover.system.files import ROOT
+from tideover.pause.types import DisruptionAnnounced, MarkerMoved, PushSignal
+from tideover.system.platform import ROOT
 
 DEVICE = "dev/vmclock0"
 MAGIC = 0x4B4C4356           # "VCLK"
@@ -31,7 +31,7 @@ CLOCK_STATUS = {0: "unknown", 1: "initializing", 2: "synchronised", 3: "free run
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class VmClockPage:
     """What the hypervisor says."""
 
     marker: int
@@ -43,18 +43,18 @@ class Page:
         return bool(self.flags & NOTIFICATION_PRESENT)
 
 
-def page_in(data: bytes) -> Page | None:
+def page_in(data: bytes) -> VmClockPage | None:
     """Given the page's bytes, return what it says; None: not such a page, or just being written."""
     if len(data) < PAGE.size:
         return None
     magic, _, _, _, _, sequence, marker, flags, status, *_ = PAGE.unpack_from(data)
-    return Page(marker, flags, status) if magic == MAGIC and not sequence % 2 else None
+    return VmClockPage(marker, flags, status) if magic == MAGIC and not sequence % 2 else None
 
 
 class VmClockReader:
     """Readable when the page changed, where the hypervisor notifies; else read on every beat."""
 
-    def __init__(self, descriptor: int, page: Page) -> None:
+    def __init__(self, descriptor: int, page: VmClockPage) -> None:
         self._descriptor, self._page = descriptor, replace(page, flags=0)
         self._is_waitable = page.can_notify and _is_silent(descriptor)
         self.unfinished = True              # a disruption announced before we came is news too
@@ -62,14 +62,14 @@ class VmClockReader:
     def fileno(self) -> int | None:
         return self._descriptor if self._is_waitable else None
 
-    def read(self) -> tuple[Signal, ...]:
+    def read(self) -> tuple[PushSignal, ...]:
         """Return what the hypervisor says that it did not say before."""
         page = _page(self._descriptor)
         self.unfinished = page is None
         if page is None:
             return ()
         before, self._page = self._page, page
-        signals: list[Signal] = []
+        signals: list[PushSignal] = []
         if page.marker != before.marker:
             signals.append(MarkerMoved(before.marker, page.marker))
         for flag in (DISRUPTION_SOON, DISRUPTION_IMMINENT):
@@ -94,7 +94,7 @@ def open_vmclock_reader(root: Path = ROOT) -> VmClockReader | None:
     return VmClockReader(descriptor, page)
 
 
-def read_page(file: Path) -> Page | None:
+def read_page(file: Path) -> VmClockPage | None:
     """Given the device, return what it says now; None: it may not be read, or is no such device."""
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -112,7 +112,7 @@ def _is_silent(descriptor: int) -> bool:
     return not wait.poll(0)
 
 
-def _page(descriptor: int) -> Page | None:
+def _page(descriptor: int) -> VmClockPage | None:
     """Reading, and not mapping, is what tells the kernel that the change was seen."""
     try:
         return page_in(os.pread(descriptor, PAGE_BYTES, 0))

@@ -1,24 +1,50 @@
-"""The pause watch: one thread in one wait, whose timeout is the heartbeat and whose descriptors are the push signals.
+"""The pause watch: one thread in one wait, whose timeout is the tick and whose descriptors are the push signals.
 
 It notices; it never decides what a pause means for an event, never sets a clock and never asks the network.
 """
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tideover.model import Document, Moment
 from tideover.observations import Observation
-from tideover.pause.clocks import Clocks, MachineClocks
 from tideover.pause.counters import CounterSource, open_counters
-from tideover.pause.noticing import Listeners, Noticer, nobody
-from tideover.pause.outside import OutsideTime
-from tideover.pause.readers import open_readers
-from tideover.pause.settings import PauseSettings
-from tideover.pause.signals import Reader, Signal
-from tideover.pause.waiting import Heard, new_wait
+from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
+from tideover.pause.incidents import SourceSamples
+from tideover.pause.types import PauseWatchSettings, PushSignal, SignalReader
+from tideover.system.clocks import Clocks, MachineClocks
+from tideover.system.platform import ROOT
+from tideover.system.wakeup import WaitResult, new_wait
 from tideover.threads import Loop
-from tideover.timekeeping.fusion import OutsideSample, sample_of_date
 from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.pause_fusion import SourceSample, sample_of_date
+
+# --- The push signals that this machine has
+
+if sys.platform == "win32":
+    from tideover.pause.hyperv_registry import GuestParametersReader
+    from tideover.winapi.base import read_text
+
+    def open_readers(root: Path = ROOT) -> tuple[SignalReader, ...]:
+        """Return a reader for each push signal that this machine has."""
+        return (GuestParametersReader(read_text),)
+
+else:
+    from tideover.pause.clock_set import open_clock_set_reader
+    from tideover.pause.hyperv_kvp import open_host_name_reader
+    from tideover.pause.links import open_links_reader
+    from tideover.pause.vmclock import open_vmclock_reader
+
+    def open_readers(root: Path = ROOT) -> tuple[SignalReader, ...]:
+        """Given the root of the file system, return a reader for each push signal that this machine has."""
+        found = (open_clock_set_reader(), open_links_reader(root), open_vmclock_reader(root),
+                 open_host_name_reader(root))
+        return tuple(reader for reader in found if reader is not None)
+
+
+# --- The watch
 
 CLOSE_PATIENCE_S = 2.0      # for the thread to end; it is a daemon thread, so nothing hangs on it
 
@@ -26,21 +52,22 @@ CLOSE_PATIENCE_S = 2.0      # for the thread to end; it is a daemon thread, so n
 class PauseWatch:
     """Given `tell`, brings each pause and each step of the wall clock above the threshold as `Resumed`, once.
 
-    The other callbacks (see `Listeners`) are called on the watch's thread: they must not block."""
+    The other callbacks (see `PauseCallbacks`) are called on the watch's thread: they must not block."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: PauseSettings | None = None, *,
+    def __init__(self, tell: Callable[[Observation], None], settings: PauseWatchSettings | None = None, *,
                  clocks: Clocks | None = None, counters: CounterSource | None = None,
-                 readers: Sequence[Reader] | None = None, clock_was_set: Callable[[], None] = nobody,
-                 outside_wanted: Callable[[], None] = nobody, host_changed: Callable[[str, str], None] = nobody,
-                 disruption_announced: Callable[[bool], None] = nobody) -> None:
-        self._settings = settings or PauseSettings()
+                 readers: Sequence[SignalReader] | None = None, clock_was_set: Callable[[], None] = post_nowhere,
+                 outside_wanted: Callable[[], None] = post_nowhere,
+                 host_changed: Callable[[str, str], None] = post_nowhere,
+                 disruption_announced: Callable[[bool], None] = post_nowhere) -> None:
+        self._settings = settings or PauseWatchSettings()
         self._wait = new_wait()
-        self._outside = OutsideTime()
+        self._outside = SourceSamples()
         self._readers = list(open_readers() if readers is None else readers)
-        self._noticer = Noticer(tell, self._settings, clocks or MachineClocks(), counters or open_counters(),
-                                outside=self._outside, listeners=Listeners(
+        self._noticer = PauseDetector(tell, self._settings, clocks or MachineClocks(), counters or open_counters(),
+                                outside=self._outside, listeners=PauseCallbacks(
                                     clock_was_set, outside_wanted, host_changed, disruption_announced))
-        self._mute: set[Reader] = set()
+        self._mute: set[SignalReader] = set()
         self._period_ns = self._settings.tick_ns
         self._closing = False
         self._has_begun = False
@@ -50,12 +77,12 @@ class PauseWatch:
         """Begin to watch. Never blocks."""
         self._loop.start()
 
-    def watch_closely(self) -> None:
+    def watch_near_event(self) -> None:
         """An event is near or has started: read the clocks more often. Any thread; never blocks."""
         self._noticer.expect_event()
         self._pace(self._settings.close_tick_ns)
 
-    def watch_calmly(self) -> None:
+    def watch_idle(self) -> None:
         """No event is near: read the clocks at the calm pace. Any thread; never blocks."""
         self._noticer.expect_nothing()
         self._pace(self._settings.tick_ns)
@@ -66,7 +93,7 @@ class PauseWatch:
 
         `source`: one clock with one error, so an address and not a pool's name. `bound_ns`: by how much two answers
         of it may differ; half the round trip is enough, for what a server is wrong by itself cancels."""
-        if self._outside.add(source, OutsideSample(raw_ns, offset_ns, bound_ns)):
+        if self._outside.add(source, SourceSample(raw_ns, offset_ns, bound_ns)):
             self._wait.wake()
 
     def outside_date(self, source: str, document: Document) -> None:
@@ -76,7 +103,7 @@ class PauseWatch:
             sample = sample_of_date(document.date, asked_ns, received_ns)
             self.outside_sample(source, sample.raw_ns, sample.offset_ns, sample.bound_ns)
 
-    def look_now(self) -> None:
+    def check_now(self) -> None:
         """Something may have happened to this machine or its clock: read the clocks. Any thread; never blocks."""
         self._wait.wake()
 
@@ -107,9 +134,9 @@ class PauseWatch:
         while not self._closing:
             period_ns = self._settings.close_tick_ns if self._noticer.is_waiting else self._period_ns
             heard = self._wait.wait(period_ns)
-            self._noticer.beat(period_ns, self._hear(heard))
+            self._noticer.tick(period_ns, self._hear(heard))
 
-    def _hear(self, heard: Heard) -> list[Signal]:
+    def _hear(self, heard: WaitResult) -> list[PushSignal]:
         """What the readers have to say. One whose descriptor broke is asked on every beat from then on."""
         if heard.broken:
             self._wait.forget(heard.broken)
@@ -118,5 +145,5 @@ class PauseWatch:
                 if reader.fileno() in heard.readable or reader.unfinished or self._is_mute(reader)
                 for signal in reader.read()]
 
-    def _is_mute(self, reader: Reader) -> bool:
+    def _is_mute(self, reader: SignalReader) -> bool:
         return reader.fileno() is None or reader in self._mute

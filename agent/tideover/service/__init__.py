@@ -5,12 +5,12 @@ itself.
 """
 import sys
 
-from tideover.service.report import Report
+from tideover.service_manager import ServiceReport
 
 if sys.platform == "win32":
-    from tideover.service.windows.registration import check_ours, install, remove
+    from tideover.service.windows.install import check_ours, install, remove
     from tideover.service.windows.scm import read_report, start, stop
 else:
-    from tideover.service.installation import check_ours, install, read_report, remove, start, stop
+    from tideover.service.systemd_unit import check_ours, install, read_report, remove, start, stop
 
-__all__ = ["Report", "check_ours", "install", "read_report", "remove", "start", "stop"]
+__all__ = ["ServiceReport", "check_ours", "install", "read_report", "remove", "start", "stop"]

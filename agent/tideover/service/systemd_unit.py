@@ -1,18 +1,54 @@
-"""Installs, removes, starts and stops the service, by systemctl."""
+"""The systemd service of a pip installation: its unit's text, install, remove, start, stop."""
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 assert sys.platform != "win32"
 
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
 import tideover
 from tideover.errors import TideoverError, UnreachableError, WrongUseError
-from tideover.hooks.permission import find_refusal, trusted_users
-from tideover.service.report import Report
-from tideover.service.unit import NAME, WRITTEN_BY, own_command, unit_text
+from tideover.hooks.posix_trust import trusted_users, why_untrusted
+from tideover.service_manager import ServiceReport
+
+# --- The unit's text, with the command of this installation
+
+NAME = "tideover.service"
+FILE = Path(__file__).with_name(NAME)
+PACKAGED_COMMAND = "/usr/bin/tideover"
+WRITTEN_BY = "# Written by tideover service install; changes belong into a drop-in (systemctl edit tideover)."
+
+
+def own_command() -> tuple[str, ...]:
+    """Return the words that start this installation's `tideover`."""
+    script = Path(sys.executable).with_name("tideover")
+    return (str(script),) if script.is_file() else (sys.executable, "-m", "tideover")
+
+
+def unit_text(command: Sequence[str], config: str | None) -> str:
+    """Given the words of the command and the configuration file (None: the usual one), return the unit."""
+    words = " ".join(quoted(word) for word in command)
+    named = f" --config {quoted(config)}" if config else ""
+    lines = []
+    for line in FILE.read_text(encoding="utf-8").splitlines():
+        key, equals, value = line.partition("=")
+        if value.startswith(f"{PACKAGED_COMMAND} "):
+            line = f"{key}{equals}{words}{value.removeprefix(PACKAGED_COMMAND)}{named}"
+        lines.append(line)
+    return "\n".join([WRITTEN_BY, *lines, ""])
+
+
+def quoted(word: str) -> str:
+    """Given a word of a command line, return it as a unit writes it (systemd.service(5), command lines)."""
+    plain = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{plain}"' if set(plain) & set(" \t\"'\\;") else plain
+
+
+# --- systemctl
 
 UNIT = Path("/etc/systemd/system") / NAME
 PACKAGED = (Path("/usr/lib/systemd/system") / NAME, Path("/lib/systemd/system") / NAME)
@@ -29,7 +65,7 @@ def install(config: str | None, hooks: Path) -> Path:
     _check_rights("install")
     command = own_command()
     for file in (command[0], tideover.__file__):
-        refusal = find_refusal(str(Path(file).absolute()), trusted_users(), set())
+        refusal = why_untrusted(str(Path(file).absolute()), trusted_users(), set())
         if refusal is not None:
             raise WrongUseError("cannot install the service", refusal,
                                 "What root runs must be root's; /opt/tideover is a good place for its environment.")
@@ -65,12 +101,12 @@ def stop() -> None:
     _call("stop", NAME)
 
 
-def read_report() -> Report:
+def read_report() -> ServiceReport:
     """Return how the service is. Raise UnreachableError if systemd does not say."""
     said = _call("show", *(f"--property={key}" for key in ASKED), NAME)
     told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
     pid = int(told.get("MainPID") or 0)
-    return Report(
+    return ServiceReport(
         is_installed=told.get("LoadState") == "loaded", is_enabled=told.get("UnitFileState") == "enabled",
         state=told.get("ActiveState", ""), detail=told.get("SubState", ""), pid=pid or None,
         restarts=int(told.get("NRestarts") or 0), said=told.get("StatusText", ""), unit=told.get("FragmentPath", ""))

@@ -1,25 +1,16 @@
 """The owner's settings: what the configuration file may say, what it means, what is wrong with it.
 
-Text in, values or faults out. Reading the file itself, and knowing which, is `tideover.configuration`'s.
+Text in, values or faults out. Reading the file itself, and knowing which, is `tideover.config_file`'s.
 Everything follows from the one table in `keys`.
 """
 from __future__ import annotations
 
-from tideover.settings.addresses import Address
-from tideover.settings.cautions import cautions_about, unused_hook_tables
-from tideover.settings.document import LARGEST_BYTES
-from tideover.settings.durations import read_duration, write_duration
-from tideover.settings.platforms import LINUX, PlatformPaths, windows_paths
-from tideover.settings.reading import (
-    Reading,
-    default_settings,
-    options_for,
-    read,
-    read_settings,
-    read_tolerantly,
-)
-from tideover.settings.showing import Shown, render_default_file, show, show_hidden
+from tideover.settings.reader import ReadResult, default_settings, options_for, read, read_settings, read_tolerantly
+from tideover.settings.render import EffectiveValue, effective_values, render_default_file, show_hidden
+from tideover.settings.toml import LARGEST_BYTES
+from tideover.settings.types import Address, read_duration, write_duration
 from tideover.settings.values import (
+    LINUX,
     ClockSettings,
     HealthSettings,
     HookOptions,
@@ -29,16 +20,20 @@ from tideover.settings.values import (
     MetricsSettings,
     PathsSettings,
     PauseSettings,
+    PlatformPaths,
     PolicySettings,
     Settings,
     SourceSettings,
+    windows_paths,
 )
+from tideover.settings.warnings import unused_hook_tables, warnings_about
 
 __all__ = [
     "LARGEST_BYTES",
     "LINUX",
     "Address",
     "ClockSettings",
+    "EffectiveValue",
     "HealthSettings",
     "HookOptions",
     "HooksSettings",
@@ -49,21 +44,20 @@ __all__ = [
     "PauseSettings",
     "PlatformPaths",
     "PolicySettings",
-    "Reading",
+    "ReadResult",
     "Settings",
-    "Shown",
     "SourceSettings",
-    "cautions_about",
     "default_settings",
+    "effective_values",
     "options_for",
     "read",
     "read_duration",
     "read_settings",
     "read_tolerantly",
     "render_default_file",
-    "show",
     "show_hidden",
     "unused_hook_tables",
+    "warnings_about",
     "windows_paths",
     "write_duration",
 ]

@@ -12,20 +12,23 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, get_args
 
-import tideover.settings.values as values
 from tideover.model import ANNOUNCED, Kind
-from tideover.settings.addresses import Address, http_endpoint, listen_address, time_server
-from tideover.settings.shapes import (
+from tideover.settings import values
+from tideover.settings.types import (
     ENVIRONMENT,
     FLAG,
     PATH,
     UMASK,
-    Shape,
+    Address,
+    ValueType,
     duration,
+    http_endpoint,
     kinds_among,
     list_of,
+    listen_address,
     one_of,
     optional,
+    time_server,
     without_last_slash,
 )
 
@@ -34,12 +37,12 @@ HOOK_NAME = re.compile(r"[a-z0-9-]+")
 NOT_FREEZE = tuple(kind for kind in ANNOUNCED_IN_ORDER if kind is not Kind.FREEZE)
 
 
-class Default(Enum):
+class PlatformDefault(Enum):
     PLATFORM = "the platform's own"      # a path of the platform's table
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SettingKey:
     """One key: its name, the shape of its value, what holds without it, one line for people.
 
     `kinds`: whose [policy.KIND] may say otherwise; `elsewhere`: why no other may.
@@ -47,7 +50,7 @@ class Key:
     """
 
     name: str
-    takes: Shape
+    takes: ValueType
     default: object
     about: str
     kinds: frozenset[Kind] = frozenset()
@@ -61,11 +64,11 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class KeyTable:
     name: str
     makes: Any                           # the class of `values` that takes one value for each row
     about: str
-    keys: tuple[Key, ...]
+    keys: tuple[SettingKey, ...]
 
 
 def _trimmed(text: str) -> str | None:
@@ -89,104 +92,110 @@ _NAMED_KINDS = kinds_among((*ANNOUNCED_IN_ORDER, Kind.UNANNOUNCED, Kind.LIVE_MIG
 _RUN_TIME = duration("10ms", "24h", "in less nothing can start, and no notice lasts longer than a day")
 
 TABLES = (
-    Table("source", values.SourceSettings, "Who announces maintenance to this machine.", (
-        Key("kind", one_of(get_args(values.SourceKind)), "auto",
+    KeyTable("source", values.SourceSettings, "Who announces maintenance to this machine.", (
+        SettingKey("kind", one_of(get_args(values.SourceSetting)), "auto",
             "Which platform to listen to; auto asks the machine's DMI tables, never the network."),
-        Key("endpoint", _ENDPOINT, "",
+        SettingKey("endpoint", _ENDPOINT, "",
             'Where the metadata service answers; "" is the platform\'s own (Azure: http://169.254.169.254).'),
-        Key("poll", duration("50ms", "5m", "haste is refused, and half of a planned notice of 10 minutes must be left"),
+        SettingKey("poll", duration("50ms", "5m", "haste is refused, and half of a planned notice of 10 minutes must "
+                                                  "be left"),
             "1s",
             "How often to ask while all is well; after errors less often, with jitter, 5s at most."),
-        Key("vm_name", optional("this VM's name as the platform writes it", _trimmed), "",
+        SettingKey("vm_name", optional("this VM's name as the platform writes it", _trimmed), "",
             'This VM\'s own name in events; "" asks the metadata service. The hostname is never taken for it.'),
     )),
-    Table("policy", values.PolicySettings, "What to do about events. [policy.KIND] says otherwise for one kind.", (
-        Key("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
+    KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] says otherwise for one kind.", (
+        SettingKey("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
             "The kinds of events to act on; others are only watched.",
             elsewhere="the kinds acted on are listed once, in [policy]"),
-        Key("acknowledge", one_of(get_args(values.Acknowledge)), "when-ready",
+        SettingKey("acknowledge", one_of(get_args(values.AcknowledgeMode)), "when-ready",
             "Tell the platform to go ahead as soon as the hooks are ready, or never.",
             kinds=ANNOUNCED, by_kind=MappingProxyType({Kind.UNKNOWN: "never"})),
-        Key("acknowledge_shared", FLAG, False,
+        SettingKey("acknowledge_shared", FLAG, False,
             "Whether this VM may release an event that names other VMs too.", kinds=ANNOUNCED),
-        Key("prepare", one_of(get_args(values.Prepare)), "at-once",
+        SettingKey("prepare", one_of(get_args(values.PrepareMode)), "at-once",
             "Start preparing at once, or just in time for the hooks' timeouts and the reserve.", kinds=ANNOUNCED),
-        Key("lead", duration("1s", "365d", "hooks need some time, and nothing is announced longer ahead"), "1h",
+        SettingKey("lead", duration("1s", "365d", "hooks need some time, and nothing is announced longer ahead"), "1h",
             "Never start preparing earlier than this before NotBefore.", kinds=ANNOUNCED),
-        Key("recover_after", one_of(get_args(values.RecoverAfter)), "pause",
+        SettingKey("recover_after", one_of(get_args(values.RecoverAfter)), "pause",
             "After a freeze, recover once its pause is measured and over, or when the event has left the list.",
             kinds=frozenset({Kind.FREEZE}),
             elsewhere="only after a freeze is there a choice, so it belongs in [policy] or [policy.freeze]",
             by_kind=MappingProxyType({kind: "event" for kind in NOT_FREEZE})),
-        Key("unannounced", one_of(get_args(values.Unannounced)), "recover",
+        SettingKey("unannounced", one_of(get_args(values.Unannounced)), "recover",
             "After a pause nobody announced, run the hooks whose kinds name it, or only record it.",
             elsewhere="a pause nobody announced is of no announced kind, so it belongs in [policy]"),
-        Key("on_stop", one_of(get_args(values.OnStop)), "keep",
+        SettingKey("on_stop", one_of(get_args(values.OnStop)), "keep",
             "When the service is stopped while prepared, leave that to the next start, or recover first.",
             elsewhere="the service stops for all events at once, so it belongs in [policy]"),
     )),
-    Table("hooks", values.HooksSettings, "What holds for every hook.", (
-        Key("timeout", _RUN_TIME, "60s", "The longest one run of one hook may take."),
-        Key("reserve", duration("0s", "10m", "the shortest ordinary notice is 10 minutes"), "5s",
+    KeyTable("hooks", values.HooksSettings, "What holds for every hook.", (
+        SettingKey("timeout", _RUN_TIME, "60s", "The longest one run of one hook may take."),
+        SettingKey("reserve", duration("0s", "10m", "the shortest ordinary notice is 10 minutes"), "5s",
             "The part of the time before NotBefore that is kept for the acknowledgement."),
-        Key("on_failure", one_of(get_args(values.OnFailure)), "hold",
+        SettingKey("on_failure", one_of(get_args(values.OnFailure)), "hold",
             "After a failed preparation, hold the acknowledgement back, or proceed."),
     )),
-    Table("pause", values.PauseSettings, "How pauses of this machine are noticed.", (
-        Key("tick", duration("10ms", "1s", "a pause of a second must be seen, and a faster tick is itself a load"),
+    KeyTable("pause", values.PauseSettings, "How pauses of this machine are noticed.", (
+        SettingKey("tick", duration("10ms", "1s", "a pause of a second must be seen, and a faster tick is itself a "
+                                                  "load"),
             "250ms", "The heartbeat when idle; while an event is near it is 50ms."),
-        Key("threshold", duration("10ms", "1m", "shorter is ordinary scheduling, longer is what this agent is for"),
+        SettingKey("threshold", duration("10ms", "1m", "shorter is ordinary scheduling, longer is what this agent is "
+                                                       "for"),
             "500ms", "Shorter stalls are not recorded."),
-        Key("settle", duration("0s", "10m", "applications wait for it after every pause"), "5s",
+        SettingKey("settle", duration("0s", "10m", "applications wait for it after every pause"), "5s",
             "Quiet time after a pause before it counts as over."),
     )),
-    Table("clock", values.ClockSettings, "When this machine's clock is good enough to carry on.", (
-        Key("servers", _SERVERS, [],
+    KeyTable("clock", values.ClockSettings, "When this machine's clock is good enough to carry on.", (
+        SettingKey("servers", _SERVERS, [],
             "Your own time servers; [] is the hardware clock and the time daemon's servers (at most every 15s; pools "
             "30min)."),
-        Key("tolerance", duration("0.1ms", "1h", "finer cannot be proved from inside, coarser is not a clock"), "250ms",
+        SettingKey("tolerance", duration("0.1ms", "1h", "finer cannot be proved from inside, coarser is not a clock"),
+                   "250ms",
             "The offset and its error bound together must be within this."),
-        Key("deadline", duration("0s", "24h", "applications stay drained that long"), "60s",
+        SettingKey("deadline", duration("0s", "24h", "applications stay drained that long"), "60s",
             "How long recovery waits for a good clock; with no source of time at all it does not wait."),
-        Key("on_deadline", one_of(get_args(values.OnDeadline)), "recover",
+        SettingKey("on_deadline", one_of(get_args(values.OnDeadline)), "recover",
             "When the clock is still wrong at the deadline, recover all the same, or hold."),
-        Key("remedy", one_of(get_args(values.Remedy)), "none",
+        SettingKey("remedy", one_of(get_args(values.RemedyMode)), "none",
             "After a pause, have the time daemon (chrony, timesyncd, w32time) measure afresh."),
     )),
-    Table("log", values.LogSettings, "What the agent says while it runs.", (
-        Key("format", one_of(get_args(values.LogFormat)), "text", "One line of text, or one JSON object, for each."),
-        Key("level", one_of(get_args(values.LogLevel)), "info", "The least important messages to print."),
+    KeyTable("log", values.LogSettings, "What the agent says while it runs.", (
+        SettingKey("format", one_of(get_args(values.LogFormat)), "text", "One line of text, or one JSON object, for "
+                                                                         "each."),
+        SettingKey("level", one_of(get_args(values.LogLevel)), "info", "The least important messages to print."),
     )),
-    Table("metrics", values.MetricsSettings, "Figures for Prometheus.", (
-        Key("listen", _LISTEN, "",
+    KeyTable("metrics", values.MetricsSettings, "Figures for Prometheus.", (
+        SettingKey("listen", _LISTEN, "",
             'Where GET /metrics shows them over HTTP, "127.0.0.1:9477" for example; "" is off.'),
-        Key("textfile", _TEXTFILE, "",
+        SettingKey("textfile", _TEXTFILE, "",
             'A file for node_exporter\'s textfile collector, its name ending in .prom, written every 15 s; "" is off.'),
     )),
-    Table("health", values.HealthSettings, "For load balancers.", (
-        Key("listen", _LISTEN, "",
+    KeyTable("health", values.HealthSettings, "For load balancers.", (
+        SettingKey("listen", _LISTEN, "",
             'Where GET /healthz says 200 or 503 (draining), and HAProxy\'s agent-check is answered; "" is off.'),
     )),
-    Table("journal", values.JournalSettings, "The agent's memory.", (
-        Key("keep", duration("1m", "36500d", "an event must be over before its record goes"), "365d",
+    KeyTable("journal", values.JournalSettings, "The agent's memory.", (
+        SettingKey("keep", duration("1m", "36500d", "an event must be over before its record goes"), "365d",
             "How long records of closed events are kept."),
     )),
-    Table("paths", values.PathsSettings, "Where things lie. Name all three, and a second agent can run beside.", (
-        Key("hooks", PATH, Default.PLATFORM, "The directory of the hooks."),
-        Key("state", PATH, Default.PLATFORM, "The directory of the journal and the hooks' state."),
-        Key("runtime", PATH, Default.PLATFORM, "The directory of the socket; on Windows the full name of the pipe."),
+    KeyTable("paths", values.PathsSettings, "Where things lie. Name all three, and a second agent can run beside.", (
+        SettingKey("hooks", PATH, PlatformDefault.PLATFORM, "The directory of the hooks."),
+        SettingKey("state", PATH, PlatformDefault.PLATFORM, "The directory of the journal and the hooks' state."),
+        SettingKey("runtime", PATH, PlatformDefault.PLATFORM, "The directory of the socket; on Windows the full name "
+                                                              "of the pipe."),
     )),
 )
 
-HOOK = Table("hook", values.HookOptions, "One hook's own settings. NAME is its file's, without number and suffix.", (
-    Key("kinds", _NAMED_KINDS, [kind.value for kind in ANNOUNCED_IN_ORDER],
+HOOK = KeyTable("hook", values.HookOptions, "One hook's own settings. NAME is its file's, without number and suffix.", (
+    SettingKey("kinds", _NAMED_KINDS, [kind.value for kind in ANNOUNCED_IN_ORDER],
         "What it runs for. A pause nobody announced and a live migration only when named."),
-    Key("min_pause", duration("0s", "1h", "no announced freeze is longer"), "0s",
+    SettingKey("min_pause", duration("0s", "1h", "no announced freeze is longer"), "0s",
         "Skip it for a freeze announced shorter than this; an unknown length counts as long."),
-    Key("timeout", _RUN_TIME, None, "The longest one run of it may take; follows hooks.timeout."),
-    Key("required", FLAG, None,
+    SettingKey("timeout", _RUN_TIME, None, "The longest one run of it may take; follows hooks.timeout."),
+    SettingKey("required", FLAG, None,
         "Whether its failure holds the acknowledgement back; follows hooks.on_failure (hold: true)."),
-    Key("user", optional("an account's name", _account), "", 'The account it runs as; "" is the agent\'s own.'),
-    Key("umask", UMASK, "022", "What is taken from the mode of the files it makes, as in umask(1). Linux only."),
-    Key("environment", ENVIRONMENT, {}, "Further variables of its environment."),
+    SettingKey("user", optional("an account's name", _account), "", 'The account it runs as; "" is the agent\'s own.'),
+    SettingKey("umask", UMASK, "022", "What is taken from the mode of the files it makes, as in umask(1). Linux only."),
+    SettingKey("environment", ENVIRONMENT, {}, "Further variables of its environment."),
 ))

@@ -1,4 +1,4 @@
-"""From the text of a configuration to settings, or to all of its faults at once."""
+"""Reads a configuration text into settings, or into all of its errors at once."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,52 +8,48 @@ from typing import Any
 
 from tideover.errors import ConfigurationError
 from tideover.model import Kind
-from tideover.settings.document import Document, NotToml, parse, parse_readable_tables
-from tideover.settings.faults import Fault, found_text, told
-from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, Default, Key
-from tideover.settings.lines import Path
-from tideover.settings.literals import dotted
-from tideover.settings.platforms import LINUX, PlatformPaths
-from tideover.settings.shapes import Misfit, Wrong
-from tideover.settings.values import HookOptions, HooksSettings, PolicySettings, Settings
+from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, PlatformDefault, SettingKey
+from tideover.settings.toml import NotToml, Path, TomlDocument, parse, parse_readable_tables
+from tideover.settings.types import InvalidValue, SettingProblem, Wrong, dotted, found_text, problem_lines
+from tideover.settings.values import LINUX, HookOptions, HooksSettings, PlatformPaths, PolicySettings, Settings
 
 _ROWS = {table.name: table.keys for table in (*TABLES, HOOK)}
 _KINDS = tuple(kind.value for kind in ANNOUNCED_IN_ORDER)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadResult:
     """Settings, and the line of each key and table that the file names, by its dotted name."""
 
     settings: Settings
     origin: Mapping[str, int]
 
 
-def read(text: str | bytes, *, file: str, defaults: PlatformPaths) -> Reading:
+def read(text: str | bytes, *, file: str, defaults: PlatformPaths) -> ReadResult:
     """Given a whole file and the platform's paths, return what it means. Raise ConfigurationError with all faults."""
     try:
         document = parse(text)
     except NotToml as not_toml:
         raise ConfigurationError(file, (not_toml.fault.told(),)) from None
-    reader = _Reader(document, defaults)
+    reader = _SettingsReader(document, defaults)
     settings = reader.settings()
     if reader.faults:
-        raise ConfigurationError(file, told(reader.faults))
-    return Reading(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
+        raise ConfigurationError(file, problem_lines(reader.faults))
+    return ReadResult(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
 
 
 def read_tolerantly(text: str | bytes, *, file: str,
-                    defaults: PlatformPaths) -> tuple[Reading, ConfigurationError | None]:
+                    defaults: PlatformPaths) -> tuple[ReadResult, ConfigurationError | None]:
     """Given the same, return what can be read of it, defaults elsewhere; and all faults, None where there is none."""
-    not_toml: list[Fault] = []
+    not_toml: list[SettingProblem] = []
     try:
         document = parse(text)
     except NotToml as trouble:
         document, not_toml = parse_readable_tables(text), [trouble.fault]
-    reader = _Reader(document, defaults)
+    reader = _SettingsReader(document, defaults)
     settings = reader.settings()
-    faults = told(not_toml + reader.faults)
-    reading = Reading(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
+    faults = problem_lines(not_toml + reader.faults)
+    reading = ReadResult(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
     return reading, ConfigurationError(file, faults) if faults else None
 
 
@@ -79,12 +75,12 @@ def _hook_defaults(hooks: HooksSettings) -> dict[str, Any]:
             for key in HOOK.keys}
 
 
-class _Reader:
+class _SettingsReader:
     """One pass over one document; gathers faults and goes on with the default, so that none hides another."""
 
-    def __init__(self, document: Document, platform: PlatformPaths) -> None:
+    def __init__(self, document: TomlDocument, platform: PlatformPaths) -> None:
         self._document, self._platform = document, platform
-        self.faults: list[Fault] = []
+        self.faults: list[SettingProblem] = []
 
     def settings(self) -> Settings:
         tree = self._document.tree
@@ -136,28 +132,28 @@ class _Reader:
         self._fault(path, f"expected a table [{name}], found {found_text(found)}")
         return {}
 
-    def _given(self, path: Path, raw: Mapping[str, object], keys: Iterable[Key]) -> dict[str, Any]:
+    def _given(self, path: Path, raw: Mapping[str, object], keys: Iterable[SettingKey]) -> dict[str, Any]:
         """Return the values of those keys that stand in the file and are right."""
         values = {}
         for key in keys:
             if key.name in raw:
                 try:
                     values[key.field] = self._read(key, raw[key.name])
-                except Misfit as misfit:
+                except InvalidValue as misfit:
                     self._refuse((*path, key.name), key, misfit.wrongs)
         return values
 
-    def _read(self, key: Key, raw: object) -> object:
+    def _read(self, key: SettingKey, raw: object) -> object:
         value = key.takes.read(raw)
         if key.takes.is_path and isinstance(value, str) and not self._platform.is_absolute(value):
-            raise Misfit(Wrong(found_text(raw)))
+            raise InvalidValue(Wrong(found_text(raw)))
         return value
 
-    def _default(self, key: Key) -> object:
-        raw = getattr(self._platform, key.name) if key.default is Default.PLATFORM else key.default
+    def _default(self, key: SettingKey) -> object:
+        raw = getattr(self._platform, key.name) if key.default is PlatformDefault.PLATFORM else key.default
         return key.takes.read(raw)
 
-    def _refuse(self, path: Path, key: Key, wrongs: Sequence[Wrong]) -> None:
+    def _refuse(self, path: Path, key: SettingKey, wrongs: Sequence[Wrong]) -> None:
         for wrong in wrongs:
             because = f" ({wrong.because})" if wrong.because else ""
             self._fault((*path, *wrong.below), f"expected {key.takes.expected}, found {wrong.found}{because}",
@@ -176,7 +172,7 @@ class _Reader:
                otherwise: str = "") -> None:
         lines = self._document.lines
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
-        self.faults.append(Fault(line, dotted(path), what, near, likely, otherwise))
+        self.faults.append(SettingProblem(line, dotted(path), what, near, likely, otherwise))
 
 
 def _tables_with(name: str) -> list[str]:

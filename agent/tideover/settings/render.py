@@ -1,4 +1,4 @@
-"""Settings written for people: the effective ones with where each came from, and the file of all defaults."""
+"""Settings as text: the effective ones with their origin, and the file of all defaults."""
 from __future__ import annotations
 
 import tomllib
@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tideover.model import Kind
-from tideover.settings.keys import HOOK, TABLES, Default, Key, Table
-from tideover.settings.literals import dotted, inline_table, quoted
-from tideover.settings.platforms import LINUX, PlatformPaths
-from tideover.settings.reading import default_settings, options_for
-from tideover.settings.values import Settings
+from tideover.settings.keys import HOOK, TABLES, KeyTable, PlatformDefault, SettingKey
+from tideover.settings.reader import default_settings, options_for
+from tideover.settings.types import dotted, inline_table, quoted
+from tideover.settings.values import LINUX, PlatformPaths, Settings
 
 _HEAD = """\
 # The configuration of tideover. Every key is listed with what holds without it; take the # off a key to change it.
@@ -21,7 +20,7 @@ HIDDEN = "(hidden; --secrets shows it)"
 _EXAMPLE = "example"      # the hook whose table the file shows
 
 
-class Shown(NamedTuple):
+class EffectiveValue(NamedTuple):
     key: str
     value: str            # as the file would write it
     origin: str           # "default" or "file line N"
@@ -32,16 +31,16 @@ class Shown(NamedTuple):
         return tomllib.loads(f"value = {self.value}")["value"]
 
 
-def show_hidden(shown: Shown) -> Shown:
+def show_hidden(shown: EffectiveValue) -> EffectiveValue:
     """Given a key as it is shown, return it without its value where that may be secret: a variable of a hook's."""
     if not shown.key.endswith(".environment"):
         return shown
     return shown._replace(value=inline_table(dict.fromkeys(shown.native, HIDDEN)))
 
 
-def show(settings: Settings, origin: Mapping[str, int]) -> list[Shown]:
+def effective_values(settings: Settings, origin: Mapping[str, int]) -> list[EffectiveValue]:
     """Given settings and the lines of the keys their file names, return every key that counts, in the table's order."""
-    return [Shown(name, value, f"file line {origin[name]}" if name in origin else "default")
+    return [EffectiveValue(name, value, f"file line {origin[name]}" if name in origin else "default")
             for name, value in _effective(settings, origin)]
 
 
@@ -55,12 +54,12 @@ def _effective(settings: Settings, origin: Mapping[str, int]) -> Iterator[tuple[
                 yield from _rows((HOOK.name, name), HOOK.keys, options)
 
 
-def _rows(path: tuple[str, ...], keys: Iterable[Key], values: object) -> Iterator[tuple[str, str]]:
+def _rows(path: tuple[str, ...], keys: Iterable[SettingKey], values: object) -> Iterator[tuple[str, str]]:
     for key in keys:
         yield dotted((*path, key.name)), key.takes.write(getattr(values, key.field))
 
 
-def _exceptions(settings: Settings, table: Table, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def _exceptions(settings: Settings, table: KeyTable, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
     """Tell of a kind's policy what its table says and what differs from [policy]."""
     for kind, policy in settings.policy_by_kind.items():
         telling = [key for key in table.keys if kind in key.kinds
@@ -88,18 +87,18 @@ def _heading(about: str, header: str) -> list[str]:
     return ["", "", f"# {about}", header]
 
 
-def _explained(key: Key, value: str) -> list[str]:
+def _explained(key: SettingKey, value: str) -> list[str]:
     reason = f": {key.takes.reason}" if key.takes.reason else ""
     return ["", f"# {key.about}", f"# Takes {key.takes.expected}{reason}.", f"#{key.name} = {value}"]
 
 
-def _default_text(key: Key, platform: PlatformPaths) -> str:
-    if key.default is Default.PLATFORM:
+def _default_text(key: SettingKey, platform: PlatformPaths) -> str:
+    if key.default is PlatformDefault.PLATFORM:
         return quoted(getattr(platform, key.name))
     return key.takes.write(key.takes.read(key.default))
 
 
-def _kinds_own(table: Table) -> Iterator[str]:
+def _kinds_own(table: KeyTable) -> Iterator[str]:
     """Write the tables of those kinds that have defaults of their own."""
     names = [key.name for key in table.keys if key.kinds]
     about = f"One kind's own: {', '.join(names)} (the last one for a freeze only)."

@@ -1,4 +1,4 @@
-"""On which line each key of a TOML text stands. tomllib gives values without places; this gives places without values.
+"""A configuration file as TOML: its tree of values and the line of each key, or one error.
 
 It reads only text that tomllib has accepted, so it may look for the next token and never has to judge one.
 """
@@ -6,6 +6,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tideover.settings.types import SettingProblem
+
+# --- Line numbers. tomllib gives values without lines; this gives lines without values
 
 DEEPEST = 32                     # parts of one key, all its tables counted: ours have four
 
@@ -39,12 +46,12 @@ def key_lines(text: str) -> dict[Path, int]:
 
     Raise TooDeep for a key that no configuration needs.
     """
-    walk = _Walk(text.replace("\r\n", "\n"))
+    walk = _TomlScanner(text.replace("\r\n", "\n"))
     walk.document()
     return walk.lines
 
 
-class _Walk:
+class _TomlScanner:
     """A position that only moves forward through the text, and the lines noted on the way."""
 
     def __init__(self, text: str) -> None:
@@ -121,3 +128,124 @@ class _Walk:
 def _plain(part: str) -> str:
     """Given one part of a key as written, return the key; tomllib knows the escapes."""
     return next(iter(tomllib.loads(f"{part} = 0"))) if part[0] in "\"'" else part
+
+
+# --- The document
+# Knows TOML, nothing of tideover's keys.
+
+LARGEST_BYTES = 256 * 1024       # hundreds of hooks fit; a log or an image named by mistake is refused unread
+
+WRONG_LINES_AT_MOST = 8         # of one table that are left out; each costs another look at it
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_UTF8_MARK = "\ufeff"            # Windows editors begin a file with it
+_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_HEADER = re.compile(r"^[ \t]*\[", re.MULTILINE)
+_KEY_AND_DOT = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+# Looked for before tomllib sees it, whose time grows with the square of the parts.
+_DEEP_KEY = re.compile(rf"(?:^|[{{,])[ \t\[]*+(?:{_KEY_AND_DOT}){{{DEEPEST}}}", re.MULTILINE)
+# What tomllib says first, and what a person needs to hear.
+_PLAINLY = (
+    ("Cannot overwrite a value", "this key is set twice, or is both a value and a table"),
+    ("Cannot declare", "this table stands in the file twice"),
+    ("Duplicate inline table key", "a key is set twice between the braces"),
+    ("Cannot mutate immutable", "a table in braces or a list cannot be added to further down"),
+    ("Invalid value", 'expected a value: text in quotes, as in "5s", or true, false or a list'),
+    ("Expected newline", 'expected the end of the line; text stands in quotes, as in "5s"'),
+    ("Expected '='", "expected = and a value after the key"),
+    ("Invalid statement", "expected [table] or key = value"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TomlDocument:
+    tree: dict[str, object]
+    lines: Mapping[Path, int]
+
+
+class NotToml(Exception):
+    """The text cannot be read as TOML at all."""
+
+    def __init__(self, line: int | None, why: str) -> None:
+        super().__init__(why)
+        self.fault = SettingProblem(line, "", why)
+
+
+def parse(text: str | bytes) -> TomlDocument:
+    """Given a whole file, return its tree and lines. Raise NotToml if it is none."""
+    if len(text) > LARGEST_BYTES:
+        raise NotToml(None, f"larger than {LARGEST_BYTES // 1024} KiB, so surely not a configuration of tideover")
+    plain = (_decoded(text) if isinstance(text, bytes) else text).removeprefix(_UTF8_MARK)
+    try:
+        if deep := _DEEP_KEY.search(plain):
+            raise TooDeep(_line_of(plain, deep.start()))
+        return TomlDocument(tomllib.loads(plain), key_lines(plain))
+    except TooDeep as deep_key:
+        raise NotToml(deep_key.line, f"a key of more than {DEEPEST} parts") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(str(error), plain) from None
+    except RecursionError:
+        raise NotToml(None, "not TOML of a configuration: lists or tables within each other beyond measure") from None
+    except ValueError:      # int() refuses thousands of digits and tomllib lets that through
+        raise NotToml(None, "not TOML of a configuration: a number of thousands of digits") from None
+
+
+def parse_readable_tables(text: str | bytes) -> TomlDocument:
+    """Given a whole file that is not TOML, return what can be read of it: each table by itself, less its wrong lines.
+
+    A table that stands in it twice counts as it stood first. A line with a byte that is not UTF-8 is not read.
+    """
+    if len(text) > LARGEST_BYTES or (isinstance(text, bytes) and text.startswith(_UTF16)):
+        return TomlDocument({}, {})
+    plain = (text.decode(errors="replace") if isinstance(text, bytes) else text).removeprefix(_UTF8_MARK)
+    starts = [0, *(found.start() for found in _HEADER.finditer(plain) if found.start()), len(plain)]
+    tree: dict[str, object] = {}
+    lines: dict[Path, int] = {}
+    for start, end in pairwise(starts):
+        table = _without_wrong_lines(plain[start:end].replace("\ufffd", "\0"))   # a character that TOML does not allow
+        _add_missing(tree, table.tree)
+        above = plain.count("\n", 0, start)
+        lines = {path: line + above for path, line in table.lines.items()} | lines
+    return TomlDocument(tree, lines)
+
+
+def _without_wrong_lines(text: str) -> TomlDocument:
+    """Given a table's text, return it without the lines that are no TOML; nothing of it where there are too many."""
+    lines = text.split("\n")
+    for _ in range(WRONG_LINES_AT_MOST):
+        try:
+            return parse("\n".join(lines))
+        except NotToml as trouble:
+            if trouble.fault.line is None:
+                break
+            lines[min(trouble.fault.line, len(lines)) - 1] = ""
+    return TomlDocument({}, {})
+
+
+def _add_missing(tree: dict[str, object], more: Mapping[str, object]) -> None:
+    for name, value in more.items():
+        known = tree.setdefault(name, value)
+        if known is not value and isinstance(known, dict) and isinstance(value, dict):
+            _add_missing(known, value)
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith(_UTF16):
+        raise NotToml(1, "the file is UTF-16; save it as UTF-8")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise NotToml(line, f"not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8") from None
+
+
+def _not_toml(message: str, text: str) -> NotToml:
+    place = _PLACE.search(message)
+    line = int(place[1]) if place and place[1] else _line_of(text, len(text.rstrip()))
+    bare = message[:place.start()] if place else message
+    plainly = next((ours for theirs, ours in _PLAINLY if bare.startswith(theirs)), bare[:1].lower() + bare[1:80])
+    return NotToml(line, f"not TOML: {plainly}")
+
+
+def _line_of(text: str, at: int) -> int:
+    return text.count("\n", 0, at) + 1

@@ -1,20 +1,237 @@
-"""The shapes a key's value can take: what is expected, how it is read, how it is written back.
+"""The types of configuration values: durations, addresses, lists, TOML literals, and how a wrong value is reported.
 
-A shape is a value made of words and two functions, so that a row of the table in `keys` says everything about its key.
-Reading gives a value of Python, or raises Misfit saying what was found instead.
+A type is a value made of words and two functions, so that a row of the table in `keys` says everything about its key.
+Reading gives a value of Python, or raises InvalidValue with what was found instead.
 """
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, time
 from types import MappingProxyType
 from typing import Any
 
 from tideover.model import Kind
-from tideover.settings.durations import read_duration, write_duration
-from tideover.settings.faults import found_secret_text, found_text
-from tideover.settings.literals import inline_table, listed, quoted
+
+# --- Durations: "250ms", "5s", "2m", "1h", "365d"; decimals such as "1.5s" too
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+
+
+def read_duration(text: str) -> float | None:
+    """Given a number and its unit without a gap, return seconds, or None if it is no duration."""
+    match = _DURATION.fullmatch(text)
+    if not match:
+        return None
+    number, unit = float(match[1]), match[2]
+    return number / 1000 if unit == "ms" else number * _SECONDS[unit]
+
+
+def write_duration(seconds: float) -> str:
+    """Given seconds, not negative, return the same as people write it, in the unit that needs no decimals."""
+    whole = int(seconds)
+    if whole == seconds:
+        if whole and whole % 86400 == 0:
+            return f"{whole // 86400}d"
+        if whole and whole % 3600 == 0:
+            return f"{whole // 3600}h"
+        if whole >= 120 and whole % 60 == 0:     # "60s" and "90s" are how people write those
+            return f"{whole // 60}m"
+        return f"{whole}s"
+    thousandths = round(seconds * 1000, 6)
+    return f"{int(thousandths)}ms" if thousandths == int(thousandths) else f"{thousandths:f}".rstrip("0") + "ms"
+
+
+# --- TOML literals: always on one line, with everything that does not print escaped
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def quoted(text: str) -> str:
+    """Given any text, return it as a TOML string; one with backslashes is put in single quotes where it can be."""
+    if "\\" in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    safe = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(mark if mark.isprintable() else _escaped(mark) for mark in safe) + '"'
+
+
+def listed(texts: Iterable[str]) -> str:
+    return "[" + ", ".join(quoted(text) for text in texts) + "]"
+
+
+def inline_table(pairs: Mapping[str, str]) -> str:
+    inside = ", ".join(f"{dotted((name,))} = {quoted(value)}" for name, value in pairs.items())
+    return f"{{ {inside} }}" if inside else "{}"
+
+
+def dotted(path: Iterable[str]) -> str:
+    """Given the parts of a key, return it as a file would write it: hook.haproxy.kinds, hook."odd name"."""
+    return ".".join(part if _BARE.fullmatch(part) else quoted(part) for part in path)
+
+
+def _escaped(mark: str) -> str:
+    code = ord(mark)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+# --- Errors: one line each, with what was found and what is expected
+
+MOST_TOLD = 100          # beyond that a person mends nothing by reading on, and guessing names costs time
+LONGEST_FOUND = 60       # characters of a wrong value that are repeated
+
+
+@dataclass(frozen=True, slots=True)
+class SettingProblem:
+    """One fault. `near` is what stood there, `likely` what may have been meant: compared only when it is told."""
+
+    line: int | None
+    key: str
+    what: str
+    near: str = ""
+    likely: tuple[str, ...] = ()
+    otherwise: str = ""              # said where nothing likely is near
+
+    def told(self) -> str:
+        """Return the fault on one line: `line 4: policy.acknowledge: expected …, found …`."""
+        place = [f"line {self.line}"] if self.line else []
+        guess = did_you_mean(self.near, self.likely) if self.near else ""
+        return ": ".join([*place, *([self.key] if self.key else []), self.what + (guess or self.otherwise)])
+
+
+def problem_lines(faults: Sequence[SettingProblem]) -> tuple[str, ...]:
+    """Given all faults of a file, return their lines in the file's order; far too many are counted, not told."""
+    in_order = sorted(faults, key=lambda fault: fault.line or 0)
+    lines = tuple(fault.told() for fault in in_order[:MOST_TOLD])
+    rest = len(in_order) - MOST_TOLD
+    return (*lines, f"and {rest} more like these") if rest > 0 else lines
+
+
+def did_you_mean(word: str, likely: Sequence[str]) -> str:
+    """Given a word and the right ones, return ", did you mean X?" or nothing when none is near."""
+    import difflib  # only somebody who made a fault pays for it
+
+    plain = word.lower().replace("_", "-")
+    known = {name.lower().replace("_", "-"): name for name in likely}
+    near = difflib.get_close_matches(plain[:LONGEST_FOUND], list(known), n=1, cutoff=0.6)
+    return f", did you mean {known[near[0]]}?" if near else ""
+
+
+def found_text(value: object) -> str:
+    """Given a value of the file, return what to call it: short, on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return quoted(value if len(value) <= LONGEST_FOUND else value[:LONGEST_FOUND] + "…")
+    if isinstance(value, int | float):
+        return "a very large number" if abs(value) >= 1e15 else str(value)
+    if isinstance(value, date | time):
+        return "a date or time"
+    return _type_text(value)
+
+
+def found_secret_text(value: object) -> str:
+    """Given a value that may be a secret, return what to call it without repeating any of it."""
+    if isinstance(value, bool):
+        return "true or false"
+    return "text" if isinstance(value, str) else "a number" if isinstance(value, int | float) else _type_text(value)
+
+
+def _type_text(value: object) -> str:
+    return "a table" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a date or time"
+
+
+# --- Addresses: time servers, listening addresses, the metadata endpoint
+# Syntax only. Nothing here resolves a name or asks whether anybody listens. The few rules for IP addresses are spelled
+# out because the pure floors import nothing that belongs to the network.
+
+NTP_PORT = 123                 # RFC 5905, section 7.2; a number, because the service's name needs /etc/services
+LONGEST_NAME = 253             # characters of a DNS name in text form (RFC 1035, section 2.3.4)
+
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
+_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
+_HEX_GROUP = re.compile(r"[0-9A-Fa-f]{1,4}")
+_ZONE = re.compile(r"%[A-Za-z0-9_.-]{1,15}")    # fe80::1%eth0; 15 is the longest interface name (IFNAMSIZ)
+_WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
+_ENDPOINT = re.compile(r"http://(?P<address>[^/?#@]+)/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port. `host` has no brackets; it is an IP address where the key takes nothing else."""
+
+    host: str
+    port: int
+
+    @property
+    def text(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def time_server(text: str) -> Address | None:
+    """Given "host", "host:port", "[v6]", "[v6]:port" or a bare IPv6 address, return it, or None if it is none."""
+    if is_ipv6(text):
+        return Address(text, NTP_PORT)
+    return _address(text, NTP_PORT)
+
+
+def listen_address(text: str) -> Address | None:
+    """Given "ip:port" or "[v6]:port", return it, or None. A name is none: it may resolve elsewhere tomorrow."""
+    found = _address(text, None)
+    return found if found and (is_ipv4(found.host) or is_ipv6(found.host)) else None
+
+
+def http_endpoint(text: str) -> str | None:
+    """Given "http://host" or "http://host:port", return it without a last slash, or None.
+
+    Plain http only: the metadata service has no TLS. Path, query and user info are no part of it.
+    """
+    match = _ENDPOINT.fullmatch(text)
+    return text.rstrip("/") if match and _address(match["address"], 80) else None
+
+
+def is_ipv4(text: str) -> bool:
+    return _IPV4.fullmatch(text) is not None
+
+
+def is_ipv6(text: str) -> bool:
+    """Is this an IPv6 address in one of the text forms of RFC 4291, section 2.2, a zone (RFC 4007) allowed?"""
+    bare, percent, zone = text.partition("%")
+    if percent and not _ZONE.fullmatch(percent + zone):
+        return False
+    head, gap, tail = bare.partition("::")
+    groups = [group for side in (head, tail) if side for group in side.split(":")]
+    if groups and not bare.endswith(":") and is_ipv4(groups[-1]):
+        groups[-1:] = ["0", "0"]
+    if not all(_HEX_GROUP.fullmatch(group) for group in groups):
+        return False
+    return len(groups) <= 7 if gap else len(groups) == 8
+
+
+def is_loopback(host: str) -> bool:
+    """Given an IP address, can only this machine reach it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3)?"""
+    return host.lstrip("0:") == "1" if ":" in host else host.startswith("127.")
+
+
+def _is_host(text: str) -> bool:
+    if len(text) > LONGEST_NAME or not _NAME.fullmatch(text):
+        return False
+    last = text.rstrip(".").rpartition(".")[2]
+    return is_ipv4(text) if last.isdigit() else True
+
+
+def _address(text: str, usual_port: int | None) -> Address | None:
+    match = _WITH_PORT.fullmatch(text)
+    if not match or not (is_ipv6(match["v6"]) if match["v6"] else _is_host(match["host"])):
+        return None
+    port = int(match["port"]) if match["port"] else usual_port
+    return Address(match["v6"] or match["host"], port) if port is not None and 0 < port < 65536 else None
+
+
+# --- Types: what is expected, how it is read, how it is written back
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _UMASK = re.compile("0?[0-7]{3}")
@@ -32,7 +249,7 @@ class Wrong:
     below: tuple[str, ...] = ()
 
 
-class Misfit(Exception):
+class InvalidValue(Exception):
     """A value is not of its key's shape; carries everything that is wrong with it."""
 
     def __init__(self, *wrongs: Wrong) -> None:
@@ -41,7 +258,7 @@ class Misfit(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ValueType:
     expected: str                          # completes "expected …"
     read: Callable[[object], object]
     write: Callable[[Any], str]
@@ -50,16 +267,16 @@ class Shape:
     is_path: bool = False                  # whether it is absolute depends on the platform: the reader asks
 
 
-def one_of(choices: tuple[str, ...]) -> Shape:
+def one_of(choices: tuple[str, ...]) -> ValueType:
     def read(raw: object) -> object:
         if isinstance(raw, str) and raw in choices:
             return raw
-        raise Misfit(Wrong(found_text(raw), raw if isinstance(raw, str) else "", choices))
+        raise InvalidValue(Wrong(found_text(raw), raw if isinstance(raw, str) else "", choices))
 
-    return Shape(_either(choices), read, quoted)
+    return ValueType(_either(choices), read, quoted)
 
 
-def duration(shortest: str, longest: str, reason: str) -> Shape:
+def duration(shortest: str, longest: str, reason: str) -> ValueType:
     low, high = read_duration(shortest), read_duration(longest)
     if low is None or high is None:
         raise ValueError(f"no range: {shortest} to {longest}")
@@ -67,75 +284,75 @@ def duration(shortest: str, longest: str, reason: str) -> Shape:
     def read(raw: object) -> object:
         seconds = read_duration(raw) if isinstance(raw, str) else None
         if seconds is None:
-            raise Misfit(Wrong(found_text(raw)))
+            raise InvalidValue(Wrong(found_text(raw)))
         if not low <= seconds <= high:
-            raise Misfit(Wrong(found_text(raw), because=reason))
+            raise InvalidValue(Wrong(found_text(raw), because=reason))
         return seconds
 
-    return Shape(f'a duration from "{shortest}" to "{longest}"', read,
+    return ValueType(f'a duration from "{shortest}" to "{longest}"', read,
                  lambda seconds: quoted(write_duration(seconds)), unit="_s", reason=reason)
 
 
-def kinds_among(allowed: tuple[Kind, ...]) -> Shape:
+def kinds_among(allowed: tuple[Kind, ...]) -> ValueType:
     names = tuple(kind.value for kind in allowed)
 
     def read(raw: object) -> object:
         if not isinstance(raw, list):
-            raise Misfit(Wrong(found_text(raw)))
+            raise InvalidValue(Wrong(found_text(raw)))
         strangers = [item for item in raw if not isinstance(item, str) or item not in names]
         if strangers:
             near = strangers[0] if isinstance(strangers[0], str) else ""
-            raise Misfit(Wrong(_several(strangers), near, names))
+            raise InvalidValue(Wrong(_several(strangers), near, names))
         return frozenset(Kind(item) for item in raw)
 
-    return Shape(f"a list of {_either(names)}", read,
+    return ValueType(f"a list of {_either(names)}", read,
                  lambda kinds: listed(kind.value for kind in Kind if kind in kinds))
 
 
-def optional(expected: str, understand: Callable[[str], object], write: Callable[[Any], str] = quoted) -> Shape:
+def optional(expected: str, understand: Callable[[str], object], write: Callable[[Any], str] = quoted) -> ValueType:
     """Given words, and a reading of text that gives None for what does not fit, return a shape where "" is None."""
     def read(raw: object) -> object:
         if raw == "":
             return None
         value = understand(raw) if isinstance(raw, str) and raw.isprintable() else None
         if value is None:
-            raise Misfit(Wrong(found_text(raw)))
+            raise InvalidValue(Wrong(found_text(raw)))
         return value
 
-    return Shape(f'{expected}, or ""', read, lambda value: quoted("") if value is None else write(value))
+    return ValueType(f'{expected}, or ""', read, lambda value: quoted("") if value is None else write(value))
 
 
-def list_of(expected: str, understand: Callable[[str], object], write: Callable[[Any], str]) -> Shape:
+def list_of(expected: str, understand: Callable[[str], object], write: Callable[[Any], str]) -> ValueType:
     def read(raw: object) -> object:
         if not isinstance(raw, list):
-            raise Misfit(Wrong(found_text(raw)))
+            raise InvalidValue(Wrong(found_text(raw)))
         values = [understand(item) if isinstance(item, str) else None for item in raw]
         strangers = [item for item, value in zip(raw, values, strict=True) if value is None]
         if strangers:
-            raise Misfit(Wrong(_several(strangers)))
+            raise InvalidValue(Wrong(_several(strangers)))
         return tuple(values)
 
-    return Shape(f"a list of {expected}", read, lambda values: listed(write(value) for value in values))
+    return ValueType(f"a list of {expected}", read, lambda values: listed(write(value) for value in values))
 
 
 def _read_flag(raw: object) -> object:
     if isinstance(raw, bool):
         return raw
-    raise Misfit(Wrong(found_text(raw)))
+    raise InvalidValue(Wrong(found_text(raw)))
 
 
 def _read_path(raw: object) -> object:
     if isinstance(raw, str) and raw.strip() and raw.isprintable():
         return without_last_slash(raw)
-    raise Misfit(Wrong(found_text(raw)))
+    raise InvalidValue(Wrong(found_text(raw)))
 
 
 def _read_environment(raw: object) -> object:
     if not isinstance(raw, dict):
-        raise Misfit(Wrong(found_secret_text(raw)))
+        raise InvalidValue(Wrong(found_secret_text(raw)))
     wrongs = [wrong for name, value in raw.items() for wrong in _wrong_variable(name, value)]
     if wrongs:
-        raise Misfit(*wrongs)
+        raise InvalidValue(*wrongs)
     return MappingProxyType(dict(raw))
 
 
@@ -151,7 +368,7 @@ def _wrong_variable(name: str, value: object) -> Iterable[Wrong]:
 def _read_umask(raw: object) -> object:
     if isinstance(raw, str) and _UMASK.fullmatch(raw):
         return int(raw, 8)
-    raise Misfit(Wrong(found_text(raw)))
+    raise InvalidValue(Wrong(found_text(raw)))
 
 
 def without_last_slash(path: str) -> str:
@@ -179,7 +396,7 @@ def _write_environment(value: Mapping[str, str]) -> str:
     return inline_table(value)
 
 
-FLAG = Shape("true or false", _read_flag, _write_flag)
-PATH = Shape("an absolute path", _read_path, quoted, is_path=True)
-UMASK = Shape('three octal digits in quotes, such as "022"', _read_umask, lambda mask: quoted(f"{mask:03o}"))
-ENVIRONMENT = Shape('text for each name, as in { NAME = "value" }', _read_environment, _write_environment)
+FLAG = ValueType("true or false", _read_flag, _write_flag)
+PATH = ValueType("an absolute path", _read_path, quoted, is_path=True)
+UMASK = ValueType('three octal digits in quotes, such as "022"', _read_umask, lambda mask: quoted(f"{mask:03o}"))
+ENVIRONMENT = ValueType('text for each name, as in { NAME = "value" }', _read_environment, _write_environment)

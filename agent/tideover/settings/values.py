@@ -1,32 +1,77 @@
-"""What the configuration means, as values. Every one is complete: whoever holds `Settings` never asks for a default.
+"""The settings as typed values, and the default paths of each platform.
 
 Durations are seconds. Where the file says "" for "not set" or "off", the value is None.
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from tideover.model import Kind
-from tideover.settings.addresses import Address
+from tideover.settings.types import Address
 
-SourceKind = Literal["auto", "azure", "hyperv", "none"]
-Acknowledge = Literal["when-ready", "never"]
-Prepare = Literal["at-once", "just-in-time"]
+# --- Default paths of each platform: values only
+# The rows are the contract's table of paths. Which of them holds is chosen by `configuration`, which may look.
+
+_POSIX_ABSOLUTE = re.compile(r"/.*", re.DOTALL)
+_WINDOWS_ABSOLUTE = re.compile(r"(?:[A-Za-z]:[\\/]|\\\\[^\\/]).*", re.DOTALL)   # a drive, a share, or \\.\pipe\
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformPaths:
+    """One platform's own paths: the configuration file, and the defaults of [paths]."""
+
+    configuration: str
+    hooks: str
+    state: str
+    runtime: str               # a directory; on Windows the full name of the pipe
+    absolute: re.Pattern[str]
+
+    def is_absolute(self, path: str) -> bool:
+        return self.absolute.fullmatch(path) is not None
+
+
+LINUX = PlatformPaths(
+    configuration="/etc/tideover/tideover.toml",
+    hooks="/etc/tideover/hooks.d",
+    state="/var/lib/tideover",
+    runtime="/run/tideover",
+    absolute=_POSIX_ABSOLUTE,
+)
+
+
+def windows_paths(program_data: str) -> PlatformPaths:
+    r"""Given the value of %ProgramData% (C:\ProgramData on most machines), return that platform's paths."""
+    ours = program_data.rstrip("\\/") + "\\tideover"
+    return PlatformPaths(
+        configuration=ours + "\\tideover.toml",
+        hooks=ours + "\\hooks.d",
+        state=ours + "\\state",
+        runtime="\\\\.\\pipe\\tideover",
+        absolute=_WINDOWS_ABSOLUTE,
+    )
+
+
+# --- Settings
+
+SourceSetting = Literal["auto", "azure", "hyperv", "none"]
+AcknowledgeMode = Literal["when-ready", "never"]
+PrepareMode = Literal["at-once", "just-in-time"]
 RecoverAfter = Literal["pause", "event"]
 Unannounced = Literal["recover", "record"]
 OnStop = Literal["keep", "recover"]
 OnFailure = Literal["hold", "proceed"]
 OnDeadline = Literal["recover", "hold"]
-Remedy = Literal["none", "daemon"]
+RemedyMode = Literal["none", "daemon"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    kind: SourceKind
+    kind: SourceSetting
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
     poll_s: float
     vm_name: str | None              # exactly as written; None: ask the metadata service
@@ -37,9 +82,9 @@ class PolicySettings:
     """[policy], or [policy] as one kind of event sees it: then recover_after is "event" for all but a freeze."""
 
     act_on: frozenset[Kind]
-    acknowledge: Acknowledge
+    acknowledge: AcknowledgeMode
     acknowledge_shared: bool
-    prepare: Prepare
+    prepare: PrepareMode
     lead_s: float
     recover_after: RecoverAfter
     unannounced: Unannounced
@@ -77,7 +122,7 @@ class ClockSettings:
     tolerance_s: float
     deadline_s: float
     on_deadline: OnDeadline
-    remedy: Remedy
+    remedy: RemedyMode
 
 
 @dataclass(frozen=True, slots=True)

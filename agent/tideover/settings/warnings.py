@@ -1,4 +1,4 @@
-"""What is allowed in a configuration but likely to surprise its owner. A rule is a row; none of them stops anything."""
+"""Configurations that are valid but likely to surprise. A rule is a row; none of them prevents a start."""
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tideover.model import ANNOUNCED, Kind
-from tideover.settings.addresses import is_loopback
-from tideover.settings.faults import did_you_mean
-from tideover.settings.literals import dotted
+from tideover.settings.types import did_you_mean, dotted, is_loopback
 from tideover.settings.values import HookOptions, PolicySettings, Settings
 
 FASTEST_POLL_S = 0.2             # Azure Instance Metadata Service docs: 5 requests a second for each VM, all of it
@@ -21,14 +19,14 @@ _NO_LINES: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
+class WarningRule:
     key: str
     applies: Callable[[Settings], bool]
     says: str
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyCaution:
+class PolicyWarningRule:
     """One about a key of [policy] that kinds may have of their own."""
 
     name: str
@@ -49,37 +47,37 @@ def _is_open_to_others(settings: Settings) -> bool:
     return settings.metrics.listen is not None and not is_loopback(settings.metrics.listen.host)
 
 
-CAUTIONS = (
-    Caution("source.poll", lambda it: it.source.poll_s < FASTEST_POLL_S,
+WARNINGS = (
+    WarningRule("source.poll", lambda it: it.source.poll_s < FASTEST_POLL_S,
             "the metadata service answers 5 requests a second for the whole VM and refuses the rest"),
-    Caution("source.poll", lambda it: it.source.poll_s > SHORTEST_NOTICE_S / 3,
+    WarningRule("source.poll", lambda it: it.source.poll_s > SHORTEST_NOTICE_S / 3,
             "a preempt event is announced 30s ahead, and this leaves its hooks little of that"),
-    Caution("pause.threshold", lambda it: it.pause.threshold_s > PROMISED_PAUSE_S,
+    WarningRule("pause.threshold", lambda it: it.pause.threshold_s > PROMISED_PAUSE_S,
             "pauses of a second and more may go unrecorded"),
-    Caution("clock.tolerance", lambda it: it.clock.tolerance_s < FINEST_OVER_NETWORK_S,
+    WarningRule("clock.tolerance", lambda it: it.clock.tolerance_s < FINEST_OVER_NETWORK_S,
             "a time server on the network can hardly prove that; a hardware clock can, down to about a millisecond"),
-    Caution("metrics.listen", _is_open_to_others,
+    WarningRule("metrics.listen", _is_open_to_others,
             "whoever reaches it can read the figures, and there is no password; 127.0.0.1 is for this machine alone"),
-    Caution("metrics.textfile", lambda it: not (it.metrics.textfile or ".prom").endswith(".prom"),
+    WarningRule("metrics.textfile", lambda it: not (it.metrics.textfile or ".prom").endswith(".prom"),
             "node_exporter reads only files whose names end in .prom"),
-    Caution("health.listen", _same_listener, "metrics.listen is the same, and only one of the two can have it"),
-    Caution("paths.runtime", lambda it: len(it.paths.socket.encode()) > LONGEST_SOCKET_PATH,
+    WarningRule("health.listen", _same_listener, "metrics.listen is the same, and only one of the two can have it"),
+    WarningRule("paths.runtime", lambda it: len(it.paths.socket.encode()) > LONGEST_SOCKET_PATH,
             "too long for the name of a socket, which has room for 107 bytes with /tideover.sock"),
 )
 
 
-POLICY_CAUTIONS = (
-    PolicyCaution("acknowledge_shared", lambda policy, _: policy.acknowledge_shared,
+POLICY_WARNINGS = (
+    PolicyWarningRule("acknowledge_shared", lambda policy, _: policy.acknowledge_shared,
                   "events that name other VMs too are released on behalf of those, whether they are ready or not"),
-    PolicyCaution("lead", lambda policy, settings: policy.lead_s < _needed_s(settings),
+    PolicyWarningRule("lead", lambda policy, settings: policy.lead_s < _needed_s(settings),
                   "preparation starts so late that a hook's timeout and hooks.reserve do not fit in before NotBefore"),
 )
 
 
-def cautions_about(settings: Settings, origin: Mapping[str, int] = _NO_LINES) -> tuple[str, ...]:
+def warnings_about(settings: Settings, origin: Mapping[str, int] = _NO_LINES) -> tuple[str, ...]:
     """Given settings and the lines of their keys, return one line for each thing that may surprise their owner."""
-    found = [(caution.key, caution.says) for caution in CAUTIONS if caution.applies(settings)]
-    found += [pair for caution in POLICY_CAUTIONS for pair in _policy_cautions(caution, settings)]
+    found = [(caution.key, caution.says) for caution in WARNINGS if caution.applies(settings)]
+    found += [pair for caution in POLICY_WARNINGS for pair in _policy_cautions(caution, settings)]
     found += _idle_policies(settings, origin)
     found += [pair for name, options in settings.hook.items() for pair in _hook_cautions(name, options, settings)]
     return tuple(_placed(key, says, origin) for key, says in found)
@@ -99,7 +97,7 @@ def _meant(name: str, names: Collection[str]) -> str:
     return did_you_mean(name, tuple(names))
 
 
-def _policy_cautions(caution: PolicyCaution, settings: Settings) -> Iterator[tuple[str, str]]:
+def _policy_cautions(caution: PolicyWarningRule, settings: Settings) -> Iterator[tuple[str, str]]:
     if caution.applies(settings.policy, settings):
         yield f"policy.{caution.name}", caution.says
         return

@@ -5,8 +5,8 @@ get wrong together. Honest unless told to misbehave; nothing here ever leaves th
 """
 from __future__ import annotations
 
-from tideover.simulator.metadata import Acknowledgement, MetadataService
-from tideover.simulator.serving import Fault, Request
-from tideover.simulator.timeserver import TimeServer
+from tideover.simulator.http import InjectedFault, Request
+from tideover.simulator.imds import Acknowledgement, MetadataService
+from tideover.simulator.ntp_server import TimeServer
 
-__all__ = ["Acknowledgement", "Fault", "MetadataService", "Request", "TimeServer"]
+__all__ = ["Acknowledgement", "InjectedFault", "MetadataService", "Request", "TimeServer"]

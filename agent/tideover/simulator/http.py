@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on loopback that can misbehave on purpose. Knows nothing of what is asked and answered.
+"""The simulator's HTTP server, with faults that can be injected.
 
 A thread for each connection, kept alive; an answer leaves in one piece. The standard library's own server looks for its
 shutdown twice a second; this one waits for connections only.
@@ -42,7 +42,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class InjectedFault:
     """What goes wrong with an answer. With a status, a body, raw bytes or a reset the request is not carried out;
     one that is delayed, dripped or dropped is."""
 
@@ -61,7 +61,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SimulatedResponse:
     """What goes back. `date`: seconds since the epoch for the Date header, `etag`: for the ETag header; None: no such
     header."""
 
@@ -69,14 +69,14 @@ class Answer:
     body: bytes = b""
     content_type: str = "application/json; charset=utf-8"
     date: float | None = None
-    fault: Fault = Fault()
+    fault: InjectedFault = InjectedFault()
     etag: str | None = None
 
 
 class HttpServer:
     """Serves `answer` at a loopback address; port 0: any that is free."""
 
-    def __init__(self, address: str, port: int, answer: Callable[[Request], Answer]) -> None:
+    def __init__(self, address: str, port: int, answer: Callable[[Request], SimulatedResponse]) -> None:
         self.answer = answer
         self.closing = threading.Event()
         self.accepted = 0                      # connections so far
@@ -119,7 +119,7 @@ class HttpServer:
 
     def _serve(self, connection: socket.socket, peer: tuple[str, int]) -> None:
         with suppress(OSError):          # the client went away in the middle, or the server was closed
-            _Conversation(connection, peer, cast(Any, self))
+            _SimulatedConnection(connection, peer, cast(Any, self))
         self._end(connection)
 
     def _end(self, connection: socket.socket, reason: str = "") -> None:
@@ -127,7 +127,7 @@ class HttpServer:
         connection.close()
 
 
-class _Conversation(http.server.BaseHTTPRequestHandler):
+class _SimulatedConnection(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Any
@@ -135,7 +135,7 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
     def _converse(self) -> None:
         length = self.headers.get("Content-Length", "0")
         body = self.rfile.read(int(length)) if length.isdecimal() and len(length) < 8 else b""
-        answer: Answer = self.server.answer(Request(time.time(), time.monotonic(), self.command, self.path,
+        answer: SimulatedResponse = self.server.answer(Request(time.time(), time.monotonic(), self.command, self.path,
                                                     tuple(self.headers.items()), body))
         fault = answer.fault
         self.server.closing.wait(fault.delay_s)
@@ -149,7 +149,7 @@ class _Conversation(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = do_OPTIONS = _converse
 
-    def _compose(self, answer: Answer) -> bytes:
+    def _compose(self, answer: SimulatedResponse) -> bytes:
         phrase = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else "Unknown"
         headers = [("Content-Type", answer.content_type), ("Server", "IMDS/simulated"), *answer.fault.headers,
                    ("Content-Length", str(len(answer.body)))]

@@ -1,4 +1,4 @@
-"""A metadata service for drills, `tideover simulate` and tests: Scheduled Events and this VM's identity.
+"""A simulated Azure Instance Metadata Service (IMDS) with Scheduled Events.
 
 It behaves as learn.microsoft.com says ("Scheduled Events for Linux VMs", "Azure Instance Metadata Service"); what is
 written nowhere is a setting. Events change only when told to, or by the rules that the constructor turns on. Reads
@@ -6,27 +6,111 @@ nothing of the agent's.
 """
 from __future__ import annotations
 
+import json
 import math
+import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tideover.simulator.manners import (
-    EVENTS,
-    SINCE,
-    THROTTLED,
-    VERSIONS,
-    Announced,
-    as_bad_request,
-    as_json,
-    read_start_requests,
-    refuse,
-    tell_instance,
-)
-from tideover.simulator.serving import Answer, Fault, HttpServer, Request
+from tideover.simulator.http import HttpServer, InjectedFault, Request, SimulatedResponse
+
+# --- The rules of the real service
+# Documentation: learn.microsoft.com, "Scheduled Events for Linux VMs" (api-versions, payloads) and "Azure Instance
+# Metadata Service" (headers, query parameters, leaves, status codes).
+
+EVENTS = "/metadata/scheduledevents"
+INSTANCE = "/metadata/instance"
+VERSIONS = ("2017-03-01", "2017-08-01", "2017-11-01", "2019-01-01", "2019-04-01", "2019-08-01", "2020-07-01")
+INSTANCE_VERSION = re.compile(r"20\d\d-\d\d-\d\d")
+# Which version a field or a kind came with; an older one leaves it out.
+SINCE = {"Preempt": "2017-11-01", "Terminate": "2019-01-01",
+         "Description": "2019-04-01", "EventSource": "2019-08-01", "DurationInSeconds": "2020-07-01"}
+THROTTLED = SimulatedResponse(429, b"Throttle Result: Too Many Requests", "text/plain")
+
+
+@dataclass(slots=True)
+class Announced:
+    """One event as the platform holds it. `not_before`, `acknowledged_at`: seconds since the epoch, by its clock."""
+
+    id: str
+    kind: str
+    resources: tuple[str, ...]
+    not_before: float
+    description: str
+    event_source: str
+    duration_s: int
+    started: bool = False
+    acknowledged_at: float | None = None
+
+    @property
+    def status(self) -> str:
+        return "Started" if self.started else "Scheduled"
+
+    def fields(self) -> dict[str, Any]:
+        """In the order in which the platform writes them."""
+        due = datetime.fromtimestamp(math.ceil(self.not_before), UTC)
+        return {"EventId": self.id, "EventStatus": self.status, "EventType": self.kind,
+                "ResourceType": "VirtualMachine", "Resources": list(self.resources),
+                "NotBefore": "" if self.started else format_datetime(due, usegmt=True),
+                "Description": self.description, "EventSource": self.event_source, "DurationInSeconds": self.duration_s}
+
+
+def refuse(request: Request, path: str, names: list[str]) -> SimulatedResponse | None:
+    """Given a request, its path and its query's names in lower case, return what it is refused with, if it is."""
+    if not path.startswith((EVENTS, INSTANCE, "/metadata/versions")):
+        return as_json(404, {"error": "Not found"})
+    if (request.header("Metadata") or "").lower() != "true":
+        return as_bad_request("Required metadata header not specified.")
+    if request.header("X-Forwarded-For") is not None:
+        return as_bad_request("Requests with a X-Forwarded-For header are refused.")
+    if len(set(names)) < len(names):
+        return as_bad_request("A query parameter was given twice.")
+    if "api-version" not in names and path != "/metadata/versions":
+        return as_bad_request("api-version is invalid or was not specified in the request.")
+    return None
+
+
+def read_start_requests(body: bytes) -> list[str] | None:
+    """Return the ids of an acknowledgement's payload; None if it is none."""
+    try:
+        listed = json.loads(body)["StartRequests"]
+        ids = [entry["EventId"] for entry in listed]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return ids if ids and all(isinstance(event_id, str) for event_id in ids) else None
+
+
+def tell_instance(compute: Mapping[str, str], path: str, parameters: Mapping[str, str]) -> SimulatedResponse:
+    """Given what there is to say of this VM and what was asked for, return the branch as JSON or the leaf as text."""
+    if not INSTANCE_VERSION.fullmatch(parameters["api-version"]):
+        return as_bad_request("api-version is invalid or was not specified in the request.")
+    branches: dict[str, object] = {INSTANCE: {"compute": compute, "network": {}}, f"{INSTANCE}/compute": compute}
+    leaves = {f"{INSTANCE}/compute/{name.lower()}": value for name, value in compute.items()}
+    if path in leaves and parameters.get("format", "").lower() != "text":
+        return as_bad_request("A leaf is given with format=text only.")
+    if path in leaves:
+        return SimulatedResponse(200, leaves[path].encode(), "text/plain; charset=utf-8")
+    return as_json(200, branches[path]) if path in branches else as_json(404, {"error": "Not found"})
+
+
+def as_bad_request(words: str) -> SimulatedResponse:
+    """Given what is wrong, return the 400 that says so."""
+    return as_json(400, {"error": f"Bad request. {words}", "newest-versions": list(VERSIONS[-3:])})
+
+
+def as_json(status: int, value: object) -> SimulatedResponse:
+    """Given a status and a value, return the answer: one line, no spaces."""
+    return SimulatedResponse(status, json.dumps(value, separators=(",", ":")).encode())
+
+
+# --- The service
 
 TEXTS = {
     "Freeze": ("Host server is undergoing maintenance.", 9),
@@ -65,7 +149,7 @@ class MetadataService:
         self.acknowledgements: list[Acknowledgement] = []
         self._now = now
         self._listed: dict[str, Announced] = {}
-        self._faults: list[tuple[str, str, Fault, int | None]] = []
+        self._faults: list[tuple[str, str, InjectedFault, int | None]] = []
         self._changed = threading.Condition(threading.RLock())
         self._server = HttpServer(address, port, self._answer)
         self.endpoint = f"http://{self._server.address}:{self._server.port}"
@@ -133,12 +217,13 @@ class MetadataService:
             event = self._listed.get(event_id.lower())
         return None if event is None else event.status
 
-    def misbehave(self, fault: Fault, *, method: str = "GET", path: str = EVENTS, times: int | None = 1) -> None:
-        """Let the next `times` answers (None: all until `behave`) to this method under this path go wrong."""
+    def inject_fault(self, fault: InjectedFault, *, method: str = "GET", path: str = EVENTS, times: int
+                     | None = 1) -> None:
+        """Let the next `times` answers (None: all until `clear_faults`) to this method under this path go wrong."""
         with self._changed:
             self._faults.append((method, path, fault, times))
 
-    def behave(self) -> None:
+    def clear_faults(self) -> None:
         """End all misbehaviour."""
         with self._changed:
             self._faults.clear()
@@ -169,28 +254,28 @@ class MetadataService:
             return at
         return min(at, event.acknowledged_at + self.start_after_acknowledge_s)
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> SimulatedResponse:
         with self._changed:
             self.requests.append(request)
             del self.requests[:-REQUESTS_KEPT]
             fault = self._take_fault(request)
             if fault.replaces_the_answer:
-                answer = Answer(fault.status or 200, fault.body or b"", fault=fault)
+                answer = SimulatedResponse(fault.status or 200, fault.body or b"", fault=fault)
             else:
                 answer = self._carry_out(request)
             self._changed.notify_all()
             date = self.platform_time() if self.sends_date else None
         return replace(answer, date=date, fault=fault)
 
-    def _take_fault(self, request: Request) -> Fault:
+    def _take_fault(self, request: Request) -> InjectedFault:
         for place, (method, path, fault, times) in enumerate(self._faults):
             if method == request.method and request.target.lower().startswith(path):
                 if times is not None:
                     self._faults[place:place + 1] = [(method, path, fault, times - 1)] if times > 1 else []
                 return fault
-        return Fault()
+        return InjectedFault()
 
-    def _carry_out(self, request: Request) -> Answer:
+    def _carry_out(self, request: Request) -> SimulatedResponse:
         url = urlsplit(request.target)
         path, query = url.path.lower().rstrip("/"), parse_qsl(url.query, keep_blank_values=True)
         if self._is_too_often(request):
@@ -217,7 +302,7 @@ class MetadataService:
         return {"name": self.vm_name, "vmId": self.vm_id, "vmScaleSetName": self.scale_set, "osType": "Linux",
                 "resourceId": f"/subscriptions/0/resourceGroups/drill/providers/Microsoft.Compute/{self.vm_name}"}
 
-    def _events(self, request: Request, version: str) -> Answer:
+    def _events(self, request: Request, version: str) -> SimulatedResponse:
         """An ETag, and 304 for who sends it back, are in no document; Microsoft's own sample in Node works with them
         (github.com/Azure/vm-scheduled-events)."""
         if version not in VERSIONS:
@@ -229,10 +314,10 @@ class MetadataService:
                   for event in self._listed.values() if SINCE.get(event.kind, "") <= version]
         etag = f'"{self.incarnation}"'
         if request.header("If-None-Match") == etag:
-            return Answer(304, etag=etag)
+            return SimulatedResponse(304, etag=etag)
         return replace(as_json(200, {"DocumentIncarnation": self.incarnation, "Events": listed}), etag=etag)
 
-    def _acknowledge(self, request: Request) -> Answer:
+    def _acknowledge(self, request: Request) -> SimulatedResponse:
         """Several ids in one POST are allowed; one that is not listed refuses them all, with a status of choice."""
         ids = read_start_requests(request.body)
         if ids is None:
@@ -243,4 +328,4 @@ class MetadataService:
             event = self._listed[event_id.lower()]
             event.acknowledged_at = event.acknowledged_at or self.platform_time()
             self.acknowledgements.append(Acknowledgement(event_id, request.at, request.at_monotonic_s))
-        return Answer(200)
+        return SimulatedResponse(200)

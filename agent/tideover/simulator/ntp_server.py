@@ -1,4 +1,4 @@
-"""A small NTP server on loopback whose time is as wrong as it is told to be, and which says so to nobody.
+"""A simulated NTP server whose clock can be offset.
 
 Packet: RFC 5905, section 7.3. It answers client packets (mode 3) only, one datagram for each.
 """

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from tideover.observations import AckOutcome, Polled, PollFailed
-from tideover.sources.dmi import SourceKind, choose_source_kind
-from tideover.wire import Identity
+from tideover.sources.platform import SourceKind, choose_source_kind
+from tideover.sources.scheduled_events import VmIdentity
 
 
 class Source(Protocol):
@@ -21,7 +21,7 @@ class Source(Protocol):
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
         """Tell the platform to go ahead with one event; return what came of it, and why. From any thread."""
 
-    def identity(self) -> Identity | None:
+    def identity(self) -> VmIdentity | None:
         """Return who this VM is, asking if that is not known yet; None: nobody said. From any thread."""
 
     def close(self) -> None:
@@ -39,4 +39,4 @@ def open_source(kind: SourceKind, *, endpoint: str = "", vm_name: str = "") -> S
     return AzureSource(endpoint, vm_name)
 
 
-__all__ = ["Identity", "Source", "SourceKind", "choose_source_kind", "open_source"]
+__all__ = ["Source", "SourceKind", "VmIdentity", "choose_source_kind", "open_source"]

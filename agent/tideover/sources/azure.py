@@ -16,8 +16,15 @@ from tideover import __version__
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
 from tideover.model import Document
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.sources.scheduled_events import (
+    NotADocument,
+    VmIdentity,
+    read_document,
+    read_identity,
+    read_time,
+    write_acknowledgement,
+)
 from tideover.system.clocks import read_raw_s
-from tideover.wire import Identity, NotADocument, read_document, read_identity, read_time, write_acknowledgement
 
 PLATFORM = "http://169.254.169.254"
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
@@ -70,7 +77,7 @@ class AzureSource:
         self._client = self._make_client()
         self._first_call: HedgedGet | None = None       # the newest one
         self._is_closed = False
-        self._identity: Identity | None = None
+        self._identity: VmIdentity | None = None
         self._ask_again_raw_s = -math.inf
         self._answered_raw_s: float | None = None
         self._last_body, self._last_document = b"", Document(())
@@ -109,7 +116,7 @@ class AzureSource:
         final = 400 <= status < 500 and status not in PASSING
         return (AckOutcome.REFUSED if final else AckOutcome.LOST), self._sentence(_describe_acknowledgement(status))
 
-    def identity(self) -> Identity | None:
+    def identity(self) -> VmIdentity | None:
         """Return who this VM is; ask the service unless it has said so before. None: it did not say.
 
         With a configured name that name is right whatever the service says; the VM's id is the service's all the same.
@@ -146,7 +153,7 @@ class AzureSource:
             client.close()
         return response
 
-    def _who_am_i(self) -> Identity:
+    def _who_am_i(self) -> VmIdentity:
         """A configured name makes polling depend on nothing else: the id is then asked for seldom, and briefly, and
         not while anything is listed."""
         if self._identity is not None:
@@ -158,9 +165,9 @@ class AzureSource:
             with suppress(RequestFailed, NotADocument):
                 limit_s = min(IN_PASSING_S, self._later_call_s)
                 return self._take_identity(self._client.get(self._endpoint + COMPUTE, limit_s))
-        return Identity(self._vm_name)
+        return VmIdentity(self._vm_name)
 
-    def _take_identity(self, answer: HttpResponse) -> Identity:
+    def _take_identity(self, answer: HttpResponse) -> VmIdentity:
         if answer.status != 200:
             raise RequestFailed(f"asked for this VM's name it {_describe(answer.status)}", answer.status)
         found = read_identity(answer.body)

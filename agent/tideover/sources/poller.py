@@ -1,7 +1,7 @@
 """The two threads' work around a source: asking it steadily, and sending what the lifecycle wants acknowledged.
 
-They bring news through `tell` and never judge it. The poller sleeps in one wait between two polls; nothing here polls
-anything but the source.
+They post observations through `tell` and never judge it. The poller sleeps in one wait between two polls; nothing here
+polls anything but the source.
 """
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tideover.effects import Acknowledge
 from tideover.model import Moment
 from tideover.observations import AckOutcome, AckSettled, Observation, Polled, PollFailed
 from tideover.sources import Source
-from tideover.sources.readings import read_moment
+from tideover.system.clocks import read_moment
 from tideover.system.descriptors import RESERVE
 from tideover.threads import Loop, start_task
 
@@ -120,7 +120,7 @@ class Acknowledger:
         thread = start_task("acknowledge", lambda: self._send(effect.key), lambda reason: self._failed(effect, reason))
         self._threads = {other for other in self._threads if other.is_alive()} | ({thread} if thread else set())
 
-    def call_off(self, key: str) -> None:
+    def cancel(self, key: str) -> None:
         """Do not send it if it has not left; one that has left cannot be called back, and is told as it ends."""
         self._give_up(key, "called off before it was sent")
 

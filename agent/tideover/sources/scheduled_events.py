@@ -1,4 +1,5 @@
-"""The JSON of Azure Scheduled Events and of the instance metadata: bytes to nouns, and one noun back to bytes.
+"""The JSON of Azure Scheduled Events and instance metadata: bytes to values, and the acknowledgement back to bytes.
+Pure.
 
 Lenient with what an event says, strict with which events there are. What is missing from a document counts as vanished,
 so a body without a list of events is no document at all (NotADocument). An entry without a usable EventId is left out
@@ -42,7 +43,7 @@ class NotADocument(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class VmIdentity:
     """What the metadata service says about this VM. `name` is what Resources holds; never the hostname."""
 
     name: str
@@ -80,13 +81,13 @@ def write_acknowledgement(event_id: str) -> bytes:
     return json.dumps({"StartRequests": [{"EventId": event_id}]}, separators=(",", ":")).encode("ascii")
 
 
-def read_identity(body: bytes) -> Identity:
+def read_identity(body: bytes) -> VmIdentity:
     """Given the JSON of /metadata/instance/compute, return who we are. Raise NotADocument if it has no usable name."""
     fields = _read_object(body)
     name = fields.get("name")
     if not _is_usable_name(name):
         raise NotADocument("the answer does not say the name of this VM")
-    return Identity(name=str(name), vm_id=_text(fields.get("vmId")), scale_set=_text(fields.get("vmScaleSetName")),
+    return VmIdentity(name=str(name), vm_id=_text(fields.get("vmId")), scale_set=_text(fields.get("vmScaleSetName")),
                     resource_id=_text(fields.get("resourceId")))
 
 

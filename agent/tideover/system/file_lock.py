@@ -17,16 +17,16 @@ if sys.platform == "win32":
     import ctypes
     import msvcrt
 
-    from tideover.winapi import calls
+    from tideover.winapi import base
 
     # LockFileEx. What is locked cannot be read by others, so it is one byte far beyond what anybody writes.
     _FAIL_IMMEDIATELY, _EXCLUSIVE, _AT_BYTE = 1, 2, 1 << 30
 
-    class _Overlapped(ctypes.Structure):
-        _fields_ = (("internal", ctypes.c_size_t * 2), ("at", calls.DWORD * 2), ("event", calls.HANDLE))
+    class _LockOverlapped(ctypes.Structure):
+        _fields_ = (("internal", ctypes.c_size_t * 2), ("at", base.DWORD * 2), ("event", base.HANDLE))
 
-    _lock = calls.declare(calls.kernel32, "LockFileEx", ctypes.c_int, calls.HANDLE, calls.DWORD, calls.DWORD,
-                          calls.DWORD, calls.DWORD, ctypes.POINTER(_Overlapped))
+    _lock = base.declare(base.kernel32, "LockFileEx", ctypes.c_int, base.HANDLE, base.DWORD, base.DWORD,
+                          base.DWORD, base.DWORD, ctypes.POINTER(_LockOverlapped))
 
     def lock_alone(descriptor: int) -> None:
         """Given an open file, lock it against everybody else. Raise OSError."""
@@ -37,8 +37,8 @@ if sys.platform == "win32":
         _take(descriptor, _FAIL_IMMEDIATELY)
 
     def _take(descriptor: int, how: int) -> None:
-        place = _Overlapped(at=(_AT_BYTE, 0))
-        calls.checked(_lock(msvcrt.get_osfhandle(descriptor), how, 0, 1, 0, ctypes.byref(place)))
+        place = _LockOverlapped(at=(_AT_BYTE, 0))
+        base.check(_lock(msvcrt.get_osfhandle(descriptor), how, 0, 1, 0, ctypes.byref(place)))
 
 else:
     import fcntl

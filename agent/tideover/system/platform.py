@@ -1,4 +1,4 @@
-"""Directories that are the agent's own, made so that nobody else can put anything into them. Chosen here, once.
+"""Operating system basics: the file root, user rights, output encoding, private directories.
 
 `mode` is what Linux gives them (chmod(2)); Windows has its own way to say "ours alone" and needs no number. Hooks that
 run as other users reach their directories on Linux only: Windows has no such hooks.
@@ -6,9 +6,114 @@ run as other users reach their directories on Linux only: Windows has no such ho
 from __future__ import annotations
 
 import errno
+import io
+import os
 import stat
 import sys
+import threading
+import traceback
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+
+ROOT = Path("C:\\<none>") if sys.platform == "win32" else Path("/")
+"""The root of that tree. Windows has none, and what somebody puts under C:\\proc or C:\\etc, where every user may make
+directories, must not be believed: there it is a name that no file can have."""
+
+
+# --- Rights of this process
+
+if sys.platform == "win32":
+    from tideover.winapi.security import is_administrator
+
+    ADMIN_NAME, HOW_TO_ELEVATE = "an administrator", "in a window opened as administrator"
+
+    def user_id() -> int:
+        """Return 0 for a process with an administrator's rights, as Linux does for root; else 1."""
+        return 0 if is_administrator() else 1
+
+else:
+    import os
+
+    ADMIN_NAME, HOW_TO_ELEVATE = "root", "with sudo"
+
+    def user_id() -> int:
+        """Return the number of the user that this process acts as; 0: root."""
+        return os.geteuid()
+
+
+# --- Encoding of the output
+
+TRACE_LIMIT_S = 1.0
+
+
+def open_missing_streams() -> None:
+    """Open the null device for each of the descriptors 0, 1 and 2 that this process was started without: a file that it
+    opens later must not become its standard output, and what is written there is wanted by no one."""
+    if sys.platform != "win32":
+        for number in (0, 1, 2):
+            try:
+                os.fstat(number)
+            except OSError:
+                opened = os.open(os.devnull, os.O_RDWR)     # the lowest number that is free
+                if opened != number:
+                    os.dup2(opened, number)
+                    os.close(opened)
+                os.set_inheritable(number, True)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))     # noqa: SIM115  (as long as we live)
+
+
+def give_up_output() -> None:
+    """Nothing more can be written on standard output: what still waits in its buffer is dropped, so that the end of the
+    process does not fail over it."""
+    _point_to_null(sys.stdout)
+
+
+def give_up_errors() -> None:
+    """The same for standard error."""
+    _point_to_null(sys.stderr)
+
+
+def tell_trace(kind: type[BaseException] | None, trouble: BaseException | None, where: TracebackType | None) -> None:
+    """Given what ends this process, write its trace on standard error, whose reader is waited for `TRACE_LIMIT_S`."""
+    text = "".join(traceback.format_exception(kind, trouble, where))
+
+    def write() -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    writing.join(TRACE_LIMIT_S)
+
+
+def _point_to_null(stream: object) -> None:
+    try:
+        number = stream.fileno()        # type: ignore[attr-defined]
+        null = os.open(os.devnull, os.O_WRONLY)
+    except (OSError, ValueError, AttributeError):
+        return
+    os.dup2(null, number)
+    os.close(null)
+
+
+if sys.platform == "win32":
+    def speak_utf8() -> None:
+        """Windows has a page of 256 characters for what goes to a file or a program, another one in each country; ours
+        is UTF-8 everywhere. A console takes any character already."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and not stream.isatty():
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+else:
+    def speak_utf8() -> None:
+        """Nothing: the locale says what it is, and Python takes UTF-8 where that says nothing."""
+
+
+# --- Private directories: nobody else can create entries in them
 
 if sys.platform == "win32":
     from tideover.winapi.security import make_private_directory, own_sid, read_file_security, trusted_sids

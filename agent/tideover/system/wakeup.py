@@ -1,7 +1,4 @@
-"""The one wait: sleeps until a descriptor has something to say, somebody wakes it, or the time is up.
-
-It owns the descriptor that wakes it. It knows nothing of what the others mean.
-"""
+"""Wakeups (self-pipe, eventfd, Windows event) and the one wait for descriptors, a wakeup or a timeout."""
 from __future__ import annotations
 
 import os
@@ -14,18 +11,94 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
+# --- A wakeup for the thread that waits for a hook: an eventfd, or a Windows event
+
+if sys.platform == "win32":
+    from tideover.winapi.base import close_handle as _close, create_event as _create, set_event as _set
+
+else:
+    import os
+    from os import close as _close
+
+    def _create() -> int:
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def _set(file: int) -> None:
+        os.eventfd_write(file, 1)
+
+
+class EventWakeup:
+    """Wakes the thread that waits for a hook. May be rung from any thread, also when nobody waits any more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()       # a number that was given back must not be set: it may be another's
+        self._signal: int | None = None
+        self.is_set = False
+
+    def set(self) -> None:
+        with self._lock:
+            self.is_set = True
+            if self._signal is not None:
+                _set(self._signal)
+
+    def open(self) -> int:
+        """Return what can be waited for beside the hook, and is set once the bell rings: a file that can be read from,
+        or an event. Whether it has rung before must be asked."""
+        with self._lock:
+            self._signal = _create()
+            return self._signal
+
+    def close(self) -> None:
+        with self._lock:
+            if self._signal is not None:
+                _close(self._signal)
+            self._signal = None
+
+
+# --- A wakeup for a thread that waits for sockets
+
+class SocketWakeup:
+    """Rung from any thread; one thread waits for it among its sockets."""
+
+    def __init__(self) -> None:
+        self.socket, self._button = socket.socketpair()
+        self.socket.setblocking(False)
+        self._button.setblocking(False)
+
+    def set(self) -> None:
+        """Wake the waiter. A bell that rings already, or is gone, needs no second push."""
+        try:
+            self._button.send(b"\0")
+        except OSError:
+            return
+
+    def clear(self) -> None:
+        """Take back all rings so far."""
+        try:
+            while self.socket.recv(64):
+                pass
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self.socket.close()
+        self._button.close()
+
+
+# --- The wait
+
 BROKEN = getattr(select, "POLLERR", 0) | getattr(select, "POLLHUP", 0) | getattr(select, "POLLNVAL", 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class WaitResult:
     """Descriptors that have something to read, and those that never will again."""
 
     readable: frozenset[int] = frozenset()
     broken: frozenset[int] = frozenset()
 
 
-QUIET = Heard()
+QUIET = WaitResult()
 
 
 class Wait(Protocol):
@@ -33,7 +106,7 @@ class Wait(Protocol):
 
     def watch(self, descriptors: Iterable[int]) -> None: ...
     def forget(self, descriptors: Iterable[int]) -> None: ...
-    def wait(self, timeout_ns: int) -> Heard: ...
+    def wait(self, timeout_ns: int) -> WaitResult: ...
     def wake(self) -> None: ...
     def close(self) -> None: ...
 
@@ -61,7 +134,7 @@ if sys.platform != "win32":
             for descriptor in descriptors:
                 self._poll.unregister(descriptor)
 
-        def wait(self, timeout_ns: int) -> Heard:
+        def wait(self, timeout_ns: int) -> WaitResult:
             """Wait at most `timeout_ns`; return who has something to say."""
             events = self._poll.poll(timeout_ns / 1e6)
             if not events:
@@ -70,7 +143,7 @@ if sys.platform != "win32":
             broken = frozenset(fd for fd, event in events if event & BROKEN)
             if self._hear in readable:
                 os.read(self._hear, 4096)
-            return Heard(readable - {self._hear}, broken)
+            return WaitResult(readable - {self._hear}, broken)
 
         def wake(self) -> None:
             """End the wait now. Any thread, also when nobody waits any more; never blocks."""
@@ -104,13 +177,13 @@ class SelectWait:
     def forget(self, descriptors: Iterable[int]) -> None:
         self._watched.difference_update(descriptors)
 
-    def wait(self, timeout_ns: int) -> Heard:
+    def wait(self, timeout_ns: int) -> WaitResult:
         """Wait at most `timeout_ns`; return who has something to say."""
         mine = self._hear.fileno()
         readable, _, _ = select.select([mine, *self._watched], [], [], timeout_ns / 1e9)
         if mine in readable:
             self._hear.recv(4096)
-        return Heard(frozenset(readable) - {mine})
+        return WaitResult(frozenset(readable) - {mine})
 
     def wake(self) -> None:
         """End the wait now. Any thread, also when nobody waits any more; never blocks."""

@@ -1,4 +1,4 @@
-"""Who stood still in a gap of the raw clock: the whole machine, or only this process. Evidence and its judgement.
+"""Gaps between two clock readings: a step, a suspend, a pause of the machine or a stall of this process.
 
 A machine that stood still served no interrupt and ran nobody; at its resume each processor's expired timers are served
 in one go, and whoever slept is woken, all within milliseconds. A machine that ran on while we did not has served its
@@ -6,10 +6,101 @@ timers throughout, however idle it was.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tideover.model import Cause, Quality
-from tideover.timekeeping.gaps import LEAST_WAKE_NS, NS
+from tideover.timekeeping.intervals import Interval
+
+# --- What two readings of this machine's own clocks and counters say: a gap, a step, a suspend; the machine or only
+# us
+# Three numbers between two readings, all against CLOCK_MONOTONIC_RAW, which nobody steps or slews:
+# `V` visible gap, how much longer a wait took than it was asked to; `S` step, how far the wall clock moved against the
+# monotonic one (constant but for steps, as both run under the same NTP multiplier); `Z` suspended, how far
+# CLOCK_BOOTTIME
+# moved against CLOCK_MONOTONIC. A machine whose clocks stood still with it shows none of the three: see `pause_fusion`.
+
+NS = 1_000_000_000
+
+# Smallest step told: a leap second and every daemon's step are far above, the noise of a bracketed reading far below.
+STEP_NS = 1_000_000
+
+# A thread's first turn after a resume takes 0.1 to 3 ms on an idle machine; a wait's own rounding is 1 ms.
+LEAST_WAKE_NS = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """Four clocks of this machine at one instant, in nanoseconds. `width_ns`: how long reading them took."""
+
+    raw_ns: int
+    mono_ns: int
+    wall_ns: int
+    boot_ns: int
+    width_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """How long a wait took on the raw clock, and how long it was asked to take at most."""
+
+    elapsed_ns: int
+    period_ns: int
+
+    @property
+    def visible_ns(self) -> int:
+        """V: the wait was interrupted for at least this long."""
+        return max(0, self.elapsed_ns - self.period_ns)
+
+    @property
+    def length(self) -> Interval:
+        """How long the interruption took: it began anywhere in the wait. The wake-up after it comes on top."""
+        return Interval(self.visible_ns, self.elapsed_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockShift:
+    """How far the wall clock was stepped and how long the machine was suspended between two readings."""
+
+    stepped_ns: int          # S; > 0: the wall clock was set forward
+    suspended_ns: int        # Z
+    slack_ns: int            # both are known to ± this
+
+    @property
+    def is_step(self) -> bool:
+        return abs(self.stepped_ns) >= STEP_NS + self.slack_ns
+
+    @property
+    def is_suspend(self) -> bool:
+        return self.suspended_ns >= STEP_NS + self.slack_ns
+
+
+def gap_between(before: ClockReading, after: ClockReading, period_ns: int) -> Gap:
+    """Given two readings around a wait of at most `period_ns`, return the gap between them."""
+    return Gap(after.raw_ns - before.raw_ns, period_ns)
+
+
+def shift_between(before: ClockReading, after: ClockReading) -> ClockShift:
+    """Given two readings, return step and suspend. That a suspend moves the wall clock too is no step."""
+    suspended = (after.boot_ns - after.mono_ns) - (before.boot_ns - before.mono_ns)
+    stepped = (after.wall_ns - after.mono_ns) - (before.wall_ns - before.mono_ns) - suspended
+    return ClockShift(stepped, suspended, (before.width_ns + after.width_ns) // 2)
+
+
+def are_together(one: ClockReading, other: ClockReading) -> bool:
+    """Whether wall, boot and monotonic clock are as far apart in both readings: no step or suspend to look for."""
+    return (abs((one.wall_ns - one.mono_ns) - (other.wall_ns - other.mono_ns)) < STEP_NS
+            and abs((one.boot_ns - one.mono_ns) - (other.boot_ns - other.mono_ns)) < STEP_NS)
+
+
+def wake_latency_ns(recent_lateness_ns: Sequence[int]) -> int:
+    """Given by how much the recent waits were late, return how late a wake-up must be expected to be.
+
+    The second largest: one hiccup is chance, two are this machine's way."""
+    return max([LEAST_WAKE_NS, *sorted(recent_lateness_ns)[-2:-1]])
+
+
+# --- Stall or pause: which of them a gap was, judged by kernel counters
 
 STARVED_SHARE = 0.5      # of the gap spent ready to run, in the run queue: the processor was short, the machine ran
 SILENT_SHARE = 0.1       # of the expected background: nobody ran
@@ -27,7 +118,7 @@ SILENT_INTERRUPTS = 0.25                 # of what was to be expected: nobody ra
 
 
 @dataclass(frozen=True, slots=True)
-class Counters:
+class KernelCounters:
     """What the kernel had counted at one instant. None: this machine does not say."""
 
     switches: int | None = None          # context switches of the whole machine (/proc/stat ctxt)
@@ -40,28 +131,29 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class Activity:
+class ProcessActivity:
     """What others than this process did: context switches and interrupts. None: not known."""
 
     switches: float | None = None
     interrupts: float | None = None
 
-    def where_known(self, other: Activity) -> Activity:
-        return Activity(self.switches if other.switches is not None else None,
+    def where_known(self, other: ProcessActivity) -> ProcessActivity:
+        return ProcessActivity(self.switches if other.switches is not None else None,
                         self.interrupts if other.interrupts is not None else None)
 
-    def or_nothing(self) -> Activity:
-        return Activity(self.switches or 0.0, self.interrupts or 0.0)
+    def or_nothing(self) -> ProcessActivity:
+        return ProcessActivity(self.switches or 0.0, self.interrupts or 0.0)
 
-    def times(self, factor: float) -> Activity:
-        return Activity(_scaled(self.switches, factor), _scaled(self.interrupts, factor))
+    def times(self, factor: float) -> ProcessActivity:
+        return ProcessActivity(_scaled(self.switches, factor), _scaled(self.interrupts, factor))
 
-    def less(self, other: Activity) -> Activity:
+    def less(self, other: ProcessActivity) -> ProcessActivity:
         """Never less than nothing; not known where either is not."""
-        return Activity(_difference(self.switches, other.switches), _difference(self.interrupts, other.interrupts))
+        return ProcessActivity(_difference(self.switches, other.switches),
+                               _difference(self.interrupts, other.interrupts))
 
 
-NOT_KNOWN = Activity()
+NOT_KNOWN = ProcessActivity()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +161,8 @@ class Stall:
     """Evidence over one visible gap. None: not known."""
 
     gap_s: float
-    expected: Activity = NOT_KNOWN            # of all others, had they gone on through the gap
-    seen: Activity = NOT_KNOWN                # of theirs in the gap
+    expected: ProcessActivity = NOT_KNOWN            # of all others, had they gone on through the gap
+    seen: ProcessActivity = NOT_KNOWN                # of theirs in the gap
     processors: int = 1
     waited_s: float | None = None
     suspended_s: float = 0.0
@@ -81,7 +173,7 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class StallVerdict:
     """Who stood still, how sure that is, and why, in sentences."""
 
     cause: Cause
@@ -89,7 +181,7 @@ class Judged:
     evidence: tuple[str, ...]
 
 
-def background_rate(before: Counters, after: Counters, elapsed_s: float) -> Activity:
+def background_rate(before: KernelCounters, after: KernelCounters, elapsed_s: float) -> ProcessActivity:
     """Given counters around a stretch without a gap, return what all others do in a second.
 
     Each of our own switches shows twice in the machine's count, to us and away from us; each of our turns takes an
@@ -97,7 +189,8 @@ def background_rate(before: Counters, after: Counters, elapsed_s: float) -> Acti
     return _others(before, after).times(1 / elapsed_s) if elapsed_s > 0 else NOT_KNOWN
 
 
-def stall_between(before: Counters, after: Counters, *, gap_s: float, running_s: float, rate: Activity,
+def stall_between(before: KernelCounters, after: KernelCounters, *, gap_s: float, running_s: float,
+                  rate: ProcessActivity,
                   processors: int = 1) -> Stall:
     """Given counters around a gap of `gap_s` beside `running_s` of ordinary running, and the learned background
     `rate` a second, return the evidence about the gap alone."""
@@ -119,15 +212,15 @@ def wake_after_ns(usual_ns: int, stall: Stall) -> int:
     return max(usual_ns, LEAST_WAKE_NS + round(stall.waited_s * NS))
 
 
-def judge_stall(stall: Stall) -> Judged:
+def judge_stall(stall: Stall) -> StallVerdict:
     """Given the evidence over a visible gap, return whether the machine stood still or only this process.
 
     Undetermined counts as ours: a pause of the machine is claimed on evidence only."""
     facts = _facts(stall)
     for holds, cause, sentence in _certainties(stall):
         if holds:
-            return Judged(cause, Quality.MEASURED, (sentence, *facts))
-    return Judged(Cause.PROCESS_STALL, Quality.INFERRED,
+            return StallVerdict(cause, Quality.MEASURED, (sentence, *facts))
+    return StallVerdict(Cause.PROCESS_STALL, Quality.INFERRED,
                   ("nothing here tells the machine from this process: taken for a stall of this process", *facts))
 
 
@@ -182,9 +275,9 @@ def _facts(stall: Stall) -> tuple[str, ...]:
     return tuple(facts)
 
 
-def _others(before: Counters, after: Counters) -> Activity:
+def _others(before: KernelCounters, after: KernelCounters) -> ProcessActivity:
     own = (after.own_switches or 0) - (before.own_switches or 0)
-    return Activity(_counted(before.switches, after.switches, 2 * own),
+    return ProcessActivity(_counted(before.switches, after.switches, 2 * own),
                     _counted(before.interrupts, after.interrupts, own))
 
 

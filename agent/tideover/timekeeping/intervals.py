@@ -1,4 +1,4 @@
-"""What several sources of time say together: intervals, the majority's common part, the verdict.
+"""Interval arithmetic on time samples: consensus of several sources, slew rates, hypervisor clocks. Reads no clock.
 
 A source's answer is kept as *truth minus raw*: how far true time is from CLOCK_MONOTONIC_RAW. That number
 stays true when somebody steps or slews the wall clock, so one sample can be held against the wall clock of
@@ -41,7 +41,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class TimeSample:
     """One valid answer of one address of one source."""
 
     server: str
@@ -74,7 +74,7 @@ def drift_ns(elapsed_ns: int) -> int:
     return abs(elapsed_ns) * DRIFT_PPM // 1_000_000 + 1
 
 
-class Ruling(enum.Enum):
+class ToleranceResult(enum.Enum):
     """What an interval of offsets says against a tolerance."""
 
     INSIDE = "inside"            # |offset| + bound within the tolerance
@@ -82,13 +82,13 @@ class Ruling(enum.Enum):
     OPEN = "open"                # the tolerance lies between: the bound does not decide
 
 
-def rule(behind: Interval, tolerance_ns: int) -> Ruling:
+def compare(behind: Interval, tolerance_ns: int) -> ToleranceResult:
     """Given where the offset lies, return what that means for a tolerance."""
     if max(abs(behind.low_ns), abs(behind.high_ns)) <= tolerance_ns:
-        return Ruling.INSIDE
+        return ToleranceResult.INSIDE
     if behind.low_ns > tolerance_ns or behind.high_ns < -tolerance_ns:
-        return Ruling.OUTSIDE
-    return Ruling.OPEN
+        return ToleranceResult.OUTSIDE
+    return ToleranceResult.OPEN
 
 
 def majority(intervals: Sequence[Interval], asked: int) -> Interval | None:
@@ -111,7 +111,7 @@ def majority(intervals: Sequence[Interval], asked: int) -> Interval | None:
     return None if low is None else Interval(low, high)
 
 
-def best(samples: Sequence[Sample], raw_ns: int) -> Sample:
+def best(samples: Sequence[TimeSample], raw_ns: int) -> TimeSample:
     """Given samples of one address (at least one) and now, return the one to go by.
 
     The smallest bound wins, that is nearly always the smallest delay. Only samples that can be true together with
@@ -125,12 +125,12 @@ def best(samples: Sequence[Sample], raw_ns: int) -> Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Consensus:
     """What all sources together say at one instant."""
 
     truth_minus_raw: Interval | None      # None: no answer, or no majority
-    chosen: tuple[Sample, ...] = ()       # the one sample of each address that was gone by
-    outliers: tuple[Sample, ...] = ()     # … of these, those that contradict the majority
+    chosen: tuple[TimeSample, ...] = ()       # the one sample of each address that was gone by
+    outliers: tuple[TimeSample, ...] = ()     # … of these, those that contradict the majority
     servers: int = 0                      # that answered
     agreeing: int = 0                     # … and agree
 
@@ -139,13 +139,13 @@ class Standing:
         return None if self.truth_minus_raw is None else self.truth_minus_raw.less(wall_minus_raw_ns)
 
 
-def stand(samples: Iterable[Sample], raw_ns: int, asked: dict[str, int] | None = None) -> Standing:
+def combine(samples: Iterable[TimeSample], raw_ns: int, asked: dict[str, int] | None = None) -> Consensus:
     """Given samples and now, return what the sources say together; one server is one voice, whatever its addresses.
 
     `asked`: addresses asked of each server. Given, the silent ones count as contradicting: the answer is then one
     that they cannot turn any more. None: only those that answered count.
     """
-    voices: dict[str, list[Sample]] = {}
+    voices: dict[str, list[TimeSample]] = {}
     for _, own in sorted(_by_address(samples).items()):
         chosen = best(own, raw_ns)
         voices.setdefault(chosen.server, []).append(chosen)
@@ -157,13 +157,13 @@ def stand(samples: Iterable[Sample], raw_ns: int, asked: dict[str, int] | None =
     common = majority(spans, len(voices) if asked is None else len(asked))
     chosen_all = tuple(one for own in voices.values() for one in own)
     if common is None:
-        return Standing(None, chosen_all, servers=len(voices))
+        return Consensus(None, chosen_all, servers=len(voices))
     out = tuple(one for one in chosen_all if not one.interval_at(raw_ns).touches(common))
-    return Standing(common, chosen_all, out, len(voices), sum(span.touches(common) for span in spans))
+    return Consensus(common, chosen_all, out, len(voices), sum(span.touches(common) for span in spans))
 
 
-def _by_address(samples: Iterable[Sample]) -> dict[tuple[str, str], list[Sample]]:
-    found: dict[tuple[str, str], list[Sample]] = {}
+def _by_address(samples: Iterable[TimeSample]) -> dict[tuple[str, str], list[TimeSample]]:
+    found: dict[tuple[str, str], list[TimeSample]] = {}
     for one in samples:
         found.setdefault((one.server, one.address), []).append(one)
     return found
@@ -172,3 +172,76 @@ def _by_address(samples: Iterable[Sample]) -> dict[tuple[str, str], list[Sample]
 def ahead_s(behind_ns: int) -> float:
     """Given NTP's sign (positive: behind), return the record's (positive: ahead), in seconds."""
     return -behind_ns / NS
+
+
+# --- Slew: how long a slewing clock still needs
+# A rate is a plain number, seconds gained on the raw clock for each second: 0.083 is chrony's fastest.
+
+# A clock that is only kept in step is corrected by tens of ppm; what is faster is being moved on purpose.
+SLEWING = 100e-6
+_FASTEST = 0.15             # the kernel takes ±10 % of tick and 500 ppm of frequency; more was a step
+_SHORTEST_NS = NS // 2      # two readings closer than this tell their own noise
+
+
+def kernel_rate(tick_us: int, usual_tick_us: int, frequency_ppm: float) -> float:
+    """Given adjtimex's tick, the tick of an untouched clock and the frequency correction, return the rate."""
+    return (tick_us - usual_tick_us) / usual_tick_us + frequency_ppm * 1e-6
+
+
+def measured_rate(elapsed_ns: int, moved_ns: int) -> float | None:
+    """Given raw time elapsed and how far the wall clock moved against raw, return the rate. None: a step, or too short.
+    """
+    if elapsed_ns < _SHORTEST_NS:
+        return None
+    rate = moved_ns / elapsed_ns
+    return rate if abs(rate) <= _FASTEST else None
+
+
+def is_slewing(rate: float | None) -> bool:
+    """Is a clock of this rate being moved on purpose? No rate known: no."""
+    return rate is not None and abs(rate) >= SLEWING
+
+
+def seconds_until_good(behind: Interval, tolerance_ns: int, rate: float) -> float | None:
+    """Given where the offset lies, return how long a clock of this rate needs until all of it is inside the tolerance.
+
+    None: it does not move, moves away, or the interval is too wide ever to fit.
+    """
+    if not is_slewing(rate) or behind.half_ns > tolerance_ns:
+        return None
+    missing_ns = behind.high_ns - tolerance_ns if rate > 0 else -tolerance_ns - behind.low_ns
+    return missing_ns / NS / abs(rate) if missing_ns > 0 else None
+
+
+# --- Hypervisor clocks that depend on messages of the host: when one may be believed
+# Hyper-V's clock is the last message's time plus the reference counter since (drivers/hv/hv_util.c). The counter stands
+# still with the guest, so after a resume the clock is late by the whole pause, and looks as right as ever, until the
+# next message, which comes every 5 s.
+
+MESSAGES_APART_NS = 6 * NS      # the host's 5 s, with room
+_NOISE_NS = 100_000             # two messages differ by their own latency; one message does not differ from itself
+
+
+@dataclass(frozen=True, slots=True)
+class HypervisorReading:
+    """The hardware clock's distance from the raw clock at one instant, known to ± width_ns."""
+
+    raw_ns: int
+    distance_ns: int
+    width_ns: int
+
+
+def is_fresh(readings: Sequence[HypervisorReading], since_ns: int) -> bool:
+    """Given readings in order (at least one) and the resume, does the newest rest on a message sent after it?
+
+    It does when the distance has moved between two readings after the resume, or stayed for longer than the host is
+    ever silent.
+    """
+    newest = readings[-1]
+    return any(_has_moved(one, newest) or newest.raw_ns - one.raw_ns >= MESSAGES_APART_NS
+               for one in readings[:-1] if one.raw_ns >= since_ns)
+
+
+def _has_moved(before: HypervisorReading, after: HypervisorReading) -> bool:
+    noise_ns = _NOISE_NS + before.width_ns + after.width_ns + drift_ns(after.raw_ns - before.raw_ns)
+    return abs(after.distance_ns - before.distance_ns) > noise_ns

@@ -1,5 +1,5 @@
-"""NTP's packet and what one exchange proves (RFC 5905, RFC 4330): bytes and integers of nanoseconds in, a sample
-or the reason against it out. Never sends, never reads a clock.
+"""The NTP packet and what one exchange proves (RFC 5905, RFC 4330): bytes and nanoseconds in, a sample or a
+rejection out. Never sends, never reads a clock.
 
 A double holds NTP's seconds only to 0.5 µs and a 32-bit count of seconds ends in 2036, so everything here is an
 integer of nanoseconds since 1970, with the era already unfolded.
@@ -11,11 +11,11 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tideover.timekeeping.agreement import NS, Sample, drift_ns
+from tideover.timekeeping.intervals import NS, TimeSample, drift_ns
 
 PORT = 123                              # the number: "ntp" needs /etc/services
 PACKET_BYTES = 48
-COOKIE_BYTES = 8
+NONCE_BYTES = 8
 _HEADER = struct.Struct("!BBbbII4sQ8sQQ")
 _FIRST_BYTE = 0x23                      # leap 0, version 4, mode 3 (client)
 _SERVER_MODE = 4
@@ -37,7 +37,7 @@ LOCAL_PRECISION_NS = 1_000              # one clock read from Python, with room
 _SET_FLOOR_NS = 1_000_000               # wall and raw may differ by this and, while a daemon slews, by a tenth
 
 
-class Fault(enum.Enum):
+class RejectReason(enum.Enum):
     """Why an answer, or its absence, counts for nothing."""
 
     NO_ANSWER = "no answer"
@@ -65,12 +65,12 @@ class Fault(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """One address whose answer does not count, and why."""
 
     server: str
     address: str
-    fault: Fault
+    fault: RejectReason
     detail: str = ""
 
     @property
@@ -79,7 +79,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class NtpReply:
     """The fields of a server's packet; times in nanoseconds since 1970, 0 when the field was empty."""
 
     leap: int
@@ -109,7 +109,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class RoundTrip:
     """Our side of one exchange, on the raw clock. The wall clock's distance from it shows whether it was set."""
 
     server: str
@@ -124,7 +124,7 @@ class Trip:
     def elapsed_ns(self) -> int:
         return self.received_raw_ns - self.sent_raw_ns
 
-    def delay_ns(self, reply: Reply) -> int:
+    def delay_ns(self, reply: NtpReply) -> int:
         return self.elapsed_ns - (reply.sent_ns - reply.received_ns)
 
     @property
@@ -139,7 +139,7 @@ def question(cookie: bytes) -> bytes:
     The transmit field carries the cookie and every other field is empty: a forger must guess 64 bits, and our
     clock is nobody's business (RFC 4330 §4; draft-ietf-ntp-data-minimization).
     """
-    return bytes([_FIRST_BYTE]) + bytes(PACKET_BYTES - 1 - COOKIE_BYTES) + cookie
+    return bytes([_FIRST_BYTE]) + bytes(PACKET_BYTES - 1 - NONCE_BYTES) + cookie
 
 
 def is_answer_to(data: bytes, cookie: bytes) -> bool:
@@ -147,16 +147,16 @@ def is_answer_to(data: bytes, cookie: bytes) -> bool:
     return len(data) >= PACKET_BYTES and data[24:32] == cookie
 
 
-def read_reply(data: bytes, near_ns: int) -> Reply:
+def read_reply(data: bytes, near_ns: int) -> NtpReply:
     """Given at least 48 bytes and a time within 68 years of the truth, return the packet's fields."""
     (first, stratum, _poll, precision, root_delay, root_dispersion, reference_id,
      reference, cookie, received, sent) = _HEADER.unpack_from(data)
-    return Reply(first >> 6, first >> 3 & 7, first & 7, stratum, precision,
+    return NtpReply(first >> 6, first >> 3 & 7, first & 7, stratum, precision,
                  root_delay * NS >> 16, root_dispersion * NS >> 16, reference_id,
-                 unfold(reference, near_ns), cookie, unfold(received, near_ns), unfold(sent, near_ns))
+                 to_unix_ns(reference, near_ns), cookie, to_unix_ns(received, near_ns), to_unix_ns(sent, near_ns))
 
 
-def unfold(stamp: int, near_ns: int) -> int:
+def to_unix_ns(stamp: int, near_ns: int) -> int:
     """Given a 64-bit NTP timestamp, return nanoseconds since 1970 in the era nearest to a time; 0 stays 0.
 
     The 32 bits of seconds begin anew on 2036-02-07 06:28:16 UTC; the era is the one within 68 years of `near_ns`
@@ -181,57 +181,57 @@ def precision_ns(log2_s: int) -> int:
     return NS << log2_s if log2_s >= 0 else max(1, NS >> -log2_s)
 
 
-def _is_leap_second_near(reply: Reply) -> bool:
+def _is_leap_second_near(reply: NtpReply) -> bool:
     into_day_ns = reply.sent_ns % _DAY_NS
     return reply.leap in (1, 2) and (into_day_ns < LEAP_NS or into_day_ns >= _DAY_NS - LEAP_NS)
 
 
-def _is_reference_odd(reply: Reply) -> bool:
+def _is_reference_odd(reply: NtpReply) -> bool:
     age_ns = reply.sent_ns - reply.reference_ns
     return reply.reference_ns == 0 or age_ns < 0 or age_ns > MAX_REFERENCE_AGE_NS
 
 
 # The order is the order of telling: what makes a packet meaningless stands before what makes it a bad one.
-CHECKS: tuple[tuple[Fault, Callable[[Reply, Trip], bool]], ...] = (
-    (Fault.MODE, lambda reply, trip: reply.mode != _SERVER_MODE),
-    (Fault.VERSION, lambda reply, trip: reply.version not in (3, 4)),
-    (Fault.KISS, lambda reply, trip: reply.stratum == 0),
-    (Fault.UNSYNCHRONISED, lambda reply, trip: reply.leap == 3 or reply.stratum >= UNSYNCHRONISED_STRATUM),
-    (Fault.NO_TIMES, lambda reply, trip: reply.received_ns == 0 or reply.sent_ns == 0),
-    (Fault.BACKWARDS, lambda reply, trip: reply.sent_ns < reply.received_ns),
-    (Fault.HELD_LONG, lambda reply, trip: reply.sent_ns - reply.received_ns > MAX_HOLD_NS),
-    (Fault.FAR, lambda reply, trip: reply.root_distance_ns > MAX_ROOT_DISTANCE_NS),
-    (Fault.NEGATIVE_DELAY, lambda reply, trip: trip.delay_ns(reply) < -precision_ns(reply.precision)),
-    (Fault.SLOW, lambda reply, trip: trip.delay_ns(reply) > MAX_DELAY_NS),
-    (Fault.REFERENCE, lambda reply, trip: _is_reference_odd(reply)),
+CHECKS: tuple[tuple[RejectReason, Callable[[NtpReply, RoundTrip], bool]], ...] = (
+    (RejectReason.MODE, lambda reply, trip: reply.mode != _SERVER_MODE),
+    (RejectReason.VERSION, lambda reply, trip: reply.version not in (3, 4)),
+    (RejectReason.KISS, lambda reply, trip: reply.stratum == 0),
+    (RejectReason.UNSYNCHRONISED, lambda reply, trip: reply.leap == 3 or reply.stratum >= UNSYNCHRONISED_STRATUM),
+    (RejectReason.NO_TIMES, lambda reply, trip: reply.received_ns == 0 or reply.sent_ns == 0),
+    (RejectReason.BACKWARDS, lambda reply, trip: reply.sent_ns < reply.received_ns),
+    (RejectReason.HELD_LONG, lambda reply, trip: reply.sent_ns - reply.received_ns > MAX_HOLD_NS),
+    (RejectReason.FAR, lambda reply, trip: reply.root_distance_ns > MAX_ROOT_DISTANCE_NS),
+    (RejectReason.NEGATIVE_DELAY, lambda reply, trip: trip.delay_ns(reply) < -precision_ns(reply.precision)),
+    (RejectReason.SLOW, lambda reply, trip: trip.delay_ns(reply) > MAX_DELAY_NS),
+    (RejectReason.REFERENCE, lambda reply, trip: _is_reference_odd(reply)),
     # Stratum 1 writes the name of its clock there, which only looks like an address.
-    (Fault.LOOP, lambda reply, trip: reply.stratum > 1 and reply.reference_id in trip.own_ids),
-    (Fault.LEAP, lambda reply, trip: _is_leap_second_near(reply)),
-    (Fault.CLOCK_SET, lambda reply, trip: trip.was_clock_set),
+    (RejectReason.LOOP, lambda reply, trip: reply.stratum > 1 and reply.reference_id in trip.own_ids),
+    (RejectReason.LEAP, lambda reply, trip: _is_leap_second_near(reply)),
+    (RejectReason.CLOCK_SET, lambda reply, trip: trip.was_clock_set),
 )
 
 
-def weigh(reply: Reply, trip: Trip) -> Sample | Refused:
+def validate(reply: NtpReply, trip: RoundTrip) -> TimeSample | Rejected:
     """Given an answer to our own question and our side of the exchange, return the sample or why there is none."""
     for fault, is_faulty in CHECKS:
         if is_faulty(reply, trip):
-            return Refused(trip.server, trip.address, fault, _detail(fault, reply, trip))
+            return Rejected(trip.server, trip.address, fault, _detail(fault, reply, trip))
     delay_ns = max(0, trip.delay_ns(reply))
     # T2-R1 and T3-R4 measure the truth against the raw clock, once with each leg of the way in it.
     truth_minus_raw_ns = (reply.received_ns - trip.sent_raw_ns + reply.sent_ns - trip.received_raw_ns) // 2
     bound_ns = (delay_ns + 1) // 2 + reply.root_distance_ns + LOCAL_PRECISION_NS + drift_ns(trip.elapsed_ns)
-    return Sample(trip.server, trip.address, truth_minus_raw_ns, trip.wall_minus_raw_ns, delay_ns,
+    return TimeSample(trip.server, trip.address, truth_minus_raw_ns, trip.wall_minus_raw_ns, delay_ns,
                   bound_ns, trip.sent_raw_ns, trip.received_raw_ns, reply.stratum)
 
 
-def _detail(fault: Fault, reply: Reply, trip: Trip) -> str:
-    details: dict[Fault, str] = {
-        Fault.MODE: f"mode {reply.mode}",
-        Fault.VERSION: f"version {reply.version}",
-        Fault.KISS: reply.kiss,
-        Fault.UNSYNCHRONISED: f"stratum {reply.stratum}, leap {reply.leap}",
-        Fault.FAR: f"{reply.root_distance_ns / NS:.3g} s",
-        Fault.SLOW: f"{trip.delay_ns(reply) / NS:.3g} s",
+def _detail(fault: RejectReason, reply: NtpReply, trip: RoundTrip) -> str:
+    details: dict[RejectReason, str] = {
+        RejectReason.MODE: f"mode {reply.mode}",
+        RejectReason.VERSION: f"version {reply.version}",
+        RejectReason.KISS: reply.kiss,
+        RejectReason.UNSYNCHRONISED: f"stratum {reply.stratum}, leap {reply.leap}",
+        RejectReason.FAR: f"{reply.root_distance_ns / NS:.3g} s",
+        RejectReason.SLOW: f"{trip.delay_ns(reply) / NS:.3g} s",
     }
     return details.get(fault, "")
 

@@ -1,4 +1,4 @@
-"""What all signs of one incident say together: which cause, how long, how sure. The whole truth table, as one function.
+"""Fuses all evidence of one incident into its cause, duration and certainty. The whole truth table, as one function.
 
 Frozen time `F` is how far outside time moved against CLOCK_MONOTONIC_RAW; with the visible gap `V` of the raw clock
 the blackout is V + F. The step `S` of the wall clock never adds length: it says whether the clock was put right. The
@@ -12,9 +12,8 @@ from datetime import datetime
 from itertools import accumulate
 
 from tideover.model import Cause, Quality
-from tideover.timekeeping.agreement import Interval, drift_ns, majority
-from tideover.timekeeping.gaps import NS, STEP_NS
-from tideover.timekeeping.stalls import Judged
+from tideover.timekeeping.gaps import NS, STEP_NS, StallVerdict
+from tideover.timekeeping.intervals import Interval, drift_ns, majority
 
 # A Date header counts whole seconds and may have been made up to a second before it was sent (servers keep it ready).
 DATE_MIDDLE_NS = NS // 2
@@ -34,7 +33,7 @@ SLOW_TO_NOTICE = {"hyperv": 6 * NS}
 
 
 @dataclass(frozen=True, slots=True)
-class OutsideSample:
+class SourceSample:
     """One answer of one source of time: the truth was offset_ns ± bound_ns ahead of the raw clock at raw_ns."""
 
     raw_ns: int          # when the question left: what was asked after a resume was answered after it
@@ -47,15 +46,15 @@ class OutsideSample:
         return Interval(self.offset_ns - bound, self.offset_ns + bound)
 
 
-def folded(older: OutsideSample, newer: OutsideSample) -> OutsideSample | None:
+def intersect(older: SourceSample, newer: SourceSample) -> SourceSample | None:
     """Given two samples of one source, return what both say as one, as of the newer; None: they contradict."""
     span = _shared(older.interval_at(newer.raw_ns), newer.interval_at(newer.raw_ns))
-    return OutsideSample(newer.raw_ns, span.middle_ns, span.half_ns) if _is_possible(span) else None
+    return SourceSample(newer.raw_ns, span.middle_ns, span.half_ns) if _is_possible(span) else None
 
 
-def alike(samples: Sequence[OutsideSample]) -> list[OutsideSample]:
+def compatible_suffix(samples: Sequence[SourceSample]) -> list[SourceSample]:
     """Given one source's samples in order, return those that can be true together with the newest."""
-    kept: list[OutsideSample] = []
+    kept: list[SourceSample] = []
     span = samples[-1].interval_at(samples[-1].raw_ns)
     for sample in reversed(samples):
         narrower = _shared(span, sample.interval_at(samples[-1].raw_ns))
@@ -65,21 +64,21 @@ def alike(samples: Sequence[OutsideSample]) -> list[OutsideSample]:
     return kept
 
 
-def mended(samples: Sequence[OutsideSample]) -> list[OutsideSample]:
+def repaired(samples: Sequence[SourceSample]) -> list[SourceSample]:
     """Given one source's samples that no single stop explains, return those worth keeping.
 
     The newest word bears out older ones: what stands against it was an error. Else it is a second jump, and all that
     the word before it does not bear out is from before the first."""
-    borne_out = alike(samples)
-    return borne_out if len(borne_out) > 1 else [*alike(samples[:-1]), samples[-1]]
+    borne_out = compatible_suffix(samples)
+    return borne_out if len(borne_out) > 1 else [*compatible_suffix(samples[:-1]), samples[-1]]
 
 
-def sample_of_date(date: datetime, asked_raw_ns: int, received_raw_ns: int) -> OutsideSample:
+def sample_of_date(date: datetime, asked_raw_ns: int, received_raw_ns: int) -> SourceSample:
     """Given the Date of an answer (RFC 9110 §6.6.1, whole seconds) and when it was asked for and had, return it as a
     sample of outside time."""
     middle, half = (asked_raw_ns + received_raw_ns) // 2, (received_raw_ns - asked_raw_ns + 1) // 2
     truth = round(date.timestamp()) * NS + DATE_MIDDLE_NS
-    return OutsideSample(asked_raw_ns, truth - middle, DATE_BOUND_NS + half)
+    return SourceSample(asked_raw_ns, truth - middle, DATE_BOUND_NS + half)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Frozen:
         return self.length.low_ns > 0
 
 
-def frozen_by(samples: Sequence[OutsideSample], since_ns: int | None = None) -> Frozen | None:
+def frozen_by(samples: Sequence[SourceSample], since_ns: int | None = None) -> Frozen | None:
     """Given one source's samples in order, return by how much outside time moved against the raw clock, at most once.
 
     Samples that cannot all be true show it by themselves: the length is then all that any split which makes both
@@ -149,7 +148,7 @@ class Incident:
 
     visible: Interval | None = None              # of the gap: [elapsed - period, elapsed]; None: no gap
     visible_slack_ns: int = 0                    # the usual wake latency
-    stall: Judged | None = None                  # who stood still in the gap
+    stall: StallVerdict | None = None                  # who stood still in the gap
     frozen: tuple[Interval, ...] = ()
     stepped_ns: int = 0
     suspended_ns: int = 0
@@ -161,7 +160,7 @@ class Incident:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FusionResult:
     """What happened. `length_ns` None: something did, and nobody can know how long it took."""
 
     cause: Cause
@@ -171,7 +170,7 @@ class Finding:
     evidence: tuple[str, ...]
 
 
-def judge(incident: Incident) -> Finding | None:
+def judge(incident: Incident) -> FusionResult | None:
     """Given an incident, return what it was. None: nothing worth a name."""
     frozen = agreed(incident.frozen)
     signs = (*incident.markers, *incident.hints)
@@ -188,13 +187,13 @@ def judge(incident: Incident) -> Finding | None:
     return None
 
 
-def _suspended(incident: Incident) -> Finding:
-    return Finding(Cause.SUSPEND, incident.suspended_ns, incident.suspended_slack_ns, Quality.MEASURED,
+def _suspended(incident: Incident) -> FusionResult:
+    return FusionResult(Cause.SUSPEND, incident.suspended_ns, incident.suspended_slack_ns, Quality.MEASURED,
                    ("the clock that counts suspends moved against the monotonic one by "
                     f"{seconds(incident.suspended_ns)}",))
 
 
-def _stood_still(incident: Incident, frozen: Interval, signs: tuple[str, ...]) -> Finding:
+def _stood_still(incident: Incident, frozen: Interval, signs: tuple[str, ...]) -> FusionResult:
     """Outside time went on without us: only a stop of the machine can do that."""
     length = frozen
     evidence = [f"outside time moved by {seconds(frozen.middle_ns)} ± {seconds(frozen.half_ns)} against the raw clock"]
@@ -206,7 +205,7 @@ def _stood_still(incident: Incident, frozen: Interval, signs: tuple[str, ...]) -
         evidence.append(f"and the raw clock itself shows a gap of at most {seconds(high)}")
     evidence.append(_wall_sentence(incident.stepped_ns, frozen))
     quality = Quality.MEASURED if length.half_ns * 2 <= length.middle_ns else Quality.BOUNDED
-    return Finding(Cause.VM_PAUSE, length.middle_ns, length.half_ns, quality, (*evidence, *signs))
+    return FusionResult(Cause.VM_PAUSE, length.middle_ns, length.half_ns, quality, (*evidence, *signs))
 
 
 def _wall_sentence(stepped_ns: int, frozen: Interval) -> str:
@@ -217,7 +216,7 @@ def _wall_sentence(stepped_ns: int, frozen: Interval) -> str:
     return f"clock disturbed: {step_words(stepped_ns)}, which is not what was lost"
 
 
-def _gap(incident: Incident, visible: Interval, stall: Judged, frozen: Interval | None) -> Finding:
+def _gap(incident: Incident, visible: Interval, stall: StallVerdict, frozen: Interval | None) -> FusionResult:
     """The raw clock ran on through the stop: its gap is the length, the counters or a marker say whose it was."""
     cause, quality, evidence = stall.cause, stall.quality, (*stall.evidence, *incident.markers, *incident.hints)
     if quality is Quality.INFERRED and (incident.markers or incident.event_open):
@@ -225,27 +224,27 @@ def _gap(incident: Incident, visible: Interval, stall: Judged, frozen: Interval 
         cause, evidence = Cause.VM_PAUSE, (*due, *incident.markers, *incident.hints)
     if frozen is not None:
         evidence = (*evidence, f"outside time agrees with the raw clock to {seconds(frozen.half_ns)}")
-    return Finding(cause, visible.middle_ns, visible.half_ns + incident.visible_slack_ns, quality, evidence)
+    return FusionResult(cause, visible.middle_ns, visible.half_ns + incident.visible_slack_ns, quality, evidence)
 
 
-def _stepped(incident: Incident, frozen: Interval | None, signs: tuple[str, ...]) -> Finding:
+def _stepped(incident: Incident, frozen: Interval | None, signs: tuple[str, ...]) -> FusionResult:
     stepped, step = incident.stepped_ns, step_words(incident.stepped_ns)
     cannot_tell = frozen is None or frozen.low_ns <= stepped <= frozen.high_ns
     if cannot_tell and stepped > 0 and (incident.event_open or incident.markers):
-        return Finding(Cause.VM_PAUSE, stepped, PRIOR_OFFSET_NS + HOST_STEP_DELAY_NS, Quality.INFERRED,
+        return FusionResult(Cause.VM_PAUSE, stepped, PRIOR_OFFSET_NS + HOST_STEP_DELAY_NS, Quality.INFERRED,
                        (f"{step}, as a host does after a stop, while one was to be expected",
                         "no outside time to measure it by", *signs))
     outside = ("no outside time to tell a stop by" if frozen is None or cannot_tell
                else f"outside time shows no stop longer than {seconds(max(0, frozen.high_ns))}")
-    return Finding(Cause.CLOCK_STEP, 0, 0, Quality.MEASURED, (step, outside, *signs))
+    return FusionResult(Cause.CLOCK_STEP, 0, 0, Quality.MEASURED, (step, outside, *signs))
 
 
-def _moved(incident: Incident, frozen: Interval | None, signs: tuple[str, ...]) -> Finding:
+def _moved(incident: Incident, frozen: Interval | None, signs: tuple[str, ...]) -> FusionResult:
     """Moved to another host, and no clock shows for how long."""
     if frozen is None:
-        return Finding(Cause.VM_PAUSE, None, None, Quality.UNKNOWN, (*signs, "no outside time to measure it by"))
+        return FusionResult(Cause.VM_PAUSE, None, None, Quality.UNKNOWN, (*signs, "no outside time to measure it by"))
     most = max(incident.period_ns, frozen.high_ns)
-    return Finding(Cause.VM_PAUSE, most // 2, most - most // 2, Quality.BOUNDED,
+    return FusionResult(Cause.VM_PAUSE, most // 2, most - most // 2, Quality.BOUNDED,
                    (*signs, f"too short to show: less than {seconds(most)}"))
 
 

@@ -1,4 +1,4 @@
-"""What is said to a program through its console, and the event by which another process asks it to end.
+"""Windows basics: libraries and errors, handles and events, console control, known folders, the registry.
 
 A Python signal handler runs only when the main thread next runs Python code, and on Windows nothing brings it back out
 of a wait for a lock. Both ways here call on a thread of their own.
@@ -12,12 +12,98 @@ assert sys.platform == "win32"
 import ctypes
 import os
 import threading
-from collections.abc import Callable
+import uuid
+import winreg
+from collections.abc import Callable, Sequence
 from ctypes import wintypes
+from typing import Any
 
 from tideover.threads import start_task
-from tideover.winapi.calls import checked, declare, kernel32
-from tideover.winapi.handles import close_handle, create_event, open_event, set_event, wait_for_any
+
+# --- Libraries, and how their failures become OSError
+
+kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
+ntdll = ctypes.WinDLL("ntdll")
+
+HANDLE = wintypes.HANDLE
+DWORD = wintypes.DWORD
+INVALID_HANDLE = ctypes.c_void_p(-1).value
+
+ERROR_FILE_NOT_FOUND, ERROR_ACCESS_DENIED, ERROR_BROKEN_PIPE, ERROR_PIPE_BUSY = 2, 5, 109, 231
+ERROR_MORE_DATA, ERROR_NO_DATA, ERROR_PIPE_CONNECTED, ERROR_IO_PENDING = 234, 232, 535, 997
+ERROR_OPERATION_ABORTED = 995
+
+
+def declare(library: ctypes.WinDLL, name: str, result: Any, *arguments: Any) -> Any:
+    """Given a library, a function's name and its types, return the function. Raise AttributeError if it has none."""
+    function = getattr(library, name)
+    function.restype, function.argtypes = result, arguments
+    return function
+
+
+def last_error(code: int | None = None) -> OSError:
+    """Return the OSError of a code, or of the last call that failed on this thread."""
+    return ctypes.WinError(ctypes.get_last_error() if code is None else code)
+
+
+def check(result: Any) -> Any:
+    """Given a call's result, return it. Raise OSError if it is the false value that means failure."""
+    if not result or result == INVALID_HANDLE:
+        raise last_error()
+    return result
+
+
+# --- Handles, events, and the wait for any of them
+
+WAIT_TIMEOUT, WAIT_FAILED = 0x102, 0xFFFFFFFF
+EVENT_MODIFY_STATE = 0x2
+HANDLE_FLAG_INHERIT = 1
+
+_close = declare(kernel32, "CloseHandle", wintypes.BOOL, HANDLE)
+_create_event = declare(kernel32, "CreateEventW", HANDLE, ctypes.c_void_p, wintypes.BOOL, wintypes.BOOL,
+                        wintypes.LPCWSTR)
+_open_event = declare(kernel32, "OpenEventW", HANDLE, DWORD, wintypes.BOOL, wintypes.LPCWSTR)
+_set_event = declare(kernel32, "SetEvent", wintypes.BOOL, HANDLE)
+_wait = declare(kernel32, "WaitForMultipleObjects", DWORD, DWORD, ctypes.POINTER(HANDLE), wintypes.BOOL, DWORD)
+_inherit = declare(kernel32, "SetHandleInformation", wintypes.BOOL, HANDLE, DWORD, DWORD)
+
+
+def close_handle(handle: int) -> None:
+    """Given a handle, give it back."""
+    _close(handle)
+
+
+def create_event(name: str | None = None) -> int:
+    """Return a new event that stays set once it is, without a name or with one. Raise OSError."""
+    return int(check(_create_event(None, True, False, name)))
+
+
+def open_event(name: str) -> int:
+    """Given the name of an event of some process, return a handle to set it. Raise OSError if there is none."""
+    return int(check(_open_event(EVENT_MODIFY_STATE, False, name)))
+
+
+def set_event(event: int) -> None:
+    check(_set_event(event))
+
+
+def let_inherit(handle: int) -> None:
+    """Given a handle, let the processes that are started with it named have it too."""
+    check(_inherit(handle, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT))
+
+
+def wait_for_any(handles: Sequence[int], seconds: float | None) -> int | None:
+    """Given handles, wait until one is set; return its place among them, None if the time is up. Raise OSError."""
+    milliseconds = 0xFFFFFFFF if seconds is None else min(max(0, round(seconds * 1000)), 0xFFFFFFFE)
+    said = _wait(len(handles), (HANDLE * len(handles))(*handles), False, milliseconds)
+    if said == WAIT_TIMEOUT:
+        return None
+    check(said != WAIT_FAILED)
+    return int(said)
+
+
+# --- Console control events, and the event by which another process requests a stop
 
 CTRL_C, CTRL_BREAK, CTRL_CLOSE, CTRL_LOGOFF, CTRL_SHUTDOWN = 0, 1, 2, 5, 6
 _HANDLER = ctypes.WINFUNCTYPE(wintypes.BOOL, wintypes.DWORD)
@@ -25,7 +111,7 @@ _set_handler = declare(kernel32, "SetConsoleCtrlHandler", wintypes.BOOL, ctypes.
 _kept: list[object] = []            # the system calls them for as long as we live
 
 
-def call_when_told_to_end(end: Callable[[], None], ended: threading.Event) -> None:
+def on_console_close(end: Callable[[], None], ended: threading.Event) -> None:
     """From now on call `end` at Ctrl-C, Ctrl-Break, when the console is closed and when the system goes down.
 
     In the last two cases the system ends the process as soon as the handler returns, so that waits for `ended`.
@@ -40,11 +126,11 @@ def call_when_told_to_end(end: Callable[[], None], ended: threading.Event) -> No
 
     handler = _HANDLER(handle)
     _kept.append(handler)
-    checked(_set_handler(ctypes.cast(handler, ctypes.c_void_p), True))
+    check(_set_handler(ctypes.cast(handler, ctypes.c_void_p), True))
 
 
-def call_when_asked_to_end(end: Callable[[], None]) -> None:
-    """From now on call `end` when another process of this session asks for it (`ask_to_end`)."""
+def on_stop_request(end: Callable[[], None]) -> None:
+    """From now on call `end` when another process of this session asks for it (`request_stop`)."""
     event = create_event(_name(os.getpid()))
 
     def wait() -> None:
@@ -54,7 +140,7 @@ def call_when_asked_to_end(end: Callable[[], None]) -> None:
     start_task("end-event", wait)
 
 
-def ask_to_end(pid: int) -> bool:
+def request_stop(pid: int) -> bool:
     """Given a process, ask it to end in peace; return whether it listens."""
     try:
         event = open_event(_name(pid))
@@ -69,3 +155,64 @@ def ask_to_end(pid: int) -> bool:
 
 def _name(pid: int) -> str:
     return f"Local\\tideover-end-{pid}"
+
+
+# --- Known folders (SHGetKnownFolderPath): right also where a service's environment is not
+
+_PROGRAM_DATA = "62AB5D82-FDC1-4DC3-A9DD-070D1D495D97"
+_PROFILE = "5E6C858F-0E22-4760-9AFE-EA3317B67173"
+
+
+def program_data() -> str:
+    r"""Return where programs keep their data for the whole machine: C:\ProgramData unless somebody moved it."""
+    return _known_folder(_PROGRAM_DATA) or "C:\\ProgramData"
+
+
+def own_profile() -> str:
+    """Return our user's own folder; "" if it has none."""
+    return _known_folder(_PROFILE)
+
+
+def system_directory() -> str:
+    r"""Return C:\Windows\System32, wherever it is."""
+    room = ctypes.create_unicode_buffer(260)
+    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+    length = declare(kernel32, "GetSystemDirectoryW", wintypes.UINT, wintypes.LPWSTR, wintypes.UINT)(room, len(room))
+    return room.value if length else "C:\\Windows\\System32"
+
+
+def _known_folder(identifier: str) -> str:
+    shell32, ole32 = ctypes.WinDLL("shell32"), ctypes.WinDLL("ole32")
+    find = declare(shell32, "SHGetKnownFolderPath", ctypes.c_long, ctypes.c_char_p, wintypes.DWORD, HANDLE,
+                   ctypes.POINTER(ctypes.c_void_p))
+    free = declare(ole32, "CoTaskMemFree", None, ctypes.c_void_p)
+    place = ctypes.c_void_p()
+    status = find(uuid.UUID(identifier).bytes_le, 0, None, ctypes.byref(place))
+    try:
+        return ctypes.wstring_at(place.value) if status == 0 and place.value else ""
+    finally:
+        free(place)
+
+
+# --- The registry, read only
+
+Value = str | int | bytes | list[str]
+
+
+def read_value(key: str, name: str) -> Value | None:
+    r"""Given a key below HKEY_LOCAL_MACHINE and a value's name, return it; None: not there, or not for us.
+
+    The 64-bit view, whatever Python is.
+    """
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key, 0, winreg.KEY_READ | winreg.KEY_WOW64_64KEY) as opened:
+            value: Value = winreg.QueryValueEx(opened, name)[0]
+            return value
+    except OSError:
+        return None
+
+
+def read_text(key: str, name: str) -> str:
+    """Given a key and a value's name, return the value if it is a text, else ""."""
+    value = read_value(key, name)
+    return value.rstrip("\0") if isinstance(value, str) else ""

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from ctypes import wintypes
 
-from tideover.winapi.calls import kernel32, ntdll
+from tideover.winapi.base import kernel32, ntdll
 
 UNIX_EPOCH = 116_444_736_000_000_000        # 1970, in units of 100 ns since 1601
 UNIT_NS = 100

@@ -10,7 +10,7 @@ import itertools
 import os
 from ctypes import wintypes
 
-from tideover.winapi.calls import (
+from tideover.winapi.base import (
     DWORD,
     ERROR_BROKEN_PIPE,
     ERROR_IO_PENDING,
@@ -19,12 +19,15 @@ from tideover.winapi.calls import (
     ERROR_PIPE_BUSY,
     ERROR_PIPE_CONNECTED,
     HANDLE,
-    checked,
+    check,
+    close_handle,
+    create_event,
     declare,
     kernel32,
-    trouble,
+    last_error,
+    let_inherit,
+    wait_for_any,
 )
-from tideover.winapi.handles import close_handle, create_event, let_inherit, wait_for_any
 from tideover.winapi.security import SecurityAttributes
 
 _ACCESS_INBOUND, _ACCESS_DUPLEX, _FIRST_INSTANCE, _OVERLAPPED = 0x1, 0x3, 0x80000, 0x40000000
@@ -114,7 +117,7 @@ class PipeEnd:
     def server_process(self) -> int:
         """Return the process that answers at the other end of a pipe we opened. Raise OSError."""
         process = DWORD()
-        checked(_server_process(self.handle, ctypes.byref(process)))
+        check(_server_process(self.handle, ctypes.byref(process)))
         return process.value
 
     def close(self) -> None:
@@ -128,7 +131,7 @@ class PipeEnd:
             self._overlapped.internal[0] = 0 if code == ERROR_PIPE_CONNECTED else 0xC000014B    # STATUS_PIPE_BROKEN
             _set_event(self.event)
         elif code not in (0, ERROR_IO_PENDING):
-            raise trouble(code)
+            raise last_error(code)
 
     def _ended(self) -> int | None:
         size = DWORD()
@@ -136,7 +139,7 @@ class PipeEnd:
             return size.value
         if ctypes.get_last_error() in (ERROR_BROKEN_PIPE, ERROR_NO_DATA, 233):      # 233: ERROR_PIPE_NOT_CONNECTED
             return None
-        raise trouble()
+        raise last_error()
 
     def _call_off(self) -> None:
         """What the system still writes into our memory must be over before that memory goes."""
@@ -148,24 +151,24 @@ class PipeEnd:
 _set_event = declare(kernel32, "SetEvent", wintypes.BOOL, HANDLE)
 
 
-def open_door(name: str, attributes: SecurityAttributes, is_first: bool) -> PipeEnd:
+def create_pipe(name: str, attributes: SecurityAttributes, is_first: bool) -> PipeEnd:
     """Given a pipe's name and who may use it, return one end for one client of this machine. Raise OSError.
 
     `is_first`: raise if the name is anybody's already.
     """
     how = _ACCESS_DUPLEX | _OVERLAPPED | (_FIRST_INSTANCE if is_first else 0)
-    return PipeEnd(int(checked(_create(name, how, _REJECT_REMOTE, _UNLIMITED_INSTANCES, _BUFFER_BYTES, _BUFFER_BYTES, 0,
+    return PipeEnd(int(check(_create(name, how, _REJECT_REMOTE, _UNLIMITED_INSTANCES, _BUFFER_BYTES, _BUFFER_BYTES, 0,
                                        ctypes.byref(attributes)))))
 
 
-def knock(name: str, seconds: float) -> PipeEnd:
+def connect_pipe(name: str, seconds: float) -> PipeEnd:
     """Given a pipe's name, return our end of it. Raise OSError if nobody is there, or none gets free in time."""
     while True:
         handle = _open(name, _GENERIC_READ | _GENERIC_WRITE, 0, None, _OPEN_EXISTING, _OVERLAPPED | _AS_WHO_BUT_NOT_FOR,
                        None)
         if handle and handle != ctypes.c_void_p(-1).value:
             return PipeEnd(int(handle))
-        error = trouble()
+        error = last_error()
         if error.winerror != ERROR_PIPE_BUSY or not _wait_named(name, max(1, round(seconds * 1000))):
             raise error
 
@@ -176,10 +179,10 @@ def output_pipe() -> tuple[PipeEnd, int]:
     An unnamed pipe cannot be waited for; this one has a name that nobody knows and room for one writer.
     """
     name = f"\\\\.\\pipe\\tideover-output-{os.getpid()}-{next(_numbers)}-{os.urandom(8).hex()}"
-    ours = PipeEnd(int(checked(_create(name, _ACCESS_INBOUND | _OVERLAPPED | _FIRST_INSTANCE, _REJECT_REMOTE, 1, 0,
+    ours = PipeEnd(int(check(_create(name, _ACCESS_INBOUND | _OVERLAPPED | _FIRST_INSTANCE, _REJECT_REMOTE, 1, 0,
                                        _BUFFER_BYTES, 0, None))))
     try:
-        theirs = int(checked(_open(name, _GENERIC_WRITE, 0, None, _OPEN_EXISTING, 0, None)))
+        theirs = int(check(_open(name, _GENERIC_WRITE, 0, None, _OPEN_EXISTING, 0, None)))
         let_inherit(theirs)
     except OSError:
         ours.close()

@@ -1,4 +1,4 @@
-"""Processes: started in a job, known by number and moment of creation, listed, stopped, ended."""
+"""Windows processes and job objects: start in a job, list, suspend, terminate; known by pid and creation time."""
 from __future__ import annotations
 
 import sys
@@ -12,9 +12,120 @@ from contextlib import contextmanager
 from ctypes import wintypes
 from dataclasses import dataclass
 
-from tideover.winapi.calls import DWORD, HANDLE, checked, declare, kernel32, ntdll
-from tideover.winapi.handles import close_handle, wait_for_any
-from tideover.winapi.jobs import Job
+from tideover.winapi.base import (
+    DWORD,
+    ERROR_MORE_DATA,
+    HANDLE,
+    check,
+    close_handle,
+    declare,
+    kernel32,
+    last_error,
+    ntdll,
+    wait_for_any,
+)
+from tideover.winapi.security import ERROR_ALREADY_EXISTS, SecurityAttributes
+
+# --- Job objects: a job holds every process started in it and all that those start
+# learn.microsoft.com/windows/win32/procthread/job-objects. A process cannot leave a job that does not allow it,
+# whatever
+# it does; only what another service starts on its behalf (the service control manager, the task scheduler, WMI) is not
+# in
+# it. Needs Windows 8 or Server 2012 where the agent is in a job itself (nested jobs).
+
+JOB_OBJECT_TERMINATE, JOB_OBJECT_QUERY = 0x8, 0x4
+_BASIC_PROCESS_ID_LIST, _EXTENDED_LIMIT_INFORMATION = 3, 9
+_KILL_ON_JOB_CLOSE = 0x2000
+ENDED_BY_US = 1                 # exit status of what is ended; a hook's own report never comes from it
+_ROOM = 256                     # processes at first
+
+
+class _BasicLimits(ctypes.Structure):
+    _fields_ = (
+        ("process_time", ctypes.c_int64), ("job_time", ctypes.c_int64), ("flags", DWORD),
+        ("least_working_set", ctypes.c_size_t), ("most_working_set", ctypes.c_size_t), ("processes", DWORD),
+        ("affinity", ctypes.c_size_t), ("priority", DWORD), ("scheduling", DWORD))
+
+
+class _ExtendedLimits(ctypes.Structure):
+    _fields_ = (
+        ("basic", _BasicLimits), ("input_and_output", ctypes.c_uint64 * 6), ("process_memory", ctypes.c_size_t),
+        ("job_memory", ctypes.c_size_t), ("process_peak", ctypes.c_size_t), ("job_peak", ctypes.c_size_t))
+
+
+_create_job = declare(kernel32, "CreateJobObjectW", HANDLE, ctypes.c_void_p, wintypes.LPCWSTR)
+_open_job = declare(kernel32, "OpenJobObjectW", HANDLE, DWORD, wintypes.BOOL, wintypes.LPCWSTR)
+_assign_process = declare(kernel32, "AssignProcessToJobObject", wintypes.BOOL, HANDLE, HANDLE)
+_terminate_job = declare(kernel32, "TerminateJobObject", wintypes.BOOL, HANDLE, wintypes.UINT)
+_set_information = declare(kernel32, "SetInformationJobObject", wintypes.BOOL, HANDLE, ctypes.c_int, ctypes.c_void_p,
+                           DWORD)
+_query_information = declare(kernel32, "QueryInformationJobObject", wintypes.BOOL, HANDLE, ctypes.c_int,
+                             ctypes.c_void_p, DWORD,
+                 ctypes.c_void_p)
+
+
+class Job:
+    """A job object. Its processes die with the last handle to it, so with the process that made it at the latest."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    @classmethod
+    def create(cls, name: str | None = None, attributes: SecurityAttributes | None = None) -> Job:
+        """Return a new job whose processes die with us. One of that name that is there already is left alone, and the
+        new one has none. Raise OSError."""
+        made = ctypes.byref(attributes) if attributes is not None else None
+        ctypes.set_last_error(0)
+        handle = int(check(_create_job(made, name)))
+        if ctypes.get_last_error() == ERROR_ALREADY_EXISTS:
+            close_handle(handle)
+            handle = int(check(_create_job(made, None)))
+        job = cls(handle)
+        job._dies_with_us(True)
+        return job
+
+    @classmethod
+    def open(cls, name: str) -> Job | None:
+        """Given the name of a job, return it, None if there is none that we may end."""
+        handle = _open_job(JOB_OBJECT_TERMINATE | JOB_OBJECT_QUERY, False, name)
+        return cls(int(handle)) if handle else None
+
+    def take_in(self, process: int) -> None:
+        """Given a handle of a process, take it into the job. Raise OSError."""
+        check(_assign_process(self.handle, process))
+
+    def pids(self) -> set[int]:
+        """Return the numbers of its living processes."""
+        room = _ROOM
+        while True:
+            found = (ctypes.c_size_t * (room + 1))()      # two DWORDs, then the numbers, each as wide as a pointer
+            if _query_information(self.handle, _BASIC_PROCESS_ID_LIST, found, ctypes.sizeof(found), None):
+                listed = ctypes.cast(found, ctypes.POINTER(DWORD))[1]
+                return set(found[1:1 + listed])
+            if ctypes.get_last_error() != ERROR_MORE_DATA:
+                raise last_error()
+            room *= 4
+
+    def end(self) -> None:
+        """End all its processes, at once and without asking. Raise OSError."""
+        check(_terminate_job(self.handle, ENDED_BY_US))
+
+    def let_go(self) -> None:
+        """Give the job back, and let what is left in it live on. Raise OSError."""
+        self._dies_with_us(False)
+        close_handle(self.handle)
+
+    def close(self) -> None:
+        """Give the job back; without another handle to it, what is left in it dies."""
+        close_handle(self.handle)
+
+    def _dies_with_us(self, does: bool) -> None:
+        limits = _ExtendedLimits()
+        limits.basic.flags = _KILL_ON_JOB_CLOSE if does else 0
+        check(_set_information(self.handle, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), ctypes.sizeof(limits)))
+
+
+# --- Processes
 
 _CREATE_SUSPENDED, _CREATE_UNICODE_ENVIRONMENT, _CREATE_NO_WINDOW = 0x4, 0x400, 0x0800_0000
 _EXTENDED_STARTUPINFO_PRESENT, _STARTF_USESTDHANDLES = 0x80000, 0x100
@@ -48,13 +159,13 @@ _initialize = declare(kernel32, "InitializeProcThreadAttributeList", wintypes.BO
 _update = declare(kernel32, "UpdateProcThreadAttribute", wintypes.BOOL, ctypes.c_void_p, DWORD, ctypes.c_size_t,
                   ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p)
 _delete = declare(kernel32, "DeleteProcThreadAttributeList", None, ctypes.c_void_p)
-_create = declare(kernel32, "CreateProcessW", wintypes.BOOL, wintypes.LPCWSTR, wintypes.LPWSTR, ctypes.c_void_p,
+_create_process = declare(kernel32, "CreateProcessW", wintypes.BOOL, wintypes.LPCWSTR, wintypes.LPWSTR, ctypes.c_void_p,
                   ctypes.c_void_p, wintypes.BOOL, DWORD, ctypes.c_void_p, wintypes.LPCWSTR, ctypes.c_void_p,
                   ctypes.c_void_p)
 _resume_thread = declare(kernel32, "ResumeThread", DWORD, HANDLE)
-_terminate = declare(kernel32, "TerminateProcess", wintypes.BOOL, HANDLE, wintypes.UINT)
+_terminate_process = declare(kernel32, "TerminateProcess", wintypes.BOOL, HANDLE, wintypes.UINT)
 _exit_code = declare(kernel32, "GetExitCodeProcess", wintypes.BOOL, HANDLE, ctypes.POINTER(DWORD))
-_open = declare(kernel32, "OpenProcess", HANDLE, DWORD, wintypes.BOOL, DWORD)
+_open_process = declare(kernel32, "OpenProcess", HANDLE, DWORD, wintypes.BOOL, DWORD)
 _times = declare(kernel32, "GetProcessTimes", wintypes.BOOL, HANDLE, *[ctypes.POINTER(ctypes.c_uint64)] * 4)
 _snapshot = declare(kernel32, "CreateToolhelp32Snapshot", HANDLE, DWORD, DWORD)
 _first = declare(kernel32, "Process32FirstW", wintypes.BOOL, HANDLE, ctypes.POINTER(_ProcessEntry))
@@ -86,13 +197,13 @@ def start_in_job(command: str, environment: Mapping[str, str], directory: str, s
     with _handing_over(sorted(set(streams))) as attributes:
         startup = _StartupInfo(size=size, flags=_STARTF_USESTDHANDLES, input=inlet, output=outlet, error=outlet,
                                attributes=attributes)
-        checked(_create(None, line, None, None, True, flags, block, directory, ctypes.byref(startup),
+        check(_create_process(None, line, None, None, True, flags, block, directory, ctypes.byref(startup),
                         ctypes.byref(information)))
     try:
         job.take_in(information.process)
-        checked(_resume_thread(information.thread) != 0xFFFFFFFF)
+        check(_resume_thread(information.thread) != 0xFFFFFFFF)
     except OSError:
-        _terminate(information.process, 1)
+        _terminate_process(information.process, 1)
         close_handle(information.process)
         raise
     finally:
@@ -113,14 +224,14 @@ def has_exited(handle: int) -> bool:
 def exit_code(handle: int) -> int:
     """Given a process that has ended, return its exit status, 0 to 2**32 - 1. Raise OSError."""
     code = DWORD()
-    checked(_exit_code(handle, ctypes.byref(code)))
+    check(_exit_code(handle, ctypes.byref(code)))
     return code.value
 
 
 def created_at(pid: int) -> int | None:
     """Given a number, return when the process that has it now was created, in units of 100 ns since 1601, by the wall
     clock of that moment; None if there is none, if it has ended, or if it is not ours to look at."""
-    handle = _open(_PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
+    handle = _open_process(_PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
     if not handle:
         return None
     try:
@@ -143,7 +254,7 @@ def names() -> dict[int, str]:
 
 
 def _listed() -> list[tuple[int, int, str]]:
-    snapshot = checked(_snapshot(_SNAPSHOT_PROCESSES, 0))
+    snapshot = check(_snapshot(_SNAPSHOT_PROCESSES, 0))
     entry = _ProcessEntry(size=ctypes.sizeof(_ProcessEntry))
     found = []
     try:
@@ -160,7 +271,7 @@ def end_process(pid: int, created: int) -> None:
     """Given a process, end it at once, unless its number is another's by now. Raise OSError if it may not be ended."""
     with _opened(pid, created, _PROCESS_TERMINATE) as handle:
         if handle is not None:
-            checked(_terminate(handle, 1))
+            check(_terminate_process(handle, 1))
 
 
 def suspend_process(pid: int) -> None:
@@ -178,7 +289,7 @@ def resume_process(pid: int) -> None:
 
 @contextmanager
 def _opened(pid: int, created: int | None, rights: int) -> Iterator[int | None]:
-    handle = _open(rights | _PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
+    handle = _open_process(rights | _PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
     if not handle:
         yield None
         return
@@ -194,10 +305,10 @@ def _handing_over(handles: Sequence[int]) -> Iterator[int]:
     size = ctypes.c_size_t()
     _initialize(None, 1, 0, ctypes.byref(size))
     attributes = ctypes.create_string_buffer(size.value)
-    checked(_initialize(attributes, 1, 0, ctypes.byref(size)))
+    check(_initialize(attributes, 1, 0, ctypes.byref(size)))
     listed = (HANDLE * len(handles))(*handles)
     try:
-        checked(_update(attributes, 0, _ATTRIBUTE_HANDLE_LIST, listed, ctypes.sizeof(listed), None, None))
+        check(_update(attributes, 0, _ATTRIBUTE_HANDLE_LIST, listed, ctypes.sizeof(listed), None, None))
         yield ctypes.addressof(attributes)
     finally:
         _delete(attributes)

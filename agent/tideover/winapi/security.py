@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tideover.winapi.calls import DWORD, HANDLE, advapi32, checked, declare, kernel32, trouble
-from tideover.winapi.handles import close_handle
+from tideover.winapi.base import DWORD, HANDLE, advapi32, check, close_handle, declare, kernel32, last_error
 
 SYSTEM, ADMINISTRATORS = "S-1-5-18", "S-1-5-32-544"
 # NT SERVICE\\TrustedInstaller, who owns what Windows itself installed
@@ -59,10 +58,10 @@ _is_admin = declare(ctypes.WinDLL("shell32"), "IsUserAnAdmin", wintypes.BOOL)
 def own_sid() -> str:
     """Return the user that this process runs as."""
     token = HANDLE()
-    checked(_open_token(_own_process(), _TOKEN_QUERY, ctypes.byref(token)))
+    check(_open_token(_own_process(), _TOKEN_QUERY, ctypes.byref(token)))
     try:
         room, used = ctypes.create_string_buffer(256), DWORD()     # a SID has 68 bytes at most
-        checked(_token_information(token, _TOKEN_USER, room, len(room), ctypes.byref(used)))
+        check(_token_information(token, _TOKEN_USER, room, len(room), ctypes.byref(used)))
         return _text_of(ctypes.cast(room, ctypes.POINTER(ctypes.c_void_p))[0])
     finally:
         close_handle(token.value or 0)
@@ -88,7 +87,7 @@ def for_us_alone() -> str:
 def security_attributes(text: str) -> SecurityAttributes:
     """Given a security descriptor in its language, return what to make an object with. Kept for good."""
     descriptor = ctypes.c_void_p()
-    checked(_descriptor_of(text, _SDDL_REVISION, ctypes.byref(descriptor), None))
+    check(_descriptor_of(text, _SDDL_REVISION, ctypes.byref(descriptor), None))
     return SecurityAttributes(ctypes.sizeof(SecurityAttributes), descriptor.value, False)
 
 
@@ -98,7 +97,7 @@ def read_file_security(path: str) -> FileSecurity:
     code = _file_security(path, _SE_FILE_OBJECT, _OWNER_AND_DACL, ctypes.byref(owner), None, ctypes.byref(access), None,
                           ctypes.byref(descriptor))
     if code:
-        error = trouble(code)
+        error = last_error(code)
         error.filename = path
         raise error
     try:
@@ -116,7 +115,7 @@ def make_private_directory(path: Path) -> None:
     if path.parent != path:
         make_private_directory(path.parent)
     if not _make_directory(str(path), ctypes.byref(security_attributes(for_us_alone()))):
-        error = trouble()
+        error = last_error()
         if error.winerror != ERROR_ALREADY_EXISTS or not path.is_dir():
             error.filename = str(path)
             raise error
@@ -124,7 +123,7 @@ def make_private_directory(path: Path) -> None:
 
 def _text_of(sid: int | None) -> str:
     text = ctypes.c_void_p()
-    checked(_sid_text(sid, ctypes.byref(text)))
+    check(_sid_text(sid, ctypes.byref(text)))
     try:
         return ctypes.wstring_at(text.value or 0)
     finally:

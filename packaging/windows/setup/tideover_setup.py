@@ -16,18 +16,18 @@ import sys
 import winreg
 from pathlib import Path
 
-from tideover.configuration import load_tolerantly, platform_paths
-from tideover.daemon.by_hand import PENDING, recover_by_hand
+from tideover.config_file import load_tolerantly, platform_paths
+from tideover.daemon.offline import PENDING, recover_by_hand
 from tideover.errors import TideoverError, WrongUseError
-from tideover.service.windows.registration import (
+from tideover.service.windows.install import (
     EVERYBODY_READS,
     NOBODY_ELSE,
-    Program,
+    ServiceProgram,
     make_folder,
     register,
     unregister,
 )
-from tideover.service.windows.scm import make_way, read_report, start, stop
+from tideover.service.windows.scm import read_report, start, stop, stop_for_upgrade
 from tideover.winapi.security import own_sid, read_file_security, trusted_sids
 
 NOTHING_RAN = 10
@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
     try:
         match words:
             case ["make-way"]:
-                return 0 if read_report().is_installed and make_way() else NOTHING_RAN
+                return 0 if read_report().is_installed and stop_for_upgrade() else NOTHING_RAN
             case ["install", *rest]:
                 _install(must_start="--stopped" not in rest)
             case ["remove", *rest]:
@@ -65,7 +65,7 @@ def _install(must_start: bool) -> None:
     make_folder(Path(paths.hooks), EVERYBODY_READS)
     make_folder(Path(paths.state), NOBODY_ELSE)
     program = _bin() / "tideover-service.exe"
-    for warning in register(Program((str(program),), text_file=str(program))):
+    for warning in register(ServiceProgram((str(program),), text_file=str(program))):
         print(f"tideover: {warning}")
     _change_path(add=True)
     if must_start:

@@ -5,7 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tideover.health import HealthPage
+from tideover.http_server import HealthPage
 
 HealthPage(sys.argv[1], int(sys.argv[2]), lambda: "freeze" if Path(sys.argv[3]).exists() else None)
 signal.pause()

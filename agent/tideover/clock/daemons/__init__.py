@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-from tideover.clock.ended import Ended
-from tideover.clock.nouns import DaemonReport, Source
-from tideover.clock.surroundings import Surroundings
+from tideover.clock.host import HostAccess
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource
 
 if sys.platform == "win32":
     from tideover.clock.daemons.w32time import W32Time
@@ -31,13 +30,13 @@ class Daemon(Protocol):
     def is_running(self) -> bool:
         """Whether it runs now."""
 
-    def servers(self) -> tuple[Source, ...]:
+    def servers(self) -> tuple[TimeSource, ...]:
         """Return the servers it takes time from, hardware clocks apart. Blocks for some milliseconds as a rule."""
 
     def report(self) -> DaemonReport:
         """Return what it believes, with `updated_at` and no age yet. Blocks for some seconds at most."""
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> Ended:
+    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Make it forget what it measured before the pause; return in words what was done, or why nothing was.
 
         `may_step`: given the correction it has measured since (positive: the clock is ahead), may it step the clock by
@@ -45,7 +44,7 @@ class Daemon(Protocol):
         """
 
 
-def known_daemons(surroundings: Surroundings) -> tuple[Daemon, ...]:
+def known_daemons(surroundings: HostAccess) -> tuple[Daemon, ...]:
     """Given the machine, return every daemon of its system that we know, whether it is there or not."""
     if sys.platform == "win32":
         return (W32Time(surroundings),)
@@ -53,7 +52,7 @@ def known_daemons(surroundings: Surroundings) -> tuple[Daemon, ...]:
         return Chrony(surroundings), Timesyncd(surroundings), Ntpd(surroundings)
 
 
-def find_daemon(surroundings: Surroundings) -> Daemon | None:
+def find_daemon(surroundings: HostAccess) -> Daemon | None:
     """Given the machine, return the time daemon that runs, else one that is configured, else None."""
     known = known_daemons(surroundings)
     running = next((one for one in known if one.is_running()), None)

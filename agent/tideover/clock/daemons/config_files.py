@@ -1,12 +1,12 @@
-"""Configuration files of other programs: read with a bound, and without complaint. Never written."""
+"""Configuration files of time daemons: read with a bound, and without complaint. Never written."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tideover.clock.nouns import Origin, Source
-from tideover.clock.surroundings import Surroundings
-from tideover.timekeeping.ntp import PORT
+from tideover.clock.host import HostAccess
+from tideover.clock.types import Origin, TimeSource
+from tideover.timekeeping.ntp_packet import PORT
 
 _MOST_BYTES = 262_144        # a configuration of a time daemon has a few kilobytes
 _POOL_ZONES = ("ntp.ubuntu.com",)      # a public pool whose name does not say so
@@ -29,7 +29,7 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def process_runs(surroundings: Surroundings, pid_files: Iterable[str], command: str) -> bool:
+def process_runs(surroundings: HostAccess, pid_files: Iterable[str], command: str) -> bool:
     """Given pid files and a command's name, does one of them name a live process of that command?"""
     for pid_file in pid_files:
         number = "".join(lines(surroundings.path(pid_file))[:1]).strip()
@@ -52,10 +52,10 @@ def first_of_each_name(directories: Sequence[Path], suffix: str) -> list[Path]:
     return [found[name] for name in sorted(found)]
 
 
-def server(host: str, port: int = PORT, is_pool: bool = False) -> Source:
+def server(host: str, port: int = PORT, is_pool: bool = False) -> TimeSource:
     """Given a daemon's server as its configuration names it, return the source we make of it."""
     text = host if port == PORT else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Source(text, Origin.POOL if is_pool or is_pool_name(host) else Origin.DAEMON)
+    return TimeSource(text, Origin.POOL if is_pool or is_pool_name(host) else Origin.DAEMON)
 
 
 def is_pool_name(host: str) -> bool:
@@ -64,9 +64,9 @@ def is_pool_name(host: str) -> bool:
     return "pool" in name.split(".") or name in _POOL_ZONES
 
 
-def each_once(sources: Iterable[Source]) -> tuple[Source, ...]:
+def each_once(sources: Iterable[TimeSource]) -> tuple[TimeSource, ...]:
     """Given sources in order, return them without repetitions; a name that is a pool anywhere is one."""
-    found: dict[str, Source] = {}
+    found: dict[str, TimeSource] = {}
     for source in sources:
         if source.server not in found or source.origin is Origin.POOL:
             found[source.server] = source

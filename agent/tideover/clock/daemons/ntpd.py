@@ -11,13 +11,12 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tideover.clock.daemons.files import each_once, first_of_each_name, is_there, lines, process_runs, server
-from tideover.clock.ended import Ended
-from tideover.clock.nouns import DaemonReport, Source
-from tideover.clock.surroundings import Surroundings
+from tideover.clock.daemons.config_files import each_once, first_of_each_name, is_there, lines, process_runs, server
+from tideover.clock.host import HostAccess
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource
 from tideover.model import utc_if_any
-from tideover.timekeeping import ntp
-from tideover.timekeeping.agreement import NS
+from tideover.timekeeping import ntp_packet
+from tideover.timekeeping.intervals import NS
 
 _PID_FILES = ("/run/ntpd.pid", "/var/run/ntpd.pid", "/run/ntpsec/ntpd.pid", "/var/run/ntp/ntpd.pid")
 _MAIN = ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf")
@@ -36,13 +35,13 @@ class Ntpd:
 
     name = "ntpd"
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: HostAccess) -> None:
         self._surroundings = surroundings
 
     def is_running(self) -> bool:
         return process_runs(self._surroundings, _PID_FILES, "ntpd")
 
-    def servers(self) -> tuple[Source, ...]:
+    def servers(self) -> tuple[TimeSource, ...]:
         main = next((path for path in map(self._surroundings.path, _MAIN) if is_there(path)), None)
         if main is None:
             return ()
@@ -55,10 +54,10 @@ class Ntpd:
             return DaemonReport(self.name, note="it does not answer")
         return _report_of(variables)
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> Ended:
-        return Ended(trouble="nothing is known to make ntpd measure afresh")
+    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+        return CommandResult(trouble="nothing is known to make ntpd measure afresh")
 
-    def _read(self, file: Path, depth: int) -> Iterator[Source]:
+    def _read(self, file: Path, depth: int) -> Iterator[TimeSource]:
         for line in lines(file):
             words = [word for word in line.partition("#")[0].split() if word not in ("-4", "-6")]
             if len(words) < 2:
@@ -98,7 +97,7 @@ def _report_of(variables: dict[str, str]) -> DaemonReport:
     """Given ntpd's variables (milliseconds; offset > 0: this machine is behind), return what it believes."""
     try:
         is_synchronised = (int(variables["leap"]) != _NOT_SYNCHRONISED
-                           and 0 < int(variables["stratum"]) < ntp.UNSYNCHRONISED_STRATUM)
+                           and 0 < int(variables["stratum"]) < ntp_packet.UNSYNCHRONISED_STRATUM)
         bound_s = (float(variables["rootdisp"]) + float(variables["rootdelay"]) / 2) / 1000
         offset_s = 0.0 - float(variables["offset"]) / 1000
         is_readable = math.isfinite(bound_s) and math.isfinite(offset_s)
@@ -108,7 +107,8 @@ def _report_of(variables: dict[str, str]) -> DaemonReport:
         return DaemonReport(Ntpd.name, note="its answer cannot be read")
     seconds, _, fraction = variables.get("reftime", "").removeprefix("0x").partition(".")
     try:
-        updated_ns = ntp.unfold((int(seconds, 16) << 32 | int(fraction, 16)) & 2**64 - 1, ntp.BUILT_NS)
+        updated_ns = ntp_packet.to_unix_ns((int(seconds, 16) << 32 | int(fraction, 16)) & 2**64 - 1,
+                                           ntp_packet.BUILT_NS)
     except ValueError:
         updated_ns = 0
     return DaemonReport(Ntpd.name, is_synchronised, offset_s if is_synchronised else None,

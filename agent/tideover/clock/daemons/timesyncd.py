@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from tideover.clock.daemons.files import each_once, first_of_each_name, is_there, lines, server
-from tideover.clock.ended import Ended
-from tideover.clock.nouns import DaemonReport, Source
-from tideover.clock.surroundings import Surroundings
+from tideover.clock.daemons.config_files import each_once, first_of_each_name, is_there, lines, server
+from tideover.clock.host import HostAccess
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource
 from tideover.model import utc_if_any
 
 _UNIT = "systemd-timesyncd.service"
@@ -31,13 +30,13 @@ class Timesyncd:
 
     name = "systemd-timesyncd"
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: HostAccess) -> None:
         self._surroundings = surroundings
 
     def is_running(self) -> bool:
         return is_there(self._surroundings.path(_RUNNING))
 
-    def servers(self) -> tuple[Source, ...]:
+    def servers(self) -> tuple[TimeSource, ...]:
         options = self._options()
         named = options["NTP"] or (self._link_servers() if self.is_running() else [])
         if not named:
@@ -53,9 +52,9 @@ class Timesyncd:
                                 note=ended.trouble or "it has had no answer yet")
         return known
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> Ended:
+    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
         ended = self._surroundings.run(["systemctl", "--no-ask-password", "try-restart", _UNIT])
-        return ended if ended.trouble else Ended("systemd-timesyncd was restarted, so that it measures afresh")
+        return ended if ended.trouble else CommandResult("systemd-timesyncd was restarted, so that it measures afresh")
 
     def _updated_at(self) -> datetime | None:
         try:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tideover.clock.daemons.files import each_once, server
-from tideover.clock.ended import Ended
-from tideover.clock.nouns import DaemonReport, Source
-from tideover.clock.surroundings import Surroundings
+from tideover.clock.daemons.config_files import each_once, server
+from tideover.clock.host import HostAccess
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource
 
 _SERVICE = r"SYSTEM\CurrentControlSet\Services\W32Time"
 _PARAMETERS = _SERVICE + r"\Parameters"
@@ -27,7 +26,7 @@ class W32Time:
 
     name = "w32time"
 
-    def __init__(self, surroundings: Surroundings) -> None:
+    def __init__(self, surroundings: HostAccess) -> None:
         self._surroundings = surroundings
 
     def is_running(self) -> bool:
@@ -36,7 +35,7 @@ class W32Time:
         start = self._surroundings.registry(_SERVICE, "Start")
         return isinstance(start, int) and start != _DISABLED
 
-    def servers(self) -> tuple[Source, ...]:
+    def servers(self) -> tuple[TimeSource, ...]:
         """Return the servers it is told to ask, where it is told any."""
         if not self.is_running() or self._kind() not in _BY_LIST or self._value(_CLIENT, "Enabled") == 0:
             return ()
@@ -48,10 +47,10 @@ class W32Time:
         """Return what it is set to."""
         return DaemonReport(self.name, note=_KINDS.get(self._kind(), "does not say what it believes"))
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> Ended:
+    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Have it look for its servers anew and measure; it steps or slews by its own rules (MaxAllowedPhaseOffset)."""
         ended = self._surroundings.run(["w32tm", "/resync", "/rediscover", "/nowait"])
-        return ended if ended.trouble else Ended("w32time was told to measure afresh (w32tm /resync)")
+        return ended if ended.trouble else CommandResult("w32time was told to measure afresh (w32tm /resync)")
 
     def _kind(self) -> str:
         return str(self._value(_PARAMETERS, "Type") or "").upper()

@@ -1,4 +1,4 @@
 """The agent as a service of Windows: what its service control manager says and hears, and how it is registered there.
 
-Only `host`, `scm`, `registration` and `event_log` need Windows; what is decided is in the others, which run anywhere.
+Only `service`, `scm` and `install` need Windows; what is decided is in the others, which run anywhere.
 """

@@ -1,7 +1,7 @@
-"""What the service control manager of Windows tells the agent, and hears from it. Knows its numbers; never calls it.
+"""Service control: states, accepted controls, stop reasons, and the watchdog. Calls nothing of Windows.
 
-Implements `supervision.ServiceManager`. The controls arrive on another thread than the agent's, and may arrive before
-the agent is there to hear them.
+Implements `service_manager.ServiceManager`. The controls arrive on another thread than the agent's, and may arrive
+before the agent is there to take them.
 """
 from __future__ import annotations
 
@@ -10,8 +10,50 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tideover.service.windows.watchdog import LONGEST_SILENCE_S, Watchdog
-from tideover.supervision import Ending, Orders
+from tideover.service_manager import AgentControl, StopReason
+from tideover.threads import Loop
+
+# --- Watchdog: ends a process whose agent hangs; Windows restarts what has ended
+# It counts its own looks, not seconds: a machine that stands still for any time does not look either, so a pause of the
+# machine never counts as a hang.
+
+LOOK_EVERY_S = 20.0
+LOOKS = 6                   # 120 s, as in the unit
+LONGEST_SILENCE_S = 40.0    # how often the agent's loop turns at least, so that two turns fall into every 120 s
+
+
+class Watchdog:
+    """Calls `end` when nobody has fed it for `LOOKS` looks. Only from the first feeding to `rest`."""
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self._resting = threading.Event()
+        self._hungry = 0
+        self._loop: Loop | None = None
+
+    def ping(self) -> None:
+        """Any thread; far more often than needed."""
+        self._hungry = 0
+        if self._loop is None:
+            self._loop = Loop("watchdog", self._watch)
+            self._loop.start()
+
+    def rest(self) -> None:
+        """The agent ends: nobody feeds any more."""
+        self._resting.set()
+
+    def look(self) -> None:
+        """One look."""
+        self._hungry += 1
+        if self._hungry > LOOKS and not self._resting.is_set():
+            self._end()
+
+    def _watch(self) -> None:
+        while not self._resting.wait(LOOK_EVERY_S):
+            self.look()
+
+
+# --- Control
 
 STOP_HINT_S = 90.0
 """How long a stop may take, told to whoever waits for it: on_stop = "recover" gives its hooks 75 s."""
@@ -21,7 +63,7 @@ POWER_RESUMED = frozenset({0x12, 0x07})
 """PBT_APMRESUMEAUTOMATIC, PBT_APMRESUMESUSPEND: https://learn.microsoft.com/windows/win32/power/wm-powerbroadcast"""
 
 
-class Control(enum.IntEnum):
+class ServiceControlCode(enum.IntEnum):
     """https://learn.microsoft.com/windows/win32/api/winsvc/nc-winsvc-lphandler_function_ex"""
 
     STOP = 1
@@ -34,7 +76,7 @@ class Control(enum.IntEnum):
     MAKE_WAY = 128              # ours, of the range for services' own: ended to be started again at once, by an upgrade
 
 
-class Accepted(enum.IntFlag):
+class AcceptedControls(enum.IntFlag):
     """https://learn.microsoft.com/windows/win32/api/winsvc/ns-winsvc-service_status"""
 
     NOTHING = 0
@@ -46,7 +88,7 @@ class Accepted(enum.IntFlag):
     TIMECHANGE = 0x200
 
 
-class Standing(enum.IntEnum):
+class ServiceState(enum.IntEnum):
     """How a service is, in its manager's numbers (the same page)."""
 
     STOPPED = 1
@@ -55,21 +97,22 @@ class Standing(enum.IntEnum):
     RUNNING = 4
 
 
-WHILE_RUNNING = (Accepted.STOP | Accepted.PRESHUTDOWN | Accepted.PARAMCHANGE | Accepted.POWEREVENT
-                 | Accepted.TIMECHANGE)
+WHILE_RUNNING = (AcceptedControls.STOP | AcceptedControls.PRESHUTDOWN | AcceptedControls.PARAMCHANGE
+                 | AcceptedControls.POWEREVENT
+                 | AcceptedControls.TIMECHANGE)
 """PRESHUTDOWN, not SHUTDOWN; a service may accept one of the two. It comes before the other services are ended and
 leaves time of its own, while SHUTDOWN is cut off for all services together after some seconds."""
 
-ENDINGS = {Control.STOP: Ending.STOP, Control.MAKE_WAY: Ending.RESTART,
-           Control.PRESHUTDOWN: Ending.SHUTDOWN, Control.SHUTDOWN: Ending.SHUTDOWN}
+ENDINGS = {ServiceControlCode.STOP: StopReason.STOP, ServiceControlCode.MAKE_WAY: StopReason.RESTART,
+           ServiceControlCode.PRESHUTDOWN: StopReason.SHUTDOWN, ServiceControlCode.SHUTDOWN: StopReason.SHUTDOWN}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ServiceStatus:
     """What the service control manager is told."""
 
-    standing: Standing
-    accepted: Accepted
+    standing: ServiceState
+    accepted: AcceptedControls
     checkpoint: int = 0         # counts up while something is pending
     hint_s: float = 0.0         # how long that takes, at most
     exit_status: int = 0        # ours, when stopped; 0: all is well
@@ -80,93 +123,95 @@ class ServiceControl:
 
     longest_silence_s: float | None = LONGEST_SILENCE_S
 
-    def __init__(self, report: Callable[[Told], None], write_line: Callable[[str, str], None],
+    def __init__(self, report: Callable[[ServiceStatus], None], write_line: Callable[[str, str], None],
                  watchdog: Watchdog) -> None:
-        """`report` brings a `Told` to the service control manager; `write_line` is given a level and a log line."""
+        """`report` brings a `ServiceStatus` to the service control manager; `write_line` is given a level and a log
+        line."""
         self._report, self._write_line, self._watchdog = report, write_line, watchdog
         self._lock = threading.RLock()      # what is told must be told in the order in which it became true
-        self._orders: Orders | None = None
-        self._ending: Ending | None = None
-        self._told = Told(Standing.START_PENDING, Accepted.NOTHING)
+        self._orders: AgentControl | None = None
+        self._ending: StopReason | None = None
+        self._told = ServiceStatus(ServiceState.START_PENDING, AcceptedControls.NOTHING)
         self._checkpoint = 0
 
     # --- what Windows says ------------------------------------------------------------------------------------------
 
     def heard(self, control: int, detail: int = 0) -> None:
         """Given a control and, for a power event, which, pass it on. Unknown ones are ignored, as Windows wants it."""
-        if control == Control.INTERROGATE:
+        if control == ServiceControlCode.INTERROGATE:
             with self._lock:
                 self._report(self._told)
         elif control in ENDINGS:
-            self._end(ENDINGS[Control(control)])
-        elif control == Control.PARAMCHANGE and self._orders is not None:
-            self._orders.read_soon()
+            self._end(ENDINGS[ServiceControlCode(control)])
+        elif control == ServiceControlCode.PARAMCHANGE and self._orders is not None:
+            self._orders.request_reload()
         elif _is_reason_to_look(control, detail) and self._orders is not None:
-            self._orders.look_now()
+            self._orders.check_clocks()
 
-    def _end(self, why: Ending) -> None:
+    def _end(self, why: StopReason) -> None:
         with self._lock:
             self._ending = why
             orders = self._orders
-            self._tell(Standing.STOP_PENDING, hint_s=STOP_HINT_S)
+            self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
         if orders is not None:
-            orders.end_soon()
+            orders.request_stop()
 
     # --- what the agent says ----------------------------------------------------------------------------------------
 
-    def listen(self, orders: Orders) -> None:
+    def listen(self, orders: AgentControl) -> None:
         with self._lock:
             self._orders = orders
             is_ending = self._ending is not None
         if is_ending:
-            orders.end_soon()
+            orders.request_stop()
 
     def starting(self) -> None:
         """The process runs; the agent does not yet."""
-        self._tell(Standing.START_PENDING, hint_s=START_HINT_S)
+        self._tell(ServiceState.START_PENDING, hint_s=START_HINT_S)
 
     def still_starting(self, seconds: float) -> None:
-        self._tell(Standing.START_PENDING, hint_s=seconds)
+        self._tell(ServiceState.START_PENDING, hint_s=seconds)
 
     def ready(self) -> None:
         with self._lock:
             if self._ending is None:
-                self._tell(Standing.RUNNING)
+                self._tell(ServiceState.RUNNING)
 
     def reloading(self) -> None:
         """Windows has no word for it."""
 
-    def feed(self) -> None:
+    def watchdog_ping(self) -> None:
         """Windows does not ask; a watchdog of ours does."""
-        self._watchdog.feed()
+        self._watchdog.ping()
 
-    def say(self, words: str) -> None:
+    def set_status(self, words: str) -> None:
         """Windows does not listen."""
 
     def stopping(self) -> None:
         self._watchdog.rest()
         with self._lock:
-            if self._told.standing is not Standing.STOP_PENDING:
-                self._tell(Standing.STOP_PENDING, hint_s=STOP_HINT_S)
+            if self._told.standing is not ServiceState.STOP_PENDING:
+                self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
 
     def stopped(self, exit_status: int) -> None:
         """Given our exit status: the last that is said. Other than 0, the recovery actions start the service again."""
-        self._tell(Standing.STOPPED, exit_status=exit_status)
+        self._tell(ServiceState.STOPPED, exit_status=exit_status)
 
-    def why_we_end(self) -> Ending:
-        return self._ending or Ending.STOP
+    def stop_reason(self) -> StopReason:
+        return self._ending or StopReason.STOP
 
     def write_line(self, level: str, line: str) -> None:
         self._write_line(level, line)
 
-    def _tell(self, standing: Standing, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
-        is_pending = standing in (Standing.START_PENDING, Standing.STOP_PENDING)
-        accepted = WHILE_RUNNING if standing is Standing.RUNNING else Accepted.NOTHING
+    def _tell(self, standing: ServiceState, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
+        is_pending = standing in (ServiceState.START_PENDING, ServiceState.STOP_PENDING)
+        accepted = WHILE_RUNNING if standing is ServiceState.RUNNING else AcceptedControls.NOTHING
         with self._lock:
             self._checkpoint = self._checkpoint + 1 if is_pending else 0
-            self._told = Told(standing, accepted, self._checkpoint, hint_s, exit_status)
+            self._told = ServiceStatus(standing, accepted, self._checkpoint, hint_s, exit_status)
             self._report(self._told)
 
 
 def _is_reason_to_look(control: int, detail: int) -> bool:
-    return control == Control.TIMECHANGE or (control == Control.POWEREVENT and detail in POWER_RESUMED)
+    return control == ServiceControlCode.TIMECHANGE or (control == ServiceControlCode.POWEREVENT
+                                                        and detail in POWER_RESUMED)

@@ -1,4 +1,4 @@
-"""Makes the service known to Windows and forgets it again: the service, its recovery, its event source, its folders."""
+"""Registers and unregisters the service with Windows: service, failure actions, event source, folders."""
 from __future__ import annotations
 
 import subprocess
@@ -33,19 +33,19 @@ NOBODY_ELSE = "O:BAG:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class ServiceProgram:
     """What Windows starts, and where its events' texts are."""
 
     command: tuple[str, ...]
     text_file: str = identity.TEXT_FILE
 
 
-def own_program(config: str | None) -> Program:
+def own_program(config: str | None) -> ServiceProgram:
     """Given the configuration file (None: the usual one), return the program of this pip installation."""
     base = getattr(sys, "_base_executable", None) or sys.executable
     door = Path(tideover.__file__).absolute().parent / DOOR
     named = ("--config", config) if config else ()
-    return Program((base, *INTERPRETER_WORDS, str(door), *named))
+    return ServiceProgram((base, *INTERPRETER_WORDS, str(door), *named))
 
 
 def install(config: str | None, hooks: Path) -> Path:
@@ -54,11 +54,11 @@ def install(config: str | None, hooks: Path) -> Path:
 
     Return what it starts. Raise WrongUseError if that cannot be, TideoverError if Windows refuses.
     """
-    from tideover.hooks.parts import find_refusal, trusted_users
+    from tideover.hooks.platform import trusted_users, why_untrusted
     program = own_program(config)
     _refuse_another_kind("install")
     for file in (program.command[0], tideover.__file__):
-        refusal = find_refusal(str(Path(file).absolute()), trusted_users(), set())
+        refusal = why_untrusted(str(Path(file).absolute()), trusted_users(), set())
         if refusal is not None:
             raise WrongUseError("cannot install the service", refusal,
                                 "What the system runs must be administrators' alone.")
@@ -82,7 +82,7 @@ def remove() -> None:
     unregister()
 
 
-def register(program: Program) -> tuple[str, ...]:
+def register(program: ServiceProgram) -> tuple[str, ...]:
     """Given what to start, make the service or renew it; return what this Windows would not take.
 
     An owner's own account and kind of start stay. Raise TideoverError if Windows refuses the whole.

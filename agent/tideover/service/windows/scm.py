@@ -13,9 +13,9 @@ import pywintypes
 import win32service
 
 from tideover.errors import TideoverError, UnreachableError, WrongUseError
-from tideover.service.report import Report
-from tideover.service.windows.control import Control, Standing
+from tideover.service.windows.control import ServiceControlCode, ServiceState
 from tideover.service.windows.identity import NAME
+from tideover.service_manager import ServiceReport
 from tideover.winapi.processes import created_at
 
 CALL_LIMIT_S = 120.0        # a stop that recovers first takes up to 90 s
@@ -25,10 +25,10 @@ ACCESS_DENIED = 5
 IS_RUNNING = 1056           # ERROR_SERVICE_ALREADY_RUNNING
 NO_SUCH_SERVICE = 1060      # ERROR_SERVICE_DOES_NOT_EXIST
 IS_NOT_ACTIVE = 1062        # ERROR_SERVICE_NOT_ACTIVE
-STATES: dict[int, str] = {Standing.STOPPED: "inactive", Standing.START_PENDING: "activating",
-                          Standing.STOP_PENDING: "deactivating", Standing.RUNNING: "active"}
-WORDS: dict[int, str] = {Standing.STOPPED: "stopped", Standing.START_PENDING: "start pending",
-                         Standing.STOP_PENDING: "stop pending", Standing.RUNNING: "running"}
+STATES: dict[int, str] = {ServiceState.STOPPED: "inactive", ServiceState.START_PENDING: "activating",
+                          ServiceState.STOP_PENDING: "deactivating", ServiceState.RUNNING: "active"}
+WORDS: dict[int, str] = {ServiceState.STOPPED: "stopped", ServiceState.START_PENDING: "start pending",
+                         ServiceState.STOP_PENDING: "stop pending", ServiceState.RUNNING: "running"}
 NEVER_STARTED = 1077        # ERROR_SERVICE_NEVER_STARTED: no failure
 
 
@@ -71,22 +71,22 @@ def start() -> None:
         except pywintypes.error as trouble:
             if trouble.winerror != IS_RUNNING:
                 raise
-        _await(handle, Standing.RUNNING, "start")
+        _await(handle, ServiceState.RUNNING, "start")
 
 
 def stop() -> None:
     """Stop the service, whatever that takes by [policy] on_stop. Raise TideoverError if Windows refuses."""
     with asking("stop"):
-        _end(Control.STOP, win32service.SERVICE_STOP)
+        _end(ServiceControlCode.STOP, win32service.SERVICE_STOP)
 
 
-def make_way() -> bool:
+def stop_for_upgrade() -> bool:
     """End the agent for a moment: what is prepared stays prepared, the next start goes on. Return whether it ran."""
     with asking("stop"):
-        return _end(Control.MAKE_WAY, win32service.SERVICE_USER_DEFINED_CONTROL)
+        return _end(ServiceControlCode.MAKE_WAY, win32service.SERVICE_USER_DEFINED_CONTROL)
 
 
-def read_report() -> Report:
+def read_report() -> ServiceReport:
     """Return how the service is. Raise UnreachableError if Windows does not say."""
     rights = win32service.SERVICE_QUERY_STATUS | win32service.SERVICE_QUERY_CONFIG
     try:
@@ -95,49 +95,49 @@ def read_report() -> Report:
             config = win32service.QueryServiceConfig(handle)
     except pywintypes.error as trouble:
         if trouble.winerror == NO_SUCH_SERVICE:
-            return Report(False, False, "inactive", "", None, None, "", "")
+            return ServiceReport(False, False, "inactive", "", None, None, "", "")
         raise UnreachableError("cannot ask about the service", f"{trouble.strerror} ({trouble.winerror})",
                                "Is the service control manager running?") from trouble
     standing = told["CurrentState"]
     state = STATES.get(standing, "inactive")
-    if standing == Standing.STOPPED and told["Win32ExitCode"] not in (0, NEVER_STARTED):
+    if standing == ServiceState.STOPPED and told["Win32ExitCode"] not in (0, NEVER_STARTED):
         state = "failed"
-    return Report(is_installed=True, is_enabled=config[1] == win32service.SERVICE_AUTO_START, state=state,
+    return ServiceReport(is_installed=True, is_enabled=config[1] == win32service.SERVICE_AUTO_START, state=state,
                   detail=WORDS.get(standing, str(standing)), pid=told["ProcessId"] or None, restarts=None, said="",
                   unit=config[3])
 
 
-def _end(control: Control, right: int) -> bool:
+def _end(control: ServiceControlCode, right: int) -> bool:
     with service(right | win32service.SERVICE_QUERY_STATUS) as handle:
-        process = _Process(_status(handle))
+        process = _ServiceProcess(_status(handle))
         try:
             win32service.ControlService(handle, control)
         except pywintypes.error as trouble:
             if trouble.winerror == IS_NOT_ACTIVE:
                 return False
             raise
-        _await(handle, Standing.STOPPED, "stop")
+        _await(handle, ServiceState.STOPPED, "stop")
         process.await_exit()
         return True
 
 
-def _await(handle: Any, wanted: Standing, doing: str) -> None:
+def _await(handle: Any, wanted: ServiceState, doing: str) -> None:
     """Raise TideoverError if the service gets to another standing, UnreachableError if it takes too long."""
     until = time.monotonic() + CALL_LIMIT_S
-    process = _Process({"ProcessId": 0})
+    process = _ServiceProcess({"ProcessId": 0})
     while (status := _status(handle))["CurrentState"] != wanted:
-        if status["CurrentState"] == Standing.STOPPED:
+        if status["CurrentState"] == ServiceState.STOPPED:
             process.await_exit()
             raise TideoverError(f"cannot {doing} the service", "it ended as soon as it was started",
                                 "The event log (Windows, Application, source tideover) says why.")
         if time.monotonic() > until:
             raise UnreachableError(f"cannot {doing} the service", f"it has not happened in {CALL_LIMIT_S:.0f} s",
                                    "Look at sc queryex tideover.")
-        process = _Process(status)
+        process = _ServiceProcess(status)
         time.sleep(LOOK_EVERY_S)
 
 
-class _Process:
+class _ServiceProcess:
     """The process of a service. One that has stopped may still be a process that ends: its files are in use until then,
     and a start that comes too early may be given to it."""
 

@@ -1,29 +1,84 @@
-"""The process that the service control manager of Windows starts: a thin shell around the same agent as everywhere.
+"""The process that the Windows service control manager starts: the same agent, with the event log as its log.
 
 Each control is handed to `control.ServiceControl`, which knows what it means; what that tells is handed back.
 """
 from __future__ import annotations
 
-import os
 import sys
+
+assert sys.platform == "win32"
+
+import io
+import os
 import traceback
 import types
 from collections.abc import Callable
 from typing import Any
 
-assert sys.platform == "win32"      # mypy reads the rest for Windows only
-
 import pywintypes
 import servicemanager
+import win32evtlog
 import win32service
 import win32serviceutil
 
 from tideover.errors import EXIT_BUG, TideoverError
-from tideover.service.windows.control import ServiceControl, Standing, Told
-from tideover.service.windows.event_log import EventLog, StandardError
-from tideover.service.windows.identity import NAME
-from tideover.service.windows.watchdog import Watchdog
-from tideover.supervision import ServiceManager
+from tideover.service.windows.control import ServiceControl, ServiceState, ServiceStatus, Watchdog
+from tideover.service.windows.identity import EVENTS, NAME, event_of
+from tideover.service_manager import ServiceManager
+
+# --- The event log. A line that it does not take is lost, not fatal
+
+LONGEST_TEXT = 31_000       # ReportEvent takes 31,839 characters a string
+TYPES = {"error": win32evtlog.EVENTLOG_ERROR_TYPE, "warning": win32evtlog.EVENTLOG_WARNING_TYPE}
+
+
+class EventLog:
+    """Writes events of the source `tideover`. Any thread."""
+
+    def __init__(self) -> None:
+        try:
+            self._handle = win32evtlog.RegisterEventSource(None, NAME)
+        except pywintypes.error:
+            self._handle = None
+
+    def write_line(self, level: str, line: str) -> None:
+        """Given a level and a line, write one event."""
+        self._write(level, event_of(level, line), line)
+
+    def write_text(self, text: str) -> None:
+        """Given what a program said on standard error (a traceback), write it as one error."""
+        self._write("error", EVENTS["error"], text)
+
+    def _write(self, level: str, event: int, text: str) -> None:
+        if self._handle is None:
+            return
+        kind = TYPES.get(level, win32evtlog.EVENTLOG_INFORMATION_TYPE)
+        try:
+            win32evtlog.ReportEvent(self._handle, kind, 0, event, None, [text[:LONGEST_TEXT].replace("\0", " ")], None)
+        except pywintypes.error:
+            return
+
+
+class StandardError(io.TextIOBase):
+    """Standard error of a process that has none: what is written until a flush is one event."""
+
+    def __init__(self, log: EventLog) -> None:
+        self._log, self._text = log, ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._text += text
+        return len(text)
+
+    def flush(self) -> None:
+        text, self._text = self._text.strip(), ""
+        if text:
+            self._log.write_text(text)
+
+
+# --- The service process
 
 SERVICE_SPECIFIC = 1066     # ERROR_SERVICE_SPECIFIC_ERROR: the exit status is ours
 NO_MANAGER = 1063           # ERROR_FAILED_SERVICE_CONTROLLER_CONNECT
@@ -64,14 +119,14 @@ class Service(win32serviceutil.ServiceFramework):
         self._events.write_text("The agent's loop has not turned for two minutes: it is ended, to be started again.")
         os._exit(EXIT_BUG)
 
-    def _report(self, told: Told) -> None:
+    def _report(self, told: ServiceStatus) -> None:
         win32_status = SERVICE_SPECIFIC if told.exit_status else 0
         status = (win32service.SERVICE_WIN32_OWN_PROCESS, int(told.standing), int(told.accepted), win32_status,
                   told.exit_status, told.checkpoint, int(told.hint_s * 1000))
         try:
             win32service.SetServiceStatus(self.ssh, status)
         except pywintypes.error:
-            if told.standing is not Standing.STOPPED:
+            if told.standing is not ServiceState.STOPPED:
                 raise
 
 

@@ -14,8 +14,8 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.errors import WrongUseError
-from tideover.simulator.metadata import MetadataService
-from tideover.simulator.serving import Fault
+from tideover.simulator.http import InjectedFault
+from tideover.simulator.imds import MetadataService
 
 SHELF = Path(__file__).parent
 LARGEST_BYTES = 256 * 1024      # a device or an image named by mistake is not read to its end
@@ -56,14 +56,14 @@ class _Play:
         self.service.wait_until(lambda: self.stopping.is_set() or any(
             given.event_id.lower() == wanted for given in self.service.acknowledgements), at_most_s)
 
-    def misbehave(self, *, times: int = 1, method: str = "GET", body: str | None = None, **fault: Any) -> None:
+    def inject_fault(self, *, times: int = 1, method: str = "GET", body: str | None = None, **fault: Any) -> None:
         bytes_ = None if body is None else body.encode()
-        self.service.misbehave(Fault(body=bytes_, **fault), method=method, times=times)
+        self.service.inject_fault(InjectedFault(body=bytes_, **fault), method=method, times=times)
 
 
 STEPS: Mapping[str, Callable[..., None]] = MappingProxyType({
     "announce": _Play.announce, "start": _Play.start, "remove": _Play.remove, "wait": _Play.wait,
-    "wait-for-acknowledgement": _Play.wait_for_acknowledgement, "misbehave": _Play.misbehave,
+    "wait-for-acknowledgement": _Play.wait_for_acknowledgement, "misbehave": _Play.inject_fault,
 })
 
 

@@ -1,1 +1,0 @@
-"""The parts of hooks on Windows, by the names they have on Linux. `parts` above hands out the ones of this system."""
