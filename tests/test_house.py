@@ -29,7 +29,7 @@ PURE_FILES = {  # files that touch nothing although their package does
     "cli/render", "hooks/windows_acl", "metrics/updates", "sources/scheduled_events",
 }
 MAY_BE_PURE = {"__future__", "base64", "bisect", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",
-               "difflib", "email.utils", "enum", "functools", "hashlib", "html", "itertools", "json", "math", "re",
+               "difflib", "email.utils", "enum", "functools", "hashlib", "html", "ipaddress", "itertools", "json", "math", "re",
                "statistics", "struct", "tomllib", "types", "typing"}
 
 
