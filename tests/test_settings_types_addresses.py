@@ -5,6 +5,7 @@ import pytest
 
 from tideover.settings.types import Address, http_endpoint, is_ipv4, is_ipv6, is_loopback, listen_address, time_server
 
+
 @pytest.mark.parametrize("text", [
     "::", "::1", "1::", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4", "fe80::1%eth0",
     "1:2:3:4:5:6:1.2.3.4", f"fe80::1%{'x' * 15}"])
