@@ -27,7 +27,7 @@ from tideover.doctor.platform import (
     detected_kind,
 )
 from tideover.errors import ConfigurationError
-from tideover.hooks import Catalogue
+from tideover.hooks.directory import Catalogue
 from tideover.observations import Polled
 from tideover.settings import Settings, warnings_about
 from tideover.threads import start_task

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from tideover.hooks import HookSettings, read_catalogue
+from tideover.hooks.directory import HookSettings, read_catalogue
 from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
 from tideover.policy import Policy
