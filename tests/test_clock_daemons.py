@@ -17,7 +17,7 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
 from tideover.clock import check_now
-from tideover.clock.commands_posix import run_command
+from tideover.clock.commands import run_command
 from tideover.clock.convergence import agrees_with
 from tideover.clock.daemons import chrony, find_daemon
 from tideover.clock.daemons.chrony import Chrony

@@ -20,7 +20,7 @@ from tideover.cli import main
 from tideover.cli.events import write_page
 from tideover.errors import WrongUseError
 from tideover.html import event_page, history_statistics, report_document, report_lines, report_page
-from tideover.html.components import DARK, LIGHT
+from tideover.html.components import style_sheet
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
 from tideover.model import Event, Kind, Moment, utc
@@ -110,8 +110,11 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_colours_can_be_told_apart(colours):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_can_be_told_apart(scheme):
+    light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", part)) for part in re.findall(r":root \{\n(.*?)\}", style_sheet(), re.S)[:2])
+    assert light.keys() == dark.keys()
+    colours = light if scheme == "light" else dark
     for text in ("ink", "soft", "good", "bad", "prepare", "rest"):
         for ground in ("paper", "ground"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
