@@ -50,7 +50,7 @@ def test_whoever_asks_at_the_pipe_is_answered_also_at_length(tmp_path: Path) -> 
 
 def test_another_process_than_the_locks_holder_is_not_believed(tmp_path: Path) -> None:
     server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True}})
-    with pytest.raises(UnreachableError, match=f"answers process {os.getpid()}, but no agent works"):
+    with pytest.raises(UnreachableError, match=f"answers process {os.getpid()}, but no agent is running"):
         ask(tmp_path / "x", tmp_path, {"ask": "say"})
     server.close()
 

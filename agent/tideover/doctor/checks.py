@@ -63,7 +63,7 @@ class Examination:
     """What was found, and what can be promised of pauses here."""
 
     findings: tuple[Finding, ...]
-    promises: tuple[Guarantee, ...]
+    guarantees: tuple[Guarantee, ...]
 
     @property
     def is_well(self) -> bool:

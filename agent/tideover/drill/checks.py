@@ -129,16 +129,16 @@ GRAIN_S = 0.002             # the record's times are whole milliseconds; two of 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One promise. `held` None: this drill cannot show it, and `checks` says why."""
+    """The check of one guarantee. `held` None: this drill cannot show it, and `checks` says why."""
 
-    promise: int
+    guarantee: int
     title: str
     held: bool | None
     evidence: tuple[str, ...]
 
 
 def check_evidence(seen: DrillEvidence) -> tuple[CheckResult, ...]:
-    """Given what was seen, return a finding for each promise, in the contract's order."""
+    """Given what was seen, return the check of each guarantee, in their order."""
     return (_recovered(seen), _check_notice(seen), _check_pause(seen), _check_clock(seen), _check_record(seen))
 
 

@@ -47,7 +47,7 @@ class DrillOutcome:
 
     @property
     def held(self) -> bool:
-        """Whether it came to its end and no promise was broken."""
+        """Whether it came to its end and every guarantee held."""
         return self.evidence.broken is None and all_checks_passed(self.findings)
 
     @property
@@ -58,7 +58,7 @@ class DrillOutcome:
 def run_drill(stage: DrillEnvironment, plan: DrillPlan, tell: Callable[[TimelineLine], None]) -> DrillOutcome:
     """Given a stage, play the plan to its end, or as far as it goes, and judge; each line is told as it happens.
 
-    The stage keeps its folder if a promise was broken. Raise WrongUseError if the drill cannot even begin.
+    The stage keeps its folder if a check failed. Raise WrongUseError if the drill cannot even begin.
     """
     course = _DrillRun(stage, plan, tell)
     fill_folder(stage.folder, plan, stage.service.endpoint, stage.time.address)

@@ -35,7 +35,7 @@ def find_event_id(known: Iterable[str], typed: str, newest: str | None) -> str |
     if typed == LAST:
         return newest
     if len(begin_so) > 1:
-        raise ValueError(f"{len(begin_so)} open events begin so")
+        raise ValueError(f"{len(begin_so)} open event ids begin with it")
     return begin_so[0] if begin_so else None
 
 
