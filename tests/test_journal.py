@@ -236,7 +236,8 @@ def test_old_events_go_only_by_a_clock_that_time_servers_stand_behind_now(check,
     assert is_confirmed(check, NOW) is confirmed
 
 
-def test_every_entry_comes_back_as_what_it_was_also_where_a_phase_has_the_word_of_another_entry(journal):
+def test_every_entry_comes_back_as_what_it_was_also_where_a_phase_has_the_word_of_another_entry(tmp_path):
+    journal = Journal(tmp_path / "journal.db")
     said = [Entry("e1", what) for what in (*EntryKind, *Phase)]
     journal.commit(NOW, State(), State(), said)
     assert [row.what for row in journal.rows("e1")] == [entry.what for entry in said]
