@@ -8,9 +8,9 @@ from pathlib import Path
 HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
-    {"__init__", "model", "errors"},
+    {"__init__", "model", "errors", "platforms"},
     {"observations", "effects", "policy", "settings", "timekeeping", "text_safety", "service_manager",
-     "humanize"},
+     "humanize", "findings"},
     {"lifecycle"},
     {"record"},
     {"status", "html"},

@@ -79,6 +79,14 @@ class Document:
     left_out: str = ""                   # which entries could not be used, and why; "": all are here
 
 
+@dataclass(frozen=True, slots=True)
+class VmIdentity:
+    """Who the platform says this VM is. `name` is what its events name; never the hostname."""
+
+    name: str
+    vm_id: str = ""              # survives a rename and a move, not a copy: tells a cloned image from its original
+
+
 class HookPhase(enum.Enum):
     PREPARE = "prepare"
     RECOVER = "recover"

@@ -334,14 +334,15 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
     loaded = trusted(loaded)
     settings = loaded.settings
     memory = open_state_directory(Path(settings.paths.state), Log(settings.log.format, "warning"))
-    kind, source = open_chosen_source(settings)
+    platform, source = open_chosen_source(settings)
     try:
         state = memory.journal.load()
         known = _known_id(state, typed)
         if _is_acknowledged(state, known):
             return known, ACKNOWLEDGED      # whatever the platform lists by now
         if source is None:
-            raise UnreachableError(f"cannot acknowledge {typed}", f"source {kind} takes no acknowledgements",
+            raise UnreachableError(f"cannot acknowledge {typed}", f"source {platform.source_kind} takes no "
+                                   f"acknowledgements: {platform.silence}",
                                    "Set [source] kind.")
         event, me = _listed(source, state, typed)
         if _is_acknowledged(state, event.id):
