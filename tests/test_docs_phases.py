@@ -14,10 +14,10 @@ SPEC.loader.exec_module(draw_phases)
 
 
 def test_the_diagram_in_the_documents_is_current():
-    """If not: python docs/draw_phases.py"""
     pages = {file.name: file.read_text() for file in DOCS.glob("*.md")}
     assert draw_phases.BEGIN in pages["architecture.md"]
-    assert [name for name, page in pages.items() if draw_phases.updated(page) != page] == []
+    stale = [name for name, page in pages.items() if draw_phases.updated(page) != page]
+    assert not stale, f"{', '.join(stale)}: run `python docs/draw_phases.py`"
 
 
 def test_every_cell_that_decides_has_its_targets_in_the_diagram():
