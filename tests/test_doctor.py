@@ -19,7 +19,7 @@ from tideover.daemon.policy_source import catalogue_of
 from tideover.doctor import Examination, FindingLevel, Machine, examine
 from tideover.journal import FILE, Journal, Lock
 from tideover.lifecycle import Entry, HookState, Stage, State as Memory
-from tideover.model import HookSpec, Moment, utc
+from tideover.model import EntryKind, HookSpec, Moment, utc
 from tideover.pause import MachineClocks
 from tideover.settings import LINUX, read
 from tideover.simulator import InjectedFault, MetadataService, TimeServer
@@ -363,7 +363,7 @@ def owe(home: Path, *, close: bool = True) -> None:
     (home / "state").mkdir()
     journal = Journal(home / "state" / FILE)
     hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
-    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", "noticed", "")])
+    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", EntryKind.NOTICED, "")])
     if close:
         journal.close()
     else:

@@ -12,7 +12,7 @@ from typing import Any
 from tideover.drill.plan import DrillPlan
 from tideover.drill.processes import Outage
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
-from tideover.model import ClockCheck, HookPhase, Verdict
+from tideover.model import ClockCheck, EntryKind, HookPhase, Verdict
 from tideover.record import Row
 
 # --- Evidence: what hooks and sample application wrote, and how long the agent was paused
@@ -75,8 +75,8 @@ def runs_from_notes(notes: Path) -> tuple[ObservedRun, ...]:
 
 def last_check(rows: Sequence[Row]) -> ClockCheck | None:
     """Given the record's rows, return the last check that was waited for; what is followed later decides nothing."""
-    return next((row.subject for row in reversed(rows) if row.what == "clock" and isinstance(row.subject, ClockCheck)),
-                None)
+    return next((row.subject for row in reversed(rows)
+                 if row.what is EntryKind.CLOCK_CHECKED and isinstance(row.subject, ClockCheck)), None)
 
 
 def runs_from_record(record: Mapping[str, Any] | None, plan: DrillPlan) -> tuple[ObservedRun, ...]:
