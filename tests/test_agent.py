@@ -276,7 +276,7 @@ def test_an_agent_whose_runtime_directory_others_can_change_does_its_work_and_do
         here.until(lambda: here.metadata.acknowledgements)
         assert "api.closed" in here.said() and "can be written by everybody" in here.said()
         answer = here.command("recover", event)
-        assert answer.returncode == 3 and f"Process {agent.pid} works on" in answer.stderr
+        assert answer.returncode == 3 and f"Process {agent.pid} uses" in answer.stderr
         assert not (here.home / "open" / "run").exists()
 
 

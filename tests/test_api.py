@@ -111,7 +111,7 @@ def test_recover_does_not_repeat_what_another_process_at_the_socket_says(place: 
 def test_an_agent_that_does_not_listen_is_not_taken_for_none(place: Place, capsys: Any) -> None:
     with place.held_by_another() as agent:
         assert place.command("recover") == 3
-        assert f"Process {agent} works on" in capsys.readouterr().err
+        assert f"Process {agent} uses" in capsys.readouterr().err
         assert place.command("status") == 0
         assert f"The agent (process {agent}) does not answer" in capsys.readouterr().out
 

@@ -33,21 +33,18 @@ def detected_kind(settings: Settings, root: Path) -> SourceKind:
 def check_source(settings: Settings, root: Path) -> list[Finding]:
     """Given the settings and the machine's files, say which source is used and why."""
     if settings.source.kind != "auto":
-        said = f"{settings.source.kind}, because [source] kind says so"
-        return [remark(PLATFORM_TOPIC, f"{said}: nothing is announced here, pauses are noticed all the same")
+        said = f"{settings.source.kind}, set by [source] kind"
+        return [remark(PLATFORM_TOPIC, f"{said}: no events can be received; pauses are still detected")
                 if settings.source.kind != "azure" else good(PLATFORM_TOPIC, said)]
     kind = choose_source_kind(root)
     if kind == "azure":
         return [good(PLATFORM_TOPIC, "azure, because the DMI chassis asset tag is that of every Azure VM")]
     if kind == "hyperv":
-        return [remark(PLATFORM_TOPIC, "hyperv, because the DMI tables say Hyper-V and not Azure: nothing is "
-                                       "announced here in "
-                            "advance, pauses are noticed all the same")]
-    return [bad(PLATFORM_TOPIC, "none: the DMI tables name no platform that announces its maintenance, so no hook "
-                                "will ever be "
-                       "prepared here",
-                'If this is an Azure VM all the same, set [source] kind = "azure"; if it is none and pauses are all '
-                'you want noticed, set "none".')]
+        return [remark(PLATFORM_TOPIC, "hyperv, because the DMI tables say Hyper-V and not Azure: no events can be "
+                                       "received; pauses are still detected")]
+    return [bad(PLATFORM_TOPIC, "none: the DMI tables name no platform that announces maintenance, so no events can "
+                                "be received",
+                'If this is an Azure VM, set [source] kind = "azure"; to detect pauses only, set "none".')]
 
 
 # --- The metadata service
@@ -58,7 +55,7 @@ CALL_S = 5.0
 WHOLE_S = 6.0                # the VM's name and the events together
 OFF_S = 2.5                  # a Date has whole seconds, and the answer was a moment under way
 
-FIRST_CALL = "the very first call on a service may take up to 2 minutes: try again, and let the agent wait for it"
+FIRST_CALL = "the first call may take up to 2 minutes while Scheduled Events are enabled: retry then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +97,28 @@ def check_metadata_service(settings: Settings, heard: MetadataReport | None) -> 
     if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
         return [bad("metadata", heard.news.reason, f"Allow both paths to the program {Path(sys.executable).resolve()} "
                                                    "(exePath) or to the user it runs as (userName); the log of Azure's "
-                                                   "GuestProxyAgent names whom it refuses.")]
+                                                   "GuestProxyAgent names the programs it refuses.")]
     if isinstance(heard.news, PollFailed):
         return [bad("metadata", heard.news.reason, "Check that it is reached straight from the VM's first interface, "
                                                    f"without a proxy or a firewall in between; {FIRST_CALL}.")]
     document = heard.news.document
-    in_part = [remark("metadata", f"{document.left_out}: the events beside it count, but none is taken for gone",
-                    "If it stays so, tell the platform's support.")] if document.left_out else []
+    in_part = [remark("metadata", f"{document.left_out}: the other events are used, but no event is considered removed",
+                    "If this persists, contact the platform's support.")] if document.left_out else []
     return [good("metadata", f"{place} answered in {length_text(heard.took_s)} ({FIRST_CALL.partition(':')[0]})"),
             *in_part, _date(document.date, heard.wall)]
 
 
 def _date(date: datetime | None, wall: datetime) -> Finding:
     if date is None:
-        return remark("metadata", "its answers carry no Date, so a pause in which all clocks stand still cannot be "
+        return remark("metadata", "its answers have no Date header, so a pause that stops all clocks cannot be "
                                   "seen "
                                 "by them", "Name time servers under [clock] servers.")
     off_s = (wall - date).total_seconds()
     if abs(off_s) > OFF_S:
         return remark("metadata", f"by the Date of its answers this clock is {offset_text(off_s)}",
-                    "See what time servers say: tideover clock")
-    return good("metadata", "its answers carry a Date, which shows pauses of some seconds that no clock here shows")
+                    "Compare with time servers: tideover clock")
+    return good("metadata", "its answers have a Date header, which shows pauses of some seconds that no local clock "
+                            "shows")
 
 
 def check_vm_name(settings: Settings, heard: MetadataReport | None, named: VmIdentity | None,
@@ -133,8 +131,8 @@ def check_vm_name(settings: Settings, heard: MetadataReport | None, named: VmIde
         return []
     me = heard.news.me
     if settings.source.vm_name and named is not None and fold_case(named.name) != fold_case(me):
-        return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: none of its events "
-                            "would be ours", "Leave vm_name out: the service is asked.")]
+        return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: no event would "
+                            "match this VM", "Remove vm_name: the metadata service is asked for it.")]
     if fold_case(me) == fold_case(hostname):
         return [good("name", f"events call this VM {me}, as its hostname does")]
     return [remark("name", f"events call this VM {me}, its hostname is {hostname}: we go by the first, programs that "
@@ -148,7 +146,7 @@ def check_events(heard: MetadataReport | None) -> list[Finding]:
         return []
     events: Sequence[Event] = heard.news.document.events
     return [remark("events", _event(event, heard.news.me)) for event in events] or [
-        good("events", "nothing is announced now")]
+        good("events", "no event is listed now")]
 
 
 def _event(event: Event, me: str) -> str:
@@ -184,9 +182,8 @@ def _standing(variables: Mapping[str, str], where: str) -> Iterator[Finding]:
     named = [name for name in PROXIES if variables.get(name)]
     spared = {one.strip() for name in EXCEPTIONS for one in variables.get(name, "").split(",")}
     if named and not spared & set(COVERING):
-        yield remark(PROXY_TOPIC, f"{' and '.join(named)} is set in {where}: we take no notice, but other programs "
-                                  f"ask the "
-                          "metadata service through that proxy, which cannot reach it",
+        yield remark(PROXY_TOPIC, f"{' and '.join(named)} is set in {where}: tideover ignores it, but other programs "
+                                  "query the metadata service through that proxy, which cannot reach it",
                    f"Add {METADATA_ADDRESS} to no_proxy there.")
 
 
