@@ -17,17 +17,16 @@ from tideover.cli.doctor import examination_lines
 from tideover.config_file import Loaded
 from tideover.daemon.policy_source import catalogue_of
 from tideover.doctor import Examination, FindingLevel, Machine, examine
-from tideover.doctor.guest_linux import AZURE_ASSET_TAG
 from tideover.journal import FILE, Journal, Lock
 from tideover.lifecycle import Entry, HookState, Stage, State as Memory
-from tideover.model import HookSpec, Moment, utc
+from tideover.model import EntryKind, HookSpec, Moment, utc
 from tideover.pause import MachineClocks
 from tideover.settings import LINUX, read
 from tideover.simulator import InjectedFault, MetadataService, TimeServer
 from tideover.status import status_of
 
 AZURE = {
-    "/sys/class/dmi/id/chassis_asset_tag": f"{AZURE_ASSET_TAG}\n",
+    "/sys/class/dmi/id/chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77\n",
     "/sys/class/dmi/id/sys_vendor": "Microsoft Corporation\n", "/sys/class/dmi/id/product_name": "Virtual Machine\n",
     "/sys/devices/system/clocksource/clocksource0/current_clocksource": "hyperv_clocksource_tsc_page\n",
     "/proc/stat": "ctxt 1\n",
@@ -364,7 +363,7 @@ def owe(home: Path, *, close: bool = True) -> None:
     (home / "state").mkdir()
     journal = Journal(home / "state" / FILE)
     hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
-    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", "noticed", "")])
+    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", EntryKind.NOTICED, "")])
     if close:
         journal.close()
     else:
@@ -452,6 +451,18 @@ def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(pat
     assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("none, set by")
     patient.source, patient.files = "", {key: value for key, value in AZURE.items() if "asset" not in key}
     assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("hyperv, because")
+
+
+@pytest.mark.parametrize(("tables", "level", "named"), [
+    ({"product_name": "Google Compute Engine"}, FindingLevel.BAD, "this version does not serve Google Compute Engine yet"),
+    ({"chassis_asset_tag": "OracleCloud.com", "sys_vendor": "QEMU"}, FindingLevel.NOTE, "Oracle Cloud: no events"),
+    ({"product_name": "Alibaba Cloud ECS"}, FindingLevel.NOTE, "Alibaba Cloud: no events"),
+    ({"sys_vendor": "Hetzner"}, FindingLevel.NOTE, "Hetzner Cloud: no events"),
+])
+def test_a_platform_that_is_recognised_and_not_served_is_named_with_the_reason(patient, tables, level, named):
+    patient.files = {f"/sys/class/dmi/id/{name}": text for name, text in tables.items()}
+    said = told(patient.examined(), "source", level)
+    assert named in said and "no events can be received" in said and said.startswith("none, because")
 
 
 def test_lines_fit_a_narrow_terminal_and_are_left_whole_without_one(nobody):

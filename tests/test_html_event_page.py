@@ -23,7 +23,7 @@ from tideover.html import event_page, history_statistics, report_document, repor
 from tideover.html.components import style_sheet
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
-from tideover.model import Event, Kind, Moment, utc
+from tideover.model import EntryKind, Event, Kind, Moment, utc
 
 FETCHING = {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image", "use", "a", "foreignobject"}
 
@@ -190,7 +190,7 @@ def config(tmp_path):
     (tmp_path / "state").mkdir()
     journal = Journal(tmp_path / "state" / FILE)
     event = Event("event-1", Kind.FREEZE, ("vm-1",), description="<script>1</script>")
-    journal.commit(Moment(utc(1_700_000_000.0), 1.0), State(), State(), [Entry("event-1", "noticed", "", event)])
+    journal.commit(Moment(utc(1_700_000_000.0), 1.0), State(), State(), [Entry("event-1", EntryKind.NOTICED, "", event)])
     journal.close()
     return str(file)
 

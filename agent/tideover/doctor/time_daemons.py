@@ -14,8 +14,8 @@ from tideover.clock.daemons.config_files import first_of_each_name
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
 from tideover.clock.sources import find_hardware
-from tideover.doctor.findings import Finding, bad, good, remark
 from tideover.doctor.machine import Machine
+from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text
 from tideover.settings import Settings
 
@@ -94,8 +94,8 @@ class ChronyProblems:
         said = self._of("makestep")
         do = "makestep 1.0 -1 in chrony.conf."
         if not said:
-            yield ChronyProblem("chrony never steps the clock (no makestep): it takes it minutes to catch up on a "
-                                "pause", do)
+            yield ChronyProblem("chrony never steps the clock (no makestep): it needs minutes to correct the clock "
+                                "after a pause", do)
         elif _number(said[-1][1:2], 0.0) >= 0:
             yield ChronyProblem("chrony steps the clock only in its first updates after a start "
                            f"(makestep {' '.join(said[-1])}): later it needs minutes to correct the clock after a "

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from tideover.model import ANNOUNCED, Kind
+from tideover.platforms import AUTO, PLANNED_KINDS, SOURCE_KINDS
 from tideover.settings import values
 from tideover.settings.types import (
     ENVIRONMENT,
@@ -93,11 +94,11 @@ _RUN_TIME = duration("10ms", "24h", "shorter is too short to start anything, and
 
 TABLES = (
     KeyTable("source", values.SourceSettings, "The platform that announces maintenance to this machine.", (
-        SettingKey("kind", one_of(get_args(values.SourceSetting)), "auto",
+        SettingKey("kind", one_of(SOURCE_KINDS, PLANNED_KINDS), AUTO,
             "Which platform's events to read; auto decides by the DMI tables, without network access."),
         SettingKey("endpoint", _ENDPOINT, "",
             'The URL of the metadata service; "" is the default (Azure: http://169.254.169.254).'),
-        SettingKey("poll", duration("50ms", "5m", "faster polling is refused, and half of a 10 minute notice must remain"),
+        SettingKey("poll", duration("50ms", "5m", "faster is refused, and half of a 10 minute notice must remain"),
             "1s",
             "The polling interval; after errors it backs off with jitter, to 5s at most."),
         SettingKey("vm_name", optional("the VM's name as the platform writes it", _trimmed), "",
