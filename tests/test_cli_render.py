@@ -188,7 +188,7 @@ def test_every_stage_of_a_life_says_what_is_waited_for():
     assert life.first() == "The agent waits for the retry of recover of application (freeze E-1)."
     for _ in range(3):
         life.after(130).settle(FAILED, exit_status=1)
-    assert life.first() == "The agent waits for the owner: recover of application failed for good."
+    assert life.first() == "The agent waits for operator action: recovery of application failed."
 
 
 def test_after_the_pause_of_an_event_that_is_recovered_at_its_end_only_the_end_is_waited_for():
