@@ -97,7 +97,7 @@ TABLES = (
         SettingKey("kind", one_of(SOURCE_KINDS, PLANNED_KINDS), AUTO,
             "Which platform's events to read; auto decides by the DMI tables, without network access."),
         SettingKey("endpoint", _ENDPOINT, "",
-            'The URL of the metadata service; "" is the default (Azure: http://169.254.169.254).'),
+            'The URL of the metadata service; "" is the platform\'s own.'),
         SettingKey("poll", duration("50ms", "5m", "faster is refused, and half of a 10 minute notice must remain"),
             "1s",
             "The polling interval; after errors it backs off with jitter, to 5s at most."),

@@ -53,7 +53,7 @@ def check_answer(topic: str, place: str, heard: PollReport, hint: str, remark_on
 
 def _check_date(topic: str, date: datetime | None, wall: datetime | None) -> Finding:
     if date is None or wall is None:
-        return remark(topic, "its answers have no Date header, so a pause in which all clocks stand still cannot be "
+        return remark(topic, "its answers have no Date header, so a pause that stops all clocks cannot be "
                              "seen by "
                              "them", "Name time servers under [clock] servers.")
     off_s = (wall - date).total_seconds()
