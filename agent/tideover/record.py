@@ -12,8 +12,8 @@ from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Pause, utc_t
 OUTCOME_WORDS = {HookOutcome.NOTHING: "done", HookOutcome.REFUSED: "failed"}
 """The record knows five outcomes of a hook; exit_status and output tell these two apart from them."""
 
-PHASES = frozenset({"watching", "waiting", "preparing", "asking", "doubting", "holding", "underway", "checking",
-                    "settling", "recovering", "lingering", "closed"})
+PHASES = frozenset({"observed", "scheduled", "preparing", "acknowledging", "unconfirmed", "held", "acknowledged",
+                    "started", "checking-clock", "settling", "recovering", "recovered", "closed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
     """Given the rows of one event, return its record (the contract's RECORD). Unknown values are None, never 0."""
     event = next((row.subject for row in reversed(rows) if isinstance(row.subject, Event)), None)
     first = next((row.subject for row in rows if isinstance(row.subject, Event)), event)
-    status = next((row.what for row in reversed(rows) if row.what in PHASES), "noticed")
+    status = next((row.what for row in reversed(rows) if row.what in PHASES), "observed")
     closed = _last(rows, "closed") if status == "closed" else None
     record = _about(rows[0].event_id, event, first)
     record["trace_id"] = trace_id(record["event_id"])
@@ -49,9 +49,9 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
         "outcome": closed.subject if closed else None,
         "noticed_at": utc_text(rows[0].at),
         "notice_s": _rounded(first.notice_s) if first else None,
-        "acknowledged_at": _at(_last(rows, "acknowledged")),
-        "started_at": _at(_last(rows, "started") or _started_at_sight(rows)),
-        "ended_at": _at(_last(rows, "left the list")),
+        "acknowledged_at": _at(_last(rows, "acknowledgement accepted")),
+        "started_at": _at(_last(rows, "event started") or _started_at_sight(rows)),
+        "ended_at": _at(_last(rows, "removed")),
         "closed_at": _at(closed),
         "hooks": [_hook(row.subject) for row in rows if isinstance(row.subject, HookRun)],
         "pauses": [pause_of(row.subject) for row in rows if isinstance(row.subject, Pause)],
@@ -127,7 +127,7 @@ def _clock(rows: Sequence[Row]) -> dict[str, Any]:
         "good_after_s": _rounded(last.good_after_s) if last else None,
         "reason": last.reason if last else "", "tolerance_s": _rounded(last.tolerance_s, 6) if last else None,
         "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
-                     for row in rows if row.what == "clock followed" and isinstance(row.subject, ClockCheck)],
+                     for row in rows if row.what == "clock convergence" and isinstance(row.subject, ClockCheck)],
         "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
                      "delay_s": _rounded(sample.delay_s, 6), "error_bound_s": _rounded(sample.error_bound_s, 6)}
                     for check in checks for sample in check.samples],

@@ -45,9 +45,9 @@ def remove_service(loaded: Loaded) -> int:
     from tideover.service import check_ours, remove, stop
     check_ours()
     stop()
-    still_owed = recover_by_hand(loaded, None, confirmed=True).still_owed
-    if still_owed:
-        raise TideoverError("cannot remove the service", f"recover is still owed: {', '.join(still_owed)}",
+    still_pending = recover_by_hand(loaded, None, confirmed=True).still_pending
+    if still_pending:
+        raise TideoverError("cannot remove the service", f"recover is still owed: {', '.join(still_pending)}",
                             "tideover show last tells why; tideover recover tries again.")
     remove()
     click.echo("The service is removed.")

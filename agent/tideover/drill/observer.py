@@ -77,7 +77,7 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
         case Pause():
             return "agent", _pause(row.subject)
         case ClockCheck():
-            again = "watches on: " if row.what == "clock followed" else ""
+            again = "watches on: " if row.what == "clock convergence" else ""
             return "agent", again + _clock(row.subject)
     words = WORDS.get(row.what)
     said = words(row.note) if words else ""
@@ -91,20 +91,20 @@ def _always(said: str) -> Callable[[str], str]:
 WORDS: Mapping[str, Callable[[str], str]] = MappingProxyType({
     "noticed": lambda note: "sees the announcement" + (f"; {note}" if note else ""),
     "changed": lambda note: note,
-    "waiting": _always("waits until it is time to prepare"),
+    "scheduled": _always("waits until it is time to prepare"),
     "preparing": _always("lets the applications prepare"),
-    "asking": _always("tells the platform to go ahead"),
-    "doubting": lambda note: f"does not know whether that was heard ({note}); the next document will show",
-    "acknowledged": _always("the platform has heard it"),
+    "acknowledging": _always("tells the platform to go ahead"),
+    "unconfirmed": lambda note: f"does not know whether that was heard ({note}); the next document will show",
+    "acknowledgement accepted": _always("acknowledgement accepted"),
     "acknowledgement refused": lambda note: f"the platform refuses to hear it: {note}",
-    "holding": lambda note: f"does not tell the platform to go ahead: {note}" if note else "",
-    "started": _always("sees that the event has started"),
-    "checking": _always("checks the clock before anyone carries on"),
+    "held": lambda note: f"holds the acknowledgement: {note}",
+    "event started": _always("sees that the event has started"),
+    "checking-clock": _always("checks the clock before anyone carries on"),
     "settling": _always("waits a moment, in case the machine stops again"),
     "recovering": _always("lets the applications carry on, in reverse order"),
-    "lingering": _always("all carry on; waits for the event to leave the list"),
-    "left the list": _always("sees that the event has left the list"),
-    "recover owed": lambda note: f"could not recover: {note}",
+    "recovered": _always("all carry on; waits for the event to leave the list"),
+    "removed": _always("sees that the event has left the list"),
+    "recovery failed": lambda note: f"could not recover: {note}",
     "closed": _always("closes the record"),
 })
 

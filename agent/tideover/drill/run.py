@@ -137,13 +137,13 @@ class _DrillRun:
 
     def _let_go_ahead(self) -> None:
         has_seen = self.lookout.has_seen
-        self.lookout.until(lambda: has_seen("acknowledged", "acknowledgement refused", "holding"),
+        self.lookout.until(lambda: has_seen("acknowledged", "held"),
                            self._plan.budget_s + HOOKS_MORE_S, "preparation did not come to its end")
         self.lookout.wait(BEFORE_START_S)
         self.lookout.say("platform", "starts the event" if self._stage.service.acknowledgements else
                          "was not told to go ahead; starts the event all the same")
         self._stage.service.start_event(self._event_id)
-        self.lookout.until(lambda: has_seen("started"), MOVE_S, "the agent did not see the start")
+        self.lookout.until(lambda: has_seen("event started"), MOVE_S, "the agent did not see the start")
 
     def _pause(self) -> None:
         self.lookout.say("machine", f"stands still for {length_text(self._plan.away_s)} (here: only the agent, "
@@ -174,7 +174,7 @@ class _DrillRun:
         """A freeze stays listed for minutes after it is over, and is recovered before; other kinds end by leaving."""
         limit_s = self._plan.budget_s + CLOCK_DEADLINE_S + HOOKS_MORE_S
         if self._plan.kind is Kind.FREEZE and not self._plan.cancel:
-            self._until_recovered("lingering", limit_s)
+            self._until_recovered("recovered", limit_s)
         if self._stage.service.status_of(self._event_id) is not None:
             self.lookout.say("platform", "takes the event off its list")
             self._stage.service.remove_event(self._event_id)

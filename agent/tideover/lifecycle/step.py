@@ -61,7 +61,7 @@ def on_poll(turn: Transition, seen: ob.Polled) -> None:
     whole, listed = not seen.document.left_out, {event.id for event in events}
     fresh = turn.state.fresh or whole or all(
         case.id in listed for case in turn.state.cases.values()
-        if case.phase in (Phase.PREPARING, Phase.AWAITING_START))
+        if case.phase in (Phase.PREPARING, Phase.HELD, Phase.ACKNOWLEDGED))
     if turn.state.fresh != fresh or turn.state.me != seen.me:
         turn.state = replace(turn.state, fresh=fresh, me=seen.me)
     beyond = _beyond_bounds(turn, events, seen)
@@ -77,8 +77,8 @@ def on_poll(turn: Transition, seen: ob.Polled) -> None:
         _note_spelling(turn, event.id, spelling)
     for case in list(turn.state.cases.values()):
         if whole and case.listed and case.id not in listed:
-            turn.record(case.id, "left the list", "" if case.began else "it was never seen Started")
-            turn.move(case, cases.Removed(), "it has left the list")
+            turn.record(case.id, "removed", "" if case.began else "it was never seen Started")
+            turn.move(case, cases.Removed(), "the platform has removed the event")
 
 
 def _is_news(turn: Transition, case: Case | None, event: Event) -> bool:
@@ -111,7 +111,7 @@ def _tell_of_those_beyond(turn: Transition, beyond: int) -> None:
         turn.record("", "events left out", f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are "
                                          f"carried at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
     elif not beyond:
-        turn.record("", "events left out no more", "there is room for all that are listed")
+        turn.record("", "events no longer left out", "there is room for all that are listed")
 
 
 def _in_known_spelling(turn: Transition, events: tuple[Event, ...]) -> list[Event]:
@@ -184,7 +184,7 @@ def _seen_again(turn: Transition, case: Case, event: Event, seen: ob.Polled) -> 
     if not event.started:
         turn.move(case, cases.Scheduled(event, seen.document.asked_raw_s))
     elif not case.began:
-        turn.record(case.id, "started", "the platform says it has begun", event)
+        turn.record(case.id, "event started", "the platform says Started", event)
         turn.move(case, cases.Began(replace(event, not_before=event.not_before or case.event.not_before)))
 
 
@@ -290,7 +290,7 @@ NOT_YET_OUTPUT_KEPT = 4096
 """Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
 
 ACKNOWLEDGEMENT_WORDS: Mapping[ob.AckOutcome, str] = MappingProxyType({
-    ob.AckOutcome.ACCEPTED: "acknowledged", ob.AckOutcome.REFUSED: "acknowledgement refused",
+    ob.AckOutcome.ACCEPTED: "acknowledgement accepted", ob.AckOutcome.REFUSED: "acknowledgement refused",
     ob.AckOutcome.LOST: "acknowledgement lost",
 })
 
@@ -313,7 +313,8 @@ def on_hook_settled(turn: Transition, seen: ob.HookSettled) -> None:
     if hook is not None and hook.stage is Stage.RECOVER_FAILED:
         for case in after.cases.values():
             if case.phase is Phase.RECOVERING:
-                turn.record(case.id, "recover owed", f"{seen.name} failed {hook.failures} times; the owner must look")
+                turn.record(case.id, "recovery failed",
+                            f"{seen.name} failed {hook.failures} times; an operator must act")
 
 
 def _shortened(report: HookReport) -> HookReport:
@@ -349,7 +350,8 @@ def clock_note(check: ClockCheck) -> str:
 
 
 def on_clock_followed(turn: Transition, seen: ob.ClockFollowed) -> None:
-    turn.record(seen.event_id, "clock followed", ": ".join(filter(None, (seen.state, seen.check.reason))), seen.check)
+    note = ": ".join(filter(None, (seen.state, seen.check.reason)))
+    turn.record(seen.event_id, "clock convergence", note, seen.check)
 
 
 def on_timer(turn: Transition, seen: ob.Due) -> None:
@@ -420,7 +422,7 @@ def became_another_vm(turn: Transition, seen: ob.AnotherVm) -> None:
         if case.phase not in CLAIMING and case.phase is not Phase.RECOVERING:
             continue
         note = "this machine is another VM by now; what was prepared is recovered"
-        turn.record(case.id, "taken over", note, case.event)
+        turn.record(case.id, "vm changed", note, case.event)
         left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False, stopped=False)
         if case.phase is not Phase.RECOVERING:
             left = cases.enter(left, Phase.CHECKING_CLOCK, turn.policy, turn.now)
@@ -436,7 +438,7 @@ def _tell_of_the_end(turn: Transition) -> None:
             for name, hook in turn.state.hooks.items():
                 if hook.stage in RUNNING:
                     run = _cut_short(name, hook)
-                    turn.record(case.id, f"hook {_phase_of(hook).value} cut short", f"{name}: {CUT_SHORT}", run)
+                    turn.record(case.id, f"hook {_phase_of(hook).value} interrupted", f"{name}: {CUT_SHORT}", run)
 
 
 def _cut_short(name: str, hook: HookState) -> HookRun | None:

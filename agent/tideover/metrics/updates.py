@@ -19,12 +19,12 @@ LEFT_ALONE = "left-alone"
 
 OUTCOMES = ("resumed", "cancelled", "restarted", "missed", LEFT_ALONE)
 ACKNOWLEDGEMENTS: Mapping[str, str] = MappingProxyType({
-    "acknowledged": "accepted", "acknowledgement refused": "refused", "acknowledgement lost": "lost",
+    "acknowledgement accepted": "accepted", "acknowledgement refused": "refused", "acknowledgement lost": "lost",
 })
 """The record's words for the platform's answer, and ours."""
 
 STANDSTILLS = frozenset({Cause.VM_PAUSE, Cause.SUSPEND})
-PREPARED = frozenset({Phase.ACKNOWLEDGING.value, Phase.AWAITING_START.value})
+PREPARED = frozenset({Phase.ACKNOWLEDGING.value, Phase.HELD.value, Phase.ACKNOWLEDGED.value})
 REMEMBERED = 100
 """So many events whose clock was not good are remembered, in case it is found good later."""
 
