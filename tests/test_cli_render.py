@@ -279,14 +279,14 @@ def test_the_clock_command_says_in_words_which_way_the_clock_is_off():
     assert clock_lines(report, 0.25) == [
         "The clock is bad: 4 s behind.",
         "This machine's clock: 4 s behind ± 10 ms; the tolerance is 250 ms.",
-        "The time daemon chrony believes that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago; its word is no "
-        "proof.",
-        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STANDING",
-        "a.example  192.0.2.1  4 s behind  1 ms   2        counts",
+        "The time daemon chrony reports that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago (not "
+        "used as evidence).",
+        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STATUS",
+        "a.example  192.0.2.1  4 s behind  1 ms   2        used",
         "b.example  192.0.2.2  -           -      -        no answer"]
     bad = watch_line(report, at(0).utc)
     good = watch_line(replace(report, check=GOOD), at(0).utc)
-    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 count  4 s behind"
+    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 used  4 s behind"
     assert good.startswith("11:00:00  good     1 ms ahead ± 4 ms ") and good.index("1 of 2") == bad.index("1 of 2")
 
 

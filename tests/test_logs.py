@@ -17,8 +17,8 @@ from lives import DONE, FAILED, event, hook, started
 from running_agent import environment, world
 from test_house import nodes
 from tideover.daemon.listeners import LogListener, event_line_name
-from tideover.lifecycle.step import ACKNOWLEDGEMENT_WORDS
 from tideover.logs import Log, LogLine, Trouble, is_journal, open_sink, to_stream
+from tideover.model import EntryKind
 from tideover.policy import Policy
 from tideover.record import record_of, trace_id
 from told_lives import ToldLife
@@ -161,10 +161,11 @@ def names_in_the_code():
                 if called in ("debug", "info", "warning", "error", "tell") and isinstance(first, ast.Constant) \
                         and re.fullmatch(r"[a-z]+\.[a-z-]+", str(first.value)):
                     yield str(first.value), {word.arg for word in node.keywords if word.arg}
-    for what in ("noticed", "changed", "event started", "removed", "restarted", "clock", "clock convergence", "recovery failed",
-                 "found prepared", "recovery impossible", "vm changed", "events left out", "events no longer left out",
-                 *ACKNOWLEDGEMENT_WORDS.values()):
-        yield event_line_name(what), set()
+    not_by_this_name = {EntryKind.PAUSE, EntryKind.PREPARE_RUN, EntryKind.RECOVER_RUN, EntryKind.PREPARE_INTERRUPTED,
+                        EntryKind.RECOVER_INTERRUPTED, EntryKind.MANUAL_ACK, EntryKind.JOURNAL_UNWRITABLE,
+                        EntryKind.AGENT_RESTARTED}
+    for kind in set(EntryKind) - not_by_this_name:
+        yield event_line_name(kind), set()
     yield "log.lines-lost", {"lines"}
     for trouble in ("poll", "document", "date", "metrics-file"):
         yield f"{trouble}.failed", {"reason", "times"}

@@ -203,7 +203,8 @@ def test_shell_hooks_are_clean() -> None:
     """shellcheck has nothing to say."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in [*SHELL, "tideover-hook.sh"])], capture_output=True, text=True)
+    samples = (LIBRARY.parent / "agent/tideover/drill/sample_hooks/posix").iterdir()
+    done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in [*SHELL, "tideover-hook.sh"]), *map(str, samples)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

@@ -75,7 +75,7 @@ def scenario_names() -> tuple[str, ...]:
 def read_scenario(name: str) -> Scenario:
     """Given the name of a scenario that comes along, or the path of a file, return it. Raise WrongUseError."""
     path = SHELF / f"{name}.toml" if name in scenario_names() else Path(name)
-    operation = f"cannot play the scenario {name}"
+    operation = f"cannot run the scenario {name}"
     try:
         with path.open("rb") as opened:
             text = opened.read(LARGEST_BYTES + 1)
@@ -111,5 +111,5 @@ def play(scenario: Scenario, service: MetadataService, *, tell: Callable[[str], 
             keys = {key: value / pace if key in IN_SECONDS else value for key, value in step.items() if key != "do"}
             STEPS[step["do"]](stage, **keys)
         except (KeyError, TypeError) as error:
-            raise WrongUseError(f"cannot play the scenario {scenario.name}", f"step {number} does not fit ({error})",
+            raise WrongUseError(f"cannot run the scenario {scenario.name}", f"step {number} does not fit ({error})",
                                 "Look at the scenarios that come along") from error
