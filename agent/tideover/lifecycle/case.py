@@ -148,7 +148,9 @@ def _prepared(case: Case, seen: Prepared, policy: Policy, now: Moment) -> Phase 
 
 
 def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -> Phase | None:
-    return {AckOutcome.ACCEPTED: K, AckOutcome.REFUSED: H, AckOutcome.LOST: D}[seen.outcome]
+    if seen.outcome is AckOutcome.ACCEPTED:
+        return K
+    return D if seen.outcome is AckOutcome.LOST else H
 
 
 def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Moment) -> Phase | None:
