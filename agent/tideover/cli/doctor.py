@@ -20,7 +20,7 @@ def command(loaded: Loaded, as_json: bool) -> int:
     """Check the setup of this machine. Exit status 0 no problem (notes do not count), 1 at least one problem.
 
     Queries the metadata service, the time servers and the agent, for a few seconds at most. It changes nothing on this
-    machine. On Azure, the first query enables Scheduled Events for this VM, as the agent does.
+    machine. On some platforms the first query enables announcements for this VM, as the agent does.
     """
     from tideover.daemon.policy_source import catalogue_of
     found = examine(loaded, catalogue_of(loaded.settings), this_machine())

@@ -35,10 +35,10 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     if platform.is_served:
         return [good(PLATFORM_TOPIC, f"{platform.kind}, because {platform.why}")]
     if platform is NONE:
-        return [bad(PLATFORM_TOPIC, f"none: {platform.why}, so no events can be received and no hook will ever be "
-                                    "prepared here",
-                    f"If this is a machine of a platform that is served ({SERVED}) all the same, name that under "
-                    '[source] kind; if it is none and pauses are all you want detected, set "none".')]
+        return [bad(PLATFORM_TOPIC, "none: the DMI tables name no platform that announces its maintenance, so no "
+                                    "events can be received and no hook will ever be prepared here",
+                    f"If this is a machine of a platform that is served ({SERVED}) all the same, name it under "
+                    '[source] kind; if pauses are all you want detected, set "none" there.')]
     said = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
             f"{platform.silence}; pauses are detected all the same")
     if platform.support is Support.PLANNED:

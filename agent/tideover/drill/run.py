@@ -19,7 +19,7 @@ from tideover.drill.checks import (
 )
 from tideover.drill.environment import DrillEnvironment
 from tideover.drill.observer import DrillFailed, DrillObserver, TimelineLine
-from tideover.drill.plan import PLATFORM_WORDS, DrillPlan
+from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import HOW_KILLED, HOW_STOPPED
 from tideover.drill.processes import Outage
 from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder
@@ -101,7 +101,7 @@ class _DrillRun:
 
     def _open(self) -> None:
         stage, say = self._stage, self.lookout.say
-        say("platform", f"a metadata service at {stage.service.endpoint.removeprefix('http://')}, "
+        say("platform", f"{self._plan.platform.service} at {stage.service.endpoint.removeprefix('http://')}, "
                         f"a time server at {stage.time.address}")
         if self._has_counter:
             stage.counter.start()
@@ -113,11 +113,11 @@ class _DrillRun:
         requests = self._stage.service.requests
         asked = len(requests)
         self._stage.agent.start()
-        self.lookout.until(lambda: any("scheduledevents" in request.target for request in requests[asked:]),
+        self.lookout.until(lambda: any(map(self._stage.simulator.asks_for_events, requests[asked:])),
                            AGENT_START_S, "the agent asked for no events")
 
     def _announce(self) -> None:
-        plan, word = self._plan, PLATFORM_WORDS[self._plan.kind]
+        plan, word = self._plan, self._stage.simulator.EVENT_WORDS[self._plan.kind.value]
         self._event_id = self._stage.service.add_event(word, duration_s=plan.duration_s,
                                                        not_before_in_s=plan.notice_s)
         length = f" of about {length_text(plan.duration_s)}" if plan.duration_s > 0 else ""

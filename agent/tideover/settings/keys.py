@@ -97,7 +97,7 @@ TABLES = (
         SettingKey("kind", one_of(SOURCE_KINDS, PLANNED_KINDS), AUTO,
             "Which platform to listen to; auto asks the machine's DMI tables, never the network."),
         SettingKey("endpoint", _ENDPOINT, "",
-            'Where the metadata service answers; "" is the platform\'s own (Azure: http://169.254.169.254).'),
+            'Where the metadata service answers; "" is the platform\'s own address.'),
         SettingKey("poll", duration("50ms", "5m", "haste is refused, and half of a planned notice of 10 minutes must "
                                                   "be left"),
             "1s",
