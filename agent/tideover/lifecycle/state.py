@@ -158,7 +158,7 @@ class HookState:
     wanted_by: tuple[str, ...] = ()     # ids of the cases that asked for its preparation
     prepared_for: int = 0               # the hardest kind a settled prepare was run for
     worked: bool = False                # that prepare worked
-    unsafe: bool = False                # its file was refused: holds the acknowledgement, required or not
+    unsafe: bool = False                # its file was refused: withholds the acknowledgement, required or not
     owed: bool = False                  # a run before the present one may have changed something
     recover_begun: bool = False         # since the last settled prepare: it must be prepared again to count
     run: int = 0                        # number of its newest run
