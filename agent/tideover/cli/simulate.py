@@ -9,12 +9,13 @@ import click
 
 from tideover.cli.options import print_lines, until_interrupted, without_settings
 from tideover.cli.render import key_value
-from tideover.cli.terminal import printable, render_lines, this_terminal
+from tideover.cli.terminal import render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.settings.types import is_ipv4, listen_address
 from tideover.simulator import MetadataService, Request
 from tideover.simulator.imds import EVENTS, VERSIONS, read_start_requests, refuse
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
+from tideover.text_safety import dot_controls
 from tideover.threads import start_task
 
 ANY_PORT = "127.0.0.1:0"
@@ -48,7 +49,7 @@ def _open(listen: str, vm_name: str) -> MetadataService:
     """Raise WrongUseError if it cannot be served there."""
     address = listen_address(listen)
     if listen != ANY_PORT and (address is None or not is_ipv4(address.host)):
-        raise WrongUseError("cannot simulate", f"--listen {printable(listen)} is no IPv4 address with a port",
+        raise WrongUseError("cannot simulate", f"--listen {dot_controls(listen)} is no IPv4 address with a port",
                             "Write it as 127.0.0.1:8080.")
     host, port = (address.host, address.port) if address else ("127.0.0.1", 0)
     try:
@@ -129,8 +130,8 @@ class _ScenarioRun:
         url = urlsplit(request.target)
         path = url.path.lower().rstrip("/")
         names = [pair.partition("=")[0].lower() for pair in url.query.split("&") if pair]
-        who = printable(request.header("User-Agent") or "a client without a name")[:SHOWN_AT_MOST]
-        what = f"{request.method} {printable(request.target)[:SHOWN_AT_MOST]} ({who})"
+        who = dot_controls(request.header("User-Agent") or "a client without a name")[:SHOWN_AT_MOST]
+        what = f"{request.method} {dot_controls(request.target)[:SHOWN_AT_MOST]} ({who})"
         refusal = refuse(request, path, names)
         if refusal is not None:
             return f"{what}: refused, {refusal.status} {refusal.body.decode()}"
@@ -141,21 +142,21 @@ class _ScenarioRun:
     def _acknowledgement(self, request: Request, what: str) -> str:
         ids = read_start_requests(request.body)
         if ids is None:
-            sent = printable(request.body[:SHOWN_AT_MOST].decode("latin-1"))
+            sent = dot_controls(request.body[:SHOWN_AT_MOST].decode("latin-1"))
             return f"{what}: refused, it is no acknowledgement: {sent}"
-        named = ", ".join(printable(name)[:SHOWN_AT_MOST] for name in ids)
+        named = ", ".join(dot_controls(name)[:SHOWN_AT_MOST] for name in ids)
         taken = any(given.at_monotonic_s == request.at_monotonic_s for given in self._service.acknowledgements)
         return f"{what}: " + (f"ACKNOWLEDGES {named}" if taken else f"refused, nothing of the kind is listed: {named}")
 
     def _tell(self, who: str, what: str) -> None:
-        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {printable(what)}")
+        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {dot_controls(what)}")
 
 
 def _show_head(service: MetadataService, story: Scenario) -> None:
     url = f"{service.endpoint}{EVENTS}?api-version={VERSIONS[-1]}"
     click.echo(f"""\
 {story.name}: {story.about}
-The metadata service of the VM {printable(service.vm_name)} at {service.endpoint} (Ctrl-C ends it)
+The metadata service of the VM {dot_controls(service.vm_name)} at {service.endpoint} (Ctrl-C ends it)
 
   look:         curl -s -H Metadata:true '{url}'
   acknowledge:  curl -s -H Metadata:true -d '{{"StartRequests":[{{"EventId":"ID"}}]}}' '{url}'

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 SUFFIXES = ("",)             # of hooks' files
 LINKS_AT_MOST = 40          # as the kernel's own limit (path_resolution(7))
@@ -123,7 +123,7 @@ def _judge(step: str, status: os.stat_result, trusted: frozenset[int]) -> str | 
 
 
 def _shown(path: str) -> str:
-    return shlex.quote(make_safe(path, SHOWN_PATH))
+    return shlex.quote(drop_controls(path, SHOWN_PATH))
 
 
 # ---- can the kernel start it? ----
