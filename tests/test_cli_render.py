@@ -10,18 +10,19 @@ import pytest
 from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, REFUSED, at, event, hook, report, started
 from tideover import observations as ob
 from tideover.cli.clock import report_lines as clock_lines, watch_line
-from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table
+from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table, status_parts
 from tideover.cli.terminal import Terminal, render_lines
 from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.daemon.policy_source import policy_of
 from tideover.hooks import Catalogue
 from tideover.humanize import Times
 from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
+from tideover.platforms import AZURE, PLATFORMS
 from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
 from tideover.settings import default_settings
-from tideover.status import sentence
-from told_lives import ToldLife
+from tideover.status import sentence, status_of
+from told_lives import AGENT, ToldLife
 
 HOOKS = (hook("health-file", 10), hook("haproxy", 20, timeout_s=20.0), hook("application", 50, required=False))
 
@@ -211,7 +212,18 @@ def test_a_metadata_service_that_gives_no_document_is_waited_for_before_the_next
     life = ToldLife(Policy(hooks=HOOKS))
     assert sentence(life.state, 0) == "the next event"
     assert "cannot be reached" in sentence(life.state, 2)
+    assert sentence(life.state, 2, AZURE).startswith("the metadata service, which cannot be reached")
     assert sentence(preparing().state, 2).startswith("prepare of"), "what is open goes on"
+
+
+@pytest.mark.parametrize("platform", [one for one in PLATFORMS if not one.is_served], ids=lambda one: one.kind)
+def test_where_no_events_can_be_received_the_first_line_says_so_and_why(platform):
+    life = ToldLife(Policy(hooks=HOOKS))
+    source = {"kind": platform.source_kind, "platform": platform.name, "silence": platform.silence}
+    status = status_of(life.state, [], life.now, 0, platform) | {"agent": AGENT, "source": source}
+    shown = render_lines(status_parts(status, life.times), Terminal(None))
+    assert shown[0] == f"The agent waits for the next pause of this machine. No events can be received: {platform.silence}."
+    assert any(line.startswith("Source") and "no events can be received" in line for line in shown)
 
 
 def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason():
@@ -280,14 +292,14 @@ def test_the_clock_command_says_in_words_which_way_the_clock_is_off():
     assert clock_lines(report, 0.25) == [
         "The clock is bad: 4 s behind.",
         "This machine's clock: 4 s behind ± 10 ms; the tolerance is 250 ms.",
-        "The time daemon chrony believes that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago; its word is no "
-        "proof.",
-        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STANDING",
-        "a.example  192.0.2.1  4 s behind  1 ms   2        counts",
+        "The time daemon chrony reports that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago (not "
+        "used as evidence).",
+        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STATUS",
+        "a.example  192.0.2.1  4 s behind  1 ms   2        used",
         "b.example  192.0.2.2  -           -      -        no answer"]
     bad = watch_line(report, at(0).utc)
     good = watch_line(replace(report, check=GOOD), at(0).utc)
-    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 count  4 s behind"
+    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 used  4 s behind"
     assert good.startswith("11:00:00  good     1 ms ahead ± 4 ms ") and good.index("1 of 2") == bad.index("1 of 2")
 
 

@@ -17,17 +17,16 @@ from tideover.cli.doctor import examination_lines
 from tideover.config_file import Loaded
 from tideover.daemon.policy_source import catalogue_of
 from tideover.doctor import Examination, FindingLevel, Machine, examine
-from tideover.doctor.guest_linux import AZURE_ASSET_TAG
 from tideover.journal import FILE, Journal, Lock
 from tideover.lifecycle import Entry, HookState, Stage, State as Memory
-from tideover.model import HookSpec, Moment, utc
+from tideover.model import EntryKind, HookSpec, Moment, utc
 from tideover.pause import MachineClocks
 from tideover.settings import LINUX, read
 from tideover.simulator import InjectedFault, MetadataService, TimeServer
 from tideover.status import status_of
 
 AZURE = {
-    "/sys/class/dmi/id/chassis_asset_tag": f"{AZURE_ASSET_TAG}\n",
+    "/sys/class/dmi/id/chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77\n",
     "/sys/class/dmi/id/sys_vendor": "Microsoft Corporation\n", "/sys/class/dmi/id/product_name": "Virtual Machine\n",
     "/sys/devices/system/clocksource/clocksource0/current_clocksource": "hyperv_clocksource_tsc_page\n",
     "/proc/stat": "ctxt 1\n",
@@ -102,7 +101,7 @@ def test_all_is_well_on_an_azure_machine_with_service_server_daemon_and_hook(pat
     assert told(found, "events", FindingLevel.GOOD) and told(found, "proxy", FindingLevel.GOOD) and told(found, "others", FindingLevel.GOOD)
     assert server.address in told(found, "time sources") and "the owner's settings" in told(found, "time sources")
     assert "the clock is good" in told(found, "clock", FindingLevel.GOOD)
-    assert told(found, "time daemon", FindingLevel.NOTE) == "chrony does not say whether it is synchronised (it does not answer)" \
+    assert told(found, "time daemon", FindingLevel.NOTE) == "chrony does not report whether it is synchronised (it does not answer)" \
         " | See whether chrony runs, and whether its servers answer."
     assert "1 of 1" in told(found, "hooks") and "none runs" in told(found, "agent")
 
@@ -120,7 +119,7 @@ def test_what_is_bad_says_what_to_do_and_every_line_is_one_line(patient):
 def test_the_promises_say_what_can_be_seen_calm_and_close(patient):
     with MetadataService("vm-1") as service, TimeServer() as server:
         patient.source, patient.servers = f'endpoint = "{service.endpoint}"', f'"{server.address}"'
-        sentences = [one.sentence for one in patient.examined().promises]
+        sentences = [one.sentence for one in patient.examined().guarantees]
     assert len(sentences) == 4 and sum(one.startswith("while an event is near") for one in sentences) == 2
     assert all("cannot" not in one for one in sentences)
     close = sentences[3]
@@ -132,16 +131,16 @@ def test_a_server_that_manners_spare_promises_no_more_than_it_may_be_asked_for(n
     with TimeServer() as server:
         nobody.files["/etc/chrony/chrony.conf"] = f"makestep 1 -1\nserver {server.host} port {server.port} maxpoll 6\n"
         found = nobody.examined()
-    assert "seen within 30.05 s" in found.promises[3].sentence and "the time daemon's servers" in told(found, "time sources")
+    assert "seen within 30.05 s" in found.guarantees[3].sentence and "the time daemon's servers" in told(found, "time sources")
 
 
 def test_the_date_of_the_services_answers_is_outside_time_too(patient):
     patient.files.pop("/etc/chrony/chrony.conf")
     with MetadataService("vm-1") as service:
         patient.source = f'endpoint = "{service.endpoint}"'
-        assert "by the metadata service's Date" in patient.examined().promises[1].sentence
+        assert "by the metadata service's Date" in patient.examined().guarantees[1].sentence
         service.sends_date = False
-        assert "cannot be seen here" in patient.examined().promises[1].sentence
+        assert "cannot be seen here" in patient.examined().guarantees[1].sentence
 
 
 def test_where_nobody_outside_answers_a_frozen_pause_cannot_be_seen_and_that_is_said(nobody):
@@ -149,7 +148,7 @@ def test_where_nobody_outside_answers_a_frozen_pause_cannot_be_seen_and_that_is_
     found = nobody.examined()
     assert "can neither be seen nor measured" in told(found, "pauses", FindingLevel.BAD)
     assert "nobody outside can be asked" in told(found, "clock", FindingLevel.BAD)
-    assert [one.shortest_s is None for one in found.promises] == [False, True]
+    assert [one.shortest_s is None for one in found.guarantees] == [False, True]
 
 
 def test_a_server_that_does_not_count_is_named_and_the_clock_cannot_be_checked(nobody):
@@ -364,7 +363,7 @@ def owe(home: Path, *, close: bool = True) -> None:
     (home / "state").mkdir()
     journal = Journal(home / "state" / FILE)
     hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
-    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", "noticed", "")])
+    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", EntryKind.NOTICED, "")])
     if close:
         journal.close()
     else:
@@ -454,12 +453,24 @@ def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(pat
     assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("hyperv, because")
 
 
+@pytest.mark.parametrize(("tables", "level", "named"), [
+    ({"product_name": "Google Compute Engine"}, FindingLevel.BAD, "this version does not serve Google Compute Engine yet"),
+    ({"chassis_asset_tag": "OracleCloud.com", "sys_vendor": "QEMU"}, FindingLevel.NOTE, "Oracle Cloud: no events"),
+    ({"product_name": "Alibaba Cloud ECS"}, FindingLevel.NOTE, "Alibaba Cloud: no events"),
+    ({"sys_vendor": "Hetzner"}, FindingLevel.NOTE, "Hetzner Cloud: no events"),
+])
+def test_a_platform_that_is_recognised_and_not_served_is_named_with_the_reason(patient, tables, level, named):
+    patient.files = {f"/sys/class/dmi/id/{name}": text for name, text in tables.items()}
+    said = told(patient.examined(), "source", level)
+    assert named in said and "no events can be received" in said and said.startswith("none, because")
+
+
 def test_lines_fit_a_narrow_terminal_and_are_left_whole_without_one(nobody):
     found = nobody.examined()
     assert all(len(line) <= 80 for line in examination_lines(found, 80) if "/" not in line)
     whole = examination_lines(found, None)
     assert sum(one.what in line for one in found.findings for line in whole) >= len(found.findings)
-    assert "will not work here" in whole[-1]
+    assert "will not work" in whole[-1]
 
 
 def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsys, tmp_path):
@@ -470,10 +481,10 @@ def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsy
     before = tree(tmp_path)
     assert main(["doctor", "--json", "--config", str(file)]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"findings", "promises"}
+    assert set(document) == {"findings", "guarantees"}
     assert {frozenset(one) for one in document["findings"]} == {frozenset({"topic", "state", "what", "do"})}
     assert {one["state"] for one in document["findings"]} <= {"good", "note", "bad"}
-    assert all(one["sentence"] for one in document["promises"])
+    assert all(one["sentence"] for one in document["guarantees"])
     assert tree(tmp_path) == before
 
 

@@ -183,7 +183,7 @@ def test_a_freeze_holds_every_promise_and_leaves_nothing_behind(tmp_path):
     status, told, trouble = hold_drill(tmp_path, "--pause", "1.5s")
     assert (status, trouble) == (0, ""), told
     assert told.count("✓") == 5
-    assert "Every promise held." in told
+    assert "Every check passed." in told
     assert list(tmp_path.iterdir()) == []
 
 
@@ -202,7 +202,7 @@ def test_every_kind_can_be_drilled(tmp_path, kind, not_shown, requests):
     status, told, trouble = hold_drill(tmp_path, "--kind", kind, "--pause", "1.5s", "--json")
     verdict = json.loads(told)
     assert (status, trouble, verdict["held"]) == (0, "", True), told
-    assert [promise["held"] for promise in verdict["promises"]].count(None) == not_shown
+    assert [check["held"] for check in verdict["checks"]].count(None) == not_shown
     assert verdict["measured"]["acknowledgements"] == requests
     assert verdict["record"]["kind"] == kind
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ from tideover.lifecycle import Case, HookState, Phase, Stage, State
 from tideover.lifecycle.manual import is_pending
 from tideover.lifecycle.state import CLAIMING, RUNNING, ends_an_event
 from tideover.model import ClockCheck, Moment, utc_text
+from tideover.platforms import Platform
 from tideover.record import Row, pauses_of
 
 # --- What an event, and the whole agent, waits for, in one sentence
@@ -26,19 +27,22 @@ WAITING_FOR = {
     Phase.RECOVERED: "the event to leave the list; all is recovered",
     Phase.CLOSED: "nothing",
 }
-UNREACHABLE = "the metadata service, which cannot be reached or gives no document"
+UNREACHABLE = "which cannot be reached or gives no document"
 NAMED_AT_MOST = 3           # hooks; the table below the sentence has them all
 
 
-def sentence(state: State, poll_failures: int = 0) -> str:
-    """Given a state and how many polls have failed since the last document, return what the agent waits for: it
-    completes "waits for …"."""
+def sentence(state: State, poll_failures: int = 0, platform: Platform | None = None) -> str:
+    """Given a state, how many polls have failed since the last document and the platform (None: not known), return what
+    the agent waits for: it completes "waits for …"."""
     failed = [name for name, hook in state.hooks.items() if hook.stage is Stage.RECOVER_FAILED]
     if failed:
         return f"the owner: recover of {', '.join(sorted(failed))} failed for good"
     busy = [case for case in state.cases.values() if case.phase is not Phase.OBSERVED]
     if not busy:
-        return UNREACHABLE if poll_failures else "the next event"
+        if platform is not None and platform.silence:
+            return "the next pause of this machine"
+        service = platform.service if platform is not None else "the platform's service"
+        return f"{service}, {UNREACHABLE}" if poll_failures else "the next event"
     return "; ".join(f"{waited_for(state, case)} ({case.event.kind.value} {case.id})" for case in busy)
 
 
@@ -97,15 +101,16 @@ HOOK_PHASES = {Stage.PREPARING: "prepare", Stage.STOPPING: "prepare", Stage.RECO
 RAW_TIMES = ("seconds_left", "wakes_in_s", "running_s", "again_in_s")
 
 
-def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int = 0) -> dict[str, Any]:
-    """Given the state, the record's rows (all, or the newest) and how many polls have failed since the last document,
-    return what is going on. Unknown values are None."""
+def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int = 0,
+              platform: Platform | None = None) -> dict[str, Any]:
+    """Given the state, the record's rows (all, or the newest), how many polls have failed since the last document and
+    the platform (None: not known), return what is going on. Unknown values are None."""
     cases = [_case(state, case, rows, now) for case in state.cases.values()]
     ahead = [case for case in cases if case["phase"] in ("waiting", "preparing", "asking", "doubting", "holding")]
     pauses = pauses_of(rows)
     return {
         "vm_name": state.me or None,
-        "waiting_for": sentence(state, poll_failures),
+        "waiting_for": sentence(state, poll_failures, platform),
         "events": cases,
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
         "last_pause": pauses[-1] if pauses else None,
@@ -157,7 +162,7 @@ def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[st
 
 def _why(case: Case, rows: Sequence[Row]) -> str:
     """What the record says of how it came into its phase: why the platform was not told, for one."""
-    return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what == case.phase.value),
+    return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what is case.phase),
                 "")
 
 

@@ -116,7 +116,10 @@ def _status_sentence(status: dict[str, Any]) -> StyledText:
                     f"it waits for {waits}.", Style.BAD)
     if agent["alive"]:
         failed = any(hook["stage"] == "owed" for hook in status["hooks"])
-        return StyledText(f"The agent waits for {waits}.", Style.BAD if failed else Style.HEAD)
+        silence = (status["source"] or {}).get("silence")
+        why = f" No events can be received: {silence}." if silence else ""
+        return StyledText(f"The agent waits for {waits}.{why}",
+                          Style.BAD if failed else Style.WARN if silence else Style.HEAD)
     if owed:
         return StyledText(f"No agent runs, and recover of {', '.join(owed)} is owed: {START_IT}, or run tideover "
                           f"recover. "
@@ -242,8 +245,8 @@ def _catalogue_facts(catalogue: dict[str, Any]) -> KeyValue:
 
 
 def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
-    if source["kind"] != "azure":
-        return key_value("Source", f"{source['kind']}; nothing is announced on this machine")
+    if source.get("silence"):
+        return key_value("Source", f"{source['kind']} ({source['platform']}); no events can be received", Style.WARN)
     last = source["last_answer_at"]
     said = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
     if not source["failures"]:

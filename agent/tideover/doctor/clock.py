@@ -8,7 +8,7 @@ from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.clock.checker import IDLE_SAMPLING_S, NEAR_EVENT_SAMPLING_S
 from tideover.clock.ntp_client import SPACING_S
 from tideover.clock.types import Origin
-from tideover.doctor.findings import Finding, bad, good, remark
+from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text, offset_text, round_length_text
 from tideover.model import ClockCheck, Verdict
 from tideover.pause import PauseWatchSettings
@@ -65,11 +65,11 @@ def _daemon(daemon: DaemonReport) -> Finding:
         about.append(f"last measured {length_text(daemon.last_update_age_s)} ago")
     tail = "".join(f", {one}" for one in about) + (f" ({daemon.note})" if daemon.note else "")
     if daemon.is_synchronised:
-        return good("time daemon", f"{daemon.name} believes that it is synchronised{tail}; its word is no proof")
+        return good("time daemon", f"{daemon.name} reports that it is synchronised{tail} (not used as evidence)")
     if daemon.is_synchronised is None:
-        return remark("time daemon", f"{daemon.name} does not say whether it is synchronised{tail}",
+        return remark("time daemon", f"{daemon.name} does not report whether it is synchronised{tail}",
                     f"See whether {daemon.name} runs, and whether its servers answer.")
-    return remark("time daemon", f"{daemon.name} says that it is not synchronised{tail}",
+    return remark("time daemon", f"{daemon.name} reports that it is not synchronised{tail}",
                 f"See whether the servers of {daemon.name} answer.")
 
 

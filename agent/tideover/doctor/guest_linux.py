@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.doctor.findings import Finding, good, remark
+from tideover.findings import Finding, good, remark
 from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.counters import CLOCKSOURCE, MachineCounters
 from tideover.pause.hyperv_kvp import POOL, read_records
@@ -22,8 +22,6 @@ from tideover.pause.vmclock import CLOCK_STATUS, DEVICE, read_page
 from tideover.system.platform import ROOT
 
 # --- Capabilities of this machine
-
-AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 
 # Vendor and product of the DMI tables, in lower case, by what they begin with.
 VENDORS = (
@@ -52,7 +50,6 @@ class Capabilities:
     """What is here. Empty, None or False: not here, or it may not be read."""
 
     hypervisor: str                                  # kvm, hyperv, xen, vmware …; "unknown"; "" = none to be seen
-    is_azure: bool
     clocksource: str
     clocksources: tuple[str, ...]
     hardware_clocks: tuple[tuple[str, str], ...]     # device, name: "KVM virtual PTP", "hyperv" …
@@ -69,12 +66,11 @@ class Capabilities:
 
 def probe(root: Path = ROOT, *, wall_ns: int | None = None) -> Capabilities:
     """Given the root of the file system, and the wall clock to hold the battery clock against, return what is here."""
-    asset = _word(root / "sys/class/dmi/id/chassis_asset_tag")
     available = tuple(_word(root / CLOCKSOURCE.replace("current_", "available_")).split())
     rtc = root / "sys/class/rtc/rtc0"
     rtc_s = _word(rtc / "since_epoch")
     return Capabilities(
-        hypervisor=_hypervisor(root, available), is_azure=asset == AZURE_ASSET_TAG,
+        hypervisor=_hypervisor(root, available),
         clocksource=_word(root / CLOCKSOURCE), clocksources=available,
         hardware_clocks=tuple((clock.name, _word(clock / "clock_name")) for clock in _entries(root / "sys/class/ptp")),
         vmclock=_vmclock(root), has_generation_id=_has_generation_id(root), interfaces=tuple(_interfaces(root)),
@@ -175,8 +171,7 @@ def check_pause_signals(found: Capabilities) -> list[Finding]:
 def _check_hypervisor(found: Capabilities) -> Finding:
     if not found.hypervisor:
         return remark("hypervisor", "none is to be seen: real hardware, or it hides itself")
-    where = " (Azure)" if found.is_azure else ""
-    return good("hypervisor", f"{found.hypervisor}{where}")
+    return good("hypervisor", found.hypervisor)
 
 
 def _check_clocksource(found: Capabilities) -> Iterator[Finding]:

@@ -8,12 +8,12 @@ assert sys.platform == "win32"
 from collections.abc import Iterator
 
 from tideover.clock.daemons.w32time import W32Time
-from tideover.doctor.findings import Finding, good, remark
 from tideover.doctor.machine import Machine
+from tideover.findings import Finding, good, remark
 from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HOST_KEYS
 from tideover.settings import Settings
-from tideover.sources.platform import fields_in, firmware_table
+from tideover.system.dmi import fields_in, firmware_table
 from tideover.winapi.base import read_text
 from tideover.winapi.clocks import has_precise_interrupt_time, read_context_switches
 

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from tideover.api.protocol import read_status
 from tideover.config_file import Loaded
-from tideover.doctor.findings import Finding, bad, good, remark
 from tideover.doctor.machine import Machine
 from tideover.errors import UnreachableError
+from tideover.findings import Finding, bad, good, remark
 from tideover.hooks import Catalogue
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tideover.doctor.findings import Finding, good, remark
 from tideover.doctor.machine import Machine, ProcessInfo
+from tideover.findings import Finding, good, remark
 
 TOPIC = "others"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",

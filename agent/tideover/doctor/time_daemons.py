@@ -14,8 +14,8 @@ from tideover.clock.daemons.config_files import first_of_each_name
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
 from tideover.clock.sources import find_hardware
-from tideover.doctor.findings import Finding, bad, good, remark
 from tideover.doctor.machine import Machine
+from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text
 from tideover.settings import Settings
 

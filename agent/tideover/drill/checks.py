@@ -12,7 +12,7 @@ from typing import Any
 from tideover.drill.plan import DrillPlan
 from tideover.drill.processes import Outage
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
-from tideover.model import ClockCheck, HookPhase, Verdict
+from tideover.model import ClockCheck, EntryKind, HookPhase, Verdict
 from tideover.record import Row
 
 # --- Evidence: what hooks and sample application wrote, and how long the agent was paused
@@ -75,8 +75,8 @@ def runs_from_notes(notes: Path) -> tuple[ObservedRun, ...]:
 
 def last_check(rows: Sequence[Row]) -> ClockCheck | None:
     """Given the record's rows, return the last check that was waited for; what is followed later decides nothing."""
-    return next((row.subject for row in reversed(rows) if row.what == "clock" and isinstance(row.subject, ClockCheck)),
-                None)
+    return next((row.subject for row in reversed(rows)
+                 if row.what is EntryKind.CLOCK_CHECKED and isinstance(row.subject, ClockCheck)), None)
 
 
 def runs_from_record(record: Mapping[str, Any] | None, plan: DrillPlan) -> tuple[ObservedRun, ...]:
@@ -129,16 +129,16 @@ GRAIN_S = 0.002             # the record's times are whole milliseconds; two of 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One promise. `held` None: this drill cannot show it, and `checks` says why."""
+    """The check of one guarantee. `held` None: this drill cannot show it, and `checks` says why."""
 
-    promise: int
+    guarantee: int
     title: str
     held: bool | None
     evidence: tuple[str, ...]
 
 
 def check_evidence(seen: DrillEvidence) -> tuple[CheckResult, ...]:
-    """Given what was seen, return a finding for each promise, in the contract's order."""
+    """Given what was seen, return the check of each guarantee, in their order."""
     return (_recovered(seen), _check_notice(seen), _check_pause(seen), _check_clock(seen), _check_record(seen))
 
 

@@ -14,7 +14,8 @@ from tideover.drill.environment import DrillEnvironment
 from tideover.errors import TideoverError, UnreachableError
 from tideover.humanize import bounded_text, offset_text, round_length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
-from tideover.model import ClockCheck, HookOutcome, HookRun, Pause
+from tideover.lifecycle import Phase
+from tideover.model import ClockCheck, EntryKind, HookOutcome, HookRun, Pause
 from tideover.record import Row
 from tideover.text_safety import drop_controls
 
@@ -34,7 +35,7 @@ class RecordFollower:
         self._rows.extend(fresh)
         return fresh
 
-    def has_seen(self, *whats: str) -> bool:
+    def has_seen(self, *whats: EntryKind | Phase) -> bool:
         """Whether a row of one of these names has come."""
         return any(row.what in whats for row in self._rows)
 
@@ -77,7 +78,7 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
         case Pause():
             return "agent", _pause(row.subject)
         case ClockCheck():
-            again = "watches on: " if row.what == "clock followed" else ""
+            again = "watches on: " if row.what is EntryKind.CLOCK_FOLLOWED else ""
             return "agent", again + _clock(row.subject)
     words = WORDS.get(row.what)
     said = words(row.note) if words else ""
@@ -88,24 +89,24 @@ def _always(said: str) -> Callable[[str], str]:
     return lambda note: said
 
 
-WORDS: Mapping[str, Callable[[str], str]] = MappingProxyType({
-    "noticed": lambda note: "sees the announcement" + (f"; {note}" if note else ""),
-    "changed": lambda note: note,
-    "waiting": _always("waits until it is time to prepare"),
-    "preparing": _always("lets the applications prepare"),
-    "asking": _always("tells the platform to go ahead"),
-    "doubting": lambda note: f"does not know whether that was heard ({note}); the next document will show",
-    "acknowledged": _always("the platform has heard it"),
-    "acknowledgement refused": lambda note: f"the platform refuses to hear it: {note}",
-    "holding": lambda note: f"does not tell the platform to go ahead: {note}" if note else "",
-    "started": _always("sees that the event has started"),
-    "checking": _always("checks the clock before anyone carries on"),
-    "settling": _always("waits a moment, in case the machine stops again"),
-    "recovering": _always("lets the applications carry on, in reverse order"),
-    "lingering": _always("all carry on; waits for the event to leave the list"),
-    "left the list": _always("sees that the event has left the list"),
-    "recover owed": lambda note: f"could not recover: {note}",
-    "closed": _always("closes the record"),
+WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
+    EntryKind.NOTICED: lambda note: "sees the announcement" + (f"; {note}" if note else ""),
+    EntryKind.CHANGED: lambda note: note,
+    Phase.SCHEDULED: _always("waits until it is time to prepare"),
+    Phase.PREPARING: _always("lets the applications prepare"),
+    Phase.ACKNOWLEDGING: _always("tells the platform to go ahead"),
+    Phase.UNCONFIRMED: lambda note: f"does not know whether that was heard ({note}); the next document will show",
+    EntryKind.ACKNOWLEDGED: _always("the platform has heard it"),
+    EntryKind.ACK_REFUSED: lambda note: f"the platform refuses to hear it: {note}",
+    Phase.AWAITING_START: lambda note: f"does not tell the platform to go ahead: {note}" if note else "",
+    EntryKind.STARTED: _always("sees that the event has started"),
+    Phase.CHECKING_CLOCK: _always("checks the clock before anyone carries on"),
+    Phase.SETTLING: _always("waits a moment, in case the machine stops again"),
+    Phase.RECOVERING: _always("lets the applications carry on, in reverse order"),
+    Phase.RECOVERED: _always("all carry on; waits for the event to leave the list"),
+    EntryKind.REMOVED: _always("sees that the event has left the list"),
+    EntryKind.RECOVER_FAILED: lambda note: f"could not recover: {note}",
+    Phase.CLOSED: _always("closes the record"),
 })
 
 
@@ -176,7 +177,7 @@ class DrillObserver:
             if told is not None:
                 self._add(TimelineLine(row.at.timestamp() - self._began_at, *told))
 
-    def has_seen(self, *whats: str) -> bool:
+    def has_seen(self, *whats: EntryKind | Phase) -> bool:
         """Whether the record has a row of one of these names."""
         return self._follower is not None and self._follower.has_seen(*whats)
 

@@ -98,17 +98,17 @@ def fill_folder(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_ser
             _copy(SAMPLE_HOOKS / NOTEBOOK, folder.notebook, FILE_MODE)
             for name in sample_hook_names():
                 _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
-        lines = [*_own_lines(folder, endpoint, time_server), *_hook_lines(folder, plan)]
+        lines = [*_own_lines(folder, plan, endpoint, time_server), *_hook_lines(folder, plan)]
         folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         folder.configuration.chmod(FILE_MODE)
     except OSError as trouble:
         raise _unusable(trouble) from trouble
 
 
-def _own_lines(folder: DrillDirectory, endpoint: str, time_server: str) -> Iterable[str]:
+def _own_lines(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_server: str) -> Iterable[str]:
     """Beside these, the defaults: what is shown is what a new installation does."""
     yield "# Made by `tideover drill`."
-    yield 'source.kind = "azure"'
+    yield f"source.kind = {quoted(plan.platform.kind)}"
     yield f"source.endpoint = {quoted(endpoint)}"
     yield f"source.poll = {quoted(POLL)}"
     yield f"clock.servers = {listed([time_server])}"

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from tideover.model import ANNOUNCED, Kind
+from tideover.platforms import AUTO, PLANNED_KINDS, SOURCE_KINDS
 from tideover.settings import values
 from tideover.settings.types import (
     ENVIRONMENT,
@@ -93,10 +94,10 @@ _RUN_TIME = duration("10ms", "24h", "in less nothing can start, and no notice la
 
 TABLES = (
     KeyTable("source", values.SourceSettings, "Who announces maintenance to this machine.", (
-        SettingKey("kind", one_of(get_args(values.SourceSetting)), "auto",
+        SettingKey("kind", one_of(SOURCE_KINDS, PLANNED_KINDS), AUTO,
             "Which platform to listen to; auto asks the machine's DMI tables, never the network."),
         SettingKey("endpoint", _ENDPOINT, "",
-            'Where the metadata service answers; "" is the platform\'s own (Azure: http://169.254.169.254).'),
+            'Where the metadata service answers; "" is the platform\'s own address.'),
         SettingKey("poll", duration("50ms", "5m", "haste is refused, and half of a planned notice of 10 minutes must "
                                                   "be left"),
             "1s",
