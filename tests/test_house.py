@@ -9,7 +9,7 @@ HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
     {"__init__", "model", "errors", "platforms"},
-    {"observations", "effects", "policy", "settings", "timekeeping", "text_safety", "service_manager",
+    {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
      "humanize", "findings"},
     {"lifecycle"},
     {"record"},

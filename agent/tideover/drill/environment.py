@@ -30,8 +30,8 @@ class DrillEnvironment:
             self.service, self.time = self.simulator.open_service(), TimeServer()
         except OSError as trouble:
             self.folder.remove()
-            raise WrongUseError("cannot hold a drill", "there is no free port on 127.0.0.1 "
-                                f"({(trouble.strerror or str(trouble)).lower()})", "Try again later.") from trouble
+            raise WrongUseError("cannot run a drill", "there is no free port on 127.0.0.1 "
+                                f"({(trouble.strerror or str(trouble)).lower()})", "Retry later.") from trouble
 
     def __enter__(self) -> DrillEnvironment:
         self.service.start()
