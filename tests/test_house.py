@@ -8,7 +8,7 @@ from pathlib import Path
 HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
-    {"__init__", "model", "errors", "platforms"},
+    {"__init__", "model", "errors", "platforms", "text_safety"},
     {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
      "humanize", "findings"},
     {"lifecycle"},
