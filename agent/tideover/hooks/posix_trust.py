@@ -20,12 +20,8 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-<<<<<<< HEAD
-from tideover.text_safety import drop_controls
-=======
 from tideover.hooks.environment import UnusableAccountError, UserAccount
-from tideover.text_safety import make_safe
->>>>>>> integration
+from tideover.text_safety import drop_controls
 
 SUFFIXES = ("",)             # of hooks' files
 LINKS_AT_MOST = 40          # as the kernel's own limit (path_resolution(7))

@@ -28,13 +28,8 @@ from tideover.hooks.environment import (
 )
 from tideover.hooks.output import drain_leftover_pipe
 from tideover.hooks.windows_trust import SHOWN_PATH
-<<<<<<< HEAD
 from tideover.text_safety import drop_controls
-from tideover.winapi.base import close_handle, let_inherit, own_profile, program_data, system_directory, wait_for_any
-=======
-from tideover.text_safety import make_safe
 from tideover.winapi.base import close_handle, let_inherit, system_directory, wait_for_any
->>>>>>> integration
 from tideover.winapi.pipes import PipeEnd, output_pipe
 from tideover.winapi.processes import (
     Job,
