@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tideover.record import trace_id
+from tideover.text_safety import safe_json
 from tideover.threads import Loop
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -267,7 +268,8 @@ class Log:
 
 
 class Trouble:
-    """Tells the same trouble a few times, then hourly, then once that it is over."""
+    """Logs a repeated failure: the first three times and then hourly as a warning, in between at debug; and once that
+    it is over."""
 
     def __init__(self, log: Log, name: str, clock: Callable[[], float]) -> None:
         self._log, self._name, self._clock = log, name, clock
@@ -277,9 +279,11 @@ class Trouble:
         """It happened (again)."""
         self._count += 1
         now = self._clock()
-        if self._count <= REPEATS or now - self._told_at >= HOURLY_S:
+        is_due = self._count <= REPEATS or now - self._told_at >= HOURLY_S
+        if is_due:
             self._told_at = now
-            self._log.warning(f"{self._name}.failed", reason=reason, times=self._count)
+        write = self._log.warning if is_due else self._log.debug
+        write(f"{self._name}.failed", reason=reason, times=self._count)
 
     def told(self, reason: str | None) -> None:
         """It happened (again), or, with None, it did not happen this time."""
@@ -291,7 +295,7 @@ class Trouble:
     def over(self) -> None:
         """It did not happen this time."""
         if self._count:
-            self._log.info(f"{self._name}.works", after_failures=self._count)
+            self._log.info(f"{self._name}.recovered", after_failures=self._count)
         self._count = 0
 
 
@@ -299,7 +303,7 @@ def _word(value: object) -> str:
     text = str(value)
     if text and text.isprintable() and not set(text) & set(" \"'="):
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return safe_json(text)
 
 
 def _plain(value: object) -> object:

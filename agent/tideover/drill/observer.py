@@ -17,7 +17,7 @@ from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Phase
 from tideover.model import ClockCheck, EntryKind, HookOutcome, HookRun, Pause
 from tideover.record import Row
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 # --- Follows the record while it is written
 
@@ -78,7 +78,7 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
         case Pause():
             return "agent", _pause(row.subject)
         case ClockCheck():
-            again = "watches on: " if row.what is EntryKind.CLOCK_FOLLOWED else ""
+            again = "watches on: " if row.what is EntryKind.CLOCK_CONVERGENCE else ""
             return "agent", again + _clock(row.subject)
     words = WORDS.get(row.what)
     said = words(row.note) if words else ""
@@ -96,9 +96,9 @@ WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
     Phase.PREPARING: _always("runs the prepare hooks"),
     Phase.ACKNOWLEDGING: _always("acknowledges the event"),
     Phase.UNCONFIRMED: lambda note: f"acknowledgement unconfirmed ({note}); waits for the next document",
-    EntryKind.ACKNOWLEDGED: _always("acknowledgement accepted (HTTP 200)"),
+    EntryKind.ACK_ACCEPTED: _always("acknowledgement accepted (HTTP 200)"),
     EntryKind.ACK_REFUSED: lambda note: f"acknowledgement refused: {note}",
-    Phase.AWAITING_START: lambda note: f"acknowledgement withheld: {note}" if note else "",
+    Phase.HELD: lambda note: f"acknowledgement withheld: {note}",
     EntryKind.STARTED: _always("the event has started"),
     Phase.CHECKING_CLOCK: _always("checks the clock before recovery"),
     Phase.SETTLING: _always("settling: waits for a further pause"),
@@ -117,7 +117,7 @@ def _hook(run: HookRun) -> str:
     if report.outcome is HookOutcome.FAILED and report.exit_status is not None:
         how += f" with status {report.exit_status}"
     lines = [line for line in report.output.splitlines() if line.strip()]
-    said = make_safe((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
+    said = drop_controls((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
     again = f" (attempt {run.attempt})" if run.attempt > 1 else ""
     took = "" if report.duration_s is None else f" in {round_length_text(report.duration_s)}"
     return f"{run.name} {run.phase.value}{again}: {how}{took}" + (f", “{said}”" if said else "")
