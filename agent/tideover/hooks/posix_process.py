@@ -52,12 +52,13 @@ def find_account(user: str | None) -> UserAccount:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise UnusableAccountError(f"user {user} does not exist here: create it, or mend `user` of the hook") from None
+        raise UnusableAccountError(f"user {user} does not exist here: create it, or correct `user` of the "
+                                   "hook") from None
     if entry.pw_uid == os.geteuid():
         return UserAccount(user, entry.pw_dir)
     if os.geteuid() != 0:
         raise UnusableAccountError(
-            f"only an agent run by root can run it as user {user}: run the agent as root, or take `user` away")
+            f"only an agent run by root can run it as user {user}: run the agent as root, or remove `user`")
     groups = tuple(os.getgrouplist(user, entry.pw_gid))
     return UserAccount(user, entry.pw_dir, (entry.pw_uid, entry.pw_gid, groups))
 
@@ -445,12 +446,12 @@ def why_not_started(error: OSError, path: str) -> str:
     """Given why a program could not be started (execve(2)), return one sentence with what to do."""
     shown = make_safe(path, SHOWN_PATH)
     if error.errno == errno.ENOENT and os.access(path, os.F_OK):
-        return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
+        return f"the interpreter that the first line of {shown} names does not exist: install it or correct the line"
     reasons = {
         errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
         errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered, "
                       "and see that its file system is not mounted noexec",
-        errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
+        errno.ENOEXEC: f"{shown} is not executable: begin a script with a line such as #!/bin/sh",
         errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",
         errno.EAGAIN: f"{shown} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
     }

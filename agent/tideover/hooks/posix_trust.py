@@ -151,10 +151,10 @@ def find_obstacle(path: str, search_path: str) -> str | None:
         return None if _is_our_machines(head) or _is_known_format(head) else (
             f"{_shown(path)} is a program for another kind of machine: install the one for this machine")
     if head.startswith(b"\xef\xbb\xbf"):
-        return f"{_shown(path)} begins with a byte order mark, which hides its #! line: save it as UTF-8 without one"
+        return f"{_shown(path)} begins with a byte order mark, which hides the #! line: save it as UTF-8 without one"
     if not head.startswith(b"#!"):
         return None if _is_known_format(head) else (
-            f"{_shown(path)} is no program and has no #! line: begin a script with a line such as #!/bin/sh")
+            f"{_shown(path)} is not a program and has no #! line: begin a script with a line such as #!/bin/sh")
     return _look_at_first_line(path, head[2:].split(b"\n")[0], search_path)
 
 
@@ -167,7 +167,7 @@ def _look_at_first_line(path: str, line: bytes, search_path: str) -> str | None:
     missing = _why_no_interpreter(interpreter)
     if missing is None and interpreter in ENV_PROGRAMS:
         missing = _why_not_found(arguments, search_path)
-    return missing and f"the first line of {_shown(path)} names {missing}: install it or mend the line"
+    return missing and f"the first line of {_shown(path)} names {missing}: install it or correct the line"
 
 
 def _why_no_interpreter(program: str) -> str | None:

@@ -52,7 +52,7 @@ def find_account(user: str | None) -> UserAccount:
     own = os.environ.get("USERNAME", "")
     if user is not None and user.lower() != own.lower():
         raise UnusableAccountError(
-            f"on Windows a hook cannot be run as user {user}: take `user` away, or let the hook start a scheduled task")
+            f"on Windows a hook cannot be run as user {user}: remove `user`, or let the hook start a scheduled task")
     return UserAccount(own, own_profile() or os.environ.get("USERPROFILE", "C:\\"))
 
 
@@ -361,7 +361,7 @@ def why_not_started(error: OSError, path: str) -> str:
         errno.ENOENT: f"{shown} or the program that runs it is gone: put it back, so that what it prepared can be "
                       "recovered",
         errno.EACCES: f"{shown} may not be run by this user: give it the right to read and execute",
-        errno.ENOEXEC: f"{shown} is no program for this Windows",
+        errno.ENOEXEC: f"{shown} is not a program for this version of Windows",
     }
     return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")
 

@@ -94,5 +94,5 @@ def find_obstacle(path: str, search_path: str) -> str | None:
     if path.lower().endswith(".exe"):
         with Path(path).open("rb") as file:
             if file.read(2) != b"MZ":
-                return f"{make_safe(path, SHOWN_PATH)} is no program for Windows: put one there"
+                return f"{make_safe(path, SHOWN_PATH)} is not a program for Windows: replace it"
     return None

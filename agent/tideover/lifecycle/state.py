@@ -16,7 +16,7 @@ class Phase(enum.Enum):
     OBSERVED = "watching"        # not ours, or of a kind the owner leaves alone: only an eye on it
     SCHEDULED = "waiting"          # too early to prepare
     PREPARING = "preparing"      # prepare hooks run, or wait for their turn
-    ACKNOWLEDGING = "asking"            # the platform is being told to go ahead
+    ACKNOWLEDGING = "asking"            # the acknowledgement is being sent
     UNCONFIRMED = "doubting"        # the answer to that was lost; a fresh document decides
     AWAITING_START = "holding"          # all is said; the platform moves next
     STARTED = "underway"        # the platform says it has begun
