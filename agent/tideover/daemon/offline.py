@@ -35,8 +35,7 @@ from tideover.daemon.startup import (
 from tideover.effects import RunHook
 from tideover.engine import Engine
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError
-from tideover.hooks import HookRunner
-from tideover.hooks.runner import read_moment
+from tideover.hooks.runner import HookRunner, read_moment
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Case, Entry, HookState, Phase, Stage, State, desired_effects
 from tideover.lifecycle.case import AckAnswered, advance
