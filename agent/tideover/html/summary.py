@@ -40,13 +40,14 @@ NOUNS: Mapping[str, str] = MappingProxyType({
     "unannounced": "an unannounced pause", "live-migration": "a live migration",
 })
 STILL_OPEN: Mapping[str, str] = MappingProxyType({
-    "waiting": "preparation starts later",
+    "scheduled": "preparation starts later",
     "preparing": "the prepare hooks run",
-    "asking": "the acknowledgement is being sent",
-    "doubting": "the acknowledgement is unconfirmed",
-    "holding": "the event is prepared and has not started yet",
-    "underway": "the event has started",
-    "checking": "the clock is being checked before recovery",
+    "acknowledging": "the acknowledgement is being sent",
+    "unconfirmed": "the acknowledgement is unconfirmed",
+    "held": "preparation is over, and the event is not acknowledged",
+    "acknowledged": "it is acknowledged, and the platform has not started it yet",
+    "started": "the event has started",
+    "checking-clock": "the clock is being checked before recovery",
     "settling": "it waits for a further pause",
     "recovering": "the recover hooks run",
 })
@@ -60,7 +61,7 @@ def summarize(account: EventRecord) -> Summary:
         return Summary(Severity.ATTENTION if _failed(account) else Severity.OPEN, _open(account))
     clauses = [clause for clause in (_what_happened(account), _applications(account), _clock(account)) if clause]
     sentence = "; ".join(clauses)
-    if account.status == "lingering":
+    if account.status == "recovered":
         sentence += "; the platform still lists the event"
     return Summary(_tone(account), sentence[0].upper() + sentence[1:] + ".")
 
@@ -103,7 +104,7 @@ def _watched(account: EventRecord) -> str:
 def _open(account: EventRecord) -> str:
     where = STILL_OPEN.get(account.status, "it waits")
     why = next((make_printable(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
-    where += f" ({why})" if why and account.status == "holding" else ""
+    where += f" ({why})" if why and account.status == "held" else ""
     failed = _failed(account)
     trouble = f"; {_listed([run.name for run in failed])} failed in {failed[0].phase}" if failed else ""
     return f"Still open, {noun(account)}: {where}{trouble}."
@@ -112,7 +113,7 @@ def _open(account: EventRecord) -> str:
 def _what_happened(account: EventRecord) -> str:
     late = "before this machine could prepare, " if account.outcome == "missed" else ""
     pauses = account.pauses
-    if account.outcome == "cancelled" or (account.status == "lingering" and not account.started and not pauses):
+    if account.outcome == "cancelled" or (account.status == "recovered" and not account.started and not pauses):
         return f"the platform cancelled {noun(account)} before it started"
     if not account.is_announced:
         return f"{_stood_still(pauses)}, which was not announced"
