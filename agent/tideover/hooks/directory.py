@@ -25,7 +25,7 @@ from tideover.hooks.trust import (
     why_untrusted,
 )
 from tideover.model import ANNOUNCED, HookSpec, Kind
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 # --- File names: NN-NAME, on Windows with a suffix. NAME identifies the hook; number and suffix may change
 
@@ -144,7 +144,7 @@ def read_catalogue(
     try:
         files = sorted(path.name for path in home.iterdir())
     except OSError as error:
-        shown = make_safe(str(home), SHOWN_PATH)
+        shown = drop_controls(str(home), SHOWN_PATH)
         return Catalogue(warnings=(
             f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
     found = _CatalogueBuilder(home, describe, suffixes)
@@ -215,7 +215,7 @@ class _CatalogueBuilder:
             return f"it cannot be read: {error.strerror}. Fix its link or its directory"
 
     def _ignore(self, file: str, why: str) -> None:
-        self._ignored.append((make_safe(file, FILE_NAME_SHOWN), why))
+        self._ignored.append((drop_controls(file, FILE_NAME_SHOWN), why))
 
     def _suffix_wanted(self) -> str:
         wanted = [suffix for suffix in self._suffixes if suffix]
