@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import select
+from pathlib import Path
 
 import pytest
 
@@ -28,11 +29,11 @@ def test_a_wakeup_before_anything_waits_is_kept_until_it_is_taken_back() -> None
 
 def test_a_wakeup_opens_nothing_before_it_is_waited_for() -> None:
     """A thousand runs that wait for their turn hold no descriptor."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     wakeups = [Wakeup() for _ in range(100)]
     for one in wakeups:
         one.set()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_a_closed_wakeup_is_set_without_harm_and_waited_for_no_more() -> None:

@@ -126,7 +126,7 @@ def unconfirmed_acknowledgement(event_id: str, against: Objections) -> Unconfirm
 
 
 def check_clock(settings: Settings) -> ClockCheck:
-    """Given the owner's settings, look at the clock once; blocks for about a second at most."""
+    """Given the configuration, look at the clock once; blocks for about a second at most."""
     return check_now(ClockCheckSettings.of(settings)).check
 
 
