@@ -190,27 +190,27 @@ class HookProcess:
         self.group, self.follows_all = "", True
         leader = read_process(started.pid)
         self.leader = leader.identity if leader else ProcessIdentity(started.pid, 0)
-        self._bell: int | None = None
+        self._wakeup: int | None = None
         self._lines = _Lines()
         self._is_talking = True
-        self._has_rung = False
+        self._is_called_off = False
 
-    def listen_to(self, bell: int) -> None:
-        self._bell = bell
+    def listen_to(self, wakeup: int) -> None:
+        self._wakeup = wakeup
 
     def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
-        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        """Wait for its output, its exit or a wakeup, at most `seconds`; take what it prints."""
         waiting = [self._started.handle] if not self.has_exited else []
         if self._is_talking:
             self._output.begin_reading()
             waiting.append(self._output.event)
-        if self._bell is not None and not self._has_rung:
-            waiting.append(self._bell)
+        if self._wakeup is not None and not self._is_called_off:
+            waiting.append(self._wakeup)
         if not waiting:
             time.sleep(seconds)
             return
         heard = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
-        self._has_rung = self._has_rung or (heard is not None and waiting[heard] == self._bell)
+        self._is_called_off = self._is_called_off or (heard is not None and waiting[heard] == self._wakeup)
         self._take(take)
         self.has_exited = self.has_exited or has_exited(self._started.handle)
 
@@ -337,7 +337,7 @@ def why_not_started(error: OSError, path: str) -> str:
         errno.ENOENT: f"{shown} or the program that runs it is gone: put it back, so that what it prepared can be "
                       "recovered",
         errno.EACCES: f"{shown} may not be run by this user: give it the right to read and execute",
-        errno.ENOEXEC: f"{shown} is no program for this Windows",
+        errno.ENOEXEC: f"{shown} is not a program for this version of Windows",
     }
     return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")
 
