@@ -6,7 +6,7 @@ from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
 from tideover.lifecycle.manual import is_pending
-from tideover.lifecycle.state import CLAIMING, RUNNING, ends_an_event
+from tideover.lifecycle.state import AWAITING_PLATFORM, CLAIMING, RUNNING, ends_an_event
 from tideover.model import ClockCheck, Moment, utc_text
 from tideover.platforms import Platform
 from tideover.record import Row, pauses_of
@@ -14,17 +14,18 @@ from tideover.record import Row, pauses_of
 # --- What an event, and the whole agent, waits for, in one sentence
 
 WAITING_FOR = {
-    Phase.OBSERVED: "it concerns other VMs, or is of a kind that is left alone",
+    Phase.OBSERVED: "nothing: it concerns other VMs, or a kind outside act_on",
     Phase.SCHEDULED: "the time to prepare",
     Phase.PREPARING: "the prepare hooks",
     Phase.ACKNOWLEDGING: "the platform's answer to the acknowledgement",
-    Phase.UNCONFIRMED: "a fresh document: whether the acknowledgement counted is not known",
-    Phase.AWAITING_START: "the platform to start",
+    Phase.UNCONFIRMED: "the next poll: the acknowledgement is unconfirmed",
+    Phase.HELD: "the platform to start the event; it is not acknowledged",
+    Phase.ACKNOWLEDGED: "the platform to start the event",
     Phase.STARTED: "the pause, or the end of the event",
     Phase.CHECKING_CLOCK: "a good clock",
-    Phase.SETTLING: "a quiet time after the pause",
+    Phase.SETTLING: "the end of the settle time after the pause",
     Phase.RECOVERING: "the recover hooks",
-    Phase.RECOVERED: "the event to leave the list; all is recovered",
+    Phase.RECOVERED: "the event to be removed; all is recovered",
     Phase.CLOSED: "nothing",
 }
 UNREACHABLE = "which cannot be reached or gives no document"
@@ -36,7 +37,7 @@ def sentence(state: State, poll_failures: int = 0, platform: Platform | None = N
     the agent waits for: it completes "waits for …"."""
     failed = [name for name, hook in state.hooks.items() if hook.stage is Stage.RECOVER_FAILED]
     if failed:
-        return f"the owner: recover of {', '.join(sorted(failed))} failed for good"
+        return f"operator action: recovery of {', '.join(sorted(failed))} failed"
     busy = [case for case in state.cases.values() if case.phase is not Phase.OBSERVED]
     if not busy:
         if platform is not None and platform.silence:
@@ -54,16 +55,14 @@ def waited_for(state: State, case: Case) -> str:
         case Phase.RECOVERING:
             return _recovered_by(state)
         case Phase.STARTED if any(ends_an_event(pause) for pause in case.pauses):
-            return "the end of the event; its pause has been seen"
-        case Phase.AWAITING_START if not case.acknowledged:
-            return "the platform to start in its own time: it was not told to go ahead"
+            return "the end of the event; its pause was detected"
         case _:
             return WAITING_FOR[case.phase]
 
 
 def _prepared_by(state: State, case: Case) -> str:
     if not state.fresh:
-        return "a document of the platform, before anything is prepared"
+        return "a new document, before anything is prepared"
     wanted = [hook for hook in state.hooks.values() if case.id in hook.wanted_by]
     ending = [hook for hook in state.hooks.values() if hook.stage in (Stage.STOPPING, Stage.RECOVERING)]
     if ending:
@@ -71,13 +70,13 @@ def _prepared_by(state: State, case: Case) -> str:
     running = [hook for hook in wanted if hook.stage is Stage.PREPARING]
     if running:
         return f"prepare of {_named(running)}"
-    not_yet = [hook for hook in wanted if hook.stage is Stage.RETRYING]
-    return f"the next try of {_named(not_yet)}, which said \"not yet\"" if not_yet else WAITING_FOR[Phase.PREPARING]
+    not_yet = [hook for hook in wanted if hook.stage is Stage.PREPARE_RETRY]
+    return f"the retry of {_named(not_yet)}, which answered \"not yet\"" if not_yet else WAITING_FOR[Phase.PREPARING]
 
 
 def _recovered_by(state: State) -> str:
     if state.claimed():
-        return "another event, for which all stays prepared"
+        return "another event that keeps the applications prepared"
     ending = [hook for hook in state.hooks.values() if hook.stage in (Stage.PREPARING, Stage.STOPPING)]
     if ending:
         return f"prepare of {_named(ending)} to end; recover comes after that"
@@ -85,7 +84,7 @@ def _recovered_by(state: State) -> str:
     if running:
         return f"recover of {_named(running)}"
     again = [hook for hook in state.hooks.values() if hook.stage is Stage.RECOVER_RETRY]
-    return f"the next try of recover of {_named(again)}" if again else WAITING_FOR[Phase.RECOVERING]
+    return f"the retry of recover of {_named(again)}" if again else WAITING_FOR[Phase.RECOVERING]
 
 
 def _named(hooks: list[HookState]) -> str:
@@ -106,7 +105,8 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
     """Given the state, the record's rows (all, or the newest), how many polls have failed since the last document and
     the platform (None: not known), return what is going on. Unknown values are None."""
     cases = [_case(state, case, rows, now) for case in state.cases.values()]
-    ahead = [case for case in cases if case["phase"] in ("waiting", "preparing", "asking", "doubting", "holding")]
+    ahead = [shown for shown, case in zip(cases, state.cases.values(), strict=True)
+             if case.phase is Phase.SCHEDULED or case.phase in AWAITING_PLATFORM]
     pauses = pauses_of(rows)
     return {
         "vm_name": state.me or None,
@@ -116,7 +116,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "last_pause": pauses[-1] if pauses else None,
         "clock": _clock(rows),
         "hooks": [_hook(hook, now) for hook in state.hooks.values()],
-        "recover_owed": recover_owed(state),
+        "recover_pending": recover_pending(state),
         "events_left_out": state.beyond,
     }
 
@@ -131,7 +131,7 @@ def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def recover_owed(state: State) -> list[str]:
+def recover_pending(state: State) -> list[str]:
     """Given the state, return the names of hooks that may have been prepared and are not recovered yet."""
     return sorted(name for name, hook in state.hooks.items() if is_pending(hook))
 
@@ -167,7 +167,7 @@ def _why(case: Case, rows: Sequence[Row]) -> str:
 
 
 def _hook(hook: HookState, now: Moment) -> dict[str, Any]:
-    again = hook.stage in (Stage.RETRYING, Stage.RECOVER_RETRY)
+    again = hook.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY)
     runs = hook.stage in RUNNING
     return {
         "name": hook.spec.name, "order": hook.spec.order, "file": _file(hook), "stage": hook.stage.value,

@@ -108,7 +108,7 @@ class Stage:
                                         start_after_acknowledge_s=start_after_s)
         self.time_server = TimeServer(now=self.time.outside_s)
         self.starts, self.deaths, self.pointed = 0, 0, pointed
-        self.lingers_within_s = 6.0     # after a pause; then the platform takes the event off its list
+        self.lingers_within_s = 6.0     # after a pause; then the platform removes the event
         self.faults: list[str] = []
         self.stops: list[float] = []    # when each was over, seconds since the epoch
         self.is_stopped = self.is_rebooting = False
@@ -271,7 +271,7 @@ class Stage:
         self.metadata.add_event(kind, id=event_id, **more)
 
     def has_started(self, event_id: str) -> bool:
-        return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} started")
+        return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} event started")
 
     def pause_until(self, question: Callable[[], Any]) -> None:
         """The machine is away; where nobody saw it, because no agent ran, it happens again."""

@@ -71,4 +71,4 @@ def _sum(found: Examination) -> str:
     noted = {0: "", 1: " One note."}.get(notes, f" {notes} notes.")
     if not wrong:
         return f"No problem found.{noted}"
-    return f"{'One thing' if wrong == 1 else f'{wrong} things'} will not work here.{noted}"
+    return f"{'One problem' if wrong == 1 else f'{wrong} problems'}.{noted}"

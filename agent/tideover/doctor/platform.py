@@ -29,7 +29,7 @@ def detect_platform(settings: Settings, machine: Machine) -> Platform:
 def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     """Given the settings and the platform in use, say why it is that one and whether its events can be received."""
     if settings.source.kind != AUTO:
-        said = f"{platform.kind}, because [source] kind says so"
+        said = f"{platform.kind}, set by [source] kind"
         return [good(PLATFORM_TOPIC, said) if platform.is_served else
                 remark(PLATFORM_TOPIC, f"{said}: no events can be received, pauses are detected all the same")]
     if platform.is_served:
@@ -101,9 +101,8 @@ def _standing(variables: Mapping[str, str], where: str) -> Iterator[Finding]:
     named = [name for name in PROXIES if variables.get(name)]
     spared = {one.strip() for name in EXCEPTIONS for one in variables.get(name, "").split(",")}
     if named and not spared & set(COVERING):
-        yield remark(PROXY_TOPIC, f"{' and '.join(named)} is set in {where}: we take no notice, but other programs "
-                                  f"ask the "
-                          "metadata service through that proxy, which cannot reach it",
+        yield remark(PROXY_TOPIC, f"{' and '.join(named)} is set in {where}: tideover ignores it, but other programs "
+                                  "query the metadata service through that proxy, which cannot reach it",
                    f"Add {METADATA_ADDRESS} to no_proxy there.")
 
 

@@ -78,7 +78,7 @@ def make_folder() -> DrillDirectory:
     why = _why_unusable(folder)
     if why is not None:
         folder.remove()
-        raise WrongUseError("cannot hold a drill", why, "Name another directory: TMPDIR=/var/tmp tideover drill")
+        raise WrongUseError("cannot run a drill", why, "Use another directory: TMPDIR=/var/tmp tideover drill")
     path.chmod(FOLDER_MODE)
     return folder
 
@@ -146,5 +146,5 @@ def _copy(source: Path, target: Path, mode: int) -> None:
 
 
 def _unusable(trouble: OSError) -> WrongUseError:
-    return WrongUseError("cannot make the drill's folder", (trouble.strerror or str(trouble)).lower(),
-                         "Make room there, or name another directory: TMPDIR=/var/tmp tideover drill")
+    return WrongUseError("cannot create the drill's directory", (trouble.strerror or str(trouble)).lower(),
+                         "Free space there, or name another directory: TMPDIR=/var/tmp tideover drill")

@@ -86,9 +86,9 @@ def read_scenario(name: str) -> Scenario:
         content = tomllib.loads(text.decode())
     except OSError:
         raise WrongUseError(operation, "there is no such scenario or file",
-                            f"These come along: {', '.join(scenario_names())}") from None
+                            f"Built-in scenarios: {', '.join(scenario_names())}") from None
     except (ValueError, RecursionError) as error:
-        raise WrongUseError(operation, f"it is not TOML ({error})", "Mend the file") from None
+        raise WrongUseError(operation, f"not valid TOML ({error})", "Fix the file") from None
     steps = content.get("step")
     if not isinstance(steps, list) or not all(isinstance(step, dict) and step.get("do") in STEPS for step in steps):
         raise WrongUseError(operation, "it has no list of steps, or one with an unknown `do`",
@@ -113,4 +113,4 @@ def play(scenario: Scenario, service: SimulatedService, *, tell: Callable[[str],
             STEPS[step["do"]](stage, **keys)
         except (KeyError, TypeError) as error:
             raise WrongUseError(f"cannot run the scenario {scenario.name}", f"step {number} does not fit ({error})",
-                                "Look at the scenarios that come along") from error
+                                "Compare with the built-in scenarios") from error
