@@ -338,7 +338,7 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.pending_pause
             named = case.hooks_named and not stopped_the_machine(pause)
             return replace(_unless_ack_unconfirmed(case, pause.resumed_raw_s) if kept is pause else case,
-                           began=case.began or seen_to_start(case, pause),
+                           event=replace(case.event, started=case.began or seen_to_start(case, pause)),
                            pauses=_with_pause(case.pauses, pause), pending_pause=kept, hooks_named=named)
         case ClockChecked(check):
             return replace(case, clock=check)
