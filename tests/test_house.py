@@ -15,10 +15,9 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"record"},
     {"status", "html"},
     {"threads"},    # an exception that nobody foresaw ends no process
-    {"http_server"},
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
-    {"http_client"},
+    {"http_client", "http_server"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "config_file", "logs", "sd_notify",
      "metrics"},
     {"engine"},

@@ -66,12 +66,12 @@ def test_show_tells_every_key_and_the_line_of_those_the_file_sets() -> None:
     reading = read('[source]\npoll = "2000ms"\n\n[hook.web]\nuser = "www"\n[policy]\nfreeze.lead = "1h"\n',
                    file="x", defaults=LINUX)
     shown = {line.key: line[1:] for line in effective_values(reading.settings, reading.origin)}
-    assert shown["source.poll"] == ('"2s"', "file line 2")
+    assert shown["source.poll"] == ('"2s"', "x line 2")
     assert shown["source.kind"] == ('"auto"', "default")
-    assert shown["hook.web.user"] == ('"www"', "file line 5")
+    assert shown["hook.web.user"] == ('"www"', "x line 5")
     assert shown["hook.web.timeout"] == ('"60s"', "default")
     assert shown["hook.web.required"] == ("true", "default")
-    assert shown["policy.freeze.lead"] == ('"1h"', "file line 7")
+    assert shown["policy.freeze.lead"] == ('"1h"', "x line 7")
     assert shown["policy.unknown.acknowledge"] == ('"never"', "default")
     assert {f"{table.name}.{key.name}" for table in TABLES for key in table.keys} <= set(shown)
     assert not [key for key in shown if key.startswith("policy.reboot")]

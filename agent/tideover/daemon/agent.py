@@ -23,7 +23,7 @@ from tideover.daemon.startup import (
     make_directory,
     open_state_directory,
     renew_journal,
-    require_trusted_path,
+    require_trusted,
     resume_from_journal,
 )
 from tideover.engine import Engine, Listener
@@ -59,7 +59,7 @@ class Agent:
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
         the same process: what is told of the process (its start, its counters) goes on.
         """
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()

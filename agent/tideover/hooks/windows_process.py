@@ -188,27 +188,27 @@ class HookProcess:
         self.supervisor: ProcessIdentity | None = None     # a job needs none
         self.group, self.follows_all = "", True
         self.leader = ProcessIdentity(started.pid, created_at(started.pid) or 0)
-        self._bell: int | None = None
+        self._wakeup: int | None = None
         self._lines = _Lines()
         self._is_talking = True
-        self._has_rung = False
+        self._is_called_off = False
 
-    def listen_to(self, bell: int) -> None:
-        self._bell = bell
+    def listen_to(self, wakeup: int) -> None:
+        self._wakeup = wakeup
 
     def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
-        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        """Wait for its output, its exit or a wakeup, at most `seconds`; take what it prints."""
         waiting = [self._started.handle] if not self.has_exited else []
         if self._is_talking:
             self._output.begin_reading()
             waiting.append(self._output.event)
-        if self._bell is not None and not self._has_rung:
-            waiting.append(self._bell)
+        if self._wakeup is not None and not self._is_called_off:
+            waiting.append(self._wakeup)
         if not waiting:
             time.sleep(seconds)
             return
         heard = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
-        self._has_rung = self._has_rung or (heard is not None and waiting[heard] == self._bell)
+        self._is_called_off = self._is_called_off or (heard is not None and waiting[heard] == self._wakeup)
         self._take(take)
         self.has_exited = self.has_exited or has_exited(self._started.handle)
 
