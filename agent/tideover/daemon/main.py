@@ -17,7 +17,7 @@ from tideover import __version__, observations as ob
 from tideover.config_file import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
 from tideover.daemon.policy_source import catalogue_of, config_warnings
-from tideover.daemon.startup import require_trusted_path
+from tideover.daemon.startup import require_trusted
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
@@ -69,7 +69,7 @@ def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceMan
     manager = manager or Systemd(os.environ)
     try:
         loaded = load_settings(config, os.environ)
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
     except (ConfigurationError, WrongUseError) as trouble:
         _recover_instead(trouble, config, manager, drill=drill)
         raise
@@ -194,7 +194,7 @@ class AgentProcess:
         """What is faulty is refused, and what holds goes on holding."""
         try:
             loaded = load_settings(self._loaded.file, os.environ)
-            require_trusted_path(loaded.file)
+            require_trusted(loaded)
             self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
