@@ -45,7 +45,7 @@ def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_pa
     pending = set(stored.read_text(encoding="utf-8").splitlines()[0].removeprefix("-- pending:").split())
     assert pending <= recovered_to_the_end(life)
     assert not life.state.hooks and not life.state.cases
-    assert records_of(journal.rows())[0]["event_id"] == "e1"
+    assert records_of(journal.rows())[0].event_id == "e1"
 
 
 def test_a_journal_stands_for_each_phase_that_the_older_version_knew():
