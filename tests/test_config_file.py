@@ -49,7 +49,7 @@ def test_a_file_somebody_named_must_be_there(tmp_path: Path) -> None:
         with pytest.raises(WrongUseError) as refused:
             load_settings(path, environ, usual(tmp_path / "usual"))
         assert str(refused.value) == (f"cannot read the configuration {missing}: there is no such file. "
-                                      f"{who} names it; mend the name, or leave it out")
+                                      f"{who} names it; correct the path or remove it")
         assert refused.value.exit_status == EXIT_WRONG_USE
 
 

@@ -87,9 +87,9 @@ def test_this_machine_can_be_probed() -> None:
 
 def test_what_can_be_promised_with_a_time_server_near_by() -> None:
     running, stopped = guarantees(PauseWatchSettings(), [GuaranteeSource("10.0.0.1", 1.0, 0.002), GuaranteeSource("Date", 1, 1)])
-    assert running.sentence == ("when the clocks run on: pauses of 750 ms or more are seen within 250 ms, to ± 130 ms, "
+    assert running.sentence == ("pause with running clocks: pauses of 750 ms or more are detected within 250 ms, to ± 130 ms, "
                                 "by the heartbeat")
-    assert stopped.sentence == ("when the clocks stop too: pauses of 500 ms or more are seen within 2.25 s, "
+    assert stopped.sentence == ("pause with stopped clocks: pauses of 500 ms or more are detected within 2.25 s, "
                                 "to ± 4.05 ms, by 10.0.0.1")
 
 
@@ -97,5 +97,5 @@ def test_what_can_be_promised_by_the_date_header_alone_and_by_nobody() -> None:
     _, stopped = guarantees(PauseWatchSettings(), [GuaranteeSource("the metadata service's Date", 1.0, 1.0)])
     assert stopped.shortest_s == pytest.approx(4, abs=0.1) and stopped.bound_s == pytest.approx(2, abs=0.1)
     _, never = guarantees(PauseWatchSettings(), [])
-    assert never.sentence == ("when the clocks stop too: cannot be seen here, no time server, hardware clock or "
-                              "metadata service is asked")
+    assert never.sentence == ("pause with stopped clocks: not detectable on this machine, because no time server, hardware clock or "
+                              "metadata service is queried")

@@ -213,7 +213,7 @@ def test_a_drill_of_a_second_says_that_it_stops_for_longer_and_holds_every_promi
     status, told, trouble = hold_drill(tmp_path, "--pause", "1s")
     assert (status, trouble) == (0, ""), told
     said = " ".join(told.split())
-    assert "1.1 s away" in said and "stands still for 1.1 s" in said and "a little more than 1 s" in said
+    assert "1.1 s paused" in said and "paused for 1.1 s" in said and "a little longer than 1 s" in said
 
 
 @pytest.mark.slow
@@ -264,7 +264,7 @@ def test_an_interrupted_drill_recovers_the_owners_hooks_first(tmp_path):
     file = own_hooks(tmp_path, _10_first='echo "$1" >> "$LOG"')
     drill = start_drill(tmp_path, "--hooks", "--pause", "60s", "--config", str(file))
     assert drill.stdout is not None
-    while "stands still" not in drill.stdout.readline():
+    while "paused" not in drill.stdout.readline():
         pass
     drill.send_signal(signal.SIGINT)
     _, trouble = drill.communicate(timeout=30)
@@ -288,7 +288,7 @@ def test_an_agent_that_dies_is_told_and_its_hooks_are_ended(tmp_path):
     drill = start_drill(tmp_path)
     assert drill.stdout is not None
     told = ""
-    while "lets the applications prepare" not in told:
+    while "runs the prepare hooks" not in told:
         told += drill.stdout.readline()
     while "traffic" not in (notes_of(tmp_path)):
         pass

@@ -1,6 +1,7 @@
 """The table of platforms: which one a machine is by its DMI fields alone, and whether its events can be received."""
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
@@ -95,6 +96,26 @@ def test_the_module_of_each_served_platform_has_what_the_agent_and_doctor_call()
         if one.is_served:
             has = {name: list(inspect.signature(getattr(load_platform(one), name)).parameters) for name in wanted}
             assert has == wanted, one.kind
+
+
+NAMES_PROGRAMS = {"doctor/other_agents.py"}     # of others, that acknowledge events too
+
+
+@pytest.mark.parametrize("room", ["cli", "daemon", "doctor", "drill", "status.py", "settings", "lifecycle", "html", "engine.py"])
+def test_no_platform_is_named_where_the_table_is_read(room):
+    """What another platform needs stands in its row and its modules, and nowhere else."""
+    package = Path(inspect.getfile(PlatformModule)).parents[1]
+    kinds = {one.kind for one in PLATFORMS if one.is_served or one.support is Support.PLANNED}
+    for path in [package / room] if room.endswith(".py") else sorted((package / room).rglob("*.py")):
+        if path.relative_to(package).as_posix() in NAMES_PROGRAMS:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words = set(re.findall(r"[a-z]+", node.value.lower()))
+                assert not words & kinds, f"{path.relative_to(package)}:{node.lineno} names {words & kinds}"
+            elif isinstance(node, ast.Name | ast.Attribute):
+                name = node.id if isinstance(node, ast.Name) else node.attr
+                assert not any(kind in name.lower() for kind in kinds), f"{path.relative_to(package)}:{node.lineno} {name}"
 
 
 @pytest.mark.parametrize("kind", [one.kind for one in PLATFORMS if one.support is Support.PLANNED])

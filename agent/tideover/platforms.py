@@ -72,7 +72,7 @@ HYPERV = Platform(
     ({"sys_vendor": "Microsoft Corporation", "product_name": "Virtual Machine"},),
     "Hyper-V on premises tells its guests nothing in advance")
 NONE = Platform("none", "no known platform", Support.SILENT,
-                why="the DMI tables name no platform that announces its maintenance")
+                why="no platform that announces its maintenance is detected or configured here")
 
 # In the order in which they are tried. Fields: vendors' pages, cloud-init's ds-identify, systemd's virt.c; captured.
 PLATFORMS = (
@@ -107,6 +107,7 @@ PLATFORMS = (
     NONE,
 )
 SOURCE_KINDS = (AUTO, *(one.kind for one in PLATFORMS if one.is_served or one in (HYPERV, NONE)))
+SIMULATED_KINDS = tuple(one.kind for one in PLATFORMS if one.simulator)
 PLANNED_KINDS = {one.kind: f"this version does not serve {one.name} yet" for one in PLATFORMS
                  if one.support is Support.PLANNED}
 
@@ -118,4 +119,9 @@ def detect(found: DmiFields) -> Platform:
 
 def platform_of(kind: str, found: DmiFields) -> Platform:
     """Given what `[source] kind` says and the machine's DMI fields, return the platform that is used here."""
-    return detect(found) if kind == AUTO else next(one for one in PLATFORMS if one.kind == kind)
+    return detect(found) if kind == AUTO else platform_named(kind)
+
+
+def platform_named(kind: str) -> Platform:
+    """Given the kind of a platform of the table, return it."""
+    return next(one for one in PLATFORMS if one.kind == kind)

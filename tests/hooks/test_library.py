@@ -42,7 +42,7 @@ NOWHERE = {
     "webhook": {"URL": "http://127.0.0.1:1/", "MUST_ARRIVE": "yes"},
 }
 
-# Their first act may have half-happened, so recover is owed even when prepare failed.
+# Their first act may have half-happened, so recovery is pending even when prepare failed.
 OWES = {"lb-health", "webhook"}
 
 

@@ -80,7 +80,7 @@ class LazyGroup(SuggestingGroup):
 @click.version_option(__version__, prog_name="tideover")
 @with_config_for_all
 def group() -> None:
-    """Run prepare and recover hooks around cloud maintenance events (Azure Scheduled Events)."""
+    """Run prepare and recover hooks around cloud maintenance events."""
 
 
 def run_command(words: list[str]) -> int:

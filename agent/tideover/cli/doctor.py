@@ -20,7 +20,7 @@ def command(loaded: Loaded, as_json: bool) -> int:
     """Check the setup of this machine. Exit status 0 no problem (notes do not count), 1 at least one problem.
 
     Queries the metadata service, the time servers and the agent, for a few seconds at most. It changes nothing on this
-    machine. On Azure, the first query enables Scheduled Events for this VM, as the agent does.
+    machine. On some platforms the first query enables announcements for this VM, as the agent does.
     """
     from tideover.daemon.policy_source import catalogue_of
     found = examine(loaded, catalogue_of(loaded.settings), this_machine())
@@ -71,4 +71,4 @@ def _sum(found: Examination) -> str:
     noted = {0: "", 1: " One note."}.get(notes, f" {notes} notes.")
     if not wrong:
         return f"No problem found.{noted}"
-    return f"{'One thing' if wrong == 1 else f'{wrong} things'} will not work here.{noted}"
+    return f"{'One problem' if wrong == 1 else f'{wrong} problems'}.{noted}"

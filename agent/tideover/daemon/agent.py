@@ -163,7 +163,7 @@ class Agent:
 
     def _listen(self) -> None:
         requests = ApiHandlers(self.engine, self.memory.journal.path, self._about, self.checker.look,
-                            lambda: self.choices.current)
+                            lambda: self.choices.current, self.platform)
         reason: object = self._runtime_trouble
         if not reason:
             try:

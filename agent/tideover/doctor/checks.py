@@ -105,7 +105,7 @@ def _configuration(loaded: Loaded) -> list[Finding]:
     if loaded.trouble is not None:
         faults = loaded.trouble.faults if isinstance(loaded.trouble, ConfigurationError) else ()
         return [bad("configuration", "; ".join([f"{loaded.trouble.operation}: {loaded.trouble.cause}", *faults]),
-                    "Until it is mended an agent that runs keeps its old one, and none can be started.")]
-    said = f"{loaded.file} is read" if loaded.file else "there is no file, so every key has its default"
+                    "Until it is fixed, a running agent keeps its previous configuration, and no agent can start.")]
+    said = f"{loaded.file} is read" if loaded.file else "there is no file; every key has its default"
     cautions = [remark("configuration", line) for line in warnings_about(loaded.settings, loaded.origin)]
     return [good("configuration", said), *cautions]

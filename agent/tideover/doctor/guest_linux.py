@@ -170,13 +170,13 @@ def check_pause_signals(found: Capabilities) -> list[Finding]:
 
 def _check_hypervisor(found: Capabilities) -> Finding:
     if not found.hypervisor:
-        return remark("hypervisor", "none is to be seen: real hardware, or it hides itself")
+        return remark("hypervisor", "none detected: real hardware, or a hypervisor that hides itself")
     return good("hypervisor", found.hypervisor)
 
 
 def _check_clocksource(found: Capabilities) -> Iterator[Finding]:
     if not found.clocksource:
-        yield remark("clocksource", "the kernel does not say which clocksource it uses")
+        yield remark("clocksource", "the kernel does not report its clocksource")
     elif found.clocksource in SLOW_CLOCKS:
         yield remark("clocksource", f"{found.clocksource}, which every program that reads the time is slowed by; a "
                                     f"long "
@@ -188,28 +188,28 @@ def _check_clocksource(found: Capabilities) -> Iterator[Finding]:
 
 def _check_push_signals(found: Capabilities) -> Finding:
     interfaces = ", ".join(f"{one.name} ({one.driver})" if one.driver else one.name for one in found.interfaces)
-    named = [("a clock that is set", found.hears_clock_set),
-             (f"interfaces that announce themselves anew{f': {interfaces}' if interfaces else ''}",
+    named = [("steps of the clock", found.hears_clock_set),
+             (f"network announcements after a resume{f': {interfaces}' if interfaces else ''}",
               found.hears_interfaces),
              (f"vmclock ({found.vmclock})", found.vmclock not in ("", "not readable")),
              (f"the physical host's name ({found.host_name})", bool(found.host_name))]
     here = [name for name, is_here in named if is_here]
     return good("signals", "; ".join(here)) if here else remark("signals", "no push signal: only the heartbeat and "
-                                                                         "outside time show a pause here")
+                                                                           "time servers show a pause on this machine")
 
 
 def _missing_signals(found: Capabilities) -> Iterator[Finding]:
     if found.vmclock == "not readable":
-        yield remark("signals", "/dev/vmclock0 is here and this user may not read it: it would show each move to "
-                                "another "
-                              "host", 'The agent reads it as root; for others a udev rule can: KERNEL=="vmclock0", '
+        yield remark("signals", "/dev/vmclock0 exists but this user cannot read it: it shows each move to another "
+                                "host", 'The agent reads it as root; for others a udev rule can: KERNEL=="vmclock0", '
                                       'MODE="0444"')
     if found.hypervisor == "hyperv" and found.host_name is None:
         yield remark("signals", "no daemon keeps Hyper-V's key-value pools, so a change of the physical host is not "
-                                "seen",
+                                "detected",
                    HYPERV_DAEMONS)
     if found.hypervisor == "hyperv" and not any(name == "hyperv" for _, name in found.hardware_clocks):
-        yield remark("signals", "Hyper-V's clock is not here as a PTP device", "modprobe hv_utils")
+        yield remark("signals", "Hyper-V's clock is not available as a PTP device", "modprobe hv_utils")
     if not found.counts_switches:
-        yield remark("signals", "the kernel does not show how often it switches tasks, so a stopped machine cannot be "
-                              "told from a stalled process", "Do not hide /proc/stat from this process.")
+        yield remark("signals", "the kernel does not show how often it switches tasks, so a pause of the machine "
+                                "cannot be told from a stall of the process", "Do not hide /proc/stat from this "
+                                                                              "process.")

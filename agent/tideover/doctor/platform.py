@@ -29,16 +29,16 @@ def detect_platform(settings: Settings, machine: Machine) -> Platform:
 def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     """Given the settings and the platform in use, say why it is that one and whether its events can be received."""
     if settings.source.kind != AUTO:
-        said = f"{platform.kind}, because [source] kind says so"
+        said = f"{platform.kind}, set by [source] kind"
         return [good(PLATFORM_TOPIC, said) if platform.is_served else
                 remark(PLATFORM_TOPIC, f"{said}: no events can be received, pauses are detected all the same")]
     if platform.is_served:
         return [good(PLATFORM_TOPIC, f"{platform.kind}, because {platform.why}")]
     if platform is NONE:
-        return [bad(PLATFORM_TOPIC, f"none: {platform.why}, so no events can be received and no hook will ever be "
-                                    "prepared here",
-                    f"If this is a machine of a platform that is served ({SERVED}) all the same, name that under "
-                    '[source] kind; if it is none and pauses are all you want detected, set "none".')]
+        return [bad(PLATFORM_TOPIC, "none: the DMI tables name no platform that announces its maintenance, so no "
+                                    "events can be received and no hook will ever be prepared here",
+                    f"If this is a machine of a platform that is served ({SERVED}) all the same, name it under "
+                    '[source] kind; if pauses are all you want detected, set "none" there.')]
     said = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
             f"{platform.silence}; pauses are detected all the same")
     if platform.support is Support.PLANNED:
@@ -101,9 +101,8 @@ def _standing(variables: Mapping[str, str], where: str) -> Iterator[Finding]:
     named = [name for name in PROXIES if variables.get(name)]
     spared = {one.strip() for name in EXCEPTIONS for one in variables.get(name, "").split(",")}
     if named and not spared & set(COVERING):
-        yield remark(PROXY_TOPIC, f"{' and '.join(named)} is set in {where}: we take no notice, but other programs "
-                                  f"ask the "
-                          "metadata service through that proxy, which cannot reach it",
+        yield remark(PROXY_TOPIC, f"{' and '.join(named)} is set in {where}: tideover ignores it, but other programs "
+                                  "query the metadata service through that proxy, which cannot reach it",
                    f"Add {METADATA_ADDRESS} to no_proxy there.")
 
 

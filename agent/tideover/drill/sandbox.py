@@ -78,7 +78,7 @@ def make_folder() -> DrillDirectory:
     why = _why_unusable(folder)
     if why is not None:
         folder.remove()
-        raise WrongUseError("cannot hold a drill", why, "Name another directory: TMPDIR=/var/tmp tideover drill")
+        raise WrongUseError("cannot run a drill", why, "Use another directory: TMPDIR=/var/tmp tideover drill")
     path.chmod(FOLDER_MODE)
     return folder
 
@@ -98,17 +98,17 @@ def fill_folder(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_ser
             _copy(SAMPLE_HOOKS / NOTEBOOK, folder.notebook, FILE_MODE)
             for name in sample_hook_names():
                 _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
-        lines = [*_own_lines(folder, endpoint, time_server), *_hook_lines(folder, plan)]
+        lines = [*_own_lines(folder, plan, endpoint, time_server), *_hook_lines(folder, plan)]
         folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         folder.configuration.chmod(FILE_MODE)
     except OSError as trouble:
         raise _unusable(trouble) from trouble
 
 
-def _own_lines(folder: DrillDirectory, endpoint: str, time_server: str) -> Iterable[str]:
+def _own_lines(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_server: str) -> Iterable[str]:
     """Beside these, the defaults: what is shown is what a new installation does."""
     yield "# Made by `tideover drill`."
-    yield 'source.kind = "azure"'
+    yield f"source.kind = {quoted(plan.platform.kind)}"
     yield f"source.endpoint = {quoted(endpoint)}"
     yield f"source.poll = {quoted(POLL)}"
     yield f"clock.servers = {listed([time_server])}"
@@ -146,5 +146,5 @@ def _copy(source: Path, target: Path, mode: int) -> None:
 
 
 def _unusable(trouble: OSError) -> WrongUseError:
-    return WrongUseError("cannot make the drill's folder", (trouble.strerror or str(trouble)).lower(),
-                         "Make room there, or name another directory: TMPDIR=/var/tmp tideover drill")
+    return WrongUseError("cannot create the drill's directory", (trouble.strerror or str(trouble)).lower(),
+                         "Free space there, or name another directory: TMPDIR=/var/tmp tideover drill")

@@ -135,11 +135,11 @@ class Stage(enum.Enum):
     PREPARING = "preparing"      # prepare runs
     RETRYING = "retrying"        # prepare said "not yet"
     PREPARED = "prepared"        # prepare has settled, well or not
-    STOPPING = "stopping"        # prepare is being ended, its event went away
+    STOPPING = "stopping"        # prepare is being stopped, its event went away
     RECOVER_PENDING = "leaving"          # recover owed, not begun
     RECOVERING = "recovering"    # recover runs
     RECOVER_RETRY = "repeating"      # recover failed or said "not yet", and will be tried again
-    RECOVER_FAILED = "owed"                # recover failed for good; the owner must look
+    RECOVER_FAILED = "owed"                # recovery failed; the owner must look
 
 
 RUNNING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVERING})
@@ -154,7 +154,7 @@ class HookState:
     wanted_by: tuple[str, ...] = ()     # ids of the cases that asked for its preparation
     prepared_for: int = 0               # the hardest kind a settled prepare was run for
     worked: bool = False                # that prepare worked
-    unsafe: bool = False                # its file was refused: holds the acknowledgement, required or not
+    unsafe: bool = False                # its file was refused: withholds the acknowledgement, required or not
     owed: bool = False                  # a run before the present one may have changed something
     recover_begun: bool = False         # since the last settled prepare: it must be prepared again to count
     run: int = 0                        # number of its newest run

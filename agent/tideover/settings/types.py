@@ -106,7 +106,7 @@ def problem_lines(faults: Sequence[SettingProblem]) -> tuple[str, ...]:
     in_order = sorted(faults, key=lambda fault: fault.line or 0)
     lines = tuple(fault.told() for fault in in_order[:MOST_TOLD])
     rest = len(in_order) - MOST_TOLD
-    return (*lines, f"and {rest} more like these") if rest > 0 else lines
+    return (*lines, f"and {rest} more of this kind") if rest > 0 else lines
 
 
 def did_you_mean(word: str, likely: Sequence[str]) -> str:
@@ -281,7 +281,7 @@ def one_of(choices: tuple[str, ...], not_yet: Mapping[str, str] = MappingProxyTy
 def duration(shortest: str, longest: str, reason: str) -> ValueType:
     low, high = read_duration(shortest), read_duration(longest)
     if low is None or high is None:
-        raise ValueError(f"no range: {shortest} to {longest}")
+        raise ValueError(f"not a range: {shortest} to {longest}")
 
     def read(raw: object) -> object:
         seconds = read_duration(raw) if isinstance(raw, str) else None
@@ -360,9 +360,11 @@ def _read_environment(raw: object) -> object:
 
 def _wrong_variable(name: str, value: object) -> Iterable[Wrong]:
     if not _VARIABLE.fullmatch(name):
-        yield Wrong(f"the name {quoted(name)}", below=(name,), because="letters, digits and _, no digit first")
+        yield Wrong(f"the name {quoted(name)}", below=(name,), because="letters, digits and _, not starting with a "
+                                                                       "digit")
     elif name.upper().startswith(OURS):
-        yield Wrong(f"the name {name}", below=(name,), because="the names in TIDEOVER_ are the agent's own")
+        yield Wrong(f"the name {name}", below=(name,), because="names that begin with TIDEOVER_ are reserved for the "
+                                                               "agent")
     elif not isinstance(value, str) or "\0" in value:
         yield Wrong(found_secret_text(value), below=(name,))
 

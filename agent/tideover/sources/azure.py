@@ -228,7 +228,7 @@ def _describe_acknowledgement(status: int) -> str:
 
 # --- What doctor says
 
-FIRST_CALL = "the very first call on a service may take up to 2 minutes: try again, and let the agent wait for it"
+FIRST_CALL = "the first call may take up to 2 minutes while Scheduled Events are enabled: retry then"
 
 
 def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
@@ -244,7 +244,7 @@ def _advice(heard: PollReport) -> str:
         return f"Check the route to it and the firewall; {FIRST_CALL}."
     if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
         return (f"Allow both paths to the program {Path(sys.executable).resolve()} (exePath) or to the user it runs as "
-                "(userName); the log of Azure's GuestProxyAgent names whom it refuses.")
+                "(userName); the log of Azure's GuestProxyAgent names the programs it refuses.")
     return ("Check that it is reached straight from the VM's first interface, without a proxy or a firewall in "
             f"between; {FIRST_CALL}.")
 
@@ -255,8 +255,8 @@ def _check_name(settings: SourceSettings, heard: PollReport, hostname: str) -> l
         return []
     me, named = heard.answer.me, heard.named
     if settings.vm_name and named is not None and fold_case(named.name) != fold_case(me):
-        return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: none of its events "
-                            "would be ours", "Leave vm_name out: the service is asked.")]
+        return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: no event would "
+                            "match this VM", "Remove vm_name: the metadata service is asked for it.")]
     if fold_case(me) == fold_case(hostname):
         return [good("name", f"events call this VM {me}, as its hostname does")]
     return [remark("name", f"events call this VM {me}, its hostname is {hostname}: we go by the first, programs that "

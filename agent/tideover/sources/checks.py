@@ -44,8 +44,8 @@ def check_answer(topic: str, place: str, heard: PollReport, hint: str, remark_on
         return [bad(topic, heard.news.reason, hint)]
     assert heard.news is not None
     document = heard.news.document
-    in_part = [remark(topic, f"{document.left_out}: the events beside it count, but none is taken for gone",
-                      "If it stays so, tell the platform's support.")] if document.left_out else []
+    in_part = [remark(topic, f"{document.left_out}: the other events are used, but no event is considered removed",
+                      "If this persists, contact the platform's support.")] if document.left_out else []
     told = f" ({remark_on_time})" if remark_on_time else ""
     return [good(topic, f"{place} answered in {length_text(heard.took_s)}{told}"), *in_part,
             _check_date(topic, document.date, heard.wall)]
@@ -53,13 +53,14 @@ def check_answer(topic: str, place: str, heard: PollReport, hint: str, remark_on
 
 def _check_date(topic: str, date: datetime | None, wall: datetime | None) -> Finding:
     if date is None or wall is None:
-        return remark(topic, "its answers carry no Date, so a pause in which all clocks stand still cannot be seen by "
+        return remark(topic, "its answers have no Date header, so a pause that stops all clocks cannot be "
+                             "seen by "
                              "them", "Name time servers under [clock] servers.")
     off_s = (wall - date).total_seconds()
     if abs(off_s) > OFF_S:
         return remark(topic, f"by the Date of its answers this clock is {offset_text(off_s)}",
-                      "See what time servers say: tideover clock")
-    return good(topic, "its answers carry a Date, which shows pauses of some seconds that no clock here shows")
+                      "Compare with time servers: tideover clock")
+    return good(topic, "its answers have a Date header, which shows pauses of some seconds that no local clock shows")
 
 
 def check_events(heard: PollReport) -> list[Finding]:
@@ -68,7 +69,7 @@ def check_events(heard: PollReport) -> list[Finding]:
         return []
     events: Sequence[Event] = heard.answer.document.events
     return [remark("events", _event_text(event, heard.answer.me)) for event in events] or [
-        good("events", "nothing is announced now")]
+        good("events", "no event is listed now")]
 
 
 def _event_text(event: Event, me: str) -> str:

@@ -10,7 +10,7 @@ with runpy.run_path(os.environ["NOTEBOOK"])["noted"](__file__):     # the drill 
     if sys.argv[1] == "prepare":
         event.write_bytes(sys.stdin.buffer.read())                  # the event's record comes on standard input
         length = os.environ["TIDEOVER_EXPECTED_PAUSE_S"] or "?"
-        print(f"this is coming: {os.environ['TIDEOVER_KIND']}, {length} s long")
+        print(f"announced: {os.environ['TIDEOVER_KIND']}, {length} s long")
     if sys.argv[1] == "recover":
         event.unlink(missing_ok=True)
         length = os.environ.get("TIDEOVER_PAUSE_S") or "?"

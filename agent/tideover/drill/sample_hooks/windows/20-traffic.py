@@ -1,4 +1,4 @@
-# 20-traffic.py: tells the load balancer to send no new requests, and waits until the old ones are answered.
+# 20-traffic.py: takes the machine out of the load balancer and waits until open requests are answered.
 import os
 import runpy
 import sys
@@ -14,4 +14,4 @@ with runpy.run_path(os.environ["NOTEBOOK"])["noted"](__file__):     # the drill 
         print("no new requests; the old ones are answered")
     if sys.argv[1] == "recover":
         flag.unlink(missing_ok=True)        # it may be run twice, and also when prepare was cut short
-        print("requests are welcome again")
+        print("accepting new requests again")
