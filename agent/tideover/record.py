@@ -92,7 +92,7 @@ class EventRecord:
 
     @property
     def status(self) -> str:
-        return self.phase.value if self.phase else EntryKind.NOTICED.value
+        return (self.phase or Phase.OBSERVED).value
 
     @property
     def interruptions(self) -> tuple[Pause, ...]:
@@ -223,7 +223,7 @@ def record_of(rows: Sequence[Row]) -> EventRecord:
         extra=event.extra if event else MappingProxyType({}),
         not_before=(event.not_before if event else None) or (first.not_before if first else None),
         measured_notice_s=first.notice_s if first else None,
-        acknowledged_at=_at(_last(rows, EntryKind.ACKNOWLEDGED)),
+        acknowledged_at=_at(_last(rows, EntryKind.ACK_ACCEPTED)),
         started_at=_at(started),
         ended_at=_at(_last(rows, EntryKind.REMOVED)),
         closed_at=_at(closed),
@@ -259,7 +259,7 @@ def trace_id(event_id: str) -> str:
 
 def _clock_record(rows: Sequence[Row]) -> ClockRecord:
     samples = [sample for row in rows if isinstance(row.subject, ClockCheck) for sample in row.subject.samples]
-    followed = tuple(row for row in rows if row.what is EntryKind.CLOCK_FOLLOWED)
+    followed = tuple(row for row in rows if row.what is EntryKind.CLOCK_CONVERGENCE)
     return ClockRecord(last_check(rows) or NOT_CHECKED,
                        tuple(sorted(samples, key=lambda sample: sample.at)), followed)
 

@@ -28,7 +28,7 @@ from tideover.daemon.startup import (
 )
 from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
-from tideover.hooks import HookRunner
+from tideover.hooks.runner import HookRunner
 from tideover.humanize import offset_text
 from tideover.journal import JournalUnwritable
 from tideover.lifecycle.step import date_ahead_s, is_date_doubtful
@@ -125,7 +125,7 @@ class Agent:
             if part is not None:
                 part.close()
         if self.engine.trouble:
-            self.log.error("journal.unwritten", reason=self.engine.trouble,
+            self.log.error("journal.not-flushed", reason=self.engine.trouble,
                            consequence="what has happened since it could last be written is not remembered")
         self.memory.close()
 
@@ -171,7 +171,7 @@ class Agent:
                 return
             except OSError as trouble:
                 reason = trouble
-        self.log.warning("api.closed", reason=reason, socket=self.settings.paths.socket,
+        self.log.warning("api.listen-failed", reason=reason, socket=self.settings.paths.socket,
                          consequence="no command can ask this agent; tideover status reads the journal alone")
 
     def _look_after_socket(self) -> None:
@@ -194,7 +194,7 @@ class Agent:
             self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state),
                                       self._trouble("health"))
         except OSError as trouble:
-            self.log.error("health.closed", address=address.text, reason=trouble,
+            self.log.error("health.listen-failed", address=address.text, reason=trouble,
                            consequence="load balancers that ask there get no answer")
 
     def _trouble(self, name: str) -> Callable[[str | None], None]:
@@ -253,7 +253,6 @@ class Agent:
             self._metering.polled(news)
         if isinstance(news, ob.PollFailed):
             self._polling.again(news.reason)
-            self.log.debug("poll.missed", reason=news.reason)
             return
         self._polling.over()
         if isinstance(news, ob.Polled):
@@ -290,14 +289,14 @@ class Agent:
 
     def _disruption_announced(self, imminent: bool) -> None:
         """On the pause watch's thread: a fresh sample of outside time will stand before the disruption."""
-        self.log.warning("machine.disruption-foreseen", within="about an hour" if imminent else "about a day",
+        self.log.warning("vmclock.disruption-announced", within="about an hour" if imminent else "about a day",
                          consequence="none by itself: the platform's own notice decides when hooks run")
         self.checker.sample_now()
 
     def _outside_heard(self, sample: TimeSample) -> None:
         """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round
         trip; what the server is wrong by cancels."""
-        self.log.debug("clock.heard", server=sample.server, address=sample.address,
+        self.log.debug("clock.sample", server=sample.server, address=sample.address,
                        delay_s=round(sample.delay_ns / NS, 6), stratum=sample.stratum)
         self.watch.outside_sample(f"{sample.server} {sample.address}", sample.began_raw_ns, sample.truth_minus_raw_ns,
                                   sample.delay_ns // 2 + 1)

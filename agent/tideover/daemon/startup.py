@@ -9,8 +9,9 @@ from pathlib import Path
 from tideover.config_file import Loaded, platform_paths
 from tideover.engine import Engine
 from tideover.errors import BusyError, WrongUseError
-from tideover.hooks import HookRunner, OrphanRun, end_orphans
-from tideover.hooks.platform import untrusted_component
+from tideover.hooks.orphans import OrphanRun, end_orphans
+from tideover.hooks.runner import HookRunner
+from tideover.hooks.trust import untrusted_component
 from tideover.journal import FILE, LastingJournal, Lock, unwritable
 from tideover.lifecycle import Stage, State
 from tideover.lifecycle.state import RUNNING
@@ -87,7 +88,7 @@ def open_state_directory(directory: Path, log: Log) -> StateDirectory:
             raise unwritable(directory / FILE, trouble) from trouble
 
     def tell(reason: str, kept_as: Path | None) -> None:
-        log.error("journal.set-aside", reason=reason, kept_as=kept_as or "it cannot be renamed; it is left as it is",
+        log.error("journal.quarantined", reason=reason, kept_as=kept_as or "it cannot be renamed; it is left as it is",
                   consequence="what only it knew is not known here; look into it with tideover history --config")
 
     return StateDirectory(directory, lock, LastingJournal(directory / FILE, tell, hold))

@@ -38,7 +38,8 @@ STILL_OPEN: Mapping[Phase, str] = MappingProxyType({
     Phase.PREPARING: "the applications are being prepared",
     Phase.ACKNOWLEDGING: "the platform is being told to go ahead",
     Phase.UNCONFIRMED: "it is not known whether the platform heard that it may go ahead",
-    Phase.AWAITING_START: "preparation is over, and the platform has not begun yet",
+    Phase.HELD: "preparation is over, and the event is not acknowledged",
+    Phase.ACKNOWLEDGED: "it is acknowledged, and the platform has not started it yet",
     Phase.STARTED: "the platform has begun",
     Phase.CHECKING_CLOCK: "the clock is being checked before anyone carries on",
     Phase.SETTLING: "it waits a moment in case the machine stops again",
@@ -98,7 +99,7 @@ def _watched(account: EventRecord) -> str:
 def _open(account: EventRecord) -> str:
     where = STILL_OPEN.get(account.phase, "it waits") if account.phase else "it waits"
     why = next((make_printable(row.note, 200) for row in reversed(account.timeline) if row.what is account.phase), "")
-    where += f" ({why})" if why and account.phase is Phase.AWAITING_START else ""
+    where += f" ({why})" if why and account.phase is Phase.HELD else ""
     failed = _failed(account)
     trouble = f"; {_listed([run.name for run in failed])} failed to {failed[0].phase.value}" if failed else ""
     return f"Still open, {noun(account)}: {where}{trouble}."

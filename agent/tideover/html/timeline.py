@@ -23,14 +23,14 @@ from tideover.record import ASLEEP, EventRecord, Row
 
 WORDS: Mapping[EntryKind | Phase, str] = MappingProxyType({
     EntryKind.NOTICED: "noticed",
-    EntryKind.ACKNOWLEDGED: "told to go ahead",
+    EntryKind.ACK_ACCEPTED: "told to go ahead",
     EntryKind.ACK_REFUSED: "go-ahead refused",
     EntryKind.STARTED: "started",
     EntryKind.MACHINE_RESTARTED: "started anew",
     EntryKind.PAUSE: "running again",
     Phase.RECOVERING: "recovery begins",
     Phase.RECOVERED: "all recovered",
-    EntryKind.REMOVED: "left the list",
+    EntryKind.REMOVED: "removed",
     EntryKind.RECOVER_FAILED: "recovery failed",
 })
 """Rows that are turning points wherever they stand; the others below depend on the rows around them."""
@@ -60,8 +60,8 @@ def _words(account: EventRecord, index: int, row: Row) -> str:
             return "clock set"
         case EntryKind.STARTED, _ if account.timeline[0].at == row.at:
             return ""
-        case Phase.AWAITING_START, _:
-            return "held back" if account.acknowledged_at is None and row.note else ""
+        case Phase.HELD, _:
+            return "held"
         case (Phase.RECOVERING | Phase.RECOVERED), _ if not account.hooks:
             return ""
         case Phase.CLOSED, _:
@@ -155,7 +155,7 @@ class TimelineLayout:
     def _news(self) -> list[TimeSpan]:
         """What the axis must show. A NotBefore is part of the story unless all was over before."""
         account = self.account
-        moments = [self.seconds(move.at) for move in account.timeline if move.what is not EntryKind.CLOCK_FOLLOWED]
+        moments = [self.seconds(move.at) for move in account.timeline if move.what is not EntryKind.CLOCK_CONVERGENCE]
         moments += [] if account.is_over else [self.end_s]
         moments += [] if self.not_before_s is None else [self.not_before_s]
         spans = [TimeSpan(at, at) for at in moments]
@@ -177,15 +177,16 @@ NAME_SIGNS = 18
 DOINGS: Mapping[EntryKind | Phase, tuple[str, str]] = MappingProxyType({
     Phase.SCHEDULED: ("quiet", "waits"),
     Phase.PREPARING: ("prepare", "prepares"),
-    Phase.ACKNOWLEDGING: ("prepare", "tells the platform"),
-    Phase.UNCONFIRMED: ("quiet", "asks again"),
-    Phase.AWAITING_START: ("quiet", "waits"),
+    Phase.ACKNOWLEDGING: ("prepare", "acknowledges"),
+    Phase.UNCONFIRMED: ("quiet", "unconfirmed"),
+    Phase.HELD: ("quiet", "held"),
+    Phase.ACKNOWLEDGED: ("quiet", "waits"),
     Phase.STARTED: ("quiet", "watches"),
     Phase.CHECKING_CLOCK: ("check", "checks clock"),
     Phase.SETTLING: ("quiet", "waits"),
     Phase.RECOVERING: ("recover", "recovers"),
     Phase.RECOVERED: ("quiet", "watches on"),
-    Phase.OBSERVED: ("quiet", "watches"),
+    Phase.OBSERVED: ("quiet", "observes"),
 })
 """What the agent does in each phase: the look of its bar and the words in it."""
 
@@ -352,7 +353,7 @@ def _x(stage: TimelineLayout, one: Milestone) -> float:
 
 
 def _look(one: Milestone) -> str:
-    bad = one.words in ("clock bad", "held back", "go-ahead refused", "recovery failed", "clock unknown")
+    bad = one.words in ("clock bad", "held", "go-ahead refused", "recovery failed", "clock unknown")
     return "bad" if bad else "good" if one.words in ("clock good", "all recovered") else ""
 
 
