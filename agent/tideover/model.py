@@ -64,12 +64,12 @@ KIND_INFO: Mapping[Kind, KindInfo] = MappingProxyType({
     Kind.FREEZE: KindInfo(1, "a freeze", "Freeze", 900.0, "froze", ends_by_pause=True, colour="var(--prepare)"),
     Kind.REBOOT: KindInfo(2, "a restart", "Reboot", 900.0, "restarted", colour="var(--rest)"),
     Kind.REDEPLOY: KindInfo(2, "a move to another host", "Redeploy", 600.0, "moved", colour="var(--check)"),
-    Kind.PREEMPT: KindInfo(3, "the machine's being taken back", "Preempt", 30.0, "took back", deletes_machine=True,
+    Kind.PREEMPT: KindInfo(3, "a Spot eviction (Preempt)", "Preempt", 30.0, "evicted", deletes_machine=True,
                            colour="var(--bad)"),
-    Kind.TERMINATE: KindInfo(3, "the machine's deletion", "Terminate", 300.0, "deleted", deletes_machine=True,
+    Kind.TERMINATE: KindInfo(3, "a deletion (Terminate)", "Terminate", 300.0, "deleted", deletes_machine=True,
                              colour="var(--soft)"),
-    Kind.UNKNOWN: KindInfo(2, "a maintenance of a kind this version does not know", verb="restarted"),
-    Kind.UNANNOUNCED: KindInfo(0, "a pause nobody announced", is_announced=False, colour="var(--recover)"),
+    Kind.UNKNOWN: KindInfo(2, "a maintenance event of unknown kind", verb="restarted"),
+    Kind.UNANNOUNCED: KindInfo(0, "an unannounced pause", is_announced=False, colour="var(--recover)"),
     Kind.LIVE_MIGRATION: KindInfo(1, "a live migration", is_announced=False, colour="var(--good)"),
 })
 """One row for each kind. Its name on a platform without a row here, and what a simulator sends, stand with those."""
@@ -122,7 +122,7 @@ class HookPhase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class HookSpec:
-    """One hook of the directory together with the owner's settings for it."""
+    """One hook of the directory together with the configuration for it."""
 
     name: str
     order: int                           # NN of the file's name

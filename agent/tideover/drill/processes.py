@@ -13,7 +13,7 @@ from pathlib import Path
 from tideover.drill.process_group import ProcessGroup, end_hooks_of
 from tideover.drill.sandbox import DrillDirectory
 from tideover.errors import WrongUseError
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is told to end
 LAST_WORDS = 300            # characters of the agent's log
@@ -80,7 +80,7 @@ class DrillAgent:
         if self._group is not None:
             self._group.go_on()
         command = [sys.executable, "-m", "tideover", "recover", "--yes", "--config", str(self._folder.configuration),
-                   "--wait", f"{limit_s:.0f}"]
+                   "--wait", f"{limit_s:.0f}s"]
         recovering = _start(command, self._folder.log, dict(os.environ) | {"TIDEOVER_DRILL": "1"})
         if not recovering.wait(limit_s + CLOSE_S):
             recovering.kill()
@@ -105,7 +105,7 @@ class DrillAgent:
         except OSError:
             lines = []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-        return f"the agent ended with status {status} ({make_safe(last, LAST_WORDS)})"
+        return f"the agent ended with status {status} ({drop_controls(last, LAST_WORDS)})"
 
 
 class SampleAppProcess:

@@ -25,7 +25,7 @@ from tideover.hooks.trust import (
     why_untrusted,
 )
 from tideover.model import ANNOUNCED, HookSpec, Kind
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 # --- File names: NN-NAME, on Windows with a suffix. NAME identifies the hook; number and suffix may change
 
@@ -136,7 +136,7 @@ class Catalogue:
 def read_catalogue(
     directory: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...] = SUFFIXES,
 ) -> Catalogue:
-    """Given the hooks directory, the owner's settings by NAME and the platform's suffixes, return what lies there.
+    """Given the hooks directory, the configuration by NAME and the platform's suffixes, return what lies there.
 
     Never raises for what lies there or does not: an unreadable directory is an empty catalogue with a warning.
     """
@@ -144,9 +144,9 @@ def read_catalogue(
     try:
         files = sorted(path.name for path in home.iterdir())
     except OSError as error:
-        shown = make_safe(str(home), SHOWN_PATH)
+        shown = drop_controls(str(home), SHOWN_PATH)
         return Catalogue(warnings=(
-            f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
+            f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
         if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):
@@ -181,10 +181,10 @@ class _CatalogueBuilder:
             mode = path.stat().st_mode
         except FileNotFoundError:
             if path.is_symlink():    # somebody wants this hook: silence would let the platform go ahead without it
-                self._add(file, parts, "its link leads to nothing: install what it points at, or remove the link")
+                self._add(file, parts, "its link is broken: install its target, or remove the link")
             return
         except OSError as error:
-            self._add(file, parts, f"it cannot be read: {error.strerror}. Mend its link or its directory")
+            self._add(file, parts, f"it cannot be read: {error.strerror}. Fix its link or its directory")
             return
         if not stat.S_ISREG(mode):
             self._ignore(file, "it is not a regular file")
@@ -212,10 +212,10 @@ class _CatalogueBuilder:
         except UnusableAccountError as error:
             return str(error)
         except OSError as error:
-            return f"it cannot be read: {error.strerror}. Mend its link or its directory"
+            return f"it cannot be read: {error.strerror}. Fix its link or its directory"
 
     def _ignore(self, file: str, why: str) -> None:
-        self._ignored.append((make_safe(file, FILE_NAME_SHOWN), why))
+        self._ignored.append((drop_controls(file, FILE_NAME_SHOWN), why))
 
     def _suffix_wanted(self) -> str:
         wanted = [suffix for suffix in self._suffixes if suffix]

@@ -5,14 +5,14 @@ import threading
 from collections.abc import Callable, Mapping
 
 from tideover.hooks.environment import encoded
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 from tideover.threads import start_task
 
 KEPT_BYTES = 64 * 1024      # the contract's
 LINES_AT_MOST = 1000        # of one run: a log must not be filled by one hook
 LINE_AT_MOST = 4096         # a longer one is handed on in pieces, so that a hook without line ends costs no memory
 HIDDEN_FROM = 6             # characters; a shorter value ("1", "eth0") is no secret, and hiding it garbles the output
-SILENCED = "… prints more than can be logged; the end of it is kept in the record"
+SILENCED = "… log limit reached; the record keeps the last 64 KiB"
 
 
 class HookOutput:
@@ -56,7 +56,7 @@ class HookOutput:
             if self._lines_left:
                 piece = line[start:start + LINE_AT_MOST].decode("utf-8", "replace")
                 self._lines_left -= 1
-                self._log_line(make_safe(piece, LINE_AT_MOST))
+                self._log_line(drop_controls(piece, LINE_AT_MOST))
                 if not self._lines_left:
                     self._log_line(SILENCED)
 

@@ -63,17 +63,17 @@ def clock_drawing(account: EventRecord, layout: PageLayout) -> Drawing:
     places = {id(one): axis.x(at_s) for one, at_s in zip(clock.samples, since, strict=True)}
     shapes = [*curve(clock, panel, lambda one: places[id(one)], layout), *_seconds_axis(axis, panel, layout)]
     return Drawing(f"clock-{layout.name}", layout.width, panel.top + panel.height + AXIS_HEIGHT + 4,
-                   "The clock's offset from outside time", describe(clock), tuple(shapes))
+                   "Offset of the clock from the time servers", describe(clock), tuple(shapes))
 
 
 def describe(clock: ClockRecord) -> str:
     """Given what is known of the clock, return the curve in a sentence."""
     if not clock.samples:
-        return "The record keeps no reading."
+        return "The record has no samples."
     first, last = clock.samples[0], clock.samples[-1]
     tolerance_s = clock.check.tolerance_s
     tolerance = f", against a tolerance of {length_text(tolerance_s)}" if tolerance_s is not None else ""
-    return (f"{len(clock.samples)} readings, from {offset_text(first.offset_s)} in the first to "
+    return (f"{len(clock.samples)} samples, from {offset_text(first.offset_s)} in the first to "
             f"{offset_text(last.offset_s)} in the last{tolerance}.")
 
 

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from tideover.html.clock_chart import curve, panel_for
-from tideover.html.markup import make_printable
 from tideover.html.summary import noun, summarize
 from tideover.html.svg import Box, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.html.time_axis import TimeAxis, TimeSpan, axis_over, seconds_since_notice, ticks
@@ -18,17 +17,18 @@ from tideover.humanize import Times, bounded_text, length_text, round_length_tex
 from tideover.lifecycle.state import Phase
 from tideover.model import Cause, ClockCheck, ClockSample, EntryKind, HookOutcome, HookRun, Pause
 from tideover.record import ASLEEP, EventRecord, Row
+from tideover.text_safety import show_controls
 
 # --- Milestones: the turning points, and their labels' words
 
 WORDS: Mapping[EntryKind | Phase, str] = MappingProxyType({
-    EntryKind.NOTICED: "noticed",
-    EntryKind.ACK_ACCEPTED: "told to go ahead",
-    EntryKind.ACK_REFUSED: "go-ahead refused",
+    EntryKind.NOTICED: "detected",
+    EntryKind.ACK_ACCEPTED: "acknowledged",
+    EntryKind.ACK_REFUSED: "acknowledgement refused",
     EntryKind.STARTED: "started",
-    EntryKind.MACHINE_RESTARTED: "started anew",
-    EntryKind.PAUSE: "running again",
-    Phase.RECOVERING: "recovery begins",
+    EntryKind.MACHINE_RESTARTED: "rebooted",
+    EntryKind.PAUSE: "resumed",
+    Phase.RECOVERING: "recovery starts",
     Phase.RECOVERED: "all recovered",
     EntryKind.REMOVED: "removed",
     EntryKind.RECOVER_FAILED: "recovery failed",
@@ -182,10 +182,10 @@ DOINGS: Mapping[EntryKind | Phase, tuple[str, str]] = MappingProxyType({
     Phase.HELD: ("quiet", "held"),
     Phase.ACKNOWLEDGED: ("quiet", "waits"),
     Phase.STARTED: ("quiet", "watches"),
-    Phase.CHECKING_CLOCK: ("check", "checks clock"),
+    Phase.CHECKING_CLOCK: ("check", "checking clock"),
     Phase.SETTLING: ("quiet", "waits"),
     Phase.RECOVERING: ("recover", "recovers"),
-    Phase.RECOVERED: ("quiet", "watches on"),
+    Phase.RECOVERED: ("quiet", "watching clock"),
     Phase.OBSERVED: ("quiet", "observes"),
 })
 """What the agent does in each phase: the look of its bar and the words in it."""
@@ -233,9 +233,9 @@ def _listed(stage: TimelineLayout) -> tuple[Bar, ...]:
     account = stage.account
     gone = stage.seconds(account.ended_at) if account.ended_at else stage.end_s
     begun = stage.seconds(account.started_at) if account.started_at else gone
-    bars = [Bar(TimeSpan(0.0, begun), "scheduled", "Scheduled", about="announced, not begun")]
+    bars = [Bar(TimeSpan(0.0, begun), "scheduled", "Scheduled", about="scheduled")]
     if account.started_at:
-        bars.append(Bar(TimeSpan(begun, gone), "started", "Started", about="begun, and still listed"))
+        bars.append(Bar(TimeSpan(begun, gone), "started", "Started", about="started"))
     return tuple(bars)
 
 
@@ -257,16 +257,16 @@ def _run_bar(stage: TimelineLayout, run: HookRun) -> Bar:
     limit = None if run.limit_s is None else begin + run.limit_s
     return Bar(TimeSpan(begin, begin + (run.report.duration_s or 0.0)), look, beside=" ".join(took + said),
                about=f"{run.phase.value}: {run.report.outcome.value}{_in_length(run)}, "
-                     f"budget {length_text(run.limit_s)}", limit_s=limit)
+                     f"timeout {length_text(run.limit_s)}", limit_s=limit)
 
 
 def _in_length(run: HookRun) -> str:
-    return ", when is not known" if run.report.duration_s is None else f" in {length_text(run.report.duration_s)}"
+    return ", end not known" if run.report.duration_s is None else f" in {length_text(run.report.duration_s)}"
 
 
 def _lane(stage: TimelineLayout, lane: Lane, top: float) -> list[SvgShape]:
     layout = stage.layout
-    name, most = make_printable(lane.name), NAME_SIGNS * (2 if layout.names_above else 1)
+    name, most = show_controls(lane.name), NAME_SIGNS * (2 if layout.names_above else 1)
     name = name if len(name) <= most else name[:most - 1] + "…"
     if layout.names_above:
         bar_y = top + layout.lane - layout.bar - 5
@@ -321,7 +321,7 @@ def timeline(account: EventRecord, times: Times, layout: PageLayout) -> Drawing:
               *flags(bottom)]
     height = bottom + (42 if stage.axis.cuts else 26)
     return Drawing(f"timeline-{layout.name}", layout.width, height, f"Timeline of {noun(account)}",
-                   f"{summarize(account).sentence} The table below holds the same moments.", tuple(shapes))
+                   f"{summarize(account).sentence} The table below lists the same entries.", tuple(shapes))
 
 
 # --- flags ------------------------------------------------------------------------------------------------------
@@ -352,8 +352,11 @@ def _x(stage: TimelineLayout, one: Milestone) -> float:
     return stage.axis.x(stage.seconds(one.move.at))
 
 
+BAD_WORDS = frozenset({"clock bad", "clock unknown", "held", "acknowledgement refused", "recovery failed"})
+
+
 def _look(one: Milestone) -> str:
-    bad = one.words in ("clock bad", "held", "go-ahead refused", "recovery failed", "clock unknown")
+    bad = one.words in BAD_WORDS
     return "bad" if bad else "good" if one.words in ("clock good", "all recovered") else ""
 
 
@@ -385,7 +388,7 @@ def _rest(stage: TimelineLayout, rest: PauseSpan, top: float, bottom: float) -> 
     x, sure, end = (stage.axis.x(at) for at in (rest.whole.begin, rest.sure.begin, rest.whole.end))
     shapes: list[SvgShape] = []
     if sure > x:
-        shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it began somewhere here"))
+        shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it started in this range"))
     edges = ((x + sure) / 2, end) if sure < end else (end,)
     return [*shapes, Box(sure, top, max(end - sure, LEAST_PAUSE), bottom - top, "rest", _rest_text(rest)),
             *(SvgLine(((at, top), (at, bottom)), "rest-edge") for at in edges)]

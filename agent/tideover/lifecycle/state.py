@@ -139,7 +139,7 @@ class Stage(enum.Enum):
     PREPARING = "preparing"                 # prepare runs
     PREPARE_RETRY = "prepare-retry"         # prepare said "not yet" and is tried again
     PREPARED = "prepared"                   # prepare has ended, with success or not
-    STOPPING = "stopping"                   # prepare is being ended because its event was removed
+    STOPPING = "stopping"                   # prepare is being stopped because its event was removed
     RECOVER_PENDING = "recover-pending"     # recover is wanted and has not started
     RECOVERING = "recovering"               # recover runs
     RECOVER_RETRY = "recover-retry"         # recover failed or said "not yet", and is tried again
