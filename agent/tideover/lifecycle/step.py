@@ -240,6 +240,9 @@ def on_resume(transition: Transition, seen: ob.Resumed) -> None:
     taking = [case for case in transition.state.cases.values() if _takes(case, pause)]
     for case in taking:
         transition.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
+        if cases.seen_to_start(case, pause):
+            transition.record(case.id, EntryKind.STARTED, "a pause shows that it has started",
+                              replace(case.event, started=True))
         transition.move(case, cases.Paused(pause), "")
     if taking:
         return
