@@ -36,7 +36,7 @@ class Kind(enum.Enum):
     PREEMPT = "preempt"
     TERMINATE = "terminate"
     UNKNOWN = "unknown"                  # a kind the platform added after we were built
-    UNANNOUNCED = "unannounced"          # a pause of the VM that nobody announced
+    UNANNOUNCED = "unannounced"          # a pause of the VM without an event
     LIVE_MIGRATION = "live-migration"    # the physical host changed (Hyper-V on premises)
 
 
@@ -93,7 +93,7 @@ class Event:
     takes_acknowledgement: bool = True   # whether its platform waits to be told; if not, it starts in its own time
     extra: Mapping[str, str] = field(default_factory=dict)   # fields we do not know, as text, for the record
     notice_s: float | None = None        # in the row that noticed it: how far ahead NotBefore was, by the answer's Date
-    odd_status: str | None = None        # a status of which nobody has told us what it allows; None: Scheduled, Started
+    odd_status: str | None = None        # a status that is neither Scheduled nor Started; None: it is one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class HookOutcome(enum.Enum):
     FAILED = "failed"                    # any other, or a signal
     TIMED_OUT = "timed-out"
     STOPPED = "stopped"                  # ended by us, because its reason went away
-    FORGOTTEN = "forgotten"              # a pending recovery that the owner has given up
+    FORGOTTEN = "forgotten"              # a pending recovery that an operator has given up
 
     @property
     def is_failure(self) -> bool:
@@ -159,7 +159,7 @@ class HookReport:
     outcome: HookOutcome
     exit_status: int | None              # None: never started, or ended by a signal
     started_at: datetime
-    duration_s: float | None             # None: nobody saw its end
+    duration_s: float | None             # None: its end was not seen
     output: str = ""                     # the last 64 KiB of what it printed
     note: str = ""                       # why, for people, where the outcome alone does not say
     begun: bool = True                   # False: no process was started, so nothing can have changed
@@ -281,7 +281,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "unknown"
 
 
-NO_SOURCE = "no source"      # how ClockCheck.reason begins when there is nobody to ask: nothing to wait for
+NO_SOURCE = "no source"      # how ClockCheck.reason begins when there is no time source: nothing to wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,7 +315,7 @@ def utc(seconds: float) -> datetime:
 
 
 def utc_if_any(seconds: float) -> datetime | None:
-    """Given what somebody else says are seconds since the epoch, return the moment, None if it is none."""
+    """Given what another program says are seconds since the epoch, return the moment, None if it is none."""
     try:
         return utc(seconds)
     except (ValueError, OverflowError, OSError):

@@ -173,7 +173,7 @@ def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[st
 
 
 def _why(case: Case, rows: Sequence[Row]) -> str:
-    """What the record says of how it came into its phase: why the platform was not told, for one."""
+    """What the record says of how it came into its phase: why an event is held, for one."""
     return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what is case.phase),
                 "")
 
