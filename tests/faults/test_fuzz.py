@@ -58,7 +58,8 @@ from tideover.sources.scheduled_events import (
 )
 from tideover.status import status_of
 from tideover.timekeeping import ntp_packet
-from tideover.timekeeping.intervals import NS, TimeSample, combine
+from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.intervals import TimeSample, combine
 from walk import SCOPE, Seen, World, is_asked
 
 pytestmark = pytest.mark.slow
