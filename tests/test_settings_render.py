@@ -20,6 +20,7 @@ from tideover.settings import (
     windows_paths,
 )
 from tideover.settings.keys import HOOK, TABLES
+from tideover.settings.render import section_of
 from tideover.settings.types import quoted
 
 WINDOWS = windows_paths("C:\\ProgramData")
@@ -36,7 +37,7 @@ def test_each_key_of_the_default_file_shows_its_true_default(platform: PlatformP
     reading, defaults = read(said, file="x", defaults=platform), default_settings(platform)
     assert reading.settings.hook["example"] == options_for(defaults, "example")
     for table in TABLES:
-        assert getattr(reading.settings, table.name) == getattr(defaults, table.name)
+        assert section_of(reading.settings, table) == section_of(defaults, table)
         assert {f"{table.name}.{key.name}" for key in table.keys} <= set(reading.origin)
     assert {f"hook.example.{key.name}" for key in HOOK.keys} <= set(reading.origin)
     assert reading.settings.policy_by_kind == defaults.policy_by_kind

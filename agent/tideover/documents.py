@@ -6,6 +6,7 @@ under the same number of schema; readers ignore what they do not know.
 from __future__ import annotations
 
 import enum
+import re
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -16,7 +17,7 @@ SCHEMA = 1
 """The number in every document; it grows when a field goes or changes its meaning."""
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-Timestamp = Annotated[str, {"pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"}]
+Timestamp = Annotated[str, re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 KindWord = Annotated[str, Kind]
 
 
@@ -231,6 +232,8 @@ def _value(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:
 
 
 def _narrowed(hint: Any, rule: Any) -> dict[str, Any]:
-    if isinstance(rule, dict):
-        return {"type": "string", **rule}
-    return {"enum": [member.value for member in rule] if isinstance(rule, enum.EnumMeta) else list(rule)}
+    if isinstance(rule, re.Pattern):
+        return {"type": "string", "pattern": rule.pattern}
+    if isinstance(rule, type) and issubclass(rule, enum.Enum):
+        return {"enum": [member.value for member in rule]}
+    return {"enum": list(rule)}

@@ -107,6 +107,8 @@ class Agent:
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
+        if self._source is not None:
+            self._source.remember(case.event for case in self.engine.state.cases.values() if case.listed)
         self.watch.start()
         self.checker.sample_idle()
         if self.poller is not None:

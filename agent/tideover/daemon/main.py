@@ -5,7 +5,6 @@ news.
 """
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -25,7 +24,7 @@ from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
 from tideover.system.descriptors import RESERVE
-from tideover.system.platform import tell_trace
+from tideover.system.platform import return_free_memory, tell_trace
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
@@ -186,6 +185,7 @@ class AgentProcess:
         RESERVE.fill()
         self._agent.start()
         self._agent.engine.set_heartbeat(self._heartbeat, self._manager.longest_silence_s)
+        return_free_memory()
         self._manager.ready()
 
     # --- a new configuration ----------------------------------------------------------------------------------------
@@ -222,7 +222,6 @@ class AgentProcess:
             self._agent.log.error("configuration.refused", reason=trouble)
             self._agent = self._build_agent(self._loaded, self._agent)
         self._begin()
-        gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
 
     # --- the end ----------------------------------------------------------------------------------------------------

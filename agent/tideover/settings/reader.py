@@ -117,18 +117,27 @@ class _SettingsReader:
 
     def settings(self) -> Settings:
         tree = self._document.tree
-        self._refuse_unknown((), tree, tuple(_ROWS))
-        top = {name: self._table((name,), tree) for name in _ROWS}
-        made = {table.name: table.makes(**self._section(table.name, top[table.name])) for table in TABLES}
+        self._refuse_unknown((), tree, tuple(name for name in _ROWS if "." not in name))
+        top: dict[str, Mapping[str, object]] = {}
+        for name in _ROWS:
+            parent, _, _ = name.rpartition(".")
+            top[name] = self._table(tuple(name.split(".")), top[parent] if parent else tree)
+        made: dict[str, Any] = {}
+        for table in reversed(TABLES):      # a table within another one before that
+            within = {other.rpartition(".")[2]: made.pop(other) for other in list(made)
+                      if other.rpartition(".")[0] == table.name}
+            made[table.name] = table.makes(**self._section(table.name, top[table.name]), **within)
         return Settings(**made,
                         policy_by_kind=self._policies(top["policy"], made["policy"]),
                         hook=self._hooks(top[HOOK.name], made["hooks"]))
 
     def _section(self, name: str, raw: Mapping[str, object]) -> dict[str, Any]:
-        tables_within = _KINDS if name == "policy" else ()
+        path = tuple(name.split("."))
+        tables_within = _KINDS if name == "policy" else tuple(
+            other.rpartition(".")[2] for other in _ROWS if other.rpartition(".")[0] == name)
         own = {key: value for key, value in raw.items() if key not in tables_within}
-        self._refuse_unknown((name,), own, (*(key.name for key in _ROWS[name]), *tables_within))
-        return {key.field: self._default(key) for key in _ROWS[name]} | self._given((name,), own, _ROWS[name])
+        self._refuse_unknown(path, own, (*(key.name for key in _ROWS[name]), *tables_within))
+        return {key.field: self._default(key) for key in _ROWS[name]} | self._given(path, own, _ROWS[name])
 
     def _policies(self, raw: Mapping[str, object], policy: PolicySettings) -> Mapping[Kind, PolicySettings]:
         tables = {kind: self._table(("policy", kind.value), raw) for kind in ANNOUNCED_IN_ORDER}

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, NamedTuple
 
 from tideover.model import Kind
@@ -47,12 +48,17 @@ def effective_values(settings: Settings, origin: Mapping[str, KeyOrigin]) -> lis
 
 def _effective(settings: Settings, origin: Mapping[str, KeyOrigin]) -> Iterator[tuple[str, str]]:
     for table in TABLES:
-        yield from _rows((table.name,), table.keys, getattr(settings, table.name))
+        yield from _rows(tuple(table.name.split(".")), table.keys, section_of(settings, table))
         if table.name == "policy":
             yield from _exceptions(settings, table, origin)
         if table.name == "hooks":
             for name, options in settings.hook.items():
                 yield from _rows((HOOK.name, name), HOOK.keys, options)
+
+
+def section_of(settings: Settings, table: KeyTable) -> Any:
+    """Given settings and a table, return the values of that table."""
+    return reduce(getattr, table.name.split("."), settings)
 
 
 def _rows(path: tuple[str, ...], keys: Iterable[SettingKey], values: object) -> Iterator[tuple[str, str]]:
