@@ -10,8 +10,7 @@ from tideover.clock.convergence import CONVERGED, FOLLOWING, STUCK, ClockInstant
 from tideover.clock.verdict import slewing_text
 from tideover.clock.worker import pause_before, pause_while_following
 from tideover.model import ClockCheck, ClockSample, Verdict, utc
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import Interval, kernel_rate, measured_rate, seconds_until_good
+from tideover.timekeeping.intervals import NS, Interval, kernel_rate, measured_rate, seconds_until_good
 from time_faults import TimeServer
 
 SECOND = NS

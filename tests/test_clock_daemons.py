@@ -28,8 +28,7 @@ from tideover.clock.types import CommandResult, DaemonReport
 from tideover.clock.verdict import age_text, daemon_text
 from tideover.model import Verdict, utc
 from tideover.system.clocks import MachineClocks
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import Interval
+from tideover.timekeeping.intervals import NS, Interval
 from time_faults import TimeServer
 
 NOW_S = 1_795_200_000.0

@@ -13,8 +13,7 @@ import pytest
 from tideover.clock.verdict import to_clock_check
 from tideover.model import Verdict
 from tideover.timekeeping import ntp_packet
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import TimeSample, combine
+from tideover.timekeeping.intervals import NS, TimeSample, combine
 from tideover.timekeeping.ntp_packet import Rejected, RoundTrip
 from time_faults import Packet
 

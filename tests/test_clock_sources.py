@@ -19,8 +19,7 @@ from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker
 from tideover.model import NO_SOURCE, Verdict
 from tideover.system.wakeup import Wakeup
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import HypervisorReading, TimeSample, is_fresh
+from tideover.timekeeping.intervals import NS, HypervisorReading, TimeSample, is_fresh
 from tideover.timekeeping.ntp_packet import Rejected, RejectReason
 from time_faults import TimeServer
 

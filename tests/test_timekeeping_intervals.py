@@ -5,8 +5,7 @@ import random
 
 import pytest
 
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import Interval, TimeSample, ToleranceResult, combine, compare, majority
+from tideover.timekeeping.intervals import NS, Interval, TimeSample, ToleranceResult, combine, compare, majority
 
 MS = 1_000_000
 

@@ -8,8 +8,7 @@ import pytest
 from ntplib import NTP
 
 from tideover.timekeeping import ntp_packet
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import TimeSample
+from tideover.timekeeping.intervals import NS, TimeSample
 from tideover.timekeeping.ntp_packet import Rejected, RejectReason, RoundTrip
 from time_faults import Packet
 

@@ -58,8 +58,7 @@ from tideover.sources.scheduled_events import (
 )
 from tideover.status import status_of
 from tideover.timekeeping import ntp_packet
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import TimeSample, combine
+from tideover.timekeeping.intervals import NS, TimeSample, combine
 from walk import SCOPE, Seen, World, is_asked
 
 pytestmark = pytest.mark.slow

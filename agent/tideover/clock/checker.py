@@ -17,7 +17,7 @@ from tideover.observations import ClockJudged, Observation
 from tideover.system.clocks import MachineClocks, RawWallClocks
 from tideover.system.wakeup import Wakeup
 from tideover.threads import NO_THREAD, Loop
-from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.intervals import NS
 
 if TYPE_CHECKING:
     from tideover.clock.host import HostAccess

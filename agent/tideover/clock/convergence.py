@@ -11,8 +11,7 @@ from tideover.clock.host import HostAccess
 from tideover.clock.types import CommandResult
 from tideover.model import ClockCheck, ClockSample, Verdict
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import Interval, ToleranceResult, ahead_s, compare, is_slewing, measured_rate
+from tideover.timekeeping.intervals import NS, Interval, ToleranceResult, ahead_s, compare, is_slewing, measured_rate
 
 LIMIT_S = 600.0              # what has not changed in ten minutes will not by itself
 CONVERGED, FOLLOWING, STUCK = "converged", "following", "stuck"

@@ -27,8 +27,7 @@ from tideover.system.descriptors import EXHAUSTED
 from tideover.system.wakeup import Wakeup
 from tideover.threads import start_task
 from tideover.timekeeping import ntp_packet
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import TimeSample
+from tideover.timekeeping.intervals import NS, TimeSample
 from tideover.timekeeping.ntp_packet import Rejected, RejectReason, RoundTrip, split_server
 
 # --- Rate limits: how often each source may be asked, and its kiss-o'-death replies

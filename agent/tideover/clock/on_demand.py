@@ -13,8 +13,7 @@ from tideover.clock.verdict import ClockEvaluator, age_text, as_record, reports
 from tideover.model import Verdict, utc
 from tideover.system.clocks import MachineClocks, RawWallClocks, wall_minus_raw_ns
 from tideover.system.wakeup import Wakeup
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import MESSAGES_APART_NS, TimeSample, combine
+from tideover.timekeeping.intervals import MESSAGES_APART_NS, NS, TimeSample, combine
 
 _HOST_WAIT_NS = MESSAGES_APART_NS + NS      # a hardware clock that lives on messages proves itself within this
 _LOOK_AGAIN_S = 0.5

@@ -13,8 +13,7 @@ from tideover.clock.types import ClockCheckSettings, Origin, TimeSource
 from tideover.platforms import detect
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
 from tideover.system.dmi import read_dmi
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import HypervisorReading, TimeSample, drift_ns, is_fresh
+from tideover.timekeeping.intervals import NS, HypervisorReading, TimeSample, drift_ns, is_fresh
 from tideover.timekeeping.ntp_packet import LOCAL_PRECISION_NS, Rejected, RejectReason
 
 # --- Hypervisor clocks: PTP devices, found by their clock name, never by number

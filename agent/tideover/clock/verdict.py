@@ -14,9 +14,9 @@ from tideover.clock.ntp_client import QueryRounds
 from tideover.clock.types import DaemonReport, ServerReport
 from tideover.model import NO_SOURCE, ClockCheck, ClockSample, Verdict, utc
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.timekeeping.gaps import NS
 from tideover.timekeeping.intervals import (
     DRIFT_PPM,
+    NS,
     Consensus,
     Interval,
     TimeSample,

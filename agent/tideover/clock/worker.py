@@ -23,8 +23,7 @@ from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
 from tideover.system.descriptors import with_reserve
 from tideover.system.wakeup import Wakeup
 from tideover.threads import reason_of, start_task
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import TimeSample
+from tideover.timekeeping.intervals import NS, TimeSample
 
 # --- Schedule: when a check asks again, in seconds
 

@@ -37,8 +37,7 @@ from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseWatch, PauseWatchSettings
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because, finding_of, is_checking
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import TimeSample
+from tideover.timekeeping.intervals import NS, TimeSample
 
 if TYPE_CHECKING:
     from tideover.daemon.listeners import MetricsExport

@@ -67,7 +67,6 @@ class ChronyProblems:
     """Given the machine, what its chrony's configuration makes of a pause."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
         main = next(filter(machine.has_file, _main_files(machine)), None)
         self.is_known = main is not None
         self._directives = list(read_directives(machine.surroundings, main)) if main else []

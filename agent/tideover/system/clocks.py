@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from tideover.model import Moment, utc
-from tideover.timekeeping.gaps import NS, ClockReading
+from tideover.timekeeping.gaps import ClockReading
+from tideover.timekeeping.intervals import NS
 
 # `raw_ns`: nobody sets or slews it, and it stands still in a suspend (Linux: CLOCK_MONOTONIC_RAW). `mono_ns`: the same,
 # or slewed with the wall clock. `boot_ns`: the monotonic one and all suspends besides. `wall_ns`: since 1970, may be

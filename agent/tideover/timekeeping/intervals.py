@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tideover.timekeeping.gaps import NS
+NS = 1_000_000_000
 
 # How far RAW may drift from true time: uncalibrated, or on another host after a migration (the vmclock
 # specification allows its counter's frequency to change by 50 ppm; ClockBound grows its bound by the same).

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from ntplib import NTP, NTPException, NTPPacket, leap_to_text, mode_to_text, ref_id_to_text, stratum_to_text
 
-from tideover.timekeeping.gaps import NS
-from tideover.timekeeping.intervals import TimeSample, drift_ns
+from tideover.timekeeping.intervals import NS, TimeSample, drift_ns
 
 PORT = 123                              # the number: "ntp" needs /etc/services
 PACKET_BYTES = 48

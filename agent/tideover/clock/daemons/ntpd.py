@@ -16,7 +16,7 @@ from tideover.clock.host import HostAccess
 from tideover.clock.types import CommandResult, DaemonReport, TimeSource
 from tideover.model import utc_if_any
 from tideover.timekeeping import ntp_packet
-from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.intervals import NS
 
 _PID_FILES = ("/run/ntpd.pid", "/var/run/ntpd.pid", "/run/ntpsec/ntpd.pid", "/var/run/ntp/ntpd.pid")
 _MAIN = ("/etc/ntpsec/ntp.conf", "/etc/ntp.conf")
