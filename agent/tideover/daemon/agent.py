@@ -214,7 +214,9 @@ class Agent:
                       "started_at": utc_text(self.process_started_at)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.platform.source_kind, "platform": self.platform.name,
-                       "silence": self.platform.silence or None, "last_answer_at": utc_text(last.utc) if last else None,
+                       "silence": self.platform.silence or None,
+                       "takes_acknowledgement": self.platform.takes_acknowledgement and self.platform.is_served,
+                       "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
 
@@ -296,8 +298,8 @@ class Agent:
         self.checker.sample_now()
 
     def _on_sample(self, sample: TimeSample) -> None:
-        """A valid answer of a time server, on the clock checker's thread. Two of one address may differ by half the round
-        trip; what the server is wrong by cancels."""
+        """A valid answer of a time server, on the clock checker's thread. Two of one address may differ by half the
+        round trip; what the server is wrong by cancels."""
         self.log.debug("clock.sample", server=sample.server, address=sample.address,
                        delay_s=round(sample.delay_ns / NS, 6), stratum=sample.stratum)
         self.watch.outside_sample(f"{sample.server} {sample.address}", sample.began_raw_ns, sample.truth_minus_raw_ns,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from tideover.lifecycle.state import RETRIED_RECOVERS, RUNNING, Case, HookState, Phase, PrepareResult, Stage, State
-from tideover.model import SEVERITY, Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
+from tideover.model import Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
 from tideover.observations import HookSettled
 from tideover.policy import Policy
 
@@ -131,7 +131,7 @@ def _requeue_if_short(state: State, hook: HookState) -> HookState:
 def _needed(state: State, hook: HookState) -> int:
     """The hardest kind that waits for this hook. At least 1: what is prepared for anything is prepared for less."""
     wanting = (case for case in state.cases.values() if case.id in hook.wanted_by and case.phase is Phase.PREPARING)
-    return max((SEVERITY[case.event.kind] for case in wanting), default=1)
+    return max((case.event.kind.info.severity for case in wanting), default=1)
 
 
 def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
@@ -146,7 +146,7 @@ def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
 
 def is_settled(state: State, case: Case) -> bool:
     """Whether every hook this case wanted has been prepared for a kind at least as hard."""
-    return all(hook.stage is Stage.PREPARED and hook.prepared_for >= SEVERITY[case.event.kind]
+    return all(hook.stage is Stage.PREPARED and hook.prepared_for >= case.event.kind.info.severity
                for hook in _wanted(state, case))
 
 
@@ -204,7 +204,7 @@ def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookSta
         return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.RECOVER_PENDING, attempt=0)
     if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_WAITS_S < hook.until_raw_s:
         return replace(hook, stage=Stage.PREPARE_RETRY, again_raw_s=now.raw_s + NOT_YET_WAITS_S)
-    return replace(hook, stage=Stage.PREPARED, prepared_for=SEVERITY[hook.kind], prepare_result=_result_of(report))
+    return replace(hook, stage=Stage.PREPARED, prepared_for=hook.kind.info.severity, prepare_result=_result_of(report))
 
 
 def _result_of(report: HookReport) -> PrepareResult:
@@ -302,7 +302,7 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
 
 def _assign_event(hook: HookState, wanting: list[Case], left_s: float | None) -> HookState:
     """The run is for the hardest kind that wants it, and among those for the event that comes first."""
-    lead = min(wanting, key=lambda case: (-SEVERITY[case.event.kind],
+    lead = min(wanting, key=lambda case: (-case.event.kind.info.severity,
                                           case.due_raw_s if case.due_raw_s is not None else 0.0))
     return replace(hook, event_id=lead.id, kind=lead.event.kind, reason="")
 
