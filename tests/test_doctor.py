@@ -500,7 +500,7 @@ def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsy
     before = tree(tmp_path)
     assert main(["doctor", "--json", "--config", str(file)]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"findings", "guarantees"}
+    assert set(document) == {"schema", "findings", "guarantees"}
     assert {frozenset(one) for one in document["findings"]} == {frozenset({"topic", "state", "what", "do"})}
     assert {one["state"] for one in document["findings"]} <= {"good", "note", "bad"}
     assert all(one["sentence"] for one in document["guarantees"])

@@ -13,7 +13,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
      "humanize", "findings"},
     {"lifecycle"},
     {"record"},
-    {"status", "html"},
+    {"status", "html", "documents"},
     {"threads"},    # an exception that nobody foresaw ends no process
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
