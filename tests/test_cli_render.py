@@ -231,7 +231,7 @@ def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason(
     life.polled(event("E-1")).settle().settle().settle()
     assert life.first() == ("The agent waits for the platform to start the event; it is not acknowledged "
                             "(freeze E-1).")
-    assert any("held (the owner acknowledges freeze events by hand)" in line for line in life.shown())
+    assert any("held (freeze events are acknowledged by hand)" in line for line in life.shown())
     life.after(1000)
     assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
 

@@ -216,7 +216,7 @@ class State:
 
     def awaits_clock(self) -> bool:
         """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on,
-        unless the owner says so."""
+        unless by hand or on_stop."""
         told = any(case.phase is Phase.RECOVERING and case.recovered_by_operator for case in self.cases.values())
         return not told and any(case.phase in (Phase.CHECKING_CLOCK, Phase.SETTLING) for case in self.cases.values())
 

@@ -78,7 +78,7 @@ def on_poll(turn: Transition, seen: ob.Polled) -> None:
         _note_spelling(turn, event.id, spelling)
     for case in list(turn.state.cases.values()):
         if whole and case.listed and case.id not in listed:
-            turn.record(case.id, EntryKind.REMOVED, "" if case.began else "it was never seen Started")
+            turn.record(case.id, EntryKind.REMOVED, "" if case.began else "Started was never seen")
             turn.move(case, cases.Removed(), "the platform has removed the event")
 
 
@@ -163,14 +163,14 @@ def _started_at_sight(turn: Transition, case: Case) -> None:
         turn.enter_phase(earlier.phase, again, "it is listed again")
         return
     missed = case.id not in _remembered(turn)
-    note = "it had started when it was first seen" if missed else "it is listed again"
+    note = "it had started when it was first detected" if missed else "it is listed again"
     turn.enter_phase(None, replace(case, phase=Phase.STARTED, missed=missed), note)
 
 
 def _whose(turn: Transition, event: Event) -> str:
     if not names_me(event, turn.state.me):
         return f"it concerns {', '.join(event.resources) or 'no VM by name'}, not {turn.state.me}"
-    return "" if turn.policy.acts_on(event.kind) else f"the owner leaves {event.kind.value} events alone"
+    return "" if turn.policy.acts_on(event.kind) else f"act_on does not name {event.kind.value}"
 
 
 def _seen_again(turn: Transition, case: Case, event: Event, seen: ob.Polled) -> None:
@@ -249,7 +249,7 @@ def on_resume(turn: Transition, seen: ob.Resumed) -> None:
 def _open_case(turn: Transition, pause: Pause) -> None:
     """Nobody announced it: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
     event = _event_of(turn, pause)
-    turn.record(event.id, EntryKind.NOTICED, "nobody announced it", event)
+    turn.record(event.id, EntryKind.NOTICED, "not announced", event)
     turn.record(event.id, EntryKind.PAUSE, length_text(pause), pause)
     case = cases.remember(Case(event, Phase.CHECKING_CLOCK, listed=False, began=True), cases.Paused(pause),
                           turn.policy, turn.now)
@@ -258,7 +258,7 @@ def _open_case(turn: Transition, pause: Pause) -> None:
 
 def _event_of(turn: Transition, pause: Pause) -> Event:
     """Another physical host afterwards: a live migration (Hyper-V names the host to its guests)."""
-    kind, description = Kind.UNANNOUNCED, "a pause of this machine that nobody announced"
+    kind, description = Kind.UNANNOUNCED, "an unannounced pause of this machine"
     if pause.host is not None:
         kind, description = Kind.LIVE_MIGRATION, f"moved from host {pause.host[0]} to host {pause.host[1]}"
     return Event(pause.id, kind, (turn.state.me,), started=True, event_source="none", source="none",
@@ -343,7 +343,7 @@ def on_clock_judged(turn: Transition, seen: ob.ClockJudged) -> None:
         return
     check = seen.check
     turn.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(check), check)
-    turn.move(case, cases.ClockChecked(check), "the owner waits for a good clock"
+    turn.move(case, cases.ClockChecked(check), "on_deadline is hold: recovery waits for a good clock"
               if turn.policy.must_wait_for(check) else "")
 
 
@@ -365,7 +365,7 @@ def on_timer(turn: Transition, seen: ob.Due) -> None:
 
 # --- Starts of the agent or the machine, and manual commands
 
-CUT_SHORT = "the agent ended while it ran"
+CUT_SHORT = "the agent ended during the run"
 """Of a run whose end the agent did not live to see. Whatever it left was ended before anything was begun again."""
 
 
@@ -397,14 +397,14 @@ def _take_witness(turn: Transition, witness: ob.Witness, boot_id: str) -> None:
     spec = next((one for one in turn.policy.hooks if one.name == name), witness.spec)
     if spec is None:
         turn.record("", EntryKind.RECOVERY_IMPOSSIBLE,
-                    f"{name} has a private directory, so it was prepared, but neither the "
-                    "journal nor a hook of that name says how it is recovered")
+                    f"{name} has a state directory, so it was prepared, but neither the journal nor a hook of that "
+                    "name tells how to recover it")
         return
     event_id = witness.event_id if witness.event_id and witness.event_id not in turn.state.cases else f"found-{name}"
     event = Event(event_id, witness.kind, (turn.state.me,) if turn.state.me else (), started=True,
                   event_source="none", source="none",
-                  description="prepared, by the private directory of its hook; the journal does not know it")
-    note = f"{name}: it has a private directory, and the journal does not know why"
+                  description="prepared, by the state directory of its hook; unknown to the journal")
+    note = f"{name}: it has a state directory that is unknown to the journal"
     turn.record(event_id, EntryKind.FOUND_PREPARED, note, event)
     turn.state = turn.state.with_hook(HookState(spec, Stage.RECOVER_PENDING, owed=True, event_id=event_id,
                                                 kind=witness.kind))
@@ -424,12 +424,12 @@ def became_another_vm(turn: Transition, seen: ob.AnotherVm) -> None:
     for case in before.values():
         if case.phase not in CLAIMING and case.phase is not Phase.RECOVERING:
             continue
-        note = "this machine is another VM by now; what was prepared is recovered"
+        note = "this disk belongs to another VM now; prepared hooks are recovered"
         turn.record(case.id, EntryKind.VM_CHANGED, note, case.event)
         left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False, stopped=False)
         if case.phase is not Phase.RECOVERING:
             left = cases.enter(left, Phase.CHECKING_CLOCK, turn.policy, turn.now)
-        turn.enter_phase(None, left, "this machine is another VM by now")
+        turn.enter_phase(None, left, "this disk belongs to another VM now")
 
 
 def _tell_of_the_end(turn: Transition) -> None:
@@ -458,8 +458,8 @@ def _phase_of(hook: HookState) -> HookPhase:
 
 
 def _take_reboot(turn: Transition, case: Case, seen: ob.Restarted) -> None:
-    turn.record(case.id, EntryKind.MACHINE_RESTARTED, "the machine has started anew")
-    turn.move(case, cases.Rebooted(), "the machine has started anew")
+    turn.record(case.id, EntryKind.MACHINE_RESTARTED, "the machine has rebooted")
+    turn.move(case, cases.Rebooted(), "the machine has rebooted")
     after = turn.state.cases.get(case.id)
     if after is not None and after.phase is Phase.PREPARING:
         turn.state = hook_stages.claim(turn.state, after, turn.policy)    # also what had settled: in another boot
@@ -478,7 +478,7 @@ def on_recover_request(turn: Transition, seen: ob.RecoverRequested) -> None:
             if seen.clock is not None:
                 turn.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(seen.clock), seen.clock)
                 case = replace(case, clock=seen.clock)
-            turn.move(case, cases.ManualRecover(stopping=False), "the owner says so")
+            turn.move(case, cases.ManualRecover(stopping=False), "by hand or on_stop")
 
 
 def on_stop_request(turn: Transition, seen: ob.StopRequested) -> None:
