@@ -371,7 +371,7 @@ def owe(home: Path, *, close: bool = True) -> None:
     """An agent that ended, or was killed, before `web` was recovered."""
     (home / "state").mkdir()
     journal = Journal(home / "state" / FILE)
-    hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
+    hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, needs_recover=True)
     journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", EntryKind.NOTICED, "")])
     if close:
         journal.close()

@@ -23,7 +23,7 @@ from tideover.daemon.startup import (
     make_directory,
     open_state_directory,
     renew_journal,
-    require_trusted_path,
+    require_trusted,
     resume_from_journal,
 )
 from tideover.engine import Engine, Listener
@@ -59,7 +59,7 @@ class Agent:
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
         the same process: what is told of the process (its start, its counters) goes on.
         """
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
@@ -107,6 +107,8 @@ class Agent:
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
+        if self._source is not None:
+            self._source.remember(case.event for case in self.engine.state.cases.values() if case.listed)
         self.watch.start()
         self.checker.sample_idle()
         if self.poller is not None:
@@ -273,8 +275,8 @@ class Agent:
         now = self.clocks.moment()
         if is_date_doubtful(news, now):
             ahead_s = date_ahead_s(news.document, now)
-            self._dating.again(f"the Date of the answers is {offset_text(ahead_s)} of this machine's clock, which time "
-                               "servers find right: the nearer of the two starts of an event counts")
+            self._dating.again(f"the Date of the answers is {offset_text(ahead_s)} of this machine's clock, which "
+                               "time servers confirm: the earlier of the two possible starts of an event is used")
         else:
             self._dating.over()
 

@@ -78,7 +78,7 @@ class ApiHandlers:
             raise unconfirmed_acknowledgement(case.id, against)
         self._engine.post_and_wait(ob.AcknowledgeRequested(case.id), ACCEPTED_WITHIN_S)
         return {"ok": True, "why": "the acknowledgement is being sent",
-                "event_id": case.id, "sent_before": case.ask_attempt}
+                "event_id": case.id, "sent_before": case.ack_attempts}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
         plan = plan_recover(self._engine.state, str(question["event"]) if question.get("event") else None)
@@ -140,6 +140,6 @@ def _why_not(case: Case) -> str:
         return "it has started"
     if not case.listed:
         return "the platform has removed it"
-    if case.recovered_by_operator:
+    if case.is_recovered_early:
         return "its applications were recovered by hand, so nothing is prepared"
     return "the machine was paused or rebooted since it was prepared"
