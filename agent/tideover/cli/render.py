@@ -254,6 +254,8 @@ def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
         return key_value("Source", f"{source['kind']} ({source['platform']}); no events can be received", Style.WARN)
     last = source["last_answer_at"]
     said = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
+    if source.get("takes_acknowledgement") is False:
+        said += "; takes no acknowledgement"
     if not source["failures"]:
         return key_value("Source", said)
     return key_value("Source", f"{said}; {_times(source['failures'], 'failure')} since", Style.BAD,
