@@ -44,7 +44,8 @@ def test_a_pause_costs_a_deadline_at_most_one_slice_and_a_tenth(pause_s: float) 
 
 def test_a_hook_is_told_which_run_it_is() -> None:
     assert environment() == {
-        "HOME": "/home/a", "PATH": "/bin", "LANG": "C", "TIDEOVER_PHASE": "prepare", "TIDEOVER_EVENT_ID": "e",
+        "HOME": "/home/a", "PATH": "/bin", "LANG": "C", "TIDEOVER_NOT_BEFORE": "", "TIDEOVER_SECONDS_LEFT": "", "TIDEOVER_EXPECTED_PAUSE_S": "",
+        "TIDEOVER_PHASE": "prepare", "TIDEOVER_EVENT_ID": "e",
         "TIDEOVER_KIND": "freeze", "TIDEOVER_ATTEMPT": "2", "TIDEOVER_STATE_DIR": "/state/a",
         "TIDEOVER_RUN": "a:prepare:7", "TIDEOVER_TRACE_ID": "trace"}
 
