@@ -35,7 +35,7 @@ from tideover.daemon.startup import (
 from tideover.effects import RunHook
 from tideover.engine import Engine
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError
-from tideover.hooks.runner import HookRunner, read_moment
+from tideover.hooks.runner import HookRunner
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Case, Entry, HookState, Phase, Stage, State, desired_effects
 from tideover.lifecycle.case import AckAnswered, advance
@@ -73,6 +73,7 @@ from tideover.record import Row
 from tideover.settings import Settings
 from tideover.sources import Source
 from tideover.status import recover_pending
+from tideover.system.clocks import read_moment
 
 # --- Manual run of one hook for a made-up event
 
