@@ -205,7 +205,7 @@ LAWS = [law for name, law in vars(test_laws).items() if name.startswith("test_")
 
 def told_rightly(steps):
     """Nobody but this VM is named (in any case of letters), nothing has begun, it was not said before; and what is
-    required has worked, or the owner says so, or it is a user's own event that no hook wants."""
+    required has worked, or by hand or on_stop, or it is a user's own event that no hook wants."""
     by_hand: set[str] = set()
     for _, state, seen, move in steps:
         if isinstance(seen.observation, ob.AcknowledgeRequested):
