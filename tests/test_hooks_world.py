@@ -152,9 +152,9 @@ def leave_talking(bench: Bench) -> int:
 
 def reader_of(pid: int) -> list[int]:
     """Who reads what that process prints."""
-    pipe = Path(f"/proc/{pid}/fd/1").readlink()
+    pipe = link(pid, 1)         # its own file is opened a moment after it was started
     return [other for other, process in read_processes().items()
-            if other != pid and not process.has_ended and link(other, 0) == str(pipe)]
+            if other != pid and not process.has_ended and link(other, 0) == pipe != ""]
 
 
 def link(pid: int, file: int) -> str:

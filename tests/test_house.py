@@ -102,7 +102,6 @@ def test_the_pure_floors_touch_nothing():
 
 
 def test_only_the_outermost_frame_of_a_thread_catches_everything():
-    """And every thread is begun there; but for the drill's counter, which is a program of its own."""
     for room, path in modules():
         if room == "threads":
             continue
@@ -110,6 +109,16 @@ def test_only_the_outermost_frame_of_a_thread_catches_everything():
             if isinstance(node, ast.ExceptHandler):
                 caught = node.type.id if isinstance(node.type, ast.Name) else node.type
                 assert caught not in (None, "Exception", "BaseException"), (str(path.relative_to(HOUSE)), node.lineno)
+
+
+def test_every_thread_is_begun_in_one_place():
+    """So that no exception on one of them ends the process; but for the drill's counter, which is a program of its own."""
+    for room, path in modules():
+        if room == "threads" or path.stem == "sample_app":
+            continue
+        for node in nodes(path):
+            named = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+            assert named not in {"Thread", "Timer"}, (str(path.relative_to(HOUSE)), node.lineno)
 
 
 def test_nobody_folds_case_beyond_ascii():

@@ -55,15 +55,14 @@ class ApiListener:
                  told: Told) -> None:
         """`reply`: given a line, what is answered; any thread, and it may take long."""
         self._path, self._reply = path, reply
-        self._lock = _lock(path.with_suffix(".lock"))
-        try:
-            listener = _listen(path)
-        except OSError:
-            os.close(self._lock)
-            raise
-        self._identity = _identity(path)
-        limits = ConnectionLimits(patience_s, longest_question)
-        self._listening = ConnectionListener(listener, "api", limits, self._answers, told)
+        with contextlib.ExitStack() as on_failure:      # a lock that is left would keep ourselves out the next time
+            self._lock = _lock(path.with_suffix(".lock"))
+            on_failure.callback(os.close, self._lock)
+            listener = on_failure.enter_context(_listen(path))
+            self._identity = _identity(path)
+            limits = ConnectionLimits(patience_s, longest_question)
+            self._listening = ConnectionListener(listener, "api", limits, self._answers, told)
+            on_failure.pop_all()
 
     def is_replaced(self) -> bool:
         """Return whether another process removed the socket or put something else in its place."""

@@ -19,6 +19,7 @@ from tideover.settings import Settings
 from tideover.sources import SourceKind, choose_source_kind
 from tideover.sources.azure import PLATFORM, SECURITY_PROTOCOL, AzureSource
 from tideover.sources.scheduled_events import VmIdentity
+from tideover.threads import start_task
 
 # --- The source
 
@@ -74,14 +75,18 @@ def ask_metadata_service(settings: Settings) -> MetadataReport:
     """Given the settings, ask as the agent will. Blocks for some 6 s at most."""
     source = AzureSource(settings.source.endpoint or "", settings.source.vm_name or "", first_call_s=CALL_S,
                          later_call_s=CALL_S)
-    cut = threading.Timer(WHOLE_S, source.close)
-    cut.daemon = True
-    cut.start()
+    is_over = threading.Event()
+
+    def limit() -> None:
+        if not is_over.wait(WHOLE_S):
+            source.close()
+
+    start_task("metadata-limit", limit)
     began_s = time.monotonic()
     try:
         news = source.poll()
     finally:
-        cut.cancel()
+        is_over.set()
         source.close()
     return MetadataReport(news, time.monotonic() - began_s, datetime.now(UTC))
 

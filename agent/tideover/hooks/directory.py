@@ -103,6 +103,7 @@ def find_renumbered(path: str) -> str | None:
 # --- The catalogue
 
 FILE_NAME_SHOWN = 255       # NAME_MAX: no real name is cut
+UNREADABLE = "hooks-directory"      # the NAME of the entry that stands for a directory that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Catalogue:
     disabled: tuple[str, ...] = ()                    # file names without their run bit
     ignored: tuple[tuple[str, str], ...] = ()         # (file name, why it is no hook)
     warnings: tuple[str, ...] = ()
+    is_readable: bool = True                          # False: the first of `hooks` stands for it
 
     @property
     def faults(self) -> tuple[tuple[str, str], ...]:
@@ -138,15 +140,19 @@ def read_catalogue(
 ) -> Catalogue:
     """Given the hooks directory, the owner's settings by NAME and the platform's suffixes, return what lies there.
 
-    Never raises for what lies there or does not: an unreadable directory is an empty catalogue with a warning.
+    Never raises for what lies there or does not. A directory that does not exist is an empty catalogue with a warning.
+    One that exists and cannot be read may hold any hook: it counts as one refused hook, which holds acknowledgements.
     """
     home = directory.absolute()
     try:
         files = sorted(path.name for path in home.iterdir())
     except OSError as error:
         shown = make_safe(str(home), SHOWN_PATH)
-        return Catalogue(warnings=(
-            f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
+        if isinstance(error, FileNotFoundError) and not home.is_symlink():
+            return Catalogue(warnings=(
+                f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
+        why = f"the hooks directory {shown} cannot be read: {error.strerror}. Mend it, or [paths] hooks"
+        return Catalogue((HookSpec(UNREADABLE, 0, str(home), ANNOUNCED, refused=why),), is_readable=False)
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
         if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):

@@ -138,11 +138,13 @@ CREATE INDEX IF NOT EXISTS entries_by_type ON entries (type, n) WHERE type IS NO
 """
 
 
-def _add_no_words(db: sqlite3.Connection) -> None:
-    """Format 2 adds an index, which `TABLES` makes, and fields with defaults: no row changes."""
+def _remove_environment(db: sqlite3.Connection) -> None:
+    """Format 2 adds an index, which `TABLES` makes, and fields with defaults. It keeps no values of a hook's
+    `environment` table, which format 1 did: they may be secret."""
+    db.execute("UPDATE hooks SET body = json_remove(body, '$.spec.environment') WHERE json_valid(body)")
 
 
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({1: _add_no_words})
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({1: _remove_environment})
 """For each older format, what makes the next one of it, in one transaction with all others that are due."""
 
 
@@ -244,6 +246,16 @@ def _bring_up_to_date(db: sqlite3.Connection) -> None:
         for older in range(version or VERSION, VERSION):
             MIGRATIONS[older](db)
         db.execute(f"PRAGMA user_version = {VERSION}")
+    if version:
+        _rewrite(db)
+
+
+def _rewrite(db: sqlite3.Connection) -> None:
+    """Write the whole file anew, so that nothing of the older format is left in its free pages and in the log. Where
+    there is no room for that, the journal is used as it is."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        db.execute("VACUUM")
+        checkpoint(db)
 
 
 def _refuse_newer(db: sqlite3.Connection) -> None:
