@@ -1,12 +1,19 @@
-"""The slow proofs need tools: real servers, a hypervisor, a container. One that is missing is told by a skipped test;
-where TIDEOVER_PROOFS=required (CI, which installs them), it fails instead."""
+"""Which tests run. Plain `pytest` is the fast suite; `pytest -m slow` runs the proofs, `pytest -m ""` both, the fast tests
+first. In CI the proofs are sampled (`sampled.toml`).
+
+The slow proofs need tools: real servers, a hypervisor, a container. One that is missing is told by a skipped test; where
+TIDEOVER_PROOFS=required (CI, which installs them), it fails instead."""
 from __future__ import annotations
 
 import gc
 import os
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+import sampling
 
 HERE = Path(__file__).parent
 LIBRARY = HERE / "hooks"
@@ -15,30 +22,62 @@ LIBRARY = HERE / "hooks"
 SLOW_WITH_TOOLS = (LIBRARY, *(HERE / name for name in (
     "vm", "packaging", "metrics", "browser", "clients", "windows_install", "test_windows.py")))
 FAULTS = HERE / "faults"
-ONLY_SLOW = (*SLOW_WITH_TOOLS, FAULTS, *(HERE / f"test_{name}.py" for name in (
-    "agent", "by_hand", "clock_chronyd", "clock_networks", "hooks_orphans", "hooks_trees", "metrics_agent", "terminal_watched")))
 ELSEWHERE = "flink"
 """Not for CI: Flink comes as 329 MB of Java that Debian does not have."""
 
 REQUIRED = os.environ.get("TIDEOVER_PROOFS") == "required"
+FAST = "not slow"
+LEFT = pytest.StashKey[list[int]]()
+"""How many proofs were left to other turns."""
 
 
 def pytest_configure(config):
     """Thousands of tests keep what they made; looking through it all time and again costs the fast suite a second. The
     slow proofs need it: what nobody closed keeps its files open until then."""
-    if config.option.markexpr == "not slow":
+    if not config.option.markexpr and "-m" not in config.invocation_params.args and not any("::" in word for word in config.args):
+        config.option.markexpr = FAST
+    if config.option.markexpr == FAST:
         gc.set_threshold(100_000, 50, 50)
+    elif "s" not in config.option.reportchars:
+        config.option.reportchars += "s"
+    config.stash[LEFT] = [0]
 
 
 def pytest_ignore_collect(collection_path, config):
-    """The fast suite need not even read the folders of slow proofs."""
-    return True if config.option.markexpr == "not slow" and collection_path in ONLY_SLOW else None
+    """The fast suite need not even read the files of slow proofs."""
+    return True if config.option.markexpr == FAST and _only_slow(collection_path) else None
 
 
-def pytest_collection_modifyitems(items):
+@cache
+def _only_slow(path):
+    if path in (*SLOW_WITH_TOOLS, FAULTS):
+        return True
+    return path.suffix == ".py" and re.search(r"^pytestmark = .*pytest\.mark\.slow", path.read_text(), re.MULTILINE) is not None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
     for item in items:
         if LIBRARY in item.path.parents or FAULTS in item.path.parents:
             item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    turn = sampling.asked_turn()
+    if turn is not None:
+        chosen = dict(zip(items, sampling.runs_in(turn, [item.nodeid for item in items]), strict=True))
+        later = [item for item in items if not chosen[item] and item.get_closest_marker("slow")]
+        items[:] = [item for item in items if item not in set(later)]
+        config.stash[LEFT][0] = len(later)
+        config.hook.pytest_deselected(items=later)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    tell = terminalreporter.write_line
+    if config.option.markexpr == FAST:
+        tell("")
+        tell("This was the fast suite. The slow proofs (real servers, machines, stops; about 55 minutes): pytest -m slow")
+    if config.stash[LEFT][0]:
+        tell("")
+        tell(f"Turn {sampling.asked_turn()}: {config.stash[LEFT][0]} proofs are left to other turns (tests/sampled.toml). All: pytest -m slow")
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from tideover import effects as fx, observations as ob
-from tideover.lifecycle import Entry, State, desired_effects, step
+from tideover.lifecycle import Entry, Phase, State, desired_effects, step
 from tideover.model import (
     Cause,
     ClockCheck,
@@ -169,9 +169,9 @@ class Life:
         case = self.state.cases.get(event_id)
         return case.phase.value if case else "closed"
 
-    def outcome(self, event_id: str = "e1") -> object:
-        return next((entry.subject for entry in reversed(self.entries)
-                     if entry.event_id == event_id and entry.what == "closed"), None)
+    def outcome(self, event_id: str = "e1") -> str | None:
+        return next((entry.subject.value for entry in reversed(self.entries)
+                     if entry.event_id == event_id and entry.what is Phase.CLOSED and entry.subject), None)
 
     def reasons(self) -> list[str]:
         return [run.reason for run in self.begun if isinstance(run, fx.RunHook) and run.phase is RECOVER]

@@ -282,7 +282,7 @@ def test_an_agent_whose_runtime_directory_others_can_change_does_its_work_and_do
         here.until(lambda: here.metadata.acknowledgements)
         assert "api.closed" in here.said() and "can be written by everybody" in here.said()
         answer = here.command("recover", event)
-        assert answer.returncode == 3 and f"Process {agent.pid} works on" in answer.stderr
+        assert answer.returncode == 3 and f"Process {agent.pid} uses" in answer.stderr
         assert not (here.home / "open" / "run").exists()
 
 
@@ -527,7 +527,7 @@ def test_two_files_of_one_name_run_the_first_and_hold_the_acknowledgement_for_th
         event = here.freeze()
         here.until(lambda: here.record()["status"] == "holding")
         assert here.begun() == ["twice prepare"] and here.metadata.acknowledgements == []
-        assert "20-twice  refused: holds the acknowledgement" in here.command("status").stdout
+        assert "20-twice  refused: withholds the acknowledgement" in here.command("status").stdout
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["twice prepare", "twice recover"]

@@ -102,7 +102,7 @@ def test_recover_does_not_repeat_what_another_process_at_the_socket_says(place: 
     with place.answering({"ok": True, "were_owed": [], "status": STATUS}, word="recover"):
         with place.held_by_another():
             assert place.command("recover") == 3
-            assert "answers process" in capsys.readouterr().err
+            assert f"process {os.getpid()}" in capsys.readouterr().err
             assert place.command("acknowledge", "A") == 3
         capsys.readouterr()
         assert place.command("recover") == 0
@@ -111,7 +111,7 @@ def test_recover_does_not_repeat_what_another_process_at_the_socket_says(place: 
 def test_an_agent_that_does_not_listen_is_not_taken_for_none(place: Place, capsys: Any) -> None:
     with place.held_by_another() as agent:
         assert place.command("recover") == 3
-        assert f"Process {agent} works on" in capsys.readouterr().err
+        assert f"Process {agent} uses" in capsys.readouterr().err
         assert place.command("status") == 0
         assert f"The agent (process {agent}) does not answer" in capsys.readouterr().out
 
@@ -136,7 +136,7 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
     ({"ok": True, "status": STATUS | {"last_pause": {"length_s": "long"}}}, "no status.last_pause.length_s"),
     ({"ok": True, "status": []}, "no status"),
     ({"ok": True}, "no status"),
-    ({"status": STATUS}, "does not say"),
+    ({"status": STATUS}, "does not identify"),
     ({"ok": True, "status": STATUS, "api": 0, "version": "0.0.9"}, f"version 0.0.9 and this command is version {__version__}"),
     ({"ok": True, "status": STATUS, "api": None, "version": 7}, "an earlier version"),
 ])

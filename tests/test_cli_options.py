@@ -10,6 +10,7 @@ import pytest
 
 from tideover.cli import main
 from tideover.cli.app import group
+from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
 
 def all_commands(above: click.Group = group, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -49,7 +50,7 @@ def test_every_command_takes_the_configuration_before_its_name_after_it_and_afte
     told = capsys.readouterr()
     assert f"cannot use the configuration {file}: one fault" in told.err
     if names[0] in GO_ON or names == ("service", "remove"):
-        assert "tideover: this command goes on with what can be read" in told.err
+        assert "tideover: this command uses the valid settings" in told.err
     else:
         assert (status, told.out) == (2, "")
 
@@ -69,7 +70,7 @@ def test_a_faulty_configuration_disables_nothing_that_looks_or_recovers(tmp_path
     words = [name, *(["x"] if name in ("show", "acknowledge") else []), "--config", str(file)]
     status = main(words)
     told = capsys.readouterr()
-    expected = {"show": (1, "no event begins so"), "acknowledge": (3, "source none takes no acknowledgements")}
+    expected = {"show": (1, "no event id begins with it"), "acknowledge": (3, "source none takes no acknowledgements")}
     assert (status, expected.get(name, (0, ""))[1] in told.err) == (expected.get(name, (0, ""))[0], True), told
     assert f"cannot use the configuration {file}: one fault" in told.err and "line 3: source.pol: unknown key" in told.err
 
@@ -113,3 +114,28 @@ def test_the_settings_are_native_values_under_json(tmp_path, capsys):
     told = {one["key"]: (one["value"], one["from"]) for one in json.loads(capsys.readouterr().out)["settings"]}
     assert told["policy.acknowledge_shared"] == (True, "file line 2")
     assert told["pause.tick"] == ("250ms", "default")
+
+
+@pytest.mark.parametrize("names", [(), *sorted({names[:1] for names in COMMANDS}), *COMMANDS], ids=" ".join)
+def test_the_help_of_each_command_ends_with_an_example(names, capsys):
+    assert main([*names, "--help"]) == EXIT_OK
+    *_, head, last = capsys.readouterr().out.rstrip().splitlines()
+    assert head.strip() == "Example:"
+    assert " ".join(("tideover", *names)) in last
+
+
+@pytest.mark.parametrize("typed", [["statsu"], ["hooks", "lst"], ["recover", "--forgt", "x"]], ids=" ".join)
+def test_a_misspelt_command_or_option_is_answered_with_the_one_meant_and_the_help_that_lists_it(typed, capsys):
+    meant = {"statsu": "status", "lst": "list", "--forgt": "--forget"}
+    wrong = next(word for word in typed if word in meant)
+    assert main(typed) == EXIT_WRONG_USE
+    said = capsys.readouterr().err
+    assert "Did you mean" in said and meant[wrong] in said
+    above = typed[:typed.index(wrong)]
+    assert said.rstrip().endswith(f"See {' '.join(['tideover', *above])} --help.")
+
+
+def test_the_help_of_a_group_shows_each_summary_whole(capsys):
+    for names in {names[:1] for names in COMMANDS if len(names) > 1}:
+        main([*names, "--help"])
+        assert "..." not in capsys.readouterr().out.partition("Commands:")[2]

@@ -10,18 +10,19 @@ import pytest
 from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, REFUSED, at, event, hook, report, started
 from tideover import observations as ob
 from tideover.cli.clock import report_lines as clock_lines, watch_line
-from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table
+from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table, status_parts
 from tideover.cli.terminal import Terminal, render_lines
 from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.daemon.policy_source import policy_of
 from tideover.hooks import Catalogue
 from tideover.humanize import Times
 from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
+from tideover.platforms import AZURE, PLATFORMS
 from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
 from tideover.settings import default_settings
-from tideover.status import sentence
-from told_lives import ToldLife
+from tideover.status import sentence, status_of
+from told_lives import AGENT, ToldLife
 
 HOOKS = (hook("health-file", 10), hook("haproxy", 20, timeout_s=20.0), hook("application", 50, required=False))
 
@@ -60,24 +61,24 @@ The agent waits for prepare of haproxy (freeze E-1).
 Event      freeze E-1
            Host ·[31mserver·[0m is undergoing maintenance.
 NotBefore  2026-11-20 11:01:01 CET, 57.8 s left
-Phase      preparing; not acknowledged; announced pause 5 s
+Phase      preparing; not acknowledged; expected pause 5 s
 
-HOOK            STATE               RUNNING  BUDGET
-10-health-file  prepared            -        1 min
-20-haproxy      prepare runs        3.2 s    14.0 s
-50-application  waits for its turn  -        1 min
+HOOK            STATE      RUNNING  BUDGET
+10-health-file  prepared   -        1 min
+20-haproxy      preparing  3.2 s    14.0 s
+50-application  queued     -        1 min
 
-Owed        recover of haproxy, health-file
-Last pause  none noticed yet
-Clock       not checked yet (it is after each pause;
-            tideover clock checks now)
+Pending     recovery of haproxy, health-file
+Last pause  none detected
+Clock       not checked yet (checked after each pause; check
+            now with tideover clock)
 Source      azure, last answer 2026-11-20 11:00:00 CET
             (3 s ago)
 Agent       process 4711, version 0.1.0, since
             2026-11-20 10:00:00 CET (60 min ago)"""
 
 WIDE_END = """\
-Clock       not checked yet (it is after each pause; tideover clock checks now)
+Clock       not checked yet (checked after each pause; check now with tideover clock)
 Source      azure, last answer 2026-11-20 11:00:00 CET (3 s ago)
 Agent       process 4711, version 0.1.0, since 2026-11-20 10:00:00 CET (60 min ago)"""
 
@@ -154,7 +155,7 @@ def test_a_pause_whose_length_or_beginning_is_not_known_is_never_told_as_shorter
     record, pause = records_of(life.rows)[0], pauses_of(life.rows)[0]
     for length_s, doubt_s, listed, story in (
             (3.927, 3.927, "at most 7.854 s", "pause at most 7.854 s"), (7.0, None, "7 s", "pause 7 s"),
-            (None, None, "not known", "a pause of a length that is not known")):
+            (None, None, "not known", "a pause of unknown length")):
         told = [pause | {"length_s": length_s, "uncertainty_s": doubt_s}]
         history = render_lines([history_table([record | {"pauses": told}], life.times)], Terminal())
         pauses = render_lines([pauses_table(told, life.times)], Terminal())
@@ -171,7 +172,7 @@ def test_every_stage_of_a_life_says_what_is_waited_for():
     life.after(3601)
     assert life.first() == "The agent waits for prepare of health-file (freeze E-1)."
     life.settle(NOT_YET, exit_status=75)
-    assert life.first() == 'The agent waits for the next try of health-file, which said "not yet" (freeze E-1).'
+    assert life.first() == 'The agent waits for the retry of health-file, which answered "not yet" (freeze E-1).'
     life.after(1.5).settle().settle().settle()
     assert life.first() == "The agent waits for the platform's answer to the acknowledgement (freeze E-1)."
     life.acknowledged()
@@ -181,14 +182,14 @@ def test_every_stage_of_a_life_says_what_is_waited_for():
     life.paused()
     assert life.first() == "The agent waits for a good clock (freeze E-1)."
     life.judged()
-    assert life.first() == "The agent waits for a quiet time after the pause (freeze E-1)."
+    assert life.first() == "The agent waits for the end of the settle time after the pause (freeze E-1)."
     life.after(6)
     assert life.first() == "The agent waits for recover of application (freeze E-1)."
     life.settle(FAILED, exit_status=1).settle().settle()
-    assert life.first() == "The agent waits for the next try of recover of application (freeze E-1)."
+    assert life.first() == "The agent waits for the retry of recover of application (freeze E-1)."
     for _ in range(3):
         life.after(130).settle(FAILED, exit_status=1)
-    assert life.first() == "The agent waits for the owner: recover of application failed for good."
+    assert life.first() == "The agent waits for operator action: recovery of application failed."
 
 
 def test_after_the_pause_of_an_event_that_is_recovered_at_its_end_only_the_end_is_waited_for():
@@ -196,14 +197,14 @@ def test_after_the_pause_of_an_event_that_is_recovered_at_its_end_only_the_end_i
     life.polled(event("E-1")).settle().settle().settle().acknowledged().polled(started(event("E-1")))
     assert life.first() == "The agent waits for the pause, or the end of the event (freeze E-1)."
     life.paused()
-    assert life.first() == "The agent waits for the end of the event; its pause has been seen (freeze E-1)."
+    assert life.first() == "The agent waits for the end of the event; its pause was detected (freeze E-1)."
 
 
 def test_an_acknowledgement_that_was_answered_with_an_error_is_not_called_lost():
     """A 503 came; whether it counted is not known all the same."""
     life = preparing()
     life.settle().settle().settle().acknowledged(ob.AckOutcome.LOST)
-    assert life.first() == ("The agent waits for a fresh document: whether the acknowledgement counted is not known "
+    assert life.first() == ("The agent waits for the next poll: the acknowledgement is unconfirmed "
                             "(freeze E-1).")
 
 
@@ -211,13 +212,24 @@ def test_a_metadata_service_that_gives_no_document_is_waited_for_before_the_next
     life = ToldLife(Policy(hooks=HOOKS))
     assert sentence(life.state, 0) == "the next event"
     assert "cannot be reached" in sentence(life.state, 2)
+    assert sentence(life.state, 2, AZURE).startswith("the metadata service, which cannot be reached")
     assert sentence(preparing().state, 2).startswith("prepare of"), "what is open goes on"
+
+
+@pytest.mark.parametrize("platform", [one for one in PLATFORMS if not one.is_served], ids=lambda one: one.kind)
+def test_where_no_events_can_be_received_the_first_line_says_so_and_why(platform):
+    life = ToldLife(Policy(hooks=HOOKS))
+    source = {"kind": platform.source_kind, "platform": platform.name, "silence": platform.silence}
+    status = status_of(life.state, [], life.now, 0, platform) | {"agent": AGENT, "source": source}
+    shown = render_lines(status_parts(status, life.times), Terminal(None))
+    assert shown[0] == f"The agent waits for the next pause of this machine. No events can be received: {platform.silence}."
+    assert any(line.startswith("Source") and "no events can be received" in line for line in shown)
 
 
 def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason():
     life = ToldLife(Policy(hooks=HOOKS, rules={Kind.FREEZE: Rules(acknowledge=False)}))
     life.polled(event("E-1")).settle().settle().settle()
-    assert life.first() == ("The agent waits for the platform to start in its own time: it was not told to go ahead "
+    assert life.first() == ("The agent waits for the platform to start the event; it is not acknowledged "
                             "(freeze E-1).")
     assert any("holding (the owner acknowledges freeze events by hand)" in line for line in life.shown())
     life.after(1000)
@@ -231,7 +243,7 @@ def test_a_refused_hook_is_told_as_refused_and_as_what_holds_the_acknowledgement
     life.polled(event("E-1")).settle().settle(REFUSED, exit_status=None)
     rows = [line for line in life.shown(140) if "-dup " in line]
     assert [row.split()[0] for row in rows if row[0].isdigit()] == ["50-dup", "60-dup"]
-    assert any("60-dup  refused: holds the acknowledgement" in row for row in rows)
+    assert any("60-dup  refused: withholds the acknowledgement" in row for row in rows)
     assert any("a required preparation failed: 60-dup (refused)" in line for line in life.shown(140))
 
 
@@ -249,19 +261,19 @@ def test_an_event_stopped_while_its_hooks_run_and_one_that_waits_for_another_say
     other = preparing()
     other.settle().settle().acknowledged().polled(event("E-2", Kind.REBOOT))
     other.settle().settle().settle().acknowledged().polled(event("E-2", Kind.REBOOT))
-    assert other.first() == ("The agent waits for another event, for which all stays prepared (freeze E-1); "
+    assert other.first() == ("The agent waits for another event that keeps the applications prepared (freeze E-1); "
                              "the platform to start (reboot E-2).")
 
 
 def test_without_an_agent_the_first_line_says_so_and_what_is_owed():
     life = preparing()
     assert life.first(alive=False) == (
-        "No agent runs, and recover of haproxy, health-file is owed: start it with tideover service start, or run "
-        "tideover recover. When one last ran it waited for prepare of haproxy (freeze E-1).")
+        "No agent is running, and recovery of haproxy, health-file is pending: start it with tideover service start, or run "
+        "tideover recover. The last agent waited for prepare of haproxy (freeze E-1).")
     assert not any("3.2 s" in line for line in life.shown(alive=False)), "nobody knows whether the hook still runs"
-    assert ToldLife().first(alive=False) == "No agent runs: start it with tideover service start. Nothing is open."
+    assert ToldLife().first(alive=False) == "No agent is running: start it with tideover service start. No event is open."
     silent = life.first(why="connection refused")
-    assert silent.startswith("The agent (process 4711) does not answer: connection refused. By its journal it waits")
+    assert silent.startswith("The agent (process 4711) does not answer: connection refused. By its journal, it waits")
 
 
 def test_a_bad_clock_is_told_with_its_reason():
@@ -280,14 +292,14 @@ def test_the_clock_command_says_in_words_which_way_the_clock_is_off():
     assert clock_lines(report, 0.25) == [
         "The clock is bad: 4 s behind.",
         "This machine's clock: 4 s behind ± 10 ms; the tolerance is 250 ms.",
-        "The time daemon chrony believes that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago; its word is no "
-        "proof.",
-        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STANDING",
-        "a.example  192.0.2.1  4 s behind  1 ms   2        counts",
+        "The time daemon chrony reports that it is synchronised, 0.12 ms ahead, last measured 1 min 4 s ago (not "
+        "used as evidence).",
+        "SERVER     ADDRESS    OFFSET      DELAY  STRATUM  STATUS",
+        "a.example  192.0.2.1  4 s behind  1 ms   2        used",
         "b.example  192.0.2.2  -           -      -        no answer"]
     bad = watch_line(report, at(0).utc)
     good = watch_line(replace(report, check=GOOD), at(0).utc)
-    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 count  4 s behind"
+    assert bad == "11:00:00  bad      4 s behind ± 10 ms        1 of 2 used  4 s behind"
     assert good.startswith("11:00:00  good     1 ms ahead ± 4 ms ") and good.index("1 of 2") == bad.index("1 of 2")
 
 

@@ -60,7 +60,7 @@ def test_a_client_sees_the_scenario_and_its_acknowledgement_is_told():
         while "Required metadata header" not in told:
             told += process.stdout.readline()
         assert f"ACKNOWLEDGES {event['EventId']}" in told
-        assert "it is no acknowledgement: nonsense" in told
+        assert "not an acknowledgement: nonsense" in told
         process.send_signal(signal.SIGINT)
         _, trouble = process.communicate(timeout=5)
         assert (process.returncode, trouble) == (0, "")

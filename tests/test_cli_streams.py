@@ -34,7 +34,7 @@ def configured(tmp_path: Path) -> str:
 def test_a_full_disk_behind_standard_output_is_told_in_one_sentence(words, configured):
     done = in_shell(f"{TIDEOVER} {words} {configured if words[:1].isalpha() and 'simulate' not in words else ''} > /dev/full")
     assert done.returncode == EXIT_NO
-    assert done.stderr == ("tideover: cannot write the output: no space left on device. Make room, or send it elsewhere.\n")
+    assert done.stderr == ("tideover: cannot write the output: no space left on device. Free disk space, or redirect the output.\n")
 
 
 @pytest.mark.slow
@@ -85,11 +85,11 @@ def test_a_fault_of_ours_ends_with_status_70_and_a_trace():
 
 
 @pytest.mark.parametrize(("trouble", "told"), [
-    (OSError(24, "Too many open files", "/etc/x"), "cannot go on: too many open files (/etc/x). Raise the limit"),
-    (OSError(28, "No space left on device"), "cannot write the output: no space left on device. Make room"),
-    (MemoryError(), "cannot go on: out of memory."),
+    (OSError(24, "Too many open files", "/etc/x"), "cannot continue: too many open files (/etc/x). Raise the limit"),
+    (OSError(28, "No space left on device"), "cannot write the output: no space left on device. Free disk space"),
+    (MemoryError(), "cannot continue: out of memory."),
     (ImportError("libx.so: failed to map\nsegment"), "cannot load a part of the program: libx.so: failed to map segment."),
-    (RuntimeError("can't start new thread"), "cannot go on: no thread can be started."),
+    (RuntimeError("can't start new thread"), "cannot continue: no thread can be started."),
 ])
 def test_what_the_system_lacks_is_told_in_one_sentence(monkeypatch, capsys, trouble, told):
     def fail(words: list[str]) -> int:

@@ -17,7 +17,7 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
 from tideover.clock import check_now
-from tideover.clock.commands_posix import run_command
+from tideover.clock.commands import run_command
 from tideover.clock.convergence import agrees_with
 from tideover.clock.daemons import chrony, find_daemon
 from tideover.clock.daemons.chrony import Chrony
@@ -344,7 +344,7 @@ def test_a_word_from_before_the_pause_is_called_that_and_its_bound_grows() -> No
 
 @pytest.mark.parametrize(("report", "text"), [
     (DaemonReport("chrony", note="it does not answer"), "chrony says nothing, it does not answer"),
-    (DaemonReport("ntpd", False), "ntpd says that it is not synchronised"),
+    (DaemonReport("ntpd", False), "ntpd reports that it is not synchronised"),
     (DaemonReport("x", True), "x says that it is synchronised"),
     (DaemonReport("x", True, 0.5), "x says 500.000 ms ahead"),
 ])

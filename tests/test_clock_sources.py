@@ -50,13 +50,15 @@ def test_else_the_hypervisors_clock_and_the_daemons_servers_together(tmp_path: P
     assert origin_text(found, find_daemon(here)) == "the hypervisor and the time daemon's servers (chrony)"
 
 
-@pytest.mark.parametrize(("vendor", "server"), [
-    ("Amazon EC2", [("169.254.169.123", "PLATFORM")]), ("Google", [("metadata.google.internal", "PLATFORM")]),
-    ("QEMU", []), ("Microsoft Corporation", []),
+@pytest.mark.parametrize(("vendor", "product", "server"), [
+    ("Amazon EC2", "t4g.large", [("169.254.169.123", "PLATFORM")]),
+    ("Google", "Google Compute Engine", [("metadata.google.internal", "PLATFORM")]),
+    ("Google", "a Chromebook", []), ("QEMU", "Standard PC", []), ("Microsoft Corporation", "Virtual Machine", []),
 ])
 def test_else_what_the_platform_offers_and_only_where_the_firmware_names_it(
-        tmp_path: Path, vendor: str, server: list[tuple[str, str]]) -> None:
-    assert sources(machine(tmp_path, {"/sys/class/dmi/id/sys_vendor": f"{vendor}\n"})) == server
+        tmp_path: Path, vendor: str, product: str, server: list[tuple[str, str]]) -> None:
+    tables = {"/sys/class/dmi/id/sys_vendor": f"{vendor}\n", "/sys/class/dmi/id/product_name": f"{product}\n"}
+    assert sources(machine(tmp_path, tables)) == server
 
 
 def test_a_machine_with_nothing_has_no_source_and_is_told_so_at_once(tmp_path: Path) -> None:

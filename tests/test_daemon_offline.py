@@ -42,7 +42,7 @@ def test_recover_by_hand_says_what_it_recovered(tmp_path, agent):
         assert unknown.stderr == "tideover: cannot recover no-such-event: no such event is open. tideover status lists them.\n"
         assert asked == {"ok": True, "were_owed": ["first"], "still_owed": []}
         assert here.begun() == ["first prepare", "first recover"]
-        assert here.command("recover").stdout == "Nothing is owed.\n"
+        assert here.command("recover").stdout == "No recovery is pending.\n"
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_recover_by_hand_says_its_result_in_one_sentence(tmp_path, agent):
     with held(tmp_path / "bad", agent=agent, body='[ "$1" = prepare ] || exit 1') as (here, _):
         answer = here.command("recover", "--yes")
         assert (answer.returncode, answer.stdout) == (1, "")
-        assert answer.stderr == "tideover: recover is still owed: first. tideover show last tells why.\n"
+        assert answer.stderr == "tideover: recovery is still pending: first. See the reason with tideover show last.\n"
 
 
 @pytest.mark.slow
@@ -87,7 +87,7 @@ def test_what_is_acknowledged_by_hand_is_told_to_the_platform_once(tmp_path, age
             here.start()
             here.until(lambda: here.record()["status"] == "holding")
         first, second = (here.command("acknowledge", typed, "--yes") for typed in (event, event.upper()))
-        assert (first.returncode, first.stdout) == (0, f"{event}: the platform has accepted it\n")
+        assert (first.returncode, first.stdout) == (0, f"{event}: acknowledgement accepted by the platform\n")
         assert (second.returncode, second.stdout) == (0, f"{event.upper()}: it is acknowledged already\n")
         if agent:
             here.kill()
@@ -209,7 +209,7 @@ def test_an_event_is_named_by_the_beginning_of_its_id_or_as_the_last(tmp_path, a
         for typed in ("last", event[:6].lower()):
             assert here.ask("recover", typed, "--dry-run")["event_id"] == event
         answer = here.command("acknowledge", "last", "--yes")
-        assert (answer.returncode, answer.stdout) == (0, f"{event}: the platform has accepted it\n")
+        assert (answer.returncode, answer.stdout) == (0, f"{event}: acknowledgement accepted by the platform\n")
         again = here.command("acknowledge", event[:6], "--yes")
         assert (again.returncode, again.stdout) == (0, f"{event}: it is acknowledged already\n")
         assert posts(here) == 1
@@ -389,5 +389,5 @@ def test_recover_inside_a_recover_hook_answers_at_once_with_what_is_pending(tmp_
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["self prepare", "self recover"]
         told = (tmp_path / "told").read_text()
-        assert told.startswith("tideover: recover is still owed: self. The agent runs it") and told.endswith("\n1\n")
+        assert told.startswith("tideover: recovery is still pending: self. The agent runs it") and told.endswith("\n1\n")
         assert [run["outcome"] for run in here.record()["hooks"]] == ["done", "done"]

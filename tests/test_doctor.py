@@ -17,17 +17,16 @@ from tideover.cli.doctor import examination_lines
 from tideover.config_file import Loaded
 from tideover.daemon.policy_source import catalogue_of
 from tideover.doctor import Examination, FindingLevel, Machine, examine
-from tideover.doctor.guest_linux import AZURE_ASSET_TAG
 from tideover.journal import FILE, Journal, Lock
 from tideover.lifecycle import Entry, HookState, Stage, State as Memory
-from tideover.model import HookSpec, Moment, utc
+from tideover.model import EntryKind, HookSpec, Moment, utc
 from tideover.pause import MachineClocks
 from tideover.settings import LINUX, read
 from tideover.simulator import InjectedFault, MetadataService, TimeServer
 from tideover.status import status_of
 
 AZURE = {
-    "/sys/class/dmi/id/chassis_asset_tag": f"{AZURE_ASSET_TAG}\n",
+    "/sys/class/dmi/id/chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77\n",
     "/sys/class/dmi/id/sys_vendor": "Microsoft Corporation\n", "/sys/class/dmi/id/product_name": "Virtual Machine\n",
     "/sys/devices/system/clocksource/clocksource0/current_clocksource": "hyperv_clocksource_tsc_page\n",
     "/proc/stat": "ctxt 1\n",
@@ -96,15 +95,15 @@ def test_all_is_well_on_an_azure_machine_with_service_server_daemon_and_hook(pat
         patient.hook("20-web")
         found = patient.examined()
     assert found.is_well, [one for one in found.findings if one.state is FindingLevel.BAD]
-    assert "asset tag" in told(found, "source") and "carry a Date" in told(found, "metadata", FindingLevel.GOOD)
+    assert "asset tag" in told(found, "source") and "have a Date" in told(found, "metadata", FindingLevel.GOOD)
     assert "up to 2 minutes" in told(found, "metadata")
     assert told(found, "name", FindingLevel.GOOD).startswith("events call this VM vm-1, as its hostname")
     assert told(found, "events", FindingLevel.GOOD) and told(found, "proxy", FindingLevel.GOOD) and told(found, "others", FindingLevel.GOOD)
     assert server.address in told(found, "time sources") and "the owner's settings" in told(found, "time sources")
     assert "the clock is good" in told(found, "clock", FindingLevel.GOOD)
-    assert told(found, "time daemon", FindingLevel.NOTE) == "chrony does not say whether it is synchronised (it does not answer)" \
-        " | See whether chrony runs, and whether its servers answer."
-    assert "1 of 1" in told(found, "hooks") and "none runs" in told(found, "agent")
+    assert told(found, "time daemon", FindingLevel.NOTE) == "chrony does not report whether it is synchronised (it does not answer)" \
+        " | Check that chrony runs and that its servers answer."
+    assert "1 of 1" in told(found, "hooks") and "not running" in told(found, "agent")
 
 
 def test_what_is_bad_says_what_to_do_and_every_line_is_one_line(patient):
@@ -120,11 +119,11 @@ def test_what_is_bad_says_what_to_do_and_every_line_is_one_line(patient):
 def test_the_promises_say_what_can_be_seen_calm_and_close(patient):
     with MetadataService("vm-1") as service, TimeServer() as server:
         patient.source, patient.servers = f'endpoint = "{service.endpoint}"', f'"{server.address}"'
-        sentences = [one.sentence for one in patient.examined().promises]
+        sentences = [one.sentence for one in patient.examined().guarantees]
     assert len(sentences) == 4 and sum(one.startswith("while an event is near") for one in sentences) == 2
     assert all("cannot" not in one for one in sentences)
     close = sentences[3]
-    assert "when the clocks stop too: pauses of 500 ms or more are seen within 16.05 s" in close and server.address in close
+    assert "pause with stopped clocks: pauses of 500 ms or more are detected within 16.05 s" in close and server.address in close
 
 
 def test_a_server_that_manners_spare_promises_no_more_than_it_may_be_asked_for(nobody):
@@ -132,31 +131,31 @@ def test_a_server_that_manners_spare_promises_no_more_than_it_may_be_asked_for(n
     with TimeServer() as server:
         nobody.files["/etc/chrony/chrony.conf"] = f"makestep 1 -1\nserver {server.host} port {server.port} maxpoll 6\n"
         found = nobody.examined()
-    assert "seen within 30.05 s" in found.promises[3].sentence and "the time daemon's servers" in told(found, "time sources")
+    assert "detected within 30.05 s" in found.guarantees[3].sentence and "the time daemon's servers" in told(found, "time sources")
 
 
 def test_the_date_of_the_services_answers_is_outside_time_too(patient):
     patient.files.pop("/etc/chrony/chrony.conf")
     with MetadataService("vm-1") as service:
         patient.source = f'endpoint = "{service.endpoint}"'
-        assert "by the metadata service's Date" in patient.examined().promises[1].sentence
+        assert "by the metadata service's Date" in patient.examined().guarantees[1].sentence
         service.sends_date = False
-        assert "cannot be seen here" in patient.examined().promises[1].sentence
+        assert "not detectable" in patient.examined().guarantees[1].sentence
 
 
 def test_where_nobody_outside_answers_a_frozen_pause_cannot_be_seen_and_that_is_said(nobody):
     nobody.files.pop("/etc/chrony/chrony.conf")
     found = nobody.examined()
-    assert "can neither be seen nor measured" in told(found, "pauses", FindingLevel.BAD)
-    assert "nobody outside can be asked" in told(found, "clock", FindingLevel.BAD)
-    assert [one.shortest_s is None for one in found.promises] == [False, True]
+    assert "can neither be detected nor measured" in told(found, "pauses", FindingLevel.BAD)
+    assert "no time source can be queried" in told(found, "clock", FindingLevel.BAD)
+    assert [one.shortest_s is None for one in found.guarantees] == [False, True]
 
 
 def test_a_server_that_does_not_count_is_named_and_the_clock_cannot_be_checked(nobody):
     with TimeServer(stratum=16) as server:
         nobody.servers = f'"{server.address}"'
         found = nobody.examined()
-    assert f"{server.address} does not count" in told(found, "time sources", FindingLevel.NOTE)
+    assert f"{server.address} is not used" in told(found, "time sources", FindingLevel.NOTE)
     assert "cannot be checked" in told(found, "clock", FindingLevel.BAD)
 
 
@@ -206,7 +205,7 @@ def test_a_list_of_events_that_is_not_whole_is_noted(patient):
                           times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
         noted = told(patient.examined(), "metadata", FindingLevel.NOTE)
-    assert "entry 1 of the list of events has no usable EventId" in noted and "none is taken for gone" in noted
+    assert "entry 1 of the list of events has no usable EventId" in noted and "no event is considered removed" in noted
 
 
 def test_the_name_is_compared_with_the_hostname_and_with_the_configured_one(patient):
@@ -238,7 +237,7 @@ def test_a_service_without_a_date_or_with_another_time_is_noted(patient):
         service.platform_ahead_s = 60.0
         assert told(patient.examined(), "metadata", FindingLevel.NOTE).split(" | ")[0].endswith("s behind")
         service.sends_date = False
-        assert "carry no Date" in told(patient.examined(), "metadata", FindingLevel.NOTE)
+        assert "have no Date" in told(patient.examined(), "metadata", FindingLevel.NOTE)
 
 
 def test_proxies_are_named_without_their_passwords_unless_the_address_is_spared(nobody):
@@ -289,7 +288,7 @@ def test_the_remedy_makes_up_for_chronys_settings(nobody):
     nobody.files["/etc/chrony/chrony.conf"] = "pool 127.0.0.1 iburst\n"
     nobody.clock = 'remedy = "daemon"'
     said = told(nobody.examined(), "time daemon", FindingLevel.GOOD)
-    assert "measure afresh" in said and "makestep" not in told(nobody.examined(), "time daemon")
+    assert "measure again" in said and "makestep" not in told(nobody.examined(), "time daemon")
 
 
 def test_timesyncd_that_measures_seldom(nobody):
@@ -306,7 +305,7 @@ def test_timesyncd_that_measures_seldom(nobody):
 
 def test_no_time_daemon_and_two_of_them_are_bad(nobody):
     nobody.files |= {"/proc/8/comm": "systemd-timesyn\n", "/proc/8/cmdline": "/lib/systemd/systemd-timesyncd\0"}
-    assert "chrony and systemd-timesyncd run at once" in told(nobody.examined(), "time daemon", FindingLevel.BAD)
+    assert "chrony and systemd-timesyncd run at the same time" in told(nobody.examined(), "time daemon", FindingLevel.BAD)
 
 
 def test_without_a_time_daemon_the_clock_stays_wrong_but_hyperv_may_put_it_right(nobody):
@@ -315,7 +314,7 @@ def test_without_a_time_daemon_the_clock_stays_wrong_but_hyperv_may_put_it_right
     assert "only the host" in told(nobody.examined(), "time daemon", FindingLevel.NOTE)
     nobody.files["/sys/class/dmi/id/sys_vendor"] = "QEMU\n"
     (nobody.home / "root").rename(nobody.home / "old")
-    assert "nobody puts the clock right" in told(nobody.examined(), "time daemon", FindingLevel.BAD)
+    assert "nothing corrects the clock" in told(nobody.examined(), "time daemon", FindingLevel.BAD)
 
 
 def test_hooks_that_are_not_run_are_told_with_the_reason(nobody):
@@ -351,7 +350,7 @@ def test_timeouts_are_held_against_the_shortest_notice_of_each_kind(nobody):
 
 def test_directories_that_cannot_be_used_are_bad_for_root(nobody):
     (nobody.home / "state").write_text("")
-    assert "is no directory" in told(nobody.examined(), "rights", FindingLevel.BAD)
+    assert "is not a directory" in told(nobody.examined(), "rights", FindingLevel.BAD)
 
 
 def test_who_is_not_root_is_told_what_that_means(nobody):
@@ -364,7 +363,7 @@ def owe(home: Path, *, close: bool = True) -> None:
     (home / "state").mkdir()
     journal = Journal(home / "state" / FILE)
     hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
-    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", "noticed", "")])
+    journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", EntryKind.NOTICED, "")])
     if close:
         journal.close()
     else:
@@ -375,13 +374,13 @@ def test_a_recovery_that_is_owed_while_no_agent_runs_is_bad_and_looking_writes_n
     owe(nobody.home)
     before = tree(nobody.home / "state")
     found = nobody.examined()
-    assert "recover is owed by web" in told(found, "journal", FindingLevel.BAD) and "tideover recover" in told(found, "journal")
+    assert "recovery is pending for web" in told(found, "journal", FindingLevel.BAD) and "tideover recover" in told(found, "journal")
     assert tree(nobody.home / "state") == before
 
 
 def test_what_a_killed_agent_left_in_the_journals_log_is_read_too(nobody):
     owe(nobody.home, close=False)
-    assert "recover is owed by web" in told(nobody.examined(), "journal", FindingLevel.BAD)
+    assert "recovery is pending for web" in told(nobody.examined(), "journal", FindingLevel.BAD)
 
 
 def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobody):
@@ -389,7 +388,7 @@ def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobo
     lock = Lock(nobody.home / "state")
     found = nobody.examined()
     lock.release()
-    assert f"process {os.getpid()} works on" in told(found, "agent", FindingLevel.BAD)
+    assert f"process {os.getpid()} uses" in told(found, "agent", FindingLevel.BAD)
     assert not told(found, "journal", FindingLevel.BAD), "that agent may be about to recover it"
 
 
@@ -406,7 +405,7 @@ def test_an_agent_that_answers_is_believed_about_what_it_owes(nobody):
     server.close()
     lock.release()
     assert told(found, "agent", FindingLevel.GOOD).startswith("it runs (process 77)")
-    assert "owed by web: the agent sees to it" in told(found, "agent", FindingLevel.NOTE)
+    assert "pending for web: the agent retries it" in told(found, "agent", FindingLevel.NOTE)
 
 
 def test_cautions_about_the_configuration_are_repeated(nobody):
@@ -435,7 +434,7 @@ def test_a_damaged_journal_is_bad(nobody):
 def test_other_programs_that_acknowledge_are_named(nobody, files, name):
     nobody.files |= files
     said = told(nobody.examined(), "others", FindingLevel.NOTE)
-    assert said.startswith(name) and "harmless" in said and "before our hooks are done" in said
+    assert said.startswith(name) and "harmless" in said and "before these hooks have finished" in said
 
 
 def test_who_reads_about_scheduled_events_is_no_client_of_them(nobody):
@@ -447,11 +446,23 @@ def test_who_reads_about_scheduled_events_is_no_client_of_them(nobody):
 
 def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(patient):
     patient.files = {}
-    assert "no hook will ever be prepared" in told(patient.examined(), "source", FindingLevel.BAD)
+    assert "no events can be received" in told(patient.examined(), "source", FindingLevel.BAD)
     patient.source = 'kind = "none"'
-    assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("none, because")
+    assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("none, set by")
     patient.source, patient.files = "", {key: value for key, value in AZURE.items() if "asset" not in key}
     assert told(patient.examined(), "source", FindingLevel.NOTE).startswith("hyperv, because")
+
+
+@pytest.mark.parametrize(("tables", "level", "named"), [
+    ({"product_name": "Google Compute Engine"}, FindingLevel.BAD, "this version does not serve Google Compute Engine yet"),
+    ({"chassis_asset_tag": "OracleCloud.com", "sys_vendor": "QEMU"}, FindingLevel.NOTE, "Oracle Cloud: no events"),
+    ({"product_name": "Alibaba Cloud ECS"}, FindingLevel.NOTE, "Alibaba Cloud: no events"),
+    ({"sys_vendor": "Hetzner"}, FindingLevel.NOTE, "Hetzner Cloud: no events"),
+])
+def test_a_platform_that_is_recognised_and_not_served_is_named_with_the_reason(patient, tables, level, named):
+    patient.files = {f"/sys/class/dmi/id/{name}": text for name, text in tables.items()}
+    said = told(patient.examined(), "source", level)
+    assert named in said and "no events can be received" in said and said.startswith("none, because")
 
 
 def test_lines_fit_a_narrow_terminal_and_are_left_whole_without_one(nobody):
@@ -459,7 +470,7 @@ def test_lines_fit_a_narrow_terminal_and_are_left_whole_without_one(nobody):
     assert all(len(line) <= 80 for line in examination_lines(found, 80) if "/" not in line)
     whole = examination_lines(found, None)
     assert sum(one.what in line for one in found.findings for line in whole) >= len(found.findings)
-    assert "will not work here" in whole[-1]
+    assert "problem" in whole[-1]
 
 
 def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsys, tmp_path):
@@ -470,10 +481,10 @@ def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsy
     before = tree(tmp_path)
     assert main(["doctor", "--json", "--config", str(file)]) == 1
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"findings", "promises"}
+    assert set(document) == {"findings", "guarantees"}
     assert {frozenset(one) for one in document["findings"]} == {frozenset({"topic", "state", "what", "do"})}
     assert {one["state"] for one in document["findings"]} <= {"good", "note", "bad"}
-    assert all(one["sentence"] for one in document["promises"])
+    assert all(one["sentence"] for one in document["guarantees"])
     assert tree(tmp_path) == before
 
 

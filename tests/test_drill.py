@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from tideover.drill import DrillPlan, hooks_that_run
 from tideover.drill.checks import DrillEvidence, ObservedRun, all_checks_passed, check_evidence, runs_from_notes
 from tideover.drill.processes import Outage
-from tideover.drill.sandbox import HOOKS, NOTEBOOK
+from tideover.drill.sandbox import NOTEBOOK, SAMPLE_HOOKS, sample_hook_names
 from tideover.model import ClockCheck, HookPhase, HookSpec, Kind, Verdict, utc
 
 AGENT = Path(__file__).parents[1] / "agent"
@@ -127,12 +128,12 @@ def test_hooks_that_such_an_event_spares_are_not_counted():
 
 def test_every_sample_hook_may_be_run_twice_and_recovered_without_having_been_prepared(tmp_path):
     """The contract asks it of every hook, so the ones that newcomers copy must do it."""
-    (tmp_path / "notebook").write_text(NOTEBOOK)
+    shutil.copyfile(SAMPLE_HOOKS / NOTEBOOK, tmp_path / NOTEBOOK)
     environment = {"PATH": os.environ["PATH"], "NOTEBOOK": str(tmp_path / "notebook"), "COUNTER": str(tmp_path),
                    "DRAIN_S": "0", "TIDEOVER_STATE_DIR": str(tmp_path), "TIDEOVER_KIND": "freeze"}
     environment |= {"TIDEOVER_REASON": "resumed", "TIDEOVER_CLOCK": "good"}
-    for name, text in HOOKS.items():
-        (tmp_path / name).write_text(text)
+    for name in sample_hook_names():
+        shutil.copyfile(SAMPLE_HOOKS / name, tmp_path / name)
         (tmp_path / name).chmod(0o755)
         for phase in ("recover", "prepare", "prepare", "recover", "recover"):
             if name == "30-counter":        # the application's part: it stands still when it is asked to
@@ -141,7 +142,7 @@ def test_every_sample_hook_may_be_run_twice_and_recovered_without_having_been_pr
                     (tmp_path / "saved").write_text("7")
             subprocess.run([tmp_path / name, phase], env=environment | {"TIDEOVER_PHASE": phase}, check=True,
                            input=b"{}", capture_output=True, timeout=5)
-    assert len(runs_from_notes(tmp_path / "notebook.log")) == 5 * len(HOOKS)
+    assert len(runs_from_notes(tmp_path / "notebook.log")) == 5 * len(sample_hook_names())
 
 
 # --- the command -------------------------------------------------------------------------------------------------
@@ -182,7 +183,7 @@ def test_a_freeze_holds_every_promise_and_leaves_nothing_behind(tmp_path):
     status, told, trouble = hold_drill(tmp_path, "--pause", "1.5s")
     assert (status, trouble) == (0, ""), told
     assert told.count("✓") == 5
-    assert "Every promise held." in told
+    assert "Every check passed." in told
     assert list(tmp_path.iterdir()) == []
 
 
@@ -191,7 +192,7 @@ def test_a_drill_of_a_second_says_that_it_stops_for_longer_and_holds_every_promi
     status, told, trouble = hold_drill(tmp_path, "--pause", "1s")
     assert (status, trouble) == (0, ""), told
     said = " ".join(told.split())
-    assert "1.1 s away" in said and "stands still for 1.1 s" in said and "a little more than 1 s" in said
+    assert "1.1 s paused" in said and "paused for 1.1 s" in said and "a little longer than 1 s" in said
 
 
 @pytest.mark.slow
@@ -201,7 +202,7 @@ def test_every_kind_can_be_drilled(tmp_path, kind, not_shown, requests):
     status, told, trouble = hold_drill(tmp_path, "--kind", kind, "--pause", "1.5s", "--json")
     verdict = json.loads(told)
     assert (status, trouble, verdict["held"]) == (0, "", True), told
-    assert [promise["held"] for promise in verdict["promises"]].count(None) == not_shown
+    assert [check["held"] for check in verdict["checks"]].count(None) == not_shown
     assert verdict["measured"]["acknowledgements"] == requests
     assert verdict["record"]["kind"] == kind
     assert list(tmp_path.iterdir()) == []
@@ -242,7 +243,7 @@ def test_an_interrupted_drill_recovers_the_owners_hooks_first(tmp_path):
     file = own_hooks(tmp_path, _10_first='echo "$1" >> "$LOG"')
     drill = start_drill(tmp_path, "--hooks", "--pause", "60s", "--config", str(file))
     assert drill.stdout is not None
-    while "stands still" not in drill.stdout.readline():
+    while "paused" not in drill.stdout.readline():
         pass
     drill.send_signal(signal.SIGINT)
     _, trouble = drill.communicate(timeout=30)
@@ -266,7 +267,7 @@ def test_an_agent_that_dies_is_told_and_its_hooks_are_ended(tmp_path):
     drill = start_drill(tmp_path)
     assert drill.stdout is not None
     told = ""
-    while "lets the applications prepare" not in told:
+    while "runs the prepare hooks" not in told:
         told += drill.stdout.readline()
     while "traffic" not in (notes_of(tmp_path)):
         pass

@@ -13,8 +13,8 @@ from lives import BEGIN, ME, at, event, hook, pause, report, started
 from tideover import effects as fx, observations as ob
 from tideover.engine import Engine, is_same_vm
 from tideover.journal import Journal, JournalUnwritable, LastingJournal
-from tideover.lifecycle import State
-from tideover.model import ClockCheck, Document, HookPhase, Moment, Verdict
+from tideover.lifecycle import Phase, State
+from tideover.model import ClockCheck, Document, EntryKind, HookPhase, Moment, Verdict
 from tideover.policy import Policy
 from tideover.record import record_of
 from tideover.status import recover_owed
@@ -210,8 +210,8 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_pre
     assert told == [] and journal.vm_id() == "vm-id-1"
     engine.handle(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
     [kept_as] = told
-    assert next(row.what for row in Journal.reading(kept_as).rows("e1")) == "noticed"
-    assert [row.what for row in journal.rows()][:2] == ["taken over", "checking"], "the history stays behind"
+    assert next(row.what for row in Journal.reading(kept_as).rows("e1")) is EntryKind.NOTICED
+    assert [row.what for row in journal.rows()][:2] == [EntryKind.TAKEN_OVER, Phase.CHECKING_CLOCK], "the history stays behind"
     assert (journal.vm_id(), journal.load()) == ("vm-id-2", engine.state) and recover_owed(engine.state) == ["first"]
     while world.answers:
         engine.handle(world.answers.pop(0))

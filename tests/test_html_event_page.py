@@ -20,10 +20,10 @@ from tideover.cli import main
 from tideover.cli.events import write_page
 from tideover.errors import WrongUseError
 from tideover.html import event_page, history_statistics, report_document, report_lines, report_page
-from tideover.html.components import DARK, LIGHT
+from tideover.html.components import style_sheet
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
-from tideover.model import Event, Kind, Moment, utc
+from tideover.model import EntryKind, Event, Kind, Moment, utc
 
 FETCHING = {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image", "use", "a", "foreignobject"}
 
@@ -110,8 +110,11 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
-def test_colours_can_be_told_apart(colours):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_colours_can_be_told_apart(scheme):
+    light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", part)) for part in re.findall(r":root \{\n(.*?)\}", style_sheet(), re.S)[:2])
+    assert light.keys() == dark.keys()
+    colours = light if scheme == "light" else dark
     for text in ("ink", "soft", "good", "bad", "prepare", "rest"):
         for ground in ("paper", "ground"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
@@ -132,7 +135,7 @@ def mode(path):
 def test_a_new_page_is_its_owners_alone_and_a_replaced_one_keeps_its_mode(tmp_path, capsys):
     page = tmp_path / "page.html"
     write_page(str(page), "one", quietly=False)
-    assert mode(page) == 0o600 and "Only its owner" in capsys.readouterr().out
+    assert mode(page) == 0o600 and "Only you can read it" in capsys.readouterr().out
     page.chmod(0o644)
     write_page(str(page), "two", quietly=False)
     assert (page.read_text(), mode(page)) == ("two", 0o644) and "Only" not in capsys.readouterr().out
@@ -187,7 +190,7 @@ def config(tmp_path):
     (tmp_path / "state").mkdir()
     journal = Journal(tmp_path / "state" / FILE)
     event = Event("event-1", Kind.FREEZE, ("vm-1",), description="<script>1</script>")
-    journal.commit(Moment(utc(1_700_000_000.0), 1.0), State(), State(), [Entry("event-1", "noticed", "", event)])
+    journal.commit(Moment(utc(1_700_000_000.0), 1.0), State(), State(), [Entry("event-1", EntryKind.NOTICED, "", event)])
     journal.close()
     return str(file)
 
@@ -204,15 +207,15 @@ def test_json_beside_a_page_is_all_there_is_on_standard_output(config, tmp_path,
     assert main(["report", "--json", "--html", str(tmp_path / "page"), "--config", config]) == 0
     assert json.loads(capsys.readouterr().out)["events"][0]["event_id"] == "event-1"
     assert main(["show", "event-1", "--json", "--html", "-", "--config", config]) == 2
-    assert json.loads(capsys.readouterr().out)["why"] == "--json fills it already"
+    assert json.loads(capsys.readouterr().out)["why"] == "--json uses standard output already"
 
 
 def test_what_is_asked_wrongly_is_told_in_a_sentence(config, tmp_path, capsys):
-    for words, status, cause in ((["show", "nobody", "--html", str(tmp_path / "page")], 1, "no event begins so"),
+    for words, status, cause in ((["show", "nobody", "--html", str(tmp_path / "page")], 1, "no event id begins with it"),
                                  (["show", "event-1", "--html", str(tmp_path / "no" / "page")], 2, "no such file"),
                                  (["report", "--html", str(tmp_path)], 2, "is a directory"),
-                                 (["report", "--since", "soon"], 2, "neither a length"),
-                                 (["report", "--since", "99999999d"], 2, "neither a length")):
+                                 (["report", "--since", "soon"], 2, "neither a duration"),
+                                 (["report", "--since", "99999999d"], 2, "neither a duration")):
         assert main([*words, "--config", config]) == status
         told = capsys.readouterr().err
         assert cause in told and told.count("\n") == 1

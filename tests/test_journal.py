@@ -18,8 +18,8 @@ from tideover.effects import RunHook
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, Lock, holder, set_aside
 from tideover.journal.codec import from_json, to_json
-from tideover.lifecycle import Entry, State
-from tideover.model import ClockCheck, Event, HookPhase, HookRun, Moment, Pause
+from tideover.lifecycle import Entry, Phase, State
+from tideover.model import ClockCheck, EntryKind, Event, HookPhase, HookRun, Moment, Pause
 from tideover.record import pauses_of, record_of, records_of
 
 NOW = at(0)
@@ -124,50 +124,50 @@ def test_a_state_directory_that_is_not_there_is_told_in_a_sentence(tmp_path):
 
 def test_a_wrong_clock_removes_a_portion_of_the_history_at_once_and_never_all_of_it(tmp_path):
     journal = Journal(tmp_path / "j.db")
-    journal.commit(NOW, State(), State(), [Entry(f"e{n}", "noticed", "", event(f"e{n}")) for n in range(300)])
+    journal.commit(NOW, State(), State(), [Entry(f"e{n}", EntryKind.NOTICED, "", event(f"e{n}")) for n in range(300)])
     assert journal.forget_before(at(86400.0 * 4000), 86400.0) == 50
     assert [row.event_id for row in journal.rows()][:2] == ["e50", "e51"]
 
 
 @pytest.mark.parametrize(("entry", "rows_at_most", "text_at_most"), [
-    (Entry("e1", "changed", "NotBefore moved", event()), 1010, 1 << 20),
-    (Entry("e1", "changed", "NotBefore moved", replace(event(), extra={"Odd": "x" * 20_000})), 1010, 3 << 20),
-    (Entry("e1", "hook prepare", "drain: not-yet", HookRun("drain", HookPhase.PREPARE, 1, report())), 1010, 1 << 20)])
+    (Entry("e1", EntryKind.CHANGED, "NotBefore moved", event()), 1010, 1 << 20),
+    (Entry("e1", EntryKind.CHANGED, "NotBefore moved", replace(event(), extra={"Odd": "x" * 20_000})), 1010, 3 << 20),
+    (Entry("e1", EntryKind.PREPARE_RUN, "drain: not-yet", HookRun("drain", HookPhase.PREPARE, 1, report())), 1010, 1 << 20)])
 def test_an_event_that_says_the_like_without_end_fills_no_disk(tmp_path, entry, rows_at_most, text_at_most):
     """Its first rows stay, and its newest."""
     journal = Journal(tmp_path / "j.db")
-    journal.commit(NOW, State(), State(), [Entry("e1", "noticed", "", event()), Entry("e1", "preparing")])
+    journal.commit(NOW, State(), State(), [Entry("e1", EntryKind.NOTICED, "", event()), Entry("e1", Phase.PREPARING)])
     for batch in range(12):
         journal.commit(at(batch + 1), State(), State(), [entry] * 100)
-    journal.commit(at(99), State(), State(), [Entry("e1", "recovering"), Entry("e1", "closed")])
+    journal.commit(at(99), State(), State(), [Entry("e1", Phase.RECOVERING), Entry("e1", Phase.CLOSED)])
     journal.close()
     journal = Journal(tmp_path / "j.db")        # the count is not only this process's
     journal.commit(at(100), State(), State(), [entry])
     rows = journal.rows("e1")
-    assert [row.what for row in rows][:2] == ["noticed", "preparing"] and rows[-1].at == at(100).utc
-    assert [row.what for row in rows][-3:-1] == ["recovering", "closed"] and len(rows) <= rows_at_most
+    assert [row.what for row in rows][:2] == [EntryKind.NOTICED, Phase.PREPARING] and rows[-1].at == at(100).utc
+    assert [row.what for row in rows][-3:-1] == [Phase.RECOVERING, Phase.CLOSED] and len(rows) <= rows_at_most
     assert sum(len(to_json(row.subject)) for row in rows if row.subject) <= text_at_most
 
 
 def test_a_status_reads_the_newest_rows_and_what_it_needs_of_older_ones(tmp_path):
     journal = Journal(tmp_path / "j.db")
     open_ = Life().polled(event("open")).settle(FAILED)
-    many = [Entry("", "clock-step told")] * 3000
-    journal.commit(NOW, State(), open_.state, [*open_.entries, Entry("", "pause", "", pause("p1")),
-                                               Entry("", "pause", "", pause("p2")), Entry("", "clock", "", GOOD), *many])
+    many = [Entry("", EntryKind.LEFT_OUT)] * 3000
+    journal.commit(NOW, State(), open_.state, [*open_.entries, Entry("", EntryKind.PAUSE, "", pause("p1")),
+                                               Entry("", EntryKind.PAUSE, "", pause("p2")), Entry("", EntryKind.CLOCK_CHECKED, "", GOOD), *many])
     rows = journal.newest_rows(100)
     assert len(rows) < 120 and [row.subject.id for row in rows if isinstance(row.subject, Pause)] == ["p2"]
     assert [row.subject for row in rows if isinstance(row.subject, ClockCheck)] == [GOOD]
-    assert any(row.what == "holding" and "drain" in row.note for row in rows), "why the platform is not told"
+    assert any(row.what is Phase.AWAITING_START and "drain" in row.note for row in rows), "why the platform is not told"
     assert [row.subject.id for row in journal.rows_of_pauses()] == ["p1", "p2"]
 
 
 def test_what_is_older_than_the_owner_keeps_is_removed_and_what_is_open_is_not(tmp_path):
     journal = Journal(tmp_path / "j.db")
     open_ = Life().polled(event("open"))
-    old = [Entry("old", "noticed", "", event("old")), Entry("", "pause", "", pause())]
+    old = [Entry("old", EntryKind.NOTICED, "", event("old")), Entry("", EntryKind.PAUSE, "", pause())]
     journal.commit(NOW, State(), open_.state, [*old, *open_.entries])
-    journal.commit(at(86400.0), open_.state, open_.state, [Entry("new", "noticed", "", event("new"))])
+    journal.commit(at(86400.0), open_.state, open_.state, [Entry("new", EntryKind.NOTICED, "", event("new"))])
     later = Moment(at(86400.0 * 3).utc, 0.0)
     assert journal.forget_before(later, 2.5 * 86400.0) == 2
     assert [record["event_id"] for record in records_of(journal.rows())] == ["open", "new"]
@@ -214,13 +214,13 @@ def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
 def test_the_uncertainty_of_a_pause_is_never_told_smaller_than_it_is(length_s, uncertainty_s, told_s):
     """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that somebody set is."""
     known = replace(pause(), length_s=length_s, uncertainty_s=uncertainty_s)
-    assert pauses_of([_row(Entry("e1", "pause", "", known))])[0]["uncertainty_s"] == told_s
+    assert pauses_of([_row(Entry("e1", EntryKind.PAUSE, "", known))])[0]["uncertainty_s"] == told_s
     if length_s is None or uncertainty_s is None:
         return
     life = Life().polled(event()).settle().acknowledged().polled(started(event()))
     life.see(ob.Resumed(known)).judged().after(6.0)
     assert dict(life.runs()[0].fixed)["TIDEOVER_PAUSE_UNCERTAINTY_S"] == f"{told_s:.3f}"
-    assert any(entry.note.endswith(f"± {told_s:.3f} s") for entry in life.entries if entry.what == "pause")
+    assert any(entry.note.endswith(f"± {told_s:.3f} s") for entry in life.entries if entry.what is EntryKind.PAUSE)
 
 
 def _row(entry: Entry):
@@ -234,3 +234,10 @@ def _row(entry: Entry):
 def test_old_events_go_only_by_a_clock_that_time_servers_stand_behind_now(check, confirmed):
     """Also not where the clock was set since they were asked."""
     assert is_confirmed(check, NOW) is confirmed
+
+
+def test_every_entry_comes_back_as_what_it_was_also_where_a_phase_has_the_word_of_another_entry(tmp_path):
+    journal = Journal(tmp_path / "journal.db")
+    said = [Entry("e1", what) for what in (*EntryKind, *Phase)]
+    journal.commit(NOW, State(), State(), said)
+    assert [row.what for row in journal.rows("e1")] == [entry.what for entry in said]

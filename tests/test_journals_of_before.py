@@ -12,7 +12,7 @@ from tideover.effects import RunHook
 from tideover.hooks.orphans import note_of, read_witness
 from tideover.journal import Journal, JournalUnreadable, LastingJournal, database
 from tideover.lifecycle import State
-from tideover.model import Document, HookPhase, Kind
+from tideover.model import Document, EntryKind, HookPhase, Kind
 from tideover.policy import Policy
 from tideover.record import records_of
 
@@ -113,7 +113,7 @@ def witness(name: str = "drain", event_id: str = "e1") -> ob.Witness:
 def test_a_private_directory_of_which_the_journal_knows_nothing_brings_a_checked_clock_then_recover_and_is_told():
     life = Life(GONE).see(ob.Restarted("boot-1", 1.0, (witness(),)))
     assert life.phase() == "checking" and life.running() == [], "no application recovers while the clock may be wrong"
-    assert [entry.note for entry in life.entries if entry.what == "found prepared"]
+    assert [entry.note for entry in life.entries if entry.what is EntryKind.FOUND_PREPARED]
     life.judged(GOOD)
     assert life.running() == ["drain recover"] and life.reasons() == ["restarted"], "it was prepared in another boot"
     life.settle(DONE)
@@ -124,7 +124,7 @@ def test_a_private_directory_without_a_note_is_recovered_by_the_hook_of_that_nam
     life = Life().see(ob.Restarted("boot-1", 1.0, (ob.Witness("drain"), ob.Witness("gone"))))
     life.judged(GOOD)
     assert life.running() == ["drain recover"]
-    assert ["gone" in entry.note for entry in life.entries if entry.what == "recovery impossible"] == [True]
+    assert ["gone" in entry.note for entry in life.entries if entry.what is EntryKind.RECOVERY_IMPOSSIBLE] == [True]
 
 
 def test_a_private_directory_of_a_hook_that_the_journal_takes_for_not_begun_makes_it_owed_a_recover():

@@ -24,8 +24,8 @@ from lives import (
     started,
 )
 from tideover import effects as fx, observations as ob
-from tideover.lifecycle import desired_effects
-from tideover.model import Cause, Document, Event, HookRun, Kind
+from tideover.lifecycle import Phase, desired_effects
+from tideover.model import Cause, Document, EntryKind, Event, HookRun, Kind
 from tideover.observations import AckOutcome
 from tideover.policy import Policy, Rules, names_me
 from tideover.record import Row, record_of
@@ -231,7 +231,7 @@ def test_a_status_nobody_knows_is_prepared_for_and_acknowledged_only_by_hand(sta
     assert life.running() == ["drain prepare"]
     life.settle().polled(odd)
     assert life.phase() == "holding" and life.acknowledgements() == 0
-    assert "its status is" in next(entry.note for entry in life.entries if entry.what == "holding")
+    assert "its status is" in next(entry.note for entry in life.entries if entry.what is Phase.AWAITING_START)
     assert life.see(ob.AcknowledgeRequested("e1")).acknowledgements() == 1
 
 
@@ -476,7 +476,7 @@ def test_a_stall_after_an_event_was_withdrawn_is_not_its_pause(length_s):
     life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled()
     life.paused(length_s, Cause.PROCESS_STALL).settle().settle().settle()
     assert life.outcome() == "cancelled" and set(life.reasons()) == {"cancelled"}
-    assert [entry.event_id for entry in life.entries if entry.what == "pause"] == [""], "recorded all the same"
+    assert [entry.event_id for entry in life.entries if entry.what is EntryKind.PAUSE] == [""], "recorded all the same"
 
 
 def test_recover_after_the_event_waits_until_it_has_left_the_list():
@@ -549,12 +549,12 @@ def test_a_pause_after_which_the_host_is_another_one_is_a_live_migration():
 
 def test_a_stall_without_an_event_runs_no_hook():
     life = Life(Policy(hooks=(hook(kinds=frozenset({Kind.UNANNOUNCED})),))).paused(3.0, Cause.PROCESS_STALL)
-    assert life.begun == [] and not life.state.cases and life.entries[-1].what == "pause"
+    assert life.begun == [] and not life.state.cases and life.entries[-1].what is EntryKind.PAUSE
 
 
 def test_an_owner_who_only_wants_a_record_of_unannounced_pauses_gets_just_that():
     life = Life(Policy(hooks=(hook(kinds=frozenset({Kind.UNANNOUNCED})),), recover_unannounced=False)).paused()
-    assert life.begun == [] and life.entries[-1].what == "pause"
+    assert life.begun == [] and life.entries[-1].what is EntryKind.PAUSE
 
 
 # --- overlap --------------------------------------------------------------------------------------------------------
@@ -832,7 +832,7 @@ def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
     """Nobody else could: how it ended nobody saw, when it began is known, and the next one of it is another."""
     life = Life().after(3.0).polled(FREEZE).after(4.0).restarted().polled(FREEZE).settle().acknowledged()
     life.polled(started(FREEZE)).paused().judged().after(5.0).restarted()
-    words = [(entry.what, entry.note) for entry in life.entries if entry.event_id == "e1"]
+    words = [(entry.what.value, entry.note) for entry in life.entries if entry.event_id == "e1"]
     for phase in ("prepare", "recover"):
         assert words.count((f"hook {phase} cut short", "drain: the agent ended while it ran")) == 1
     prepare, recover = [run for run in runs_told(life) if run["outcome"] == "stopped"]
@@ -865,7 +865,7 @@ def test_a_failed_recover_is_tried_again_after_5_30_and_120_s_and_then_stays_owe
         assert life.after(0.2).running() == ["drain recover"]
     life.settle(FAILED, exit_status=1).after(3600.0)
     assert life.running() == [] and life.phase() == "recovering"
-    assert any(entry.what == "recover owed" for entry in life.entries)
+    assert any(entry.what is EntryKind.RECOVER_FAILED for entry in life.entries)
     assert life.see(ob.RecoverRequested()).running() == ["drain recover"]
     assert life.settle().outcome() == "cancelled"
 
@@ -937,12 +937,12 @@ def test_of_thousands_of_own_events_the_earliest_are_carried_and_the_others_are_
     by_time = sorted(many, key=lambda one: one.not_before)
     assert set(life.state.cases) == {"begun", *(one.id for one in by_time[:63])}
     assert life.running() == ["drain prepare"] and life.state.beyond == 3937
-    assert [entry.what for entry in life.entries if not entry.event_id] == ["events left out"]
+    assert [entry.what for entry in life.entries if not entry.event_id] == [EntryKind.LEFT_OUT]
     life.polled(*many, begun).settle()
-    assert [entry.what for entry in life.entries if not entry.event_id] == ["events left out"], "once, not at each poll"
+    assert [entry.what for entry in life.entries if not entry.event_id] == [EntryKind.LEFT_OUT], "once, not at each poll"
     life.polled(*by_time[40:80]).polled(*by_time[40:80])
     assert {one.id for one in by_time[40:80]} <= set(life.state.cases) and life.state.beyond == 0
-    assert [entry.what for entry in life.entries if not entry.event_id][-1] == "events left out no more"
+    assert [entry.what for entry in life.entries if not entry.event_id][-1] is EntryKind.LEFT_OUT_NO_MORE
 
 
 def test_thousands_of_other_machines_events_leave_room_for_ours():
@@ -996,7 +996,7 @@ def test_a_pause_while_a_hook_says_not_yet_takes_nothing_of_its_time(cause, leng
 
 def test_a_restart_of_the_machine_has_no_length_for_only_wall_clocks_stand_on_both_sides_of_it():
     life = Life().polled(event()).settle().acknowledged().restarted("boot-2", down_s=86400.0 * 4000)
-    [told_of] = [entry.subject for entry in life.entries if entry.what == "pause"]
+    [told_of] = [entry.subject for entry in life.entries if entry.what is EntryKind.PAUSE]
     assert (told_of.length_s, told_of.uncertainty_s, told_of.quality.value) == (None, None, "unknown")
     assert "4000 days" in told_of.evidence[0]
 

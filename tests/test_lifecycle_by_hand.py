@@ -29,7 +29,7 @@ def test_an_event_is_meant_by_its_id_in_any_spelling_its_beginning_or_last(typed
 
 def test_an_id_that_is_the_beginning_of_another_is_itself_and_what_several_begin_with_is_refused() -> None:
     assert find_event_id(["ab", "abc"], "AB", None) == "ab"
-    with pytest.raises(ValueError, match="2 open events begin so"):
+    with pytest.raises(ValueError, match="2 open event ids begin with it"):
         find_event_id(["ab", "abc"], "a", None)
     assert find_event_id(["last"], "last", "other") == "last", "an id counts before the word"
 

@@ -17,8 +17,8 @@ from lives import DONE, FAILED, event, hook, started
 from running_agent import environment, world
 from test_house import nodes
 from tideover.daemon.listeners import LogListener
-from tideover.lifecycle.step import ACKNOWLEDGEMENT_WORDS
 from tideover.logs import Log, LogLine, is_journal, open_sink, to_stream
+from tideover.model import EntryKind
 from tideover.policy import Policy
 from tideover.record import record_of, trace_id
 from told_lives import ToldLife
@@ -148,10 +148,11 @@ def names_in_the_code():
                 if called in ("debug", "info", "warning", "error", "tell") and isinstance(first, ast.Constant) \
                         and re.fullmatch(r"[a-z]+\.[a-z-]+", str(first.value)):
                     yield str(first.value), {word.arg for word in node.keywords if word.arg}
-    for what in ("noticed", "changed", "started", "left the list", "restarted", "clock", "clock followed", "recover owed",
-                 "found prepared", "recovery impossible", "taken over", "events left out", "events left out no more",
-                 *ACKNOWLEDGEMENT_WORDS.values()):
-        yield f"event.{what.replace(' ', '-')}", set()
+    not_by_this_name = {EntryKind.PAUSE, EntryKind.PREPARE_RUN, EntryKind.RECOVER_RUN, EntryKind.PREPARE_CUT_SHORT,
+                        EntryKind.RECOVER_CUT_SHORT, EntryKind.ACK_SENT_BY_HAND, EntryKind.JOURNAL_UNWRITABLE,
+                        EntryKind.AGENT_RESTARTED}
+    for kind in set(EntryKind) - not_by_this_name:
+        yield f"event.{kind.value.replace(' ', '-')}", set()
     yield "log.lines-lost", {"lines"}
     for trouble in ("poll", "document", "date", "metrics-file"):
         yield f"{trouble}.failed", {"reason", "times"}

@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import urllib.request
 from pathlib import Path
 
@@ -39,33 +39,33 @@ def carries_an_event(here: World) -> bool:
 
 
 @pytest.fixture
-def bare_python(tmp_path: Path) -> Path:
-    """A Python with nothing but its standard library."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
-    return tmp_path / "bare" / "bin" / "python"
+def python_without_it(tmp_path: Path) -> Path:
+    """A Python with the libraries of this one, but for prometheus_client."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "venv")], check=True)
+    ours, its = (Path(sysconfig.get_path("purelib", vars={"base": base})) for base in (sys.prefix, str(tmp_path / "venv")))
+    for library in ours.iterdir():
+        if not library.name.startswith("prometheus_client"):
+            (its / library.name).symlink_to(library)
+    return tmp_path / "venv" / "bin" / "python"
 
 
-def test_without_the_library_the_log_says_what_to_install_and_events_are_carried_all_the_same(tmp_path, bare_python):
+def test_without_the_library_the_log_says_what_to_install_and_events_are_carried_all_the_same(tmp_path, python_without_it):
     with world(tmp_path) as here:
         here.hook("10-only")
         here.configure(f'[metrics]\nlisten = "127.0.0.1:{free_port()}"')
         with (here.home / "agent.log").open("ab") as log:
-            here.agents.append(subprocess.Popen([bare_python, "-m", "tideover", "run", "--config", here.home / "tideover.toml"],
+            here.agents.append(subprocess.Popen([python_without_it, "-m", "tideover", "run", "--config", here.home / "tideover.toml"],
                                                 env=environment(), stdout=log, stderr=log))
         assert carries_an_event(here)
         assert "metrics.closed" in here.said() and "apt install python3-prometheus-client" in here.said()
         assert "Traceback" not in here.said()
 
 
-def test_the_check_of_the_configuration_warns_of_the_missing_library(tmp_path, bare_python):
-    import click
-    (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "click").symlink_to(Path(click.__file__).parent)
-    variables = {**environment(), "PYTHONPATH": os.pathsep.join([environment()["PYTHONPATH"], str(tmp_path / "lib")])}
+def test_the_check_of_the_configuration_warns_of_the_missing_library(tmp_path, python_without_it):
     file = tmp_path / "tideover.toml"
     for text, warns in (('[metrics]\ntextfile = "/x.prom"', True), ("", False)):
         file.write_text(text)
-        done = subprocess.run([bare_python, "-m", "tideover", "config", "check", file], env=variables, capture_output=True, text=True, check=False)
+        done = subprocess.run([python_without_it, "-m", "tideover", "config", "check", file], env=environment(), capture_output=True, text=True, check=False)
         assert done.returncode == 0 and ("prometheus_client is not installed" in done.stderr) is warns, done
 
 

@@ -18,7 +18,7 @@ from tideover.metrics.updates import (
     PendingTimes,
     updates_of,
 )
-from tideover.model import Cause
+from tideover.model import Cause, EntryKind
 from tideover.policy import Policy
 
 FREEZE = event()
@@ -118,8 +118,8 @@ def test_a_run_and_a_pause_that_belong_to_two_events_happened_once():
     life = Counting()
     life.polled(FREEZE, other).settle()
     life.acknowledged().polled(started(FREEZE), started(other)).paused(5.0)
-    assert sum(entry.what == "pause" for entry in life.entries) == 2
-    assert sum(entry.what == "hook prepare" for entry in life.entries) == 2
+    assert sum(entry.what is EntryKind.PAUSE for entry in life.entries) == 2
+    assert sum(entry.what is EntryKind.PREPARE_RUN for entry in life.entries) == 2
     assert life.counted(CounterName.HOOK_RUNS) == {("drain", "prepare", "done"): 1}
     assert life.counted(CounterName.PAUSES) == {("vm-pause", "true"): 1} and life.measured(HistogramName.PAUSE) == [5.0]
 

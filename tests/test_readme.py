@@ -30,7 +30,7 @@ def test_every_command_in_the_readme_works_for_a_new_user(tmp_path):
         ["/bin/sh", "-e"], input="\n".join(blocks("sh")), text=True, capture_output=True, timeout=240,
         env={**environment(), "HOME": str(home), "PATH": f"{tool.parent}:/usr/bin:/bin"})
     assert session.returncode == 0, session.stdout[-3000:] + session.stderr[-3000:]
-    assert "Every promise held" in session.stdout and "Traceback" not in session.stderr
+    assert "Every check passed" in session.stdout and "Traceback" not in session.stderr
     assert (home / "tideover" / "healthy").exists(), "the hook of the README was recovered"
 
 

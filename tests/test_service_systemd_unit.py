@@ -128,5 +128,5 @@ def test_where_no_systemd_runs_that_is_told_as_somebody_who_cannot_be_reached(tm
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["service", *words]) == 3
     told = capsys.readouterr()
-    assert "this machine is not run by systemd" in told.err and told.err.count("\n") == 1
-    assert not told.out if "--json" not in words else json.loads(told.out)["why"] == "this machine is not run by systemd"
+    assert "this machine does not run systemd" in told.err and told.err.count("\n") == 1
+    assert not told.out if "--json" not in words else json.loads(told.out)["why"] == "this machine does not run systemd"

@@ -264,11 +264,11 @@ def test_thousands_of_faults_are_counted_and_the_first_hundred_told() -> None:
     assert len(faults) == 101
     assert faults[0].startswith("line 1: a0: ")
     assert faults[99].startswith("line 100: a99: ")
-    assert faults[100] == "and 2900 more like these"
+    assert faults[100] == "and 2900 more of this kind"
     assert len(faults_of("".join(f"a{number} = 1\n" for number in range(100)))) == 100
-    assert faults_of("".join(f"a{number} = 1\n" for number in range(101)))[-1] == "and 1 more like these"
+    assert faults_of("".join(f"a{number} = 1\n" for number in range(101)))[-1] == "and 1 more of this kind"
 
 
 def test_a_file_may_have_256_kibibytes_and_no_more() -> None:
     assert faults_of(b"#" * 262144) == ()
-    assert faults_of(b"#" * 262145) == ("larger than 256 KiB, so surely not a configuration of tideover",)
+    assert faults_of(b"#" * 262145) == ("larger than 256 KiB, which cannot be a configuration of tideover",)

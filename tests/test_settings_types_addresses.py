@@ -1,42 +1,31 @@
 """Addresses are judged by their form, the way the rest of the world judges them."""
 from __future__ import annotations
 
-import ipaddress
-import random
-
 import pytest
 
 from tideover.settings.types import Address, http_endpoint, is_ipv4, is_ipv6, is_loopback, listen_address, time_server
 
-CURIOUS = ["::", "::1", "1::", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7", ":::", "1:::2",
-           "1:2:3:4:5:6:7:8:9", ":1", "1:", "1::2::3", "::ffff:1.2.3.4", "1.2.3.4::", "::1.2.3", "::1.2.3.4:5", "g::",
-           "12345::", "", ":", "fe80::1%eth0", "fe80::1%", "1:2:3:4:5:6:1.2.3.4", "1:2:3:4:5:6:7:1.2.3.4", "::01.2.3.4",
-           "1:2:3:4:5:6:7::8", "1::2:3:4:5:6:7:8"]
+
+@pytest.mark.parametrize("text", [
+    "::", "::1", "1::", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1:2:3:4:5:6:7:8", "::ffff:1.2.3.4", "fe80::1%eth0",
+    "1:2:3:4:5:6:1.2.3.4", f"fe80::1%{'x' * 15}"])
+def test_an_ipv6_address_may_have_any_form_of_the_rfc(text: str) -> None:
+    assert is_ipv6(text) and not is_ipv4(text)
 
 
-def really_ip(text: str, version: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]) -> bool:
-    try:
-        version(text)
-    except ValueError:
-        return False
-    return True
+@pytest.mark.parametrize("text", [
+    "1:2:3:4:5:6:7", ":::", "1:::2", "1:2:3:4:5:6:7:8:9", ":1", "1:", "1::2::3", "1.2.3.4::", "::1.2.3", "::1.2.3.4:5",
+    "g::", "12345::", "", ":", "fe80::1%", "1:2:3:4:5:6:7:1.2.3.4", "::01.2.3.4", "1:2:3:4:5:6:7::8",
+    f"fe80::1%{'x' * 16}", "fe80::1%eth 0", "fe80::1%eth0/64", "10.0.0.256", "10.0.0", "010.0.0.1", "10.0.0.1/8", "٣.0.0.1"])
+def test_what_only_looks_like_an_address_is_none(text: str) -> None:
+    assert not is_ipv6(text) and not is_ipv4(text)
 
 
-def test_ip_addresses_are_those_of_the_standard_library() -> None:
-    """The pure floors may not import it, so the rules are our own and must not differ."""
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
-    pieces = ["1", "a", "0f", "255", ":", ":", "::", ".", "256", "1.2.3.4"]
-    made = ["".join(dice.choices(pieces, k=dice.randrange(1, 17))) for _ in range(5000)]
-    made += [".".join(str(dice.randrange(300)) for _ in range(dice.choice([3, 4, 4, 5]))) for _ in range(300)]
-    made += [str(ipaddress.IPv6Address(dice.getrandbits(128) & dice.getrandbits(128) << dice.randrange(128)
-                                       & 2**128 - 1)) for _ in range(500)]
-    for text in CURIOUS + made:
-        assert is_ipv6(text) == really_ip(text, ipaddress.IPv6Address), text
-        assert is_ipv4(text) == really_ip(text, ipaddress.IPv4Address), text
-        if is_ipv4(text) or is_ipv6(text):
-            assert is_loopback(text) == ipaddress.ip_address(text).is_loopback, text
+@pytest.mark.parametrize(("text", "is_local"), [
+    ("127.0.0.1", True), ("127.255.0.3", True), ("::1", True), ("0:0::1", True), ("10.0.0.1", False), ("0.0.0.0", False),
+    ("::", False), ("fe80::1", False)])
+def test_loopback_is_what_only_this_machine_can_reach(text: str, is_local: bool) -> None:
+    assert is_loopback(text) is is_local
 
 
 @pytest.mark.parametrize(("text", "host", "port"), [

@@ -55,7 +55,7 @@ def test_a_scenario_can_be_stopped():
 
 
 @pytest.mark.parametrize(("text", "words"), [
-    ("about = ", "not TOML"), ("about = 'nothing'", "list of steps"), ("step = 3", "list of steps"),
+    ("about = ", "not valid TOML"), ("about = 'nothing'", "list of steps"), ("step = 3", "list of steps"),
     ("[[step]]\ndo = 'explode'", "unknown `do`")])
 def test_a_file_that_is_no_scenario_is_told(tmp_path, text, words):
     file = tmp_path / "own.toml"

@@ -15,6 +15,8 @@ import pytest
 import http_faults as faults
 from http_faults import service
 from tideover.observations import AckOutcome, Polled, PollFailed
+from tideover.platforms import AZURE
+from tideover.settings.values import SourceSettings
 from tideover.sources import Source, open_source
 
 AGENT = Path(__file__).parents[1] / "agent"
@@ -223,7 +225,7 @@ def test_closing_at_any_moment_ends_the_poll_and_every_connection():
 def test_a_first_connection_that_is_swallowed_costs_two_seconds_not_two_minutes(named):
     """Whoever asks beside it is answered, and that is the document."""
     with service(faults.swallows, times=1) as there:
-        source = open_source("azure", endpoint=there.endpoint, vm_name="vm-1" if named else "")
+        source = open_source(AZURE, SourceSettings("azure", there.endpoint, 1.0, "vm-1" if named else None))
         began_s = time.monotonic()
         assert poll(source) == ""
         assert time.monotonic() - began_s < 8.0

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tideover.model import Kind
+from tideover.model import Kind, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.platforms import AZURE, HYPERV, NONE
+from tideover.settings.values import SourceSettings
 from tideover.simulator import InjectedFault, MetadataService
-from tideover.sources import VmIdentity, open_source
+from tideover.sources import open_source
 from tideover.sources.azure import EVENTS, AzureSource
 
 QUICK = {"first_call_s": 0.08, "later_call_s": 0.08}
@@ -242,7 +244,7 @@ def test_the_identity_can_be_asked_for_by_itself(service):
     service.inject_fault(InjectedFault(status=404), path="/metadata/instance")
     source = AzureSource(service.endpoint)
     assert source.identity() is None
-    assert source.identity() == VmIdentity("pool_7", "id-of-pool-7", "pool", source.identity().resource_id)
+    assert source.identity() == VmIdentity("pool_7", "id-of-pool-7")
     assert AzureSource(service.endpoint, "mine").identity().name == "mine"
 
 
@@ -315,5 +317,6 @@ def test_closing_ends_a_poll_under_way(service):
 
 
 def test_only_azure_is_a_source_that_can_be_asked():
-    assert isinstance(open_source("azure", endpoint="http://127.0.0.1:1", vm_name="x"), AzureSource)
-    assert open_source("hyperv") is open_source("none") is None
+    settings = SourceSettings("azure", "http://127.0.0.1:1", 1.0, "x")
+    assert isinstance(open_source(AZURE, settings), AzureSource)
+    assert open_source(HYPERV, settings) is open_source(NONE, settings) is None

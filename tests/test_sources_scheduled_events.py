@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tideover.model import Document, Event, Kind
+from tideover.model import Document, Event, Kind, VmIdentity
 from tideover.sources.scheduled_events import (
     NotADocument,
-    VmIdentity,
     read_document,
     read_identity,
     read_time,
@@ -224,7 +223,7 @@ def test_an_acknowledgement_sends_the_id_back_as_it_came():
 def test_the_identity_comes_from_the_compute_branch():
     body = json.dumps({"name": "pool_3", "vmId": "9c-1", "vmScaleSetName": "pool", "resourceId": "/subscriptions/s/x",
                        "tags": "", "osProfile": {"computerName": "pool000003"}}).encode()
-    assert read_identity(body) == VmIdentity("pool_3", "9c-1", "pool", "/subscriptions/s/x")
+    assert read_identity(body) == VmIdentity("pool_3", "9c-1")
     assert read_identity(b'{"name":"alone"}') == VmIdentity("alone")
 
 

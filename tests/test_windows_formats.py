@@ -11,7 +11,7 @@ from tideover.clock.types import CommandResult, Origin, TimeSource
 from tideover.hooks.windows_acl import AclTarget, why_not_safe
 from tideover.pause.hyperv_registry import GuestParametersReader
 from tideover.pause.types import HostChanged
-from tideover.sources.platform import fields_in
+from tideover.system.dmi import fields_in
 
 SYSTEM, ADMINISTRATORS, USERS, EVERYBODY = "S-1-5-18", "S-1-5-32-544", "S-1-5-32-545", "S-1-1-0"
 TRUSTED = frozenset({SYSTEM, ADMINISTRATORS})

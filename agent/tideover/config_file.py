@@ -78,7 +78,7 @@ def _content(file: Path, named_by: str | None) -> bytes | None:
     except FileNotFoundError:
         if named_by is None:
             return None
-        cause, hint = "there is no such file", f"{named_by} names it; mend the name, or leave it out"
+        cause, hint = "there is no such file", f"{named_by} names it; correct the path or remove it"
     except IsADirectoryError:
         cause, hint = "it is a directory", "Name the file inside it"
     except PermissionError:

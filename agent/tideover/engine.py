@@ -14,8 +14,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from tideover import effects as fx, observations as ob
 from tideover.journal import Journal, JournalUnwritable
-from tideover.lifecycle import Entry, State, desired_effects, step
-from tideover.model import Moment
+from tideover.lifecycle import Entry, Phase, State, desired_effects, step
+from tideover.model import EntryKind, Moment
 from tideover.policy import Policy
 
 LONGEST_WAIT_S = 3600.0
@@ -29,7 +29,7 @@ IDLE_S = 10.0
 HOUSEKEEPING_S = 3600.0
 """So often, at most, what can wait is done while nothing changes: old rows go."""
 
-CHECKPOINTED = frozenset({"acknowledged", "closed"})
+CHECKPOINTED = frozenset({EntryKind.ACKNOWLEDGED, Phase.CLOSED})
 """After these it is moved at once: the platform may stop the machine from here on; nothing is going on from here on."""
 
 
@@ -173,7 +173,7 @@ class Engine:
         try:
             self._journal.commit(now, self._written, self.state, pending)
         except JournalUnwritable as trouble:
-            self._unwritten = list(pending) or [Entry("", "journal unwritable", str(trouble))]
+            self._unwritten = list(pending) or [Entry("", EntryKind.JOURNAL_UNWRITABLE, str(trouble))]
             self.trouble = str(trouble)
             if not was_unwritable:
                 self._listener.on_journal_unwritable(trouble)

@@ -29,7 +29,7 @@ class ConfigurationError(TideoverError):
 
     def __init__(self, file: str, faults: tuple[str, ...]) -> None:
         count = "one fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__(f"cannot use the configuration {file}", f"{count} found", "Mend each line below:")
+        super().__init__(f"cannot use the configuration {file}", f"{count} found", "Fix the lines below:")
         self.file, self.faults = file, faults
 
 

@@ -79,6 +79,14 @@ class Document:
     left_out: str = ""                   # which entries could not be used, and why; "": all are here
 
 
+@dataclass(frozen=True, slots=True)
+class VmIdentity:
+    """Who the platform says this VM is. `name` is what its events name; never the hostname."""
+
+    name: str
+    vm_id: str = ""              # survives a rename and a move, not a copy: tells a cloned image from its original
+
+
 class HookPhase(enum.Enum):
     PREPARE = "prepare"
     RECOVER = "recover"
@@ -173,6 +181,51 @@ class Pause:
             return self.uncertainty_s
         lost_s = 0.0 if self.length_s is None else abs(self.length_s - round(self.length_s, 3))
         return max(1, math.ceil(round((self.uncertainty_s + lost_s) * 1000, 6))) / 1000     # float noise counts nothing
+
+
+class EntryKind(enum.Enum):
+    """What an entry of the journal's record says; an entry about a case's new phase has the phase in its place. The
+    value is the word that the journal stores and the record's timeline shows."""
+
+    NOTICED = "noticed"
+    CHANGED = "changed"                                  # NotBefore moved
+    STARTED = "started"                                  # the document shows it Started
+    REMOVED = "left the list"
+    LEFT_OUT = "events left out"                         # too many are listed at once
+    LEFT_OUT_NO_MORE = "events left out no more"
+    PAUSE = "pause"
+    PREPARE_RUN = "hook prepare"                         # one run has ended
+    RECOVER_RUN = "hook recover"
+    PREPARE_CUT_SHORT = "hook prepare cut short"         # the agent ended before the run did
+    RECOVER_CUT_SHORT = "hook recover cut short"
+    RECOVER_FAILED = "recover owed"                      # all its retries are used up
+    ACK_SENT_BY_HAND = "acknowledging"                   # by the command, without an agent; its answer follows
+    ACKNOWLEDGED = "acknowledged"
+    ACK_REFUSED = "acknowledgement refused"
+    ACK_LOST = "acknowledgement lost"
+    CLOCK_CHECKED = "clock"
+    CLOCK_FOLLOWED = "clock followed"                    # seen after the check, while it converges
+    AGENT_RESTARTED = "agent restarted"
+    MACHINE_RESTARTED = "restarted"
+    TAKEN_OVER = "taken over"                            # the journal is another VM's: its events, recovered here
+    FOUND_PREPARED = "found prepared"                    # by its private directory alone
+    RECOVERY_IMPOSSIBLE = "recovery impossible"
+    JOURNAL_UNWRITABLE = "journal unwritable"
+
+    @classmethod
+    def of_run(cls, phase: HookPhase, *, cut_short: bool = False) -> EntryKind:
+        """Given the phase of a hook's run that is over, return the kind of its entry."""
+        return cls(f"hook {phase.value}{' cut short' if cut_short else ''}")
+
+
+class Outcome(enum.Enum):
+    """How an event ended."""
+
+    RESUMED = "resumed"
+    CANCELLED = "cancelled"
+    RESTARTED = "restarted"
+    MISSED = "missed"
+    NOT_OURS = "not-ours"
 
 
 class Verdict(enum.Enum):

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Pause, utc_text
+from tideover.lifecycle.state import Phase, Subject
+from tideover.model import ClockCheck, EntryKind, Event, HookOutcome, HookRun, Outcome, Pause, utc_text
 
 OUTCOME_WORDS = {HookOutcome.NOTHING: "done", HookOutcome.REFUSED: "failed"}
 """The record knows five outcomes of a hook; exit_status and output tell these two apart from them."""
-
-PHASES = frozenset({"watching", "waiting", "preparing", "asking", "doubting", "holding", "underway", "checking",
-                    "settling", "recovering", "lingering", "closed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +20,9 @@ class Row:
 
     at: datetime
     event_id: str
-    what: str
+    what: EntryKind | Phase
     note: str = ""
-    subject: object = None
+    subject: Subject = None
 
 
 def records_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -40,23 +38,23 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
     """Given the rows of one event, return its record (the contract's RECORD). Unknown values are None, never 0."""
     event = next((row.subject for row in reversed(rows) if isinstance(row.subject, Event)), None)
     first = next((row.subject for row in rows if isinstance(row.subject, Event)), event)
-    status = next((row.what for row in reversed(rows) if row.what in PHASES), "noticed")
-    closed = _last(rows, "closed") if status == "closed" else None
+    phase = next((row.what for row in reversed(rows) if isinstance(row.what, Phase)), None)
+    closed = _last(rows, Phase.CLOSED) if phase is Phase.CLOSED else None
     record = _about(rows[0].event_id, event, first)
     record["trace_id"] = trace_id(record["event_id"])
     record |= {
-        "status": status,
-        "outcome": closed.subject if closed else None,
+        "status": phase.value if phase else EntryKind.NOTICED.value,
+        "outcome": closed.subject.value if closed and isinstance(closed.subject, Outcome) else None,
         "noticed_at": utc_text(rows[0].at),
         "notice_s": _rounded(first.notice_s) if first else None,
-        "acknowledged_at": _at(_last(rows, "acknowledged")),
-        "started_at": _at(_last(rows, "started") or _started_at_sight(rows)),
-        "ended_at": _at(_last(rows, "left the list")),
+        "acknowledged_at": _at(_last(rows, EntryKind.ACKNOWLEDGED)),
+        "started_at": _at(_last(rows, EntryKind.STARTED) or _started_at_sight(rows)),
+        "ended_at": _at(_last(rows, EntryKind.REMOVED)),
         "closed_at": _at(closed),
         "hooks": [_hook(row.subject) for row in rows if isinstance(row.subject, HookRun)],
         "pauses": [pause_of(row.subject) for row in rows if isinstance(row.subject, Pause)],
         "clock": _clock(rows),
-        "timeline": [{"at": utc_text(row.at), "what": row.what, "note": row.note} for row in rows],
+        "timeline": [{"at": utc_text(row.at), "what": row.what.value, "note": row.note} for row in rows],
     }
     return record
 
@@ -117,8 +115,8 @@ def _clock(rows: Sequence[Row]) -> dict[str, Any]:
     """The last verdict, with the samples of all checks: the curve from wrong to right. What was seen when the clock was
     watched on stands beside the verdict, and does not change what was known when recover began."""
     checks = [row.subject for row in rows if isinstance(row.subject, ClockCheck)]
-    last = next((row.subject for row in reversed(rows) if row.what == "clock" and isinstance(row.subject, ClockCheck)),
-                None)
+    last = next((row.subject for row in reversed(rows)
+                 if row.what is EntryKind.CLOCK_CHECKED and isinstance(row.subject, ClockCheck)), None)
     return {
         "verdict": last.verdict.value if last else "unknown",
         "offset_s": _rounded(last.offset_s, 6) if last else None,
@@ -127,15 +125,15 @@ def _clock(rows: Sequence[Row]) -> dict[str, Any]:
         "good_after_s": _rounded(last.good_after_s) if last else None,
         "reason": last.reason if last else "", "tolerance_s": _rounded(last.tolerance_s, 6) if last else None,
         "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
-                     for row in rows if row.what == "clock followed" and isinstance(row.subject, ClockCheck)],
+                     for row in rows if row.what is EntryKind.CLOCK_FOLLOWED and isinstance(row.subject, ClockCheck)],
         "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
                      "delay_s": _rounded(sample.delay_s, 6), "error_bound_s": _rounded(sample.error_bound_s, 6)}
                     for check in checks for sample in check.samples],
     }
 
 
-def _last(rows: Sequence[Row], what: str) -> Row | None:
-    return next((row for row in reversed(rows) if row.what == what), None)
+def _last(rows: Sequence[Row], what: EntryKind | Phase) -> Row | None:
+    return next((row for row in reversed(rows) if row.what is what), None)
 
 
 def _started_at_sight(rows: Sequence[Row]) -> Row | None:

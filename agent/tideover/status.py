@@ -8,37 +8,41 @@ from tideover.lifecycle import Case, HookState, Phase, Stage, State
 from tideover.lifecycle.manual import is_pending
 from tideover.lifecycle.state import CLAIMING, RUNNING, ends_an_event
 from tideover.model import ClockCheck, Moment, utc_text
+from tideover.platforms import Platform
 from tideover.record import Row, pauses_of
 
 # --- What an event, and the whole agent, waits for, in one sentence
 
 WAITING_FOR = {
-    Phase.OBSERVED: "it concerns other VMs, or is of a kind that is left alone",
+    Phase.OBSERVED: "nothing: it concerns other VMs, or a kind outside act_on",
     Phase.SCHEDULED: "the time to prepare",
     Phase.PREPARING: "the prepare hooks",
     Phase.ACKNOWLEDGING: "the platform's answer to the acknowledgement",
-    Phase.UNCONFIRMED: "a fresh document: whether the acknowledgement counted is not known",
+    Phase.UNCONFIRMED: "the next poll: the acknowledgement is unconfirmed",
     Phase.AWAITING_START: "the platform to start",
     Phase.STARTED: "the pause, or the end of the event",
     Phase.CHECKING_CLOCK: "a good clock",
-    Phase.SETTLING: "a quiet time after the pause",
+    Phase.SETTLING: "the end of the settle time after the pause",
     Phase.RECOVERING: "the recover hooks",
-    Phase.RECOVERED: "the event to leave the list; all is recovered",
+    Phase.RECOVERED: "the event to be removed; all is recovered",
     Phase.CLOSED: "nothing",
 }
-UNREACHABLE = "the metadata service, which cannot be reached or gives no document"
+UNREACHABLE = "which cannot be reached or gives no document"
 NAMED_AT_MOST = 3           # hooks; the table below the sentence has them all
 
 
-def sentence(state: State, poll_failures: int = 0) -> str:
-    """Given a state and how many polls have failed since the last document, return what the agent waits for: it
-    completes "waits for …"."""
+def sentence(state: State, poll_failures: int = 0, platform: Platform | None = None) -> str:
+    """Given a state, how many polls have failed since the last document and the platform (None: not known), return what
+    the agent waits for: it completes "waits for …"."""
     failed = [name for name, hook in state.hooks.items() if hook.stage is Stage.RECOVER_FAILED]
     if failed:
-        return f"the owner: recover of {', '.join(sorted(failed))} failed for good"
+        return f"operator action: recovery of {', '.join(sorted(failed))} failed"
     busy = [case for case in state.cases.values() if case.phase is not Phase.OBSERVED]
     if not busy:
-        return UNREACHABLE if poll_failures else "the next event"
+        if platform is not None and platform.silence:
+            return "the next pause of this machine"
+        service = platform.service if platform is not None else "the platform's service"
+        return f"{service}, {UNREACHABLE}" if poll_failures else "the next event"
     return "; ".join(f"{waited_for(state, case)} ({case.event.kind.value} {case.id})" for case in busy)
 
 
@@ -50,16 +54,16 @@ def waited_for(state: State, case: Case) -> str:
         case Phase.RECOVERING:
             return _recovered_by(state)
         case Phase.STARTED if any(ends_an_event(pause) for pause in case.pauses):
-            return "the end of the event; its pause has been seen"
+            return "the end of the event; its pause was detected"
         case Phase.AWAITING_START if not case.acknowledged:
-            return "the platform to start in its own time: it was not told to go ahead"
+            return "the platform to start the event; it is not acknowledged"
         case _:
             return WAITING_FOR[case.phase]
 
 
 def _prepared_by(state: State, case: Case) -> str:
     if not state.fresh:
-        return "a document of the platform, before anything is prepared"
+        return "a new document, before anything is prepared"
     wanted = [hook for hook in state.hooks.values() if case.id in hook.wanted_by]
     ending = [hook for hook in state.hooks.values() if hook.stage in (Stage.STOPPING, Stage.RECOVERING)]
     if ending:
@@ -68,12 +72,12 @@ def _prepared_by(state: State, case: Case) -> str:
     if running:
         return f"prepare of {_named(running)}"
     not_yet = [hook for hook in wanted if hook.stage is Stage.RETRYING]
-    return f"the next try of {_named(not_yet)}, which said \"not yet\"" if not_yet else WAITING_FOR[Phase.PREPARING]
+    return f"the retry of {_named(not_yet)}, which answered \"not yet\"" if not_yet else WAITING_FOR[Phase.PREPARING]
 
 
 def _recovered_by(state: State) -> str:
     if state.claimed():
-        return "another event, for which all stays prepared"
+        return "another event that keeps the applications prepared"
     ending = [hook for hook in state.hooks.values() if hook.stage in (Stage.PREPARING, Stage.STOPPING)]
     if ending:
         return f"prepare of {_named(ending)} to end; recover comes after that"
@@ -81,7 +85,7 @@ def _recovered_by(state: State) -> str:
     if running:
         return f"recover of {_named(running)}"
     again = [hook for hook in state.hooks.values() if hook.stage is Stage.RECOVER_RETRY]
-    return f"the next try of recover of {_named(again)}" if again else WAITING_FOR[Phase.RECOVERING]
+    return f"the retry of recover of {_named(again)}" if again else WAITING_FOR[Phase.RECOVERING]
 
 
 def _named(hooks: list[HookState]) -> str:
@@ -97,15 +101,16 @@ HOOK_PHASES = {Stage.PREPARING: "prepare", Stage.STOPPING: "prepare", Stage.RECO
 RAW_TIMES = ("seconds_left", "wakes_in_s", "running_s", "again_in_s")
 
 
-def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int = 0) -> dict[str, Any]:
-    """Given the state, the record's rows (all, or the newest) and how many polls have failed since the last document,
-    return what is going on. Unknown values are None."""
+def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int = 0,
+              platform: Platform | None = None) -> dict[str, Any]:
+    """Given the state, the record's rows (all, or the newest), how many polls have failed since the last document and
+    the platform (None: not known), return what is going on. Unknown values are None."""
     cases = [_case(state, case, rows, now) for case in state.cases.values()]
     ahead = [case for case in cases if case["phase"] in ("waiting", "preparing", "asking", "doubting", "holding")]
     pauses = pauses_of(rows)
     return {
         "vm_name": state.me or None,
-        "waiting_for": sentence(state, poll_failures),
+        "waiting_for": sentence(state, poll_failures, platform),
         "events": cases,
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
         "last_pause": pauses[-1] if pauses else None,
@@ -157,7 +162,7 @@ def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[st
 
 def _why(case: Case, rows: Sequence[Row]) -> str:
     """What the record says of how it came into its phase: why the platform was not told, for one."""
-    return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what == case.phase.value),
+    return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what is case.phase),
                 "")
 
 

@@ -130,5 +130,5 @@ def test_the_pacemaker_agent_of_debian_stops_its_node_acknowledges_and_comes_bac
         assert monitored(place) == "IN_EVENT" and "ACKNOWLEDGES" in place.said and "Pacemaker-ResourceAgent" in place.said
         place.until("platform  start")
         assert monitored(place) == "IN_EVENT"
-        place.until("the scenario is over")
+        place.until("the scenario has ended")
         assert monitored(place) == "AVAILABLE" and (kept / f"{node}.#health-azure").read_text() == "0"

@@ -127,7 +127,7 @@ def _words(entry: Entry) -> str:
             more = f" {CLOCK_STEP}"
         case _:
             more = ""
-    return f"{entry.event_id[:2]} {entry.what}{more}"
+    return f"{entry.event_id[:2]} {entry.what.value}{more}"
 
 
 class PointedHand:

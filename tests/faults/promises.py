@@ -83,7 +83,7 @@ def _record(life: Life, here: Stage, rebooted: bool) -> list[str]:
         allowed = {outcome} | ({"restarted"} if rebooted else set()) | ({"resumed"} if here.stops else set())
         if here.deaths and outcome == "cancelled":
             allowed.add("missed")           # withdrawn while no agent ran: nobody can say whether it had started
-        faults = _one_record(records[event_id], allowed) if event_id in records else ["there is none"]
+        faults = _one_record(records[event_id], allowed) if event_id in records else ["there is no record"]
         broken += [f"the record of {event_id}: {fault}" for fault in faults]
     return broken + _runs(here, list(records.values()))
 

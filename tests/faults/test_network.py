@@ -277,11 +277,13 @@ def test_a_flood_at_every_port_of_the_agent_does_not_keep_it_from_its_work(tmp_p
 def test_the_gate_of_these_proofs_lets_through_what_it_should(tmp_path):
     """A proof that cannot fail is none: through an open gate all is well, through a shut one nobody answers."""
     from tideover.observations import Polled, PollFailed
+    from tideover.platforms import AZURE
+    from tideover.settings.values import SourceSettings
     from tideover.simulator import MetadataService
     from tideover.sources import open_source
     with MetadataService("vm-1") as service:
         gate = Gate(service.endpoint)
-        source = open_source("azure", endpoint=gate.endpoint, vm_name="vm-1")
+        source = open_source(AZURE, SourceSettings("azure", gate.endpoint, 1.0, "vm-1"))
         assert source is not None and isinstance(source.poll(), Polled)
         gate.shut()
         assert isinstance(source.poll(), PollFailed)

@@ -19,7 +19,7 @@ from tideover import effects as fx, observations as ob
 from tideover.engine import Engine
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable, LastingJournal, Lock
-from tideover.lifecycle import Entry, State
+from tideover.lifecycle import Entry, Phase, State
 from tideover.model import Document
 from tideover.record import record_of
 
@@ -303,7 +303,7 @@ def open_damaged(home: Path, seed: int) -> str:
         pass                # a page of the history that is only looked at when somebody asks for it
     after = Life(state=state).polled().state
     try:
-        journal.commit(at(1), state, after, [Entry("e1", "closed")])
+        journal.commit(at(1), state, after, [Entry("e1", Phase.CLOSED)])
     except JournalUnwritable:
         return "cannot be written"
     if told:

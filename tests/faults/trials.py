@@ -108,7 +108,7 @@ class Stage:
                                         start_after_acknowledge_s=start_after_s)
         self.time_server = TimeServer(now=self.time.outside_s)
         self.starts, self.deaths, self.pointed = 0, 0, pointed
-        self.lingers_within_s = 6.0     # after a pause; then the platform takes the event off its list
+        self.lingers_within_s = 6.0     # after a pause; then the platform removes the event
         self.faults: list[str] = []
         self.stops: list[float] = []    # when each was over, seconds since the epoch
         self.is_stopped = self.is_rebooting = False

@@ -42,7 +42,7 @@ NOWHERE = {
     "webhook": {"URL": "http://127.0.0.1:1/", "MUST_ARRIVE": "yes"},
 }
 
-# Their first act may have half-happened, so recover is owed even when prepare failed.
+# Their first act may have half-happened, so recovery is pending even when prepare failed.
 OWES = {"lb-health", "webhook"}
 
 
@@ -203,7 +203,8 @@ def test_shell_hooks_are_clean() -> None:
     """shellcheck has nothing to say."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in [*SHELL, "tideover-hook.sh"])], capture_output=True, text=True)
+    samples = (LIBRARY.parent / "agent/tideover/drill/sample_hooks/posix").iterdir()
+    done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in [*SHELL, "tideover-hook.sh"]), *map(str, samples)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 

@@ -72,7 +72,7 @@ def test_the_fast_suite_passes_with_debians_own_python_and_libraries():
         pytest.skip(f"Debian's packages are not all here: {found.stderr.splitlines()[-1]} (tests/packaging/packages.txt)")
     assert all(line.startswith("/usr/lib/python3/dist-packages/") for line in found.stdout.split()), found.stdout
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "TIDEOVER_PROOFS", "VIRTUAL_ENV"))}
-    done = subprocess.run([DEBIANS, "-s", "-B", "-m", "pytest", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-x", "tests"],
+    done = subprocess.run([DEBIANS, "-s", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-x", "tests"],
                           cwd=TOP, capture_output=True, text=True, timeout=240, check=False,
                           env={**environment, "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -24,9 +24,9 @@ from tideover.journal import Lock, holder
 from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HostChanged
 from tideover.pause.watch import open_readers
-from tideover.sources import choose_source_kind
-from tideover.sources.platform import firmware_table
+from tideover.platforms import detect
 from tideover.system import clocks
+from tideover.system.dmi import firmware_table, read_dmi
 from tideover.system.platform import ROOT, make_own_directory
 from tideover.system.removal import empty_directory
 from tideover.winapi.base import ntdll, own_profile, program_data, read_text, system_directory
@@ -50,7 +50,7 @@ def test_whoever_asks_at_the_pipe_is_answered_also_at_length(tmp_path: Path) -> 
 
 def test_another_process_than_the_locks_holder_is_not_believed(tmp_path: Path) -> None:
     server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True}})
-    with pytest.raises(UnreachableError, match=f"answers process {os.getpid()}, but no agent works"):
+    with pytest.raises(UnreachableError, match=f"answers process {os.getpid()}, but no agent is running"):
         ask(tmp_path / "x", tmp_path, {"ask": "say"})
     server.close()
 
@@ -302,7 +302,7 @@ def test_nobody_can_plant_a_kernels_file(tmp_path: Path) -> None:
 
 def test_the_platform_is_told_by_the_firmware() -> None:
     assert firmware_table()
-    assert choose_source_kind() == "none"
+    assert detect(read_dmi()).source_kind == "none"
 
 
 def test_the_registry_is_read_and_silent_about_what_it_has_not() -> None:

@@ -127,5 +127,5 @@ def test_the_commands_beside_the_agent_speak_utf8_and_their_exit_status_is_the_c
 def test_the_drill_holds_every_promise_it_can_show(here: World, words: list[str]) -> None:
     drill = here.ask("drill", "--pause", "3s", *words)
     assert drill["held"] is True, drill
-    assert {one["held"] for one in drill["promises"]} <= {True, None}
+    assert {one["held"] for one in drill["checks"]} <= {True, None}
     assert [hook["name"] for hook in drill["measured"]["hooks"]]

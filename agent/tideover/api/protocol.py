@@ -82,12 +82,12 @@ def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str
             received = read_line(channel, LONGEST_ANSWER)
     except OSError as trouble:
         held = read_holder(state_directory)
-        why = f"Process {held.pid or 'unknown'} works on {state_directory}; its log says more." if held else RUNNING
+        why = f"Process {held.pid or 'unknown'} uses {state_directory}; see its log." if held else RUNNING
         raise UnreachableError(CANNOT, f"{path}: {(trouble.strerror or str(trouble)).lower()}", why) from trouble
     try:
         answer = json.loads(received)
     except (ValueError, RecursionError) as trouble:
-        raise UnreachableError(CANNOT, "its answer is no JSON document", RESTART) from trouble
+        raise UnreachableError(CANNOT, "its answer is not a JSON document", RESTART) from trouble
     return _checked(answer, "plan" if question.get("dry_run") else str(question["ask"]))
 
 
@@ -103,9 +103,9 @@ def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:
     if held is not None and _is_holder(held, process, user):
         return
     who = f"process {process}" if user is None else f"process {process} of user id {user}"
-    agent = "no agent works" if held is None else f"process {held.pid or 'unknown'} works"
-    raise UnreachableError(CANNOT, f"at {path} answers {who}, but {agent} on {state_directory}",
-                           "Give each agent a [paths] runtime of its own, in which only its user can write.")
+    agent = "no agent is running" if held is None else f"process {held.pid or 'unknown'} works"
+    raise UnreachableError(CANNOT, f"{who} answers at {path}, but {agent} on {state_directory}",
+                           "Give each agent its own [paths] runtime directory, writable only by its user.")
 
 
 def _is_holder(held: LockHolder, process: int, user: int | None) -> bool:
@@ -127,16 +127,16 @@ def _numbers_inside(process: int) -> list[int]:
 
 def _checked(answer: object, asked: str) -> dict[str, Any]:
     if not isinstance(answer, dict):
-        raise UnreachableError(CANNOT, "its answer is no JSON document", RESTART)
+        raise UnreachableError(CANNOT, "its answer is not a JSON document", RESTART)
     if answer.get("api") != API:
         version = answer.get("version")
         agent = f"version {version}" if isinstance(version, str) else "an earlier version"
         raise UnreachableError(CANNOT, f"it is {agent} and this command is version {__version__}", RESTART)
     if not isinstance(answer.get("ok"), bool):
-        raise UnreachableError(CANNOT, "its answer does not say whether it is one", RESTART)
+        raise UnreachableError(CANNOT, "its answer does not identify it as an agent", RESTART)
     lacking = _find_lacking(answer, _ANSWERS.get(asked, {})) if answer["ok"] else ""
     if lacking:
-        raise UnreachableError(CANNOT, f"its answer has no {lacking} that can be understood", RESTART)
+        raise UnreachableError(CANNOT, f"its answer has no {lacking} that is valid", RESTART)
     return answer
 
 
@@ -187,7 +187,7 @@ class ApiServer:
             question = json.loads(line)
             answer = self._answers[question["ask"]]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return _line({"ok": False, "why": "that is no question of this agent's"})
+            return _line({"ok": False, "why": "unknown request"})
         return _line(answer(question))
 
 

@@ -75,7 +75,7 @@ def config_argument(words: list[str]) -> str:
     named = _plain_run(["run", *words])
     if named is None:
         from tideover.errors import WrongUseError
-        raise WrongUseError("cannot serve", f"unknown words: {' '.join(words)}", "It takes --config FILE only.")
+        raise WrongUseError("cannot serve", f"unknown arguments: {' '.join(words)}", "Only --config FILE is accepted.")
     return named
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import api_refusal, confirmed, print_json, with_json, with_readable_settings, with_yes
+from tideover.cli.options import (
+    api_refusal,
+    confirmed,
+    duration_between,
+    example,
+    print_json,
+    with_json,
+    with_readable_settings,
+    with_yes,
+)
 from tideover.cli.terminal import printable
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
@@ -18,19 +27,19 @@ from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME
 
 ANSWER_S = 10.0         # the agent's POST has 5 s; a second one may be on its way
 ACKNOWLEDGE_CHECK_S = 0.2
-ACCEPTED = "the platform has accepted it"
+ACCEPTED = "acknowledgement accepted by the platform"
 
 
-@click.command("acknowledge")
+@click.command("acknowledge", epilog=example("sudo tideover acknowledge last"))
 @click.argument("event")
 @with_yes
 @with_json
 @with_readable_settings
 def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) -> int:
-    """Acknowledge EVENT: for held events, and where the owner acknowledges by hand.
+    """Acknowledge EVENT by hand: for a held event, or where [policy] acknowledge is "never".
 
-    EVENT is an id, the beginning of it, or "last". Where a participant is not prepared, or the event names other
-    machines, they are named and this asks first. Works without the agent.
+    EVENT is an id, the beginning of one, or "last". If a participant is not prepared, or if the event names other
+    machines, the command lists them and asks for confirmation. It works without the agent.
     """
     event_id, said = confirmed(lambda sure: _acknowledge(loaded, event, sure), yes)
     if as_json:
@@ -61,7 +70,7 @@ def _acknowledge(loaded: Loaded, event: str, sure: bool) -> tuple[str, str]:
 
 
 def _wait_until_acknowledged(socket: Path, state: Path, answer: dict[str, Any]) -> dict[str, Any]:
-    """Given the agent's promise, wait until the platform has answered."""
+    """Wait until the platform has answered the acknowledgement that the agent accepted to send."""
     from tideover.api.protocol import read_status
     until = time.monotonic() + ANSWER_S
     while time.monotonic() < until:
@@ -74,30 +83,32 @@ def _wait_until_acknowledged(socket: Path, state: Path, answer: dict[str, Any]) 
             return {**answer, "ok": False, "why": "the platform refused",
                     "do": f"tideover show {answer['event_id']} tells why."}
         time.sleep(ACKNOWLEDGE_CHECK_S)
-    return {**answer, "ok": False, "why": "no answer from the platform yet", "do": "The agent goes on trying."}
+    return {**answer, "ok": False, "why": "no answer from the platform yet", "do": "The agent retries."}
 
 
 # --- recover
 
 RECOVER_CHECK_S = 0.2
+LONGEST_WAIT_S = 86400.0
 INSIDE = "The agent runs it; a command inside a hook's run does not wait for that, as that run may be one of them"
 
 
-@click.command("recover")
+@click.command("recover", epilog=example("sudo tideover recover --dry-run"))
 @click.argument("event", required=False)
-@click.option("--dry-run", "dry_run", is_flag=True, help="Only say what would be run.")
+@click.option("--dry-run", "dry_run", is_flag=True, help="List what would run, and run nothing.")
 @with_yes
 @click.option("--forget", "forget", metavar="HOOK", default=None,
-              help="Give HOOK's pending recovery up instead; the record says so.")
-@click.option("--wait", "wait_s", default=120.0, show_default=True, help="Seconds to wait for the agent's hooks.")
+              help="Give up the pending recovery of HOOK instead of running it; this is recorded.")
+@click.option("--wait", "wait_s", callback=duration_between(0.0, LONGEST_WAIT_S), default="2m", metavar="DURATION",
+              show_default=True, help="How long to wait for the agent's hooks.")
 @with_json
 @with_readable_settings
 def recover_command(loaded: Loaded, event: str | None, dry_run: bool, yes: bool, forget: str | None, wait_s: float,
             as_json: bool) -> int:
-    """Run the recover hooks that are pending, of EVENT or of all. Exit status 1 if any is pending afterwards.
+    """Run the pending recover hooks of EVENT, or of all events. Exit status 1 if one is still pending afterwards.
 
-    EVENT is an id, the beginning of it, or "last". While an event is still ahead this asks first, for it takes back
-    what was prepared. Works without the agent.
+    EVENT is an id, the beginning of one, or "last". If an event has not started yet, the command asks for confirmation,
+    because the event would then find its applications unprepared. It works without the agent.
     """
     if forget is not None:
         return _forget(loaded, forget, event, dry_run, as_json)
@@ -107,10 +118,10 @@ def recover_command(loaded: Loaded, event: str | None, dry_run: bool, yes: bool,
     if as_json:
         print_json({"ok": not still_owed, "were_owed": were_owed, "still_owed": still_owed})
     elif still_owed:
-        raise TideoverError("recover is still owed", ", ".join(still_owed), INSIDE if _is_inside_a_run() else
-                            "tideover show last tells why.")
+        raise TideoverError("recovery is still pending", ", ".join(still_owed), INSIDE if _is_inside_a_run() else
+                            "See the reason with tideover show last.")
     else:
-        click.echo(f"Recovered: {', '.join(were_owed)}." if were_owed else "Nothing is owed.")
+        click.echo(f"Recovered: {', '.join(were_owed)}." if were_owed else "No recovery is pending.")
     return EXIT_NO if still_owed else EXIT_OK
 
 
@@ -134,7 +145,7 @@ def _is_inside_a_run() -> bool:
 
 
 def _wait_until_recovered(loaded: Loaded, names: list[str], wait_s: float) -> list[str]:
-    """Given the agent's promise, wait until the hooks of those names have run; return which are pending then."""
+    """Given the names of hooks, wait until their recovery has succeeded or failed; return which are still pending."""
     from tideover.api.protocol import read_status
     paths = loaded.settings.paths
     until = time.monotonic() + wait_s
@@ -164,14 +175,14 @@ def _plan(loaded: Loaded, event: str | None, as_json: bool) -> int:
         return EXIT_OK
     click.echo(f"Would recover, in this order: {', '.join(pending)}." if pending else "No recovery is pending.")
     if ahead:
-        click.echo(f"Still ahead: {printable(', '.join(ahead))}. A recover asks first, or needs --yes.")
+        click.echo(f"Not started yet: {printable(', '.join(ahead))}. recover asks for confirmation, or needs --yes.")
     return EXIT_OK
 
 
 def _forget(loaded: Loaded, name: str, event: str | None, dry_run: bool, as_json: bool) -> int:
     """Give one pending recovery up."""
     if event is not None or dry_run:
-        raise WrongUseError("cannot forget", "--forget takes a hook's name and nothing beside it",
+        raise WrongUseError("cannot forget", "--forget HOOK cannot be combined with an event",
                             "tideover recover --forget HOOK")
     answer = _ask(loaded, {"ask": "forget", "name": name})
     if answer is not None and not answer.get("ok"):
@@ -182,12 +193,12 @@ def _forget(loaded: Loaded, name: str, event: str | None, dry_run: bool, as_json
     if as_json:
         print_json({"ok": True, "forgotten": [name]})
     else:
-        click.echo(f"The recovery of {printable(name)} is given up.")
+        click.echo(f"The pending recovery of {printable(name)} was given up.")
     return EXIT_OK
 
 
 def _ask(loaded: Loaded, question: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the agent's answer; None: no agent works on the state directory. Raise UnreachableError if one does and
+    """Return the agent's answer; None: no agent is running. Raise UnreachableError if one does and
     does not answer: it alone knows what is pending."""
     from tideover.api.protocol import ask
     from tideover.system.file_lock import read_holder

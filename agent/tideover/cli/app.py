@@ -4,22 +4,29 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import click
 
 from tideover import __version__
-from tideover.cli.options import config_before, raise_at_interrupt, with_config, with_config_for_all
+from tideover.cli.options import (
+    SuggestingGroup,
+    config_before,
+    example,
+    raise_at_interrupt,
+    with_config,
+    with_config_for_all,
+)
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
 
-@click.command("run")
+@click.command("run", epilog=example("tideover run --config ./tideover.toml"))
 @with_config
 @click.pass_context
 def run_agent_command(context: click.Context, config: str | None) -> int:
-    """Run the agent in the foreground, until SIGTERM or SIGINT."""
+    """Run the agent in the foreground until SIGTERM or SIGINT."""
     import os
 
     from tideover.daemon import start_agent
@@ -28,21 +35,21 @@ def run_agent_command(context: click.Context, config: str | None) -> int:
 
 
 COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
-    "run": ("tideover.cli.app.run_agent_command", "the agent, in the foreground (what the service runs)"),
-    "drill": ("tideover.cli.drill.command", "the whole life of an event, here and now, touching nothing"),
-    "status": ("tideover.cli.status.command", "what it waits for, and how all is"),
-    "history": ("tideover.cli.events.history_command", "the events so far"),
-    "show": ("tideover.cli.events.show_command", "one event's record"),
-    "report": ("tideover.cli.events.report_command", "the whole history in numbers"),
-    "pauses": ("tideover.cli.events.pauses_command", "every pause noticed"),
-    "clock": ("tideover.cli.clock.command", "check the clock against outside time, now"),
-    "hooks": ("tideover.cli.hooks.command", "what is run, what is refused; try one"),
-    "doctor": ("tideover.cli.doctor.command", "can it work here, and what to do where it cannot"),
-    "acknowledge": ("tideover.cli.actions.acknowledge_command", "tell the platform to go ahead, by hand"),
-    "recover": ("tideover.cli.actions.recover_command", "run what is still owed, by hand"),
-    "simulate": ("tideover.cli.simulate.command", "the built-in metadata service alone"),
-    "config": ("tideover.cli.config.command", "check or show the configuration"),
-    "service": ("tideover.cli.service.command", "install, remove, start, stop the service (pip)"),
+    "run": ("tideover.cli.app.run_agent_command", "Run the agent in the foreground (as the service does)."),
+    "drill": ("tideover.cli.drill.command", "Rehearse a maintenance event end to end in a temporary directory."),
+    "status": ("tideover.cli.status.command", "Show the agent's status."),
+    "history": ("tideover.cli.events.history_command", "List past and present events."),
+    "show": ("tideover.cli.events.show_command", "Show the record of one event."),
+    "report": ("tideover.cli.events.report_command", "Show statistics of all events and pauses."),
+    "pauses": ("tideover.cli.events.pauses_command", "List the pauses detected."),
+    "clock": ("tideover.cli.clock.command", "Check the clock against time servers now."),
+    "hooks": ("tideover.cli.hooks.command", "List, check, run, enable and disable hooks."),
+    "doctor": ("tideover.cli.doctor.command", "Check the setup of this machine."),
+    "acknowledge": ("tideover.cli.actions.acknowledge_command", "Acknowledge an event by hand (StartRequests)."),
+    "recover": ("tideover.cli.actions.recover_command", "Run pending recover hooks now."),
+    "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service."),
+    "config": ("tideover.cli.config.command", "Validate or show the configuration."),
+    "service": ("tideover.cli.service.command", "Install, remove, start or stop the service (for pip installations)."),
 })
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
@@ -50,7 +57,7 @@ NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
 """How click asks for its help to be shown; before 8.2 (Debian 12 has 8.1) it shows it by itself."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """A group whose commands are looked up in the table above."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -64,17 +71,16 @@ class LazyGroup(click.Group):
         raise_at_interrupt()
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def summaries(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
         """The help lists all commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+        yield from ((name, about) for name, (_, about) in COMMANDS.items())
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, epilog=example("tideover drill"), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tideover")
 @with_config_for_all
 def group() -> None:
-    """Carries the applications of this VM over the platform's maintenance."""
+    """Run prepare and recover hooks around cloud maintenance events."""
 
 
 def run_command(words: list[str]) -> int:
@@ -88,7 +94,8 @@ def run_command(words: list[str]) -> int:
         if isinstance(trouble, NO_ARGUMENTS):
             print(trouble.ctx.get_help() if trouble.ctx else "")
         else:
-            print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)
+            command = trouble.ctx.command_path if trouble.ctx else "tideover"
+            print(f"tideover: {trouble.format_message()} See {command} --help.", file=sys.stderr)
         return EXIT_WRONG_USE
     except click.ClickException as trouble:
         print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)

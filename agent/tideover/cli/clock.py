@@ -1,4 +1,4 @@
-"""`tideover clock`: one check now, every server with what it said or why its word does not count."""
+"""`tideover clock`: one check now, each server's measurement, or why it is not used."""
 from __future__ import annotations
 
 from datetime import UTC, datetime
@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import print_json, with_json, with_settings
+from tideover.cli.options import example, print_json, with_json, with_settings
 from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import printable, table_lines, this_terminal
 from tideover.clock import ClockCheckSettings, ClockReport, DaemonReport, check_now, watch_clock
@@ -19,12 +19,12 @@ from tideover.settings import Settings
 EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRONG_USE}
 
 
-@click.command("clock")
+@click.command("clock", epilog=example("tideover clock --watch"))
 @with_json
-@click.option("--watch", is_flag=True, help="A line a second, until interrupted.")
+@click.option("--watch", is_flag=True, help="Print one line each second until interrupted.")
 @with_settings
 def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
-    """Check the clock against outside time. Exit status 0 good, 1 bad, 2 unknown."""
+    """Check the clock against time servers now. Exit status 0 good, 1 bad, 2 unknown."""
     settings = loaded.settings
     if watch:
         return _watch(settings)
@@ -49,11 +49,11 @@ def _watch(settings: Settings) -> int:
 
 
 def watch_line(report: ClockReport, now: datetime) -> str:
-    """Given a report, return it as one line: when, verdict, offset and bound, how many servers count."""
+    """Given a report, return it as one line: when, verdict, offset and bound, how many servers are used."""
     check = report.check
     counting = sum(not one.dropped for one in report.servers)
     offset = "-" if check.offset_s is None else offset_text(check.offset_s, check.error_bound_s)
-    counted = f"{counting} of {len(report.servers)} count"
+    counted = f"{counting} of {len(report.servers)} used"
     return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset:<24}  {counted}"
             + (f"  {printable(check.reason)}" if check.reason else ""))
 
@@ -81,15 +81,15 @@ def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
     if report.daemon is not None:
         lines.append(_daemon_line(report.daemon))
     if not report.servers:
-        lines.append("Nobody was asked. Name time servers under [clock] servers.")
+        lines.append("No time source was queried. Set time servers in [clock] servers.")
         return lines
     if report.origin:
-        lines.append(f"The sources come from {report.origin}.")
+        lines.append(f"Time sources are from {report.origin}.")
     rows = [table_row(one.server, one.address, offset_text(one.offset_s) if one.offset_s is not None else "-",
                 length_text(one.delay_s) if one.delay_s is not None else "-",
-                str(one.stratum) if one.stratum is not None else "-", one.dropped or "counts")
+                str(one.stratum) if one.stratum is not None else "-", one.dropped or "used")
             for one in report.servers]
-    heads = ("SERVER", "ADDRESS", "OFFSET", "DELAY", "STRATUM", "STANDING")
+    heads = ("SERVER", "ADDRESS", "OFFSET", "DELAY", "STRATUM", "STATUS")
     return lines + table_lines(Table(heads, tuple(rows)), this_terminal())
 
 
@@ -101,9 +101,9 @@ def _daemon_document(daemon: DaemonReport) -> dict[str, Any]:
 
 
 def _daemon_line(daemon: DaemonReport) -> str:
-    believes = {True: "believes that it is synchronised", False: "says that it is not synchronised",
-                None: "does not say whether it is synchronised"}[daemon.is_synchronised]
+    believes = {True: "reports that it is synchronised", False: "reports that it is not synchronised",
+                None: "does not report whether it is synchronised"}[daemon.is_synchronised]
     offset = f", {offset_text(daemon.offset_s)}" if daemon.offset_s is not None else ""
     age = f", last measured {length_text(daemon.last_update_age_s)} ago" if daemon.last_update_age_s is not None else ""
     note = f" ({printable(daemon.note)})" if daemon.note else ""
-    return f"The time daemon {daemon.name} {believes}{offset}{age}{note}; its word is no proof."
+    return f"The time daemon {daemon.name} {believes}{offset}{age}{note} (not used as evidence)."

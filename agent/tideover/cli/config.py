@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 
 from tideover.cli.options import (
+    SuggestingGroup,
     config_before,
+    example,
     print_json,
     print_lines,
     with_config,
@@ -20,19 +22,19 @@ from tideover.config_file import Loaded, load_settings
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
 
 
-@click.group("config")
+@click.group("config", cls=SuggestingGroup, epilog=example("tideover config check"))
 @with_config_for_all
 def command() -> None:
-    """Check or show the configuration."""
+    """Validate or show the configuration."""
 
 
-@command.command("check")
+@command.command("check", epilog=example("tideover config check ./tideover.toml"))
 @click.argument("file", required=False)
 @with_config
 @with_json
 @click.pass_context
 def check_config(context: click.Context, file: str | None, config: str | None, as_json: bool) -> int:
-    """Say everything that is wrong with the file, without starting anything. Exit status 2 if anything is."""
+    """Validate the configuration file and list every fault. Exit status 2 if there is one."""
     import os
     named = file or config or config_before(context)
     try:
@@ -49,16 +51,16 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
         return EXIT_OK
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{loaded.file}: no fault." if loaded.file else "No configuration file: the defaults apply.")
+    click.echo(f"{loaded.file}: OK" if loaded.file else "No configuration file: the defaults apply.")
     return EXIT_OK
 
 
-@command.command("show")
-@click.option("--secrets", "with_secrets", is_flag=True, help="Also the values of hooks' environments.")
+@command.command("show", epilog=example("tideover config show --json"))
+@click.option("--secrets", "with_secrets", is_flag=True, help="Show the values of hook environments too.")
 @with_json
 @with_settings
 def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
-    """The effective settings, and where each came from. Values of hooks' environments are hidden."""
+    """Show the effective settings and where each comes from. Values of hook environments are hidden."""
     from tideover.settings import effective_values, show_hidden
     shown = effective_values(loaded.settings, loaded.origin)
     if not with_secrets:

@@ -6,21 +6,21 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import print_json, with_json, with_readable_settings
+from tideover.cli.options import example, print_json, with_json, with_readable_settings
 from tideover.cli.terminal import this_terminal, wrapped
 from tideover.config_file import Loaded
 from tideover.doctor import Examination, Finding, FindingLevel, examine, this_machine
 from tideover.errors import EXIT_NO, EXIT_OK
 
 
-@click.command("doctor")
+@click.command("doctor", epilog=example("sudo tideover doctor"))
 @with_json
 @with_readable_settings
 def command(loaded: Loaded, as_json: bool) -> int:
-    """Can it work here? Exit status 0 all well (notes do not count), 1 something will not work.
+    """Check the setup of this machine. Exit status 0 no problem (notes do not count), 1 at least one problem.
 
-    Asks the metadata service, the time servers and the agent, and waits some seconds at most; changes nothing here. On
-    Azure, asking turns announcements on for this VM, as running the agent does.
+    Queries the metadata service, the time servers and the agent, for a few seconds at most. It changes nothing on this
+    machine. On some platforms the first query enables announcements for this VM, as the agent does.
     """
     from tideover.daemon.policy_source import catalogue_of
     found = examine(loaded, catalogue_of(loaded.settings), this_machine())
@@ -37,7 +37,7 @@ def examination_document(found: Examination) -> dict[str, Any]:
     return {
         "findings": [{"topic": one.topic, "state": one.state.value, "what": one.what, "do": one.do or None}
                      for one in found.findings],
-        "promises": [{**asdict(one), "sentence": one.sentence} for one in found.promises],
+        "guarantees": [{**asdict(one), "sentence": one.sentence} for one in found.guarantees],
     }
 
 
@@ -46,8 +46,8 @@ def examination_lines(found: Examination, width: int | None) -> list[str]:
     lines for a person."""
     column = max(len(one.topic) for one in found.findings)
     lines = [line for one in found.findings for line in _finding_lines(one, column, width)]
-    lines += ["", "Pauses of this machine:"]
-    lines += [line for one in found.promises for line in _wrapped("  ", "  ", one.sentence, width)]
+    lines += ["", "Pauses that can be detected:"]
+    lines += [line for one in found.guarantees for line in _wrapped("  ", "  ", one.sentence, width)]
     return [*lines, "", *_wrapped("", "", _sum(found), width)]
 
 
@@ -68,7 +68,7 @@ def _wrapped(first: str, margin: str, text: str, width: int | None) -> list[str]
 def _sum(found: Examination) -> str:
     wrong = sum(one.state is FindingLevel.BAD for one in found.findings)
     notes = sum(one.state is FindingLevel.NOTE for one in found.findings)
-    noted = {0: "", 1: " There is one note."}.get(notes, f" There are {notes} notes.")
+    noted = {0: "", 1: " One note."}.get(notes, f" {notes} notes.")
     if not wrong:
-        return f"All is well here.{noted}"
-    return f"{'One thing' if wrong == 1 else f'{wrong} things'} will not work here.{noted}"
+        return f"No problem found.{noted}"
+    return f"{'One problem' if wrong == 1 else f'{wrong} problems'}.{noted}"

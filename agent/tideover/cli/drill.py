@@ -1,4 +1,4 @@
-"""`tideover drill`: the whole life of an event, here and now, and a verdict on each promise."""
+"""`tideover drill`: rehearse one event end to end and show the result of each check."""
 from __future__ import annotations
 
 import os
@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import check_named, load, print_json, with_config, with_json
+from tideover.cli.options import check_named, duration_between, example, load, print_json, with_config, with_json
 from tideover.drill import (
     LONGEST_PAUSE_S,
     SHORTEST_PAUSE_S,
@@ -28,7 +28,7 @@ from tideover.drill import (
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import length_text
 from tideover.model import ANNOUNCED, Kind
-from tideover.settings import default_settings, read_duration
+from tideover.settings import default_settings
 
 KINDS = [kind.value for kind in Kind if kind in ANNOUNCED]
 LINE_INDENT = 23                # "  +12.34 s  platform   "
@@ -44,33 +44,26 @@ FOR_EVER = frozenset({Kind.PREEMPT, Kind.TERMINATE})
 
 
 class Interrupted(TideoverError):
-    """Somebody pressed Ctrl-C, or closed the terminal."""
+    """The drill was interrupted by Ctrl-C, or its terminal was closed."""
 
 
-def _read_length(context: click.Context, parameter: click.Parameter, value: str) -> float:
-    """A duration as the configuration writes it, in seconds."""
-    seconds = read_duration(value)
-    if seconds is None or not SHORTEST_PAUSE_S <= seconds <= LONGEST_PAUSE_S:
-        raise click.BadParameter(f"{value!r} is no duration from {SHORTEST_PAUSE_S:g}s to {LONGEST_PAUSE_S / 60:g}m.",
-                                 context, parameter)
-    return seconds
-
-
-@click.command("drill")
-@click.option("--kind", type=click.Choice(KINDS), default="freeze", show_default=True, help="What is announced.")
-@click.option("--pause", callback=_read_length, default="5s", metavar="DURATION", show_default=True,
-              help="How long the machine is away.")
-@click.option("--cancel", is_flag=True, help="The event is withdrawn while prepare runs.")
+@click.command("drill", epilog=example("tideover drill --kind reboot --pause 8s"))
+@click.option("--kind", type=click.Choice(KINDS), default="freeze", show_default=True, help="The kind of event.")
+@click.option("--pause", callback=duration_between(SHORTEST_PAUSE_S, LONGEST_PAUSE_S), default="5s", metavar="DURATION",
+              show_default=True,
+              help="How long the machine is paused.")
+@click.option("--cancel", is_flag=True, help="Cancel the event while prepare runs.")
 @click.option("--hooks", "with_own_hooks", is_flag=True,
-              help="Run the configured directory's hooks, for real, instead of the built-in samples.")
+              help="Run the hooks of the configured directory instead of the built-in samples.")
 @with_json
 @with_config
 @click.pass_context
 def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, config: str | None, **chosen: Any) -> int:
-    """Show the whole life of an event on this machine, and judge each promise.
+    """Rehearse a maintenance event end to end and check each guarantee.
 
-    It plays the platform itself, runs a real agent with real hooks and stops it for real. Nothing outside a temporary
-    folder is touched, and never the platform. Exit status 0 only if every promise held.
+    The drill runs a simulated metadata service and time server, a real agent and real hooks in a temporary directory,
+    and stops the agent's process to simulate the pause. It changes nothing outside that directory and never contacts
+    the platform. Exit status 0 only if every guarantee held.
     """
     plan = _plan(context, config, with_own_hooks, **chosen)
     _must_run_hooks(plan)
@@ -90,10 +83,10 @@ def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, conf
 def _interrupted(stage: DrillEnvironment) -> Interrupted:
     if stage.left_prepared:
         return Interrupted("the drill was interrupted", f"{', '.join(stage.left_prepared)} could not be recovered",
-                           f"Look into {stage.folder.path}/agent.log, then: tideover recover --config "
+                           f"See {stage.folder.path}/agent.log, then run: tideover recover --config "
                            f"{stage.folder.configuration}")
-    return Interrupted("the drill was interrupted", "all it had started is ended, and its folder is removed",
-                       "Start it again when you like.")
+    return Interrupted("the drill was interrupted", "its processes were ended and its directory was removed",
+                       "Run it again to see a complete event.")
 
 
 def _plan(context: click.Context, config: str | None, with_own_hooks: bool, *, kind: str, pause: float,
@@ -111,7 +104,7 @@ def _must_run_hooks(plan: DrillPlan) -> None:
         return
     raise WrongUseError("cannot drill your hooks", f"none in {plan.own.directory} runs for such an event "
                         f"({plan.kind.value}, {length_text(plan.pause_s)})",
-                        "tideover hooks list shows what lies there")
+                        "See tideover hooks list")
 
 
 def _hold(stage: DrillEnvironment, plan: DrillPlan, *, silent: bool) -> DrillOutcome:
@@ -148,18 +141,19 @@ def _undisturbed_end(stage: DrillEnvironment) -> Iterator[None]:
 # --- what is shown ------------------------------------------------------------------------------------------------
 
 def _show_head(plan: DrillPlan, stage: DrillEnvironment) -> None:
-    what = "withdrawn in the middle" if plan.cancel else f"{length_text(plan.away_s)} away"
-    parts = [f"The life of one event ({plan.kind.value}, {what}), played on this machine."]
+    what = "cancelled while prepare runs" if plan.cancel else f"{length_text(plan.away_s)} paused"
+    parts = [f"Rehearsal of one event ({plan.kind.value}, {what}) on this machine."]
     if plan.away_s > plan.pause_s and not plan.cancel:
-        parts.append(f"That is a little more than {length_text(plan.pause_s)}: only what is measured as a second or "
-                     "more counts as the event's pause.")
+        parts.append(f"The pause is a little longer than {length_text(plan.pause_s)}, because only a pause measured as "
+                     "1 s or more ends an event.")
     if plan.own is None:
-        parts.append(f"It touches nothing outside {stage.folder.path}, and never the platform.")
+        parts.append(f"It changes nothing outside {stage.folder.path} and never contacts the platform.")
     else:
-        parts.append(f"Your own hooks run, for real, from {plan.own.directory}. The platform is not touched; your "
-                     "[policy] and [clock] are no part of it.")
+        parts.append(f"Your own hooks run from {plan.own.directory}. The platform is not contacted; your "
+                     "[policy] and [clock] settings are not used.")
     if plan.kind in FOR_EVER and not plan.cancel:
-        parts.append("The platform would delete this machine; here it comes back, to show that nothing stays prepared.")
+        parts.append("The platform would delete this machine; in the drill it restarts, to show that nothing stays "
+                     "prepared.")
     click.echo(textwrap.fill(" ".join(parts), _width(), break_on_hyphens=False) + "\n")
 
 
@@ -171,7 +165,7 @@ def _show_line(line: TimelineLine) -> None:
 
 
 def _show_verdict(outcome: DrillOutcome, stage: DrillEnvironment) -> None:
-    click.echo("\nThe promises:")
+    click.echo("\nChecks:")
     for finding in outcome.findings:
         _show_finding(finding)
     click.echo("\n" + textwrap.fill(_last_sentence(outcome, stage), _width(), break_on_hyphens=False))
@@ -181,22 +175,22 @@ def _last_sentence(outcome: DrillOutcome, stage: DrillEnvironment) -> str:
     shown = [finding for finding in outcome.findings if finding.held is not None]
     broken = sum(finding.held is False for finding in shown)
     if stage.left_prepared:
-        return (f"Still prepared: {', '.join(stage.left_prepared)}. Mend the hook, then: tideover recover --config "
+        return (f"Still prepared: {', '.join(stage.left_prepared)}. Fix the hook, then run: tideover recover --config "
                 f"{stage.folder.configuration}")
     if not outcome.held:
-        how = f"{broken} of {len(outcome.findings)} promises did not hold" if broken else (
-            "The drill did not come to its end")
-        return f"{how}. The drill's folder is kept: {stage.folder.path}"
+        how = f"{broken} of {len(outcome.findings)} checks failed" if broken else (
+            "The drill did not complete")
+        return f"{how}. The drill's directory is kept: {stage.folder.path}"
     if len(shown) < len(outcome.findings):
-        return f"Every promise that such a drill can show held ({len(shown)} of {len(outcome.findings)})."
-    return "Every promise held."
+        return f"Every check that applies to this drill passed ({len(shown)} of {len(outcome.findings)})."
+    return "Every check passed."
 
 
 def _show_finding(finding: CheckResult) -> None:
     mark, colour = MARKS[finding.held]
     if not _can_show(mark):
         mark = PLAIN_MARKS[mark]
-    _echo(f"  {mark} ", f"{finding.promise}  {finding.title}", colour=colour)
+    _echo(f"  {mark} ", f"{finding.guarantee}  {finding.title}", colour=colour)
     for fact in finding.evidence:
         click.echo(textwrap.fill(fact, _width(), initial_indent=" " * 7, subsequent_indent=" " * 7,
                                  break_on_hyphens=False))
@@ -227,7 +221,7 @@ def _document(outcome: DrillOutcome, stage: DrillEnvironment) -> dict[str, Any]:
         "held": outcome.held, "kind": seen.plan.kind.value, "cancelled": seen.plan.cancel,
         "ended_early": seen.broken, "left_prepared": stage.left_prepared,
         "folder": str(stage.folder.path) if stage.keeps_folder else None,
-        "promises": [{"promise": finding.promise, "title": finding.title, "held": finding.held,
+        "checks": [{"guarantee": finding.guarantee, "title": finding.title, "held": finding.held,
                       "evidence": list(finding.evidence)} for finding in outcome.findings],
         "measured": {"away_s": round(stop.middle_s, 3) if stop else None, "acknowledgements": len(seen.posts),
                      "hooks": [{"name": run.hook, "phase": run.phase.value, "done": run.worked} for run in seen.runs]},

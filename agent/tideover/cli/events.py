@@ -14,7 +14,7 @@ import click
 
 from tideover import __version__
 from tideover.cli.journal_reader import read_memory, read_through
-from tideover.cli.options import print_json, print_lines, with_json, with_readable_settings, with_utc
+from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import Table, event_parts, history_table, pauses_table
 from tideover.cli.terminal import printable, render_lines, this_terminal
 from tideover.config_file import Loaded
@@ -37,6 +37,7 @@ class Listing:
 
     name: str
     about: str
+    example: str
     key: str
     nothing: str
     rows: Callable[[Journal], Iterable[Row]]
@@ -46,7 +47,7 @@ class Listing:
 
 def listing_command(listing: Listing) -> click.Command:
     """Given what is to be listed, return the command that lists it, oldest first."""
-    @click.command(listing.name, help=listing.about)
+    @click.command(listing.name, help=listing.about, epilog=example(listing.example))
     @with_json
     @with_utc
     @with_readable_settings
@@ -63,13 +64,14 @@ def listing_command(listing: Listing) -> click.Command:
     return command
 
 
-history_command = listing_command(Listing("history", "The events so far, oldest first.", "events", "No event so far.",
-                                  Journal.rows_of_events, records_of, history_table))
+history_command = listing_command(Listing(
+    "history", "List past and present events, oldest first.", "tideover history --utc", "events", "No event recorded.",
+    Journal.rows_of_events, records_of, history_table))
 
 
-pauses_command = listing_command(Listing("pauses", "Every pause noticed, with length, uncertainty, cause and evidence.",
-                                  "pauses", "No pause noticed so far.", Journal.rows_of_pauses, pauses_of,
-                                  pauses_table))
+pauses_command = listing_command(Listing(
+    "pauses", "List the pauses detected, with length, uncertainty, cause and evidence.", "tideover pauses --json",
+    "pauses", "No pause detected.", Journal.rows_of_pauses, pauses_of, pauses_table))
 
 
 # --- HTML files: what `--html FILE` writes
@@ -100,18 +102,18 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
     """
     if file == STANDARD_OUTPUT:
         if quietly:
-            raise WrongUseError("cannot write both to standard output", "--json fills it already",
-                                "Name a file after --html, or leave one of the two out.")
+            raise WrongUseError("cannot write both to standard output", "--json uses standard output already",
+                                "Name a file after --html, or use only one of the two options.")
         sys.stdout.buffer.write(text.encode())
         return
     try:
         is_new = _write_text(Path(file), text.encode())
     except OSError as trouble:
         raise WrongUseError(f"cannot write the page {file}", (trouble.strerror or str(trouble)).lower(),
-                            "Name a file in a directory that is there, has room, and that you may write to.") \
+                            "Name a file in an existing directory that has free space and that you can write to.") \
             from trouble
     if not quietly:
-        alone = " Only its owner may read it, for it may hold what hooks printed; chmod decides otherwise."
+        alone = " Only you can read it, because it can contain hook output; change that with chmod."
         click.echo(f"Wrote {file}.{alone if is_new else ''}")
 
 
@@ -146,15 +148,15 @@ def _file_mode(path: Path) -> int | None:
 
 # --- show
 
-@click.command("show")
+@click.command("show", epilog=example("tideover show last --html event.html"))
 @click.argument("event")
 @with_json
 @click.option("--html", "html", metavar="FILE", default=None,
-              help="Write one page with the timeline, to read, print and send; - is standard output.")
+              help="Write the record as one self-contained page with its timeline; - is standard output.")
 @with_utc
 @with_readable_settings
 def show_command(loaded: Loaded, event: str, as_json: bool, html: str | None, utc: bool) -> int:
-    """One event's record. EVENT is its id, the beginning of it, or "last"."""
+    """Show the record of one event. EVENT is an id, the beginning of one, or "last"."""
     _, rows = read_memory(loaded.settings)
     record = find_record(records_of(rows), event)
     if html is not None:
@@ -173,8 +175,8 @@ def find_record(records: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
     if wanted == "last" and records:
         return records[-1]
     if len(exact or found) != 1:
-        cause = "no event begins so" if not found else f"{len(found)} events begin so"
-        raise TideoverError(f"cannot show {printable(wanted)}", cause, "tideover history lists them.")
+        cause = "no event id begins with it" if not found else f"{len(found)} event ids begin with it"
+        raise TideoverError(f"cannot show {printable(wanted)}", cause, "List events with tideover history.")
     return (exact or found)[0]
 
 
@@ -190,20 +192,20 @@ def _read_since(context: click.Context, parameter: click.Parameter, value: str |
             return datetime.now(UTC) - timedelta(seconds=length_s)
         return datetime.fromisoformat(value).astimezone()
     except (ValueError, OverflowError) as trouble:
-        raise click.BadParameter(f"{value!r} is neither a length such as 90d nor a day such as 2026-01-31.",
+        raise click.BadParameter(f"{value!r} is neither a duration such as 90d nor a date such as 2026-01-31.",
                                  context, parameter) from trouble
 
 
-@click.command("report")
+@click.command("report", epilog=example("tideover report --since 90d --html report.html"))
 @with_json
 @click.option("--html", "html", metavar="FILE", default=None,
-              help="Write one page, to read, print and send; - is standard output.")
+              help="Write the report as one self-contained page; - is standard output.")
 @click.option("--since", callback=_read_since, metavar="WHEN", default=None,
-              help="Only events noticed since: 90d, or 2026-01-31, or a moment.")
+              help="Only events detected since then: 90d, 2026-01-31, or a timestamp.")
 @with_utc
 @with_readable_settings
 def report_command(loaded: Loaded, as_json: bool, html: str | None, since: Any, utc: bool) -> int:
-    """The whole history: events a month, notice against preparation, pauses, how soon the clock was good."""
+    """Show statistics: events per month, notice and preparation times, pauses, time until the clock was good."""
     from tideover.html import history_statistics, report_document, report_lines
     from tideover.humanize import Times
     state, rows = read_memory(loaded.settings)

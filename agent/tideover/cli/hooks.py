@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import print_json, print_lines, with_config_for_all, with_json, with_settings
+from tideover.cli.options import (
+    SuggestingGroup,
+    example,
+    print_json,
+    print_lines,
+    with_config_for_all,
+    with_json,
+    with_settings,
+)
 from tideover.cli.render import hooks_table
 from tideover.cli.terminal import printable, render_lines, this_terminal
 from tideover.config_file import Loaded
@@ -16,17 +24,17 @@ from tideover.humanize import length_text
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
 
 
-@click.group("hooks")
+@click.group("hooks", cls=SuggestingGroup, epilog=example("tideover hooks check"))
 @with_config_for_all
 def command() -> None:
-    """What is run, what is refused; try one."""
+    """List, check, run, enable and disable hooks."""
 
 
-@command.command("list")
+@command.command("list", epilog=example("tideover hooks list"))
 @with_json
 @with_settings
 def list_hooks(loaded: Loaded, as_json: bool) -> int:
-    """The hooks there are, in the order they are prepared."""
+    """List the hooks of the hooks directory, in the order in which they prepare."""
     from tideover.daemon.policy_source import catalogue_of
     catalogue = catalogue_of(loaded.settings)
     if as_json:
@@ -42,11 +50,11 @@ def list_hooks(loaded: Loaded, as_json: bool) -> int:
     return EXIT_OK
 
 
-@command.command("check")
+@command.command("check", epilog=example("tideover hooks check"))
 @with_json
 @with_settings
 def check_hooks(loaded: Loaded, as_json: bool) -> int:
-    """What cannot work and why. Exit status 1 if there is anything."""
+    """Check that each hook can run, and say why not. Exit status 1 if one cannot."""
     from tideover.daemon.policy_source import catalogue_of
     from tideover.settings import unused_hook_tables
     catalogue = catalogue_of(loaded.settings)
@@ -66,20 +74,21 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
     for warning in warnings:
         click.echo(f"warning   {printable(warning)}")
     good = sum(spec.refused is None for spec in catalogue.hooks)
-    click.echo(f"{good} of {len(catalogue.hooks)} hooks would be run.")
+    click.echo(f"{good} of {len(catalogue.hooks)} hooks can run.")
     return EXIT_NO if catalogue.faults else EXIT_OK
 
 
-@command.command("run")
+@command.command("run", epilog=example("sudo tideover hooks run haproxy-drain prepare --kind freeze"))
 @click.argument("name")
 @click.argument("phase", type=click.Choice([phase.value for phase in HookPhase]))
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default=Kind.FREEZE.value,
-              help="The kind of event it is told.")
+              help="The kind of event passed to the hook.")
 @with_json
 @with_settings
 def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) -> int:
-    """Run one hook's PHASE now, as the agent would, told of an event that is made up: a recover is told that it was
-    withdrawn. Its state directory is kept between prepare and recover.
+    """Run PHASE of one hook now, as the agent would, with a sample event; the reason for recover is "cancelled".
+
+    The state directory is kept from prepare to recover.
     """
     from tideover.daemon.offline import run_hook_once
     report = run_hook_once(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
@@ -96,28 +105,28 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
     return EXIT_OK if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING) else EXIT_NO
 
 
-@command.command("enable")
+@command.command("enable", epilog=example("sudo tideover hooks enable haproxy-drain"))
 @click.argument("name")
 @with_settings
 def enable_hook(loaded: Loaded, name: str) -> int:
-    """Link a hook of the library into the hooks directory, under its stage's number."""
+    """Link a library hook into the hooks directory, named after its stage number."""
     from tideover.hooks import library
     link = library.enable(name, Path(loaded.settings.paths.hooks), library.library())
     click.echo(f"{link} is enabled. Its settings belong into [hook.{name}]; {link} describe tells them.")
     return EXIT_OK
 
 
-@command.command("disable")
+@command.command("disable", epilog=example("sudo tideover hooks disable haproxy-drain"))
 @click.argument("name")
 @with_settings
 def disable_hook(loaded: Loaded, name: str) -> int:
-    """Remove the link that enable made; not while its recover is owed, which would then have nothing to run."""
+    """Remove the link that enable made; refused while the hook's recovery is pending."""
     from tideover.cli.journal_reader import read_memory
     from tideover.hooks import library
     state, _ = read_memory(loaded.settings, lambda journal: ())
     if name in state.hooks:
-        raise TideoverError(f"cannot disable {printable(name)}", "it is prepared, and its recover needs the file",
-                            "Wait for the event's end, or run tideover recover first.")
+        raise TideoverError(f"cannot disable {printable(name)}", "it is prepared, and recover needs the file",
+                            "Wait until the event is over, or run tideover recover first.")
     link = library.disable(name, Path(loaded.settings.paths.hooks), library.library())
     click.echo(f"{link} is removed.")
     return EXIT_OK
@@ -134,8 +143,8 @@ def _find(loaded: Loaded, name: str) -> HookSpec:
         if file.partition("-")[2] == name:      # a file without its run bit: there is none on Windows
             raise TideoverError(f"{operation} {printable(name)}", "it is disabled: its file has no run bit",
                                 f"chmod +x {Path(home) / file} enables it.")
-    raise WrongUseError(f"{operation} {printable(name)}", f"{home} has none of that name",
-                        "tideover hooks list shows them; the name goes without its number.")
+    raise WrongUseError(f"{operation} {printable(name)}", f"{home} has no hook of that name",
+                        "See tideover hooks list; give the name without its number.")
 
 
 def _document(spec: HookSpec) -> dict[str, Any]:

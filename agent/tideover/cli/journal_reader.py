@@ -36,7 +36,7 @@ def read_through(settings: Settings, read: Callable[[Journal], Found]) -> Found 
         with path.open("rb"):
             pass
     except PermissionError as trouble:
-        raise WrongUseError(f"cannot read the journal {path}", "this user may not",
+        raise WrongUseError(f"cannot read the journal {path}", "permission denied",
                             "Run as root, or as the user the agent runs as.") from trouble
     journal = Journal.reading(path)
     try:

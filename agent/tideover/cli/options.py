@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,16 +17,59 @@ import click
 from tideover.cli.terminal import printable, printable_json
 from tideover.config_file import Loaded, load_settings, load_tolerantly
 from tideover.errors import EXIT_BUG, ConfigurationError, TideoverError, UnconfirmedError
+from tideover.settings import read_duration, write_duration
 from tideover.system.platform import give_up_errors, give_up_output
+
+LONGEST_SUMMARY = 1000      # characters: no summary is cut; click wraps it
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Result = TypeVar("Result")
 
 
+def example(line: str) -> str:
+    """Given a command line, return it as the end of a help text. \\b: click keeps the line breaks of a paragraph."""
+    return f"\b\nExample:\n  {line}"
+
+
+def duration_between(shortest_s: float, longest_s: float) -> Callable[[click.Context, click.Parameter, str], float]:
+    """Return what reads an option's duration, written as in the configuration, as seconds."""
+    def read(context: click.Context, parameter: click.Parameter, text: str) -> float:
+        seconds = read_duration(text)
+        if seconds is None or not shortest_s <= seconds <= longest_s:
+            raise click.BadParameter(f"{text!r} is not a duration from {write_duration(shortest_s)} to "
+                                     f"{write_duration(longest_s)}.", context, parameter)
+        return seconds
+
+    return read
+
+
+class SuggestingGroup(click.Group):
+    """A group that names the command probably meant where an unknown one is typed, and whose help cuts no summary."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str],
+                        ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            ctx.fail(f"There is no command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.summaries(ctx)))
+
+    def summaries(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """Yield the name of each command and its summary, in the order of the help text."""
+        for name in self.list_commands(ctx):
+            found = self.get_command(ctx, name)
+            if found is not None and not found.hidden:
+                yield name, found.get_short_help_str(LONGEST_SUMMARY)
+
+
 def with_config(function: Function) -> Function:
     """What is typed here takes --config."""
     option: Callable[[Function], Function] = click.option(
-        "--config", "config", metavar="FILE", default=None, help="The configuration file.")
+        "--config", "config", metavar="FILE", default=None, help="Use this configuration file.")
     return option(function)
 
 
@@ -57,7 +101,7 @@ def with_readable_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 def _tell_of_faults(trouble: TideoverError) -> None:
     faults = trouble.faults if isinstance(trouble, ConfigurationError) else ()
     click.echo("\n".join([f"tideover: {trouble}", *(f"  {fault}" for fault in faults),
-                          "tideover: this command goes on with what can be read, and defaults elsewhere."]), err=True)
+                          "tideover: this command uses the valid settings, and defaults for the others."]), err=True)
 
 
 def confirmed(act: Callable[[bool], Result], yes: bool) -> Result:
@@ -68,13 +112,13 @@ def confirmed(act: Callable[[bool], Result], yes: bool) -> Result:
     except UnconfirmedError as trouble:
         if sys.stdin is None or not sys.stdin.isatty():
             raise
-        if not click.confirm(f"{trouble.cause}. Go on all the same?", err=True):
+        if not click.confirm(f"{trouble.cause}. Continue?", err=True):
             raise TideoverError(trouble.operation, trouble.cause, "Nothing was done.") from trouble
         return act(True)
 
 
 with_yes: Callable[[Function], Function] = click.option(
-    "--yes", is_flag=True, help="Confirm what would be asked for; needed where there is no terminal.")
+    "--yes", is_flag=True, help="Answer yes to every question; required without a terminal.")
 
 
 def without_settings(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +147,7 @@ def with_config_for_all(function: Callable[..., Any]) -> Callable[..., Any]:
 def with_json(function: Callable[..., Any]) -> Callable[..., Any]:
     """The command takes --json: one document on standard output, nothing else there; also when it fails, beside the
     sentence on standard error."""
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document on standard output.")
     @wraps(function)
     def command(*positional: Any, as_json: bool, **named: Any) -> Any:
         try:
@@ -124,7 +168,7 @@ def _failure_document(trouble: TideoverError) -> dict[str, Any]:
 def with_utc(function: Callable[..., Any]) -> Callable[..., Any]:
     """The command takes --utc: moments exactly as they were written down."""
     option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
-        "--utc", is_flag=True, help="Exact times, in UTC.")
+        "--utc", is_flag=True, help="Print exact times in UTC.")
     return option(function)
 
 
@@ -151,8 +195,8 @@ def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> Tid
     """Given what was asked of the agent and an answer that is no, return it as the error that says so."""
     what = f"cannot {doing} {printable(event)}" if event else f"cannot {doing}"
     kind = UnconfirmedError if answer.get("unconfirmed") is True else TideoverError
-    return kind(what, str(answer.get("why", "the agent does not say why")),
-                str(answer.get("do", "tideover status tells how it is.")))
+    return kind(what, str(answer.get("why", "the agent gave no reason")),
+                str(answer.get("do", "See tideover status.")))
 
 
 def print_json(document: object) -> None:
@@ -210,28 +254,30 @@ def flush_output() -> None:
 
 
 def _unwritten(trouble: OSError) -> TideoverError:
-    return TideoverError("cannot write the output", _reason(trouble), "Make room, or send it elsewhere.")
+    return TideoverError("cannot write the output", _reason(trouble), "Free disk space, or redirect the output.")
 
 
 def lacking(trouble: Exception) -> TideoverError | None:
     """Given what ended a command, return the sentence that says so; None where it is a fault of ours. A failed write
     names no file; the commands' own files are written by parts that say so themselves."""
     if isinstance(trouble, MemoryError):
-        return TideoverError("cannot go on", "out of memory", "Give it more (ulimit -v, the unit's MemoryMax).")
+        return TideoverError("cannot continue", "out of memory", "Raise the memory limit (ulimit -v, MemoryMax of the "
+                                                                 "unit).")
     if isinstance(trouble, OSError):
         if trouble.errno in FULL and trouble.filename is None:
             return _unwritten(trouble)
         file = f" ({trouble.filename})" if isinstance(trouble.filename, str) else ""
         if trouble.errno in SCARCE:
-            hint = "Raise the limit (ulimit -a shows them), or end what uses so much."
+            hint = "Raise the limit (see ulimit -a), or reduce what this user runs."
         else:
-            hint = "Mend that and try again."
-        return TideoverError("cannot go on", _reason(trouble) + file, hint)
+            hint = "Fix the cause and retry."
+        return TideoverError("cannot continue", _reason(trouble) + file, hint)
     if isinstance(trouble, ImportError):
         return TideoverError("cannot load a part of the program", _one_line(str(trouble)),
-                             "Is it whole, and do the limits (ulimit -a) leave it enough memory and files?")
+                             "Check that the installation is complete and that the limits (ulimit -a) allow enough "
+                             "memory and files.")
     if "can't start new thread" in str(trouble):
-        return TideoverError("cannot go on", "no thread can be started", "Raise the limit (ulimit -u, ulimit -v).")
+        return TideoverError("cannot continue", "no thread can be started", "Raise the limit (ulimit -u, ulimit -v).")
     return None
 
 

@@ -75,9 +75,9 @@ def table_row(*cells: str | StyledText, below: tuple[StyledText, ...] = ()) -> T
 
 START_IT = "start it with tideover service start"
 STAGES = {
-    "queued": "waits for its turn", "preparing": "prepare runs", "retrying": "not yet, prepare is tried again",
-    "prepared": "prepared", "stopping": "prepare is being ended", "leaving": "recover is owed",
-    "recovering": "recover runs", "repeating": "recover is tried again", "owed": "recover failed for good",
+    "queued": "queued", "preparing": "preparing", "retrying": "not yet; prepare is retried",
+    "prepared": "prepared", "stopping": "prepare is being stopped", "leaving": "recovery pending",
+    "recovering": "recovering", "repeating": "recover is retried", "owed": "recovery failed",
 }
 VERDICT_TONES = {"good": Style.GOOD, "bad": Style.BAD}         # any other leaves a doubt
 
@@ -87,17 +87,19 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
     parts: list[Part] = [Paragraph(_status_sentence(status))]
     journal = status.get("journal")
     if journal is not None and not journal["writable"]:
-        parts.append(Paragraph(StyledText(f"Nothing can be remembered, so nothing is acknowledged: {journal['reason']}",
+        parts.append(Paragraph(StyledText("The journal cannot be written, so nothing is acknowledged: "
+                                          f"{journal['reason']}",
                                    Style.BAD)))
     for event in status["events"]:
         parts += _event_parts(event, times)
     if status["hooks"]:
         parts.append(_hooks(status))
     if status.get("events_left_out"):
-        parts.append(key_value("Left out", f"{status['events_left_out']} events: too many are listed at once",
+        parts.append(key_value("Left out", f"{status['events_left_out']} events: more are listed than are handled at "
+                                           "once",
                                Style.WARN))
     if status["recover_owed"]:
-        parts.append(key_value("Owed", f"recover of {', '.join(status['recover_owed'])}", _owed_tone(status)))
+        parts.append(key_value("Pending", f"recovery of {', '.join(status['recover_owed'])}", _owed_tone(status)))
     parts.append(_pause_fact(status["last_pause"], times))
     parts.append(_clock_facts(status["clock"], times))
     if status.get("catalogue"):
@@ -112,17 +114,20 @@ def _status_sentence(status: dict[str, Any]) -> StyledText:
     agent, waits, owed = status["agent"], status["waiting_for"], status["recover_owed"]
     if agent["alive"] and agent.get("why"):
         return StyledText(f"The agent (process {agent['pid'] or 'unknown'}) does not answer: {agent['why']}. By its "
-                          f"journal "
-                    f"it waits for {waits}.", Style.BAD)
+                          f"journal, it waits for {waits}.", Style.BAD)
     if agent["alive"]:
         failed = any(hook["stage"] == "owed" for hook in status["hooks"])
-        return StyledText(f"The agent waits for {waits}.", Style.BAD if failed else Style.HEAD)
+        silence = (status["source"] or {}).get("silence")
+        why = f" No events can be received: {silence}." if silence else ""
+        return StyledText(f"The agent waits for {waits}.{why}",
+                          Style.BAD if failed else Style.WARN if silence else Style.HEAD)
     if owed:
-        return StyledText(f"No agent runs, and recover of {', '.join(owed)} is owed: {START_IT}, or run tideover "
+        return StyledText(f"No agent is running, and recovery of {', '.join(owed)} is pending: {START_IT}, or run "
+                          "tideover "
                           f"recover. "
-                    f"When one last ran it waited for {waits}.", Style.BAD)
-    before = f"When one last ran it waited for {waits}." if status["events"] else "Nothing is open."
-    return StyledText(f"No agent runs: {START_IT}. {before}", Style.BAD)
+                    f"The last agent waited for {waits}.", Style.BAD)
+    before = f"The last agent waited for {waits}." if status["events"] else "No event is open."
+    return StyledText(f"No agent is running: {START_IT}. {before}", Style.BAD)
 
 
 def _event_parts(event: dict[str, Any], times: Times) -> list[Part]:
@@ -156,7 +161,7 @@ def _phase_text(event: dict[str, Any]) -> str:
         said[0] += f" ({event['why']})"
     said.append("acknowledged" if event["acknowledged"] else "not acknowledged")
     if event["expected_pause_s"] is not None:
-        said.append(f"announced pause {length_text(event['expected_pause_s'])}")
+        said.append(f"expected pause {length_text(event['expected_pause_s'])}")
     return "; ".join(said)
 
 
@@ -170,7 +175,7 @@ def _hook_fact(hook: dict[str, Any], agent_answers: bool) -> TableRow:
     running, limit, tone = hook.get("running_s"), hook["limit_s"], Style.PLAIN
     state = STAGES.get(hook["stage"], hook["stage"])
     if hook.get("refused"):
-        state, tone = "refused: holds the acknowledgement", Style.WARN       # required or not
+        state, tone = "refused: withholds the acknowledgement", Style.WARN       # required or not
     elif hook.get("worked") is False:
         state, tone = "prepare failed" if hook.get("required") else "prepare failed (not required)", Style.WARN
     elif hook["failures"]:
@@ -200,7 +205,7 @@ def _owed_tone(status: dict[str, Any]) -> Style:
 
 def _pause_fact(pause: dict[str, Any] | None, times: Times) -> KeyValue:
     if pause is None:
-        return key_value("Last pause", "none noticed yet")
+        return key_value("Last pause", "none detected")
     return key_value("Last pause", f"{pause_text(pause)}, {pause['cause']}, {times.moment(pause['resumed_at'])}")
 
 
@@ -213,7 +218,7 @@ def pause_text(pause: dict[str, Any]) -> str:
 
 def _clock_facts(clock: dict[str, Any] | None, times: Times) -> KeyValue:
     if clock is None:
-        return key_value("Clock", "not checked yet (it is after each pause; tideover clock checks now)")
+        return key_value("Clock", "not checked yet (checked after each pause; check now with tideover clock)")
     return clock_fact(clock, times.moment(clock["checked_at"]))
 
 
@@ -235,15 +240,14 @@ def _catalogue_facts(catalogue: dict[str, Any]) -> KeyValue:
     if catalogue["disabled"]:
         said += f", {len(catalogue['disabled'])} disabled"
     if refused:
-        return key_value("Hooks", f"{said}, {len(refused)} refused: {', '.join(refused)} (tideover hooks list tells "
-                                  f"why)",
+        return key_value("Hooks", f"{said}, {len(refused)} refused: {', '.join(refused)} (see tideover hooks list)",
                     Style.BAD)
     return key_value("Hooks", said)
 
 
 def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
-    if source["kind"] != "azure":
-        return key_value("Source", f"{source['kind']}; nothing is announced on this machine")
+    if source.get("silence"):
+        return key_value("Source", f"{source['kind']} ({source['platform']}); no events can be received", Style.WARN)
     last = source["last_answer_at"]
     said = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
     if not source["failures"]:
@@ -254,7 +258,7 @@ def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
 
 def _agent_facts(agent: dict[str, Any], times: Times) -> KeyValue:
     if not agent["alive"]:
-        return key_value("Agent", "none runs", Style.BAD)
+        return key_value("Agent", "not running", Style.BAD)
     version = f", version {agent['version']}" if agent["version"] else ""
     since = f", since {times.moment(agent['started_at'])}" if agent["started_at"] else ""
     return key_value("Agent", f"process {agent['pid']}{version}{since}")
@@ -285,7 +289,7 @@ def _event_sentence(record: dict[str, Any]) -> StyledText:
     known = [pause for pause in record["pauses"] if pause["length_s"] is not None]
     longest = max(known, key=lambda pause: pause["length_s"], default=None)
     if record["pauses"]:
-        went += f"; pause {pause_text(longest)}" if longest else "; a pause of a length that is not known"
+        went += f"; pause {pause_text(longest)}" if longest else "; a pause of unknown length"
     went += f"; clock {record['clock']['verdict']}" if record["clock"]["checked_at"] else ""
     tone = Style.WARN if record["outcome"] == "missed" or _failures(record) else Style.HEAD
     failed = f" {_failures(record)} of {len(record['hooks'])} hook runs failed." if _failures(record) else ""
@@ -315,7 +319,7 @@ def _event_facts(record: dict[str, Any], times: Times) -> list[KeyValue]:
 def _event_pauses(record: dict[str, Any]) -> list[KeyValue]:
     announced = f"; announced: {length_text(record['expected_pause_s'])}"
     if not record["pauses"]:
-        return [key_value("Pause", f"none noticed{announced}")]
+        return [key_value("Pause", f"none detected{announced}")]
     return [key_value("Pause" if index == 0 else "Further pause",
                  f"{pause_text(pause)}, {pause['cause']}, {pause['quality']}{announced if index == 0 else ''}",
                  Style.PLAIN, *(StyledText(evidence, Style.FAINT) for evidence in pause["evidence"]))

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from tideover.cli.options import (
+    SuggestingGroup,
     config_before,
+    example,
     print_json,
     with_config_for_all,
     with_json,
@@ -19,66 +21,66 @@ from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError
 
 
-@click.group("service")
+@click.group("service", cls=SuggestingGroup, epilog=example("sudo .venv/bin/tideover service install"))
 @with_config_for_all
 def command() -> None:
-    """Install, remove, start, stop the service; how it is."""
+    """Install, remove, start or stop the service, or show its state."""
 
 
-@command.command("install")
+@command.command("install", epilog=example("sudo .venv/bin/tideover service install"))
 @click.pass_context
 @with_settings
 def install_service(context: click.Context, loaded: Loaded) -> int:
-    """Make the service, enabled: it starts with the machine, or by `tideover service start`."""
+    """Install and enable the service: it starts at boot, or with tideover service start."""
     from tideover.service import install
     named = context.params.get("config") or config_before(context)
     file = install(str(Path(named).absolute()) if named else None, Path(loaded.settings.paths.hooks))
-    click.echo(f"{file} is installed and enabled. tideover service start starts it now.")
+    click.echo(f"{file} is installed and enabled. Start it now with tideover service start.")
     return EXIT_OK
 
 
-@command.command("remove")
+@command.command("remove", epilog=example("sudo .venv/bin/tideover service remove"))
 @with_readable_settings
 def remove_service(loaded: Loaded) -> int:
-    """Stop the service, recover what is prepared, remove the service. Configuration and records stay."""
+    """Stop the service, run pending recover hooks, and remove the service. Configuration and records stay."""
     from tideover.daemon.offline import recover_by_hand
     from tideover.service import check_ours, remove, stop
     check_ours()
     stop()
     still_owed = recover_by_hand(loaded, None, confirmed=True).still_owed
     if still_owed:
-        raise TideoverError("cannot remove the service", f"recover is still owed: {', '.join(still_owed)}",
-                            "tideover show last tells why; tideover recover tries again.")
+        raise TideoverError("cannot remove the service", f"recovery is still pending: {', '.join(still_owed)}",
+                            "See the reason with tideover show last; retry with tideover recover.")
     remove()
-    click.echo("The service is removed.")
+    click.echo("The service was removed.")
     return EXIT_OK
 
 
-@command.command("start")
+@command.command("start", epilog=example("sudo tideover service start"))
 @without_settings
 def start_service() -> int:
-    """Start the service, and wait until it is ready."""
+    """Start the service and wait until it is ready."""
     from tideover.service import start
     start()
-    click.echo("The service runs.")
+    click.echo("The service is running.")
     return EXIT_OK
 
 
-@command.command("stop")
+@command.command("stop", epilog=example("sudo tideover service stop"))
 @without_settings
 def stop_service() -> int:
-    """Stop the service; [policy] on_stop says what happens to prepared applications."""
+    """Stop the service; [policy] on_stop decides what happens to prepared applications."""
     from tideover.service import stop
     stop()
     click.echo("The service has stopped.")
     return EXIT_OK
 
 
-@command.command("status")
+@command.command("status", epilog=example("tideover service status"))
 @with_json
 @without_settings
 def service_status(as_json: bool) -> int:
-    """How the service is. Exit status 1 if it does not run."""
+    """Show the state of the service. Exit status 1 if it is not running."""
     from tideover.service import read_report
     report = read_report()
     if as_json:
@@ -86,7 +88,7 @@ def service_status(as_json: bool) -> int:
     elif not report.is_installed:
         click.echo("The service is not installed.")
     else:
-        enabled = "starts with the machine" if report.is_enabled else "does not start with the machine"
+        enabled = "started at boot" if report.is_enabled else "not started at boot"
         restarted = "" if report.restarts is None else f", restarted {report.restarts} times"
         click.echo(f"{report.state} ({report.detail}), {enabled}{restarted}: {report.unit}")
         if report.said:

@@ -3,17 +3,16 @@ from __future__ import annotations
 
 import threading
 import time
-from urllib.parse import urlsplit
 
 import click
 
-from tideover.cli.options import print_lines, until_interrupted, without_settings
+from tideover.cli.options import example, print_lines, until_interrupted, without_settings
 from tideover.cli.render import key_value
 from tideover.cli.terminal import printable, render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
+from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.settings.types import is_ipv4, listen_address
-from tideover.simulator import MetadataService, Request
-from tideover.simulator.imds import EVENTS, VERSIONS, read_start_requests, refuse
+from tideover.simulator import Request, SimulatedService, SimulatorModule, load_simulator
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
 from tideover.threads import start_task
 
@@ -23,45 +22,51 @@ REPEATS_TOLD_S = 10.0       # a client that asks the same again and again is tol
 SHOWN_AT_MOST = 160         # characters of what a client sends
 
 
-@click.command("simulate")
+@click.command("simulate", epilog=example("tideover simulate freeze --listen 127.0.0.1:8080"))
 @click.argument("scenario", required=False, default="freeze")
-@click.option("--listen", default=ANY_PORT, metavar="IP:PORT", show_default=True, help="Where to serve; port 0: any.")
-@click.option("--vm-name", default="vm-1", show_default=True, help="The VM that asks, as the events name it.")
+@click.option("--listen", default=ANY_PORT, metavar="IP:PORT", show_default=True, help="The address to listen at; "
+                                                                                       "port 0: any free port.")
+@click.option("--platform", "kind", type=click.Choice(SIMULATED_KINDS), default=SIMULATED_KINDS[0], show_default=True,
+              help="The platform whose service is simulated.")
+@click.option("--vm-name", default="vm-1", show_default=True, help="The name of this VM in the events.")
 @click.option("--pace", type=click.FloatRange(0.01, 1000.0), default=1.0, show_default=True,
-              help="2 plays it in half the time.")
-@click.option("--list", "lists", is_flag=True, help="The scenarios that come along.")
+              help="The speed factor; 2 takes half the time.")
+@click.option("--list", "lists", is_flag=True, help="List the built-in scenarios.")
 @without_settings
-def command(scenario: str, listen: str, vm_name: str, pace: float, lists: bool) -> int:
-    """Serve the metadata service alone, with SCENARIO (a name, or a file) played, until Ctrl-C."""
+def command(scenario: str, listen: str, kind: str, vm_name: str, pace: float, lists: bool) -> int:
+    """Serve a simulated metadata service that runs SCENARIO (a name or a file), until Ctrl-C."""
     if lists:
         parts = [key_value(name, read_scenario(name).about) for name in scenario_names()]
         print_lines(render_lines(parts, this_terminal()))
         return EXIT_OK
     story = read_scenario(scenario)
-    with until_interrupted(), _open(listen, vm_name) as service:
-        _show_head(service, story)
-        _ScenarioRun(service, story, pace).run()
+    platform = platform_named(kind)
+    simulator = load_simulator(platform)
+    with until_interrupted(), _open(simulator, listen, vm_name) as service:
+        _show_head(platform, simulator, service, story)
+        _ScenarioRun(simulator, service, story, pace).run()
     return EXIT_OK
 
 
-def _open(listen: str, vm_name: str) -> MetadataService:
+def _open(simulator: SimulatorModule, listen: str, vm_name: str) -> SimulatedService:
     """Raise WrongUseError if it cannot be served there."""
     address = listen_address(listen)
     if listen != ANY_PORT and (address is None or not is_ipv4(address.host)):
-        raise WrongUseError("cannot simulate", f"--listen {printable(listen)} is no IPv4 address with a port",
+        raise WrongUseError("cannot simulate", f"--listen {printable(listen)} is not an IPv4 address with a port",
                             "Write it as 127.0.0.1:8080.")
     host, port = (address.host, address.port) if address else ("127.0.0.1", 0)
     try:
-        return MetadataService(vm_name, address=host, port=port)
+        return simulator.open_service(vm_name, address=host, port=port)
     except OSError as trouble:
         raise WrongUseError("cannot simulate", f"{listen}: {(trouble.strerror or str(trouble)).lower()}",
-                            "Name another address with --listen, or leave it out.") from trouble
+                            "Choose another address with --listen, or omit the option.") from trouble
 
 
 class _ScenarioRun:
     """One service, one scenario on a thread of its own, and what is asked told as it comes."""
 
-    def __init__(self, service: MetadataService, story: Scenario, pace: float) -> None:
+    def __init__(self, simulator: SimulatorModule, service: SimulatedService, story: Scenario, pace: float) -> None:
+        self._simulator = simulator
         self._service, self._story, self._pace = service, story, pace
         self._began_s = time.monotonic()
         self._stopping = threading.Event()
@@ -94,10 +99,10 @@ class _ScenarioRun:
         except WrongUseError as trouble:
             self._trouble = trouble
         else:
-            self._tell("platform", "the scenario is over; the service answers on until Ctrl-C")
+            self._tell("platform", "the scenario has ended; the service keeps answering until Ctrl-C")
 
     def _cannot_play(self, reason: str) -> None:
-        self._trouble = TideoverError(f"cannot play {self._story.name}", reason, "Try another scenario.")
+        self._trouble = TideoverError(f"cannot run {self._story.name}", reason, "Choose another scenario.")
 
     def _has_news(self) -> bool:
         return bool(self._service.requests) and self._service.requests[-1] is not self._newest
@@ -122,44 +127,25 @@ class _ScenarioRun:
 
     def _tell_repeats(self) -> None:
         if self._repeats:
-            self._tell("client", f"the same {self._repeats} times more")
+            self._tell("client", f"repeated {self._repeats} times")
         self._repeats, self._told_s = 0, time.monotonic()
 
     def _described(self, request: Request) -> str:
-        url = urlsplit(request.target)
-        path = url.path.lower().rstrip("/")
-        names = [pair.partition("=")[0].lower() for pair in url.query.split("&") if pair]
-        who = printable(request.header("User-Agent") or "a client without a name")[:SHOWN_AT_MOST]
+        who = printable(request.header("User-Agent") or "unknown client")[:SHOWN_AT_MOST]
         what = f"{request.method} {printable(request.target)[:SHOWN_AT_MOST]} ({who})"
-        refusal = refuse(request, path, names)
-        if refusal is not None:
-            return f"{what}: refused, {refusal.status} {refusal.body.decode()}"
-        if request.method == "POST" and path == EVENTS:
-            return self._acknowledgement(request, what)
-        return what
-
-    def _acknowledgement(self, request: Request, what: str) -> str:
-        ids = read_start_requests(request.body)
-        if ids is None:
-            sent = printable(request.body[:SHOWN_AT_MOST].decode("latin-1"))
-            return f"{what}: refused, it is no acknowledgement: {sent}"
-        named = ", ".join(printable(name)[:SHOWN_AT_MOST] for name in ids)
-        taken = any(given.at_monotonic_s == request.at_monotonic_s for given in self._service.acknowledgements)
-        return f"{what}: " + (f"ACKNOWLEDGES {named}" if taken else f"refused, nothing of the kind is listed: {named}")
+        said = printable(self._simulator.describe(self._service, request))
+        return f"{what}: {said}" if said else what
 
     def _tell(self, who: str, what: str) -> None:
         click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {printable(what)}")
 
 
-def _show_head(service: MetadataService, story: Scenario) -> None:
-    url = f"{service.endpoint}{EVENTS}?api-version={VERSIONS[-1]}"
-    click.echo(f"""\
-{story.name}: {story.about}
-The metadata service of the VM {printable(service.vm_name)} at {service.endpoint} (Ctrl-C ends it)
-
-  look:         curl -s -H Metadata:true '{url}'
-  acknowledge:  curl -s -H Metadata:true -d '{{"StartRequests":[{{"EventId":"ID"}}]}}' '{url}'
-  tideover:     [source]
-                kind = "azure"
-                endpoint = "{service.endpoint}"
-""")
+def _show_head(platform: Platform, simulator: SimulatorModule, service: SimulatedService, story: Scenario) -> None:
+    source = f'[source]\nkind = "{platform.kind}"\nendpoint = "{service.endpoint}"'
+    lines = [f"{story.name}: {story.about}",
+             f"{platform.service[0].upper()}{platform.service[1:]} of {platform.name}, simulated for the VM "
+             f"{printable(service.vm_name)}, at {service.endpoint} (Ctrl-C ends it)", ""]
+    for name, text in (*simulator.usage(service), ("tideover", source)):
+        first, *more = text.splitlines()
+        lines += [f"  {name + ':':<13} {first}", *(f"{'':<16}{line}" for line in more)]
+    click.echo("\n".join([*lines, ""]))

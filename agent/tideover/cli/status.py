@@ -12,7 +12,15 @@ from typing import Any
 import click
 
 from tideover.cli.journal_reader import read_memory
-from tideover.cli.options import print_json, print_lines, until_interrupted, with_json, with_readable_settings, with_utc
+from tideover.cli.options import (
+    example,
+    print_json,
+    print_lines,
+    until_interrupted,
+    with_json,
+    with_readable_settings,
+    with_utc,
+)
 from tideover.cli.render import status_parts
 from tideover.cli.terminal import columns_of, printable, printable_json, render_lines, this_terminal
 from tideover.config_file import Loaded
@@ -64,7 +72,7 @@ def _draw(look: ReadStatus, utc: bool) -> None:
         for _ in _seconds():
             times = Times(datetime.now(UTC), utc)
             lines = render_lines(status_parts(look(), times), this_terminal())
-            sys.stdout.write(frame([*lines, "", f"{times.this_moment()}, each second; Ctrl-C ends it"],
+            sys.stdout.write(frame([*lines, "", f"{times.this_moment()}, every second; Ctrl-C to quit"],
                                    *shutil.get_terminal_size()))
             sys.stdout.flush()
     finally:
@@ -101,17 +109,17 @@ def _seconds() -> Iterator[None]:
 
 # --- The command
 
-@click.command("status")
+@click.command("status", epilog=example("tideover status --watch"))
 @with_json
 @with_utc
-@click.option("--watch", is_flag=True, help="Again each second, until interrupted.")
+@click.option("--watch", is_flag=True, help="Update every second until interrupted.")
 @with_readable_settings
 def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool) -> int:
-    """What the agent waits for, the next event, the last pause, the clock, the hooks.
+    """Show what the agent waits for, the next event, the last pause, the clock and the hooks.
 
-    Works without the agent: what is shown then is what the last one wrote down, and the first line says so. While it is
-    watched it is drawn anew on a terminal; elsewhere a line is printed for each change of what is waited for, and with
-    --json the whole document, one line each second.
+    Works without the agent: it then shows the last recorded state, and the first line says so. With --watch a terminal
+    is redrawn every second; other outputs get one line for each change, and with --json the whole document, one line
+    each second.
     """
     def look() -> dict[str, Any]:
         return _with_catalogue(read_status(loaded.settings), loaded.settings)
@@ -156,6 +164,6 @@ def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, An
         status = without_raw_times(status)
     status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,
                        "started_at": None,
-                       "why": trouble.cause if held is not None else "no agent works on the state directory"}
+                       "why": trouble.cause if held is not None else "no agent is running"}
     status["source"] = status["journal"] = None
     return status

@@ -14,17 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tideover.clock.commands import run_command
 from tideover.clock.types import CommandResult
 from tideover.system.platform import ROOT
-
-__all__ = ["run_command"]
-
-
-if sys.platform == "win32":
-    from tideover.clock.commands_windows import run_command
-else:
-    from tideover.clock.commands_posix import run_command
-
 
 # --- The kernel's clock discipline (adjtimex, read only)
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from tideover.clock.daemons import Daemon
 from tideover.clock.host import HostAccess
 from tideover.clock.types import ClockCheckSettings, Origin, TimeSource
+from tideover.platforms import detect
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
+from tideover.system.dmi import read_dmi
 from tideover.timekeeping.intervals import NS, HypervisorReading, TimeSample, drift_ns, is_fresh
 from tideover.timekeeping.ntp_packet import LOCAL_PRECISION_NS, Rejected, RejectReason
 
@@ -85,10 +87,6 @@ def _read(path: Path) -> str:
 # The owner's servers, else the hypervisor's clock together with the time daemon's servers, else what the cloud platform
 # offers inside itself. Never a server of our own choice.
 
-# sys_vendor of the DMI tables · the time server inside the platform (Amazon EC2 and Google Compute Engine user guides)
-_PLATFORMS = {"Amazon EC2": "169.254.169.123", "Google": "metadata.google.internal"}
-
-
 def find_sources(settings: ClockCheckSettings, surroundings: HostAccess, daemon: Daemon | None) -> tuple[TimeSource,
                                                                                                          ...]:
     """Given the owner's settings, the machine and its time daemon, return the sources; none if there are none."""
@@ -107,9 +105,5 @@ def origin_text(sources: Sequence[TimeSource], daemon: Daemon | None) -> str:
 
 
 def _platform(surroundings: HostAccess) -> tuple[TimeSource, ...]:
-    try:
-        vendor = surroundings.path("/sys/class/dmi/id/sys_vendor").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ()
-    server = _PLATFORMS.get(vendor.strip())
+    server = detect(read_dmi(surroundings.root)).time_server
     return (TimeSource(server, Origin.PLATFORM),) if server else ()

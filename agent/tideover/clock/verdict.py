@@ -67,7 +67,7 @@ def _belief(report: DaemonReport) -> str:
     if report.is_synchronised is None:
         return f"{report.name} says nothing"
     if not report.is_synchronised:
-        return f"{report.name} says that it is not synchronised"
+        return f"{report.name} reports that it is not synchronised"
     if report.offset_s is None:
         return f"{report.name} says that it is synchronised"
     return f"{report.name} says {abs(report.offset_s) * 1e3:.3f} ms {'ahead' if report.offset_s > 0 else 'behind'}"

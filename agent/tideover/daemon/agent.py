@@ -75,7 +75,7 @@ class Agent:
             self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
             self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
             self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
-            self.source_kind, self._source = open_chosen_source(settings)
+            self.platform, self._source = open_chosen_source(settings)
             self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._outside_heard)
             self._runtime_trouble = self._make_runtime_directory()
             self._spare = fallback_hooks_state(settings)
@@ -171,7 +171,7 @@ class Agent:
     def _listen(self) -> None:
         """Where that fails it is tried again (`_look_after_listeners`)."""
         requests = ApiHandlers(self.engine, self.memory.journal.path, self._about, self.checker.look,
-                            lambda: self.choices.current)
+                            lambda: self.choices.current, self.platform)
         reason: object = self._runtime_trouble
         if not reason:
             try:
@@ -246,7 +246,8 @@ class Agent:
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.process_started_at)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
-            "source": {"kind": self.source_kind, "last_answer_at": utc_text(last.utc) if last else None,
+            "source": {"kind": self.platform.source_kind, "platform": self.platform.name,
+                       "silence": self.platform.silence or None, "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
 
@@ -298,7 +299,7 @@ class Agent:
                 self._reading.over()
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
                            took_s=round(document.received_raw_s - document.asked_raw_s, 4))
-            self.watch.outside_date("metadata service", news.document)
+            self.watch.outside_date(self.platform.service.removeprefix("the "), news.document)
             news = replace(news, clock_is_good=is_confirmed(self.checker.latest(), self.clocks.moment()))
             self._doubt_date(news)
         self.post(news)

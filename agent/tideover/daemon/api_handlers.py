@@ -19,6 +19,7 @@ from tideover.lifecycle import Case, Phase
 from tideover.lifecycle.manual import Objections, RecoverPlan, find_case, objections, plan_recover, why_not_forget
 from tideover.model import ClockCheck
 from tideover.pause import MachineClocks
+from tideover.platforms import Platform
 from tideover.policy import Policy
 from tideover.settings import Settings
 from tideover.status import status_of
@@ -41,11 +42,11 @@ class ApiHandlers:
     """The answers of one agent."""
 
     def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]],
-                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy]) -> None:
+                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy], platform: Platform) -> None:
         """`about`: what the wiring knows beside the state. `check_clock`: one look; may block for a second. `policy`:
         the one in force."""
         self._engine, self._journal, self._about, self._check_clock = engine, journal, about, check_clock
-        self._policy = policy
+        self._policy, self._platform = policy, platform
 
     def answers(self) -> Mapping[str, RequestHandler]:
         return {"status": self._status, "acknowledge": _answering(self._acknowledge),
@@ -54,7 +55,7 @@ class ApiHandlers:
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
         about = self._about()
         failures = about["source"]["failures"]
-        status = status_of(self._engine.state, self._rows(), MachineClocks().moment(), failures)
+        status = status_of(self._engine.state, self._rows(), MachineClocks().moment(), failures, self._platform)
         return {"ok": True, "status": status | about}
 
     def _rows(self) -> list[Any]:

@@ -17,8 +17,18 @@ from tideover.lifecycle.hook_stages import required_failures
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log, Trouble
 from tideover.metrics import why_not
-from tideover.model import ClockCheck, Event, HookOutcome, HookRun, Moment, Pause, Verdict, utc_text
-from tideover.record import PHASES
+from tideover.model import (
+    ClockCheck,
+    EntryKind,
+    Event,
+    HookOutcome,
+    HookRun,
+    Moment,
+    Outcome,
+    Pause,
+    Verdict,
+    utc_text,
+)
 from tideover.settings import MetricsSettings
 
 if TYPE_CHECKING:
@@ -29,8 +39,8 @@ if TYPE_CHECKING:
 # --- Log lines: one for each change, none for each poll
 
 FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
-GRAVE = frozenset({"recover owed", "acknowledgement refused", "recovery impossible"})      # the owner must look
-WORTH_A_LOOK = frozenset({"events left out", "found prepared", "taken over"})
+GRAVE = frozenset({EntryKind.RECOVER_FAILED, EntryKind.ACK_REFUSED, EntryKind.RECOVERY_IMPOSSIBLE})    # to be looked at
+WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.TAKEN_OVER})
 
 
 class LogListener:
@@ -43,7 +53,7 @@ class LogListener:
     def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
             self._tell(before, entry)
-            if entry.what == Phase.AWAITING_START.value:
+            if entry.what is Phase.AWAITING_START:
                 self._tell_withheld(after, entry)
         for name, hook in after.hooks.items():
             if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
@@ -53,7 +63,7 @@ class LogListener:
         for name, hook in before.hooks.items():
             if name not in after.hooks or _changed_nothing(hook, after.hooks[name]):
                 self._released(name)
-        if any(entry.what == "closed" for entry in entries):
+        if any(entry.what is Phase.CLOSED for entry in entries):
             self._closed()
 
     def on_journal_unwritable(self, trouble: JournalUnwritable) -> None:
@@ -91,10 +101,11 @@ class LogListener:
                 tell = self._log.warning if check.verdict is Verdict.BAD else self._log.info
                 tell(_event_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
                      offset_s=check.offset_s, error_bound_s=check.error_bound_s, note=entry.note)
-            case _ if entry.what in PHASES:
+            case _ if isinstance(entry.what, Phase):
                 known = before.cases.get(entry.event_id)
                 came_from = {"from": known.phase.value if known else "nothing"}
-                self._log.info("case.moved", event=entry.event_id, to=entry.what, **came_from, outcome=entry.subject,
+                self._log.info("case.moved", event=entry.event_id, to=entry.what.value, **came_from,
+                               outcome=entry.subject.value if isinstance(entry.subject, Outcome) else None,
                                note=entry.note)
             case Event(kind=kind, not_before=not_before, started=started):
                 tell = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
@@ -111,9 +122,9 @@ def _changed_nothing(before: HookState, after: HookState) -> bool:
     return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.owed
 
 
-def _event_name(what: str) -> str:
-    """Given an entry's word for what happened, return the line's name."""
-    return f"event.{what.replace(' ', '-')}"
+def _event_name(what: EntryKind | Phase) -> str:
+    """Given what happened, return the line's name."""
+    return f"event.{what.value.replace(' ', '-')}"
 
 
 # --- Metrics

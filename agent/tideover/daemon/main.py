@@ -158,7 +158,8 @@ class AgentProcess:
         """Return when a signal says so, and what the owner wants to be done first is done."""
         open_events = len(self._agent.engine.state.cases)
         self._begin()
-        self._agent.log.info("agent.started", version=__version__, pid=os.getpid(), source=self._agent.source_kind,
+        self._agent.log.info("agent.started", version=__version__, pid=os.getpid(),
+                             source=self._agent.platform.source_kind,
                              hooks=len(self._agent.choices.catalogue.hooks), open_events=open_events)
         while not self._must_end:
             self._agent.engine.run_until(self._may_change)

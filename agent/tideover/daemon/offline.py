@@ -60,6 +60,7 @@ from tideover.logs import LineWriter, Log, open_sink
 from tideover.model import (
     ANNOUNCED,
     ClockCheck,
+    EntryKind,
     Event,
     HookPhase,
     HookReport,
@@ -128,7 +129,7 @@ def _run_and_wait(case: Case, spec: HookSpec, phase: HookPhase, now: Moment) -> 
 
 
 def _rows(case: Case, now: Moment) -> list[Row]:
-    return [Row(now.utc, case.id, "noticed", "by hand", case.event), Row(now.utc, case.id, case.phase.value)]
+    return [Row(now.utc, case.id, EntryKind.NOTICED, "by hand", case.event), Row(now.utc, case.id, case.phase)]
 
 
 # --- Recover and acknowledge
@@ -353,14 +354,15 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
     loaded = trusted(loaded)
     settings = loaded.settings
     memory = open_state_directory(Path(settings.paths.state), Log(settings.log.format, "warning"))
-    kind, source = open_chosen_source(settings)
+    platform, source = open_chosen_source(settings)
     try:
         state = memory.journal.load()
         known = _known_id(state, typed)
         if _is_acknowledged(state, known):
             return known, ACKNOWLEDGED      # whatever the platform lists by now
         if source is None:
-            raise UnreachableError(f"cannot acknowledge {typed}", f"source {kind} takes no acknowledgements",
+            raise UnreachableError(f"cannot acknowledge {typed}", f"source {platform.source_kind} takes no "
+                                   f"acknowledgements: {platform.silence}",
                                    "Set [source] kind.")
         event, me = _listed(source, state, typed)
         if _is_acknowledged(state, event.id):
@@ -369,11 +371,11 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
         if against and not confirmed:
             raise unconfirmed_acknowledgement(event.id, against)
         note = f"{WITHOUT_AGENT}, although {against.text}" if against else WITHOUT_AGENT
-        _remember(memory, event.id, "acknowledging", note)      # what could not be remembered afterwards is not said
+        _remember(memory, event.id, EntryKind.ACK_SENT_BY_HAND, note)      # not sent unless it can be remembered
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
             raise UnreachableError(f"cannot acknowledge {event.id}", reason, "Look at tideover status, then try again.")
-        _remember(memory, event.id, "acknowledged", WITHOUT_AGENT, settled=True)
+        _remember(memory, event.id, EntryKind.ACKNOWLEDGED, WITHOUT_AGENT, settled=True)
         return event.id, reason
     finally:
         if source is not None:
@@ -424,7 +426,7 @@ def _listed(source: Source, state: State, typed: str) -> tuple[Event, str]:
     return event, news.me
 
 
-def _remember(memory: StateDirectory, event_id: str, what: str, note: str, *, settled: bool = False) -> None:
+def _remember(memory: StateDirectory, event_id: str, what: EntryKind, note: str, *, settled: bool = False) -> None:
     """What is known of an event keeps the spelling of its id that was seen first. Raise JournalUnwritable."""
     state = after = memory.journal.load()
     known = next((case for case in state.cases.values() if fold_case(case.id) == fold_case(event_id)), None)
@@ -435,5 +437,5 @@ def _remember(memory: StateDirectory, event_id: str, what: str, note: str, *, se
         if known is not None:       # as the agent would take this answer: what it was asking or doubting is over
             answered = advance(known, AckAnswered(ob.AckOutcome.ACCEPTED, ""), Policy(), now)
             after = after.with_case(answered)
-            entries += [Entry(event_id, answered.phase.value, note)] if answered.phase is not known.phase else []
+            entries += [Entry(event_id, answered.phase, note)] if answered.phase is not known.phase else []
     memory.journal.commit(now, state, after, entries)

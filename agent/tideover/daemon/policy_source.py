@@ -11,10 +11,12 @@ from types import MappingProxyType
 from tideover.hooks import Catalogue, HookSettings, read_catalogue
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
+from tideover.platforms import Platform, platform_of
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
-from tideover.sources import Source, SourceKind, choose_source_kind, open_source
+from tideover.sources import Source, open_source
 from tideover.system.descriptors import RESERVE
+from tideover.system.dmi import read_dmi
 
 
 class PolicySource:
@@ -57,10 +59,10 @@ class PolicySource:
         return news
 
 
-def open_chosen_source(settings: Settings) -> tuple[SourceKind, Source | None]:
-    """Given the settings, return the kind of source that is used here, and the source; None: it announces nothing."""
-    kind = choose_source_kind() if settings.source.kind == "auto" else settings.source.kind
-    return kind, open_source(kind, endpoint=settings.source.endpoint or "", vm_name=settings.source.vm_name or "")
+def open_chosen_source(settings: Settings) -> tuple[Platform, Source | None]:
+    """Given the settings, return the platform that is used here, and its source; None: it announces nothing."""
+    platform = platform_of(settings.source.kind, read_dmi())
+    return platform, open_source(platform, settings.source)
 
 
 def environment_of(settings: Settings, name: str) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ servers and the agent, all side by side and each with a bound; it reads files; i
 from __future__ import annotations
 
 from tideover.doctor.checks import Examination, examine
-from tideover.doctor.findings import Finding, FindingLevel
 from tideover.doctor.machine import Machine, this_machine
+from tideover.findings import Finding, FindingLevel
 
 __all__ = ["Examination", "Finding", "FindingLevel", "Machine", "examine", "this_machine"]

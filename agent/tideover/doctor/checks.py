@@ -3,33 +3,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from tideover.clock import ClockCheckSettings, ClockReport, check_now
 from tideover.config_file import Loaded
 from tideover.doctor.clock import Guarantee, check_clock, check_guarantees
-from tideover.doctor.findings import Finding, FindingLevel, bad, good, remark
 from tideover.doctor.guest import check_guest
 from tideover.doctor.local import ask_agent, check_agent, check_hooks, check_rights
 from tideover.doctor.machine import Machine
 from tideover.doctor.other_agents import check_other_agents
 from tideover.doctor.platform import (
-    MetadataReport,
-    ask_metadata_service,
-    ask_vm_name,
-    check_events,
-    check_metadata_service,
+    ask_identity,
+    ask_service,
+    check_platform,
     check_proxies,
-    check_source,
-    check_vm_name,
-    detected_kind,
+    check_service,
+    detect_platform,
 )
 from tideover.errors import ConfigurationError
+from tideover.findings import Finding, FindingLevel, bad, good, remark
 from tideover.hooks import Catalogue
-from tideover.observations import Polled
+from tideover.platforms import Platform
 from tideover.settings import Settings, warnings_about
+from tideover.sources.checks import PollReport
 from tideover.threads import start_task
 
 # --- Questions that may not be answered, asked side by side until one deadline
@@ -63,7 +61,7 @@ class Examination:
     """What was found, and what can be promised of pauses here."""
 
     findings: tuple[Finding, ...]
-    promises: tuple[Guarantee, ...]
+    guarantees: tuple[Guarantee, ...]
 
     @property
     def is_well(self) -> bool:
@@ -76,44 +74,38 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
     Blocks for `wait_s` and a little at most, whoever does not answer.
     """
     settings = loaded.settings
-    kind = detected_kind(settings, machine.root)
-    answers = ask_all(_questions(settings, machine, kind == "azure"), wait_s)
-    heard: MetadataReport | None = answers.get("service")
+    platform = detect_platform(settings, machine)
+    answers = ask_all(_questions(settings, machine, platform), wait_s)
+    heard = replace(answers.get("service") or PollReport(), named=answers.get("name"))
     clock: ClockReport | None = answers.get("clock")
     shown, kept = check_guest(settings, machine)
-    sends_date = heard is not None and isinstance(heard.news, Polled) and heard.news.document.date is not None
+    sends_date = heard.answer is not None and heard.answer.document.date is not None
     pauses, promised = check_guarantees(settings, clock, sends_date)
-    platform = _platform(settings, answers, machine) if kind == "azure" else []
     findings = (
-        *_configuration(loaded), *check_source(settings, machine.root), *platform, *check_proxies(machine),
+        *_configuration(loaded), *check_platform(settings, platform),
+        *check_service(settings, platform, heard, machine.hostname), *check_proxies(machine),
         *shown, *pauses, *check_clock(clock),
         *kept, *check_hooks(loaded, catalogue),
         *check_rights(settings, machine), *check_agent(settings, answers.get("agent")), *check_other_agents(machine))
     return Examination(findings, tuple(promised))
 
 
-def _questions(settings: Settings, machine: Machine, is_azure: bool) -> dict[str, FactQuestion]:
+def _questions(settings: Settings, machine: Machine, platform: Platform) -> dict[str, FactQuestion]:
     checked = ClockCheckSettings.of(settings)
     questions: dict[str, FactQuestion] = {"clock": partial(check_now, checked, surroundings=machine.surroundings),
                                       "agent": partial(ask_agent, settings)}
-    if is_azure:
-        questions["service"] = partial(ask_metadata_service, settings)
+    if platform.is_served:
+        questions["service"] = partial(ask_service, settings, platform)
         if settings.source.vm_name:
-            questions["name"] = partial(ask_vm_name, settings)
+            questions["name"] = partial(ask_identity, settings, platform)
     return questions
-
-
-def _platform(settings: Settings, answers: Mapping[str, Any], machine: Machine) -> list[Finding]:
-    heard: MetadataReport | None = answers.get("service")
-    return [*check_metadata_service(settings, heard),
-            *check_vm_name(settings, heard, answers.get("name"), machine.hostname), *check_events(heard)]
 
 
 def _configuration(loaded: Loaded) -> list[Finding]:
     if loaded.trouble is not None:
         faults = loaded.trouble.faults if isinstance(loaded.trouble, ConfigurationError) else ()
         return [bad("configuration", "; ".join([f"{loaded.trouble.operation}: {loaded.trouble.cause}", *faults]),
-                    "Until it is mended an agent that runs keeps its old one, and none can be started.")]
-    said = f"{loaded.file} is read" if loaded.file else "there is no file, so every key has its default"
+                    "Until it is fixed, a running agent keeps its previous configuration, and no agent can start.")]
+    said = f"{loaded.file} is read" if loaded.file else "there is no file; every key has its default"
     cautions = [remark("configuration", line) for line in warnings_about(loaded.settings, loaded.origin)]
     return [good("configuration", said), *cautions]

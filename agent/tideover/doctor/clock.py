@@ -8,7 +8,7 @@ from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.clock.checker import IDLE_SAMPLING_S, NEAR_EVENT_SAMPLING_S
 from tideover.clock.ntp_client import SPACING_S
 from tideover.clock.types import Origin
-from tideover.doctor.findings import Finding, bad, good, remark
+from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text, offset_text, round_length_text
 from tideover.model import ClockCheck, Verdict
 from tideover.pause import PauseWatchSettings
@@ -24,10 +24,11 @@ SERVERS = "Name time servers that answer under [clock] servers."
 def check_clock(report: ClockReport | None) -> list[Finding]:
     """Given what one check found (None: it did not end in time), say what is known of the clock."""
     if report is None:
-        return [bad(CLOCK_TOPIC, "one check of the clock did not end in time", "See where it waits: tideover clock")]
+        return [bad(CLOCK_TOPIC, "the clock check did not end in time", "Run tideover clock to see which server does "
+                                                                        "not answer.")]
     daemon = [_daemon(report.daemon)] if report.daemon else []
     if not report.servers:
-        return [bad(CLOCK_TOPIC, "nobody outside can be asked for the time: there is no time server in the settings "
+        return [bad(CLOCK_TOPIC, "no time source can be queried: there is no time server in the configuration "
                                  "or in a "
                            "time daemon's, and no clock of the hypervisor", SERVERS), *daemon]
     return [_verdict(report.check), *_sources(report), *daemon]
@@ -36,10 +37,10 @@ def check_clock(report: ClockReport | None) -> list[Finding]:
 def _verdict(check: ClockCheck) -> Finding:
     if check.verdict is Verdict.UNKNOWN or check.offset_s is None or check.error_bound_s is None:
         return bad(CLOCK_TOPIC, f"the clock cannot be checked: {check.reason}",
-                   f"{SERVERS} A firewall has to let UDP port 123 out.")
+                   f"{SERVERS} A firewall must allow outgoing UDP port 123.")
     if check.verdict is Verdict.BAD:
         return bad(CLOCK_TOPIC, f"the clock is bad: {check.reason}, ± {length_text(check.error_bound_s)}",
-                   "Have a time daemon put it right, or widen [clock] tolerance.")
+                   "Let a time daemon correct it, or increase [clock] tolerance.")
     return good(CLOCK_TOPIC, f"the clock is good: {offset_text(check.offset_s, check.error_bound_s)} ({check.reason})")
 
 
@@ -48,11 +49,11 @@ def _sources(report: ClockReport) -> Iterator[Finding]:
     origin = f", from {report.origin}" if report.origin else ""
     if heard:
         yield good("time sources", ", ".join(f"{_name(one)} ({length_text(one.delay_s or 0.0)})" for one in heard)
-                   + f"{origin}; in brackets the way there and back")
+                   + f"{origin}; round-trip time in parentheses")
     for one in report.servers:
         if one.dropped:
-            yield remark("time sources", f"{_name(one)} does not count: {one.dropped}{'' if heard else origin}",
-                       "Have it answer, or leave it out.")
+            yield remark("time sources", f"{_name(one)} is not used: {one.dropped}{'' if heard else origin}",
+                       "Make it answer, or remove it from the configuration.")
 
 
 def _name(one: ServerReport) -> str:
@@ -65,12 +66,12 @@ def _daemon(daemon: DaemonReport) -> Finding:
         about.append(f"last measured {length_text(daemon.last_update_age_s)} ago")
     tail = "".join(f", {one}" for one in about) + (f" ({daemon.note})" if daemon.note else "")
     if daemon.is_synchronised:
-        return good("time daemon", f"{daemon.name} believes that it is synchronised{tail}; its word is no proof")
+        return good("time daemon", f"{daemon.name} reports that it is synchronised{tail} (not used as evidence)")
     if daemon.is_synchronised is None:
-        return remark("time daemon", f"{daemon.name} does not say whether it is synchronised{tail}",
-                    f"See whether {daemon.name} runs, and whether its servers answer.")
-    return remark("time daemon", f"{daemon.name} says that it is not synchronised{tail}",
-                f"See whether the servers of {daemon.name} answer.")
+        return remark("time daemon", f"{daemon.name} does not report whether it is synchronised{tail}",
+                    f"Check that {daemon.name} runs and that its servers answer.")
+    return remark("time daemon", f"{daemon.name} reports that it is not synchronised{tail}",
+                f"Check that the servers of {daemon.name} answer.")
 
 
 # --- Guarantees: one sentence for each way in which the machine may pause
@@ -101,8 +102,8 @@ class Guarantee:
     def sentence(self) -> str:
         """What `tideover doctor` prints."""
         if self.shortest_s is None or self.within_s is None or self.bound_s is None:
-            return f"{self.stopped}: cannot be seen here, {self.by}"
-        return (f"{self.stopped}: pauses of {round_length_text(self.shortest_s)} or more are seen within "
+            return f"{self.stopped}: not detectable on this machine, {self.by}"
+        return (f"{self.stopped}: pauses of {round_length_text(self.shortest_s)} or more are detected within "
                 f"{round_length_text(self.within_s)}, to ± {round_length_text(self.bound_s)}, by {self.by}")
 
 
@@ -110,14 +111,14 @@ def guarantees(settings: PauseWatchSettings, outside: Sequence[GuaranteeSource])
     """Given the settings and the sources of outside time in use, return what can be promised: while the machine's
     clocks run on, and while they stop with it."""
     wake_s = LEAST_WAKE_NS / NS
-    running = Guarantee("when the clocks run on", settings.threshold_s + settings.tick_s, settings.tick_s,
+    running = Guarantee("pause with running clocks", settings.threshold_s + settings.tick_s, settings.tick_s,
                       settings.tick_s / 2 + wake_s, "the heartbeat")
     if not outside:
-        return running, Guarantee("when the clocks stop too", None, None, None,
-                                "no time server, hardware clock or metadata service is asked")
+        return running, Guarantee("pause with stopped clocks", None, None, None,
+                                "because no time server, hardware clock or metadata service is queried")
     finest = min(outside, key=lambda source: (_bound_s(source), source.every_s))
     soonest = min(outside, key=lambda source: (_shortest_s(source, settings), source.every_s))
-    return running, Guarantee("when the clocks stop too", _shortest_s(soonest, settings),
+    return running, Guarantee("pause with stopped clocks", _shortest_s(soonest, settings),
                             2 * soonest.every_s + settings.tick_s, _bound_s(finest),
                             finest.name if finest is soonest else f"{soonest.name} and {finest.name}")
 
@@ -144,8 +145,8 @@ def check_guarantees(settings: Settings, clock: ClockReport | None,
     watch = PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s)
     told = list(guarantees(watch, calm))
     if not calm:
-        return [bad("pauses", "where all clocks of this machine stop with it, a pause can neither be seen nor measured "
-                              "here: nobody outside answers", "Name time servers under [clock] servers.")], told
+        return [bad("pauses", "a pause that stops all clocks of this machine can neither be detected nor measured "
+                              "because no time source answers", "Name time servers under [clock] servers.")], told
     close = replace(watch, tick_s=min(watch.tick_s, watch.close_tick_s))
     near = guarantees(close, _outside(settings, clock, sends_date, NEAR_EVENT_SAMPLING_S))
     return [], told + [replace(one, stopped=f"while an event is near, {one.stopped}") for one in near]

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import sys
 
-from tideover.doctor.findings import Finding
 from tideover.doctor.machine import Machine
+from tideover.findings import Finding
 from tideover.settings import Settings
 
 if sys.platform == "win32":

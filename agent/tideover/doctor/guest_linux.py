@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.doctor.findings import Finding, good, remark
+from tideover.findings import Finding, good, remark
 from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.counters import CLOCKSOURCE, MachineCounters
 from tideover.pause.hyperv_kvp import POOL, read_records
@@ -22,8 +22,6 @@ from tideover.pause.vmclock import CLOCK_STATUS, DEVICE, read_page
 from tideover.system.platform import ROOT
 
 # --- Capabilities of this machine
-
-AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"
 
 # Vendor and product of the DMI tables, in lower case, by what they begin with.
 VENDORS = (
@@ -52,7 +50,6 @@ class Capabilities:
     """What is here. Empty, None or False: not here, or it may not be read."""
 
     hypervisor: str                                  # kvm, hyperv, xen, vmware …; "unknown"; "" = none to be seen
-    is_azure: bool
     clocksource: str
     clocksources: tuple[str, ...]
     hardware_clocks: tuple[tuple[str, str], ...]     # device, name: "KVM virtual PTP", "hyperv" …
@@ -69,12 +66,11 @@ class Capabilities:
 
 def probe(root: Path = ROOT, *, wall_ns: int | None = None) -> Capabilities:
     """Given the root of the file system, and the wall clock to hold the battery clock against, return what is here."""
-    asset = _word(root / "sys/class/dmi/id/chassis_asset_tag")
     available = tuple(_word(root / CLOCKSOURCE.replace("current_", "available_")).split())
     rtc = root / "sys/class/rtc/rtc0"
     rtc_s = _word(rtc / "since_epoch")
     return Capabilities(
-        hypervisor=_hypervisor(root, available), is_azure=asset == AZURE_ASSET_TAG,
+        hypervisor=_hypervisor(root, available),
         clocksource=_word(root / CLOCKSOURCE), clocksources=available,
         hardware_clocks=tuple((clock.name, _word(clock / "clock_name")) for clock in _entries(root / "sys/class/ptp")),
         vmclock=_vmclock(root), has_generation_id=_has_generation_id(root), interfaces=tuple(_interfaces(root)),
@@ -174,14 +170,13 @@ def check_pause_signals(found: Capabilities) -> list[Finding]:
 
 def _check_hypervisor(found: Capabilities) -> Finding:
     if not found.hypervisor:
-        return remark("hypervisor", "none is to be seen: real hardware, or it hides itself")
-    where = " (Azure)" if found.is_azure else ""
-    return good("hypervisor", f"{found.hypervisor}{where}")
+        return remark("hypervisor", "none detected: real hardware, or a hypervisor that hides itself")
+    return good("hypervisor", found.hypervisor)
 
 
 def _check_clocksource(found: Capabilities) -> Iterator[Finding]:
     if not found.clocksource:
-        yield remark("clocksource", "the kernel does not say which clocksource it uses")
+        yield remark("clocksource", "the kernel does not report its clocksource")
     elif found.clocksource in SLOW_CLOCKS:
         yield remark("clocksource", f"{found.clocksource}, which every program that reads the time is slowed by; a "
                                     f"long "
@@ -193,28 +188,28 @@ def _check_clocksource(found: Capabilities) -> Iterator[Finding]:
 
 def _check_push_signals(found: Capabilities) -> Finding:
     interfaces = ", ".join(f"{one.name} ({one.driver})" if one.driver else one.name for one in found.interfaces)
-    named = [("a clock that is set", found.hears_clock_set),
-             (f"interfaces that announce themselves anew{f': {interfaces}' if interfaces else ''}",
+    named = [("steps of the clock", found.hears_clock_set),
+             (f"network announcements after a resume{f': {interfaces}' if interfaces else ''}",
               found.hears_interfaces),
              (f"vmclock ({found.vmclock})", found.vmclock not in ("", "not readable")),
              (f"the physical host's name ({found.host_name})", bool(found.host_name))]
     here = [name for name, is_here in named if is_here]
     return good("signals", "; ".join(here)) if here else remark("signals", "no push signal: only the heartbeat and "
-                                                                         "outside time show a pause here")
+                                                                           "time servers show a pause on this machine")
 
 
 def _missing_signals(found: Capabilities) -> Iterator[Finding]:
     if found.vmclock == "not readable":
-        yield remark("signals", "/dev/vmclock0 is here and this user may not read it: it would show each move to "
-                                "another "
-                              "host", 'The agent reads it as root; for others a udev rule can: KERNEL=="vmclock0", '
+        yield remark("signals", "/dev/vmclock0 exists but this user cannot read it: it shows each move to another "
+                                "host", 'The agent reads it as root; for others a udev rule can: KERNEL=="vmclock0", '
                                       'MODE="0444"')
     if found.hypervisor == "hyperv" and found.host_name is None:
         yield remark("signals", "no daemon keeps Hyper-V's key-value pools, so a change of the physical host is not "
-                                "seen",
+                                "detected",
                    HYPERV_DAEMONS)
     if found.hypervisor == "hyperv" and not any(name == "hyperv" for _, name in found.hardware_clocks):
-        yield remark("signals", "Hyper-V's clock is not here as a PTP device", "modprobe hv_utils")
+        yield remark("signals", "Hyper-V's clock is not available as a PTP device", "modprobe hv_utils")
     if not found.counts_switches:
-        yield remark("signals", "the kernel does not show how often it switches tasks, so a stopped machine cannot be "
-                              "told from a stalled process", "Do not hide /proc/stat from this process.")
+        yield remark("signals", "the kernel does not show how often it switches tasks, so a pause of the machine "
+                                "cannot be told from a stall of the process", "Do not hide /proc/stat from this "
+                                                                              "process.")

@@ -8,16 +8,16 @@ assert sys.platform == "win32"
 from collections.abc import Iterator
 
 from tideover.clock.daemons.w32time import W32Time
-from tideover.doctor.findings import Finding, good, remark
 from tideover.doctor.machine import Machine
+from tideover.findings import Finding, good, remark
 from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HOST_KEYS
 from tideover.settings import Settings
-from tideover.sources.platform import fields_in, firmware_table
+from tideover.system.dmi import fields_in, firmware_table
 from tideover.winapi.base import read_text
 from tideover.winapi.clocks import has_precise_interrupt_time, read_context_switches
 
-REMEDY = 'Or set [clock] remedy = "daemon": then tideover tells it to measure afresh.'
+REMEDY = 'Or set [clock] remedy = "daemon": tideover then makes it measure again after a pause.'
 
 
 def check_windows() -> list[Finding]:
@@ -29,25 +29,22 @@ def check_time_service(settings: Settings, machine: Machine) -> list[Finding]:
     """Given the settings and the machine, say what Windows' time service is set to."""
     service = W32Time(machine.surroundings)
     if not service.is_running():
-        return [remark("time daemon", "Windows' time service is switched off: only the host puts the clock right "
-                                      "after a "
-                                    "pause, where it does", "Set-Service w32time -StartupType Automatic")]
+        return [remark("time daemon", "Windows' time service is switched off: only the host corrects the clock after "
+                                      "a pause, if it does", "Set-Service w32time -StartupType Automatic")]
     servers = ", ".join(source.server for source in service.servers())
     said = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
     if settings.clock.remedy == "daemon":
         return [good("time daemon",
-                     f'{said}, and [clock] remedy = "daemon" has it measure afresh after one')]
-    return [remark("time daemon", f"{said}, every 17 to 1024 minutes by default: after a pause in which the clock "
-                                  f"stood "
-                                "still it stays wrong until then, unless the host sets it",
-                 f"Lower SpecialPollInterval, or have the host's time service on. {REMEDY}")]
+                     f'{said}, and [clock] remedy = "daemon" makes it measure again after a pause')]
+    return [remark("time daemon", f"{said}, every 17 to 1024 minutes by default: after a pause that stopped the clock "
+                                  "it stays wrong until then, unless the host sets it",
+                 f"Lower SpecialPollInterval, or enable the host's time service. {REMEDY}")]
 
 
 def _hardware() -> Finding:
     found = fields_in(firmware_table())
     words = " ".join(word for word in (found.get("sys_vendor"), found.get("product_name")) if word)
-    return good("hypervisor", words) if words else remark("hypervisor", "the firmware does not say what this machine "
-                                                                        "is")
+    return good("hypervisor", words) if words else remark("hypervisor", "the firmware does not identify this machine")
 
 
 def _clocks() -> Finding:
@@ -61,8 +58,7 @@ def _signals() -> Iterator[Finding]:
     host = next((name for key in HOST_KEYS if (name := read_text(KEY, key))), "")
     yield (good("signals", f"the physical host's name ({host})") if host else
            remark("signals", "Hyper-V's guest service keeps no name of the physical host in the registry, so a change "
-                             "of "
-                           "it is not seen"))
+                             "of it is not detected"))
     if read_context_switches() is None:
-        yield remark("signals", "this system does not show how often it switches tasks, so a stopped machine cannot be "
-                              "told from a stalled process")
+        yield remark("signals", "this system does not show how often it switches tasks, so a pause of the machine "
+                                "cannot be told from a stall of the process")

@@ -10,9 +10,9 @@ from urllib.parse import quote
 
 from tideover.api.protocol import read_status
 from tideover.config_file import Loaded
-from tideover.doctor.findings import Finding, bad, good, remark
 from tideover.doctor.machine import Machine
 from tideover.errors import UnreachableError
+from tideover.findings import Finding, bad, good, remark
 from tideover.hooks import Catalogue
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
@@ -42,25 +42,25 @@ def check_agent(settings: Settings, status: dict[str, Any] | str | None) -> list
         pid = (status.get("agent") or {}).get("pid")
         owed = [str(name) for name in status.get("recover_owed") or ()]
         runs = [good("agent", f"it runs (process {pid})"), *_unwritable(status.get("journal"))]
-        return [*runs, remark("agent", f"recover is owed by {', '.join(owed)}: the agent sees to it",
-                           "tideover status tells more.")] if owed else runs
+        return [*runs, remark("agent", f"recovery is pending for {', '.join(owed)}: the agent retries it",
+                           "See tideover status.")] if owed else runs
     held = read_holder(Path(settings.paths.state))
     if held is not None:
         why = status or "nothing came in time"
         process = f"process {held.pid or 'unknown'}"
-        return [bad("agent", f"{process} works on {settings.paths.state} and does not answer: {why}",
+        return [bad("agent", f"{process} uses {settings.paths.state} and does not answer: {why}",
                     "tideover service stop, then tideover service start"), *_journal(settings, False)]
     if _is_hidden(settings):
-        return [remark("agent", f"this user may not see whether one works on {settings.paths.state}",
-                     f"Run it once more {HOW_TO_ELEVATE}.")]
-    return [remark("agent", "none runs", START), *_journal(settings, True)]
+        return [remark("agent", f"this user cannot read whether an agent uses {settings.paths.state}",
+                     f"Run it again {HOW_TO_ELEVATE}.")]
+    return [remark("agent", "not running", START), *_journal(settings, True)]
 
 
 def _unwritable(journal: object) -> list[Finding]:
     if not isinstance(journal, dict) or journal.get("writable") is not False:
         return []
-    return [bad("journal", f"the agent can remember nothing, so it acknowledges nothing: {journal.get('reason')}",
-                "Make room on the disk and make the state directory writable; the agent goes on by itself.")]
+    return [bad("journal", f"the agent cannot write its journal, so it acknowledges nothing: {journal.get('reason')}",
+                "Free disk space and make the state directory writable; the agent then continues by itself.")]
 
 
 def _is_hidden(settings: Settings) -> bool:
@@ -86,11 +86,11 @@ def _journal(settings: Settings, is_ours_alone: bool) -> Iterator[Finding]:
         return
     except JournalUnreadable as trouble:
         yield bad("journal", f"{path} cannot be read: {trouble.cause}",
-                  "Keep a copy of it for a look; the next agent sets it aside and begins a new one.")
+                  "Keep a copy for analysis; the next start quarantines it and begins a new one.")
         return
     yield good("journal", f"{path} can be read")
     if owed and is_ours_alone:
-        yield bad("journal", f"recover is owed by {', '.join(owed)} and no agent runs",
+        yield bad("journal", f"recovery is pending for {', '.join(owed)} and no agent runs",
                   "tideover recover runs it now, and so does the agent when it starts.")
 
 
@@ -118,11 +118,11 @@ RIGHTS_TOPIC = "rights"
 def check_rights(settings: Settings, machine: Machine) -> list[Finding]:
     """Given the settings and who looks, say whether that user could run the agent."""
     is_root = machine.user_id == 0
-    user = (good(RIGHTS_TOPIC, f"this is {ADMIN_NAME}, as the service will be") if is_root else
+    user = (good(RIGHTS_TOPIC, f"running as {ADMIN_NAME}, as the service does") if is_root else
             remark(RIGHTS_TOPIC, f"this is user id {machine.user_id}: an agent run by it runs hooks as this user "
                                  f"only, and a "
                         f"service run by {ADMIN_NAME} may see more, and refuse hooks that are this user's",
-                 f"Run it once more {HOW_TO_ELEVATE} to see what the service will see."))
+                 f"Run it again {HOW_TO_ELEVATE} to see what the service will see."))
     folders = [("state", settings.paths.state)]
     if settings.paths.socket != settings.paths.runtime:         # a pipe lies in no directory
         folders.append(("runtime", settings.paths.runtime))
@@ -133,10 +133,10 @@ def _folder(key: str, folder: Path, is_root: bool) -> Finding:
     what = f"[paths] {key}, {folder}, "
     trouble = _why_not_usable(folder)
     if trouble is None:
-        return good(RIGHTS_TOPIC, f"{what}{'can be used' if folder.is_dir() else 'is not there yet and can be made'}")
+        return good(RIGHTS_TOPIC, f"{what}{'can be used' if folder.is_dir() else 'can be created'}")
     if is_root:
-        return bad(RIGHTS_TOPIC, f"{what}{trouble}", f"Mend that, or name another one under [paths] {key}.")
-    return remark(RIGHTS_TOPIC, f"{what}{trouble}; that is as it should be where {ADMIN_NAME} runs the agent")
+        return bad(RIGHTS_TOPIC, f"{what}{trouble}", f"Fix that, or set another directory with [paths] {key}.")
+    return remark(RIGHTS_TOPIC, f"{what}{trouble}; this is expected if {ADMIN_NAME} runs the agent")
 
 
 def _why_not_usable(folder: Path) -> str | None:
@@ -144,9 +144,9 @@ def _why_not_usable(folder: Path) -> str | None:
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
         if not nearest.is_dir():
-            return f"cannot be used: {nearest} is no directory"
+            return f"cannot be used: {nearest} is not a directory"
     except OSError as trouble:
-        return f"cannot be looked at: {(trouble.strerror or str(trouble)).lower()}"
+        return f"cannot be read: {(trouble.strerror or str(trouble)).lower()}"
     if not os.access(nearest, os.W_OK | os.X_OK):
         verb = "used" if nearest == folder else "made"
         return f"cannot be {verb} by this user, who may not write into {nearest}"
@@ -171,12 +171,11 @@ def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
 def _count(settings: Settings, catalogue: Catalogue) -> Finding:
     place = settings.paths.hooks
     if not catalogue.hooks:
-        seen = f"{place} is not there, or not for this user to read" if catalogue.warnings else f"no hook in {place}"
-        return remark(HOOKS_TOPIC, f"{seen}: without a hook nothing is prepared, and the platform's events are left "
-                                   f"alone",
-                    "tideover hooks enable NAME links one of the library's; one of your own is a file NN-name there.")
+        seen = f"{place} does not exist, or this user cannot read it" if catalogue.warnings else f"no hook in {place}"
+        return remark(HOOKS_TOPIC, f"{seen}: without hooks nothing is prepared or acknowledged",
+                    "Enable a library hook with tideover hooks enable NAME, or put your own hook there as NN-name.")
     ready = [spec.name for spec in catalogue.hooks if spec.refused is None]
-    said = f"{len(ready)} of {len(catalogue.hooks)} in {place} would be run{': ' if ready else ''}{', '.join(ready)}"
+    said = f"{len(ready)} of {len(catalogue.hooks)} in {place} can run{': ' if ready else ''}{', '.join(ready)}"
     return good(HOOKS_TOPIC, said) if ready else remark(HOOKS_TOPIC, said)
 
 
@@ -186,18 +185,18 @@ def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
             what, _, remedy = spec.refused.rpartition(": ")
             yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: "
                                    f"{what or remedy}",
-                      remedy if what else "Mend it; tideover hooks check says when it is good.")
+                      remedy if what else "Fix it, then run tideover hooks check.")
     for file in catalogue.disabled:
         yield remark(HOOKS_TOPIC, f"{file} is disabled: it has no run bit",
                    f"chmod +x {settings.paths.hooks}/{file} enables it.")
     for file, why in catalogue.ignored:
-        yield bad(HOOKS_TOPIC, f"{file} is ignored: {why}", "Rename it, or take it away.")
+        yield bad(HOOKS_TOPIC, f"{file} is ignored: {why}", "Rename or remove it.")
 
 
 def _tables(loaded: Loaded, catalogue: Catalogue) -> Iterator[Finding]:
     names = [spec.name for spec in catalogue.hooks] + [file.partition("-")[2] for file in catalogue.disabled]
     for line in unused_hook_tables(loaded.settings, names, loaded.origin):
-        yield remark(HOOKS_TOPIC, line, "Add the hook, or take the table away.")
+        yield remark(HOOKS_TOPIC, line, "Add the hook, or remove the table.")
 
 
 def _time(settings: Settings, hooks: list[HookSpec]) -> Iterator[Finding]:
@@ -213,4 +212,4 @@ def _time(settings: Settings, hooks: list[HookSpec]) -> Iterator[Finding]:
                                       f"timeouts "
                               f"and {length_text(settings.hooks.reserve_s)} are kept in reserve, but the notice can be "
                               f"{length_text(notice_s)}: each gets its share of that",
-                       f"Shorten the timeouts of [hook.NAME], or leave {kind.value} out of its kinds.")
+                       f"Shorten the timeouts of [hook.NAME], or remove {kind.value} from its kinds.")

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tideover.clock import HostAccess
-from tideover.clock.host import run_command
+from tideover.clock.commands import run_command
 from tideover.clock.types import CommandResult
 from tideover.system.platform import user_id
 

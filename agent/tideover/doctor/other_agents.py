@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tideover.doctor.findings import Finding, good, remark
 from tideover.doctor.machine import Machine, ProcessInfo
+from tideover.findings import Finding, good, remark
 
 TOPIC = "others"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system",
@@ -16,8 +16,8 @@ CLUSTER_AGENT = re.compile(r'type="azure-events(-az)?"')
 WORDS_LOOKED_AT = 3          # the program, and the script that an interpreter or a launcher is given
 # What is given a file to show or change it, not to run it.
 READERS = frozenset({"cat", "emacs", "grep", "head", "less", "more", "nano", "tail", "vi", "view", "vim"})
-DO = ("A second acknowledgement is harmless by itself, but theirs may let the event start before our hooks are done: "
-      "stop it, or have it leave acknowledging to us.")
+DO = ("A second acknowledgement is harmless by itself, but it can let the event start before these hooks have "
+      "finished: stop it, or disable its acknowledgements.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ def check_other_agents(machine: Machine) -> list[Finding]:
     found: dict[str, str] = {}
     for name, where in (*_running(machine), *_units(machine), *_clustered(machine)):
         found.setdefault(name, where)
-    return [remark(TOPIC, f"{name} {where}: it acknowledges events, or acts on them, as we do", DO)
+    return [remark(TOPIC, f"{name} {where}: it acknowledges events or acts on them, as tideover does", DO)
             for name, where in found.items()] or [
-        good(TOPIC, "no other program is known here that acknowledges events or acts on them")]
+        good(TOPIC, "no other known program on this machine acknowledges events or acts on them")]
 
 
 def _running(machine: Machine) -> Iterator[tuple[str, str]]:

@@ -14,8 +14,8 @@ from tideover.clock.daemons.config_files import first_of_each_name
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
 from tideover.clock.sources import find_hardware
-from tideover.doctor.findings import Finding, bad, good, remark
 from tideover.doctor.machine import Machine
+from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text
 from tideover.settings import Settings
 
@@ -83,8 +83,8 @@ class ChronyProblems:
     def found(self, hardware: Iterable[str]) -> Iterator[ChronyProblem]:
         """Given the hypervisor's clocks that are here, yield what hurts."""
         if not self.is_known:
-            yield ChronyProblem("chrony runs, and its configuration cannot be found or read here",
-                           "Run this once more with sudo.", False)
+            yield ChronyProblem("chrony runs, but its configuration cannot be found or read",
+                           "Run this again with sudo.", False)
             return
         yield from self._step()
         yield from self._poll()
@@ -94,11 +94,12 @@ class ChronyProblems:
         said = self._of("makestep")
         do = "makestep 1.0 -1 in chrony.conf."
         if not said:
-            yield ChronyProblem("chrony never steps the clock (no makestep): it takes it minutes to catch up on a "
-                                "pause", do)
+            yield ChronyProblem("chrony never steps the clock (no makestep): it needs minutes to correct the clock "
+                                "after a pause", do)
         elif _number(said[-1][1:2], 0.0) >= 0:
             yield ChronyProblem("chrony steps the clock only in its first updates after a start "
-                           f"(makestep {' '.join(said[-1])}): later it takes it minutes to catch up on a pause", do)
+                           f"(makestep {' '.join(said[-1])}): later it needs minutes to correct the clock after a "
+                           "pause", do)
 
     def _poll(self) -> Iterator[ChronyProblem]:
         polls = [_option(words, "maxpoll", DEFAULT_MAXPOLL) for name in ASKED for words in self._of(name)]
@@ -107,7 +108,8 @@ class ChronyProblems:
         if polls and min(polls) > LONG_POLL:
             some = f"; a pause longer than maxjitter ({length_text(jitter_s)}) costs five or six polls" \
                 if jitter_s < LONGEST_PAUSE_S else ""
-            yield ChronyProblem(f"chrony measures every {length_text(2.0 ** min(polls))} when all is calm (maxpoll "
+            yield ChronyProblem(f"chrony measures every {length_text(2.0 ** min(polls))} at its longest interval "
+                                "(maxpoll "
                            f"{min(polls):.0f}){some}", f"maxpoll {LONG_POLL} at its servers in chrony.conf.")
 
     def _clocks(self, hardware: Iterable[str]) -> Iterator[ChronyProblem]:
@@ -115,7 +117,7 @@ class ChronyProblems:
             return
         for name in hardware:
             if name in REFERENCE_CLOCKS:
-                yield ChronyProblem(f"the hypervisor's clock is here ({name}) and chrony does not use it",
+                yield ChronyProblem(f"the hypervisor's clock is available ({name}) and chrony does not use it",
                                f"{REFERENCE_CLOCKS[name]} in chrony.conf.", False)
 
     def _of(self, directive: str) -> list[list[str]]:
@@ -147,7 +149,7 @@ def _number(words: list[str], usual: float) -> float:
 TOPIC = "time daemon"
 # Short names of processes (proc(5): 15 characters) · the daemon
 PROCESSES = {"chronyd": Chrony.name, "systemd-timesyn": Timesyncd.name, "ntpd": Ntpd.name}
-REMEDY = ' Or set [clock] remedy = "daemon": then tideover tells it to measure afresh.'
+REMEDY = ' Or set [clock] remedy = "daemon": tideover then makes it measure again after a pause.'
 
 
 def check_time_daemon(settings: Settings, machine: Machine, hypervisor: str) -> list[Finding]:
@@ -157,10 +159,10 @@ def check_time_daemon(settings: Settings, machine: Machine, hypervisor: str) -> 
     if not running:
         return [_nothing_runs(hypervisor)]
     if len(running) > 1:
-        return [bad(TOPIC, f"{' and '.join(running)} run at once and pull the clock against each other",
+        return [bad(TOPIC, f"{' and '.join(running)} run at the same time and adjust the same clock",
                     "Keep one of them.")]
     if settings.clock.remedy == "daemon" and running != [Ntpd.name]:
-        return [good(TOPIC, f'{running[0]} runs, and [clock] remedy = "daemon" has it measure afresh after a pause')]
+        return [good(TOPIC, f'{running[0]} runs, and [clock] remedy = "daemon" makes it measure again after a pause')]
     return [good(TOPIC, f"{running[0]} runs"), *_chrony_problems(running[0], machine)]
 
 
@@ -172,12 +174,13 @@ def running_daemons(machine: Machine) -> list[str]:
 
 
 def _nothing_runs(hypervisor: str) -> Finding:
-    what = "no time daemon runs here (chrony, systemd-timesyncd and ntpd are known)"
+    what = "no time daemon is running (chrony, systemd-timesyncd and ntpd are known)"
     if hypervisor == "hyperv":
-        return remark(TOPIC, f"{what}: only the host puts the clock right after a pause, and now and then forgets it",
+        return remark(TOPIC, f"{what}: only the host corrects the clock after a pause, and sometimes it does not",
                     "Install chrony.")
-    return bad(TOPIC, f"{what}: nobody puts the clock right after a pause, and recover may wait for it in vain",
-               "Install chrony, or start the one that is there.")
+    return bad(TOPIC, f"{what}: nothing corrects the clock after a pause, and recovery may wait for it until "
+                      "clock.deadline",
+               "Install chrony, or start the installed time daemon.")
 
 
 def _chrony_problems(running: str, machine: Machine) -> list[Finding]:
@@ -189,8 +192,9 @@ def _chrony_problems(running: str, machine: Machine) -> list[Finding]:
         poll_s = longest_poll_s(machine)
         if poll_s <= LONG_POLL_S:
             return []
-        return [remark(TOPIC, f"systemd-timesyncd measures every {length_text(poll_s)} when all is calm, and after a "
-                            "pause in which the clock stood still it stays wrong until then",
+        return [remark(TOPIC, f"systemd-timesyncd measures every {length_text(poll_s)} at its longest interval, and "
+                              "after a "
+                            "pause that stopped the clock it stays wrong until then",
                      f"PollIntervalMaxSec={LONG_POLL_S:.0f} under [Time] in /etc/systemd/timesyncd.conf.{REMEDY}")]
-    return [remark(TOPIC, "ntpd waits for 5 minutes by default before it believes a step (stepout), so the clock stays "
+    return [remark(TOPIC, "ntpd waits for 5 minutes by default before it accepts a step (stepout), so the clock stays "
                         "wrong for that long after a pause", "Use chrony, or lower it: tinker stepout 10")]

@@ -1,7 +1,7 @@
 """The drill: the whole life of one event, on this machine, before the eyes of whoever asked for it.
 
 It plays the platform (a metadata service and a time server on loopback), starts a real agent with real hooks, stops it
-for real, and judges the contract's promises by what it measured itself, not by what the agent says of itself. It never
+for real, and checks the guarantees by its own measurements, not by what the agent reports. It never
 touches the platform, nor anything outside its own temporary folder (but for what the owner's own hooks do).
 """
 from tideover.drill.checks import CheckResult

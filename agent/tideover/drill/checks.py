@@ -12,7 +12,7 @@ from typing import Any
 from tideover.drill.plan import DrillPlan
 from tideover.drill.processes import Outage
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
-from tideover.model import ClockCheck, HookPhase, Verdict
+from tideover.model import ClockCheck, EntryKind, HookPhase, Verdict
 from tideover.record import Row
 
 # --- Evidence: what hooks and sample application wrote, and how long the agent was paused
@@ -75,8 +75,8 @@ def runs_from_notes(notes: Path) -> tuple[ObservedRun, ...]:
 
 def last_check(rows: Sequence[Row]) -> ClockCheck | None:
     """Given the record's rows, return the last check that was waited for; what is followed later decides nothing."""
-    return next((row.subject for row in reversed(rows) if row.what == "clock" and isinstance(row.subject, ClockCheck)),
-                None)
+    return next((row.subject for row in reversed(rows)
+                 if row.what is EntryKind.CLOCK_CHECKED and isinstance(row.subject, ClockCheck)), None)
 
 
 def runs_from_record(record: Mapping[str, Any] | None, plan: DrillPlan) -> tuple[ObservedRun, ...]:
@@ -123,22 +123,22 @@ def _is_number(word: str) -> bool:
 # --- Checks
 
 HELD, BROKEN, NOT_SHOWN = True, False, None
-TOO_EARLY = "the drill did not come so far"
+TOO_EARLY = "the drill did not reach this point"
 GRAIN_S = 0.002             # the record's times are whole milliseconds; two of them are compared
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One promise. `held` None: this drill cannot show it, and `checks` says why."""
+    """The check of one guarantee. `held` None: this drill cannot show it, and `checks` says why."""
 
-    promise: int
+    guarantee: int
     title: str
     held: bool | None
     evidence: tuple[str, ...]
 
 
 def check_evidence(seen: DrillEvidence) -> tuple[CheckResult, ...]:
-    """Given what was seen, return a finding for each promise, in the contract's order."""
+    """Given what was seen, return the check of each guarantee, in their order."""
     return (_recovered(seen), _check_notice(seen), _check_pause(seen), _check_clock(seen), _check_record(seen))
 
 
@@ -150,7 +150,7 @@ def all_checks_passed(findings: Iterable[CheckResult]) -> bool:
 # --- 1 ------------------------------------------------------------------------------------------------------------
 
 def _recovered(seen: DrillEvidence) -> CheckResult:
-    title = "No application is prepared without being recovered"
+    title = "Every prepared application is recovered"
     owed = _names(run for run in prepares(seen.runs) if run.owes)
     done = _names(run for run in recovers(seen.runs) if run.worked)
     forgotten = [name for name in owed if name not in done]
@@ -165,10 +165,10 @@ def _recovered(seen: DrillEvidence) -> CheckResult:
     if not in_order:
         facts.append(f"recover ran in the order {', '.join(_names(recovers(seen.runs)))}")
     if not owed:
-        facts.append("nothing was prepared at all")
+        facts.append("nothing was prepared")
     if seen.withdrawn_at is not None and done:
         after_s = recovers(seen.runs)[0].began_at - seen.withdrawn_at
-        facts.append(f"the first recover began {round_length_text(after_s)} after the withdrawal")
+        facts.append(f"the first recover began {round_length_text(after_s)} after the cancellation")
     carried, about = _counter(seen)
     facts.extend(about)
     return CheckResult(1, title, bool(owed) and not forgotten and not uncalled and in_order and carried, tuple(facts))
@@ -189,37 +189,36 @@ def _counter(seen: DrillEvidence) -> tuple[bool, list[str]]:
         return True, []
     values = [number for _, number in seen.numbers]
     if values != list(range(1, len(values) + 1)):
-        return False, ["the counter lost count: it was caught in the middle, or did not find what it had saved"]
+        return False, ["the counter lost its place: it was stopped while counting, or did not find its saved state"]
     away = seen.stop or seen.away
     if away is None:
         return True, [f"the counter counted to {len(values)} without a gap"]
     before = [number for at, number in seen.numbers if at < away.began_at]
     during = [number for at, number in seen.numbers if away.began_at <= at <= away.ended_at]
     if during:
-        return False, [f"the counter was caught running: it counted {len(during)} numbers during the stop"]
+        return False, [f"the counter was not stopped: it counted {len(during)} numbers during the pause"]
     if len(before) == len(values):
-        return False, [f"the counter never counted on from {len(values)}"]
-    return True, [f"the counter stood still at {len(before)} throughout the stop and went on with {len(before) + 1}"]
+        return False, [f"the counter did not continue after {len(values)}"]
+    return True, [f"the counter was stopped at {len(before)} during the pause and continued with {len(before) + 1}"]
 
 
 # --- 2 ------------------------------------------------------------------------------------------------------------
 
 def _check_notice(seen: DrillEvidence) -> CheckResult:
-    title = "The platform is told to go ahead once, and only after the last prepare"
+    title = "The event is acknowledged once, and only after the last prepare"
     failed = _names(run for run in prepares(seen.runs) if not run.worked)
     posts = [at for at in seen.posts if seen.withdrawn_at is None or at > seen.withdrawn_at]
     if seen.withdrawn_at is not None:
-        late = f"{len(posts)} requests after the event was withdrawn" if posts else (
-            "the event was withdrawn, and nothing was told after that")
+        late = f"{len(posts)} acknowledgements after the event was cancelled" if posts else (
+            "the event was cancelled, and no acknowledgement was sent after that")
         return CheckResult(2, title, not posts and len(seen.posts) <= 1, (f"{late} ({len(seen.posts)} in all)",))
     if not seen.plan.acknowledged:
         return CheckResult(2, title, not seen.posts, (
-            f"{_requests(seen)}: an event of kind {seen.plan.kind.value} is acknowledged by its owner only",))
+            f"{_requests(seen)}: an event of kind {seen.plan.kind.value} is acknowledged by hand only",))
     if failed and not seen.posts:
-        return CheckResult(2, title, HELD, (f"it was not told: prepare of {', '.join(failed)} did not come to a good "
-                                            f"end",))
+        return CheckResult(2, title, HELD, (f"not acknowledged: prepare of {', '.join(failed)} failed",))
     if len(seen.posts) != 1 or seen.told != (seen.event_id,):
-        return CheckResult(2, title, BROKEN, (f"the service saw {_requests(seen)}, and one was due",))
+        return CheckResult(2, title, BROKEN, (f"the service received {_requests(seen)}; expected 1",))
     return _check_told_once(seen, title)
 
 
@@ -227,50 +226,50 @@ def _check_told_once(seen: DrillEvidence, title: str) -> CheckResult:
     ends = [run.ended_at for run in prepares(seen.runs)]
     last = max((end for end in ends if end is not None), default=None)
     if last is None or None in ends:
-        return CheckResult(2, title, BROKEN, ("it was told, and not every prepare had come to its end",))
+        return CheckResult(2, title, BROKEN, ("acknowledged before every prepare had ended",))
     after_s = seen.posts[0] - last
     if after_s < -GRAIN_S:
-        early = f"the request came {round_length_text(-after_s)} before the last prepare had ended"
+        early = f"acknowledged {round_length_text(-after_s)} before the last prepare had ended"
         return CheckResult(2, title, BROKEN, (early,))
     return CheckResult(2, title, HELD, (
-        f"1 request, {round_length_text(max(after_s, 0.0))} after the last prepare had ended",))
+        f"1 acknowledgement, {round_length_text(max(after_s, 0.0))} after the last prepare had ended",))
 
 
 def _requests(seen: DrillEvidence) -> str:
-    return "1 request" if len(seen.posts) == 1 else f"{len(seen.posts)} requests"
+    return "1 acknowledgement" if len(seen.posts) == 1 else f"{len(seen.posts)} acknowledgements"
 
 
 # --- 3 ------------------------------------------------------------------------------------------------------------
 
 def _check_pause(seen: DrillEvidence) -> CheckResult:
-    title = "The pause is noticed and measured"
+    title = "The pause is detected and measured"
     if seen.away is not None:
         return CheckResult(3, title, NOT_SHOWN, (
-            f"the agent was gone for {round_length_text(seen.away.middle_s)}, but this machine was not started anew: "
-            "only another boot id shows a restart, so the record here says resumed where it would say restarted",))
+            f"the agent was stopped for {round_length_text(seen.away.middle_s)}, but this machine did not reboot: a "
+            "restart shows in the boot id only, so this record says resumed instead of restarted",))
     if seen.stop is None:
         if seen.withdrawn_at is not None:
-            return CheckResult(3, title, NOT_SHOWN, ("the event was withdrawn, so nothing was stopped",))
+            return CheckResult(3, title, NOT_SHOWN, ("the event was cancelled, so nothing was stopped",))
         return CheckResult(3, title, NOT_SHOWN, (TOO_EARLY,))
     pauses = [pause for pause in (seen.record or {}).get("pauses", ()) if pause["length_s"] is not None]
-    true = f"true: {length_text(seen.stop.middle_s)}"
+    true = f"actual: {length_text(seen.stop.middle_s)}"
     if not pauses:
-        return CheckResult(3, title, BROKEN, (f"nothing was noticed ({true})",))
+        return CheckResult(3, title, BROKEN, (f"no pause was detected ({true})",))
     best = max(pauses, key=lambda pause: float(pause["length_s"]))
     said = f"{bounded_text(best['length_s'], best['uncertainty_s'])}, {best['cause']} ({true})"
     fits = (best["length_s"] - best["uncertainty_s"] - GRAIN_S <= seen.stop.longest_s
             and best["length_s"] + best["uncertainty_s"] + GRAIN_S >= seen.stop.shortest_s)
-    also = [f"{len(pauses) - 1} more of this process besides"] if len(pauses) > 1 else []
-    return CheckResult(3, title, fits, (said, *also) if fits else (f"{said}: the truth is not within it",))
+    also = [f"{len(pauses) - 1} more stalls of this process"] if len(pauses) > 1 else []
+    return CheckResult(3, title, fits, (said, *also) if fits else (f"{said}: the actual length is outside the bounds",))
 
 
 # --- 4 ------------------------------------------------------------------------------------------------------------
 
 def _check_clock(seen: DrillEvidence) -> CheckResult:
-    title = "Nobody is told to carry on while the clock is wrong"
+    title = "No application recovers while the clock is bad"
     if seen.withdrawn_at is not None:
         return CheckResult(4, title, NOT_SHOWN, (
-            "nothing was stopped: what a withdrawn event prepared is recovered at once",))
+            "nothing was stopped: after a cancelled event, recovery does not wait for the clock",))
     begun, check = recovers(seen.runs), seen.check
     if not begun:
         return CheckResult(4, title, NOT_SHOWN, (TOO_EARLY,))
@@ -287,7 +286,8 @@ def _checked_before(first: ObservedRun, check: ClockCheck, title: str) -> CheckR
     before_s = first.began_at - check.checked_at.timestamp() if check.checked_at else -math.inf
     offset_s, bound_s = check.offset_s or 0.0, check.error_bound_s or 0.0
     in_time = before_s >= -GRAIN_S
-    facts = [f"good, {offset_text(offset_s, bound_s)} (true: 0, for this machine is its own time server here)",
+    facts = [f"good, {offset_text(offset_s, bound_s)} (actual: 0, because the drill's time server uses this machine's "
+             "clock)",
              f"checked {round_length_text(max(before_s, 0.0))} before the first recover" if in_time else
              "checked only after the first recover had begun"]
     return CheckResult(4, title, abs(offset_s) <= bound_s + GRAIN_S and in_time, tuple(facts))
@@ -299,7 +299,7 @@ def _check_record(seen: DrillEvidence) -> CheckResult:
     title = "The event leaves a record"
     record = seen.record
     if record is None:
-        return CheckResult(5, title, BROKEN, ("there is none",))
+        return CheckResult(5, title, BROKEN, ("there is no record",))
     facts = [f"{record['status']}" + (f", outcome {record['outcome']}" if record["outcome"] else "")
              + f", {len(record['timeline'])} entries, {len(record['hooks'])} runs of hooks"]
     wanted = "cancelled" if seen.withdrawn_at is not None and seen.stop is None else "resumed"
@@ -308,10 +308,10 @@ def _check_record(seen: DrillEvidence) -> CheckResult:
         facts.append(f"the outcome should be {wanted}")
     if len(record["hooks"]) < len([run for run in seen.runs if run.ended_at is not None]):
         right = False
-        facts.append("runs of hooks are missing in it")
+        facts.append("hook runs are missing in it")
     if (record["acknowledged_at"] is not None) != bool(seen.told):
         right = False
-        facts.append("it does not tell the truth about the acknowledgement")
+        facts.append("its acknowledgement does not match the requests that the service received")
     if seen.broken:
         facts.append(f"the drill ended early: {seen.broken}")
     return CheckResult(5, title, right, tuple(facts))

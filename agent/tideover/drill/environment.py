@@ -8,7 +8,7 @@ from tideover.drill.processes import DrillAgent, SampleAppProcess
 from tideover.drill.sandbox import DrillDirectory, make_folder
 from tideover.errors import TideoverError, WrongUseError
 from tideover.journal import FILE, Journal
-from tideover.simulator import MetadataService, TimeServer
+from tideover.simulator import TimeServer, load_simulator
 from tideover.status import recover_owed
 
 RECOVER_MORE_S = 10.0       # beside the hooks' own timeouts
@@ -26,11 +26,12 @@ class DrillEnvironment:
         self._plan = plan
         self.agent, self.counter = DrillAgent(self.folder), SampleAppProcess(self.folder)
         try:
-            self.service, self.time = MetadataService(), TimeServer()
+            self.simulator = load_simulator(plan.platform)
+            self.service, self.time = self.simulator.open_service(), TimeServer()
         except OSError as trouble:
             self.folder.remove()
-            raise WrongUseError("cannot hold a drill", "there is no free port on 127.0.0.1 "
-                                f"({(trouble.strerror or str(trouble)).lower()})", "Try again later.") from trouble
+            raise WrongUseError("cannot run a drill", "there is no free port on 127.0.0.1 "
+                                f"({(trouble.strerror or str(trouble)).lower()})", "Retry later.") from trouble
 
     def __enter__(self) -> DrillEnvironment:
         self.service.start()

@@ -14,7 +14,7 @@ from tideover.drill.program import DrillProgram
 from tideover.winapi.base import request_stop
 from tideover.winapi.processes import Job, resume_process, suspend_process
 
-HOW_STOPPED, HOW_KILLED = "suspended", "ended without a word"
+HOW_STOPPED, HOW_KILLED = "suspended", "ended without notice"
 _CREATE_SUSPENDED = 0x4
 
 

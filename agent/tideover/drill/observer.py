@@ -14,7 +14,8 @@ from tideover.drill.environment import DrillEnvironment
 from tideover.errors import TideoverError, UnreachableError
 from tideover.humanize import bounded_text, offset_text, round_length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
-from tideover.model import ClockCheck, HookOutcome, HookRun, Pause
+from tideover.lifecycle import Phase
+from tideover.model import ClockCheck, EntryKind, HookOutcome, HookRun, Pause
 from tideover.record import Row
 from tideover.text_safety import make_safe
 
@@ -34,7 +35,7 @@ class RecordFollower:
         self._rows.extend(fresh)
         return fresh
 
-    def has_seen(self, *whats: str) -> bool:
+    def has_seen(self, *whats: EntryKind | Phase) -> bool:
         """Whether a row of one of these names has come."""
         return any(row.what in whats for row in self._rows)
 
@@ -77,7 +78,7 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
         case Pause():
             return "agent", _pause(row.subject)
         case ClockCheck():
-            again = "watches on: " if row.what == "clock followed" else ""
+            again = "watches on: " if row.what is EntryKind.CLOCK_FOLLOWED else ""
             return "agent", again + _clock(row.subject)
     words = WORDS.get(row.what)
     said = words(row.note) if words else ""
@@ -88,24 +89,24 @@ def _always(said: str) -> Callable[[str], str]:
     return lambda note: said
 
 
-WORDS: Mapping[str, Callable[[str], str]] = MappingProxyType({
-    "noticed": lambda note: "sees the announcement" + (f"; {note}" if note else ""),
-    "changed": lambda note: note,
-    "waiting": _always("waits until it is time to prepare"),
-    "preparing": _always("lets the applications prepare"),
-    "asking": _always("tells the platform to go ahead"),
-    "doubting": lambda note: f"does not know whether that was heard ({note}); the next document will show",
-    "acknowledged": _always("the platform has heard it"),
-    "acknowledgement refused": lambda note: f"the platform refuses to hear it: {note}",
-    "holding": lambda note: f"does not tell the platform to go ahead: {note}" if note else "",
-    "started": _always("sees that the event has started"),
-    "checking": _always("checks the clock before anyone carries on"),
-    "settling": _always("waits a moment, in case the machine stops again"),
-    "recovering": _always("lets the applications carry on, in reverse order"),
-    "lingering": _always("all carry on; waits for the event to leave the list"),
-    "left the list": _always("sees that the event has left the list"),
-    "recover owed": lambda note: f"could not recover: {note}",
-    "closed": _always("closes the record"),
+WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
+    EntryKind.NOTICED: lambda note: "event detected" + (f"; {note}" if note else ""),
+    EntryKind.CHANGED: lambda note: note,
+    Phase.SCHEDULED: _always("waits for the time to prepare"),
+    Phase.PREPARING: _always("runs the prepare hooks"),
+    Phase.ACKNOWLEDGING: _always("acknowledges the event"),
+    Phase.UNCONFIRMED: lambda note: f"acknowledgement unconfirmed ({note}); waits for the next document",
+    EntryKind.ACKNOWLEDGED: _always("acknowledgement accepted (HTTP 200)"),
+    EntryKind.ACK_REFUSED: lambda note: f"acknowledgement refused: {note}",
+    Phase.AWAITING_START: lambda note: f"acknowledgement withheld: {note}" if note else "",
+    EntryKind.STARTED: _always("the event has started"),
+    Phase.CHECKING_CLOCK: _always("checks the clock before recovery"),
+    Phase.SETTLING: _always("settling: waits for a further pause"),
+    Phase.RECOVERING: _always("runs the recover hooks, in reverse order"),
+    Phase.RECOVERED: _always("all recovered; waits for the event to be removed"),
+    EntryKind.REMOVED: _always("the event was removed"),
+    EntryKind.RECOVER_FAILED: lambda note: f"recovery failed: {note}",
+    Phase.CLOSED: _always("closes the record"),
 })
 
 
@@ -117,15 +118,15 @@ def _hook(run: HookRun) -> str:
         how += f" with status {report.exit_status}"
     lines = [line for line in report.output.splitlines() if line.strip()]
     said = make_safe((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
-    again = f" (try {run.attempt})" if run.attempt > 1 else ""
+    again = f" (attempt {run.attempt})" if run.attempt > 1 else ""
     took = "" if report.duration_s is None else f" in {round_length_text(report.duration_s)}"
     return f"{run.name} {run.phase.value}{again}: {how}{took}" + (f", “{said}”" if said else "")
 
 
 def _pause(pause: Pause) -> str:
     if pause.length_s is None or pause.uncertainty_s is None:
-        return f"notices a pause of a length that is not known ({pause.cause.value})"
-    return f"notices a pause of {bounded_text(pause.length_s, pause.uncertainty_s)} ({pause.cause.value})"
+        return f"detects a pause of unknown length ({pause.cause.value})"
+    return f"detects a pause of {bounded_text(pause.length_s, pause.uncertainty_s)} ({pause.cause.value})"
 
 
 def _clock(check: ClockCheck) -> str:
@@ -145,7 +146,7 @@ class DrillFailed(TideoverError):
     """The drill cannot go on; the verdict says what was seen up to here."""
 
     def __init__(self, cause: str) -> None:
-        super().__init__("the drill ended early", cause, "The agent's log in the drill's folder tells more")
+        super().__init__("the drill ended early", cause, "See agent.log in the drill's directory")
 
 
 class DrillObserver:
@@ -176,7 +177,7 @@ class DrillObserver:
             if told is not None:
                 self._add(TimelineLine(row.at.timestamp() - self._began_at, *told))
 
-    def has_seen(self, *whats: str) -> bool:
+    def has_seen(self, *whats: EntryKind | Phase) -> bool:
         """Whether the record has a row of one of these names."""
         return self._follower is not None and self._follower.has_seen(*whats)
 
@@ -202,7 +203,7 @@ class DrillObserver:
     def wait(self, for_s: float) -> None:
         """Go on looking for so long. Raise Broken if the agent is gone."""
         until = time.monotonic() + for_s
-        self.until(lambda: time.monotonic() >= until, for_s + SLACK_S, "time stood still")
+        self.until(lambda: time.monotonic() >= until, for_s + SLACK_S, "the clock did not advance")
 
     def _break_silence(self) -> None:
         if time.time() - self._news_at < self._patience_s:
@@ -212,7 +213,7 @@ class DrillObserver:
             status = read_status(self._stage.folder.socket, self._stage.folder.state)
             waits = "; ".join(event["waiting_for"] for event in status["events"])
             self._add(TimelineLine(time.time() - self._began_at, "agent",
-                                   f"still waits for {waits or 'the next document'}"))
+                                   f"waiting for {waits or 'the next document'}"))
         except UnreachableError:
             self._news_at = time.time()
 

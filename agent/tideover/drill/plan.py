@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 
 from tideover.hooks import HookSettings, read_catalogue
 from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
+from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.policy import Policy
 from tideover.settings import Settings, effective_values, options_for
 
@@ -20,12 +20,6 @@ LONGEST_PAUSE_S = 600.0
 """Who watches a drill waits for it; ten minutes is far beyond every pause the platform's documents speak of."""
 NOTICE_S = 60.0
 """How far ahead the event is announced, where the hooks do not need more."""
-
-PLATFORM_WORDS: Mapping[Kind, str] = MappingProxyType({
-    Kind.FREEZE: "Freeze", Kind.REBOOT: "Reboot", Kind.REDEPLOY: "Redeploy", Kind.PREEMPT: "Preempt",
-    Kind.TERMINATE: "Terminate", Kind.UNKNOWN: "Defragment",
-})
-"""The platform's own words (Azure docs, "Scheduled Events"); the last is one it does not have (yet)."""
 
 STOPPING = frozenset({Kind.FREEZE, Kind.UNKNOWN})
 """Kinds played as a stop of the agent's process; with the others the machine goes down, so the process is killed."""
@@ -50,6 +44,7 @@ class DrillPlan:
     acknowledged: bool                  # whether the policy lets this kind be acknowledged
     cancel: bool = False
     own: OwnHooks | None = None
+    platform: Platform = field(default_factory=lambda: platform_named(SIMULATED_KINDS[0]))
 
     @property
     def stops(self) -> bool:

@@ -104,7 +104,7 @@ class DrillAgent:
             lines = self._folder.log.read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:
             lines = []
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
         return f"the agent ended with status {status} ({make_safe(last, LAST_WORDS)})"
 
 
@@ -132,4 +132,4 @@ def _start(command: list[str], log: Path, environment: dict[str, str]) -> Proces
     except OSError as trouble:
         raise WrongUseError(f"cannot start {Path(command[0]).name} for the drill",
                             (trouble.strerror or str(trouble)).lower(),
-                            "Make room (memory, processes, disk) and try again") from trouble
+                            "Free memory, processes or disk space, then retry") from trouble

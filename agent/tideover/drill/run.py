@@ -19,12 +19,13 @@ from tideover.drill.checks import (
 )
 from tideover.drill.environment import DrillEnvironment
 from tideover.drill.observer import DrillFailed, DrillObserver, TimelineLine
-from tideover.drill.plan import PLATFORM_WORDS, DrillPlan
+from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import HOW_KILLED, HOW_STOPPED
 from tideover.drill.processes import Outage
 from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder
 from tideover.humanize import length_text
-from tideover.model import HookOutcome, HookPhase, HookRun, Kind
+from tideover.lifecycle import Phase
+from tideover.model import EntryKind, HookOutcome, HookPhase, HookRun, Kind
 from tideover.record import record_of
 
 AGENT_START_S = 15.0        # Python starts in half a second; a small machine under load takes its time
@@ -46,7 +47,7 @@ class DrillOutcome:
 
     @property
     def held(self) -> bool:
-        """Whether it came to its end and no promise was broken."""
+        """Whether it came to its end and every guarantee held."""
         return self.evidence.broken is None and all_checks_passed(self.findings)
 
     @property
@@ -57,7 +58,7 @@ class DrillOutcome:
 def run_drill(stage: DrillEnvironment, plan: DrillPlan, tell: Callable[[TimelineLine], None]) -> DrillOutcome:
     """Given a stage, play the plan to its end, or as far as it goes, and judge; each line is told as it happens.
 
-    The stage keeps its folder if a promise was broken. Raise WrongUseError if the drill cannot even begin.
+    The stage keeps its folder if a check failed. Raise WrongUseError if the drill cannot even begin.
     """
     course = _DrillRun(stage, plan, tell)
     fill_folder(stage.folder, plan, stage.service.endpoint, stage.time.address)
@@ -100,60 +101,60 @@ class _DrillRun:
 
     def _open(self) -> None:
         stage, say = self._stage, self.lookout.say
-        say("platform", f"a metadata service at {stage.service.endpoint.removeprefix('http://')}, "
+        say("platform", f"{self._plan.platform.service} at {stage.service.endpoint.removeprefix('http://')}, "
                         f"a time server at {stage.time.address}")
         if self._has_counter:
             stage.counter.start()
-            say("machine", "an application runs: it counts, and must not be caught in the middle of a number")
+            say("machine", "the sample application runs: it counts, and must not be stopped in the middle of a number")
         self._start_agent()
-        say("agent", f"runs (pid {stage.agent.pid}) and asks every {POLL} what the platform plans")
+        say("agent", f"runs (pid {stage.agent.pid}) and polls the metadata service every {POLL}")
 
     def _start_agent(self) -> None:
         requests = self._stage.service.requests
         asked = len(requests)
         self._stage.agent.start()
-        self.lookout.until(lambda: any("scheduledevents" in request.target for request in requests[asked:]),
+        self.lookout.until(lambda: any(map(self._stage.simulator.asks_for_events, requests[asked:])),
                            AGENT_START_S, "the agent asked for no events")
 
     def _announce(self) -> None:
-        plan, word = self._plan, PLATFORM_WORDS[self._plan.kind]
+        plan, word = self._plan, self._stage.simulator.EVENT_WORDS[self._plan.kind.value]
         self._event_id = self._stage.service.add_event(word, duration_s=plan.duration_s,
                                                        not_before_in_s=plan.notice_s)
         length = f" of about {length_text(plan.duration_s)}" if plan.duration_s > 0 else ""
         self.lookout.say("platform", f"announces a {word}{length}: in {length_text(plan.notice_s)}, or as soon as it "
-                                     "is told to go ahead")
+                                     "is acknowledged")
         self.lookout.follow(self._event_id)
-        self.lookout.until(lambda: self.lookout.has_seen("preparing"), MOVE_S, "the agent did not begin to prepare")
+        self.lookout.until(lambda: self.lookout.has_seen(Phase.PREPARING), MOVE_S, "the agent did not begin to prepare")
 
     def _withdraw(self) -> None:
         if self._has_counter:
             self.lookout.until(lambda: any(run.hook == "traffic" for run in self._runs()), MOVE_S,
                                "the second hook did not begin")
         self.lookout.wait(BEFORE_WITHDRAWAL_S)
-        self.lookout.say("platform", "withdraws the event" + (
+        self.lookout.say("platform", "cancels the event" + (
             ", while prepare of traffic runs" if self._has_counter else ""))
         self._stage.service.remove_event(self._event_id)
         self._seen = replace(self._seen, withdrawn_at=time.time())
 
     def _let_go_ahead(self) -> None:
         has_seen = self.lookout.has_seen
-        self.lookout.until(lambda: has_seen("acknowledged", "acknowledgement refused", "holding"),
-                           self._plan.budget_s + HOOKS_MORE_S, "preparation did not come to its end")
+        self.lookout.until(lambda: has_seen(EntryKind.ACKNOWLEDGED, EntryKind.ACK_REFUSED, Phase.AWAITING_START),
+                           self._plan.budget_s + HOOKS_MORE_S, "preparation did not end")
         self.lookout.wait(BEFORE_START_S)
         self.lookout.say("platform", "starts the event" if self._stage.service.acknowledgements else
-                         "was not told to go ahead; starts the event all the same")
+                         "starts the event without an acknowledgement")
         self._stage.service.start_event(self._event_id)
-        self.lookout.until(lambda: has_seen("started"), MOVE_S, "the agent did not see the start")
+        self.lookout.until(lambda: has_seen(EntryKind.STARTED), MOVE_S, "the agent did not detect the start")
 
     def _pause(self) -> None:
-        self.lookout.say("machine", f"stands still for {length_text(self._plan.away_s)} (here: only the agent, "
+        self.lookout.say("machine", f"paused for {length_text(self._plan.away_s)} (in the drill: the agent's process, "
                                     f"{HOW_STOPPED})")
         self._stage.agent.stop()
         time.sleep(self._plan.away_s)
         self._time_asked = self._stage.time.asked
         stop = self._stage.agent.resume()
         self._seen = replace(self._seen, stop=stop)
-        self.lookout.say("machine", f"runs again, after {length_text(stop.middle_s)}", at=stop.ended_at)
+        self.lookout.say("machine", f"resumed after {length_text(stop.middle_s)}", at=stop.ended_at)
 
     def _go_down_and_come_up(self) -> None:
         stage, what = self._stage, "the agent and the counter are" if self._has_counter else "the agent is"
@@ -174,19 +175,18 @@ class _DrillRun:
         """A freeze stays listed for minutes after it is over, and is recovered before; other kinds end by leaving."""
         limit_s = self._plan.budget_s + CLOCK_DEADLINE_S + HOOKS_MORE_S
         if self._plan.kind is Kind.FREEZE and not self._plan.cancel:
-            self._until_recovered("lingering", limit_s)
+            self._until_recovered(Phase.RECOVERED, limit_s)
         if self._stage.service.status_of(self._event_id) is not None:
-            self.lookout.say("platform", "takes the event off its list")
+            self.lookout.say("platform", "removes the event")
             self._stage.service.remove_event(self._event_id)
-        self._until_recovered("closed", limit_s)
+        self._until_recovered(Phase.CLOSED, limit_s)
 
-    def _until_recovered(self, what: str, limit_s: float) -> None:
+    def _until_recovered(self, what: Phase, limit_s: float) -> None:
         """Raise Broken when a recover fails a second time: the agent would go on trying for minutes."""
         self.lookout.until(lambda: self.lookout.has_seen(what) or bool(self._failing()), limit_s,
-                           f"the event was not {what}")
+                           f"the event was not {what.value}")
         if self._failing():
-            raise DrillFailed(f"recover of {', '.join(self._failing())} failed twice; an agent would try again for "
-                              f"minutes")
+            raise DrillFailed(f"recover of {', '.join(self._failing())} failed twice; an agent would retry for minutes")
 
     def _failing(self) -> list[str]:
         """Hooks whose recover has failed a second time."""

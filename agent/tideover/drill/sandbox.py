@@ -14,15 +14,8 @@ from tideover.errors import WrongUseError
 from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
 
-__all__ = ["HOOKS", "NOTEBOOK"]
-
-
-if sys.platform == "win32":
-    from tideover.drill.sample_hooks_windows import HOOKS, NOTEBOOK
-else:
-    from tideover.drill.sample_hooks_posix import HOOKS, NOTEBOOK
-
-
+SAMPLE_HOOKS = Path(__file__).with_name("sample_hooks") / ("windows" if sys.platform == "win32" else "posix")
+NOTEBOOK = "notebook"       # in the same folder: what each of them reads
 SETTLE = "500ms"            # of quiet after the stop: enough to be seen, short enough to be waited for
 POLL = "200ms"              # five a second is what the platform's own service would allow
 CLOCK_DEADLINE_S = 10.0     # a loopback server answers in a millisecond; a machine under load may need some tries
@@ -85,9 +78,14 @@ def make_folder() -> DrillDirectory:
     why = _why_unusable(folder)
     if why is not None:
         folder.remove()
-        raise WrongUseError("cannot hold a drill", why, "Name another directory: TMPDIR=/var/tmp tideover drill")
+        raise WrongUseError("cannot run a drill", why, "Use another directory: TMPDIR=/var/tmp tideover drill")
     path.chmod(FOLDER_MODE)
     return folder
+
+
+def sample_hook_names() -> list[str]:
+    """Return the file names of the sample hooks, in the order in which they prepare."""
+    return sorted(path.name for path in SAMPLE_HOOKS.glob("[0-9]*"))
 
 
 def fill_folder(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_server: str) -> None:
@@ -97,19 +95,20 @@ def fill_folder(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_ser
         if plan.own is None:
             folder.hooks.mkdir(HOOK_MODE)
             folder.hooks.chmod(HOOK_MODE)       # whatever the umask: one that others may write would be refused
-            _write(folder.notebook, NOTEBOOK, FILE_MODE)
-            for name, text in HOOKS.items():
-                _write(folder.hooks / name, text, HOOK_MODE)
-        lines = [*_own_lines(folder, endpoint, time_server), *_hook_lines(folder, plan)]
-        _write(folder.configuration, "\n".join(lines) + "\n", FILE_MODE)
+            _copy(SAMPLE_HOOKS / NOTEBOOK, folder.notebook, FILE_MODE)
+            for name in sample_hook_names():
+                _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
+        lines = [*_own_lines(folder, plan, endpoint, time_server), *_hook_lines(folder, plan)]
+        folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        folder.configuration.chmod(FILE_MODE)
     except OSError as trouble:
         raise _unusable(trouble) from trouble
 
 
-def _own_lines(folder: DrillDirectory, endpoint: str, time_server: str) -> Iterable[str]:
+def _own_lines(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_server: str) -> Iterable[str]:
     """Beside these, the defaults: what is shown is what a new installation does."""
     yield "# Made by `tideover drill`."
-    yield 'source.kind = "azure"'
+    yield f"source.kind = {quoted(plan.platform.kind)}"
     yield f"source.endpoint = {quoted(endpoint)}"
     yield f"source.poll = {quoted(POLL)}"
     yield f"clock.servers = {listed([time_server])}"
@@ -127,7 +126,7 @@ def _hook_lines(folder: DrillDirectory, plan: DrillPlan) -> Iterable[str]:
     yield f"paths.hooks = {quoted(str(folder.hooks))}"
     drain_s = LONG_DRAIN_S if plan.cancel else DRAIN_S
     environment = {"NOTEBOOK": str(folder.notebook), "COUNTER": str(folder.counter), "DRAIN_S": f"{drain_s:g}"}
-    for name in HOOKS:
+    for name in sample_hook_names():
         yield f"{dotted(('hook', Path(name).stem[3:], 'environment'))} = {inline_table(environment)}"
 
 
@@ -140,11 +139,12 @@ def _why_unusable(folder: DrillDirectory) -> str | None:
     return None
 
 
-def _write(path: Path, text: str, mode: int) -> None:
-    path.write_text(text, encoding="utf-8")
-    path.chmod(mode)
+def _copy(source: Path, target: Path, mode: int) -> None:
+    """Given a file of the package, copy it with the mode it needs, whatever mode it was installed with."""
+    shutil.copyfile(source, target)
+    target.chmod(mode)
 
 
 def _unusable(trouble: OSError) -> WrongUseError:
-    return WrongUseError("cannot make the drill's folder", (trouble.strerror or str(trouble)).lower(),
-                         "Make room there, or name another directory: TMPDIR=/var/tmp tideover drill")
+    return WrongUseError("cannot create the drill's directory", (trouble.strerror or str(trouble)).lower(),
+                         "Free space there, or name another directory: TMPDIR=/var/tmp tideover drill")

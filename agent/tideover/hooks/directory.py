@@ -190,7 +190,7 @@ class _CatalogueBuilder:
                 self._add(file, parts, "its link leads to nothing: install what it points at, or remove the link")
             return
         except OSError as error:
-            self._add(file, parts, f"it cannot be looked at: {error.strerror}. Mend its link or its directory")
+            self._add(file, parts, f"it cannot be read: {error.strerror}. Mend its link or its directory")
             return
         if not stat.S_ISREG(mode):
             self._ignore(file, "it is not a regular file")
@@ -218,7 +218,7 @@ class _CatalogueBuilder:
         except UnusableAccountError as error:
             return str(error)
         except OSError as error:
-            return f"it cannot be looked at: {error.strerror}. Mend its link or its directory"
+            return f"it cannot be read: {error.strerror}. Mend its link or its directory"
 
     def _ignore(self, file: str, why: str) -> None:
         self._ignored.append((make_safe(file, FILE_NAME_SHOWN), why))

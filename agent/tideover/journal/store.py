@@ -33,8 +33,8 @@ from tideover.journal.database import (
     unreadable,
     unwritable,
 )
-from tideover.lifecycle import Case, Entry, HookState, State
-from tideover.model import ClockCheck, Event, HookRun, Moment, Pause
+from tideover.lifecycle import Case, Entry, HookState, Phase, State
+from tideover.model import ClockCheck, EntryKind, Event, HookRun, Moment, Outcome, Pause
 from tideover.record import Row
 
 COUNTED_AT_MOST = 256       # events whose rows are counted in memory
@@ -51,6 +51,10 @@ PRUNED_AT_ONCE = 50
 """So many events go at most in one pass: a clock that is wrong all the same loses no history at once."""
 
 SUBJECTS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Event, HookRun, Pause, ClockCheck)}
+PHASE_ROW = "Phase"
+"""The type of a row about a case's new phase, for some phases and some other entries have the same word. Its subject is
+the outcome, where the phase is `closed`."""
+PHASE_WORDS = frozenset(phase.value for phase in Phase)
 
 
 class Journal:
@@ -253,13 +257,17 @@ class Journal:
 
 def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | None, str | None]:
     subject = entry.subject
-    kind = None if subject is None else type(subject).__name__
-    return (at.isoformat(), entry.event_id, entry.what, entry.note, kind, None if kind is None else to_json(subject))
+    is_phase = isinstance(entry.what, Phase)
+    kind = PHASE_ROW if is_phase else None if subject is None else type(subject).__name__
+    return (at.isoformat(), entry.event_id, entry.what.value, entry.note, kind,
+            None if subject is None else to_json(subject))
 
 
 def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject: str | None) -> Row:
-    noun = from_json(SUBJECTS.get(kind, str), subject) if kind and subject else None
-    return Row(read_moment(at), event_id, what, note, noun)
+    is_phase = kind == PHASE_ROW or (kind not in SUBJECTS and what in PHASE_WORDS)     # an older row does not say
+    said = Phase(what) if is_phase else EntryKind(what)
+    noun = from_json(Outcome if is_phase else SUBJECTS[kind], subject) if kind and subject else None
+    return Row(read_moment(at), event_id, said, note, noun)
 
 
 # --- The agent's journal: one that outlives its file

@@ -9,7 +9,7 @@ from tideover.errors import TideoverError
 from tideover.lifecycle import case as cases, hook_stages
 from tideover.lifecycle.state import CLAIMING, Case, HookState, Phase, Stage, State, ends_an_event, hears_of_hooks
 from tideover.lifecycle.transition import Transition
-from tideover.model import Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
+from tideover.model import EntryKind, Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
 from tideover.policy import Policy
 
 LAST = "last"
@@ -35,7 +35,7 @@ def find_event_id(known: Iterable[str], typed: str, newest: str | None) -> str |
     if typed == LAST:
         return newest
     if len(begin_so) > 1:
-        raise ValueError(f"{len(begin_so)} open events begin so")
+        raise ValueError(f"{len(begin_so)} open event ids begin with it")
     return begin_so[0] if begin_so else None
 
 
@@ -113,7 +113,7 @@ def told_to_forget(turn: Transition, seen: ob.ForgetRequested) -> None:
     run = HookRun(seen.name, HookPhase.RECOVER, hook.attempt, report)
     hearing = [case.id for case in turn.state.cases.values() if hears_of_hooks(case)]
     for event_id in hearing or [hook.event_id]:
-        turn.record(event_id, "hook recover", f"{seen.name}: {GIVEN_UP}", run)
+        turn.record(event_id, EntryKind.RECOVER_RUN, f"{seen.name}: {GIVEN_UP}", run)
     turn.state = turn.state.without_hook(seen.name)
 
 

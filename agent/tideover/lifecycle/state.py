@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
-from tideover.model import Cause, ClockCheck, Event, HookSpec, Kind, Pause
+from tideover.model import Cause, ClockCheck, EntryKind, Event, HookRun, HookSpec, Kind, Outcome, Pause
 
 
 class Phase(enum.Enum):
@@ -118,9 +118,9 @@ class Case:
         return "resumed" if self.began or paused or self.missed else "cancelled"
 
     @property
-    def outcome(self) -> str:
-        """How it ended, in the contract's words: resumed | cancelled | restarted | missed."""
-        return "missed" if self.missed and not self.rebooted else self.reason
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        return Outcome.MISSED if self.missed and not self.rebooted else Outcome(self.reason)
 
 
 def hears_of_hooks(case: Case) -> bool:
@@ -135,11 +135,11 @@ class Stage(enum.Enum):
     PREPARING = "preparing"      # prepare runs
     RETRYING = "retrying"        # prepare said "not yet"
     PREPARED = "prepared"        # prepare has settled, well or not
-    STOPPING = "stopping"        # prepare is being ended, its event went away
+    STOPPING = "stopping"        # prepare is being stopped, its event went away
     RECOVER_PENDING = "leaving"          # recover owed, not begun
     RECOVERING = "recovering"    # recover runs
     RECOVER_RETRY = "repeating"      # recover failed or said "not yet", and will be tried again
-    RECOVER_FAILED = "owed"                # recover failed for good; the owner must look
+    RECOVER_FAILED = "owed"                # recovery failed; the owner must look
 
 
 RUNNING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVERING})
@@ -154,7 +154,7 @@ class HookState:
     wanted_by: tuple[str, ...] = ()     # ids of the cases that asked for its preparation
     prepared_for: int = 0               # the hardest kind a settled prepare was run for
     worked: bool = False                # that prepare worked
-    unsafe: bool = False                # its file was refused: holds the acknowledgement, required or not
+    unsafe: bool = False                # its file was refused: withholds the acknowledgement, required or not
     owed: bool = False                  # a run before the present one may have changed something
     recover_begun: bool = False         # since the last settled prepare: it must be prepared again to count
     run: int = 0                        # number of its newest run
@@ -217,11 +217,15 @@ class State:
         return not told and any(case.phase in (Phase.CHECKING_CLOCK, Phase.SETTLING) for case in self.cases.values())
 
 
+Subject = Event | Pause | HookRun | ClockCheck | Outcome | None
+"""What an entry happened to. An Outcome belongs to a case's phase `closed`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One line of an event's record: what happened, why, and the noun it happened to."""
 
     event_id: str
-    what: str
+    what: EntryKind | Phase
     note: str = ""
-    subject: object = None      # Event, Pause, HookRun or ClockCheck: what the record shows in full
+    subject: Subject = None     # what the record shows in full

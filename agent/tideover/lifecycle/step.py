@@ -33,6 +33,7 @@ from tideover.model import (
     Cause,
     ClockCheck,
     Document,
+    EntryKind,
     Event,
     HookOutcome,
     HookPhase,
@@ -77,7 +78,7 @@ def on_poll(turn: Transition, seen: ob.Polled) -> None:
         _note_spelling(turn, event.id, spelling)
     for case in list(turn.state.cases.values()):
         if whole and case.listed and case.id not in listed:
-            turn.record(case.id, "left the list", "" if case.began else "it was never seen Started")
+            turn.record(case.id, EntryKind.REMOVED, "" if case.began else "it was never seen Started")
             turn.move(case, cases.Removed(), "it has left the list")
 
 
@@ -108,10 +109,10 @@ def _tell_of_those_beyond(turn: Transition, beyond: int) -> None:
         return
     turn.state = replace(turn.state, beyond=beyond)
     if not before:
-        turn.record("", "events left out", f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are "
+        turn.record("", EntryKind.LEFT_OUT, f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are "
                                          f"carried at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
     elif not beyond:
-        turn.record("", "events left out no more", "there is room for all that are listed")
+        turn.record("", EntryKind.LEFT_OUT_NO_MORE, "there is room for all that are listed")
 
 
 def _in_known_spelling(turn: Transition, events: tuple[Event, ...]) -> list[Event]:
@@ -142,7 +143,8 @@ def _remembered(turn: Transition) -> tuple[str, ...]:
 def _first_sight(turn: Transition, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, turn.now), began=event.started,
                 acknowledged=event.id in turn.state.settled)
-    turn.record(event.id, "noticed", _whose(turn, event), replace(event, notice_s=_notice_s(event, seen, turn.now)))
+    turn.record(event.id, EntryKind.NOTICED, _whose(turn, event),
+                replace(event, notice_s=_notice_s(event, seen, turn.now)))
     if not _concerns(turn, event):
         turn.enter_phase(None, case, "")
     elif event.started:
@@ -175,7 +177,7 @@ def _seen_again(turn: Transition, case: Case, event: Event, seen: ob.Polled) -> 
     if case.event.started and not event.started:
         return                                          # never backwards (Azure: Started stays until it is removed)
     if event.not_before != case.event.not_before and event.not_before is not None:
-        turn.record(case.id, "changed", "NotBefore moved", event)
+        turn.record(case.id, EntryKind.CHANGED, "NotBefore moved", event)
     due = _due_raw_s(event, seen, turn.now)
     moved = due is not None and (case.due_raw_s is None or abs(due - case.due_raw_s) > cases.DUE_MOVES_S)
     if moved:
@@ -184,7 +186,7 @@ def _seen_again(turn: Transition, case: Case, event: Event, seen: ob.Polled) -> 
     if not event.started:
         turn.move(case, cases.Scheduled(event, seen.document.asked_raw_s))
     elif not case.began:
-        turn.record(case.id, "started", "the platform says it has begun", event)
+        turn.record(case.id, EntryKind.STARTED, "the platform says it has begun", event)
         turn.move(case, cases.Began(replace(event, not_before=event.not_before or case.event.not_before)))
 
 
@@ -234,21 +236,21 @@ def on_resume(turn: Transition, seen: ob.Resumed) -> None:
     turn.state = hook_stages.extend(turn.state, pause)
     taking = [case for case in turn.state.cases.values() if _takes(case, pause)]
     for case in taking:
-        turn.record(case.id, "pause", length_text(pause), pause)
+        turn.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
         turn.move(case, cases.Paused(pause), "")
     if taking:
         return
     if stopped_the_machine(pause) and turn.policy.recover_unannounced:
         _open_case(turn, pause)
     else:
-        turn.record("", "pause", length_text(pause), pause)
+        turn.record("", EntryKind.PAUSE, length_text(pause), pause)
 
 
 def _open_case(turn: Transition, pause: Pause) -> None:
     """Nobody announced it: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
     event = _event_of(turn, pause)
-    turn.record(event.id, "noticed", "nobody announced it", event)
-    turn.record(event.id, "pause", length_text(pause), pause)
+    turn.record(event.id, EntryKind.NOTICED, "nobody announced it", event)
+    turn.record(event.id, EntryKind.PAUSE, length_text(pause), pause)
     case = cases.remember(Case(event, Phase.CHECKING_CLOCK, listed=False, began=True), cases.Paused(pause),
                           turn.policy, turn.now)
     turn.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, turn.policy, turn.now), "")
@@ -289,9 +291,9 @@ def length_text(pause: Pause) -> str:
 NOT_YET_OUTPUT_KEPT = 4096
 """Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
 
-ACKNOWLEDGEMENT_WORDS: Mapping[ob.AckOutcome, str] = MappingProxyType({
-    ob.AckOutcome.ACCEPTED: "acknowledged", ob.AckOutcome.REFUSED: "acknowledgement refused",
-    ob.AckOutcome.LOST: "acknowledgement lost",
+ACKNOWLEDGEMENT_ENTRIES: Mapping[ob.AckOutcome, EntryKind] = MappingProxyType({
+    ob.AckOutcome.ACCEPTED: EntryKind.ACKNOWLEDGED, ob.AckOutcome.REFUSED: EntryKind.ACK_REFUSED,
+    ob.AckOutcome.LOST: EntryKind.ACK_LOST,
 })
 
 
@@ -307,13 +309,14 @@ def on_hook_settled(turn: Transition, seen: ob.HookSettled) -> None:
     run = HookRun(seen.name, seen.phase, before.attempt, _shortened(seen.report), before.limit_s)
     for case in turn.state.cases.values():
         if hears_of_hooks(case):
-            turn.record(case.id, f"hook {seen.phase.value}", f"{seen.name}: {seen.report.outcome.value}", run)
+            turn.record(case.id, EntryKind.of_run(seen.phase), f"{seen.name}: {seen.report.outcome.value}", run)
     turn.state = after
     hook = after.hooks.get(seen.name)
     if hook is not None and hook.stage is Stage.RECOVER_FAILED:
         for case in after.cases.values():
             if case.phase is Phase.RECOVERING:
-                turn.record(case.id, "recover owed", f"{seen.name} failed {hook.failures} times; the owner must look")
+                turn.record(case.id, EntryKind.RECOVER_FAILED,
+                            f"{seen.name} failed {hook.failures} times; the owner must look")
 
 
 def _shortened(report: HookReport) -> HookReport:
@@ -330,7 +333,7 @@ def on_acknowledgement_settled(turn: Transition, seen: ob.AckSettled) -> None:
         turn.state = turn.state.with_settled(case.id)
     elif case.phase is not Phase.ACKNOWLEDGING:
         return                                          # nobody waits for it, and it did not count
-    turn.record(case.id, ACKNOWLEDGEMENT_WORDS[seen.outcome], seen.reason)
+    turn.record(case.id, ACKNOWLEDGEMENT_ENTRIES[seen.outcome], seen.reason)
     turn.move(case, cases.AckAnswered(seen.outcome, seen.reason), seen.reason)
 
 
@@ -339,7 +342,7 @@ def on_clock_judged(turn: Transition, seen: ob.ClockJudged) -> None:
     if case is None or case.phase is not Phase.CHECKING_CLOCK or seen.round != case.check_round:
         return
     check = seen.check
-    turn.record(case.id, "clock", clock_note(check), check)
+    turn.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(check), check)
     turn.move(case, cases.ClockChecked(check), "the owner waits for a good clock"
               if turn.policy.must_wait_for(check) else "")
 
@@ -349,7 +352,8 @@ def clock_note(check: ClockCheck) -> str:
 
 
 def on_clock_followed(turn: Transition, seen: ob.ClockFollowed) -> None:
-    turn.record(seen.event_id, "clock followed", ": ".join(filter(None, (seen.state, seen.check.reason))), seen.check)
+    turn.record(seen.event_id, EntryKind.CLOCK_FOLLOWED,
+                ": ".join(filter(None, (seen.state, seen.check.reason))), seen.check)
 
 
 def on_timer(turn: Transition, seen: ob.Due) -> None:
@@ -392,15 +396,16 @@ def _take_witness(turn: Transition, witness: ob.Witness, boot_id: str) -> None:
         return
     spec = next((one for one in turn.policy.hooks if one.name == name), witness.spec)
     if spec is None:
-        turn.record("", "recovery impossible", f"{name} has a private directory, so it was prepared, but neither the "
-                                             "journal nor a hook of that name says how it is recovered")
+        turn.record("", EntryKind.RECOVERY_IMPOSSIBLE,
+                    f"{name} has a private directory, so it was prepared, but neither the "
+                    "journal nor a hook of that name says how it is recovered")
         return
     event_id = witness.event_id if witness.event_id and witness.event_id not in turn.state.cases else f"found-{name}"
     event = Event(event_id, witness.kind, (turn.state.me,) if turn.state.me else (), started=True,
                   event_source="none", source="none",
                   description="prepared, by the private directory of its hook; the journal does not know it")
     note = f"{name}: it has a private directory, and the journal does not know why"
-    turn.record(event_id, "found prepared", note, event)
+    turn.record(event_id, EntryKind.FOUND_PREPARED, note, event)
     turn.state = turn.state.with_hook(HookState(spec, Stage.RECOVER_PENDING, owed=True, event_id=event_id,
                                                 kind=witness.kind))
     if event_id not in turn.state.cases:
@@ -420,7 +425,7 @@ def became_another_vm(turn: Transition, seen: ob.AnotherVm) -> None:
         if case.phase not in CLAIMING and case.phase is not Phase.RECOVERING:
             continue
         note = "this machine is another VM by now; what was prepared is recovered"
-        turn.record(case.id, "taken over", note, case.event)
+        turn.record(case.id, EntryKind.TAKEN_OVER, note, case.event)
         left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False, stopped=False)
         if case.phase is not Phase.RECOVERING:
             left = cases.enter(left, Phase.CHECKING_CLOCK, turn.policy, turn.now)
@@ -431,12 +436,12 @@ def _tell_of_the_end(turn: Transition) -> None:
     """The agent before this one saw no end of what it had running: the record says so, for nobody else can."""
     for case in turn.state.cases.values():
         if case.phase is not Phase.OBSERVED:
-            turn.record(case.id, "agent restarted")
+            turn.record(case.id, EntryKind.AGENT_RESTARTED)
         if hears_of_hooks(case):
             for name, hook in turn.state.hooks.items():
                 if hook.stage in RUNNING:
                     run = _cut_short(name, hook)
-                    turn.record(case.id, f"hook {_phase_of(hook).value} cut short", f"{name}: {CUT_SHORT}", run)
+                    turn.record(case.id, EntryKind.of_run(_phase_of(hook), cut_short=True), f"{name}: {CUT_SHORT}", run)
 
 
 def _cut_short(name: str, hook: HookState) -> HookRun | None:
@@ -452,7 +457,7 @@ def _phase_of(hook: HookState) -> HookPhase:
 
 
 def _take_reboot(turn: Transition, case: Case, seen: ob.Restarted) -> None:
-    turn.record(case.id, "restarted", "the machine has started anew")
+    turn.record(case.id, EntryKind.MACHINE_RESTARTED, "the machine has started anew")
     turn.move(case, cases.Rebooted(), "the machine has started anew")
     after = turn.state.cases.get(case.id)
     if after is not None and after.phase is Phase.PREPARING:
@@ -461,7 +466,7 @@ def _take_reboot(turn: Transition, case: Case, seen: ob.Restarted) -> None:
         pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, None, None, Cause.RESTART,
                       ("another boot id; by the wall clock, which no time server has confirmed, the old boot's last "
                        f"row is {timedelta(seconds=round(seen.down_s))} old",), Quality.UNKNOWN)
-        turn.record(case.id, "pause", length_text(pause), pause)
+        turn.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
         turn.state = turn.state.with_case(replace(after, pauses=(*after.pauses, pause)))
 
 
@@ -470,7 +475,7 @@ def on_recover_request(turn: Transition, seen: ob.RecoverRequested) -> None:
     for case in list(turn.state.cases.values()):
         if case.phase in CLAIMING and seen.event_id in (None, case.id):
             if seen.clock is not None:
-                turn.record(case.id, "clock", clock_note(seen.clock), seen.clock)
+                turn.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(seen.clock), seen.clock)
                 case = replace(case, clock=seen.clock)
             turn.move(case, cases.ManualRecover(stopping=False), "the owner says so")
 

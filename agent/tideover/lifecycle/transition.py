@@ -4,8 +4,8 @@ both. Pure.
 from __future__ import annotations
 
 from tideover.lifecycle import case as cases, hook_stages
-from tideover.lifecycle.state import Case, Entry, Phase, State
-from tideover.model import Moment
+from tideover.lifecycle.state import Case, Entry, Phase, State, Subject
+from tideover.model import EntryKind, Moment, Outcome
 from tideover.policy import Policy, names_me
 
 
@@ -16,7 +16,7 @@ class Transition:
         self.state, self.policy, self.now = state, policy, now
         self.entries: list[Entry] = []
 
-    def record(self, event_id: str, what: str, note: str = "", subject: object = None) -> None:
+    def record(self, event_id: str, what: EntryKind | Phase, note: str = "", subject: Subject = None) -> None:
         self.entries.append(Entry(event_id, what, note, subject))
 
     def move(self, case: Case, seen: cases.CaseInput, note: str = "") -> None:
@@ -31,7 +31,7 @@ class Transition:
         self.state = self.state.with_case(case)
         if case.phase is before and not asked_again:
             return
-        self.record(case.id, case.phase.value, note, self._outcome(before, case) if case.phase is Phase.CLOSED
+        self.record(case.id, case.phase, note, self._outcome(before, case) if case.phase is Phase.CLOSED
                     else None)
         if case.phase is Phase.PREPARING:
             self.state = hook_stages.claim(self.state, case, self.policy)
@@ -42,9 +42,9 @@ class Transition:
             if case.announced and not case.missed and before is not Phase.OBSERVED:
                 self.state = self.state.with_over(case.id)
 
-    def _outcome(self, before: Phase | None, case: Case) -> str:
+    def _outcome(self, before: Phase | None, case: Case) -> Outcome:
         theirs = before is Phase.OBSERVED and not names_me(case.event, self.state.me)
-        return "not-ours" if theirs else case.outcome
+        return Outcome.NOT_OURS if theirs else case.outcome
 
     def run_to_completion(self) -> None:
         """Hooks that settle move cases, and cases that move begin hooks: until neither changes anything."""

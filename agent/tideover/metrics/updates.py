@@ -11,20 +11,19 @@ from types import MappingProxyType
 
 from tideover.lifecycle import Case, Entry, Phase, State
 from tideover.lifecycle.state import ends_an_event
-from tideover.model import Cause, ClockCheck, HookRun, Kind, Moment, Pause
-from tideover.record import PHASES
+from tideover.model import Cause, ClockCheck, EntryKind, HookRun, Kind, Moment, Outcome, Pause
 
 LEFT_ALONE = "left-alone"
 """The outcome of an event that was only watched: another VM's, or of a kind the owner leaves alone."""
 
 OUTCOMES = ("resumed", "cancelled", "restarted", "missed", LEFT_ALONE)
-ACKNOWLEDGEMENTS: Mapping[str, str] = MappingProxyType({
-    "acknowledged": "accepted", "acknowledgement refused": "refused", "acknowledgement lost": "lost",
+ACKNOWLEDGEMENTS: Mapping[EntryKind | Phase, str] = MappingProxyType({
+    EntryKind.ACKNOWLEDGED: "accepted", EntryKind.ACK_REFUSED: "refused", EntryKind.ACK_LOST: "lost",
 })
-"""The record's words for the platform's answer, and ours."""
+"""The label for each answer of the platform."""
 
 STANDSTILLS = frozenset({Cause.VM_PAUSE, Cause.SUSPEND})
-PREPARED = frozenset({Phase.ACKNOWLEDGING.value, Phase.AWAITING_START.value})
+PREPARED = frozenset({Phase.ACKNOWLEDGING, Phase.AWAITING_START})
 REMEMBERED = 100
 """So many events whose clock was not good are remembered, in case it is found good later."""
 
@@ -110,11 +109,11 @@ def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) 
             yield Counted(CounterName.PAUSES, (pause.cause.value, str(announced).lower()))
             if pause.length_s is not None and _stood_still(pause, case):
                 yield Measured(HistogramName.PAUSE, pause.length_s)
-    if entry.what == "closed":
+    if entry.what is Phase.CLOSED:
         yield Counted(CounterName.EVENTS, _kind_and_outcome(entry, before))
     elif entry.what in ACKNOWLEDGEMENTS:
         yield Counted(CounterName.ACKNOWLEDGEMENTS, (ACKNOWLEDGEMENTS[entry.what],))
-    elif entry.what == "noticed" and case is not None and _has_notice(case):
+    elif entry.what is EntryKind.NOTICED and case is not None and _has_notice(case):
         yield Measured(HistogramName.NOTICE, max(0.0, (case.due_raw_s or 0.0) - now.raw_s))
 
 
@@ -129,7 +128,7 @@ def _kind_and_outcome(entry: Entry, before: State) -> tuple[str, str]:
     case = before.cases.get(entry.event_id)
     kind = case.event.kind if case else Kind.UNKNOWN
     watched = case is not None and case.phase is Phase.OBSERVED
-    return kind.value, LEFT_ALONE if watched else str(entry.subject)
+    return kind.value, LEFT_ALONE if watched or not isinstance(entry.subject, Outcome) else entry.subject.value
 
 
 def _has_notice(case: Case) -> bool:
@@ -140,8 +139,8 @@ def _has_notice(case: Case) -> bool:
 def _measured(unfinished: PendingTimes, entry: Entry, after: State, now: Moment) -> tuple[PendingTimes,
                                                                                           list[MetricUpdate]]:
     if isinstance(entry.subject, ClockCheck):
-        return _clock(unfinished, entry.event_id, entry.what == "clock", entry.subject)
-    if entry.what in PHASES:
+        return _clock(unfinished, entry.event_id, entry.what is EntryKind.CLOCK_CHECKED, entry.subject)
+    if isinstance(entry.what, Phase):
         return _preparation(unfinished, entry, after, now)
     return unfinished, []
 
@@ -152,7 +151,7 @@ def _preparation(unfinished: PendingTimes, entry: Entry, after: State, now: Mome
     it says nothing of how long the hooks need."""
     since = dict(unfinished.preparing_since_raw_s)
     begun_raw_s = since.pop(entry.event_id, None)
-    if entry.what == Phase.PREPARING.value:
+    if entry.what is Phase.PREPARING:
         since[entry.event_id] = now.raw_s
     elif begun_raw_s is None:
         return unfinished, []

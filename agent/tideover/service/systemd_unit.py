@@ -20,7 +20,7 @@ from tideover.service_manager import ServiceReport
 NAME = "tideover.service"
 FILE = Path(__file__).with_name(NAME)
 PACKAGED_COMMAND = "/usr/bin/tideover"
-WRITTEN_BY = "# Written by tideover service install; changes belong into a drop-in (systemctl edit tideover)."
+WRITTEN_BY = "# Written by tideover service install; put changes into a drop-in (systemctl edit tideover)."
 
 
 def own_command() -> tuple[str, ...]:
@@ -68,7 +68,8 @@ def install(config: str | None, hooks: Path) -> Path:
         refusal = why_untrusted(str(Path(file).absolute()), trusted_users(), set())
         if refusal is not None:
             raise WrongUseError("cannot install the service", refusal,
-                                "What root runs must be root's; /opt/tideover is a good place for its environment.")
+                                "Everything that root runs must belong to root; put the virtual environment into "
+                                "/opt/tideover, for example.")
     hooks.mkdir(mode=0o755, parents=True, exist_ok=True)
     UNIT.write_text(unit_text(command, config), encoding="utf-8")
     _call("daemon-reload")
@@ -80,7 +81,7 @@ def check_ours() -> None:
     """Raise WrongUseError if there is no unit of ours that may be removed. Changes nothing."""
     _check_rights("remove")
     if not UNIT.exists():
-        raise WrongUseError("cannot remove the service", f"there is no {UNIT}", "It is not installed.")
+        raise WrongUseError("cannot remove the service", f"there is no {UNIT}", "The service is not installed.")
 
 
 def remove() -> None:
@@ -114,13 +115,14 @@ def read_report() -> ServiceReport:
 
 def _check_rights(doing: str) -> None:
     if os.geteuid() != 0:
-        raise WrongUseError(f"cannot {doing} the service", "only root may", "Run it with sudo.")
+        raise WrongUseError(f"cannot {doing} the service", "root privileges are required", "Run it with sudo.")
     if not RUNS_HERE.is_dir():
-        raise WrongUseError(f"cannot {doing} the service", "this machine is not run by systemd",
-                            "Have your service manager run: tideover run")
+        raise WrongUseError(f"cannot {doing} the service", "this machine does not run systemd",
+                            "Configure your service manager to run: tideover run")
     for other in PACKAGED:
         if other.exists():
-            raise WrongUseError(f"cannot {doing} the service", f"{other} is a package's", "Use apt and systemctl.")
+            raise WrongUseError(f"cannot {doing} the service", f"{other} belongs to a package", "Use apt and "
+                                                                                                "systemctl instead.")
     if UNIT.exists() and not UNIT.read_text(encoding="utf-8").startswith(WRITTEN_BY):
         raise WrongUseError(f"cannot {doing} the service", f"{UNIT} was not written by this command",
                             "Move it away first.")
@@ -134,12 +136,12 @@ def _call(*words: str) -> str:
         raise UnreachableError("cannot reach systemd", f"systemctl does not run: {trouble.strerror}",
                                "This command needs systemd.") from trouble
     except subprocess.TimeoutExpired as trouble:
-        raise UnreachableError(f"cannot {words[0]} the service", f"systemd has not done it in {CALL_LIMIT_S:.0f} s",
-                               "Look at systemctl status tideover.") from trouble
+        raise UnreachableError(f"cannot {words[0]} the service", f"systemd did not finish within {CALL_LIMIT_S:.0f} s",
+                               "See systemctl status tideover.") from trouble
     if called.returncode and not RUNS_HERE.is_dir():
-        raise UnreachableError("cannot reach systemd", "this machine is not run by systemd",
-                               "Have your service manager run: tideover run")
+        raise UnreachableError("cannot reach systemd", "this machine does not run systemd",
+                               "Configure your service manager to run: tideover run")
     if called.returncode:
-        cause = (called.stderr.strip().splitlines() or ["systemctl does not say why"])[0].rstrip(".")
-        raise TideoverError(f"cannot {words[0]} the service", cause, "journalctl -u tideover may say more.")
+        cause = (called.stderr.strip().splitlines() or ["systemctl gave no reason"])[0].rstrip(".")
+        raise TideoverError(f"cannot {words[0]} the service", cause, "See journalctl -u tideover.")
     return called.stdout

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from tideover.model import ANNOUNCED, Kind
+from tideover.platforms import AUTO, PLANNED_KINDS, SOURCE_KINDS
 from tideover.settings import values
 from tideover.settings.types import (
     ENVIRONMENT,
@@ -89,113 +90,115 @@ _SERVERS = list_of('"host", "host:port" or "[v6]:port"', time_server, _written)
 _ENDPOINT = optional('"http://host" or "http://host:port"', http_endpoint)
 _TEXTFILE = replace(optional("an absolute path", without_last_slash), is_path=True)
 _NAMED_KINDS = kinds_among((*ANNOUNCED_IN_ORDER, Kind.UNANNOUNCED, Kind.LIVE_MIGRATION))
-_RUN_TIME = duration("10ms", "24h", "in less nothing can start, and no notice lasts longer than a day")
+_RUN_TIME = duration("10ms", "24h", "shorter is too short to start anything, and no notice is longer than a day")
 
 TABLES = (
-    KeyTable("source", values.SourceSettings, "Who announces maintenance to this machine.", (
-        SettingKey("kind", one_of(get_args(values.SourceSetting)), "auto",
-            "Which platform to listen to; auto asks the machine's DMI tables, never the network."),
+    KeyTable("source", values.SourceSettings, "The platform that announces maintenance to this machine.", (
+        SettingKey("kind", one_of(SOURCE_KINDS, PLANNED_KINDS), AUTO,
+            "Which platform's events to read; auto decides by the DMI tables, without network access."),
         SettingKey("endpoint", _ENDPOINT, "",
-            'Where the metadata service answers; "" is the platform\'s own (Azure: http://169.254.169.254).'),
-        SettingKey("poll", duration("50ms", "5m", "haste is refused, and half of a planned notice of 10 minutes must "
-                                                  "be left"),
+            'The URL of the metadata service; "" is the platform\'s own.'),
+        SettingKey("poll", duration("50ms", "5m", "faster is refused, and half of a 10 minute notice must remain"),
             "1s",
-            "How often to ask while all is well; after errors less often, with jitter, 5s at most."),
-        SettingKey("vm_name", optional("this VM's name as the platform writes it", _trimmed), "",
-            'This VM\'s own name in events; "" asks the metadata service. The hostname is never taken for it.'),
+            "The polling interval; after errors it backs off with jitter, to 5s at most."),
+        SettingKey("vm_name", optional("the VM's name as the platform writes it", _trimmed), "",
+            'The name of this VM in events; "" asks the metadata service. The hostname is never used.'),
     )),
-    KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] says otherwise for one kind.", (
+    KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] overrides it for one kind.", (
         SettingKey("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
-            "The kinds of events to act on; others are only watched.",
-            elsewhere="the kinds acted on are listed once, in [policy]"),
+            "The kinds of events to act on; others are only observed.",
+            elsewhere="act_on is set once, in [policy]"),
         SettingKey("acknowledge", one_of(get_args(values.AcknowledgeMode)), "when-ready",
-            "Tell the platform to go ahead as soon as the hooks are ready, or never.",
+            "Acknowledge an event as soon as it is prepared, or never (then by hand).",
             kinds=ANNOUNCED, by_kind=MappingProxyType({Kind.UNKNOWN: "never"})),
         SettingKey("acknowledge_shared", FLAG, False,
-            "Whether this VM may release an event that names other VMs too.", kinds=ANNOUNCED),
+            "Whether this VM may acknowledge an event that names other VMs too.", kinds=ANNOUNCED),
         SettingKey("prepare", one_of(get_args(values.PrepareMode)), "at-once",
-            "Start preparing at once, or just in time for the hooks' timeouts and the reserve.", kinds=ANNOUNCED),
-        SettingKey("lead", duration("1s", "365d", "hooks need some time, and nothing is announced longer ahead"), "1h",
-            "Never start preparing earlier than this before NotBefore.", kinds=ANNOUNCED),
+            "When to start preparing: at once, or just in time for the hooks' timeouts and the "
+            "reserve.", kinds=ANNOUNCED),
+        SettingKey("lead", duration("1s", "365d", "hooks need some time, and no event is announced earlier"), "1h",
+            "Start preparing at most this long before NotBefore.", kinds=ANNOUNCED),
         SettingKey("recover_after", one_of(get_args(values.RecoverAfter)), "pause",
-            "After a freeze, recover once its pause is measured and over, or when the event has left the list.",
+            "After a freeze, recover when its pause is over, or when the platform has removed the event.",
             kinds=frozenset({Kind.FREEZE}),
-            elsewhere="only after a freeze is there a choice, so it belongs in [policy] or [policy.freeze]",
+            elsewhere="it applies to a freeze only, so it belongs in [policy] or [policy.freeze]",
             by_kind=MappingProxyType({kind: "event" for kind in NOT_FREEZE})),
         SettingKey("unannounced", one_of(get_args(values.Unannounced)), "recover",
-            "After a pause nobody announced, run the hooks whose kinds name it, or only record it.",
-            elsewhere="a pause nobody announced is of no announced kind, so it belongs in [policy]"),
+            "After an unannounced pause, run the hooks whose kinds name it, or only record it.",
+            elsewhere="an unannounced pause has no kind of its own, so it belongs in [policy]"),
         SettingKey("on_stop", one_of(get_args(values.OnStop)), "keep",
-            "When the service is stopped while prepared, leave that to the next start, or recover first.",
-            elsewhere="the service stops for all events at once, so it belongs in [policy]"),
+            "When the service is stopped with hooks prepared: leave recovery to the next start, or recover first.",
+            elsewhere="a stop concerns all events, so it belongs in [policy]"),
     )),
-    KeyTable("hooks", values.HooksSettings, "What holds for every hook.", (
-        SettingKey("timeout", _RUN_TIME, "60s", "The longest one run of one hook may take."),
+    KeyTable("hooks", values.HooksSettings, "Defaults for every hook.", (
+        SettingKey("timeout", _RUN_TIME, "60s", "The timeout of one run of a hook."),
         SettingKey("reserve", duration("0s", "10m", "the shortest ordinary notice is 10 minutes"), "5s",
-            "The part of the time before NotBefore that is kept for the acknowledgement."),
+            "The part of the time before NotBefore that is reserved for the acknowledgement."),
         SettingKey("on_failure", one_of(get_args(values.OnFailure)), "hold",
-            "After a failed preparation, hold the acknowledgement back, or proceed."),
+            "After a failed preparation: withhold the acknowledgement, or proceed."),
     )),
-    KeyTable("pause", values.PauseSettings, "How pauses of this machine are noticed.", (
-        SettingKey("tick", duration("10ms", "1s", "a pause of a second must be seen, and a faster tick is itself a "
-                                                  "load"),
-            "250ms", "The heartbeat when idle; while an event is near it is 50ms."),
-        SettingKey("threshold", duration("10ms", "1m", "shorter is ordinary scheduling, longer is what this agent is "
-                                                       "for"),
-            "500ms", "Shorter stalls are not recorded."),
-        SettingKey("settle", duration("0s", "10m", "applications wait for it after every pause"), "5s",
-            "Quiet time after a pause before it counts as over."),
+    KeyTable("pause", values.PauseSettings, "How pauses of this machine are detected.", (
+        SettingKey("tick", duration("10ms", "1s", "a pause of one second must be detected, and a faster tick costs "
+                                                  "CPU time"),
+            "250ms", "The interval of the heartbeat when idle; while an event is near it is 50ms."),
+        SettingKey("threshold", duration("10ms", "1m", "shorter is ordinary scheduling delay, and longer pauses must "
+                                                       "be recorded"),
+            "500ms", "Stalls shorter than this are not recorded."),
+        SettingKey("settle", duration("0s", "10m", "applications stay prepared for that long after every pause"), "5s",
+            "How long no further pause may follow before a pause counts as over."),
     )),
-    KeyTable("clock", values.ClockSettings, "When this machine's clock is good enough to carry on.", (
+    KeyTable("clock", values.ClockSettings, "When this machine's clock is good enough to recover.", (
         SettingKey("servers", _SERVERS, [],
-            "Your own time servers; [] is the hardware clock and the time daemon's servers (at most every 15s; pools "
-            "30min)."),
-        SettingKey("tolerance", duration("0.1ms", "1h", "finer cannot be proved from inside, coarser is not a clock"),
-                   "250ms",
-            "The offset and its error bound together must be within this."),
-        SettingKey("deadline", duration("0s", "24h", "applications stay drained that long"), "60s",
-            "How long recovery waits for a good clock; with no source of time at all it does not wait."),
+            "Time servers to query; [] uses the hardware clock and the time daemon's servers (at most every 15s; "
+            "pools 30min)."),
+        SettingKey("tolerance", duration("0.1ms", "1h", "less cannot be measured from inside, more is no usable clock"),
+            "250ms",
+            "The largest sum of offset and error bound of a good clock."),
+        SettingKey("deadline", duration("0s", "24h", "applications stay prepared for that long"), "60s",
+            "How long recovery waits for a good clock; without any time source it does not wait."),
         SettingKey("on_deadline", one_of(get_args(values.OnDeadline)), "recover",
-            "When the clock is still wrong at the deadline, recover all the same, or hold."),
+            "When the clock is still bad at the deadline: recover, or hold recovery."),
         SettingKey("remedy", one_of(get_args(values.RemedyMode)), "none",
-            "After a pause, have the time daemon (chrony, timesyncd, w32time) measure afresh."),
+            "After a pause, make the time daemon (chrony, timesyncd, w32time) measure again at once."),
     )),
-    KeyTable("log", values.LogSettings, "What the agent says while it runs.", (
-        SettingKey("format", one_of(get_args(values.LogFormat)), "text", "One line of text, or one JSON object, for "
-                                                                         "each."),
-        SettingKey("level", one_of(get_args(values.LogLevel)), "info", "The least important messages to print."),
+    KeyTable("log", values.LogSettings, "The log.", (
+        SettingKey("format", one_of(get_args(values.LogFormat)), "text", "The format of a line: text, or a JSON "
+                                                                         "object."),
+        SettingKey("level", one_of(get_args(values.LogLevel)), "info", "The lowest level to print."),
     )),
-    KeyTable("metrics", values.MetricsSettings, "Figures for Prometheus.", (
+    KeyTable("metrics", values.MetricsSettings, "Metrics for Prometheus.", (
         SettingKey("listen", _LISTEN, "",
-            'Where GET /metrics shows them over HTTP, "127.0.0.1:9477" for example; "" is off.'),
+            'The address that serves GET /metrics, for example "127.0.0.1:9477"; "" is off.'),
         SettingKey("textfile", _TEXTFILE, "",
-            'A file for node_exporter\'s textfile collector, its name ending in .prom, written every 15 s; "" is off.'),
+            'A .prom file for node_exporter\'s textfile collector, written every 15 s; "" is off.'),
     )),
-    KeyTable("health", values.HealthSettings, "For load balancers.", (
+    KeyTable("health", values.HealthSettings, "Health checks by load balancers.", (
         SettingKey("listen", _LISTEN, "",
-            'Where GET /healthz says 200 or 503 (draining), and HAProxy\'s agent-check is answered; "" is off.'),
+            'The address that answers GET /healthz with 200 or 503 (draining), and HAProxy\'s agent-check; "" is off.'),
     )),
-    KeyTable("journal", values.JournalSettings, "The agent's memory.", (
-        SettingKey("keep", duration("1m", "36500d", "an event must be over before its record goes"), "365d",
-            "How long records of closed events are kept."),
+    KeyTable("journal", values.JournalSettings, "The journal: the agent's state and records.", (
+        SettingKey("keep", duration("1m", "36500d", "a record may be removed only after its event is over"), "365d",
+            "How long to keep the records of closed events."),
     )),
-    KeyTable("paths", values.PathsSettings, "Where things lie. Name all three, and a second agent can run beside.", (
+    KeyTable("paths", values.PathsSettings, "Directories. A second agent on the same machine needs all three of its "
+                                            "own.", (
         SettingKey("hooks", PATH, PlatformDefault.PLATFORM, "The directory of the hooks."),
-        SettingKey("state", PATH, PlatformDefault.PLATFORM, "The directory of the journal and the hooks' state."),
+        SettingKey("state", PATH, PlatformDefault.PLATFORM, "The directory of the journal and the hooks' state "
+                                                            "directories."),
         SettingKey("runtime", PATH, PlatformDefault.PLATFORM, "The directory of the socket; on Windows the full name "
                                                               "of the pipe."),
     )),
 )
 
-HOOK = KeyTable("hook", values.HookOptions, "One hook's own settings. NAME is its file's, without number and suffix.", (
+HOOK = KeyTable("hook", values.HookOptions, "Settings of one hook. NAME is its file name without number and suffix.", (
     SettingKey("kinds", _NAMED_KINDS, [kind.value for kind in ANNOUNCED_IN_ORDER],
-        "What it runs for. A pause nobody announced and a live migration only when named."),
-    SettingKey("min_pause", duration("0s", "1h", "no announced freeze is longer"), "0s",
-        "Skip it for a freeze announced shorter than this; an unknown length counts as long."),
-    SettingKey("timeout", _RUN_TIME, None, "The longest one run of it may take; follows hooks.timeout."),
+        "The kinds it runs for; unannounced and live-migration only if named here."),
+    SettingKey("min_pause", duration("0s", "1h", "no freeze is announced longer"), "0s",
+        "Skip it for a freeze announced shorter than this; an unknown length is not skipped."),
+    SettingKey("timeout", _RUN_TIME, None, "The timeout of one run; default: hooks.timeout."),
     SettingKey("required", FLAG, None,
-        "Whether its failure holds the acknowledgement back; follows hooks.on_failure (hold: true)."),
-    SettingKey("user", optional("an account's name", _account), "", 'The account it runs as; "" is the agent\'s own.'),
-    SettingKey("umask", UMASK, "022", "What is taken from the mode of the files it makes, as in umask(1). Linux only."),
-    SettingKey("environment", ENVIRONMENT, {}, "Further variables of its environment."),
+        "Whether its failure withholds the acknowledgement; default: true if hooks.on_failure is hold."),
+    SettingKey("user", optional("a user name", _account), "", 'The user it runs as; "" is the agent\'s own.'),
+    SettingKey("umask", UMASK, "022", "The umask of its processes (umask(1)). Linux only."),
+    SettingKey("environment", ENVIRONMENT, {}, "Additional environment variables."),
 ))

@@ -12,7 +12,7 @@ from tideover.settings.types import dotted, inline_table, quoted
 from tideover.settings.values import LINUX, PlatformPaths, Settings
 
 _HEAD = """\
-# The configuration of tideover. Every key is listed with what holds without it; take the # off a key to change it.
+# The configuration of tideover. Every key is listed with its default; remove the # before a key to change it.
 # Durations are text: "250ms", "5s", "2m", "1h", "365d". After a change, `tideover config check` tells what is wrong
 # with it, and `tideover config show` prints what holds.
 """
@@ -101,7 +101,7 @@ def _default_text(key: SettingKey, platform: PlatformPaths) -> str:
 def _kinds_own(table: KeyTable) -> Iterator[str]:
     """Write the tables of those kinds that have defaults of their own."""
     names = [key.name for key in table.keys if key.kinds]
-    about = f"One kind's own: {', '.join(names)} (the last one for a freeze only)."
+    about = f"Settings of one kind: {', '.join(names)} (the last one for a freeze only)."
     for kind in Kind:
         rows = [key for key in table.keys if kind in key.kinds and kind in key.by_kind]
         if rows:

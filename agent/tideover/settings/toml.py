@@ -147,11 +147,11 @@ _DEEP_KEY = re.compile(rf"(?:^|[{{,])[ \t\[]*+(?:{_KEY_AND_DOT}){{{DEEPEST}}}", 
 # What tomllib says first, and what a person needs to hear.
 _PLAINLY = (
     ("Cannot overwrite a value", "this key is set twice, or is both a value and a table"),
-    ("Cannot declare", "this table stands in the file twice"),
-    ("Duplicate inline table key", "a key is set twice between the braces"),
-    ("Cannot mutate immutable", "a table in braces or a list cannot be added to further down"),
+    ("Cannot declare", "this table is in the file twice"),
+    ("Duplicate inline table key", "a key is set twice in an inline table"),
+    ("Cannot mutate immutable", "an inline table or a list cannot be extended later in the file"),
     ("Invalid value", 'expected a value: text in quotes, as in "5s", or true, false or a list'),
-    ("Expected newline", 'expected the end of the line; text stands in quotes, as in "5s"'),
+    ("Expected newline", 'expected the end of the line; text needs quotes, as in "5s"'),
     ("Expected '='", "expected = and a value after the key"),
     ("Invalid statement", "expected [table] or key = value"),
 )
@@ -174,7 +174,7 @@ class NotToml(Exception):
 def parse(text: str | bytes) -> TomlDocument:
     """Given a whole file, return its tree and lines. Raise NotToml if it is none."""
     if len(text) > LARGEST_BYTES:
-        raise NotToml(None, f"larger than {LARGEST_BYTES // 1024} KiB, so surely not a configuration of tideover")
+        raise NotToml(None, f"larger than {LARGEST_BYTES // 1024} KiB, which cannot be a configuration of tideover")
     plain = (_decoded(text) if isinstance(text, bytes) else text).removeprefix(_UTF8_MARK)
     try:
         if deep := _DEEP_KEY.search(plain):
@@ -185,9 +185,9 @@ def parse(text: str | bytes) -> TomlDocument:
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(str(error), plain) from None
     except RecursionError:
-        raise NotToml(None, "not TOML of a configuration: lists or tables within each other beyond measure") from None
+        raise NotToml(None, "not a valid configuration: lists or tables are nested too deeply") from None
     except ValueError:      # int() refuses thousands of digits and tomllib lets that through
-        raise NotToml(None, "not TOML of a configuration: a number of thousands of digits") from None
+        raise NotToml(None, "not a valid configuration: a number has thousands of digits") from None
 
 
 def parse_readable_tables(text: str | bytes) -> TomlDocument:

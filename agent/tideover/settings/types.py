@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Any
 
@@ -105,7 +106,7 @@ def problem_lines(faults: Sequence[SettingProblem]) -> tuple[str, ...]:
     in_order = sorted(faults, key=lambda fault: fault.line or 0)
     lines = tuple(fault.told() for fault in in_order[:MOST_TOLD])
     rest = len(in_order) - MOST_TOLD
-    return (*lines, f"and {rest} more like these") if rest > 0 else lines
+    return (*lines, f"and {rest} more of this kind") if rest > 0 else lines
 
 
 def did_you_mean(word: str, likely: Sequence[str]) -> str:
@@ -143,18 +144,14 @@ def _type_text(value: object) -> str:
 
 
 # --- Addresses: time servers, listening addresses, the metadata endpoint
-# Syntax only. Nothing here resolves a name or asks whether anybody listens. The few rules for IP addresses are spelled
-# out because the pure floors import nothing that belongs to the network.
+# Syntax only. Nothing here resolves a name or asks whether anybody listens.
 
 NTP_PORT = 123                 # RFC 5905, section 7.2; a number, because the service's name needs /etc/services
 LONGEST_NAME = 253             # characters of a DNS name in text form (RFC 1035, section 2.3.4)
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
-_BYTE = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = re.compile(rf"{_BYTE}(?:\.{_BYTE}){{3}}")
-_HEX_GROUP = re.compile(r"[0-9A-Fa-f]{1,4}")
-_ZONE = re.compile(r"%[A-Za-z0-9_.-]{1,15}")    # fe80::1%eth0; 15 is the longest interface name (IFNAMSIZ)
+_ZONE = re.compile(r"[A-Za-z0-9_.-]{1,15}")     # fe80::1%eth0; 15 is the longest interface name (IFNAMSIZ)
 _WITH_PORT = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
 _ENDPOINT = re.compile(r"http://(?P<address>[^/?#@]+)/?")
 
@@ -194,26 +191,28 @@ def http_endpoint(text: str) -> str | None:
 
 
 def is_ipv4(text: str) -> bool:
-    return _IPV4.fullmatch(text) is not None
+    return isinstance(_ip_address(text), IPv4Address)
 
 
 def is_ipv6(text: str) -> bool:
     """Is this an IPv6 address in one of the text forms of RFC 4291, section 2.2, a zone (RFC 4007) allowed?"""
-    bare, percent, zone = text.partition("%")
-    if percent and not _ZONE.fullmatch(percent + zone):
+    address = _ip_address(text)
+    if not isinstance(address, IPv6Address):
         return False
-    head, gap, tail = bare.partition("::")
-    groups = [group for side in (head, tail) if side for group in side.split(":")]
-    if groups and not bare.endswith(":") and is_ipv4(groups[-1]):
-        groups[-1:] = ["0", "0"]
-    if not all(_HEX_GROUP.fullmatch(group) for group in groups):
-        return False
-    return len(groups) <= 7 if gap else len(groups) == 8
+    return address.scope_id is None or _ZONE.fullmatch(address.scope_id) is not None
 
 
 def is_loopback(host: str) -> bool:
     """Given an IP address, can only this machine reach it (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3)?"""
-    return host.lstrip("0:") == "1" if ":" in host else host.startswith("127.")
+    address = _ip_address(host)
+    return address is not None and address.is_loopback
+
+
+def _ip_address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
 
 
 def _is_host(text: str) -> bool:
@@ -267,10 +266,13 @@ class ValueType:
     is_path: bool = False                  # whether it is absolute depends on the platform: the reader asks
 
 
-def one_of(choices: tuple[str, ...]) -> ValueType:
+def one_of(choices: tuple[str, ...], not_yet: Mapping[str, str] = MappingProxyType({})) -> ValueType:
+    """Given what can be chosen, and why each of some more cannot be chosen yet, return the type."""
     def read(raw: object) -> object:
         if isinstance(raw, str) and raw in choices:
             return raw
+        if isinstance(raw, str) and raw in not_yet:
+            raise InvalidValue(Wrong(found_text(raw), because=not_yet[raw]))
         raise InvalidValue(Wrong(found_text(raw), raw if isinstance(raw, str) else "", choices))
 
     return ValueType(_either(choices), read, quoted)
@@ -279,7 +281,7 @@ def one_of(choices: tuple[str, ...]) -> ValueType:
 def duration(shortest: str, longest: str, reason: str) -> ValueType:
     low, high = read_duration(shortest), read_duration(longest)
     if low is None or high is None:
-        raise ValueError(f"no range: {shortest} to {longest}")
+        raise ValueError(f"not a range: {shortest} to {longest}")
 
     def read(raw: object) -> object:
         seconds = read_duration(raw) if isinstance(raw, str) else None
@@ -358,9 +360,11 @@ def _read_environment(raw: object) -> object:
 
 def _wrong_variable(name: str, value: object) -> Iterable[Wrong]:
     if not _VARIABLE.fullmatch(name):
-        yield Wrong(f"the name {quoted(name)}", below=(name,), because="letters, digits and _, no digit first")
+        yield Wrong(f"the name {quoted(name)}", below=(name,), because="letters, digits and _, not starting with a "
+                                                                       "digit")
     elif name.upper().startswith(OURS):
-        yield Wrong(f"the name {name}", below=(name,), because="the names in TIDEOVER_ are the agent's own")
+        yield Wrong(f"the name {name}", below=(name,), because="names that begin with TIDEOVER_ are reserved for the "
+                                                               "agent")
     elif not isinstance(value, str) or "\0" in value:
         yield Wrong(found_secret_text(value), below=(name,))
 

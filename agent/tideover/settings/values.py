@@ -56,7 +56,6 @@ def windows_paths(program_data: str) -> PlatformPaths:
 
 # --- Settings
 
-SourceSetting = Literal["auto", "azure", "hyperv", "none"]
 AcknowledgeMode = Literal["when-ready", "never"]
 PrepareMode = Literal["at-once", "just-in-time"]
 RecoverAfter = Literal["pause", "event"]
@@ -71,7 +70,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class SourceSettings:
-    kind: SourceSetting
+    kind: str                        # one of platforms.SOURCE_KINDS
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
     poll_s: float
     vm_name: str | None              # exactly as written; None: ask the metadata service

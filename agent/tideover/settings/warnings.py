@@ -51,13 +51,14 @@ WARNINGS = (
     WarningRule("source.poll", lambda it: it.source.poll_s < FASTEST_POLL_S,
             "the metadata service answers 5 requests a second for the whole VM and refuses the rest"),
     WarningRule("source.poll", lambda it: it.source.poll_s > SHORTEST_NOTICE_S / 3,
-            "a preempt event is announced 30s ahead, and this leaves its hooks little of that"),
+            "a preempt event is announced 30s ahead, which leaves its hooks little time"),
     WarningRule("pause.threshold", lambda it: it.pause.threshold_s > PROMISED_PAUSE_S,
             "pauses of a second and more may go unrecorded"),
     WarningRule("clock.tolerance", lambda it: it.clock.tolerance_s < FINEST_OVER_NETWORK_S,
-            "a time server on the network can hardly prove that; a hardware clock can, down to about a millisecond"),
+            "a time server on the network can hardly confirm that; a hardware clock can, to about a millisecond"),
     WarningRule("metrics.listen", _is_open_to_others,
-            "whoever reaches it can read the figures, and there is no password; 127.0.0.1 is for this machine alone"),
+            "any host that reaches this address can read the metrics without a password; 127.0.0.1 limits it to this "
+            "machine"),
     WarningRule("metrics.textfile", lambda it: not (it.metrics.textfile or ".prom").endswith(".prom"),
             "node_exporter reads only files whose names end in .prom"),
     WarningRule("health.listen", _same_listener, "metrics.listen is the same, and only one of the two can have it"),
@@ -68,9 +69,9 @@ WARNINGS = (
 
 POLICY_WARNINGS = (
     PolicyWarningRule("acknowledge_shared", lambda policy, _: policy.acknowledge_shared,
-                  "events that name other VMs too are released on behalf of those, whether they are ready or not"),
+                  "events that name other VMs too are acknowledged for those as well, prepared or not"),
     PolicyWarningRule("lead", lambda policy, settings: policy.lead_s < _needed_s(settings),
-                  "preparation starts so late that a hook's timeout and hooks.reserve do not fit in before NotBefore"),
+                  "preparation starts so late that a hook's timeout and hooks.reserve do not fit before NotBefore"),
 )
 
 
@@ -121,7 +122,7 @@ def _hook_cautions(name: str, options: HookOptions, settings: Settings) -> Itera
     if idle and options.kinds != ANNOUNCED:
         yield key, f"policy.act_on does not name {', '.join(kind.value for kind in Kind if kind in idle)}"
     if Kind.UNANNOUNCED in options.kinds and settings.policy.unannounced == "record":
-        yield key, 'policy.unannounced = "record" runs no hook after a pause nobody announced'
+        yield key, 'policy.unannounced = "record" runs no hook after an unannounced pause'
 
 
 def _placed(key: str, says: str, origin: Mapping[str, int]) -> str:

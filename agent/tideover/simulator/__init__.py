@@ -6,7 +6,9 @@ get wrong together. Honest unless told to misbehave; nothing here ever leaves th
 from __future__ import annotations
 
 from tideover.simulator.http import InjectedFault, Request
-from tideover.simulator.imds import Acknowledgement, MetadataService
+from tideover.simulator.imds import MetadataService
 from tideover.simulator.ntp_server import TimeServer
+from tideover.simulator.service import Acknowledgement, SimulatedService, SimulatorModule, load_simulator
 
-__all__ = ["Acknowledgement", "InjectedFault", "MetadataService", "Request", "TimeServer"]
+__all__ = ["Acknowledgement", "InjectedFault", "MetadataService", "Request", "SimulatedService", "SimulatorModule",
+           "TimeServer", "load_simulator"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,8 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from tideover.simulator.http import HttpServer, InjectedFault, Request, SimulatedResponse
+from tideover.simulator.http import InjectedFault, Request, SimulatedResponse
+from tideover.simulator.service import Acknowledgement, SimulatedService
 
 # --- The rules of the real service
 # Documentation: learn.microsoft.com, "Scheduled Events for Linux VMs" (api-versions, payloads) and "Azure Instance
@@ -110,6 +110,9 @@ def as_json(status: int, value: object) -> SimulatedResponse:
     return SimulatedResponse(status, json.dumps(value, separators=(",", ":")).encode())
 
 
+LONGEST_TOLD = 160               # characters of what a client sent
+
+
 # --- The service
 
 TEXTS = {
@@ -117,20 +120,8 @@ TEXTS = {
     "Reboot": ("Virtual machine is going to be restarted as requested by authorized user.", -1),
     "Redeploy": ("Virtual machine is going to be redeployed as requested by authorized user.", -1),
 }
-REQUESTS_KEPT = 10_000           # two hours and more of one poller
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
-    """One event of one POST that was carried out. `at` is seconds since the epoch, by the service's clock."""
-
-    event_id: str
-    at: float
-    at_monotonic_s: float
-
-
-class MetadataService:
-    """The service as the VM `vm_name` sees it. Start it, change what is announced, and look at what was asked.
+class MetadataService(SimulatedService):
+    """The service as the VM `vm_name` sees it.
 
     `start_after_acknowledge_s`, `start_at_not_before`: events start by themselves. `requests_per_s`: more than that
     are answered with 429. `now`: the platform's clock, seconds since the epoch.
@@ -140,37 +131,12 @@ class MetadataService:
                  address: str = "127.0.0.1", port: int = 0, scale_set: str = "",
                  start_after_acknowledge_s: float | None = None, start_at_not_before: bool = False,
                  requests_per_s: int | None = None, now: Callable[[], float] = time.time) -> None:
-        self.vm_name, self.vm_id, self.scale_set = vm_name, vm_id, scale_set
+        super().__init__(vm_name, address, port, now)
+        self.vm_id, self.scale_set = vm_id, scale_set
         self.start_after_acknowledge_s, self.start_at_not_before = start_after_acknowledge_s, start_at_not_before
         self.requests_per_s, self.unknown_id_status = requests_per_s, 400
-        self.sends_date, self.platform_ahead_s = True, 0.0
         self.incarnation = 1
-        self.requests: list[Request] = []
-        self.acknowledgements: list[Acknowledgement] = []
-        self._now = now
         self._listed: dict[str, Announced] = {}
-        self._faults: list[tuple[str, str, InjectedFault, int | None]] = []
-        self._changed = threading.Condition(threading.RLock())
-        self._server = HttpServer(address, port, self._answer)
-        self.endpoint = f"http://{self._server.address}:{self._server.port}"
-
-    @property
-    def connections(self) -> int:
-        """How many connections have been made so far."""
-        return self._server.accepted
-
-    def start(self) -> None:
-        self._server.start()
-
-    def close(self) -> None:
-        self._server.close()
-
-    def __enter__(self) -> MetadataService:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def add_event(self, kind: str = "Freeze", *, resources: Sequence[str] | None = None, not_before_in_s: float = 900.0,
                   description: str | None = None, event_source: str = "Platform", duration_s: int | None = None,
@@ -217,25 +183,9 @@ class MetadataService:
             event = self._listed.get(event_id.lower())
         return None if event is None else event.status
 
-    def inject_fault(self, fault: InjectedFault, *, method: str = "GET", path: str = EVENTS, times: int
-                     | None = 1) -> None:
-        """Let the next `times` answers (None: all until `clear_faults`) to this method under this path go wrong."""
-        with self._changed:
-            self._faults.append((method, path, fault, times))
-
-    def clear_faults(self) -> None:
-        """End all misbehaviour."""
-        with self._changed:
-            self._faults.clear()
-
-    def wait_until(self, question: Callable[[], object], timeout_s: float = 5.0) -> bool:
-        """Wait until the answer is yes, asked after each request and change; return whether it was in time."""
-        with self._changed:
-            return bool(self._changed.wait_for(question, timeout_s))
-
-    def platform_time(self) -> float:
-        """Return seconds since the epoch by the platform's clock, which may be ahead of this machine's."""
-        return self._now() + self.platform_ahead_s
+    def inject_fault(self, fault: InjectedFault, *, method: str = "GET", path: str = EVENTS,
+                     times: int | None = 1) -> None:
+        super().inject_fault(fault, method=method, path=path, times=times)
 
     def _move_on(self) -> None:
         self.incarnation += 1
@@ -253,27 +203,6 @@ class MetadataService:
         if self.start_after_acknowledge_s is None or event.acknowledged_at is None:
             return at
         return min(at, event.acknowledged_at + self.start_after_acknowledge_s)
-
-    def _answer(self, request: Request) -> SimulatedResponse:
-        with self._changed:
-            self.requests.append(request)
-            del self.requests[:-REQUESTS_KEPT]
-            fault = self._take_fault(request)
-            if fault.replaces_the_answer:
-                answer = SimulatedResponse(fault.status or 200, fault.body or b"", fault=fault)
-            else:
-                answer = self._carry_out(request)
-            self._changed.notify_all()
-            date = self.platform_time() if self.sends_date else None
-        return replace(answer, date=date, fault=fault)
-
-    def _take_fault(self, request: Request) -> InjectedFault:
-        for place, (method, path, fault, times) in enumerate(self._faults):
-            if method == request.method and request.target.lower().startswith(path):
-                if times is not None:
-                    self._faults[place:place + 1] = [(method, path, fault, times - 1)] if times > 1 else []
-                return fault
-        return InjectedFault()
 
     def _carry_out(self, request: Request) -> SimulatedResponse:
         url = urlsplit(request.target)
@@ -329,3 +258,45 @@ class MetadataService:
             event.acknowledged_at = event.acknowledged_at or self.platform_time()
             self.acknowledgements.append(Acknowledgement(event_id, request.at, request.at_monotonic_s))
         return SimulatedResponse(200)
+
+
+# --- What `simulate` and `drill` need to know
+
+EVENT_WORDS = {"freeze": "Freeze", "reboot": "Reboot", "redeploy": "Redeploy", "preempt": "Preempt",
+               "terminate": "Terminate", "unknown": "Defragment"}
+"""Its own words (Azure docs, "Scheduled Events"); the last is one it does not have (yet)."""
+
+
+def open_service(vm_name: str = "vm-1", *, address: str = "127.0.0.1", port: int = 0) -> MetadataService:
+    """Return a service that is not started yet. Raise OSError if it cannot be served there."""
+    return MetadataService(vm_name, address=address, port=port)
+
+
+def asks_for_events(request: Request) -> bool:
+    """Whether a request asks what is announced."""
+    return request.target.lower().startswith(EVENTS)
+
+
+def describe(service: SimulatedService, request: Request) -> str:
+    """Given a request, return what was made of it; "" where there is nothing to say."""
+    url = urlsplit(request.target)
+    path = url.path.lower().rstrip("/")
+    names = [pair.partition("=")[0].lower() for pair in url.query.split("&") if pair]
+    refusal = refuse(request, path, names)
+    if refusal is not None:
+        return f"refused, {refusal.status} {refusal.body.decode()}"
+    if request.method != "POST" or path != EVENTS:
+        return ""
+    ids = read_start_requests(request.body)
+    if ids is None:
+        return f"refused, it is not an acknowledgement: {request.body[:LONGEST_TOLD].decode('latin-1')}"
+    named = ", ".join(name[:LONGEST_TOLD] for name in ids)
+    taken = any(given.at_monotonic_s == request.at_monotonic_s for given in service.acknowledgements)
+    return f"ACKNOWLEDGES {named}" if taken else f"refused, no such event is listed: {named}"
+
+
+def usage(service: SimulatedService) -> tuple[tuple[str, str], ...]:
+    """Return how a person or a program can use the service: what for, and the command or the lines to copy."""
+    url = f"{service.endpoint}{EVENTS}?api-version={VERSIONS[-1]}"
+    return (("look", f"curl -s -H Metadata:true '{url}'"),
+            ("acknowledge", f"""curl -s -H Metadata:true -d '{{"StartRequests":[{{"EventId":"ID"}}]}}' '{url}'"""))

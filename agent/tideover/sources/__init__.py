@@ -1,15 +1,22 @@
 """Sources: where announcements come from. A source knows one platform's service, and nothing of what is done about it.
 
-A source has two verbs, `poll` and `acknowledge`; a Poller asks it steadily, an Acknowledger sends through it. The
-module of each platform is imported only when it is opened: the HTTP client is the heaviest import of the agent.
+A source has two verbs, `poll` and `acknowledge`; a Poller asks it steadily, an Acknowledger sends through it. Each
+platform of the table (`tideover.platforms`) that is served has one module here, with its wire format pure and apart in
+another. It is imported only when it is opened: the HTTP client is the heaviest import of the agent.
 """
 from __future__ import annotations
 
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
 
+from tideover.model import VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed
-from tideover.sources.platform import SourceKind, choose_source_kind
-from tideover.sources.scheduled_events import VmIdentity
+from tideover.platforms import Platform
+
+if TYPE_CHECKING:
+    from tideover.findings import Finding
+    from tideover.settings.values import SourceSettings
+    from tideover.sources.checks import PollReport
 
 
 class Source(Protocol):
@@ -28,15 +35,27 @@ class Source(Protocol):
         """End a poll that is under way, and ask nothing more. From any thread."""
 
 
-def open_source(kind: SourceKind, *, endpoint: str = "", vm_name: str = "") -> Source | None:
-    """Given a kind, the service's address and this VM's name ("" = the platform's own), return the source.
+class PlatformModule(Protocol):
+    """What the module of a served platform has."""
 
-    None: that platform announces nothing that could be asked for.
-    """
-    if kind != "azure":
-        return None
-    from tideover.sources.azure import AzureSource
-    return AzureSource(endpoint, vm_name)
+    def open_source(self, settings: SourceSettings, longest_call_s: float | None = None) -> Source:
+        """Given [source] and the longest that one request may take (None: as long as the service may need), return the
+        source. Asks nothing yet."""
+
+    def findings(self, settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+        """Given [source], what one poll brought and this machine's hostname, return what doctor says of the service."""
 
 
-__all__ = ["Source", "SourceKind", "VmIdentity", "choose_source_kind", "open_source"]
+def load_platform(platform: Platform) -> PlatformModule:
+    """Given a platform that is served, return its module."""
+    return cast(PlatformModule, import_module(platform.module))
+
+
+def open_source(platform: Platform, settings: SourceSettings, longest_call_s: float | None = None) -> Source | None:
+    """Given a platform and [source], return the source. None: that platform announces nothing that could be asked for.
+
+    `longest_call_s`: how long one request may take; None: as long as the service may need."""
+    return load_platform(platform).open_source(settings, longest_call_s) if platform.is_served else None
+
+
+__all__ = ["PlatformModule", "Source", "VmIdentity", "load_platform", "open_source"]

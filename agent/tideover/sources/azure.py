@@ -7,18 +7,22 @@ VMs" and "Azure Instance Metadata Service".
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from types import MappingProxyType
 
 from tideover import __version__
+from tideover.findings import Finding, bad, good, remark
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document
+from tideover.model import Document, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.settings.values import SourceSettings
+from tideover.sources.checks import PollReport, check_answer, check_events
 from tideover.sources.scheduled_events import (
     NotADocument,
-    VmIdentity,
     read_document,
     read_identity,
     read_time,
@@ -63,6 +67,14 @@ TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
 })
 # What asking again cannot change; anything else that is not 2xx leaves open whether the platform has heard us.
 PASSING = frozenset({408, 410, 425, 429})
+
+
+def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> AzureSource:
+    """Given [source] and the longest that one request may take, None: as the service may need, return the source."""
+    endpoint, vm_name = settings.endpoint or "", settings.vm_name or ""
+    if longest_call_s is None:
+        return AzureSource(endpoint, vm_name)
+    return AzureSource(endpoint, vm_name, first_call_s=longest_call_s, later_call_s=longest_call_s)
 
 
 class AzureSource:
@@ -212,3 +224,40 @@ def _describe_acknowledgement(status: int) -> str:
     if status in {400, 404}:
         return f"answered {status} to the acknowledgement: it does not know this event, or no longer"
     return _describe(status)
+
+
+# --- What doctor says
+
+FIRST_CALL = "the first call may take up to 2 minutes while Scheduled Events are enabled: retry then"
+
+
+def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+    """Given [source], what one poll brought and the hostname, say whether the service can be used, who this VM is and
+    what is announced."""
+    place = f"the metadata service at {settings.endpoint or PLATFORM}"
+    said = check_answer("metadata", place, heard, _advice(heard), FIRST_CALL.partition(":")[0])
+    return [*said, *_check_name(settings, heard, hostname), *check_events(heard)]
+
+
+def _advice(heard: PollReport) -> str:
+    if heard.is_late:
+        return f"Check the route to it and the firewall; {FIRST_CALL}."
+    if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
+        return (f"Allow both paths to the program {Path(sys.executable).resolve()} (exePath) or to the user it runs as "
+                "(userName); the log of Azure's GuestProxyAgent names the programs it refuses.")
+    return ("Check that it is reached straight from the VM's first interface, without a proxy or a firewall in "
+            f"between; {FIRST_CALL}.")
+
+
+def _check_name(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+    """Events name the VM as Azure does, in capitals or not; the hostname is what many programs go by, and miss them."""
+    if heard.answer is None:
+        return []
+    me, named = heard.answer.me, heard.named
+    if settings.vm_name and named is not None and fold_case(named.name) != fold_case(me):
+        return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: no event would "
+                            "match this VM", "Remove vm_name: the metadata service is asked for it.")]
+    if fold_case(me) == fold_case(hostname):
+        return [good("name", f"events call this VM {me}, as its hostname does")]
+    return [remark("name", f"events call this VM {me}, its hostname is {hostname}: we go by the first, programs that "
+                           "go by the hostname miss its events")]

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any
 
-from tideover.model import Document, Event, Kind, fold_case
+from tideover.model import Document, Event, Kind, VmIdentity, fold_case
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
     kind.value: kind for kind in (Kind.FREEZE, Kind.REBOOT, Kind.REDEPLOY, Kind.PREEMPT, Kind.TERMINATE)
@@ -40,16 +40,6 @@ LONGEST_PAUSE_S = 366 * 86400.0  # nobody announces an interruption of more than
 
 class NotADocument(ValueError):
     """The body is no well-formed document; the reason is a sentence for people and says nothing about any event."""
-
-
-@dataclass(frozen=True, slots=True)
-class VmIdentity:
-    """What the metadata service says about this VM. `name` is what Resources holds; never the hostname."""
-
-    name: str
-    vm_id: str = ""              # survives a rename and a move, not a copy: tells a cloned image from its original
-    scale_set: str = ""
-    resource_id: str = ""
 
 
 def read_document(body: bytes, *, date: datetime | None, asked_raw_s: float, received_raw_s: float) -> Document:
@@ -87,8 +77,7 @@ def read_identity(body: bytes) -> VmIdentity:
     name = fields.get("name")
     if not _is_usable_name(name):
         raise NotADocument("the answer does not say the name of this VM")
-    return VmIdentity(name=str(name), vm_id=_text(fields.get("vmId")), scale_set=_text(fields.get("vmScaleSetName")),
-                    resource_id=_text(fields.get("resourceId")))
+    return VmIdentity(name=str(name), vm_id=_text(fields.get("vmId")))
 
 
 def read_time(text: str) -> datetime | None:

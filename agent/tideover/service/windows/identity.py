@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 NAME = "tideover"
 DISPLAY_NAME = "tideover"
-DESCRIPTION = "Carries the applications of this virtual machine over the platform's maintenance."
+DESCRIPTION = "Runs prepare and recover hooks around cloud maintenance events of this virtual machine."
 
 # The account is LocalSystem, without most of its privileges. Hooks are children of the agent; they stop and start
 # services, write applications' files and talk to whatever listens here, as an administrator's scripts do. No weaker

@@ -61,7 +61,7 @@ def install(config: str | None, hooks: Path) -> Path:
         refusal = why_untrusted(str(Path(file).absolute()), trusted_users(), set())
         if refusal is not None:
             raise WrongUseError("cannot install the service", refusal,
-                                "What the system runs must be administrators' alone.")
+                                "Everything that the system runs must be writable by administrators only.")
     make_folder(hooks, EVERYBODY_READS)
     for warning in register(program):
         print(f"tideover: {warning}", file=sys.stderr)
@@ -71,7 +71,8 @@ def install(config: str | None, hooks: Path) -> Path:
 def check_ours() -> None:
     """Raise WrongUseError if there is no service of ours that may be removed. Changes nothing."""
     if not read_report().is_installed:
-        raise WrongUseError("cannot remove the service", f"there is no service {identity.NAME}", "It is not installed.")
+        raise WrongUseError("cannot remove the service", f"the service {identity.NAME} does not "
+                                                         "exist", "The service is not installed.")
     _refuse_another_kind("remove")
 
 
@@ -160,7 +161,7 @@ def _configure(handle: Any) -> list[str]:
         *_tried(handle, "recovery actions", win32service.SERVICE_CONFIG_FAILURE_ACTIONS, failures),
         *_tried(handle, "recovery after an exit status", win32service.SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, True),
         *_tried(handle, "privileges", win32service.SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, identity.PRIVILEGES),
-        *_tried(handle, "time at the machine's end", win32service.SERVICE_CONFIG_PRESHUTDOWN_INFO, end_limit_ms),
+        *_tried(handle, "time at shutdown", win32service.SERVICE_CONFIG_PRESHUTDOWN_INFO, end_limit_ms),
     ]
 
 
@@ -188,5 +189,5 @@ def _refuse_another_kind(doing: str) -> None:
     """The installer's service is the installer's to renew and remove. Raise WrongUseError, TideoverError."""
     command = read_report().unit
     if command and DOOR.name not in command:
-        raise WrongUseError(f"cannot {doing} the service", f"it is another installation's: {command}",
-                            "Use the installer, or Apps in Windows' settings.")
+        raise WrongUseError(f"cannot {doing} the service", f"it belongs to another installation: {command}",
+                            "Use the installer, or Apps in Windows Settings.")

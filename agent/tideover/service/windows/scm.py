@@ -40,13 +40,13 @@ def asking(doing: str) -> Iterator[None]:
     except pywintypes.error as trouble:
         operation = f"cannot {doing} the service"
         if trouble.winerror == ACCESS_DENIED:
-            raise WrongUseError(operation, "only an administrator may",
+            raise WrongUseError(operation, "administrator privileges are required",
                                 "Open the command line with Run as administrator.") from trouble
         if trouble.winerror == NO_SUCH_SERVICE:
             raise WrongUseError(operation, f"there is no service {NAME}",
-                                "tideover service install makes it.") from trouble
+                                "Create it with tideover service install.") from trouble
         raise TideoverError(operation, f"{trouble.strerror} ({trouble.winerror})",
-                            "The event log (Windows, Application) may say more.") from trouble
+                            "See the event log (Windows, Application).") from trouble
 
 
 @contextmanager
@@ -129,10 +129,10 @@ def _await(handle: Any, wanted: ServiceState, doing: str) -> None:
         if status["CurrentState"] == ServiceState.STOPPED:
             process.await_exit()
             raise TideoverError(f"cannot {doing} the service", "it ended as soon as it was started",
-                                "The event log (Windows, Application, source tideover) says why.")
+                                "See the event log (Windows, Application, source tideover).")
         if time.monotonic() > until:
-            raise UnreachableError(f"cannot {doing} the service", f"it has not happened in {CALL_LIMIT_S:.0f} s",
-                                   "Look at sc queryex tideover.")
+            raise UnreachableError(f"cannot {doing} the service", f"it did not happen within {CALL_LIMIT_S:.0f} s",
+                                   "See sc queryex tideover.")
         process = _ServiceProcess(status)
         time.sleep(LOOK_EVERY_S)
 

@@ -116,7 +116,8 @@ class Service(win32serviceutil.ServiceFramework):
 
     def _hangs(self) -> None:
         """On the watchdog's thread. An exit without a word is a crash, after which Windows starts the service again."""
-        self._events.write_text("The agent's loop has not turned for two minutes: it is ended, to be started again.")
+        self._events.write_text("The agent's main loop has not run for two minutes: the process is ended and "
+                                "restarted.")
         os._exit(EXIT_BUG)
 
     def _report(self, told: ServiceStatus) -> None:
@@ -162,4 +163,4 @@ def serve(run: Run) -> None:
         if trouble.winerror != NO_MANAGER:
             raise
         raise TideoverError("cannot serve", "the service control manager has not started this program",
-                            "It is meant for the service; try tideover service start, or tideover run.") from trouble
+                            "This program is for the service; use tideover service start or tideover run.") from trouble

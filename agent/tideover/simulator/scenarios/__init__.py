@@ -15,7 +15,7 @@ from typing import Any
 
 from tideover.errors import WrongUseError
 from tideover.simulator.http import InjectedFault
-from tideover.simulator.imds import MetadataService
+from tideover.simulator.service import SimulatedService
 
 SHELF = Path(__file__).parent
 LARGEST_BYTES = 256 * 1024      # a device or an image named by mistake is not read to its end
@@ -33,14 +33,15 @@ class Scenario:
 
 @dataclass(slots=True)
 class _Play:
-    service: MetadataService
+    service: SimulatedService
     stopping: threading.Event
     ids: dict[str, str] = field(default_factory=dict)
 
     def announce(self, *, event: str, others: tuple[str, ...] = (), **fields: Any) -> None:
         """`others`: VMs that the event names beside this one; `resources`: all that it names."""
-        resources = fields.pop("resources", [self.service.vm_name, *others])
-        self.ids[event] = self.service.add_event(resources=resources, **fields)
+        if others:
+            fields["resources"] = [self.service.vm_name, *others]
+        self.ids[event] = self.service.add_event(**fields)
 
     def start(self, *, event: str) -> None:
         self.service.start_event(self.ids[event])
@@ -75,7 +76,7 @@ def scenario_names() -> tuple[str, ...]:
 def read_scenario(name: str) -> Scenario:
     """Given the name of a scenario that comes along, or the path of a file, return it. Raise WrongUseError."""
     path = SHELF / f"{name}.toml" if name in scenario_names() else Path(name)
-    operation = f"cannot play the scenario {name}"
+    operation = f"cannot run the scenario {name}"
     try:
         with path.open("rb") as opened:
             text = opened.read(LARGEST_BYTES + 1)
@@ -85,9 +86,9 @@ def read_scenario(name: str) -> Scenario:
         content = tomllib.loads(text.decode())
     except OSError:
         raise WrongUseError(operation, "there is no such scenario or file",
-                            f"These come along: {', '.join(scenario_names())}") from None
+                            f"Built-in scenarios: {', '.join(scenario_names())}") from None
     except (ValueError, RecursionError) as error:
-        raise WrongUseError(operation, f"it is not TOML ({error})", "Mend the file") from None
+        raise WrongUseError(operation, f"not valid TOML ({error})", "Fix the file") from None
     steps = content.get("step")
     if not isinstance(steps, list) or not all(isinstance(step, dict) and step.get("do") in STEPS for step in steps):
         raise WrongUseError(operation, "it has no list of steps, or one with an unknown `do`",
@@ -95,7 +96,7 @@ def read_scenario(name: str) -> Scenario:
     return Scenario(path.stem, str(content.get("about", "")), tuple(steps))
 
 
-def play(scenario: Scenario, service: MetadataService, *, tell: Callable[[str], None] = lambda line: None,
+def play(scenario: Scenario, service: SimulatedService, *, tell: Callable[[str], None] = lambda line: None,
          stopping: threading.Event | None = None, pace: float = 1.0) -> None:
     """Given a scenario and a service, do the steps in this thread, each told in a line before it is done.
 
@@ -111,5 +112,5 @@ def play(scenario: Scenario, service: MetadataService, *, tell: Callable[[str], 
             keys = {key: value / pace if key in IN_SECONDS else value for key, value in step.items() if key != "do"}
             STEPS[step["do"]](stage, **keys)
         except (KeyError, TypeError) as error:
-            raise WrongUseError(f"cannot play the scenario {scenario.name}", f"step {number} does not fit ({error})",
-                                "Look at the scenarios that come along") from error
+            raise WrongUseError(f"cannot run the scenario {scenario.name}", f"step {number} does not fit ({error})",
+                                "Compare with the built-in scenarios") from error

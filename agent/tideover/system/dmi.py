@@ -1,21 +1,25 @@
-"""Detects the platform from DMI/SMBIOS data.
+"""Reads the DMI/SMBIOS fields that tell what machine this is. Asks no network.
 
 Linux takes the table apart and shows the words under /sys/class/dmi/id; Windows hands it out whole.
 """
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 from tideover.system.platform import ROOT
 
 # --- The firmware's SMBIOS table (Windows)
 
-_SYSTEM, _CHASSIS, _END = 1, 3, 127
+_BIOS, _SYSTEM, _CHASSIS, _END = 0, 1, 3, 127
 # Structure type, where in it the number of the word stands · the name that Linux gives it
-_WORDS = {(_SYSTEM, 4): "sys_vendor", (_SYSTEM, 5): "product_name", (_CHASSIS, 8): "chassis_asset_tag"}
+_WORDS = {
+    (_BIOS, 4): "bios_vendor", (_BIOS, 5): "bios_version",
+    (_SYSTEM, 4): "sys_vendor", (_SYSTEM, 5): "product_name", (_SYSTEM, 6): "product_version",
+    (_SYSTEM, 7): "product_serial",                 # Linux: for root only
+    (_CHASSIS, 8): "chassis_asset_tag",
+}
 
 if sys.platform == "win32":
     import ctypes
@@ -60,30 +64,23 @@ def _structures(table: bytes) -> Iterator[tuple[int, bytes, list[bytes]]]:
         at = end + 2
 
 
-# --- Which platform this is
-
-SourceKind = Literal["azure", "hyperv", "none"]
+# --- The fields of this machine
 
 # Linux: Documentation/ABI/testing/sysfs-firmware-dmi-tables
 TABLES = Path("sys/class/dmi/id")
-# The chassis asset tag of every Azure VM; cloud-init's Azure data source goes by it too.
-AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"
-# sys_vendor and product_name of every Hyper-V guest.
-HYPERV = ("Microsoft Corporation", "Virtual Machine")
 
 
-def choose_source_kind(root: Path = ROOT) -> SourceKind:
-    """Given the root of the file system, return the kind of source this machine's DMI tables call for."""
-    if _read_field(root, "chassis_asset_tag") == AZURE_TAG:
-        return "azure"
-    return "hyperv" if (_read_field(root, "sys_vendor"), _read_field(root, "product_name")) == HYPERV else "none"
-
-
-def _read_field(root: Path, name: str) -> str:
-    """A machine without tables, or one that hides them, has empty fields."""
+def read_dmi(root: Path = ROOT) -> Mapping[str, str]:
+    """Given the root of the file system, return the fields that have a text; none on a machine without tables, or one
+    that hides them."""
     if root == ROOT and (table := firmware_table()):
-        return fields_in(table).get(name, "")
+        return fields_in(table)
+    found = {name: _read_field(root / TABLES / name) for name in _WORDS.values()}
+    return {name: text for name, text in found.items() if text}
+
+
+def _read_field(file: Path) -> str:
     try:
-        return (root / TABLES / name).read_text(encoding="ascii", errors="replace").strip()
+        return file.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         return ""
