@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tideover.effects import RunHook
-from tideover.hooks import HookRunner
+from tideover.hooks.runner import HookRunner
 from tideover.model import HookPhase, HookSpec, Kind
 from tideover.observations import HookSettled, Observation
 

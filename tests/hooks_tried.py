@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tideover.effects import RunHook
-from tideover.hooks import GracePeriods, HookRunner
-from tideover.hooks.runner import read_moment
+from tideover.hooks.runner import GracePeriods, HookRunner, read_moment
 from tideover.model import HookPhase, HookReport, HookSpec, Kind, Moment
 from tideover.observations import HookSettled, Observation
 

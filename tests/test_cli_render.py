@@ -14,7 +14,7 @@ from tideover.cli.render import event_parts, history_table, hooks_table, kinds_t
 from tideover.cli.terminal import Terminal, render_lines
 from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.daemon.policy_source import policy_of
-from tideover.hooks import Catalogue
+from tideover.hooks.directory import Catalogue
 from tideover.humanize import Times
 from tideover.model import ANNOUNCED, HookSpec, Kind, Verdict
 from tideover.platforms import AZURE, PLATFORMS

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -17,6 +18,7 @@ from tideover.cli.doctor import examination_lines
 from tideover.config_file import Loaded
 from tideover.daemon.policy_source import catalogue_of
 from tideover.doctor import Examination, FindingLevel, Machine, examine
+from tideover.doctor.machine import ProcessInfo, list_processes
 from tideover.journal import FILE, Journal, Lock
 from tideover.lifecycle import Entry, HookState, Stage, State as Memory
 from tideover.model import EntryKind, HookSpec, Moment, utc
@@ -61,7 +63,14 @@ class Patient:
 
     def machine(self) -> Machine:
         (self.home / "root").mkdir(exist_ok=True)
-        return Machine(machine(self.home / "root", self.files), self.environment, self.hostname, self.user_id)
+        return Machine(machine(self.home / "root", self.files), self.environment, self.hostname, self.user_id,
+                       self.list_processes)
+
+    def list_processes(self):
+        """Those of its files below /proc."""
+        pids = sorted({int(path.split("/")[2]) for path in self.files if path.startswith("/proc/") and path.split("/")[2].isdecimal()})
+        return [ProcessInfo(pid, self.files.get(f"/proc/{pid}/comm", "").strip(),
+                            tuple(self.files.get(f"/proc/{pid}/cmdline", "").rstrip("\0").split("\0"))) for pid in pids]
 
     def examined(self, wait_s: float = 5.0) -> Examination:
         loaded = self.loaded()
@@ -435,6 +444,16 @@ def test_other_programs_that_acknowledge_are_named(nobody, files, name):
     nobody.files |= files
     said = told(nobody.examined(), "others", FindingLevel.NOTE)
     assert said.startswith(name) and "harmless" in said and "before these hooks have finished" in said
+
+
+def test_every_process_of_this_machine_is_listed_with_its_whole_command_line():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "scheduled_events.py"])
+    try:
+        mine = next(one for one in list_processes() if one.pid == child.pid)
+        assert mine.words[-1] == "scheduled_events.py"
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_who_reads_about_scheduled_events_is_no_client_of_them(nobody):

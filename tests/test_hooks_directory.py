@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tideover.hooks import Catalogue, HookSettings, read_catalogue
+from tideover.hooks.directory import Catalogue, HookSettings, read_catalogue
 from tideover.hooks.posix_trust import trusted_users, why_untrusted
 from tideover.model import Kind
 

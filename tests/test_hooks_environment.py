@@ -9,8 +9,8 @@ import pytest
 from tideover.effects import RunHook
 from tideover.hooks.environment import VALUE_AT_MOST, HookPaths, hook_environment
 from tideover.hooks.output import KEPT_BYTES, LINE_AT_MOST, LINES_AT_MOST, HookOutput
-from tideover.hooks.platform import standing_environment
 from tideover.hooks.runner import ActiveTimer
+from tideover.hooks.trust import standing_environment
 from tideover.model import HookPhase, HookSpec, Kind
 from tideover.text_safety import make_safe
 

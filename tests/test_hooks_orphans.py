@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from hooks_tried import Bench, await_that, is_alive, read_pid
-from tideover.hooks import OrphanRun, end_orphans
 from tideover.hooks.environment import ProcessIdentity, RunFingerprint
-from tideover.hooks.orphans import RunFile, RunFiles
+from tideover.hooks.orphans import OrphanRun, RunFile, RunFiles, end_orphans
 from tideover.hooks.posix_process import find_members, read_process
 from tideover.model import HookOutcome, HookPhase
 from tideover.system.clocks import read_boot_id

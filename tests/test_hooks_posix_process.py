@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hooks_tried import Bench, await_that, end, in_a_process_of_its_own, is_alive, read_pid
-from tideover.hooks import GracePeriods
 from tideover.hooks.environment import ProcessIdentity, RunFingerprint, environment_markers
-from tideover.hooks.posix_process import end_members, find_members, read_process, read_processes, send_signal
+from tideover.hooks.posix_process import end_members, find_members, read_process, send_signal
+from tideover.hooks.runner import GracePeriods
 from tideover.model import HookOutcome, HookReport, HookSpec
 
 NO_ENVIRONMENT = frozenset({b"NOBODY=HAS"})
@@ -252,7 +253,7 @@ def test_a_number_used_again_is_not_signalled() -> None:
 def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> None:
     stranger = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
     try:
-        await_that(lambda: [p for p in read_processes().values() if p.parent == stranger.pid])
+        await_that(lambda: psutil.Process(stranger.pid).children())
         now = read_process(stranger.pid)
         assert now is not None
         before = ProcessIdentity(stranger.pid, now.identity.start_ticks - 1)

@@ -17,7 +17,7 @@ import pytest
 from hooks_tried import Bench, await_that, end, is_alive, read_pid
 from tideover.hooks.environment import UnusableAccountError
 from tideover.hooks.output import LEFTOVER_PIPE_THREAD
-from tideover.hooks.posix_process import find_account
+from tideover.hooks.posix_trust import find_account
 from tideover.model import HookOutcome, HookPhase, Kind
 
 NOBODY = pwd.getpwnam("nobody")

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from hooks_tried import Bench, await_that, end, is_alive, read_pid
-from tideover.hooks import OrphanRun, end_orphans
-from tideover.hooks.posix_process import read_processes
+from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.supervisor import give_up_protection
 from tideover.model import HookOutcome, HookPhase
 
@@ -46,7 +46,7 @@ def agent_with(bench: Bench, script: str) -> subprocess.Popen[bytes]:
 
 
 def supervisor_of(hook: int) -> int:
-    return read_processes()[hook].parent
+    return psutil.Process(hook).ppid()
 
 
 # ---- where it starts ----
@@ -153,8 +153,7 @@ def leave_talking(bench: Bench) -> int:
 def reader_of(pid: int) -> list[int]:
     """Who reads what that process prints."""
     pipe = link(pid, 1)         # its own file is opened a moment after it was started
-    return [other for other, process in read_processes().items()
-            if other != pid and not process.has_ended and link(other, 0) == pipe != ""]
+    return [other for other in psutil.pids() if other != pid and link(other, 0) == pipe != ""]
 
 
 def link(pid: int, file: int) -> str:
@@ -205,7 +204,7 @@ def test_what_reads_on_is_small_and_goes_with_the_last_writer(bench: Bench) -> N
     kib = sum(int(line.split()[1]) for pid in readers for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
               if line.startswith("Pss:"))
     assert kib < 1024
-    assert os.getpid() not in readers and all(os.getpid() != read_processes()[pid].parent for pid in readers)
+    assert os.getpid() not in readers and all(os.getpid() != psutil.Process(pid).ppid() for pid in readers)
     end(child)
     await_that(lambda: not any(map(is_alive, readers)))
 

@@ -13,7 +13,7 @@ from hooks_tried import Bench
 from lives import DONE, Life, event, hook, report
 from running_agent import World, world
 from tideover import observations as ob
-from tideover.hooks.posix_process import own_account
+from tideover.hooks.posix_trust import own_account
 from tideover.hooks.state_directory import StateDirectories
 from tideover.model import HookOutcome, HookPhase, HookRun
 from tideover.policy import Policy

@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 from tideover.effects import RunHook
-from tideover.hooks import HookRunner, HookSettings, OrphanRun, end_orphans, read_catalogue
+from tideover.hooks.directory import HookSettings, read_catalogue
 from tideover.hooks.environment import environment_markers
+from tideover.hooks.orphans import OrphanRun, end_orphans
+from tideover.hooks.runner import HookRunner
 from tideover.hooks.windows_process import job_name
 from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Kind
 from tideover.observations import HookSettled, Observation

@@ -19,7 +19,7 @@ from tideover.api.named_pipe import pipe_name
 from tideover.api.protocol import ApiServer, ask, connect
 from tideover.config_file import platform_paths
 from tideover.errors import UnreachableError, WrongUseError
-from tideover.hooks.platform import trusted_users, why_untrusted
+from tideover.hooks.trust import trusted_users, why_untrusted
 from tideover.journal import Lock, holder
 from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HostChanged

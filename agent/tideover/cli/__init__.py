@@ -106,7 +106,7 @@ def _plain_run(words: list[str]) -> str | None:
 def _run(config: str) -> int:
     from pathlib import Path
 
-    from tideover.daemon import start_agent
+    from tideover.daemon.main import start_agent
     return start_agent(Path(config) if config else None, drill=os.environ.get("TIDEOVER_DRILL") == "1")
 
 

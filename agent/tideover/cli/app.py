@@ -29,7 +29,7 @@ def run_agent_command(context: click.Context, config: str | None) -> int:
     """Run the agent in the foreground until SIGTERM or SIGINT."""
     import os
 
-    from tideover.daemon import start_agent
+    from tideover.daemon.main import start_agent
     named = config or config_before(context)
     return start_agent(Path(named) if named else None, drill=os.environ.get("TIDEOVER_DRILL") == "1")
 

@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     config = config_argument(words)
 
     def run(manager: ServiceManager) -> int:
-        from tideover.daemon import start_agent
+        from tideover.daemon.main import start_agent
         return start_agent(Path(config) if config else None, manager=manager)
 
     try:

@@ -1,5 +1,4 @@
-"""The wiring: puts the parts together into a running agent, and takes them apart again. It decides nothing."""
-from tideover.daemon.agent import Agent
-from tideover.daemon.main import run_agent, start_agent
+"""The wiring: puts the parts together into a running agent, and takes them apart again. It decides nothing.
 
-__all__ = ["Agent", "run_agent", "start_agent"]
+Nothing is imported here: commands use parts of it (`policy_source`, `offline`) and need no agent.
+"""

@@ -29,7 +29,7 @@ from tideover.daemon.startup import (
 )
 from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
-from tideover.hooks import HookRunner
+from tideover.hooks.runner import HookRunner
 from tideover.humanize import offset_text
 from tideover.journal import JournalUnwritable
 from tideover.lifecycle.step import date_ahead_s, is_date_doubtful

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tideover import effects as fx
 from tideover.clock import ClockChecker
-from tideover.hooks import HookRunner
+from tideover.hooks.runner import HookRunner
 from tideover.journal import JournalUnreadable
 from tideover.pause import PauseWatch
 from tideover.record import Row, record_of, trace_id

@@ -35,9 +35,8 @@ from tideover.daemon.startup import (
 from tideover.effects import RunHook
 from tideover.engine import Engine
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError
-from tideover.hooks import HookRunner
 from tideover.hooks.orphans import read_witness
-from tideover.hooks.runner import read_moment
+from tideover.hooks.runner import HookRunner, read_moment
 from tideover.hooks.state_directory import StateDirectories
 from tideover.journal import FILE, Journal, JournalUnreadable
 from tideover.lifecycle import Case, Entry, HookState, Phase, Stage, State, desired_effects

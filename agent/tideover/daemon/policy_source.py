@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from tideover.hooks import Catalogue, HookSettings, read_catalogue
+from tideover.hooks.directory import Catalogue, HookSettings, read_catalogue
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.platforms import Platform, platform_of

@@ -9,8 +9,9 @@ from pathlib import Path
 from tideover.config_file import Loaded, platform_paths
 from tideover.engine import Engine
 from tideover.errors import BusyError, WrongUseError
-from tideover.hooks import HookRunner, OrphanRun, end_orphans
-from tideover.hooks.platform import untrusted_component
+from tideover.hooks.orphans import OrphanRun, end_orphans
+from tideover.hooks.runner import HookRunner
+from tideover.hooks.trust import untrusted_component
 from tideover.journal import FILE, LastingJournal, Lock, unwritable
 from tideover.lifecycle import Stage, State
 from tideover.lifecycle.state import RUNNING

@@ -24,7 +24,7 @@ from tideover.doctor.platform import (
 )
 from tideover.errors import ConfigurationError
 from tideover.findings import Finding, FindingLevel, bad, good, remark
-from tideover.hooks import Catalogue
+from tideover.hooks.directory import Catalogue
 from tideover.platforms import Platform
 from tideover.settings import Settings, warnings_about
 from tideover.sources.checks import PollReport

@@ -13,7 +13,7 @@ from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
 from tideover.errors import UnreachableError
 from tideover.findings import Finding, bad, good, remark
-from tideover.hooks import Catalogue
+from tideover.hooks.directory import Catalogue
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle.hook_stages import longest_by_order

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+import psutil
 
 from tideover.clock import HostAccess
 from tideover.clock.commands import run_command
@@ -18,27 +19,18 @@ from tideover.system.platform import user_id
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """One process: its number, its short name (15 characters, proc(5)), and the words of its command line."""
+    """One process: its number, its program's name, and the words of its command line."""
 
     pid: int
     name: str
     words: tuple[str, ...]
 
 
-if sys.platform == "win32":
-    from tideover.winapi.processes import names
-
-    def list_processes(names_in: Callable[[str], list[str]], text: Callable[[str], str]) -> Iterator[ProcessInfo]:
-        """Return every process, by the name of its program; its command line is not for us to read."""
-        for pid, name in sorted(names().items()):
-            yield ProcessInfo(pid, name, (name,))
-
-else:
-    def list_processes(names_in: Callable[[str], list[str]], text: Callable[[str], str]) -> Iterator[ProcessInfo]:
-        """Given how to list a folder and to read a file of the machine, return every process (proc(5))."""
-        for pid in sorted(int(name) for name in names_in("/proc") if name.isdecimal()):
-            yield ProcessInfo(pid, text(f"/proc/{pid}/comm").strip(),
-                          tuple(text(f"/proc/{pid}/cmdline").rstrip("\0").split("\0")))
+def list_processes() -> Iterator[ProcessInfo]:
+    """Return every process. Of one that is not ours to read, the name alone."""
+    for process in psutil.process_iter(["pid", "name", "cmdline"]):
+        words = process.info["cmdline"] or ()       # None: not ours to read; []: a thread of the kernel
+        yield ProcessInfo(process.info["pid"], process.info["name"] or "", tuple(words))
 
 
 # --- The machine
@@ -55,6 +47,7 @@ class Machine:
     environment: Mapping[str, str] = field(default_factory=dict)
     hostname: str = ""
     user_id: int = 0
+    list_processes: Callable[[], Iterable[ProcessInfo]] = list_processes
 
     @property
     def root(self) -> Path:
@@ -85,7 +78,7 @@ class Machine:
     @cached_property
     def processes(self) -> tuple[ProcessInfo, ...]:
         """All processes but this one, as they were when first asked for."""
-        return tuple(one for one in list_processes(self.names_in, self.text) if one.pid != os.getpid())
+        return tuple(one for one in self.list_processes() if one.pid != os.getpid())
 
 
 def this_machine() -> Machine:

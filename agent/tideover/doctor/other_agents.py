@@ -59,7 +59,7 @@ def _running(machine: Machine) -> Iterator[tuple[str, str]]:
 
 
 def _called(process: ProcessInfo) -> list[str]:
-    """The short name is cut at 15 characters and stands in the command line whole, unless there is none."""
+    """The name may be cut at 15 characters and stands in the command line whole, unless there is none."""
     words = [word for word in process.words[:WORDS_LOOKED_AT] if word and not word.startswith("-")]
     if process.name in READERS:
         return words[:1]

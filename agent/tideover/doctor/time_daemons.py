@@ -147,8 +147,9 @@ def _number(words: list[str], usual: float) -> float:
 # --- Checks
 
 TOPIC = "time daemon"
-# Short names of processes (proc(5): 15 characters) · the daemon
-PROCESSES = {"chronyd": Chrony.name, "systemd-timesyn": Timesyncd.name, "ntpd": Ntpd.name}
+# Names of processes · the daemon. The kernel keeps 15 characters (proc(5)), psutil adds the rest where it may.
+PROCESSES = {"chronyd": Chrony.name, "systemd-timesyn": Timesyncd.name, "systemd-timesyncd": Timesyncd.name,
+             "ntpd": Ntpd.name}
 REMEDY = ' Or set [clock] remedy = "daemon": tideover then makes it measure again after a pause.'
 
 

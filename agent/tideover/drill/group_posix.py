@@ -12,10 +12,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from tideover.drill.program import DrillProgram
 
 STATE_S = 1.0               # for the kernel to show a process as stopped
 LOOK_S = 0.002
+AT_REST = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 HOW_STOPPED, HOW_KILLED = "by SIGSTOP", "SIGKILL"
 
 
@@ -29,8 +32,9 @@ class ProcessGroup(DrillProgram):
         """Let nothing of it run; return when that is so."""
         self._signal(signal.SIGSTOP)
         until = time.monotonic() + STATE_S
-        while _state(self.pid) not in "TtXZ" and time.monotonic() < until:
-            time.sleep(LOOK_S)
+        with suppress(psutil.NoSuchProcess):
+            while psutil.Process(self.pid).status() not in AT_REST and time.monotonic() < until:
+                time.sleep(LOOK_S)
 
     def go_on(self) -> None:
         self._signal(signal.SIGCONT)
@@ -52,13 +56,11 @@ class ProcessGroup(DrillProgram):
 
 def end_hooks_of(state: Path) -> None:
     """Given a state directory, end every process that was started as a hook there: after an agent that was killed."""
-    mark = f"TIDEOVER_STATE_DIR={state}/".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal():
-            continue
-        with suppress(OSError):             # it has ended, or is another user's
-            if any(line.startswith(mark) for line in (entry / "environ").read_bytes().split(b"\0")):
-                os.kill(int(entry.name), signal.SIGKILL)
+    for process in psutil.process_iter(["environ"]):
+        environment = process.info["environ"] or {}         # None: it has ended, or is another user's
+        if environment.get("TIDEOVER_STATE_DIR", "").startswith(f"{state}/"):
+            with suppress(psutil.Error):
+                process.kill()
 
 
 def why_no_place(path: Path) -> str | None:
@@ -66,11 +68,3 @@ def why_no_place(path: Path) -> str | None:
     if os.statvfs(path).f_flag & os.ST_NOEXEC:
         return f"no program may be run from {path.parent} (it is mounted noexec)"
     return None
-
-
-def _state(pid: int) -> str:
-    """Given a process id, return the kernel's letter for its state (proc_pid_stat(5)); X if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return "X"

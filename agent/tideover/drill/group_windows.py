@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from tideover.drill.program import DrillProgram
 from tideover.winapi.base import request_stop
-from tideover.winapi.processes import Job, resume_process, suspend_process
+from tideover.winapi.processes import Job
 
 HOW_STOPPED, HOW_KILLED = "suspended", "ended without notice"
 _CREATE_SUSPENDED = 0x4
@@ -27,16 +29,18 @@ class ProcessGroup(DrillProgram):
         super().__init__(command, log, environment, creation_flags=flags)
         # A virtual environment's python.exe starts the real one: the job has both.
         self._job.take_in(int(self._process._handle))       # type: ignore[attr-defined]  # Popen's own; no other way
-        resume_process(self.pid)
+        psutil.Process(self.pid).resume()
 
     def stop(self) -> None:
         """Let nothing of it run; return when that is so."""
         for pid in self._job.pids():
-            suspend_process(pid)
+            with suppress(psutil.Error):        # it has ended meanwhile
+                psutil.Process(pid).suspend()
 
     def go_on(self) -> None:
         for pid in self._job.pids():
-            resume_process(pid)
+            with suppress(psutil.Error):
+                psutil.Process(pid).resume()
 
     def ask_to_end(self) -> None:
         for pid in self._job.pids():

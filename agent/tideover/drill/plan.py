@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tideover.hooks import HookSettings, read_catalogue
+from tideover.hooks.directory import HookSettings, read_catalogue
 from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tideover.hooks.environment import UnusableAccountError
-from tideover.hooks.platform import (
+from tideover.hooks.trust import (
     SHOWN_PATH,
     SUFFIXES,
     find_account,

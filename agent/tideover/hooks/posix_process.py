@@ -1,9 +1,13 @@
-"""Processes of hooks on Linux: user accounts, start, output, the subreaper, the process tree and its end.
+"""Processes of hooks on Linux: start, output, the subreaper, the process tree and its end.
 
 The run's processes are the descendants of its supervisor, whatever they have left: their parent (fork twice), their
 session (setsid), their environment (env -i). Where no supervisor lives any more (somebody killed it), they are known by
-the marks that are left, and what bears none is not found. psutil is not used: it knows a process by its start in wall
-time, which moves when the clock is set, and the clock being set is this program's business.
+the marks that are left, and what bears none is not found.
+
+The tree and the environments are psutil's reading of /proc. Which process is meant is not: psutil knows it by its
+start in wall time, which before psutil 7.1 moves when the clock is set, and the clock being set is this program's
+business. So a process is known by field 22 of /proc/PID/stat, and signalled by a pidfd, which leaves no gap between
+check and signal.
 
 Whoever a hook left behind by ending by itself is not ours to end: nothing here runs but on a timeout, a call-off, the
 end of the agent, or for the runs of an agent that died.
@@ -16,53 +20,25 @@ assert sys.platform != "win32"
 
 import errno
 import os
-import pwd
 import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
 from itertools import count
 from pathlib import Path
 
-from tideover.hooks.environment import ProcessIdentity, RunFingerprint, SpawnSpec, UnusableAccountError, UserAccount
+import psutil
+
+from tideover.hooks.environment import ProcessIdentity, RunFingerprint, SpawnSpec
 from tideover.hooks.posix_trust import SHOWN_PATH
 from tideover.hooks.supervisor import ENDED, READ_AT_ONCE, fork_supervisor, let_go, read_message, receive_start
 from tideover.text_safety import make_safe
 
-# --- Accounts: which user and groups a hook runs as
-
-def own_account() -> UserAccount:
-    """Return the agent's own account; its home is what the agent itself was told, as a hook may see it (contract)."""
-    told = os.environ.get("HOME")
-    try:
-        entry = pwd.getpwuid(os.geteuid())
-    except KeyError:        # containers run under user ids without an entry
-        return UserAccount(str(os.geteuid()), told or "/")
-    return UserAccount(entry.pw_name, told or entry.pw_dir)
-
-
-def find_account(user: str | None) -> UserAccount:
-    """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if it is none."""
-    if user is None:
-        return own_account()
-    try:
-        entry = pwd.getpwnam(user)
-    except KeyError:
-        raise UnusableAccountError(f"user {user} does not exist here: create it, or mend `user` of the hook") from None
-    if entry.pw_uid == os.geteuid():
-        return UserAccount(user, entry.pw_dir)
-    if os.geteuid() != 0:
-        raise UnusableAccountError(
-            f"only an agent run by root can run it as user {user}: run the agent as root, or take `user` away")
-    groups = tuple(os.getgrouplist(user, entry.pw_gid))
-    return UserAccount(user, entry.pw_dir, (entry.pw_uid, entry.pw_gid, groups))
-
-
-# --- The process tree of a run, read from /proc
+# --- The process tree of a run
 
 ROUND_S = 0.05          # between two looks at the tree
 KILL_ROUNDS = 40        # two seconds: a tree that still grows or hangs in the kernel then is reported, not waited for
@@ -103,37 +79,40 @@ def is_running(process: ProcessIdentity) -> bool:
     return now is not None and now.identity == process and not now.has_ended
 
 
-def read_processes() -> dict[int, Process]:
-    """Return all processes that /proc shows us, by number."""
-    found = (read_process(int(entry.name)) for entry in os.scandir("/proc") if entry.name.isdecimal())
-    return {process.identity.pid: process for process in found if process is not None}
-
-
 def find_members(marks: RunFingerprint) -> set[ProcessIdentity]:
     """Given the marks of a run, return its living processes."""
-    table = read_processes()
-    supervisor = table.get(marks.supervisor.pid) if marks.supervisor else None
-    if supervisor is not None and supervisor.identity == marks.supervisor and not supervisor.has_ended:
-        members = _descendants({supervisor.identity.pid}, table) - {supervisor.identity.pid}
-    else:
-        members = _descendants({pid for pid, process in table.items() if _may_belong(process, marks)
-                                and _is_marked(process, marks, table)}, table)
-    members |= _descendants(_group_members(marks.group) & table.keys(), table)
-    return {table[pid].identity for pid in members - {1, os.getpid()} if not table[pid].has_ended}
+    members: dict[int, Process] = {}
+    if not (marks.supervisor and is_running(marks.supervisor) and _add_descendants(marks.supervisor.pid, members)):
+        for marked in _marked(marks):
+            if marked.identity.pid not in members:
+                members[marked.identity.pid] = marked
+                _add_descendants(marked.identity.pid, members)
+    for pid in sorted(_group_members(marks.group) - members.keys()):
+        process = read_process(pid)
+        if process is not None:
+            members[pid] = process
+            _add_descendants(pid, members)
+    return {process.identity for pid, process in members.items()
+            if pid not in (1, os.getpid()) and not process.has_ended}
 
 
-def _descendants(pids: set[int], table: Mapping[int, Process]) -> set[int]:
-    """Given processes and all processes, return the former with their children, and theirs."""
-    children: dict[int, list[int]] = {}
-    for pid, process in table.items():
-        children.setdefault(process.parent, []).append(pid)
-    found, ahead = set(pids), list(pids)
-    while ahead:
-        for child in children.get(ahead.pop(), ()):
-            if child not in found:
-                found.add(child)
-                ahead.append(child)
-    return found
+def _add_descendants(pid: int, members: dict[int, Process]) -> bool:
+    """Given a process, add its children and theirs to the members. Return False if the tree cannot be read: psutil
+    reads all of the process table or none of it, and /proc mounted with hidepid=1 shows only root all of it."""
+    try:
+        children = psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return True
+    except (psutil.AccessDenied, PermissionError):      # PermissionError: before psutil 6
+        return False
+    parents = {pid, *members}
+    for child in children:
+        # One read tells whose child it is and which process: its number may be another's since psutil looked.
+        process = read_process(child.pid)
+        if process is not None and process.parent in parents:
+            members[child.pid] = process
+            parents.add(child.pid)
+    return True
 
 
 def end_members(find: Callable[[], set[ProcessIdentity]], grace_s: float,
@@ -236,25 +215,28 @@ def remove_empty_groups(above: Path) -> None:
                 group.rmdir()
 
 
-def _may_belong(process: Process, marks: RunFingerprint) -> bool:
-    return process.identity.pid not in (1, os.getpid()) and (
-        marks.leader is None or not process.identity.is_older_than(marks.leader))
+def _marked(marks: RunFingerprint) -> list[Process]:
+    """Return the processes that bear a mark of the run, the oldest first."""
+    leader = read_process(marks.leader.pid) if marks.leader else None
+    # A session keeps its leader's number from being used again; but one that died out and came again is a stranger's.
+    # It is the run's own as long as the leader is there.
+    session = leader.identity.pid if leader is not None and leader.identity == marks.leader else None
+    found = [process for pid in psutil.pids() if pid not in (1, os.getpid())
+             and (process := read_process(pid)) is not None
+             and (marks.leader is None or not process.identity.is_older_than(marks.leader))
+             and (process.identity == marks.leader or session in (process.session, process.group)
+                  or _has_environment(pid, marks.environment) or _has_channel(process, marks))]
+    return sorted(found, key=lambda process: (process.identity.start_ticks, process.identity.pid))
 
 
-def _is_marked(process: Process, marks: RunFingerprint, table: Mapping[int, Process]) -> bool:
-    if process.identity == marks.leader or _is_in_session(process, marks, table):
-        return True
-    environment = _read(f"/proc/{process.identity.pid}/environ").split(b"\0")
-    return (bool(marks.environment) and marks.environment.issubset(environment)) or _has_channel(process, marks)
-
-
-def _is_in_session(process: Process, marks: RunFingerprint, table: Mapping[int, Process]) -> bool:
-    """A session keeps its leader's number from being used again; but one that died out and came again is a stranger's.
-    It is the run's own as long as the leader is there."""
-    if marks.leader is None or marks.leader.pid not in (process.session, process.group):
+def _has_environment(pid: int, entries: frozenset[bytes]) -> bool:
+    if not entries:
         return False
-    leader = table.get(marks.leader.pid)
-    return leader is not None and leader.identity == marks.leader
+    try:
+        environment = psutil.Process(pid).environ()
+    except (psutil.Error, OSError):         # it has ended, or is not ours to look at
+        return False
+    return entries <= {os.fsencode(f"{name}={value}") for name, value in environment.items()}
 
 
 def _has_channel(process: Process, marks: RunFingerprint) -> bool:
@@ -287,10 +269,15 @@ def reap_adopted() -> None:
     if os.getpid() != 1:
         return
     session = os.getsid(0)
-    for process in read_processes().values():
-        if process.has_ended and process.parent == 1 and process.session != session:
+    try:
+        children = psutil.Process().children()
+    except (psutil.Error, PermissionError):     # see `_add_descendants`
+        return
+    for child in children:
+        process = read_process(child.pid)
+        if process is not None and process.has_ended and process.session != session:
             with suppress(ChildProcessError):       # another thread was here before
-                os.waitpid(process.identity.pid, os.WNOHANG)
+                os.waitpid(child.pid, os.WNOHANG)
 
 
 # --- One hook's process
@@ -304,8 +291,6 @@ DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still
 REAP_WITHIN_S = 2.0             # a supervisor that is done ends within milliseconds
 REAP_ROUND_S = 0.002
 START_GRACE_S = 0.1             # for a hook that was started and cannot be attended
-SYSTEM_PATHS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-LANG_WITHOUT_ONE = "C.UTF-8"
 
 
 class HookProcess:
@@ -432,13 +417,6 @@ def _link_of(file: int) -> str:
         return str(Path(f"/proc/self/fd/{file}").readlink())
     except OSError:
         return "-"
-
-
-def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Given the agent's own environment, return the two of its variables that a hook may see."""
-    paths = [path for path in own.get("PATH", "").split(":") if path]
-    missing = [path for path in SYSTEM_PATHS if path not in paths and (not paths or path.endswith("sbin"))]
-    return {"PATH": ":".join(paths + missing), "LANG": own.get("LANG") or LANG_WITHOUT_ONE}
 
 
 def why_not_started(error: OSError, path: str) -> str:

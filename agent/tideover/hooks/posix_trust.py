@@ -1,4 +1,5 @@
-"""Whether a file may be run, by owners and mode bits. Linux. Never changes anything.
+"""Whether a file may be run, by owners and mode bits; whom it runs as, and with which environment. Linux. Never
+changes anything.
 
 The walk goes from the root downwards and follows links as the kernel would. Each step that is found safe can only be
 changed by root or the agent's own user from then on, so by induction the file at the end is the one that the kernel
@@ -12,12 +13,14 @@ assert sys.platform != "win32"
 
 import errno
 import os
+import pwd
 import shlex
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tideover.hooks.environment import UnusableAccountError, UserAccount
 from tideover.text_safety import make_safe
 
 SUFFIXES = ("",)             # of hooks' files
@@ -219,3 +222,45 @@ def _matches(head: bytes, entry: dict[str, str]) -> bool:
         return False
     there = head[offset:offset + len(magic)]
     return len(there) == len(magic) and all(a & m == b & m for a, b, m in zip(there, magic, mask, strict=False))
+
+
+# --- Accounts: which user and groups a hook runs as
+
+def own_account() -> UserAccount:
+    """Return the agent's own account; its home is what the agent itself was told, as a hook may see it (contract)."""
+    told = os.environ.get("HOME")
+    try:
+        entry = pwd.getpwuid(os.geteuid())
+    except KeyError:        # containers run under user ids without an entry
+        return UserAccount(str(os.geteuid()), told or "/")
+    return UserAccount(entry.pw_name, told or entry.pw_dir)
+
+
+def find_account(user: str | None) -> UserAccount:
+    """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if it is none."""
+    if user is None:
+        return own_account()
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise UnusableAccountError(f"user {user} does not exist here: create it, or mend `user` of the hook") from None
+    if entry.pw_uid == os.geteuid():
+        return UserAccount(user, entry.pw_dir)
+    if os.geteuid() != 0:
+        raise UnusableAccountError(
+            f"only an agent run by root can run it as user {user}: run the agent as root, or take `user` away")
+    groups = tuple(os.getgrouplist(user, entry.pw_gid))
+    return UserAccount(user, entry.pw_dir, (entry.pw_uid, entry.pw_gid, groups))
+
+
+# --- Environment: what of the agent's own a hook may see
+
+SYSTEM_PATHS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+LANG_WITHOUT_ONE = "C.UTF-8"
+
+
+def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Given the agent's own environment, return the two of its variables that a hook may see."""
+    paths = [path for path in own.get("PATH", "").split(":") if path]
+    missing = [path for path in SYSTEM_PATHS if path not in paths and (not paths or path.endswith("sbin"))]
+    return {"PATH": ":".join(paths + missing), "LANG": own.get("LANG") or LANG_WITHOUT_ONE}

@@ -27,16 +27,14 @@ from tideover.hooks.output import LINES_AT_MOST, HookOutput
 from tideover.hooks.platform import (
     HookProcess,
     end_runs,
-    find_account,
     launch,
     read_process,
     reap_adopted,
     signal_name,
-    standing_environment,
-    trusted_users,
     why_not_started,
 )
 from tideover.hooks.state_directory import StateDirectories
+from tideover.hooks.trust import find_account, standing_environment, trusted_users
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import raw_ns, read_boot_id

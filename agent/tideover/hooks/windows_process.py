@@ -10,7 +10,7 @@ import hashlib
 import msvcrt
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,14 +24,12 @@ from tideover.hooks.environment import (
     ProcessIdentity,
     RunFingerprint,
     SpawnSpec,
-    UnusableAccountError,
-    UserAccount,
     encoded,
 )
 from tideover.hooks.output import drain_leftover_pipe
 from tideover.hooks.windows_trust import SHOWN_PATH
 from tideover.text_safety import make_safe
-from tideover.winapi.base import close_handle, let_inherit, own_profile, program_data, system_directory, wait_for_any
+from tideover.winapi.base import close_handle, let_inherit, system_directory, wait_for_any
 from tideover.winapi.pipes import PipeEnd, output_pipe
 from tideover.winapi.processes import (
     Job,
@@ -45,16 +43,6 @@ from tideover.winapi.processes import (
     start_in_job,
 )
 from tideover.winapi.security import for_us_alone, security_attributes
-
-
-def find_account(user: str | None) -> UserAccount:
-    """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if another's."""
-    own = os.environ.get("USERNAME", "")
-    if user is not None and user.lower() != own.lower():
-        raise UnusableAccountError(
-            f"on Windows a hook cannot be run as user {user}: take `user` away, or let the hook start a scheduled task")
-    return UserAccount(own, own_profile() or os.environ.get("USERPROFILE", "C:\\"))
-
 
 # --- Interpreters: which program runs a hook's file
 
@@ -338,20 +326,6 @@ def _read_out(output: PipeEnd) -> None:
         wait_for_any([output.event], None)
         data = output.finish_reading()
     output.close()
-
-
-def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Given the agent's own environment, return what of it a hook may see: PATH, LANG, and what no program of Windows
-    can do without."""
-    system = system_directory()
-    windows = system.rpartition("\\")[0]
-    fixed = {
-        "SystemRoot": windows, "windir": windows, "SystemDrive": windows[:2], "ComSpec": f"{system}\\cmd.exe",
-        "PATHEXT": ".COM;.EXE;.BAT;.CMD", "OS": "Windows_NT", "ProgramData": program_data(),
-        "PATH": f"{system};{windows};{system}\\Wbem;{system}\\WindowsPowerShell\\v1.0"}
-    kept = ("PATH", "LANG", "TEMP", "TMP", "ProgramFiles", "CommonProgramFiles", "USERPROFILE", "USERNAME",
-            "COMPUTERNAME", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "PSModulePath")
-    return fixed | {name: own[name] for name in kept if own.get(name)}
 
 
 def why_not_started(error: OSError, path: str) -> str:

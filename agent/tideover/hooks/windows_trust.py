@@ -1,4 +1,5 @@
-"""Whether a file may be run, by owner and access list. Windows. Never changes anything.
+"""Whether a file may be run, by owner and access list; whom it runs as, and with which environment. Windows. Never
+changes anything.
 
 Each directory on the way is looked at, from the root of the drive or share downwards. A link (symbolic or junction) is
 refused rather than followed: there is no need for one here, and no safe way to follow it between two looks.
@@ -11,10 +12,13 @@ assert sys.platform == "win32"
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
+from tideover.hooks.environment import UnusableAccountError, UserAccount
 from tideover.hooks.windows_acl import AclTarget, why_not_safe
 from tideover.text_safety import make_safe
+from tideover.winapi.base import own_profile, program_data, system_directory
 from tideover.winapi.security import own_sid, read_file_security, trusted_sids
 
 SUFFIXES = (".cmd", ".bat", ".exe", ".py", ".ps1")
@@ -96,3 +100,28 @@ def find_obstacle(path: str, search_path: str) -> str | None:
             if file.read(2) != b"MZ":
                 return f"{make_safe(path, SHOWN_PATH)} is no program for Windows: put one there"
     return None
+
+
+# --- Account and environment: whom a hook runs as, and what of the agent's own it may see
+
+def find_account(user: str | None) -> UserAccount:
+    """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if another's."""
+    own = os.environ.get("USERNAME", "")
+    if user is not None and user.lower() != own.lower():
+        raise UnusableAccountError(
+            f"on Windows a hook cannot be run as user {user}: take `user` away, or let the hook start a scheduled task")
+    return UserAccount(own, own_profile() or os.environ.get("USERPROFILE", "C:\\"))
+
+
+def standing_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Given the agent's own environment, return what of it a hook may see: PATH, LANG, and what no program of Windows
+    can do without."""
+    system = system_directory()
+    windows = system.rpartition("\\")[0]
+    fixed = {
+        "SystemRoot": windows, "windir": windows, "SystemDrive": windows[:2], "ComSpec": f"{system}\\cmd.exe",
+        "PATHEXT": ".COM;.EXE;.BAT;.CMD", "OS": "Windows_NT", "ProgramData": program_data(),
+        "PATH": f"{system};{windows};{system}\\Wbem;{system}\\WindowsPowerShell\\v1.0"}
+    kept = ("PATH", "LANG", "TEMP", "TMP", "ProgramFiles", "CommonProgramFiles", "USERPROFILE", "USERNAME",
+            "COMPUTERNAME", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE", "PSModulePath")
+    return fixed | {name: own[name] for name in kept if own.get(name)}

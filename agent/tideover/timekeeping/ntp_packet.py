@@ -1,27 +1,27 @@
 """The NTP packet and what one exchange proves (RFC 5905, RFC 4330): bytes and nanoseconds in, a sample or a
 rejection out. Never sends, never reads a clock.
 
-A double holds NTP's seconds only to 0.5 µs and a 32-bit count of seconds ends in 2036, so everything here is an
-integer of nanoseconds since 1970, with the era already unfolded.
+The packet is ntplib's, as are the texts about it. Ours is what ntplib does not do: the nonce, compared as bytes (a
+double loses its low bits); the era that begins in 2036; the checks of an answer; the bound of its error. Times are
+integers of nanoseconds since 1970, with the era already unfolded.
 """
 from __future__ import annotations
 
 import enum
-import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from ntplib import NTP, NTPException, NTPPacket, leap_to_text, mode_to_text, ref_id_to_text, stratum_to_text
 
 from tideover.timekeeping.intervals import NS, TimeSample, drift_ns
 
 PORT = 123                              # the number: "ntp" needs /etc/services
 PACKET_BYTES = 48
 NONCE_BYTES = 8
-_HEADER = struct.Struct("!BBbbII4sQ8sQQ")
 _FIRST_BYTE = 0x23                      # leap 0, version 4, mode 3 (client)
 _SERVER_MODE = 4
 
 _ERA_S = 1 << 32
-_1970_IN_NTP_S = 2_208_988_800
 _DAY_NS = 86_400 * NS
 
 # A machine whose clock says 1970 still reads the answers of 2040 rightly: no server is older than this program.
@@ -34,6 +34,7 @@ MAX_REFERENCE_AGE_NS = _DAY_NS
 LEAP_NS = 2 * NS                        # around the leap second nobody's answers mean much
 UNSYNCHRONISED_STRATUM = 16
 LOCAL_PRECISION_NS = 1_000              # one clock read from Python, with room
+STAMP_PRECISION_NS = 500                # ntplib keeps times as doubles of seconds since 1900
 _SET_FLOOR_NS = 1_000_000               # wall and raw may differ by this and, while a daemon slews, by a tenth
 
 
@@ -91,13 +92,13 @@ class NtpReply:
     root_dispersion_ns: int
     reference_id: bytes
     reference_ns: int
-    cookie: bytes                       # what the originate field brought back
     received_ns: int                    # T2
     sent_ns: int                        # T3
 
     @property
     def kiss(self) -> str:
-        """The code of a kiss-o'-death (anybody's bytes: only what can be printed), "" for an ordinary answer."""
+        """The code of a kiss-o'-death (anybody's bytes: only what can be printed), "" for an ordinary answer. ntplib's
+        texts know clocks, not these codes."""
         if self.stratum != 0:
             return ""
         code = self.reference_id.rstrip(b"\0").decode("ascii", "replace")
@@ -149,31 +150,27 @@ def is_answer_to(data: bytes, cookie: bytes) -> bool:
 
 def read_reply(data: bytes, near_ns: int) -> NtpReply:
     """Given at least 48 bytes and a time within 68 years of the truth, return the packet's fields."""
-    (first, stratum, _poll, precision, root_delay, root_dispersion, reference_id,
-     reference, cookie, received, sent) = _HEADER.unpack_from(data)
-    return NtpReply(first >> 6, first >> 3 & 7, first & 7, stratum, precision,
-                 root_delay * NS >> 16, root_dispersion * NS >> 16, reference_id,
-                 to_unix_ns(reference, near_ns), cookie, to_unix_ns(received, near_ns), to_unix_ns(sent, near_ns))
+    packet = NTPPacket()
+    packet.from_data(data)
+    return NtpReply(packet.leap, packet.version, packet.mode, packet.stratum, packet.precision,
+                    int(packet.root_delay * NS), int(packet.root_dispersion * NS), packet.ref_id.to_bytes(4, "big"),
+                    to_unix_ns(packet.ref_timestamp, near_ns), to_unix_ns(packet.recv_timestamp, near_ns),
+                    to_unix_ns(packet.tx_timestamp, near_ns))
 
 
-def to_unix_ns(stamp: int, near_ns: int) -> int:
-    """Given a 64-bit NTP timestamp, return nanoseconds since 1970 in the era nearest to a time; 0 stays 0.
+def to_unix_ns(stamp_s: float, near_ns: int) -> int:
+    """Given an NTP timestamp in seconds, return nanoseconds since 1970 in the era nearest to a time; 0 stays 0.
 
     The 32 bits of seconds begin anew on 2036-02-07 06:28:16 UTC; the era is the one within 68 years of `near_ns`
     or of this program's own date, whichever is later.
     """
-    if stamp == 0:
+    if stamp_s == 0:
         return 0
-    seconds, fraction = (stamp >> 32) - _1970_IN_NTP_S, stamp & 0xFFFFFFFF
+    whole_s = int(stamp_s)
+    seconds = whole_s - NTP.NTP_DELTA
     pivot_s = max(near_ns, BUILT_NS) // NS
     seconds += (pivot_s - seconds + _ERA_S // 2) // _ERA_S * _ERA_S
-    return seconds * NS + (fraction * NS >> 32)
-
-
-def fold(ns: int) -> int:
-    """Given nanoseconds since 1970, return the 64-bit NTP timestamp."""
-    seconds, rest = divmod(ns, NS)
-    return ((seconds + _1970_IN_NTP_S) % _ERA_S << 32) | (rest << 32) // NS
+    return int(seconds * NS + round((stamp_s - whole_s) * NS))
 
 
 def precision_ns(log2_s: int) -> int:
@@ -184,6 +181,10 @@ def precision_ns(log2_s: int) -> int:
 def _is_leap_second_near(reply: NtpReply) -> bool:
     into_day_ns = reply.sent_ns % _DAY_NS
     return reply.leap in (1, 2) and (into_day_ns < LEAP_NS or into_day_ns >= _DAY_NS - LEAP_NS)
+
+
+def _is_delay_negative(reply: NtpReply, trip: RoundTrip) -> bool:
+    return trip.delay_ns(reply) < -(precision_ns(reply.precision) + 2 * STAMP_PRECISION_NS)
 
 
 def _is_reference_odd(reply: NtpReply) -> bool:
@@ -201,7 +202,7 @@ CHECKS: tuple[tuple[RejectReason, Callable[[NtpReply, RoundTrip], bool]], ...] =
     (RejectReason.BACKWARDS, lambda reply, trip: reply.sent_ns < reply.received_ns),
     (RejectReason.HELD_LONG, lambda reply, trip: reply.sent_ns - reply.received_ns > MAX_HOLD_NS),
     (RejectReason.FAR, lambda reply, trip: reply.root_distance_ns > MAX_ROOT_DISTANCE_NS),
-    (RejectReason.NEGATIVE_DELAY, lambda reply, trip: trip.delay_ns(reply) < -precision_ns(reply.precision)),
+    (RejectReason.NEGATIVE_DELAY, lambda reply, trip: _is_delay_negative(reply, trip)),
     (RejectReason.SLOW, lambda reply, trip: trip.delay_ns(reply) > MAX_DELAY_NS),
     (RejectReason.REFERENCE, lambda reply, trip: _is_reference_odd(reply)),
     # Stratum 1 writes the name of its clock there, which only looks like an address.
@@ -219,21 +220,40 @@ def validate(reply: NtpReply, trip: RoundTrip) -> TimeSample | Rejected:
     delay_ns = max(0, trip.delay_ns(reply))
     # T2-R1 and T3-R4 measure the truth against the raw clock, once with each leg of the way in it.
     truth_minus_raw_ns = (reply.received_ns - trip.sent_raw_ns + reply.sent_ns - trip.received_raw_ns) // 2
-    bound_ns = (delay_ns + 1) // 2 + reply.root_distance_ns + LOCAL_PRECISION_NS + drift_ns(trip.elapsed_ns)
+    bound_ns = (delay_ns + 1) // 2 + reply.root_distance_ns + LOCAL_PRECISION_NS + STAMP_PRECISION_NS
+    bound_ns += drift_ns(trip.elapsed_ns)
     return TimeSample(trip.server, trip.address, truth_minus_raw_ns, trip.wall_minus_raw_ns, delay_ns,
                   bound_ns, trip.sent_raw_ns, trip.received_raw_ns, reply.stratum)
 
 
 def _detail(fault: RejectReason, reply: NtpReply, trip: RoundTrip) -> str:
-    details: dict[RejectReason, str] = {
-        RejectReason.MODE: f"mode {reply.mode}",
-        RejectReason.VERSION: f"version {reply.version}",
-        RejectReason.KISS: reply.kiss,
-        RejectReason.UNSYNCHRONISED: f"stratum {reply.stratum}, leap {reply.leap}",
-        RejectReason.FAR: f"{reply.root_distance_ns / NS:.3g} s",
-        RejectReason.SLOW: f"{trip.delay_ns(reply) / NS:.3g} s",
-    }
-    return details.get(fault, "")
+    match fault:
+        case RejectReason.MODE:
+            return str(mode_to_text(reply.mode))
+        case RejectReason.VERSION:
+            return f"version {reply.version}"
+        case RejectReason.KISS:
+            return reply.kiss
+        case RejectReason.UNSYNCHRONISED:
+            return f"{_stratum_text(reply.stratum)}, {leap_to_text(reply.leap)}"
+        case RejectReason.FAR:
+            return f"{reply.root_distance_ns / NS:.3g} s"
+        case RejectReason.SLOW:
+            return f"{trip.delay_ns(reply) / NS:.3g} s"
+        case RejectReason.LOOP:
+            return str(ref_id_to_text(int.from_bytes(reply.reference_id, "big")))
+        case RejectReason.LEAP:
+            return str(leap_to_text(reply.leap))
+        case _:
+            return ""
+
+
+def _stratum_text(stratum: int) -> str:
+    """Not for 0, which is a kiss-o'-death: ntplib's table fails on it."""
+    try:
+        return str(stratum_to_text(stratum))
+    except NTPException:        # a reserved number
+        return f"stratum {stratum}"
 
 
 def split_server(text: str) -> tuple[str, int]:

@@ -107,8 +107,7 @@ def _report_of(variables: dict[str, str]) -> DaemonReport:
         return DaemonReport(Ntpd.name, note="its answer cannot be read")
     seconds, _, fraction = variables.get("reftime", "").removeprefix("0x").partition(".")
     try:
-        updated_ns = ntp_packet.to_unix_ns((int(seconds, 16) << 32 | int(fraction, 16)) & 2**64 - 1,
-                                           ntp_packet.BUILT_NS)
+        updated_ns = ntp_packet.to_unix_ns((int(seconds, 16) + int(fraction, 16) / 2**32) % 2**32, ntp_packet.BUILT_NS)
     except ValueError:
         updated_ns = 0
     return DaemonReport(Ntpd.name, is_synchronised, offset_s if is_synchronised else None,

@@ -54,7 +54,7 @@ def install(config: str | None, hooks: Path) -> Path:
 
     Return what it starts. Raise WrongUseError if that cannot be, TideoverError if Windows refuses.
     """
-    from tideover.hooks.platform import trusted_users, why_untrusted
+    from tideover.hooks.trust import trusted_users, why_untrusted
     program = own_program(config)
     _refuse_another_kind("install")
     for file in (program.command[0], tideover.__file__):
