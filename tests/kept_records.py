@@ -85,7 +85,7 @@ def stood_still(lost_s: float = 7.0) -> dict[str, Any]:
                                                "cause": "vm-pause", "quality": "measured"}]
     record["clock"] |= {"checked_at": at(lost_s + 5.1), "samples": [
         sample(3.1, -lost_s), sample(4.1, -lost_s), sample(lost_s + 5.1, 0.0)]}
-    rows = [(0, "noticed"), (1, "acknowledged"), (2, "started"), (3, "pause"), (lost_s + 5.1, "clock"), (40, "closed")]
+    rows = [(0, "noticed"), (1, "acknowledgement accepted"), (2, "event started"), (3, "pause"), (lost_s + 5.1, "clock"), (40, "closed")]
     record["timeline"] = [{"at": at(seconds), "what": what, "note": ""} for seconds, what in rows]
     return record
 
@@ -109,6 +109,6 @@ def disordered(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
     for run in said["hooks"]:
         run["started_at"] = run["started_at"] or record["noticed_at"]
     said["timeline"] = said["timeline"] or record["timeline"][:1]
-    said["status"] = chance.choice([record["status"], "holding", "checking", "lingering", "noticed"])
+    said["status"] = chance.choice([record["status"], "held", "checking-clock", "recovered", "acknowledged"])
     said["kind"] = chance.choice(["freeze", "reboot", "unannounced", "live-migration", "preempt", "unknown", None])
     return dict(said)

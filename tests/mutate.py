@@ -37,6 +37,8 @@ EXPLAINED: Mapping[tuple[str, str], str] = MappingProxyType({
     ("OBSERVED", "AckAnswered"): "it was never asked for", ("SCHEDULED", "AckAnswered"): "it was never asked for",
     ("OBSERVED", "Paused"): "a case that is only watched takes no pause",
     ("SCHEDULED", "Paused"): "what is not prepared cannot have caused a pause",
+    ("ACKNOWLEDGED", "AckAnswered"): "a 200 settles it for good",
+    ("ACKNOWLEDGED", "ManualAcknowledge"): "what is acknowledged is not sent again",
     ("STARTED", "Began"): "it has begun already: told once",
     ("CHECKING_CLOCK", "Began"): "a case that is checked while it is listed has begun",
     ("SETTLING", "Began"): "a case that is checked while it is listed has begun",

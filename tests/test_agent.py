@@ -33,12 +33,12 @@ def test_a_freeze_is_carried_from_notice_to_record(tmp_path):
             here.hook(file)
         here.start()
         event = here.freeze()
-        here.until(lambda: here.metadata.status_of(event) == "Started" and here.record()["status"] == "underway")
+        here.until(lambda: here.metadata.status_of(event) == "Started" and here.record()["status"] == "started")
         with here.stopped():
             begin = time.monotonic()
             time.sleep(1.2)
             truth_s = time.monotonic() - begin
-        here.until(lambda: here.record()["status"] == "lingering")
+        here.until(lambda: here.record()["status"] == "recovered")
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         record = here.record()
@@ -62,7 +62,7 @@ def test_a_not_before_that_moves_nearer_ends_the_hook_that_runs_in_time_for_it(t
         event = here.freeze()
         here.until(here.begun)
         here.metadata.move_event(event, 6.0)
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         [run] = here.record()["hooks"]
         assert (run["outcome"], here.metadata.status_of(event)) == ("timed-out", "Scheduled")
         assert run["limit_s"] < 6.0 and run["duration_s"] < 30.0
@@ -75,7 +75,7 @@ def test_a_required_hook_that_fails_means_no_acknowledgement(tmp_path):
         here.hook("20-fails", '[ "$1" = recover ] || exit 1')
         here.start()
         event = here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         time.sleep(0.3)
         assert here.metadata.acknowledgements == []
         here.metadata.remove_event(event)
@@ -90,7 +90,7 @@ def test_a_hook_that_anyone_can_write_is_refused_told_and_nothing_is_acknowledge
         (here.home / "hooks.d" / "10-open").chmod(0o777)
         here.start()
         here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         assert here.metadata.acknowledgements == [] and here.begun() == []
         assert "chmod" in here.record()["hooks"][0]["note"] or "chmod" in here.said()
         assert here.command("hooks", "check").returncode == 1
@@ -127,7 +127,7 @@ def test_an_agent_killed_while_a_hook_runs_runs_no_second_copy_and_forgets_nothi
         here.start()
         event = here.freeze()
         if phase == "recover":
-            here.until(lambda: here.record()["status"] == "underway")
+            here.until(lambda: here.record()["status"] == "started")
             with here.stopped():
                 time.sleep(1.2)
         line = here.until(lambda: next((line for line in here.lines() if line[1:3] == ["slow", phase]), None))
@@ -138,7 +138,7 @@ def test_an_agent_killed_while_a_hook_runs_runs_no_second_copy_and_forgets_nothi
         here.until(lambda: here.begun().count(f"slow {phase}") == 2)
         assert not is_alive(int(line[3])), "the old copy has ended before the new one begins"
         if phase == "prepare":
-            here.until(lambda: here.record()["status"] == "underway")
+            here.until(lambda: here.record()["status"] == "started")
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert len(here.metadata.acknowledgements) == 1
@@ -167,7 +167,7 @@ def test_a_service_stopped_while_a_hook_prepares_tells_of_that_run_at_its_next_s
         assert not is_alive(int(line[3]))
         (tmp_path / "stopped").touch()
         here.start()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "acknowledged")
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["slow prepare", "slow prepare", "slow recover"]
@@ -181,12 +181,12 @@ def test_recover_waits_for_a_good_clock(tmp_path):
         here.hook("10-first")
         here.start()
         here.freeze()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         assert here.time_server is not None
         with here.stopped():
             here.time_server.offset_s = 4.0
             time.sleep(1.2)
-        here.until(lambda: here.record()["status"] == "checking")
+        here.until(lambda: here.record()["status"] == "checking-clock")
         here.until(lambda: here.ask("status")["clock"]["verdict"] == "bad")
         told = here.ask("status")
         assert told["clock"]["offset_s"] < -3.9 and told["waiting_for"].startswith("a good clock")
@@ -206,7 +206,7 @@ def test_recover_goes_on_at_the_deadline_and_says_so(tmp_path):
         here.configure(deadline="2s")
         here.start()
         here.freeze()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         with here.stopped():
             time.sleep(1.2)
         line = here.until(lambda: next((line for line in here.lines() if line[2] == "recover"), None))
@@ -235,13 +235,13 @@ def test_broken_answers_in_the_middle_of_an_event_are_no_cancellation(tmp_path):
         here.until(lambda: here.metadata.acknowledgements)
         nameless = b'{"DocumentIncarnation":9,"Events":[{"EventId":null,"EventStatus":"Started"}]}'
         here.metadata.inject_fault(InjectedFault(body=nameless), times=3)
-        here.until(lambda: "document.failed" in here.said() and "document.works" in here.said())
+        here.until(lambda: "document.failed" in here.said() and "document.recovered" in here.said())
         for body in (b"", b"{}", b'{"DocumentIncarnation":9,"Events":null}', b"[" * 100_000, b"Throttle Result"):
             here.metadata.inject_fault(InjectedFault(body=body), times=3)
             time.sleep(0.5)
         here.metadata.clear_faults()
         time.sleep(0.5)
-        assert here.begun() == ["first prepare"] and here.record()["status"] in ("holding", "underway")
+        assert here.begun() == ["first prepare"] and here.record()["status"] in ("acknowledged", "started")
         assert "Traceback" not in here.said()
 
 
@@ -280,7 +280,7 @@ def test_an_agent_whose_runtime_directory_others_can_change_does_its_work_and_do
         agent = here.start()
         event = here.freeze()
         here.until(lambda: here.metadata.acknowledgements)
-        assert "api.closed" in here.said() and "can be written by everybody" in here.said()
+        assert "api.listen-failed" in here.said() and "can be written by everybody" in here.said()
         answer = here.command("recover", event)
         assert answer.returncode == 3 and f"Process {agent.pid} uses" in answer.stderr
         assert not (here.home / "open" / "run").exists()
@@ -298,7 +298,7 @@ def test_two_agents_with_one_runtime_directory_are_not_taken_for_each_other(tmp_
         first.freeze()
         first.until(lambda: first.metadata.acknowledgements)
         other = second.start()
-        second.until(lambda: "api.closed" in second.said())
+        second.until(lambda: "api.listen-failed" in second.said())
         assert second.command("recover").returncode == 3
         other.terminate()
         other.wait()
@@ -312,7 +312,7 @@ def test_a_held_event_is_acknowledged_by_hand_through_the_agent_and_once(tmp_pat
         here.configure('[policy]\nacknowledge = "never"')
         here.start()
         event = here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         assert here.command("acknowledge", event).returncode == 0
         assert len(here.metadata.acknowledgements) == 1
         assert here.command("acknowledge", "no-such-event").returncode == 1
@@ -325,14 +325,14 @@ def test_what_is_owed_is_recovered_by_hand_without_the_agent(tmp_path):
         here.hook("20-second")
         here.start()
         here.freeze()
-        here.until(lambda: here.record()["status"] in ("holding", "underway"))
+        here.until(lambda: here.record()["status"] in ("acknowledged", "started"))
         here.kill()
         status = here.ask("status")
-        assert status["agent"]["alive"] is False and status["recover_owed"] == ["first", "second"]
+        assert status["agent"]["alive"] is False and status["recover_pending"] == ["first", "second"]
         answer = here.command("recover", "--yes")
         assert answer.returncode == 0 and "first" in answer.stdout
         assert here.begun()[2:] == ["second recover", "first recover"]
-        assert here.ask("status")["recover_owed"] == []
+        assert here.ask("status")["recover_pending"] == []
 
 
 @slow
@@ -346,7 +346,7 @@ def test_a_damaged_journal_is_set_aside_and_the_agent_goes_on(tmp_path):
         here.until(lambda: here.metadata.acknowledgements)
         here.metadata.remove_event(event)
         assert [path for path in (here.home / "state").iterdir() if "unreadable" in path.name]
-        assert "journal.set-aside" in here.said()
+        assert "journal.quarantined" in here.said()
 
 
 @slow
@@ -364,7 +364,7 @@ def test_what_is_prepared_is_recovered_though_the_journal_is_lost(tmp_path):
         here.start()
         here.until(lambda: here.begun() == ["first prepare", "first recover"])
         assert "event.found-prepared" in here.said()
-        here.until(lambda: here.ask("status")["recover_owed"] == [])
+        here.until(lambda: here.ask("status")["recover_pending"] == [])
         assert not (here.home / "state" / "hooks" / "first").exists()
 
 
@@ -381,7 +381,7 @@ def test_a_freeze_that_comes_before_the_news_of_it_is_recovered_while_the_event_
         here.until(lambda: here.metadata.acknowledgements)
         with here.stopped():
             time.sleep(1.5)
-        here.until(lambda: here.record()["status"] == "lingering", patience_s=8.0)
+        here.until(lambda: here.record()["status"] == "recovered", patience_s=8.0)
         assert here.begun() == ["first prepare", "first recover"] and len(here.record()["pauses"]) == 1
 
 
@@ -394,14 +394,14 @@ def test_a_lost_answer_is_decided_by_a_fresh_document(tmp_path):
         here.start()
         here.metadata.inject_fault(InjectedFault(status=503), method="POST", times=1)
         event = here.freeze()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         posts = [request for request in here.metadata.requests if request.method == "POST"]
         assert len(posts) == 2 and len(here.metadata.acknowledgements) == 1
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         here.metadata.inject_fault(InjectedFault(drop=True), method="POST", times=1)
         here.freeze()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         time.sleep(2.0)
         assert len([request for request in here.metadata.requests if request.method == "POST"]) == 3
 
@@ -415,7 +415,7 @@ def test_a_reboot_with_an_event_open_ends_restarted_with_all_recovered(tmp_path)
         here.hook("20-second")
         here.start()
         event = here.metadata.add_event("Reboot")
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.kill()
         with sqlite3.connect(here.home / "state" / "journal.db") as journal:
             journal.execute("""UPDATE about SET value = json_set(value, '$.boot_id', 'the boot before') WHERE key = 'state'""")
@@ -434,7 +434,7 @@ def test_other_vms_and_shared_events_are_never_released(tmp_path):
         here.start()
         here.metadata.add_event("Freeze", resources=["vm-10"])
         here.metadata.add_event("Freeze", resources=["vm-1", "vm-2"])
-        here.until(lambda: [record["status"] for record in here.records()] == ["watching", "holding"])
+        here.until(lambda: [record["status"] for record in here.records()] == ["observed", "held"])
         time.sleep(0.5)
         assert here.metadata.acknowledgements == [] and here.begun() == ["first prepare"]
 
@@ -458,12 +458,12 @@ def test_a_metadata_service_that_is_away_for_a_while_ends_nothing(tmp_path):
         here.hook("10-first")
         here.start()
         event = here.freeze()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.inject_fault(InjectedFault(status=429, body=b"Throttle Result: Too Many Requests"), times=5)
         time.sleep(1.0)
         here.metadata.inject_fault(InjectedFault(reset=True), times=3)
         time.sleep(1.0)
-        assert here.agents[-1].poll() is None and here.record()["status"] == "underway"
+        assert here.agents[-1].poll() is None and here.record()["status"] == "started"
         here.metadata.clear_faults()
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
@@ -479,13 +479,13 @@ def test_a_stopped_service_keeps_what_is_prepared_and_the_next_start_goes_on(tmp
         here.hook("10-first")
         here.start()
         event = here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "acknowledged")
         here.agents[-1].terminate()
         assert here.agents[-1].wait(10) == 0
         assert here.begun() == ["first prepare"]
         here.start()
         here.metadata.start_event(event)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["first prepare", "first recover"] and len(here.metadata.acknowledgements) == 1
@@ -498,7 +498,7 @@ def test_a_stopped_service_recovers_first_where_the_owner_wants_that(tmp_path):
         here.configure('[policy]\non_stop = "recover"')
         here.start()
         here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "acknowledged")
         here.agents[-1].terminate()
         assert here.agents[-1].wait(20) == 0
         assert here.begun() == ["first prepare", "first recover"]
@@ -525,7 +525,7 @@ def test_two_files_of_one_name_run_the_first_and_hold_the_acknowledgement_for_th
         here.hook("20-twice")
         here.start()
         event = here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         assert here.begun() == ["twice prepare"] and here.metadata.acknowledgements == []
         assert "20-twice  refused: withholds the acknowledgement" in here.command("status").stdout
         here.metadata.remove_event(event)
@@ -539,7 +539,7 @@ def test_a_hook_renumbered_while_it_is_prepared_is_recovered_and_the_record_says
         here.hook("10-first")
         here.start()
         event = here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "acknowledged")
         (here.home / "hooks.d" / "10-first").rename(here.home / "hooks.d" / "15-first")
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")

@@ -85,12 +85,12 @@ def place(tmp_path: Path) -> Place:
 def test_the_process_that_holds_the_lock_is_believed(place: Place) -> None:
     lock = Lock(place.state)
     with place.answering({"ok": True, "status": STATUS}):
-        assert read_status(place.socket, place.state)["recover_owed"] == []
+        assert read_status(place.socket, place.state)["recover_pending"] == []
     lock.release()
 
 
 def test_another_process_at_the_socket_is_not_believed_and_is_named(place: Place) -> None:
-    with place.held_by_another() as agent, place.answering({"ok": True, "were_owed": []}, word="recover"):
+    with place.held_by_another() as agent, place.answering({"ok": True, "were_pending": []}, word="recover"):
         with pytest.raises(UnreachableError) as refused:
             place.ask("recover")
     assert f"process {os.getpid()} of user id {os.geteuid()}" in refused.value.cause
@@ -99,7 +99,7 @@ def test_another_process_at_the_socket_is_not_believed_and_is_named(place: Place
 
 def test_recover_does_not_repeat_what_another_process_at_the_socket_says(place: Place, capsys: Any) -> None:
     """With an agent that cannot be reached: status 3. Without one: what its journal says."""
-    with place.answering({"ok": True, "were_owed": [], "status": STATUS}, word="recover"):
+    with place.answering({"ok": True, "were_pending": [], "status": STATUS}, word="recover"):
         with place.held_by_another():
             assert place.command("recover") == 3
             assert f"process {os.getpid()}" in capsys.readouterr().err
@@ -129,10 +129,10 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
 # --- answers that are none ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("answer", "words"), [
-    ({"ok": True, "status": {"recover_owed": [], "hooks": []}}, "no status."),
+    ({"ok": True, "status": {"recover_pending": [], "hooks": []}}, "no status."),
     ({"ok": True, "status": STATUS | {"events": [1]}}, "no status.events[]"),
     ({"ok": True, "status": STATUS | {"hooks": [{"name": "x"}]}}, "no status.hooks[]."),
-    ({"ok": True, "status": STATUS | {"recover_owed": [{}]}}, "no status.recover_owed[]"),
+    ({"ok": True, "status": STATUS | {"recover_pending": [{}]}}, "no status.recover_pending[]"),
     ({"ok": True, "status": STATUS | {"last_pause": {"length_s": "long"}}}, "no status.last_pause.length_s"),
     ({"ok": True, "status": []}, "no status"),
     ({"ok": True}, "no status"),

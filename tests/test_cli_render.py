@@ -122,7 +122,7 @@ def test_a_wide_terminal_needs_fewer_lines():
 def test_the_story_of_an_event_begins_with_how_it_went():
     shown = over().event_shown(80)
     assert "\n".join(shown).startswith(STORY)
-    assert shown[-1] == "11:01:19.200  closed: it has left the list"
+    assert shown[-1] == "11:01:19.200  closed: the platform has removed the event"
 
 
 def test_exact_times_are_those_of_the_record():
@@ -168,7 +168,7 @@ def test_every_stage_of_a_life_says_what_is_waited_for():
     assert life.first() == "The agent waits for the next event."
     life.polled(event("E-1", notice_s=7200.0))
     assert life.first() == "The agent waits for the time to prepare (freeze E-1)."
-    assert any("waiting (prepare begins in 60 min)" in line for line in life.shown())
+    assert any("scheduled (prepare begins in 60 min)" in line for line in life.shown())
     life.after(3601)
     assert life.first() == "The agent waits for prepare of health-file (freeze E-1)."
     life.settle(NOT_YET, exit_status=75)
@@ -176,7 +176,7 @@ def test_every_stage_of_a_life_says_what_is_waited_for():
     life.after(1.5).settle().settle().settle()
     assert life.first() == "The agent waits for the platform's answer to the acknowledgement (freeze E-1)."
     life.acknowledged()
-    assert life.first() == "The agent waits for the platform to start (freeze E-1)."
+    assert life.first() == "The agent waits for the platform to start the event (freeze E-1)."
     life.polled(started(event("E-1")))
     assert life.first() == "The agent waits for the pause, or the end of the event (freeze E-1)."
     life.paused()
@@ -231,7 +231,7 @@ def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason(
     life.polled(event("E-1")).settle().settle().settle()
     assert life.first() == ("The agent waits for the platform to start the event; it is not acknowledged "
                             "(freeze E-1).")
-    assert any("holding (the owner acknowledges freeze events by hand)" in line for line in life.shown())
+    assert any("held (the owner acknowledges freeze events by hand)" in line for line in life.shown())
     life.after(1000)
     assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
 
@@ -262,7 +262,7 @@ def test_an_event_stopped_while_its_hooks_run_and_one_that_waits_for_another_say
     other.settle().settle().acknowledged().polled(event("E-2", Kind.REBOOT))
     other.settle().settle().settle().acknowledged().polled(event("E-2", Kind.REBOOT))
     assert other.first() == ("The agent waits for another event that keeps the applications prepared (freeze E-1); "
-                             "the platform to start (reboot E-2).")
+                             "the platform to start the event (reboot E-2).")
 
 
 def test_without_an_agent_the_first_line_says_so_and_what_is_owed():

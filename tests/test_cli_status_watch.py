@@ -109,7 +109,7 @@ def test_an_event_is_watched_to_its_end_and_ctrl_c_gives_the_screen_back(tmp_pat
         said = shown.read()
         assert "Traceback" not in said and "\x1b" not in ALLOWED.sub("", said) and "\x9b" not in said and "\u202e" not in said
         assert said.index("\x1b[?25l") < said.index("\x1b[?25h") < said.index("\x1b[?1049l"), "cursor and screen are given back"
-        assert "underway" in said.partition("\x1b[?1049l")[2], "what was seen last stays"
+        assert "started" in said.partition("\x1b[?1049l")[2], "what was seen last stays"
         assert all((drawn.count("\x1b[J") == 1 and drawn.rstrip().endswith(("\x1b[J", "\x1b[0m"))) or "\x1b[?1049l" in drawn
                    for drawn in shown.frames()), "nothing is cleared before it is drawn over"
 
@@ -122,7 +122,7 @@ def test_no_line_is_longer_than_the_terminal_is_wide(tmp_path):
         (tmp_path / "hooks.d" / "20-open").chmod(0o777)
         here.start()
         event = here.freeze(not_before_in_s=600, description="Host server is undergoing maintenance. " * 4)
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "acknowledged")
         here.metadata.start_event(event)
         here.until(lambda: here.record()["started_at"])
         with here.stopped():
@@ -166,7 +166,7 @@ def test_a_terminal_without_our_signs_and_an_earlier_agents_words_stop_nothing(t
         here.hook("10-first")
         here.start()
         here.freeze(not_before_in_s=600, description="漢字 ±")
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         for words in (("status",), ("show", "last"), ("doctor",)):
             done = subprocess.run([sys.executable, "-m", "tideover", *words, "--config", str(tmp_path / "tideover.toml")],
                                   env=environment() | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=60)

@@ -27,7 +27,7 @@ def held(home: Path, *, agent: bool, body: str = ":", more: str = "") -> Iterato
         here.configure(f"{FREEZES}\n{more}")
         here.start()
         event = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         if not agent:
             here.kill()
         yield here, event
@@ -40,7 +40,7 @@ def test_recover_by_hand_says_what_it_recovered(tmp_path, agent):
         unknown, asked = here.command("recover", "no-such-event"), here.ask("recover", event.upper(), "--yes")
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert unknown.stderr == "tideover: cannot recover no-such-event: no such event is open. tideover status lists them.\n"
-        assert asked == {"ok": True, "were_owed": ["first"], "still_owed": []}
+        assert asked == {"ok": True, "were_pending": ["first"], "still_pending": []}
         assert here.begun() == ["first prepare", "first recover"]
         assert here.command("recover").stdout == "No recovery is pending.\n"
 
@@ -85,7 +85,7 @@ def test_what_is_acknowledged_by_hand_is_told_to_the_platform_once(tmp_path, age
         event = here.freeze(not_before_in_s=600)
         if agent:
             here.start()
-            here.until(lambda: here.record()["status"] == "holding")
+            here.until(lambda: here.record()["status"] == "held")
         first, second = (here.command("acknowledge", typed, "--yes") for typed in (event, event.upper()))
         assert (first.returncode, first.stdout) == (0, f"{event}: acknowledgement accepted by the platform\n")
         assert (second.returncode, second.stdout) == (0, f"{event.upper()}: it is acknowledged already\n")
@@ -93,7 +93,7 @@ def test_what_is_acknowledged_by_hand_is_told_to_the_platform_once(tmp_path, age
             here.kill()
         here.configure()                                # from now on it would be acknowledged when ready
         here.start()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "acknowledged")
         assert here.ask("acknowledge", event) == {"ok": True, "why": "it is acknowledged already", "event_id": event}
         assert posts(here) == 1 and here.record()["acknowledged_at"] is not None
 
@@ -106,12 +106,12 @@ def test_an_agent_that_had_no_answer_hears_of_the_acknowledgement_by_hand_that_f
         here.hook("10-first")
         here.start()
         event = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "doubting")
+        here.until(lambda: here.record()["status"] == "unconfirmed")
         here.kill()
         asked = posts(here)
         assert here.command("acknowledge", event, "--yes").returncode == 0
         here.start()
-        here.until(lambda: here.record()["status"] == "holding" and len(here.metadata.requests) > 12)
+        here.until(lambda: here.record()["status"] == "acknowledged" and len(here.metadata.requests) > 12)
         assert posts(here) == asked + 1
 
 
@@ -166,7 +166,7 @@ def test_recover_of_an_event_still_ahead_must_be_confirmed(tmp_path, agent):
         plan = here.ask("recover", "--dry-run")
         assert plan == {"ok": True, "event_id": None, "pending": ["first"], "ahead": [event]}
         assert here.begun() == ["first prepare"], "nothing was run"
-        assert here.ask("recover", "last", "--yes")["were_owed"] == ["first"]
+        assert here.ask("recover", "last", "--yes")["were_pending"] == ["first"]
         assert here.begun() == ["first prepare", "first recover"]
         assert here.ask("recover", "--dry-run")["pending"] == []
 
@@ -223,7 +223,7 @@ def test_what_speaks_against_an_acknowledgement_is_named_and_must_be_confirmed(t
         here.hook("10-first", '[ "$1" = recover ] || exit 1')
         here.start()
         event = here.freeze(not_before_in_s=600, resources=["vm-1", "vm-2"])
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         if not agent:
             here.kill()
         refused = here.command("acknowledge", event)
@@ -231,7 +231,7 @@ def test_what_speaks_against_an_acknowledgement_is_named_and_must_be_confirmed(t
         assert "a required preparation failed: first; machines that have not agreed: vm-2" in refused.stderr
         assert here.command("acknowledge", event, "--yes").returncode == 0
         here.until(lambda: posts(here) == 1)
-        notes = [line["note"] for line in here.record()["timeline"] if line["what"] in ("asking", "acknowledging")]
+        notes = [line["note"] for line in here.record()["timeline"] if line["what"] in ("acknowledging", "acknowledging")]
         assert notes and all(note.startswith("by hand") and "vm-2" in note and "first" in note for note in notes)
 
 
@@ -270,7 +270,7 @@ def test_a_faulty_configuration_keeps_nobody_from_looking_and_recovering(tmp_pat
         assert here.ask("show", "last")["event_id"] == event
         assert len(here.ask("history")["events"]) == 1
         recovered = here.command("recover", "--yes", "--json")
-        assert json.loads(recovered.stdout)["were_owed"] == ["first"]
+        assert json.loads(recovered.stdout)["were_pending"] == ["first"]
         assert recovered.stderr.startswith("tideover: cannot use the configuration") and "Traceback" not in recovered.stderr
         assert here.begun() == ["first prepare", "first recover"]
 
@@ -286,7 +286,7 @@ def test_a_service_that_cannot_start_for_its_configuration_recovers_first_and_en
         here.configure(more)
         here.start()
         here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         here.kill()
         here.configure(more + FAULTS[fault])
         (tmp_path / "fails").touch()
@@ -350,7 +350,7 @@ def test_a_value_of_a_hooks_environment_stands_in_no_file_log_or_page(tmp_path):
         here.configure(more)
         here.start()
         event = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         page = here.command("show", "last", "--html", str(tmp_path / "page.html"))
         while_open = [here.said(), page.stdout, json.dumps(here.ask("status")), json.dumps(here.ask("show", event))]
         found_in(here, "while it is open")

@@ -17,7 +17,7 @@ from tideover.lifecycle import Phase, State
 from tideover.model import ClockCheck, Document, EntryKind, HookPhase, Moment, Verdict
 from tideover.policy import Policy
 from tideover.record import record_of
-from tideover.status import recover_owed
+from tideover.status import recover_pending
 
 FREEZE = event()
 POLICY = Policy(hooks=(hook("first", 10), hook("second", 20)), settle_s=0.0)
@@ -211,8 +211,8 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_pre
     engine.handle(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
     [kept_as] = told
     assert next(row.what for row in Journal.reading(kept_as).rows("e1")) is EntryKind.NOTICED
-    assert [row.what for row in journal.rows()][:2] == [EntryKind.TAKEN_OVER, Phase.CHECKING_CLOCK], "the history stays behind"
-    assert (journal.vm_id(), journal.load()) == ("vm-id-2", engine.state) and recover_owed(engine.state) == ["first"]
+    assert [row.what for row in journal.rows()][:2] == [EntryKind.VM_CHANGED, Phase.CHECKING_CLOCK], "the history stays behind"
+    assert (journal.vm_id(), journal.load()) == ("vm-id-2", engine.state) and recover_pending(engine.state) == ["first"]
     while world.answers:
         engine.handle(world.answers.pop(0))
     assert [key for key in world.done if key.startswith("hook") and ":recover:" in key] == ["hook:first:recover:2"]
@@ -303,7 +303,7 @@ def test_an_event_centuries_ahead_is_waited_for_like_any_other(tmp_path, year):
         engine.post(ob.Polled(Document((far,), "1", now.utc, now.raw_s, now.raw_s), ME))
         threading.Timer(0.01, engine.stop).start()     # after the engine has begun to wait
         engine.run()
-        assert engine.state.cases[FREEZE.id].phase.value == "waiting"
+        assert engine.state.cases[FREEZE.id].phase.value == "scheduled"
     engine.handle(documents()[2])
     assert not engine.state.cases
 

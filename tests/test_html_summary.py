@@ -97,7 +97,7 @@ def test_a_recovery_cut_short_is_not_told_as_done():
 
 
 def test_an_event_that_is_not_over_is_told_as_open():
-    tone, sentence = said(kept("freeze", status="holding", outcome=None, ended_at=None, closed_at=None))
+    tone, sentence = said(kept("freeze", status="held", outcome=None, ended_at=None, closed_at=None))
     assert tone is Severity.OPEN and sentence.startswith("Still open, a freeze")
 
 
@@ -228,7 +228,7 @@ def test_preparation_that_was_stopped_says_nothing_of_what_hooks_need():
 def test_events_of_other_machines_are_counted_apart():
     record = kept("freeze", hooks=[], timeline=[
         {"at": "2026-11-21T12:09:31.337Z", "what": "noticed", "note": "it concerns vm-2, not vm-1"},
-        {"at": "2026-11-21T12:09:31.337Z", "what": "watching", "note": ""}])
+        {"at": "2026-11-21T12:09:31.337Z", "what": "observed", "note": ""}])
     figures = history_statistics([record], times())
     assert not figures.events and figures.watched == 1
     assert said(record) == (Severity.WATCHED, "This event was only watched: it concerns vm-2, not vm-1; no application was "

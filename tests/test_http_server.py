@@ -101,8 +101,8 @@ def test_a_real_agent_drains_and_goes_back_without_any_hook(tmp_path):
         freeze = here.freeze()
         here.until(lambda: ask(port)[0] == 503)
         here.metadata.start_event(freeze)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         with here.stopped():
             time.sleep(1.2)
         here.until(lambda: ask(port)[0] == 200)
-        here.until(lambda: here.record()["status"] == "lingering")
+        here.until(lambda: here.record()["status"] == "recovered")

@@ -158,7 +158,7 @@ def test_a_status_reads_the_newest_rows_and_what_it_needs_of_older_ones(tmp_path
     rows = journal.newest_rows(100)
     assert len(rows) < 120 and [row.subject.id for row in rows if isinstance(row.subject, Pause)] == ["p2"]
     assert [row.subject for row in rows if isinstance(row.subject, ClockCheck)] == [GOOD]
-    assert any(row.what is Phase.AWAITING_START and "drain" in row.note for row in rows), "why the platform is not told"
+    assert any(row.what is Phase.HELD and "drain" in row.note for row in rows), "why the platform is not told"
     assert [row.subject.id for row in journal.rows_of_pauses()] == ["p1", "p2"]
 
 

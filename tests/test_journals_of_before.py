@@ -11,12 +11,13 @@ from tideover import effects as fx, observations as ob
 from tideover.effects import RunHook
 from tideover.hooks.orphans import note_of, read_witness
 from tideover.journal import Journal, JournalUnreadable, LastingJournal, database
-from tideover.lifecycle import State
+from tideover.lifecycle import Phase, State
 from tideover.model import Document, EntryKind, HookPhase, Kind
 from tideover.policy import Policy
-from tideover.record import records_of
+from tideover.record import record_of, records_of
 
 STORED = sorted((Path(__file__).parent / "journals").glob("*/*.sql"))
+I13 = Path(__file__).parent / "journals/i13"
 GONE = Policy(hooks=())
 
 
@@ -48,27 +49,73 @@ def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_pa
     assert records_of(journal.rows())[0]["event_id"] == "e1"
 
 
-def test_a_journal_stands_for_each_phase_that_the_older_version_knew():
-    told = {path.read_text(encoding="utf-8").splitlines()[1].removeprefix("-- phase: ") for path in STORED}
+def text_of(stored: Path) -> str:
+    return stored.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("version", sorted({path.parent.name for path in STORED}))
+def test_a_journal_stands_for_each_phase_that_the_older_version_knew(version):
+    told = {text_of(path).splitlines()[1].removeprefix("-- phase: ") for path in STORED if path.parent.name == version}
     assert len(told) == 11, "each phase but closed, after which nothing is open"
 
 
-def test_an_older_format_is_changed_once_in_the_file_and_in_memory_alone_for_a_reader(tmp_path, monkeypatch):
-    """As a release does that names a phase anew."""
-    opened(next(path for path in STORED if path.stem == "acknowledged"), tmp_path).close()
+@pytest.mark.parametrize("stored", STORED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_an_older_journals_history_reads_in_the_words_of_today(tmp_path, stored):
+    """Each word is one of today, which reading it requires, and the newest phase is the open case's."""
+    journal = opened(stored, tmp_path)
+    [case] = journal.load().cases.values()
+    assert [row.what for row in journal.rows() if isinstance(row.what, Phase)][-1] is case.phase
+    record = record_of(journal.rows())
+    assert record["status"] == case.phase.value
+    assert (record["acknowledged_at"] is None) is not case.acknowledged
+
+
+def test_every_old_word_becomes_the_word_of_the_vocabulary(tmp_path):
+    """What can stand in a journal of format 2, also what the stored ones do not hold."""
+    old = ["taken over", "watching", "acknowledging", "asking", "holding", "acknowledged", "holding", "started", "underway",
+           "clock followed", "recover owed", "left the list", "hook prepare cut short", "events left out no more", "lingering"]
+    opened(I13 / "held.sql", tmp_path).close()
+    db = sqlite3.connect(tmp_path / "journal.db")
+    db.execute("DELETE FROM entries")
+    db.executemany("INSERT INTO entries (at, event_id, what, note) VALUES (?, 'e1', ?, '')",
+                   [("2026-11-20T10:00:00+00:00", word) for word in old])
+    db.execute("PRAGMA user_version = 2")
+    db.commit()
+    db.close()
+    assert [row.what.value for row in Journal(tmp_path / "journal.db").rows()] == [
+        "vm changed", "observed", "manual acknowledgement", "acknowledging", "held", "acknowledgement accepted", "acknowledged",
+        "event started", "started", "clock convergence", "recovery failed", "removed", "hook prepare interrupted",
+        "events no longer left out", "recovered"]
+
+
+def test_what_an_older_version_knew_of_a_case_is_known_under_the_new_names_of_its_fields(tmp_path):
+    """(old file, field of today, whether its value says what happened then.)"""
+    for stem, knows in (("agent-was-down", lambda case: case.agent_was_down),
+                        ("pause-before-start", lambda case: case.pending_pause.id == "p1"),
+                        ("recovered-by-hand", lambda case: case.recovered_by_operator and not case.stopped),
+                        ("stopped-service", lambda case: case.recovered_by_operator and case.stopped),
+                        ("other-spelling", lambda case: (case.id, case.current_id) == ("e1", "E1"))):
+        directory = tmp_path / stem
+        directory.mkdir()
+        [case] = opened(I13 / f"{stem}.sql", directory).load().cases.values()
+        assert knows(case), stem
+
+
+def test_an_older_format_is_changed_once_in_the_file_and_in_memory_alone_for_a_reader(tmp_path):
+    """A reader leaves the file as the agent that writes it knows it."""
+    db = sqlite3.connect(tmp_path / "journal.db")
+    db.executescript(text_of(I13 / "acknowledged.sql"))
+    db.close()
     path = tmp_path / "journal.db"
-    renamed = "UPDATE cases SET body = replace(body, '\"phase\":\"holding\"', '\"phase\":\"underway\"')"
-    monkeypatch.setattr(database, "VERSION", 3)
-    monkeypatch.setattr(database, "MIGRATIONS", {**database.MIGRATIONS, 2: lambda db: db.execute(renamed)})
     before = path.read_bytes()
     reader = Journal.reading(path)
-    assert [case.phase.value for case in reader.load().cases.values()] == ["underway"] and path.read_bytes() == before
+    assert [case.phase.value for case in reader.load().cases.values()] == ["acknowledged"] and path.read_bytes() == before
     reader.close()
     for _ in range(2):
         writer = Journal(path)
-        assert [case.phase.value for case in writer.load().cases.values()] == ["underway"]
+        assert [case.phase.value for case in writer.load().cases.values()] == ["acknowledged"]
         writer.close()
-    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (3,)
+    assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (database.VERSION,)
 
 
 def test_values_of_environment_tables_that_an_older_version_stored_are_in_no_byte_of_the_journal_any_more(tmp_path):
@@ -112,7 +159,7 @@ def witness(name: str = "drain", event_id: str = "e1") -> ob.Witness:
 
 def test_a_private_directory_of_which_the_journal_knows_nothing_brings_a_checked_clock_then_recover_and_is_told():
     life = Life(GONE).see(ob.Restarted("boot-1", 1.0, (witness(),)))
-    assert life.phase() == "checking" and life.running() == [], "no application recovers while the clock may be wrong"
+    assert life.phase() == "checking-clock" and life.running() == [], "no application recovers while the clock may be wrong"
     assert [entry.note for entry in life.entries if entry.what is EntryKind.FOUND_PREPARED]
     life.judged(GOOD)
     assert life.running() == ["drain recover"] and life.reasons() == ["restarted"], "it was prepared in another boot"

@@ -5,7 +5,7 @@ from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, report,
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Phase, Stage, State, desired_effects, step
 from tideover.lifecycle.case import quiet_raw_s
-from tideover.lifecycle.state import CLAIMING, STALL_S, ends_an_event, stopped_the_machine
+from tideover.lifecycle.state import AWAITING_PLATFORM, CLAIMING, STALL_S, ends_an_event, stopped_the_machine
 from tideover.model import Cause, Document, HookPhase, HookReport, Kind
 from tideover.policy import names_me
 from walk import (
@@ -24,7 +24,7 @@ from walk import (
     reachable,
 )
 
-BEFORE_THE_START = {Phase.SCHEDULED, Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START}
+BEFORE_THE_START = AWAITING_PLATFORM | {Phase.SCHEDULED}
 AFTER_THE_START = {Phase.STARTED, Phase.CHECKING_CLOCK, Phase.SETTLING, Phase.RECOVERING, Phase.RECOVERED}
 CORE = (World("a freeze in short", ONE, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
               causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL), acknowledgements=SURE),)
@@ -38,6 +38,7 @@ def worlds(request):
     look_at(WORLDS)
 
 
+LATE = {Phase.UNCONFIRMED, Phase.HELD}     # a 200 that comes late is remembered, and ends these
 NO_NEWS = ob.PollFailed("no answer")
 
 
@@ -51,14 +52,10 @@ def test_an_answer_counts_only_if_it_was_asked_for():
             continue
         idle = step(state, NO_NEWS, world.policy, seen.now).state
         if late:
-            decided = {i: "holding" if c.phase.value == "doubting" else c.phase.value for i, c in idle.cases.items()}
-            assert {i: c.phase.value for i, c in move.state.cases.items()} == {**decided, **_doubts_of_others(idle, answer)}
+            decided = {i: Phase.ACKNOWLEDGED if i == answer.event_id and c.phase in LATE else c.phase for i, c in idle.cases.items()}
+            assert phases(move.state) == decided, (state, seen)
         else:
             assert move.state == idle, (state, seen)
-
-
-def _doubts_of_others(state: State, answer: ob.AckSettled) -> dict[str, str]:
-    return {i: c.phase.value for i, c in state.cases.items() if i != answer.event_id}
 
 
 def test_every_answer_asked_for_moves_something():
@@ -226,6 +223,16 @@ def test_a_reboot_after_the_start_is_followed_by_a_clock_check():
                     assert move.state.cases[event_id].phase is Phase.CHECKING_CLOCK, (state, seen)
 
 
+def test_acknowledged_is_the_phase_of_what_the_platform_accepted_and_held_of_what_it_did_not():
+    """In every state: what waits for the platform is either still being decided, held, or acknowledged."""
+    for _, state, _, _ in every_step():
+        for case in state.cases.values():
+            if case.phase is Phase.ACKNOWLEDGED:
+                assert case.acknowledged, state
+            if case.phase in (Phase.HELD, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED):
+                assert not case.acknowledged, state
+
+
 def phases(state: State) -> dict[str, Phase]:
     return {event_id: case.phase for event_id, case in state.cases.items()}
 
@@ -234,7 +241,7 @@ def test_only_a_held_event_is_acknowledged_by_hand():
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.AcknowledgeRequested):
             held = state.cases[seen.observation.event_id]
-            assert held.phase is Phase.AWAITING_START and phases(move.state) == {**phases(state), held.id: Phase.ACKNOWLEDGING}
+            assert held.phase is Phase.HELD and not held.acknowledged and phases(move.state) == {**phases(state), held.id: Phase.ACKNOWLEDGING}
 
 
 def test_by_hand_or_by_a_stop_every_claim_is_given_back():
@@ -302,7 +309,7 @@ def test_a_scheduled_event_seen_again_moves_only_what_doubts_or_was_too_early():
                 after = phases(move.state)[event.id]
                 if before.phase is Phase.UNCONFIRMED:
                     assert after in (Phase.UNCONFIRMED, Phase.ACKNOWLEDGING)
-                elif before.phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.ACKNOWLEDGING, Phase.AWAITING_START):
+                elif before.phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED):
                     assert after is before.phase, (state, seen)
 
 
@@ -327,9 +334,9 @@ def test_who_waits_for_a_moment_goes_on_when_it_comes():
             elif before.phase is Phase.SETTLING and come:
                 assert after in (Phase.RECOVERING, Phase.RECOVERED, Phase.CLOSED), (state, seen)
             elif before.phase is Phase.SCHEDULED and come:
-                assert after in {Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.AWAITING_START}
+                assert after in {Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED}
             elif before.phase is Phase.UNCONFIRMED and come:
-                assert after in {Phase.ACKNOWLEDGING, Phase.AWAITING_START}, (state, seen)
+                assert after in {Phase.ACKNOWLEDGING, Phase.HELD}, (state, seen)
             elif before.phase is not Phase.RECOVERING and before.phase is not Phase.PREPARING:
                 assert after is before.phase, (state, seen)
 

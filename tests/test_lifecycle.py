@@ -45,15 +45,15 @@ def test_an_announced_freeze_is_prepared_acknowledged_checked_recovered_and_clos
     life.settle(DONE, "second")
     assert life.running() == ["beside prepare"], "the next number waits for all of this one"
     life.settle().settle()
-    assert life.phase() == "asking"
+    assert life.phase() == "acknowledging"
     life.acknowledged().polled(started(FREEZE)).paused()
-    assert life.phase() == "checking" and life.running() == []
+    assert life.phase() == "checking-clock" and life.running() == []
     life.judged()
     assert life.phase() == "settling" and life.running() == []
     life.after(5.0)
     assert life.running() == ["last recover"]
     life.settle().settle().settle()
-    assert life.phase() == "lingering"
+    assert life.phase() == "recovered"
     life.polled()
     assert life.phase() == "closed" and life.outcome() == "resumed" and life.acknowledgements() == 1
     assert life.begun_runs()[4:] == ["last recover", "second recover", "beside recover", "first recover"]
@@ -73,7 +73,7 @@ def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_anybody_
     policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
     life = Life(policy).polled(FREEZE).settle().settle().acknowledged().polled(started(FREEZE)).paused().judged()
     life.after(wait_s).see(ob.Resumed(pause("set", 86_400.0, Cause.CLOCK_STEP, life.now)))
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
     assert life.settle().running() == [], "who recovers now goes on, nobody else begins"
     assert [known.id for known in life.state.cases["e1"].pauses] == ["p1"], "a step of the clock is no pause"
     life.judged(BAD).after(5.0).settle().settle()
@@ -82,14 +82,14 @@ def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_anybody_
 
 def test_recover_is_not_told_before_the_clock_is_judged():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(30.0).polled(started(FREEZE))
-    assert life.phase() == "checking" and life.running() == []
+    assert life.phase() == "checking-clock" and life.running() == []
 
 
 @pytest.mark.parametrize("check, waits", [(GOOD, False), (BAD, True), (UNKNOWN, False)])
 def test_an_owner_who_holds_for_the_clock_waits_for_a_good_one_unless_there_is_nobody_to_ask(check, waits):
     life = Life(Policy(hooks=(hook(),), hold_for_clock=True)).polled(FREEZE).settle().acknowledged()
     life.polled(started(FREEZE)).paused().after(10.0).judged(check)
-    assert (life.phase() == "checking") is waits
+    assert (life.phase() == "checking-clock") is waits
     assert any(isinstance(effect, fx.CheckClock) for effect in life.wanted().values()) is waits
 
 
@@ -104,17 +104,17 @@ def test_recover_hooks_are_told_the_pause_the_verdict_and_the_reason():
 @pytest.mark.parametrize("outcome, status", [(FAILED, 1), (TIMED_OUT, None), (REFUSED, 4), (REFUSED, None)])
 def test_a_required_preparation_that_failed_holds_the_acknowledgement(outcome, status):
     life = Life().polled(FREEZE).settle(outcome, exit_status=status)
-    assert life.phase() == "holding" and life.acknowledgements() == 0
+    assert life.phase() == "held" and life.acknowledgements() == 0
 
 
 def test_a_failure_that_is_not_required_does_not_hold():
     life = Life(Policy(hooks=(hook(required=False),))).polled(FREEZE).settle(FAILED, exit_status=1)
-    assert life.phase() == "asking"
+    assert life.phase() == "acknowledging"
 
 
 def test_a_refused_file_holds_even_where_its_failure_would_not():
     life = Life(Policy(hooks=(hook(required=False),))).polled(FREEZE).settle(REFUSED, exit_status=None)
-    assert life.phase() == "holding"
+    assert life.phase() == "held"
 
 
 def test_a_failure_does_not_stop_the_hooks_after_it():
@@ -140,19 +140,19 @@ def test_not_yet_is_tried_again_and_the_platform_waits():
     life.after(1.0)
     assert life.running() == ["drain prepare"] and life.runs()[0].attempt == 2
     life.settle()
-    assert life.phase() == "asking"
+    assert life.phase() == "acknowledging"
 
 
 def test_not_yet_for_ever_fails_when_the_time_is_over():
     life = Life().polled(event(notice_s=20.0))
     for _ in range(40):
         life.settle(NOT_YET).after(1.0)
-    assert life.phase() == "holding" and 10 <= len(life.begun_runs()) <= 15, "14 s of trying: 20 s less the reserve"
+    assert life.phase() == "held" and 10 <= len(life.begun_runs()) <= 15, "14 s of trying: 20 s less the reserve"
 
 
 def test_an_event_withdrawn_while_prepare_runs_stops_it_and_recovers_at_once():
     life = Life(THREE).polled(FREEZE).settle(DONE, "first").polled()
-    assert life.runs() == [] and {h.stage.value for h in life.state.hooks.values()} == {"stopping", "leaving"}
+    assert life.runs() == [] and {h.stage.value for h in life.state.hooks.values()} == {"stopping", "recover-pending"}
     life.stop_ended()
     assert sorted(life.running()) == ["beside recover", "second recover"], "what was not begun is not recovered"
     life.settle().settle()
@@ -169,7 +169,7 @@ def test_when_an_event_starts_while_prepare_runs_nothing_is_begun_and_running_ho
     life = Life(THREE).polled(FREEZE).polled(started(FREEZE))
     assert life.running() == ["first prepare"]
     life.settle()
-    assert life.running() == [] and life.phase() == "underway" and life.acknowledgements() == 0
+    assert life.running() == [] and life.phase() == "started" and life.acknowledgements() == 0
     life.paused().judged().after(5.0)
     assert life.running() == ["first recover"]
 
@@ -193,14 +193,14 @@ def test_the_own_name_is_matched_whole_and_without_case():
 def test_an_event_that_names_other_vms_too_is_prepared_but_not_released():
     shared = event(resources=(ME, "vm-2"))
     life = Life().polled(shared).settle()
-    assert life.phase() == "holding" and life.acknowledgements() == 0
+    assert life.phase() == "held" and life.acknowledgements() == 0
     allowed = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge_shared=True)})
-    assert Life(allowed).polled(shared).settle().phase() == "asking"
+    assert Life(allowed).polled(shared).settle().phase() == "acknowledging"
 
 
 def test_without_a_hook_the_platforms_event_is_left_alone_and_a_users_own_is_released():
-    assert Life(Policy()).polled(FREEZE).phase() == "holding"
-    assert Life(Policy()).polled(event(source="user")).phase() == "asking"
+    assert Life(Policy()).polled(FREEZE).phase() == "held"
+    assert Life(Policy()).polled(event(source="user")).phase() == "acknowledging"
 
 
 def test_a_hook_spared_by_the_announced_length_counts_as_none():
@@ -212,13 +212,13 @@ def test_a_hook_spared_by_the_announced_length_counts_as_none():
 
 def test_kinds_the_owner_leaves_alone_are_only_watched():
     life = Life(Policy(hooks=(hook(),), act_on=frozenset({Kind.REBOOT}))).polled(FREEZE)
-    assert life.phase() == "watching" and life.begun == []
+    assert life.phase() == "observed" and life.begun == []
 
 
 def test_never_means_by_hand():
     life = Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})).polled(FREEZE).settle()
-    assert life.phase() == "holding"
-    assert life.see(ob.AcknowledgeRequested("e1")).phase() == "asking"
+    assert life.phase() == "held"
+    assert life.see(ob.AcknowledgeRequested("e1")).phase() == "acknowledging"
 
 
 # --- the acknowledgement --------------------------------------------------------------------------------------------
@@ -230,14 +230,14 @@ def test_a_status_nobody_knows_is_prepared_for_and_acknowledged_only_by_hand(sta
     life = Life().polled(odd)
     assert life.running() == ["drain prepare"]
     life.settle().polled(odd)
-    assert life.phase() == "holding" and life.acknowledgements() == 0
-    assert "its status is" in next(entry.note for entry in life.entries if entry.what is Phase.AWAITING_START)
+    assert life.phase() == "held" and life.acknowledgements() == 0
+    assert "its status is" in next(entry.note for entry in life.entries if entry.what is Phase.HELD)
     assert life.see(ob.AcknowledgeRequested("e1")).acknowledgements() == 1
 
 
 def test_an_acknowledgement_in_doubt_is_not_sent_again_under_a_status_nobody_knows():
     life = Life().polled(FREEZE).settle().acknowledged(ob.AckOutcome.LOST).after(60.0)
-    assert life.polled(replace(FREEZE, odd_status="Postponed")).phase() == "holding"
+    assert life.polled(replace(FREEZE, odd_status="Postponed")).phase() == "held"
     assert life.acknowledgements() == 1
 
 
@@ -245,12 +245,12 @@ def test_an_accepted_acknowledgement_is_never_sent_again():
     life = Life().polled(FREEZE).settle().acknowledged().restarted().polled(FREEZE).polled(FREEZE)
     assert life.acknowledgements() == 1
     life.polled().settle().polled(FREEZE).settle()
-    assert life.phase() == "holding" and life.acknowledgements() == 1, "also when the event is listed again"
+    assert life.phase() == "acknowledged" and life.acknowledgements() == 1, "also when the event is listed again"
 
 
 def test_a_refused_acknowledgement_ends_it():
     life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.REFUSED)
-    assert life.phase() == "holding" and life.after(60.0).polled(FREEZE).acknowledgements() == 1
+    assert life.phase() == "held" and life.after(60.0).polled(FREEZE).acknowledgements() == 1
 
 
 def test_events_whose_ids_differ_beyond_ascii_case_are_two_events_and_each_is_acknowledged():
@@ -268,8 +268,8 @@ LATE = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(just_in_time=True)})
 
 
 @pytest.mark.parametrize(("date_off_s", "clock_is_good", "phase"), [
-    (0.0, True, "waiting"), (0.0, False, "waiting"),
-    (-2000 * YEAR_S, True, "waiting"), (-7201.0, True, "waiting"),
+    (0.0, True, "scheduled"), (0.0, False, "scheduled"),
+    (-2000 * YEAR_S, True, "scheduled"), (-7201.0, True, "scheduled"),
     (2000 * YEAR_S, True, "preparing"),
     (850.0, True, "preparing"), (850.0, False, "preparing"),
 ])
@@ -284,7 +284,7 @@ def test_the_nearer_start_counts_where_the_answers_date_and_a_good_clock_differ_
 
 def test_a_date_is_believed_as_long_as_no_clock_is_known_to_be_better():
     life = Life(LATE)
-    for clock_is_good, phase in ((False, "waiting"), (False, "waiting"), (True, "preparing")):
+    for clock_is_good, phase in ((False, "scheduled"), (False, "scheduled"), (True, "preparing")):
         now = life.after(445.0).now
         years_ago = now.utc - timedelta(days=7300)
         life.see(ob.Polled(Document((FREEZE,), "1", years_ago, now.raw_s, now.raw_s), ME, clock_is_good=clock_is_good))
@@ -303,7 +303,7 @@ def test_an_event_listed_in_upper_and_lower_case_is_one_event_acknowledged_once(
     assert life.outcome("AB-1") == "resumed" and {entry.event_id for entry in life.entries} == {"AB-1"}
     assert {entry.subject.id for entry in life.entries if isinstance(entry.subject, Event)} == {"AB-1"}
     life.polled(lower).settle()
-    assert life.phase("AB-1") == "holding" and life.acknowledgements() == 1, "also when it is listed again"
+    assert life.phase("AB-1") == "acknowledged" and life.acknowledgements() == 1, "also when it is listed again"
 
 
 def test_a_lost_answer_is_decided_by_a_fresh_document():
@@ -311,12 +311,12 @@ def test_a_lost_answer_is_decided_by_a_fresh_document():
     life = Life().polled(FREEZE).settle()
     for wait_s in (1.0, 2.0, 5.0, 10.0, 10.0):
         life.acknowledged(AckOutcome.LOST).polled(FREEZE)
-        assert life.phase() == "doubting"
+        assert life.phase() == "unconfirmed"
         life.after(wait_s - 0.5).polled(FREEZE)
-        assert life.phase() == "doubting"
+        assert life.phase() == "unconfirmed"
         life.after(0.6).polled(FREEZE)
-        assert life.phase() == "asking"
-    assert Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).polled(started(FREEZE)).phase() == "underway"
+        assert life.phase() == "acknowledging"
+    assert Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).polled(started(FREEZE)).phase() == "started"
 
 
 def test_one_document_after_the_loss_is_enough_when_the_wait_is_over():
@@ -324,28 +324,28 @@ def test_one_document_after_the_loss_is_enough_when_the_wait_is_over():
     life = Life().polled(FREEZE).settle()
     for wait_s in (1.0, 2.0, 5.0, 10.0, 10.0):
         life.acknowledged(AckOutcome.LOST).after(0.3).polled(FREEZE)
-        assert life.after(wait_s - 0.4).phase() == "doubting"
-        assert life.after(0.2).phase() == "asking"
+        assert life.after(wait_s - 0.4).phase() == "unconfirmed"
+        assert life.after(0.2).phase() == "acknowledging"
     life.acknowledged(AckOutcome.LOST)
-    assert life.after(60.0).phase() == "doubting", "no document since the loss"
+    assert life.after(60.0).phase() == "unconfirmed", "no document since the loss"
 
 
 def test_what_was_agreed_to_before_the_answer_was_lost_is_not_asked_again_for_a_vm_named_since():
     life = Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge_shared=True)})).polled(FREEZE).settle()
     life.acknowledged(AckOutcome.LOST).after(0.3).polled(event(resources=(ME, "vm-2"))).after(5.0)
-    assert life.phase() == "holding" and life.acknowledgements() == 1
+    assert life.phase() == "held" and life.acknowledgements() == 1
 
 
 @pytest.mark.parametrize("away", [lambda life: life.restarted(), lambda life: life.paused(5.0)])
 def test_a_document_from_before_the_agent_or_the_machine_was_away_does_not_end_the_wait(away):
     life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).after(0.3).polled(FREEZE).after(0.1)
-    assert away(life).after(5.0).phase() == "doubting"
-    assert life.polled(FREEZE).phase() == "asking"
+    assert away(life).after(5.0).phase() == "unconfirmed"
+    assert life.polled(FREEZE).phase() == "acknowledging"
 
 
 def test_a_pause_while_the_answer_is_in_doubt_does_not_postpone_the_next_asking():
     life = Life().polled(FREEZE).settle().acknowledged(AckOutcome.LOST).paused(1.5)
-    assert life.polled(FREEZE).phase() == "asking"
+    assert life.polled(FREEZE).phase() == "acknowledging"
 
 
 def test_a_document_asked_for_before_the_answer_was_lost_decides_nothing():
@@ -353,13 +353,13 @@ def test_a_document_asked_for_before_the_answer_was_lost_decides_nothing():
     life.now_s += 10.0
     asked_before = at(0.5).raw_s
     life.see(ob.Polled(Document((FREEZE,), "1", None, asked_before, asked_before), ME))
-    assert life.phase() == "doubting"
+    assert life.phase() == "unconfirmed"
 
 
 def test_an_answer_that_comes_after_the_start_still_counts():
     life = Life().polled(FREEZE).settle()
     life.polled(started(FREEZE)).see(ob.AckSettled("e1", 1, AckOutcome.ACCEPTED))
-    assert life.state.cases["e1"].acknowledged and life.phase() == "underway"
+    assert life.state.cases["e1"].acknowledged and life.phase() == "started"
 
 
 # --- pauses ---------------------------------------------------------------------------------------------------------
@@ -367,23 +367,23 @@ def test_an_answer_that_comes_after_the_start_still_counts():
 def test_the_freeze_that_comes_before_the_news_of_it_is_this_events_pause():
     """Acknowledged, stopped and resumed before a poll could show Started: otherwise applications stay drained for minutes."""
     life = Life().polled(FREEZE).settle().acknowledged().paused()
-    assert life.phase() == "holding"
+    assert life.phase() == "acknowledged"
     life.polled(FREEZE)
-    assert life.phase() == "holding", "still Scheduled: go on waiting"
+    assert life.phase() == "acknowledged", "still Scheduled: go on waiting"
     life.polled(started(FREEZE))
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
 
 
 def test_a_pause_long_before_the_start_is_not_this_events():
     life = Life().polled(FREEZE).settle().acknowledged().paused().after(31.0).polled(started(FREEZE))
-    assert life.phase() == "underway"
+    assert life.phase() == "started"
 
 
 def test_an_event_gone_after_an_early_pause_is_checked_before_recover():
-    assert Life().polled(FREEZE).settle().acknowledged().paused().polled().phase() == "checking"
+    assert Life().polled(FREEZE).settle().acknowledged().paused().polled().phase() == "checking-clock"
 
 
-@pytest.mark.parametrize("length_s, phase", [(0.6, "underway"), (1.0, "checking")])
+@pytest.mark.parametrize("length_s, phase", [(0.6, "started"), (1.0, "checking-clock")])
 def test_a_stall_of_our_own_process_counts_from_a_second_on(length_s, phase):
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(length_s, Cause.PROCESS_STALL)
     assert life.phase() == phase and len(life.state.cases["e1"].pauses) == 1
@@ -391,34 +391,34 @@ def test_a_stall_of_our_own_process_counts_from_a_second_on(length_s, phase):
 
 def test_a_clock_step_is_nobodys_pause():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(0.0, Cause.CLOCK_STEP)
-    assert life.phase() == "underway" and life.state.cases["e1"].pauses == ()
+    assert life.phase() == "started" and life.state.cases["e1"].pauses == ()
 
 
 def test_a_further_pause_while_the_event_is_listed_is_checked_again():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(5.0).settle()
-    assert life.phase() == "lingering"
+    assert life.phase() == "recovered"
     life.paused(2.0, pause_id="p2")
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
     life.judged().after(5.0)
-    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1
+    assert life.phase() == "recovered" and life.begun_runs().count("drain recover") == 1
 
 
 def test_a_further_pause_while_recover_runs_stops_further_recovers_until_the_clock_is_good():
     life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled(started(FREEZE))
     life.paused().judged().after(5.0).paused(3.0, pause_id="p2")
-    assert life.phase() == "checking" and life.running() == ["last recover"]
+    assert life.phase() == "checking-clock" and life.running() == ["last recover"]
     life.settle()
     assert life.running() == []
     assert sorted(life.judged().after(5.0).running()) == ["beside recover", "second recover"]
 
 
 @pytest.mark.parametrize("first", [Cause.VM_PAUSE, Cause.PROCESS_STALL])
-@pytest.mark.parametrize("reached", ["checking", "settling", "recovering", "lingering"])
+@pytest.mark.parametrize("reached", ["checking-clock", "settling", "recovering", "recovered"])
 def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew(reached, first):
     """Else recover began milliseconds after it, told a verdict from before it (found by stopping a real agent)."""
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(1.5, first)
     for phase, go_on in (("settling", lambda: life.judged()), ("recovering", lambda: life.after(5.0)),
-                         ("lingering", lambda: life.settle())):
+                         ("recovered", lambda: life.settle())):
         if life.phase() != reached:
             go_on()
             assert life.phase() == phase
@@ -427,12 +427,12 @@ def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew
     assert (life.phase(), life.state.cases["e1"].check_round) == (reached, rounds), "a shorter one ends nothing"
     life.paused(1.0, Cause.PROCESS_STALL, "again")
     [check] = [effect for effect in life.wanted().values() if isinstance(effect, fx.CheckClock)]
-    assert life.phase() == "checking" and (check.round, check.since_raw_s) == (rounds + 1, life.now.raw_s)
+    assert life.phase() == "checking-clock" and (check.round, check.since_raw_s) == (rounds + 1, life.now.raw_s)
     assert len(life.state.cases["e1"].pauses) == 3
     begun = life.begun_runs().count("drain recover")
     assert life.judged(BAD).after(4.9).begun_runs().count("drain recover") == begun and life.phase() == "settling"
     life.after(0.2).settle()
-    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1, "nobody recovers twice"
+    assert life.phase() == "recovered" and life.begun_runs().count("drain recover") == 1, "nobody recovers twice"
     if not begun:
         assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
 
@@ -445,7 +445,7 @@ def test_a_wait_that_ends_in_a_pause_does_not_begin_recover_before_the_pause_is_
     life.after(0.0)
     assert life.phase() == "settling"
     life.after(0.2)
-    assert life.see(ob.Resumed(pause("p2", stopped_for_s, Cause.PROCESS_STALL, life.now))).phase() == "checking"
+    assert life.see(ob.Resumed(pause("p2", stopped_for_s, Cause.PROCESS_STALL, life.now))).phase() == "checking-clock"
 
 
 def test_a_check_that_outlasts_the_quiet_time_does_not_begin_recover_before_a_pause_is_told_either():
@@ -465,9 +465,9 @@ def test_a_stall_while_recover_runs_holds_back_only_those_that_have_not_begun():
     life.after(5.0)
     for number in range(3):
         life.paused(2.0, Cause.PROCESS_STALL, f"stall-{number}").settle()
-        assert life.running() == [] and life.phase() == "checking"
+        assert life.running() == [] and life.phase() == "checking-clock"
         life.judged().after(5.0)
-    assert life.phase() == "lingering" and sorted(life.begun_runs()[4:]) == [
+    assert life.phase() == "recovered" and sorted(life.begun_runs()[4:]) == [
         "beside recover", "first recover", "last recover", "second recover"]
 
 
@@ -482,13 +482,13 @@ def test_a_stall_after_an_event_was_withdrawn_is_not_its_pause(length_s):
 def test_recover_after_the_event_waits_until_it_has_left_the_list():
     patient = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(recover_after_pause=False)})
     life = Life(patient).polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(60.0)
-    assert life.phase() == "underway"
+    assert life.phase() == "started"
     assert life.polled().judged().running() == ["drain recover"]
 
 
 def test_an_event_that_ends_without_a_pause_is_checked_and_recovered():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).polled()
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
     assert life.judged().settle().outcome() == "resumed"
 
 
@@ -501,7 +501,7 @@ def test_an_event_gone_while_the_quiet_time_runs_ends_it():
 def test_an_unannounced_pause_is_checked_and_recovers_only_the_hooks_that_ask_for_it():
     policy = Policy(hooks=(hook("asks", 20, kinds=frozenset({Kind.UNANNOUNCED})), hook("not")))
     life = Life(policy).paused()
-    assert life.phase("p1") == "checking"
+    assert life.phase("p1") == "checking-clock"
     life.judged().after(5.0)
     assert life.begun_runs() == ["asks recover"]
     life.settle()
@@ -518,7 +518,7 @@ def test_what_makes_the_clock_doubtful_after_an_unannounced_pause_holds_back_who
     life = Life(ASKING_TWO).paused().judged()
     assert life.running() == ["b recover"]
     life.paused(2.0, cause, "p2").settle()
-    assert life.phase("p1") == "checking" and life.running() == []
+    assert life.phase("p1") == "checking-clock" and life.running() == []
     life.judged(BAD).settle().settle()
     again = ["b recover"] if cause is Cause.VM_PAUSE else []
     assert life.begun_runs() == ["b recover", *again, "a recover"] and life.outcome("p1") == "resumed"
@@ -536,7 +536,7 @@ def test_what_is_withdrawn_while_the_clock_is_checked_after_an_unannounced_pause
 
 def test_what_the_owner_takes_back_by_hand_waits_for_no_check_of_an_unannounced_pause():
     life = Life().paused().polled(FREEZE).settle().see(ob.RecoverRequested("e1"))
-    assert life.phase("p1") == "checking" and life.running() == ["drain recover"]
+    assert life.phase("p1") == "checking-clock" and life.running() == ["drain recover"]
 
 
 def test_a_pause_after_which_the_host_is_another_one_is_a_live_migration():
@@ -583,7 +583,7 @@ def test_a_harder_kind_is_prepared_again_and_a_softer_one_is_not():
 
 def test_a_harder_kind_that_goes_away_unprepared_leaves_no_run_behind():
     life = Life().polled(FREEZE).polled(FREEZE, event("e2", Kind.REBOOT)).polled(FREEZE).settle()
-    assert life.running() == [] and life.phase() == "asking"
+    assert life.running() == [] and life.phase() == "acknowledging"
 
 
 def test_the_earliest_not_before_sets_the_budget():
@@ -600,14 +600,14 @@ def test_an_event_that_appears_while_recover_runs_is_prepared_after_it():
     life.settle()
     assert life.running() == ["b prepare"], "a was never recovered, so it is still prepared"
     life.settle()
-    assert life.phase("e2") == "asking"
+    assert life.phase("e2") == "acknowledging"
     life.polled().settle().settle()
     assert life.outcome("e1") == "cancelled" and life.outcome("e2") == "cancelled"
 
 
 def test_a_service_that_changes_an_events_id_with_its_status_costs_no_recover():
     life = Life().polled(FREEZE).settle().polled(event("other", started=True))
-    assert life.running() == [] and life.phase("e1") == "recovering" and life.phase("other") == "underway"
+    assert life.running() == [] and life.phase("e1") == "recovering" and life.phase("other") == "started"
     life.paused().judged().after(5.0)
     assert life.running() == ["drain recover"]
 
@@ -616,7 +616,7 @@ def test_a_service_that_changes_an_events_id_with_its_status_costs_no_recover():
 
 def test_an_event_far_away_is_prepared_an_hour_before():
     life = Life().polled(event(notice_s=86400.0))
-    assert life.phase() == "waiting" and life.running() == []
+    assert life.phase() == "scheduled" and life.running() == []
     life.after(86400.0 - 3601.0)
     assert life.running() == []
     assert life.after(1.5).running() == ["drain prepare"]
@@ -673,7 +673,7 @@ def test_not_yet_is_not_tried_again_beyond_the_newest_not_before():
     life = Life().polled(event(notice_s=900.0)).settle(NOT_YET, exit_status=75)
     life.polled(event(notice_s=20.0)).after(10.0).settle(NOT_YET, exit_status=75)
     life.after(5.0)
-    assert life.settle(NOT_YET, exit_status=75).phase() == "holding"
+    assert life.settle(NOT_YET, exit_status=75).phase() == "held"
 
 
 def test_a_not_before_that_has_passed_bounds_nothing():
@@ -687,8 +687,8 @@ def test_after_a_restart_nothing_is_prepared_or_acknowledged_before_a_fresh_docu
     assert life.running() == []
     assert life.polled(FREEZE).running() == ["drain prepare"]
     asked = Life().polled(FREEZE).settle().restarted()
-    assert asked.phase() == "doubting"
-    assert asked.polled(FREEZE).phase() == "asking"
+    assert asked.phase() == "unconfirmed"
+    assert asked.polled(FREEZE).phase() == "acknowledging"
 
 
 def test_after_a_restart_recovery_and_clock_checks_go_on_at_once():
@@ -700,7 +700,7 @@ def test_after_a_restart_recovery_and_clock_checks_go_on_at_once():
 
 def test_an_event_that_came_and_went_while_the_agent_was_down_is_missed_and_recovered():
     life = Life().polled(FREEZE).settle().acknowledged().restarted().polled()
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
     assert life.judged().settle().outcome() == "missed"
 
 
@@ -734,9 +734,9 @@ def prepared_and_started():
 
 def test_an_event_the_list_left_out_for_a_moment_is_not_missed_and_keeps_the_applications_prepared():
     life = prepared_and_started().polled()
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
     life.polled(started(FREEZE))
-    assert life.phase() == "underway" and life.running() == []
+    assert life.phase() == "started" and life.running() == []
     life.paused().judged().after(5.0).settle().polled()
     assert life.outcome() == "resumed" and life.begun_runs() == ["drain prepare", "drain recover"]
 
@@ -745,9 +745,9 @@ def test_an_event_the_list_left_out_for_a_moment_is_not_missed_and_keeps_the_app
     lambda: prepared_and_started().paused().polled(), lambda: prepared_and_started().paused().polled().judged()])
 def test_an_event_left_out_for_a_moment_after_its_pause_is_checked_and_settled_once_more(gone):
     life = gone().polled(started(FREEZE))
-    assert life.phase() == "checking" and [known.id for known in life.state.cases["e1"].pauses] == ["p1"]
+    assert life.phase() == "checking-clock" and [known.id for known in life.state.cases["e1"].pauses] == ["p1"]
     life.judged().after(5.0).settle()
-    assert life.phase() == "lingering" and life.begun_runs().count("drain recover") == 1
+    assert life.phase() == "recovered" and life.begun_runs().count("drain recover") == 1
     assert life.polled().outcome() == "resumed"
 
 
@@ -758,7 +758,7 @@ def test_an_event_that_is_over_and_listed_again_as_started_was_not_missed(over, 
     life = over()
     assert life.phase() == "closed"
     life.restarted().polled(started(event(spelling)))
-    assert life.phase() == "underway"
+    assert life.phase() == "started"
     assert life.polled().judged().phase() == "closed" and life.outcome() == "resumed"
 
 
@@ -783,7 +783,7 @@ def test_only_the_newest_events_that_are_over_are_remembered():
 def test_a_reboot_with_the_event_open_ends_restarted():
     reboot = event(kind=Kind.REBOOT)
     life = Life().polled(reboot).settle().acknowledged().polled(started(reboot)).restarted("boot-2")
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
     life.judged().after(5.0)
     assert life.reasons() == ["restarted"]
     assert life.settle().polled().outcome() == "restarted"
@@ -792,13 +792,13 @@ def test_a_reboot_with_the_event_open_ends_restarted():
 def test_a_reboot_while_the_event_is_still_scheduled_prepares_again_without_a_second_acknowledgement():
     life = Life().polled(FREEZE).settle().acknowledged().restarted("boot-2").polled(FREEZE)
     assert life.running() == ["drain prepare"]
-    assert life.settle().phase() == "holding" and life.acknowledgements() == 1
+    assert life.settle().phase() == "acknowledged" and life.acknowledgements() == 1
 
 
 @pytest.mark.parametrize("document", [(), (started(FREEZE),)])
 def test_a_reboot_after_which_the_event_is_gone_or_started_is_its_own(document):
     life = Life().polled(FREEZE).settle().acknowledged().restarted("boot-2").polled(*document)
-    assert life.phase() == "checking"
+    assert life.phase() == "checking-clock"
     life.judged().after(5.0).settle().polled()
     assert life.outcome() == "restarted"
 
@@ -809,7 +809,7 @@ def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too(
     life = Life(policy).polled(FREEZE).settle().restarted("boot-2").polled(FREEZE)
     assert life.running() == ["first prepare"]
     assert life.settle().running() == ["second prepare"]
-    assert life.settle().phase() == "asking"
+    assert life.settle().phase() == "acknowledging"
 
 
 def runs_told(life):
@@ -834,7 +834,7 @@ def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
     life.polled(started(FREEZE)).paused().judged().after(5.0).restarted()
     words = [(entry.what.value, entry.note) for entry in life.entries if entry.event_id == "e1"]
     for phase in ("prepare", "recover"):
-        assert words.count((f"hook {phase} cut short", "drain: the agent ended while it ran")) == 1
+        assert words.count((f"hook {phase} interrupted", "drain: the agent ended while it ran")) == 1
     prepare, recover = [run for run in runs_told(life) if run["outcome"] == "stopped"]
     assert prepare == {"name": "drain", "phase": "prepare", "attempt": 1, "outcome": "stopped", "exit_status": None,
                        "started_at": "2026-11-20T10:00:03.000Z", "duration_s": None, "limit_s": 60.0, "output": "",
@@ -849,7 +849,7 @@ def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
                                   lambda life: life.paused(0.6, Cause.PROCESS_STALL).polled(FREEZE)])
 def test_what_is_withdrawn_is_cancelled_though_the_machine_was_rebooted_or_stalled_for_a_moment_before(hurt):
     life = hurt(Life(Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})).polled(FREEZE).settle())
-    assert life.phase() == "holding"
+    assert life.phase() == "held"
     life.polled()
     assert life.reasons() == ["cancelled"]
     assert life.settle().outcome() == "cancelled"
@@ -886,9 +886,9 @@ def test_a_stopped_service_recovers_if_the_owner_wants_that_and_the_next_start_p
     life = Life().polled(FREEZE).settle().acknowledged().see(ob.StopRequested())
     assert life.running() == ["drain recover"]
     life.settle().polled(FREEZE)
-    assert life.phase() == "lingering" and life.running() == []
+    assert life.phase() == "recovered" and life.running() == []
     assert life.restarted().polled(FREEZE).running() == ["drain prepare"]
-    assert life.settle().phase() == "holding" and life.acknowledgements() == 1
+    assert life.settle().phase() == "acknowledged" and life.acknowledgements() == 1
 
 
 def test_by_hand_everything_is_given_back():
@@ -906,12 +906,12 @@ def test_a_document_with_an_entry_left_out_prepares_for_the_others_and_takes_non
     life = Life().polled_in_part(FREEZE)
     assert life.running() == ["drain prepare"]
     life.settle().acknowledged().polled_in_part()
-    assert life.phase() == "holding"
+    assert life.phase() == "acknowledged"
     life.polled_in_part(started(FREEZE))
-    assert life.phase() == "underway"
+    assert life.phase() == "started"
     life.polled_in_part()
-    assert life.phase() == "underway"
-    assert life.polled().phase() == "checking"
+    assert life.phase() == "started"
+    assert life.polled().phase() == "checking-clock"
 
 
 def test_after_a_restart_an_event_missing_from_a_document_that_is_not_whole_is_not_prepared_for():
@@ -1003,7 +1003,7 @@ def test_a_restart_of_the_machine_has_no_length_for_only_wall_clocks_stand_on_bo
 
 def test_an_acknowledgement_that_was_refused_is_not_sent_again_after_a_reboot_but_by_hand():
     life = Life().polled(event()).settle().acknowledged(AckOutcome.REFUSED).restarted("boot-2").polled(event()).settle()
-    assert life.phase() == "holding" and life.acknowledgements() == 1
+    assert life.phase() == "held" and life.acknowledgements() == 1
     life.see(ob.AcknowledgeRequested("e1"))
     assert life.acknowledgements() == 2
 

@@ -114,9 +114,9 @@ def test_against_an_acknowledgement_speak_failed_and_missing_preparations_and_ot
 
 def test_an_acknowledgement_by_hand_says_what_it_was_given_against() -> None:
     life = Life(TWO).polled(FREEZE).settle(FAILED).settle()
-    assert life.phase(FREEZE.id) == "holding"
+    assert life.phase(FREEZE.id) == "held"
     life.see(ob.AcknowledgeRequested(FREEZE.id))
-    assert life.phase(FREEZE.id) == "asking"
+    assert life.phase(FREEZE.id) == "acknowledging"
     assert life.entries[-1].note == "by hand, although a required preparation failed: first"
 
 

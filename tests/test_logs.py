@@ -16,8 +16,8 @@ import pytest
 from lives import DONE, FAILED, event, hook, started
 from running_agent import environment, world
 from test_house import nodes
-from tideover.daemon.listeners import LogListener
-from tideover.logs import Log, LogLine, is_journal, open_sink, to_stream
+from tideover.daemon.listeners import LogListener, event_line_name
+from tideover.logs import Log, LogLine, Trouble, is_journal, open_sink, to_stream
 from tideover.model import EntryKind
 from tideover.policy import Policy
 from tideover.record import record_of, trace_id
@@ -57,9 +57,9 @@ def narrated(life: ToldLife, kept: Kept) -> ToldLife:
 
 
 def test_a_line_is_text_for_people_and_an_object_for_machines():
-    line = LogLine("2026-11-20T10:00:00.000Z", "info", "hook.settled", {"hook": "a", "took_s": 1.5, "note": 'say "x"\x1b[2J', "file": Path("/x")})
-    assert line.as_text() == r'2026-11-20T10:00:00.000Z info hook.settled hook=a took_s=1.5 note="say \"x\"\u001b[2J" file=/x'
-    assert json.loads(line.as_json()) == {"at": "2026-11-20T10:00:00.000Z", "level": "info", "name": "hook.settled", "hook": "a",
+    line = LogLine("2026-11-20T10:00:00.000Z", "info", "hook.finished", {"hook": "a", "took_s": 1.5, "note": 'say "x"\x1b[2J', "file": Path("/x")})
+    assert line.as_text() == r'2026-11-20T10:00:00.000Z info hook.finished hook=a took_s=1.5 note="say \"x\"\u001b[2J" file=/x'
+    assert json.loads(line.as_json()) == {"at": "2026-11-20T10:00:00.000Z", "level": "info", "name": "hook.finished", "hook": "a",
                                           "took_s": 1.5, "note": 'say "x"\x1b[2J', "file": "/x"}
     assert line.as_json().isascii() and "\x1b" not in line.as_json()
 
@@ -117,12 +117,12 @@ def test_a_life_is_told_with_documented_names_and_fields_and_a_line_a_move():
     for line in kept.lines:
         assert line.name in DOCUMENTED, line
         assert set(line.fields) <= DOCUMENTED[line.name] | FIELDS, line
-    moves = [(line.fields["from"], line.fields["to"]) for line in kept.lines if line.name == "case.moved"]
-    assert moves == [("nothing", "preparing"), ("preparing", "holding"), ("holding", "underway"), ("underway", "checking"),
-                     ("checking", "settling"), ("settling", "recovering"), ("recovering", "lingering"), ("lingering", "closed")]
-    begun = [(line.fields["hook"], line.fields["phase"]) for line in kept.lines if line.name == "hook.begun"]
+    moves = [(line.fields["from"], line.fields["to"]) for line in kept.lines if line.name == "event.phase-changed"]
+    assert moves == [("new", "preparing"), ("preparing", "held"), ("held", "started"), ("started", "checking-clock"),
+                     ("checking-clock", "settling"), ("settling", "recovering"), ("recovering", "recovered"), ("recovered", "closed")]
+    begun = [(line.fields["hook"], line.fields["phase"]) for line in kept.lines if line.name == "hook.started"]
     assert begun == [("first", "prepare"), ("second", "prepare"), ("second", "recover"), ("first", "recover")]
-    assert [line.level for line in kept.lines if line.name == "hook.settled"] == ["warning", "info", "info", "info"]
+    assert [line.level for line in kept.lines if line.name == "hook.finished"] == ["warning", "info", "info", "info"]
 
 
 def test_a_withheld_acknowledgement_is_a_warning_that_names_who_failed_and_what_to_do():
@@ -138,6 +138,19 @@ def test_a_withheld_acknowledgement_is_a_warning_that_names_who_failed_and_what_
     assert "acknowledgement.withheld" not in [line.name for line in alone.lines]
 
 
+def test_a_repeated_failure_is_a_warning_three_times_and_hourly_and_in_between_at_debug():
+    now_s, kept = 0.0, Kept()
+    trouble = Trouble(Log(sink=kept, level="debug"), "poll", lambda: now_s)
+    for _ in range(5):
+        trouble.again("no answer")
+    now_s = 3601.0
+    trouble.again("no answer")
+    trouble.over()
+    assert [(line.level, line.name) for line in kept.lines] == [
+        ("warning", "poll.failed")] * 3 + [("debug", "poll.failed")] * 2 + [
+        ("warning", "poll.failed"), ("info", "poll.recovered")]
+
+
 def names_in_the_code():
     """Every name written out in the package, and those made of the record's words."""
     for path in sorted((ROOT / "agent" / "tideover").rglob("*.py")):
@@ -148,15 +161,15 @@ def names_in_the_code():
                 if called in ("debug", "info", "warning", "error", "tell") and isinstance(first, ast.Constant) \
                         and re.fullmatch(r"[a-z]+\.[a-z-]+", str(first.value)):
                     yield str(first.value), {word.arg for word in node.keywords if word.arg}
-    not_by_this_name = {EntryKind.PAUSE, EntryKind.PREPARE_RUN, EntryKind.RECOVER_RUN, EntryKind.PREPARE_CUT_SHORT,
-                        EntryKind.RECOVER_CUT_SHORT, EntryKind.ACK_SENT_BY_HAND, EntryKind.JOURNAL_UNWRITABLE,
+    not_by_this_name = {EntryKind.PAUSE, EntryKind.PREPARE_RUN, EntryKind.RECOVER_RUN, EntryKind.PREPARE_INTERRUPTED,
+                        EntryKind.RECOVER_INTERRUPTED, EntryKind.MANUAL_ACK, EntryKind.JOURNAL_UNWRITABLE,
                         EntryKind.AGENT_RESTARTED}
     for kind in set(EntryKind) - not_by_this_name:
-        yield f"event.{kind.value.replace(' ', '-')}", set()
+        yield event_line_name(kind), set()
     yield "log.lines-lost", {"lines"}
     for trouble in ("poll", "document", "date", "metrics-file"):
         yield f"{trouble}.failed", {"reason", "times"}
-        yield f"{trouble}.works", {"after_failures"}
+        yield f"{trouble}.recovered", {"after_failures"}
 
 
 def test_every_name_in_the_code_is_documented_with_its_fields_and_no_other():
@@ -186,9 +199,9 @@ import os
 told = os.fstat(2)
 os.environ["JOURNAL_STREAM"] = f"{told.st_dev}:{told.st_ino}"
 from tideover.logs import Log
-Log().info("case.moved", event="E-1", to="preparing")
-Log().warning("hook.settled", note="two words")
-Log("json").error("event.recover-owed", event="E-1")
+Log().info("event.phase-changed", event="E-1", to="preparing")
+Log().warning("hook.finished", note="two words")
+Log("json").error("event.recovery-failed", event="E-1")
 """
 
 
@@ -204,9 +217,9 @@ def test_a_real_journal_knows_the_priority_of_each_line(tmp_path):
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
     assert [line["PRIORITY"] for line in lines] == ["6", "4", "3"]
-    assert lines[0]["MESSAGE"] == f"case.moved event=E-1 to=preparing trace_id={trace_id('E-1')}"
-    assert lines[1]["MESSAGE"] == 'hook.settled note="two words"'
-    assert json.loads(lines[2]["MESSAGE"])["name"] == "event.recover-owed"
+    assert lines[0]["MESSAGE"] == f"event.phase-changed event=E-1 to=preparing trace_id={trace_id('E-1')}"
+    assert lines[1]["MESSAGE"] == 'hook.finished note="two words"'
+    assert json.loads(lines[2]["MESSAGE"])["name"] == "event.recovery-failed"
 
 
 @pytest.mark.slow
@@ -216,12 +229,12 @@ def test_a_real_agent_writes_nothing_but_documented_lines_and_its_hooks_know_the
         here.configure('[log]\nformat = "json"\nlevel = "debug"')
         here.start()
         found = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.remove_event(found)
         here.until(lambda: here.record()["status"] == "closed")
         said = [json.loads(line) for line in here.said().splitlines()]
         assert {line["name"] for line in said} <= set(DOCUMENTED)
         of_event = [line for line in said if line.get("event") == found]
         assert {line["trace_id"] for line in of_event} == {here.record()["trace_id"]} == set((tmp_path / "traces").read_text().split())
-        assert {"poll.answered", "clock.heard"} <= {line["name"] for line in said if line["level"] == "debug"}
-        assert {"hook.begun", "hook.output", "hook.settled"} <= {line["name"] for line in of_event}
+        assert {"poll.answered", "clock.sample"} <= {line["name"] for line in said if line["level"] == "debug"}
+        assert {"hook.started", "hook.output", "hook.finished"} <= {line["name"] for line in of_event}

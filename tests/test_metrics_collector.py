@@ -44,7 +44,7 @@ def test_what_can_be_counted_is_there_from_the_start_with_0():
     for name, *labels in (("tideover_events_total", "preempt", "missed"), ("tideover_hook_runs_total", "drain", "timed-out", "prepare"),
                           ("tideover_acknowledgements_total", "lost"), ("tideover_pauses_total", "false", "vm-pause"),
                           ("tideover_poll_errors_total", "throttled"), ("tideover_pause_seconds_count",),
-                          ("tideover_recoveries_owed", "failed")):
+                          ("tideover_recoveries_pending", "failed")):
         assert found[name, tuple(labels)] == 0
     assert not [name for name, _ in found if name.endswith("_created")]
 

@@ -33,7 +33,7 @@ def free_port() -> int:
 def carries_an_event(here: World) -> bool:
     here.until(lambda: len(here.metadata.requests) > 1)
     event = here.freeze()
-    here.until(lambda: here.record()["status"] == "underway")
+    here.until(lambda: here.record()["status"] == "started")
     here.metadata.remove_event(event)
     return bool(here.until(lambda: here.record()["status"] == "closed"))
 
@@ -57,7 +57,7 @@ def test_without_the_library_the_log_says_what_to_install_and_events_are_carried
             here.agents.append(subprocess.Popen([python_without_it, "-m", "tideover", "run", "--config", here.home / "tideover.toml"],
                                                 env=environment(), stdout=log, stderr=log))
         assert carries_an_event(here)
-        assert "metrics.closed" in here.said() and "apt install python3-prometheus-client" in here.said()
+        assert "metrics.unavailable" in here.said() and "apt install python3-prometheus-client" in here.said()
         assert "Traceback" not in here.said()
 
 
@@ -75,7 +75,7 @@ def test_an_address_that_is_taken_and_a_directory_that_is_not_there_are_told_and
         here.configure(f'[metrics]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\ntextfile = "{tmp_path}/none/x.prom"')
         here.start()
         assert carries_an_event(here)
-        assert re.search(r"error metrics.closed address=\S+ reason=\"?\[Errno 98\]", here.said()), here.said()
+        assert re.search(r"error metrics.listen-failed address=\S+ reason=\"?\[Errno 98\]", here.said()), here.said()
         assert f"cannot write {tmp_path}/none/x.prom: no such file or directory" in here.said()
         assert "Traceback" not in here.said()
 
@@ -106,15 +106,15 @@ def test_a_reload_takes_the_page_over_and_switches_it_off(tmp_path):
         agent = here.start()
 
         def reload(more: str) -> None:
-            before = here.said().count("configuration.read")
+            before = here.said().count("configuration.reloaded")
             here.configure(more)
             agent.send_signal(signal.SIGHUP)
-            here.until(lambda: here.said().count("configuration.read") == before + 1)
+            here.until(lambda: here.said().count("configuration.reloaded") == before + 1)
 
         reload(on)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
             assert b"tideover_build_info" in answer.read()
-        assert "metrics.closed" not in here.said()
+        assert "metrics.unavailable" not in here.said() and "metrics.listen-failed" not in here.said()
         reload("")
         with pytest.raises(ConnectionRefusedError):
             http.client.HTTPConnection("127.0.0.1", port, timeout=5).request("GET", "/metrics")

@@ -74,10 +74,10 @@ def test_a_preparation_that_was_cut_short_or_had_no_hook_says_nothing_of_how_lon
     assert cancelled.measured(HistogramName.PREPARATION) == []
     overtaken = Counting()
     overtaken.polled(FREEZE).polled(started(FREEZE))
-    assert overtaken.phase() == "underway" and overtaken.measured(HistogramName.PREPARATION) == []
+    assert overtaken.phase() == "started" and overtaken.measured(HistogramName.PREPARATION) == []
     idle = Counting(Policy())
     idle.polled(FREEZE)
-    assert idle.phase() == "holding" and idle.measured(HistogramName.PREPARATION) == []
+    assert idle.phase() == "held" and idle.measured(HistogramName.PREPARATION) == []
 
 
 def test_a_preparation_is_measured_until_its_last_hook_and_also_when_one_failed():
@@ -87,7 +87,7 @@ def test_a_preparation_is_measured_until_its_last_hook_and_also_when_one_failed(
     life.settle()
     life.now_s += 2.5
     life.settle(FAILED, exit_status=1)
-    assert life.phase() == "holding" and life.measured(HistogramName.PREPARATION) == [4.5]
+    assert life.phase() == "held" and life.measured(HistogramName.PREPARATION) == [4.5]
 
 
 def test_a_preparation_that_an_earlier_agent_began_is_not_measured():
@@ -97,7 +97,7 @@ def test_a_preparation_that_an_earlier_agent_began_is_not_measured():
     life.unfinished = PendingTimes()
     life.restarted().polled(FREEZE)
     life.settle()
-    assert life.phase() == "asking" and life.measured(HistogramName.PREPARATION) == []
+    assert life.phase() == "acknowledging" and life.measured(HistogramName.PREPARATION) == []
 
 
 def test_an_event_of_others_is_left_alone_and_gives_no_notice():
@@ -193,17 +193,17 @@ def test_each_answer_to_an_acknowledgement_is_counted(outcome, word):
 def test_the_state_is_that_of_the_event_which_is_furthest_on():
     life = Life()
     assert state_snapshot(life.state).state == "idle"
-    assert state_snapshot(life.polled(event("other", resources=("vm-2",))).state).state == "watching"
+    assert state_snapshot(life.polled(event("other", resources=("vm-2",))).state).state == "observed"
     far = event("far", notice_s=86400.0)
-    assert state_snapshot(life.polled(far).state).state == "waiting"
+    assert state_snapshot(life.polled(far).state).state == "scheduled"
     assert state_snapshot(life.polled(far, FREEZE).state).state == "preparing"
-    assert state_snapshot(life.settle().state).state == "asking"
+    assert state_snapshot(life.settle().state).state == "acknowledging"
     life.acknowledged().polled(far, started(FREEZE)).paused().judged()
     assert state_snapshot(life.state).state == "settling"
     life.after(5.0)
     assert state_snapshot(life.state).state == "recovering"
     life.settle()
-    assert state_snapshot(life.state).state == "waiting", "what is recovered and only listed still comes after what is ahead"
+    assert state_snapshot(life.state).state == "scheduled", "what is recovered and only listed still comes after what is ahead"
     assert {case.phase.value for case in life.state.cases.values()} | {"idle"} <= set(STATES)
 
 
@@ -212,7 +212,7 @@ def test_an_event_that_waits_for_anothers_claim_does_not_look_as_if_it_recovered
     life.polled(FREEZE, other).settle()
     life.acknowledged().polled(other)
     assert life.phase() == "recovering" and life.runs() == []
-    assert state_snapshot(life.state).state == "holding"
+    assert state_snapshot(life.state).state == "acknowledged"
 
 
 def test_the_next_not_before_is_the_earliest_of_what_has_not_begun_and_none_when_there_is_nothing():
@@ -226,7 +226,7 @@ def test_the_next_not_before_is_the_earliest_of_what_has_not_begun_and_none_when
 
 def test_a_recovery_is_owed_from_the_prepare_on_also_after_a_restart_until_it_is_done_or_has_failed_for_good():
     def owed():
-        return {stage: hooks for stage, hooks in state_snapshot(life.state).recoveries_owed.items() if hooks}
+        return {stage: hooks for stage, hooks in state_snapshot(life.state).recoveries_pending.items() if hooks}
     life = Life()
     life.polled(FREEZE)
     assert owed() == {"claimed": 1}
@@ -249,10 +249,10 @@ def test_an_acknowledgement_is_held_by_a_failed_required_hook_and_by_nothing_els
     assert held(FAILED) == held(TIMED_OUT) == 1
     assert held() == held(FAILED, required=False) == 0
     shared = Life()
-    assert shared.polled(event(resources=("vm-1", "vm-2"))).settle().phase() == "holding"
+    assert shared.polled(event(resources=("vm-1", "vm-2"))).settle().phase() == "held"
     assert state_snapshot(shared.state).acknowledgements_held == 0, "held for the other VM's sake"
     nobody = Life(Policy())
-    assert nobody.polled(FREEZE).phase() == "holding" and state_snapshot(nobody.state).acknowledgements_held == 0
+    assert nobody.polled(FREEZE).phase() == "held" and state_snapshot(nobody.state).acknowledgements_held == 0
     begun = Life()
     begun.polled(FREEZE).settle(FAILED, exit_status=1).polled(started(FREEZE))
     assert state_snapshot(begun.state).acknowledgements_held == 0, "it has begun: nothing is left to hold"

@@ -162,7 +162,7 @@ def test_an_end_by_the_agents_own_will_is_still_a_stop():
 
 @pytest.mark.parametrize(("level", "line", "number"), [
     ("info", "2026-11-21T12:00:00.000Z info agent.started version=0.1.0", 100),
-    ("warning", '{"at": "2026-11-21T12:00:00.000Z", "level": "warning", "name": "pause.noticed", "event": "x"}', 210),
+    ("warning", '{"at": "2026-11-21T12:00:00.000Z", "level": "warning", "name": "pause.detected", "event": "x"}', 210),
     ("info", "2026-11-21T12:00:00.000Z info hook.output hook=x line=agent.started", 221),
     ("error", "2026-11-21T12:00:00.000Z error something.new", 3),
     ("error", "tideover: cannot use the configuration C:\\x.toml: one fault found", 3),
@@ -217,7 +217,7 @@ def test_the_whole_agent_recovers_at_a_stop_and_keeps_at_the_machines_end_and_at
         agent.start()
         try:
             here.freeze(not_before_in_s=600)
-            here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "holding")
+            here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "acknowledged")
             assert windows.standing is ServiceState.RUNNING
         finally:
             windows.control.heard(control)

@@ -88,7 +88,7 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
     yield from (Seen(ob.Due(f"case:{event_id}"), at(LATER_S)) for event_id in state.cases)
     yield from (Seen(ob.Due(f"case:{case.id}"), at(case.wake_raw_s - RAW_S)) for case in state.cases.values()
                 if case.wake_raw_s is not None)
-    if any(known.stage in (Stage.RETRYING, Stage.RECOVER_RETRY) for known in state.hooks.values()):
+    if any(known.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY) for known in state.hooks.values()):
         yield Seen(ob.Due("hook"), at(LATER_S))
     yield from (Seen(answer, now) for answer in answers(state, world))
 

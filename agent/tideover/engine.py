@@ -29,7 +29,7 @@ IDLE_S = 10.0
 HOUSEKEEPING_S = 3600.0
 """So often, at most, what can wait is done while nothing changes: old rows go."""
 
-CHECKPOINTED = frozenset({EntryKind.ACKNOWLEDGED, Phase.CLOSED})
+CHECKPOINTED = frozenset({EntryKind.ACK_ACCEPTED, Phase.CLOSED})
 """After these it is moved at once: the platform may stop the machine from here on; nothing is going on from here on."""
 
 

@@ -267,7 +267,8 @@ class Log:
 
 
 class Trouble:
-    """Tells the same trouble a few times, then hourly, then once that it is over."""
+    """Logs a repeated failure: the first three times and then hourly as a warning, in between at debug; and once that
+    it is over."""
 
     def __init__(self, log: Log, name: str, clock: Callable[[], float]) -> None:
         self._log, self._name, self._clock = log, name, clock
@@ -277,9 +278,11 @@ class Trouble:
         """It happened (again)."""
         self._count += 1
         now = self._clock()
-        if self._count <= REPEATS or now - self._told_at >= HOURLY_S:
+        is_due = self._count <= REPEATS or now - self._told_at >= HOURLY_S
+        if is_due:
             self._told_at = now
-            self._log.warning(f"{self._name}.failed", reason=reason, times=self._count)
+        write = self._log.warning if is_due else self._log.debug
+        write(f"{self._name}.failed", reason=reason, times=self._count)
 
     def told(self, reason: str | None) -> None:
         """It happened (again), or, with None, it did not happen this time."""
@@ -291,7 +294,7 @@ class Trouble:
     def over(self) -> None:
         """It did not happen this time."""
         if self._count:
-            self._log.info(f"{self._name}.works", after_failures=self._count)
+            self._log.info(f"{self._name}.recovered", after_failures=self._count)
         self._count = 0
 
 

@@ -189,33 +189,33 @@ class EntryKind(enum.Enum):
 
     NOTICED = "noticed"
     CHANGED = "changed"                                  # NotBefore moved
-    STARTED = "started"                                  # the document shows it Started
-    REMOVED = "left the list"
+    STARTED = "event started"                                  # the document shows it Started
+    REMOVED = "removed"
     LEFT_OUT = "events left out"                         # too many are listed at once
-    LEFT_OUT_NO_MORE = "events left out no more"
+    LEFT_OUT_NO_MORE = "events no longer left out"
     PAUSE = "pause"
     PREPARE_RUN = "hook prepare"                         # one run has ended
     RECOVER_RUN = "hook recover"
-    PREPARE_CUT_SHORT = "hook prepare cut short"         # the agent ended before the run did
-    RECOVER_CUT_SHORT = "hook recover cut short"
-    RECOVER_FAILED = "recover owed"                      # all its retries are used up
-    ACK_SENT_BY_HAND = "acknowledging"                   # by the command, without an agent; its answer follows
-    ACKNOWLEDGED = "acknowledged"
+    PREPARE_INTERRUPTED = "hook prepare interrupted"     # the agent ended before the run did
+    RECOVER_INTERRUPTED = "hook recover interrupted"
+    RECOVER_FAILED = "recovery failed"                   # all its retries are used up
+    MANUAL_ACK = "manual acknowledgement"                # by the command, without an agent; its answer follows
+    ACK_ACCEPTED = "acknowledgement accepted"
     ACK_REFUSED = "acknowledgement refused"
     ACK_LOST = "acknowledgement lost"
     CLOCK_CHECKED = "clock"
-    CLOCK_FOLLOWED = "clock followed"                    # seen after the check, while it converges
+    CLOCK_CONVERGENCE = "clock convergence"              # seen after the check, while it converges
     AGENT_RESTARTED = "agent restarted"
     MACHINE_RESTARTED = "restarted"
-    TAKEN_OVER = "taken over"                            # the journal is another VM's: its events, recovered here
+    VM_CHANGED = "vm changed"                            # the journal is another VM's: its events, recovered here
     FOUND_PREPARED = "found prepared"                    # by its private directory alone
     RECOVERY_IMPOSSIBLE = "recovery impossible"
     JOURNAL_UNWRITABLE = "journal unwritable"
 
     @classmethod
-    def of_run(cls, phase: HookPhase, *, cut_short: bool = False) -> EntryKind:
+    def of_run(cls, phase: HookPhase, *, interrupted: bool = False) -> EntryKind:
         """Given the phase of a hook's run that is over, return the kind of its entry."""
-        return cls(f"hook {phase.value}{' cut short' if cut_short else ''}")
+        return cls(f"hook {phase.value}{' interrupted' if interrupted else ''}")
 
 
 class Outcome(enum.Enum):

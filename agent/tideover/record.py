@@ -43,11 +43,11 @@ def record_of(rows: Sequence[Row]) -> dict[str, Any]:
     record = _about(rows[0].event_id, event, first)
     record["trace_id"] = trace_id(record["event_id"])
     record |= {
-        "status": phase.value if phase else EntryKind.NOTICED.value,
+        "status": phase.value if phase else Phase.OBSERVED.value,
         "outcome": closed.subject.value if closed and isinstance(closed.subject, Outcome) else None,
         "noticed_at": utc_text(rows[0].at),
         "notice_s": _rounded(first.notice_s) if first else None,
-        "acknowledged_at": _at(_last(rows, EntryKind.ACKNOWLEDGED)),
+        "acknowledged_at": _at(_last(rows, EntryKind.ACK_ACCEPTED)),
         "started_at": _at(_last(rows, EntryKind.STARTED) or _started_at_sight(rows)),
         "ended_at": _at(_last(rows, EntryKind.REMOVED)),
         "closed_at": _at(closed),
@@ -125,7 +125,8 @@ def _clock(rows: Sequence[Row]) -> dict[str, Any]:
         "good_after_s": _rounded(last.good_after_s) if last else None,
         "reason": last.reason if last else "", "tolerance_s": _rounded(last.tolerance_s, 6) if last else None,
         "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
-                     for row in rows if row.what is EntryKind.CLOCK_FOLLOWED and isinstance(row.subject, ClockCheck)],
+                     for row in rows
+                     if row.what is EntryKind.CLOCK_CONVERGENCE and isinstance(row.subject, ClockCheck)],
         "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
                      "delay_s": _rounded(sample.delay_s, 6), "error_bound_s": _rounded(sample.error_bound_s, 6)}
                     for check in checks for sample in check.samples],

@@ -6,7 +6,7 @@ from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
 from tideover.lifecycle.manual import is_pending
-from tideover.lifecycle.state import CLAIMING, RUNNING, ends_an_event
+from tideover.lifecycle.state import AWAITING_PLATFORM, CLAIMING, RUNNING, ends_an_event
 from tideover.model import ClockCheck, Moment, utc_text
 from tideover.platforms import Platform
 from tideover.record import Row, pauses_of
@@ -19,7 +19,8 @@ WAITING_FOR = {
     Phase.PREPARING: "the prepare hooks",
     Phase.ACKNOWLEDGING: "the platform's answer to the acknowledgement",
     Phase.UNCONFIRMED: "the next poll: the acknowledgement is unconfirmed",
-    Phase.AWAITING_START: "the platform to start",
+    Phase.HELD: "the platform to start the event; it is not acknowledged",
+    Phase.ACKNOWLEDGED: "the platform to start the event",
     Phase.STARTED: "the pause, or the end of the event",
     Phase.CHECKING_CLOCK: "a good clock",
     Phase.SETTLING: "the end of the settle time after the pause",
@@ -55,8 +56,6 @@ def waited_for(state: State, case: Case) -> str:
             return _recovered_by(state)
         case Phase.STARTED if any(ends_an_event(pause) for pause in case.pauses):
             return "the end of the event; its pause was detected"
-        case Phase.AWAITING_START if not case.acknowledged:
-            return "the platform to start the event; it is not acknowledged"
         case _:
             return WAITING_FOR[case.phase]
 
@@ -71,7 +70,7 @@ def _prepared_by(state: State, case: Case) -> str:
     running = [hook for hook in wanted if hook.stage is Stage.PREPARING]
     if running:
         return f"prepare of {_named(running)}"
-    not_yet = [hook for hook in wanted if hook.stage is Stage.RETRYING]
+    not_yet = [hook for hook in wanted if hook.stage is Stage.PREPARE_RETRY]
     return f"the retry of {_named(not_yet)}, which answered \"not yet\"" if not_yet else WAITING_FOR[Phase.PREPARING]
 
 
@@ -106,7 +105,8 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
     """Given the state, the record's rows (all, or the newest), how many polls have failed since the last document and
     the platform (None: not known), return what is going on. Unknown values are None."""
     cases = [_case(state, case, rows, now) for case in state.cases.values()]
-    ahead = [case for case in cases if case["phase"] in ("waiting", "preparing", "asking", "doubting", "holding")]
+    ahead = [shown for shown, case in zip(cases, state.cases.values(), strict=True)
+             if case.phase is Phase.SCHEDULED or case.phase in AWAITING_PLATFORM]
     pauses = pauses_of(rows)
     return {
         "vm_name": state.me or None,
@@ -116,7 +116,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "last_pause": pauses[-1] if pauses else None,
         "clock": _clock(rows),
         "hooks": [_hook(hook, now) for hook in state.hooks.values()],
-        "recover_owed": recover_owed(state),
+        "recover_pending": recover_pending(state),
         "events_left_out": state.beyond,
     }
 
@@ -131,7 +131,7 @@ def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
     return told
 
 
-def recover_owed(state: State) -> list[str]:
+def recover_pending(state: State) -> list[str]:
     """Given the state, return the names of hooks that may have been prepared and are not recovered yet."""
     return sorted(name for name, hook in state.hooks.items() if is_pending(hook))
 
@@ -167,7 +167,7 @@ def _why(case: Case, rows: Sequence[Row]) -> str:
 
 
 def _hook(hook: HookState, now: Moment) -> dict[str, Any]:
-    again = hook.stage in (Stage.RETRYING, Stage.RECOVER_RETRY)
+    again = hook.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY)
     runs = hook.stage in RUNNING
     return {
         "name": hook.spec.name, "order": hook.spec.order, "file": _file(hook), "stage": hook.stage.value,

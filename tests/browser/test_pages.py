@@ -46,7 +46,7 @@ def pages(tmp_path_factory):
         time.sleep(0.3)
         with here.stopped():
             time.sleep(2.0)
-        here.until(lambda: here.record()["status"] == "lingering")
+        here.until(lambda: here.record()["status"] == "recovered")
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         for words in (("show", "last"), ("report",)):

@@ -31,13 +31,13 @@ def _freeze(here: Stage) -> None:
     here.announce("E1")
     here.until(lambda: here.has_started("E1"))
     here.pause_until(lambda: here.has_committed("E1 pause"))
-    here.until(lambda: here.has_committed("E1 lingering"), here.lingers_within_s, must=False)
+    here.until(lambda: here.has_committed("E1 recovered"), here.lingers_within_s, must=False)
     here.finish("E1")
 
 
 def _failed_hook(here: Stage) -> None:
     here.announce("E1")
-    here.until(lambda: here.has_committed("E1 holding"))
+    here.until(lambda: here.has_committed("E1 held"))
     here.finish("E1")
 
 
@@ -55,7 +55,7 @@ def _overlap(here: Stage) -> None:
     here.announce("E2", "Reboot")
     here.until(lambda: here.has_started("E1") and here.has_started("E2"))
     here.metadata.remove_event("E1")
-    here.until(lambda: here.has_committed("E1 left the list"))
+    here.until(lambda: here.has_committed("E1 removed"))
     here.finish("E1", "E2")
 
 
@@ -69,11 +69,11 @@ def _reboot(here: Stage) -> None:
 def _shared(here: Stage) -> None:
     """It names another VM too: the platform starts it when it likes."""
     here.announce("E1", resources=["vm-1", "vm-2"])
-    here.until(lambda: here.has_committed("E1 holding"))
+    here.until(lambda: here.has_committed("E1 held"))
     here.metadata.start_event("E1")
     here.until(lambda: here.has_started("E1"))
     here.pause_until(lambda: here.has_committed("E1 pause"))
-    here.until(lambda: here.has_committed("E1 lingering"), here.lingers_within_s, must=False)
+    here.until(lambda: here.has_committed("E1 recovered"), here.lingers_within_s, must=False)
     here.finish("E1")
 
 

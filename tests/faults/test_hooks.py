@@ -43,7 +43,7 @@ def memory_kib(pid: int) -> int:
 def carry_through(here: World, outcome: str, may_proceed: bool) -> None:
     """One event over a good hook and the hostile one: acknowledged only if that worked, recovered in any case."""
     event_id = here.freeze(not_before_in_s=600)
-    here.until(lambda: here.record()["status"] in ("holding", "underway"), 40)
+    here.until(lambda: here.record()["status"] in ("held", "started"), 40)
     prepared = {run["name"]: run["outcome"] for run in here.record()["hooks"]}
     assert prepared == {"good": "done", "hostile": outcome}, prepared
     time.sleep(0.5)
@@ -79,7 +79,7 @@ def test_a_hook_that_does_not_end_as_it_should_holds_the_acknowledgement_and_is_
         here.hook("20-hostile", body)
         here.start()
         event_id = here.freeze(not_before_in_s=12)      # "not yet" is taken for as long as the time lasts
-        here.until(lambda: here.record()["status"] == "holding", 40)
+        here.until(lambda: here.record()["status"] == "held", 40)
         assert here.metadata.acknowledgements == []
         runs = [run for run in here.record()["hooks"] if run["name"] == "hostile"]
         assert runs[-1]["outcome"] == outcome, runs
@@ -145,7 +145,7 @@ def test_a_hook_that_cannot_be_run_at_recover_is_owed_told_and_run_once_it_is_me
         here.hook("20-hostile")
         here.start()
         event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         path = here.home / "hooks.d" / "20-hostile"
         content = path.read_bytes()
         if how == "removed":
@@ -157,12 +157,12 @@ def test_a_hook_that_cannot_be_run_at_recover_is_owed_told_and_run_once_it_is_me
         here.metadata.remove_event(event_id)
         here.until(lambda: [run for run in here.record()["hooks"] if run["phase"] == "recover" and run["name"] == "hostile"])
         here.until(lambda: "good recover" in here.begun())
-        assert here.ask("status")["recover_owed"] == ["hostile"] and "hostile recover" not in here.begun()
+        assert here.ask("status")["recover_pending"] == ["hostile"] and "hostile recover" not in here.begun()
         path.write_bytes(content)
         path.chmod(0o755)
         os.chown(path, os.geteuid(), os.getegid())
         here.until(lambda: here.record()["status"] == "closed", 40)
-        assert here.begun()[-1] == "hostile recover" and here.ask("status")["recover_owed"] == []
+        assert here.begun()[-1] == "hostile recover" and here.ask("status")["recover_pending"] == []
 
 
 @slow
@@ -173,7 +173,7 @@ def test_a_hook_that_was_removed_before_it_could_begin_is_owed_nothing(tmp_path)
         here.hook("20-second")
         here.start()
         event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         assert here.metadata.acknowledgements == []
         here.metadata.remove_event(event_id)
         here.until(lambda: here.record()["status"] == "closed")
@@ -209,7 +209,7 @@ def test_a_prepare_that_was_never_begun_is_owed_no_recover(outcome):
     [run] = life.runs()
     life.see(ob.HookSettled("must", HookPhase.PREPARE, run.run, replace(report(outcome, None), begun=False)))
     life.settle(DONE)
-    assert life.phase() == "holding", "it was required"
+    assert life.phase() == "held", "it was required"
     life.polled().settle()
     assert life.begun_runs()[2:] == ["other recover"] and life.phase() == "closed"
 

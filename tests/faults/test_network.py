@@ -41,7 +41,7 @@ def posts(here: World) -> int:
 
 
 def expect_a_usual_end(here: World, event_id: str) -> None:
-    here.until(lambda: here.record()["status"] == "underway", 40)
+    here.until(lambda: here.record()["status"] == "started", 40)
     here.metadata.remove_event(event_id)
     here.until(lambda: here.record()["status"] == "closed", 40)
     assert here.begun() == ["first prepare", "first recover"] and len(here.metadata.acknowledgements) == 1
@@ -50,14 +50,14 @@ def expect_a_usual_end(here: World, event_id: str) -> None:
 
 @slow
 @pytest.mark.parametrize("how", ["refused", "swallowed"])
-@pytest.mark.parametrize("when", ["prepared", "underway"])
+@pytest.mark.parametrize("when", ["prepared", "started"])
 def test_a_service_that_is_away_for_long_ends_nothing(tmp_path, how, when):
     with trial(f"metadata service {how}", f"{DOWN_S:.0f} s (minutes, scaled), while {when}", "nothing recovered, nothing told twice, goes on"), \
             gated(tmp_path) as (here, gate):
-        here.hook("10-first", f'[ {when} = underway ] || [ "$1" = recover ] || while [ ! -e {tmp_path}/go ]; do sleep 0.05; done')
+        here.hook("10-first", f'[ {when} = started ] || [ "$1" = recover ] || while [ ! -e {tmp_path}/go ]; do sleep 0.05; done')
         here.start()
         event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.begun() == ["first prepare"] if when == "prepared" else here.record()["status"] == "underway")
+        here.until(lambda: here.begun() == ["first prepare"] if when == "prepared" else here.record()["status"] == "started")
         if how == "refused":
             gate.shut()
         else:
@@ -102,13 +102,13 @@ def test_an_answer_that_is_none_ends_no_event(tmp_path, what, fault):
         here.hook("10-first")
         here.start()
         event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.inject_fault(fault, times=None)
         here.until(lambda: "poll.failed" in here.said(), 30)
         time.sleep(3.0)
-        assert here.begun() == ["first prepare"] and here.record()["status"] == "underway"
+        assert here.begun() == ["first prepare"] and here.record()["status"] == "started"
         here.metadata.clear_faults()
-        here.until(lambda: "poll.works" in here.said(), 30)
+        here.until(lambda: "poll.recovered" in here.said(), 30)
         expect_a_usual_end(here, event_id)
 
 
@@ -162,7 +162,7 @@ def test_a_storm_of_429_delays_and_loses_nothing(tmp_path):
         with another_program(here):
             event_id = here.freeze(not_before_in_s=600)
             here.until(lambda: here.metadata.acknowledgements, 120)
-            here.until(lambda: here.record()["status"] == "underway", 60)
+            here.until(lambda: here.record()["status"] == "started", 60)
         here.metadata.requests_per_s = None
         expect_a_usual_end(here, event_id)
         assert posts(here) >= 4 and "answered 429" in here.said()
@@ -179,16 +179,16 @@ def test_an_old_document_that_is_replayed_tells_nobody_twice(tmp_path):
         old = json.dumps({"DocumentIncarnation": 2, "Events": [{
             "EventId": event_id, "EventStatus": "Scheduled", "EventType": "Freeze", "ResourceType": "VirtualMachine", "Resources": ["vm-1"],
             "NotBefore": "", "Description": "", "EventSource": "Platform", "DurationInSeconds": 5}]}).encode()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.inject_fault(InjectedFault(body=old), times=10)          # Started, then Scheduled again
         time.sleep(1.5)
-        assert here.record()["status"] == "underway"
+        assert here.record()["status"] == "started"
         here.metadata.remove_event(event_id)
         here.until(lambda: here.record()["status"] == "closed")
         here.metadata.inject_fault(InjectedFault(body=old), times=10)          # gone, then there again
         time.sleep(2.0)
         here.until(lambda: all(record["status"] == "closed" for record in here.records()))
-        here.until(lambda: here.ask("status")["recover_owed"] == [])
+        here.until(lambda: here.ask("status")["recover_pending"] == [])
         assert posts(here) == 1 and here.begun().count("first prepare") == here.begun().count("first recover")
 
 
@@ -203,7 +203,7 @@ def clock_told(tmp_path: Path, servers: list[str], deadline: str = "4s") -> tupl
         file.write_text(file.read_text().replace("servers = []", f"servers = {json.dumps(servers)}"))
         here.start()
         event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.remove_event(event_id)
         begin = time.monotonic()
         here.until(lambda: "first recover" in here.begun(), 40)
@@ -299,7 +299,7 @@ def test_a_first_connection_that_is_swallowed_after_a_restart_does_not_keep_a_pr
         here.hook("10-first")
         here.start()
         event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.kill()
         here.metadata.remove_event(event_id)
         gate.swallow_next = 1
@@ -318,7 +318,7 @@ def test_a_recover_that_is_owed_needs_no_document(tmp_path):
         here.hook("10-first", f'[ "$1" = prepare ] || [ -e {tmp_path}/go ] || sleep 60')
         here.start()
         event_id = here.freeze(not_before_in_s=600)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.remove_event(event_id)
         here.until(lambda: "first recover" in here.begun())
         here.kill()

@@ -141,7 +141,7 @@ def test_an_agent_refuses_what_others_can_write(home, step):
             return
         here.start()
         here.freeze()
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         time.sleep(0.3)
         assert here.metadata.acknowledgements == []
         wanted = {"hook": ["linked prepare"], "link": ["plain prepare"], "directory": [], "directory of the link": ["plain prepare"]}
@@ -252,7 +252,7 @@ def test_what_the_agent_keeps_is_nobody_elses_to_read_or_lock(home):
         here.configure('[hook.theirs]\nuser = "nobody"')
         here.start()
         here.freeze()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         state = home / "state"
         assert (mode(state), mode(state / "hooks"), mode(state / "hooks" / "theirs")) == (0o711, 0o711, 0o700)
         assert [mode(state / name) for name in ("journal.db", "journal.db-wal", "journal.db-shm", "agent.lock")] == [0o600] * 4
@@ -294,7 +294,7 @@ def test_no_secret_and_no_open_file_of_the_agent_reaches_a_hook(home):
             os.environ.clear()
             os.environ.update(before)
         event_id = here.freeze()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.remove_event(event_id)
         here.until(lambda: here.record()["status"] == "closed")
         spied = (home / "spied").read_text()
@@ -317,7 +317,7 @@ def test_what_an_event_says_steers_nobody(home):
         here.start()
         event_id = here.metadata.add_event("Freeze", description=HOSTILE, event_source=f"Platform{HOSTILE}", duration_s=5,
                                            id="$(touch owned);'\"<b>|&")
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.ask("status")
         texts = [here.command("status").stdout, here.command("show", "last").stdout]
         here.metadata.remove_event(event_id)
@@ -357,7 +357,7 @@ def test_only_the_configured_endpoint_and_time_servers_are_talked_to(home):
         here.agents.append(agent)
         here.until(lambda: len(here.metadata.requests) > 2)
         event_id = here.freeze()
-        here.until(lambda: here.record()["status"] == "underway", 40)
+        here.until(lambda: here.record()["status"] == "started", 40)
         here.metadata.remove_event(event_id)
         here.until(lambda: here.record()["status"] == "closed", 40)
         assert here.time_server is not None

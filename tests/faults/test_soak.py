@@ -77,7 +77,7 @@ class Log:
         text = text[:text.rfind("\n") + 1]
         self._read += len(text.encode())
         for line in text.splitlines():
-            if " case.moved " in line:
+            if " event.phase-changed " in line:
                 words = dict(word.split("=", 1) for word in line.split(" note=")[0].split() if "=" in word)
                 self.phases[words["event"]] = words["to"]
         return self.phases.get(event_id, "")
@@ -103,7 +103,7 @@ class Soak:
                     self.here.metadata.start_event(event_id)
             if self.draw.random() < 0.5:
                 self.here.time.pass_by(self.draw.uniform(2.0, 40.0))
-                self._until(lambda: not any(self.log.phase(event_id) in ("underway", "checking") for event_id in events
+                self._until(lambda: not any(self.log.phase(event_id) in ("started", "checking-clock") for event_id in events
                                             if self.kinds_of[event_id] == "Freeze"), events, 1.0)
             for event_id in events:
                 self.here.metadata.remove_event(event_id)
@@ -130,7 +130,7 @@ class Soak:
             self.here.metadata.start_event(event_id)
 
     def _is_settled(self, event_id: str) -> bool:
-        return self.log.phase(event_id) not in ("", "preparing", "asking", "doubting")
+        return self.log.phase(event_id) not in ("", "preparing", "acknowledging", "unconfirmed")
 
     def _until(self, question: Callable[[], object], events: list[str], patience_s: float = 15.0) -> bool:
         held = self.here.until(question, patience_s, must=False)

@@ -60,7 +60,7 @@ def expect_protection_without_a_word(here: World) -> None:
 def expect_recovery(here: World, event_id: str) -> None:
     """From here on all is as ever: acknowledged once, recovered, and the record is whole."""
     here.until(lambda: here.metadata.acknowledgements)
-    here.until(lambda: here.record()["status"] == "underway")
+    here.until(lambda: here.record()["status"] == "started")
     here.metadata.remove_event(event_id)
     here.until(lambda: here.record()["status"] == "closed")
     assert here.begun()[-4:] == ["first prepare", "second prepare", "second recover", "first recover"]
@@ -92,7 +92,7 @@ def test_a_disk_that_fills_up_while_an_event_is_under_way(tmp_path, disk):
     with trial("disk full, in an event", "a tmpfs of 1 MiB, filled", "all recovered; the rows follow later"), \
             world(tmp_path) as here:
         event_id = begin(here)
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         disk.fill()
         here.metadata.remove_event(event_id)
         here.until(lambda: here.begun()[-2:] == ["second recover", "first recover"])
@@ -121,7 +121,7 @@ def test_an_agent_killed_while_prepared_recovers_after_a_start_on_such_a_disk(tm
     with trial(f"disk {how}, at a start that owes", "kill -9 while prepared", "what stood in the journal is recovered"), \
             world(tmp_path) as here:
         event_id = begin(here)
-        here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "underway")
+        here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "started")
         here.kill()
         disk.fill() if how == "full" else disk.read_only()
         here.start()
@@ -204,7 +204,7 @@ def test_a_journal_that_is_removed_while_the_agent_runs_is_written_anew_as_a_who
         here.kill()
         assert here.record()["noticed_at"] and [run["name"] for run in here.record()["hooks"]] == ["first", "second"]
         here.start()
-        here.until(lambda: here.record()["status"] == "underway")
+        here.until(lambda: here.record()["status"] == "started")
         here.metadata.remove_event(event_id)
         here.until(lambda: here.record()["status"] == "closed")
         assert {"second recover", "first recover"} <= set(here.begun())
@@ -241,14 +241,14 @@ def test_a_journal_that_is_not_for_this_agent_is_set_aside_and_the_agent_goes_on
             with sqlite3.connect(tmp_path / "state" / "journal.db") as db:
                 db.execute("PRAGMA user_version = 99")
         event_id = begin(here)
-        here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "underway")
-        assert "journal.set-aside" in here.said()
+        here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "started")
+        assert "journal.quarantined" in here.said()
         [aside] = [path for path in (tmp_path / "state").glob("journal.db.*") if not path.name.endswith(("-wal", "-shm"))]
         assert ("unreadable" if what == "newer" else "other-vm") in aside.name
         records = here.records()
         pending = ["theirs"] if what == "other-vm" else []
         assert [record["event_id"] for record in records] == [*pending, event_id], "only what is prepared is taken over"
-        assert not pending or records[0]["timeline"][0]["what"] == "taken over"
+        assert not pending or records[0]["timeline"][0]["what"] == "vm changed"
 
 
 @slow
@@ -257,7 +257,7 @@ def test_an_acknowledgement_by_hand_that_could_not_be_remembered_is_not_sent(tmp
             world(tmp_path) as here:
         here.configure('[policy]\nacknowledge = "never"')
         event_id = begin(here)
-        here.until(lambda: here.record()["status"] == "holding")
+        here.until(lambda: here.record()["status"] == "held")
         here.kill()
         disk.fill()
         answer = here.command("acknowledge", event_id)

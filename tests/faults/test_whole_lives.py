@@ -84,7 +84,7 @@ class Life:
         assert [(run["name"], run["phase"], run["outcome"]) for run in record["hooks"]] == [
             ("app", "prepare", "done"), ("app", "recover", "done")]
         assert record["acknowledged_at"] and record["closed_at"] and len(here.metadata.acknowledgements) == 1
-        assert "recover_owed" not in record and here.begun() == ["app prepare", "app recover"]
+        assert "recover_pending" not in record and here.begun() == ["app prepare", "app recover"]
 
     def stop(self) -> None:
         assert self.agent.poll() is None, "it lives"
@@ -270,18 +270,18 @@ def test_what_an_event_needs_is_loaded_before_the_agent_is_ready_also_for_what_g
         here.until(lambda: "outcome=timed-out" in here.said())
         for fault in (InjectedFault(status=503), InjectedFault(body=b"nonsense"), InjectedFault(raw=b"nonsense"), InjectedFault(reset=True)):
             here.metadata.inject_fault(fault)
-        here.until(lambda: "poll.works" in here.said())
+        here.until(lambda: "poll.recovered" in here.said())
         here.time_server.silent = True
         here.metadata.remove_event(event_id)
         here.until(lambda: "slow recover" in here.begun())
-        here.until(lambda: json.loads(here.command("status", "--json").stdout)["recover_owed"] == ["slow"], 60)
+        here.until(lambda: json.loads(here.command("status", "--json").stdout)["recover_pending"] == ["slow"], 60)
         flag.touch()
         done = here.command("recover", "--yes") if "--yes" in here.command("recover", "--help").stdout \
             else here.command("recover")
         assert done.returncode == 0, done.stderr
         here.until(lambda: here.record()["status"] == "closed")
         life.agent.send_signal(signal.SIGHUP)
-        here.until(lambda: "configuration.read" in here.said())
+        here.until(lambda: "configuration.reloaded" in here.said())
         assert life.probe() == 200
         life.stop()
         assert imports(here) == []

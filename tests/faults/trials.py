@@ -271,7 +271,7 @@ class Stage:
         self.metadata.add_event(kind, id=event_id, **more)
 
     def has_started(self, event_id: str) -> bool:
-        return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} started")
+        return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} event started")
 
     def pause_until(self, question: Callable[[], Any]) -> None:
         """The machine is away; where nobody saw it, because no agent ran, it happens again."""

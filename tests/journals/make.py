@@ -10,12 +10,13 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from lives import DONE, FAILED, NOT_YET, Life, event, hook, started
 from tideover.journal import Journal
 from tideover.lifecycle import State
-from tideover.observations import AckOutcome
+from tideover.observations import AckOutcome, RecoverRequested, StopRequested
 from tideover.policy import Policy
 
 POLICY = Policy(hooks=(hook("first", 10), hook("second", 20)))
@@ -46,6 +47,12 @@ LIVES: Mapping[str, Callable[[], Life]] = {
     "first-recovers": lambda: paused().judged().after(5.0).settle(DONE),
     "recover-failed": lambda: paused().judged().after(5.0).settle(FAILED),
     "recovered-still-listed": lambda: paused().judged().after(5.0).settle().settle(),
+    "held": lambda: Life(POLICY).polled(FREEZE).settle(FAILED).settle(DONE),
+    "agent-was-down": lambda: prepared().acknowledged().restarted(),
+    "pause-before-start": lambda: prepared().acknowledged().paused(),
+    "recovered-by-hand": lambda: prepared().acknowledged().see(RecoverRequested()),
+    "stopped-service": lambda: prepared().acknowledged().see(StopRequested()),
+    "other-spelling": lambda: prepared().acknowledged().polled(replace(FREEZE, id="E1")),
     "cancelled": lambda: Life(POLICY).polled(FREEZE).settle().polled(),
 }
 

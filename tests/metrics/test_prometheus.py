@@ -58,10 +58,10 @@ def test_a_whole_event_is_seen_and_nothing_fires(tmp_path):
             server.until(lambda: server.value('tideover_state{tideover_state="preparing"}') == 1)
             left_s = server.value("tideover_next_not_before_timestamp_seconds - time()")
             assert left_s is not None and 570 < left_s <= 601
-            here.until(lambda: here.record()["status"] == "underway")
+            here.until(lambda: here.record()["status"] == "started")
             with here.stopped():
                 time.sleep(1.3)
-            here.until(lambda: here.record()["status"] == "lingering")
+            here.until(lambda: here.record()["status"] == "recovered")
             here.metadata.remove_event(freeze)
             server.until(lambda: server.value('tideover_events_total{kind="freeze", outcome="resumed"}') == 1)
             record = here.record()
@@ -75,7 +75,7 @@ def test_a_whole_event_is_seen_and_nothing_fires(tmp_path):
             assert server.value("tideover_time_to_good_clock_seconds_sum") == pytest.approx(record["clock"]["good_after_s"], abs=0.002)
             assert server.query("tideover_clock_verdict == 1") == {"good": 1}
             assert abs(server.value("tideover_clock_offset_seconds") or 9) < 0.25
-            assert server.query("tideover_recoveries_owed > 0") == {}
+            assert server.query("tideover_recoveries_pending > 0") == {}
             assert (server.value("time() - tideover_poll_last_success_timestamp_seconds") or 9) < 5
             assert server.firing() == set()
         whole = page(here, address)
@@ -101,20 +101,20 @@ def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_owed_and_end_when_bo
         here.start()
         with prometheus(tmp_path / "prometheus", address, rules) as server:
             freeze = here.freeze()
-            here.until(lambda: here.record()["status"] == "underway")
+            here.until(lambda: here.record()["status"] == "started")
             with here.stopped():
                 time.sleep(1.2)
-            server.until(lambda: server.firing() >= {"TideoverClockBad", "TideoverRecoveryOwed", "TideoverHookFailed"})
+            server.until(lambda: server.firing() >= {"TideoverClockBad", "TideoverRecoveryPending", "TideoverHookFailed"})
             assert server.value("tideover_clock_offset_seconds") == pytest.approx(-30, abs=0.5)
-            assert "tideover status" in server.summary("TideoverRecoveryOwed")
+            assert "tideover status" in server.summary("TideoverRecoveryPending")
             here.kill()
             server.until(lambda: "TideoverDown" in server.firing())
             here.start()
-            assert 'tideover_recoveries_owed{stage="due"} 1.0' in page(here, address), "right at once after a restart"
-            server.until(lambda: "TideoverDown" not in server.firing() and "TideoverRecoveryOwed" in server.firing())
+            assert 'tideover_recoveries_pending{stage="due"} 1.0' in page(here, address), "right at once after a restart"
+            server.until(lambda: "TideoverDown" not in server.firing() and "TideoverRecoveryPending" in server.firing())
             (tmp_path / "mended").touch()
             here.time_server.offset_s = 0.0
             assert here.command("recover", "--yes").returncode == 0
             here.metadata.remove_event(freeze)
-            server.until(lambda: not server.firing() & {"TideoverClockBad", "TideoverRecoveryOwed"}, 90.0)    # asked each minute
-            assert server.query("tideover_recoveries_owed > 0") == {}
+            server.until(lambda: not server.firing() & {"TideoverClockBad", "TideoverRecoveryPending"}, 90.0)    # asked each minute
+            assert server.query("tideover_recoveries_pending > 0") == {}

@@ -42,7 +42,7 @@ def status_of_last(here):
 
 def with_an_open_event(here, metadata, kind="Freeze"):
     event = metadata.add_event(kind, not_before_in_s=600)
-    here.until(lambda: metadata.acknowledgements and status_of_last(here) == "holding")
+    here.until(lambda: metadata.acknowledgements and status_of_last(here) == "acknowledged")
     assert lines(here) == [f"prepare {kind.lower()}"]
     return event
 
@@ -102,14 +102,14 @@ def test_an_event_open_over_a_reboot_is_recovered_after_it_and_not_before(machin
     installed(machine, package, RECOVERS_AT_STOP)
     event = with_an_open_event(here, metadata, "Reboot")
     metadata.start_event(event)
-    here.until(lambda: status_of_last(here) == "underway")
+    here.until(lambda: status_of_last(here) == "started")
     here.reboot()
-    here.until(lambda: status_of_last(here) == "lingering")
+    here.until(lambda: status_of_last(here) == "recovered")
     metadata.remove_event(event)
     here.until(lambda: status_of_last(here) == "closed")
     assert lines(here) == ["prepare reboot", "recover reboot restarted"]
     assert records(here)[-1]["outcome"] == "restarted" and len(metadata.acknowledgements) == 1
-    assert "agent.keeps reason=shutdown" in here.journal()
+    assert "agent.stopping-with-hooks-prepared reason=shutdown" in here.journal()
 
 
 def test_an_upgrade_in_the_middle_of_an_event_fires_no_hook_and_loses_nothing(machine, package):
@@ -121,9 +121,9 @@ def test_an_upgrade_in_the_middle_of_an_event_fires_no_hook_and_loses_nothing(ma
     here.until(lambda: here.told("ActiveState") == {"ActiveState": "active"})
     assert here.told("MainPID")["MainPID"] != before, "the new agent runs"
     time.sleep(1)
-    assert lines(here) == ["prepare freeze"] and status_of_last(here) == "holding"
+    assert lines(here) == ["prepare freeze"] and status_of_last(here) == "acknowledged"
     metadata.start_event(event)
-    here.until(lambda: status_of_last(here) == "underway")
+    here.until(lambda: status_of_last(here) == "started")
     metadata.remove_event(event)
     here.until(lambda: status_of_last(here) == "closed")
     assert lines(here) == ["prepare freeze", "recover freeze resumed"] and len(metadata.acknowledgements) == 1
@@ -214,7 +214,7 @@ def test_a_purge_keeps_what_can_still_recover_an_application_and_says_where(mach
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
     here.put("/root/mended", "")
     here.install(package)
-    here.until(lambda: status_of_last(here) in ("lingering", "closed"))
+    here.until(lambda: status_of_last(here) in ("recovered", "closed"))
     assert lines(here)[-1] == "recover freeze cancelled" and len(lines(here)) == 3
     here.run("dpkg --purge tideover")
     assert not (here.root / STATE[1:]).exists() and not (here.root / "etc/tideover").exists()
@@ -245,10 +245,10 @@ def test_a_reload_refuses_what_is_faulty_and_applies_what_is_good_after_the_even
     here.until(lambda: "configuration.refused" in here.journal())
     here.put("/etc/tideover/tideover.toml", CONFIGURATION + '[log]\nformat = "json"\n')
     here.run("systemctl reload tideover")
-    here.until(lambda: "configuration.waits" in here.journal())
+    here.until(lambda: "configuration.reload-deferred" in here.journal())
     assert "new configuration waits" in here.told("StatusText")["StatusText"] and '"agent.started"' not in here.journal()
     metadata.remove_event(event)
-    here.until(lambda: '"configuration.read"' in here.journal())
+    here.until(lambda: '"configuration.reloaded"' in here.journal())
     assert here.told("MainPID", "ActiveState", "NRestarts") == {"MainPID": before, "ActiveState": "active", "NRestarts": "0"}
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
 

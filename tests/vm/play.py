@@ -38,7 +38,7 @@ class Play:
         since = time.time()
         event = self.cloud.announce(kind)
         self.cloud.service.start_event(event)
-        self.expect(f"event={event} to=underway", since, 15.0)
+        self.expect(f"event={event} to=started", since, 15.0)
         return event
 
     def end_event(self, event: str, patience_s: float = 60.0) -> None:

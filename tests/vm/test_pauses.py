@@ -35,7 +35,7 @@ def test_what_stopped_and_for_how_long(case: Case, run: int, play: Play, tell: C
     began = time.time()
     truth = case.play(play)
     play.machine.wait_for_guest()
-    play.stage.ear.wait_for("pause.noticed", began, PATIENCE_S)
+    play.stage.ear.wait_for("pause.detected", began, PATIENCE_S)
     ahead_s = play.machine.ahead_s()
     time.sleep(SECOND_THOUGHTS_S)
     claims = play.claims(began)

@@ -72,13 +72,13 @@ def test_a_whole_event_with_a_real_stop_of_the_process(world):
     world.begin()
     event = world.with_an_open_event(duration_s=5)
     world.metadata.start_event(event)
-    world.await_status("underway")
+    world.await_status("started")
     [pid] = world.pids
     os.kill(pid, signal.SIGSTOP)
     world.clock.offset_s = 4.0          # the machine's clock has fallen behind, as outside time sees it
     time.sleep(PAUSE_S)
     os.kill(pid, signal.SIGCONT)
-    world.await_status("checking")
+    world.await_status("checking-clock")
     time.sleep(1)
     assert world.lines() == ["prepare freeze"]
     world.clock.offset_s = 0.0
@@ -102,7 +102,7 @@ def test_a_stop_and_a_start_in_the_middle_of_an_event_keep_what_is_prepared(worl
     event = world.with_an_open_event()
     world.stop()
     world.start()
-    world.await_status("holding")
+    world.await_status("acknowledged")
     assert world.lines() == ["prepare freeze"]
     world.metadata.remove_event(event)
     world.await_status("closed")
@@ -123,7 +123,7 @@ def test_an_event_open_over_a_reboot_is_recovered_after_it_and_the_service_is_ba
     world.begin(RECOVERS_AT_STOP)
     event = world.with_an_open_event("Reboot")
     world.metadata.start_event(event)
-    world.await_status("underway")
+    world.await_status("started")
     asked = len(world.metadata.requests)
     world.machine.reboot()
     world.until(lambda: world.state == "RUNNING" and len(world.metadata.requests) > asked + 1, DELAYED_START_S)
@@ -166,12 +166,12 @@ def test_an_upgrade_in_the_middle_of_an_event_fires_no_hook_and_keeps_the_config
     said = world.machine.events()
     world.install()
     assert world.state == "RUNNING" and world.pids != [before]
-    world.await_status("holding")
+    world.await_status("acknowledged")
     time.sleep(1)
-    assert world.lines() == ["prepare freeze"] and "agent.keeps reason=restart" in world.said_since(said)
+    assert world.lines() == ["prepare freeze"] and "agent.stopping-with-hooks-prepared reason=restart" in world.said_since(said)
     assert world.machine.text(f"{HOME}\\tideover.toml") == configuration and not stale.exists()
     world.metadata.start_event(event)
-    world.await_status("underway")
+    world.await_status("started")
     world.metadata.remove_event(event)
     world.await_status("closed")
     assert world.lines()[1].startswith("recover freeze resumed") and len(world.metadata.acknowledgements) == 1
@@ -229,7 +229,7 @@ def test_a_change_of_parameters_applies_a_changed_configuration(world):
     said = world.machine.events()
     world.configure('[hooks]\ntimeout = "7s"')
     world.machine.run(PYTHON, "-I", "-c", "import win32serviceutil; win32serviceutil.ControlService('tideover', 6)")
-    world.until(lambda: "configuration.read" in world.said_since(said))
+    world.until(lambda: "configuration.reloaded" in world.said_since(said))
     assert world.pids == [before] and world.state == "RUNNING"
 
 

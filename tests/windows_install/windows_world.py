@@ -111,7 +111,7 @@ class World:
     def with_an_open_event(self, kind: str = "Freeze", **options: object) -> str:
         event = self.metadata.add_event(kind, not_before_in_s=600, **options)
         self.until(lambda: self.metadata.acknowledgements)
-        self.await_status("holding")
+        self.await_status("acknowledged")
         assert self.lines() == [f"prepare {kind.lower()}"]
         return event
 

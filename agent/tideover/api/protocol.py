@@ -58,13 +58,13 @@ _EVENT = {"event_id": str, "kind": str, "phase": str, "waiting_for": str, "descr
           "started": bool}
 _HOOK = {"name": str, "order": int, "stage": str, "limit_s": _NUMBER, "again_in_s": _NUMBER, "failures": int}
 _STATUS: Mapping[str, Any] = {
-    "waiting_for": str, "events": [_EVENT], "hooks": [_HOOK], "recover_owed": [str], "last_pause": (_PAUSE, None),
+    "waiting_for": str, "events": [_EVENT], "hooks": [_HOOK], "recover_pending": [str], "last_pause": (_PAUSE, None),
     "clock": (_CLOCK, None), "source": ({"kind": str, "last_answer_at": _TEXT, "failures": int, "reason": str}, None),
     "journal": ({"writable": bool, "reason": _TEXT}, None),
     "agent": {"alive": bool, "pid": int, "version": _TEXT, "started_at": _TEXT},
 }
 _ANSWERS: Mapping[str, Mapping[str, Any]] = {
-    "status": {"status": _STATUS}, "recover": {"were_owed": [str]}, "plan": {"pending": [str], "ahead": [str]},
+    "status": {"status": _STATUS}, "recover": {"were_pending": [str]}, "plan": {"pending": [str], "ahead": [str]},
     "acknowledge": {"why": str},
 }
 

@@ -79,7 +79,7 @@ def _wait_until_acknowledged(socket: Path, state: Path, answer: dict[str, Any]) 
         if known is None or known["acknowledged"]:
             return {**answer, "why": ACCEPTED if known else "it is over"}
         tried = known["acknowledgements_sent"] > answer["sent_before"]
-        if tried and known["phase"] not in ("asking", "doubting"):
+        if tried and known["phase"] not in ("acknowledging", "unconfirmed"):
             return {**answer, "ok": False, "why": "the platform refused",
                     "do": f"tideover show {answer['event_id']} tells why."}
         time.sleep(ACKNOWLEDGE_CHECK_S)
@@ -114,15 +114,15 @@ def recover_command(loaded: Loaded, event: str | None, dry_run: bool, yes: bool,
         return _forget(loaded, forget, event, dry_run, as_json)
     if dry_run:
         return _plan(loaded, event, as_json)
-    were_owed, still_owed = confirmed(lambda sure: _recover(loaded, event, wait_s, sure), yes)
+    were_pending, still_pending = confirmed(lambda sure: _recover(loaded, event, wait_s, sure), yes)
     if as_json:
-        print_json({"ok": not still_owed, "were_owed": were_owed, "still_owed": still_owed})
-    elif still_owed:
-        raise TideoverError("recovery is still pending", ", ".join(still_owed), INSIDE if _is_inside_a_run() else
+        print_json({"ok": not still_pending, "were_pending": were_pending, "still_pending": still_pending})
+    elif still_pending:
+        raise TideoverError("recovery is still pending", ", ".join(still_pending), INSIDE if _is_inside_a_run() else
                             "See the reason with tideover show last.")
     else:
-        click.echo(f"Recovered: {', '.join(were_owed)}." if were_owed else "No recovery is pending.")
-    return EXIT_NO if still_owed else EXIT_OK
+        click.echo(f"Recovered: {', '.join(were_pending)}." if were_pending else "No recovery is pending.")
+    return EXIT_NO if still_pending else EXIT_OK
 
 
 def _recover(loaded: Loaded, event: str | None, wait_s: float, sure: bool) -> tuple[list[str], list[str]]:
@@ -132,11 +132,11 @@ def _recover(loaded: Loaded, event: str | None, wait_s: float, sure: bool) -> tu
     if answer is None:
         from tideover.daemon.offline import recover_by_hand
         recovered = recover_by_hand(loaded, event, confirmed=sure, drill=_is_drill())
-        return list(recovered.were_owed), list(recovered.still_owed)
+        return list(recovered.were_pending), list(recovered.still_pending)
     if not answer.get("ok"):
         raise api_refusal("recover", event, answer)
-    were_owed = list(answer.get("were_owed", ()))
-    return were_owed, _wait_until_recovered(loaded, were_owed, 0.0 if _is_inside_a_run() else wait_s)
+    were_pending = list(answer.get("were_pending", ()))
+    return were_pending, _wait_until_recovered(loaded, were_pending, 0.0 if _is_inside_a_run() else wait_s)
 
 
 def _is_inside_a_run() -> bool:
@@ -151,7 +151,7 @@ def _wait_until_recovered(loaded: Loaded, names: list[str], wait_s: float) -> li
     until = time.monotonic() + wait_s
     while True:
         status = read_status(Path(paths.socket), Path(paths.state))
-        owed = [name for name in status["recover_owed"] if name in names]
+        owed = [name for name in status["recover_pending"] if name in names]
         tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"]
                         if hook["name"] in names)
         if not owed or tried or time.monotonic() >= until:

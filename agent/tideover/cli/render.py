@@ -75,9 +75,9 @@ def table_row(*cells: str | StyledText, below: tuple[StyledText, ...] = ()) -> T
 
 START_IT = "start it with tideover service start"
 STAGES = {
-    "queued": "queued", "preparing": "preparing", "retrying": "not yet; prepare is retried",
-    "prepared": "prepared", "stopping": "prepare is being stopped", "leaving": "recovery pending",
-    "recovering": "recovering", "repeating": "recover is retried", "owed": "recovery failed",
+    "queued": "queued", "preparing": "preparing", "prepare-retry": "not yet; prepare is retried",
+    "prepared": "prepared", "stopping": "prepare is being stopped", "recover-pending": "recovery pending",
+    "recovering": "recovering", "recover-retry": "recover is retried", "recover-failed": "recovery failed",
 }
 VERDICT_TONES = {"good": Style.GOOD, "bad": Style.BAD}         # any other leaves a doubt
 
@@ -98,8 +98,8 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
         parts.append(key_value("Left out", f"{status['events_left_out']} events: more are listed than are handled at "
                                            "once",
                                Style.WARN))
-    if status["recover_owed"]:
-        parts.append(key_value("Pending", f"recovery of {', '.join(status['recover_owed'])}", _owed_tone(status)))
+    if status["recover_pending"]:
+        parts.append(key_value("Pending", f"recovery of {', '.join(status['recover_pending'])}", _owed_tone(status)))
     parts.append(_pause_fact(status["last_pause"], times))
     parts.append(_clock_facts(status["clock"], times))
     if status.get("catalogue"):
@@ -111,12 +111,12 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
 
 
 def _status_sentence(status: dict[str, Any]) -> StyledText:
-    agent, waits, owed = status["agent"], status["waiting_for"], status["recover_owed"]
+    agent, waits, owed = status["agent"], status["waiting_for"], status["recover_pending"]
     if agent["alive"] and agent.get("why"):
         return StyledText(f"The agent (process {agent['pid'] or 'unknown'}) does not answer: {agent['why']}. By its "
                           f"journal, it waits for {waits}.", Style.BAD)
     if agent["alive"]:
-        failed = any(hook["stage"] == "owed" for hook in status["hooks"])
+        failed = any(hook["stage"] == "recover-failed" for hook in status["hooks"])
         silence = (status["source"] or {}).get("silence")
         why = f" No events can be received: {silence}." if silence else ""
         return StyledText(f"The agent waits for {waits}.{why}",
@@ -155,7 +155,7 @@ def _due_tone(event: dict[str, Any]) -> Style:
 def _phase_text(event: dict[str, Any]) -> str:
     said = [event["phase"]]
     if event.get("wakes_in_s") is not None:         # an agent of an earlier version does not say
-        what = "prepare begins" if event["phase"] == "waiting" else "recover begins at the latest"
+        what = "prepare begins" if event["phase"] == "scheduled" else "recover begins at the latest"
         said[0] += f" ({what} {distance_text(-event['wakes_in_s'])})"
     if event.get("why"):
         said[0] += f" ({event['why']})"
@@ -182,7 +182,7 @@ def _hook_fact(hook: dict[str, Any], agent_answers: bool) -> TableRow:
         state, tone = f"{state}, failed {_times(hook['failures'])}", Style.WARN
     if hook["again_in_s"] is not None and agent_answers:
         state += f" {distance_text(-hook['again_in_s'])}"
-    if hook["stage"] == "owed":
+    if hook["stage"] == "recover-failed":
         tone = Style.BAD
     if running is not None and not agent_answers:
         running = None                  # nobody can say whether it still runs

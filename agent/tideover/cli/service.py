@@ -47,9 +47,9 @@ def remove_service(loaded: Loaded) -> int:
     from tideover.service import check_ours, remove, stop
     check_ours()
     stop()
-    still_owed = recover_by_hand(loaded, None, confirmed=True).still_owed
-    if still_owed:
-        raise TideoverError("cannot remove the service", f"recovery is still pending: {', '.join(still_owed)}",
+    still_pending = recover_by_hand(loaded, None, confirmed=True).still_pending
+    if still_pending:
+        raise TideoverError("cannot remove the service", f"recovery is still pending: {', '.join(still_pending)}",
                             "See the reason with tideover show last; retry with tideover recover.")
     remove()
     click.echo("The service was removed.")

@@ -132,7 +132,7 @@ class Agent:
             if part is not None:
                 part.close()
         if self.engine.trouble:
-            self.log.error("journal.unwritten", reason=self.engine.trouble,
+            self.log.error("journal.not-flushed", reason=self.engine.trouble,
                            consequence="what has happened since it could last be written is not remembered")
         self.memory.close()
 
@@ -180,10 +180,10 @@ class Agent:
                 reason = trouble
         if self._is_news("api", reason):
             if reason:
-                self.log.warning("api.closed", reason=reason, socket=self.settings.paths.socket,
+                self.log.warning("api.listen-failed", reason=reason, socket=self.settings.paths.socket,
                                  consequence="no command can ask this agent; tideover status reads the journal alone")
             else:
-                self.log.info("api.open")
+                self.log.info("api.listening")
 
     def _look_after_listeners(self) -> None:
         """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket, and a
@@ -218,10 +218,10 @@ class Agent:
             reason = trouble
         if self._is_news("health", reason):
             if reason:
-                self.log.error("health.closed", address=address.text, reason=reason,
+                self.log.error("health.listen-failed", address=address.text, reason=reason,
                                consequence="load balancers that ask there get no answer")
             else:
-                self.log.info("health.open")
+                self.log.info("health.listening")
 
     def _is_news(self, name: str, reason: object) -> bool:
         """Given what listens and why it cannot ("": it does), return whether that has changed since the last time."""
@@ -288,7 +288,6 @@ class Agent:
             self._metering.polled(news)
         if isinstance(news, ob.PollFailed):
             self._polling.again(news.reason)
-            self.log.debug("poll.missed", reason=news.reason)
             return
         self._polling.over()
         if isinstance(news, ob.Polled):
@@ -325,14 +324,14 @@ class Agent:
 
     def _disruption_announced(self, imminent: bool) -> None:
         """On the pause watch's thread: a fresh sample of outside time will stand before the disruption."""
-        self.log.warning("machine.disruption-foreseen", within="about an hour" if imminent else "about a day",
+        self.log.warning("vmclock.disruption-announced", within="about an hour" if imminent else "about a day",
                          consequence="none by itself: the platform's own notice decides when hooks run")
         self.checker.sample_now()
 
     def _outside_heard(self, sample: TimeSample) -> None:
         """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round
         trip; what the server is wrong by cancels."""
-        self.log.debug("clock.heard", server=sample.server, address=sample.address,
+        self.log.debug("clock.sample", server=sample.server, address=sample.address,
                        delay_s=round(sample.delay_ns / NS, 6), stratum=sample.stratum)
         self.watch.outside_sample(f"{sample.server} {sample.address}", sample.began_raw_ns, sample.truth_minus_raw_ns,
                                   sample.delay_ns // 2 + 1)

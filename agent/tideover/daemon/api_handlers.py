@@ -71,7 +71,7 @@ class ApiHandlers:
         case = find_case(state, str(question.get("event") or ""), "cannot acknowledge")
         if case.acknowledged:
             return {"ok": True, "why": ACKNOWLEDGED, "event_id": case.id}
-        if case.phase is not Phase.AWAITING_START:
+        if case.phase is not Phase.HELD:
             return {"ok": False, "why": _why_not(case), "do": CHECK_STATUS_HINT, "event_id": case.id}
         against = objections(state, case.event, state.me, self._policy())
         if against and question.get("confirmed") is not True:
@@ -88,7 +88,7 @@ class ApiHandlers:
         # Whoever asks looks at the status next, and must not find what stood there before.
         clock = self._check_clock() if plan.pending else None
         self._engine.post_and_wait(ob.RecoverRequested(plan.event_id, clock), ACCEPTED_WITHIN_S)
-        return {"ok": True, "why": "recover is asked for", "were_owed": sorted(plan.pending)}
+        return {"ok": True, "why": "recover is asked for", "were_pending": sorted(plan.pending)}
 
     def _forget(self, question: Mapping[str, Any]) -> dict[str, Any]:
         name = str(question.get("name") or "")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
 GRAVE = frozenset({EntryKind.RECOVER_FAILED, EntryKind.ACK_REFUSED, EntryKind.RECOVERY_IMPOSSIBLE})    # to be looked at
-WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.TAKEN_OVER})
+WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.VM_CHANGED})
 
 
 class LogListener:
@@ -53,11 +53,11 @@ class LogListener:
     def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
             self._tell(before, entry)
-            if entry.what is Phase.AWAITING_START:
+            if entry.what is Phase.HELD:
                 self._tell_withheld(after, entry)
         for name, hook in after.hooks.items():
             if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
-                self._log.info("hook.begun", event=hook.event_id, hook=name,
+                self._log.info("hook.started", event=hook.event_id, hook=name,
                                phase="recover" if hook.stage is Stage.RECOVERING else "prepare",
                                attempt=hook.attempt, limit_s=round(hook.limit_s, 3))
         for name, hook in before.hooks.items():
@@ -77,7 +77,7 @@ class LogListener:
         """An event that nobody takes part in is left to the platform: there is nothing to do about it."""
         case = after.cases.get(entry.event_id)
         takes_part = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
-        if case is None or case.acknowledged or not takes_part:
+        if case is None or not takes_part:
             return
         failed = required_failures(after, case)
         event = shlex.quote(entry.event_id)
@@ -91,30 +91,30 @@ class LogListener:
             case HookRun(name, phase, attempt, report):
                 tell = self._log.warning if report.outcome in FAILURES else self._log.info
                 took_s = None if report.duration_s is None else round(report.duration_s, 3)
-                tell("hook.settled", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
+                tell("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
                      duration_s=took_s, note=report.note)
             case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
-                self._log.warning("pause.noticed", event=entry.event_id, pause=name, cause=cause.value,
+                self._log.warning("pause.detected", event=entry.event_id, pause=name, cause=cause.value,
                                   length_s=length_s, uncertainty_s=uncertainty_s)
             case ClockCheck() as check:
                 tell = self._log.warning if check.verdict is Verdict.BAD else self._log.info
-                tell(_event_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
+                tell(event_line_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
                      offset_s=check.offset_s, error_bound_s=check.error_bound_s, note=entry.note)
             case _ if isinstance(entry.what, Phase):
                 known = before.cases.get(entry.event_id)
-                came_from = {"from": known.phase.value if known else "nothing"}
-                self._log.info("case.moved", event=entry.event_id, to=entry.what.value, **came_from,
+                came_from = {"from": known.phase.value if known else "new"}
+                self._log.info("event.phase-changed", event=entry.event_id, to=entry.what.value, **came_from,
                                outcome=entry.subject.value if isinstance(entry.subject, Outcome) else None,
                                note=entry.note)
             case Event(kind=kind, not_before=not_before, started=started):
                 tell = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
-                tell(_event_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
+                tell(event_line_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
                                not_before=utc_text(not_before), note=entry.note)
             case _:
                 tell = (self._log.error if entry.what in GRAVE else
                         self._log.warning if entry.what in WORTH_A_LOOK else self._log.info)
-                tell(_event_name(entry.what), event=entry.event_id, note=entry.note)
+                tell(event_line_name(entry.what), event=entry.event_id, note=entry.note)
 
 
 def _changed_nothing(before: HookState, after: HookState) -> bool:
@@ -122,9 +122,9 @@ def _changed_nothing(before: HookState, after: HookState) -> bool:
     return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.owed
 
 
-def _event_name(what: EntryKind | Phase) -> str:
+def event_line_name(what: EntryKind | Phase) -> str:
     """Given what happened, return the line's name."""
-    return f"event.{what.value.replace(' ', '-')}"
+    return f"event.{what.value.removeprefix('event ').replace(' ', '-')}"
 
 
 # --- Metrics
@@ -152,7 +152,7 @@ class MetricsExport:
                 self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE,
                                          self._asked.told)
             except OSError as trouble:
-                self._log.error("metrics.closed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
+                self._log.error("metrics.listen-failed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
                                 hint="name another address under [metrics] listen, or end what listens there")
         if self._settings.textfile:
             self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._writing.told)
@@ -194,7 +194,7 @@ def open_metering(settings: MetricsSettings, log: Log, present: Callable[[], Pre
     """
     reason = why_not()
     if reason is not None:
-        log.error("metrics.closed", reason=reason, consequence=CONSEQUENCE)
+        log.error("metrics.unavailable", reason=reason, consequence=CONSEQUENCE)
         return None
     from tideover.metrics.collector import MetricsCollector
     if before is None:

@@ -184,7 +184,7 @@ class AgentProcess:
 
     def _begin(self) -> None:
         for caution in config_warnings(self._loaded.settings):
-            self._agent.log.warning("configuration.caution", what=caution)
+            self._agent.log.warning("configuration.warning", what=caution)
         for file, reason in catalogue_of(self._loaded.settings).faults:
             self._agent.log.warning("hook.cannot-run", file=file, reason=reason)
         RESERVE.fill()
@@ -206,7 +206,8 @@ class AgentProcess:
             self._agent.log.error("configuration.refused", reason=trouble)
         else:
             if not self._may_change(self._agent.engine.state):
-                self._agent.log.info("configuration.waits", reason="an event is open; it is applied when that is over")
+                self._agent.log.info("configuration.reload-deferred",
+                                     reason="an event is open; it is applied when that is over")
 
     def _may_change(self, state: State) -> bool:
         """What is not written yet lives in the present agent only."""
@@ -226,7 +227,7 @@ class AgentProcess:
             before.log.error("configuration.refused", reason=trouble)
             self._restore(before, held)
         gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
-        self._agent.log.info("configuration.read", file=self._loaded.file or "none")
+        self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
 
     def _replace(self, before: Agent, loaded: Loaded) -> None:
         """Build and start an agent in the place of the closed one. Raise what prevents it; then nothing is left of
@@ -261,7 +262,8 @@ class AgentProcess:
         """Where the machine or the service starts again at once, the next agent goes on instead."""
         engine, why = self._agent.engine, self._manager.stop_reason()
         if why is not StopReason.STOP:
-            self._agent.log.info("agent.keeps", reason=why.value, hooks=" ".join(engine.state.hooks))
+            self._agent.log.info("agent.stopping-with-hooks-prepared", reason=why.value,
+                                 hooks=" ".join(engine.state.hooks))
             return
         is_done = threading.Event()
 

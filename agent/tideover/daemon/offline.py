@@ -75,7 +75,7 @@ from tideover.policy import Policy, names_me
 from tideover.record import Row
 from tideover.settings import Settings
 from tideover.sources import Source
-from tideover.status import recover_owed
+from tideover.status import recover_pending
 
 # --- Manual run of one hook for a made-up event
 
@@ -153,8 +153,8 @@ CLOCK_AGAIN_S = 5.0
 class RecoverResult:
     """Names of participants: what was pending before, and what still is."""
 
-    were_owed: tuple[str, ...]
-    still_owed: tuple[str, ...]
+    were_pending: tuple[str, ...]
+    still_pending: tuple[str, ...]
 
 
 def plan_without_agent(loaded: Loaded, typed: str | None) -> RecoverPlan:
@@ -226,8 +226,8 @@ def recover_instead_of_agent(loaded: Loaded, log: Log, still_starting: Callable[
         log.warning("recover.without-agent", hooks=" ".join(plan.pending), reason="the agent cannot start")
         desk.engine.set_heartbeat(partial(still_starting, STARTING_S), STARTING_S / 3)
         found = desk.recover(plan, partial(_awaited_clock, desk.settings, still_starting))
-        if found.still_owed:
-            log.error("recover.pending", hooks=" ".join(found.still_owed),
+        if found.still_pending:
+            log.error("recover.pending", hooks=" ".join(found.still_pending),
                       consequence="the next start with a configuration that can be used goes on with them")
 
 
@@ -286,12 +286,13 @@ class _Desk:
                 self._log.warning("hook.environment-unknown", hook=name,
                                   consequence="it runs without the variables that its owner sets for it")
         resume_from_journal(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
-        found = recover_owed(self.engine.state) if plan.event_id is None else ()
-        were_owed = tuple(sorted({*plan.pending, *found}))
-        self.engine.handle(ob.RecoverRequested(plan.event_id, look_at_clock() if were_owed else None))
+        found = recover_pending(self.engine.state) if plan.event_id is None else ()
+        were_pending = tuple(sorted({*plan.pending, *found}))
+        self.engine.handle(ob.RecoverRequested(plan.event_id, look_at_clock() if were_pending else None))
         self.engine.run_until(_nothing_runs)
         self._leave_word()
-        return RecoverResult(were_owed, tuple(name for name in recover_owed(self.engine.state) if name in were_owed))
+        still_pending = tuple(name for name in recover_pending(self.engine.state) if name in were_pending)
+        return RecoverResult(were_pending, still_pending)
 
     def _may_lack_environment(self, name: str) -> bool:
         """Whether what is wrong with the configuration may be what the owner sets for this hook."""
@@ -370,11 +371,11 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
         if against and not confirmed:
             raise unconfirmed_acknowledgement(event.id, against)
         note = f"{WITHOUT_AGENT}, although {against.text}" if against else WITHOUT_AGENT
-        _remember(memory, event.id, EntryKind.ACK_SENT_BY_HAND, note)      # not sent unless it can be remembered
+        _remember(memory, event.id, EntryKind.MANUAL_ACK, note)      # not sent unless it can be remembered
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
             raise UnreachableError(f"cannot acknowledge {event.id}", reason, "Look at tideover status, then try again.")
-        _remember(memory, event.id, EntryKind.ACKNOWLEDGED, WITHOUT_AGENT, settled=True)
+        _remember(memory, event.id, EntryKind.ACK_ACCEPTED, WITHOUT_AGENT, settled=True)
         return event.id, reason
     finally:
         if source is not None:

@@ -88,7 +88,7 @@ def open_state_directory(directory: Path, log: Log) -> StateDirectory:
             raise unwritable(directory / FILE, trouble) from trouble
 
     def tell(reason: str, kept_as: Path | None) -> None:
-        log.error("journal.set-aside", reason=reason, kept_as=kept_as or "it cannot be renamed; it is left as it is",
+        log.error("journal.quarantined", reason=reason, kept_as=kept_as or "it cannot be renamed; it is left as it is",
                   consequence="what only it knew is not known here; look into it with tideover history --config")
 
     return StateDirectory(directory, lock, LastingJournal(directory / FILE, tell, hold))

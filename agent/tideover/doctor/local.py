@@ -19,7 +19,7 @@ from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle.hook_stages import longest_by_order
 from tideover.model import HookSpec, Kind
 from tideover.settings import Settings, unused_hook_tables
-from tideover.status import recover_owed
+from tideover.status import recover_pending
 from tideover.system.file_lock import read_holder
 from tideover.system.platform import ADMIN_NAME, HOW_TO_ELEVATE
 
@@ -40,7 +40,7 @@ def check_agent(settings: Settings, status: dict[str, Any] | str | None) -> list
     """Given the settings and the agent's status (text: why there is none; None: no answer in time), say how it is."""
     if isinstance(status, dict):
         pid = (status.get("agent") or {}).get("pid")
-        owed = [str(name) for name in status.get("recover_owed") or ()]
+        owed = [str(name) for name in status.get("recover_pending") or ()]
         runs = [good("agent", f"it runs (process {pid})"), *_unwritable(status.get("journal"))]
         return [*runs, remark("agent", f"recovery is pending for {', '.join(owed)}: the agent retries it",
                            "See tideover status.")] if owed else runs
@@ -101,7 +101,7 @@ def _owed(path: Path) -> list[str]:
     waits = os.path.lexists(log) and log.stat().st_size > 0
     journal = Journal.reading(path) if waits else Journal(path, _connect_to_look)
     try:
-        return recover_owed(journal.load())
+        return recover_pending(journal.load())
     finally:
         journal.close()
 

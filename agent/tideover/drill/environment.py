@@ -9,7 +9,7 @@ from tideover.drill.sandbox import DrillDirectory, make_folder
 from tideover.errors import TideoverError, WrongUseError
 from tideover.journal import FILE, Journal
 from tideover.simulator import TimeServer, load_simulator
-from tideover.status import recover_owed
+from tideover.status import recover_pending
 
 RECOVER_MORE_S = 10.0       # beside the hooks' own timeouts
 
@@ -56,7 +56,7 @@ class DrillEnvironment:
         except TideoverError:
             return []                       # the agent never came so far as to have one
         try:
-            return recover_owed(journal.load())
+            return recover_pending(journal.load())
         except (TideoverError, sqlite3.Error):
             return [spec.name for spec in self._plan.own.specs] if self._plan.own else []
         finally:

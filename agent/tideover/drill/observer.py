@@ -78,7 +78,7 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
         case Pause():
             return "agent", _pause(row.subject)
         case ClockCheck():
-            again = "watches on: " if row.what is EntryKind.CLOCK_FOLLOWED else ""
+            again = "watches on: " if row.what is EntryKind.CLOCK_CONVERGENCE else ""
             return "agent", again + _clock(row.subject)
     words = WORDS.get(row.what)
     said = words(row.note) if words else ""
@@ -96,9 +96,9 @@ WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
     Phase.PREPARING: _always("runs the prepare hooks"),
     Phase.ACKNOWLEDGING: _always("acknowledges the event"),
     Phase.UNCONFIRMED: lambda note: f"acknowledgement unconfirmed ({note}); waits for the next document",
-    EntryKind.ACKNOWLEDGED: _always("acknowledgement accepted (HTTP 200)"),
+    EntryKind.ACK_ACCEPTED: _always("acknowledgement accepted (HTTP 200)"),
     EntryKind.ACK_REFUSED: lambda note: f"acknowledgement refused: {note}",
-    Phase.AWAITING_START: lambda note: f"acknowledgement withheld: {note}" if note else "",
+    Phase.HELD: lambda note: f"acknowledgement withheld: {note}",
     EntryKind.STARTED: _always("the event has started"),
     Phase.CHECKING_CLOCK: _always("checks the clock before recovery"),
     Phase.SETTLING: _always("settling: waits for a further pause"),

@@ -138,7 +138,7 @@ class _DrillRun:
 
     def _let_go_ahead(self) -> None:
         has_seen = self.lookout.has_seen
-        self.lookout.until(lambda: has_seen(EntryKind.ACKNOWLEDGED, EntryKind.ACK_REFUSED, Phase.AWAITING_START),
+        self.lookout.until(lambda: has_seen(Phase.ACKNOWLEDGED, Phase.HELD),
                            self._plan.budget_s + HOOKS_MORE_S, "preparation did not end")
         self.lookout.wait(BEFORE_START_S)
         self.lookout.say("platform", "starts the event" if self._stage.service.acknowledgements else

@@ -11,7 +11,7 @@ ASLEEP = frozenset({"vm-pause", "suspend", "restart"})
 """Causes that mean the machine was away, not only the agent's process."""
 
 FAILURES = frozenset({"failed", "timed-out"})
-OVER = frozenset({"closed", "lingering"})
+OVER = frozenset({"closed", "recovered"})
 """Statuses in which all is recovered; in the second the platform still lists the event."""
 
 _ROUNDING_S = 0.05          # times of the record are in milliseconds, and processes are started one after the other
@@ -136,7 +136,7 @@ class EventRecord:
     @property
     def was_only_watched(self) -> bool:
         """It concerned other machines, or a kind that the owner leaves alone."""
-        return any(move.what == "watching" for move in self.moves) and not self.runs
+        return any(move.what == "observed" for move in self.moves) and not self.runs
 
     def of_phase(self, phase: str) -> tuple[RunRecord, ...]:
         return tuple(run for run in self.runs if run.phase == phase)
@@ -214,7 +214,7 @@ def _stop(stop: Mapping[str, Any]) -> PauseRecord:
 def _clock(clock: Mapping[str, Any]) -> ClockRecord:
     readings = [OffsetSample(_must(one["at"]), one["server"], one["offset_s"], one["delay_s"], one["error_bound_s"])
                 for one in clock["samples"]]
-    followed = [TimelineEntry(_must(one["at"]), "clock followed", one["what"]) for one in clock["followed"]]
+    followed = [TimelineEntry(_must(one["at"]), "clock convergence", one["what"]) for one in clock["followed"]]
     return ClockRecord(clock["verdict"], clock["offset_s"], clock["error_bound_s"], _at(clock["checked_at"]),
                         clock["good_after_s"], clock["tolerance_s"], clock["reason"],
                         tuple(sorted(readings, key=lambda one: one.at)), tuple(followed))

@@ -40,13 +40,14 @@ NOUNS: Mapping[str, str] = MappingProxyType({
     "unannounced": "a pause nobody announced", "live-migration": "a live migration",
 })
 STILL_OPEN: Mapping[str, str] = MappingProxyType({
-    "waiting": "it is too early to prepare",
+    "scheduled": "it is too early to prepare",
     "preparing": "the applications are being prepared",
-    "asking": "the platform is being told to go ahead",
-    "doubting": "it is not known whether the platform heard that it may go ahead",
-    "holding": "preparation is over, and the platform has not begun yet",
-    "underway": "the platform has begun",
-    "checking": "the clock is being checked before anyone carries on",
+    "acknowledging": "the platform is being told to go ahead",
+    "unconfirmed": "it is not known whether the platform heard that it may go ahead",
+    "held": "preparation is over, and the event is not acknowledged",
+    "acknowledged": "it is acknowledged, and the platform has not started it yet",
+    "started": "the platform has begun",
+    "checking-clock": "the clock is being checked before anyone carries on",
     "settling": "it waits a moment in case the machine stops again",
     "recovering": "the applications are being brought back",
 })
@@ -60,7 +61,7 @@ def summarize(account: EventRecord) -> Summary:
         return Summary(Severity.ATTENTION if _failed(account) else Severity.OPEN, _open(account))
     clauses = [clause for clause in (_what_happened(account), _applications(account), _clock(account)) if clause]
     sentence = "; ".join(clauses)
-    if account.status == "lingering":
+    if account.status == "recovered":
         sentence += "; the platform still lists the event"
     return Summary(_tone(account), sentence[0].upper() + sentence[1:] + ".")
 
@@ -103,7 +104,7 @@ def _watched(account: EventRecord) -> str:
 def _open(account: EventRecord) -> str:
     where = STILL_OPEN.get(account.status, "it waits")
     why = next((make_printable(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
-    where += f" ({why})" if why and account.status == "holding" else ""
+    where += f" ({why})" if why and account.status == "held" else ""
     failed = _failed(account)
     trouble = f"; {_listed([run.name for run in failed])} failed to {failed[0].phase}" if failed else ""
     return f"Still open, {noun(account)}: {where}{trouble}."
@@ -112,7 +113,7 @@ def _open(account: EventRecord) -> str:
 def _what_happened(account: EventRecord) -> str:
     late = "before this machine could prepare, " if account.outcome == "missed" else ""
     pauses = account.pauses
-    if account.outcome == "cancelled" or (account.status == "lingering" and not account.started and not pauses):
+    if account.outcome == "cancelled" or (account.status == "recovered" and not account.started and not pauses):
         return f"the platform withdrew {noun(account)} before it began"
     if not account.is_announced:
         return f"{_stood_still(pauses)}, and nobody had announced it"

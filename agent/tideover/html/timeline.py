@@ -21,9 +21,9 @@ from tideover.model import Verdict
 # --- Milestones: the turning points, and their labels' words
 
 WORDS: Mapping[str, str] = MappingProxyType({
-    "noticed": "noticed", "acknowledged": "told to go ahead", "acknowledgement refused": "go-ahead refused",
-    "started": "started", "restarted": "started anew", "pause": "running again", "recovering": "recovery begins",
-    "lingering": "all recovered", "left the list": "left the list", "recover owed": "recovery failed",
+    "noticed": "noticed", "acknowledgement accepted": "told to go ahead", "acknowledgement refused": "go-ahead refused",
+    "event started": "started", "restarted": "started anew", "pause": "running again", "recovering": "recovery begins",
+    "recovered": "all recovered", "removed": "removed", "recovery failed": "recovery failed",
 })
 """Rows that are turning points wherever they stand; the others below depend on the rows around them."""
 
@@ -48,14 +48,14 @@ def _words(account: EventRecord, row: int, move: TimelineEntry) -> str:
     if move.what == "clock":
         return next((f"clock {verdict.value}" for verdict in Verdict if move.note.startswith(verdict.value)),
                     "clock judged")
-    if move.what == "holding":
-        return "held back" if account.acknowledged is None and move.note else ""
-    if move.what in ("recovering", "lingering") and not account.runs:
+    if move.what == "held":
+        return "held"
+    if move.what in ("recovering", "recovered") and not account.runs:
         return ""
     if move.what == "closed":
         before = {earlier.what for earlier in account.moves[:row]}
-        return "all recovered" if account.runs and "recovering" in before and "lingering" not in before else ""
-    if move.what == "started" and account.moves[0].at == move.at:
+        return "all recovered" if account.runs and "recovering" in before and "recovered" not in before else ""
+    if move.what == "event started" and account.moves[0].at == move.at:
         return ""
     if move.what == "pause" and move.note.startswith("clock-step"):
         return "clock set"
@@ -146,7 +146,7 @@ class TimelineLayout:
     def _news(self) -> list[TimeSpan]:
         """What the axis must show. A NotBefore is part of the story unless all was over before."""
         account = self.account
-        moments = [self.seconds(move.at) for move in account.moves if move.what != "clock followed"]
+        moments = [self.seconds(move.at) for move in account.moves if move.what != "clock convergence"]
         moments += [] if account.is_over else [self.end_s]
         moments += [] if self.not_before_s is None else [self.not_before_s]
         spans = [TimeSpan(at, at) for at in moments]
@@ -165,10 +165,11 @@ INSIDE_TEXT = 11.0
 NAME_SIGNS = 18
 
 DOINGS: Mapping[str, tuple[str, str]] = MappingProxyType({
-    "waiting": ("quiet", "waits"), "preparing": ("prepare", "prepares"), "asking": ("prepare", "tells the platform"),
-    "doubting": ("quiet", "asks again"), "holding": ("quiet", "waits"), "underway": ("quiet", "watches"),
-    "checking": ("check", "checks clock"), "settling": ("quiet", "waits"), "recovering": ("recover", "recovers"),
-    "lingering": ("quiet", "watches on"), "watching": ("quiet", "watches"),
+    "scheduled": ("quiet", "waits"), "preparing": ("prepare", "prepares"),
+    "acknowledging": ("prepare", "acknowledges"), "unconfirmed": ("quiet", "unconfirmed"), "held": ("quiet", "held"),
+    "acknowledged": ("quiet", "waits"), "started": ("quiet", "watches"), "checking-clock": ("check", "checks clock"),
+    "settling": ("quiet", "waits"), "recovering": ("recover", "recovers"), "recovered": ("quiet", "watches on"),
+    "observed": ("quiet", "observes"),
 })
 """What the agent does in each phase: the look of its bar and the words in it."""
 

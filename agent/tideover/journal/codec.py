@@ -13,15 +13,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cache
-from types import MappingProxyType
 from typing import Any
-
-STORED_AS: Mapping[tuple[str, str], str] = MappingProxyType({
-    ("Case", "current_id"): "spelling", ("Case", "pending_pause"): "kept", ("Case", "agent_was_down"): "away",
-    ("Case", "recovered_by_operator"): "given_back",
-})
-"""(class, field) -> the name that journals have for it: a renamed field keeps its stored name, so that an older journal
-is read."""
 
 
 def to_json(value: object) -> str:
@@ -41,7 +33,7 @@ def _plain(value: object) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value):
-        return {_stored(type(value), field.name): _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, frozenset):
@@ -49,10 +41,6 @@ def _plain(value: object) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
-
-
-def _stored(kind: type[Any], field: str) -> str:
-    return STORED_AS.get((kind.__name__, field), field)
 
 
 @cache
@@ -114,13 +102,12 @@ def _tuple_reader(arguments: tuple[Any, ...]) -> Callable[[Any], Any]:
 
 def _dataclass_reader(kind: type[Any]) -> Callable[[Any], Any]:
     hints = typing.get_type_hints(kind)
-    readers = {field.name: (_stored(kind, field.name), _reader(hints[field.name])) for field in fields(kind)}
-    needed = {_stored(kind, field.name) for field in fields(kind) if field.default is MISSING
-              and field.default_factory is MISSING}
+    readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+    needed = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
 
     def read(plain: Any) -> Any:
         if missing := needed - plain.keys():
             raise KeyError(f"{kind.__name__} without {', '.join(sorted(missing))}")
-        return kind(**{name: reader(plain[stored]) for name, (stored, reader) in readers.items() if stored in plain})
+        return kind(**{name: reader(plain[name]) for name, reader in readers.items() if name in plain})
 
     return read

@@ -9,13 +9,13 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from urllib.parse import quote
 
 from tideover.errors import TideoverError
+from tideover.journal.migrations import MIGRATIONS
 
 # --- Errors: which of them are the disk's, which the file's
 
@@ -119,7 +119,7 @@ def set_aside(path: Path, why: str) -> Path:
 
 # --- The database
 
-VERSION = 2
+VERSION = 3
 """The format of what the rows say. Where a release names a phase or a field anew, this goes up by one and `MIGRATIONS`
 says how an older file is changed; fields that are only added need nothing (see `codec`)."""
 BUSY_S = 2.0
@@ -136,16 +136,6 @@ CREATE TABLE IF NOT EXISTS entries (n INTEGER PRIMARY KEY, at TEXT NOT NULL, eve
 CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event_id, n);
 CREATE INDEX IF NOT EXISTS entries_by_type ON entries (type, n) WHERE type IS NOT NULL;
 """
-
-
-def _remove_environment(db: sqlite3.Connection) -> None:
-    """Format 2 adds an index, which `TABLES` makes, and fields with defaults. It keeps no values of a hook's
-    `environment` table, which format 1 did: they may be secret."""
-    db.execute("UPDATE hooks SET body = json_remove(body, '$.spec.environment') WHERE json_valid(body)")
-
-
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({1: _remove_environment})
-"""For each older format, what makes the next one of it, in one transaction with all others that are due."""
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:

@@ -13,7 +13,15 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.lifecycle.hook_stages import start_raw_s
-from tideover.lifecycle.state import PAUSES_AT_MOST, STALL_S, Case, Phase, ends_an_event, stopped_the_machine
+from tideover.lifecycle.state import (
+    AWAITING_PLATFORM,
+    PAUSES_AT_MOST,
+    STALL_S,
+    Case,
+    Phase,
+    ends_an_event,
+    stopped_the_machine,
+)
 from tideover.model import Cause, ClockCheck, Event, Moment, Pause, fold_case
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
@@ -134,10 +142,14 @@ def _gone(case: Case, seen: Removed, policy: Policy, now: Moment) -> Phase | Non
 
 
 def _prepared(case: Case, seen: Prepared, policy: Policy, now: Moment) -> Phase | None:
-    return A if seen.hold is None and not case.acknowledged and not case.refused else H
+    if case.acknowledged:
+        return K
+    return A if seen.hold is None and not case.refused else H
 
 
 def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -> Phase | None:
+    if seen.outcome is AckOutcome.ACCEPTED:
+        return K
     return D if seen.outcome is AckOutcome.LOST else H
 
 
@@ -189,7 +201,7 @@ def _reboot(case: Case, seen: Rebooted, policy: Policy, now: Moment) -> Phase | 
 
 stay = __ = None      # this cell says: nothing changes
 
-W, T, P, A, D, H, U, C, S, R, L, X = Phase      # short names for the grid, and for the grid only
+W, T, P, A, D, H, K, U, C, S, R, L, X = Phase      # short names for the grid, and for the grid only
 TransitionCell = Phase | None | Callable[[Case, Any, Policy, Moment], Phase | None]
 TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
     #   Began   Sched   Gone   Woken Prepared   Answered   Paused     Judged   Reboot   Restart   Released   Ack Recover
@@ -198,8 +210,9 @@ TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
     P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
     A: (_begun, __,     _gone, __,   __,        _on_ack_answer, __,        __,      P,       D,        __,        __,
         R),
-    D: (_begun, _again, _gone, _again, __,      H,         __,        __,      P,       __,       __,        __, R),
-    H: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        A,  R),
+    D: (_begun, _again, _gone, _again, __,      K,         __,        __,      P,       __,       __,        __, R),
+    H: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,        A,  R),
+    K: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        __, R),
     U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
     C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),
     S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R),
@@ -347,4 +360,4 @@ def _unless_ack_unconfirmed(case: Case, since_raw_s: float) -> Case:
 
 
 def _awaits_platform(case: Case) -> bool:
-    return case.phase in (Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START)
+    return case.phase in AWAITING_PLATFORM

@@ -38,7 +38,7 @@ def _hook_wants(state: State, hook: HookState, now: Moment) -> list[fx.Effect]:
             return [_run(state, hook, HookPhase.PREPARE)]
         case Stage.RECOVERING:
             return [_run(state, hook, HookPhase.RECOVER)]
-        case Stage.RETRYING if hook.again_raw_s > now.raw_s:
+        case Stage.PREPARE_RETRY if hook.again_raw_s > now.raw_s:
             return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]
         case Stage.RECOVER_RETRY if hook.again_raw_s > now.raw_s and not state.claimed():
             return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]

@@ -122,7 +122,7 @@ def _requeue_if_short(state: State, hook: HookState) -> HookState:
         return hook                                     # looked at again when the run has ended
     if hook.prepared_for >= _needed(state, hook) and not hook.recover_begun:
         return replace(hook, stage=Stage.PREPARED)
-    if hook.stage in (Stage.QUEUED, Stage.RETRYING):
+    if hook.stage in (Stage.QUEUED, Stage.PREPARE_RETRY):
         return hook
     owed = hook.owed or hook.stage in (Stage.RECOVER_RETRY, Stage.RECOVER_FAILED)
     return replace(hook, stage=Stage.QUEUED, attempt=0, owed=owed)
@@ -200,7 +200,7 @@ def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookSta
     if hook.stage is Stage.STOPPING:
         return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.RECOVER_PENDING, attempt=0)
     if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_WAITS_S < hook.until_raw_s:
-        return replace(hook, stage=Stage.RETRYING, again_raw_s=now.raw_s + NOT_YET_WAITS_S)
+        return replace(hook, stage=Stage.PREPARE_RETRY, again_raw_s=now.raw_s + NOT_YET_WAITS_S)
     unsafe = report.outcome is HookOutcome.REFUSED and report.exit_status is None
     worked = report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING)
     return replace(hook, stage=Stage.PREPARED, prepared_for=SEVERITY[hook.kind], worked=worked, unsafe=unsafe,
@@ -231,7 +231,7 @@ def extend(state: State, pause: Pause) -> State:
         return state
     began_raw_s = pause.resumed_raw_s - pause.length_s
     for hook in state.hooks.values():
-        trying = hook.stage in (*RUNNING, Stage.RETRYING) or (hook.stage is Stage.RECOVER_RETRY and hook.in_turn)
+        trying = hook.stage in (*RUNNING, Stage.PREPARE_RETRY) or (hook.stage is Stage.RECOVER_RETRY and hook.in_turn)
         if trying and hook.until_raw_s > began_raw_s:
             state = state.with_hook(replace(hook, until_raw_s=hook.until_raw_s + pause.length_s))
     return state
@@ -253,7 +253,7 @@ def _unprepared(state: State) -> tuple[list[Case], list[HookState]]:
     cases = [case for case in state.cases.values() if case.phase is Phase.PREPARING]
     ids = {case.id for case in cases}
     return cases, [hook for hook in state.hooks.values() if ids.intersection(hook.wanted_by) and hook.stage in (
-        Stage.QUEUED, Stage.PREPARING, Stage.RETRYING, Stage.STOPPING, Stage.RECOVERING)]
+        Stage.QUEUED, Stage.PREPARING, Stage.PREPARE_RETRY, Stage.STOPPING, Stage.RECOVERING)]
 
 
 def _shrink_deadlines(state: State, policy: Policy, now: Moment) -> State:
@@ -264,7 +264,7 @@ def _shrink_deadlines(state: State, policy: Policy, now: Moment) -> State:
         return state
     remaining = longest_by_order(hook.spec for hook in open_)
     for hook in open_:
-        if hook.stage not in (Stage.PREPARING, Stage.RETRYING):
+        if hook.stage not in (Stage.PREPARING, Stage.PREPARE_RETRY):
             continue
         until_raw_s = now.raw_s + retry_until_s(hook.spec, left_s, remaining)
         if until_raw_s < hook.until_raw_s - SHORTENED_LIMIT_S:
@@ -284,7 +284,7 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
     remaining = longest_by_order(hook.spec for hook in open_)
     left_s = remaining_s(cases, policy, now)
     for hook in open_:
-        turn = hook.stage is Stage.QUEUED or (hook.stage is Stage.RETRYING and hook.again_raw_s <= now.raw_s)
+        turn = hook.stage is Stage.QUEUED or (hook.stage is Stage.PREPARE_RETRY and hook.again_raw_s <= now.raw_s)
         if turn and hook.spec.order == order:
             wanting = [case for case in cases if case.id in hook.wanted_by]
             state = _begin(state, _assign_event(hook, wanting, left_s), Stage.PREPARING,
@@ -302,7 +302,7 @@ def _assign_event(hook: HookState, wanting: list[Case], left_s: float | None) ->
 
 def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s: float, now: Moment) -> State:
     """A run's number is new for the machine; the window for "not yet" is fixed by the first attempt."""
-    again = hook.stage in (Stage.RETRYING, Stage.RECOVER_RETRY) and hook.until_raw_s > 0
+    again = hook.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY) and hook.until_raw_s > 0
     run = state.runs + 1
     begun = replace(hook, stage=stage, run=run, attempt=hook.attempt + 1, limit_s=limit_s,
                     begun_raw_s=now.raw_s, begun_at=now.utc,
@@ -316,7 +316,7 @@ def _release_claims(state: State) -> State:
     cancelled = not any(case.phase is Phase.RECOVERING and case.began for case in state.cases.values())
     for name, hook in state.hooks.items():
         match hook.stage:
-            case Stage.QUEUED | Stage.PREPARED | Stage.RETRYING:
+            case Stage.QUEUED | Stage.PREPARED | Stage.PREPARE_RETRY:
                 state = state.with_hook(_start_recover(hook)) if hook.owed else state.without_hook(name)
             case Stage.PREPARING if cancelled:
                 state = state.with_hook(replace(hook, stage=Stage.STOPPING, wanted_by=()))
@@ -382,7 +382,7 @@ def _resumed(hook: HookState, now: Moment) -> HookState:
     match hook.stage:
         case Stage.PREPARING:
             return replace(hook, stage=Stage.QUEUED, owed=True)
-        case Stage.RETRYING:
+        case Stage.PREPARE_RETRY:
             return replace(hook, stage=Stage.QUEUED)
         case Stage.STOPPING | Stage.RECOVERING | Stage.RECOVER_FAILED | Stage.RECOVER_RETRY:
             return replace(hook, stage=Stage.RECOVER_PENDING, owed=True, failures=0, again_raw_s=now.raw_s)

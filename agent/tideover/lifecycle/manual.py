@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from tideover import observations as ob
 from tideover.errors import TideoverError
 from tideover.lifecycle import case as cases, hook_stages
-from tideover.lifecycle.state import CLAIMING, Case, HookState, Phase, Stage, State, ends_an_event, hears_of_hooks
+from tideover.lifecycle.state import (
+    AWAITING_PLATFORM,
+    CLAIMING,
+    Case,
+    HookState,
+    Phase,
+    Stage,
+    State,
+    ends_an_event,
+    hears_of_hooks,
+)
 from tideover.lifecycle.transition import Transition
 from tideover.model import EntryKind, Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
 from tideover.policy import Policy
@@ -18,8 +28,7 @@ GIVEN_UP = "given up by hand"
 RECOVER_PENDING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVER_PENDING, Stage.RECOVERING,
                              Stage.RECOVER_RETRY,
                              Stage.RECOVER_FAILED})
-BEFORE_ITS_PAUSE = frozenset({Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START,
-                              Phase.STARTED})
+BEFORE_ITS_PAUSE = AWAITING_PLATFORM | {Phase.STARTED}
 
 
 # --- which event ------------------------------------------------------------------------------------------------

@@ -11,20 +11,21 @@ from tideover.model import Cause, ClockCheck, EntryKind, Event, HookRun, HookSpe
 
 
 class Phase(enum.Enum):
-    """What a case waits for. The value is the record's word for it."""
+    """What an event waits for. The value is the word in journal, record, status, log and metrics."""
 
-    OBSERVED = "watching"        # not ours, or of a kind the owner leaves alone: only an eye on it
-    SCHEDULED = "waiting"          # too early to prepare
-    PREPARING = "preparing"      # prepare hooks run, or wait for their turn
-    ACKNOWLEDGING = "asking"            # the platform is being told to go ahead
-    UNCONFIRMED = "doubting"        # the answer to that was lost; a fresh document decides
-    AWAITING_START = "holding"          # all is said; the platform moves next
-    STARTED = "underway"        # the platform says it has begun
-    CHECKING_CLOCK = "checking"        # back; is the clock right?
-    SETTLING = "settling"        # the clock is judged; a quiet time must pass before the pause counts as over
-    RECOVERING = "recovering"    # recover hooks run, or wait for another event's claim to go
-    RECOVERED = "lingering"      # all is recovered; the event is still listed
-    CLOSED = "closed"            # over
+    OBSERVED = "observed"               # other machines' events, or kinds outside act_on: nothing is done
+    SCHEDULED = "scheduled"             # preparation starts later
+    PREPARING = "preparing"             # prepare hooks run
+    ACKNOWLEDGING = "acknowledging"     # the acknowledgement is being sent
+    UNCONFIRMED = "unconfirmed"         # the acknowledgement's answer was lost; a fresh document decides
+    HELD = "held"                       # not acknowledged: required failure, by hand, shared, no participants, refused
+    ACKNOWLEDGED = "acknowledged"       # the platform accepted the acknowledgement; it starts the event next
+    STARTED = "started"                 # the platform says Started
+    CHECKING_CLOCK = "checking-clock"   # the clock is compared with time sources
+    SETTLING = "settling"               # quiet time after a pause
+    RECOVERING = "recovering"           # recover hooks run, or wait for another event's claim or for a retry
+    RECOVERED = "recovered"             # all recovered; the event is still listed
+    CLOSED = "closed"                   # over
 
 
 STALL_S = 1.0
@@ -45,8 +46,11 @@ set has machines."""
 PAUSES_AT_MOST = 100
 """So many pauses are kept with one event for deciding; its record has more."""
 
-CLAIMING = frozenset({Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START,
-                      Phase.STARTED, Phase.CHECKING_CLOCK, Phase.SETTLING})
+AWAITING_PLATFORM = frozenset({Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.HELD,
+                               Phase.ACKNOWLEDGED})
+"""The phases of an event of this VM that is prepared for and has not started."""
+
+CLAIMING = AWAITING_PLATFORM | {Phase.STARTED, Phase.CHECKING_CLOCK, Phase.SETTLING}
 """The phases in which a case keeps the applications prepared."""
 
 
@@ -129,17 +133,17 @@ def hears_of_hooks(case: Case) -> bool:
 
 
 class Stage(enum.Enum):
-    """Where one hook stands between released (not in the table at all) and released again."""
+    """The stage of one hook. A hook that is recovered, or was never prepared, is not in the state at all."""
 
-    QUEUED = "queued"            # prepare wanted, not begun
-    PREPARING = "preparing"      # prepare runs
-    RETRYING = "retrying"        # prepare said "not yet"
-    PREPARED = "prepared"        # prepare has settled, well or not
-    STOPPING = "stopping"        # prepare is being stopped, its event went away
-    RECOVER_PENDING = "leaving"          # recover owed, not begun
-    RECOVERING = "recovering"    # recover runs
-    RECOVER_RETRY = "repeating"      # recover failed or said "not yet", and will be tried again
-    RECOVER_FAILED = "owed"                # recovery failed; the owner must look
+    QUEUED = "queued"                       # prepare is wanted and has not started
+    PREPARING = "preparing"                 # prepare runs
+    PREPARE_RETRY = "prepare-retry"         # prepare said "not yet" and is tried again
+    PREPARED = "prepared"                   # prepare has ended, with success or not
+    STOPPING = "stopping"                   # prepare is being ended because its event was removed
+    RECOVER_PENDING = "recover-pending"     # recover is wanted and has not started
+    RECOVERING = "recovering"               # recover runs
+    RECOVER_RETRY = "recover-retry"         # recover failed or said "not yet", and is tried again
+    RECOVER_FAILED = "recover-failed"       # all automatic retries are used up
 
 
 RUNNING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVERING})
@@ -163,7 +167,7 @@ class HookState:
     begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it, status tells it
     begun_at: datetime | None = None    # the same, for the record; None: an older journal did not keep it
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
-    again_raw_s: float = 0.0            # RETRYING, RECOVER_RETRY: not before
+    again_raw_s: float = 0.0            # PREPARE_RETRY, RECOVER_RETRY: not before
     in_turn: bool = False               # RECOVER_RETRY: later hooks wait for it ("not yet"), or not (a failure)
     failures: int = 0                   # of recover
     event_id: str = ""                  # whose run the newest one was

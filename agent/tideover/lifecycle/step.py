@@ -62,7 +62,7 @@ def on_poll(turn: Transition, seen: ob.Polled) -> None:
     whole, listed = not seen.document.left_out, {event.id for event in events}
     fresh = turn.state.fresh or whole or all(
         case.id in listed for case in turn.state.cases.values()
-        if case.phase in (Phase.PREPARING, Phase.AWAITING_START))
+        if case.phase in (Phase.PREPARING, Phase.HELD, Phase.ACKNOWLEDGED))
     if turn.state.fresh != fresh or turn.state.me != seen.me:
         turn.state = replace(turn.state, fresh=fresh, me=seen.me)
     beyond = _beyond_bounds(turn, events, seen)
@@ -79,7 +79,7 @@ def on_poll(turn: Transition, seen: ob.Polled) -> None:
     for case in list(turn.state.cases.values()):
         if whole and case.listed and case.id not in listed:
             turn.record(case.id, EntryKind.REMOVED, "" if case.began else "it was never seen Started")
-            turn.move(case, cases.Removed(), "it has left the list")
+            turn.move(case, cases.Removed(), "the platform has removed the event")
 
 
 def _is_news(turn: Transition, case: Case | None, event: Event) -> bool:
@@ -186,7 +186,7 @@ def _seen_again(turn: Transition, case: Case, event: Event, seen: ob.Polled) -> 
     if not event.started:
         turn.move(case, cases.Scheduled(event, seen.document.asked_raw_s))
     elif not case.began:
-        turn.record(case.id, EntryKind.STARTED, "the platform says it has begun", event)
+        turn.record(case.id, EntryKind.STARTED, "the platform says Started", event)
         turn.move(case, cases.Began(replace(event, not_before=event.not_before or case.event.not_before)))
 
 
@@ -292,7 +292,7 @@ NOT_YET_OUTPUT_KEPT = 4096
 """Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
 
 ACKNOWLEDGEMENT_ENTRIES: Mapping[ob.AckOutcome, EntryKind] = MappingProxyType({
-    ob.AckOutcome.ACCEPTED: EntryKind.ACKNOWLEDGED, ob.AckOutcome.REFUSED: EntryKind.ACK_REFUSED,
+    ob.AckOutcome.ACCEPTED: EntryKind.ACK_ACCEPTED, ob.AckOutcome.REFUSED: EntryKind.ACK_REFUSED,
     ob.AckOutcome.LOST: EntryKind.ACK_LOST,
 })
 
@@ -316,7 +316,7 @@ def on_hook_settled(turn: Transition, seen: ob.HookSettled) -> None:
         for case in after.cases.values():
             if case.phase is Phase.RECOVERING:
                 turn.record(case.id, EntryKind.RECOVER_FAILED,
-                            f"{seen.name} failed {hook.failures} times; the owner must look")
+                            f"{seen.name} failed {hook.failures} times; an operator must act")
 
 
 def _shortened(report: HookReport) -> HookReport:
@@ -352,7 +352,7 @@ def clock_note(check: ClockCheck) -> str:
 
 
 def on_clock_followed(turn: Transition, seen: ob.ClockFollowed) -> None:
-    turn.record(seen.event_id, EntryKind.CLOCK_FOLLOWED,
+    turn.record(seen.event_id, EntryKind.CLOCK_CONVERGENCE,
                 ": ".join(filter(None, (seen.state, seen.check.reason))), seen.check)
 
 
@@ -425,7 +425,7 @@ def became_another_vm(turn: Transition, seen: ob.AnotherVm) -> None:
         if case.phase not in CLAIMING and case.phase is not Phase.RECOVERING:
             continue
         note = "this machine is another VM by now; what was prepared is recovered"
-        turn.record(case.id, EntryKind.TAKEN_OVER, note, case.event)
+        turn.record(case.id, EntryKind.VM_CHANGED, note, case.event)
         left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False, stopped=False)
         if case.phase is not Phase.RECOVERING:
             left = cases.enter(left, Phase.CHECKING_CLOCK, turn.policy, turn.now)
@@ -441,7 +441,8 @@ def _tell_of_the_end(turn: Transition) -> None:
             for name, hook in turn.state.hooks.items():
                 if hook.stage in RUNNING:
                     run = _cut_short(name, hook)
-                    turn.record(case.id, EntryKind.of_run(_phase_of(hook), cut_short=True), f"{name}: {CUT_SHORT}", run)
+                    turn.record(case.id, EntryKind.of_run(_phase_of(hook), interrupted=True),
+                                f"{name}: {CUT_SHORT}", run)
 
 
 def _cut_short(name: str, hook: HookState) -> HookRun | None:

@@ -17,6 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric, 
 
 from tideover import __version__
 from tideover.lifecycle import Case, Entry, Phase, Stage, State, hook_stages
+from tideover.lifecycle.state import AWAITING_PLATFORM
 from tideover.metrics.updates import (
     ACKNOWLEDGEMENTS,
     OUTCOMES,
@@ -29,21 +30,20 @@ from tideover.metrics.updates import (
 )
 from tideover.model import Cause, ClockCheck, HookOutcome, HookPhase, Kind, Moment, Verdict
 from tideover.observations import PollTrouble
-from tideover.status import recover_owed
+from tideover.status import recover_pending
 
 # --- Gauges from the state alone, right after a restart as well as before it
 
-FOREMOST = (Phase.SETTLING, Phase.CHECKING_CLOCK, Phase.STARTED, Phase.AWAITING_START, Phase.UNCONFIRMED,
-            Phase.ACKNOWLEDGING,
-            Phase.PREPARING, Phase.RECOVERING, Phase.SCHEDULED, Phase.RECOVERED, Phase.OBSERVED)
+FOREMOST = (Phase.SETTLING, Phase.CHECKING_CLOCK, Phase.STARTED, Phase.ACKNOWLEDGED, Phase.HELD, Phase.UNCONFIRMED,
+            Phase.ACKNOWLEDGING, Phase.PREPARING, Phase.RECOVERING, Phase.SCHEDULED, Phase.RECOVERED, Phase.OBSERVED)
 """Where several events are open, the one furthest on says how the machine is. One that recovers waits for all claims to
 go, so it comes after them; what is over, or not ours, comes last."""
 
 IDLE = "idle"
 STATES = (IDLE, *(phase.value for phase in FOREMOST))
-AHEAD = frozenset({Phase.SCHEDULED, Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.AWAITING_START})
+AHEAD = AWAITING_PLATFORM | {Phase.SCHEDULED}
 CLAIMED, DUE, FAILED = "claimed", "due", "failed"
-OWED_STAGES = (CLAIMED, DUE, FAILED)
+PENDING_STAGES = (CLAIMED, DUE, FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class StateSnapshot:
 
     state: str                          # one of STATES
     next_not_before: datetime | None    # of the events of this VM that have not begun; None: there is none
-    recoveries_owed: Mapping[str, int]  # hooks, by OWED_STAGES
+    recoveries_pending: Mapping[str, int]  # hooks, by PENDING_STAGES
     acknowledgements_held: int          # events whose "go ahead" a failed required preparation holds back
 
 
@@ -63,23 +63,22 @@ def state_snapshot(state: State) -> StateSnapshot:
     return StateSnapshot(
         state=next((phase.value for phase in FOREMOST if phase in phases), IDLE),
         next_not_before=min(ahead, default=None),
-        recoveries_owed=_recoveries_owed(state),
+        recoveries_pending=_recoveries_pending(state),
         acknowledgements_held=sum(_is_held(state, case) for case in state.cases.values()),
     )
 
 
-def _recoveries_owed(state: State) -> dict[str, int]:
-    owed = dict.fromkeys(OWED_STAGES, 0)
+def _recoveries_pending(state: State) -> dict[str, int]:
+    owed = dict.fromkeys(PENDING_STAGES, 0)
     open_ = CLAIMED if state.claimed() else DUE
-    for name in recover_owed(state):
+    for name in recover_pending(state):
         owed[FAILED if state.hooks[name].stage is Stage.RECOVER_FAILED else open_] += 1
     return owed
 
 
 def _is_held(state: State, case: Case) -> bool:
     wanted = any(case.id in hook.wanted_by for hook in state.hooks.values())
-    waits = case.phase is Phase.AWAITING_START and not case.acknowledged
-    return waits and wanted and hook_stages.why_held(state, case) is not None
+    return case.phase is Phase.HELD and wanted and hook_stages.why_held(state, case) is not None
 
 
 # --- The registry
@@ -230,10 +229,10 @@ def _about_state(state: State) -> Iterator[Metric]:
     yield GaugeMetricFamily("tideover_next_not_before_timestamp_seconds",
                             "The earliest NotBefore of this VM's events that have not begun, since the epoch; "
                             "NaN when there is none.", _seconds(standing.next_not_before))
-    owed = GaugeMetricFamily("tideover_recoveries_owed",
+    owed = GaugeMetricFamily("tideover_recoveries_pending",
                              "Hooks prepared and not recovered yet: claimed by an open event, due now, or failed for "
                              "good, when somebody must look.", labels=["stage"])
-    for stage, hooks in standing.recoveries_owed.items():
+    for stage, hooks in standing.recoveries_pending.items():
         owed.add_metric([stage], hooks)
     yield owed
     yield GaugeMetricFamily("tideover_acknowledgements_held",

@@ -18,12 +18,12 @@ LEFT_ALONE = "left-alone"
 
 OUTCOMES = ("resumed", "cancelled", "restarted", "missed", LEFT_ALONE)
 ACKNOWLEDGEMENTS: Mapping[EntryKind | Phase, str] = MappingProxyType({
-    EntryKind.ACKNOWLEDGED: "accepted", EntryKind.ACK_REFUSED: "refused", EntryKind.ACK_LOST: "lost",
+    EntryKind.ACK_ACCEPTED: "accepted", EntryKind.ACK_REFUSED: "refused", EntryKind.ACK_LOST: "lost",
 })
 """The label for each answer of the platform."""
 
 STANDSTILLS = frozenset({Cause.VM_PAUSE, Cause.SUSPEND})
-PREPARED = frozenset({Phase.ACKNOWLEDGING, Phase.AWAITING_START})
+PREPARED = frozenset({Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED})
 REMEMBERED = 100
 """So many events whose clock was not good are remembered, in case it is found good later."""
 

@@ -108,10 +108,10 @@ def _recover() -> bool:
     except TideoverError as trouble:
         print(f"tideover: {trouble}")
         return False
-    if recovered.still_owed:
-        pending = ", ".join(recovered.still_owed)
+    if recovered.still_pending:
+        pending = ", ".join(recovered.still_pending)
         print(f"tideover: recover is still pending: {pending}. Installing tideover again goes on with that.")
-    return not recovered.still_owed
+    return not recovered.still_pending
 
 
 def _change_path(add: bool) -> None:

@@ -40,11 +40,13 @@ The installer's program brings its own table (packaging/windows/host/messages.mc
 
 EVENTS: Mapping[str, int] = MappingProxyType({
     "info": 1, "warning": 2, "error": 3, "debug": 4,
-    "agent.started": 100, "agent.stopped": 101, "agent.keeps": 102,
-    "configuration.read": 110, "configuration.refused": 111, "configuration.waits": 112, "configuration.caution": 113,
-    "case.moved": 200, "pause.noticed": 210, "hook.settled": 220, "hook.output": 221, "hook.orphan-ended": 222,
-    "acknowledgement.withheld": 223,
-    "poll.failed": 230, "poll.works": 231, "journal.unwritable": 240, "journal.writable": 241, "journal.set-aside": 242,
+    "agent.started": 100, "agent.stopped": 101, "agent.stopping-with-hooks-prepared": 102,
+    "configuration.reloaded": 110, "configuration.refused": 111, "configuration.reload-deferred": 112,
+    "configuration.warning": 113,
+    "event.phase-changed": 200, "pause.detected": 210, "hook.finished": 220, "hook.output": 221,
+    "hook.orphan-ended": 222, "acknowledgement.withheld": 223,
+    "poll.failed": 230, "poll.recovered": 231, "journal.unwritable": 240, "journal.writable": 241,
+    "journal.quarantined": 242,
 })
 """The event's number for a log line's name, else for its level; 1 to 1000, see TEXT_FILE. Numbers never change."""
 
