@@ -52,3 +52,20 @@ def slow(session: nox.Session) -> None:
     """The proofs but for the lab: TIDEOVER_TURN=head samples them (tests/sampled.toml)."""
     install(session, "test")
     session.run("pytest", *PROOFS, "-q", "--durations=10", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the pure packages by the fast suite: 100 % (pyproject.toml says of what)."""
+    session.install("-e", ".[dev]")
+    session.run("coverage", "run", "-m", "pytest", "-q", "-p", "no:cacheprovider", *session.posargs)
+    session.run("coverage", "report")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Writes again what is made from the code (diagram, configuration reference), and checks links and named files."""
+    install(session, "test")
+    for script in sorted(Path("docs").glob("*.py")):
+        session.run("python", str(script))
+    session.run("pytest", "-q", *map(str, sorted(Path("tests").glob("test_docs_*.py"))))

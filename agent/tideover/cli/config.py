@@ -74,6 +74,15 @@ def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
     return EXIT_OK
 
 
+@command.command("schema", epilog=example("tideover config schema > tideover.schema.json"))
+@with_config
+def show_schema(config: str | None) -> int:
+    """Print the JSON Schema of the configuration file. It is the same whatever stands in the file."""
+    from tideover.settings.schema import configuration_schema
+    print_json(configuration_schema())
+    return EXIT_OK
+
+
 def _require_safe(loaded: Loaded) -> None:
     """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
     from tideover.daemon.startup import require_trusted_path

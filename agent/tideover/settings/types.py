@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, time
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
@@ -264,6 +264,7 @@ class ValueType:
     unit: str = ""                         # what the value's name gets appended
     reason: str = ""                       # why the range is what it is
     is_path: bool = False                  # whether it is absolute depends on the platform: the reader asks
+    schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})     # JSON Schema of the value
 
 
 def one_of(choices: tuple[str, ...], not_yet: Mapping[str, str] = MappingProxyType({})) -> ValueType:
@@ -275,7 +276,7 @@ def one_of(choices: tuple[str, ...], not_yet: Mapping[str, str] = MappingProxyTy
             raise InvalidValue(Wrong(found_text(raw), because=not_yet[raw]))
         raise InvalidValue(Wrong(found_text(raw), raw if isinstance(raw, str) else "", choices))
 
-    return ValueType(_either(choices), read, quoted)
+    return ValueType(_either(choices), read, quoted, schema={"enum": list(choices)})
 
 
 def duration(shortest: str, longest: str, reason: str) -> ValueType:
@@ -292,7 +293,8 @@ def duration(shortest: str, longest: str, reason: str) -> ValueType:
         return seconds
 
     return ValueType(f'a duration from "{shortest}" to "{longest}"', read,
-                 lambda seconds: quoted(write_duration(seconds)), unit="_s", reason=reason)
+                 lambda seconds: quoted(write_duration(seconds)), unit="_s", reason=reason,
+                 schema={"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 
 
 def kinds_among(allowed: tuple[Kind, ...]) -> ValueType:
@@ -308,7 +310,8 @@ def kinds_among(allowed: tuple[Kind, ...]) -> ValueType:
         return frozenset(Kind(item) for item in raw)
 
     return ValueType(f"a list of {_either(names)}", read,
-                 lambda kinds: listed(kind.value for kind in Kind if kind in kinds))
+                 lambda kinds: listed(kind.value for kind in Kind if kind in kinds),
+                 schema={"type": "array", "items": {"enum": list(names)}})
 
 
 def optional(expected: str, understand: Callable[[str], object], write: Callable[[Any], str] = quoted) -> ValueType:
@@ -334,7 +337,8 @@ def list_of(expected: str, understand: Callable[[str], object], write: Callable[
             raise InvalidValue(Wrong(_several(strangers)))
         return tuple(values)
 
-    return ValueType(f"a list of {expected}", read, lambda values: listed(write(value) for value in values))
+    return ValueType(f"a list of {expected}", read, lambda values: listed(write(value) for value in values),
+                     schema={"type": "array", "items": {"type": "string"}})
 
 
 def _read_flag(raw: object) -> object:
@@ -400,7 +404,10 @@ def _write_environment(value: Mapping[str, str]) -> str:
     return inline_table(value)
 
 
-FLAG = ValueType("true or false", _read_flag, _write_flag)
+FLAG = ValueType("true or false", _read_flag, _write_flag, schema={"type": "boolean"})
 PATH = ValueType("an absolute path", _read_path, quoted, is_path=True)
-UMASK = ValueType('three octal digits in quotes, such as "022"', _read_umask, lambda mask: quoted(f"{mask:03o}"))
-ENVIRONMENT = ValueType('text for each name, as in { NAME = "value" }', _read_environment, _write_environment)
+UMASK = ValueType('three octal digits in quotes, such as "022"', _read_umask, lambda mask: quoted(f"{mask:03o}"),
+                  schema={"type": "string", "pattern": f"^{_UMASK.pattern}$"})
+ENVIRONMENT = ValueType('text for each name, as in { NAME = "value" }', _read_environment, _write_environment,
+                        schema={"type": "object", "additionalProperties": {"type": "string"},
+                                "propertyNames": {"pattern": f"^{_VARIABLE.pattern}$"}})

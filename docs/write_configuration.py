@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Writes docs/configuration.md from the table of keys in `agent/tideover/settings/keys.py`.
+
+    python docs/write_configuration.py          writes it
+    python docs/write_configuration.py --print  prints it
+
+`tests/test_docs_configuration.py` checks that the page is current."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+PAGE = Path(__file__).with_name("configuration.md")
+sys.path.insert(0, str(PAGE.parents[1] / "agent"))
+
+from tideover.model import Kind  # noqa: E402
+from tideover.settings import LINUX, windows_paths  # noqa: E402
+from tideover.settings.keys import HOOK, TABLES, PlatformDefault, SettingKey  # noqa: E402
+
+WINDOWS = windows_paths("%ProgramData%")
+HEAD = f"""\
+# Configuration
+<!-- written by docs/write_configuration.py from agent/tideover/settings/keys.py -->
+
+The file is `{LINUX.configuration}` (Windows: `{WINDOWS.configuration}`),
+or the one that `--config` or the variable `TIDEOVER_CONFIG` names. It is [TOML](https://toml.io). Every key has a
+default, and with no file at all the defaults apply. A key that is unknown, of the wrong type or out of range stops the
+start, with all faults told at once.
+
+- `tideover config check` tells all faults and warnings without starting; `tideover config show` prints every value with
+  its origin.
+- `tideover config schema` prints the JSON Schema of the file, for editors.
+- Durations are text: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"365d"`.
+- `systemctl reload tideover` (Windows: `sc.exe control tideover paramchange`) applies a changed configuration between
+  events.
+"""
+
+
+def page() -> str:
+    return "\n".join([HEAD, *_tables()]) + "\n"
+
+
+def _tables() -> Iterator[str]:
+    for table in TABLES:
+        yield from (f"## [{table.name}]", table.about, "", *_rows(table.keys), "")
+        if table.name == "policy":
+            yield from _kinds(table.keys)
+    yield from ("## [hook.NAME]", HOOK.about, "", *_rows(HOOK.keys))
+
+
+def _rows(keys: Iterable[SettingKey]) -> Iterator[str]:
+    yield "| key | default | what it decides | takes |"
+    yield "|---|---|---|---|"
+    for key in keys:
+        reason = f" ({key.takes.reason})" if key.takes.reason else ""
+        yield f"| `{key.name}` | {_default(key)} | {_cell(key.about)} | {_cell(key.takes.expected + reason)} |"
+
+
+def _default(key: SettingKey) -> str:
+    if key.default is PlatformDefault.PLATFORM:
+        return f"`{getattr(LINUX, key.name)}`; Windows: `{getattr(WINDOWS, key.name)}`"
+    return "" if key.default is None else f"`{_cell(key.takes.write(key.takes.read(key.default)))}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _kinds(keys: Iterable[SettingKey]) -> Iterator[str]:
+    """Which of them a [policy.KIND] may say, and the defaults that a kind has of its own."""
+    yield "`[policy.KIND]` says otherwise for one kind of event:"
+    yield ""
+    yield "| kind | its keys | defaults of its own |"
+    yield "|---|---|---|"
+    keys = tuple(keys)
+    for kind in Kind:
+        own = [key for key in keys if kind in key.kinds]
+        if own:
+            names = ", ".join(f"`{key.name}`" for key in own)
+            differ = ", ".join(f"`{key.name} = {key.takes.write(key.takes.read(key.by_kind[kind]))}`"
+                               for key in own if kind in key.by_kind)
+            yield f"| `{kind.value}` | {names} | {differ} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    if "--print" in sys.argv:
+        print(page(), end="")
+    else:
+        PAGE.write_text(page())
