@@ -178,7 +178,7 @@ def test_a_plan_without_an_agent_names_what_only_the_private_directories_say_is_
         for file in (tmp_path / "state").glob("journal.db*"):
             file.unlink() if journal == "lost" else file.write_bytes(b"nonsense" * 1000)
         assert here.ask("recover", "--dry-run") == {"ok": True, "event_id": None, "pending": ["first"], "ahead": []}
-        assert here.ask("recover", "--yes")["were_owed"] == ["first"]
+        assert here.ask("recover", "--yes")["were_pending"] == ["first"]
         assert here.ask("recover", "--dry-run")["pending"] == []
 
 

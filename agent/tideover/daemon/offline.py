@@ -178,7 +178,7 @@ def plan_without_agent(loaded: Loaded, typed: str | None) -> RecoverPlan:
         return plan
     policy = policy_of(loaded.settings, catalogue_of(loaded.settings))
     after = step(state, ob.Restarted(read_boot_id(), None, found), policy, MachineClocks().moment()).state
-    only_found = [name for name in recover_owed(after) if name not in plan.pending]
+    only_found = [name for name in recover_pending(after) if name not in plan.pending]
     return replace(plan, pending=(*plan.pending, *only_found))
 
 
