@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import io
-import json
 
 import pytest
 
 from tideover.cli.render import Style, StyledText, Table, key_value, table_row
 from tideover.cli.status import cut, frame
-from tideover.cli.terminal import Terminal, columns_of, printable, printable_json, render_lines, this_terminal, wrapped
+from tideover.cli.terminal import Terminal, columns_of, render_lines, this_terminal, wrapped
 
 HOSTILE = "a\x1b[2Jb\x9b31mc\x07d\u202ee\udc80f\x00g\x7fh\r\ni\tj"
 
@@ -20,20 +19,11 @@ class Screen(io.StringIO):
 
 def test_nothing_steers_a_terminal_whoever_wrote_it():
     """Escapes of both kinds, bells, marks of direction, lone surrogates, line ends."""
-    assert printable(HOSTILE) == "a·[2Jb·31mc·d·e·f·g·h· i j"
     for parts in ([key_value(HOSTILE, HOSTILE, Style.BAD, StyledText(HOSTILE))],
                   [Table(("A", "B"), (table_row(HOSTILE, StyledText(HOSTILE, Style.GOOD), below=(StyledText(HOSTILE),)),))]):
         for width in (None, 60):
             for line in render_lines(parts, Terminal(width)):
                 assert line.isprintable(), line
-
-
-def test_json_on_a_terminal_steers_nothing_and_says_the_same():
-    document = {"description": HOSTILE, "plain": "± 漢字 🎈", "high": "\U000e0001"}
-    text = printable_json(document)
-    assert all(sign.isprintable() or sign == "\n" for sign in text)
-    assert json.loads(text) == document
-    assert "± 漢字 🎈" in text and len(printable_json(document, None).splitlines()) == 1
 
 
 @pytest.mark.parametrize(("environ", "colour"), [

@@ -12,7 +12,6 @@ from tideover.hooks.output import KEPT_BYTES, LINE_AT_MOST, LINES_AT_MOST, HookO
 from tideover.hooks.runner import ActiveTimer
 from tideover.hooks.trust import standing_environment
 from tideover.model import HookPhase, HookSpec, Kind
-from tideover.text_safety import make_safe
 
 PLACE = HookPaths("/home/a", "/state/a", {"PATH": "/bin", "LANG": "C"}, {}, {})
 SPEC = HookSpec("a", 10, "/hooks/10-a")
@@ -78,12 +77,6 @@ def test_nothing_of_the_agents_own_environment_but_two() -> None:
     assert standing_environment({"PATH": "/p", "LANG": "l", "TOKEN": "t", "LD_PRELOAD": "e"}) == {
         "PATH": "/p:/usr/local/sbin:/usr/sbin:/sbin", "LANG": "l"}
     assert set(standing_environment({})) == {"PATH", "LANG"}
-
-
-@pytest.mark.parametrize(("text", "shown"), [
-    ("plain é 漢", "plain é 漢"), ("a\tb\r\n", "a b  "), ("\x1b]0;x\x07y", "]0;xy"), ("\x9bA\x7f", "A"), ("", "")])
-def test_a_foreign_text_is_made_plain(text: str, shown: str) -> None:
-    assert make_safe(text, 100) == shown
 
 
 def test_the_end_of_an_output_is_kept() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
-    {"__init__", "model", "errors", "platforms"},
-    {"observations", "effects", "policy", "settings", "timekeeping", "text_safety", "service_manager",
+    {"__init__", "model", "errors", "platforms", "text_safety"},
+    {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
      "humanize", "findings"},
     {"lifecycle"},
     {"record"},

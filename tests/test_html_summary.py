@@ -3,9 +3,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from kept_records import HOSTILE, NOW, kept, moved, times
+from kept_records import NOW, kept, moved, times
 from tideover.html import event_page, history_statistics, report_document, report_lines
-from tideover.html.markup import Markup, make_printable, tag, typeset, untrusted, verbatim
+from tideover.html.markup import Markup, tag, typeset, untrusted, verbatim
 from tideover.html.records import read_event_record
 from tideover.html.summary import Severity, not_known, summarize
 
@@ -99,12 +99,6 @@ def test_a_recovery_cut_short_is_not_told_as_done():
 def test_an_event_that_is_not_over_is_told_as_open():
     tone, sentence = said(kept("freeze", status="held", outcome=None, ended_at=None, closed_at=None))
     assert tone is Severity.OPEN and sentence.startswith("Still open, a freeze")
-
-
-def test_what_cannot_be_seen_is_made_visible():
-    assert make_printable(HOSTILE).isprintable()
-    assert make_printable("\x1b[31m") == "␛[31m" and make_printable("\u202e") == "⟨202E⟩" and make_printable("\ud800") == "⟨D800⟩"
-    assert make_printable("a" * 100, 10) == "a" * 10 + " … (90 more characters)"
 
 
 def test_plain_text_is_escaped_and_markup_is_not():

@@ -4,6 +4,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tideover.text_safety import dot_controls
+
 
 class FindingLevel(enum.Enum):
     """NOTE: it works, and somebody should know all the same. BAD: something will not work here."""
@@ -24,17 +26,16 @@ class Finding:
 
 
 def good(topic: str, what: str) -> Finding:
-    return Finding(topic, FindingLevel.GOOD, single_line(what))
+    return Finding(topic, FindingLevel.GOOD, _one_line(what))
 
 
 def remark(topic: str, what: str, do: str = "") -> Finding:
-    return Finding(topic, FindingLevel.NOTE, single_line(what), single_line(do))
+    return Finding(topic, FindingLevel.NOTE, _one_line(what), _one_line(do))
 
 
 def bad(topic: str, what: str, do: str) -> Finding:
-    return Finding(topic, FindingLevel.BAD, single_line(what), single_line(do))
+    return Finding(topic, FindingLevel.BAD, _one_line(what), _one_line(do))
 
 
-def single_line(text: str) -> str:
-    """Given text that may hold a stranger's words, return it as one line without control characters."""
-    return "".join(sign if sign.isprintable() else "·" for sign in " ".join(text.split()))
+def _one_line(text: str) -> str:
+    return dot_controls(" ".join(text.split()))

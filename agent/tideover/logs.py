@@ -22,6 +22,7 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from tideover.record import trace_id
+from tideover.text_safety import safe_json
 from tideover.threads import Loop
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -302,7 +303,7 @@ def _word(value: object) -> str:
     text = str(value)
     if text and text.isprintable() and not set(text) & set(" \"'="):
         return text
-    return json.dumps(text, ensure_ascii=not text.isprintable())
+    return safe_json(text)
 
 
 def _plain(value: object) -> object:

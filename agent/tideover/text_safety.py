@@ -1,16 +1,65 @@
-"""Makes foreign text safe: no control character reaches an environment, a log line or a sentence."""
+"""Text safety: foreign text (of the platform, a hook, another program) in which nothing steers a terminal, a log, an
+environment or a page. Pure.
+
+Three policies, by what the reader needs: `drop_controls` where the text goes into a value or a sentence of ours,
+`dot_controls` where a person should see that something was there, `show_controls` where they should see what it was.
+JSON escapes (`safe_json`) because it may lose nothing, and an id stays what it was (`make_storable`), because it goes
+back to the platform. All but the last treat the same characters: what `str.isprintable` refuses, which is controls,
+escapes, marks of direction, invisible characters and halves of surrogate pairs.
+"""
 from __future__ import annotations
 
+import json
+import re
 
-def make_safe(text: str, limit: int) -> str:
-    """Given a text of anyone's making, return its first `limit` characters without control characters.
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e\n\t]")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
-    White space of any kind becomes a space; line ends, escapes, NUL, lone surrogates and the marks that turn the
-    direction of writing are dropped.
-    """
+
+def drop_controls(text: str, limit: int) -> str:
+    """Given a text, return its first `limit` characters as one line: white space becomes spaces, the rest goes."""
     text = text[:limit]
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() else " " if character.isspace() else "" for character in text
-    )
+    return "".join(sign if sign.isprintable() else " " if sign.isspace() else "" for sign in text)
+
+
+def dot_controls(text: str) -> str:
+    """Given a text, return it as one line: white space becomes spaces, and a dot stands for all else."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else " " if sign.isspace() else "·" for sign in text.rstrip())
+
+
+def show_controls(text: object, limit: int | None = None) -> str:
+    """Given a text, return at most `limit` characters of it, and how many are left out. Line ends and tabs stay.
+
+    Control characters become their pictures (␛), and other invisible ones their code point (⟨202E⟩).
+    """
+    signs = str(text)
+    left_out = len(signs) - limit if limit is not None else 0
+    shown = _NOT_PLAIN.sub(lambda found: _visible(found[0]), signs[:limit] if left_out > 0 else signs)
+    return f"{shown} … ({left_out:,} more characters)" if left_out > 0 else shown
+
+
+def safe_json(document: object, indent: int | None = None) -> str:
+    """Given a document, return it as JSON in which whatever is not printable is written as \\u…."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
+
+
+def make_storable(text: str, limit: int) -> str:
+    """Given a text, return its first `limit` characters as a database, a log and an environment can hold them: NUL
+    and halves of surrogate pairs are replaced, all else stays."""
+    return text[:limit].replace("\0", REPLACEMENT).encode("utf-8", "replace").decode("utf-8")
+
+
+def _visible(sign: str) -> str:
+    if sign.isprintable():
+        return sign
+    code = ord(sign)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "␡" if code == 0x7F else f"⟨{code:04X}⟩"

@@ -18,10 +18,10 @@ from tideover.cli.options import (
     with_readable_settings,
     with_yes,
 )
-from tideover.cli.terminal import printable
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
 from tideover.hooks.environment import DIRECTORY_NAME, RUN_NAME
+from tideover.text_safety import dot_controls
 
 # --- acknowledge
 
@@ -45,7 +45,7 @@ def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) ->
     if as_json:
         print_json({"ok": True, "why": said, "event_id": event_id})
     else:
-        click.echo(f"{printable(event_id)}: {said}")
+        click.echo(f"{dot_controls(event_id)}: {said}")
     return EXIT_OK
 
 
@@ -175,7 +175,7 @@ def _plan(loaded: Loaded, event: str | None, as_json: bool) -> int:
         return EXIT_OK
     click.echo(f"Would recover, in this order: {', '.join(pending)}." if pending else "No recovery is pending.")
     if ahead:
-        click.echo(f"Not started yet: {printable(', '.join(ahead))}. recover asks for confirmation, or needs --yes.")
+        click.echo(f"Not started yet: {dot_controls(', '.join(ahead))}. recover asks for confirmation, or needs --yes.")
     return EXIT_OK
 
 
@@ -193,7 +193,7 @@ def _forget(loaded: Loaded, name: str, event: str | None, dry_run: bool, as_json
     if as_json:
         print_json({"ok": True, "forgotten": [name]})
     else:
-        click.echo(f"The pending recovery of {printable(name)} was given up.")
+        click.echo(f"The pending recovery of {dot_controls(name)} was given up.")
     return EXIT_OK
 
 

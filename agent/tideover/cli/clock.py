@@ -8,13 +8,14 @@ import click
 
 from tideover.cli.options import example, print_json, with_json, with_settings
 from tideover.cli.render import Table, table_row
-from tideover.cli.terminal import printable, table_lines, this_terminal
+from tideover.cli.terminal import table_lines, this_terminal
 from tideover.clock import ClockCheckSettings, ClockReport, DaemonReport, check_now, watch_clock
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
 from tideover.humanize import length_text, offset_text
 from tideover.model import Verdict, utc_text
 from tideover.settings import Settings
+from tideover.text_safety import dot_controls
 
 EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRONG_USE}
 
@@ -55,7 +56,7 @@ def watch_line(report: ClockReport, now: datetime) -> str:
     offset = "-" if check.offset_s is None else offset_text(check.offset_s, check.error_bound_s)
     counted = f"{counting} of {len(report.servers)} used"
     return (f"{now.astimezone():%H:%M:%S}  {check.verdict.value:<7}  {offset:<24}  {counted}"
-            + (f"  {printable(check.reason)}" if check.reason else ""))
+            + (f"  {dot_controls(check.reason)}" if check.reason else ""))
 
 
 def report_document(report: ClockReport) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def report_document(report: ClockReport) -> dict[str, Any]:
 def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
     """Given a report, return its lines for a person."""
     check = report.check
-    lines = [f"The clock is {check.verdict.value}" + (f": {printable(check.reason)}." if check.reason else ".")]
+    lines = [f"The clock is {check.verdict.value}" + (f": {dot_controls(check.reason)}." if check.reason else ".")]
     if check.offset_s is not None:
         lines.append(f"This machine's clock: {offset_text(check.offset_s, check.error_bound_s)}; "
                      f"the tolerance is {length_text(tolerance_s)}.")
@@ -105,5 +106,5 @@ def _daemon_line(daemon: DaemonReport) -> str:
                 None: "does not report whether it is synchronised"}[daemon.is_synchronised]
     offset = f", {offset_text(daemon.offset_s)}" if daemon.offset_s is not None else ""
     age = f", last measured {length_text(daemon.last_update_age_s)} ago" if daemon.last_update_age_s is not None else ""
-    note = f" ({printable(daemon.note)})" if daemon.note else ""
+    note = f" ({dot_controls(daemon.note)})" if daemon.note else ""
     return f"The time daemon {daemon.name} {believes}{offset}{age}{note} (not used as evidence)."

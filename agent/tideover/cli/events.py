@@ -16,7 +16,7 @@ from tideover import __version__
 from tideover.cli.journal_reader import read_memory, read_through
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import Table, event_parts, history_table, pauses_table
-from tideover.cli.terminal import printable, render_lines, this_terminal
+from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import Times
@@ -24,6 +24,7 @@ from tideover.journal import Journal
 from tideover.model import fold_case
 from tideover.record import Row, pauses_of, records_of
 from tideover.settings import read_duration
+from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:
     from tideover.html import HistoryStatistics
@@ -176,7 +177,7 @@ def find_record(records: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
         return records[-1]
     if len(exact or found) != 1:
         cause = "no event id begins with it" if not found else f"{len(found)} event ids begin with it"
-        raise TideoverError(f"cannot show {printable(wanted)}", cause, "List events with tideover history.")
+        raise TideoverError(f"cannot show {dot_controls(wanted)}", cause, "List events with tideover history.")
     return (exact or found)[0]
 
 
@@ -216,5 +217,5 @@ def report_command(loaded: Loaded, as_json: bool, html: str | None, since: Any, 
     if as_json:
         print_json(report_document(figures))
     elif html is None:
-        print_lines(printable(line) for line in report_lines(figures, told_in))
+        print_lines(dot_controls(line) for line in report_lines(figures, told_in))
     return EXIT_OK

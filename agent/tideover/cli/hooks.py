@@ -17,11 +17,12 @@ from tideover.cli.options import (
     with_settings,
 )
 from tideover.cli.render import hooks_table
-from tideover.cli.terminal import printable, render_lines, this_terminal
+from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import length_text
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
+from tideover.text_safety import dot_controls
 
 
 @click.group("hooks", cls=SuggestingGroup, epilog=example("tideover hooks check"))
@@ -42,11 +43,11 @@ def list_hooks(loaded: Loaded, as_json: bool) -> int:
                     "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
-        print_lines([f"No hook in {printable(loaded.settings.paths.hooks)}."])
+        print_lines([f"No hook in {dot_controls(loaded.settings.paths.hooks)}."])
     else:
         print_lines(render_lines([hooks_table(catalogue.hooks, catalogue.disabled)], this_terminal()))
     for warning in catalogue.warnings:
-        click.echo(printable(warning), err=True)
+        click.echo(dot_controls(warning), err=True)
     return EXIT_OK
 
 
@@ -66,13 +67,13 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
         print_json({"refused": refused, "ignored": ignored, "disabled": list(catalogue.disabled), "warnings": warnings})
         return EXIT_NO if catalogue.faults else EXIT_OK
     for one in refused:
-        click.echo(f"refused   {printable(one['path'])}: {printable(one['why'])}")
+        click.echo(f"refused   {dot_controls(one['path'])}: {dot_controls(one['why'])}")
     for one in ignored:
-        click.echo(f"ignored   {printable(one['file'])}: {printable(one['why'])}")
+        click.echo(f"ignored   {dot_controls(one['file'])}: {dot_controls(one['why'])}")
     for name in catalogue.disabled:
-        click.echo(f"disabled  {printable(name)}: no run bit; chmod +x enables it")
+        click.echo(f"disabled  {dot_controls(name)}: no run bit; chmod +x enables it")
     for warning in warnings:
-        click.echo(f"warning   {printable(warning)}")
+        click.echo(f"warning   {dot_controls(warning)}")
     good = sum(spec.refused is None for spec in catalogue.hooks)
     click.echo(f"{good} of {len(catalogue.hooks)} hooks can run.")
     return EXIT_NO if catalogue.faults else EXIT_OK
@@ -93,14 +94,14 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
     from tideover.daemon.offline import run_hook_once
     report = run_hook_once(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
                       drill=os.environ.get("TIDEOVER_DRILL") == "1",
-                      show_line=None if as_json else lambda line: click.echo(printable(line)))
+                      show_line=None if as_json else lambda line: click.echo(dot_controls(line)))
     if as_json:
         took_s = None if report.duration_s is None else round(report.duration_s, 3)
         print_json({"name": name, "phase": phase, "outcome": report.outcome.value, "exit_status": report.exit_status,
                     "duration_s": took_s, "output": report.output, "note": report.note})
     else:
         status = "" if report.exit_status is None else f", exit status {report.exit_status}"
-        note = f": {printable(report.note)}" if report.note else ""
+        note = f": {dot_controls(report.note)}" if report.note else ""
         click.echo(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")
     return EXIT_OK if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING) else EXIT_NO
 
@@ -125,7 +126,7 @@ def disable_hook(loaded: Loaded, name: str) -> int:
     from tideover.hooks import library
     state, _ = read_memory(loaded.settings, lambda journal: ())
     if name in state.hooks:
-        raise TideoverError(f"cannot disable {printable(name)}", "it is prepared, and recover needs the file",
+        raise TideoverError(f"cannot disable {dot_controls(name)}", "it is prepared, and recover needs the file",
                             "Wait until the event is over, or run tideover recover first.")
     link = library.disable(name, Path(loaded.settings.paths.hooks), library.library())
     click.echo(f"{link} is removed.")
@@ -141,9 +142,9 @@ def _find(loaded: Loaded, name: str) -> HookSpec:
             return spec
     for file in catalogue.disabled:
         if file.partition("-")[2] == name:      # a file without its run bit: there is none on Windows
-            raise TideoverError(f"{operation} {printable(name)}", "it is disabled: its file has no run bit",
+            raise TideoverError(f"{operation} {dot_controls(name)}", "it is disabled: its file has no run bit",
                                 f"chmod +x {Path(home) / file} enables it.")
-    raise WrongUseError(f"{operation} {printable(name)}", f"{home} has no hook of that name",
+    raise WrongUseError(f"{operation} {dot_controls(name)}", f"{home} has no hook of that name",
                         "See tideover hooks list; give the name without its number.")
 
 

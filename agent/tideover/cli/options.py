@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import click
 
-from tideover.cli.terminal import printable, printable_json
 from tideover.config_file import Loaded, load_settings, load_tolerantly
 from tideover.errors import EXIT_BUG, ConfigurationError, TideoverError, UnconfirmedError
 from tideover.settings import read_duration, write_duration
 from tideover.system.platform import give_up_errors, give_up_output
+from tideover.text_safety import dot_controls, safe_json
 
 LONGEST_SUMMARY = 1000      # characters: no summary is cut; click wraps it
 
@@ -193,14 +193,14 @@ def config_before(context: click.Context) -> str | None:
 
 def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> TideoverError:
     """Given what was asked of the agent and an answer that is no, return it as the error that says so."""
-    what = f"cannot {doing} {printable(event)}" if event else f"cannot {doing}"
+    what = f"cannot {doing} {dot_controls(event)}" if event else f"cannot {doing}"
     kind = UnconfirmedError if answer.get("unconfirmed") is True else TideoverError
     return kind(what, str(answer.get("why", "the agent gave no reason")),
                 str(answer.get("do", "See tideover status.")))
 
 
 def print_json(document: object) -> None:
-    click.echo(printable_json(document))
+    click.echo(safe_json(document, indent=2))
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -8,12 +8,13 @@ import click
 
 from tideover.cli.options import example, print_lines, until_interrupted, without_settings
 from tideover.cli.render import key_value
-from tideover.cli.terminal import printable, render_lines, this_terminal
+from tideover.cli.terminal import render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.settings.types import is_ipv4, listen_address
 from tideover.simulator import Request, SimulatedService, SimulatorModule, load_simulator
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
+from tideover.text_safety import dot_controls
 from tideover.threads import start_task
 
 ANY_PORT = "127.0.0.1:0"
@@ -52,7 +53,7 @@ def _open(simulator: SimulatorModule, listen: str, vm_name: str) -> SimulatedSer
     """Raise WrongUseError if it cannot be served there."""
     address = listen_address(listen)
     if listen != ANY_PORT and (address is None or not is_ipv4(address.host)):
-        raise WrongUseError("cannot simulate", f"--listen {printable(listen)} is not an IPv4 address with a port",
+        raise WrongUseError("cannot simulate", f"--listen {dot_controls(listen)} is not an IPv4 address with a port",
                             "Write it as 127.0.0.1:8080.")
     host, port = (address.host, address.port) if address else ("127.0.0.1", 0)
     try:
@@ -131,20 +132,20 @@ class _ScenarioRun:
         self._repeats, self._told_s = 0, time.monotonic()
 
     def _described(self, request: Request) -> str:
-        who = printable(request.header("User-Agent") or "unknown client")[:SHOWN_AT_MOST]
-        what = f"{request.method} {printable(request.target)[:SHOWN_AT_MOST]} ({who})"
-        said = printable(self._simulator.describe(self._service, request))
+        who = dot_controls(request.header("User-Agent") or "unknown client")[:SHOWN_AT_MOST]
+        what = f"{request.method} {dot_controls(request.target)[:SHOWN_AT_MOST]} ({who})"
+        said = dot_controls(self._simulator.describe(self._service, request))
         return f"{what}: {said}" if said else what
 
     def _tell(self, who: str, what: str) -> None:
-        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {printable(what)}")
+        click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {dot_controls(what)}")
 
 
 def _show_head(platform: Platform, simulator: SimulatorModule, service: SimulatedService, story: Scenario) -> None:
     source = f'[source]\nkind = "{platform.kind}"\nendpoint = "{service.endpoint}"'
     lines = [f"{story.name}: {story.about}",
              f"{platform.service[0].upper()}{platform.service[1:]} of {platform.name}, simulated for the VM "
-             f"{printable(service.vm_name)}, at {service.endpoint} (Ctrl-C ends it)", ""]
+             f"{dot_controls(service.vm_name)}, at {service.endpoint} (Ctrl-C ends it)", ""]
     for name, text in (*simulator.usage(service), ("tideover", source)):
         first, *more = text.splitlines()
         lines += [f"  {name + ':':<13} {first}", *(f"{'':<16}{line}" for line in more)]

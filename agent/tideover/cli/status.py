@@ -22,11 +22,12 @@ from tideover.cli.options import (
     with_utc,
 )
 from tideover.cli.render import status_parts
-from tideover.cli.terminal import columns_of, printable, printable_json, render_lines, this_terminal
+from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, UnreachableError
 from tideover.humanize import Times
 from tideover.settings import Settings
+from tideover.text_safety import dot_controls, safe_json
 
 # --- --watch
 
@@ -51,7 +52,7 @@ def watch_status(look: ReadStatus, *, as_json: bool, utc: bool) -> None:
 
 def _print_documents(look: ReadStatus) -> None:
     for _ in _seconds():
-        click.echo(printable_json(look(), None))
+        click.echo(safe_json(look()))
 
 
 def _print_changes(look: ReadStatus, utc: bool) -> None:
@@ -95,7 +96,7 @@ def cut(line: str, columns: int) -> str:
         return line
     while columns_of(bare) > columns - 1:
         bare = bare[:-1]
-    return printable(bare) + "…"
+    return dot_controls(bare) + "…"
 
 
 def _seconds() -> Iterator[None]:

@@ -1,12 +1,10 @@
-"""The terminal: its width and colours, the layout of tables and paragraphs, and the one place that makes printed
-text safe.
+"""The terminal: its width and colours, the layout of tables and paragraphs. What it prints is made safe here.
 
 Where there is no terminal each row is one line, for grep and awk; on a narrow one the columns that do not fit move
 below their row. Nothing is ever cut off: ids and paths stay whole, to be copied.
 """
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,8 +17,9 @@ from typing import TextIO
 
 from tideover.cli.render import KeyValue, Paragraph, Part, Style, StyledText, Table, TableRow
 from tideover.humanize import UNITS
+from tideover.text_safety import dot_controls
 
-# --- Width, colour and safe text
+# --- Width and colour
 
 NARROWEST, WIDEST = 60, 140     # lines are laid out for no less, and text for no more: longer ones are hard to read
 CODES: Mapping[Style, str] = {Style.HEAD: "1", Style.GOOD: "32", Style.WARN: "33", Style.BAD: "31", Style.FAINT: "2"}
@@ -35,7 +34,7 @@ class Terminal:
 
     def painted(self, text: StyledText, columns: int = 0) -> str:
         """Given a text, return it harmless, in its colour, filled up with blanks to `columns`."""
-        shown = printable(text.text)
+        shown = dot_controls(text.text)
         code = CODES.get(text.tone) if self.colour else None
         filling = " " * (columns - columns_of(shown))
         return f"\x1b[{code}m{shown}\x1b[0m{filling}" if code and shown else shown + filling
@@ -47,22 +46,6 @@ def this_terminal(stream: TextIO | None = None, environ: Mapping[str, str] = os.
         return Terminal()
     colour = not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
     return Terminal(min(WIDEST, max(NARROWEST, shutil.get_terminal_size().columns)), colour)
-
-
-def printable(text: str) -> str:
-    """Given text, return it as one line in which nothing steers: a dot stands for each control character, escape,
-    mark of direction and lone surrogate."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else " " if sign in "\n\t" else "·" for sign in text.rstrip())
-
-
-def printable_json(document: object, indent: int | None = 2) -> str:
-    """Given a document, return it as JSON in which all that steers is written as \\u…."""
-    text = json.dumps(document, indent=indent, ensure_ascii=False)
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text)
 
 
 def columns_of(text: str) -> int:
@@ -110,7 +93,8 @@ def _facts(facts: list[KeyValue], terminal: Terminal) -> Iterator[str]:
 def table_lines(table: Table, terminal: Terminal) -> list[str]:
     """Given a table, return its lines, heads first."""
     all_cells = [_heads(table), *(one.cells for one in table.rows)]
-    widths = [max(columns_of(printable(cells[index].text)) for cells in all_cells) for index in range(len(table.heads))]
+    widths = [max(columns_of(dot_controls(cells[index].text)) for cells in all_cells)
+              for index in range(len(table.heads))]
     shown = _fitting(table, widths, terminal.width)
     lines = _row_lines(TableRow(_heads(table)[:shown]), widths, terminal)
     for one in table.rows:
@@ -128,7 +112,7 @@ def _fitting(table: Table, widths: list[int], width: int | None) -> int:
     if width is None or sum(widths) + len(GAP) * (len(widths) - 1) <= width:
         return len(widths)
     before = sum(widths[:-1]) + len(GAP) * (len(widths) - 1)
-    words = [columns_of(word) for one in table.rows for word in printable(one.cells[-1].text).split()]
+    words = [columns_of(word) for one in table.rows for word in dot_controls(one.cells[-1].text).split()]
     if before + max(LAST_AT_LEAST, *words, 0) <= width:
         return len(widths)
     room, shown = width, 0
@@ -153,8 +137,8 @@ def _below(table: Table, one: TableRow, shown: int, terminal: Terminal) -> Itera
     room = (terminal.width or WIDEST) - len(INDENT)
     line, length = "", 0
     for head, cell in zip(table.heads[shown:], one.cells[shown:], strict=True):
-        said = f"{head.lower()} {printable(cell.text)}"
-        if printable(cell.text) in ("", "-"):
+        said = f"{head.lower()} {dot_controls(cell.text)}"
+        if dot_controls(cell.text) in ("", "-"):
             continue
         if length and length + len(BETWEEN) + columns_of(said) > room:
             yield INDENT + line
@@ -175,7 +159,7 @@ def _painted(terminal: Terminal, first: str, margin: str, text: StyledText) -> I
     """Given what stands before the first line and before the others, yield the text's lines. `margin` is as wide as
     `first` is when shown."""
     room = None if terminal.width is None else terminal.width - len(margin)
-    for index, line in enumerate(wrapped(printable(text.text), room)):
+    for index, line in enumerate(wrapped(dot_controls(text.text), room)):
         yield (margin if index else first) + terminal.painted(StyledText(line, text.tone))
 
 

@@ -23,7 +23,7 @@ from tideover.platforms import Platform
 from tideover.policy import Policy
 from tideover.settings import Settings
 from tideover.status import status_of
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 ACCEPTED_WITHIN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
 CANNOT_ACKNOWLEDGE = {
@@ -113,15 +113,15 @@ def _answering(answer: RequestHandler) -> RequestHandler:
 def unconfirmed_recover(plan: RecoverPlan) -> UnconfirmedError:
     """Given a plan that takes applications back before the pause they are prepared for, return why it must be
     confirmed."""
-    ahead, pending = make_safe(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
+    ahead, pending = drop_controls(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
     return UnconfirmedError("cannot recover", f"{ahead} is still ahead, and would find {pending} unprepared",
                             "--yes recovers all the same.")
 
 
 def unconfirmed_acknowledgement(event_id: str, against: Objections) -> UnconfirmedError:
     """Given what speaks against an acknowledgement, return why it must be confirmed."""
-    return UnconfirmedError(f"cannot acknowledge {make_safe(event_id, SAID_AT_MOST)}",
-                            make_safe(against.text, SAID_AT_MOST),
+    return UnconfirmedError(f"cannot acknowledge {drop_controls(event_id, SAID_AT_MOST)}",
+                            drop_controls(against.text, SAID_AT_MOST),
                             "--yes acknowledges it all the same.")
 
 

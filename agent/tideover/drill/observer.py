@@ -17,7 +17,7 @@ from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Phase
 from tideover.model import ClockCheck, EntryKind, HookOutcome, HookRun, Pause
 from tideover.record import Row
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 # --- Follows the record while it is written
 
@@ -117,7 +117,7 @@ def _hook(run: HookRun) -> str:
     if report.outcome is HookOutcome.FAILED and report.exit_status is not None:
         how += f" with status {report.exit_status}"
     lines = [line for line in report.output.splitlines() if line.strip()]
-    said = make_safe((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
+    said = drop_controls((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
     again = f" (attempt {run.attempt})" if run.attempt > 1 else ""
     took = "" if report.duration_s is None else f" in {round_length_text(report.duration_s)}"
     return f"{run.name} {run.phase.value}{again}: {how}{took}" + (f", “{said}”" if said else "")

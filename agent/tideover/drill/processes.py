@@ -13,7 +13,7 @@ from pathlib import Path
 from tideover.drill.process_group import ProcessGroup, end_hooks_of
 from tideover.drill.sandbox import DrillDirectory
 from tideover.errors import WrongUseError
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is told to end
 LAST_WORDS = 300            # characters of the agent's log
@@ -105,7 +105,7 @@ class DrillAgent:
         except OSError:
             lines = []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-        return f"the agent ended with status {status} ({make_safe(last, LAST_WORDS)})"
+        return f"the agent ended with status {status} ({drop_controls(last, LAST_WORDS)})"
 
 
 class SampleAppProcess:

@@ -25,7 +25,7 @@ from tideover.hooks.trust import (
     why_untrusted,
 )
 from tideover.model import ANNOUNCED, HookSpec, Kind
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 # --- File names: NN-NAME, on Windows with a suffix. NAME identifies the hook; number and suffix may change
 
@@ -147,7 +147,7 @@ def read_catalogue(
     try:
         files = sorted(path.name for path in home.iterdir())
     except OSError as error:
-        shown = make_safe(str(home), SHOWN_PATH)
+        shown = drop_controls(str(home), SHOWN_PATH)
         if isinstance(error, FileNotFoundError) and not home.is_symlink():
             return Catalogue(warnings=(
                 f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
@@ -221,7 +221,7 @@ class _CatalogueBuilder:
             return f"it cannot be read: {error.strerror}. Mend its link or its directory"
 
     def _ignore(self, file: str, why: str) -> None:
-        self._ignored.append((make_safe(file, FILE_NAME_SHOWN), why))
+        self._ignored.append((drop_controls(file, FILE_NAME_SHOWN), why))
 
     def _suffix_wanted(self) -> str:
         wanted = [suffix for suffix in self._suffixes if suffix]

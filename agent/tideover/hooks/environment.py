@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tideover.effects import RunHook
 from tideover.model import HookPhase
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 # --- What a hook's process is started with
 
@@ -103,7 +103,7 @@ def environment_markers(run: str, trace_id: str, state_directory: str) -> frozen
 
     All three: a second agent on this machine may run a hook of the same name for the same event.
     """
-    marks = {RUN_NAME: make_safe(run, VALUE_AT_MOST), TRACE_NAME: make_safe(trace_id, VALUE_AT_MOST),
+    marks = {RUN_NAME: drop_controls(run, VALUE_AT_MOST), TRACE_NAME: drop_controls(trace_id, VALUE_AT_MOST),
              DIRECTORY_NAME: state_directory}
     return frozenset(encoded(f"{name}={value}") for name, value in marks.items())
 
@@ -121,7 +121,7 @@ def hook_environment(run: RunHook, trace_id: str, place: HookPaths) -> dict[str,
     if run.phase is HookPhase.RECOVER:
         ours["TIDEOVER_REASON"] = run.reason
     owners = {name: value.replace("\0", "") for name, value in place.owners.items()}
-    events = {name: make_safe(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
+    events = {name: drop_controls(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
     whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told,
              DIRECTORY_NAME: place.state_directory}
     return {name: value for name, value in whole.items() if NAME.fullmatch(name)}

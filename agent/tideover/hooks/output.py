@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from tideover.hooks.environment import encoded
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 from tideover.threads import start_task
 
 KEPT_BYTES = 64 * 1024      # the contract's
@@ -56,7 +56,7 @@ class HookOutput:
             if self._lines_left:
                 piece = line[start:start + LINE_AT_MOST].decode("utf-8", "replace")
                 self._lines_left -= 1
-                self._log_line(make_safe(piece, LINE_AT_MOST))
+                self._log_line(drop_controls(piece, LINE_AT_MOST))
                 if not self._lines_left:
                     self._log_line(SILENCED)
 

@@ -36,7 +36,7 @@ import psutil
 from tideover.hooks.environment import ProcessIdentity, RunFingerprint, SpawnSpec
 from tideover.hooks.posix_trust import SHOWN_PATH
 from tideover.hooks.supervisor import ENDED, READ_AT_ONCE, fork_supervisor, let_go, read_message, receive_start
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 # --- The process tree of a run
 
@@ -421,7 +421,7 @@ def _link_of(file: int) -> str:
 
 def why_not_started(error: OSError, path: str) -> str:
     """Given why a program could not be started (execve(2)), return one sentence with what to do."""
-    shown = make_safe(path, SHOWN_PATH)
+    shown = drop_controls(path, SHOWN_PATH)
     if error.errno == errno.ENOENT and os.access(path, os.F_OK):
         return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
     reasons = {

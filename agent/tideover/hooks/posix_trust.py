@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tideover.hooks.environment import UnusableAccountError, UserAccount
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 
 SUFFIXES = ("",)             # of hooks' files
 LINKS_AT_MOST = 40          # as the kernel's own limit (path_resolution(7))
@@ -126,7 +126,7 @@ def _judge(step: str, status: os.stat_result, trusted: frozenset[int]) -> str | 
 
 
 def _shown(path: str) -> str:
-    return shlex.quote(make_safe(path, SHOWN_PATH))
+    return shlex.quote(drop_controls(path, SHOWN_PATH))
 
 
 # ---- can the kernel start it? ----

@@ -28,7 +28,7 @@ from tideover.hooks.environment import (
 )
 from tideover.hooks.output import drain_leftover_pipe
 from tideover.hooks.windows_trust import SHOWN_PATH
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 from tideover.winapi.base import close_handle, let_inherit, system_directory, wait_for_any
 from tideover.winapi.pipes import PipeEnd, output_pipe
 from tideover.winapi.processes import (
@@ -330,7 +330,7 @@ def _read_out(output: PipeEnd) -> None:
 
 def why_not_started(error: OSError, path: str) -> str:
     """Given why a program could not be started (CreateProcessW), return one sentence with what to do."""
-    shown = make_safe(path, SHOWN_PATH)
+    shown = drop_controls(path, SHOWN_PATH)
     reasons = {
         errno.ENOENT: f"{shown} or the program that runs it is gone: put it back, so that what it prepared can be "
                       "recovered",

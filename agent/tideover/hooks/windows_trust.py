@@ -17,7 +17,7 @@ from pathlib import Path, PureWindowsPath
 
 from tideover.hooks.environment import UnusableAccountError, UserAccount
 from tideover.hooks.windows_acl import AclTarget, why_not_safe
-from tideover.text_safety import make_safe
+from tideover.text_safety import drop_controls
 from tideover.winapi.base import own_profile, program_data, system_directory
 from tideover.winapi.security import own_sid, read_file_security, trusted_sids
 
@@ -52,7 +52,7 @@ def why_untrusted(path: str, trusted: frozenset[str], safe: set[str]) -> str | N
         if place is not AclTarget.FILE:
             safe.add(found)
     if "%" in path and path.lower().endswith((".cmd", ".bat")):
-        return f"{make_safe(path, SHOWN_PATH)} has a % in its path, which cmd.exe would read as a variable: move it"
+        return f"{drop_controls(path, SHOWN_PATH)} has a % in its path, which cmd.exe would read as a variable: move it"
     return None
 
 
@@ -80,7 +80,7 @@ def _place_of(step: PureWindowsPath, way: list[PureWindowsPath]) -> AclTarget:
 
 
 def _judge(step: str, place: AclTarget, trusted: frozenset[str], *, is_secret: bool = False) -> str | None:
-    shown = make_safe(step, SHOWN_PATH)
+    shown = drop_controls(step, SHOWN_PATH)
     status = os.lstat(step)
     if status.st_reparse_tag in _LINKS:
         return f"{shown} is a link: put the file itself into a directory without links above it"
@@ -94,11 +94,11 @@ def find_obstacle(path: str, search_path: str) -> str | None:
     """Given the absolute path of a hook's file, return why it cannot be started, with what to do; None: it can. Raise
     OSError if it is not there."""
     if Path(path).stat().st_size == 0:
-        return f"{make_safe(path, SHOWN_PATH)} is empty: write the hook, or remove the file"
+        return f"{drop_controls(path, SHOWN_PATH)} is empty: write the hook, or remove the file"
     if path.lower().endswith(".exe"):
         with Path(path).open("rb") as file:
             if file.read(2) != b"MZ":
-                return f"{make_safe(path, SHOWN_PATH)} is no program for Windows: put one there"
+                return f"{drop_controls(path, SHOWN_PATH)} is no program for Windows: put one there"
     return None
 
 

@@ -19,13 +19,14 @@ from tideover.html.components import (
     section,
     table,
 )
-from tideover.html.markup import Markup, join, make_printable, tag, untrusted, verbatim
+from tideover.html.markup import Markup, join, tag, untrusted, verbatim
 from tideover.html.records import EventRecord, PauseRecord, RunRecord, read_event_record
 from tideover.html.summary import Severity, not_known, noun, summarize
 from tideover.html.svg import Box, Drawing, PageLayout, svg
 from tideover.html.time_axis import clock_stood_still
 from tideover.html.timeline import milestones, timeline
 from tideover.humanize import Times, bounded_text, length_text, offset_text
+from tideover.text_safety import show_controls
 
 # --- The section about hooks: each run against its budget, and its output
 
@@ -48,7 +49,7 @@ def hooks_section(account: EventRecord, times: Times) -> Markup:
 
 def _outcome(run: RunRecord) -> str:
     status = f", exit status {run.exit_status}" if run.exit_status else ""
-    return run.outcome + status + (f": {make_printable(run.note, NOTE_SIGNS)}" if run.note else "")
+    return run.outcome + status + (f": {show_controls(run.note, NOTE_SIGNS)}" if run.note else "")
 
 
 def _outcome_look(run: RunRecord) -> str:
@@ -63,7 +64,7 @@ def _meter(run: RunRecord) -> str:
     used = min(1.0, run.duration_s / run.limit_s)
     percent = f"{100 * run.duration_s / run.limit_s:.2g} %"
     bar = Box(0, 0, max(used * width, 2.0), height, f"bar {'failed' if run.has_failed else run.phase}", percent, 2)
-    name = f"meter-{run.phase}-{run.attempt}-{make_printable(run.name, NAME_SIGNS)}-{run.began.timestamp():.3f}"
+    name = f"meter-{run.phase}-{run.attempt}-{show_controls(run.name, NAME_SIGNS)}-{run.began.timestamp():.3f}"
     return svg(Drawing(name.replace(" ", "-"), width, height, f"{percent} of the budget", "",
                        (Box(0.5, 0.5, width - 1, height - 1, "budget", round=2), bar)), "meter-bar")
 
@@ -71,7 +72,7 @@ def _meter(run: RunRecord) -> str:
 def _outputs(account: EventRecord) -> list[Markup]:
     said: list[Markup] = []
     for run in account.runs:
-        text = make_printable(run.output.replace("\r\n", "\n"))
+        text = show_controls(run.output.replace("\r\n", "\n"))
         if not text.strip():
             continue
         rows = text.rstrip("\n").split("\n")
@@ -101,7 +102,7 @@ def event_page(record: Mapping[str, Any], times: Times, version: str) -> str:
                 _unknown(account),
                 _rows(account, times)),
             _footer(account, times, version)]
-    return html_document(f"{account.kind} {make_printable(account.event_id, NAME_SIGNS)} – tideover", *body)
+    return html_document(f"{account.kind} {show_controls(account.event_id, NAME_SIGNS)} – tideover", *body)
 
 
 def _about(account: EventRecord, times: Times, tone: Severity) -> Markup:
@@ -239,7 +240,7 @@ def _evidence(stop: PauseRecord) -> str:
         said.append(f"the clock source changed from {stop.clocksource[0]} to {stop.clocksource[1]}")
     if stop.host is not None and stop.host[0] != stop.host[1]:
         said.append(f"moved from host {stop.host[0]} to host {stop.host[1]}")
-    return make_printable("; ".join(said), NOTE_SIGNS)
+    return show_controls("; ".join(said), NOTE_SIGNS)
 
 
 def _clock_section(account: EventRecord, times: Times) -> Markup:
@@ -259,7 +260,7 @@ def _clock_section(account: EventRecord, times: Times) -> Markup:
         said += [figure(draw, "Seconds since the first reading after the pause; up is ahead. Whiskers are each "
                               "reading’s error bound, the green band the tolerance."),
                  tag("details", tag("summary", "The same in numbers"), table(heads, rows))]
-    said += [tag("p", f"Watched on: {make_printable(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
+    said += [tag("p", f"Watched on: {show_controls(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
              for move in clock.followed]
     return section("Clock", *said)
 
@@ -268,7 +269,7 @@ def _clock_sentence(account: EventRecord) -> str:
     clock = account.clock
     if clock.checked_at is None:
         return f"The clock was read, but not judged. {describe(clock)}"
-    why = f" ({make_printable(clock.reason, NOTE_SIGNS)})" if clock.reason else ""
+    why = f" ({show_controls(clock.reason, NOTE_SIGNS)})" if clock.reason else ""
     said = f"Judged {clock.verdict}{why}."
     return f"{said} {describe(clock)}"
 

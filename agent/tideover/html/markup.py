@@ -1,7 +1,7 @@
 """HTML and SVG markup: whatever is not markup already is escaped. Pure.
 
 An event's description, a hook's output and the names in both are strangers' words. They come in through
-`make_printable` and leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as
+`show_controls` and leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as
 it is. A plain string is finished text of ours and is typeset on its way; what is said to the letter goes through
 `untrusted` or `verbatim`.
 """
@@ -11,6 +11,7 @@ import re
 from html import escape
 
 from tideover.humanize import UNITS
+from tideover.text_safety import show_controls
 
 # --- Typography: a number never parts from its unit
 
@@ -35,7 +36,6 @@ def typeset(text: str) -> str:
 # --- Markup
 
 VOID = frozenset({"br", "meta"})
-NOT_PLAIN = re.compile(r"[^\x20-\x7e\n\t]")
 
 
 class Markup(str):
@@ -67,30 +67,9 @@ def verbatim(text: str) -> Markup:
     return Markup(escape(text))
 
 
-def make_printable(text: object, most: int | None = None) -> str:
-    """Given a stranger's words, return them with every sign that cannot be seen made visible, `most` signs at most.
-
-    Control characters become their pictures (␛), and other invisible ones, among them those that turn the direction
-    of writing and halves of surrogate pairs, their code point (⟨202E⟩). Line ends and tabs stay.
-    """
-    signs = str(text)
-    left_out = len(signs) - most if most is not None else 0
-    shown = NOT_PLAIN.sub(lambda found: _visible(found[0]), signs[:most] if left_out > 0 else signs)
-    return f"{shown} … ({left_out:,} more characters)" if left_out > 0 else shown
-
-
 def untrusted(text: object, most: int | None = None) -> Markup:
     """Given a stranger's words, return them as markup that cannot change the direction of the words around it."""
-    return tag("bdi", verbatim(make_printable(text, most)))
-
-
-def _visible(sign: str) -> str:
-    if sign.isprintable():
-        return sign
-    code = ord(sign)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "␡" if code == 0x7F else f"⟨{code:04X}⟩"
+    return tag("bdi", verbatim(show_controls(text, most)))
 
 
 def _attribute(key: str, value: object) -> str:

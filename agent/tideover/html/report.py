@@ -18,12 +18,13 @@ from tideover.html.components import (
     section,
     table,
 )
-from tideover.html.markup import Markup, join, make_printable, tag, untrusted
+from tideover.html.markup import Markup, join, tag, untrusted
 from tideover.html.statistics import EventSummary, HistoryStatistics, Month, Spread
 from tideover.html.summary import Severity
 from tideover.html.svg import Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.humanize import MONTHS, NOT_KNOWN, Times, bounded_text, length_text, round_length_text
 from tideover.model import utc_text
+from tideover.text_safety import show_controls
 
 # --- Text and JSON
 
@@ -78,7 +79,7 @@ def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
         yield ""
         yield "To look at (tideover show EVENT):"
         for told in looked_at:
-            yield f"  {times.day(told.account.noticed)}  {make_printable(told.account.event_id)}"
+            yield f"  {times.day(told.account.noticed)}  {show_controls(told.account.event_id)}"
             yield f"    {told.sentence}"
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-from tideover.html.markup import make_printable
 from tideover.html.records import ASLEEP, EventRecord, PauseRecord, RunRecord
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
+from tideover.text_safety import show_controls
 
 MOST_NAMES = 4
 NAME_SIGNS = 60
@@ -84,7 +84,7 @@ def not_known(account: EventRecord) -> list[str]:
                     "the two apart.")
     if account.clock.checked_at is not None and account.clock.verdict == "unknown":
         said.append(f"Whether the clock was right: "
-                    f"{make_printable(account.clock.reason, 200) or 'no reason was recorded'}.")
+                    f"{show_controls(account.clock.reason, 200) or 'no reason was recorded'}.")
     if account.is_announced and account.notice_s is None:
         why = "the platform named no time" if account.not_before is None else \
             "this machine's clock was not known to be right then"
@@ -97,13 +97,13 @@ def not_known(account: EventRecord) -> list[str]:
 # --- the clauses ------------------------------------------------------------------------------------------------
 
 def _watched(account: EventRecord) -> str:
-    note = next((make_printable(move.note, 200) for move in account.moves if move.what == "noticed" and move.note), "")
+    note = next((show_controls(move.note, 200) for move in account.moves if move.what == "noticed" and move.note), "")
     return f"This event was only watched{': ' + note if note else ''}; no application was prepared."
 
 
 def _open(account: EventRecord) -> str:
     where = STILL_OPEN.get(account.status, "it waits")
-    why = next((make_printable(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
+    why = next((show_controls(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
     where += f" ({why})" if why and account.status == "held" else ""
     failed = _failed(account)
     trouble = f"; {_listed([run.name for run in failed])} failed to {failed[0].phase}" if failed else ""
@@ -232,7 +232,7 @@ def _last_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = [make_printable(name, NAME_SIGNS) for name in names[:MOST_NAMES]]
+    shown = [show_controls(name, NAME_SIGNS) for name in names[:MOST_NAMES]]
     more = len(names) - len(shown)
     if more:
         return f"{', '.join(shown)} and {more} more"

@@ -10,13 +10,13 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from tideover.html.clock_chart import curve, panel_for
-from tideover.html.markup import make_printable
 from tideover.html.records import ASLEEP, EventRecord, OffsetSample, PauseRecord, RunRecord, TimelineEntry
 from tideover.html.summary import noun, summarize
 from tideover.html.svg import Box, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.html.time_axis import TimeAxis, TimeSpan, axis_over, seconds_since_notice, ticks
 from tideover.humanize import Times, bounded_text, length_text, round_length_text
 from tideover.model import Verdict
+from tideover.text_safety import show_controls
 
 # --- Milestones: the turning points, and their labels' words
 
@@ -249,7 +249,7 @@ def _in_length(run: RunRecord) -> str:
 
 def _lane(stage: TimelineLayout, lane: Lane, top: float) -> list[SvgShape]:
     layout = stage.layout
-    name, most = make_printable(lane.name), NAME_SIGNS * (2 if layout.names_above else 1)
+    name, most = show_controls(lane.name), NAME_SIGNS * (2 if layout.names_above else 1)
     name = name if len(name) <= most else name[:most - 1] + "…"
     if layout.names_above:
         bar_y = top + layout.lane - layout.bar - 5

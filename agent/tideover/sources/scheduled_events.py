@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.model import Document, Event, Kind, VmIdentity, fold_case
+from tideover.text_safety import make_storable
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
     kind.value: kind for kind in (Kind.FREEZE, Kind.REBOOT, Kind.REDEPLOY, Kind.PREEMPT, Kind.TERMINATE)
@@ -207,8 +208,7 @@ def _text(value: object) -> str:
         return ""
     if not isinstance(value, str):
         value = _as_json(value)
-    text = value[:LONGEST_TEXT].replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return make_storable(value, LONGEST_TEXT)
 
 
 def _as_json(value: object) -> str:
