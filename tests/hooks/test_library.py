@@ -212,7 +212,7 @@ def test_python_hooks_are_among_what_ruff_reads() -> None:
     """ruff finds Python by its ending, and a hook has none: each must be named."""
     with (LIBRARY.parent / "pyproject.toml").open("rb") as settings:
         named = tomllib.load(settings)["tool"]["ruff"]["extend-include"]
-    assert named == [f"hooks/{name}" for name in PYTHON]
+    assert [name for name in named if name.startswith("hooks/")] == [f"hooks/{name}" for name in PYTHON]
 
 
 ADMIN = """#!/bin/sh

@@ -40,7 +40,7 @@ def test_a_silent_installation_gives_a_running_service_that_starts_with_the_mach
     assert f"{PROGRAMS}\\bin" in world.machine.registry(SYSTEM_PATH)["PATH"]
     status = json.loads(world.tideover("status", "--json"))
     assert status["agent"]["alive"] is True
-    assert f"active (running), starts with the machine: {service['ImagePath']}" in world.tideover("service", "status")
+    assert f"active (running), started at boot: {service['ImagePath']}" in world.tideover("service", "status")
     [resident_kb] = re.findall(r"VmRSS:\s+(\d+)", Path(f"/proc/{world.pids[0]}/status").read_text())
     print(f"\nsilent installation until RUNNING: {took_s:.1f} s; resident, with Wine's own libraries: {int(resident_kb) // 1024} MiB")
 

@@ -72,13 +72,15 @@ class World:
         self.start()
 
     def start(self) -> None:
+        """A service that has just failed may be on its way to another start of its own: that counts as well."""
         asked = len(self.metadata.requests)
-        self.machine.run("net", "start", "tideover")
+        self.until(lambda: self.machine.status_and_words("net", "start", "tideover")[0] == 0
+                   or len(self.metadata.requests) > asked + 1)
         self.until(lambda: len(self.metadata.requests) > asked + 1)
 
     def stop(self) -> None:
-        if self.state != "STOPPED":
-            self.machine.run("net", "stop", "tideover")
+        self.until(lambda: self.state == "STOPPED"
+                   or self.machine.status_and_words("net", "stop", "tideover")[0] == 0)
         self.until(lambda: self.state == "STOPPED" and self.pids == [])
 
     @property

@@ -80,7 +80,7 @@ class DrillAgent:
         if self._group is not None:
             self._group.go_on()
         command = [sys.executable, "-m", "tideover", "recover", "--yes", "--config", str(self._folder.configuration),
-                   "--wait", f"{limit_s:.0f}"]
+                   "--wait", f"{limit_s:.0f}s"]
         recovering = _start(command, self._folder.log, dict(os.environ) | {"TIDEOVER_DRILL": "1"})
         if not recovering.wait(limit_s + CLOSE_S):
             recovering.kill()
