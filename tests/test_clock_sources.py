@@ -364,7 +364,7 @@ def test_a_person_who_watches_a_pool_is_told_when_its_word_is_too_old(tmp_path: 
         watching = watch_clock(settings_for(), clocks, 0.0, here)
         assert next(watching).check.verdict is Verdict.GOOD
         clocks.skipped_s += 61.0
-        assert "too soon after the last time" in next(watching).check.reason
+        assert "too soon after the last query" in next(watching).check.reason
         watching.close()
         assert len(server.questions) == 1
 
@@ -378,5 +378,5 @@ def test_a_pool_that_was_just_asked_is_left_alone_and_that_is_told(tmp_path: Pat
             until(lambda: workers() == [])
             check = one.check()
             assert check.verdict is Verdict.UNKNOWN
-            assert "too soon after the last time (for 1" in check.reason
+            assert "too soon after the last query (for 1" in check.reason
             assert len(server.questions) == 1

@@ -108,7 +108,7 @@ def test_all_is_well_on_an_azure_machine_with_service_server_daemon_and_hook(pat
     assert "up to 2 minutes" in told(found, "metadata")
     assert told(found, "name", FindingLevel.GOOD).startswith("events call this VM vm-1, as its hostname")
     assert told(found, "events", FindingLevel.GOOD) and told(found, "proxy", FindingLevel.GOOD) and told(found, "others", FindingLevel.GOOD)
-    assert server.address in told(found, "time sources") and "the owner's settings" in told(found, "time sources")
+    assert server.address in told(found, "time sources") and "the configuration" in told(found, "time sources")
     assert "the clock is good" in told(found, "clock", FindingLevel.GOOD)
     assert told(found, "time daemon", FindingLevel.NOTE) == "chrony does not report whether it is synchronised (it does not answer)" \
         " | Check that chrony runs and that its servers answer."
@@ -371,7 +371,7 @@ def owe(home: Path, *, close: bool = True) -> None:
     """An agent that ended, or was killed, before `web` was recovered."""
     (home / "state").mkdir()
     journal = Journal(home / "state" / FILE)
-    hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, owed=True)
+    hook = HookState(HookSpec("web", 20, "/web"), Stage.PREPARED, needs_recover=True)
     journal.commit(Moment(LONG_PAST, 1.0), Memory(), Memory(hooks={"web": hook}), [Entry("e", EntryKind.NOTICED, "")])
     if close:
         journal.close()

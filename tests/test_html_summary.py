@@ -17,8 +17,8 @@ def said(record):
 
 def test_the_verdict_of_a_freeze_says_pause_hooks_and_clock():
     assert said(kept("freeze")) == (
-        Severity.CARRIED, "The platform carried out a freeze, in which at least the agent stood still for 4.18 s ± 31 ms; "
-        "all 3 hooks prepared in 2.25 s and recovered; the clock was right to within 1.77 ms when they carried on.")
+        Severity.CARRIED, "The platform carried out a freeze: at least the agent was paused for 4.18 s ± 31 ms; "
+        "all 3 hooks prepared in 2.25 s and recovered; the clock was good to within 1.77 ms at recovery.")
 
 
 def test_only_a_pause_of_the_machine_is_told_as_the_platforms_freeze():
@@ -37,23 +37,23 @@ def test_an_event_that_nobody_prepared_for_is_not_told_as_carried_over():
 def test_a_failed_preparation_needs_a_look_and_names_the_hook():
     tone, sentence = said(kept("failed"))
     assert tone is Severity.ATTENTION
-    assert "preparation of galera failed, so the platform was not told to go ahead" in sentence
+    assert "preparation of galera failed, so the event was not acknowledged" in sentence
 
 
 def test_a_withdrawn_event_claims_no_preparation_that_was_stopped():
     tone, sentence = said(kept("cancelled"))
     assert tone is Severity.WITHDRAWN
-    assert sentence == ("The platform withdrew a freeze before it began; all 3 hooks that had begun to prepare "
+    assert sentence == ("The platform cancelled a freeze before it started; all 3 hooks that had started to prepare "
                         "recovered.")
 
 
 def test_a_restart_of_which_only_the_bound_is_known():
-    assert "away for at most 7.85 s" in said(kept("reboot"))[1]
+    assert "down for at most 7.85 s" in said(kept("reboot"))[1]
 
 
 def test_a_clock_that_was_wrong_or_unknown_is_never_told_as_right():
-    for verdict, words in (("bad", "the clock was still 3 s behind when they carried on"),
-                           ("unknown", "whether the clock was right when they carried on is not known")):
+    for verdict, words in (("bad", "the clock was still 3 s behind at recovery"),
+                           ("unknown", "whether the clock was good at recovery is not known")):
         record = kept("freeze")
         record["clock"] |= {"verdict": verdict, "offset_s": -3.0, "good_after_s": None}
         tone, sentence = said(record)
@@ -63,8 +63,8 @@ def test_a_clock_that_was_wrong_or_unknown_is_never_told_as_right():
 def test_a_pause_of_unknown_length_is_told_as_unknown():
     record = kept("freeze")
     record["pauses"][0] |= {"length_s": None, "uncertainty_s": None, "quality": "unknown"}
-    assert "stood still for a time that is not known" in said(record)[1]
-    assert any(one.startswith("How long the machine stood still") for one in not_known(read_event_record(record)))
+    assert "was paused for an unknown time" in said(record)[1]
+    assert any(one.startswith("How long the machine was paused") for one in not_known(read_event_record(record)))
 
 
 def test_a_recovery_that_failed_is_said_whatever_else_went_well():
@@ -87,13 +87,13 @@ def test_a_run_whose_end_nobody_saw_is_given_no_length_anywhere():
     lost = dict(whole, hooks=[run | CUT_SHORT if run is last else run for run in whole["hooks"]])
     assert read_event_record(lost).preparation_s is None
     page = event_page(again, times(), "1.0")
-    assert "prepare: stopped, when is not known" in page and "not known" in page
+    assert "prepare: stopped, end not known" in page and "not known" in page
 
 
 def test_a_recovery_cut_short_is_not_told_as_done():
     record = kept("freeze")
     record["hooks"][-1] |= CUT_SHORT
-    assert "recovery of haproxy failed the last time it was tried" in said(record)[1]
+    assert "recovery of haproxy failed" in said(record)[1]
 
 
 def test_an_event_that_is_not_over_is_told_as_open():
@@ -141,7 +141,7 @@ def history():
 def test_the_report_holds_preparation_against_notice():
     figures = history_statistics(history(), times())
     lines = list(report_lines(figures, times()))
-    assert lines[0] == "20 events: 20 carried over."
+    assert lines[0] == "20 events: 20 handled."
     assert "Your hooks need 2.25 s; 1 of 20 notices gave less." in lines
 
 
@@ -171,7 +171,7 @@ def test_an_event_first_seen_started_had_no_notice():
     record = kept("freeze")
     figures = history_statistics([record | {"started_at": record["noticed_at"], "hooks": []}], times())
     assert figures.without_notice == 1 and not figures.notice.lengths_s
-    assert "1 event came without any notice." in list(report_lines(figures, times()))
+    assert "1 event came without notice." in list(report_lines(figures, times()))
 
 
 def wrong_clock():
@@ -206,7 +206,7 @@ def test_a_clock_that_is_set_while_hooks_prepare_leaves_the_preparation_unknown(
 def test_a_notice_that_was_not_measured_is_not_computed_from_times():
     record = kept("freeze", notice_s=None)
     assert read_event_record(record).notice_s is None
-    assert "How much notice was given: this machine's clock was not known to be right then." in not_known(read_event_record(record))
+    assert "How much notice was given: this machine's clock was not known to be good then." in not_known(read_event_record(record))
 
 
 def test_a_clock_that_showed_1970_adds_one_month():
@@ -225,9 +225,9 @@ def test_events_of_other_machines_are_counted_apart():
         {"at": "2026-11-21T12:09:31.337Z", "what": "observed", "note": ""}])
     figures = history_statistics([record], times())
     assert not figures.events and figures.watched == 1
-    assert said(record) == (Severity.WATCHED, "This event was only watched: it concerns vm-2, not vm-1; no application was "
+    assert said(record) == (Severity.WATCHED, "This event was only observed: it concerns vm-2, not vm-1; no application was "
                                           "prepared.")
 
 
 def test_no_history_is_no_fault():
-    assert list(report_lines(history_statistics([], times()), times())) == ["No event has concerned this machine."]
+    assert list(report_lines(history_statistics([], times()), times())) == ["No event concerned this machine."]

@@ -94,7 +94,7 @@ class HookPhase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class HookSpec:
-    """One hook of the directory together with the owner's settings for it."""
+    """One hook of the directory together with the configuration for it."""
 
     name: str
     order: int                           # NN of the file's name

@@ -6,7 +6,14 @@ from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
 from tideover.lifecycle.manual import is_pending
-from tideover.lifecycle.state import AWAITING_PLATFORM, CLAIMING, RUNNING, ends_an_event
+from tideover.lifecycle.state import (
+    AWAITING_PLATFORM,
+    CLAIMING,
+    RETRIED_RECOVERS,
+    RUNNING,
+    PrepareResult,
+    ends_an_event,
+)
 from tideover.model import ClockCheck, Moment, utc_text
 from tideover.platforms import Platform
 from tideover.record import Row, pauses_of
@@ -83,7 +90,7 @@ def _recovered_by(state: State) -> str:
     running = [hook for hook in state.hooks.values() if hook.stage is Stage.RECOVERING]
     if running:
         return f"recover of {_named(running)}"
-    again = [hook for hook in state.hooks.values() if hook.stage is Stage.RECOVER_RETRY]
+    again = [hook for hook in state.hooks.values() if hook.stage in RETRIED_RECOVERS]
     return f"the retry of recover of {_named(again)}" if again else WAITING_FOR[Phase.RECOVERING]
 
 
@@ -154,7 +161,7 @@ def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[st
         "description": case.event.description, "event_source": case.event.event_source,
         "not_before": utc_text(case.event.not_before), "seconds_left": left,
         "expected_pause_s": case.event.expected_pause_s, "acknowledged": case.acknowledged,
-        "acknowledgements_sent": case.ask_attempt, "started": case.began, "listed": case.listed,
+        "acknowledgements_sent": case.ack_attempts, "started": case.began, "listed": case.listed,
         "wakes_in_s": None if case.wake_raw_s is None else round(max(0.0, case.wake_raw_s - now.raw_s), 3),
         "why": _why(case, rows),
     }
@@ -167,15 +174,16 @@ def _why(case: Case, rows: Sequence[Row]) -> str:
 
 
 def _hook(hook: HookState, now: Moment) -> dict[str, Any]:
-    again = hook.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY)
+    again = hook.stage in (Stage.PREPARE_RETRY, *RETRIED_RECOVERS)
     runs = hook.stage in RUNNING
+    result = hook.prepare_result if hook.stage is Stage.PREPARED else None
     return {
         "name": hook.spec.name, "order": hook.spec.order, "file": _file(hook), "stage": hook.stage.value,
         "phase": HOOK_PHASES.get(hook.stage), "attempt": hook.attempt,
         "running_s": round(max(0.0, now.raw_s - hook.begun_raw_s), 3) if runs and hook.begun_raw_s else None,
         "limit_s": hook.limit_s if hook.run else None, "timeout_s": hook.spec.timeout_s,
-        "required": hook.spec.required, "worked": hook.worked if hook.stage is Stage.PREPARED else None,
-        "refused": hook.unsafe if hook.stage is Stage.PREPARED else None, "event_id": hook.event_id or None,
+        "required": hook.spec.required, "worked": result is PrepareResult.WORKED if result else None,
+        "refused": result is PrepareResult.UNSAFE if result else None, "event_id": hook.event_id or None,
         "again_in_s": round(max(0.0, hook.again_raw_s - now.raw_s), 3) if again else None,
         "failures": hook.failures,
     }

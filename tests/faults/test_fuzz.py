@@ -27,6 +27,7 @@ from tideover.errors import TideoverError
 from tideover.hooks.orphans import _read
 from tideover.journal.codec import from_json, to_json
 from tideover.lifecycle import Stage, State, desired_effects, step
+from tideover.lifecycle.state import PrepareResult
 from tideover.logs import LogLine
 from tideover.model import (
     ANNOUNCED,
@@ -218,10 +219,10 @@ def told_rightly(steps):
                 continue
             assert case.event.resources and all(name.casefold() == ME for name in case.event.resources), (state, seen)
             wanted = [known for known in move.state.hooks.values() if case.id in known.wanted_by]
-            assert case.ask_attempt > 1 or wanted or case.event.event_source == "user"
+            assert case.ack_attempts > 1 or wanted or case.event.event_source == "user"
             for known in wanted:
-                worked = known.stage is Stage.PREPARED and (known.worked or not known.spec.required)
-                assert worked or case.ask_attempt > 1, (state, seen)
+                worked = known.stage is Stage.PREPARED and (known.prepare_result is PrepareResult.WORKED or not known.spec.required)
+                assert worked or case.ack_attempts > 1, (state, seen)
 
 
 def obey(steps):

@@ -77,7 +77,8 @@ START_IT = "start it with tideover service start"
 STAGES = {
     "queued": "queued", "preparing": "preparing", "prepare-retry": "not yet; prepare is retried",
     "prepared": "prepared", "stopping": "prepare is being stopped", "recover-pending": "recovery pending",
-    "recovering": "recovering", "recover-retry": "recover is retried", "recover-failed": "recovery failed",
+    "recovering": "recovering", "recover-not-yet": "not yet; recover is retried",
+    "recover-retry": "recover is retried", "recover-failed": "recovery failed",
 }
 VERDICT_TONES = {"good": Style.GOOD, "bad": Style.BAD}         # any other leaves a doubt
 

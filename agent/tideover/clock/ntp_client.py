@@ -398,7 +398,7 @@ def _addresses(server: str, host: str, port: int) -> tuple[tuple[NtpTarget, ...]
     targets = {sockaddr: NtpTarget(server, _text(sockaddr, port), family, sockaddr)  # type: ignore[arg-type]
                for family, _kind, _protocol, _name, sockaddr in answers
                if family in (socket.AF_INET, socket.AF_INET6)}
-    return tuple(targets.values())[:_MOST_ADDRESSES], "it has no address of IPv4 or IPv6"
+    return tuple(targets.values())[:_MOST_ADDRESSES], "no IPv4 or IPv6 address"
 
 
 def _text(sockaddr: tuple[object, ...], port: int) -> str:
@@ -523,7 +523,8 @@ class QueryRounds:
             if self.manners.is_banned(target.address, now_s):
                 asking.note(Rejected(target.server, target.address, RejectReason.BANNED))
             elif not self.manners.may_ask_address(target.sockaddr, now_s):
-                asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK, "asked under another name"))
+                asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK, "queried under another "
+                                                                                            "name"))
             else:
                 self._send_question(target, asking)
         if is_first:
@@ -558,7 +559,7 @@ class QueryRounds:
             self.manners.note_answer(due[refused.server], refused, now_s)
         for server in servers:
             if not self._names.targets(server):
-                detail = self._names.failures.get(server, "the look-up takes too long")
+                detail = self._names.failures.get(server, "the name lookup takes too long")
                 self.refused[server, ""] = Rejected(server, "", RejectReason.NO_ADDRESS, detail)
         self.samples += asking.samples
 

@@ -21,7 +21,7 @@ _LOOK_AGAIN_S = 0.5
 
 def check_now(settings: ClockCheckSettings, clocks: RawWallClocks | None = None, limit_s: float = ROUND_TIMEOUT_S,
               surroundings: HostAccess | None = None) -> ClockReport:
-    """Given the owner's settings, ask every source once and return what they say.
+    """Given the configuration, ask every source once and return what they say.
 
     Blocks for `limit_s` at most; for some seconds more where only Hyper-V's clock can tell and its host is to be
     waited for.
@@ -35,7 +35,7 @@ def check_now(settings: ClockCheckSettings, clocks: RawWallClocks | None = None,
 
 def watch_clock(settings: ClockCheckSettings, clocks: RawWallClocks | None = None, interval_s: float = 1.0,
                 surroundings: HostAccess | None = None) -> Iterator[ClockReport]:
-    """Given the owner's settings, yield what is known of the clock at once and then every `interval_s`.
+    """Given the configuration, yield what is known of the clock at once and then every `interval_s`.
 
     Each source is asked as often as good manners allow; between, what it said is held against the clock again.
     """

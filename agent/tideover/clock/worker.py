@@ -76,7 +76,7 @@ class _ClockJob:
 
 
 class ClockWorker:
-    """Given a way to tell and the owner's settings; `post` brings news back to this worker's thread from another."""
+    """Given a way to tell and the configuration; `post` brings news back to this worker's thread from another."""
 
     def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, *, clocks: RawWallClocks,
                  surroundings: HostAccess, bell: SocketWakeup, post: Callable[[News], None],

@@ -119,7 +119,7 @@ class LogListener:
 
 def _changed_nothing(before: HookState, after: HookState) -> bool:
     """Whether a prepare has just said that it changed nothing: no recover is owed, so nothing is to bear witness."""
-    return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.owed
+    return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.needs_recover
 
 
 def event_line_name(what: EntryKind | Phase) -> str:

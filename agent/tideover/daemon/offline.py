@@ -113,9 +113,11 @@ def run_hook_once(
 
 
 def _sample_event_state(phase: HookPhase, kind: Kind) -> Case:
-    """Withdrawn before anything happened, for nothing has; what nobody announces cannot be withdrawn."""
-    event = Event(EVENT_ID, kind, (), description="a try by hand, no event", event_source="user", source="by-hand")
-    return Case(event, Phase.PREPARING if phase is HookPhase.PREPARE else Phase.RECOVERING, began=kind not in ANNOUNCED)
+    """An announced kind is recovered as cancelled, for nothing has happened; an unannounced one as resumed."""
+    is_announced = kind in ANNOUNCED
+    event = Event(EVENT_ID, kind, (), started=not is_announced, description="a manual run, no event",
+                  event_source="user", source="by-hand" if is_announced else "none")
+    return Case(event, Phase.PREPARING if phase is HookPhase.PREPARE else Phase.RECOVERING)
 
 
 def _run_and_wait(case: Case, spec: HookSpec, phase: HookPhase, now: Moment) -> RunHook:

@@ -84,7 +84,7 @@ def hooks_that_run(kind: Kind, announced_s: float, specs: tuple[HookSpec, ...]) 
 # The rest of the owner's configuration (the platform, the policy, the clock's servers) is no part of a drill.
 
 def user_hooks(settings: Settings, origin: Mapping[str, int]) -> OwnHooks:
-    """Given the owner's settings and the lines of their keys, return the hooks as they lie in the directory now."""
+    """Given the configuration and the lines of their keys, return the hooks as they lie in the directory now."""
     def describe(name: str) -> HookSettings:
         options = options_for(settings, name)
         return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,

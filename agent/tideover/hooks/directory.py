@@ -138,7 +138,7 @@ class Catalogue:
 def read_catalogue(
     directory: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...] = SUFFIXES,
 ) -> Catalogue:
-    """Given the hooks directory, the owner's settings by NAME and the platform's suffixes, return what lies there.
+    """Given the hooks directory, the configuration by NAME and the platform's suffixes, return what lies there.
 
     Never raises for what lies there or does not. A directory that does not exist is an empty catalogue with a warning.
     One that exists and cannot be read may hold any hook: it counts as one refused hook, which holds acknowledgements.
@@ -150,8 +150,8 @@ def read_catalogue(
         shown = drop_controls(str(home), SHOWN_PATH)
         if isinstance(error, FileNotFoundError) and not home.is_symlink():
             return Catalogue(warnings=(
-                f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
-        why = f"the hooks directory {shown} cannot be read: {error.strerror}. Mend it, or [paths] hooks"
+                f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
+        why = f"the hooks directory {shown} cannot be read: {error.strerror}. Correct that, or [paths] hooks"
         return Catalogue((HookSpec(UNREADABLE, 0, str(home), ANNOUNCED, refused=why),), is_readable=False)
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
@@ -187,10 +187,10 @@ class _CatalogueBuilder:
             mode = path.stat().st_mode
         except FileNotFoundError:
             if path.is_symlink():    # somebody wants this hook: silence would let the platform go ahead without it
-                self._add(file, parts, "its link leads to nothing: install what it points at, or remove the link")
+                self._add(file, parts, "its link is broken: install its target, or remove the link")
             return
         except OSError as error:
-            self._add(file, parts, f"it cannot be read: {error.strerror}. Mend its link or its directory")
+            self._add(file, parts, f"it cannot be read: {error.strerror}. Fix its link or its directory")
             return
         if not stat.S_ISREG(mode):
             self._ignore(file, "it is not a regular file")
@@ -218,7 +218,7 @@ class _CatalogueBuilder:
         except UnusableAccountError as error:
             return str(error)
         except OSError as error:
-            return f"it cannot be read: {error.strerror}. Mend its link or its directory"
+            return f"it cannot be read: {error.strerror}. Fix its link or its directory"
 
     def _ignore(self, file: str, why: str) -> None:
         self._ignored.append((drop_controls(file, FILE_NAME_SHOWN), why))

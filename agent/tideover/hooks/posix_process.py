@@ -423,12 +423,12 @@ def why_not_started(error: OSError, path: str) -> str:
     """Given why a program could not be started (execve(2)), return one sentence with what to do."""
     shown = drop_controls(path, SHOWN_PATH)
     if error.errno == errno.ENOENT and os.access(path, os.F_OK):
-        return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
+        return f"the interpreter that the first line of {shown} names does not exist: install it or correct the line"
     reasons = {
         errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
         errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered, "
                       "and see that its file system is not mounted noexec",
-        errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
+        errno.ENOEXEC: f"{shown} is not executable: begin a script with a line such as #!/bin/sh",
         errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",
         errno.EAGAIN: f"{shown} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
     }

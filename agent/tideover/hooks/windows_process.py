@@ -335,7 +335,7 @@ def why_not_started(error: OSError, path: str) -> str:
         errno.ENOENT: f"{shown} or the program that runs it is gone: put it back, so that what it prepared can be "
                       "recovered",
         errno.EACCES: f"{shown} may not be run by this user: give it the right to read and execute",
-        errno.ENOEXEC: f"{shown} is no program for this Windows",
+        errno.ENOEXEC: f"{shown} is not a program for this version of Windows",
     }
     return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")
 

@@ -62,16 +62,16 @@ def clock_drawing(account: EventRecord, layout: PageLayout) -> Drawing:
     places = {id(one): axis.x(at_s) for one, at_s in zip(clock.readings, since, strict=True)}
     shapes = [*curve(clock, panel, lambda one: places[id(one)], layout), *_seconds_axis(axis, panel, layout)]
     return Drawing(f"clock-{layout.name}", layout.width, panel.top + panel.height + AXIS_HEIGHT + 4,
-                   "The clock's offset from outside time", describe(clock), tuple(shapes))
+                   "Offset of the clock from the time servers", describe(clock), tuple(shapes))
 
 
 def describe(clock: ClockRecord) -> str:
     """Given what is known of the clock, return the curve in a sentence."""
     if not clock.readings:
-        return "The record keeps no reading."
+        return "The record has no samples."
     first, last = clock.readings[0], clock.readings[-1]
     tolerance = f", against a tolerance of {length_text(clock.tolerance_s)}" if clock.tolerance_s is not None else ""
-    return (f"{len(clock.readings)} readings, from {offset_text(first.offset_s)} in the first to "
+    return (f"{len(clock.readings)} samples, from {offset_text(first.offset_s)} in the first to "
             f"{offset_text(last.offset_s)} in the last{tolerance}.")
 
 

@@ -37,9 +37,10 @@ METER = (130.0, 12.0)
 def hooks_section(account: EventRecord, times: Times) -> Markup:
     """Given an account, return its hooks' runs as a table, and what they printed."""
     if not account.runs:
-        return section("Hooks", tag("p", "No hook was run."))
+        return section("Hooks", tag("p", "No hook ran."))
     rows: TableRows = [
-        [TableCell(untrusted(run.name, NAME_SIGNS)), f"{run.phase}{f', try {run.attempt}' if run.attempt > 1 else ''}",
+        [TableCell(untrusted(run.name, NAME_SIGNS)),
+         f"{run.phase}{f', attempt {run.attempt}' if run.attempt > 1 else ''}",
          TableCell(times.clock(run.began), "moment"), TableCell(_outcome(run), _outcome_look(run)),
          TableCell(length_text(run.duration_s), "moment"), TableCell(length_text(run.limit_s), "moment"),
          TableCell(_meter(run), "meter")] for run in account.runs]
@@ -77,10 +78,10 @@ def _outputs(account: EventRecord) -> list[Markup]:
             continue
         rows = text.rstrip("\n").split("\n")
         earlier, last = rows[:-OUTPUT_LINES], rows[-OUTPUT_LINES:]
-        said.append(tag("h3", "What ", untrusted(run.name, NAME_SIGNS), f" said in {run.phase}",
-                        f", try {run.attempt}" if run.attempt > 1 else ""))
+        said.append(tag("h3", "What ", untrusted(run.name, NAME_SIGNS), f" output of {run.phase}",
+                        f", attempt {run.attempt}" if run.attempt > 1 else ""))
         if earlier:
-            said.append(tag("details", tag("summary", f"the {len(earlier)} lines before these"),
+            said.append(tag("details", tag("summary", f"the {len(earlier)} earlier lines"),
                             tag("pre", verbatim("\n".join(earlier)))))
         said.append(tag("pre", verbatim("\n".join(last))))
     return said
@@ -109,13 +110,13 @@ def _about(account: EventRecord, times: Times, tone: Severity) -> Markup:
     names = [untrusted(name, NAME_SIGNS) for name in account.resources[:MOST_NAMES]]
     more = f" and {len(account.resources) - len(names)} more" if len(account.resources) > len(names) else ""
     machines = join(*(join(", " if index else "", name) for index, name in enumerate(names)), more)
-    who = {"platform": "announced by the platform", "user": "asked for by a user of the platform",
-           "none": "announced by nobody"}.get(account.event_source or "", "")
+    who = {"platform": "announced by the platform", "user": "requested by a user of the platform",
+           "none": "not announced"}.get(account.event_source or "", "")
     said = [tag("p", badge(tone), tag("span", times.full(account.noticed)), class_="meta"),
             tag("p", f"{noun(account)[0].upper()}{noun(account)[1:]}", f", {who}" if who else "", " · ",
-                machines or "no machine named", " · event ", untrusted(account.event_id, NAME_SIGNS), class_="meta")]
+                machines or "no machine given", " · event ", untrusted(account.event_id, NAME_SIGNS), class_="meta")]
     if account.description:
-        said.append(tag("p", "In the platform’s words: “", untrusted(account.description, DESCRIPTION_SIGNS), "”",
+        said.append(tag("p", "Description by the platform: “", untrusted(account.description, DESCRIPTION_SIGNS), "”",
                         class_="meta"))
     return join(*said)
 
@@ -124,18 +125,19 @@ def _figures(account: EventRecord) -> list[KeyFigure]:
     clock = account.clock
     figures = []
     if account.is_announced:
-        figures.append(KeyFigure("Notice", "none", "it had begun when it was first seen") if account.notice_s == 0 else
-                       KeyFigure("Notice", length_text(account.notice_s), "from noticing to NotBefore"))
+        figures.append(
+            KeyFigure("Notice", "none", "it had started when it was first detected") if account.notice_s == 0 else
+            KeyFigure("Notice", length_text(account.notice_s), "from detection to NotBefore"))
     if account.preparation_s is not None:
         figures.append(KeyFigure("Preparation took", length_text(account.preparation_s), _count(account, "prepare")))
     if account.pauses:
         known = [stop for stop in account.pauses if stop.length_s is not None]
         longest = max(known, key=lambda stop: stop.length_s or 0.0, default=account.pauses[0])
-        figures.append(KeyFigure("Stood still" if len(account.pauses) == 1 else "Longest pause",
+        figures.append(KeyFigure("Paused for" if len(account.pauses) == 1 else "Longest pause",
                               bounded_text(longest.length_s, longest.uncertainty_s), f"{longest.quality}, "
                               f"{longest.cause.replace('-', ' ')}"))
     elif account.is_over and account.outcome != "cancelled":
-        figures.append(KeyFigure("Stood still", "not noticed", "no pause this machine could show"))
+        figures.append(KeyFigure("Paused for", "none detected", "no pause was detected"))
     if clock.checked_at is not None:
         if clock.verdict == "good" and clock.good_after_s is not None:
             figures.append(KeyFigure("Clock good after", length_text(clock.good_after_s), _offset(account)))
@@ -143,7 +145,7 @@ def _figures(account: EventRecord) -> list[KeyFigure]:
             figures.append(KeyFigure("Clock", clock.verdict if clock.verdict != "unknown" else "not known",
                                   _offset(account)))
     if account.held_back_s is not None:
-        figures.append(KeyFigure("Applications held", length_text(account.held_back_s),
+        figures.append(KeyFigure("Applications prepared for", length_text(account.held_back_s),
                                  "first prepare to last recover"))
     return figures
 
@@ -151,7 +153,7 @@ def _figures(account: EventRecord) -> list[KeyFigure]:
 def _offset(account: EventRecord) -> str:
     clock = account.clock
     if clock.offset_s is None:
-        return "no source of time answered" if clock.verdict == "unknown" else ""
+        return "no time source answered" if clock.verdict == "unknown" else ""
     return offset_text(clock.offset_s, clock.error_bound_s)
 
 
@@ -169,14 +171,14 @@ def _timeline(account: EventRecord, times: Times) -> Markup:
 
     caption = [f"Time runs in {times.zone_and_distance(account.noticed)}, everywhere on the same scale. "]
     if any(clock_stood_still(stop, account) for stop in account.pauses):
-        caption.append("This machine’s clock stood still with it; what came after is drawn where it truly lies, by the "
-                       "readings of outside time. The tables hold the moments as the clock showed them. ")
+        caption.append("This machine’s clock stopped during the pause; later entries are drawn at their actual time, "
+                       "by the time servers. The tables show the timestamps of the machine’s clock. ")
     if any(run.limit_s for run in account.runs):
-        caption.append("Dashed frames are what was left of a hook’s budget. ")
+        caption.append("Dashed frames show the unused part of a hook’s timeout. ")
     if account.clock.readings:
         caption.append("The green band around the clock’s zero is the tolerance.")
     key = tag("ol", *(tag("li", tag("span", str(one.number), class_="mark"), " ", tag("span", one.words))
-                      for one in milestones(account)), class_="key", aria_label="The numbers in the drawing")
+                      for one in milestones(account)), class_="key", aria_label="Numbers in the drawing")
     return section("Timeline", figure(draw, *caption), key)
 
 
@@ -186,15 +188,15 @@ def _comparison(account: EventRecord, times: Times) -> Markup:
     rows: TableRows = []
     if account.is_announced:
         begun = times.brief(account.started, account.noticed) if account.started else \
-            "not seen to begin" if account.is_over else "not begun"
+            "start not seen" if account.is_over else "not started"
         announced = f"NotBefore {times.brief(account.not_before, account.noticed)}" if account.not_before else \
-            "no time named"
+            "no NotBefore given"
         rows.append(["Beginning", announced, begun + _lead(account)])
     if account.kind == "freeze" or account.pauses:
         announced = length_text(account.expected_pause_s) if account.expected_pause_s is not None else \
-            "no length announced"
+            "no length given"
         measured = "; ".join(bounded_text(stop.length_s, stop.uncertainty_s) for stop in account.pauses)
-        rows.append(["Pause", announced, measured or ("none noticed" if account.is_over else "nothing yet")])
+        rows.append(["Pause", announced, measured or ("none detected" if account.is_over else "nothing yet")])
     if account.preparation_s is not None and account.notice_s is not None:
         rows.append(["Preparation", f"{length_text(account.notice_s)} of notice", _share(account)])
     clock = account.clock
@@ -212,7 +214,7 @@ def _lead(account: EventRecord) -> str:
     early_s = (account.not_before - account.started).total_seconds()
     if early_s <= 0:
         return f", {length_text(-early_s)} after it"
-    why = ", after this machine had said go ahead" if account.acknowledged and \
+    why = ", after the acknowledgement" if account.acknowledged and \
         account.acknowledged <= account.started else ""
     return f", {length_text(early_s)} before it{why}"
 
@@ -231,13 +233,13 @@ def _pauses_section(account: EventRecord, times: Times) -> Markup:
         return Markup("")
     rows: TableRows = [[TableCell(times.clock(stop.ended), "moment"), bounded_text(stop.length_s, stop.uncertainty_s),
              stop.cause.replace("-", " "), stop.quality, _evidence(stop)] for stop in account.stops]
-    return section("Pauses", table(["Ran again at", "Length", "What stood still", "How known", "Evidence"], rows))
+    return section("Pauses", table(["Resumed at", "Length", "Scope", "Quality", "Evidence"], rows))
 
 
 def _evidence(stop: PauseRecord) -> str:
     said = list(stop.evidence)
     if stop.clocksource is not None and stop.clocksource[0] != stop.clocksource[1]:
-        said.append(f"the clock source changed from {stop.clocksource[0]} to {stop.clocksource[1]}")
+        said.append(f"the clocksource changed from {stop.clocksource[0]} to {stop.clocksource[1]}")
     if stop.host is not None and stop.host[0] != stop.host[1]:
         said.append(f"moved from host {stop.host[0]} to host {stop.host[1]}")
     return show_controls("; ".join(said), NOTE_SIGNS)
@@ -256,11 +258,11 @@ def _clock_section(account: EventRecord, times: Times) -> Markup:
             [TableCell(times.clock(one.at), "moment"), untrusted(one.server, SERVER_SIGNS), offset_text(one.offset_s),
              f"± {length_text(one.error_bound_s)}", length_text(one.delay_s),
              {True: "yes", False: "no", None: "–"}[is_inside(one, clock.tolerance_s)]] for one in clock.readings]
-        heads = ["Read at", "Source", "This machine was", "Error bound", "Round trip", "Within tolerance"]
-        said += [figure(draw, "Seconds since the first reading after the pause; up is ahead. Whiskers are each "
-                              "reading’s error bound, the green band the tolerance."),
-                 tag("details", tag("summary", "The same in numbers"), table(heads, rows))]
-    said += [tag("p", f"Watched on: {show_controls(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
+        heads = ["Measured at", "Source", "Offset of this machine", "Error bound", "Round trip", "Within tolerance"]
+        said += [figure(draw, "Seconds since the first sample after the pause; up is ahead. Whiskers show each "
+                              "sample’s error bound, the green band the tolerance."),
+                 tag("details", tag("summary", "Values as a table"), table(heads, rows))]
+    said += [tag("p", f"Observed later: {show_controls(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
              for move in clock.followed]
     return section("Clock", *said)
 
@@ -268,9 +270,9 @@ def _clock_section(account: EventRecord, times: Times) -> Markup:
 def _clock_sentence(account: EventRecord) -> str:
     clock = account.clock
     if clock.checked_at is None:
-        return f"The clock was read, but not judged. {describe(clock)}"
+        return f"The clock was measured, but there is no verdict. {describe(clock)}"
     why = f" ({show_controls(clock.reason, NOTE_SIGNS)})" if clock.reason else ""
-    said = f"Judged {clock.verdict}{why}."
+    said = f"Verdict: {clock.verdict}{why}."
     return f"{said} {describe(clock)}"
 
 
@@ -278,7 +280,7 @@ def _clock_sentence(account: EventRecord) -> str:
 
 def _unknown(account: EventRecord) -> Markup:
     said = not_known(account)
-    return section("What is not known", lines(said)) if said else Markup("")
+    return section("Unknown", lines(said)) if said else Markup("")
 
 
 def _rows(account: EventRecord, times: Times) -> Markup:
@@ -292,17 +294,17 @@ def _rows(account: EventRecord, times: Times) -> Markup:
         if has_other:
             moments.append(TableCell(times.utc_clock(move.at), "moment soft"))
         rows.append([mark, *moments, move.what, untrusted(move.note, NOTE_SIGNS) if move.note else ""])
-    return section("What happened, moment by moment", table(heads, rows, "stacks rows"))
+    return section("Log of the event", table(heads, rows, "stacks rows"))
 
 
 def _footer(account: EventRecord, times: Times, version: str) -> Markup:
     said = [join(f"Made by tideover {version} on {times.full(times.now)} from the record of this event; the record as "
                  "JSON: ", tag("code", "tideover show EVENT --json"), "."),
-            "Moments are what this machine’s clock showed then; NotBefore is the platform’s time. Lengths are measured "
-            "on clocks that nobody sets. “Not known” is never 0.",
-            "This page holds the hooks’ output as they wrote it. It fetches nothing and runs nothing."]
+            "Timestamps are from this machine’s clock; NotBefore is the platform’s time. Durations are measured on "
+            "clocks that are never set. “Not known” never means 0.",
+            "This page contains hook output unchanged. It loads nothing from the network and runs no script."]
     if account.extra:
         fields = (join("; " if index else "", untrusted(key, NAME_SIGNS), " = ", untrusted(value, NOTE_SIGNS))
                   for index, (key, value) in enumerate(account.extra.items()))
-        said.insert(1, join("Further fields of the platform: ", *fields, "."))
+        said.insert(1, join("Other fields from the platform: ", *fields, "."))
     return tag("footer", *(tag("p", text) for text in said))

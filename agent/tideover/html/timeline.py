@@ -21,8 +21,9 @@ from tideover.text_safety import show_controls
 # --- Milestones: the turning points, and their labels' words
 
 WORDS: Mapping[str, str] = MappingProxyType({
-    "noticed": "noticed", "acknowledgement accepted": "told to go ahead", "acknowledgement refused": "go-ahead refused",
-    "event started": "started", "restarted": "started anew", "pause": "running again", "recovering": "recovery begins",
+    "noticed": "detected", "acknowledgement accepted": "acknowledged",
+    "acknowledgement refused": "acknowledgement refused",
+    "event started": "started", "restarted": "rebooted", "pause": "resumed", "recovering": "recovery starts",
     "recovered": "all recovered", "removed": "removed", "recovery failed": "recovery failed",
 })
 """Rows that are turning points wherever they stand; the others below depend on the rows around them."""
@@ -167,8 +168,8 @@ NAME_SIGNS = 18
 DOINGS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "scheduled": ("quiet", "waits"), "preparing": ("prepare", "prepares"),
     "acknowledging": ("prepare", "acknowledges"), "unconfirmed": ("quiet", "unconfirmed"), "held": ("quiet", "held"),
-    "acknowledged": ("quiet", "waits"), "started": ("quiet", "watches"), "checking-clock": ("check", "checks clock"),
-    "settling": ("quiet", "waits"), "recovering": ("recover", "recovers"), "recovered": ("quiet", "watches on"),
+    "acknowledged": ("quiet", "waits"), "started": ("quiet", "watches"), "checking-clock": ("check", "checking clock"),
+    "settling": ("quiet", "waits"), "recovering": ("recover", "recovers"), "recovered": ("quiet", "watching clock"),
     "observed": ("quiet", "observes"),
 })
 """What the agent does in each phase: the look of its bar and the words in it."""
@@ -216,9 +217,9 @@ def _listed(stage: TimelineLayout) -> tuple[Bar, ...]:
     account = stage.account
     gone = stage.seconds(account.ended) if account.ended else stage.end_s
     begun = stage.seconds(account.started) if account.started else gone
-    bars = [Bar(TimeSpan(0.0, begun), "scheduled", "Scheduled", about="announced, not begun")]
+    bars = [Bar(TimeSpan(0.0, begun), "scheduled", "Scheduled", about="scheduled")]
     if account.started:
-        bars.append(Bar(TimeSpan(begun, gone), "started", "Started", about="begun, and still listed"))
+        bars.append(Bar(TimeSpan(begun, gone), "started", "Started", about="started"))
     return tuple(bars)
 
 
@@ -239,12 +240,12 @@ def _run_bar(stage: TimelineLayout, run: RunRecord) -> Bar:
     said = [] if run.outcome == "done" else [run.outcome]
     limit = None if run.limit_s is None else begin + run.limit_s
     return Bar(TimeSpan(begin, begin + (run.duration_s or 0.0)), look, beside=" ".join(took + said),
-               about=f"{run.phase}: {run.outcome}{_in_length(run)}, budget {length_text(run.limit_s)}",
+               about=f"{run.phase}: {run.outcome}{_in_length(run)}, timeout {length_text(run.limit_s)}",
                limit_s=limit)
 
 
 def _in_length(run: RunRecord) -> str:
-    return ", when is not known" if run.duration_s is None else f" in {length_text(run.duration_s)}"
+    return ", end not known" if run.duration_s is None else f" in {length_text(run.duration_s)}"
 
 
 def _lane(stage: TimelineLayout, lane: Lane, top: float) -> list[SvgShape]:
@@ -304,7 +305,7 @@ def timeline(account: EventRecord, times: Times, layout: PageLayout) -> Drawing:
               *flags(bottom)]
     height = bottom + (42 if stage.axis.cuts else 26)
     return Drawing(f"timeline-{layout.name}", layout.width, height, f"Timeline of {noun(account)}",
-                   f"{summarize(account).sentence} The table below holds the same moments.", tuple(shapes))
+                   f"{summarize(account).sentence} The table below lists the same entries.", tuple(shapes))
 
 
 # --- flags ------------------------------------------------------------------------------------------------------
@@ -336,7 +337,8 @@ def _x(stage: TimelineLayout, one: Milestone) -> float:
 
 
 def _look(one: Milestone) -> str:
-    bad = one.words in ("clock bad", "held back", "go-ahead refused", "recovery failed", "clock unknown")
+    bad = one.words in ("clock bad", "acknowledgement withheld", "acknowledgement refused", "recovery "
+                                                                                            "failed", "clock unknown")
     return "bad" if bad else "good" if one.words in ("clock good", "all recovered") else ""
 
 
@@ -368,7 +370,7 @@ def _rest(stage: TimelineLayout, rest: PauseSpan, top: float, bottom: float) -> 
     x, sure, end = (stage.axis.x(at) for at in (rest.whole.begin, rest.sure.begin, rest.whole.end))
     shapes: list[SvgShape] = []
     if sure > x:
-        shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it began somewhere here"))
+        shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it started in this range"))
     edges = ((x + sure) / 2, end) if sure < end else (end,)
     return [*shapes, Box(sure, top, max(end - sure, LEAST_PAUSE), bottom - top, "rest", _rest_text(rest)),
             *(SvgLine(((at, top), (at, bottom)), "rest-edge") for at in edges)]

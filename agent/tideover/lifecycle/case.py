@@ -17,8 +17,10 @@ from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
     PAUSES_AT_MOST,
     STALL_S,
+    AckState,
     Case,
     Phase,
+    RecoveredBy,
     ends_an_event,
     stopped_the_machine,
 )
@@ -144,7 +146,7 @@ def _gone(case: Case, seen: Removed, policy: Policy, now: Moment) -> Phase | Non
 def _prepared(case: Case, seen: Prepared, policy: Policy, now: Moment) -> Phase | None:
     if case.acknowledged:
         return K
-    return A if seen.hold is None and not case.refused else H
+    return A if seen.hold is None and case.ack is AckState.OPEN else H
 
 
 def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -> Phase | None:
@@ -158,7 +160,7 @@ def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Mome
     to then is not agreed to for a VM that was not named then, nor for a status nobody knew then."""
     if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
-    known = {fold_case(name) for name in case.asked_for}
+    known = {fold_case(name) for name in case.ack_resources}
     is_agreed = case.event.odd_status is None and known.issuperset(fold_case(name) for name in case.event.resources)
     return A if is_agreed else H
 
@@ -192,11 +194,11 @@ def _released(case: Case, seen: Released, policy: Policy, now: Moment) -> Phase 
 
 def _resumes(case: Case, seen: AgentRestarted, policy: Policy, now: Moment) -> Phase | None:
     """What was recovered only because the service stopped is prepared again, once a document still shows the event."""
-    return P if case.stopped and not case.began else stay
+    return P if case.is_prepared_again else stay
 
 
 def _reboot(case: Case, seen: Rebooted, policy: Policy, now: Moment) -> Phase | None:
-    return P if case.stopped and not case.began else C
+    return P if case.is_prepared_again else C
 
 
 stay = __ = None      # this cell says: nothing changes
@@ -245,8 +247,8 @@ def listed_again(case: Case, event: Event, policy: Policy, now: Moment) -> Case:
     had = any(ends_an_event(pause) for pause in case.pauses) if case.began else _keeps(case, now)
     back = case.rebooted or (had and policy.recovers_after_pause(case.event.kind))
     known = replace(case, event=replace(event, not_before=event.not_before or case.event.not_before), listed=True,
-                    began=True, agent_was_down=False, missed=case.missed and case.began)
-    return known if case.recovered_by_operator else enter(known, C if back else U, policy, now)
+                    agent_was_down=False, missed=case.missed and case.began)
+    return known if case.is_recovered_early else enter(known, C if back else U, policy, now)
 
 
 def quiet_raw_s(case: Case, policy: Policy) -> float:
@@ -264,15 +266,15 @@ def _wait(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, recovered_by_operator=False, stopped=False)
+    return replace(case, recovered_by=RecoveredBy.EVENT)
 
 
 def _acknowledge(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, ask_attempt=case.ask_attempt + 1, asked_for=case.event.resources)
+    return replace(case, ack_attempts=case.ack_attempts + 1, ack_resources=case.event.resources)
 
 
 def _ack_unconfirmed(case: Case, policy: Policy, now: Moment) -> Case:
-    wait_s = ACK_RETRY_S[min(max(case.ask_attempt, 1), len(ACK_RETRY_S)) - 1]
+    wait_s = ACK_RETRY_S[min(max(case.ack_attempts, 1), len(ACK_RETRY_S)) - 1]
     return replace(case, lost_raw_s=now.raw_s, again_raw_s=now.raw_s + (0.0 if case.agent_was_down else wait_s))
 
 
@@ -296,13 +298,18 @@ ENTRIES: Mapping[Phase, Callable[[Case, Policy, Moment], Case]] = MappingProxyTy
 })
 
 
+ANSWERED: Mapping[AckOutcome, AckState] = MappingProxyType({
+    AckOutcome.ACCEPTED: AckState.ACCEPTED, AckOutcome.REFUSED: AckState.REFUSED,
+})
+
+
 # --- what a case takes in, whatever its phase ----------------------------------------------------------------
 
 def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
     """Given what was seen, return the case knowing it; its phase is not decided here."""
     match seen:
         case Began(event):
-            return replace(case, event=event, began=True, agent_was_down=False)
+            return replace(case, event=event, agent_was_down=False)
         case Scheduled(event):
             known = replace(case, event=event, agent_was_down=False, rebooted=case.rebooted
                             and not _awaits_platform(case))
@@ -314,8 +321,7 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             unseen = case.agent_was_down and _awaits_platform(case) and _may_have_begun(case, now)
             return replace(case, listed=False, missed=case.missed or unseen)
         case AckAnswered(outcome):
-            return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED,
-                           refused=case.refused or outcome is AckOutcome.REFUSED)
+            return replace(case, ack=ANSWERED.get(outcome, case.ack))
         case Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.pending_pause
             named = case.hooks_named and not stopped_the_machine(pause)
@@ -331,7 +337,8 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
         case AgentRestarted():
             return replace(_unless_ack_unconfirmed(case, now.raw_s), agent_was_down=True)
         case ManualRecover(stopping):
-            return replace(case, recovered_by_operator=True, stopped=case.stopped or stopping)
+            by_stop = stopping or case.recovered_by is RecoveredBy.SERVICE_STOP
+            return replace(case, recovered_by=RecoveredBy.SERVICE_STOP if by_stop else RecoveredBy.OPERATOR)
         case _:
             return case
 
@@ -348,7 +355,7 @@ def _may_have_begun(case: Case, now: Moment) -> bool:
     """Whether what went while nobody looked may have come as well: not before its time, unless it was told to go ahead
     (perhaps: an answer may have been lost), or the machine was away."""
     early = case.due_raw_s is not None and now.raw_s < case.due_raw_s
-    told = case.acknowledged or case.ask_attempt > 0
+    told = case.acknowledged or case.ack_attempts > 0
     return told or not early or case.has_begun
 
 

@@ -10,6 +10,7 @@ from tideover.lifecycle import case as cases, hook_stages
 from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
     CLAIMING,
+    RETRIED_RECOVERS,
     Case,
     HookState,
     Phase,
@@ -25,9 +26,8 @@ from tideover.policy import Policy
 LAST = "last"
 NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
 GIVEN_UP = "given up by hand"
-RECOVER_PENDING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVER_PENDING, Stage.RECOVERING,
-                             Stage.RECOVER_RETRY,
-                             Stage.RECOVER_FAILED})
+RECOVER_PENDING = RETRIED_RECOVERS | {Stage.PREPARING, Stage.STOPPING, Stage.RECOVER_PENDING, Stage.RECOVERING,
+                                      Stage.RECOVER_FAILED}
 BEFORE_ITS_PAUSE = AWAITING_PLATFORM | {Phase.STARTED}
 
 
@@ -91,7 +91,7 @@ def plan_recover(state: State, typed: str | None) -> RecoverPlan:
 
 def is_pending(hook: HookState) -> bool:
     """Whether it may have been prepared, and its recover has not succeeded since."""
-    return hook.owed or hook.stage in RECOVER_PENDING
+    return hook.needs_recover or hook.stage in RECOVER_PENDING
 
 
 def _is_ahead(case: Case) -> bool:

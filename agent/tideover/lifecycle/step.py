@@ -19,10 +19,12 @@ from tideover.lifecycle.state import (
     OTHERS_AT_MOST,
     OWN_AT_MOST,
     RUNNING,
+    AckState,
     Case,
     Entry,
     HookState,
     Phase,
+    RecoveredBy,
     Stage,
     State,
     hears_of_hooks,
@@ -141,8 +143,8 @@ def _remembered(turn: Transition) -> tuple[str, ...]:
 
 
 def _first_sight(turn: Transition, event: Event, seen: ob.Polled) -> None:
-    case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, turn.now), began=event.started,
-                acknowledged=event.id in turn.state.settled)
+    case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, turn.now),
+                ack=AckState.ACCEPTED if event.id in turn.state.settled else AckState.OPEN)
     turn.record(event.id, EntryKind.NOTICED, _whose(turn, event),
                 replace(event, notice_s=_notice_s(event, seen, turn.now)))
     if not _concerns(turn, event):
@@ -251,7 +253,7 @@ def _open_case(turn: Transition, pause: Pause) -> None:
     event = _event_of(turn, pause)
     turn.record(event.id, EntryKind.NOTICED, "nobody announced it", event)
     turn.record(event.id, EntryKind.PAUSE, length_text(pause), pause)
-    case = cases.remember(Case(event, Phase.CHECKING_CLOCK, listed=False, began=True), cases.Paused(pause),
+    case = cases.remember(Case(event, Phase.CHECKING_CLOCK, listed=False), cases.Paused(pause),
                           turn.policy, turn.now)
     turn.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, turn.policy, turn.now), "")
 
@@ -327,7 +329,7 @@ def _shortened(report: HookReport) -> HookReport:
 
 def on_acknowledgement_settled(turn: Transition, seen: ob.AckSettled) -> None:
     case = turn.state.cases.get(seen.event_id)
-    if case is None or seen.attempt != case.ask_attempt or case.acknowledged:
+    if case is None or seen.attempt != case.ack_attempts or case.acknowledged:
         return
     if seen.outcome is ob.AckOutcome.ACCEPTED:
         turn.state = turn.state.with_settled(case.id)
@@ -391,8 +393,8 @@ def _take_witness(turn: Transition, witness: ob.Witness, boot_id: str) -> None:
     name = witness.name
     known = turn.state.hooks.get(name)
     if known is not None:
-        if not known.owed and known.stage is not Stage.PREPARED:      # that one said that it changed nothing
-            turn.state = turn.state.with_hook(replace(known, owed=True))
+        if not known.needs_recover and known.stage is not Stage.PREPARED:      # that one said that it changed nothing
+            turn.state = turn.state.with_hook(replace(known, needs_recover=True))
         return
     spec = next((one for one in turn.policy.hooks if one.name == name), witness.spec)
     if spec is None:
@@ -406,10 +408,10 @@ def _take_witness(turn: Transition, witness: ob.Witness, boot_id: str) -> None:
                   description="prepared, by the private directory of its hook; the journal does not know it")
     note = f"{name}: it has a private directory, and the journal does not know why"
     turn.record(event_id, EntryKind.FOUND_PREPARED, note, event)
-    turn.state = turn.state.with_hook(HookState(spec, Stage.RECOVER_PENDING, owed=True, event_id=event_id,
+    turn.state = turn.state.with_hook(HookState(spec, Stage.RECOVER_PENDING, needs_recover=True, event_id=event_id,
                                                 kind=witness.kind))
     if event_id not in turn.state.cases:
-        case = Case(event, Phase.CHECKING_CLOCK, listed=False, began=True,
+        case = Case(event, Phase.CHECKING_CLOCK, listed=False,
                     rebooted=witness.boot_id not in ("", boot_id))
         turn.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, turn.policy, turn.now), "it is to be recovered")
 
@@ -426,7 +428,9 @@ def became_another_vm(turn: Transition, seen: ob.AnotherVm) -> None:
             continue
         note = "this machine is another VM by now; what was prepared is recovered"
         turn.record(case.id, EntryKind.VM_CHANGED, note, case.event)
-        left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False, stopped=False)
+        left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False)
+        if left.is_recovered_early:
+            left = replace(left, recovered_by=RecoveredBy.OPERATOR)     # the event is not listed for this VM: not again
         if case.phase is not Phase.RECOVERING:
             left = cases.enter(left, Phase.CHECKING_CLOCK, turn.policy, turn.now)
         turn.enter_phase(None, left, "this machine is another VM by now")
