@@ -131,9 +131,9 @@ class Soak:
         self.here.metadata.requests.clear()
         if self.draw.random() < 0.1:
             self.faults["reload between events"] += 1
-            read = self.log.path.read_text().count("configuration.read")
+            read = self.log.path.read_text().count("configuration.reloaded")
             self.reload()
-            self._until(lambda: self.log.path.read_text().count("configuration.read") > read, [])
+            self._until(lambda: self.log.path.read_text().count("configuration.reloaded") > read, [])
 
     def _clients(self) -> None:
         """Clients of the socket that ask, break off, send what is no question, and come again."""
