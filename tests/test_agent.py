@@ -627,3 +627,30 @@ def test_a_reload_that_can_build_no_agent_goes_on_with_the_old_configuration_as_
     process.close()
     said = "\n".join(lines)
     assert process.fails == 0 and said.count("agent.cannot-start") == 2 and "configuration.refused" in said
+
+
+@pytest.mark.slow
+def test_an_event_makes_the_agent_import_nothing(tmp_path, monkeypatch):
+    """Its files may have been replaced under it by an upgrade, and an import takes time when none is to spare."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")      # the interpreter writes a line for each import
+    with world(tmp_path) as here:
+        here.hook("10-works")
+        here.hook("20-hangs", "[ $1 = recover ] || sleep 60 & wait")
+        here.configure("[hook.hangs]\ntimeout = \"1s\"\nrequired = false")
+        here.start()
+        here.until(lambda: "agent.started" in here.said())
+        time.sleep(1.0)
+        before = imports_told(here)
+        assert "psutil" in before and "ntplib" in before and "requests" in before
+        assert not {"click", "rich", "jinja2", "prometheus_client"} & set(before)
+        event = here.freeze()
+        here.until(lambda: here.metadata.acknowledgements)
+        with here.stopped():
+            time.sleep(3.0)
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert imports_told(here)[len(before):] == []
+
+
+def imports_told(here: World) -> list[str]:
+    return [line.rpartition("|")[2].strip() for line in here.said().splitlines() if line.startswith("import time:")]

@@ -18,7 +18,7 @@ from tideover.clock.sources import HypervisorClock, find_hardware, find_sources,
 from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker
 from tideover.model import NO_SOURCE, Verdict
-from tideover.system.wakeup import SocketWakeup
+from tideover.system.wakeup import Wakeup
 from tideover.timekeeping.intervals import NS, HypervisorReading, TimeSample, is_fresh
 from tideover.timekeeping.ntp_packet import Rejected, RejectReason
 from time_faults import TimeServer
@@ -336,7 +336,7 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
     with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d:
         servers = (a, b, c, d)
         worker = ClockWorker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
-                        bell=SocketWakeup(), post=lambda _: None, heard=lambda _: None)
+                        wakeup=Wakeup(), post=lambda _: None, heard=lambda _: None)
         worker.sample_every(NEAR_EVENT_SAMPLING_S)
         counts = []
         for _ in range(6):

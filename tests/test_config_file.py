@@ -35,7 +35,7 @@ def test_config_goes_before_the_variable_and_that_before_the_usual_place(tmp_pat
                                  (load_settings(None, environ, platform), second, 2.0),
                                  (load_settings(None, {"TIDEOVER_CONFIG": ""}, platform), third, 3.0)):
         assert (loaded.file, loaded.settings.source.poll_s) == (file, poll_s)
-        assert loaded.origin["source.poll"] == 2
+        assert loaded.origin["source.poll"].line == 2
 
 
 def test_without_a_file_in_the_usual_place_the_defaults_apply(tmp_path: Path) -> None:
@@ -56,6 +56,14 @@ def test_a_file_somebody_named_must_be_there(tmp_path: Path) -> None:
 def test_a_directory_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(WrongUseError, match="it is a directory"):
         load_settings(tmp_path, {})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_pipe_is_a_sentence_and_no_writer_is_waited_for(tmp_path: Path) -> None:
+    """A reload is read on the engine's thread, with an event open."""
+    os.mkfifo(tmp_path / "tideover.toml")
+    with pytest.raises(WrongUseError, match="it is a pipe, not a file"):
+        load_settings(tmp_path / "tideover.toml", {})
 
 
 def test_a_path_through_a_file_is_a_sentence_also_in_the_usual_place(tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ class Event:
     description: str = ""
     event_source: str = "platform"       # platform | user | anything newer, lower case
     source: str = "azure"
+    takes_acknowledgement: bool = True   # whether its platform waits to be told; if not, it starts in its own time
     extra: Mapping[str, str] = field(default_factory=dict)   # fields we do not know, as text, for the record
     notice_s: float | None = None        # in the row that noticed it: how far ahead NotBefore was, by the answer's Date
     odd_status: str | None = None        # a status of which nobody has told us what it allows; None: Scheduled, Started

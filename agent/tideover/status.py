@@ -78,7 +78,11 @@ def _prepared_by(state: State, case: Case) -> str:
     if running:
         return f"prepare of {_named(running)}"
     not_yet = [hook for hook in wanted if hook.stage is Stage.PREPARE_RETRY]
-    return f"the retry of {_named(not_yet)}, which answered \"not yet\"" if not_yet else WAITING_FOR[Phase.PREPARING]
+    if not_yet:
+        return f"the retry of {_named(not_yet)}, which answered \"not yet\""
+    settled = all(hook.stage is Stage.PREPARED for hook in wanted)
+    own_time = settled and not case.event.takes_acknowledgement
+    return "the platform to start the event, in its own time" if own_time else WAITING_FOR[Phase.PREPARING]
 
 
 def _recovered_by(state: State) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tideover.effects import RunHook
@@ -24,7 +25,7 @@ from tideover.hooks.windows_process import job_name
 from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Kind
 from tideover.observations import HookSettled, Observation
 from tideover.winapi.base import system_directory
-from tideover.winapi.processes import Job, created_at
+from tideover.winapi.processes import Job
 
 AGENT = Path(__file__).parents[1] / "hooks_agent.py"
 PATIENCE_S = 20.0
@@ -91,7 +92,7 @@ class Bench:
 
     def anybody_lives(self, depth: int = 2) -> list[int]:
         pids = [int((self.home / f"pid-{one}").read_text()) for one in range(depth + 1)]
-        return [pid for pid in pids if created_at(pid) is not None]
+        return [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def _end_at_interrupt() -> None:
 
 
 def _do(words: list[str]) -> int:
-    from tideover.cli.options import flush_output, interrupted, lacking
+    from tideover.cli.endings import flush_output, interrupted, lacking
     from tideover.system.platform import give_up_output
     try:
         status = _run_words(words)
@@ -66,7 +66,7 @@ def _do(words: list[str]) -> int:
 
 def print_error(trouble: TideoverError) -> None:
     """Say on standard error what failed, why, and what to do."""
-    from tideover.cli.options import tell as say
+    from tideover.cli.endings import tell as say
     say(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
 
 
@@ -113,7 +113,7 @@ def _run(config: str) -> int:
 def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType | None) -> None:
     """What no one foresaw ended the command: a trace for whoever mends it, and the exit status that says so."""
     if issubclass(kind, KeyboardInterrupt):
-        from tideover.cli.options import interrupted
+        from tideover.cli.endings import interrupted
         interrupted()
     from tideover.system.platform import tell_trace
     tell_trace(kind, trouble, where)
@@ -123,7 +123,7 @@ def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType
 def _bug_beside(met: threading.ExceptHookArgs) -> None:
     """An exception on a helper thread of a command. The thread's task has answered "failed" with the reason: what the
     system lacks needs no trace as well. The agent replaces this by its log."""
-    from tideover.cli.options import lacking
+    from tideover.cli.endings import lacking
     from tideover.system.platform import tell_trace
     if not isinstance(met.exc_value, Exception) or lacking(met.exc_value) is None:
         tell_trace(met.exc_type, met.exc_value, met.exc_traceback)

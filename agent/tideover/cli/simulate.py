@@ -6,7 +6,8 @@ import time
 
 import click
 
-from tideover.cli.options import example, print_lines, until_interrupted, without_settings
+from tideover.cli.endings import until_interrupted
+from tideover.cli.options import example, print_lines, without_settings
 from tideover.cli.render import key_value
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError

@@ -24,7 +24,7 @@ from tideover.daemon.startup import (
     make_directory,
     open_state_directory,
     renew_journal,
-    require_trusted_path,
+    require_trusted,
     resume_from_journal,
 )
 from tideover.engine import Engine, Listener
@@ -61,7 +61,7 @@ class Agent:
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
         the same process: what is told of the process (its start, its counters) goes on.
         """
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
@@ -114,6 +114,8 @@ class Agent:
     def start(self) -> None:
         """Take up where the last agent left off, then begin to look and to listen."""
         resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
+        if self._source is not None:
+            self._source.remember(case.event for case in self.engine.state.cases.values() if case.listed)
         self.watch.start()
         self.checker.sample_idle()
         if self.poller is not None:

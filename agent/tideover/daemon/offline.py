@@ -28,7 +28,7 @@ from tideover.daemon.startup import (
     make_directory,
     open_state_directory,
     renew_journal,
-    require_trusted_path,
+    require_trusted,
     resume_from_journal,
     trusted,
 )
@@ -93,7 +93,7 @@ def run_hook_once(
     `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
     could change what counts.
     """
-    require_trusted_path(loaded.file)
+    require_trusted(loaded)
     home = Path(loaded.settings.paths.state) / MANUAL_RUN_STATE
     make_directory(home, STATE_MODE)
     answers: queue.SimpleQueue[Observation | str] = queue.SimpleQueue()

@@ -10,7 +10,7 @@ from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.policy import Policy
-from tideover.settings import Settings, effective_values, options_for
+from tideover.settings import KeyOrigin, Settings, effective_values, options_for
 
 SHORTEST_PAUSE_S = STALL_S
 """A stall of the agent's process ends an event from this length on; a shorter one ends nothing: no drill of it."""
@@ -83,8 +83,8 @@ def hooks_that_run(kind: Kind, announced_s: float, specs: tuple[HookSpec, ...]) 
 
 # The rest of the owner's configuration (the platform, the policy, the clock's servers) is no part of a drill.
 
-def user_hooks(settings: Settings, origin: Mapping[str, int]) -> OwnHooks:
-    """Given the configuration and the lines of their keys, return the hooks as they lie in the directory now."""
+def user_hooks(settings: Settings, origin: Mapping[str, KeyOrigin]) -> OwnHooks:
+    """Given the owner's settings and where their keys stand, return the hooks as they lie in the directory now."""
     def describe(name: str) -> HookSettings:
         options = options_for(settings, name)
         return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,

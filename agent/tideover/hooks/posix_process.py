@@ -320,11 +320,11 @@ class HookProcess:
         """Return whether every process of the run can be found, however it has detached itself."""
         return self._is_followed and self.supervisor is not None and is_running(self.supervisor)
 
-    def listen_to(self, bell: int) -> None:
-        self._poll.register(bell, select.POLLIN)
+    def listen_to(self, wakeup: int) -> None:
+        self._poll.register(wakeup, select.POLLIN)
 
     def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
-        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        """Wait for its output, its exit or a wakeup, at most `seconds`; take what it prints."""
         for file, _ in self._poll.poll(seconds * 1000):
             if file == self._output:
                 self._take(take)

@@ -39,7 +39,7 @@ from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import raw_ns, read_boot_id
 from tideover.system.descriptors import RESERVE
-from tideover.system.wakeup import EventWakeup
+from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
 
 # --- Active time: a deadline that excludes pauses of this process
@@ -105,7 +105,7 @@ class RunRequest:
     run: RunHook
     record: bytes               # the hook's standard input
     trace_id: str
-    bell: EventWakeup                  # rung when it is called off
+    wakeup: Wakeup              # set when it is called off
     limit: RunTimeLimit                # what the run's own limit has become by now
     owners: Mapping[str, str]   # the variables that its owner sets for it; their values may be secret
 
@@ -146,7 +146,7 @@ class CannotStartError(Exception):
 def spawn_hook(order: RunRequest, around: RunContext) -> HookProcess:
     """Given an order and its surroundings, start the hook. Raise CannotStartError if nothing was started."""
     run = order.run
-    if order.bell.is_set:
+    if order.wakeup.is_set:
         raise CannotStartError(HookOutcome.STOPPED, "cancelled before it was started")
     if order.limit.seconds <= 0:
         raise CannotStartError(HookOutcome.TIMED_OUT, "not started: no time was left")
@@ -195,11 +195,11 @@ def _open_directory(run: RunHook, account: UserAccount, around: RunContext) -> s
 
 def _start(order: RunRequest, plan: SpawnSpec) -> HookProcess:
     try:
-        bell = order.bell.open()
+        wakeup = order.wakeup.fileno()
         process = _launch(order, plan)
     except OSError as error:
         raise CannotStartError(HookOutcome.FAILED, why_not_started(error, plan.path)) from None
-    process.listen_to(bell)
+    process.listen_to(wakeup)
     return process
 
 
@@ -210,7 +210,7 @@ def _launch(order: RunRequest, plan: SpawnSpec) -> HookProcess:
         try:
             return launch(plan)
         except OSError as error:
-            if error.errno != errno.ETXTBSY or order.bell.is_set:
+            if error.errno != errno.ETXTBSY or order.wakeup.is_set:
                 raise
         time.sleep(BUSY_ROUND_S)
     return launch(plan)
@@ -286,7 +286,7 @@ def _supervise(order: RunRequest, around: RunContext, process: HookProcess, outp
     lived = ActiveTimer(order.limit.seconds, around.read_moment().raw_s)
     while not process.has_exited:
         lived.limit(order.limit.seconds)
-        if order.bell.is_set:
+        if order.wakeup.is_set:
             return _end(order, around, process, output, HookOutcome.STOPPED)
         if lived.is_over():
             return _end(order, around, process, output, HookOutcome.TIMED_OUT)
@@ -373,10 +373,10 @@ class HookRunner:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
         if run.key in self._orders:
             return
-        order = self._orders[run.key] = RunRequest(run, record, trace_id, EventWakeup(), RunTimeLimit(run.limit_s),
+        order = self._orders[run.key] = RunRequest(run, record, trace_id, Wakeup(FOR_HOOKS), RunTimeLimit(run.limit_s),
                                               self._around.owners(run.spec.name))
         if self._is_closed:
-            order.bell.set()
+            order.wakeup.set()
         self._in_turn(run.spec.name, lambda over: self._carry_out(order, over),
                       lambda reason: self._fail(order, reason))
 
@@ -384,7 +384,7 @@ class HookRunner:
         """The run is no longer wanted: its tree is ended. It still gives its answer."""
         order = self._orders.get(key)
         if order is not None:
-            order.bell.set()
+            order.wakeup.set()
 
     def shorten(self, key: str, limit_s: float) -> None:
         """The run has less time than it was begun with: at most `limit_s` from its beginning."""
@@ -451,7 +451,7 @@ class HookRunner:
     def _settle(self, order: RunRequest, report: HookReport) -> None:
         run = order.run
         if self._orders.pop(run.key, None) is not None:
-            order.bell.close()
+            order.wakeup.close()
             self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def _tidy(self, order: RunRequest, report: HookReport) -> None:

@@ -24,7 +24,7 @@ from tideover.lifecycle.state import (
     ends_an_event,
     stopped_the_machine,
 )
-from tideover.model import Cause, ClockCheck, Event, Moment, Pause, fold_case
+from tideover.model import Cause, ClockCheck, Event, Kind, Moment, Pause, fold_case
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
@@ -127,6 +127,10 @@ ACK_RETRY_S = (1.0, 2.0, 5.0, 10.0)
 DETECTED_S = 0.25
 """A pause is told at most so long after its end: the pause watch looks at least as often (contract: tick)."""
 
+EARLY_START_S = 60.0
+"""How long before NotBefore a pause may be that of an event whose start the platform never tells: a notice of a live
+migration is no longer (Google Compute Engine)."""
+
 DUE_MOVES_S = 1.0
 """NotBefore on our raw clock is corrected only by more than the grain of the answer's Date header."""
 
@@ -144,6 +148,9 @@ def _gone(case: Case, seen: Removed, policy: Policy, now: Moment) -> Phase | Non
 
 
 def _prepared(case: Case, seen: Prepared, policy: Policy, now: Moment) -> Phase | None:
+    """Where the platform takes no acknowledgement nothing is sent and nothing held: it starts in its own time."""
+    if not case.event.takes_acknowledgement:
+        return stay
     if case.acknowledged:
         return K
     return A if seen.hold is None and case.ack is AckState.OPEN else H
@@ -167,6 +174,11 @@ def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Mome
 
 def _paused(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
     return C if policy.recovers_after_pause(case.event.kind) and ends_an_event(seen.pause) else stay
+
+
+def _paused_unasked(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
+    """A platform that takes no acknowledgement may never say that it has started: then a pause says it."""
+    return C if seen_to_start(case, seen.pause) and policy.recovers_after_pause(case.event.kind) else stay
 
 
 def _repaused(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
@@ -209,7 +221,7 @@ TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
     #   Began   Sched   Gone   Woken Prepared   Answered   Paused     Judged   Reboot   Restart   Released   Ack Recover
     W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __),
     T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
-    P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
+    P: (_begun, __,     _gone, __,   _prepared, __,        _paused_unasked, __, P,      __,       __,        __, R),
     A: (_begun, __,     _gone, __,   __,        _on_ack_answer, __,        __,      P,       D,        __,        __,
         R),
     D: (_begun, _again, _gone, _again, __,      K,         __,        __,      P,       __,       __,        __, R),
@@ -326,6 +338,7 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.pending_pause
             named = case.hooks_named and not stopped_the_machine(pause)
             return replace(_unless_ack_unconfirmed(case, pause.resumed_raw_s) if kept is pause else case,
+                           event=replace(case.event, started=case.began or seen_to_start(case, pause)),
                            pauses=_with_pause(case.pauses, pause), pending_pause=kept, hooks_named=named)
         case ClockChecked(check):
             return replace(case, clock=check)
@@ -341,6 +354,14 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             return replace(case, recovered_by=RecoveredBy.SERVICE_STOP if by_stop else RecoveredBy.OPERATOR)
         case _:
             return case
+
+
+def seen_to_start(case: Case, pause: Pause) -> bool:
+    """Whether this pause shows that an event has begun of which the platform takes no acknowledgement, and never says
+    that it has."""
+    waits = case.phase is Phase.PREPARING and not case.event.takes_acknowledgement
+    near = case.due_raw_s is None or case.due_raw_s - pause.resumed_raw_s <= EARLY_START_S
+    return waits and near and case.event.kind is Kind.FREEZE and stopped_the_machine(pause)
 
 
 def _with_pause(pauses: tuple[Pause, ...], pause: Pause) -> tuple[Pause, ...]:

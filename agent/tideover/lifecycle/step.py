@@ -239,6 +239,9 @@ def on_resume(turn: Transition, seen: ob.Resumed) -> None:
     taking = [case for case in turn.state.cases.values() if _takes(case, pause)]
     for case in taking:
         turn.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
+        if cases.seen_to_start(case, pause):
+            turn.record(case.id, EntryKind.STARTED, "a pause shows that it has started",
+                        replace(case.event, started=True))
         turn.move(case, cases.Paused(pause), "")
     if taking:
         return

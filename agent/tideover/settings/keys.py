@@ -66,7 +66,7 @@ class SettingKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    name: str
+    name: str                            # "source.gcp": a table within another one
     makes: Any                           # the class of `values` that takes one value for each row
     about: str
     keys: tuple[SettingKey, ...]
@@ -103,6 +103,12 @@ TABLES = (
             "The polling interval; after errors it backs off with jitter, to 5s at most."),
         SettingKey("vm_name", optional("the VM's name as the platform writes it", _trimmed), "",
             'The name of this VM in events; "" asks the metadata service. The hostname is never used.'),
+    )),
+    KeyTable("source.gcp", values.GcpSettings, "What a VM of Google Compute Engine cannot ask for.", (
+        SettingKey("preempt_notice", duration("0s", "1h", "the platform offers none or 120s"), "0s",
+            "How long ahead a Spot VM is told, as chosen at its creation."),
+        SettingKey("terminate_notice", duration("0s", "24h", "no notice is longer"), "60s",
+            "How long ahead a stop for maintenance is told; 60m for machine families with a GPU or TPU."),
     )),
     KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] overrides it for one kind.", (
         SettingKey("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
