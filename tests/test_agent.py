@@ -544,7 +544,7 @@ def test_a_hook_renumbered_while_it_is_prepared_is_recovered_and_the_record_says
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["first prepare", "first recover"]
-        assert [run["note"] for run in here.record()["hooks"]] == ["", "10-first is 15-first by now"]
+        assert [run["note"] for run in here.record()["hooks"]] == ["", "10-first is now 15-first"]
 
 
 @pytest.mark.slow

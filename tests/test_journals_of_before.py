@@ -47,7 +47,7 @@ def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_pa
     pending = set(stored.read_text(encoding="utf-8").splitlines()[0].removeprefix("-- pending:").split())
     assert pending <= recovered_to_the_end(life)
     assert not life.state.hooks and not life.state.cases
-    assert records_of(journal.rows())[0]["event_id"] == "e1"
+    assert records_of(journal.rows())[0].event_id == "e1"
 
 
 def text_of(stored: Path) -> str:
@@ -66,7 +66,7 @@ def test_an_older_journals_history_reads_in_the_words_of_today(tmp_path, stored)
     journal = opened(stored, tmp_path)
     [case] = journal.load().cases.values()
     assert [row.what for row in journal.rows() if isinstance(row.what, Phase)][-1] is case.phase
-    record = record_of(journal.rows())
+    record = record_of(journal.rows()).as_json()
     assert record["status"] == case.phase.value
     assert (record["acknowledged_at"] is None) is not case.acknowledged
 

@@ -1,13 +1,15 @@
 """The source of Google Compute Engine against a metadata server on a real socket."""
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from running_agent import World
 from tideover.model import Kind, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
-from tideover.simulator import InjectedFault
+from tideover.simulator import InjectedFault, TimeServer
 from tideover.simulator.gce_metadata import EVENT_WORDS, MAINTENANCE, ROOT, GceMetadataServer
 from tideover.sources.gcp import ComputeEngineSource
 
@@ -141,3 +143,65 @@ def test_all_requests_of_one_poll_share_one_deadline(server):
     server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/preempted".lower())
     assert failed(source).trouble is PollTrouble.NO_ANSWER
     source.close()
+
+
+# --- The whole way, with a real agent
+
+CONFIGURATION = """
+[source]
+kind = "gcp"
+endpoint = "{endpoint}"
+poll = "100ms"
+[pause]
+settle = "500ms"
+[clock]
+servers = ["{time_server}"]
+[paths]
+hooks = "{home}/hooks.d"
+state = "{home}/state"
+runtime = "{home}/run"
+"""
+
+
+@pytest.fixture
+def here(tmp_path):
+    with GceMetadataServer("web-1") as server, TimeServer() as clock:
+        world = World(tmp_path, server, clock)
+        world.hook("10-web")
+        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
+            endpoint=server.endpoint, time_server=clock.address, home=tmp_path))
+        yield world
+        world.close()
+
+
+@pytest.mark.slow
+def test_a_live_migration_is_carried_from_notice_to_record_without_an_acknowledgement(here):
+    here.start()
+    event = here.metadata.add_event()
+    here.until(lambda: here.begun() == ["web prepare"])
+    with here.stopped():
+        time.sleep(1.2)
+    here.metadata.platform_ahead_s = 61.0
+    here.until(lambda: here.record()["status"] == "recovered")
+    here.metadata.remove_event(event)
+    here.until(lambda: here.record()["status"] == "closed")
+    record = here.record()
+    assert here.begun() == ["web prepare", "web recover"]
+    assert (record["source"], record["kind"], record["outcome"]) == ("gcp", "freeze", "resumed")
+    assert record["acknowledged_at"] is None and record["started_at"] is not None
+    assert not {"held", "acknowledging", "acknowledged"} & {entry["what"] for entry in record["timeline"]}
+
+
+@pytest.mark.slow
+def test_an_agent_that_is_killed_while_prepared_goes_on_with_the_same_event(here):
+    here.start()
+    event = here.metadata.add_event()
+    here.until(lambda: here.begun() == ["web prepare"])
+    here.kill()
+    here.start()
+    here.metadata.platform_ahead_s = 61.0
+    here.until(lambda: here.record()["status"] == "started")
+    here.metadata.remove_event(event)
+    here.until(lambda: here.record()["status"] == "closed")
+    assert len(here.records()) == 1 and here.record()["outcome"] == "resumed"
+    assert here.begun()[-1] == "web recover" and here.begun().count("web recover") == 1

@@ -1,7 +1,8 @@
 """The status document: what `tideover status` and the status API report, and what the agent waits for. Pure."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
@@ -14,7 +15,7 @@ from tideover.lifecycle.state import (
     PrepareResult,
     ends_an_event,
 )
-from tideover.model import ClockCheck, Moment, utc_text
+from tideover.model import ClockCheck, Moment, Verdict, utc_text
 from tideover.platforms import Platform
 from tideover.record import Row, pauses_of
 
@@ -124,7 +125,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "waiting_for": sentence(state, poll_failures, platform),
         "events": cases,
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
-        "last_pause": pauses[-1] if pauses else None,
+        "last_pause": pauses[-1].as_json() if pauses else None,
         "clock": _clock(rows),
         "hooks": [_hook(hook, now) for hook in state.hooks.values()],
         "recover_pending": recover_pending(state),
@@ -172,7 +173,7 @@ def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[st
 
 
 def _why(case: Case, rows: Sequence[Row]) -> str:
-    """What the record says of how it came into its phase: why the platform was not told, for one."""
+    """What the record says of how it came into its phase: why an event is held, for one."""
     return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what is case.phase),
                 "")
 
@@ -212,6 +213,13 @@ def finding_of(check: ClockCheck) -> dict[str, Any]:
     """Given what outside time says, return it as the status shows it."""
     return {"verdict": check.verdict.value, "offset_s": check.offset_s, "error_bound_s": check.error_bound_s,
             "checked_at": utc_text(check.checked_at), "reason": check.reason}
+
+
+def read_finding(document: Mapping[str, Any]) -> ClockCheck:
+    """Given a check as a status document has it, return it."""
+    at = document["checked_at"]
+    return ClockCheck(Verdict(document["verdict"]), document["offset_s"], document["error_bound_s"],
+                      datetime.fromisoformat(at) if at else None, reason=document["reason"])
 
 
 def is_checking(state: State) -> bool:

@@ -248,7 +248,7 @@ def test_a_random_life_obeys_the_laws(policy, told_of, script):
     assert from_json(State, to_json(last)) == State(**{name: getattr(last, name) for name in State.__dataclass_fields__})
     json.dumps(status_of(last, rows, at(0)))
     for event_id in {row.event_id for row in rows if row.event_id}:
-        json.dumps(record_of([row for row in rows if row.event_id == event_id]))
+        json.dumps(record_of([row for row in rows if row.event_id == event_id]).as_json())
     come_home(policy, last, steps[-1][2].now)
 
 

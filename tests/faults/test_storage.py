@@ -298,7 +298,7 @@ def open_damaged(home: Path, seed: int) -> str:
     for case in state.cases.values():
         assert case.event.id in ("e1", "e2")
     try:
-        [record_of(journal.rows(name)) for name in ("e1", "e2") if journal.rows(name)]
+        [record_of(journal.rows(name)).as_json() for name in ("e1", "e2") if journal.rows(name)]
     except JournalUnreadable:
         pass                # a page of the history that is only looked at when somebody asks for it
     after = Life(state=state).polled().state

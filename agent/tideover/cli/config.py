@@ -20,6 +20,7 @@ from tideover.cli.options import (
 from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import table_lines, this_terminal
 from tideover.config_file import Loaded, load_settings
+from tideover.documents import DOCUMENTS, document_schema
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
 
 
@@ -77,11 +78,12 @@ def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
 
 
 @command.command("schema", epilog=example("tideover config schema > tideover.schema.json"))
+@click.argument("document", type=click.Choice(["config", *DOCUMENTS]), default="config")
 @with_config
-def show_schema(config: str | None) -> int:
-    """Print the JSON Schema of the configuration file. It is the same whatever stands in the file."""
+def show_schema(document: str, config: str | None) -> int:
+    """Print the JSON Schema of the configuration file, or of a document: record (history --json), pauses, status."""
     from tideover.settings.schema import configuration_schema
-    print_json(configuration_schema())
+    print_json(configuration_schema() if document == "config" else document_schema(document))
     return EXIT_OK
 
 

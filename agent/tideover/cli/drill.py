@@ -226,5 +226,5 @@ def _document(outcome: DrillOutcome, stage: DrillEnvironment) -> dict[str, Any]:
         "measured": {"away_s": round(stop.middle_s, 3) if stop else None, "acknowledgements": len(seen.posts),
                      "hooks": [{"name": run.hook, "phase": run.phase.value, "done": run.worked} for run in seen.runs]},
         "timeline": [{"at_s": round(line.at_s, 3), "who": line.who, "what": line.what} for line in outcome.lines],
-        "record": outcome.record,
+        "record": outcome.record.as_json() if outcome.record else None,
     }

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from tideover.config_file import Loaded, load_settings, load_tolerantly
+from tideover.documents import SCHEMA
 from tideover.errors import ConfigurationError, TideoverError, UnconfirmedError
 from tideover.settings import read_duration, write_duration
 from tideover.text_safety import dot_controls, safe_json
@@ -195,8 +196,10 @@ def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> Tid
                 str(answer.get("do", "See tideover status.")))
 
 
-def print_json(document: object) -> None:
-    click.echo(safe_json(document, indent=2))
+def print_json(document: dict[str, Any]) -> None:
+    """Print one document, with the number of its schema, but where it is a schema itself."""
+    numbered = document if "$schema" in document else {"schema": SCHEMA, **document}
+    click.echo(safe_json(numbered, indent=2))
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -249,7 +249,9 @@ class Agent:
                       "started_at": utc_text(self.process_started_at)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.platform.source_kind, "platform": self.platform.name,
-                       "silence": self.platform.silence or None, "last_answer_at": utc_text(last.utc) if last else None,
+                       "silence": self.platform.silence or None,
+                       "takes_acknowledgement": self.platform.takes_acknowledgement and self.platform.is_served,
+                       "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
 

@@ -23,7 +23,7 @@ from tideover.html.statistics import EventSummary, HistoryStatistics, Month, Spr
 from tideover.html.summary import Severity
 from tideover.html.svg import Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.humanize import MONTHS, NOT_KNOWN, Times, bounded_text, length_text, round_length_text
-from tideover.model import utc_text
+from tideover.model import Kind, Verdict, utc_text
 from tideover.text_safety import show_controls
 
 # --- Text and JSON
@@ -67,7 +67,8 @@ def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
     if not figures.events:
         return
     yield ""
-    rows = [["MONTH", *figures.kinds], *([month_text(month), *(str(month.by_kind.get(kind, 0) or "-")
+    heads = ["MONTH", *(kind.value for kind in figures.kinds)]
+    rows = [heads, *([month_text(month), *(str(month.by_kind.get(kind, 0) or "-")
                                                               for kind in figures.kinds)]
                                          for month in figures.months)]
     yield from _columns(rows)
@@ -79,7 +80,7 @@ def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
         yield ""
         yield "Needs attention (tideover show EVENT):"
         for told in looked_at:
-            yield f"  {times.day(told.account.noticed)}  {show_controls(told.account.event_id)}"
+            yield f"  {times.day(told.account.noticed_at)}  {show_controls(told.account.event_id)}"
             yield f"    {told.sentence}"
 
 
@@ -89,7 +90,8 @@ def report_document(figures: HistoryStatistics) -> dict[str, Any]:
         "since": utc_text(figures.since),
         "events": [_event_document(told) for told in figures.events],
         "only_watched": figures.watched,
-        "months": [{"month": f"{month.year}-{month.month:02d}", "by_kind": dict(month.by_kind)}
+        "months": [{"month": f"{month.year}-{month.month:02d}",
+                    "by_kind": {kind.value: count for kind, count in month.by_kind.items()}}
                    for month in figures.months],
         "notice_s": _numbers(figures.notice) | {"none": figures.without_notice},
         "preparation_s": _numbers(figures.preparation),
@@ -122,16 +124,17 @@ def pause_words(told: EventSummary) -> str:
     """Given an event of the history, return how long its longest pause was."""
     if told.longest_s is not None:
         return bounded_text(told.longest_s, told.uncertainty_s)
-    return NOT_KNOWN if told.account.pauses else "–"
+    return NOT_KNOWN if told.account.interruptions else "–"
 
 
 def clock_words(told: EventSummary) -> str:
     """Given an event of the history, return how long its clock took to be good, or its verdict."""
     clock = told.account.clock
-    if clock.checked_at is None:
+    if clock.check.checked_at is None:
         return "–"
-    return length_text(clock.good_after_s) if clock.verdict == "good" and clock.good_after_s is not None else \
-        NOT_KNOWN if clock.verdict == "unknown" else clock.verdict
+    if clock.check.verdict is Verdict.GOOD and clock.check.good_after_s is not None:
+        return length_text(clock.check.good_after_s)
+    return NOT_KNOWN if clock.check.verdict is Verdict.UNKNOWN else clock.check.verdict.value
 
 
 def notice_words(told: EventSummary) -> str:
@@ -198,11 +201,13 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _event_document(told: EventSummary) -> dict[str, Any]:
     account = told.account
-    return {"event_id": account.event_id, "kind": account.kind, "noticed_at": utc_text(account.noticed),
-            "status": account.status, "outcome": account.outcome, "verdict": told.tone.value,
+    return {"event_id": account.event_id, "kind": account.kind.value,
+            "noticed_at": utc_text(account.noticed_at),
+            "status": account.status,
+            "outcome": account.outcome.value if account.outcome else None, "verdict": told.tone.value,
             "sentence": told.sentence, "notice_s": account.notice_s,
             "preparation_s": account.preparation_s, "longest_pause_s": told.longest_s,
-            "clock": account.clock.verdict, "clock_good_after_s": account.clock.good_after_s}
+            "clock": account.clock.check.verdict.value, "clock_good_after_s": account.clock.check.good_after_s}
 
 
 def _numbers(spread: Spread) -> dict[str, Any]:
@@ -267,14 +272,15 @@ def lengths_drawing(figures: HistoryStatistics, layout: PageLayout) -> Drawing:
     return Drawing(f"lengths-{layout.name}", layout.width, bottom + 26, "Durations", about, tuple(shapes))
 
 
-def _legend(kinds: Sequence[str], layout: PageLayout) -> tuple[list[SvgShape], float]:
+def _legend(kinds: Sequence[Kind], layout: PageLayout) -> tuple[list[SvgShape], float]:
     shapes: list[SvgShape] = []
     x, y = 34.0, 4.0
     for kind in kinds:
-        width = 18 + text_width(kind, layout.text) + 16
+        width = 18 + text_width(kind.value, layout.text) + 16
         if x + width > layout.width and x > 34:
             x, y = 34.0, y + LEGEND_ROW
-        shapes += [Box(x, y, 12, 12, f"kind-{kind}", round=2), Label(x + 18, y + 11, kind)]
+        shapes += [Box(x, y, 12, 12, f"kind-{kind.value}", round=2),
+                   Label(x + 18, y + 11, kind.value)]
         x += width
     return shapes, y + LEGEND_ROW + 10
 
@@ -289,7 +295,7 @@ def _count_lines(most: int, left: float, right: float, top: float, base: float) 
     return shapes
 
 
-def _column(month: Month, kinds: Sequence[str], middle: float, width: float, base: float,
+def _column(month: Month, kinds: Sequence[Kind], middle: float, width: float, base: float,
             unit: float) -> list[SvgShape]:
     shapes: list[SvgShape] = []
     y = base
@@ -297,8 +303,8 @@ def _column(month: Month, kinds: Sequence[str], middle: float, width: float, bas
         count = month.by_kind.get(kind, 0)
         if count:
             y -= count * unit
-            shapes.append(Box(middle - width / 2, y, width, count * unit - 1, f"kind-{kind}",
-                              f"{month_text(month)}: {count} {kind}", 1))
+            shapes.append(Box(middle - width / 2, y, width, count * unit - 1, f"kind-{kind.value}",
+                              f"{month_text(month)}: {count} {kind.value}", 1))
     return shapes
 
 
@@ -377,7 +383,7 @@ def _months_section(figures: HistoryStatistics) -> Markup:
     rows: TableRows = [[month_text(month), *(TableCell(str(month.by_kind.get(kind, 0)), "count")
                                                           for kind in figures.kinds)] for month in figures.months]
     return section("Events per month", figure(draw), tag("details", tag("summary", "Values as a table"),
-                                                       table(["Month", *figures.kinds], rows)))
+                                                       table(["Month", *(kind.value for kind in figures.kinds)], rows)))
 
 
 def _lengths_section(figures: HistoryStatistics) -> Markup:
@@ -408,7 +414,7 @@ def _event_row(told: EventSummary, times: Times) -> list[TableCell | str]:
     account = told.account
     preparation = length_text(account.preparation_s) if account.preparation_s is not None else "–"
     look = {"bad": "bad-text", "good": "good-text"}.get(LOOKS[told.tone], "")
-    return [f"{times.day(account.noticed)} {times.clock(account.noticed)[:8]}", account.kind,
+    return [f"{times.day(account.noticed_at)} {times.clock(account.noticed_at)[:8]}", account.kind.value,
             TableCell(told.tone.value, look), notice_words(told), preparation, pause_words(told), clock_words(told),
             TableCell(untrusted(account.event_id, ID_SIGNS), "soft")]
 
@@ -417,7 +423,7 @@ def _to_look_at(figures: HistoryStatistics, times: Times) -> Markup:
     chosen = [told for told in figures.events[::-1] if told.tone in (Severity.ATTENTION, Severity.OPEN)][:MOST_EVENTS]
     if not chosen:
         return Markup("")
-    items = (tag("li", f"{times.day(told.account.noticed)}, ", untrusted(told.account.event_id, ID_SIGNS), ": ",
+    items = (tag("li", f"{times.day(told.account.noticed_at)}, ", untrusted(told.account.event_id, ID_SIGNS), ": ",
                  told.sentence) for told in chosen)
     return join(tag("h2", "Needs attention"), tag("ul", *items, class_="plain"))
 

@@ -57,7 +57,7 @@ class TimerElapsed:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All hooks it wanted have settled. `hold`: why the platform must not be told, None if it may."""
+    """All hooks it wanted have settled. `hold`: why the acknowledgement is withheld; None: it may be sent."""
 
     hold: str | None
 
@@ -82,27 +82,27 @@ class ClockChecked:
 
 @dataclass(frozen=True, slots=True)
 class Rebooted:
-    """The machine has started anew."""
+    """The machine has restarted."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRestarted:
-    """The agent has started anew on a machine that went on."""
+    """The agent has restarted on a machine that went on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """No hook is owed a recover any more."""
+    """No recovery is pending any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManualAcknowledge:
-    """By hand."""
+    """An operator asks for the acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManualRecover:
-    """By hand, or because the service is being stopped (`stopping`)."""
+    """An operator asks for recovery, or the service is being stopped (`stopping`)."""
 
     stopping: bool
 
@@ -125,7 +125,7 @@ ACK_RETRY_S = (1.0, 2.0, 5.0, 10.0)
 """After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
 
 DETECTED_S = 0.25
-"""A pause is told at most so long after its end: the pause watch looks at least as often (contract: tick)."""
+"""A pause is detected at most so long after its end: the pause watch ticks at least as often ([pause] tick)."""
 
 EARLY_START_S = 60.0
 """How long before NotBefore a pause may be that of an event whose start the platform never tells: a notice of a live
@@ -135,7 +135,7 @@ DUE_MOVES_S = 1.0
 """NotBefore on our raw clock is corrected only by more than the grain of the answer's Date header."""
 
 
-# --- the cells that need a second look at the facts ---------------------------------------------------------
+# --- cells that decide between phases -------------------------------------------------------------------------
 
 def _begun(case: Case, seen: Began, policy: Policy, now: Moment) -> Phase | None:
     back = case.rebooted or (_keeps(case, now) and policy.recovers_after_pause(case.event.kind))
@@ -164,7 +164,7 @@ def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -
 
 def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Moment) -> Phase | None:
     """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
-    to then is not agreed to for a VM that was not named then, nor for a status nobody knew then."""
+    to then is not agreed to for a VM that was not named then, nor for a status that was not known then."""
     if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
     known = {fold_case(name) for name in case.ack_resources}
@@ -182,8 +182,8 @@ def _paused_unasked(case: Case, seen: Paused, policy: Policy, now: Moment) -> Ph
 
 
 def _repaused(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
-    """What was judged before it is old, and the quiet time begins anew. A stall of our own is a pause only of what has
-    begun: after an event that was withdrawn, applications that start make stalls of their own."""
+    """The verdict from before it is outdated, and the quiet time starts again. A stall of our own is a pause only of
+    what has begun: after an event that was withdrawn, applications that start make stalls of their own."""
     again = stopped_the_machine(seen.pause) or (ends_an_event(seen.pause) and case.has_begun)
     return C if again or seen.pause.cause is Cause.CLOCK_STEP else stay
 
@@ -255,7 +255,7 @@ def enter(case: Case, phase: Phase, policy: Policy, now: Moment) -> Case:
 
 def listed_again(case: Case, event: Event, policy: Policy, now: Moment) -> Case:
     """Given a case whose event had left the list and is now listed as Started, return the case going on: back to where
-    a pause is waited for, or to the check after the one it had. What the owner has given back stays so."""
+    a pause is waited for, or to the check after the one it had. What an operator has recovered stays recovered."""
     had = any(ends_an_event(pause) for pause in case.pauses) if case.began else _keeps(case, now)
     back = case.rebooted or (had and policy.recovers_after_pause(case.event.kind))
     known = replace(case, event=replace(event, not_before=event.not_before or case.event.not_before), listed=True,
@@ -373,11 +373,12 @@ def _with_pause(pauses: tuple[Pause, ...], pause: Pause) -> tuple[Pause, ...]:
 
 
 def _may_have_begun(case: Case, now: Moment) -> bool:
-    """Whether what went while nobody looked may have come as well: not before its time, unless it was told to go ahead
+    """Whether an event removed while the agent was down may have started as well: not before its time, unless it was
+    acknowledged
     (perhaps: an answer may have been lost), or the machine was away."""
     early = case.due_raw_s is not None and now.raw_s < case.due_raw_s
-    told = case.acknowledged or case.ack_attempts > 0
-    return told or not early or case.has_begun
+    may_be_acknowledged = case.acknowledged or case.ack_attempts > 0
+    return may_be_acknowledged or not early or case.has_begun
 
 
 def _unless_ack_unconfirmed(case: Case, since_raw_s: float) -> Case:

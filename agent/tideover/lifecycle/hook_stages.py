@@ -1,7 +1,7 @@
 """The stage of each hook: prepare, recover, retries, and how the time up to NotBefore is shared. Pure.
 
 Cases hold claims on it. While a claim stands, hooks go QUEUED → PREPARING → PREPARED in ascending order; when the last
-claim has gone, RECOVER_PENDING → RECOVERING → released in descending order. A hook is owed a recover from the moment
+claim has gone, RECOVER_PENDING → RECOVERING → released in descending order. A recovery is pending from the moment
 its prepare is begun, whatever becomes of it; only a run that says "nothing changed" takes that back, and only for
 itself.
 """
@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from tideover.lifecycle.state import RETRIED_RECOVERS, RUNNING, Case, HookState, Phase, PrepareResult, Stage, State
-from tideover.model import SEVERITY, Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
+from tideover.model import Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
 from tideover.observations import HookSettled
 from tideover.policy import Policy
 
@@ -96,7 +96,7 @@ NOT_YET_WAITS_S = 1.0
 """The short wait after "not yet" (75)."""
 
 RECOVER_RETRY_WAITS_S = (5.0, 30.0, 120.0)
-"""The waits after a failed recover (contract); after the last one fails it stays owed until the owner looks."""
+"""The waits after a failed recover (contract); after the last one fails it stays pending until an operator acts."""
 
 SHORTENED_LIMIT_S = 0.1
 """A run under way is given less only by more than this: what rounding takes away is no news."""
@@ -131,11 +131,11 @@ def _requeue_if_short(state: State, hook: HookState) -> HookState:
 def _needed(state: State, hook: HookState) -> int:
     """The hardest kind that waits for this hook. At least 1: what is prepared for anything is prepared for less."""
     wanting = (case for case in state.cases.values() if case.id in hook.wanted_by and case.phase is Phase.PREPARING)
-    return max((SEVERITY[case.event.kind] for case in wanting), default=1)
+    return max((case.event.kind.info.severity for case in wanting), default=1)
 
 
 def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
-    """Given a case nobody announced, return the state in which the hooks that ask for its kind are owed a recover: once
+    """Given an unannounced case, return the state in which recover of the hooks that ask for its kind is pending: once
     for each pause of the machine, however often the clock is checked again meanwhile."""
     state = state.with_case(replace(case, hooks_named=True))
     for spec in policy.hooks_for(case.event):
@@ -146,12 +146,12 @@ def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
 
 def is_settled(state: State, case: Case) -> bool:
     """Whether every hook this case wanted has been prepared for a kind at least as hard."""
-    return all(hook.stage is Stage.PREPARED and hook.prepared_for >= SEVERITY[case.event.kind]
+    return all(hook.stage is Stage.PREPARED and hook.prepared_for >= case.event.kind.info.severity
                for hook in _wanted(state, case))
 
 
 def why_held(state: State, case: Case) -> str | None:
-    """Given a case whose hooks have settled, return why the platform must not be told, None if all is well."""
+    """Given a case whose hooks have settled, return why the acknowledgement is withheld; None: it is not."""
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
         return "no hook wants this kind; the platform keeps its own time"
@@ -204,7 +204,7 @@ def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookSta
         return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.RECOVER_PENDING, attempt=0)
     if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_WAITS_S < hook.until_raw_s:
         return replace(hook, stage=Stage.PREPARE_RETRY, again_raw_s=now.raw_s + NOT_YET_WAITS_S)
-    return replace(hook, stage=Stage.PREPARED, prepared_for=SEVERITY[hook.kind], prepare_result=_result_of(report))
+    return replace(hook, stage=Stage.PREPARED, prepared_for=hook.kind.info.severity, prepare_result=_result_of(report))
 
 
 def _result_of(report: HookReport) -> PrepareResult:
@@ -247,7 +247,7 @@ def extend(state: State, pause: Pause) -> State:
 # --- what begins next -----------------------------------------------------------------------------------------
 
 def advance_hooks(state: State, policy: Policy, now: Moment) -> State:
-    """Given the state, return it with every hook begun, stopped or released whose turn it is."""
+    """Given the state, return it with every hook started, stopped or released that is due."""
     state = _begin_prepare(_shrink_deadlines(state, policy, now), policy, now)
     if state.claimed():
         return state
@@ -291,8 +291,8 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
     remaining = longest_by_order(hook.spec for hook in open_)
     left_s = remaining_s(cases, policy, now)
     for hook in open_:
-        turn = hook.stage is Stage.QUEUED or (hook.stage is Stage.PREPARE_RETRY and hook.again_raw_s <= now.raw_s)
-        if turn and hook.spec.order == order:
+        is_due = hook.stage is Stage.QUEUED or (hook.stage is Stage.PREPARE_RETRY and hook.again_raw_s <= now.raw_s)
+        if is_due and hook.spec.order == order:
             wanting = [case for case in cases if case.id in hook.wanted_by]
             state = _begin(state, _assign_event(hook, wanting, left_s), Stage.PREPARING,
                            run_limit_s(hook.spec, left_s, remaining),
@@ -302,7 +302,7 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
 
 def _assign_event(hook: HookState, wanting: list[Case], left_s: float | None) -> HookState:
     """The run is for the hardest kind that wants it, and among those for the event that comes first."""
-    lead = min(wanting, key=lambda case: (-SEVERITY[case.event.kind],
+    lead = min(wanting, key=lambda case: (-case.event.kind.info.severity,
                                           case.due_raw_s if case.due_raw_s is not None else 0.0))
     return replace(hook, event_id=lead.id, kind=lead.event.kind, reason="")
 
@@ -319,7 +319,7 @@ def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s
 
 
 def _release_claims(state: State) -> State:
-    """Nobody claims the applications any more: what runs in vain is stopped, what was begun is owed a recover."""
+    """No event claims the applications any more: a prepare in vain is stopped, and what was started is recovered."""
     cancelled = not any(case.phase is Phase.RECOVERING and case.began for case in state.cases.values())
     for name, hook in state.hooks.items():
         match hook.stage:
@@ -367,7 +367,7 @@ def _for_the_last(state: State, hook: HookState) -> HookState:
     return replace(hook, event_id=last.id, kind=last.event.kind, reason=last.reason)
 
 
-# --- starts of the agent, and the owner's word ------------------------------------------------------------------
+# --- starts of the agent, and manual commands --------------------------------------------------------------------
 
 def resume_after_restart(state: State, now: Moment) -> State:
     """The agent was away, and whatever it had running has been ended: what ran is to be run again or recovered."""
@@ -375,12 +375,12 @@ def resume_after_restart(state: State, now: Moment) -> State:
 
 
 def forget_preparation(state: State) -> State:
-    """The machine started anew: what was prepared may no longer be, and is owed a recover all the same."""
+    """The machine has restarted: what was prepared may no longer be, and its recovery stays pending."""
     return _each(state, lambda hook: replace(hook, prepared_for=0))
 
 
 def retry_failed_recovers(state: State, now: Moment) -> State:
-    """The owner asks: what failed for good, or waits for its next try, is tried now."""
+    """An operator asks: a failed recover, or one that waits for its retry, is retried now."""
     return _each(state, lambda hook: _start_recover(hook) if hook.stage in (
         Stage.RECOVER_FAILED, *RETRIED_RECOVERS) else hook)
 

@@ -17,7 +17,7 @@ from tideover.lifecycle.state import (
     Stage,
     State,
     ends_an_event,
-    hears_of_hooks,
+    records_hook_runs,
 )
 from tideover.lifecycle.transition import Transition
 from tideover.model import EntryKind, Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
@@ -70,7 +70,7 @@ def find_case(state: State, typed: str, operation: str) -> Case:
 
 @dataclass(frozen=True, slots=True)
 class RecoverPlan:
-    """What a recover by hand would do."""
+    """What a manual recover would do."""
 
     event_id: str | None            # None: of all events
     pending: tuple[str, ...]        # names of participants, in the order in which they are recovered
@@ -113,17 +113,17 @@ def why_not_forget(state: State, name: str) -> str | None:
     return f"it is prepared for {', '.join(claims)}, which is not over" if claims else None
 
 
-def told_to_forget(turn: Transition, seen: ob.ForgetRequested) -> None:
+def on_forget_request(transition: Transition, seen: ob.ForgetRequested) -> None:
     """What runs of it is ended, for nothing wants it any more."""
-    if why_not_forget(turn.state, seen.name) is not None:
+    if why_not_forget(transition.state, seen.name) is not None:
         return
-    hook = turn.state.hooks[seen.name]
-    report = HookReport(HookOutcome.FORGOTTEN, None, turn.now.utc, None, note=GIVEN_UP)
+    hook = transition.state.hooks[seen.name]
+    report = HookReport(HookOutcome.FORGOTTEN, None, transition.now.utc, None, note=GIVEN_UP)
     run = HookRun(seen.name, HookPhase.RECOVER, hook.attempt, report)
-    hearing = [case.id for case in turn.state.cases.values() if hears_of_hooks(case)]
-    for event_id in hearing or [hook.event_id]:
-        turn.record(event_id, EntryKind.RECOVER_RUN, f"{seen.name}: {GIVEN_UP}", run)
-    turn.state = turn.state.without_hook(seen.name)
+    recording = [case.id for case in transition.state.cases.values() if records_hook_runs(case)]
+    for event_id in recording or [hook.event_id]:
+        transition.record(event_id, EntryKind.RECOVER_RUN, f"{seen.name}: {GIVEN_UP}", run)
+    transition.state = transition.state.without_hook(seen.name)
 
 
 # --- acknowledge ------------------------------------------------------------------------------------------------
@@ -156,8 +156,8 @@ def objections(state: State, event: Event, me: str, policy: Policy) -> Objection
     return Objections(tuple(hook_stages.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
 
 
-def told_to_acknowledge(turn: Transition, seen: ob.AcknowledgeRequested) -> None:
-    case = turn.state.cases.get(seen.event_id)
-    if case is not None and not case.acknowledged and turn.state.fresh:
-        against = objections(turn.state, case.event, turn.state.me, turn.policy).text
-        turn.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")
+def on_acknowledge_request(transition: Transition, seen: ob.AcknowledgeRequested) -> None:
+    case = transition.state.cases.get(seen.event_id)
+    if case is not None and not case.acknowledged and transition.state.fresh:
+        against = objections(transition.state, case.event, transition.state.me, transition.policy).text
+        transition.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")

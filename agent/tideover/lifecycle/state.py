@@ -37,10 +37,10 @@ gone."""
 
 OWN_AT_MOST = 64
 """So many events of this VM are carried at once, the earliest NotBefore first. A platform announces one or two; what a
-document lists beyond that waits for its turn, told, and is left to the platform."""
+document lists beyond that is not handled until there is room; the record says so."""
 
 OTHERS_AT_MOST = 1000
-"""So many events of other VMs, or of kinds the owner leaves alone, are kept in the record at once: as many as a scale
+"""So many events of other VMs, or of kinds outside act_on, are kept in the record at once: as many as a scale
 set has machines."""
 
 PAUSES_AT_MOST = 100
@@ -88,7 +88,7 @@ class Case:
 
     Legal combinations of its flags, which a law holds in every reachable state: an event that is not `listed` waits for
     nothing of the platform (it is in checking-clock, settling or recovering); a `missed` one has begun or is not
-    listed; `hooks_named` is set for events that nobody announced alone. `agent_was_down` and `rebooted` go with any.
+    listed; `hooks_named` is set for unannounced events alone. `agent_was_down` and `rebooted` go with any.
     """
 
     event: Event
@@ -144,7 +144,7 @@ class Case:
 
     @property
     def has_begun(self) -> bool:
-        """Whether the platform has begun it, as far as can be told: seen so, or by what it does to a machine."""
+        """Whether the platform has begun it, as far as is known: by a document, or by what it does to a machine."""
         return self.began or self.missed or self.rebooted or self.pending_pause is not None
 
     @property
@@ -164,7 +164,7 @@ class Case:
         return Outcome.MISSED if self.missed and not self.rebooted else Outcome(self.reason)
 
 
-def hears_of_hooks(case: Case) -> bool:
+def records_hook_runs(case: Case) -> bool:
     """Whether what becomes of a hook's run belongs into this case's record."""
     return case.phase is Phase.RECOVERING or (case.phase in CLAIMING and case.announced)
 
@@ -211,7 +211,7 @@ class HookState:
     run: int = 0                        # number of its newest run
     attempt: int = 0
     limit_s: float = 0.0
-    begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it, status tells it
+    begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it; status shows it
     begun_at: datetime | None = None    # the same, for the record; None: an older journal did not keep it
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
     again_raw_s: float = 0.0            # PREPARE_RETRY, RECOVER_NOT_YET, RECOVER_RETRY: not before
@@ -261,10 +261,11 @@ class State:
         return any(case.phase in CLAIMING and case.announced for case in self.cases.values())
 
     def awaits_clock(self) -> bool:
-        """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on,
-        unless the owner says so."""
-        told = any(case.phase is Phase.RECOVERING and case.is_recovered_early for case in self.cases.values())
-        return not told and any(case.phase in (Phase.CHECKING_CLOCK, Phase.SETTLING) for case in self.cases.values())
+        """Whether an event waits for the clock, after an announced or an unannounced pause: no recover starts before,
+        unless an operator asks for it."""
+        is_early = any(case.phase is Phase.RECOVERING and case.is_recovered_early for case in self.cases.values())
+        return not is_early and any(case.phase in (Phase.CHECKING_CLOCK, Phase.SETTLING)
+                                    for case in self.cases.values())
 
 
 Subject = Event | Pause | HookRun | ClockCheck | Outcome | None

@@ -24,6 +24,7 @@ FLAVOR = ("Metadata-Flavor", "Google")
 HEADERS = (FLAVOR, ("X-XSS-Protection", "0"), ("X-Frame-Options", "SAMEORIGIN"))
 LONGEST_WAIT_S = 60.0            # of ?wait_for_change=true without timeout_sec: a real one would hang for an hour
 
+FIRST_SCENARIO = "live-migration"
 EVENT_WORDS = {"freeze": "MIGRATE_ON_HOST_MAINTENANCE", "redeploy": "TERMINATE_ON_HOST_MAINTENANCE",
                "terminate": "TERMINATE_ON_HOST_MAINTENANCE", "preempt": "PREEMPTED"}
 """The word of each kind. `terminate`: with automatic-restart FALSE. PREEMPTED stands for instance/preempted TRUE."""

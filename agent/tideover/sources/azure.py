@@ -21,11 +21,10 @@ from tideover.model import Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
 from tideover.sources.checks import PollReport, check_answer, check_events
+from tideover.sources.documents import NotADocument, read_time
 from tideover.sources.scheduled_events import (
-    NotADocument,
     read_document,
     read_identity,
-    read_time,
     write_acknowledgement,
 )
 from tideover.system.clocks import read_raw_s

@@ -32,7 +32,7 @@ from tideover.sources.compute_metadata import (
     read_name,
     read_upcoming,
 )
-from tideover.sources.scheduled_events import NotADocument, read_time
+from tideover.sources.documents import NotADocument, read_time
 from tideover.system.clocks import read_raw_s
 
 PLATFORM = "http://169.254.169.254"

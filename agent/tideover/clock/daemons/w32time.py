@@ -30,14 +30,17 @@ class W32Time:
         self._surroundings = surroundings
 
     def is_running(self) -> bool:
-        """Whether it is there and not switched off. Whether it runs at this moment the registry does not say; Windows
-        starts and stops it as it likes where there is no domain."""
+        """Whether it runs at this moment. Windows starts and stops it as it likes where there is no domain."""
+        return self._surroundings.is_service_running("W32Time")
+
+    def is_enabled(self) -> bool:
+        """Whether it is there and not switched off."""
         start = self._surroundings.registry(_SERVICE, "Start")
         return isinstance(start, int) and start != _DISABLED
 
     def servers(self) -> tuple[TimeSource, ...]:
         """Return the servers it is told to ask, where it is told any."""
-        if not self.is_running() or self._kind() not in _BY_LIST or self._value(_CLIENT, "Enabled") == 0:
+        if not self.is_enabled() or self._kind() not in _BY_LIST or self._value(_CLIENT, "Enabled") == 0:
             return ()
         listed = str(self._value(_PARAMETERS, "NtpServer") or "")
         # "time.windows.com,0x9 10.0.0.1,0x8": flags behind the comma (0x1 its own interval, 0x2 only in need, …)
