@@ -614,6 +614,7 @@ class Stubborn(AgentProcess):
         return super()._build_agent(loaded, before)
 
 
+@pytest.mark.slow     # its log thread stays, as in any agent, and another test counts threads
 def test_a_reload_that_can_build_no_agent_goes_on_with_the_old_configuration_as_soon_as_one_can_be_built(tmp_path, monkeypatch):
     monkeypatch.setattr(main, "RESTORE_AGAIN_S", 0.01)
     (tmp_path / "tideover.toml").write_text(f'''[source]\nkind = "none"
