@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from running_agent import World
+from tideover.http_client import HttpClient
 from tideover.model import Kind, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.simulator import InjectedFault, TimeServer
@@ -143,6 +144,12 @@ def test_all_requests_of_one_poll_share_one_deadline(server):
     server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/preempted".lower())
     assert failed(source).trouble is PollTrouble.NO_ANSWER
     source.close()
+
+
+def test_a_client_that_looks_whether_the_server_is_googles_finds_its_header_at_the_root(server):
+    """google-auth does so before it asks for anything."""
+    answer = HttpClient({"Metadata-Flavor": "Google"}).get(f"{server.endpoint}/", 5.0)
+    assert answer.status == 200 and answer.headers["Metadata-Flavor"] == "Google"
 
 
 # --- The whole way, with a real agent

@@ -42,7 +42,7 @@ class Policy:
 
     def recovers_after_pause(self, kind: Kind) -> bool:
         """Only a freeze leaves the applications where they were; every other kind ends when it leaves the list."""
-        return kind is Kind.FREEZE and self.rules_for(kind).recover_after_pause
+        return kind.info.ends_by_pause and self.rules_for(kind).recover_after_pause
 
     def must_wait_for(self, check: ClockCheck) -> bool:
         """Given a check that reached its deadline, return whether the event goes on waiting for a good clock."""
@@ -74,4 +74,4 @@ def names_others(event: Event, me: str) -> bool:
 
 def _spared(spec: HookSpec, event: Event) -> bool:
     short = event.expected_pause_s is not None and event.expected_pause_s < spec.min_pause_s
-    return event.kind is Kind.FREEZE and short
+    return event.kind.info.ends_by_pause and short

@@ -111,7 +111,7 @@ class EventRecord:
 
     @property
     def is_announced(self) -> bool:
-        return self.kind not in (Kind.UNANNOUNCED, Kind.LIVE_MIGRATION)
+        return self.kind.info.is_announced
 
     @property
     def was_only_observed(self) -> bool:

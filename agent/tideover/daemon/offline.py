@@ -269,12 +269,12 @@ class _Desk:
         self._runner = HookRunner(self._tell, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                   environment_of=partial(environment_of, settings))
         idle = NullHandler()
-        hands: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
+        handlers: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
                                        fx.Acknowledge: idle, fx.CheckClock: idle, fx.WatchClosely: idle}
-        narrator = (LogListener if log is not None else _SilentLogListener)(self._log, self._runner.forget,
+        log_listener = (LogListener if log is not None else _SilentLogListener)(self._log, self._runner.forget,
                                                                             _refuse_unsuitable)
-        self.engine = Engine(self._memory.journal, hands, PolicySource(settings).policy, MachineClocks().moment,
-                             narrator,
+        self.engine = Engine(self._memory.journal, handlers, PolicySource(settings).policy, MachineClocks().moment,
+                             log_listener,
                              lambda: renew_journal(self._memory.journal))
 
     def _tell(self, seen: ob.Observation) -> None:

@@ -140,7 +140,7 @@ class Case:
 
     @property
     def announced(self) -> bool:
-        return self.event.kind not in (Kind.UNANNOUNCED, Kind.LIVE_MIGRATION)
+        return self.event.kind.info.is_announced
 
     @property
     def has_begun(self) -> bool:

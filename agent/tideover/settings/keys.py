@@ -35,7 +35,7 @@ from tideover.settings.types import (
 
 ANNOUNCED_IN_ORDER = tuple(kind for kind in Kind if kind in ANNOUNCED)
 HOOK_NAME = re.compile(r"[a-z0-9-]+")
-NOT_FREEZE = tuple(kind for kind in ANNOUNCED_IN_ORDER if kind is not Kind.FREEZE)
+NOT_FREEZE = tuple(kind for kind in ANNOUNCED_IN_ORDER if not kind.info.ends_by_pause)
 
 
 class PlatformDefault(Enum):
@@ -126,7 +126,7 @@ TABLES = (
             "Start preparing at most this long before NotBefore.", kinds=ANNOUNCED),
         SettingKey("recover_after", one_of(get_args(values.RecoverAfter)), "pause",
             "After a freeze, recover when its pause is over, or when the platform has removed the event.",
-            kinds=frozenset({Kind.FREEZE}),
+            kinds=frozenset(kind for kind in Kind if kind.info.ends_by_pause),
             elsewhere="it applies to a freeze only, so it belongs in [policy] or [policy.freeze]",
             by_kind=MappingProxyType({kind: "event" for kind in NOT_FREEZE})),
         SettingKey("unannounced", one_of(get_args(values.Unannounced)), "recover",

@@ -19,6 +19,7 @@ from tideover.simulator.http import Request, SimulatedResponse
 from tideover.simulator.service import SimulatedService
 
 ROOT = "/computeMetadata/v1/"
+FOLDERS = {"/": "computeMetadata/\n", "/computeMetadata/": "v1/\n", ROOT: "instance/\n"}     # clients look here first
 MAINTENANCE = "instance/maintenance-event"
 FLAVOR = ("Metadata-Flavor", "Google")
 HEADERS = (FLAVOR, ("X-XSS-Protection", "0"), ("X-Frame-Options", "SAMEORIGIN"))
@@ -98,6 +99,8 @@ class GceMetadataServer(SimulatedService):
             return SimulatedResponse(403, b'Missing required header "Metadata-Flavor": "Google"\n',
                                      "text/html; charset=UTF-8")
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        if url.path in FOLDERS:
+            return _text(200, FOLDERS[url.path])
         key = url.path.removeprefix(ROOT)
         if request.method != "GET":
             return _text(405, "Method not allowed")

@@ -21,7 +21,7 @@ from tideover.sources.documents import NotADocument, read_time
 from tideover.text_safety import make_storable
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
-    kind.value: kind for kind in (Kind.FREEZE, Kind.REBOOT, Kind.REDEPLOY, Kind.PREEMPT, Kind.TERMINATE)
+    kind.info.azure.lower(): kind for kind in Kind if kind.info.azure
 })
 FIELDS = frozenset({"EventId", "EventStatus", "EventType", "ResourceType", "Resources", "NotBefore", "Description",
                     "EventSource", "DurationInSeconds"})
