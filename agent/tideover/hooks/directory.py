@@ -24,7 +24,7 @@ from tideover.hooks.trust import (
     untrusted_component,
     why_untrusted,
 )
-from tideover.model import HookSpec
+from tideover.model import ANNOUNCED, HookSpec
 from tideover.settings import HookOptions
 from tideover.text_safety import drop_controls
 
