@@ -36,7 +36,7 @@ from tideover.effects import RunHook
 from tideover.engine import Engine
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError
 from tideover.hooks.orphans import read_witness
-from tideover.hooks.runner import HookRunner, read_moment
+from tideover.hooks.runner import HookRunner
 from tideover.hooks.state_directory import StateDirectories
 from tideover.journal import FILE, Journal, JournalUnreadable
 from tideover.lifecycle import Case, Entry, HookState, Phase, Stage, State, desired_effects
@@ -76,6 +76,7 @@ from tideover.record import Row
 from tideover.settings import Settings
 from tideover.sources import Source
 from tideover.status import recover_pending
+from tideover.system.clocks import read_moment
 
 # --- Manual run of one hook for a made-up event
 
