@@ -150,7 +150,7 @@ def assert_cut_short(here: World, begun: list[str]) -> None:
     """The run that began so stands in the record as the first of two, with what is known of it and no more."""
     told = [run for run in here.record()["hooks"] if (run["name"], run["phase"]) == (begun[1], begun[2])]
     assert [(run["attempt"], run["outcome"]) for run in told] == [(1, "stopped"), (2, "done")]
-    assert (told[0]["exit_status"], told[0]["duration_s"], told[0]["note"]) == (None, None, "the agent ended while it ran")
+    assert (told[0]["exit_status"], told[0]["duration_s"], told[0]["note"]) == (None, None, "the agent ended during the run")
     assert abs(datetime.fromisoformat(told[0]["started_at"]).timestamp() - float(begun[0])) < 5.0
 
 

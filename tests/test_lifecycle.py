@@ -852,11 +852,11 @@ def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
     life.polled(started(FREEZE)).paused().judged().after(5.0).restarted()
     words = [(entry.what.value, entry.note) for entry in life.entries if entry.event_id == "e1"]
     for phase in ("prepare", "recover"):
-        assert words.count((f"hook {phase} interrupted", "drain: the agent ended while it ran")) == 1
+        assert words.count((f"hook {phase} interrupted", "drain: the agent ended during the run")) == 1
     prepare, recover = [run for run in runs_told(life) if run["outcome"] == "stopped"]
     assert prepare == {"name": "drain", "kind": "hook", "phase": "prepare", "attempt": 1, "outcome": "stopped",
                        "exit_status": None, "started_at": "2026-11-20T10:00:03.000Z", "duration_s": None, "limit_s": 60.0, "output": "",
-                       "note": "the agent ended while it ran"}
+                       "note": "the agent ended during the run"}
     assert (recover["phase"], recover["attempt"], recover["duration_s"]) == ("recover", 1, None)
     assert [(run["phase"], run["attempt"]) for run in runs_told(life)] == [
         ("prepare", 1), ("prepare", 2), ("recover", 1)]

@@ -306,9 +306,9 @@ def _check_url(url: str) -> None:
         place = urlsplit(url)
         usable = place.scheme == "http" and bool(place.hostname) and place.port != 0
     except ValueError as error:
-        raise RequestFailed("this is no usable address") from error
+        raise RequestFailed("not a valid address") from error
     if not usable:
-        raise RequestFailed("this is no http:// address")
+        raise RequestFailed("not an http:// address")
 
 
 def _read_body(response: requests.Response) -> bytes:
@@ -341,8 +341,8 @@ def _promised_length(response: requests.Response) -> int | None:
 
 _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (requests.ConnectTimeout, "the connection was not accepted in time"),
-    (TimeoutError, "no whole answer in time"),
-    ((requests.exceptions.InvalidURL, http.client.InvalidURL), "this is no usable address"),
+    (TimeoutError, "no complete answer in time"),
+    ((requests.exceptions.InvalidURL, http.client.InvalidURL), "not a valid address"),
     ((http.client.IncompleteRead, IncompleteRead), "the answer was cut short"),
     (http.client.RemoteDisconnected, "the connection was closed without an answer"),
 )
@@ -361,7 +361,7 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
     for kinds, words in _REASONS:
         if any(isinstance(cause, kinds) for cause in causes):
             return words, any(isinstance(cause, TimeoutError | requests.Timeout) for cause in causes)
-    return "the answer is no proper HTTP", False
+    return "not a valid HTTP answer", False
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -136,7 +136,7 @@ class Agent:
                 part.close()
         if self.engine.trouble:
             self.log.error("journal.not-flushed", reason=self.engine.trouble,
-                           consequence="what has happened since it could last be written is not remembered")
+                           consequence="what happened since its last successful write is lost")
         self.memory.close()
 
     @property
@@ -184,7 +184,7 @@ class Agent:
         if self._is_news("api", reason):
             if reason:
                 self.log.warning("api.listen-failed", reason=reason, socket=self.settings.paths.socket,
-                                 consequence="no command can ask this agent; tideover status reads the journal alone")
+                                 consequence="commands cannot reach this agent; tideover status reads the journal only")
             else:
                 self.log.info("api.listening")
 
@@ -196,7 +196,7 @@ class Agent:
             return
         if server is not None and server.is_replaced():
             self.log.warning("api.socket-replaced", socket=self.settings.paths.socket,
-                             what="another process removed or replaced it; the agent listens there anew")
+                             what="another process removed or replaced it; the agent listens again")
             self._server = None
             server.close()
             self._listen()
@@ -222,7 +222,7 @@ class Agent:
         if self._is_news("health", reason):
             if reason:
                 self.log.error("health.listen-failed", address=address.text, reason=reason,
-                               consequence="load balancers that ask there get no answer")
+                               consequence="load balancers get no answer there")
             else:
                 self.log.info("health.listening")
 
@@ -298,7 +298,8 @@ class Agent:
         if isinstance(news, ob.Polled):
             document = news.document
             if document.left_out:
-                self._reading.again(f"{document.left_out}; the other events count, and none is taken for gone by it")
+                self._reading.again(f"{document.left_out}; the other events are used, and no event is considered "
+                                    "removed")
             else:
                 self._reading.over()
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
@@ -312,8 +313,8 @@ class Agent:
         now = self.clocks.moment()
         if is_date_doubtful(news, now):
             ahead_s = date_ahead_s(news.document, now)
-            self._dating.again(f"the Date of the answers is {offset_text(ahead_s)} of this machine's clock, which time "
-                               "servers find right: the nearer of the two starts of an event counts")
+            self._dating.again(f"the Date of the answers is {offset_text(ahead_s)} of this machine's clock, which "
+                               "time servers confirm: the earlier of the two possible starts of an event is used")
         else:
             self._dating.over()
 
@@ -330,7 +331,7 @@ class Agent:
     def _disruption_announced(self, imminent: bool) -> None:
         """On the pause watch's thread: a fresh sample of outside time will stand before the disruption."""
         self.log.warning("vmclock.disruption-announced", within="about an hour" if imminent else "about a day",
-                         consequence="none by itself: the platform's own notice decides when hooks run")
+                         consequence="none by itself: the notice of the platform decides when hooks run")
         self.checker.sample_now()
 
     def _on_sample(self, sample: TimeSample) -> None:

@@ -207,7 +207,7 @@ class AgentProcess:
         else:
             if not self._may_change(self._agent.engine.state):
                 self._agent.log.info("configuration.reload-deferred",
-                                     reason="an event is open; it is applied when that is over")
+                                     reason="an event is open; the configuration is applied when it is over")
 
     def _may_change(self, state: State) -> bool:
         """What is not written yet lives in the present agent only."""
@@ -281,7 +281,7 @@ class AgentProcess:
         self._manager.watchdog_ping()
         words = state_in_words(self._agent.engine.state)
         if self._waiting is not None:
-            words += "; a new configuration waits for its end"
+            words += "; a new configuration is applied after it"
         if words != self._told:
             self._told = words
             self._manager.set_status(words)
@@ -328,5 +328,5 @@ class ThreadFaults:
             trace = "".join(traceback.format_exception(met.exc_type, met.exc_value, met.exc_traceback))
             self._log().error("thread.failed", thread=met.thread.name if met.thread else "",
                               reason=reason_of(met.exc_value or met.exc_type()), times=times + 1,
-                              consequence="what it was doing counts as failed; the agent goes on. Please report this",
+                              consequence="its task counts as failed; the agent continues. Please report this",
                               trace=trace if times == 0 else "")

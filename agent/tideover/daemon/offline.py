@@ -231,7 +231,7 @@ def recover_instead_of_agent(loaded: Loaded, log: Log, still_starting: Callable[
         found = desk.recover(plan, partial(_awaited_clock, desk.settings, still_starting))
         if found.still_pending:
             log.error("recover.pending", hooks=" ".join(found.still_pending),
-                      consequence="the next start with a configuration that can be used goes on with them")
+                      consequence="the next start with a valid configuration retries them")
 
 
 def _awaited_clock(settings: Settings, still_starting: Callable[[float], None]) -> ClockCheck:
@@ -287,7 +287,7 @@ class _Desk:
         for name in plan.pending:
             if self._may_lack_environment(name):
                 self._log.warning("hook.environment-unknown", hook=name,
-                                  consequence="it runs without the variables that its owner sets for it")
+                                  consequence="it runs without the variables of its environment table")
         resume_from_journal(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
         found = recover_pending(self.engine.state) if plan.event_id is None else ()
         were_pending = tuple(sorted({*plan.pending, *found}))
@@ -377,7 +377,7 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
         _remember(memory, event.id, EntryKind.MANUAL_ACK, note)      # not sent unless it can be remembered
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
-            raise UnreachableError(f"cannot acknowledge {event.id}", reason, "Look at tideover status, then try again.")
+            raise UnreachableError(f"cannot acknowledge {event.id}", reason, "See tideover status, then retry.")
         _remember(memory, event.id, EntryKind.ACK_ACCEPTED, WITHOUT_AGENT, settled=True)
         return event.id, reason
     finally:
@@ -419,13 +419,13 @@ def _listed(source: Source, state: State, typed: str) -> tuple[Event, str]:
     except ValueError as trouble:
         raise TideoverError(operation, str(trouble), LIST) from None
     if found is None:
-        raise TideoverError(operation, "the platform lists no such event", "tideover history shows what it was.")
+        raise TideoverError(operation, "the platform lists no such event", "See tideover history.")
     event = events[found]
     if event.started:
-        raise TideoverError(operation, "it has started", "There is nothing left to say.")
+        raise TideoverError(operation, "it has started", "An acknowledgement has no effect any more.")
     if not names_me(event, news.me):
-        raise TideoverError(operation, f"it does not name this VM ({news.me or 'which has no name'})",
-                            "Acknowledge it on a VM that it names.")
+        raise TideoverError(operation, f"it does not name this VM ({news.me or 'name unknown'})",
+                            "Acknowledge it on one of the VMs that it names.")
     return event, news.me
 
 
