@@ -172,6 +172,17 @@ def test_recover_of_an_event_still_ahead_must_be_confirmed(tmp_path, agent):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("journal", ["lost", "damaged"])
+def test_a_plan_without_an_agent_names_what_only_the_private_directories_say_is_prepared(tmp_path, journal):
+    with held(tmp_path, agent=False) as (here, _):
+        for file in (tmp_path / "state").glob("journal.db*"):
+            file.unlink() if journal == "lost" else file.write_bytes(b"nonsense" * 1000)
+        assert here.ask("recover", "--dry-run") == {"ok": True, "event_id": None, "pending": ["first"], "ahead": []}
+        assert here.ask("recover", "--yes")["were_pending"] == ["first"]
+        assert here.ask("recover", "--dry-run")["pending"] == []
+
+
+@pytest.mark.slow
 def test_at_a_terminal_recover_asks_and_no_means_no(tmp_path):
     with held(tmp_path, agent=True) as (here, _):
         for answer, status, ran in (("n", 1, ["first prepare"]), ("y", 0, ["first prepare", "first recover"])):

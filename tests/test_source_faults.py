@@ -158,7 +158,7 @@ def test_no_answer_makes_the_agent_import_anything():
            "for _, fault, *_ in (*faults.MALFORMED, *faults.ODD_BUT_GOOD, *faults.ENDLESS, *faults.SLOW):\n"
            "    with faults.service() as there:\n"
            "        source = AzureSource(there.endpoint, 'vm-1', later_call_s=0.1)\n"
-           "        source.poll(); there.misbehave(fault); source.poll(); source.acknowledge('x'); source.close()\n"
+           "        source.poll(); there.inject_fault(fault); source.poll(); source.acknowledge('x'); source.close()\n"
            "for endpoint in ('http://127.0.0.1:1', 'http://[::1]:1', 'http://no.such.host.invalid', 'http://['):\n"
            "    AzureSource(endpoint, 'vm-1', first_call_s=1.0).poll()\n"
            "assert set(sys.modules) == before, set(sys.modules) - before\n")

@@ -25,6 +25,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, IncompleteRead
 
 from tideover.system.clocks import read_raw_s
+from tideover.threads import start_task
 
 MAX_BODY_BYTES = 1 << 20         # a real document of a metadata service has a few hundred
 MAX_HEAD_BYTES = 1 << 16         # status line, headers, and the interim responses (100 Continue) before them
@@ -253,9 +254,7 @@ class HedgedGet:
     def get(self, url: str, timeout_s: float) -> tuple[HttpResponse, HttpClient]:
         """Given a URL and how long the whole may take, return the response and the client it came through, which
         belongs to the caller from then on. Raise RequestFailed."""
-        hedge = threading.Thread(target=self._run_hedge, args=(url,), name="http-hedge", daemon=True)
-        with suppress(RuntimeError):        # no thread can be started now: then there is no hedge
-            hedge.start()
+        start_task("http-hedge", partial(self._run_hedge, url))     # where no thread can be started there is no hedge
         try:
             response = self._patient.get(url, timeout_s)
         except RequestFailed:

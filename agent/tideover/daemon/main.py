@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tideover import __version__, observations as ob
@@ -19,6 +20,7 @@ from tideover.daemon.agent import Agent
 from tideover.daemon.policy_source import catalogue_of, config_warnings
 from tideover.daemon.startup import require_trusted
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
+from tideover.journal import JournalUnwritable
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
@@ -56,6 +58,8 @@ else:
 # --- The process
 
 FAULTS_KEPT = 64
+RESTORE_AGAIN_S = 1.0       # between two tries to start an agent where the last one was
+TOLD_TIMES = 3              # such tries that are logged
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
@@ -214,15 +218,42 @@ class AgentProcess:
         configuration holds."""
         wanted, self._waiting = self._waiting, None
         assert wanted is not None
+        before, held = self._agent, self._loaded
         self._manager.reloading()
-        self._agent.close()
+        before.close()
         try:
-            self._agent, self._loaded = self._build_agent(wanted, self._agent), wanted
-        except WrongUseError as trouble:
-            self._agent.log.error("configuration.refused", reason=trouble)
-            self._agent = self._build_agent(self._loaded, self._agent)
-        self._begin()
+            self._replace(before, wanted)
+        except (TideoverError, OSError, RuntimeError) as trouble:
+            before.log.error("configuration.refused", reason=trouble)
+            self._restore(before, held)
         self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
+
+    def _replace(self, before: Agent, loaded: Loaded) -> None:
+        """Build and start an agent in the place of the closed one. Raise what prevents it; then nothing is left of
+        it."""
+        with RESERVE.lent():
+            agent = self._build_agent(loaded, before)
+        with ExitStack() as on_failure:
+            on_failure.callback(agent.close)
+            self._agent, self._loaded = agent, loaded
+            self._begin()
+            on_failure.pop_all()
+
+    def _restore(self, before: Agent, loaded: Loaded) -> None:
+        """Start an agent with the configuration that held, as soon as the system gives what it needs (descriptors,
+        threads, a disk that can be written). Return without one when the process is to end. Raise WrongUseError."""
+        times = 0
+        while not self._must_end:
+            try:
+                return self._replace(before, loaded)
+            except (OSError, RuntimeError, JournalUnwritable) as trouble:
+                times += 1
+                if times <= TOLD_TIMES:
+                    before.log.error("agent.cannot-start", reason=trouble, times=times,
+                                     consequence="it is tried again each second; no event is seen meanwhile")
+            self._manager.watchdog_ping()
+            time.sleep(RESTORE_AGAIN_S)
+        return None
 
     # --- the end ----------------------------------------------------------------------------------------------------
 

@@ -35,8 +35,10 @@ from tideover.daemon.startup import (
 from tideover.effects import RunHook
 from tideover.engine import Engine
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError
+from tideover.hooks.orphans import read_witness
 from tideover.hooks.runner import HookRunner
-from tideover.journal import FILE, Journal
+from tideover.hooks.state_directory import StateDirectories
+from tideover.journal import FILE, Journal, JournalUnreadable
 from tideover.lifecycle import Case, Entry, HookState, Phase, Stage, State, desired_effects
 from tideover.lifecycle.case import AckAnswered, advance
 from tideover.lifecycle.manual import (
@@ -52,6 +54,7 @@ from tideover.lifecycle.manual import (
     why_not_forget,
 )
 from tideover.lifecycle.state import RUNNING
+from tideover.lifecycle.step import step
 from tideover.logs import LineWriter, Log, open_sink
 from tideover.model import (
     ANNOUNCED,
@@ -159,15 +162,32 @@ class RecoverResult:
 
 def plan_without_agent(loaded: Loaded, typed: str | None) -> RecoverPlan:
     """Given the configuration and what was typed (None: all events), return what a recover would do; changes nothing.
+    Where it is not of one event, what only the hooks' private directories say is prepared belongs to it.
 
     Raise TideoverError if no such event is open, JournalUnreadable, JournalUnwritable.
     """
     path = Path(loaded.settings.paths.state) / FILE
+    found = _witnesses(loaded.settings)
     state = State()
-    if path.exists():
-        with closing(Journal.reading(path)) as journal:
-            state = journal.load()
-    return _plan(state, typed)
+    try:
+        if path.exists():
+            with closing(Journal.reading(path)) as journal:
+                state = journal.load()
+    except JournalUnreadable:
+        if not found:
+            raise                           # a recover would set it aside, and go by the directories
+    plan = _plan(state, typed)
+    if typed is not None or not found:
+        return plan
+    policy = policy_of(loaded.settings, catalogue_of(loaded.settings))
+    after = step(state, ob.Restarted(read_boot_id(), None, found), policy, MachineClocks().moment()).state
+    only_found = [name for name in recover_pending(after) if name not in plan.pending]
+    return replace(plan, pending=(*plan.pending, *only_found))
+
+
+def _witnesses(settings: Settings) -> tuple[ob.Witness, ...]:
+    directories = StateDirectories(Path(settings.paths.state) / HOOKS_STATE, fallback_hooks_state(settings))
+    return tuple(read_witness(name, note) for name, note in directories.notes().items())
 
 
 def recover_by_hand(loaded: Loaded, typed: str | None, *, confirmed: bool, drill: bool = False) -> RecoverResult:

@@ -14,6 +14,7 @@ from tideover.settings import Settings
 from tideover.sources import VmIdentity, load_platform, open_source
 from tideover.sources.checks import CALL_S, WHOLE_S, PollReport
 from tideover.system.dmi import read_dmi
+from tideover.threads import start_task
 
 # --- The platform
 
@@ -57,14 +58,18 @@ def ask_service(settings: Settings, platform: Platform) -> PollReport:
     source = open_source(platform, settings.source, CALL_S)
     if source is None:
         return PollReport()
-    cut = threading.Timer(WHOLE_S, source.close)
-    cut.daemon = True
-    cut.start()
+    is_over = threading.Event()
+
+    def limit() -> None:
+        if not is_over.wait(WHOLE_S):
+            source.close()
+
+    start_task("metadata-limit", limit)
     began_s = time.monotonic()
     try:
         news = source.poll()
     finally:
-        cut.cancel()
+        is_over.set()
         source.close()
     return PollReport(news, time.monotonic() - began_s, datetime.now(UTC))
 
