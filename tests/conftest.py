@@ -52,7 +52,7 @@ def pytest_ignore_collect(collection_path, config):
 def _only_slow(path):
     if path in (*SLOW_WITH_TOOLS, FAULTS):
         return True
-    return path.suffix == ".py" and re.search(r"^pytestmark = .*pytest\.mark\.slow", path.read_text(), re.MULTILINE) is not None
+    return path.suffix == ".py" and re.search(r"^pytestmark = .*pytest\.mark\.slow", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 @pytest.hookimpl(tryfirst=True)
