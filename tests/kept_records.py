@@ -4,12 +4,31 @@ from __future__ import annotations
 import copy
 import json
 import random
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tideover.html import HistoryStatistics, event_page, history_statistics
 from tideover.humanize import Times
+from tideover.lifecycle import Phase
+from tideover.model import (
+    Cause,
+    ClockCheck,
+    ClockSample,
+    EntryKind,
+    HookOutcome,
+    HookPhase,
+    HookReport,
+    HookRun,
+    Kind,
+    Outcome,
+    Pause,
+    Quality,
+    Verdict,
+)
+from tideover.record import ClockRecord, EventRecord, Row
 
 FOLDER = Path(__file__).parent / "records"
 NAMES = ("cancelled", "failed", "freeze", "reboot")
@@ -112,3 +131,63 @@ def disordered(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
     said["status"] = chance.choice([record["status"], "held", "checking-clock", "recovered", "acknowledged"])
     said["kind"] = chance.choice(["freeze", "reboot", "unannounced", "live-migration", "preempt", "unknown", None])
     return dict(said)
+
+
+def page_of(record: dict[str, Any], told_in: Times, version: str) -> str:
+    return event_page(read_record(record), told_in, version)
+
+
+def statistics_of(records: Iterable[dict[str, Any]], told_in: Times, since: datetime | None = None) -> HistoryStatistics:
+    return history_statistics([read_record(record) for record in records], told_in, since)
+
+
+def read_record(record: dict[str, Any]) -> EventRecord:
+    """Given a record as `show --json` prints it, return it as the values it was printed from, as far as it has them."""
+    clock = record["clock"]
+    return EventRecord(
+        event_id=record["event_id"], noticed_at=at_of(record["noticed_at"]) or NOW, kind=Kind(record["kind"] or "unknown"),
+        phase=next((phase for phase in Phase if phase.value == record["status"]), None),
+        outcome=Outcome(record["outcome"]) if record["outcome"] else None, source=record["source"],
+        event_source=record["event_source"], description=record["description"], resources=tuple(record["resources"]),
+        expected_pause_s=record["expected_pause_s"], extra=record["extra"], not_before=at_of(record["not_before"]),
+        measured_notice_s=record["notice_s"], acknowledged_at=at_of(record["acknowledged_at"]),
+        started_at=at_of(record["started_at"]), ended_at=at_of(record["ended_at"]), closed_at=at_of(record["closed_at"]),
+        hooks=tuple(_run(run) for run in record["hooks"]), pauses=tuple(_pause(pause) for pause in record["pauses"]),
+        clock=ClockRecord(
+            ClockCheck(Verdict(clock["verdict"]), clock["offset_s"], clock["error_bound_s"], at_of(clock["checked_at"]),
+                       clock["good_after_s"], reason=clock["reason"], tolerance_s=clock["tolerance_s"]),
+            tuple(sorted((ClockSample(at_of(one["at"]), one["server"], one["offset_s"], one["delay_s"], one["error_bound_s"])
+                          for one in clock["samples"]), key=lambda one: one.at)),
+            tuple(Row(at_of(one["at"]), "", EntryKind.CLOCK_CONVERGENCE, one["what"]) for one in clock["followed"])),
+        timeline=tuple(_row(row) for row in record["timeline"]))
+
+
+def at_of(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _run(run: dict[str, Any]) -> HookRun:
+    report = HookReport(HookOutcome(run["outcome"]), run["exit_status"], at_of(run["started_at"]), run["duration_s"],
+                        run["output"], run["note"])
+    return HookRun(run["name"], HookPhase(run["phase"]), run["attempt"], report, run["limit_s"])
+
+
+def _pause(pause: dict[str, Any]) -> Pause:
+    def pair(of: dict[str, str] | None) -> tuple[str, str] | None:
+        return of and (of["before"], of["after"])
+    return Pause(pause["id"], at_of(pause["resumed_at"]), 0.0, pause["length_s"], pause["uncertainty_s"],
+                 Cause(pause["cause"]), tuple(pause["evidence"]), Quality(pause["quality"]), pair(pause["clocksource"]),
+                 pair(pause["host"]))
+
+
+def _row(row: dict[str, Any]) -> Row:
+    """A check and a pause say in their note what they were."""
+    phases, said = {phase.value: phase for phase in Phase}, row["what"]
+    what = phases.get(said) or EntryKind(said)
+    first = row["note"].split(":")[0].split(" ")[0].split(",")[0]
+    subject = None
+    if what is EntryKind.CLOCK_CHECKED and first in {verdict.value for verdict in Verdict}:
+        subject = ClockCheck(Verdict(first))
+    elif what is EntryKind.PAUSE and first == Cause.CLOCK_STEP.value:
+        subject = Pause("", at_of(row["at"]), 0.0, None, None, Cause.CLOCK_STEP)
+    return Row(at_of(row["at"]), "", what, row["note"], subject)

@@ -126,7 +126,7 @@ class World:
             return []
         journal = Journal.reading(path)
         try:
-            return records_of(journal.rows())
+            return [record.as_json() for record in records_of(journal.rows())]
         finally:
             journal.close()
 

@@ -538,4 +538,31 @@ def test_a_hook_renumbered_while_it_is_prepared_is_recovered_and_the_record_says
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["first prepare", "first recover"]
-        assert [run["note"] for run in here.record()["hooks"]] == ["", "10-first is 15-first by now"]
+        assert [run["note"] for run in here.record()["hooks"]] == ["", "10-first is now 15-first"]
+
+
+@pytest.mark.slow
+def test_an_event_makes_the_agent_import_nothing(tmp_path, monkeypatch):
+    """Its files may have been replaced under it by an upgrade, and an import takes time when none is to spare."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")      # the interpreter writes a line for each import
+    with world(tmp_path) as here:
+        here.hook("10-works")
+        here.hook("20-hangs", "[ $1 = recover ] || sleep 60 & wait")
+        here.configure("[hook.hangs]\ntimeout = \"1s\"\nrequired = false")
+        here.start()
+        here.until(lambda: "agent.started" in here.said())
+        time.sleep(1.0)
+        before = imports_told(here)
+        assert "psutil" in before and "ntplib" in before and "requests" in before
+        assert not {"click", "rich", "jinja2", "prometheus_client"} & set(before)
+        event = here.freeze()
+        here.until(lambda: here.metadata.acknowledgements)
+        with here.stopped():
+            time.sleep(3.0)
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        assert imports_told(here)[len(before):] == []
+
+
+def imports_told(here: World) -> list[str]:
+    return [line.rpartition("|")[2].strip() for line in here.said().splitlines() if line.startswith("import time:")]

@@ -93,7 +93,7 @@ def test_a_hook_tried_by_hand_is_in_a_drill_only_where_the_caller_says_so(
 def test_a_hook_tried_by_hand_reads_a_whole_record(trial: Trial, phase: str) -> None:
     trial.run(phase, "--kind", "reboot")
     record = trial.record()
-    assert record.keys() == record_of([Row(BEGIN, "e1", EntryKind.NOTICED, "", event())]).keys()
+    assert record.keys() == record_of([Row(BEGIN, "e1", EntryKind.NOTICED, "", event())]).as_json().keys()
     assert (record["event_id"], record["kind"], record["outcome"]) == ("by-hand", "reboot", None)
     assert (trial.environment()["TIDEOVER_EVENT_ID"], trial.environment()["TIDEOVER_TRACE_ID"]) == (
         "by-hand", record["trace_id"])

@@ -116,7 +116,7 @@ def test_the_settings_are_native_values_under_json(tmp_path, capsys):
     file.write_text("[policy]\nacknowledge_shared = true\n")
     assert main(["config", "show", "--json", "--config", str(file)]) == 0
     told = {one["key"]: (one["value"], one["from"]) for one in json.loads(capsys.readouterr().out)["settings"]}
-    assert told["policy.acknowledge_shared"] == (True, "file line 2")
+    assert told["policy.acknowledge_shared"] == (True, f"{file} line 2")
     assert told["pause.tick"] == ("250ms", "default")
 
 

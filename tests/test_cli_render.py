@@ -140,7 +140,8 @@ def test_what_does_not_fit_beside_stands_below_and_nothing_is_lost():
         "NOTICED                             KIND    OUTCOME  PAUSE",
         "2026-11-20 11:00:00 CET  1 min ago  freeze  resumed  7 s",
         "    clock good · hooks 6 runs, 1 failed · event E-1"]
-    told = pauses_of(life.rows)[0] | {"evidence": ["the raw monotonic clock ran 7.052 s over a wait of 0.050 s"]}
+    known = pauses_of(life.rows)[0]
+    told = replace(known, pause=replace(known.pause, evidence=("the raw monotonic clock ran 7.052 s over a wait of 0.050 s",)))
     assert render_lines([pauses_table([told], life.times)], Terminal(60)) == [
         "RESUMED                             LENGTH        CAUSE",
         "2026-11-20 11:00:13 CET  1 min ago  7 s ± 100 ms  vm-pause",
@@ -156,11 +157,11 @@ def test_a_pause_whose_length_or_beginning_is_not_known_is_never_told_as_shorter
     for length_s, doubt_s, listed, story in (
             (3.927, 3.927, "at most 7.854 s", "pause at most 7.854 s"), (7.0, None, "7 s", "pause 7 s"),
             (None, None, "not known", "a pause of unknown length")):
-        told = [pause | {"length_s": length_s, "uncertainty_s": doubt_s}]
-        history = render_lines([history_table([record | {"pauses": told}], life.times)], Terminal())
-        pauses = render_lines([pauses_table(told, life.times)], Terminal())
+        told = replace(pause.pause, length_s=length_s, uncertainty_s=doubt_s)
+        history = render_lines([history_table([replace(record, pauses=(told,))], life.times)], Terminal())
+        pauses = render_lines([pauses_table([replace(pause, pause=told)], life.times)], Terminal())
         assert f"  {listed}  " in history[1] and f"  {listed}  " in pauses[1]
-        assert f"; {story}; clock good" in render_lines(event_parts(record | {"pauses": told}, life.times), Terminal())[0]
+        assert f"; {story}; clock good" in render_lines(event_parts(replace(record, pauses=(told,)), life.times), Terminal())[0]
 
 
 def test_every_stage_of_a_life_says_what_is_waited_for():
@@ -231,7 +232,7 @@ def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason(
     life.polled(event("E-1")).settle().settle().settle()
     assert life.first() == ("The agent waits for the platform to start the event; it is not acknowledged "
                             "(freeze E-1).")
-    assert any("held (the owner acknowledges freeze events by hand)" in line for line in life.shown())
+    assert any("held (freeze events are acknowledged by hand ([policy] acknowledge))" in line for line in life.shown())
     life.after(1000)
     assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
 

@@ -18,7 +18,7 @@ from tideover.clock.sources import HypervisorClock, find_hardware, find_sources,
 from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker
 from tideover.model import NO_SOURCE, Verdict
-from tideover.system.wakeup import SocketWakeup
+from tideover.system.wakeup import Wakeup
 from tideover.timekeeping.intervals import NS, HypervisorReading, TimeSample, is_fresh
 from tideover.timekeeping.ntp_packet import Rejected, RejectReason
 from time_faults import TimeServer
@@ -336,7 +336,7 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
     with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d:
         servers = (a, b, c, d)
         worker = ClockWorker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
-                        bell=SocketWakeup(), post=lambda _: None, heard=lambda _: None)
+                        wakeup=Wakeup(), post=lambda _: None, heard=lambda _: None)
         worker.sample_every(NEAR_EVENT_SAMPLING_S)
         counts = []
         for _ in range(6):
@@ -364,7 +364,7 @@ def test_a_person_who_watches_a_pool_is_told_when_its_word_is_too_old(tmp_path: 
         watching = watch_clock(settings_for(), clocks, 0.0, here)
         assert next(watching).check.verdict is Verdict.GOOD
         clocks.skipped_s += 61.0
-        assert "too soon after the last time" in next(watching).check.reason
+        assert "too soon after the last query" in next(watching).check.reason
         watching.close()
         assert len(server.questions) == 1
 
@@ -378,5 +378,5 @@ def test_a_pool_that_was_just_asked_is_left_alone_and_that_is_told(tmp_path: Pat
             until(lambda: workers() == [])
             check = one.check()
             assert check.verdict is Verdict.UNKNOWN
-            assert "too soon after the last time (for 1" in check.reason
+            assert "too soon after the last query (for 1" in check.reason
             assert len(server.questions) == 1

@@ -35,7 +35,7 @@ def test_config_goes_before_the_variable_and_that_before_the_usual_place(tmp_pat
                                  (load_settings(None, environ, platform), second, 2.0),
                                  (load_settings(None, {"TIDEOVER_CONFIG": ""}, platform), third, 3.0)):
         assert (loaded.file, loaded.settings.source.poll_s) == (file, poll_s)
-        assert loaded.origin["source.poll"] == 2
+        assert loaded.origin["source.poll"].line == 2
 
 
 def test_without_a_file_in_the_usual_place_the_defaults_apply(tmp_path: Path) -> None:

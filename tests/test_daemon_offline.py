@@ -220,7 +220,7 @@ def test_what_speaks_against_an_acknowledgement_is_named_and_must_be_confirmed(t
         assert "a required preparation failed: first; machines that have not agreed: vm-2" in refused.stderr
         assert here.command("acknowledge", event, "--yes").returncode == 0
         here.until(lambda: posts(here) == 1)
-        notes = [line["note"] for line in here.record()["timeline"] if line["what"] in ("acknowledging", "acknowledging")]
+        notes = [line["note"] for line in here.record()["timeline"] if line["what"] in ("acknowledging", "manual acknowledgement")]
         assert notes and all(note.startswith("by hand") and "vm-2" in note and "first" in note for note in notes)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,22 @@ from tideover.drill import DrillPlan, hooks_that_run
 from tideover.drill.checks import DrillEvidence, ObservedRun, all_checks_passed, check_evidence, runs_from_notes
 from tideover.drill.processes import Outage
 from tideover.drill.sandbox import NOTEBOOK, SAMPLE_HOOKS, sample_hook_names
-from tideover.model import ClockCheck, HookPhase, HookSpec, Kind, Verdict, utc
+from tideover.lifecycle import Phase
+from tideover.model import (
+    Cause,
+    ClockCheck,
+    HookOutcome,
+    HookPhase,
+    HookReport,
+    HookRun,
+    HookSpec,
+    Kind,
+    Outcome,
+    Pause,
+    Verdict,
+    utc,
+)
+from tideover.record import EventRecord
 
 AGENT = Path(__file__).parents[1] / "agent"
 FREEZE = DrillPlan(Kind.FREEZE, 5.0, acknowledged=True)
@@ -27,10 +43,15 @@ def run(hook: str, order: int, phase: HookPhase, at: float, clock: str = "-") ->
     return ObservedRun(hook, order, phase, AT + at, AT + at + 0.1, worked=True, clock=clock)
 
 
-def record(**changes: object) -> dict[str, object]:
-    return {"status": "closed", "outcome": "resumed", "acknowledged_at": "2027-01-15T08:00:01.000Z", "timeline": [],
-            "hooks": [{}] * 4, "pauses": [{"length_s": 5.01, "uncertainty_s": 0.03, "cause": "process-stall"}],
-            **changes}
+def stall(length_s: float) -> Pause:
+    return Pause("p", utc(AT + 6.0), 0.0, length_s, 0.03, Cause.PROCESS_STALL)
+
+
+def record(**changes: Any) -> EventRecord:
+    ended = HookRun("any", HookPhase.PREPARE, 1, HookReport(HookOutcome.DONE, 0, utc(AT), 0.1))
+    whole = EventRecord("E", utc(AT), phase=Phase.CLOSED, outcome=Outcome.RESUMED, acknowledged_at=utc(AT + 1.0),
+                        hooks=(ended,) * 4, pauses=(stall(5.01),))
+    return replace(whole, **changes)
 
 
 GOOD = DrillEvidence(
@@ -60,18 +81,18 @@ def test_a_life_as_it_should_be_holds_every_promise():
     (2, {"posts": (), "told": ()}),
     (2, {"posts": (AT + 0.15,)}),
     (2, {"told": ("another",)}),
-    (3, {"record": record(pauses=[])}),
-    (3, {"record": record(pauses=[{"length_s": 5.1, "uncertainty_s": 0.03, "cause": "process-stall"}])}),
+    (3, {"record": record(pauses=())}),
+    (3, {"record": record(pauses=(stall(5.1),))}),
     (4, {"check": None}),
     (4, {"time_asked": 0}),
     (4, {"check": replace(GOOD.check, verdict=Verdict.BAD)}),
     (4, {"check": replace(GOOD.check, checked_at=utc(AT + 8.1))}),
     (4, {"check": replace(GOOD.check, offset_s=0.1)}),
     (4, {"runs": (*GOOD.runs[:2], replace(GOOD.runs[2], clock="bad"), GOOD.runs[3])}),
-    (5, {"record": record(status="recovering", outcome=None)}),
-    (5, {"record": record(outcome="missed")}),
+    (5, {"record": record(phase=Phase.RECOVERING, outcome=None)}),
+    (5, {"record": record(outcome=Outcome.MISSED)}),
     (5, {"record": record(acknowledged_at=None)}),
-    (5, {"record": record(hooks=[])}),
+    (5, {"record": record(hooks=())}),
 ])
 def test_each_promise_breaks_on_its_own_evidence(promise, change):
     """What the agent claims does not help it: the drill's own measurements decide."""
@@ -82,7 +103,7 @@ def test_each_promise_breaks_on_its_own_evidence(promise, change):
 
 def test_nothing_may_be_told_after_a_withdrawal():
     withdrawn = replace(GOOD, stop=None, posts=(), told=(), withdrawn_at=AT + 0.3,
-                        record=record(outcome="cancelled", acknowledged_at=None, pauses=[]))
+                        record=record(outcome=Outcome.CANCELLED, acknowledged_at=None, pauses=()))
     assert held(withdrawn) == [True, True, None, None, True]
     assert held(replace(withdrawn, posts=(AT + 0.4,)))[1] is False
 
@@ -93,7 +114,7 @@ def test_a_failed_prepare_allows_no_request():
 
 
 def test_a_restart_that_is_none_is_not_passed_off_as_a_measured_pause():
-    seen = replace(GOOD, plan=replace(FREEZE, kind=Kind.REBOOT), stop=None, away=GOOD.stop, record=record(pauses=[]))
+    seen = replace(GOOD, plan=replace(FREEZE, kind=Kind.REBOOT), stop=None, away=GOOD.stop, record=record(pauses=()))
     assert held(seen) == [True, True, None, True, True]
     assert "boot id" in check_evidence(seen)[2].evidence[0]
 

@@ -125,7 +125,7 @@ def test_dying_at_any_point_skips_no_effect_and_forgets_nobody(tmp_path, first):
         assert in_order == ["hook:first:prepare", "hook:second:prepare", "acknowledge", "clock",
                             "hook:second:recover", "hook:first:recover"], (die_at, done)
         assert len(done) <= 7, "one death repeats one effect at most"
-        record = record_of(engine._journal.rows("e1"))
+        record = record_of(engine._journal.rows("e1")).as_json()
         assert (record["status"], record["outcome"]) == ("closed", "resumed")
 
 
@@ -195,7 +195,7 @@ def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_
     journal.full = False
     engine.handle(documents()[0])
     assert world.done[-1].startswith("acknowledge") and world.troubles == ["unwritable", "writable"]
-    assert [run["name"] for run in record_of(journal.rows("e1"))["hooks"]] == ["first", "second"]
+    assert [run["name"] for run in record_of(journal.rows("e1")).as_json()["hooks"]] == ["first", "second"]
 
 
 def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_prepared_is_recovered(tmp_path):
@@ -217,7 +217,7 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_pre
         engine.handle(world.answers.pop(0))
     assert [key for key in world.done if key.startswith("hook") and ":recover:" in key] == ["hook:first:recover:2"]
     assert not engine.state.hooks and not engine.state.cases
-    assert record_of(journal.rows("e1"))["outcome"] == "restarted"
+    assert record_of(journal.rows("e1")).as_json()["outcome"] == "restarted"
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [

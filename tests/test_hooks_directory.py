@@ -8,21 +8,23 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from tideover.hooks.directory import Catalogue, HookSettings, read_catalogue
+from tideover.hooks.directory import Catalogue, read_catalogue
 from tideover.hooks.posix_trust import trusted_users, why_untrusted
 from tideover.model import Kind
+from tideover.settings import HookOptions, default_settings, options_for
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
-def described(name: str) -> HookSettings:
-    return HookSettings()
+def described(name: str) -> HookOptions:
+    return options_for(default_settings(), name)
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_hooks_come_by_number_and_then_by_name(hooks: Path) -> None:
 
 def test_a_hook_takes_its_settings_by_its_name(hooks: Path) -> None:
     put(hooks / "10-haproxy")
-    wanted = HookSettings(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root")
+    wanted = HookOptions(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root", 0o022, {})
     hook = read_catalogue(hooks, {"haproxy": wanted}.__getitem__).hooks[0]
     assert (hook.kinds, hook.min_pause_s, hook.timeout_s, hook.required, hook.user) == (
         wanted.kinds, 3.0, 20.0, False, "root")
@@ -121,7 +123,7 @@ def test_no_directory_is_an_empty_catalogue_with_a_warning(tmp_path: Path) -> No
 
 def test_a_user_that_does_not_exist_is_refused(hooks: Path) -> None:
     put(hooks / "10-a")
-    hook = read_catalogue(hooks, lambda name: HookSettings(user="no-such-user")).hooks[0]
+    hook = read_catalogue(hooks, lambda name: replace(described(name), user="no-such-user")).hooks[0]
     assert "no-such-user does not exist" in (hook.refused or "")
 
 
@@ -200,7 +202,7 @@ def test_a_linked_directory_on_the_way_is_followed_too(hooks: Path) -> None:
 def test_a_link_to_nothing_is_refused_not_forgotten(hooks: Path) -> None:
     """Its owner wants it to run: passed over in silence, the platform would be told to go ahead without it."""
     (hooks / "10-a").symlink_to("gone")
-    assert "leads to nothing" in refusal(hooks)
+    assert "link is broken" in refusal(hooks)
 
 
 def test_a_loop_of_links_is_refused(hooks: Path) -> None:
@@ -301,7 +303,7 @@ def test_an_interpreter_is_looked_for_where_the_hook_will_look(hooks: Path, tmp_
     """Its own PATH, if its table has one."""
     put(tmp_path / "my-own-sh")
     put(hooks / "10-a").write_text("#!/usr/bin/env my-own-sh\n")
-    wanted = HookSettings(search_path=str(tmp_path))
+    wanted = replace(described("a"), environment={"PATH": str(tmp_path)})
     assert read_catalogue(hooks, lambda name: wanted).hooks[0].refused is None
     assert "my-own-sh" in refusal(hooks)
 

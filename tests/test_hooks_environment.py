@@ -109,7 +109,7 @@ def test_a_flood_is_logged_so_far_and_no_further(data: bytes) -> None:
         assert len(output._begun) <= LINE_AT_MOST
     output.finish()
     assert len(lines) == LINES_AT_MOST + 1
-    assert "more than can be logged" in lines[-1]
+    assert "log limit reached" in lines[-1]
     assert max(map(len, lines)) <= LINE_AT_MOST
 
 

@@ -225,6 +225,39 @@ def test_what_was_there_before_the_hook_is_not_of_it(bench: Bench) -> None:
             child.wait()
 
 
+@pytest.mark.parametrize("refusal", [PermissionError(), psutil.AccessDenied(1)], ids=["psutil 5", "psutil 7"])
+def test_where_the_process_table_is_hidden_a_run_is_known_by_its_marks(bench: Bench, monkeypatch: pytest.MonkeyPatch,
+                                                                       refusal: Exception) -> None:
+    """/proc with hidepid=1: psutil reads all of the table or nothing."""
+    def children(self: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+        raise refusal
+
+    monkeypatch.setattr(psutil.Process, "children", children)
+    child = subprocess.Popen(["sleep", "60"], env={"MARK": str(bench.directory)})
+    try:
+        own = read_process(os.getpid())
+        assert own is not None
+        marks = RunFingerprint(frozenset({f"MARK={bench.directory}".encode()}), supervisor=own.identity)
+        await_that(lambda: [one.pid for one in find_members(marks)] == [child.pid])
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_number_that_went_to_a_stranger_while_the_tree_was_read_is_not_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    stranger = subprocess.Popen(["sleep", "60"])
+    parent = subprocess.Popen(["sleep", "60"])
+    try:
+        monkeypatch.setattr(psutil.Process, "children", lambda self, recursive=False: [psutil.Process(stranger.pid)])
+        watched = read_process(parent.pid)
+        assert watched is not None
+        assert find_members(RunFingerprint(NO_ENVIRONMENT, supervisor=watched.identity)) == set()
+    finally:
+        for one in (stranger, parent):
+            one.kill()
+            one.wait()
+
+
 def test_a_failed_hook_keeps_what_it_left_behind(bench: Bench) -> None:
     """Trees are ended on a timeout, a call-off and the agent's end only."""
     bench.say("sleep 60 & echo $! > child; exit 1")

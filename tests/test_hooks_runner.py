@@ -176,7 +176,7 @@ def test_a_hook_renumbered_while_it_is_prepared_is_recovered_where_it_lies_by_no
     bench.write("15-ab", "exit 1")
     report = bench.run(spec, HookPhase.RECOVER)
     assert (report.outcome, report.output, report.note) == (
-        HookOutcome.DONE, "15-a recover this\n", "10-a is 15-a by now")
+        HookOutcome.DONE, "15-a recover this\n", "10-a is now 15-a")
 
 
 def test_a_renumbered_hook_is_held_to_the_same_rights(bench: Bench) -> None:

@@ -91,7 +91,7 @@ def test_a_process_that_left_everything_is_ended_while_another_hook_runs(bench: 
     escaped = read_pid(bench.directory / "detached")
     bench.runner.cancel(run.key)
     report = bench.answer().report
-    assert (report.outcome, report.note) == (HookOutcome.STOPPED, "called off; its processes were ended")
+    assert (report.outcome, report.note) == (HookOutcome.STOPPED, "cancelled; its processes were ended")
     assert (is_alive(escaped), is_alive(child)) == (False, True)
     bench.runner.cancel(other.key)
     bench.answer()
@@ -115,7 +115,7 @@ def test_a_run_whose_supervisor_is_killed_has_failed_and_says_what_could_not_be_
     os.kill(supervisor_of(hook), signal.SIGKILL)
     report = bench.answer().report
     assert (report.outcome, report.exit_status) == (HookOutcome.FAILED, None)
-    assert "watched over it was killed" in report.note and "detached ones could not be found" in report.note
+    assert "supervisor process was killed" in report.note and "detached ones could not be found" in report.note
     assert not is_alive(hook)
 
 

@@ -13,12 +13,11 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
      "humanize", "findings"},
     {"lifecycle"},
     {"record"},
-    {"status", "html"},
+    {"status", "html", "documents"},
     {"threads"},    # an exception that nobody foresaw ends no process
-    {"http_server"},
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
-    {"http_client"},
+    {"http_client", "http_server"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "config_file", "logs", "sd_notify",
      "metrics"},
     {"engine"},
@@ -28,7 +27,8 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
 ]
 PURE = set().union(*FLOORS[:5])
 PURE_FILES = {  # files that touch nothing although their package does
-    "cli/render", "hooks/windows_acl", "metrics/updates", "sources/scheduled_events",
+    "cli/render", "hooks/windows_acl", "metrics/updates", "sources/scheduled_events", "sources/compute_metadata",
+    "sources/documents",
 }
 MAY_BE_PURE = {"__future__", "base64", "bisect", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",
                "difflib", "email.utils", "enum", "functools", "hashlib", "html",

@@ -15,11 +15,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kept_records import NAMES, disordered, hostile, kept, stood_still, times
+from kept_records import NAMES, disordered, hostile, kept, page_of, statistics_of, stood_still, times
 from tideover.cli import main
 from tideover.cli.events import write_page
 from tideover.errors import WrongUseError
-from tideover.html import event_page, history_statistics, report_document, report_lines, report_page
+from tideover.html import report_document, report_lines, report_page
 from tideover.html.components import style_sheet
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
@@ -52,9 +52,9 @@ class Seen(HTMLParser):
 
 def pages(change=lambda record: record):
     for name in NAMES:
-        yield event_page(change(kept(name)), times(), "1.0")
-    yield event_page(change(stood_still()), times(), "1.0")
-    yield report_page(history_statistics([change(kept(name)) for name in NAMES], times()), times(), "vm-1", "1.0")
+        yield page_of(change(kept(name)), times(), "1.0")
+    yield page_of(change(stood_still()), times(), "1.0")
+    yield report_page(statistics_of([change(kept(name)) for name in NAMES], times()), times(), "vm-1", "1.0")
 
 
 def test_a_page_fetches_nothing_and_runs_nothing():
@@ -92,8 +92,8 @@ def test_a_record_by_a_clock_that_was_set_makes_a_page_all_the_same(seed):
     """On the worst day the clock jumps, rows are missing and lengths are unknown; the page must not be missing too."""
     records = [disordered(kept(name), random.Random(f"{seed} {name}")) for name in NAMES]
     for record in records:
-        Seen(event_page(record, times(), "1.0"))
-    figures = history_statistics(records, times())
+        Seen(page_of(record, times(), "1.0"))
+    figures = statistics_of(records, times())
     Seen(report_page(figures, times(), "", "1.0"))
     assert json.dumps(report_document(figures)) and list(report_lines(figures, times()))
 

@@ -3,30 +3,29 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from kept_records import NOW, kept, moved, times
-from tideover.html import event_page, history_statistics, report_document, report_lines
+from kept_records import NOW, kept, moved, page_of, read_record, statistics_of, times
+from tideover.html import report_document, report_lines
 from tideover.html.markup import Markup, tag, typeset, untrusted, verbatim
-from tideover.html.records import read_event_record
 from tideover.html.summary import Severity, not_known, summarize
 
 
 def said(record):
-    verdict = summarize(read_event_record(record))
+    verdict = summarize(read_record(record))
     return verdict.tone, verdict.sentence
 
 
 def test_the_verdict_of_a_freeze_says_pause_hooks_and_clock():
     assert said(kept("freeze")) == (
-        Severity.CARRIED, "The platform carried out a freeze, in which at least the agent stood still for 4.18 s ± 31 ms; "
-        "all 3 hooks prepared in 2.25 s and recovered; the clock was right to within 1.77 ms when they carried on.")
+        Severity.CARRIED, "The platform carried out a freeze: at least the agent was paused for 4.18 s ± 31 ms; "
+        "all 3 hooks prepared in 2.25 s and recovered; the clock was good to within 1.77 ms at recovery.")
 
 
 def test_only_a_pause_of_the_machine_is_told_as_the_platforms_freeze():
     record = kept("freeze")
     record["pauses"][0]["cause"] = "vm-pause"
     assert said(record)[1].startswith("The platform froze this machine for 4.18 s")
-    assert not any("only the agent" in one for one in not_known(read_event_record(record)))
-    assert any("only the agent" in one for one in not_known(read_event_record(kept("freeze"))))
+    assert not any("only the agent" in one for one in not_known(read_record(record)))
+    assert any("only the agent" in one for one in not_known(read_record(kept("freeze"))))
 
 
 def test_an_event_that_nobody_prepared_for_is_not_told_as_carried_over():
@@ -37,23 +36,23 @@ def test_an_event_that_nobody_prepared_for_is_not_told_as_carried_over():
 def test_a_failed_preparation_needs_a_look_and_names_the_hook():
     tone, sentence = said(kept("failed"))
     assert tone is Severity.ATTENTION
-    assert "preparation of galera failed, so the platform was not told to go ahead" in sentence
+    assert "preparation of galera failed, so the event was not acknowledged" in sentence
 
 
 def test_a_withdrawn_event_claims_no_preparation_that_was_stopped():
     tone, sentence = said(kept("cancelled"))
     assert tone is Severity.WITHDRAWN
-    assert sentence == ("The platform withdrew a freeze before it began; all 3 hooks that had begun to prepare "
+    assert sentence == ("The platform cancelled a freeze before it started; all 3 hooks that had started to prepare "
                         "recovered.")
 
 
 def test_a_restart_of_which_only_the_bound_is_known():
-    assert "away for at most 7.85 s" in said(kept("reboot"))[1]
+    assert "down for at most 7.85 s" in said(kept("reboot"))[1]
 
 
 def test_a_clock_that_was_wrong_or_unknown_is_never_told_as_right():
-    for verdict, words in (("bad", "the clock was still 3 s behind when they carried on"),
-                           ("unknown", "whether the clock was right when they carried on is not known")):
+    for verdict, words in (("bad", "the clock was still 3 s behind at recovery"),
+                           ("unknown", "whether the clock was good at recovery is not known")):
         record = kept("freeze")
         record["clock"] |= {"verdict": verdict, "offset_s": -3.0, "good_after_s": None}
         tone, sentence = said(record)
@@ -63,8 +62,8 @@ def test_a_clock_that_was_wrong_or_unknown_is_never_told_as_right():
 def test_a_pause_of_unknown_length_is_told_as_unknown():
     record = kept("freeze")
     record["pauses"][0] |= {"length_s": None, "uncertainty_s": None, "quality": "unknown"}
-    assert "stood still for a time that is not known" in said(record)[1]
-    assert any(one.startswith("How long the machine stood still") for one in not_known(read_event_record(record)))
+    assert "was paused for an unknown time" in said(record)[1]
+    assert any(one.startswith("How long the machine was paused") for one in not_known(read_record(record)))
 
 
 def test_a_recovery_that_failed_is_said_whatever_else_went_well():
@@ -82,18 +81,18 @@ def test_a_run_whose_end_nobody_saw_is_given_no_length_anywhere():
     whole = kept("freeze")
     first, *rest = whole["hooks"]
     again = dict(whole, hooks=[first | CUT_SHORT, first | {"attempt": 2}, *rest])
-    assert read_event_record(again).preparation_s == read_event_record(whole).preparation_s is not None
+    assert read_record(again).preparation_s == read_record(whole).preparation_s is not None
     last = max((run for run in whole["hooks"] if run["phase"] == "prepare"), key=lambda run: run["started_at"])
     lost = dict(whole, hooks=[run | CUT_SHORT if run is last else run for run in whole["hooks"]])
-    assert read_event_record(lost).preparation_s is None
-    page = event_page(again, times(), "1.0")
-    assert "prepare: stopped, when is not known" in page and "not known" in page
+    assert read_record(lost).preparation_s is None
+    page = page_of(again, times(), "1.0")
+    assert "prepare: stopped, end not known" in page and "not known" in page
 
 
 def test_a_recovery_cut_short_is_not_told_as_done():
     record = kept("freeze")
     record["hooks"][-1] |= CUT_SHORT
-    assert "recovery of haproxy failed the last time it was tried" in said(record)[1]
+    assert "recovery of haproxy failed" in said(record)[1]
 
 
 def test_an_event_that_is_not_over_is_told_as_open():
@@ -117,12 +116,12 @@ def test_a_number_never_parts_from_its_unit_on_a_page():
 def test_what_strangers_said_is_not_typeset():
     """Their words are copied and searched for: a space they wrote is the space that is there."""
     assert untrusted("took -5 s ± 3 ms") == "<bdi>took -5 s ± 3 ms</bdi>" and verbatim("<5 s") == "&lt;5 s"
-    page = event_page(kept("freeze", description="about 9 s & more"), times(), "1.0")
+    page = page_of(kept("freeze", description="about 9 s & more"), times(), "1.0")
     assert "<bdi>about 9 s &amp; more</bdi>" in page
 
 
 def test_a_page_tells_the_moment_in_local_time_with_utc_beside():
-    page = event_page(kept("freeze"), times(), "1.0")
+    page = page_of(kept("freeze"), times(), "1.0")
     assert "2026-11-21 13:09:31 CET (UTC+01:00); 12:09:31 UTC" in page
 
 
@@ -139,39 +138,39 @@ def history():
 
 
 def test_the_report_holds_preparation_against_notice():
-    figures = history_statistics(history(), times())
+    figures = statistics_of(history(), times())
     lines = list(report_lines(figures, times()))
-    assert lines[0] == "20 events: 20 carried over."
+    assert lines[0] == "20 events: 20 handled."
     assert "Your hooks need 2.25 s; 1 of 20 notices gave less." in lines
 
 
 def test_the_report_counts_by_local_month_and_keeps_empty_months():
     late = datetime(2026, 9, 30, 23, 30, tzinfo=UTC) - datetime.fromisoformat(kept("freeze")["noticed_at"])
     records = [moved(kept("freeze"), late - timedelta(days=70)), moved(kept("reboot"), late)]
-    months = history_statistics(records, times(1)).months
-    assert [(month.month, dict(month.by_kind)) for month in months] == [
+    months = statistics_of(records, times(1)).months
+    assert [(month.month, {kind.value: count for kind, count in month.by_kind.items()}) for month in months] == [
         (7, {"freeze": 1}), (8, {}), (9, {}), (10, {"reboot": 1})]
-    assert history_statistics(records, times(0)).months[-1].month == 9
+    assert statistics_of(records, times(0)).months[-1].month == 9
 
 
 def test_since_leaves_out_what_was_before():
-    figures = history_statistics(history(), times(), NOW - timedelta(days=35))
+    figures = statistics_of(history(), times(), NOW - timedelta(days=35))
     assert len(figures.events) == 4 and "since 2026-10-17" in next(report_lines(figures, times()))
 
 
 def test_what_is_not_known_is_counted_as_not_known_and_never_as_nothing():
     record = kept("freeze", not_before=None, notice_s=None)
     record["pauses"][0] |= {"length_s": None, "uncertainty_s": None}
-    document = report_document(history_statistics([record], times()))
+    document = report_document(statistics_of([record], times()))
     for name in ("notice_s", "pause_s"):
         assert {"count": 0, "not_known": 1, "median": None}.items() <= document[name].items()
 
 
 def test_an_event_first_seen_started_had_no_notice():
     record = kept("freeze")
-    figures = history_statistics([record | {"started_at": record["noticed_at"], "hooks": []}], times())
+    figures = statistics_of([record | {"started_at": record["noticed_at"], "hooks": []}], times())
     assert figures.without_notice == 1 and not figures.notice.lengths_s
-    assert "1 event came without any notice." in list(report_lines(figures, times()))
+    assert "1 event came without notice." in list(report_lines(figures, times()))
 
 
 def wrong_clock():
@@ -187,47 +186,47 @@ def wrong_clock():
 
 def test_durations_are_not_differences_of_a_wrong_clocks_times():
     """The notice is the record's; how long applications were held is not known."""
-    account = read_event_record(wrong_clock())
+    account = read_record(wrong_clock())
     assert (account.notice_s, account.held_back_s) == (40.0, None)
-    assert read_event_record(kept("freeze")).held_back_s is not None
-    assert report_document(history_statistics([wrong_clock()], times()))["notice_s"]["longest"] == 40.0
+    assert read_record(kept("freeze")).held_back_s is not None
+    assert report_document(statistics_of([wrong_clock()], times()))["notice_s"]["longest"] == 40.0
 
 
 def test_a_clock_that_is_set_while_hooks_prepare_leaves_the_preparation_unknown():
     record = kept("freeze")
     step = record["pauses"][0] | {"cause": "clock-step", "length_s": 0.0, "resumed_at": record["hooks"][1]["started_at"]}
-    assert read_event_record(record | {"pauses": [step, *record["pauses"]]}).preparation_s is None
+    assert read_record(record | {"pauses": [step, *record["pauses"]]}).preparation_s is None
     backwards = kept("freeze")
     for run in backwards["hooks"][1:]:
         run["started_at"] = moved(run, timedelta(seconds=-3))["started_at"]
-    assert read_event_record(backwards).preparation_s is None
+    assert read_record(backwards).preparation_s is None
 
 
 def test_a_notice_that_was_not_measured_is_not_computed_from_times():
     record = kept("freeze", notice_s=None)
-    assert read_event_record(record).notice_s is None
-    assert "How much notice was given: this machine's clock was not known to be right then." in not_known(read_event_record(record))
+    assert read_record(record).notice_s is None
+    assert "How much notice was given: this machine's clock was not known to be good then." in not_known(read_record(record))
 
 
 def test_a_clock_that_showed_1970_adds_one_month():
     records = [moved(kept("freeze"), timedelta(days=-20_000)), kept("freeze"), moved(kept("freeze"), timedelta(days=90))]
-    months = history_statistics(records, times()).months
+    months = statistics_of(records, times()).months
     assert [(month.year, month.month) for month in months] == [(1972, 2), (2026, 11), (2026, 12), (2027, 1), (2027, 2)]
 
 
 def test_preparation_that_was_stopped_says_nothing_of_what_hooks_need():
-    assert history_statistics([kept("cancelled")], times()).need_s is None
+    assert statistics_of([kept("cancelled")], times()).need_s is None
 
 
 def test_events_of_other_machines_are_counted_apart():
     record = kept("freeze", hooks=[], timeline=[
         {"at": "2026-11-21T12:09:31.337Z", "what": "noticed", "note": "it concerns vm-2, not vm-1"},
         {"at": "2026-11-21T12:09:31.337Z", "what": "observed", "note": ""}])
-    figures = history_statistics([record], times())
+    figures = statistics_of([record], times())
     assert not figures.events and figures.watched == 1
-    assert said(record) == (Severity.WATCHED, "This event was only watched: it concerns vm-2, not vm-1; no application was "
+    assert said(record) == (Severity.WATCHED, "This event was only observed: it concerns vm-2, not vm-1; no application was "
                                           "prepared.")
 
 
 def test_no_history_is_no_fault():
-    assert list(report_lines(history_statistics([], times()), times())) == ["No event has concerned this machine."]
+    assert list(report_lines(statistics_of([], times()), times())) == ["No event concerned this machine."]

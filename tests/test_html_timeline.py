@@ -7,11 +7,9 @@ from datetime import datetime
 
 import pytest
 
-from kept_records import NAMES, disordered, hostile, kept, stood_still, times
+from kept_records import NAMES, disordered, hostile, kept, read_record, statistics_of, stood_still, times
 from tideover.html.clock_chart import clock_drawing, panel_for
-from tideover.html.records import read_event_record
 from tideover.html.report import lengths_drawing, months_drawing
-from tideover.html.statistics import history_statistics
 from tideover.html.svg import LAYOUTS, WIDE, Area, Box, Dot, Label, SvgLine, text_width
 from tideover.html.time_axis import TimeSpan, axis_over, seconds_since_notice, ticks
 from tideover.html.timeline import GAP, TimelineLayout, place_labels, timeline
@@ -78,11 +76,11 @@ def corners(shape):
 
 def drawings(layout):
     for record in [kept(name) for name in NAMES] + [stood_still(), hostile(kept("failed"))]:
-        account = read_event_record(record)
+        account = read_record(record)
         yield timeline(account, times(), layout)
-        if account.clock.readings:
+        if account.clock.samples:
             yield clock_drawing(account, layout)
-    figures = history_statistics([kept(name) for name in NAMES] * 30, times())
+    figures = statistics_of([kept(name) for name in NAMES] * 30, times())
     yield months_drawing(figures, layout)
     yield lengths_drawing(figures, layout)
 
@@ -90,7 +88,7 @@ def drawings(layout):
 @pytest.mark.parametrize("seed", range(3))
 def test_nothing_is_drawn_outside_the_picture_by_a_clock_that_was_set(seed):
     for name in NAMES:
-        account = read_event_record(disordered(kept(name), random.Random(f"{seed} {name}")))
+        account = read_record(disordered(kept(name), random.Random(f"{seed} {name}")))
         for layout in LAYOUTS:
             drawing = timeline(account, times(), layout)
             for shape in drawing.shapes:
@@ -108,12 +106,12 @@ def test_nothing_is_drawn_outside_the_picture(layout):
 
 def test_what_came_after_a_pause_in_which_the_clock_stood_still_is_drawn_after_it():
     """The clock showed 10:00:03 when the machine stopped, and the same when it ran again seven seconds later."""
-    account = read_event_record(stood_still(7.0))
+    account = read_record(stood_still(7.0))
     stage = TimelineLayout(account, times(), WIDE)
     rest, seconds = stage.rests[0], seconds_since_notice(account)
     assert rest.whole.end == pytest.approx(10.0) and rest.sure.begin == pytest.approx(3.05)
-    assert [round(seconds(one.at), 3) for one in account.clock.readings] == [10.1, 11.1, 12.1]
-    assert seconds(account.started) == 2.0 and seconds(account.closed) == 40.0
+    assert [round(seconds(one.at), 3) for one in account.clock.samples] == [10.1, 11.1, 12.1]
+    assert seconds(account.started_at) == 2.0 and seconds(account.closed_at) == 40.0
 
 
 def test_a_clock_that_was_wrong_all_along_moves_nothing():
@@ -121,21 +119,21 @@ def test_a_clock_that_was_wrong_all_along_moves_nothing():
     record = stood_still(7.0)
     for sample in record["clock"]["samples"]:
         sample["offset_s"] = -3.0
-    account = read_event_record(record)
-    assert seconds_since_notice(account)(account.closed) == 40.0
-    assert seconds_since_notice(account)(account.pauses[0].ended) == 3.0
+    account = read_record(record)
+    assert seconds_since_notice(account)(account.closed_at) == 40.0
+    assert seconds_since_notice(account)(account.interruptions[0].resumed_at) == 3.0
 
 
 def test_moments_never_change_their_order():
-    account = read_event_record(stood_still())
-    begin = account.noticed.timestamp()
+    account = read_record(stood_still())
+    begin = account.noticed_at.timestamp()
     seconds = seconds_since_notice(account)
-    found = [seconds(datetime.fromtimestamp(begin + tenth / 10, account.noticed.tzinfo)) for tenth in range(400)]
+    found = [seconds(datetime.fromtimestamp(begin + tenth / 10, account.noticed_at.tzinfo)) for tenth in range(400)]
     assert found == sorted(found)
 
 
 def test_a_pause_of_which_only_the_bound_is_known_is_drawn_as_doubt():
-    stage = TimelineLayout(read_event_record(kept("reboot")), times(), WIDE)
+    stage = TimelineLayout(read_record(kept("reboot")), times(), WIDE)
     rest = stage.rests[0]
     assert rest.sure.length == 0 and rest.whole.length == pytest.approx(7.854)
     assert not any(cut.begin < stage.axis.x(rest.whole.end) and cut.end > stage.axis.x(rest.whole.begin)
@@ -145,20 +143,20 @@ def test_a_pause_of_which_only_the_bound_is_known_is_drawn_as_doubt():
 def test_the_panel_of_the_clock_holds_every_reading_with_its_error():
     record = kept("freeze")
     record["clock"]["samples"][0]["error_bound_s"] = 3.0
-    clock = read_event_record(record).clock
+    clock = read_record(record).clock
     panel = panel_for(clock, TimeSpan(0, 100), 10.0, 100.0)
-    for one in clock.readings:
+    for one in clock.samples:
         assert 10.0 < panel.y(one.offset_s + one.error_bound_s) <= panel.y(one.offset_s - one.error_bound_s) < 110.0
     assert panel.y(0.1) < panel.y(0.0) < panel.y(-0.1)
 
 
 def test_a_budget_is_drawn_no_longer_than_it_was():
     record = kept("failed")
-    stage = TimelineLayout(read_event_record(record), times(), WIDE)
-    budgets = [shape for shape in timeline(read_event_record(record), times(), WIDE).shapes
+    stage = TimelineLayout(read_record(record), times(), WIDE)
+    budgets = [shape for shape in timeline(read_record(record), times(), WIDE).shapes
                if isinstance(shape, Box) and shape.look == "budget"]
     run = next(run for run in record["hooks"] if run["name"] == "haproxy")
-    begun = next(run for run in stage.account.runs if run.name == "haproxy")
-    begin = stage.axis.x(stage.seconds(begun.began))
+    begun = next(run for run in stage.account.hooks if run.name == "haproxy")
+    begin = stage.axis.x(stage.seconds(begun.started_at))
     mine = next(box for box in budgets if box.x == pytest.approx(begin))
     assert mine.width == pytest.approx(run["limit_s"] * stage.axis.scale)

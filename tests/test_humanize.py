@@ -91,14 +91,14 @@ def test_exact_moments_are_those_of_the_record():
     assert times.moment("2026-11-20T10:00:00.123Z") == times.local("2026-11-20T10:00:00.123Z") == "2026-11-20T10:00:00.123Z"
     assert times.local("2026-11-20T10:00:00Z") == "2026-11-20T10:00:00Z", "not a digit more than was written down"
     assert times.this_moment() == "2026-11-20T10:03:00.000Z" and times.moment(None) == "-"
-    assert times.clock_times(["2026-11-20T10:00:00.123Z"]) == ("TIME", ["2026-11-20T10:00:00.123Z"])
+    assert times.clock_times([datetime.fromisoformat("2026-11-20T10:00:00.123Z")]) == ("TIME", ["2026-11-20T10:00:00.123Z"])
 
 
 def test_a_story_of_one_day_shows_the_time_of_day_and_one_over_two_days_shows_the_days():
     times = Times(NOW, zone=CET)
-    assert times.clock_times(["2026-11-20T10:00:00.123Z", "2026-11-20T10:00:01.000Z"]) == (
+    assert times.clock_times([datetime.fromisoformat("2026-11-20T10:00:00.123Z"), datetime.fromisoformat("2026-11-20T10:00:01.000Z")]) == (
         "TIME (CET)", ["11:00:00.123", "11:00:01.000"])
-    assert times.clock_times(["2026-11-20T22:59:00.000Z", "2026-11-20T23:01:00.000Z"]) == (
+    assert times.clock_times([datetime.fromisoformat("2026-11-20T22:59:00.000Z"), datetime.fromisoformat("2026-11-20T23:01:00.000Z")]) == (
         "TIME", ["2026-11-20 23:59:00 CET", "2026-11-21 00:01:00 CET"])
 
 

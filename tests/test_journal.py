@@ -170,7 +170,7 @@ def test_what_is_older_than_the_owner_keeps_is_removed_and_what_is_open_is_not(t
     journal.commit(at(86400.0), open_.state, open_.state, [Entry("new", EntryKind.NOTICED, "", event("new"))])
     later = Moment(at(86400.0 * 3).utc, 0.0)
     assert journal.forget_before(later, 2.5 * 86400.0) == 2
-    assert [record["event_id"] for record in records_of(journal.rows())] == ["open", "new"]
+    assert [record.event_id for record in records_of(journal.rows())] == ["open", "new"]
 
 
 def test_a_record_tells_the_whole_story_in_the_contracts_words(tmp_path):
@@ -178,7 +178,7 @@ def test_a_record_tells_the_whole_story_in_the_contracts_words(tmp_path):
     life.settle().polled()
     journal = Journal(tmp_path / "j.db")
     journal.commit(NOW, State(), life.state, life.entries)
-    record = record_of(journal.rows("e1"))
+    record = record_of(journal.rows("e1")).as_json()
     assert (record["status"], record["outcome"], record["kind"], record["event_source"]) == (
         "closed", "resumed", "freeze", "platform")
     assert record["not_before"] == "2026-11-20T10:15:00.000Z", "kept, though a Started document has none"
@@ -195,7 +195,7 @@ def test_unknown_values_are_null_never_zero(tmp_path):
     life = Life().polled(event(notice_s=None, expected_s=None))
     journal = Journal(tmp_path / "j.db")
     journal.commit(NOW, State(), life.state, life.entries)
-    record = record_of(journal.rows("e1"))
+    record = record_of(journal.rows("e1")).as_json()
     for name in ("not_before", "expected_pause_s", "acknowledged_at", "started_at", "outcome"):
         assert record[name] is None, name
     assert record["clock"]["offset_s"] is None and record["clock"]["verdict"] == "unknown"
@@ -204,7 +204,7 @@ def test_unknown_values_are_null_never_zero(tmp_path):
 def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
     life = Life().polled(event(), event("e2")).settle().acknowledged().acknowledged().paused()
     journal_rows = [_row(entry) for entry in life.entries]
-    [told] = pauses_of(journal_rows)
+    [told] = [known.as_json() for known in pauses_of(journal_rows)]
     assert told["event_ids"] == ["e1", "e2"] and isinstance(pause(), Pause)
 
 
@@ -214,7 +214,7 @@ def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
 def test_the_uncertainty_of_a_pause_is_never_told_smaller_than_it_is(length_s, uncertainty_s, told_s):
     """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that somebody set is."""
     known = replace(pause(), length_s=length_s, uncertainty_s=uncertainty_s)
-    assert pauses_of([_row(Entry("e1", EntryKind.PAUSE, "", known))])[0]["uncertainty_s"] == told_s
+    assert pauses_of([_row(Entry("e1", EntryKind.PAUSE, "", known))])[0].as_json()["uncertainty_s"] == told_s
     if length_s is None or uncertainty_s is None:
         return
     life = Life().polled(event()).settle().acknowledged().polled(started(event()))

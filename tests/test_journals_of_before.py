@@ -12,6 +12,7 @@ from tideover.effects import RunHook
 from tideover.hooks.orphans import note_of, read_witness
 from tideover.journal import Journal, JournalUnreadable, LastingJournal, database
 from tideover.lifecycle import Phase, State
+from tideover.lifecycle.state import RecoveredBy
 from tideover.model import Document, EntryKind, HookPhase, Kind
 from tideover.policy import Policy
 from tideover.record import record_of, records_of
@@ -46,7 +47,7 @@ def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_pa
     pending = set(stored.read_text(encoding="utf-8").splitlines()[0].removeprefix("-- pending:").split())
     assert pending <= recovered_to_the_end(life)
     assert not life.state.hooks and not life.state.cases
-    assert records_of(journal.rows())[0]["event_id"] == "e1"
+    assert records_of(journal.rows())[0].event_id == "e1"
 
 
 def text_of(stored: Path) -> str:
@@ -65,7 +66,7 @@ def test_an_older_journals_history_reads_in_the_words_of_today(tmp_path, stored)
     journal = opened(stored, tmp_path)
     [case] = journal.load().cases.values()
     assert [row.what for row in journal.rows() if isinstance(row.what, Phase)][-1] is case.phase
-    record = record_of(journal.rows())
+    record = record_of(journal.rows()).as_json()
     assert record["status"] == case.phase.value
     assert (record["acknowledged_at"] is None) is not case.acknowledged
 
@@ -92,8 +93,8 @@ def test_what_an_older_version_knew_of_a_case_is_known_under_the_new_names_of_it
     """(old file, field of today, whether its value says what happened then.)"""
     for stem, knows in (("agent-was-down", lambda case: case.agent_was_down),
                         ("pause-before-start", lambda case: case.pending_pause.id == "p1"),
-                        ("recovered-by-hand", lambda case: case.recovered_by_operator and not case.stopped),
-                        ("stopped-service", lambda case: case.recovered_by_operator and case.stopped),
+                        ("recovered-by-hand", lambda case: case.recovered_by is RecoveredBy.OPERATOR),
+                        ("stopped-service", lambda case: case.recovered_by is RecoveredBy.SERVICE_STOP),
                         ("other-spelling", lambda case: (case.id, case.current_id) == ("e1", "E1"))):
         directory = tmp_path / stem
         directory.mkdir()

@@ -5,7 +5,16 @@ from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, report,
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Phase, Stage, State, desired_effects, step
 from tideover.lifecycle.case import quiet_raw_s
-from tideover.lifecycle.state import AWAITING_PLATFORM, CLAIMING, STALL_S, ends_an_event, stopped_the_machine
+from tideover.lifecycle.state import (
+    AWAITING_PLATFORM,
+    CLAIMING,
+    STALL_S,
+    AckState,
+    PrepareResult,
+    RecoveredBy,
+    ends_an_event,
+    stopped_the_machine,
+)
 from tideover.model import Cause, Document, HookPhase, HookReport, Kind
 from tideover.policy import names_me
 from walk import (
@@ -38,6 +47,7 @@ def worlds(request):
     look_at(WORLDS)
 
 
+RECOVERS = {Stage.RECOVERING, Stage.RECOVER_NOT_YET, Stage.RECOVER_RETRY, Stage.RECOVER_FAILED}
 LATE = {Phase.UNCONFIRMED, Phase.HELD}     # a 200 that comes late is remembered, and ends these
 NO_NEWS = ob.PollFailed("no answer")
 
@@ -75,7 +85,7 @@ def test_the_platform_is_told_only_after_a_preparation_that_worked_or_by_hand():
             assert not case.event.started and not case.acknowledged and move.state.fresh and case.listed
             assert all(name == ME for name in case.event.resources)
             by_hand = isinstance(seen.observation, ob.AcknowledgeRequested)
-            prepared = wanted and all(known.stage is Stage.PREPARED and (known.worked or not known.spec.required)
+            prepared = wanted and all(known.stage is Stage.PREPARED and (known.prepare_result is PrepareResult.WORKED or not known.spec.required)
                                       for known in wanted)
             assert by_hand or prepared, (state, seen)
 
@@ -89,12 +99,12 @@ def test_what_is_owed_a_recover_is_never_forgotten():
     """A hook leaves the table only when its recover worked, or when no run of it can have changed anything."""
     for _, state, seen, move in every_change():
         for name, known in state.hooks.items():
-            begun = known.owed or known.stage in (Stage.PREPARING, Stage.STOPPING)
+            begun = known.needs_recover or known.stage in (Stage.PREPARING, Stage.STOPPING)
             if not begun or name in move.state.hooks:
                 continue
             answer = seen.observation
             assert isinstance(answer, ob.HookSettled) and answer.name == name, (state, seen)
-            harmless = answer.phase is HookPhase.PREPARE and not known.owed and changed_nothing(answer.report)
+            harmless = answer.phase is HookPhase.PREPARE and not known.needs_recover and changed_nothing(answer.report)
             recovered = answer.phase is RECOVER and answer.report.outcome in (DONE, NOTHING)
             assert harmless or recovered, (state, seen)
 
@@ -108,7 +118,7 @@ def test_what_was_begun_is_owed():
                 continue
             settled = isinstance(seen.observation, ob.HookSettled) and changed_nothing(seen.observation.report)
             running = after.stage in (Stage.PREPARING, Stage.STOPPING)
-            assert running or after.owed or (settled and not known.owed), (state, seen)
+            assert running or after.needs_recover or (settled and not known.needs_recover), (state, seen)
 
 
 def test_nobody_is_recovered_while_an_event_claims_the_applications():
@@ -126,7 +136,7 @@ def test_nobody_is_told_to_carry_on_before_the_clock_is_judged():
         for effect in begun:
             case = move.state.cases.get(effect.event_id)
             if case is not None and (case.began or case.pauses) and case.phase is Phase.RECOVERING:
-                assert case.clock is not None or case.recovered_by_operator, (state, seen)
+                assert case.clock is not None or case.is_recovered_early, (state, seen)
 
 
 def test_nobody_is_told_to_carry_on_before_the_quiet_time_after_the_newest_pause_is_over():
@@ -204,7 +214,7 @@ def test_a_pause_before_the_start_is_kept_and_moves_nothing():
             for event_id, before in state.cases.items():
                 after = move.state.cases[event_id]
                 if before.phase in BEFORE_THE_START - {Phase.SCHEDULED}:
-                    assert (after.phase, after.ask_attempt) == (before.phase, before.ask_attempt), (state, seen)
+                    assert (after.phase, after.ack_attempts) == (before.phase, before.ack_attempts), (state, seen)
                     assert after.pending_pause is not None
         if isinstance(seen.observation, ob.Polled):
             for event in seen.observation.document.events:
@@ -218,7 +228,7 @@ def test_a_reboot_after_the_start_is_followed_by_a_clock_check():
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.Restarted) and state.boot_id and seen.observation.boot_id != state.boot_id:
             for event_id, before in state.cases.items():
-                given_back = before.stopped and not before.began
+                given_back = before.is_prepared_again
                 if before.phase in AFTER_THE_START and not given_back:
                     assert move.state.cases[event_id].phase is Phase.CHECKING_CLOCK, (state, seen)
 
@@ -231,6 +241,21 @@ def test_acknowledged_is_the_phase_of_what_the_platform_accepted_and_held_of_wha
                 assert case.acknowledged, state
             if case.phase in (Phase.HELD, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED):
                 assert not case.acknowledged, state
+
+
+def test_no_state_holds_a_combination_of_flags_that_means_nothing():
+    """The legal combinations are named in `Case` and `HookState`."""
+    for _, state, _, _ in every_step():
+        for case in state.cases.values():
+            assert case.listed or case.phase in {Phase.CHECKING_CLOCK, Phase.SETTLING, Phase.RECOVERING}, state
+            assert not case.missed or case.began or not case.listed, state
+            assert not (case.hooks_named and case.announced), state
+            assert case.ack is AckState.OPEN or case.ack_attempts or case.id in state.settled, state
+            assert case.recovered_by is RecoveredBy.EVENT or case.phase not in AWAITING_PLATFORM | {Phase.SCHEDULED}, state
+        for known in state.hooks.values():
+            has_ended = known.prepare_result is not PrepareResult.NONE
+            assert has_ended if known.stage is Stage.PREPARED else has_ended or not known.prepared_for, state
+            assert known.needs_recover or known.stage not in RECOVERS or known.run, state
 
 
 def phases(state: State) -> dict[str, Phase]:
@@ -261,7 +286,7 @@ def test_a_restart_of_the_agent_moves_only_what_was_asked_and_what_was_given_bac
         if isinstance(seen.observation, ob.Restarted) and seen.observation.boot_id == state.boot_id:
             for event_id, before in state.cases.items():
                 after = phases(move.state).get(event_id, Phase.CLOSED)
-                again = before.stopped and not before.began and before.phase in (Phase.RECOVERING, Phase.RECOVERED)
+                again = before.is_prepared_again and before.phase in (Phase.RECOVERING, Phase.RECOVERED)
                 if before.phase is Phase.ACKNOWLEDGING:
                     assert after is Phase.UNCONFIRMED
                 elif again:
@@ -282,9 +307,9 @@ def test_a_reboot_before_the_start_leads_back_to_preparation_and_touches_nothing
                     assert after.phase is before.phase
                 elif before.phase in BEFORE_THE_START:
                     assert after.phase is Phase.PREPARING, (state, seen)
-                elif before.stopped and not before.began and before.phase in (Phase.RECOVERING, Phase.RECOVERED):
+                elif before.is_prepared_again and before.phase in (Phase.RECOVERING, Phase.RECOVERED):
                     assert after.phase is Phase.PREPARING, "it was recovered only because the service stopped"
-                elif not (before.stopped and not before.began):
+                elif not before.is_prepared_again:
                     assert after.check_round > before.check_round, "also when it was being checked"
 
 

@@ -812,9 +812,26 @@ def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too(
     assert life.settle().phase() == "acknowledging"
 
 
-def runs_told(life):
+@pytest.mark.parametrize(("outcome", "status"), [(NOTHING, 3), (REFUSED, 4), (FAILED, 1), (TIMED_OUT, None)])
+def test_the_record_says_of_each_run_how_it_ended_and_that_a_hook_did_it(outcome, status):
+    """What had nothing to do was not done, and what refused for safety is not the same as a failure."""
+    [run] = runs_told(Life().polled(FREEZE).settle(outcome, exit_status=status))
+    assert (run["kind"], run["outcome"], run["exit_status"]) == ("hook", outcome.value, status)
+
+
+def test_the_record_says_who_acknowledged():
+    life = Life().polled(FREEZE).settle()
+    assert told_record(life)["acknowledged_by"] is None
+    assert told_record(life.acknowledged())["acknowledged_by"] == "this machine"
+
+
+def told_record(life):
     rows = [Row(life.now.utc, entry.event_id, entry.what, entry.note, entry.subject) for entry in life.entries]
-    return record_of([row for row in rows if row.event_id == "e1"])["hooks"]
+    return record_of([row for row in rows if row.event_id == "e1"]).as_json()
+
+
+def runs_told(life):
+    return told_record(life)["hooks"]
 
 
 @pytest.mark.parametrize("boot_id", ["boot-1", "boot-2"])
@@ -836,8 +853,8 @@ def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
     for phase in ("prepare", "recover"):
         assert words.count((f"hook {phase} interrupted", "drain: the agent ended while it ran")) == 1
     prepare, recover = [run for run in runs_told(life) if run["outcome"] == "stopped"]
-    assert prepare == {"name": "drain", "phase": "prepare", "attempt": 1, "outcome": "stopped", "exit_status": None,
-                       "started_at": "2026-11-20T10:00:03.000Z", "duration_s": None, "limit_s": 60.0, "output": "",
+    assert prepare == {"name": "drain", "kind": "hook", "phase": "prepare", "attempt": 1, "outcome": "stopped",
+                       "exit_status": None, "started_at": "2026-11-20T10:00:03.000Z", "duration_s": None, "limit_s": 60.0, "output": "",
                        "note": "the agent ended while it ran"}
     assert (recover["phase"], recover["attempt"], recover["duration_s"]) == ("recover", 1, None)
     assert [(run["phase"], run["attempt"]) for run in runs_told(life)] == [
@@ -968,14 +985,14 @@ def test_the_notice_is_told_by_the_platforms_own_time_whatever_our_clock_says(wr
     platform = BEGIN + timedelta(seconds=wrong_by_s)
     ahead = replace(event(), not_before=platform + timedelta(seconds=40))
     life.see(ob.Polled(Document((ahead,), "1", platform, life.now.raw_s, life.now.raw_s), ME))
-    assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries])["notice_s"] == 40.0
+    assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries]).as_json()["notice_s"] == 40.0
 
 
 def test_a_notice_that_only_our_clock_could_tell_is_unknown_and_one_of_a_started_event_is_none():
     for one, expected in ((event(), None), (started(event()), 0.0), (event(notice_s=None), None)):
         life = Life()
         life.see(ob.Polled(Document((one,), "1", None, life.now.raw_s, life.now.raw_s), ME))
-        assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries])["notice_s"] == expected
+        assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries]).as_json()["notice_s"] == expected
 
 
 def told(entry):

@@ -104,7 +104,7 @@ def test_all_lines_of_an_event_its_record_and_its_hooks_share_one_id():
     life.polled(event("E-1")).settle().acknowledged().polled(started(event("E-1"))).paused().judged().after(6)
     life.settle().after(60).polled()
     assert life.outcome("E-1") == "resumed" and len(kept.lines) > 15
-    assert {line.fields["trace_id"] for line in kept.lines} == {trace_id("E-1")} == {record_of(life.rows)["trace_id"]}
+    assert {line.fields["trace_id"] for line in kept.lines} == {trace_id("E-1")} == {record_of(life.rows).as_json()["trace_id"]}
     assert re.fullmatch(r"[0-9a-f]{32}", trace_id("E-1")) and trace_id("E-1") != trace_id("E-2")
     assert re.fullmatch(r"[0-9a-f]{32}", trace_id("\udc80")), "an id that is no proper text has one too"
 

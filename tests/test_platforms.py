@@ -98,7 +98,10 @@ def test_the_module_of_each_served_platform_has_what_the_agent_and_doctor_call()
             assert has == wanted, one.kind
 
 
-NAMES_PROGRAMS = {"doctor/other_agents.py"}     # of others, that acknowledge events too
+MAY_NAME_THEM = {
+    "doctor/other_agents.py",           # programs of others that acknowledge events too
+    "settings/keys.py", "settings/values.py",       # the tables [source.KIND]
+}
 
 
 @pytest.mark.parametrize("room", ["cli", "daemon", "doctor", "drill", "status.py", "settings", "lifecycle", "html", "engine.py"])
@@ -107,7 +110,7 @@ def test_no_platform_is_named_where_the_table_is_read(room):
     package = Path(inspect.getfile(PlatformModule)).parents[1]
     kinds = {one.kind for one in PLATFORMS if one.is_served or one.support is Support.PLANNED}
     for path in [package / room] if room.endswith(".py") else sorted((package / room).rglob("*.py")):
-        if path.relative_to(package).as_posix() in NAMES_PROGRAMS:
+        if path.relative_to(package).as_posix() in MAY_NAME_THEM:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -137,4 +140,6 @@ def test_an_agent_loads_no_other_platforms_module(kind, tmp_path):
     ran = subprocess.run([sys.executable, "-c", ask, str(configuration)], capture_output=True, text=True, check=True)
     loaded = set(json.loads(ran.stdout.splitlines()[-1]))
     assert {one.module for one in PLATFORMS if one.module in loaded} == {one.module for one in PLATFORMS if one.kind == kind}
+    wire = {"azure": "tideover.sources.scheduled_events", "gcp": "tideover.sources.compute_metadata"}
+    assert {name for name in wire.values() if name in loaded} == {wire[kind]}
     assert not any(name.startswith("tideover.simulator") for name in loaded)

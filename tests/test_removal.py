@@ -103,5 +103,5 @@ def test_what_cannot_be_deleted_is_told_once(monkeypatch):
         bench.start(bench.order(bench.write("10-web", "exit 0"), phase))
         assert bench.answer().report.outcome.value == "done"
     bench.runner.close()
-    assert bench.lines == ["(tideover cannot delete all that it left: operation not permitted: stuck)"]
+    assert bench.lines == ["(files that it left cannot be deleted: operation not permitted: stuck)"]
     bench.close()

@@ -19,12 +19,14 @@ from tideover.settings import (
     write_duration,
 )
 from tideover.settings.keys import HOOK, TABLES
+from tideover.settings.render import section_of
 from tideover.settings.types import quoted
+from tideover.settings.values import GcpSettings
 
 DAY_S = 86400.0
 
 DEFAULTS = {       # by hand from the contract, not from the table
-    "source": {"kind": "auto", "endpoint": None, "poll_s": 1.0, "vm_name": None},
+    "source": {"kind": "auto", "endpoint": None, "poll_s": 1.0, "vm_name": None, "gcp": GcpSettings(0.0, 60.0)},
     "policy": {"act_on": ANNOUNCED, "acknowledge": "when-ready", "acknowledge_shared": False, "prepare": "at-once",
                "lead_s": 3600.0, "recover_after": "pause", "unannounced": "recover", "on_stop": "keep"},
     "hooks": {"timeout_s": 60.0, "reserve_s": 5.0, "on_failure": "hold"},
@@ -43,6 +45,9 @@ kind = "azure"
 endpoint = "http://127.0.0.1:8080/"
 poll = "100ms"
 vm_name = "VM_7"
+[source.gcp]
+preempt_notice = "120s"
+terminate_notice = "60m"
 [policy]
 act_on = ["freeze", "reboot"]
 acknowledge = "never"
@@ -112,13 +117,15 @@ def test_with_no_file_the_contracts_defaults_apply(table: str) -> None:
 
 def test_each_row_of_the_table_fills_one_field_and_no_field_is_without_a_row() -> None:
     for table in (*TABLES, HOOK):
-        assert [key.field for key in table.keys] == [field.name for field in dataclasses.fields(table.makes)]
+        within = [one.name.rpartition(".")[2] for one in TABLES if one.name.rpartition(".")[0] == table.name]
+        assert [*(key.field for key in table.keys), *within] == [field.name for field in dataclasses.fields(table.makes)]
 
 
 def test_every_key_of_a_full_file_is_understood() -> None:
     settings = settings_of(EVERYTHING)
     assert fields(settings.source) == {
-        "kind": "azure", "endpoint": "http://127.0.0.1:8080", "poll_s": 0.1, "vm_name": "VM_7"}
+        "kind": "azure", "endpoint": "http://127.0.0.1:8080", "poll_s": 0.1, "vm_name": "VM_7",
+        "gcp": GcpSettings(120.0, 3600.0)}
     assert fields(settings.policy) == {
         "act_on": {Kind.FREEZE, Kind.REBOOT}, "acknowledge": "never", "acknowledge_shared": True,
         "prepare": "just-in-time", "lead_s": 7200.0, "recover_after": "event", "unannounced": "record",
@@ -225,7 +232,7 @@ def test_a_slash_at_the_end_of_a_path_means_nothing_but_at_the_root() -> None:
 
 def test_settings_are_values_that_nobody_changes() -> None:
     settings = settings_of(EVERYTHING)
-    for value in (settings, *(getattr(settings, table.name) for table in TABLES), settings.hook["haproxy"]):
+    for value in (settings, *(section_of(settings, table) for table in TABLES), settings.hook["haproxy"]):
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(value, dataclasses.fields(value)[0].name, None)
         assert not hasattr(value, "__dict__")

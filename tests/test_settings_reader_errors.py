@@ -15,6 +15,8 @@ ROWS = [(f"{table.name if table is not HOOK else 'hook.web'}", key.name) for tab
 
 RANGES = [        # table, key, just too small, smallest, largest, just too large
     ("source", "poll", "49ms", "50ms", "5m", "301s"),
+    ("source.gcp", "preempt_notice", None, "0s", "1h", "61m"),
+    ("source.gcp", "terminate_notice", None, "0s", "24h", "25h"),
     ("policy", "lead", "999ms", "1s", "365d", "366d"),
     ("hooks", "timeout", "9ms", "10ms", "24h", "1441m"),
     ("hooks", "reserve", None, "0s", "10m", "601s"),

@@ -20,6 +20,7 @@ from tideover.settings import (
     windows_paths,
 )
 from tideover.settings.keys import HOOK, TABLES
+from tideover.settings.render import section_of
 from tideover.settings.types import quoted
 
 WINDOWS = windows_paths("C:\\ProgramData")
@@ -36,7 +37,7 @@ def test_each_key_of_the_default_file_shows_its_true_default(platform: PlatformP
     reading, defaults = read(said, file="x", defaults=platform), default_settings(platform)
     assert reading.settings.hook["example"] == options_for(defaults, "example")
     for table in TABLES:
-        assert getattr(reading.settings, table.name) == getattr(defaults, table.name)
+        assert section_of(reading.settings, table) == section_of(defaults, table)
         assert {f"{table.name}.{key.name}" for key in table.keys} <= set(reading.origin)
     assert {f"hook.example.{key.name}" for key in HOOK.keys} <= set(reading.origin)
     assert reading.settings.policy_by_kind == defaults.policy_by_kind
@@ -65,12 +66,12 @@ def test_show_tells_every_key_and_the_line_of_those_the_file_sets() -> None:
     reading = read('[source]\npoll = "2000ms"\n\n[hook.web]\nuser = "www"\n[policy]\nfreeze.lead = "1h"\n',
                    file="x", defaults=LINUX)
     shown = {line.key: line[1:] for line in effective_values(reading.settings, reading.origin)}
-    assert shown["source.poll"] == ('"2s"', "file line 2")
+    assert shown["source.poll"] == ('"2s"', "x line 2")
     assert shown["source.kind"] == ('"auto"', "default")
-    assert shown["hook.web.user"] == ('"www"', "file line 5")
+    assert shown["hook.web.user"] == ('"www"', "x line 5")
     assert shown["hook.web.timeout"] == ('"60s"', "default")
     assert shown["hook.web.required"] == ("true", "default")
-    assert shown["policy.freeze.lead"] == ('"1h"', "file line 7")
+    assert shown["policy.freeze.lead"] == ('"1h"', "x line 7")
     assert shown["policy.unknown.acknowledge"] == ('"never"', "default")
     assert {f"{table.name}.{key.name}" for table in TABLES for key in table.keys} <= set(shown)
     assert not [key for key in shown if key.startswith("policy.reboot")]

@@ -7,7 +7,8 @@ import pytest
 
 from tideover.errors import WrongUseError
 from tideover.observations import AckOutcome
-from tideover.simulator import MetadataService
+from tideover.platforms import SIMULATED_KINDS, platform_named
+from tideover.simulator import MetadataService, load_simulator
 from tideover.simulator.scenarios import play, read_scenario, scenario_names
 from tideover.sources.azure import AzureSource
 
@@ -33,6 +34,16 @@ def test_a_scenario_announces_something_and_leaves_nothing_listed(name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in SIMULATED_KINDS for name in scenario_names(kind)])
+def test_each_platforms_scenarios_fit_its_own_service(kind, name):
+    simulator = load_simulator(platform_named(kind))
+    assert simulator.FIRST_SCENARIO in scenario_names(kind)
+    service = simulator.open_service()
+    told: list[str] = []
+    play(read_scenario(name, kind), service, tell=told.append, pace=10_000.0)
+    assert told and service._listed == {}
+
+
 def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():
     with MetadataService() as service:
         player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 60.0})

@@ -97,7 +97,7 @@ def test_without_evidence_a_gap_is_taken_for_our_own_and_says_so(stall: Stall) -
     """No pause of the machine is claimed that nothing shows."""
     judged = judge_stall(stall)
     assert (judged.cause, judged.quality) == (Cause.PROCESS_STALL, Quality.INFERRED)
-    assert "taken for a stall of this process" in judged.evidence[0]
+    assert "taken as a stall" in judged.evidence[0]
 
 
 def test_our_own_switches_do_not_count_as_the_others_life() -> None:

@@ -58,10 +58,10 @@ def test_the_bound_of_a_sample_covers_what_its_doubles_cannot_hold() -> None:
 def test_a_rejected_answer_is_explained_in_ntps_own_words() -> None:
     told = [outcome(sent).text for sent in (packet(mode=5), packet(stratum=16, leap=0), packet(stratum=200, leap=3),
                                             packet(stratum=2, reference_id=b"\x0a\x00\x00\x63"))]
-    assert told == ["not a server's answer (broadcast)",
-                    "it is not synchronised itself (unsynchronized (16), no warning)",
-                    "it is not synchronised itself (stratum 200, unknown (clock unsynchronized))",
-                    "it takes its time from this machine (10.0.0.99)"]
+    assert told == ["not a server packet (broadcast)",
+                    "server not synchronised (unsynchronized (16), no warning)",
+                    "server not synchronised (stratum 200, unknown (clock unsynchronized))",
+                    "it is synchronised to this machine (10.0.0.99)"]
 
 
 def test_a_good_answer_is_a_sample_with_its_bound() -> None:

@@ -147,6 +147,14 @@ def test_the_time_service_is_told_to_measure_afresh_by_its_own_tool() -> None:
     assert "domain" in time_service(USUAL | {(SERVICE + r"\Parameters", "Type"): "NT5DS"}).report().note
 
 
+def test_a_time_service_that_is_stopped_now_still_names_the_servers_it_is_told_to_ask() -> None:
+    """Windows starts and stops it as it likes where there is no domain."""
+    for runs in (True, False):
+        service = W32Time(HostAccess(registry=lambda key, name: USUAL.get((key, name)),       # type: ignore[arg-type,return-value]
+                                     is_service_running={"W32Time": runs}.__getitem__))
+        assert service.is_running() is runs and service.is_enabled() and service.servers()
+
+
 # --- the physical host ----------------------------------------------------------------------------------------------
 
 def test_a_new_physical_host_in_the_registry_is_told_once() -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Case, HookState, Phase, Stage, State, desired_effects, step
+from tideover.lifecycle.state import RETRIED_RECOVERS
 from tideover.lifecycle.step import Step
 from tideover.model import Cause, Document, HookOutcome, HookPhase, Kind, Moment
 from tideover.observations import AckOutcome
@@ -88,7 +89,7 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
     yield from (Seen(ob.Due(f"case:{event_id}"), at(LATER_S)) for event_id in state.cases)
     yield from (Seen(ob.Due(f"case:{case.id}"), at(case.wake_raw_s - RAW_S)) for case in state.cases.values()
                 if case.wake_raw_s is not None)
-    if any(known.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY) for known in state.hooks.values()):
+    if any(known.stage in (Stage.PREPARE_RETRY, *RETRIED_RECOVERS) for known in state.hooks.values()):
         yield Seen(ob.Due("hook"), at(LATER_S))
     yield from (Seen(answer, now) for answer in answers(state, world))
 
@@ -101,7 +102,7 @@ def answers(state: State, world: World) -> Iterator[ob.Observation]:
                 yield ob.HookSettled(name, phase, known.run, report(outcome))
     for case in state.cases.values():
         for outcome in world.acknowledgements:
-            yield ob.AckSettled(case.id, case.ask_attempt, outcome)
+            yield ob.AckSettled(case.id, case.ack_attempts, outcome)
         for check in (GOOD, BAD):
             yield ob.ClockJudged(case.id, case.check_round, check)
 
@@ -131,11 +132,11 @@ def _names_an_effect(state: State, answer: ob.Observation, keys: set[str]) -> bo
 def identity(state: State) -> object:
     """Coarse on purpose: one representative of each combination of phases, stages and what is owed is walked on from.
     `whole_identity` leaves nothing out that can matter; that walk takes minutes."""
-    return (frozenset((case.id, case.phase, case.pending_pause is not None, case.began, case.acknowledged, case.stopped,
+    return (frozenset((case.id, case.phase, case.pending_pause is not None, case.began, case.ack, case.recovered_by,
                        case.phase is Phase.UNCONFIRMED and case.wake_raw_s is not None,
                        case.phase is Phase.SETTLING and case.looked_raw_s > 0)
                       for case in state.cases.values()),
-            frozenset((known.spec.name, known.stage, known.owed) for known in state.hooks.values()),
+            frozenset((known.spec.name, known.stage, known.needs_recover) for known in state.hooks.values()),
             state.fresh)
 
 
@@ -148,12 +149,12 @@ def whole_identity(state: State) -> object:
 def _case_identity(case: Case) -> object:
     return (case.id, case.event.started, case.phase, case.listed, case.due_raw_s is None, case.acknowledged,
             case.pending_pause is not None, frozenset(known.id for known in case.pauses), case.began, case.missed, case.agent_was_down,
-            case.rebooted, case.stopped)
+            case.rebooted, case.recovered_by)
 
 
 def _hook_identity(known: HookState) -> object:
-    return (known.spec.name, known.stage, frozenset(known.wanted_by), known.prepared_for, known.worked, known.unsafe,
-            known.owed, known.recover_begun, known.in_turn, known.failures > 0, known.until_raw_s > RAW_S + LATER_S)
+    return (known.spec.name, known.stage, frozenset(known.wanted_by), known.prepared_for, known.prepare_result,
+            known.needs_recover, known.failures > 0, known.until_raw_s > RAW_S + LATER_S)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Finds and reads the configuration file. Its keys are judged by `settings`."""
+"""Finds and reads the configuration: its main file and the drop-ins beside it. Their keys are judged by `settings`."""
 from __future__ import annotations
 
 import sys
@@ -7,22 +7,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.errors import TideoverError, WrongUseError
-from tideover.settings import LARGEST_BYTES, LINUX, PlatformPaths, Settings, read, read_tolerantly, windows_paths
+from tideover.settings import (
+    LARGEST_BYTES,
+    LINUX,
+    DropIn,
+    KeyOrigin,
+    PlatformPaths,
+    Settings,
+    read,
+    read_tolerantly,
+    windows_paths,
+)
+from tideover.threads import reason_of
 
 VARIABLE = "TIDEOVER_CONFIG"
 
 
+DROP_INS = "conf.d"
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, the file they came from (None: there is none, all is default), and the line of each key in it.
+    """Settings, the file they came from (None: there is none, all is default), where each key stands that a file names,
+    and the files of conf.d beside the main one, in their order.
 
-    `last_error`: what is wrong with the file, where it was read all the same; None: nothing is.
+    `trouble`: what is wrong with the files, where they were read all the same; None: nothing is.
     """
 
     settings: Settings
     file: Path | None
-    origin: Mapping[str, int]
+    origin: Mapping[str, KeyOrigin]
     trouble: TideoverError | None = None
+    drop_ins: tuple[Path, ...] = ()
+
+    @property
+    def trusted_paths(self) -> tuple[Path, ...]:
+        """What nobody else may change: the files, and the directory of the drop-ins."""
+        directories = dict.fromkeys(path.parent for path in self.drop_ins)
+        return tuple(filter(None, (self.file, *directories, *self.drop_ins)))
 
 
 def platform_paths() -> PlatformPaths:
@@ -37,13 +59,16 @@ def load_settings(path: Path | None, environ: Mapping[str, str], platform: Platf
     """Given what --config names (or None) and the environment, return the settings of the file that counts.
 
     --config goes before TIDEOVER_CONFIG, that before the platform's own place; only the last may be missing.
-    Raise ConfigurationError with all faults of the file, WrongUseError if it cannot be read.
+    Raise ConfigurationError with all faults of the file and its drop-ins, WrongUseError if one cannot be read.
     """
     paths = platform or platform_paths()
     file, named_by = _file_that_counts(path, environ, paths)
     data = _content(file, named_by)
-    reading = read(data or b"", file=str(file), defaults=paths)
-    return Loaded(reading.settings, None if data is None else file, reading.origin)
+    drop_ins, unreadable = _drop_ins(file)
+    if unreadable is not None:
+        raise unreadable
+    reading = read(data or b"", file=str(file), defaults=paths, drop_ins=_named(drop_ins))
+    return Loaded(reading.settings, None if data is None else file, reading.origin, drop_ins=tuple(drop_ins))
 
 
 def load_tolerantly(path: Path | None, environ: Mapping[str, str], platform: PlatformPaths | None = None) -> Loaded:
@@ -60,8 +85,37 @@ def load_tolerantly(path: Path | None, environ: Mapping[str, str], platform: Pla
         if named_by is not None:
             raise
         return Loaded(read(b"", file=str(file), defaults=paths).settings, None, {}, unreadable)
-    reading, trouble = read_tolerantly(data or b"", file=str(file), defaults=paths)
-    return Loaded(reading.settings, None if data is None else file, reading.origin, trouble)
+    drop_ins, missing = _drop_ins(file)
+    reading, faults = read_tolerantly(data or b"", file=str(file), defaults=paths, drop_ins=_named(drop_ins))
+    return Loaded(reading.settings, None if data is None else file, reading.origin, faults or missing, tuple(drop_ins))
+
+
+def _drop_ins(file: Path) -> tuple[dict[Path, bytes], WrongUseError | None]:
+    """Given the main file, return what stands in the drop-ins beside it, by their names in order, and why one could not
+    be read, if so. One that was removed meanwhile is none."""
+    found: dict[Path, bytes] = {}
+    trouble = None
+    try:
+        names = sorted(path for path in (file.parent / DROP_INS).iterdir()
+                       if path.suffix == ".toml" and not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, None
+    except OSError as error:
+        return {}, WrongUseError(f"cannot read the configuration {file.parent / DROP_INS}", reason_of(error),
+                                 "Run as root, or check the directory")
+    for path in names:
+        try:
+            data = _content(path, None)
+        except WrongUseError as unreadable:
+            trouble = unreadable
+        else:
+            if data is not None:
+                found[path] = data
+    return found, trouble
+
+
+def _named(drop_ins: Mapping[Path, bytes]) -> list[DropIn]:
+    return [(str(path), data) for path, data in drop_ins.items()]
 
 
 def _file_that_counts(path: Path | None, environ: Mapping[str, str], paths: PlatformPaths) -> tuple[Path, str | None]:

@@ -1,8 +1,8 @@
 """What we want done. The only way out of the lifecycle; nothing here does it.
 
 An effect is wanted as long as the state asks for it, and has an identity (`key`): the engine starts what is newly
-wanted and calls off what is no longer wanted. Each hand owes exactly one answer for each key it was given, within a
-bound, whatever happens; an answer to something called off is allowed and counts for nothing unless it is still asked.
+wanted and cancels what is no longer wanted. Each handler brings exactly one answer for each key it was given, within
+a bound, whatever happens; an answer to a cancelled effect is allowed, and is ignored unless it is still waited for.
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tideover.model import HookPhase, HookSpec, Kind
 class RunHook:
     """Run one hook once. Answer: HookSettled(name, phase, run). Called off: end its process tree, answer STOPPED.
 
-    Wanted anew with another `limit_s`, the run under way ends by that one; nothing else of it changes.
+    Wanted again with another `limit_s`, the run under way ends by that one; nothing else of it changes.
     """
 
     spec: HookSpec
@@ -35,7 +35,7 @@ class RunHook:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledge:
-    """Tell the platform to go ahead with one event, once. Answer: AckSettled."""
+    """Acknowledge one event (StartRequests), once. Answer: AckSettled."""
 
     event_id: str
     attempt: int
@@ -61,7 +61,7 @@ class CheckClock:
 
 @dataclass(frozen=True, slots=True)
 class WakeAt:
-    """Say Due(key) when the raw monotonic clock has reached this. No answer is owed before."""
+    """Post Due(key) when the raw monotonic clock has reached this. No answer comes before."""
 
     key: str
     at_raw_s: float
@@ -69,7 +69,7 @@ class WakeAt:
 
 @dataclass(frozen=True, slots=True)
 class WatchClosely:
-    """An event is near or has started: the pause watch ticks faster. No answer is owed."""
+    """An event is near or has started: the pause watch ticks faster. No answer."""
 
     @property
     def key(self) -> str:

@@ -1,8 +1,8 @@
 """The loop: see, decide, write down, do. In that order, always.
 
-One thread owns the state; everybody else only posts observations through `post`. What the state wants is compared with
-what the hands are at: what is newly wanted is started, what is no longer wanted is called off. A start of the agent
-finds nothing in the hands, so all that the state wants is asked for again: that is the whole of crash recovery.
+One thread owns the state; the others only post observations through `post`. What the state wants is compared with the
+active effects: what is newly wanted is started, what is no longer wanted is cancelled. After a start of the agent no
+effect is active, so all that the state wants is started again: that is the whole of crash recovery.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tideover.policy import Policy
 
 LONGEST_WAIT_S = 3600.0
 """An event may lie so far ahead (year 9999) that no wait of the system holds it: 292 years on Linux, 49 days on
-Windows. A wait that ends early costs nothing: the moment somebody waits for is looked at again."""
+Windows. A wait that ends early costs nothing: the moment that is waited for is looked at again."""
 
 
 IDLE_S = 10.0
@@ -34,7 +34,7 @@ CHECKPOINTED = frozenset({EntryKind.ACK_ACCEPTED, Phase.CLOSED})
 
 
 class EffectHandler(Protocol):
-    """Does one kind of effect. Neither call blocks; the answer comes through `tell`."""
+    """Carries out one kind of effect. Neither call blocks; the answer comes as an observation."""
 
     def start(self, effect: Any) -> None: ...
 
@@ -50,7 +50,7 @@ class AdjustableHandler(EffectHandler, Protocol):
 
 
 class Listener(Protocol):
-    """Is told what happened, for logs and metrics. Must not block."""
+    """Gets what happened, for logs and metrics. Must not block."""
 
     def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None: ...
 
@@ -60,13 +60,13 @@ class Listener(Protocol):
 
 
 class Engine:
-    """The state, the journal and the hands, brought together by one inbox."""
+    """The state, the journal and the effect handlers, with one inbox."""
 
-    def __init__(self, journal: Journal, hands: Mapping[type[Any], EffectHandler],
+    def __init__(self, journal: Journal, handlers: Mapping[type[Any], EffectHandler],
                  policy: Callable[[ob.Observation], Policy],
                  moment: Callable[[], Moment], listener: Listener, renew: Callable[[], None]) -> None:
-        """`renew`: called when the journal is another VM's, to set that aside and begin the journal anew."""
-        self._journal, self._handlers, self._policy, self._renew = journal, hands, policy, renew
+        """`renew`: called when the journal is another VM's; quarantines it and starts a new one."""
+        self._journal, self._handlers, self._policy, self._renew = journal, handlers, policy, renew
         self._moment, self._listener = moment, listener
         self._inbox: queue.SimpleQueue[ob.Observation | threading.Event | None] = queue.SimpleQueue()
         self._active: dict[str, fx.Effect] = {}
@@ -82,15 +82,15 @@ class Engine:
         self.state = self._written = journal.load()
 
     def post(self, seen: ob.Observation) -> None:
-        """Bring news, from any thread."""
+        """Post an observation, from any thread."""
         self._inbox.put(seen)
 
-    def post_and_wait(self, seen: ob.Observation, patience_s: float) -> bool:
-        """Bring news and return once the state shows what came of it, from another thread; False: not in that time."""
+    def post_and_wait(self, seen: ob.Observation, timeout_s: float) -> bool:
+        """Post an observation, from another thread, and return once the state shows its result; False: not in time."""
         taken = threading.Event()
         self._inbox.put(seen)
         self._inbox.put(taken)
-        return taken.wait(patience_s)
+        return taken.wait(timeout_s)
 
     def stop(self) -> None:
         """Let `run` return after what is already in the inbox, from any thread or signal handler."""
@@ -106,11 +106,11 @@ class Engine:
         self._longest_wait_s = LONGEST_WAIT_S if at_least_every_s is None else min(at_least_every_s, LONGEST_WAIT_S)
 
     def run(self) -> None:
-        """Take news until told to stop."""
+        """Handle observations until `stop`."""
         self.run_until(lambda state: False)
 
     def run_until(self, done: Callable[[State], bool]) -> None:
-        """Take news until `done` says so of the state, or until told to stop."""
+        """Handle observations until `done` is true of the state, or until `stop`."""
         while not done(self.state):
             seen = self._next()
             if seen is None:
@@ -136,14 +136,14 @@ class Engine:
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def _next(self) -> ob.Observation | None:
-        """The next news, or the next moment somebody waits for, whichever comes first."""
+        """The next observation or due timer, whichever comes first."""
         while True:
             self._heartbeat()
             try:
                 news = self._inbox.get(timeout=self._wait_s())
                 if not isinstance(news, threading.Event):
                     return news
-                news.set()      # what was told before it has been taken
+                news.set()      # what was posted before it has been handled
             except queue.Empty:
                 due = self._take_due()
                 if due is not None:
@@ -214,7 +214,7 @@ class Engine:
             self._journal.remember_vm(vm_id)
             self._vm_id = vm_id
         except JournalUnwritable:
-            self._vm_id = ""        # with the next document again; that nothing can be written, the next commit tells
+            self._vm_id = ""        # tried again with the next document; the next commit reports the trouble
 
     # --- doing ----------------------------------------------------------------------------------------------------
 
@@ -227,17 +227,17 @@ class Engine:
             effect = self._active.pop(key)
             self._handlers[type(effect)].cancel(effect)
         for key, effect in doing.items():
-            hand, known = self._handlers[type(effect)], self._active.get(key)
+            handler, known = self._handlers[type(effect)], self._active.get(key)
             self._active[key] = effect
             if known is None:
-                hand.start(effect)
-            elif known != effect and isinstance(hand, AdjustableHandler):
-                hand.adjust(effect)
+                handler.start(effect)
+            elif known != effect and isinstance(handler, AdjustableHandler):
+                handler.adjust(effect)
 
 
 def is_same_vm(one: str, other: str) -> bool:
     """Given two ids of VMs, return whether they name the same one: in any case, and also where the first three groups
-    are written in the other byte order (SMBIOS tells a UUID in either)."""
+    are written in the other byte order (SMBIOS shows a UUID in either)."""
     one, other = one.lower(), other.lower()
     return one == other or _swapped(one) == other
 
@@ -249,4 +249,4 @@ def _swapped(vm_id: str) -> str:
 
 
 def _no_heartbeat() -> None:
-    """For an engine that nobody watches."""
+    """For an engine without a service manager."""

@@ -55,6 +55,7 @@ class HttpResponse:
     status: int
     body: bytes
     date: str                    # the Date header as received, or ""
+    headers: Mapping[str, str]   # all as received; a name in any case
     sent_raw_s: float
     received_raw_s: float
 
@@ -230,8 +231,8 @@ class HttpClient:
         finally:
             if not response.raw.closed:
                 response.close()        # with its connection: a body that was not read would be in the way
-        return HttpResponse(response.status_code, body, response.headers.get("Date", ""), sent_raw_s,
-                            self._read_raw_s())
+        return HttpResponse(response.status_code, body, response.headers.get("Date", ""), response.headers,
+                            sent_raw_s, self._read_raw_s())
 
 
 class HedgedGet:

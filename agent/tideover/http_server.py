@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from tideover.system.wakeup import Wakeup
 from tideover.threads import Loop, start_task
 
 LONGEST_REQUEST = 8192
@@ -78,36 +79,30 @@ class ConnectionListener:
         self._made: queue.SimpleQueue[tuple[_Client, bytes]] = queue.SimpleQueue()
         self._rest_s, self._accept_at_s, self._trouble_at_s = FIRST_REST_S, 0.0, 0.0
         self._is_accepting, self._is_troubled, self._is_closing = True, False, False
-        self._bell, self._button = socket.socketpair()
-        for one in (listener, self._bell, self._button):
-            one.setblocking(False)
+        self._wakeup = Wakeup()
+        listener.setblocking(False)
         self._selector = selectors.DefaultSelector()
-        for one in (listener, self._bell):
-            self._selector.register(one, selectors.EVENT_READ)
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._loop = Loop(name, self._serve)
         self._loop.start()
 
     def close(self) -> None:
         self._is_closing = True
-        self._ring()
+        self._wakeup.set()
         if self._loop.end(CLOSE_S):
             for client in list(self._clients.values()):
                 self._drop(client)
             self._selector.close()
-            self._bell.close()
-            self._button.close()
+            self._wakeup.close()
         self._listener.close()
-
-    def _ring(self) -> None:
-        with contextlib.suppress(OSError):          # it rings already, or is closed
-            self._button.send(b"\0")
 
     # --- the thread ---------------------------------------------------------------------------------------------------
 
     def _serve(self) -> None:
         while not self._is_closing:
             for key, _ in self._selector.select(self._wait_s()):
-                if key.fileobj is self._bell:
+                if key.fileobj is self._wakeup:
                     self._take_made()
                 elif key.fileobj is self._listener:
                     self._accept()
@@ -248,12 +243,10 @@ class ConnectionListener:
 
     def _bring(self, client: _Client, answer: bytes) -> None:
         self._made.put((client, answer))
-        self._ring()
+        self._wakeup.set()
 
     def _take_made(self) -> None:
-        with contextlib.suppress(OSError):
-            while self._bell.recv(64):
-                pass
+        self._wakeup.clear()
         with contextlib.suppress(queue.Empty):
             while True:
                 client, answer = self._made.get_nowait()

@@ -182,13 +182,13 @@ class Times:
     def this_moment(self) -> str:
         return self.local(self.now)
 
-    def clock_times(self, story: list[str]) -> tuple[str, list[str]]:
+    def clock_times(self, story: list[datetime]) -> tuple[str, list[str]]:
         """Given the moments of one story, return a head and each as short as it can be without doubt: the time of day
         where all are of one day and zone."""
-        moments = [self.localise(_moment(text)) for text in story]
+        moments = [self.localise(at) for at in story]
         days = {(at.date(), zone_text(at)) for at in moments}
         if self.utc or len(days) != 1:
-            return "TIME", [self.local(text) for text in story]
+            return "TIME", [self.local(at) for at in story]
         return f"TIME ({zone_text(moments[0])})", [_clock(at) for at in moments]
 
     # --- with UTC beside ---

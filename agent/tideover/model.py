@@ -5,7 +5,7 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -36,17 +36,45 @@ class Kind(enum.Enum):
     PREEMPT = "preempt"
     TERMINATE = "terminate"
     UNKNOWN = "unknown"                  # a kind the platform added after we were built
-    UNANNOUNCED = "unannounced"          # a pause of the VM that nobody announced
+    UNANNOUNCED = "unannounced"          # a pause of the VM without an event
     LIVE_MIGRATION = "live-migration"    # the physical host changed (Hyper-V on premises)
 
 
-ANNOUNCED = frozenset(Kind) - {Kind.UNANNOUNCED, Kind.LIVE_MIGRATION}
+    @property
+    def info(self) -> KindInfo:
+        return KIND_INFO[self]
 
-SEVERITY: Mapping[Kind, int] = MappingProxyType({
-    Kind.UNANNOUNCED: 0, Kind.LIVE_MIGRATION: 1, Kind.FREEZE: 1,
-    Kind.REBOOT: 2, Kind.REDEPLOY: 2, Kind.UNKNOWN: 2,
-    Kind.PREEMPT: 3, Kind.TERMINATE: 3,
+
+@dataclass(frozen=True, slots=True)
+class KindInfo:
+    """What is known of one kind of event, wherever it is needed."""
+
+    severity: int                       # an application prepared for one kind is prepared for all that are no harder
+    noun: str                           # in a sentence: "the platform withdrew …"
+    azure: str = ""                     # Azure's EventType; "": it announces none such
+    notice_s: float | None = None       # Azure's shortest notice (Scheduled Events docs, Linux); None: none documented
+    verb: str = ""                      # "the platform … this machine", where the machine is gone for it
+    is_announced: bool = True           # by a platform
+    ends_by_pause: bool = False         # the applications are still there after it; others end when they are removed
+    deletes_machine: bool = False
+    colour: str = "var(--edge)"         # of its columns in a report: a variable of html/style.css
+
+
+KIND_INFO: Mapping[Kind, KindInfo] = MappingProxyType({
+    Kind.FREEZE: KindInfo(1, "a freeze", "Freeze", 900.0, "froze", ends_by_pause=True, colour="var(--prepare)"),
+    Kind.REBOOT: KindInfo(2, "a restart", "Reboot", 900.0, "restarted", colour="var(--rest)"),
+    Kind.REDEPLOY: KindInfo(2, "a move to another host", "Redeploy", 600.0, "moved", colour="var(--check)"),
+    Kind.PREEMPT: KindInfo(3, "a Spot eviction (Preempt)", "Preempt", 30.0, "evicted", deletes_machine=True,
+                           colour="var(--bad)"),
+    Kind.TERMINATE: KindInfo(3, "a deletion (Terminate)", "Terminate", 300.0, "deleted", deletes_machine=True,
+                             colour="var(--soft)"),
+    Kind.UNKNOWN: KindInfo(2, "a maintenance event of unknown kind", verb="restarted"),
+    Kind.UNANNOUNCED: KindInfo(0, "an unannounced pause", is_announced=False, colour="var(--recover)"),
+    Kind.LIVE_MIGRATION: KindInfo(1, "a live migration", is_announced=False, colour="var(--good)"),
 })
+"""One row for each kind. Its name on a platform without a row here, and what a simulator sends, stand with those."""
+
+ANNOUNCED = frozenset(kind for kind in Kind if kind.info.is_announced)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +90,10 @@ class Event:
     description: str = ""
     event_source: str = "platform"       # platform | user | anything newer, lower case
     source: str = "azure"
+    takes_acknowledgement: bool = True   # whether its platform waits to be told; if not, it starts in its own time
     extra: Mapping[str, str] = field(default_factory=dict)   # fields we do not know, as text, for the record
     notice_s: float | None = None        # in the row that noticed it: how far ahead NotBefore was, by the answer's Date
-    odd_status: str | None = None        # a status of which nobody has told us what it allows; None: Scheduled, Started
+    odd_status: str | None = None        # a status that is neither Scheduled nor Started; None: it is one of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +123,7 @@ class HookPhase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class HookSpec:
-    """One hook of the directory together with the owner's settings for it."""
+    """One hook of the directory together with the configuration for it."""
 
     name: str
     order: int                           # NN of the file's name
@@ -116,7 +145,11 @@ class HookOutcome(enum.Enum):
     FAILED = "failed"                    # any other, or a signal
     TIMED_OUT = "timed-out"
     STOPPED = "stopped"                  # ended by us, because its reason went away
-    FORGOTTEN = "forgotten"              # a pending recovery that the owner has given up
+    FORGOTTEN = "forgotten"              # a pending recovery that an operator has given up
+
+    @property
+    def is_failure(self) -> bool:
+        return self in (HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +159,7 @@ class HookReport:
     outcome: HookOutcome
     exit_status: int | None              # None: never started, or ended by a signal
     started_at: datetime
-    duration_s: float | None             # None: nobody saw its end
+    duration_s: float | None             # None: its end was not seen
     output: str = ""                     # the last 64 KiB of what it printed
     note: str = ""                       # why, for people, where the outcome alone does not say
     begun: bool = True                   # False: no process was started, so nothing can have changed
@@ -141,6 +174,20 @@ class HookRun:
     attempt: int
     report: HookReport
     limit_s: float | None = None         # the budget this run was given; None: an older journal did not keep it
+
+    @property
+    def started_at(self) -> datetime:
+        return self.report.started_at
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """By the wall clock; None: its end was not seen."""
+        took_s = self.report.duration_s
+        return None if took_s is None else self.started_at + timedelta(seconds=took_s)
+
+    @property
+    def has_failed(self) -> bool:
+        return self.report.outcome.is_failure
 
 
 class Cause(enum.Enum):
@@ -234,7 +281,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "unknown"
 
 
-NO_SOURCE = "no source"      # how ClockCheck.reason begins when there is nobody to ask: nothing to wait for
+NO_SOURCE = "no source"      # how ClockCheck.reason begins when there is no time source: nothing to wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +315,7 @@ def utc(seconds: float) -> datetime:
 
 
 def utc_if_any(seconds: float) -> datetime | None:
-    """Given what somebody else says are seconds since the epoch, return the moment, None if it is none."""
+    """Given what another program says are seconds since the epoch, return the moment, None if it is none."""
     try:
         return utc(seconds)
     except (ValueError, OverflowError, OSError):

@@ -1,4 +1,4 @@
-"""What the world told us. The only way in to the lifecycle; each is a fact, with no opinion what to do."""
+"""Observations: what happened outside. The only input of the lifecycle; each is a fact and decides nothing."""
 from __future__ import annotations
 
 import enum
@@ -33,7 +33,7 @@ class Restarted:
 
 @dataclass(frozen=True, slots=True)
 class AnotherVm:
-    """The platform's id of this VM is another one than the journal's: a copy of its disk, or built anew from it."""
+    """The platform's id of this VM is another one than the journal's: a copy of its disk, or rebuilt from it."""
 
     vm_id: str
 
@@ -55,7 +55,7 @@ class Polled:
 class PollTrouble(enum.Enum):
     """What kind of failure a poll was, for counting; the sentence says the rest."""
 
-    NO_ANSWER = "no-answer"         # nobody there, too late, cut short, no proper HTTP
+    NO_ANSWER = "no-answer"         # no connection, too late, incomplete, not HTTP
     NO_DOCUMENT = "no-document"     # a 200 whose body is none
     THROTTLED = "throttled"         # 429
     REFUSED = "refused"             # any other 4xx
@@ -92,7 +92,7 @@ class HookSettled:
 class AckOutcome(enum.Enum):
     ACCEPTED = "accepted"       # 200
     REFUSED = "refused"         # 400, 404 and their like: asking again is pointless
-    LOST = "lost"               # no answer, 429, 5xx: nobody knows
+    LOST = "lost"               # no answer, 429, 5xx: it is not known whether it counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class ClockJudged:
 class ClockFollowed:
     """The clock was watched on after its verdict. Moves nothing; it is for the record.
 
-    `state`: converged | following | stuck | remedied (the time daemon was told to measure afresh).
+    `state`: converged | following | stuck | remedied (the time daemon was told to measure again).
     """
 
     event_id: str
@@ -126,21 +126,21 @@ class ClockFollowed:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """The time somebody asked to be woken at has come. `key` is the effect's."""
+    """The time of a WakeAt has come. `key` is the effect's."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgeRequested:
-    """The owner says: tell the platform to go ahead with this event."""
+    """An operator asks to acknowledge this event."""
 
     event_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class RecoverRequested:
-    """The owner says: run what is still owed (of one event, or all). `clock`: how it is then, for the hooks to hear."""
+    """An operator asks to run pending recovers (of one event, or all). `clock`: its verdict then, for the hooks."""
 
     event_id: str | None = None
     clock: ClockCheck | None = None
@@ -148,14 +148,14 @@ class RecoverRequested:
 
 @dataclass(frozen=True, slots=True)
 class ForgetRequested:
-    """The owner gives up the pending recovery of one participant."""
+    """An operator gives up the pending recovery of one participant."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """The service is being stopped, and the owner wants applications recovered first (on_stop = "recover")."""
+    """The service is being stopped, and applications are recovered first (on_stop = "recover")."""
 
 
 Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged

@@ -35,6 +35,7 @@ class Platform:
     why: str = ""                        # what tells it apart; or why it announces nothing
     module: str = ""                     # where it is served
     service: str = "the metadata service"
+    takes_acknowledgement: bool = True
     simulator: str = ""                  # the stand-in that plays it
     time_server: str = ""                # that the platform offers inside itself
 
@@ -78,9 +79,11 @@ NONE = Platform("none", "no known platform", Support.SILENT,
 PLATFORMS = (
     AZURE,
     # Google's Chromebooks have sys_vendor Google too; the serial number is for root only.
-    Platform("gcp", "Google Compute Engine", Support.PLANNED,
+    Platform("gcp", "Google Compute Engine", Support.SERVED,
              ({"product_name": "Google Compute Engine"}, {"product_serial": "GoogleCloud-.+"}),
-             "the DMI product is Google Compute Engine", time_server="metadata.google.internal"),
+             "the DMI product is Google Compute Engine",
+             module="tideover.sources.gcp", service="the metadata server", takes_acknowledgement=False,
+             simulator="tideover.simulator.gce_metadata", time_server="metadata.google.internal"),
     Platform("aws", "AWS EC2", Support.PLANNED,
              ({"sys_vendor": "Amazon EC2"}, {"bios_vendor": "Amazon EC2"},
               {"sys_vendor": "Xen", "product_version": r".*\.amazon"},

@@ -1,4 +1,4 @@
-"""The owner's choices, asked as questions. Pure: same question, same answer."""
+"""The policy: what the configuration chooses, as questions. Pure: same question, same answer."""
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from tideover.model import ANNOUNCED, NO_SOURCE, ClockCheck, Event, HookSpec, Ki
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the owner chose for one kind of event."""
+    """What the configuration chooses for one kind of event."""
 
     acknowledge: bool = True
     acknowledge_shared: bool = False
@@ -20,7 +20,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The owner's choices and the hooks there are now."""
+    """What the configuration chooses, and the hooks there are now."""
 
     rules: Mapping[Kind, Rules] = field(default_factory=dict)
     act_on: frozenset[Kind] = ANNOUNCED
@@ -42,21 +42,21 @@ class Policy:
 
     def recovers_after_pause(self, kind: Kind) -> bool:
         """Only a freeze leaves the applications where they were; every other kind ends when it leaves the list."""
-        return kind is Kind.FREEZE and self.rules_for(kind).recover_after_pause
+        return kind.info.ends_by_pause and self.rules_for(kind).recover_after_pause
 
     def must_wait_for(self, check: ClockCheck) -> bool:
-        """Given a check that reached its deadline, say whether the owner wants to go on waiting."""
+        """Given a check that reached its deadline, return whether the event goes on waiting for a good clock."""
         if check.verdict is Verdict.GOOD or check.reason.startswith(NO_SOURCE):
             return False
         return self.hold_for_clock
 
     def why_not_acknowledge(self, event: Event, me: str) -> str | None:
-        """Given an event whose preparation worked, return why the platform is not told, None if it is."""
+        """Given an event whose preparation worked, return why it is not acknowledged; None: it is."""
         rules = self.rules_for(event.kind)
         if event.odd_status is not None:
             return f"its status is {event.odd_status or 'not given'}, and only what is Scheduled waits for us"
         if not rules.acknowledge:
-            return f"the owner acknowledges {event.kind.value} events by hand"
+            return f"{event.kind.value} events are acknowledged by hand ([policy] acknowledge)"
         if not rules.acknowledge_shared and names_others(event, me):
             return "it names other VMs too, and an acknowledgement would release them all"
         return None
@@ -74,4 +74,4 @@ def names_others(event: Event, me: str) -> bool:
 
 def _spared(spec: HookSpec, event: Event) -> bool:
     short = event.expected_pause_s is not None and event.expected_pause_s < spec.min_pause_s
-    return event.kind is Kind.FREEZE and short
+    return event.kind.info.ends_by_pause and short

@@ -1,22 +1,50 @@
-"""The record of one event: the journal's rows in order, told in the contract's words. Pure; it adds nothing."""
+"""The record of one event, made from the journal's rows in order: typed values, and the contract's JSON. Pure; it adds
+nothing.
+"""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from tideover.lifecycle.state import Phase, Subject
-from tideover.model import ClockCheck, EntryKind, Event, HookOutcome, HookRun, Outcome, Pause, utc_text
+from tideover.model import (
+    Cause,
+    ClockCheck,
+    ClockSample,
+    EntryKind,
+    Event,
+    HookPhase,
+    HookRun,
+    Kind,
+    Outcome,
+    Pause,
+    Verdict,
+    utc_text,
+)
 
-OUTCOME_WORDS = {HookOutcome.NOTHING: "done", HookOutcome.REFUSED: "failed"}
-"""The record knows five outcomes of a hook; exit_status and output tell these two apart from them."""
+ASLEEP = frozenset({Cause.VM_PAUSE, Cause.SUSPEND, Cause.RESTART})
+"""Causes that mean the machine was away, not only the agent's process."""
 
+OVER = frozenset({Phase.CLOSED, Phase.RECOVERED})
+"""Phases in which all is recovered; in the second the platform still lists the event."""
+
+THIS_MACHINE = "this machine"
+NOT_CHECKED = ClockCheck(Verdict.UNKNOWN)
+
+_LATE_START_S = 0.05        # processes are started one after the other
+_EXPLAINED_S = 2.0          # a sample that is off by so much more than the pauses is no matter of their uncertainty
+
+
+# --- Values
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the journal, as it was written."""
+    """One row of the journal, as it was written; also one entry of a record's timeline."""
 
     at: datetime
     event_id: str
@@ -25,7 +53,147 @@ class Row:
     subject: Subject = None
 
 
-def records_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class ClockRecord:
+    """What an event's record says of the clock. `check`: the last one that recovery waited for, unknown and without a
+    time if there was none. What was seen afterwards, while the clock converged, stands in `followed` and does not
+    change what was known when recover began."""
+
+    check: ClockCheck = NOT_CHECKED
+    samples: tuple[ClockSample, ...] = ()           # of all checks, by time
+    followed: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """One event. Timestamps are aware; None is what the record does not know."""
+
+    event_id: str
+    noticed_at: datetime
+    kind: Kind = Kind.UNKNOWN
+    phase: Phase | None = None              # None: no row says it
+    outcome: Outcome | None = None
+    source: str | None = None               # None: no row describes the event
+    event_source: str | None = None
+    description: str | None = None
+    resources: tuple[str, ...] = ()
+    expected_pause_s: float | None = None
+    extra: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    not_before: datetime | None = None
+    measured_notice_s: float | None = None
+    acknowledged_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    closed_at: datetime | None = None
+    hooks: tuple[HookRun, ...] = ()
+    pauses: tuple[Pause, ...] = ()          # steps of the clock among them
+    clock: ClockRecord = field(default_factory=ClockRecord)
+    timeline: tuple[Row, ...] = ()
+
+    @property
+    def status(self) -> str:
+        return (self.phase or Phase.OBSERVED).value
+
+    @property
+    def interruptions(self) -> tuple[Pause, ...]:
+        """The pauses of the machine or of the agent's process: without steps of the clock."""
+        return tuple(pause for pause in self.pauses if pause.cause is not Cause.CLOCK_STEP)
+
+    @property
+    def longest_pause(self) -> Pause | None:
+        """The longest of the interruptions whose length is known."""
+        known = [pause for pause in self.interruptions if pause.length_s is not None]
+        return max(known, key=lambda pause: pause.length_s or 0.0, default=None)
+
+    @property
+    def is_over(self) -> bool:
+        return self.phase in OVER
+
+    @property
+    def is_announced(self) -> bool:
+        return self.kind.info.is_announced
+
+    @property
+    def was_only_observed(self) -> bool:
+        """It concerned other machines, or a kind that the owner leaves alone."""
+        return any(row.what is Phase.OBSERVED for row in self.timeline) and not self.hooks
+
+    def runs_of(self, phase: HookPhase) -> tuple[HookRun, ...]:
+        return tuple(run for run in self.hooks if run.phase is phase)
+
+    @property
+    def notice_s(self) -> float | None:
+        """From when it was noticed to its NotBefore, as measured then; 0 where it was first seen Started, None: not
+        known."""
+        return 0.0 if self.started_at is not None and self.started_at == self.noticed_at else self.measured_notice_s
+
+    @property
+    def preparation_s(self) -> float | None:
+        """From the beginning of the first prepare to the end of the last one before any recover; None: not known, also
+        where the wall clock was set meanwhile."""
+        recovers = self.runs_of(HookPhase.RECOVER)
+        prepares = [run for run in self.runs_of(HookPhase.PREPARE)
+                    if not recovers or run.started_at <= recovers[0].started_at]
+        ends = [run.ended_at for run in prepares if run.ended_at is not None]
+        newest = {run.name: run for run in prepares}
+        if not ends or any(run.ended_at is None for run in newest.values()) or self._was_clock_set_early():
+            return None
+        if any((later - earlier).total_seconds() < -_LATE_START_S for earlier, later in pairwise(ends)):
+            return None             # runs are recorded as they end: the clock was set back meanwhile
+        return (max(ends) - min(run.started_at for run in prepares)).total_seconds()
+
+    @property
+    def held_back_s(self) -> float | None:
+        """From the beginning of the first prepare to the end of the last recover that worked; None: not known, also
+        where the wall clock was not right at both ends."""
+        prepares = self.runs_of(HookPhase.PREPARE)
+        recovers = [run for run in self.runs_of(HookPhase.RECOVER) if not run.has_failed]
+        ends = [run.ended_at for run in recovers if run.ended_at is not None]
+        if not prepares or not ends or self._was_clock_set_early() or self._was_clock_wrong():
+            return None
+        took_s = (max(ends) - min(run.started_at for run in prepares)).total_seconds()
+        return took_s if took_s >= sum(pause.length_s or 0.0 for pause in self.interruptions) - _LATE_START_S else None
+
+    def _was_clock_set_early(self) -> bool:
+        """Whether the wall clock was set before the first pause: what it showed before is of another scale."""
+        return bool(self.pauses) and self.pauses[0].cause is Cause.CLOCK_STEP
+
+    def _was_clock_wrong(self) -> bool:
+        """Whether time servers found the wall clock off by more than a clock that stood still in the pauses is."""
+        explained_s = sum(pause.length_s or 0.0 for pause in self.interruptions) + _EXPLAINED_S
+        return any(abs(sample.offset_s) > explained_s for sample in self.clock.samples)
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's RECORD. Unknown values are None, never 0."""
+        return {
+            "event_id": self.event_id, "source": self.source, "kind": self.kind.value if self.source else None,
+            "event_source": self.event_source, "description": self.description, "resources": list(self.resources),
+            "expected_pause_s": self.expected_pause_s, "not_before": utc_text(self.not_before),
+            "extra": dict(self.extra), "trace_id": trace_id(self.event_id), "status": self.status,
+            "outcome": self.outcome.value if self.outcome else None, "noticed_at": utc_text(self.noticed_at),
+            "notice_s": _rounded(self.measured_notice_s), "acknowledged_at": utc_text(self.acknowledged_at),
+            "acknowledged_by": THIS_MACHINE if self.acknowledged_at else None,
+            "started_at": utc_text(self.started_at), "ended_at": utc_text(self.ended_at),
+            "closed_at": utc_text(self.closed_at), "hooks": [_run_json(run) for run in self.hooks],
+            "pauses": [pause_json(pause) for pause in self.pauses], "clock": _clock_json(self.clock),
+            "timeline": [{"at": utc_text(row.at), "what": row.what.value, "note": row.note} for row in self.timeline],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRecord:
+    """One pause with the events whose record it stands in; none: it belongs to no event."""
+
+    pause: Pause
+    event_ids: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return pause_json(self.pause) | {"event_ids": list(self.event_ids)}
+
+
+# --- From the journal's rows
+
+def records_of(rows: Iterable[Row]) -> list[EventRecord]:
     """Given the journal's rows in order, return one record for each event, oldest first."""
     by_event: dict[str, list[Row]] = {}
     for row in rows:
@@ -34,29 +202,53 @@ def records_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
     return [record_of(event_rows) for event_rows in by_event.values()]
 
 
-def record_of(rows: Sequence[Row]) -> dict[str, Any]:
-    """Given the rows of one event, return its record (the contract's RECORD). Unknown values are None, never 0."""
+def record_of(rows: Sequence[Row]) -> EventRecord:
+    """Given the rows of one event, at least one, return its record."""
     event = next((row.subject for row in reversed(rows) if isinstance(row.subject, Event)), None)
     first = next((row.subject for row in rows if isinstance(row.subject, Event)), event)
     phase = next((row.what for row in reversed(rows) if isinstance(row.what, Phase)), None)
     closed = _last(rows, Phase.CLOSED) if phase is Phase.CLOSED else None
-    record = _about(rows[0].event_id, event, first)
-    record["trace_id"] = trace_id(record["event_id"])
-    record |= {
-        "status": phase.value if phase else Phase.OBSERVED.value,
-        "outcome": closed.subject.value if closed and isinstance(closed.subject, Outcome) else None,
-        "noticed_at": utc_text(rows[0].at),
-        "notice_s": _rounded(first.notice_s) if first else None,
-        "acknowledged_at": _at(_last(rows, EntryKind.ACK_ACCEPTED)),
-        "started_at": _at(_last(rows, EntryKind.STARTED) or _started_at_sight(rows)),
-        "ended_at": _at(_last(rows, EntryKind.REMOVED)),
-        "closed_at": _at(closed),
-        "hooks": [_hook(row.subject) for row in rows if isinstance(row.subject, HookRun)],
-        "pauses": [pause_of(row.subject) for row in rows if isinstance(row.subject, Pause)],
-        "clock": _clock(rows),
-        "timeline": [{"at": utc_text(row.at), "what": row.what.value, "note": row.note} for row in rows],
-    }
-    return record
+    started = _last(rows, EntryKind.STARTED) or _started_at_sight(rows)
+    return EventRecord(
+        event_id=event.id if event else rows[0].event_id,
+        noticed_at=rows[0].at,
+        kind=event.kind if event else Kind.UNKNOWN,
+        phase=phase,
+        outcome=closed.subject if closed and isinstance(closed.subject, Outcome) else None,
+        source=event.source if event else None,
+        event_source=event.event_source if event else None,
+        description=event.description if event else None,
+        resources=event.resources if event else (),
+        expected_pause_s=event.expected_pause_s if event else None,
+        extra=event.extra if event else MappingProxyType({}),
+        not_before=(event.not_before if event else None) or (first.not_before if first else None),
+        measured_notice_s=first.notice_s if first else None,
+        acknowledged_at=_at(_last(rows, EntryKind.ACK_ACCEPTED)),
+        started_at=_at(started),
+        ended_at=_at(_last(rows, EntryKind.REMOVED)),
+        closed_at=_at(closed),
+        hooks=tuple(row.subject for row in rows if isinstance(row.subject, HookRun)),
+        pauses=tuple(row.subject for row in rows if isinstance(row.subject, Pause)),
+        clock=_clock_record(rows),
+        timeline=tuple(rows),
+    )
+
+
+def pauses_of(rows: Iterable[Row]) -> list[PauseRecord]:
+    """Given rows, return every pause noticed, oldest first, each once."""
+    seen: dict[str, Pause] = {}
+    event_ids: dict[str, list[str]] = {}
+    for row in rows:
+        if isinstance(row.subject, Pause):
+            seen.setdefault(row.subject.id, row.subject)
+            event_ids.setdefault(row.subject.id, []).extend([row.event_id] if row.event_id else [])
+    return [PauseRecord(pause, tuple(event_ids[pause.id])) for pause in seen.values()]
+
+
+def last_check(rows: Sequence[Row]) -> ClockCheck | None:
+    """Given an event's rows, return the last check that recovery waited for; None: there was none."""
+    return next((row.subject for row in reversed(rows)
+                 if row.what is EntryKind.CLOCK_CHECKED and isinstance(row.subject, ClockCheck)), None)
 
 
 def trace_id(event_id: str) -> str:
@@ -65,72 +257,11 @@ def trace_id(event_id: str) -> str:
     return hashlib.sha256(event_id.encode(errors="surrogatepass")).hexdigest()[:32]
 
 
-def pauses_of(rows: Iterable[Row]) -> list[dict[str, Any]]:
-    """Given rows, return every pause noticed, oldest first, each once, with the event it belongs to (None: to none)."""
-    seen: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        if isinstance(row.subject, Pause):
-            told = seen.setdefault(row.subject.id, pause_of(row.subject) | {"event_ids": []})
-            if row.event_id:
-                told["event_ids"].append(row.event_id)
-    return list(seen.values())
-
-
-def pause_of(pause: Pause) -> dict[str, Any]:
-    """Given a pause, return it as the record shows it; lengths in seconds."""
-    return {
-        "id": pause.id, "resumed_at": utc_text(pause.resumed_at), "length_s": _rounded(pause.length_s),
-        "uncertainty_s": pause.told_uncertainty_s, "cause": pause.cause.value, "evidence": list(pause.evidence),
-        "quality": pause.quality.value,
-        "clocksource": {"before": pause.clocksource[0], "after": pause.clocksource[1]} if pause.clocksource else None,
-        "host": {"before": pause.host[0], "after": pause.host[1]} if pause.host else None,
-    }
-
-
-def _about(event_id: str, event: Event | None, first: Event | None) -> dict[str, Any]:
-    return {
-        "event_id": event.id if event else event_id,
-        "source": event.source if event else None,
-        "kind": event.kind.value if event else None,
-        "event_source": event.event_source if event else None,
-        "description": event.description if event else None,
-        "resources": list(event.resources) if event else [],
-        "expected_pause_s": event.expected_pause_s if event else None,
-        "not_before": utc_text((event.not_before if event else None) or (first.not_before if first else None)),
-        "extra": dict(event.extra) if event else {},
-    }
-
-
-def _hook(run: HookRun) -> dict[str, Any]:
-    report = run.report
-    return {
-        "name": run.name, "phase": run.phase.value, "attempt": run.attempt,
-        "outcome": OUTCOME_WORDS.get(report.outcome, report.outcome.value), "exit_status": report.exit_status,
-        "started_at": utc_text(report.started_at), "duration_s": _rounded(report.duration_s),
-        "limit_s": _rounded(run.limit_s), "output": report.output, "note": report.note,
-    }
-
-
-def _clock(rows: Sequence[Row]) -> dict[str, Any]:
-    """The last verdict, with the samples of all checks: the curve from wrong to right. What was seen when the clock was
-    watched on stands beside the verdict, and does not change what was known when recover began."""
-    checks = [row.subject for row in rows if isinstance(row.subject, ClockCheck)]
-    last = next((row.subject for row in reversed(rows)
-                 if row.what is EntryKind.CLOCK_CHECKED and isinstance(row.subject, ClockCheck)), None)
-    return {
-        "verdict": last.verdict.value if last else "unknown",
-        "offset_s": _rounded(last.offset_s, 6) if last else None,
-        "error_bound_s": _rounded(last.error_bound_s, 6) if last else None,
-        "checked_at": utc_text(last.checked_at) if last else None,
-        "good_after_s": _rounded(last.good_after_s) if last else None,
-        "reason": last.reason if last else "", "tolerance_s": _rounded(last.tolerance_s, 6) if last else None,
-        "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
-                     for row in rows
-                     if row.what is EntryKind.CLOCK_CONVERGENCE and isinstance(row.subject, ClockCheck)],
-        "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
-                     "delay_s": _rounded(sample.delay_s, 6), "error_bound_s": _rounded(sample.error_bound_s, 6)}
-                    for check in checks for sample in check.samples],
-    }
+def _clock_record(rows: Sequence[Row]) -> ClockRecord:
+    samples = [sample for row in rows if isinstance(row.subject, ClockCheck) for sample in row.subject.samples]
+    followed = tuple(row for row in rows if row.what is EntryKind.CLOCK_CONVERGENCE)
+    return ClockRecord(last_check(rows) or NOT_CHECKED,
+                       tuple(sorted(samples, key=lambda sample: sample.at)), followed)
 
 
 def _last(rows: Sequence[Row], what: EntryKind | Phase) -> Row | None:
@@ -142,8 +273,46 @@ def _started_at_sight(rows: Sequence[Row]) -> Row | None:
                  and row.subject.source != "none"), None)
 
 
-def _at(row: Row | None) -> str | None:
-    return utc_text(row.at) if row else None
+def _at(row: Row | None) -> datetime | None:
+    return row.at if row else None
+
+
+# --- To JSON
+
+def pause_json(pause: Pause) -> dict[str, Any]:
+    """Given a pause, return it as the record shows it; lengths in seconds."""
+    return {
+        "id": pause.id, "resumed_at": utc_text(pause.resumed_at), "length_s": _rounded(pause.length_s),
+        "uncertainty_s": pause.told_uncertainty_s, "cause": pause.cause.value, "evidence": list(pause.evidence),
+        "quality": pause.quality.value,
+        "clocksource": {"before": pause.clocksource[0], "after": pause.clocksource[1]} if pause.clocksource else None,
+        "host": {"before": pause.host[0], "after": pause.host[1]} if pause.host else None,
+    }
+
+
+def _run_json(run: HookRun) -> dict[str, Any]:
+    report = run.report
+    return {
+        "name": run.name, "kind": "hook", "phase": run.phase.value, "attempt": run.attempt,
+        "outcome": report.outcome.value, "exit_status": report.exit_status,
+        "started_at": utc_text(report.started_at), "duration_s": _rounded(report.duration_s),
+        "limit_s": _rounded(run.limit_s), "output": report.output, "note": report.note,
+    }
+
+
+def _clock_json(clock: ClockRecord) -> dict[str, Any]:
+    check = clock.check
+    return {
+        "verdict": check.verdict.value, "offset_s": _rounded(check.offset_s, 6),
+        "error_bound_s": _rounded(check.error_bound_s, 6), "checked_at": utc_text(check.checked_at),
+        "good_after_s": _rounded(check.good_after_s), "reason": check.reason,
+        "tolerance_s": _rounded(check.tolerance_s, 6),
+        "followed": [{"at": utc_text(row.at), "what": row.note, "offset_s": _rounded(row.subject.offset_s, 6)}
+                     for row in clock.followed if isinstance(row.subject, ClockCheck)],
+        "samples": [{"at": utc_text(sample.at), "server": sample.server, "offset_s": _rounded(sample.offset_s, 6),
+                     "delay_s": _rounded(sample.delay_s, 6), "error_bound_s": _rounded(sample.error_bound_s, 6)}
+                    for sample in clock.samples],
+    }
 
 
 def _rounded(value: float | None, digits: int = 3) -> float | None:

@@ -1,13 +1,21 @@
 """The status document: what `tideover status` and the status API report, and what the agent waits for. Pure."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
 from tideover.lifecycle.manual import is_pending
-from tideover.lifecycle.state import AWAITING_PLATFORM, CLAIMING, RUNNING, ends_an_event
-from tideover.model import ClockCheck, Moment, utc_text
+from tideover.lifecycle.state import (
+    AWAITING_PLATFORM,
+    CLAIMING,
+    RETRIED_RECOVERS,
+    RUNNING,
+    PrepareResult,
+    ends_an_event,
+)
+from tideover.model import ClockCheck, Moment, Verdict, utc_text
 from tideover.platforms import Platform
 from tideover.record import Row, pauses_of
 
@@ -71,7 +79,11 @@ def _prepared_by(state: State, case: Case) -> str:
     if running:
         return f"prepare of {_named(running)}"
     not_yet = [hook for hook in wanted if hook.stage is Stage.PREPARE_RETRY]
-    return f"the retry of {_named(not_yet)}, which answered \"not yet\"" if not_yet else WAITING_FOR[Phase.PREPARING]
+    if not_yet:
+        return f"the retry of {_named(not_yet)}, which answered \"not yet\""
+    settled = all(hook.stage is Stage.PREPARED for hook in wanted)
+    own_time = settled and not case.event.takes_acknowledgement
+    return "the platform to start the event, in its own time" if own_time else WAITING_FOR[Phase.PREPARING]
 
 
 def _recovered_by(state: State) -> str:
@@ -83,7 +95,7 @@ def _recovered_by(state: State) -> str:
     running = [hook for hook in state.hooks.values() if hook.stage is Stage.RECOVERING]
     if running:
         return f"recover of {_named(running)}"
-    again = [hook for hook in state.hooks.values() if hook.stage is Stage.RECOVER_RETRY]
+    again = [hook for hook in state.hooks.values() if hook.stage in RETRIED_RECOVERS]
     return f"the retry of recover of {_named(again)}" if again else WAITING_FOR[Phase.RECOVERING]
 
 
@@ -113,7 +125,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "waiting_for": sentence(state, poll_failures, platform),
         "events": cases,
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
-        "last_pause": pauses[-1] if pauses else None,
+        "last_pause": pauses[-1].as_json() if pauses else None,
         "clock": _clock(rows),
         "hooks": [_hook(hook, now) for hook in state.hooks.values()],
         "recover_pending": recover_pending(state),
@@ -154,28 +166,29 @@ def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[st
         "description": case.event.description, "event_source": case.event.event_source,
         "not_before": utc_text(case.event.not_before), "seconds_left": left,
         "expected_pause_s": case.event.expected_pause_s, "acknowledged": case.acknowledged,
-        "acknowledgements_sent": case.ask_attempt, "started": case.began, "listed": case.listed,
+        "acknowledgements_sent": case.ack_attempts, "started": case.began, "listed": case.listed,
         "wakes_in_s": None if case.wake_raw_s is None else round(max(0.0, case.wake_raw_s - now.raw_s), 3),
         "why": _why(case, rows),
     }
 
 
 def _why(case: Case, rows: Sequence[Row]) -> str:
-    """What the record says of how it came into its phase: why the platform was not told, for one."""
+    """What the record says of how it came into its phase: why an event is held, for one."""
     return next((row.note for row in reversed(rows) if row.event_id == case.id and row.what is case.phase),
                 "")
 
 
 def _hook(hook: HookState, now: Moment) -> dict[str, Any]:
-    again = hook.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY)
+    again = hook.stage in (Stage.PREPARE_RETRY, *RETRIED_RECOVERS)
     runs = hook.stage in RUNNING
+    result = hook.prepare_result if hook.stage is Stage.PREPARED else None
     return {
         "name": hook.spec.name, "order": hook.spec.order, "file": _file(hook), "stage": hook.stage.value,
         "phase": HOOK_PHASES.get(hook.stage), "attempt": hook.attempt,
         "running_s": round(max(0.0, now.raw_s - hook.begun_raw_s), 3) if runs and hook.begun_raw_s else None,
         "limit_s": hook.limit_s if hook.run else None, "timeout_s": hook.spec.timeout_s,
-        "required": hook.spec.required, "worked": hook.worked if hook.stage is Stage.PREPARED else None,
-        "refused": hook.unsafe if hook.stage is Stage.PREPARED else None, "event_id": hook.event_id or None,
+        "required": hook.spec.required, "worked": result is PrepareResult.WORKED if result else None,
+        "refused": result is PrepareResult.UNSAFE if result else None, "event_id": hook.event_id or None,
         "again_in_s": round(max(0.0, hook.again_raw_s - now.raw_s), 3) if again else None,
         "failures": hook.failures,
     }
@@ -200,6 +213,13 @@ def finding_of(check: ClockCheck) -> dict[str, Any]:
     """Given what outside time says, return it as the status shows it."""
     return {"verdict": check.verdict.value, "offset_s": check.offset_s, "error_bound_s": check.error_bound_s,
             "checked_at": utc_text(check.checked_at), "reason": check.reason}
+
+
+def read_finding(document: Mapping[str, Any]) -> ClockCheck:
+    """Given a check as a status document has it, return it."""
+    at = document["checked_at"]
+    return ClockCheck(Verdict(document["verdict"]), document["offset_s"], document["error_bound_s"],
+                      datetime.fromisoformat(at) if at else None, reason=document["reason"])
 
 
 def is_checking(state: State) -> bool:

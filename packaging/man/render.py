@@ -17,9 +17,12 @@ HEAD = """.TH TIDEOVER.TOML 5 "@DATE@" "tideover @VERSION@" "File Formats"
 tideover.toml \\- configuration of tideover
 .SH SYNOPSIS
 .I /etc/tideover/tideover.toml
+.br
+.I /etc/tideover/conf.d/*.toml
 .SH DESCRIPTION
-A TOML file. Every key has a default, and without any file the defaults hold. A key that is unknown, of the wrong type
-or out of range stops the start; all faults are told at once.
+TOML files. The drop-ins in conf.d are read after the main file, in the order of their names: tables are merged key by
+key, the later file wins, lists are replaced. Every key has a default, and without any file the defaults hold. A key
+that is unknown, of the wrong type or out of range stops the start; all faults are told at once.
 .B tideover config check
 does the same without starting, and
 .B tideover config show

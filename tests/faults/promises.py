@@ -75,7 +75,7 @@ def _is_prepared(here: Stage, name: str, at: float) -> bool:
 def _record(life: Life, here: Stage, rebooted: bool) -> list[str]:
     journal = Journal.reading(here.home / "state" / "journal.db")
     try:
-        state, records = journal.load(), {record["event_id"]: record for record in records_of(journal.rows())}
+        state, records = journal.load(), {record.event_id: record.as_json() for record in records_of(journal.rows())}
     finally:
         journal.close()
     broken = [f"the journal still holds {name}" for name in (*state.cases, *state.hooks)]
@@ -121,7 +121,7 @@ def _stops(here: Stage) -> list[str]:
         return []                           # it begins to watch just before it first prunes its journal
     journal = Journal.reading(here.home / "state" / "journal.db")
     try:
-        told = pauses_of(journal.rows())
+        told = [known.as_json() for known in pauses_of(journal.rows())]
     finally:
         journal.close()
     truth_s = here.stops[0] - float(points[stopped].rpartition(" ")[2])

@@ -223,7 +223,7 @@ def test_a_second_agent_cannot_slip_into_a_directory_that_was_made_anew(tmp_path
         here.until(lambda: here.metadata.acknowledgements)
         time.sleep(1.0)
         assert len(here.metadata.acknowledgements) == 1 and first.poll() is None
-        assert "works on it" in here.said()
+        assert "is using it" in here.said()
 
 
 @slow
@@ -298,7 +298,7 @@ def open_damaged(home: Path, seed: int) -> str:
     for case in state.cases.values():
         assert case.event.id in ("e1", "e2")
     try:
-        [record_of(journal.rows(name)) for name in ("e1", "e2") if journal.rows(name)]
+        [record_of(journal.rows(name)).as_json() for name in ("e1", "e2") if journal.rows(name)]
     except JournalUnreadable:
         pass                # a page of the history that is only looked at when somebody asks for it
     after = Life(state=state).polled().state
@@ -501,11 +501,11 @@ def test_the_lock_can_be_held_where_no_file_can_be_made_and_by_one_only(tmp_path
         disk = Disk(tmp_path / "state")
         disk.read_only()
         lock = Lock(tmp_path / "state")
-        with pytest.raises(WrongUseError, match="works on it"):
+        with pytest.raises(WrongUseError, match="is using it"):
             Lock(tmp_path / "state")
         disk.writable()
         lock.renew()
-        with pytest.raises(WrongUseError, match="works on it"):
+        with pytest.raises(WrongUseError, match="is using it"):
             Lock(tmp_path / "state")
         lock.release()
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tideover.errors import WrongUseError
-from tideover.hooks.directory import HookSettings, read_catalogue
+from tideover.hooks.directory import read_catalogue
 from tideover.hooks.library import enable, known_names, sdk_lines
+from tideover.settings import default_settings, options_for
 
 from .running import DONE, FAILED, LIBRARY, NAMES, NOT_YET, NOTHING, REFUSED, WRONG_USE, Hook, describe
 from .stages import STAGES
@@ -87,7 +88,7 @@ def test_the_sdk_is_no_hook(name: str, tmp_path: Path) -> None:
     """It lies beside the library's hooks, and may lie beside an owner's: neither is told of it as a hook."""
     assert name not in known_names(LIBRARY) and not os.access(LIBRARY / name, os.X_OK)
     shutil.copy(LIBRARY / name, tmp_path)
-    found = read_catalogue(tmp_path, lambda name: HookSettings())
+    found = read_catalogue(tmp_path, lambda name: options_for(default_settings(), name))
     assert (found.hooks, found.disabled, found.ignored) == ((), (), ())
     with pytest.raises(WrongUseError):
         enable(name, tmp_path / "hooks.d", LIBRARY)
@@ -111,16 +112,16 @@ def test_a_hook_whose_sdk_others_can_write_is_refused(name: str, tmp_path: Path)
     shutil.copytree(LIBRARY, library)
     directory.mkdir()
     enable(name, directory, library)
-    assert [hook.refused for hook in read_catalogue(directory, lambda name: HookSettings()).hooks] == [None]
+    assert [hook.refused for hook in read_catalogue(directory, lambda name: options_for(default_settings(), name)).hooks] == [None]
     if name in PYTHON:
         (library / "__pycache__").mkdir()
         (library / "__pycache__").chmod(0o777)
-        [hook] = read_catalogue(directory, lambda name: HookSettings()).hooks
+        [hook] = read_catalogue(directory, lambda name: options_for(default_settings(), name)).hooks
         assert hook.refused is not None and "__pycache__ can be written by everybody" in hook.refused
         (library / "__pycache__").chmod(0o755)
     sdk = library / ("tideover-hook.sh" if name in SHELL else "tideover_hook.py")
     sdk.chmod(0o666)
-    [hook] = read_catalogue(directory, lambda name: HookSettings()).hooks
+    [hook] = read_catalogue(directory, lambda name: options_for(default_settings(), name)).hooks
     assert hook.refused == f"{sdk} can be written by everybody: chmod go-w {sdk}"
 
 
@@ -162,10 +163,10 @@ def test_an_owners_hook_reads_the_sdk_from_the_installed_path(language: str, tmp
     own.chmod(0o755)
     hook = Hook(str(own), tmp_path / "state")
     assert [hook.run("prepare").status, hook.run("recover").status, hook.run("begin").status] == [DONE, DONE, WRONG_USE]
-    [spec] = read_catalogue(own.parent, lambda name: HookSettings()).hooks
+    [spec] = read_catalogue(own.parent, lambda name: options_for(default_settings(), name)).hooks
     assert spec.refused is None
     installed.chmod(0o777)
-    [spec] = read_catalogue(own.parent, lambda name: HookSettings()).hooks
+    [spec] = read_catalogue(own.parent, lambda name: options_for(default_settings(), name)).hooks
     assert spec.refused is not None and str(installed) in spec.refused
 
 

@@ -57,11 +57,14 @@ def test_the_manual_pages_say_all_commands_and_keys_and_are_sound(package, tmp_p
         assert [word for word in words if not re.search(rf"^ +(\[0m)?{word}\b", re.sub(r".\x08", "", shown.stdout), re.M)] == []
 
 
-def test_the_configuration_file_that_is_shipped_changes_nothing(package, tmp_path):
+def test_the_configuration_file_that_is_shipped_changes_nothing_and_needs_no_edit(package, tmp_path):
+    """It is short, so that an upgrade of the reference is no change of the file: changes go into conf.d."""
     from tideover.settings import LINUX, default_settings, read_settings
     subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
     shipped = (tmp_path / "etc/tideover/tideover.toml").read_bytes()
     assert read_settings(shipped, file="shipped", defaults=LINUX) == default_settings()
+    assert all(line.startswith("#") for line in shipped.decode().splitlines()) and len(shipped.splitlines()) < 15
+    assert (tmp_path / "etc/tideover/conf.d").is_dir()
 
 
 def test_the_fast_suite_passes_with_debians_own_python_and_libraries():

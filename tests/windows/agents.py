@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tideover.simulator import MetadataService, TimeServer
 from tideover.winapi.base import request_stop
-from tideover.winapi.processes import resume_process, suspend_process
 
 PATIENCE_S = 40.0
 HOOK = """@echo off
@@ -71,11 +72,11 @@ class World:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        suspend_process(self.agents[-1].pid)
+        psutil.Process(self.agents[-1].pid).suspend()
         try:
             yield
         finally:
-            resume_process(self.agents[-1].pid)
+            psutil.Process(self.agents[-1].pid).resume()
 
     def kill(self) -> None:
         """At once, nothing written any more."""

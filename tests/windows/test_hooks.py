@@ -13,18 +13,20 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tideover.effects import RunHook
-from tideover.hooks.directory import HookSettings, read_catalogue
+from tideover.hooks.directory import read_catalogue
 from tideover.hooks.environment import environment_markers
 from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.runner import HookRunner
 from tideover.hooks.windows_process import job_name
 from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Kind
 from tideover.observations import HookSettled, Observation
+from tideover.settings import default_settings, options_for
 from tideover.winapi.base import system_directory
-from tideover.winapi.processes import Job, created_at
+from tideover.winapi.processes import Job
 
 AGENT = Path(__file__).parents[1] / "hooks_agent.py"
 PATIENCE_S = 20.0
@@ -91,7 +93,7 @@ class Bench:
 
     def anybody_lives(self, depth: int = 2) -> list[int]:
         pids = [int((self.home / f"pid-{one}").read_text()) for one in range(depth + 1)]
-        return [pid for pid in pids if created_at(pid) is not None]
+        return [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 @pytest.fixture
@@ -195,7 +197,7 @@ def test_a_hook_that_is_gone_is_told_in_a_sentence(bench: Bench) -> None:
 def test_the_catalogue_has_files_with_a_suffix_and_their_names_go_without(bench: Bench) -> None:
     for file in ("10-one.cmd", "20-two.PY", "30-three.ps1", "40-four", "50-five.vbs", "60-six.cmd.bak"):
         bench.write(file, "")
-    found = read_catalogue(bench.hooks, lambda name: HookSettings())
+    found = read_catalogue(bench.hooks, lambda name: options_for(default_settings(), name))
     assert [(hook.order, hook.name, hook.refused) for hook in found.hooks] == [
         (10, "one", None), (20, "two", None), (30, "three", None)]
     assert {file for file, _ in found.ignored} == {"40-four", "50-five.vbs"}

@@ -10,6 +10,7 @@ import winreg
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import win32con
 import win32security
@@ -31,7 +32,6 @@ from tideover.system.platform import ROOT, make_own_directory
 from tideover.system.removal import empty_directory
 from tideover.winapi.base import ntdll, own_profile, program_data, read_text, system_directory
 from tideover.winapi.clocks import biased_reader, raw_reader
-from tideover.winapi.processes import resume_process, suspend_process
 from tideover.winapi.security import ADMINISTRATORS, SYSTEM, own_sid, read_file_security
 
 # --- the door -------------------------------------------------------------------------------------------------------
@@ -329,9 +329,9 @@ def test_the_watch_notices_that_it_was_stopped(tmp_path: Path) -> None:
             "while not seen: time.sleep(0.05)\nprint(seen[0].pause.length_s, seen[0].pause.uncertainty_s)\n")
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout is not None and other.stdout.readline() == "up\n"
-    suspend_process(other.pid)
+    psutil.Process(other.pid).suspend()
     time.sleep(2)
-    resume_process(other.pid)
+    psutil.Process(other.pid).resume()
     length_s, uncertainty_s = map(float, other.stdout.readline().split())
     other.kill()
     other.wait()

@@ -36,7 +36,7 @@ def _end_at_interrupt() -> None:
 
 
 def _do(words: list[str]) -> int:
-    from tideover.cli.options import flush_output, interrupted, lacking
+    from tideover.cli.endings import flush_output, interrupted, lacking
     from tideover.system.platform import give_up_output
     try:
         status = _run_words(words)
@@ -64,7 +64,7 @@ def _do(words: list[str]) -> int:
 
 def print_error(trouble: TideoverError) -> None:
     """Say on standard error what failed, why, and what to do."""
-    from tideover.cli.options import tell as say
+    from tideover.cli.endings import tell as say
     say(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
 
 
@@ -111,7 +111,7 @@ def _run(config: str) -> int:
 def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType | None) -> None:
     """What no one foresaw ended the command: a trace for whoever mends it, and the exit status that says so."""
     if issubclass(kind, KeyboardInterrupt):
-        from tideover.cli.options import interrupted
+        from tideover.cli.endings import interrupted
         interrupted()
     from tideover.system.platform import tell_trace
     tell_trace(kind, trouble, where)

@@ -11,14 +11,8 @@ from types import MappingProxyType
 import click
 
 from tideover import __version__
-from tideover.cli.options import (
-    SuggestingGroup,
-    config_before,
-    example,
-    raise_at_interrupt,
-    with_config,
-    with_config_for_all,
-)
+from tideover.cli.endings import raise_at_interrupt
+from tideover.cli.options import SuggestingGroup, config_before, example, with_config, with_config_for_all
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
 

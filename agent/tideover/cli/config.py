@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,6 +20,7 @@ from tideover.cli.options import (
 from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import table_lines, this_terminal
 from tideover.config_file import Loaded, load_settings
+from tideover.documents import DOCUMENTS, document_schema
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE, ConfigurationError, WrongUseError
 
 
@@ -47,11 +49,12 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
         return EXIT_WRONG_USE
     warnings = _warnings(loaded)
     if as_json:
-        print_json({"ok": True, "file": str(loaded.file) if loaded.file else None, "faults": [], "warnings": warnings})
+        print_json({"ok": True, **_files(loaded), "faults": [], "warnings": warnings})
         return EXIT_OK
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
-    click.echo(f"{loaded.file}: OK" if loaded.file else "No configuration file: the defaults apply.")
+    files = [str(file) for file in (loaded.file, *loaded.drop_ins) if file is not None]
+    click.echo(f"{', '.join(files)}: OK" if files else "No configuration file: the defaults apply.")
     return EXIT_OK
 
 
@@ -66,7 +69,7 @@ def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
     if not with_secrets:
         shown = [show_hidden(one) for one in shown]
     if as_json:
-        print_json({"file": str(loaded.file) if loaded.file else None,
+        print_json({**_files(loaded),
                     "settings": [{"key": one.key, "value": one.native, "from": one.origin} for one in shown]})
         return EXIT_OK
     rows = tuple(table_row(key, value, origin) for key, value, origin in shown)
@@ -75,19 +78,24 @@ def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
 
 
 @command.command("schema", epilog=example("tideover config schema > tideover.schema.json"))
+@click.argument("document", type=click.Choice(["config", *DOCUMENTS]), default="config")
 @with_config
-def show_schema(config: str | None) -> int:
-    """Print the JSON Schema of the configuration file. It is the same whatever stands in the file."""
+def show_schema(document: str, config: str | None) -> int:
+    """Print the JSON Schema of the configuration file, or of a document: record (history --json), pauses, status."""
     from tideover.settings.schema import configuration_schema
-    print_json(configuration_schema())
+    print_json(configuration_schema() if document == "config" else document_schema(document))
     return EXIT_OK
+
+
+def _files(loaded: Loaded) -> dict[str, Any]:
+    return {"file": str(loaded.file) if loaded.file else None, "drop_ins": [str(file) for file in loaded.drop_ins]}
 
 
 def _require_safe(loaded: Loaded) -> None:
     """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
-    from tideover.daemon.startup import require_trusted_path
+    from tideover.daemon.startup import require_trusted
     try:
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
     except WrongUseError as trouble:
         raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 

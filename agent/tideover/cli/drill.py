@@ -40,7 +40,6 @@ PLAIN_MARKS = {"✓": "+", "✗": "X", "–": "-"}     # where the terminal's ch
 ENDINGS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 """What ends a program from outside, beside Ctrl-C, as far as this system has it."""
 
-FOR_EVER = frozenset({Kind.PREEMPT, Kind.TERMINATE})
 
 
 class Interrupted(TideoverError):
@@ -151,7 +150,7 @@ def _show_head(plan: DrillPlan, stage: DrillEnvironment) -> None:
     else:
         parts.append(f"Your own hooks run from {plan.own.directory}. The platform is not contacted; your "
                      "[policy] and [clock] settings are not used.")
-    if plan.kind in FOR_EVER and not plan.cancel:
+    if plan.kind.info.deletes_machine and not plan.cancel:
         parts.append("The platform would delete this machine; in the drill it restarts, to show that nothing stays "
                      "prepared.")
     click.echo(textwrap.fill(" ".join(parts), _width(), break_on_hyphens=False) + "\n")
@@ -226,5 +225,5 @@ def _document(outcome: DrillOutcome, stage: DrillEnvironment) -> dict[str, Any]:
         "measured": {"away_s": round(stop.middle_s, 3) if stop else None, "acknowledgements": len(seen.posts),
                      "hooks": [{"name": run.hook, "phase": run.phase.value, "done": run.worked} for run in seen.runs]},
         "timeline": [{"at_s": round(line.at_s, 3), "who": line.who, "what": line.what} for line in outcome.lines],
-        "record": outcome.record,
+        "record": outcome.record.as_json() if outcome.record else None,
     }

@@ -4,11 +4,11 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
@@ -22,7 +22,7 @@ from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import Times
 from tideover.journal import Journal
 from tideover.model import fold_case
-from tideover.record import Row, pauses_of, records_of
+from tideover.record import EventRecord, PauseRecord, Row, pauses_of, records_of
 from tideover.settings import read_duration
 from tideover.text_safety import dot_controls
 
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 
 # --- history, pauses
 
+Listed = TypeVar("Listed", EventRecord, PauseRecord)
+
+
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Generic[Listed]):
     """What one of them lists. `key`: its name in the JSON document."""
 
     name: str
@@ -42,11 +45,11 @@ class Listing:
     key: str
     nothing: str
     rows: Callable[[Journal], Iterable[Row]]
-    read: Callable[[Iterable[Row]], list[dict[str, Any]]]
-    table: Callable[[list[dict[str, Any]], Times], Table]
+    read: Callable[[Iterable[Row]], list[Listed]]
+    table: Callable[[list[Listed], Times], Table]
 
 
-def listing_command(listing: Listing) -> click.Command:
+def listing_command(listing: Listing[Listed]) -> click.Command:
     """Given what is to be listed, return the command that lists it, oldest first."""
     @click.command(listing.name, help=listing.about, epilog=example(listing.example))
     @with_json
@@ -55,7 +58,7 @@ def listing_command(listing: Listing) -> click.Command:
     def command(loaded: Loaded, as_json: bool, utc: bool) -> int:
         found = read_through(loaded.settings, lambda journal: listing.read(listing.rows(journal))) or []
         if as_json:
-            print_json({listing.key: found})
+            print_json({listing.key: [one.as_json() for one in found]})
         elif not found:
             print_lines([listing.nothing])
         else:
@@ -82,7 +85,7 @@ OWNER_ONLY_MODE = 0o600
 """A page holds the hooks' output, which the journal keeps from other users; whoever sends it decides who reads it."""
 
 
-def write_event_page(record: Mapping[str, Any], file: str, *, utc: bool, quietly: bool) -> None:
+def write_event_page(record: EventRecord, file: str, *, utc: bool, quietly: bool) -> None:
     """Given a record, write its page to `file`, and say so unless `quietly`. Raise WrongUseError if it cannot be."""
     from tideover.html import event_page
     from tideover.humanize import Times
@@ -163,16 +166,16 @@ def show_command(loaded: Loaded, event: str, as_json: bool, html: str | None, ut
     if html is not None:
         write_event_page(record, html, utc=utc, quietly=as_json)
     if as_json:
-        print_json(record)
+        print_json(record.as_json())
     elif html is None:
         print_lines(render_lines(event_parts(record, Times(datetime.now(UTC), utc)), this_terminal()))
     return EXIT_OK
 
 
-def find_record(records: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+def find_record(records: list[EventRecord], wanted: str) -> EventRecord:
     """Given records and what was typed, return the one meant. Raise TideoverError if none or several are."""
-    found = [record for record in records if fold_case(record["event_id"]).startswith(fold_case(wanted))]
-    exact = [record for record in found if fold_case(record["event_id"]) == fold_case(wanted)]
+    found = [record for record in records if fold_case(record.event_id).startswith(fold_case(wanted))]
+    exact = [record for record in found if fold_case(record.event_id) == fold_case(wanted)]
     if wanted == "last" and records:
         return records[-1]
     if len(exact or found) != 1:

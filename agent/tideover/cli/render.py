@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tideover.humanize import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
-from tideover.model import ANNOUNCED, HookSpec, Kind
+from tideover.model import ANNOUNCED, ClockCheck, HookOutcome, HookRun, HookSpec, Kind, Outcome, Pause, Verdict
+from tideover.record import EventRecord, PauseRecord, Row, trace_id
+from tideover.status import read_finding
 
 # --- The parts. A text may hold foreign text: `terminal` makes it safe
 
@@ -77,9 +80,10 @@ START_IT = "start it with tideover service start"
 STAGES = {
     "queued": "queued", "preparing": "preparing", "prepare-retry": "not yet; prepare is retried",
     "prepared": "prepared", "stopping": "prepare is being stopped", "recover-pending": "recovery pending",
-    "recovering": "recovering", "recover-retry": "recover is retried", "recover-failed": "recovery failed",
+    "recovering": "recovering", "recover-not-yet": "not yet; recover is retried",
+    "recover-retry": "recover is retried", "recover-failed": "recovery failed",
 }
-VERDICT_TONES = {"good": Style.GOOD, "bad": Style.BAD}         # any other leaves a doubt
+VERDICT_TONES = {Verdict.GOOD: Style.GOOD, Verdict.BAD: Style.BAD}         # any other leaves a doubt
 
 
 def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
@@ -206,32 +210,32 @@ def _owed_tone(status: dict[str, Any]) -> Style:
 def _pause_fact(pause: dict[str, Any] | None, times: Times) -> KeyValue:
     if pause is None:
         return key_value("Last pause", "none detected")
-    return key_value("Last pause", f"{pause_text(pause)}, {pause['cause']}, {times.moment(pause['resumed_at'])}")
+    length = pause_length_text(pause["length_s"], pause["uncertainty_s"])
+    return key_value("Last pause", f"{length}, {pause['cause']}, {times.moment(pause['resumed_at'])}")
 
 
-def pause_text(pause: dict[str, Any]) -> str:
-    """Given a pause of a record, return its length with its bounds, as a fact: "5.003 s ± 31 ms"."""
-    if pause["length_s"] is None:
-        return f"length {NOT_KNOWN}"
-    return bounded_text(pause["length_s"], pause["uncertainty_s"])
+def pause_length_text(length_s: float | None, uncertainty_s: float | None) -> str:
+    """Given a pause's length, return it with its bounds, as a fact: "5.003 s ± 31 ms"."""
+    return f"length {NOT_KNOWN}" if length_s is None else bounded_text(length_s, uncertainty_s)
 
 
 def _clock_facts(clock: dict[str, Any] | None, times: Times) -> KeyValue:
     if clock is None:
         return key_value("Clock", "not checked yet (checked after each pause; check now with tideover clock)")
-    return clock_fact(clock, times.moment(clock["checked_at"]))
+    check = read_finding(clock)
+    return clock_fact(check, times.moment(check.checked_at))
 
 
-def clock_fact(clock: dict[str, Any], checked: str) -> KeyValue:
-    """Given a verdict with what it rests on, and its moment in words, return it as a fact."""
-    said = [clock["verdict"] + (f" ({clock['reason']})" if clock["reason"] else "")]
-    if clock["offset_s"] is not None:
-        said.append(offset_text(clock["offset_s"], clock["error_bound_s"]))
-    if clock.get("good_after_s") is not None:
-        said.append(f"{length_text(clock['good_after_s'])} after the resume")
-    if clock["checked_at"] is not None:
+def clock_fact(check: ClockCheck, checked: str) -> KeyValue:
+    """Given a check and its time in words, return it as a fact."""
+    said = [check.verdict.value + (f" ({check.reason})" if check.reason else "")]
+    if check.offset_s is not None:
+        said.append(offset_text(check.offset_s, check.error_bound_s))
+    if check.good_after_s is not None:
+        said.append(f"{length_text(check.good_after_s)} after the resume")
+    if check.checked_at is not None:
         said.append(checked)
-    return key_value("Clock", ", ".join(said), VERDICT_TONES.get(clock["verdict"], Style.WARN))
+    return key_value("Clock", ", ".join(said), VERDICT_TONES.get(check.verdict, Style.WARN))
 
 
 def _catalogue_facts(catalogue: dict[str, Any]) -> KeyValue:
@@ -250,6 +254,8 @@ def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
         return key_value("Source", f"{source['kind']} ({source['platform']}); no events can be received", Style.WARN)
     last = source["last_answer_at"]
     said = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
+    if source.get("takes_acknowledgement") is False:
+        said += "; takes no acknowledgement"
     if not source["failures"]:
         return key_value("Source", said)
     return key_value("Source", f"{said}; {_times(source['failures'], 'failure')} since", Style.BAD,
@@ -270,101 +276,116 @@ def _times(count: int, what: str = "time") -> str:
 
 # --- `effective_values`: one event's record in its own order
 
-OUTCOME_TONES = {"done": Style.PLAIN, "not-yet": Style.WARN, "failed": Style.BAD, "timed-out": Style.BAD,
-                 "stopped": Style.WARN, "forgotten": Style.WARN}
+OUTCOME_TONES = {HookOutcome.DONE: Style.PLAIN, HookOutcome.NOTHING: Style.PLAIN, HookOutcome.NOT_YET: Style.WARN,
+                 HookOutcome.STOPPED: Style.WARN, HookOutcome.FORGOTTEN: Style.WARN}      # all others have failed
 LAST_LINES = 3              # of a failed hook's output; --json has it whole
 
 
-def event_parts(record: dict[str, Any], times: Times) -> list[Part]:
+def event_parts(record: EventRecord, times: Times) -> list[Part]:
     """Given a record, return what a person is told; the first part says how it went."""
     parts: list[Part] = [Paragraph(_event_sentence(record)), *_event_facts(record, times)]
-    if record["hooks"]:
+    if record.hooks:
         parts.append(Table(("HOOK", "PHASE", "TRY", "OUTCOME", "TOOK"),
-                           tuple(_event_hook(run) for run in record["hooks"])))
-    return [*parts, _timeline(record["timeline"], times)]
+                           tuple(_event_hook(run) for run in record.hooks)))
+    return [*parts, _timeline(record.timeline, times)]
 
 
-def _event_sentence(record: dict[str, Any]) -> StyledText:
-    went = record["outcome"] or f"{record['status']}, not over yet"
-    known = [pause for pause in record["pauses"] if pause["length_s"] is not None]
-    longest = max(known, key=lambda pause: pause["length_s"], default=None)
-    if record["pauses"]:
-        went += f"; pause {pause_text(longest)}" if longest else "; a pause of unknown length"
-    went += f"; clock {record['clock']['verdict']}" if record["clock"]["checked_at"] else ""
-    tone = Style.WARN if record["outcome"] == "missed" or _failures(record) else Style.HEAD
-    failed = f" {_failures(record)} of {len(record['hooks'])} hook runs failed." if _failures(record) else ""
-    return StyledText(f"{record['kind'] or 'event'} {record['event_id']}: {went}.{failed}", tone)
+def _event_sentence(record: EventRecord) -> StyledText:
+    went = record.outcome.value if record.outcome else f"{record.status}, not over yet"
+    longest = _longest(record.pauses)
+    if record.pauses:
+        went += f"; pause {_length_text(longest)}" if longest else "; a pause of unknown length"
+    went += f"; clock {record.clock.check.verdict.value}" if record.clock.check.checked_at else ""
+    failures = _failures(record)
+    tone = Style.WARN if record.outcome is Outcome.MISSED or failures else Style.HEAD
+    failed = f" {failures} of {len(record.hooks)} hook runs failed." if failures else ""
+    return StyledText(f"{_kind_text(record, 'event')} {record.event_id}: {went}.{failed}", tone)
 
 
-def _failures(record: dict[str, Any]) -> int:
-    return sum(run["outcome"] in ("failed", "timed-out") for run in record["hooks"])
+def _kind_text(record: EventRecord, otherwise: str) -> str:
+    return record.kind.value if record.source else otherwise
 
 
-def _event_facts(record: dict[str, Any], times: Times) -> list[KeyValue]:
-    whence = ", ".join(filter(None, (record["source"], record["event_source"])))
-    facts = [key_value("Description", record["description"])] if record["description"] else []
+def _failures(record: EventRecord) -> int:
+    return sum(run.has_failed for run in record.hooks)
+
+
+def _longest(pauses: Sequence[Pause]) -> Pause | None:
+    known = [pause for pause in pauses if pause.length_s is not None]
+    return max(known, key=lambda pause: (pause.length_s or 0.0, pause.told_uncertainty_s or 0.0), default=None)
+
+
+def _length_text(pause: Pause) -> str:
+    return pause_length_text(pause.length_s, pause.told_uncertainty_s)
+
+
+def _event_facts(record: EventRecord, times: Times) -> list[KeyValue]:
+    whence = ", ".join(filter(None, (record.source, record.event_source)))
+    facts = [key_value("Description", record.description)] if record.description else []
     facts += [
-        key_value("Noticed", times.moment(record["noticed_at"])),
-        key_value("NotBefore", times.moment(record["not_before"])),
-        key_value("Acknowledged", times.moment(record["acknowledged_at"])),
-        key_value("Started", times.moment(record["started_at"])),
-        key_value("Closed", times.moment(record["closed_at"])),
-        key_value("Concerns", ", ".join(record["resources"]) or "-"),
+        key_value("Noticed", times.moment(record.noticed_at)),
+        key_value("NotBefore", times.moment(record.not_before)),
+        key_value("Acknowledged", times.moment(record.acknowledged_at)),
+        key_value("Started", times.moment(record.started_at)),
+        key_value("Closed", times.moment(record.closed_at)),
+        key_value("Concerns", ", ".join(record.resources) or "-"),
         key_value("Announced by", whence or "-"),
     ]
-    return [*facts, *_event_pauses(record), _event_clock(record["clock"], times),
-            key_value("Trace", record["trace_id"])]
+    return [*facts, *_event_pauses(record), _event_clock(record.clock.check, times),
+            key_value("Trace", trace_id(record.event_id))]
 
 
-def _event_pauses(record: dict[str, Any]) -> list[KeyValue]:
-    announced = f"; announced: {length_text(record['expected_pause_s'])}"
-    if not record["pauses"]:
+def _event_pauses(record: EventRecord) -> list[KeyValue]:
+    announced = f"; announced: {length_text(record.expected_pause_s)}"
+    if not record.pauses:
         return [key_value("Pause", f"none detected{announced}")]
     return [key_value("Pause" if index == 0 else "Further pause",
-                 f"{pause_text(pause)}, {pause['cause']}, {pause['quality']}{announced if index == 0 else ''}",
-                 Style.PLAIN, *(StyledText(evidence, Style.FAINT) for evidence in pause["evidence"]))
-            for index, pause in enumerate(record["pauses"])]
+                 f"{_length_text(pause)}, {pause.cause.value}, {pause.quality.value}{announced if index == 0 else ''}",
+                 Style.PLAIN, *(StyledText(evidence, Style.FAINT) for evidence in pause.evidence))
+            for index, pause in enumerate(record.pauses)]
 
 
-def _event_clock(clock: dict[str, Any], times: Times) -> KeyValue:
-    if clock["checked_at"] is None and not clock["reason"]:
+def _event_clock(check: ClockCheck, times: Times) -> KeyValue:
+    if check.checked_at is None and not check.reason:
         return key_value("Clock", "not checked")
-    return clock_fact(clock, times.local(clock["checked_at"]))
+    return clock_fact(check, times.local(check.checked_at))
 
 
-def _event_hook(run: dict[str, Any]) -> TableRow:
-    tone = OUTCOME_TONES.get(run["outcome"], Style.PLAIN)
-    outcome = run["outcome"] + (f", exit status {run['exit_status']}" if run["exit_status"] else "")
-    below = [StyledText(run["note"], Style.PLAIN)] if run["note"] else []
+def _event_hook(run: HookRun) -> TableRow:
+    report = run.report
+    tone = OUTCOME_TONES.get(report.outcome, Style.BAD)
+    outcome = report.outcome.value + (f", exit status {report.exit_status}" if report.exit_status else "")
+    below = [StyledText(report.note, Style.PLAIN)] if report.note else []
     if tone is Style.BAD:
-        below += [StyledText(line, Style.FAINT) for line in run["output"].splitlines()[-LAST_LINES:]]
-    return table_row(run["name"], run["phase"], str(run["attempt"]), StyledText(outcome, tone),
-                     length_text(run["duration_s"]),
-               below=tuple(below))
+        below += [StyledText(line, Style.FAINT) for line in report.output.splitlines()[-LAST_LINES:]]
+    return table_row(run.name, run.phase.value, str(run.attempt), StyledText(outcome, tone),
+                     length_text(report.duration_s), below=tuple(below))
 
 
-def _timeline(timeline: list[dict[str, Any]], times: Times) -> Table:
-    head, moments = times.clock_times([entry["at"] for entry in timeline])
+def _timeline(timeline: Sequence[Row], times: Times) -> Table:
+    head, moments = times.clock_times([row.at for row in timeline])
     return Table((head, "TIMELINE"), tuple(
-        table_row(at, entry["what"] + (f": {entry['note']}" if entry["note"] else ""))
-        for at, entry in zip(moments, timeline, strict=True)))
+        table_row(at, row.what.value + (f": {row.note}" if row.note else ""))
+        for at, row in zip(moments, timeline, strict=True)))
 
 
 # --- `history`, `pauses`, `hooks list`: a row each
 
-def history_table(records: Iterable[dict[str, Any]], times: Times) -> Table:
+def history_table(records: Iterable[EventRecord], times: Times) -> Table:
     """Given records, oldest first, return a row for each."""
     heads = (*_when_heads("NOTICED", times), "KIND", "OUTCOME", "PAUSE", "CLOCK", "HOOKS", "EVENT")
     return Table(heads, tuple(_history_row(record, times) for record in records))
 
 
-def pauses_table(pauses: Iterable[dict[str, Any]], times: Times) -> Table:
+def pauses_table(pauses: Iterable[PauseRecord], times: Times) -> Table:
     """Given pauses, oldest first, return a row for each."""
     heads = (*_when_heads("RESUMED", times), "LENGTH", "CAUSE", "QUALITY", "EVENT", "EVIDENCE")
-    return Table(heads, tuple(
-        table_row(*_when(pause["resumed_at"], times), bounded_text(pause["length_s"], pause["uncertainty_s"]),
-                  pause["cause"],
-            pause["quality"], ", ".join(pause["event_ids"]) or "-", "; ".join(pause["evidence"])) for pause in pauses))
+    return Table(heads, tuple(_pauses_row(known.pause, known.event_ids, times) for known in pauses))
+
+
+def _pauses_row(pause: Pause, event_ids: Sequence[str], times: Times) -> TableRow:
+    return table_row(*_when(pause.resumed_at, times), bounded_text(pause.length_s, pause.told_uncertainty_s),
+                     pause.cause.value, pause.quality.value, ", ".join(event_ids) or "-", "; ".join(pause.evidence))
 
 
 def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str]) -> Table:
@@ -385,30 +406,29 @@ def kinds_text(kinds: frozenset[Kind]) -> str:
     return ", ".join(kind.value for kind in Kind if kind in kinds)
 
 
-def _history_row(record: dict[str, Any], times: Times) -> TableRow:
-    longest = _longest_pause(record["pauses"])
-    several = f" (of {len(record['pauses'])})" if len(record["pauses"]) > 1 else ""
-    failed = sum(run["outcome"] in ("failed", "timed-out") for run in record["hooks"])
-    runs = f"{len(record['hooks'])} run" + ("" if len(record["hooks"]) == 1 else "s")
-    hooks = StyledText(f"{runs}, {failed} failed", Style.BAD) if failed else StyledText(runs if record["hooks"]
-                                                                                        else "-")
-    clock = record["clock"]
-    checked = clock["checked_at"] is not None or clock["reason"]
-    verdict = StyledText(clock["verdict"], VERDICT_TONES.get(clock["verdict"],
-                                                             Style.WARN)) if checked else StyledText("-")
-    missed = record["outcome"] == "missed"
-    return table_row(*_when(record["noticed_at"], times), record["kind"] or "?",
-               StyledText(record["outcome"] or record["status"], Style.WARN if missed else Style.PLAIN),
-               f"{longest}{several}", verdict, hooks, record["event_id"])
+def _history_row(record: EventRecord, times: Times) -> TableRow:
+    several = f" (of {len(record.pauses)})" if len(record.pauses) > 1 else ""
+    failed = _failures(record)
+    runs = _times(len(record.hooks), "run")
+    hooks = StyledText(f"{runs}, {failed} failed", Style.BAD) if failed else \
+        StyledText(runs if record.hooks else "-")
+    check = record.clock.check
+    checked = check.checked_at is not None or check.reason
+    verdict = StyledText(check.verdict.value, VERDICT_TONES.get(check.verdict, Style.WARN)) if checked else \
+        StyledText("-")
+    tone = Style.WARN if record.outcome is Outcome.MISSED else Style.PLAIN
+    return table_row(*_when(record.noticed_at, times), _kind_text(record, "?"),
+                     StyledText(record.outcome.value if record.outcome else record.status, tone),
+                     f"{_longest_text(record.pauses)}{several}", verdict, hooks, record.event_id)
 
 
-def _longest_pause(pauses: list[dict[str, Any]]) -> str:
+def _longest_text(pauses: Sequence[Pause]) -> str:
     """Without its bound, for which a list has no room, unless the bound is all that is known."""
-    known = [pause for pause in pauses if pause["length_s"] is not None]
-    if not known:
+    longest = _longest(pauses)
+    if longest is None or longest.length_s is None:
         return NOT_KNOWN if pauses else "-"
-    length_s, doubt_s = max((pause["length_s"], pause["uncertainty_s"]) for pause in known)
-    return bounded_text(length_s, doubt_s if doubt_s is not None and doubt_s >= length_s else None)
+    doubt_s = longest.told_uncertainty_s
+    return bounded_text(longest.length_s, doubt_s if doubt_s is not None and doubt_s >= longest.length_s else None)
 
 
 def _hooks_row(spec: HookSpec) -> TableRow:
@@ -423,5 +443,5 @@ def _when_heads(what: str, times: Times) -> tuple[str, ...]:
     return (what,) if times.utc else (what, "")
 
 
-def _when(at: str, times: Times) -> tuple[str, ...]:
+def _when(at: datetime, times: Times) -> tuple[str, ...]:
     return (times.local(at),) if times.utc else (times.local(at), times.ago(at))

@@ -6,7 +6,8 @@ import time
 
 import click
 
-from tideover.cli.options import example, print_lines, until_interrupted, without_settings
+from tideover.cli.endings import until_interrupted
+from tideover.cli.options import example, print_lines, without_settings
 from tideover.cli.render import key_value
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
@@ -24,7 +25,7 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
 
 
 @click.command("simulate", epilog=example("tideover simulate freeze --listen 127.0.0.1:8080"))
-@click.argument("scenario", required=False, default="freeze")
+@click.argument("scenario", required=False)
 @click.option("--listen", default=ANY_PORT, metavar="IP:PORT", show_default=True, help="The address to listen at; "
                                                                                        "port 0: any free port.")
 @click.option("--platform", "kind", type=click.Choice(SIMULATED_KINDS), default=SIMULATED_KINDS[0], show_default=True,
@@ -34,13 +35,13 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
               help="The speed factor; 2 takes half the time.")
 @click.option("--list", "lists", is_flag=True, help="List the built-in scenarios.")
 @without_settings
-def command(scenario: str, listen: str, kind: str, vm_name: str, pace: float, lists: bool) -> int:
+def command(scenario: str | None, listen: str, kind: str, vm_name: str, pace: float, lists: bool) -> int:
     """Serve a simulated metadata service that runs SCENARIO (a name or a file), until Ctrl-C."""
     if lists:
-        parts = [key_value(name, read_scenario(name).about) for name in scenario_names()]
+        parts = [key_value(name, read_scenario(name, kind).about) for name in scenario_names(kind)]
         print_lines(render_lines(parts, this_terminal()))
         return EXIT_OK
-    story = read_scenario(scenario)
+    story = read_scenario(scenario or load_simulator(platform_named(kind)).FIRST_SCENARIO, kind)
     platform = platform_named(kind)
     simulator = load_simulator(platform)
     with until_interrupted(), _open(simulator, listen, vm_name) as service:

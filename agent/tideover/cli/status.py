@@ -11,16 +11,9 @@ from typing import Any
 
 import click
 
+from tideover.cli.endings import until_interrupted
 from tideover.cli.journal_reader import read_memory
-from tideover.cli.options import (
-    example,
-    print_json,
-    print_lines,
-    until_interrupted,
-    with_json,
-    with_readable_settings,
-    with_utc,
-)
+from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded

@@ -15,7 +15,7 @@ from tideover.effects import CheckClock
 from tideover.model import ClockCheck, Verdict
 from tideover.observations import ClockJudged, Observation
 from tideover.system.clocks import RawWallClocks, SystemRawWallClocks
-from tideover.system.wakeup import SocketWakeup
+from tideover.system.wakeup import Wakeup
 from tideover.threads import NO_THREAD, Loop
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ class ClockChecker:
 
         self._tell, self._settings, self._heard = tell, settings, heard
         self._clocks: RawWallClocks = clocks or SystemRawWallClocks()
-        self._bell = SocketWakeup()
+        self._wakeup = Wakeup()
         self._owed: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, bell=self._bell, post=self._post,
+        self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, wakeup=self._wakeup, post=self._post,
                               surroundings=surroundings or HostAccess(), heard=self._heard)
         # Whoever has taken the worker off this queue is its thread.
         self._worker_slot: queue.SimpleQueue[ClockWorker] = queue.SimpleQueue()
@@ -117,10 +117,10 @@ class ClockChecker:
         if self._worker_slot.empty():
             self._inbox.put(lambda worker: worker.close())
             self._is_hurried = True
-            self._bell.set()
+            self._wakeup.set()
         with contextlib.suppress(queue.Empty):
             self._worker_slot.get(timeout=_CLOSE_TIMEOUT_S)      # never put back: nothing starts any more
-            self._bell.close()
+            self._wakeup.close()
 
     def _send(self, news: News) -> None:
         """Bring news that a round under way must not keep waiting."""
@@ -134,7 +134,7 @@ class ClockChecker:
         self._wake()
 
     def _wake(self) -> None:
-        self._bell.set()
+        self._wakeup.set()
         if not self._is_closed:
             with contextlib.suppress(queue.Empty):
                 worker = self._worker_slot.get_nowait()

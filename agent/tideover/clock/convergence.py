@@ -105,7 +105,7 @@ def measure_afresh(surroundings: HostAccess, may_step: Callable[[float], bool]) 
     """Given the machine, tell its time daemon to measure afresh; return what was done, or why nothing was."""
     daemon: Daemon | None = find_daemon(surroundings)
     if daemon is None:
-        return CommandResult(trouble="the remedy failed: no time daemon that we know is here")
+        return CommandResult(trouble="the remedy failed: no known time daemon")
     ended = daemon.measure_afresh(may_step)
     return CommandResult(trouble=f"the remedy failed: {ended.trouble}") if ended.trouble else ended
 

@@ -51,8 +51,21 @@ def read_kernel_clock() -> KernelClock | None:
 # --- Access
 
 if sys.platform == "win32":
+    import psutil
+
     from tideover.winapi.base import read_value as read_registry
+
+    def is_service_running(name: str) -> bool:
+        """Given a service's name, return whether it runs now."""
+        try:
+            return psutil.win_service_get(name).status() == psutil.STATUS_RUNNING
+        except (psutil.Error, OSError):     # there is none, or it is not ours to ask
+            return False
 else:
+    def is_service_running(name: str) -> bool:
+        """Only Windows has services."""
+        return False
+
     def read_registry(key: str, name: str) -> str | int | bytes | list[str] | None:
         """Nothing: only Windows has one."""
         return None
@@ -95,6 +108,7 @@ class HostAccess:
     read_device_ns: Callable[[str], int] = read_device_ns
     run: Callable[[Sequence[str]], CommandResult] = run_command
     registry: Callable[[str, str], str | int | bytes | list[str] | None] = read_registry    # below HKEY_LOCAL_MACHINE
+    is_service_running: Callable[[str], bool] = is_service_running
     kernel_clock: Callable[[], KernelClock | None] = read_kernel_clock
     sleep: Callable[[float], None] = time.sleep
     chance: Callable[[], float] = random_fraction

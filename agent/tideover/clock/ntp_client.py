@@ -24,7 +24,7 @@ from tideover.clock.sources import HypervisorClock
 from tideover.clock.types import Origin, TimeSource
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
 from tideover.system.descriptors import EXHAUSTED
-from tideover.system.wakeup import SocketWakeup
+from tideover.system.wakeup import Wakeup
 from tideover.threads import start_task
 from tideover.timekeeping import ntp_packet
 from tideover.timekeeping.intervals import NS, TimeSample
@@ -251,19 +251,19 @@ class NtpClient:
         """End the round within so long; who has not answered by then is not taken for silent."""
         self._until_s, self._is_cut_short = min(self._until_s, time.monotonic() + limit_s), True
 
-    def wait(self, bell: SocketWakeup, on_bell: Callable[[], bool], is_enough: Callable[[], bool]) -> None:
-        """Gather answers. `on_bell`, asked first and at each ring: is there still something to wait for beside them?
+    def wait(self, wakeup: Wakeup, on_wakeup: Callable[[], bool], is_enough: Callable[[], bool]) -> None:
+        """Gather answers. `on_wakeup`, asked first and at each ring: is there still something to wait for beside them?
 
         Ends when nothing is open and nothing to wait for, when `is_enough`, or at the round's deadline.
         """
-        self._selector.register(bell.socket, selectors.EVENT_READ)
-        expecting = on_bell()
+        self._selector.register(wakeup, selectors.EVENT_READ)
+        expecting = on_wakeup()
         while (self._open or expecting) and not is_enough():
             ready = self._selector.select(max(0.0, self._until_s - time.monotonic()))
             for key, _ in ready:
-                if key.fileobj is bell.socket:
-                    bell.clear()
-                    expecting = on_bell()
+                if key.fileobj is wakeup:
+                    wakeup.clear()
+                    expecting = on_wakeup()
                 else:
                     self._hear(key.fd)
             if time.monotonic() >= self._until_s:
@@ -319,8 +319,8 @@ _MOST_ADDRESSES = 8     # of one name; more would be a flood of questions, not b
 class NameResolver:
     """Addresses known so far. Each look-up has a thread of its own, which may hang; then the old addresses serve."""
 
-    def __init__(self, ring: Callable[[], None]) -> None:
-        self._ring = ring
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
         self._known: dict[str, tuple[NtpTarget, ...]] = {}
         self._looked_up_s: dict[str, float] = {}
         self._pending: set[str] = set()
@@ -372,11 +372,11 @@ class NameResolver:
     def _resolve(self, server: str, host: str, port: int) -> None:
         targets, failure = _addresses(server, host, port)
         self._found.put((server, targets, failure))
-        self._ring()
+        self._wake()
 
     def _found_none(self, server: str, reason: str) -> None:
         self._found.put((server, (), reason))
-        self._ring()
+        self._wake()
 
 
 def _is_literal(host: str) -> bool:
@@ -398,7 +398,7 @@ def _addresses(server: str, host: str, port: int) -> tuple[tuple[NtpTarget, ...]
     targets = {sockaddr: NtpTarget(server, _text(sockaddr, port), family, sockaddr)  # type: ignore[arg-type]
                for family, _kind, _protocol, _name, sockaddr in answers
                if family in (socket.AF_INET, socket.AF_INET6)}
-    return tuple(targets.values())[:_MOST_ADDRESSES], "it has no address of IPv4 or IPv6"
+    return tuple(targets.values())[:_MOST_ADDRESSES], "no IPv4 or IPv6 address"
 
 
 def _text(sockaddr: tuple[object, ...], port: int) -> str:
@@ -421,9 +421,9 @@ Decided = Callable[[Sequence[TimeSample], dict[str, int]], bool]
 class QueryRounds:
     """Sources, what they said, and what they refused. `wakeup` wakes a round that waits."""
 
-    def __init__(self, clocks: RawWallClocks, surroundings: HostAccess, bell: SocketWakeup) -> None:
-        self._clocks, self._bell = clocks, bell
-        self._names, self.manners = NameResolver(bell.set), RateLimiter(surroundings.chance)
+    def __init__(self, clocks: RawWallClocks, surroundings: HostAccess, wakeup: Wakeup) -> None:
+        self._clocks, self._wakeup = clocks, wakeup
+        self._names, self.manners = NameResolver(wakeup.set), RateLimiter(surroundings.chance)
         self._hardware = HypervisorClock(clocks, surroundings)
         self.since_ns = 0            # the last resume: what a hardware clock must have been told after
         self.samples: list[TimeSample] = []
@@ -482,7 +482,7 @@ class QueryRounds:
 
         self._read_hardware(due.values(), asking)
         try:
-            asking.wait(self._bell, ask_new_addresses, is_enough)
+            asking.wait(self._wakeup, ask_new_addresses, is_enough)
         except OSError:
             asking.close()
             raise
@@ -523,7 +523,8 @@ class QueryRounds:
             if self.manners.is_banned(target.address, now_s):
                 asking.note(Rejected(target.server, target.address, RejectReason.BANNED))
             elif not self.manners.may_ask_address(target.sockaddr, now_s):
-                asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK, "asked under another name"))
+                asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK, "queried under another "
+                                                                                            "name"))
             else:
                 self._send_question(target, asking)
         if is_first:
@@ -558,7 +559,7 @@ class QueryRounds:
             self.manners.note_answer(due[refused.server], refused, now_s)
         for server in servers:
             if not self._names.targets(server):
-                detail = self._names.failures.get(server, "the look-up takes too long")
+                detail = self._names.failures.get(server, "the name lookup takes too long")
                 self.refused[server, ""] = Rejected(server, "", RejectReason.NO_ADDRESS, detail)
         self.samples += asking.samples
 

@@ -12,7 +12,7 @@ from tideover.clock.types import ClockCheckSettings, ClockReport
 from tideover.clock.verdict import ClockEvaluator, age_text, as_record, reports
 from tideover.model import Verdict, utc
 from tideover.system.clocks import RawWallClocks, SystemRawWallClocks, wall_minus_raw_ns
-from tideover.system.wakeup import SocketWakeup
+from tideover.system.wakeup import Wakeup
 from tideover.timekeeping.intervals import MESSAGES_APART_NS, NS, TimeSample, combine
 
 _HOST_WAIT_NS = MESSAGES_APART_NS + NS      # a hardware clock that lives on messages proves itself within this
@@ -21,7 +21,7 @@ _LOOK_AGAIN_S = 0.5
 
 def check_now(settings: ClockCheckSettings, clocks: RawWallClocks | None = None, limit_s: float = ROUND_TIMEOUT_S,
               surroundings: HostAccess | None = None) -> ClockReport:
-    """Given the owner's settings, ask every source once and return what they say.
+    """Given the configuration, ask every source once and return what they say.
 
     Blocks for `limit_s` at most; for some seconds more where only Hyper-V's clock can tell and its host is to be
     waited for.
@@ -35,7 +35,7 @@ def check_now(settings: ClockCheckSettings, clocks: RawWallClocks | None = None,
 
 def watch_clock(settings: ClockCheckSettings, clocks: RawWallClocks | None = None, interval_s: float = 1.0,
                 surroundings: HostAccess | None = None) -> Iterator[ClockReport]:
-    """Given the owner's settings, yield what is known of the clock at once and then every `interval_s`.
+    """Given the configuration, yield what is known of the clock at once and then every `interval_s`.
 
     Each source is asked as often as good manners allow; between, what it said is held against the clock again.
     """
@@ -53,10 +53,10 @@ class _TerminalCheck:
     """One person's look at the clock, with what it has learnt so far."""
 
     def __init__(self, settings: ClockCheckSettings, clocks: RawWallClocks, surroundings: HostAccess) -> None:
-        self._clocks, self._surroundings, self._bell = clocks, surroundings, SocketWakeup()
+        self._clocks, self._surroundings, self._wakeup = clocks, surroundings, Wakeup()
         self._daemon = find_daemon(surroundings)
         self._sources = find_sources(settings, surroundings, self._daemon)
-        self._inquiry = QueryRounds(clocks, surroundings, self._bell)
+        self._inquiry = QueryRounds(clocks, surroundings, self._wakeup)
         self._inquiry.since_ns = clocks.raw_ns()
         self._judge = ClockEvaluator(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
 
@@ -78,7 +78,7 @@ class _TerminalCheck:
                            origin_text(self._sources, self._daemon), daemon)
 
     def close(self) -> None:
-        self._bell.close()
+        self._wakeup.close()
 
     def _ask(self, limit_s: float) -> list[TimeSample]:
         return self._inquiry.ask(self._sources, limit_s, lambda: False, lambda known, asked: False)

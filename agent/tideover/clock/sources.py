@@ -89,7 +89,7 @@ def _read(path: Path) -> str:
 
 def find_sources(settings: ClockCheckSettings, surroundings: HostAccess, daemon: Daemon | None) -> tuple[TimeSource,
                                                                                                          ...]:
-    """Given the owner's settings, the machine and its time daemon, return the sources; none if there are none."""
+    """Given the configuration, the machine and its time daemon, return the sources; none if there are none."""
     if settings.servers:
         return tuple(TimeSource(server, Origin.OWNER) for server in settings.servers)
     return (*find_hardware(surroundings), *(daemon.servers() if daemon else ())) or _platform(surroundings)

@@ -35,7 +35,7 @@ class ClockCheckSettings:
 
     @classmethod
     def of(cls, settings: Settings) -> ClockCheckSettings:
-        """Given the owner's settings, return what the clock check needs of them."""
+        """Given the configuration, return what the clock check needs of them."""
         chosen = settings.clock
         servers = tuple(server.text for server in chosen.servers)
         return cls(servers, chosen.tolerance_s, chosen.deadline_s, chosen.remedy)
@@ -44,7 +44,7 @@ class ClockCheckSettings:
 class Origin(enum.Enum):
     """Who named a source. The more of a stranger we are to it, the rarer we ask."""
 
-    OWNER = "the owner's settings"
+    OWNER = "the configuration"
     HARDWARE = "the hypervisor"
     DAEMON = "the time daemon"
     POOL = "a public pool of the time daemon"

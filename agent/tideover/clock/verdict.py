@@ -65,12 +65,12 @@ def daemon_text(report: DaemonReport) -> str:
 
 def _belief(report: DaemonReport) -> str:
     if report.is_synchronised is None:
-        return f"{report.name} says nothing"
+        return f"{report.name} reports nothing"
     if not report.is_synchronised:
         return f"{report.name} reports that it is not synchronised"
     if report.offset_s is None:
-        return f"{report.name} says that it is synchronised"
-    return f"{report.name} says {abs(report.offset_s) * 1e3:.3f} ms {'ahead' if report.offset_s > 0 else 'behind'}"
+        return f"{report.name} reports that it is synchronised"
+    return f"{report.name} reports {abs(report.offset_s) * 1e3:.3f} ms {'ahead' if report.offset_s > 0 else 'behind'}"
 
 
 def _duration(seconds: float) -> str:
@@ -118,8 +118,8 @@ def _why(verdict: Verdict, behind: Interval, standing: Consensus, tolerance_ns: 
     if verdict is Verdict.BAD:
         return f"{_offset(behind.middle_ns)} ({agree})"
     if verdict is Verdict.UNKNOWN:
-        return (f"{_offset(behind.middle_ns)}, but the error bound of {_span(behind.half_ns)} does not decide "
-                f"against a tolerance of {_span(tolerance_ns)} ({agree})")
+        return (f"{_offset(behind.middle_ns)}, but the error bound of {_span(behind.half_ns)} is too large for a "
+                f"tolerance of {_span(tolerance_ns)} ({agree})")
     return agree
 
 

@@ -21,7 +21,7 @@ from tideover.model import ClockCheck, ClockSample, Verdict
 from tideover.observations import ClockFollowed, ClockJudged, Observation
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
 from tideover.system.descriptors import with_reserve
-from tideover.system.wakeup import SocketWakeup
+from tideover.system.wakeup import Wakeup
 from tideover.threads import reason_of, start_task
 from tideover.timekeeping.intervals import NS, TimeSample
 
@@ -76,14 +76,14 @@ class _ClockJob:
 
 
 class ClockWorker:
-    """Given a way to tell and the owner's settings; `post` brings news back to this worker's thread from another."""
+    """Given a way to tell and the configuration; `post` brings news back to this worker's thread from another."""
 
     def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, *, clocks: RawWallClocks,
-                 surroundings: HostAccess, bell: SocketWakeup, post: Callable[[News], None],
+                 surroundings: HostAccess, wakeup: Wakeup, post: Callable[[News], None],
                  heard: Callable[[TimeSample], None]) -> None:
         self._tell, self._settings, self._post, self._heard_sample = tell, settings, post, heard
         self._clocks, self._surroundings = clocks, surroundings
-        self._inquiry = QueryRounds(clocks, surroundings, bell)
+        self._inquiry = QueryRounds(clocks, surroundings, wakeup)
         self._judge = ClockEvaluator(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
         self._jobs: dict[str, _ClockJob] = {}
         self._followings: dict[str, ConvergenceMonitor] = {}

@@ -1,4 +1,4 @@
-"""One agent: its memory, its hands, its loop, from start to stop."""
+"""One agent: its state directory, its effect handlers and its loop, from start to stop."""
 from __future__ import annotations
 
 import os
@@ -23,7 +23,7 @@ from tideover.daemon.startup import (
     make_directory,
     open_state_directory,
     renew_journal,
-    require_trusted_path,
+    require_trusted,
     resume_from_journal,
 )
 from tideover.engine import Engine, Listener
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tideover.metrics.collector import MetricsCollector, Present
 
 RUNTIME_MODE = 0o755
-CLOCK_STAYS_GOOD_S = 3600.0      # after its last check: an idle agent hears outside time each minute
+CLOCK_STAYS_GOOD_S = 3600.0      # after its last check: an idle agent samples time sources each minute
 
 
 class Agent:
@@ -59,7 +59,7 @@ class Agent:
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
         the same process: what is told of the process (its start, its counters) goes on.
         """
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
         settings = self.settings = loaded.settings
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
@@ -72,22 +72,22 @@ class Agent:
         self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
         self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
         self.platform, self._source = open_chosen_source(settings)
-        self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._outside_heard)
+        self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._on_sample)
         self._runtime_trouble = self._make_runtime_directory()
         self._spare = fallback_hooks_state(settings)
         self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                  environment_of=partial(environment_of, settings), log_line=self._hook_line)
         self.watch = PauseWatch(
-            self._pause_noticed, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
+            self._on_pause, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
             clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
-            host_changed=self._host_changed, disruption_announced=self._disruption_announced, clocks=self.clocks)
+            host_changed=self._on_host_change, disruption_announced=self._disruption_announced, clocks=self.clocks)
         self.poller = self._acknowledger = None
         if self._source is not None:
-            self.poller = Poller(self._heard, self._source, settings.source.poll_s)
+            self.poller = Poller(self._on_poll, self._source, settings.source.poll_s)
             self._acknowledger = Acknowledger(self.post, self._source)
         self._metering: MetricsExport | None = None
         self._figures: MetricsCollector | None = before.figures if before is not None else None
-        self.engine = Engine(self.memory.journal, self._hands(), self.choices.policy, self.clocks.moment,
+        self.engine = Engine(self.memory.journal, self._effect_handlers(), self.choices.policy, self.clocks.moment,
                              self._listener(), lambda: renew_journal(self.memory.journal))
         self.engine.keep_house = self._prune
         self._server: ApiServer | None = None
@@ -95,7 +95,7 @@ class Agent:
         self._health: HealthPage | None = None
 
     def post(self, seen: ob.Observation) -> None:
-        """Bring news to the engine, from any thread."""
+        """Post an observation to the engine, from any thread."""
         self.engine.post(seen)
 
     def check_clocks(self) -> None:
@@ -105,8 +105,10 @@ class Agent:
             self.poller.poll_now()
 
     def start(self) -> None:
-        """Take up where the last agent left off, then begin to look and to listen."""
+        """Resume from the journal, then start to poll, to watch and to listen."""
         resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
+        if self._source is not None:
+            self._source.remember(case.event for case in self.engine.state.cases.values() if case.listed)
         self.watch.start()
         self.checker.sample_idle()
         if self.poller is not None:
@@ -136,20 +138,20 @@ class Agent:
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def _hands(self) -> Mapping[type[Any], Any]:
+    def _effect_handlers(self) -> Mapping[type[Any], Any]:
         acknowledge = AcknowledgeHandler(self._acknowledger) if self._acknowledger is not None else NullHandler()
         return {fx.RunHook: HookHandler(self.runner, self.memory.journal.rows),
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHandler(self.checker),
                 fx.WatchClosely: WatchHandler(self.watch, self.checker)}
 
     def _listener(self) -> Listener:
-        """The narrator; and the figures where the owner wants them, whose library nobody else pays for."""
-        narrator, wanted = LogListener(self.log, self.runner.forget, self._prune), self.settings.metrics
+        """The log listener; and the metrics where [metrics] asks for them: their library costs memory."""
+        log_listener, wanted = LogListener(self.log, self.runner.forget, self._prune), self.settings.metrics
         if wanted.listen is None and not wanted.textfile:
-            return narrator
+            return log_listener
         from tideover.daemon.listeners import CompositeListener, open_metering
         self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
-        return narrator if self._metering is None else CompositeListener(narrator, self._metering.figures)
+        return log_listener if self._metering is None else CompositeListener(log_listener, self._metering.figures)
 
     def _make_runtime_directory(self) -> str:
         """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""
@@ -212,7 +214,9 @@ class Agent:
                       "started_at": utc_text(self.process_started_at)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.platform.source_kind, "platform": self.platform.name,
-                       "silence": self.platform.silence or None, "last_answer_at": utc_text(last.utc) if last else None,
+                       "silence": self.platform.silence or None,
+                       "takes_acknowledgement": self.platform.takes_acknowledgement and self.platform.is_served,
+                       "last_answer_at": utc_text(last.utc) if last else None,
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
 
@@ -246,7 +250,7 @@ class Agent:
 
     # --- news -------------------------------------------------------------------------------------------------------
 
-    def _heard(self, news: ob.Observation) -> None:
+    def _on_poll(self, news: ob.Observation) -> None:
         """A poll's news, on the poller's thread."""
         self._look_after_socket()
         if self._metering is not None:
@@ -277,13 +281,13 @@ class Agent:
         else:
             self._dating.over()
 
-    def _pause_noticed(self, seen: ob.Observation) -> None:
+    def _on_pause(self, seen: ob.Observation) -> None:
         """On the pause watch's thread: what is listed after a resume decides whose pause it was, so ask at once."""
         self.post(seen)
         if self.poller is not None:
             self.poller.poll_now()
 
-    def _host_changed(self, before: str, after: str) -> None:
+    def _on_host_change(self, before: str, after: str) -> None:
         """On the pause watch's thread; the pause that goes with it carries both names too."""
         self.log.warning("machine.host-changed", before=before, after=after)
 
@@ -293,9 +297,9 @@ class Agent:
                          consequence="none by itself: the platform's own notice decides when hooks run")
         self.checker.sample_now()
 
-    def _outside_heard(self, sample: TimeSample) -> None:
-        """A valid answer of a time server, on the clock hand's thread. Two of one address may differ by half the round
-        trip; what the server is wrong by cancels."""
+    def _on_sample(self, sample: TimeSample) -> None:
+        """A valid answer of a time server, on the clock checker's thread. Two of one address may differ by half the
+        round trip; what the server is wrong by cancels."""
         self.log.debug("clock.sample", server=sample.server, address=sample.address,
                        delay_s=round(sample.delay_ns / NS, 6), stratum=sample.stratum)
         self.watch.outside_sample(f"{sample.server} {sample.address}", sample.began_raw_ns, sample.truth_minus_raw_ns,

@@ -77,7 +77,7 @@ class ApiHandlers:
         if against and question.get("confirmed") is not True:
             raise unconfirmed_acknowledgement(case.id, against)
         self._engine.post_and_wait(ob.AcknowledgeRequested(case.id), ACCEPTED_WITHIN_S)
-        return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ask_attempt}
+        return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ack_attempts}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
         plan = plan_recover(self._engine.state, str(question["event"]) if question.get("event") else None)
@@ -126,7 +126,7 @@ def unconfirmed_acknowledgement(event_id: str, against: Objections) -> Unconfirm
 
 
 def check_clock(settings: Settings) -> ClockCheck:
-    """Given the owner's settings, look at the clock once; blocks for about a second at most."""
+    """Given the configuration, look at the clock once; blocks for about a second at most."""
     return check_now(ClockCheckSettings.of(settings)).check
 
 
@@ -139,6 +139,6 @@ def _why_not(case: Case) -> str:
         return "it has started"
     if not case.listed:
         return "it has left the platform's list"
-    if case.recovered_by_operator:
+    if case.is_recovered_early:
         return "its applications were recovered by hand, so nothing is prepared for it"
     return "the machine was away since it was prepared for"

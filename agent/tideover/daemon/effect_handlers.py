@@ -25,7 +25,7 @@ class HookHandler:
             rows = self._rows(effect.event_id)
         except JournalUnreadable:
             rows = []                       # the hook matters more than what it is told
-        record = json.dumps(record_of(rows) if rows else {"event_id": effect.event_id}).encode()
+        record = json.dumps(record_of(rows).as_json() if rows else {"event_id": effect.event_id}).encode()
         self._runner.start(effect, record, trace_id(effect.event_id))
 
     def cancel(self, effect: fx.RunHook) -> None:

@@ -21,7 +21,6 @@ from tideover.model import (
     ClockCheck,
     EntryKind,
     Event,
-    HookOutcome,
     HookRun,
     Moment,
     Outcome,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 
 # --- Log lines: one for each change, none for each poll
 
-FAILURES = frozenset({HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.REFUSED})
 GRAVE = frozenset({EntryKind.RECOVER_FAILED, EntryKind.ACK_REFUSED, EntryKind.RECOVERY_IMPOSSIBLE})    # to be looked at
 WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.VM_CHANGED})
 
@@ -89,7 +87,7 @@ class LogListener:
     def _tell(self, before: State, entry: Entry) -> None:
         match entry.subject:
             case HookRun(name, phase, attempt, report):
-                tell = self._log.warning if report.outcome in FAILURES else self._log.info
+                tell = self._log.warning if report.outcome.is_failure else self._log.info
                 took_s = None if report.duration_s is None else round(report.duration_s, 3)
                 tell("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
@@ -119,7 +117,7 @@ class LogListener:
 
 def _changed_nothing(before: HookState, after: HookState) -> bool:
     """Whether a prepare has just said that it changed nothing: no recover is owed, so nothing is to bear witness."""
-    return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.owed
+    return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.needs_recover
 
 
 def event_line_name(what: EntryKind | Phase) -> str:

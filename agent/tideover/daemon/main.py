@@ -5,7 +5,6 @@ news.
 """
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -18,14 +17,14 @@ from tideover import __version__, observations as ob
 from tideover.config_file import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
 from tideover.daemon.policy_source import catalogue_of, config_warnings
-from tideover.daemon.startup import require_trusted_path
+from tideover.daemon.startup import require_trusted
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
 from tideover.system.descriptors import RESERVE
-from tideover.system.platform import tell_trace
+from tideover.system.platform import return_free_memory, tell_trace
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
@@ -70,7 +69,7 @@ def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceMan
     manager = manager or Systemd(os.environ)
     try:
         loaded = load_settings(config, os.environ)
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
     except (ConfigurationError, WrongUseError) as trouble:
         _recover_instead(trouble, config, manager, drill=drill)
         raise
@@ -186,6 +185,7 @@ class AgentProcess:
         RESERVE.fill()
         self._agent.start()
         self._agent.engine.set_heartbeat(self._heartbeat, self._manager.longest_silence_s)
+        return_free_memory()
         self._manager.ready()
 
     # --- a new configuration ----------------------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class AgentProcess:
         """What is faulty is refused, and what holds goes on holding."""
         try:
             loaded = load_settings(self._loaded.file, os.environ)
-            require_trusted_path(loaded.file)
+            require_trusted(loaded)
             self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
@@ -222,7 +222,6 @@ class AgentProcess:
             self._agent.log.error("configuration.refused", reason=trouble)
             self._agent = self._build_agent(self._loaded, self._agent)
         self._begin()
-        gc.collect()            # the parts of an agent know each other; the old one's connections go with its parts
         self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
 
     # --- the end ----------------------------------------------------------------------------------------------------

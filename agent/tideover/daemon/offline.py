@@ -28,7 +28,7 @@ from tideover.daemon.startup import (
     make_directory,
     open_state_directory,
     renew_journal,
-    require_trusted_path,
+    require_trusted,
     resume_from_journal,
     trusted,
 )
@@ -90,7 +90,7 @@ def run_hook_once(
     `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
     could change what counts.
     """
-    require_trusted_path(loaded.file)
+    require_trusted(loaded)
     home = Path(loaded.settings.paths.state) / MANUAL_RUN_STATE
     make_directory(home, STATE_MODE)
     answers: queue.SimpleQueue[Observation | str] = queue.SimpleQueue()
@@ -110,9 +110,11 @@ def run_hook_once(
 
 
 def _sample_event_state(phase: HookPhase, kind: Kind) -> Case:
-    """Withdrawn before anything happened, for nothing has; what nobody announces cannot be withdrawn."""
-    event = Event(EVENT_ID, kind, (), description="a try by hand, no event", event_source="user", source="by-hand")
-    return Case(event, Phase.PREPARING if phase is HookPhase.PREPARE else Phase.RECOVERING, began=kind not in ANNOUNCED)
+    """An announced kind is recovered as cancelled, for nothing has happened; an unannounced one as resumed."""
+    is_announced = kind in ANNOUNCED
+    event = Event(EVENT_ID, kind, (), started=not is_announced, description="a manual run, no event",
+                  event_source="user", source="by-hand" if is_announced else "none")
+    return Case(event, Phase.PREPARING if phase is HookPhase.PREPARE else Phase.RECOVERING)
 
 
 def _run_and_wait(case: Case, spec: HookSpec, phase: HookPhase, now: Moment) -> RunHook:
@@ -247,12 +249,12 @@ class _Desk:
         self._runner = HookRunner(self._tell, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                   environment_of=partial(environment_of, settings))
         idle = NullHandler()
-        hands: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
+        handlers: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
                                        fx.Acknowledge: idle, fx.CheckClock: idle, fx.WatchClosely: idle}
-        narrator = (LogListener if log is not None else _SilentLogListener)(self._log, self._runner.forget,
+        log_listener = (LogListener if log is not None else _SilentLogListener)(self._log, self._runner.forget,
                                                                             _refuse_unsuitable)
-        self.engine = Engine(self._memory.journal, hands, PolicySource(settings).policy, MachineClocks().moment,
-                             narrator,
+        self.engine = Engine(self._memory.journal, handlers, PolicySource(settings).policy, MachineClocks().moment,
+                             log_listener,
                              lambda: renew_journal(self._memory.journal))
 
     def _tell(self, seen: ob.Observation) -> None:

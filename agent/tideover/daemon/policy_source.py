@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from tideover.hooks.directory import Catalogue, HookSettings, read_catalogue
+from tideover.hooks.directory import Catalogue, read_catalogue
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.platforms import Platform, platform_of
@@ -73,7 +73,7 @@ def environment_of(settings: Settings, name: str) -> Mapping[str, str]:
 
 def catalogue_of(settings: Settings) -> Catalogue:
     """Given the settings, return what lies in their hooks directory now."""
-    return read_catalogue(Path(settings.paths.hooks), lambda name: _hook_settings(settings, name))
+    return read_catalogue(Path(settings.paths.hooks), lambda name: options_for(settings, name))
 
 
 def config_warnings(settings: Settings) -> tuple[str, ...]:
@@ -115,9 +115,3 @@ def _rules(settings: Settings, kind: Kind) -> Rules:
         lead_s=chosen.lead_s,
         recover_after_pause=chosen.recover_after == "pause",
     )
-
-
-def _hook_settings(settings: Settings, name: str) -> HookSettings:
-    options = options_for(settings, name)
-    return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
-                        options.umask, options.environment.get("PATH", ""))

@@ -55,14 +55,20 @@ def require_trusted_path(file: Path | None, *, is_secret: bool = False) -> None:
             raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
 
 
-def trusted(loaded: Loaded) -> Loaded:
-    """Given a configuration, return it; or, where another user could change its file, the defaults.
+def require_trusted(loaded: Loaded) -> None:
+    """Given a configuration, raise WrongUseError if another user could change one of its files, or add one."""
+    for path in loaded.trusted_paths:
+        require_trusted_path(path)
 
-    Nothing of such a file is used. Raise WrongUseError if it names other directories than the defaults: they would be
-    the wrong ones.
+
+def trusted(loaded: Loaded) -> Loaded:
+    """Given a configuration, return it; or, where another user could change one of its files, the defaults.
+
+    Nothing of such a configuration is used. Raise WrongUseError if it names other directories than the defaults: they
+    would be the wrong ones.
     """
     try:
-        require_trusted_path(loaded.file)
+        require_trusted(loaded)
     except WrongUseError as trouble:
         defaults = default_settings(platform_paths())
         if loaded.settings.paths != defaults.paths:

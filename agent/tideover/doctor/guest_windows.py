@@ -28,11 +28,13 @@ def check_windows() -> list[Finding]:
 def check_time_service(settings: Settings, machine: Machine) -> list[Finding]:
     """Given the settings and the machine, say what Windows' time service is set to."""
     service = W32Time(machine.surroundings)
-    if not service.is_running():
+    if not service.is_enabled():
         return [remark("time daemon", "Windows' time service is switched off: only the host corrects the clock after "
                                       "a pause, if it does", "Set-Service w32time -StartupType Automatic")]
     servers = ", ".join(source.server for source in service.servers())
     said = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
+    if not service.is_running():
+        said += " (it is stopped now; Windows starts it as needed)"
     if settings.clock.remedy == "daemon":
         return [good("time daemon",
                      f'{said}, and [clock] remedy = "daemon" makes it measure again after a pause')]

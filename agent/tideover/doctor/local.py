@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -156,10 +156,6 @@ def _why_not_usable(folder: Path) -> str | None:
 # --- Hooks: which run, which not and why, and whether they fit into the platform's notice
 
 HOOKS_TOPIC = "hooks"
-# The least notice of each kind (Azure Scheduled Events docs, Linux).
-PLATFORM_NOTICE_S: Mapping[Kind, float] = {Kind.PREEMPT: 30.0, Kind.TERMINATE: 300.0, Kind.REDEPLOY: 600.0,
-                                           Kind.FREEZE: 900.0,
-                                  Kind.REBOOT: 900.0}
 
 
 def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
@@ -201,9 +197,10 @@ def _tables(loaded: Loaded, catalogue: Catalogue) -> Iterator[Finding]:
 
 def _time(settings: Settings, hooks: list[HookSpec]) -> Iterator[Finding]:
     """Those of one NN run side by side, so each NN counts with its longest."""
-    for kind, notice_s in PLATFORM_NOTICE_S.items():
+    for kind in Kind:
+        notice_s = kind.info.notice_s
         wanted = [spec for spec in hooks if kind in spec.kinds]
-        if not wanted or kind not in settings.policy.act_on:
+        if notice_s is None or not wanted or kind not in settings.policy.act_on:
             continue
         longest_s = sum(longest_by_order(wanted).values())
         if longest_s + settings.hooks.reserve_s > notice_s:

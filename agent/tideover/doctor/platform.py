@@ -30,10 +30,10 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     """Given the settings and the platform in use, say why it is that one and whether its events can be received."""
     if settings.source.kind != AUTO:
         said = f"{platform.kind}, set by [source] kind"
-        return [good(PLATFORM_TOPIC, said) if platform.is_served else
+        return [good(PLATFORM_TOPIC, f"{said}{_acknowledges(platform)}") if platform.is_served else
                 remark(PLATFORM_TOPIC, f"{said}: no events can be received, pauses are detected all the same")]
     if platform.is_served:
-        return [good(PLATFORM_TOPIC, f"{platform.kind}, because {platform.why}")]
+        return [good(PLATFORM_TOPIC, f"{platform.kind}, because {platform.why}{_acknowledges(platform)}")]
     if platform is NONE:
         return [bad(PLATFORM_TOPIC, "none: the DMI tables name no platform that announces its maintenance, so no "
                                     "events can be received and no hook will ever be prepared here",
@@ -44,6 +44,10 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     if platform.support is Support.PLANNED:
         return [bad(PLATFORM_TOPIC, said, 'If pauses are all you want detected, set [source] kind = "none".')]
     return [remark(PLATFORM_TOPIC, said)]
+
+
+def _acknowledges(platform: Platform) -> str:
+    return "" if platform.takes_acknowledgement else "; it takes no acknowledgement: events start in their own time"
 
 
 # --- Its service

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from tideover.drill.plan import DrillPlan
 from tideover.drill.processes import Outage
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
-from tideover.model import ClockCheck, EntryKind, HookPhase, Verdict
-from tideover.record import Row
+from tideover.lifecycle import Phase
+from tideover.model import ClockCheck, HookOutcome, HookPhase, HookRun, Outcome, Verdict
+from tideover.record import EventRecord
 
 # --- Evidence: what hooks and sample application wrote, and how long the agent was paused
 # Reads the drill's own files; the record is asked only where the hooks are the owner's and write nothing down for us.
-
-NOTHING_CHANGED = frozenset({3, 4})         # exit statuses after which no recover is owed (contract)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ class DrillEvidence:
     plan: DrillPlan
     runs: tuple[ObservedRun, ...]
     seen_by: str                            # who says so: the hooks themselves, or the record
-    record: Mapping[str, Any] | None
+    record: EventRecord | None
     check: ClockCheck | None = None         # what the agent judged the clock by, before it let anyone carry on
     posts: tuple[float, ...] = ()           # when a POST came in, as the service saw it
     told: tuple[str, ...] = ()              # ids of what was acknowledged
@@ -73,25 +70,22 @@ def runs_from_notes(notes: Path) -> tuple[ObservedRun, ...]:
     return tuple(runs)
 
 
-def last_check(rows: Sequence[Row]) -> ClockCheck | None:
-    """Given the record's rows, return the last check that was waited for; what is followed later decides nothing."""
-    return next((row.subject for row in reversed(rows)
-                 if row.what is EntryKind.CLOCK_CHECKED and isinstance(row.subject, ClockCheck)), None)
-
-
-def runs_from_record(record: Mapping[str, Any] | None, plan: DrillPlan) -> tuple[ObservedRun, ...]:
+def runs_from_record(record: EventRecord | None, plan: DrillPlan) -> tuple[ObservedRun, ...]:
     """Given the record, return the runs it tells of."""
     orders = {spec.name: spec.order for spec in plan.own.specs} if plan.own else {}
-    refused = {spec.name for spec in plan.own.specs if spec.refused} if plan.own else set()
-    clock = str(record["clock"]["verdict"]) if record else ""
-    runs: list[ObservedRun] = []
-    for hook in record["hooks"] if record else ():
-        began = datetime.fromisoformat(hook["started_at"]).timestamp()
-        owes = hook["name"] not in refused and hook["exit_status"] not in NOTHING_CHANGED
-        ended = None if hook["duration_s"] is None else began + hook["duration_s"]
-        runs.append(ObservedRun(hook["name"], orders.get(hook["name"], 0), HookPhase(hook["phase"]), began, ended,
-                        hook["outcome"] == "done", clock, owes))
-    return tuple(runs)
+    if record is None:
+        return ()
+    clock = record.clock.check.verdict.value
+    return tuple(_observed(run, orders.get(run.name, 0), clock) for run in record.hooks)
+
+
+def _observed(run: HookRun, order: int, clock: str) -> ObservedRun:
+    """A run that said that nothing has changed, or that was not begun, owes no recover."""
+    outcome = run.report.outcome
+    owes = outcome not in (HookOutcome.NOTHING, HookOutcome.REFUSED) and run.report.begun
+    ended_at = None if run.ended_at is None else run.ended_at.timestamp()
+    return ObservedRun(run.name, order, run.phase, run.started_at.timestamp(), ended_at,
+                       outcome in (HookOutcome.DONE, HookOutcome.NOTHING), clock, owes)
 
 
 def read_numbers(file: Path) -> tuple[tuple[float, int], ...]:
@@ -251,14 +245,15 @@ def _check_pause(seen: DrillEvidence) -> CheckResult:
         if seen.withdrawn_at is not None:
             return CheckResult(3, title, NOT_SHOWN, ("the event was cancelled, so nothing was stopped",))
         return CheckResult(3, title, NOT_SHOWN, (TOO_EARLY,))
-    pauses = [pause for pause in (seen.record or {}).get("pauses", ()) if pause["length_s"] is not None]
+    pauses = [pause for pause in (seen.record.pauses if seen.record else ()) if pause.length_s is not None]
     true = f"actual: {length_text(seen.stop.middle_s)}"
     if not pauses:
         return CheckResult(3, title, BROKEN, (f"no pause was detected ({true})",))
-    best = max(pauses, key=lambda pause: float(pause["length_s"]))
-    said = f"{bounded_text(best['length_s'], best['uncertainty_s'])}, {best['cause']} ({true})"
-    fits = (best["length_s"] - best["uncertainty_s"] - GRAIN_S <= seen.stop.longest_s
-            and best["length_s"] + best["uncertainty_s"] + GRAIN_S >= seen.stop.shortest_s)
+    best = max(pauses, key=lambda pause: pause.length_s or 0.0)
+    length_s, uncertainty_s = best.length_s or 0.0, best.told_uncertainty_s or 0.0
+    said = f"{bounded_text(length_s, uncertainty_s)}, {best.cause.value} ({true})"
+    fits = (length_s - uncertainty_s - GRAIN_S <= seen.stop.longest_s
+            and length_s + uncertainty_s + GRAIN_S >= seen.stop.shortest_s)
     also = [f"{len(pauses) - 1} more stalls of this process"] if len(pauses) > 1 else []
     return CheckResult(3, title, fits, (said, *also) if fits else (f"{said}: the actual length is outside the bounds",))
 
@@ -300,16 +295,16 @@ def _check_record(seen: DrillEvidence) -> CheckResult:
     record = seen.record
     if record is None:
         return CheckResult(5, title, BROKEN, ("there is no record",))
-    facts = [f"{record['status']}" + (f", outcome {record['outcome']}" if record["outcome"] else "")
-             + f", {len(record['timeline'])} entries, {len(record['hooks'])} runs of hooks"]
-    wanted = "cancelled" if seen.withdrawn_at is not None and seen.stop is None else "resumed"
-    right = record["status"] == "closed" and record["outcome"] == wanted
-    if record["status"] == "closed" and not right:
-        facts.append(f"the outcome should be {wanted}")
-    if len(record["hooks"]) < len([run for run in seen.runs if run.ended_at is not None]):
+    facts = [record.status + (f", outcome {record.outcome.value}" if record.outcome else "")
+             + f", {len(record.timeline)} entries, {len(record.hooks)} runs of hooks"]
+    wanted = Outcome.CANCELLED if seen.withdrawn_at is not None and seen.stop is None else Outcome.RESUMED
+    right = record.phase is Phase.CLOSED and record.outcome is wanted
+    if record.phase is Phase.CLOSED and not right:
+        facts.append(f"the outcome should be {wanted.value}")
+    if len(record.hooks) < len([run for run in seen.runs if run.ended_at is not None]):
         right = False
         facts.append("hook runs are missing in it")
-    if (record["acknowledged_at"] is not None) != bool(seen.told):
+    if (record.acknowledged_at is not None) != bool(seen.told):
         right = False
         facts.append("its acknowledgement does not match the requests that the service received")
     if seen.broken:

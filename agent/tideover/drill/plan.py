@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tideover.hooks.directory import HookSettings, read_catalogue
+from tideover.hooks.directory import read_catalogue
 from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.policy import Policy
-from tideover.settings import Settings, effective_values, options_for
+from tideover.settings import KeyOrigin, Settings, effective_values, options_for
 
 SHORTEST_PAUSE_S = STALL_S
 """A stall of the agent's process ends an event from this length on; a shorter one ends nothing: no drill of it."""
@@ -21,7 +21,7 @@ LONGEST_PAUSE_S = 600.0
 NOTICE_S = 60.0
 """How far ahead the event is announced, where the hooks do not need more."""
 
-STOPPING = frozenset({Kind.FREEZE, Kind.UNKNOWN})
+STOPPING = frozenset(kind for kind in Kind if kind.info.ends_by_pause or kind is Kind.UNKNOWN)
 """Kinds played as a stop of the agent's process; with the others the machine goes down, so the process is killed."""
 
 
@@ -83,14 +83,9 @@ def hooks_that_run(kind: Kind, announced_s: float, specs: tuple[HookSpec, ...]) 
 
 # The rest of the owner's configuration (the platform, the policy, the clock's servers) is no part of a drill.
 
-def user_hooks(settings: Settings, origin: Mapping[str, int]) -> OwnHooks:
-    """Given the owner's settings and the lines of their keys, return the hooks as they lie in the directory now."""
-    def describe(name: str) -> HookSettings:
-        options = options_for(settings, name)
-        return HookSettings(options.kinds, options.min_pause_s, options.timeout_s, options.required, options.user,
-                            options.umask, options.environment.get("PATH", ""))
-
+def user_hooks(settings: Settings, origin: Mapping[str, KeyOrigin]) -> OwnHooks:
+    """Given the owner's settings and where their keys stand, return the hooks as they lie in the directory now."""
     lines = tuple(f"{shown.key} = {shown.value}" for shown in effective_values(settings, origin)
                   if shown.key.startswith(("hooks.", "hook.")))
-    specs = read_catalogue(Path(settings.paths.hooks), describe).hooks
+    specs = read_catalogue(Path(settings.paths.hooks), lambda name: options_for(settings, name)).hooks
     return OwnHooks(settings.paths.hooks, specs, lines, settings.hooks.reserve_s)

@@ -2,9 +2,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tideover.drill.checks import (
     CheckResult,
@@ -12,7 +11,6 @@ from tideover.drill.checks import (
     ObservedRun,
     all_checks_passed,
     check_evidence,
-    last_check,
     read_numbers,
     runs_from_notes,
     runs_from_record,
@@ -26,7 +24,7 @@ from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder
 from tideover.humanize import length_text
 from tideover.lifecycle import Phase
 from tideover.model import EntryKind, HookOutcome, HookPhase, HookRun, Kind
-from tideover.record import record_of
+from tideover.record import EventRecord, last_check, record_of
 
 AGENT_START_S = 15.0        # Python starts in half a second; a small machine under load takes its time
 MOVE_S = 5.0                # for the agent to see and write down what does not depend on hooks
@@ -51,7 +49,7 @@ class DrillOutcome:
         return self.evidence.broken is None and all_checks_passed(self.findings)
 
     @property
-    def record(self) -> Mapping[str, Any] | None:
+    def record(self) -> EventRecord | None:
         return self.evidence.record
 
 

@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from tideover.hooks.trust import (
     untrusted_component,
     why_untrusted,
 )
-from tideover.model import ANNOUNCED, HookSpec, Kind
+from tideover.model import HookSpec
+from tideover.settings import HookOptions
 from tideover.text_safety import drop_controls
 
 # --- File names: NN-NAME, on Windows with a suffix. NAME identifies the hook; number and suffix may change
@@ -102,20 +103,10 @@ def find_renumbered(path: str) -> str | None:
 
 # --- The catalogue
 
+SPEC_OPTIONS = tuple({field.name for field in fields(HookOptions)} & {field.name for field in fields(HookSpec)})
+"""The options that a hook's spec carries, into the journal as well; the others, which may be secret, it does not."""
+
 FILE_NAME_SHOWN = 255       # NAME_MAX: no real name is cut
-
-
-@dataclass(frozen=True, slots=True)
-class HookSettings:
-    """What the owner has set for one hook."""
-
-    kinds: frozenset[Kind] = ANNOUNCED
-    min_pause_s: float = 0.0
-    timeout_s: float = 60.0
-    required: bool = True
-    user: str | None = None
-    umask: int = 0o022
-    search_path: str = ""       # the PATH that its environment table sets; "": the agent's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +125,9 @@ class Catalogue:
 
 
 def read_catalogue(
-    directory: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...] = SUFFIXES,
+    directory: Path, describe: Callable[[str], HookOptions], suffixes: tuple[str, ...] = SUFFIXES,
 ) -> Catalogue:
-    """Given the hooks directory, the owner's settings by NAME and the platform's suffixes, return what lies there.
+    """Given the hooks directory, the configuration by NAME and the platform's suffixes, return what lies there.
 
     Never raises for what lies there or does not: an unreadable directory is an empty catalogue with a warning.
     """
@@ -146,7 +137,7 @@ def read_catalogue(
     except OSError as error:
         shown = drop_controls(str(home), SHOWN_PATH)
         return Catalogue(warnings=(
-            f"no hooks: cannot read {shown}: {error.strerror}. Create it, or mend [paths] hooks",))
+            f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
         if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):
@@ -157,7 +148,7 @@ def read_catalogue(
 class _CatalogueBuilder:
     """One walk through the directory, file by file in the order of their names."""
 
-    def __init__(self, home: Path, describe: Callable[[str], HookSettings], suffixes: tuple[str, ...]) -> None:
+    def __init__(self, home: Path, describe: Callable[[str], HookOptions], suffixes: tuple[str, ...]) -> None:
         self._home, self._describe, self._suffixes = home, describe, suffixes
         self._hooks: dict[str, HookSpec] = {}         # file name → hook
         self._first_of: dict[str, str] = {}           # NAME → the file that has it
@@ -181,10 +172,10 @@ class _CatalogueBuilder:
             mode = path.stat().st_mode
         except FileNotFoundError:
             if path.is_symlink():    # somebody wants this hook: silence would let the platform go ahead without it
-                self._add(file, parts, "its link leads to nothing: install what it points at, or remove the link")
+                self._add(file, parts, "its link is broken: install its target, or remove the link")
             return
         except OSError as error:
-            self._add(file, parts, f"it cannot be read: {error.strerror}. Mend its link or its directory")
+            self._add(file, parts, f"it cannot be read: {error.strerror}. Fix its link or its directory")
             return
         if not stat.S_ISREG(mode):
             self._ignore(file, "it is not a regular file")
@@ -196,13 +187,12 @@ class _CatalogueBuilder:
     def _add(self, file: str, parts: tuple[int, str], refused: str | None) -> None:
         order, name = parts
         wanted = self._describe(name)
-        spec = HookSpec(
-            name, order, str(self._home / file), wanted.kinds, wanted.min_pause_s, wanted.timeout_s,
-            wanted.required, wanted.user, wanted.umask)
+        kept = {field: getattr(wanted, field) for field in SPEC_OPTIONS}
+        spec = HookSpec(name, order, str(self._home / file), **kept)
         first = self._first_of.setdefault(name, file)
         if first != file:
             refused = f"{first} has the name {name} already: rename or remove one of the two"
-        self._hooks[file] = replace(spec, refused=refused or self._why_not(spec, wanted.search_path))
+        self._hooks[file] = replace(spec, refused=refused or self._why_not(spec, wanted.environment.get("PATH", "")))
 
     def _why_not(self, spec: HookSpec, search_path: str) -> str | None:
         try:
@@ -212,7 +202,7 @@ class _CatalogueBuilder:
         except UnusableAccountError as error:
             return str(error)
         except OSError as error:
-            return f"it cannot be read: {error.strerror}. Mend its link or its directory"
+            return f"it cannot be read: {error.strerror}. Fix its link or its directory"
 
     def _ignore(self, file: str, why: str) -> None:
         self._ignored.append((drop_controls(file, FILE_NAME_SHOWN), why))

@@ -45,7 +45,7 @@ class SpawnSpec:
 class ProcessIdentity:
     """One process for good: numbers are used again, a number with its start is not.
 
-    `start_ticks`: Linux, clock ticks since boot (proc(5), starttime); Windows, 100 ns since 1601.
+    `start_ticks`: Linux, clock ticks since boot (proc(5), starttime); Windows, microseconds since 1970.
     """
 
     pid: int

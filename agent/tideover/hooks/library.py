@@ -107,7 +107,7 @@ def library() -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise TideoverError("cannot find the hook library", f"there is no {places[-1]}", "Install tideover anew.")
+    raise TideoverError("cannot find the hook library", f"there is no {places[-1]}", "Reinstall tideover.")
 
 
 def sdk() -> Path:
@@ -116,7 +116,7 @@ def sdk() -> Path:
     for directory in (place, place.parent):         # the second one: Windows in a checkout
         if (directory / SDK_PYTHON).is_file():
             return directory
-    raise TideoverError("cannot find the hook SDK", f"there is no {place / SDK_PYTHON}", "Install tideover anew.")
+    raise TideoverError("cannot find the hook SDK", f"there is no {place / SDK_PYTHON}", "Reinstall tideover.")
 
 
 def sdk_lines(python: bool) -> str:
@@ -144,7 +144,7 @@ def enable(name: str, directory: Path, place: Path) -> Path:
         return place_link(source, directory, stage)
     except OSError as trouble:
         raise TideoverError(f"cannot put {name} into {directory}", (trouble.strerror or str(trouble)).lower(),
-                            "Run as the owner of the hooks directory.") from trouble
+                            "Run as the user that owns the hooks directory.") from trouble
 
 
 def disable(name: str, directory: Path, place: Path) -> Path:
@@ -161,7 +161,7 @@ def disable(name: str, directory: Path, place: Path) -> Path:
                 file.unlink()
             except OSError as trouble:
                 raise TideoverError(f"cannot remove the link {file}", (trouble.strerror or str(trouble)).lower(),
-                                    "Run as the owner of the hooks directory.") from trouble
+                                    "Run as the user that owns the hooks directory.") from trouble
             return file
     raise TideoverError(f"cannot disable {name}", f"{files[0]} is no link to the library",
                         f"{HOW_DISABLED}.")
@@ -184,7 +184,7 @@ def _stage(source: Path) -> int:
         told = subprocess.run(describe_command(source), capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
         stage = json.loads(told.stdout)["stage"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as trouble:
-        raise TideoverError(f"cannot enable {source.name}", f"{source} describe does not tell its stage: {trouble}",
+        raise TideoverError(f"cannot enable {source.name}", f"{source} describe does not print its stage: {trouble}",
                             "Link it by hand, as NN-name.") from trouble
     if not isinstance(stage, int) or not 0 <= stage <= 99:
         raise TideoverError(f"cannot enable {source.name}", f"its stage is {stage!r}, not 0 to 99",

@@ -12,7 +12,7 @@ KEPT_BYTES = 64 * 1024      # the contract's
 LINES_AT_MOST = 1000        # of one run: a log must not be filled by one hook
 LINE_AT_MOST = 4096         # a longer one is handed on in pieces, so that a hook without line ends costs no memory
 HIDDEN_FROM = 6             # characters; a shorter value ("1", "eth0") is no secret, and hiding it garbles the output
-SILENCED = "… prints more than can be logged; the end of it is kept in the record"
+SILENCED = "… log limit reached; the record keeps the last 64 KiB"
 
 
 class HookOutput:

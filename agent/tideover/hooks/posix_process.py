@@ -320,11 +320,11 @@ class HookProcess:
         """Return whether every process of the run can be found, however it has detached itself."""
         return self._is_followed and self.supervisor is not None and is_running(self.supervisor)
 
-    def listen_to(self, bell: int) -> None:
-        self._poll.register(bell, select.POLLIN)
+    def listen_to(self, wakeup: int) -> None:
+        self._poll.register(wakeup, select.POLLIN)
 
     def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
-        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        """Wait for its output, its exit or a wakeup, at most `seconds`; take what it prints."""
         for file, _ in self._poll.poll(seconds * 1000):
             if file == self._output:
                 self._take(take)
@@ -423,12 +423,12 @@ def why_not_started(error: OSError, path: str) -> str:
     """Given why a program could not be started (execve(2)), return one sentence with what to do."""
     shown = drop_controls(path, SHOWN_PATH)
     if error.errno == errno.ENOENT and os.access(path, os.F_OK):
-        return f"the interpreter that the first line of {shown} names does not exist: install it or mend the line"
+        return f"the interpreter that the first line of {shown} names does not exist: install it or correct the line"
     reasons = {
         errno.ENOENT: f"{shown} is gone: put it back, so that what it prepared can be recovered",
         errno.EACCES: f"{shown} may not be run by this user: chmod a+rx it, let its directories be entered, "
                       "and see that its file system is not mounted noexec",
-        errno.ENOEXEC: f"{shown} is no program: begin a script with a line such as #!/bin/sh",
+        errno.ENOEXEC: f"{shown} is not executable: begin a script with a line such as #!/bin/sh",
         errno.ETXTBSY: f"{shown} is being written: put a new file beside it and rename that",
         errno.EAGAIN: f"{shown} cannot be started: too many processes. Raise the limit (TasksMax, ulimit -u)",
     }

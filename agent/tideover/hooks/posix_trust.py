@@ -154,10 +154,10 @@ def find_obstacle(path: str, search_path: str) -> str | None:
         return None if _is_our_machines(head) or _is_known_format(head) else (
             f"{_shown(path)} is a program for another kind of machine: install the one for this machine")
     if head.startswith(b"\xef\xbb\xbf"):
-        return f"{_shown(path)} begins with a byte order mark, which hides its #! line: save it as UTF-8 without one"
+        return f"{_shown(path)} begins with a byte order mark, which hides the #! line: save it as UTF-8 without one"
     if not head.startswith(b"#!"):
         return None if _is_known_format(head) else (
-            f"{_shown(path)} is no program and has no #! line: begin a script with a line such as #!/bin/sh")
+            f"{_shown(path)} is not a program and has no #! line: begin a script with a line such as #!/bin/sh")
     return _look_at_first_line(path, head[2:].split(b"\n")[0], search_path)
 
 
@@ -170,7 +170,7 @@ def _look_at_first_line(path: str, line: bytes, search_path: str) -> str | None:
     missing = _why_no_interpreter(interpreter)
     if missing is None and interpreter in ENV_PROGRAMS:
         missing = _why_not_found(arguments, search_path)
-    return missing and f"the first line of {_shown(path)} names {missing}: install it or mend the line"
+    return missing and f"the first line of {_shown(path)} names {missing}: install it or correct the line"
 
 
 def _why_no_interpreter(program: str) -> str | None:
@@ -243,12 +243,13 @@ def find_account(user: str | None) -> UserAccount:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise UnusableAccountError(f"user {user} does not exist here: create it, or mend `user` of the hook") from None
+        raise UnusableAccountError(f"user {user} does not exist here: create it, or correct `user` of the "
+                                   "hook") from None
     if entry.pw_uid == os.geteuid():
         return UserAccount(user, entry.pw_dir)
     if os.geteuid() != 0:
         raise UnusableAccountError(
-            f"only an agent run by root can run it as user {user}: run the agent as root, or take `user` away")
+            f"only an agent run by root can run it as user {user}: run the agent as root, or remove `user`")
     groups = tuple(os.getgrouplist(user, entry.pw_gid))
     return UserAccount(user, entry.pw_dir, (entry.pw_uid, entry.pw_gid, groups))
 

@@ -39,7 +39,7 @@ from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import raw_ns, read_boot_id
 from tideover.system.descriptors import RESERVE
-from tideover.system.wakeup import EventWakeup
+from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
 
 # --- Active time: a deadline that excludes pauses of this process
@@ -105,7 +105,7 @@ class RunRequest:
     run: RunHook
     record: bytes               # the hook's standard input
     trace_id: str
-    bell: EventWakeup                  # rung when it is called off
+    wakeup: Wakeup              # set when it is called off
     limit: RunTimeLimit                # what the run's own limit has become by now
     owners: Mapping[str, str]   # the variables that its owner sets for it; their values may be secret
 
@@ -146,10 +146,10 @@ class CannotStartError(Exception):
 def spawn_hook(order: RunRequest, around: RunContext) -> HookProcess:
     """Given an order and its surroundings, start the hook. Raise CannotStartError if nothing was started."""
     run = order.run
-    if order.bell.is_set:
-        raise CannotStartError(HookOutcome.STOPPED, "called off before it was started")
+    if order.wakeup.is_set:
+        raise CannotStartError(HookOutcome.STOPPED, "cancelled before it was started")
     if order.limit.seconds <= 0:
-        raise CannotStartError(HookOutcome.TIMED_OUT, "not started: no time was left for it")
+        raise CannotStartError(HookOutcome.TIMED_OUT, "not started: no time was left")
     if run.spec.refused is not None:
         raise CannotStartError(HookOutcome.REFUSED, run.spec.refused)
     account = _find_account(run)
@@ -183,22 +183,23 @@ def _open_directory(run: RunHook, account: UserAccount, around: RunContext) -> s
     try:
         directory = around.states.open(name, account, note)
         if around.states.is_fallback(directory):
-            around.log_line(name, f"(tideover keeps its state in {directory}: there is no room where it belongs)")
+            around.log_line(name, f"(its state is in {directory}: no space in the state directory)")
         return directory
     except OSError as error:
         raise CannotStartError(
             HookOutcome.FAILED,
-            f"its state directory {error.filename} cannot be made: {error.strerror}. Make room or mend its rights"
+            f"its state directory {error.filename} cannot be made: {error.strerror}. Free space or correct its "
+            "permissions"
         ) from None
 
 
 def _start(order: RunRequest, plan: SpawnSpec) -> HookProcess:
     try:
-        bell = order.bell.open()
+        wakeup = order.wakeup.fileno()
         process = _launch(order, plan)
     except OSError as error:
         raise CannotStartError(HookOutcome.FAILED, why_not_started(error, plan.path)) from None
-    process.listen_to(bell)
+    process.listen_to(wakeup)
     return process
 
 
@@ -209,7 +210,7 @@ def _launch(order: RunRequest, plan: SpawnSpec) -> HookProcess:
         try:
             return launch(plan)
         except OSError as error:
-            if error.errno != errno.ETXTBSY or order.bell.is_set:
+            if error.errno != errno.ETXTBSY or order.wakeup.is_set:
                 raise
         time.sleep(BUSY_ROUND_S)
     return launch(plan)
@@ -246,7 +247,7 @@ def _current_path(order: RunRequest) -> tuple[RunRequest, str]:
     path = find_renumbered(spec.path) if order.run.phase is HookPhase.RECOVER else None
     if path is None:
         return order, ""
-    moved = f"{Path(spec.path).name} is {Path(path).name} by now"
+    moved = f"{Path(spec.path).name} is now {Path(path).name}"
     return replace(order, run=replace(order.run, spec=replace(spec, path=path))), moved
 
 
@@ -277,7 +278,7 @@ def _write_run_file(order: RunRequest, around: RunContext, process: HookProcess)
                 order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.supervisor,
                 process.group))
     except OSError as error:
-        around.log_line(order.run.spec.name, f"(tideover cannot note down that it runs: {error.strerror})")
+        around.log_line(order.run.spec.name, f"(its run marker cannot be written: {error.strerror})")
 
 
 def _supervise(order: RunRequest, around: RunContext, process: HookProcess, output: HookOutput) -> _RunEnd | None:
@@ -285,7 +286,7 @@ def _supervise(order: RunRequest, around: RunContext, process: HookProcess, outp
     lived = ActiveTimer(order.limit.seconds, around.read_moment().raw_s)
     while not process.has_exited:
         lived.limit(order.limit.seconds)
-        if order.bell.is_set:
+        if order.wakeup.is_set:
             return _end(order, around, process, output, HookOutcome.STOPPED)
         if lived.is_over():
             return _end(order, around, process, output, HookOutcome.TIMED_OUT)
@@ -309,10 +310,10 @@ def _end(order: RunRequest, around: RunContext, process: HookProcess, output: Ho
 def _judge(limit_s: float, status: int | None, ending: _RunEnd | None) -> tuple[HookOutcome, str]:
     """Return what the end of a run means, and why where the outcome alone does not say."""
     if ending is not None:
-        why = {HookOutcome.TIMED_OUT: f"took longer than {limit_s:.3g} s", HookOutcome.STOPPED: "called off"}.get(
-            ending.outcome, "the process that watched over it was killed")
+        why = {HookOutcome.TIMED_OUT: f"took longer than {limit_s:.3g} s", HookOutcome.STOPPED: "cancelled"}.get(
+            ending.outcome, "its supervisor process was killed")
         pids = ", ".join(str(identity.pid) for identity in sorted(ending.left, key=lambda left: left.pid))
-        rest = f", but these could not be: {pids}" if pids else ""
+        rest = f", but these PIDs could not be killed: {pids}" if pids else ""
         unseen = "" if ending.follows_all else "; detached ones could not be found"
         return ending.outcome, f"{why}; its processes were ended{rest}{unseen}"
     if status is None:
@@ -372,10 +373,10 @@ class HookRunner:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
         if run.key in self._orders:
             return
-        order = self._orders[run.key] = RunRequest(run, record, trace_id, EventWakeup(), RunTimeLimit(run.limit_s),
+        order = self._orders[run.key] = RunRequest(run, record, trace_id, Wakeup(FOR_HOOKS), RunTimeLimit(run.limit_s),
                                               self._around.owners(run.spec.name))
         if self._is_closed:
-            order.bell.set()
+            order.wakeup.set()
         self._in_turn(run.spec.name, lambda over: self._carry_out(order, over),
                       lambda reason: self._fail(order, reason))
 
@@ -383,7 +384,7 @@ class HookRunner:
         """The run is no longer wanted: its tree is ended. It still gives its answer."""
         order = self._orders.get(key)
         if order is not None:
-            order.bell.set()
+            order.wakeup.set()
 
     def shorten(self, key: str, limit_s: float) -> None:
         """The run has less time than it was begun with: at most `limit_s` from its beginning."""
@@ -450,7 +451,7 @@ class HookRunner:
     def _settle(self, order: RunRequest, report: HookReport) -> None:
         run = order.run
         if self._orders.pop(run.key, None) is not None:
-            order.bell.close()
+            order.wakeup.close()
             self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def _tidy(self, order: RunRequest, report: HookReport) -> None:
@@ -461,7 +462,7 @@ class HookRunner:
             if order.run.phase is HookPhase.RECOVER and report.outcome in RECOVERED:
                 self._around.states.discard(name)
         except OSError as error:
-            self._around.log_line(name, f"(tideover cannot tidy up after it: {error.strerror})")
+            self._around.log_line(name, f"(cleaning up after it failed: {error.strerror})")
 
     def _forget(self, name: str) -> None:
         try:
@@ -470,7 +471,7 @@ class HookRunner:
             self._cannot_forget(name, reason_of(error))
 
     def _cannot_forget(self, name: str, reason: str) -> None:
-        self._around.log_line(name, f"(tideover cannot remove its state directory: {reason})")
+        self._around.log_line(name, f"(its state directory cannot be removed: {reason})")
 
     def _tidy_up(self, name: str) -> None:
         """After the answer. What cannot be deleted is told once, and tried again after each run."""
@@ -478,6 +479,6 @@ class HookRunner:
         told = f"{reason_of(trouble)}: {trouble.filename}" if trouble is not None else ""
         if told and told not in self._untidied:
             self._untidied.add(told)
-            self._around.log_line(name, f"(tideover cannot delete all that it left: {told})")
+            self._around.log_line(name, f"(files that it left cannot be deleted: {told})")
         reap_adopted()
         RESERVE.fill()

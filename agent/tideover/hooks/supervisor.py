@@ -113,7 +113,7 @@ def receive_start(line: socket.socket) -> tuple[int, bool, int]:
         raise OSError(first, os.strerror(first))
     if kind == STARTED:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-    raise OSError(errno.ECHILD, "the process that watches over it was killed")
+    raise OSError(errno.ECHILD, "its supervisor process was killed")
 
 
 def _supervise(line: socket.socket, plan: SpawnSpec, record_name: str, group: str) -> None:

@@ -24,7 +24,7 @@ _OWNER_RIGHTS = "S-1-3-4"                           # whoever the owner is, who 
 
 NAMES = {
     "S-1-1-0": "everybody", "S-1-5-11": "every user who has logged on", "S-1-5-32-545": "the group Users",
-    "S-1-5-4": "everybody at the console", "S-1-5-32-546": "guests", "S-1-5-7": "people without a name",
+    "S-1-5-4": "users at the console", "S-1-5-32-546": "guests", "S-1-5-7": "anonymous users",
     "S-1-5-32-547": "the group Power Users"}
 
 
@@ -60,7 +60,7 @@ def why_not_safe(
         return (f"{shown} belongs to {named(owner)}, who could change it: "
                 f'icacls "{shown}" /setowner Administrators')
     if access is None:
-        return f'{shown} has no access list, so everybody can change it: icacls "{shown}" /reset'
+        return f'{shown} has no access list, so every user can change it: icacls "{shown}" /reset'
     for grant in grants_in(access):
         if grant.who not in trusted and grant.who != _OWNER_RIGHTS and grant.rights & forbidden:
             what = "changed" if grant.rights & _FORBIDDEN[place] else "read"

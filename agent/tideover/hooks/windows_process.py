@@ -17,6 +17,8 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import psutil
+
 from tideover.hooks.environment import (
     DIRECTORY_NAME,
     RUN_NAME,
@@ -35,11 +37,8 @@ from tideover.winapi.processes import (
     Job,
     Started,
     command_line,
-    created_at,
-    end_process,
     exit_code,
     has_exited,
-    parents,
     start_in_job,
 )
 from tideover.winapi.security import for_us_alone, security_attributes
@@ -96,13 +95,16 @@ def job_name(environment: frozenset[bytes]) -> str:
 
 def read_process(pid: int) -> Process | None:
     """Given a number, return the process that has it now, None if there is none."""
-    created = created_at(pid)
-    return None if created is None else Process(ProcessIdentity(pid, created))
+    try:
+        return Process(_identity_of(psutil.Process(pid)))
+    except psutil.Error:        # there is none, or it is not ours to look at
+        return None
 
 
 def is_running(process: ProcessIdentity) -> bool:
     """Given a process, return whether it still runs."""
-    return created_at(process.pid) == process.start_ticks
+    now = read_process(process.pid)
+    return now is not None and now.identity == process
 
 
 def find_members(marks: RunFingerprint) -> set[ProcessIdentity]:
@@ -115,7 +117,7 @@ def find_members(marks: RunFingerprint) -> set[ProcessIdentity]:
             pids |= job.pids()
         job.close()
     if marks.leader is not None and is_running(marks.leader):
-        pids |= {marks.leader.pid, *_descendants(marks.leader)}
+        pids |= {marks.leader.pid, *_descendants(marks.leader.pid)}
     found = (read_process(pid) for pid in pids)
     return {process.identity for process in found if process is not None}
 
@@ -134,8 +136,10 @@ def end_runs(runs: Collection[RunFingerprint], grace_s: float, linger: Callable[
         if not left or turn == KILL_ROUNDS:
             break
         for process in left:
-            with suppress(OSError):         # it has ended meanwhile; or it may not be ended, which the next look tells
-                end_process(process.pid, process.start_ticks)
+            with suppress(psutil.Error):    # it has ended meanwhile; or it may not be ended, which the next look tells
+                found = psutil.Process(process.pid)
+                if _identity_of(found) == process:
+                    found.kill()
         linger(ROUND_S)
     return left
 
@@ -148,20 +152,17 @@ def _end_job(marks: RunFingerprint) -> None:
         job.close()
 
 
-def _descendants(leader: ProcessIdentity) -> set[int]:
-    """A parent's number may be another's by now: a child that is older than its parent is not its child."""
-    table, found = parents(), set[int]()
-    ahead = [leader]
-    while ahead:
-        above = ahead.pop()
-        for pid, parent in table.items():
-            if parent != above.pid or pid in found:
-                continue
-            created = created_at(pid)
-            if created is not None and created >= above.start_ticks:
-                found.add(pid)
-                ahead.append(ProcessIdentity(pid, created))
-    return found
+def _identity_of(process: psutil.Process) -> ProcessIdentity:
+    """Known by its creation in microseconds since 1970: Windows writes that down once, by the wall clock of that
+    moment, so a clock that is set later does not move it."""
+    return ProcessIdentity(process.pid, round(process.create_time() * 1_000_000))
+
+
+def _descendants(pid: int) -> set[int]:
+    try:
+        return {child.pid for child in psutil.Process(pid).children(recursive=True)}
+    except psutil.Error:
+        return set()
 
 
 def reap_adopted() -> None:
@@ -187,28 +188,29 @@ class HookProcess:
         self.has_exited = self.was_abandoned = False
         self.supervisor: ProcessIdentity | None = None     # a job needs none
         self.group, self.follows_all = "", True
-        self.leader = ProcessIdentity(started.pid, created_at(started.pid) or 0)
-        self._bell: int | None = None
+        leader = read_process(started.pid)
+        self.leader = leader.identity if leader else ProcessIdentity(started.pid, 0)
+        self._wakeup: int | None = None
         self._lines = _Lines()
         self._is_talking = True
-        self._has_rung = False
+        self._is_called_off = False
 
-    def listen_to(self, bell: int) -> None:
-        self._bell = bell
+    def listen_to(self, wakeup: int) -> None:
+        self._wakeup = wakeup
 
     def watch(self, seconds: float, take: Callable[[bytes], None]) -> None:
-        """Wait for its output, its exit or a bell, at most `seconds`; take what it prints."""
+        """Wait for its output, its exit or a wakeup, at most `seconds`; take what it prints."""
         waiting = [self._started.handle] if not self.has_exited else []
         if self._is_talking:
             self._output.begin_reading()
             waiting.append(self._output.event)
-        if self._bell is not None and not self._has_rung:
-            waiting.append(self._bell)
+        if self._wakeup is not None and not self._is_called_off:
+            waiting.append(self._wakeup)
         if not waiting:
             time.sleep(seconds)
             return
         heard = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
-        self._has_rung = self._has_rung or (heard is not None and waiting[heard] == self._bell)
+        self._is_called_off = self._is_called_off or (heard is not None and waiting[heard] == self._wakeup)
         self._take(take)
         self.has_exited = self.has_exited or has_exited(self._started.handle)
 
@@ -335,7 +337,7 @@ def why_not_started(error: OSError, path: str) -> str:
         errno.ENOENT: f"{shown} or the program that runs it is gone: put it back, so that what it prepared can be "
                       "recovered",
         errno.EACCES: f"{shown} may not be run by this user: give it the right to read and execute",
-        errno.ENOEXEC: f"{shown} is no program for this Windows",
+        errno.ENOEXEC: f"{shown} is not a program for this version of Windows",
     }
     return reasons.get(error.errno or 0, f"{shown} cannot be started: {error.strerror}")
 

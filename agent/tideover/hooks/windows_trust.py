@@ -98,7 +98,7 @@ def find_obstacle(path: str, search_path: str) -> str | None:
     if path.lower().endswith(".exe"):
         with Path(path).open("rb") as file:
             if file.read(2) != b"MZ":
-                return f"{drop_controls(path, SHOWN_PATH)} is no program for Windows: put one there"
+                return f"{drop_controls(path, SHOWN_PATH)} is not a program for Windows: replace it"
     return None
 
 
@@ -109,7 +109,7 @@ def find_account(user: str | None) -> UserAccount:
     own = os.environ.get("USERNAME", "")
     if user is not None and user.lower() != own.lower():
         raise UnusableAccountError(
-            f"on Windows a hook cannot be run as user {user}: take `user` away, or let the hook start a scheduled task")
+            f"on Windows a hook cannot be run as user {user}: remove `user`, or let the hook start a scheduled task")
     return UserAccount(own, own_profile() or os.environ.get("USERPROFILE", "C:\\"))
 
 

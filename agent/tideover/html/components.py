@@ -16,12 +16,14 @@ from types import MappingProxyType
 from tideover.html.markup import Markup, join, tag
 from tideover.html.summary import Severity
 from tideover.html.svg import LAYOUTS, Drawing, PageLayout, svg
+from tideover.model import Kind
 
 # --- Style sheet and document: one file, no script, nothing fetched
 
 def style_sheet() -> Markup:
-    """Return the one style sheet: the file beside this module."""
-    return Markup(files("tideover.html").joinpath("style.css").read_text(encoding="utf-8"))
+    """Return the one style sheet: the file beside this module, and the colour of each kind of event."""
+    kinds = "".join(f".kind-{kind.value} {{ fill: {kind.info.colour} }}\n" for kind in Kind)
+    return Markup(files("tideover.html").joinpath("style.css").read_text(encoding="utf-8") + kinds)
 
 
 def html_document(title: str, *body: str) -> str:

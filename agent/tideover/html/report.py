@@ -23,15 +23,15 @@ from tideover.html.statistics import EventSummary, HistoryStatistics, Month, Spr
 from tideover.html.summary import Severity
 from tideover.html.svg import Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.humanize import MONTHS, NOT_KNOWN, Times, bounded_text, length_text, round_length_text
-from tideover.model import utc_text
+from tideover.model import Kind, Verdict, utc_text
 from tideover.text_safety import show_controls
 
 # --- Text and JSON
 
 COUNTED: Mapping[Severity, str] = MappingProxyType({
-    Severity.CARRIED: "carried over", Severity.WITHDRAWN: "withdrawn by the platform",
-    Severity.ATTENTION: "in need of a look",
-    Severity.OPEN: "still open", Severity.PASSED: "passed without hooks",
+    Severity.CARRIED: "handled", Severity.WITHDRAWN: "cancelled by the platform",
+    Severity.ATTENTION: "need attention",
+    Severity.OPEN: "still open", Severity.PASSED: "without hooks",
 })
 
 
@@ -40,7 +40,7 @@ def headline(figures: HistoryStatistics, times: Times) -> str:
     since = f" since {times.day(figures.since)}" if figures.since else ""
     count = len(figures.events)
     if not count:
-        return f"No event{since} has concerned this machine."
+        return f"No event{since} concerned this machine."
     parts = [f"{number} {words}" for tone, words in COUNTED.items() if (number := figures.of_tone(tone))]
     return f"One event{since}, {parts[0].removeprefix('1 ')}." if count == 1 else \
         f"{count} events{since}: {_joined(parts)}."
@@ -56,7 +56,7 @@ def sentences(figures: HistoryStatistics) -> list[str]:
     if figures.clock.lengths_s or figures.clock_not_good:
         said.append(_clock_words(figures))
     if figures.watched:
-        said.append(f"{figures.watched} more concerned other machines, or a kind that is left alone: only watched.")
+        said.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and were only observed.")
     return said
 
 
@@ -67,7 +67,8 @@ def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
     if not figures.events:
         return
     yield ""
-    rows = [["MONTH", *figures.kinds], *([month_text(month), *(str(month.by_kind.get(kind, 0) or "-")
+    heads = ["MONTH", *(kind.value for kind in figures.kinds)]
+    rows = [heads, *([month_text(month), *(str(month.by_kind.get(kind, 0) or "-")
                                                               for kind in figures.kinds)]
                                          for month in figures.months)]
     yield from _columns(rows)
@@ -77,9 +78,9 @@ def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
     looked_at = [told for told in figures.events if told.tone in (Severity.ATTENTION, Severity.OPEN)]
     if looked_at:
         yield ""
-        yield "To look at (tideover show EVENT):"
+        yield "Needs attention (tideover show EVENT):"
         for told in looked_at:
-            yield f"  {times.day(told.account.noticed)}  {show_controls(told.account.event_id)}"
+            yield f"  {times.day(told.account.noticed_at)}  {show_controls(told.account.event_id)}"
             yield f"    {told.sentence}"
 
 
@@ -89,7 +90,8 @@ def report_document(figures: HistoryStatistics) -> dict[str, Any]:
         "since": utc_text(figures.since),
         "events": [_event_document(told) for told in figures.events],
         "only_watched": figures.watched,
-        "months": [{"month": f"{month.year}-{month.month:02d}", "by_kind": dict(month.by_kind)}
+        "months": [{"month": f"{month.year}-{month.month:02d}",
+                    "by_kind": {kind.value: count for kind, count in month.by_kind.items()}}
                    for month in figures.months],
         "notice_s": _numbers(figures.notice) | {"none": figures.without_notice},
         "preparation_s": _numbers(figures.preparation),
@@ -122,16 +124,17 @@ def pause_words(told: EventSummary) -> str:
     """Given an event of the history, return how long its longest pause was."""
     if told.longest_s is not None:
         return bounded_text(told.longest_s, told.uncertainty_s)
-    return NOT_KNOWN if told.account.pauses else "–"
+    return NOT_KNOWN if told.account.interruptions else "–"
 
 
 def clock_words(told: EventSummary) -> str:
     """Given an event of the history, return how long its clock took to be good, or its verdict."""
     clock = told.account.clock
-    if clock.checked_at is None:
+    if clock.check.checked_at is None:
         return "–"
-    return length_text(clock.good_after_s) if clock.verdict == "good" and clock.good_after_s is not None else \
-        NOT_KNOWN if clock.verdict == "unknown" else clock.verdict
+    if clock.check.verdict is Verdict.GOOD and clock.check.good_after_s is not None:
+        return length_text(clock.check.good_after_s)
+    return NOT_KNOWN if clock.check.verdict is Verdict.UNKNOWN else clock.check.verdict.value
 
 
 def notice_words(told: EventSummary) -> str:
@@ -145,9 +148,9 @@ def notice_words(told: EventSummary) -> str:
 
 def _notice(figures: HistoryStatistics) -> str:
     notices, none = len(figures.notice.lengths_s), figures.without_notice
-    without = f"{none} event{'s' if none > 1 else ''} came without any notice" if none else ""
+    without = f"{none} event{'s' if none > 1 else ''} came without notice" if none else ""
     if figures.need_s is None or not notices:
-        given = f"Notices were {length_text(figures.notice.least_s)} at the shortest" if notices else ""
+        given = f"The shortest notice was {length_text(figures.notice.least_s)}" if notices else ""
         return "; ".join(filter(None, (given, without))) + "."
     need = f"Your hooks need {round_length_text(figures.need_s)}"
     return "; ".join(filter(None, (need, _short(figures), without))) + "."
@@ -156,7 +159,7 @@ def _notice(figures: HistoryStatistics) -> str:
 def _short(figures: HistoryStatistics) -> str:
     notices, short = len(figures.notice.lengths_s), figures.short_notices
     if notices == 1:
-        return f"the one notice gave {'less' if short else 'more'}"
+        return f"the only notice gave {'less' if short else 'more'}"
     return f"{short or 'none'} of {notices} notices gave less"
 
 
@@ -164,7 +167,7 @@ def _pauses_words(pause: Spread) -> str:
     unknown = f"; the length of {pause.unknown} is not known" if pause.unknown else ""
     count = len(pause.lengths_s)
     if not count:
-        return f"{pause.unknown} pause{'s' if pause.unknown > 1 else ''}, of a length that is not known."
+        return f"{pause.unknown} pause{'s' if pause.unknown > 1 else ''} of unknown length."
     if count == 1:
         return f"One pause, of {round_length_text(pause.most_s)}{unknown}."
     return (f"{count} pauses of {round_length_text(pause.least_s)} to {round_length_text(pause.most_s)}, median "
@@ -173,13 +176,13 @@ def _pauses_words(pause: Spread) -> str:
 
 def _clock_words(figures: HistoryStatistics) -> str:
     bad = figures.clock_not_good
-    failed = f"{bad} time{'s' if bad > 1 else ''} it was not known to be right when the applications carried on" \
+    failed = f"{bad} time{'s' if bad > 1 else ''} it was not known to be good at recovery" \
         if bad else ""
     if not figures.clock.lengths_s:
         return f"The clock: {failed}."
-    several = f" (median), {round_length_text(figures.clock.most_s)} at the longest" \
+    several = f" (median), {round_length_text(figures.clock.most_s)} at most" \
         if len(figures.clock.lengths_s) > 1 else ""
-    good = f"The clock was right {round_length_text(figures.clock.middle_s)} after the resume{several}"
+    good = f"The clock was good {round_length_text(figures.clock.middle_s)} after the resume{several}"
     return "; ".join(filter(None, (good, failed))) + "."
 
 
@@ -198,11 +201,13 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def _event_document(told: EventSummary) -> dict[str, Any]:
     account = told.account
-    return {"event_id": account.event_id, "kind": account.kind, "noticed_at": utc_text(account.noticed),
-            "status": account.status, "outcome": account.outcome, "verdict": told.tone.value,
+    return {"event_id": account.event_id, "kind": account.kind.value,
+            "noticed_at": utc_text(account.noticed_at),
+            "status": account.status,
+            "outcome": account.outcome.value if account.outcome else None, "verdict": told.tone.value,
             "sentence": told.sentence, "notice_s": account.notice_s,
             "preparation_s": account.preparation_s, "longest_pause_s": told.longest_s,
-            "clock": account.clock.verdict, "clock_good_after_s": account.clock.good_after_s}
+            "clock": account.clock.check.verdict.value, "clock_good_after_s": account.clock.check.good_after_s}
 
 
 def _numbers(spread: Spread) -> dict[str, Any]:
@@ -241,7 +246,7 @@ def months_drawing(figures: HistoryStatistics, layout: PageLayout) -> Drawing:
         if x + slot / 2 - width / 2 >= named_until:
             shapes.append(Label(max(x + slot / 2 - width / 2, 0), base + 18, name, "scale"))
             named_until = x + slot / 2 + width / 2 + 6
-    return Drawing(f"months-{layout.name}", layout.width, base + 26, "Events a month, by kind",
+    return Drawing(f"months-{layout.name}", layout.width, base + 26, "Events per month, by kind",
                    "; ".join(f"{month_text(month)}: {month.count}" for month in figures.months), tuple(shapes))
 
 
@@ -264,17 +269,18 @@ def lengths_drawing(figures: HistoryStatistics, layout: PageLayout) -> Drawing:
         shapes += _need(figures.need_s, x_of, bottom, layout)
     about = "; ".join(f"{name}: {length_text(spread.least_s)} to {length_text(spread.most_s)}, median "
                       f"{length_text(spread.middle_s)}" for name, spread in rows)
-    return Drawing(f"lengths-{layout.name}", layout.width, bottom + 26, "How long things took", about, tuple(shapes))
+    return Drawing(f"lengths-{layout.name}", layout.width, bottom + 26, "Durations", about, tuple(shapes))
 
 
-def _legend(kinds: Sequence[str], layout: PageLayout) -> tuple[list[SvgShape], float]:
+def _legend(kinds: Sequence[Kind], layout: PageLayout) -> tuple[list[SvgShape], float]:
     shapes: list[SvgShape] = []
     x, y = 34.0, 4.0
     for kind in kinds:
-        width = 18 + text_width(kind, layout.text) + 16
+        width = 18 + text_width(kind.value, layout.text) + 16
         if x + width > layout.width and x > 34:
             x, y = 34.0, y + LEGEND_ROW
-        shapes += [Box(x, y, 12, 12, f"kind-{kind}", round=2), Label(x + 18, y + 11, kind)]
+        shapes += [Box(x, y, 12, 12, f"kind-{kind.value}", round=2),
+                   Label(x + 18, y + 11, kind.value)]
         x += width
     return shapes, y + LEGEND_ROW + 10
 
@@ -289,7 +295,7 @@ def _count_lines(most: int, left: float, right: float, top: float, base: float) 
     return shapes
 
 
-def _column(month: Month, kinds: Sequence[str], middle: float, width: float, base: float,
+def _column(month: Month, kinds: Sequence[Kind], middle: float, width: float, base: float,
             unit: float) -> list[SvgShape]:
     shapes: list[SvgShape] = []
     y = base
@@ -297,8 +303,8 @@ def _column(month: Month, kinds: Sequence[str], middle: float, width: float, bas
         count = month.by_kind.get(kind, 0)
         if count:
             y -= count * unit
-            shapes.append(Box(middle - width / 2, y, width, count * unit - 1, f"kind-{kind}",
-                              f"{month_text(month)}: {count} {kind}", 1))
+            shapes.append(Box(middle - width / 2, y, width, count * unit - 1, f"kind-{kind.value}",
+                              f"{month_text(month)}: {count} {kind.value}", 1))
     return shapes
 
 
@@ -376,8 +382,8 @@ def _months_section(figures: HistoryStatistics) -> Markup:
 
     rows: TableRows = [[month_text(month), *(TableCell(str(month.by_kind.get(kind, 0)), "count")
                                                           for kind in figures.kinds)] for month in figures.months]
-    return section("Events a month", figure(draw), tag("details", tag("summary", "The same in numbers"),
-                                                       table(["Month", *figures.kinds], rows)))
+    return section("Events per month", figure(draw), tag("details", tag("summary", "Values as a table"),
+                                                       table(["Month", *(kind.value for kind in figures.kinds)], rows)))
 
 
 def _lengths_section(figures: HistoryStatistics) -> Markup:
@@ -388,9 +394,9 @@ def _lengths_section(figures: HistoryStatistics) -> Markup:
         return lengths_drawing(figures, layout)
 
     rows: TableRows = [[name, *spread_texts(spread)] for name, spread in spreads(figures)]
-    return section("How long things took",
-                   figure(draw, "A dot for each event or pause; the upright stroke is the median. Each step of the "
-                                "scale is about ten times the one before. The dashed line is the longest preparation."),
+    return section("Durations",
+                   figure(draw, "Each dot is one event or pause; the vertical line is the median. The scale is "
+                                "logarithmic. The dashed line is the longest preparation."),
                    table(["", "Shortest", "Median", "Longest", "Counted"], rows, "stacks keep"))
 
 
@@ -398,17 +404,17 @@ def _events_table(figures: HistoryStatistics, times: Times) -> Markup:
     newest = figures.events[::-1][:MOST_EVENTS]
     rows = [_event_row(told, times) for told in newest]
     left_out = len(figures.events) - len(newest)
-    more = tag("p", f"{left_out} older events are left out here; tideover report --json has them.") if left_out else \
+    more = tag("p", f"{left_out} older events are not shown; see tideover report --json.") if left_out else \
         Markup("")
     heads = ["Noticed", "Kind", "Went", "Notice", "Preparation", "Pause", "Clock good after", "Event"]
-    return section("Every event, the newest first", table(heads, rows), more, _to_look_at(figures, times))
+    return section("All events, newest first", table(heads, rows), more, _to_look_at(figures, times))
 
 
 def _event_row(told: EventSummary, times: Times) -> list[TableCell | str]:
     account = told.account
     preparation = length_text(account.preparation_s) if account.preparation_s is not None else "–"
     look = {"bad": "bad-text", "good": "good-text"}.get(LOOKS[told.tone], "")
-    return [f"{times.day(account.noticed)} {times.clock(account.noticed)[:8]}", account.kind,
+    return [f"{times.day(account.noticed_at)} {times.clock(account.noticed_at)[:8]}", account.kind.value,
             TableCell(told.tone.value, look), notice_words(told), preparation, pause_words(told), clock_words(told),
             TableCell(untrusted(account.event_id, ID_SIGNS), "soft")]
 
@@ -417,15 +423,16 @@ def _to_look_at(figures: HistoryStatistics, times: Times) -> Markup:
     chosen = [told for told in figures.events[::-1] if told.tone in (Severity.ATTENTION, Severity.OPEN)][:MOST_EVENTS]
     if not chosen:
         return Markup("")
-    items = (tag("li", f"{times.day(told.account.noticed)}, ", untrusted(told.account.event_id, ID_SIGNS), ": ",
+    items = (tag("li", f"{times.day(told.account.noticed_at)}, ", untrusted(told.account.event_id, ID_SIGNS), ": ",
                  told.sentence) for told in chosen)
-    return join(tag("h2", "To look at"), tag("ul", *items, class_="plain"))
+    return join(tag("h2", "Needs attention"), tag("ul", *items, class_="plain"))
 
 
 def _footer(times: Times, version: str) -> Markup:
     return tag("footer", tag("p", f"Made by tideover {version} on {times.full(times.now)}; the same as JSON: ",
                              tag("code", "tideover report --json"),
-                             ". Moments are local time as this machine’s clock showed them."),
-               tag("p", "Notice is measured from when an event was noticed to its NotBefore; preparation from the "
-                        "first prepare’s beginning to the last one’s end, where none was stopped or failed. What is "
-                        "not known is left out, never counted as 0. This page fetches nothing and runs nothing."))
+                             ". Timestamps are local time of this machine’s clock."),
+               tag("p", "Notice is the time from detection to NotBefore; preparation is the time from the start of "
+                        "the first prepare hook to the end of the last one, if none was stopped or failed. "
+                        "Unknown values are left out, never counted as 0. This page loads nothing from the network "
+                        "and runs no script."))

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
-from typing import Any
 
-from tideover.html.records import EventRecord, read_event_record
 from tideover.html.summary import Severity, summarize
 from tideover.humanize import Times
+from tideover.model import HookOutcome, HookPhase, Kind, Verdict
+from tideover.record import EventRecord
 
+REACHED_THE_END = frozenset({HookOutcome.DONE, HookOutcome.NOTHING, HookOutcome.NOT_YET, HookOutcome.TIMED_OUT})
 EMPTY_MONTHS = 12           # shown one after the other
 
 
@@ -56,7 +57,7 @@ class Month:
 
     year: int
     month: int
-    by_kind: Mapping[str, int]
+    by_kind: Mapping[Kind, int]
 
     @property
     def number(self) -> int:
@@ -77,7 +78,7 @@ class HistoryStatistics:
     events: tuple[EventSummary, ...]
     watched: int
     months: tuple[Month, ...]
-    kinds: tuple[str, ...]
+    kinds: tuple[Kind, ...]
     notice: Spread
     preparation: Spread
     pause: Spread
@@ -91,39 +92,38 @@ class HistoryStatistics:
         return sum(told.tone is tone for told in self.events)
 
 
-def history_statistics(records: Iterable[Mapping[str, Any]], times: Times, since: datetime
+def history_statistics(records: Iterable[EventRecord], times: Times, since: datetime
                        | None = None) -> HistoryStatistics:
     """Given records, oldest first, how to tell the time, and from when they count (None: all), return the figures."""
-    accounts = [read_event_record(record) for record in records]
-    counted = [account for account in accounts if since is None or account.noticed >= since]
-    ours = [account for account in counted if not account.was_only_watched]
+    accounts = list(records)
+    counted = [account for account in accounts if since is None or account.noticed_at >= since]
+    ours = [account for account in counted if not account.was_only_observed]
     announced = [account for account in ours if account.is_announced]
     notices = _spread(account.notice_s for account in announced if account.notice_s != 0)
     preparation = _spread(account.preparation_s for account in ours if _prepared_to_the_end(account))
-    judged = [account.clock for account in ours if account.clock.checked_at is not None]
+    judged = [account.clock for account in ours if account.clock.check.checked_at is not None]
     need_s = preparation.most_s
     return HistoryStatistics(
         since=since, events=tuple(_told(account) for account in ours), watched=len(counted) - len(ours),
         months=_months(ours, times), kinds=_kinds(ours), notice=notices, preparation=preparation,
-        pause=_spread(stop.length_s for account in ours for stop in account.pauses),
-        clock=_spread(clock.good_after_s for clock in judged if clock.verdict == "good"),
+        pause=_spread(stop.length_s for account in ours for stop in account.interruptions),
+        clock=_spread(clock.check.good_after_s for clock in judged if clock.check.verdict is Verdict.GOOD),
         without_notice=sum(account.notice_s == 0 for account in announced),
         short_notices=0 if need_s is None else sum(length_s < need_s for length_s in notices.lengths_s),
-        need_s=need_s, clock_not_good=sum(clock.verdict != "good" for clock in judged))
+        need_s=need_s, clock_not_good=sum(clock.check.verdict is not Verdict.GOOD for clock in judged))
 
 
 def _told(account: EventRecord) -> EventSummary:
     verdict = summarize(account)
-    known = [stop for stop in account.pauses if stop.length_s is not None]
-    longest = max(known, key=lambda stop: stop.length_s or 0.0, default=None)
+    longest = account.longest_pause
     return EventSummary(account, verdict.tone, verdict.sentence, longest.length_s if longest else None,
-                longest.uncertainty_s if longest else None)
+                longest.told_uncertainty_s if longest else None)
 
 
 def _prepared_to_the_end(account: EventRecord) -> bool:
     """What was stopped in the middle, or failed early, says nothing of how long preparation takes."""
-    runs = account.of_phase("prepare")
-    return bool(runs) and all(run.outcome in ("done", "not-yet", "timed-out") for run in runs)
+    runs = account.runs_of(HookPhase.PREPARE)
+    return bool(runs) and all(run.report.outcome in REACHED_THE_END for run in runs)
 
 
 def _spread(lengths: Iterable[float | None]) -> Spread:
@@ -132,7 +132,7 @@ def _spread(lengths: Iterable[float | None]) -> Spread:
     return Spread(tuple(known), len(given) - len(known))
 
 
-def _kinds(accounts: Sequence[EventRecord]) -> tuple[str, ...]:
+def _kinds(accounts: Sequence[EventRecord]) -> tuple[Kind, ...]:
     return tuple(kind for kind, _ in Counter(account.kind for account in accounts).most_common())
 
 
@@ -141,9 +141,9 @@ def _months(accounts: Sequence[EventRecord], times: Times) -> tuple[Month, ...]:
     wrong clock makes it, is left out."""
     if not accounts:
         return ()
-    counts: dict[int, Counter[str]] = {}
+    counts: dict[int, Counter[Kind]] = {}
     for account in accounts:
-        local = times.localise(account.noticed)
+        local = times.localise(account.noticed_at)
         counts.setdefault(local.year * 12 + local.month - 1, Counter())[account.kind] += 1
     numbers: list[int] = []
     for number in sorted(counts):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 
-from tideover.html.records import ASLEEP, EventRecord, PauseRecord, RunRecord
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
+from tideover.lifecycle.state import Phase
+from tideover.model import EntryKind, HookOutcome, HookPhase, HookRun, Kind, Outcome, Pause, Quality, Verdict
+from tideover.record import ASLEEP, EventRecord
 from tideover.text_safety import show_controls
 
 MOST_NAMES = 4
@@ -15,14 +17,14 @@ NAME_SIGNS = 60
 
 
 class Severity(Enum):
-    """How an event went, in two words."""
+    """How an event ended, as a label."""
 
-    CARRIED = "carried over"
-    WITHDRAWN = "withdrawn"
-    ATTENTION = "needs a look"
+    CARRIED = "handled"
+    WITHDRAWN = "cancelled"
+    ATTENTION = "needs attention"
     OPEN = "still open"
-    PASSED = "passed without hooks"
-    WATCHED = "only watched"
+    PASSED = "no hooks ran"
+    WATCHED = "observed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,120 +33,114 @@ class Summary:
     sentence: str
 
 
-VERBS: Mapping[str, str] = MappingProxyType({
-    "freeze": "froze", "reboot": "restarted", "redeploy": "moved", "preempt": "took back", "terminate": "deleted",
-})
-NOUNS: Mapping[str, str] = MappingProxyType({
-    "freeze": "a freeze", "reboot": "a restart", "redeploy": "a move to another host",
-    "preempt": "the machine's being taken back", "terminate": "the machine's deletion",
-    "unannounced": "a pause nobody announced", "live-migration": "a live migration",
-})
-STILL_OPEN: Mapping[str, str] = MappingProxyType({
-    "scheduled": "it is too early to prepare",
-    "preparing": "the applications are being prepared",
-    "acknowledging": "the platform is being told to go ahead",
-    "unconfirmed": "it is not known whether the platform heard that it may go ahead",
-    "held": "preparation is over, and the event is not acknowledged",
-    "acknowledged": "it is acknowledged, and the platform has not started it yet",
-    "started": "the platform has begun",
-    "checking-clock": "the clock is being checked before anyone carries on",
-    "settling": "it waits a moment in case the machine stops again",
-    "recovering": "the applications are being brought back",
+STILL_OPEN: Mapping[Phase, str] = MappingProxyType({
+    Phase.SCHEDULED: "preparation starts later",
+    Phase.PREPARING: "the prepare hooks run",
+    Phase.ACKNOWLEDGING: "the acknowledgement is being sent",
+    Phase.UNCONFIRMED: "the acknowledgement is unconfirmed",
+    Phase.HELD: "preparation is over, and the event is not acknowledged",
+    Phase.ACKNOWLEDGED: "it is acknowledged, and the platform has not started it yet",
+    Phase.STARTED: "the event has started",
+    Phase.CHECKING_CLOCK: "the clock is being checked before recovery",
+    Phase.SETTLING: "it waits for a further pause",
+    Phase.RECOVERING: "the recover hooks run",
 })
 
 
 def summarize(account: EventRecord) -> Summary:
     """Given an account, return its verdict."""
-    if account.was_only_watched:
+    if account.was_only_observed:
         return Summary(Severity.WATCHED, _watched(account))
     if not account.is_over:
         return Summary(Severity.ATTENTION if _failed(account) else Severity.OPEN, _open(account))
     clauses = [clause for clause in (_what_happened(account), _applications(account), _clock(account)) if clause]
     sentence = "; ".join(clauses)
-    if account.status == "recovered":
+    if account.phase is Phase.RECOVERED:
         sentence += "; the platform still lists the event"
     return Summary(_tone(account), sentence[0].upper() + sentence[1:] + ".")
 
 
 def noun(account: EventRecord) -> str:
-    return NOUNS.get(account.kind, "a maintenance of a kind this version does not know")
+    return account.kind.info.noun
 
 
 def not_known(account: EventRecord) -> list[str]:
     """Given an account, return what its record does not know, a sentence each."""
     said = []
-    if account.is_over and account.started and not account.pauses and account.kind == "freeze":
-        said.append("Whether the machine stood still at all: no pause was noticed that this machine could show.")
-    if any(stop.length_s is None for stop in account.pauses):
-        said.append("How long the machine stood still: no clock of this machine kept counting.")
-    if any(stop.quality == "bounded" for stop in account.pauses):
+    if account.is_over and account.started_at and not account.interruptions and account.kind is Kind.FREEZE:
+        said.append("Whether the machine was paused: no pause was detected.")
+    if any(stop.length_s is None for stop in account.interruptions):
+        said.append("How long the machine was paused: no clock of this machine kept running.")
+    if any(stop.quality is Quality.BOUNDED for stop in account.interruptions):
         said.append("The exact length of the pause: only its bounds are known.")
-    if account.pauses and all(stop.cause not in ASLEEP for stop in account.pauses):
-        said.append("Whether the whole machine stood still, or only the agent's own process: nothing here could tell "
-                    "the two apart.")
-    if account.clock.checked_at is not None and account.clock.verdict == "unknown":
-        said.append(f"Whether the clock was right: "
-                    f"{show_controls(account.clock.reason, 200) or 'no reason was recorded'}.")
+    if account.interruptions and all(stop.cause not in ASLEEP for stop in account.interruptions):
+        said.append("Whether the whole machine was paused or only the agent's process stalled: this machine cannot "
+                    "tell the two apart.")
+    if account.clock.check.checked_at is not None and account.clock.check.verdict is Verdict.UNKNOWN:
+        said.append(f"Whether the clock was good: "
+                    f"{show_controls(account.clock.check.reason, 200) or 'no reason was recorded'}.")
     if account.is_announced and account.notice_s is None:
-        why = "the platform named no time" if account.not_before is None else \
-            "this machine's clock was not known to be right then"
+        why = "the platform gave no NotBefore" if account.not_before is None else \
+            "this machine's clock was not known to be good then"
         said.append(f"How much notice was given: {why}.")
-    if account.kind == "freeze" and account.expected_pause_s is None:
-        said.append("How long the pause was to be: the platform did not say.")
+    if account.kind is Kind.FREEZE and account.expected_pause_s is None:
+        said.append("The expected length of the pause: the platform gave none.")
     return said
 
 
 # --- the clauses ------------------------------------------------------------------------------------------------
 
 def _watched(account: EventRecord) -> str:
-    note = next((show_controls(move.note, 200) for move in account.moves if move.what == "noticed" and move.note), "")
-    return f"This event was only watched{': ' + note if note else ''}; no application was prepared."
+    note = next((show_controls(row.note, 200) for row in account.timeline
+                 if row.what is EntryKind.NOTICED and row.note), "")
+    return f"This event was only observed{': ' + note if note else ''}; no application was prepared."
 
 
 def _open(account: EventRecord) -> str:
-    where = STILL_OPEN.get(account.status, "it waits")
-    why = next((show_controls(move.note, 200) for move in reversed(account.moves) if move.what == account.status), "")
-    where += f" ({why})" if why and account.status == "held" else ""
+    where = STILL_OPEN.get(account.phase, "it waits") if account.phase else "it waits"
+    why = next((show_controls(row.note, 200) for row in reversed(account.timeline) if row.what is account.phase), "")
+    where += f" ({why})" if why and account.phase is Phase.HELD else ""
     failed = _failed(account)
-    trouble = f"; {_listed([run.name for run in failed])} failed to {failed[0].phase}" if failed else ""
+    trouble = f"; {_listed([run.name for run in failed])} failed in {failed[0].phase.value}" if failed else ""
     return f"Still open, {noun(account)}: {where}{trouble}."
 
 
 def _what_happened(account: EventRecord) -> str:
-    late = "before this machine could prepare, " if account.outcome == "missed" else ""
-    pauses = account.pauses
-    if account.outcome == "cancelled" or (account.status == "recovered" and not account.started and not pauses):
-        return f"the platform withdrew {noun(account)} before it began"
+    late = "before this machine could prepare, " if account.outcome is Outcome.MISSED else ""
+    pauses = account.interruptions
+    unbegun = account.phase is Phase.RECOVERED and not account.started_at and not pauses
+    if account.outcome is Outcome.CANCELLED or unbegun:
+        return f"the platform cancelled {noun(account)} before it started"
     if not account.is_announced:
-        return f"{_stood_still(pauses)}, and nobody had announced it"
-    if account.outcome == "restarted":
-        return f"{late}the platform {VERBS.get(account.kind, 'restarted')} this machine{_away(pauses)}"
+        return f"{_stood_still(pauses)}, which was not announced"
+    if account.outcome is Outcome.RESTARTED:
+        return f"{late}the platform {account.kind.info.verb} this machine{_away(pauses)}"
     if not pauses:
-        return f"{late}{noun(account)} began and ended without a pause that this machine noticed"
-    if account.kind == "freeze" and any(stop.cause in ASLEEP for stop in pauses):
+        return f"{late}{noun(account)} started and ended without a detected pause"
+    if account.kind is Kind.FREEZE and any(stop.cause in ASLEEP for stop in pauses):
         return f"{late}the platform froze this machine {_how_long(pauses)}"
-    return f"{late}the platform carried out {noun(account)}, in which {_stood_still(pauses)}"
+    return f"{late}the platform carried out {noun(account)}: {_stood_still(pauses)}"
 
 
-def _stood_still(pauses: Sequence[PauseRecord]) -> str:
+def _stood_still(pauses: Sequence[Pause]) -> str:
     """Whoever is known to have stood still: where only the agent's own process is, no more is said."""
     whole = any(stop.cause in ASLEEP for stop in pauses)
-    return f"{'this machine' if whole else 'at least the agent'} stood still {_how_long(pauses)}"
+    return f"{'this machine' if whole else 'at least the agent'} was paused {_how_long(pauses)}"
 
 
-def _away(pauses: Sequence[PauseRecord]) -> str:
-    return f", which was away {_how_long(pauses)}" if pauses else ""
+def _away(pauses: Sequence[Pause]) -> str:
+    return f", which was down {_how_long(pauses)}" if pauses else ""
 
 
-def _how_long(pauses: Sequence[PauseRecord]) -> str:
+def _how_long(pauses: Sequence[Pause]) -> str:
     known = [stop for stop in pauses if stop.length_s is not None]
     if not known:
-        return "for a time that is not known"
+        return "for an unknown time"
     length = bounded_text(sum(stop.length_s or 0.0 for stop in known),
-                          sum(stop.uncertainty_s or 0.0 for stop in known), rounded=True)
+                          sum(stop.told_uncertainty_s or 0.0 for stop in known), rounded=True)
     if len(known) < len(pauses):
-        return f"{_often(len(pauses))}, for {length} in all those known"
-    return f"{_often(len(pauses))}, for {length} in all" if len(pauses) > 1 else f"for {length}"
+        return f"{_often(len(pauses))}, for {length} in total where known"
+    return f"{_often(len(pauses))}, for {length} in total" if len(pauses) > 1 else f"for {length}"
 
 
 def _often(count: int) -> str:
@@ -152,26 +148,26 @@ def _often(count: int) -> str:
 
 
 def _applications(account: EventRecord) -> str:
-    prepared, recovered = _last_runs(account.of_phase("prepare")), _last_runs(account.of_phase("recover"))
+    prepared, recovered = _last_runs(account.runs_of(HookPhase.PREPARE)), _last_runs(account.runs_of(HookPhase.RECOVER))
     unrecovered = [run.name for run in recovered if _falls_short(run)]
-    back = f"recovery of {_listed(unrecovered)} failed the last time it was tried" if unrecovered else ""
+    back = f"recovery of {_listed(unrecovered)} failed" if unrecovered else ""
     if not prepared:
         return back or (f"{_all(len(recovered))} recovered" if recovered else "no application was prepared")
     unwell = [run.name for run in prepared if _falls_short(run)]
     if unwell:
-        heard = "" if account.acknowledged else ", so the platform was not told to go ahead"
+        heard = "" if account.acknowledged_at else ", so the event was not acknowledged"
         return f"preparation of {_listed(unwell)} failed{heard}; {back or _came_back(recovered)}"
-    if any(run.outcome == "stopped" for run in prepared):
-        begun = f"{_all(len(prepared))} that had begun to prepare"
+    if any(run.report.outcome is HookOutcome.STOPPED for run in prepared):
+        begun = f"{_all(len(prepared))} that had started to prepare"
         return f"{begun} {'recovered' if recovered else 'had nothing to recover'}; {back}".rstrip("; ")
     done = f"{_all(len(prepared))} prepared{_in_time(account)}"
     if back or not recovered:
-        return f"{done}; {back or 'none had anything to recover'}"
+        return f"{done}; {back or 'none had to be recovered'}"
     return f"{done} and {'recovered' if len(recovered) == len(prepared) else _came_back(recovered)}"
 
 
-def _came_back(recovered: Sequence[RunRecord]) -> str:
-    return f"{_all(len(recovered))} recovered" if recovered else "none had anything to recover"
+def _came_back(recovered: Sequence[HookRun]) -> str:
+    return f"{_all(len(recovered))} recovered" if recovered else "none had to be recovered"
 
 
 def _all(count: int) -> str:
@@ -181,53 +177,54 @@ def _all(count: int) -> str:
 def _in_time(account: EventRecord) -> str:
     length = account.preparation_s
     took = f" in {round_length_text(length)}" if length is not None else ""
-    ends = [run.ended for run in account.of_phase("prepare") if account.started and run.ended
-            and run.began < account.started]
-    late = account.started is not None and ends and max(ends) > account.started
-    return f"{took} (not before it began)" if late else took
+    ends = [run.ended_at for run in account.runs_of(HookPhase.PREPARE) if account.started_at and run.ended_at
+            and run.started_at < account.started_at]
+    late = account.started_at is not None and ends and max(ends) > account.started_at
+    return f"{took} (not before it started)" if late else took
 
 
 def _clock(account: EventRecord) -> str:
     clock = account.clock
-    if clock.checked_at is None:
+    if clock.check.checked_at is None:
         return ""
-    when = "when they carried on" if account.of_phase("recover") else "afterwards"
-    if clock.verdict == "good":
-        reach_s = None if clock.offset_s is None or clock.error_bound_s is None else \
-            abs(clock.offset_s) + clock.error_bound_s
-        return f"the clock was right{'' if reach_s is None else f' to within {length_text(reach_s)}'} {when}"
-    if clock.verdict == "bad":
-        return f"the clock was still {offset_text(clock.offset_s)} {when}"
-    return f"whether the clock was right {when} is not known"
+    when = "at recovery" if account.runs_of(HookPhase.RECOVER) else "afterwards"
+    if clock.check.verdict is Verdict.GOOD:
+        reach_s = None if clock.check.offset_s is None or clock.check.error_bound_s is None else \
+            abs(clock.check.offset_s) + clock.check.error_bound_s
+        return f"the clock was good{'' if reach_s is None else f' to within {length_text(reach_s)}'} {when}"
+    if clock.check.verdict is Verdict.BAD:
+        return f"the clock was still {offset_text(clock.check.offset_s)} {when}"
+    return f"whether the clock was good {when} is not known"
 
 
 # --- how loudly -------------------------------------------------------------------------------------------------
 
 def _tone(account: EventRecord) -> Severity:
-    judged = account.clock.checked_at is not None
-    if _failed(account) or (judged and account.clock.verdict != "good") or account.outcome == "missed":
+    check = account.clock.check
+    doubtful = check.checked_at is not None and check.verdict is not Verdict.GOOD
+    if _failed(account) or doubtful or account.outcome is Outcome.MISSED:
         return Severity.ATTENTION
-    if account.outcome == "cancelled":
+    if account.outcome is Outcome.CANCELLED:
         return Severity.WITHDRAWN
-    return Severity.CARRIED if account.runs else Severity.PASSED
+    return Severity.CARRIED if account.hooks else Severity.PASSED
 
 
-def _failed(account: EventRecord) -> list[RunRecord]:
+def _failed(account: EventRecord) -> list[HookRun]:
     """Hooks whose last run of a phase failed; the phase that comes later counts more."""
-    for phase in ("recover", "prepare"):
-        failed = [run for run in _last_runs(account.of_phase(phase)) if _falls_short(run)]
+    for phase in (HookPhase.RECOVER, HookPhase.PREPARE):
+        failed = [run for run in _last_runs(account.runs_of(phase)) if _falls_short(run)]
         if failed:
             return failed
     return []
 
 
-def _falls_short(run: RunRecord) -> bool:
-    if run.phase == "recover" and run.outcome in ("stopped", "forgotten"):
+def _falls_short(run: HookRun) -> bool:
+    if run.phase is HookPhase.RECOVER and run.report.outcome in (HookOutcome.STOPPED, HookOutcome.FORGOTTEN):
         return True
-    return run.has_failed or run.outcome == "not-yet"
+    return run.has_failed or run.report.outcome is HookOutcome.NOT_YET
 
 
-def _last_runs(runs: Sequence[RunRecord]) -> list[RunRecord]:
+def _last_runs(runs: Sequence[HookRun]) -> list[HookRun]:
     return list({run.name: run for run in runs}.values())
 
 

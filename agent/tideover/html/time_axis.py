@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 
-from tideover.html.records import EventRecord, OffsetSample, PauseRecord
+from tideover.model import Cause, ClockSample, Pause
+from tideover.record import EventRecord
 
 # --- True time: where a timestamp of the record lies, by samples of time sources
 # A record's moments are what this machine's clock showed then. A machine that stands still may have a clock that stands
@@ -21,9 +22,10 @@ SLACK_S = 0.1        # readings come some milliseconds after the resume, and a s
 def seconds_since_notice(account: EventRecord) -> Callable[[datetime], float]:
     """Given an account, return what turns its moments into seconds of true time since it was noticed."""
     def since(at: datetime) -> float:
-        return (at - account.noticed).total_seconds()
+        return (at - account.noticed_at).total_seconds()
 
-    shifts = [(stop.ended, _after(stop, account)) for stop in account.pauses if clock_stood_still(stop, account)]
+    shifts = [(stop.resumed_at, _after(stop, account)) for stop in account.interruptions
+              if clock_stood_still(stop, account)]
     shifts.sort(key=lambda shift: shift[0])
     beginnings = [begun for begun, _ in shifts]
 
@@ -34,22 +36,22 @@ def seconds_since_notice(account: EventRecord) -> Callable[[datetime], float]:
     return seconds
 
 
-def clock_stood_still(stop: PauseRecord, account: EventRecord) -> bool:
+def clock_stood_still(stop: Pause, account: EventRecord) -> bool:
     """Whether the first reading after this pause says that the clock had lost its length, neither more nor less."""
     after = _after(stop, account)
-    if not after or stop.length_s is None or stop.cause not in ("vm-pause", "suspend"):
+    if not after or stop.length_s is None or stop.cause not in (Cause.VM_PAUSE, Cause.SUSPEND):
         return False
-    doubt_s = (stop.uncertainty_s or 0.0) + (after[0].error_bound_s or 0.0) + SLACK_S
+    doubt_s = (stop.told_uncertainty_s or 0.0) + (after[0].error_bound_s or 0.0) + SLACK_S
     return stop.length_s > doubt_s and abs(after[0].offset_s + stop.length_s) <= doubt_s
 
 
-def _after(stop: PauseRecord, account: EventRecord) -> Sequence[OffsetSample]:
+def _after(stop: Pause, account: EventRecord) -> Sequence[ClockSample]:
     """The readings between this pause's end and the next one's."""
-    later = [other.ended for other in account.pauses if other.ended > stop.ended]
-    return [one for one in account.clock.readings if one.at >= stop.ended and (not later or one.at < min(later))]
+    later = [other.resumed_at for other in account.interruptions if other.resumed_at > stop.resumed_at]
+    return [one for one in account.clock.samples if one.at >= stop.resumed_at and (not later or one.at < min(later))]
 
 
-def _true_s(at: datetime, readings: Sequence[OffsetSample], since: Callable[[datetime], float]) -> float:
+def _true_s(at: datetime, readings: Sequence[ClockSample], since: Callable[[datetime], float]) -> float:
     """By the reading before, the first one where there is none; never past the true time of the next reading."""
     index = max(0, bisect_right([one.at for one in readings], at) - 1)
     true_s = since(at) - readings[index].offset_s

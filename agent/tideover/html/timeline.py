@@ -10,20 +10,28 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from tideover.html.clock_chart import curve, panel_for
-from tideover.html.records import ASLEEP, EventRecord, OffsetSample, PauseRecord, RunRecord, TimelineEntry
 from tideover.html.summary import noun, summarize
 from tideover.html.svg import Box, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.html.time_axis import TimeAxis, TimeSpan, axis_over, seconds_since_notice, ticks
 from tideover.humanize import Times, bounded_text, length_text, round_length_text
-from tideover.model import Verdict
+from tideover.lifecycle.state import Phase
+from tideover.model import Cause, ClockCheck, ClockSample, EntryKind, HookOutcome, HookRun, Pause
+from tideover.record import ASLEEP, EventRecord, Row
 from tideover.text_safety import show_controls
 
 # --- Milestones: the turning points, and their labels' words
 
-WORDS: Mapping[str, str] = MappingProxyType({
-    "noticed": "noticed", "acknowledgement accepted": "told to go ahead", "acknowledgement refused": "go-ahead refused",
-    "event started": "started", "restarted": "started anew", "pause": "running again", "recovering": "recovery begins",
-    "recovered": "all recovered", "removed": "removed", "recovery failed": "recovery failed",
+WORDS: Mapping[EntryKind | Phase, str] = MappingProxyType({
+    EntryKind.NOTICED: "detected",
+    EntryKind.ACK_ACCEPTED: "acknowledged",
+    EntryKind.ACK_REFUSED: "acknowledgement refused",
+    EntryKind.STARTED: "started",
+    EntryKind.MACHINE_RESTARTED: "rebooted",
+    EntryKind.PAUSE: "resumed",
+    Phase.RECOVERING: "recovery starts",
+    Phase.RECOVERED: "all recovered",
+    EntryKind.REMOVED: "removed",
+    EntryKind.RECOVER_FAILED: "recovery failed",
 })
 """Rows that are turning points wherever they stand; the others below depend on the rows around them."""
 
@@ -34,32 +42,33 @@ class Milestone:
 
     number: int
     row: int
-    move: TimelineEntry
+    move: Row
     words: str
 
 
 def milestones(account: EventRecord) -> tuple[Milestone, ...]:
     """Given an account, return its turning points in the record's order."""
-    found = [(row, move, words) for row, move in enumerate(account.moves) if (words := _words(account, row, move))]
+    found = [(row, move, words) for row, move in enumerate(account.timeline) if (words := _words(account, row, move))]
     return tuple(Milestone(number, row, move, words) for number, (row, move, words) in enumerate(found, start=1))
 
 
-def _words(account: EventRecord, row: int, move: TimelineEntry) -> str:
-    if move.what == "clock":
-        return next((f"clock {verdict.value}" for verdict in Verdict if move.note.startswith(verdict.value)),
-                    "clock judged")
-    if move.what == "held":
-        return "held"
-    if move.what in ("recovering", "recovered") and not account.runs:
-        return ""
-    if move.what == "closed":
-        before = {earlier.what for earlier in account.moves[:row]}
-        return "all recovered" if account.runs and "recovering" in before and "recovered" not in before else ""
-    if move.what == "event started" and account.moves[0].at == move.at:
-        return ""
-    if move.what == "pause" and move.note.startswith("clock-step"):
-        return "clock set"
-    return WORDS.get(move.what, "")
+def _words(account: EventRecord, index: int, row: Row) -> str:
+    match row.what, row.subject:
+        case EntryKind.CLOCK_CHECKED, ClockCheck(verdict=verdict):
+            return f"clock {verdict.value}"
+        case EntryKind.PAUSE, Pause(cause=Cause.CLOCK_STEP):
+            return "clock set"
+        case EntryKind.STARTED, _ if account.timeline[0].at == row.at:
+            return ""
+        case Phase.HELD, _:
+            return "held"
+        case (Phase.RECOVERING | Phase.RECOVERED), _ if not account.hooks:
+            return ""
+        case Phase.CLOSED, _:
+            before = {earlier.what for earlier in account.timeline[:index]}
+            recovered = account.hooks and Phase.RECOVERING in before and Phase.RECOVERED not in before
+            return "all recovered" if recovered else ""
+    return WORDS.get(row.what, "")
 
 
 # --- Labels: placed so that none covers another
@@ -107,7 +116,7 @@ class PauseSpan:
 
     whole: TimeSpan
     sure: TimeSpan
-    stop: PauseRecord
+    stop: Pause
 
 
 class TimelineLayout:
@@ -116,44 +125,45 @@ class TimelineLayout:
     def __init__(self, account: EventRecord, times: Times, layout: PageLayout) -> None:
         self.account, self.times, self.layout = account, times, layout
         self.seconds: Callable[[datetime], float] = seconds_since_notice(account)
-        self.rests = tuple(self._rest(stop) for stop in account.pauses)
+        self.rests = tuple(self._rest(stop) for stop in account.interruptions)
         self.end_s = max(self._ends())
         widest = max((label_width(one, layout) for one in milestones(account)), default=0.0)
         self.right = layout.width - max(layout.right, widest + 2)
         self.not_before_s = self._not_before_s()
         self.axis: TimeAxis = axis_over(self._news(), TimeSpan(layout.left or 2.0, self.right), layout.cut)
 
-    def _rest(self, stop: PauseRecord) -> PauseSpan:
-        end = self.seconds(stop.ended)
+    def _rest(self, stop: Pause) -> PauseSpan:
+        end = self.seconds(stop.resumed_at)
         if stop.length_s is None:
             return PauseSpan(TimeSpan(end, end), TimeSpan(end, end), stop)
-        begin, doubt_s = end - stop.length_s, stop.uncertainty_s or 0.0
+        begin, doubt_s = end - stop.length_s, stop.told_uncertainty_s or 0.0
         return PauseSpan(TimeSpan(begin - doubt_s, end), TimeSpan(min(begin + doubt_s, end), end), stop)
 
     def _ends(self) -> list[float]:
         account = self.account
-        now = [] if account.is_over else [(self.times.now - account.noticed).total_seconds()]
-        return [*now, *(self.seconds(move.at) for move in account.moves),
-                *(self.seconds(run.ended or run.began) for run in account.runs),
+        now = [] if account.is_over else [(self.times.now - account.noticed_at).total_seconds()]
+        return [*now, *(self.seconds(move.at) for move in account.timeline),
+                *(self.seconds(run.ended_at or run.started_at) for run in account.hooks),
                 *(rest.whole.end for rest in self.rests), 0.0]
 
     def _not_before_s(self) -> float | None:
         account = self.account
         at = None if account.not_before is None else self.seconds(account.not_before)
-        waits = not account.is_over and account.started is None
+        waits = not account.is_over and account.started_at is None
         return at if at is not None and at >= 0 and (waits or at <= self.end_s) else None
 
     def _news(self) -> list[TimeSpan]:
         """What the axis must show. A NotBefore is part of the story unless all was over before."""
         account = self.account
-        moments = [self.seconds(move.at) for move in account.moves if move.what != "clock convergence"]
+        moments = [self.seconds(move.at) for move in account.timeline if move.what is not EntryKind.CLOCK_CONVERGENCE]
         moments += [] if account.is_over else [self.end_s]
         moments += [] if self.not_before_s is None else [self.not_before_s]
         spans = [TimeSpan(at, at) for at in moments]
-        spans += [TimeSpan(self.seconds(run.began), self.seconds(run.ended or run.began)) for run in account.runs]
+        spans += [TimeSpan(self.seconds(run.started_at), self.seconds(run.ended_at or run.started_at))
+                  for run in account.hooks]
         spans += [rest.whole for rest in self.rests]
-        judged = account.clock.checked_at
-        if judged is not None and self.rests and judged >= self.rests[-1].stop.ended:
+        judged = account.clock.check.checked_at
+        if judged is not None and self.rests and judged >= self.rests[-1].stop.resumed_at:
             spans.append(TimeSpan(self.rests[-1].whole.end, self.seconds(judged)))
         return spans
 
@@ -164,12 +174,19 @@ LEAST_BAR = 2.5
 INSIDE_TEXT = 11.0
 NAME_SIGNS = 18
 
-DOINGS: Mapping[str, tuple[str, str]] = MappingProxyType({
-    "scheduled": ("quiet", "waits"), "preparing": ("prepare", "prepares"),
-    "acknowledging": ("prepare", "acknowledges"), "unconfirmed": ("quiet", "unconfirmed"), "held": ("quiet", "held"),
-    "acknowledged": ("quiet", "waits"), "started": ("quiet", "watches"), "checking-clock": ("check", "checks clock"),
-    "settling": ("quiet", "waits"), "recovering": ("recover", "recovers"), "recovered": ("quiet", "watches on"),
-    "observed": ("quiet", "observes"),
+DOINGS: Mapping[EntryKind | Phase, tuple[str, str]] = MappingProxyType({
+    Phase.SCHEDULED: ("quiet", "waits"),
+    Phase.PREPARING: ("prepare", "prepares"),
+    Phase.ACKNOWLEDGING: ("prepare", "acknowledges"),
+    Phase.UNCONFIRMED: ("quiet", "unconfirmed"),
+    Phase.HELD: ("quiet", "held"),
+    Phase.ACKNOWLEDGED: ("quiet", "waits"),
+    Phase.STARTED: ("quiet", "watches"),
+    Phase.CHECKING_CLOCK: ("check", "checking clock"),
+    Phase.SETTLING: ("quiet", "waits"),
+    Phase.RECOVERING: ("recover", "recovers"),
+    Phase.RECOVERED: ("quiet", "watching clock"),
+    Phase.OBSERVED: ("quiet", "observes"),
 })
 """What the agent does in each phase: the look of its bar and the words in it."""
 
@@ -207,44 +224,44 @@ def lanes_of(stage: TimelineLayout) -> list[Lane]:
     account = stage.account
     lanes = [Lane("Platform", _listed(stage))] if account.is_announced else []
     lanes.append(Lane("tideover", _doings(stage)))
-    names = dict.fromkeys(run.name for run in account.runs)
-    return lanes + [Lane(name, tuple(_run_bar(stage, run) for run in account.runs if run.name == name))
+    names = dict.fromkeys(run.name for run in account.hooks)
+    return lanes + [Lane(name, tuple(_run_bar(stage, run) for run in account.hooks if run.name == name))
                     for name in names]
 
 
 def _listed(stage: TimelineLayout) -> tuple[Bar, ...]:
     account = stage.account
-    gone = stage.seconds(account.ended) if account.ended else stage.end_s
-    begun = stage.seconds(account.started) if account.started else gone
-    bars = [Bar(TimeSpan(0.0, begun), "scheduled", "Scheduled", about="announced, not begun")]
-    if account.started:
-        bars.append(Bar(TimeSpan(begun, gone), "started", "Started", about="begun, and still listed"))
+    gone = stage.seconds(account.ended_at) if account.ended_at else stage.end_s
+    begun = stage.seconds(account.started_at) if account.started_at else gone
+    bars = [Bar(TimeSpan(0.0, begun), "scheduled", "Scheduled", about="scheduled")]
+    if account.started_at:
+        bars.append(Bar(TimeSpan(begun, gone), "started", "Started", about="started"))
     return tuple(bars)
 
 
 def _doings(stage: TimelineLayout) -> tuple[Bar, ...]:
-    rows = [(stage.seconds(move.at), DOINGS[move.what]) for move in stage.account.moves if move.what in DOINGS]
-    closed = stage.account.closed
+    rows = [(stage.seconds(move.at), DOINGS[move.what]) for move in stage.account.timeline if move.what in DOINGS]
+    closed = stage.account.closed_at
     end = stage.seconds(closed) if closed else stage.end_s
     ends = [*(at for at, _ in rows[1:]), *([end] if rows else [])]
     return tuple(Bar(TimeSpan(at, max(at, until)), look, words, about=words)
                  for (at, (look, words)), until in zip(rows, ends, strict=True))
 
 
-def _run_bar(stage: TimelineLayout, run: RunRecord) -> Bar:
-    begin = stage.seconds(run.began)
-    is_cut = run.outcome in ("stopped", "forgotten", "not-yet")
-    look = "failed" if run.has_failed else "stopped" if is_cut else run.phase
-    took = [] if run.duration_s is None else [round_length_text(run.duration_s)]
-    said = [] if run.outcome == "done" else [run.outcome]
+def _run_bar(stage: TimelineLayout, run: HookRun) -> Bar:
+    begin = stage.seconds(run.started_at)
+    is_cut = run.report.outcome in (HookOutcome.STOPPED, HookOutcome.FORGOTTEN, HookOutcome.NOT_YET)
+    look = "failed" if run.has_failed else "stopped" if is_cut else run.phase.value
+    took = [] if run.report.duration_s is None else [round_length_text(run.report.duration_s)]
+    said = [] if run.report.outcome is HookOutcome.DONE else [run.report.outcome.value]
     limit = None if run.limit_s is None else begin + run.limit_s
-    return Bar(TimeSpan(begin, begin + (run.duration_s or 0.0)), look, beside=" ".join(took + said),
-               about=f"{run.phase}: {run.outcome}{_in_length(run)}, budget {length_text(run.limit_s)}",
-               limit_s=limit)
+    return Bar(TimeSpan(begin, begin + (run.report.duration_s or 0.0)), look, beside=" ".join(took + said),
+               about=f"{run.phase.value}: {run.report.outcome.value}{_in_length(run)}, "
+                     f"timeout {length_text(run.limit_s)}", limit_s=limit)
 
 
-def _in_length(run: RunRecord) -> str:
-    return ", when is not known" if run.duration_s is None else f" in {length_text(run.duration_s)}"
+def _in_length(run: HookRun) -> str:
+    return ", end not known" if run.report.duration_s is None else f" in {length_text(run.report.duration_s)}"
 
 
 def _lane(stage: TimelineLayout, lane: Lane, top: float) -> list[SvgShape]:
@@ -304,7 +321,7 @@ def timeline(account: EventRecord, times: Times, layout: PageLayout) -> Drawing:
               *flags(bottom)]
     height = bottom + (42 if stage.axis.cuts else 26)
     return Drawing(f"timeline-{layout.name}", layout.width, height, f"Timeline of {noun(account)}",
-                   f"{summarize(account).sentence} The table below holds the same moments.", tuple(shapes))
+                   f"{summarize(account).sentence} The table below lists the same entries.", tuple(shapes))
 
 
 # --- flags ------------------------------------------------------------------------------------------------------
@@ -335,8 +352,11 @@ def _x(stage: TimelineLayout, one: Milestone) -> float:
     return stage.axis.x(stage.seconds(one.move.at))
 
 
+BAD_WORDS = frozenset({"clock bad", "clock unknown", "held", "acknowledgement refused", "recovery failed"})
+
+
 def _look(one: Milestone) -> str:
-    bad = one.words in ("clock bad", "held back", "go-ahead refused", "recovery failed", "clock unknown")
+    bad = one.words in BAD_WORDS
     return "bad" if bad else "good" if one.words in ("clock good", "all recovered") else ""
 
 
@@ -360,7 +380,7 @@ def _rests(stage: TimelineLayout, top: float, lanes_top: float, bottom: float) -
 
 def _rest_text(rest: PauseSpan) -> str:
     who = "stood still" if rest.stop.cause in ASLEEP else "agent stood still"
-    return f"{who} {bounded_text(rest.stop.length_s, rest.stop.uncertainty_s, rounded=True)}"
+    return f"{who} {bounded_text(rest.stop.length_s, rest.stop.told_uncertainty_s, rounded=True)}"
 
 
 def _rest(stage: TimelineLayout, rest: PauseSpan, top: float, bottom: float) -> list[SvgShape]:
@@ -368,7 +388,7 @@ def _rest(stage: TimelineLayout, rest: PauseSpan, top: float, bottom: float) -> 
     x, sure, end = (stage.axis.x(at) for at in (rest.whole.begin, rest.sure.begin, rest.whole.end))
     shapes: list[SvgShape] = []
     if sure > x:
-        shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it began somewhere here"))
+        shapes.append(Box(x, top, sure - x, bottom - top, "rest-doubt", "it started in this range"))
     edges = ((x + sure) / 2, end) if sure < end else (end,)
     return [*shapes, Box(sure, top, max(end - sure, LEAST_PAUSE), bottom - top, "rest", _rest_text(rest)),
             *(SvgLine(((at, top), (at, bottom)), "rest-edge") for at in edges)]
@@ -388,14 +408,14 @@ def _appointments(stage: TimelineLayout, top: float, bottom: float) -> list[SvgS
 
 def _clock(stage: TimelineLayout, top: float) -> tuple[list[SvgShape], float]:
     clock, layout = stage.account.clock, stage.layout
-    if not clock.readings:
+    if not clock.samples:
         return [], top
     top += 20
     panel = panel_for(clock, TimeSpan(layout.left, stage.right), top, layout.panel)
     label = Label(2, top - 6, "Clock’s offset", "lane halo") if layout.names_above else \
         Label(layout.left - 12, top - 3, "Clock’s offset", "lane", "end")
 
-    def x_of(one: OffsetSample) -> float | None:
+    def x_of(one: ClockSample) -> float | None:
         at = stage.seconds(one.at)
         return stage.axis.x(at) if stage.axis.is_drawn(at) else None
 
@@ -426,12 +446,12 @@ def _axis(stage: TimelineLayout, top: float, bottom: float) -> list[SvgShape]:
 
 
 def _origin_s(stage: TimelineLayout) -> float:
-    local = stage.times.localise(stage.account.noticed)
+    local = stage.times.localise(stage.account.noticed_at)
     midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
     return (local - midnight).total_seconds() % SECONDS_A_DAY
 
 
 def _clock_text(stage: TimelineLayout, at_s: float) -> str:
-    at = stage.account.noticed + timedelta(seconds=at_s, microseconds=500)
+    at = stage.account.noticed_at + timedelta(seconds=at_s, microseconds=500)
     text = stage.times.clock(at)
     return text[:8] if text.endswith(".000") else text[:10]

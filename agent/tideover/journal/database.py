@@ -50,7 +50,7 @@ def unopenable(path: Path, trouble: Exception) -> JournalUnwritable | JournalUnr
     """Given a journal's path and why it could not be opened, return it as an error for people."""
     if is_of_storage(trouble):
         return JournalUnwritable(f"cannot open the journal {path}", _cause(trouble),
-                                 "Check that its directory exists, is writable and has room.")
+                                 "Check that its directory exists, is writable and has free space.")
     return unreadable(path, trouble)
 
 
@@ -58,13 +58,13 @@ def unwritable(path: Path, trouble: Exception) -> JournalUnwritable:
     """Given a journal's path and what went wrong, return it as an error for people."""
     kind = JournalDamaged if _says(trouble, DAMAGED) else JournalUnwritable
     return kind(f"cannot write the journal {path}", _cause(trouble),
-                "Make room on the disk and make its directory writable.")
+                "Free disk space and make its directory writable.")
 
 
 def unreadable(path: Path, trouble: Exception) -> JournalUnreadable:
     """Given a journal's path and what reading it raised, return it as an error for people."""
     return JournalUnreadable(f"cannot read the journal {path}", str(trouble),
-                             "It is damaged, or a newer version's; keep the file for a look.")
+                             "It is damaged or from a newer version; keep the file for analysis.")
 
 
 def _says(trouble: Exception, codes: frozenset[int]) -> bool:
@@ -195,8 +195,8 @@ def copy_into_memory(path: Path) -> sqlite3.Connection:
         except (OSError, sqlite3.Error) as trouble:
             if not is_of_storage(trouble):
                 raise
-    raise JournalUnwritable(f"cannot read the journal {path}", "there is no room for a copy of it anywhere",
-                            "Make room on the disk.")
+    raise JournalUnwritable(f"cannot read the journal {path}", "no space for a temporary copy",
+                            "Free disk space.")
 
 
 def _copy(path: Path, directory: Path) -> Path:

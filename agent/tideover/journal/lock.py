@@ -25,7 +25,7 @@ class Lock:
         except OSError as trouble:
             kind = WrongUseError if isinstance(trouble, PermissionError) else BusyError
             raise kind(f"cannot use the state directory {state_directory}", trouble.strerror or str(trouble),
-                       "Run as its owner, or name another one under [paths] state.") from trouble
+                       "Run as the user that owns it, or set another directory with [paths] state.") from trouble
         self._seize()
 
     def _seize(self) -> None:
@@ -35,8 +35,8 @@ class Lock:
             holder = read_pid(self._descriptor)
             os.close(self._descriptor)
             raise BusyError(f"cannot use the state directory {self._path.parent}",
-                            f"another tideover (process {holder or 'unknown'}) works on it",
-                            "Stop that one, or give this one a [paths] state of its own.") from trouble
+                            f"another tideover (process {holder or 'unknown'}) is using it",
+                            "Stop that process, or give this one its own [paths] state.") from trouble
         with contextlib.suppress(OSError):      # a full or read-only disk: locked it is all the same
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"{os.getpid()}\n".encode())

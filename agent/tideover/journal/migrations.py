@@ -29,7 +29,8 @@ STAGES_2: Mapping[str, str] = MappingProxyType({
 })
 
 CASE_FIELDS_2: Mapping[str, str] = MappingProxyType({
-    "spelling": "current_id", "kept": "pending_pause", "away": "agent_was_down", "given_back": "recovered_by_operator",
+    "spelling": "current_id", "kept": "pending_pause", "away": "agent_was_down", "ask_attempt": "ack_attempts",
+    "asked_for": "ack_resources",
 })
 
 
@@ -51,13 +52,30 @@ def _rename_words(db: sqlite3.Connection) -> None:
 
 
 def _case_of_2(case: dict[str, Any]) -> dict[str, Any]:
-    held = "acknowledged" if case.get("acknowledged") else "held"
-    phase = held if case["phase"] == "holding" else PHASES_2.get(case["phase"], case["phase"])
-    return {CASE_FIELDS_2.get(name, name): value for name, value in case.items()} | {"phase": phase}
+    """Flags that excluded each other became one word each; "began" is what the event says."""
+    is_acknowledged, is_refused = case.pop("acknowledged", False), case.pop("refused", False)
+    by_operator, by_stop = case.pop("given_back", False), case.pop("stopped", False)
+    held = "acknowledged" if is_acknowledged else "held"
+    return {CASE_FIELDS_2.get(name, name): value for name, value in case.items()} | {
+        "phase": held if case["phase"] == "holding" else PHASES_2.get(case["phase"], case["phase"]),
+        "event": case["event"] | {"started": case.pop("began", False)},
+        "ack": "accepted" if is_acknowledged else "refused" if is_refused else "open",
+        "recovered_by": "service-stop" if by_stop else "operator" if by_operator else "event",
+    }
 
 
 def _hook_of_2(hook: dict[str, Any]) -> dict[str, Any]:
-    return hook | {"stage": STAGES_2.get(hook["stage"], hook["stage"])}
+    """The same; a prepare from before the newest start of a recover no longer counts."""
+    has_worked, is_unsafe = hook.pop("worked", False), hook.pop("unsafe", False)
+    has_ended = hook["prepared_for"] > 0
+    is_outdated, said_not_yet = hook.pop("recover_begun", False), hook.pop("in_turn", False)
+    stage = STAGES_2.get(hook["stage"], hook["stage"])
+    return hook | {
+        "stage": "recover-not-yet" if stage == "recover-retry" and said_not_yet else stage,
+        "prepared_for": 0 if is_outdated else hook["prepared_for"],
+        "prepare_result": "worked" if has_worked else "unsafe" if is_unsafe else "failed" if has_ended else "none",
+        "needs_recover": hook.pop("owed", False),
+    }
 
 
 def _rewrite(db: sqlite3.Connection, table: str, key: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

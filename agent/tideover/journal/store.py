@@ -315,7 +315,7 @@ class LastingJournal(Journal):
         super().remember_vm(vm_id)
         if not self._is_in_place():
             raise JournalUnwritable(f"cannot write the journal {self.path}", "there is no file to write to",
-                                    "Make room on the disk and make its directory writable.")
+                                    "Free disk space and make its directory writable.")
 
     def begin_anew_for(self, why: str, reason: str) -> None:
         """What is written belongs to another VM: set it aside and begin with nothing."""

@@ -17,12 +17,14 @@ from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
     PAUSES_AT_MOST,
     STALL_S,
+    AckState,
     Case,
     Phase,
+    RecoveredBy,
     ends_an_event,
     stopped_the_machine,
 )
-from tideover.model import Cause, ClockCheck, Event, Moment, Pause, fold_case
+from tideover.model import Cause, ClockCheck, Event, Kind, Moment, Pause, fold_case
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
@@ -55,7 +57,7 @@ class TimerElapsed:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All hooks it wanted have settled. `hold`: why the platform must not be told, None if it may."""
+    """All hooks it wanted have settled. `hold`: why the acknowledgement is withheld; None: it may be sent."""
 
     hold: str | None
 
@@ -80,27 +82,27 @@ class ClockChecked:
 
 @dataclass(frozen=True, slots=True)
 class Rebooted:
-    """The machine has started anew."""
+    """The machine has restarted."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentRestarted:
-    """The agent has started anew on a machine that went on."""
+    """The agent has restarted on a machine that went on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """No hook is owed a recover any more."""
+    """No recovery is pending any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManualAcknowledge:
-    """By hand."""
+    """An operator asks for the acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)
 class ManualRecover:
-    """By hand, or because the service is being stopped (`stopping`)."""
+    """An operator asks for recovery, or the service is being stopped (`stopping`)."""
 
     stopping: bool
 
@@ -123,13 +125,17 @@ ACK_RETRY_S = (1.0, 2.0, 5.0, 10.0)
 """After an acknowledgement without a clear answer: the wait before each further one; the last repeats."""
 
 DETECTED_S = 0.25
-"""A pause is told at most so long after its end: the pause watch looks at least as often (contract: tick)."""
+"""A pause is detected at most so long after its end: the pause watch ticks at least as often ([pause] tick)."""
+
+EARLY_START_S = 60.0
+"""How long before NotBefore a pause may be that of an event whose start the platform never tells: a notice of a live
+migration is no longer (Google Compute Engine)."""
 
 DUE_MOVES_S = 1.0
 """NotBefore on our raw clock is corrected only by more than the grain of the answer's Date header."""
 
 
-# --- the cells that need a second look at the facts ---------------------------------------------------------
+# --- cells that decide between phases -------------------------------------------------------------------------
 
 def _begun(case: Case, seen: Began, policy: Policy, now: Moment) -> Phase | None:
     back = case.rebooted or (_keeps(case, now) and policy.recovers_after_pause(case.event.kind))
@@ -142,9 +148,12 @@ def _gone(case: Case, seen: Removed, policy: Policy, now: Moment) -> Phase | Non
 
 
 def _prepared(case: Case, seen: Prepared, policy: Policy, now: Moment) -> Phase | None:
+    """Where the platform takes no acknowledgement nothing is sent and nothing held: it starts in its own time."""
+    if not case.event.takes_acknowledgement:
+        return stay
     if case.acknowledged:
         return K
-    return A if seen.hold is None and not case.refused else H
+    return A if seen.hold is None and case.ack is AckState.OPEN else H
 
 
 def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -> Phase | None:
@@ -155,10 +164,10 @@ def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -
 
 def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Moment) -> Phase | None:
     """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
-    to then is not agreed to for a VM that was not named then, nor for a status nobody knew then."""
+    to then is not agreed to for a VM that was not named then, nor for a status that was not known then."""
     if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
-    known = {fold_case(name) for name in case.asked_for}
+    known = {fold_case(name) for name in case.ack_resources}
     is_agreed = case.event.odd_status is None and known.issuperset(fold_case(name) for name in case.event.resources)
     return A if is_agreed else H
 
@@ -167,9 +176,14 @@ def _paused(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | No
     return C if policy.recovers_after_pause(case.event.kind) and ends_an_event(seen.pause) else stay
 
 
+def _paused_unasked(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
+    """A platform that takes no acknowledgement may never say that it has started: then a pause says it."""
+    return C if seen_to_start(case, seen.pause) and policy.recovers_after_pause(case.event.kind) else stay
+
+
 def _repaused(case: Case, seen: Paused, policy: Policy, now: Moment) -> Phase | None:
-    """What was judged before it is old, and the quiet time begins anew. A stall of our own is a pause only of what has
-    begun: after an event that was withdrawn, applications that start make stalls of their own."""
+    """The verdict from before it is outdated, and the quiet time starts again. A stall of our own is a pause only of
+    what has begun: after an event that was withdrawn, applications that start make stalls of their own."""
     again = stopped_the_machine(seen.pause) or (ends_an_event(seen.pause) and case.has_begun)
     return C if again or seen.pause.cause is Cause.CLOCK_STEP else stay
 
@@ -192,11 +206,11 @@ def _released(case: Case, seen: Released, policy: Policy, now: Moment) -> Phase 
 
 def _resumes(case: Case, seen: AgentRestarted, policy: Policy, now: Moment) -> Phase | None:
     """What was recovered only because the service stopped is prepared again, once a document still shows the event."""
-    return P if case.stopped and not case.began else stay
+    return P if case.is_prepared_again else stay
 
 
 def _reboot(case: Case, seen: Rebooted, policy: Policy, now: Moment) -> Phase | None:
-    return P if case.stopped and not case.began else C
+    return P if case.is_prepared_again else C
 
 
 stay = __ = None      # this cell says: nothing changes
@@ -207,7 +221,7 @@ TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
     #   Began   Sched   Gone   Woken Prepared   Answered   Paused     Judged   Reboot   Restart   Released   Ack Recover
     W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __),
     T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
-    P: (_begun, __,     _gone, __,   _prepared, __,        __,        __,      P,       __,       __,        __, R),
+    P: (_begun, __,     _gone, __,   _prepared, __,        _paused_unasked, __, P,      __,       __,        __, R),
     A: (_begun, __,     _gone, __,   __,        _on_ack_answer, __,        __,      P,       D,        __,        __,
         R),
     D: (_begun, _again, _gone, _again, __,      K,         __,        __,      P,       __,       __,        __, R),
@@ -241,12 +255,12 @@ def enter(case: Case, phase: Phase, policy: Policy, now: Moment) -> Case:
 
 def listed_again(case: Case, event: Event, policy: Policy, now: Moment) -> Case:
     """Given a case whose event had left the list and is now listed as Started, return the case going on: back to where
-    a pause is waited for, or to the check after the one it had. What the owner has given back stays so."""
+    a pause is waited for, or to the check after the one it had. What an operator has recovered stays recovered."""
     had = any(ends_an_event(pause) for pause in case.pauses) if case.began else _keeps(case, now)
     back = case.rebooted or (had and policy.recovers_after_pause(case.event.kind))
     known = replace(case, event=replace(event, not_before=event.not_before or case.event.not_before), listed=True,
-                    began=True, agent_was_down=False, missed=case.missed and case.began)
-    return known if case.recovered_by_operator else enter(known, C if back else U, policy, now)
+                    agent_was_down=False, missed=case.missed and case.began)
+    return known if case.is_recovered_early else enter(known, C if back else U, policy, now)
 
 
 def quiet_raw_s(case: Case, policy: Policy) -> float:
@@ -264,15 +278,15 @@ def _wait(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, recovered_by_operator=False, stopped=False)
+    return replace(case, recovered_by=RecoveredBy.EVENT)
 
 
 def _acknowledge(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, ask_attempt=case.ask_attempt + 1, asked_for=case.event.resources)
+    return replace(case, ack_attempts=case.ack_attempts + 1, ack_resources=case.event.resources)
 
 
 def _ack_unconfirmed(case: Case, policy: Policy, now: Moment) -> Case:
-    wait_s = ACK_RETRY_S[min(max(case.ask_attempt, 1), len(ACK_RETRY_S)) - 1]
+    wait_s = ACK_RETRY_S[min(max(case.ack_attempts, 1), len(ACK_RETRY_S)) - 1]
     return replace(case, lost_raw_s=now.raw_s, again_raw_s=now.raw_s + (0.0 if case.agent_was_down else wait_s))
 
 
@@ -296,13 +310,18 @@ ENTRIES: Mapping[Phase, Callable[[Case, Policy, Moment], Case]] = MappingProxyTy
 })
 
 
+ANSWERED: Mapping[AckOutcome, AckState] = MappingProxyType({
+    AckOutcome.ACCEPTED: AckState.ACCEPTED, AckOutcome.REFUSED: AckState.REFUSED,
+})
+
+
 # --- what a case takes in, whatever its phase ----------------------------------------------------------------
 
 def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
     """Given what was seen, return the case knowing it; its phase is not decided here."""
     match seen:
         case Began(event):
-            return replace(case, event=event, began=True, agent_was_down=False)
+            return replace(case, event=event, agent_was_down=False)
         case Scheduled(event):
             known = replace(case, event=event, agent_was_down=False, rebooted=case.rebooted
                             and not _awaits_platform(case))
@@ -314,12 +333,12 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             unseen = case.agent_was_down and _awaits_platform(case) and _may_have_begun(case, now)
             return replace(case, listed=False, missed=case.missed or unseen)
         case AckAnswered(outcome):
-            return replace(case, acknowledged=case.acknowledged or outcome is AckOutcome.ACCEPTED,
-                           refused=case.refused or outcome is AckOutcome.REFUSED)
+            return replace(case, ack=ANSWERED.get(outcome, case.ack))
         case Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.pending_pause
             named = case.hooks_named and not stopped_the_machine(pause)
             return replace(_unless_ack_unconfirmed(case, pause.resumed_raw_s) if kept is pause else case,
+                           event=replace(case.event, started=case.began or seen_to_start(case, pause)),
                            pauses=_with_pause(case.pauses, pause), pending_pause=kept, hooks_named=named)
         case ClockChecked(check):
             return replace(case, clock=check)
@@ -331,9 +350,18 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
         case AgentRestarted():
             return replace(_unless_ack_unconfirmed(case, now.raw_s), agent_was_down=True)
         case ManualRecover(stopping):
-            return replace(case, recovered_by_operator=True, stopped=case.stopped or stopping)
+            by_stop = stopping or case.recovered_by is RecoveredBy.SERVICE_STOP
+            return replace(case, recovered_by=RecoveredBy.SERVICE_STOP if by_stop else RecoveredBy.OPERATOR)
         case _:
             return case
+
+
+def seen_to_start(case: Case, pause: Pause) -> bool:
+    """Whether this pause shows that an event has begun of which the platform takes no acknowledgement, and never says
+    that it has."""
+    waits = case.phase is Phase.PREPARING and not case.event.takes_acknowledgement
+    near = case.due_raw_s is None or case.due_raw_s - pause.resumed_raw_s <= EARLY_START_S
+    return waits and near and case.event.kind is Kind.FREEZE and stopped_the_machine(pause)
 
 
 def _with_pause(pauses: tuple[Pause, ...], pause: Pause) -> tuple[Pause, ...]:
@@ -345,11 +373,12 @@ def _with_pause(pauses: tuple[Pause, ...], pause: Pause) -> tuple[Pause, ...]:
 
 
 def _may_have_begun(case: Case, now: Moment) -> bool:
-    """Whether what went while nobody looked may have come as well: not before its time, unless it was told to go ahead
+    """Whether an event removed while the agent was down may have started as well: not before its time, unless it was
+    acknowledged
     (perhaps: an answer may have been lost), or the machine was away."""
     early = case.due_raw_s is not None and now.raw_s < case.due_raw_s
-    told = case.acknowledged or case.ask_attempt > 0
-    return told or not early or case.has_begun
+    may_be_acknowledged = case.acknowledged or case.ack_attempts > 0
+    return may_be_acknowledged or not early or case.has_begun
 
 
 def _unless_ack_unconfirmed(case: Case, since_raw_s: float) -> Case:

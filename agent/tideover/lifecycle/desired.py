@@ -23,7 +23,7 @@ def desired_effects(state: State, now: Moment) -> tuple[fx.Effect, ...]:
 def _case_wants(case: Case) -> list[fx.Effect]:
     match case.phase:
         case Phase.ACKNOWLEDGING:
-            return [fx.Acknowledge(case.id, case.ask_attempt, case.current_id)]
+            return [fx.Acknowledge(case.id, case.ack_attempts, case.current_id)]
         case Phase.CHECKING_CLOCK:
             return [fx.CheckClock(case.id, case.check_round, case.since_raw_s)]
         case Phase.SCHEDULED | Phase.SETTLING | Phase.UNCONFIRMED if case.wake_raw_s is not None:
@@ -40,7 +40,7 @@ def _hook_wants(state: State, hook: HookState, now: Moment) -> list[fx.Effect]:
             return [_run(state, hook, HookPhase.RECOVER)]
         case Stage.PREPARE_RETRY if hook.again_raw_s > now.raw_s:
             return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]
-        case Stage.RECOVER_RETRY if hook.again_raw_s > now.raw_s and not state.claimed():
+        case Stage.RECOVER_NOT_YET | Stage.RECOVER_RETRY if hook.again_raw_s > now.raw_s and not state.claimed():
             return [fx.WakeAt(f"hook:{hook.spec.name}", hook.again_raw_s)]
         case _:
             return []

@@ -1,7 +1,7 @@
 """The stage of each hook: prepare, recover, retries, and how the time up to NotBefore is shared. Pure.
 
 Cases hold claims on it. While a claim stands, hooks go QUEUED → PREPARING → PREPARED in ascending order; when the last
-claim has gone, RECOVER_PENDING → RECOVERING → released in descending order. A hook is owed a recover from the moment
+claim has gone, RECOVER_PENDING → RECOVERING → released in descending order. A recovery is pending from the moment
 its prepare is begun, whatever becomes of it; only a run that says "nothing changed" takes that back, and only for
 itself.
 """
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import groupby
 
-from tideover.lifecycle.state import RUNNING, Case, HookState, Phase, Stage, State
-from tideover.model import SEVERITY, Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
+from tideover.lifecycle.state import RETRIED_RECOVERS, RUNNING, Case, HookState, Phase, PrepareResult, Stage, State
+from tideover.model import Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
 from tideover.observations import HookSettled
 from tideover.policy import Policy
 
@@ -96,7 +96,7 @@ NOT_YET_WAITS_S = 1.0
 """The short wait after "not yet" (75)."""
 
 RECOVER_RETRY_WAITS_S = (5.0, 30.0, 120.0)
-"""The waits after a failed recover (contract); after the last one fails it stays owed until the owner looks."""
+"""The waits after a failed recover (contract); after the last one fails it stays pending until an operator acts."""
 
 SHORTENED_LIMIT_S = 0.1
 """A run under way is given less only by more than this: what rounding takes away is no news."""
@@ -120,38 +120,38 @@ def _requeue_if_short(state: State, hook: HookState) -> HookState:
     """A settled preparation counts unless a recover has begun since, or it was for a softer kind."""
     if hook.stage in RUNNING:
         return hook                                     # looked at again when the run has ended
-    if hook.prepared_for >= _needed(state, hook) and not hook.recover_begun:
+    if hook.prepared_for >= _needed(state, hook):
         return replace(hook, stage=Stage.PREPARED)
     if hook.stage in (Stage.QUEUED, Stage.PREPARE_RETRY):
         return hook
-    owed = hook.owed or hook.stage in (Stage.RECOVER_RETRY, Stage.RECOVER_FAILED)
-    return replace(hook, stage=Stage.QUEUED, attempt=0, owed=owed)
+    needs_recover = hook.needs_recover or hook.stage in (*RETRIED_RECOVERS, Stage.RECOVER_FAILED)
+    return replace(hook, stage=Stage.QUEUED, attempt=0, needs_recover=needs_recover)
 
 
 def _needed(state: State, hook: HookState) -> int:
     """The hardest kind that waits for this hook. At least 1: what is prepared for anything is prepared for less."""
     wanting = (case for case in state.cases.values() if case.id in hook.wanted_by and case.phase is Phase.PREPARING)
-    return max((SEVERITY[case.event.kind] for case in wanting), default=1)
+    return max((case.event.kind.info.severity for case in wanting), default=1)
 
 
 def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
-    """Given a case nobody announced, return the state in which the hooks that ask for its kind are owed a recover: once
+    """Given an unannounced case, return the state in which recover of the hooks that ask for its kind is pending: once
     for each pause of the machine, however often the clock is checked again meanwhile."""
     state = state.with_case(replace(case, hooks_named=True))
     for spec in policy.hooks_for(case.event):
         if spec.name not in state.hooks:
-            state = state.with_hook(HookState(spec, Stage.RECOVER_PENDING, owed=True))
+            state = state.with_hook(HookState(spec, Stage.RECOVER_PENDING, needs_recover=True))
     return state
 
 
 def is_settled(state: State, case: Case) -> bool:
     """Whether every hook this case wanted has been prepared for a kind at least as hard."""
-    return all(hook.stage is Stage.PREPARED and hook.prepared_for >= SEVERITY[case.event.kind]
+    return all(hook.stage is Stage.PREPARED and hook.prepared_for >= case.event.kind.info.severity
                for hook in _wanted(state, case))
 
 
 def why_held(state: State, case: Case) -> str | None:
-    """Given a case whose hooks have settled, return why the platform must not be told, None if all is well."""
+    """Given a case whose hooks have settled, return why the acknowledgement is withheld; None: it is not."""
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
         return "no hook wants this kind; the platform keeps its own time"
@@ -166,8 +166,11 @@ def required_failures(state: State, case: Case) -> list[str]:
 
 def failed_names(hooks: Iterable[HookState]) -> list[str]:
     """Given hooks, return the names of those whose settled preparation failed and was required."""
-    return sorted(f"{hook.spec.name} (refused)" if hook.unsafe else hook.spec.name for hook in hooks
-                  if hook.stage is Stage.PREPARED and not hook.worked and (hook.spec.required or hook.unsafe))
+    failed = [hook for hook in hooks if hook.stage is Stage.PREPARED and (
+        hook.prepare_result is PrepareResult.UNSAFE
+        or (hook.prepare_result is not PrepareResult.WORKED and hook.spec.required))]
+    return sorted(f"{hook.spec.name} (refused)" if hook.prepare_result is PrepareResult.UNSAFE else hook.spec.name
+                  for hook in failed)
 
 
 def is_released(state: State) -> bool:
@@ -196,31 +199,35 @@ def settle_hook(state: State, seen: HookSettled, now: Moment) -> State:
 
 def _settle_prepare(hook: HookState, report: HookReport, now: Moment) -> HookState:
     harmless = report.outcome in (HookOutcome.NOTHING, HookOutcome.REFUSED) or not report.begun
-    hook = replace(hook, owed=hook.owed or not harmless)
+    hook = replace(hook, needs_recover=hook.needs_recover or not harmless)
     if hook.stage is Stage.STOPPING:
         return replace(hook, stage=Stage.QUEUED if hook.wanted_by else Stage.RECOVER_PENDING, attempt=0)
     if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_WAITS_S < hook.until_raw_s:
         return replace(hook, stage=Stage.PREPARE_RETRY, again_raw_s=now.raw_s + NOT_YET_WAITS_S)
-    unsafe = report.outcome is HookOutcome.REFUSED and report.exit_status is None
-    worked = report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING)
-    return replace(hook, stage=Stage.PREPARED, prepared_for=SEVERITY[hook.kind], worked=worked, unsafe=unsafe,
-                   recover_begun=False)
+    return replace(hook, stage=Stage.PREPARED, prepared_for=hook.kind.info.severity, prepare_result=_result_of(report))
+
+
+def _result_of(report: HookReport) -> PrepareResult:
+    if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING):
+        return PrepareResult.WORKED
+    is_unsafe = report.outcome is HookOutcome.REFUSED and report.exit_status is None
+    return PrepareResult.UNSAFE if is_unsafe else PrepareResult.FAILED
 
 
 def _settle_recover(state: State, hook: HookState, report: HookReport, now: Moment) -> State:
     recovered = report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING)
     if hook.wanted_by:
-        return state.with_hook(replace(hook, stage=Stage.QUEUED, attempt=0, owed=not recovered, failures=0))
+        return state.with_hook(replace(hook, stage=Stage.QUEUED, attempt=0, needs_recover=not recovered, failures=0))
     if recovered:
         return state.without_hook(hook.spec.name)
     if report.outcome is HookOutcome.NOT_YET and now.raw_s + NOT_YET_WAITS_S < hook.until_raw_s:
-        return state.with_hook(replace(hook, stage=Stage.RECOVER_RETRY, in_turn=True,
+        return state.with_hook(replace(hook, stage=Stage.RECOVER_NOT_YET,
                                        again_raw_s=now.raw_s + NOT_YET_WAITS_S))
     failures = hook.failures + 1
     if failures > len(RECOVER_RETRY_WAITS_S):
         return state.with_hook(replace(hook, stage=Stage.RECOVER_FAILED, failures=failures))
     wait_s = RECOVER_RETRY_WAITS_S[failures - 1]
-    return state.with_hook(replace(hook, stage=Stage.RECOVER_RETRY, in_turn=False, failures=failures, until_raw_s=0.0,
+    return state.with_hook(replace(hook, stage=Stage.RECOVER_RETRY, failures=failures, until_raw_s=0.0,
                                    again_raw_s=now.raw_s + wait_s))
 
 
@@ -231,7 +238,7 @@ def extend(state: State, pause: Pause) -> State:
         return state
     began_raw_s = pause.resumed_raw_s - pause.length_s
     for hook in state.hooks.values():
-        trying = hook.stage in (*RUNNING, Stage.PREPARE_RETRY) or (hook.stage is Stage.RECOVER_RETRY and hook.in_turn)
+        trying = hook.stage in (*RUNNING, Stage.PREPARE_RETRY, Stage.RECOVER_NOT_YET)
         if trying and hook.until_raw_s > began_raw_s:
             state = state.with_hook(replace(hook, until_raw_s=hook.until_raw_s + pause.length_s))
     return state
@@ -240,7 +247,7 @@ def extend(state: State, pause: Pause) -> State:
 # --- what begins next -----------------------------------------------------------------------------------------
 
 def advance_hooks(state: State, policy: Policy, now: Moment) -> State:
-    """Given the state, return it with every hook begun, stopped or released whose turn it is."""
+    """Given the state, return it with every hook started, stopped or released that is due."""
     state = _begin_prepare(_shrink_deadlines(state, policy, now), policy, now)
     if state.claimed():
         return state
@@ -284,8 +291,8 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
     remaining = longest_by_order(hook.spec for hook in open_)
     left_s = remaining_s(cases, policy, now)
     for hook in open_:
-        turn = hook.stage is Stage.QUEUED or (hook.stage is Stage.PREPARE_RETRY and hook.again_raw_s <= now.raw_s)
-        if turn and hook.spec.order == order:
+        is_due = hook.stage is Stage.QUEUED or (hook.stage is Stage.PREPARE_RETRY and hook.again_raw_s <= now.raw_s)
+        if is_due and hook.spec.order == order:
             wanting = [case for case in cases if case.id in hook.wanted_by]
             state = _begin(state, _assign_event(hook, wanting, left_s), Stage.PREPARING,
                            run_limit_s(hook.spec, left_s, remaining),
@@ -295,32 +302,32 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
 
 def _assign_event(hook: HookState, wanting: list[Case], left_s: float | None) -> HookState:
     """The run is for the hardest kind that wants it, and among those for the event that comes first."""
-    lead = min(wanting, key=lambda case: (-SEVERITY[case.event.kind],
+    lead = min(wanting, key=lambda case: (-case.event.kind.info.severity,
                                           case.due_raw_s if case.due_raw_s is not None else 0.0))
     return replace(hook, event_id=lead.id, kind=lead.event.kind, reason="")
 
 
 def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s: float, now: Moment) -> State:
     """A run's number is new for the machine; the window for "not yet" is fixed by the first attempt."""
-    again = hook.stage in (Stage.PREPARE_RETRY, Stage.RECOVER_RETRY) and hook.until_raw_s > 0
+    again = hook.stage in (Stage.PREPARE_RETRY, *RETRIED_RECOVERS) and hook.until_raw_s > 0
     run = state.runs + 1
     begun = replace(hook, stage=stage, run=run, attempt=hook.attempt + 1, limit_s=limit_s,
                     begun_raw_s=now.raw_s, begun_at=now.utc,
                     until_raw_s=hook.until_raw_s if again else now.raw_s + window_s,
-                    recover_begun=hook.recover_begun or stage is Stage.RECOVERING)
+                    prepared_for=0 if stage is Stage.RECOVERING else hook.prepared_for)
     return replace(state.with_hook(begun), runs=run)
 
 
 def _release_claims(state: State) -> State:
-    """Nobody claims the applications any more: what runs in vain is stopped, what was begun is owed a recover."""
+    """No event claims the applications any more: a prepare in vain is stopped, and what was started is recovered."""
     cancelled = not any(case.phase is Phase.RECOVERING and case.began for case in state.cases.values())
     for name, hook in state.hooks.items():
         match hook.stage:
             case Stage.QUEUED | Stage.PREPARED | Stage.PREPARE_RETRY:
-                state = state.with_hook(_start_recover(hook)) if hook.owed else state.without_hook(name)
+                state = state.with_hook(_start_recover(hook)) if hook.needs_recover else state.without_hook(name)
             case Stage.PREPARING if cancelled:
                 state = state.with_hook(replace(hook, stage=Stage.STOPPING, wanted_by=()))
-            case Stage.RECOVER_PENDING if not hook.owed:
+            case Stage.RECOVER_PENDING if not hook.needs_recover:
                 state = state.without_hook(name)
             case _:
                 state = state.with_hook(replace(hook, wanted_by=())) if hook.wanted_by else state
@@ -336,12 +343,12 @@ def _begin_recover(state: State, now: Moment) -> State:
     hooks = state.hooks.values()
     if any(hook.stage in (Stage.PREPARING, Stage.STOPPING) for hook in hooks):
         return state
-    in_the_way = [hook.spec.order for hook in hooks if hook.stage in (Stage.RECOVER_PENDING, Stage.RECOVERING)
-                  or (hook.stage is Stage.RECOVER_RETRY and hook.in_turn)]
+    in_the_way = [hook.spec.order for hook in hooks
+                  if hook.stage in (Stage.RECOVER_PENDING, Stage.RECOVERING, Stage.RECOVER_NOT_YET)]
     for hook in hooks:
         waits = max(in_the_way, default=-1) > hook.spec.order
         leaving = hook.stage is Stage.RECOVER_PENDING and not waits
-        again = hook.stage is Stage.RECOVER_RETRY and hook.again_raw_s <= now.raw_s
+        again = hook.stage in RETRIED_RECOVERS and hook.again_raw_s <= now.raw_s
         if leaving or again:
             aimed = _for_the_last(state, hook)
             state = _begin(state, aimed, Stage.RECOVERING, hook.spec.timeout_s,
@@ -360,7 +367,7 @@ def _for_the_last(state: State, hook: HookState) -> HookState:
     return replace(hook, event_id=last.id, kind=last.event.kind, reason=last.reason)
 
 
-# --- starts of the agent, and the owner's word ------------------------------------------------------------------
+# --- starts of the agent, and manual commands --------------------------------------------------------------------
 
 def resume_after_restart(state: State, now: Moment) -> State:
     """The agent was away, and whatever it had running has been ended: what ran is to be run again or recovered."""
@@ -368,24 +375,25 @@ def resume_after_restart(state: State, now: Moment) -> State:
 
 
 def forget_preparation(state: State) -> State:
-    """The machine started anew: what was prepared may no longer be, and is owed a recover all the same."""
+    """The machine has restarted: what was prepared may no longer be, and its recovery stays pending."""
     return _each(state, lambda hook: replace(hook, prepared_for=0))
 
 
 def retry_failed_recovers(state: State, now: Moment) -> State:
-    """The owner asks: what failed for good, or waits for its next try, is tried now."""
-    return _each(state, lambda hook: _start_recover(hook) if hook.stage in (Stage.RECOVER_FAILED,
-                                                                            Stage.RECOVER_RETRY) else hook)
+    """An operator asks: a failed recover, or one that waits for its retry, is retried now."""
+    return _each(state, lambda hook: _start_recover(hook) if hook.stage in (
+        Stage.RECOVER_FAILED, *RETRIED_RECOVERS) else hook)
 
 
 def _resumed(hook: HookState, now: Moment) -> HookState:
     match hook.stage:
         case Stage.PREPARING:
-            return replace(hook, stage=Stage.QUEUED, owed=True)
+            return replace(hook, stage=Stage.QUEUED, needs_recover=True)
         case Stage.PREPARE_RETRY:
             return replace(hook, stage=Stage.QUEUED)
-        case Stage.STOPPING | Stage.RECOVERING | Stage.RECOVER_FAILED | Stage.RECOVER_RETRY:
-            return replace(hook, stage=Stage.RECOVER_PENDING, owed=True, failures=0, again_raw_s=now.raw_s)
+        case (Stage.STOPPING | Stage.RECOVERING | Stage.RECOVER_FAILED | Stage.RECOVER_RETRY
+              | Stage.RECOVER_NOT_YET):
+            return replace(hook, stage=Stage.RECOVER_PENDING, needs_recover=True, failures=0, again_raw_s=now.raw_s)
         case _:
             return hook
 

@@ -10,13 +10,14 @@ from tideover.lifecycle import case as cases, hook_stages
 from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
     CLAIMING,
+    RETRIED_RECOVERS,
     Case,
     HookState,
     Phase,
     Stage,
     State,
     ends_an_event,
-    hears_of_hooks,
+    records_hook_runs,
 )
 from tideover.lifecycle.transition import Transition
 from tideover.model import EntryKind, Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
@@ -25,9 +26,8 @@ from tideover.policy import Policy
 LAST = "last"
 NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
 GIVEN_UP = "given up by hand"
-RECOVER_PENDING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVER_PENDING, Stage.RECOVERING,
-                             Stage.RECOVER_RETRY,
-                             Stage.RECOVER_FAILED})
+RECOVER_PENDING = RETRIED_RECOVERS | {Stage.PREPARING, Stage.STOPPING, Stage.RECOVER_PENDING, Stage.RECOVERING,
+                                      Stage.RECOVER_FAILED}
 BEFORE_ITS_PAUSE = AWAITING_PLATFORM | {Phase.STARTED}
 
 
@@ -70,7 +70,7 @@ def find_case(state: State, typed: str, operation: str) -> Case:
 
 @dataclass(frozen=True, slots=True)
 class RecoverPlan:
-    """What a recover by hand would do."""
+    """What a manual recover would do."""
 
     event_id: str | None            # None: of all events
     pending: tuple[str, ...]        # names of participants, in the order in which they are recovered
@@ -91,7 +91,7 @@ def plan_recover(state: State, typed: str | None) -> RecoverPlan:
 
 def is_pending(hook: HookState) -> bool:
     """Whether it may have been prepared, and its recover has not succeeded since."""
-    return hook.owed or hook.stage in RECOVER_PENDING
+    return hook.needs_recover or hook.stage in RECOVER_PENDING
 
 
 def _is_ahead(case: Case) -> bool:
@@ -113,17 +113,17 @@ def why_not_forget(state: State, name: str) -> str | None:
     return f"it is prepared for {', '.join(claims)}, which is not over" if claims else None
 
 
-def told_to_forget(turn: Transition, seen: ob.ForgetRequested) -> None:
+def on_forget_request(transition: Transition, seen: ob.ForgetRequested) -> None:
     """What runs of it is ended, for nothing wants it any more."""
-    if why_not_forget(turn.state, seen.name) is not None:
+    if why_not_forget(transition.state, seen.name) is not None:
         return
-    hook = turn.state.hooks[seen.name]
-    report = HookReport(HookOutcome.FORGOTTEN, None, turn.now.utc, None, note=GIVEN_UP)
+    hook = transition.state.hooks[seen.name]
+    report = HookReport(HookOutcome.FORGOTTEN, None, transition.now.utc, None, note=GIVEN_UP)
     run = HookRun(seen.name, HookPhase.RECOVER, hook.attempt, report)
-    hearing = [case.id for case in turn.state.cases.values() if hears_of_hooks(case)]
-    for event_id in hearing or [hook.event_id]:
-        turn.record(event_id, EntryKind.RECOVER_RUN, f"{seen.name}: {GIVEN_UP}", run)
-    turn.state = turn.state.without_hook(seen.name)
+    recording = [case.id for case in transition.state.cases.values() if records_hook_runs(case)]
+    for event_id in recording or [hook.event_id]:
+        transition.record(event_id, EntryKind.RECOVER_RUN, f"{seen.name}: {GIVEN_UP}", run)
+    transition.state = transition.state.without_hook(seen.name)
 
 
 # --- acknowledge ------------------------------------------------------------------------------------------------
@@ -156,8 +156,8 @@ def objections(state: State, event: Event, me: str, policy: Policy) -> Objection
     return Objections(tuple(hook_stages.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
 
 
-def told_to_acknowledge(turn: Transition, seen: ob.AcknowledgeRequested) -> None:
-    case = turn.state.cases.get(seen.event_id)
-    if case is not None and not case.acknowledged and turn.state.fresh:
-        against = objections(turn.state, case.event, turn.state.me, turn.policy).text
-        turn.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")
+def on_acknowledge_request(transition: Transition, seen: ob.AcknowledgeRequested) -> None:
+    case = transition.state.cases.get(seen.event_id)
+    if case is not None and not case.acknowledged and transition.state.fresh:
+        against = objections(transition.state, case.event, transition.state.me, transition.policy).text
+        transition.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")

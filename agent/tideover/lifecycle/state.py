@@ -37,10 +37,10 @@ gone."""
 
 OWN_AT_MOST = 64
 """So many events of this VM are carried at once, the earliest NotBefore first. A platform announces one or two; what a
-document lists beyond that waits for its turn, told, and is left to the platform."""
+document lists beyond that is not handled until there is room; the record says so."""
 
 OTHERS_AT_MOST = 1000
-"""So many events of other VMs, or of kinds the owner leaves alone, are kept in the record at once: as many as a scale
+"""So many events of other VMs, or of kinds outside act_on, are kept in the record at once: as many as a scale
 set has machines."""
 
 PAUSES_AT_MOST = 100
@@ -66,48 +66,85 @@ def stopped_the_machine(pause: Pause) -> bool:
     return pause.cause in (Cause.VM_PAUSE, Cause.SUSPEND, Cause.RESTART)
 
 
+class AckState(enum.Enum):
+    """What is known of the platform's answer to the acknowledgement of one event."""
+
+    OPEN = "open"               # not sent, or not answered
+    REFUSED = "refused"         # 400 or 404: it is not sent again, except by an operator
+    ACCEPTED = "accepted"       # a 200: settled for good
+
+
+class RecoveredBy(enum.Enum):
+    """What made an event recover its applications."""
+
+    EVENT = "event"                     # its own course
+    OPERATOR = "operator"               # a command
+    SERVICE_STOP = "service-stop"       # the next start prepares again, unless the event has started
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One event's life so far. Raw seconds are CLOCK_MONOTONIC_RAW of this boot."""
+    """One event's life so far. Raw seconds are CLOCK_MONOTONIC_RAW of this boot.
+
+    Legal combinations of its flags, which a law holds in every reachable state: an event that is not `listed` waits for
+    nothing of the platform (it is in checking-clock, settling or recovering); a `missed` one has begun or is not
+    listed; `hooks_named` is set for unannounced events alone. `agent_was_down` and `rebooted` go with any.
+    """
 
     event: Event
     phase: Phase
     listed: bool = True                 # in the newest document
-    current_id: str = ""                  # of its id in the newest document, where that differs from the first one's
+    current_id: str = ""                # its id in the newest document, where the spelling differs from the first one
     due_raw_s: float | None = None      # NotBefore on the raw clock
     wake_raw_s: float | None = None     # SCHEDULED: when to prepare; SETTLING: when quiet is long enough; UNCONFIRMED:
                                         # when to ask again, known once a newer document still shows it Scheduled
-    ask_attempt: int = 0           # acknowledgements tried
-    asked_for: tuple[str, ...] = ()     # the VMs it named when the newest one was tried
-    refused: bool = False               # the platform refused the acknowledgement (400, 404): not sent again by itself
-    acknowledged: bool = False          # a 200 was seen: settled for good
+    ack_attempts: int = 0               # acknowledgements sent
+    ack_resources: tuple[str, ...] = ()     # the VMs that the event named when the newest one was sent
+    ack: AckState = AckState.OPEN
     lost_raw_s: float = 0.0             # UNCONFIRMED: when the answer was lost
     again_raw_s: float = 0.0            # UNCONFIRMED: not asked again before
-    pending_pause: Pause | None = None           # a pause seen before the news of the event's start
+    pending_pause: Pause | None = None  # a pause detected before a document showed the event Started
     pauses: tuple[Pause, ...] = ()
     since_raw_s: float = 0.0            # CHECKING_CLOCK: samples must be newer
     check_round: int = 0
     looked_raw_s: float = 0.0           # SETTLING: when the last step of the quiet time began
     clock: ClockCheck | None = None
-    hooks_named: bool = False           # unannounced: its hooks are owed a recover since the machine's newest pause
-    began: bool = False                 # seen Started
-    missed: bool = False                # first seen Started, or it came and went while nobody looked
-    agent_was_down: bool = False                  # the agent was down; no document has listed the event since
+    hooks_named: bool = False           # unannounced: its hooks' recover is wanted since the machine's newest pause
+    missed: bool = False                # first seen Started, or it came and went while the agent was down
+    agent_was_down: bool = False        # the agent was down; no document has listed the event since
     rebooted: bool = False              # another boot than the one it was prepared in
-    recovered_by_operator: bool = False            # recovered because the owner said so
-    stopped: bool = False               # … by stopping the service: the next start prepares again
+    recovered_by: RecoveredBy = RecoveredBy.EVENT
 
     @property
     def id(self) -> str:
         return self.event.id
 
     @property
+    def began(self) -> bool:
+        """Whether a document has shown it Started."""
+        return self.event.started
+
+    @property
+    def acknowledged(self) -> bool:
+        return self.ack is AckState.ACCEPTED
+
+    @property
+    def is_recovered_early(self) -> bool:
+        """Whether its applications were recovered before its end, by an operator or a stop of the service."""
+        return self.recovered_by is not RecoveredBy.EVENT
+
+    @property
+    def is_prepared_again(self) -> bool:
+        """Whether the next start of the agent prepares it again: only a stop of the service had recovered it."""
+        return self.recovered_by is RecoveredBy.SERVICE_STOP and not self.began
+
+    @property
     def announced(self) -> bool:
-        return self.event.kind not in (Kind.UNANNOUNCED, Kind.LIVE_MIGRATION)
+        return self.event.kind.info.is_announced
 
     @property
     def has_begun(self) -> bool:
-        """Whether the platform has begun it, as far as can be told: seen so, or by what it does to a machine."""
+        """Whether the platform has begun it, as far as is known: by a document, or by what it does to a machine."""
         return self.began or self.missed or self.rebooted or self.pending_pause is not None
 
     @property
@@ -127,7 +164,7 @@ class Case:
         return Outcome.MISSED if self.missed and not self.rebooted else Outcome(self.reason)
 
 
-def hears_of_hooks(case: Case) -> bool:
+def records_hook_runs(case: Case) -> bool:
     """Whether what becomes of a hook's run belongs into this case's record."""
     return case.phase is Phase.RECOVERING or (case.phase in CLAIMING and case.announced)
 
@@ -139,36 +176,45 @@ class Stage(enum.Enum):
     PREPARING = "preparing"                 # prepare runs
     PREPARE_RETRY = "prepare-retry"         # prepare said "not yet" and is tried again
     PREPARED = "prepared"                   # prepare has ended, with success or not
-    STOPPING = "stopping"                   # prepare is being ended because its event was removed
+    STOPPING = "stopping"                   # prepare is being stopped because its event was removed
     RECOVER_PENDING = "recover-pending"     # recover is wanted and has not started
     RECOVERING = "recovering"               # recover runs
-    RECOVER_RETRY = "recover-retry"         # recover failed or said "not yet", and is tried again
+    RECOVER_NOT_YET = "recover-not-yet"     # recover said "not yet" and is tried again; later hooks wait for it
+    RECOVER_RETRY = "recover-retry"         # recover failed and is tried again; later hooks do not wait for it
     RECOVER_FAILED = "recover-failed"       # all automatic retries are used up
 
 
 RUNNING = frozenset({Stage.PREPARING, Stage.STOPPING, Stage.RECOVERING})
+RETRIED_RECOVERS = frozenset({Stage.RECOVER_NOT_YET, Stage.RECOVER_RETRY})
+
+
+class PrepareResult(enum.Enum):
+    """How the newest prepare of a hook that has ended went."""
+
+    NONE = "none"           # none has ended
+    WORKED = "worked"
+    FAILED = "failed"
+    UNSAFE = "unsafe"       # its file was refused: withholds the acknowledgement, required or not
 
 
 @dataclass(frozen=True, slots=True)
 class HookState:
-    """One hook that somebody wants prepared, or that is not yet recovered."""
+    """One hook whose preparation is wanted, or whose recovery is pending."""
 
     spec: HookSpec
     stage: Stage
     wanted_by: tuple[str, ...] = ()     # ids of the cases that asked for its preparation
-    prepared_for: int = 0               # the hardest kind a settled prepare was run for
-    worked: bool = False                # that prepare worked
-    unsafe: bool = False                # its file was refused: withholds the acknowledgement, required or not
-    owed: bool = False                  # a run before the present one may have changed something
-    recover_begun: bool = False         # since the last settled prepare: it must be prepared again to count
+    prepared_for: int = 0               # severity of the kind its newest ended prepare was run for; 0: no prepare has
+                                        # ended since the newest start of a recover, or of the machine
+    prepare_result: PrepareResult = PrepareResult.NONE
+    needs_recover: bool = False         # a run before the present one may have changed something
     run: int = 0                        # number of its newest run
     attempt: int = 0
     limit_s: float = 0.0
-    begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it, status tells it
+    begun_raw_s: float = 0.0            # when its newest run was begun; nothing is decided by it; status shows it
     begun_at: datetime | None = None    # the same, for the record; None: an older journal did not keep it
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
-    again_raw_s: float = 0.0            # PREPARE_RETRY, RECOVER_RETRY: not before
-    in_turn: bool = False               # RECOVER_RETRY: later hooks wait for it ("not yet"), or not (a failure)
+    again_raw_s: float = 0.0            # PREPARE_RETRY, RECOVER_NOT_YET, RECOVER_RETRY: not before
     failures: int = 0                   # of recover
     event_id: str = ""                  # whose run the newest one was
     kind: Kind = Kind.UNKNOWN
@@ -215,10 +261,11 @@ class State:
         return any(case.phase in CLAIMING and case.announced for case in self.cases.values())
 
     def awaits_clock(self) -> bool:
-        """Whether anybody waits for the clock, after a pause that was announced or not: till then nobody carries on,
-        unless the owner says so."""
-        told = any(case.phase is Phase.RECOVERING and case.recovered_by_operator for case in self.cases.values())
-        return not told and any(case.phase in (Phase.CHECKING_CLOCK, Phase.SETTLING) for case in self.cases.values())
+        """Whether an event waits for the clock, after an announced or an unannounced pause: no recover starts before,
+        unless an operator asks for it."""
+        is_early = any(case.phase is Phase.RECOVERING and case.is_recovered_early for case in self.cases.values())
+        return not is_early and any(case.phase in (Phase.CHECKING_CLOCK, Phase.SETTLING)
+                                    for case in self.cases.values())
 
 
 Subject = Event | Pause | HookRun | ClockCheck | Outcome | None

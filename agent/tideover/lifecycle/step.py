@@ -19,13 +19,15 @@ from tideover.lifecycle.state import (
     OTHERS_AT_MOST,
     OWN_AT_MOST,
     RUNNING,
+    AckState,
     Case,
     Entry,
     HookState,
     Phase,
+    RecoveredBy,
     Stage,
     State,
-    hears_of_hooks,
+    records_hook_runs,
     stopped_the_machine,
 )
 from tideover.lifecycle.transition import Transition
@@ -53,141 +55,142 @@ DATE_MAY_BE_OFF_S = 3600.0
 """By how much the Date of an answer may differ from a clock known to be good before it is doubted (contract)."""
 
 
-def on_poll(turn: Transition, seen: ob.Polled) -> None:
+def on_poll(transition: Transition, seen: ob.Polled) -> None:
     """New events are taken before vanished ones: one preparation is handed on, also by a service that changes an
     event's id together with its status. A document that had to leave an entry out says of no event that it has gone,
     and of one that it lacks not that it is still there."""
     spelt = [one.id for one in seen.document.events]
-    events = _in_known_spelling(turn, seen.document.events)
+    events = _in_known_spelling(transition, seen.document.events)
     whole, listed = not seen.document.left_out, {event.id for event in events}
-    fresh = turn.state.fresh or whole or all(
-        case.id in listed for case in turn.state.cases.values()
+    fresh = transition.state.fresh or whole or all(
+        case.id in listed for case in transition.state.cases.values()
         if case.phase in (Phase.PREPARING, Phase.HELD, Phase.ACKNOWLEDGED))
-    if turn.state.fresh != fresh or turn.state.me != seen.me:
-        turn.state = replace(turn.state, fresh=fresh, me=seen.me)
-    beyond = _beyond_bounds(turn, events, seen)
-    _tell_of_those_beyond(turn, len(beyond))
+    if transition.state.fresh != fresh or transition.state.me != seen.me:
+        transition.state = replace(transition.state, fresh=fresh, me=seen.me)
+    beyond = _beyond_bounds(transition, events, seen)
+    _record_left_out(transition, len(beyond))
     for event, spelling in zip(events, spelt, strict=True):
         if event.id in beyond:
             continue
-        case = turn.state.cases.get(event.id)
-        if case is None or _is_news(turn, case, event):
-            _first_sight(turn, event, seen)
+        case = transition.state.cases.get(event.id)
+        if case is None or _is_news(transition, case, event):
+            _first_sight(transition, event, seen)
         else:
-            _seen_again(turn, case, event, seen)
-        _note_spelling(turn, event.id, spelling)
-    for case in list(turn.state.cases.values()):
+            _seen_again(transition, case, event, seen)
+        _note_spelling(transition, event.id, spelling)
+    for case in list(transition.state.cases.values()):
         if whole and case.listed and case.id not in listed:
-            turn.record(case.id, EntryKind.REMOVED, "" if case.began else "it was never seen Started")
-            turn.move(case, cases.Removed(), "the platform has removed the event")
+            transition.record(case.id, EntryKind.REMOVED, "" if case.began else "it was never seen Started")
+            transition.move(case, cases.Removed(), "the platform has removed the event")
 
 
-def _is_news(turn: Transition, case: Case | None, event: Event) -> bool:
-    return case is None or not case.listed or (case.phase is Phase.OBSERVED and _concerns(turn, event))
+def _is_news(transition: Transition, case: Case | None, event: Event) -> bool:
+    return case is None or not case.listed or (case.phase is Phase.OBSERVED and _concerns(transition, event))
 
 
-def _beyond_bounds(turn: Transition, events: list[Event], seen: ob.Polled) -> set[str]:
+def _beyond_bounds(transition: Transition, events: list[Event], seen: ob.Polled) -> set[str]:
     """The new events for which there is no room: a document may list tens of thousands. What has begun comes before
     what is still to come, and among that the earliest NotBefore."""
-    cases = turn.state.cases
+    cases = transition.state.cases
     if len(cases) + len(events) <= OWN_AT_MOST:
         return set()
     own = sum(case.phase is not Phase.OBSERVED for case in cases.values())
     own_listed = sum(case.phase is not Phase.OBSERVED and case.listed for case in cases.values())
-    news = [event for event in events if _is_news(turn, cases.get(event.id), event)]
-    ours = sorted((event for event in news if _concerns(turn, event)),
-                  key=lambda event: (not event.started, _due_raw_s(event, seen, turn.now) or 0.0))
-    theirs = [event for event in news if not _concerns(turn, event)]
+    news = [event for event in events if _is_news(transition, cases.get(event.id), event)]
+    ours = sorted((event for event in news if _concerns(transition, event)),
+                  key=lambda event: (not event.started, _due_raw_s(event, seen, transition.now) or 0.0))
+    theirs = [event for event in news if not _concerns(transition, event)]
     room = max(0, min(OWN_AT_MOST - own_listed, 2 * OWN_AT_MOST - own))     # what has left may wait for others' claims
     room_of_others = max(0, OTHERS_AT_MOST - (len(cases) - own))
     return {event.id for event in (*ours[room:], *theirs[room_of_others:])}
 
 
-def _tell_of_those_beyond(turn: Transition, beyond: int) -> None:
-    before = turn.state.beyond
+def _record_left_out(transition: Transition, beyond: int) -> None:
+    before = transition.state.beyond
     if before == beyond:
         return
-    turn.state = replace(turn.state, beyond=beyond)
+    transition.state = replace(transition.state, beyond=beyond)
     if not before:
-        turn.record("", EntryKind.LEFT_OUT, f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are "
-                                         f"carried at once, the earliest NotBefore first, and {OTHERS_AT_MOST} others")
+        transition.record("", EntryKind.LEFT_OUT,
+                          f"{beyond} events of one document: at most {OWN_AT_MOST} of this VM are handled at once, the "
+                          f"earliest NotBefore first, and {OTHERS_AT_MOST} others")
     elif not beyond:
-        turn.record("", EntryKind.LEFT_OUT_NO_MORE, "there is room for all that are listed")
+        transition.record("", EntryKind.LEFT_OUT_NO_MORE, "there is room for all that are listed")
 
 
-def _in_known_spelling(turn: Transition, events: tuple[Event, ...]) -> list[Event]:
+def _in_known_spelling(transition: Transition, events: tuple[Event, ...]) -> list[Event]:
     """EventIds are GUIDs, the same in any case: the first spelling seen stays a case's id."""
     if not events:
         return []
-    known = {fold_case(event_id): event_id for event_id in (*_remembered(turn), *turn.state.cases)}
+    known = {fold_case(event_id): event_id for event_id in (*_remembered(transition), *transition.state.cases)}
     return [replace(event, id=known.setdefault(fold_case(event.id), event.id)) for event in events]
 
 
-def _note_spelling(turn: Transition, event_id: str, spelt: str) -> None:
-    """The platform is told of its event in its own newest spelling."""
-    case = turn.state.cases.get(event_id)
+def _note_spelling(transition: Transition, event_id: str, spelt: str) -> None:
+    """An acknowledgement carries the id in the spelling of the newest document."""
+    case = transition.state.cases.get(event_id)
     spelling = "" if spelt == event_id else spelt
     if case is not None and case.current_id != spelling:
-        turn.state = turn.state.with_case(replace(case, current_id=spelling))
+        transition.state = transition.state.with_case(replace(case, current_id=spelling))
 
 
-def _concerns(turn: Transition, event: Event) -> bool:
-    return names_me(event, turn.state.me) and turn.policy.acts_on(event.kind)
+def _concerns(transition: Transition, event: Event) -> bool:
+    return names_me(event, transition.state.me) and transition.policy.acts_on(event.kind)
 
 
-def _remembered(turn: Transition) -> tuple[str, ...]:
+def _remembered(transition: Transition) -> tuple[str, ...]:
     """The events that we had before, though there may be no case of theirs any more."""
-    return (*turn.state.settled, *turn.state.over)
+    return (*transition.state.settled, *transition.state.over)
 
 
-def _first_sight(turn: Transition, event: Event, seen: ob.Polled) -> None:
-    case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, turn.now), began=event.started,
-                acknowledged=event.id in turn.state.settled)
-    turn.record(event.id, EntryKind.NOTICED, _whose(turn, event),
-                replace(event, notice_s=_notice_s(event, seen, turn.now)))
-    if not _concerns(turn, event):
-        turn.enter_phase(None, case, "")
+def _first_sight(transition: Transition, event: Event, seen: ob.Polled) -> None:
+    case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, transition.now),
+                ack=AckState.ACCEPTED if event.id in transition.state.settled else AckState.OPEN)
+    transition.record(event.id, EntryKind.NOTICED, _whose(transition, event),
+                replace(event, notice_s=_notice_s(event, seen, transition.now)))
+    if not _concerns(transition, event):
+        transition.enter_phase(None, case, "")
     elif event.started:
-        _started_at_sight(turn, case)
+        _started_at_sight(transition, case)
     else:
-        start = start_raw_s(case, turn.policy)
-        phase = Phase.PREPARING if start is None or start <= turn.now.raw_s else Phase.SCHEDULED
-        turn.enter_phase(None, cases.enter(case, phase, turn.policy, turn.now), "")
+        start = start_raw_s(case, transition.policy)
+        phase = Phase.PREPARING if start is None or start <= transition.now.raw_s else Phase.SCHEDULED
+        transition.enter_phase(None, cases.enter(case, phase, transition.policy, transition.now), "")
 
 
-def _started_at_sight(turn: Transition, case: Case) -> None:
-    """What we had, and what the list left out for a moment, goes on; only what nobody saw before was missed."""
-    earlier = turn.state.cases.get(case.id)
+def _started_at_sight(transition: Transition, case: Case) -> None:
+    """An event known from before that a document lacked for a moment goes on; only one never seen before was missed."""
+    earlier = transition.state.cases.get(case.id)
     if earlier is not None and earlier.phase is not Phase.OBSERVED:
-        again = cases.listed_again(earlier, case.event, turn.policy, turn.now)
-        turn.enter_phase(earlier.phase, again, "it is listed again")
+        again = cases.listed_again(earlier, case.event, transition.policy, transition.now)
+        transition.enter_phase(earlier.phase, again, "it is listed again")
         return
-    missed = case.id not in _remembered(turn)
+    missed = case.id not in _remembered(transition)
     note = "it had started when it was first seen" if missed else "it is listed again"
-    turn.enter_phase(None, replace(case, phase=Phase.STARTED, missed=missed), note)
+    transition.enter_phase(None, replace(case, phase=Phase.STARTED, missed=missed), note)
 
 
-def _whose(turn: Transition, event: Event) -> str:
-    if not names_me(event, turn.state.me):
-        return f"it concerns {', '.join(event.resources) or 'no VM by name'}, not {turn.state.me}"
-    return "" if turn.policy.acts_on(event.kind) else f"the owner leaves {event.kind.value} events alone"
+def _whose(transition: Transition, event: Event) -> str:
+    if not names_me(event, transition.state.me):
+        return f"it concerns {', '.join(event.resources) or 'no VM by name'}, not {transition.state.me}"
+    return "" if transition.policy.acts_on(event.kind) else f"{event.kind.value} is not in act_on"
 
 
-def _seen_again(turn: Transition, case: Case, event: Event, seen: ob.Polled) -> None:
+def _seen_again(transition: Transition, case: Case, event: Event, seen: ob.Polled) -> None:
     if case.event.started and not event.started:
         return                                          # never backwards (Azure: Started stays until it is removed)
     if event.not_before != case.event.not_before and event.not_before is not None:
-        turn.record(case.id, EntryKind.CHANGED, "NotBefore moved", event)
-    due = _due_raw_s(event, seen, turn.now)
+        transition.record(case.id, EntryKind.CHANGED, "NotBefore moved", event)
+    due = _due_raw_s(event, seen, transition.now)
     moved = due is not None and (case.due_raw_s is None or abs(due - case.due_raw_s) > cases.DUE_MOVES_S)
     if moved:
         case = replace(case, due_raw_s=due)
-        turn.state = turn.state.with_case(case)
+        transition.state = transition.state.with_case(case)
     if not event.started:
-        turn.move(case, cases.Scheduled(event, seen.document.asked_raw_s))
+        transition.move(case, cases.Scheduled(event, seen.document.asked_raw_s))
     elif not case.began:
-        turn.record(case.id, EntryKind.STARTED, "the platform says Started", event)
-        turn.move(case, cases.Began(replace(event, not_before=event.not_before or case.event.not_before)))
+        transition.record(case.id, EntryKind.STARTED, "the platform says Started", event)
+        transition.move(case, cases.Began(replace(event, not_before=event.not_before or case.event.not_before)))
 
 
 def date_ahead_s(document: Document, now: Moment) -> float | None:
@@ -216,8 +219,8 @@ def _notice_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:
 
 def _due_raw_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:
     """NotBefore is the platform's time: its distance from the answer's own Date is what counts, our clock only where
-    there is none. Where a good clock is far from that Date nobody knows who is right, and the nearer start counts:
-    to prepare too early costs little."""
+    there is none. Where a good clock is far from that Date it is not known which one is right, and the nearer
+    start counts: to prepare too early costs little."""
     if event.not_before is None:
         return None
     by_our_clock = now.raw_s + (event.not_before - now.utc).total_seconds()
@@ -230,45 +233,48 @@ def _due_raw_s(event: Event, seen: ob.Polled, now: Moment) -> float | None:
 
 # --- Pauses: which event a pause belongs to, and pauses without an event
 
-def on_resume(turn: Transition, seen: ob.Resumed) -> None:
+def on_resume(transition: Transition, seen: ob.Resumed) -> None:
     """A pause belongs to every event that may have caused it; one that no event can explain is a case of its own."""
     pause = seen.pause
-    turn.state = hook_stages.extend(turn.state, pause)
-    taking = [case for case in turn.state.cases.values() if _takes(case, pause)]
+    transition.state = hook_stages.extend(transition.state, pause)
+    taking = [case for case in transition.state.cases.values() if _takes(case, pause)]
     for case in taking:
-        turn.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
-        turn.move(case, cases.Paused(pause), "")
+        transition.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
+        if cases.seen_to_start(case, pause):
+            transition.record(case.id, EntryKind.STARTED, "a pause shows that it has started",
+                              replace(case.event, started=True))
+        transition.move(case, cases.Paused(pause), "")
     if taking:
         return
-    if stopped_the_machine(pause) and turn.policy.recover_unannounced:
-        _open_case(turn, pause)
+    if stopped_the_machine(pause) and transition.policy.recover_unannounced:
+        _open_case(transition, pause)
     else:
-        turn.record("", EntryKind.PAUSE, length_text(pause), pause)
+        transition.record("", EntryKind.PAUSE, length_text(pause), pause)
 
 
-def _open_case(turn: Transition, pause: Pause) -> None:
-    """Nobody announced it: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
-    event = _event_of(turn, pause)
-    turn.record(event.id, EntryKind.NOTICED, "nobody announced it", event)
-    turn.record(event.id, EntryKind.PAUSE, length_text(pause), pause)
-    case = cases.remember(Case(event, Phase.CHECKING_CLOCK, listed=False, began=True), cases.Paused(pause),
-                          turn.policy, turn.now)
-    turn.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, turn.policy, turn.now), "")
+def _open_case(transition: Transition, pause: Pause) -> None:
+    """An unannounced pause: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
+    event = _event_of(transition, pause)
+    transition.record(event.id, EntryKind.NOTICED, "it was not announced", event)
+    transition.record(event.id, EntryKind.PAUSE, length_text(pause), pause)
+    case = cases.remember(Case(event, Phase.CHECKING_CLOCK, listed=False), cases.Paused(pause),
+                          transition.policy, transition.now)
+    transition.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, transition.policy, transition.now), "")
 
 
-def _event_of(turn: Transition, pause: Pause) -> Event:
+def _event_of(transition: Transition, pause: Pause) -> Event:
     """Another physical host afterwards: a live migration (Hyper-V names the host to its guests)."""
-    kind, description = Kind.UNANNOUNCED, "a pause of this machine that nobody announced"
+    kind, description = Kind.UNANNOUNCED, "an unannounced pause of this machine"
     if pause.host is not None:
         kind, description = Kind.LIVE_MIGRATION, f"moved from host {pause.host[0]} to host {pause.host[1]}"
-    return Event(pause.id, kind, (turn.state.me,), started=True, event_source="none", source="none",
+    return Event(pause.id, kind, (transition.state.me,), started=True, event_source="none", source="none",
                  description=description)
 
 
 def _takes(case: Case, pause: Pause) -> bool:
-    """A step of the clock is nobody's pause, but makes a verdict on the clock old where somebody is still to be told of
-    it; what is neither prepared nor started cannot have caused a pause, and a stall of our own says nothing of an event
-    that was withdrawn."""
+    """A step of the clock is no event's pause, but makes a verdict on the clock outdated where a recover hook is still
+    to get it; what is neither prepared nor started cannot have caused a pause, and a stall of our own says nothing of
+    an event that was withdrawn."""
     if pause.cause is Cause.CLOCK_STEP:
         return case.phase in (Phase.SETTLING, Phase.RECOVERING)
     if any(known.id == pause.id for known in case.pauses):
@@ -289,7 +295,8 @@ def length_text(pause: Pause) -> str:
 # --- Results of effects; each counts only while it is expected
 
 NOT_YET_OUTPUT_KEPT = 4096
-"""Of what a run printed that said "not yet": there may be one a second for an hour, and each is told all before it."""
+"""Of what a run printed that said "not yet": there may be one a second for an hour, and each run gets the record of
+all before it."""
 
 ACKNOWLEDGEMENT_ENTRIES: Mapping[ob.AckOutcome, EntryKind] = MappingProxyType({
     ob.AckOutcome.ACCEPTED: EntryKind.ACK_ACCEPTED, ob.AckOutcome.REFUSED: EntryKind.ACK_REFUSED,
@@ -297,25 +304,25 @@ ACKNOWLEDGEMENT_ENTRIES: Mapping[ob.AckOutcome, EntryKind] = MappingProxyType({
 })
 
 
-def on_poll_failed(turn: Transition, seen: ob.PollFailed) -> None:
+def on_poll_failed(transition: Transition, seen: ob.PollFailed) -> None:
     """No document says nothing about any event."""
 
 
-def on_hook_settled(turn: Transition, seen: ob.HookSettled) -> None:
-    after = hook_stages.settle_hook(turn.state, seen, turn.now)
-    if after is turn.state:
+def on_hook_settled(transition: Transition, seen: ob.HookSettled) -> None:
+    after = hook_stages.settle_hook(transition.state, seen, transition.now)
+    if after is transition.state:
         return
-    before = turn.state.hooks[seen.name]
+    before = transition.state.hooks[seen.name]
     run = HookRun(seen.name, seen.phase, before.attempt, _shortened(seen.report), before.limit_s)
-    for case in turn.state.cases.values():
-        if hears_of_hooks(case):
-            turn.record(case.id, EntryKind.of_run(seen.phase), f"{seen.name}: {seen.report.outcome.value}", run)
-    turn.state = after
+    for case in transition.state.cases.values():
+        if records_hook_runs(case):
+            transition.record(case.id, EntryKind.of_run(seen.phase), f"{seen.name}: {seen.report.outcome.value}", run)
+    transition.state = after
     hook = after.hooks.get(seen.name)
     if hook is not None and hook.stage is Stage.RECOVER_FAILED:
         for case in after.cases.values():
             if case.phase is Phase.RECOVERING:
-                turn.record(case.id, EntryKind.RECOVER_FAILED,
+                transition.record(case.id, EntryKind.RECOVER_FAILED,
                             f"{seen.name} failed {hook.failures} times; an operator must act")
 
 
@@ -325,42 +332,42 @@ def _shortened(report: HookReport) -> HookReport:
     return replace(report, output=report.output[-NOT_YET_OUTPUT_KEPT:])
 
 
-def on_acknowledgement_settled(turn: Transition, seen: ob.AckSettled) -> None:
-    case = turn.state.cases.get(seen.event_id)
-    if case is None or seen.attempt != case.ask_attempt or case.acknowledged:
+def on_acknowledgement_settled(transition: Transition, seen: ob.AckSettled) -> None:
+    case = transition.state.cases.get(seen.event_id)
+    if case is None or seen.attempt != case.ack_attempts or case.acknowledged:
         return
     if seen.outcome is ob.AckOutcome.ACCEPTED:
-        turn.state = turn.state.with_settled(case.id)
+        transition.state = transition.state.with_settled(case.id)
     elif case.phase is not Phase.ACKNOWLEDGING:
-        return                                          # nobody waits for it, and it did not count
-    turn.record(case.id, ACKNOWLEDGEMENT_ENTRIES[seen.outcome], seen.reason)
-    turn.move(case, cases.AckAnswered(seen.outcome, seen.reason), seen.reason)
+        return                                          # it is not waited for, and it did not count
+    transition.record(case.id, ACKNOWLEDGEMENT_ENTRIES[seen.outcome], seen.reason)
+    transition.move(case, cases.AckAnswered(seen.outcome, seen.reason), seen.reason)
 
 
-def on_clock_judged(turn: Transition, seen: ob.ClockJudged) -> None:
-    case = turn.state.cases.get(seen.event_id)
+def on_clock_judged(transition: Transition, seen: ob.ClockJudged) -> None:
+    case = transition.state.cases.get(seen.event_id)
     if case is None or case.phase is not Phase.CHECKING_CLOCK or seen.round != case.check_round:
         return
     check = seen.check
-    turn.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(check), check)
-    turn.move(case, cases.ClockChecked(check), "the owner waits for a good clock"
-              if turn.policy.must_wait_for(check) else "")
+    transition.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(check), check)
+    transition.move(case, cases.ClockChecked(check), "[clock] on_deadline is hold: waiting for a good clock"
+              if transition.policy.must_wait_for(check) else "")
 
 
 def clock_note(check: ClockCheck) -> str:
     return ": ".join(filter(None, (check.verdict.value, check.reason)))
 
 
-def on_clock_followed(turn: Transition, seen: ob.ClockFollowed) -> None:
-    turn.record(seen.event_id, EntryKind.CLOCK_CONVERGENCE,
+def on_clock_followed(transition: Transition, seen: ob.ClockFollowed) -> None:
+    transition.record(seen.event_id, EntryKind.CLOCK_CONVERGENCE,
                 ": ".join(filter(None, (seen.state, seen.check.reason))), seen.check)
 
 
-def on_timer(turn: Transition, seen: ob.Due) -> None:
-    """A case that waited for this moment moves; a hook whose turn has come is begun when the state comes to rest."""
-    case = turn.state.cases.get(seen.key.removeprefix("case:"))
-    if case is not None and case.wake_raw_s is not None and case.wake_raw_s <= turn.now.raw_s:
-        turn.move(case, cases.TimerElapsed())
+def on_timer(transition: Transition, seen: ob.Due) -> None:
+    """A case that waited for this moment moves; a hook that is due starts in `run_to_completion`."""
+    case = transition.state.cases.get(seen.key.removeprefix("case:"))
+    if case is not None and case.wake_raw_s is not None and case.wake_raw_s <= transition.now.raw_s:
+        transition.move(case, cases.TimerElapsed())
 
 
 # --- Starts of the agent or the machine, and manual commands
@@ -369,84 +376,88 @@ CUT_SHORT = "the agent ended while it ran"
 """Of a run whose end the agent did not live to see. Whatever it left was ended before anything was begun again."""
 
 
-def on_restart(turn: Transition, seen: ob.Restarted) -> None:
-    """What ran has been ended by now. Another boot id: the applications have started anew too."""
-    rebooted = bool(turn.state.boot_id) and turn.state.boot_id != seen.boot_id
-    _tell_of_the_end(turn)
-    turn.state = hook_stages.resume_after_restart(replace(turn.state, boot_id=seen.boot_id, fresh=False), turn.now)
+def on_restart(transition: Transition, seen: ob.Restarted) -> None:
+    """What ran has been ended by now. Another boot id: the applications have restarted too."""
+    rebooted = bool(transition.state.boot_id) and transition.state.boot_id != seen.boot_id
+    _record_interrupted_runs(transition)
+    booted = replace(transition.state, boot_id=seen.boot_id, fresh=False)
+    transition.state = hook_stages.resume_after_restart(booted, transition.now)
     if rebooted:
-        turn.state = hook_stages.forget_preparation(turn.state)
-    for case in list(turn.state.cases.values()):
+        transition.state = hook_stages.forget_preparation(transition.state)
+    for case in list(transition.state.cases.values()):
         if rebooted:
-            _take_reboot(turn, case, seen)
+            _take_reboot(transition, case, seen)
         else:
-            turn.move(case, cases.AgentRestarted(), "the agent was restarted")
+            transition.move(case, cases.AgentRestarted(), "the agent was restarted")
     for witness in seen.found:
-        _take_witness(turn, witness, seen.boot_id)
+        _take_witness(transition, witness, seen.boot_id)
 
 
-def _take_witness(turn: Transition, witness: ob.Witness, boot_id: str) -> None:
+def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> None:
     """What has a private directory was prepared. Where the journal lost that, or is one of before, the directory says
     it: the clock is checked, then the hook is recovered."""
     name = witness.name
-    known = turn.state.hooks.get(name)
+    known = transition.state.hooks.get(name)
     if known is not None:
-        if not known.owed and known.stage is not Stage.PREPARED:      # that one said that it changed nothing
-            turn.state = turn.state.with_hook(replace(known, owed=True))
+        if not known.needs_recover and known.stage is not Stage.PREPARED:      # that one said that it changed nothing
+            transition.state = transition.state.with_hook(replace(known, needs_recover=True))
         return
-    spec = next((one for one in turn.policy.hooks if one.name == name), witness.spec)
+    spec = next((one for one in transition.policy.hooks if one.name == name), witness.spec)
     if spec is None:
-        turn.record("", EntryKind.RECOVERY_IMPOSSIBLE,
-                    f"{name} has a private directory, so it was prepared, but neither the "
-                    "journal nor a hook of that name says how it is recovered")
+        transition.record("", EntryKind.RECOVERY_IMPOSSIBLE,
+                          f"{name} has a private directory, so it was prepared, but neither the journal nor a hook of "
+                          "that name says how it is recovered")
         return
-    event_id = witness.event_id if witness.event_id and witness.event_id not in turn.state.cases else f"found-{name}"
-    event = Event(event_id, witness.kind, (turn.state.me,) if turn.state.me else (), started=True,
+    is_usable = witness.event_id and witness.event_id not in transition.state.cases
+    event_id = witness.event_id if is_usable else f"found-{name}"
+    event = Event(event_id, witness.kind, (transition.state.me,) if transition.state.me else (), started=True,
                   event_source="none", source="none",
                   description="prepared, by the private directory of its hook; the journal does not know it")
     note = f"{name}: it has a private directory, and the journal does not know why"
-    turn.record(event_id, EntryKind.FOUND_PREPARED, note, event)
-    turn.state = turn.state.with_hook(HookState(spec, Stage.RECOVER_PENDING, owed=True, event_id=event_id,
-                                                kind=witness.kind))
-    if event_id not in turn.state.cases:
-        case = Case(event, Phase.CHECKING_CLOCK, listed=False, began=True,
-                    rebooted=witness.boot_id not in ("", boot_id))
-        turn.enter_phase(None, cases.enter(case, Phase.CHECKING_CLOCK, turn.policy, turn.now), "it is to be recovered")
+    transition.record(event_id, EntryKind.FOUND_PREPARED, note, event)
+    transition.state = transition.state.with_hook(
+        HookState(spec, Stage.RECOVER_PENDING, needs_recover=True, event_id=event_id, kind=witness.kind))
+    if event_id not in transition.state.cases:
+        case = Case(event, Phase.CHECKING_CLOCK, listed=False, rebooted=witness.boot_id not in ("", boot_id))
+        checked = cases.enter(case, Phase.CHECKING_CLOCK, transition.policy, transition.now)
+        transition.enter_phase(None, checked, "recovery is pending")
 
 
-def became_another_vm(turn: Transition, seen: ob.AnotherVm) -> None:
+def became_another_vm(transition: Transition, seen: ob.AnotherVm) -> None:
     """The history is the other VM's, and so are its events. What it had prepared lies on this disk as well and stays
     pending: it is recovered as after a restart."""
-    before = dict(turn.state.cases)
-    hooks = {name: replace(hook, reason="restarted") for name, hook in turn.state.hooks.items()}
-    turn.state = replace(turn.state, cases=MappingProxyType({}), hooks=MappingProxyType(hooks), settled=(), over=(),
-                         beyond=0)
+    before = dict(transition.state.cases)
+    hooks = {name: replace(hook, reason="restarted") for name, hook in transition.state.hooks.items()}
+    transition.state = replace(transition.state, cases=MappingProxyType({}), hooks=MappingProxyType(hooks),
+                               settled=(), over=(), beyond=0)
     for case in before.values():
         if case.phase not in CLAIMING and case.phase is not Phase.RECOVERING:
             continue
         note = "this machine is another VM by now; what was prepared is recovered"
-        turn.record(case.id, EntryKind.VM_CHANGED, note, case.event)
-        left = replace(cases.remember(case, cases.Rebooted(), turn.policy, turn.now), listed=False, stopped=False)
+        transition.record(case.id, EntryKind.VM_CHANGED, note, case.event)
+        left = replace(cases.remember(case, cases.Rebooted(), transition.policy, transition.now), listed=False)
+        if left.is_recovered_early:
+            left = replace(left, recovered_by=RecoveredBy.OPERATOR)     # the event is not listed for this VM: not again
         if case.phase is not Phase.RECOVERING:
-            left = cases.enter(left, Phase.CHECKING_CLOCK, turn.policy, turn.now)
-        turn.enter_phase(None, left, "this machine is another VM by now")
+            left = cases.enter(left, Phase.CHECKING_CLOCK, transition.policy, transition.now)
+        transition.enter_phase(None, left, "this machine is another VM by now")
 
 
-def _tell_of_the_end(turn: Transition) -> None:
-    """The agent before this one saw no end of what it had running: the record says so, for nobody else can."""
-    for case in turn.state.cases.values():
+def _record_interrupted_runs(transition: Transition) -> None:
+    """The previous agent did not see the end of its runs: the record says so."""
+    for case in transition.state.cases.values():
         if case.phase is not Phase.OBSERVED:
-            turn.record(case.id, EntryKind.AGENT_RESTARTED)
-        if hears_of_hooks(case):
-            for name, hook in turn.state.hooks.items():
+            transition.record(case.id, EntryKind.AGENT_RESTARTED)
+        if records_hook_runs(case):
+            for name, hook in transition.state.hooks.items():
                 if hook.stage in RUNNING:
                     run = _cut_short(name, hook)
-                    turn.record(case.id, EntryKind.of_run(_phase_of(hook), interrupted=True),
+                    transition.record(case.id, EntryKind.of_run(_phase_of(hook), interrupted=True),
                                 f"{name}: {CUT_SHORT}", run)
 
 
 def _cut_short(name: str, hook: HookState) -> HookRun | None:
-    """The run as far as it is known: nobody saw when it ended, with what status, or what it printed."""
+    """The run as far as it is known: its end, its status and its output are not."""
     if hook.begun_at is None:
         return None
     report = HookReport(HookOutcome.STOPPED, None, hook.begun_at, None, note=CUT_SHORT)
@@ -457,34 +468,35 @@ def _phase_of(hook: HookState) -> HookPhase:
     return HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE
 
 
-def _take_reboot(turn: Transition, case: Case, seen: ob.Restarted) -> None:
-    turn.record(case.id, EntryKind.MACHINE_RESTARTED, "the machine has started anew")
-    turn.move(case, cases.Rebooted(), "the machine has started anew")
-    after = turn.state.cases.get(case.id)
+def _take_reboot(transition: Transition, case: Case, seen: ob.Restarted) -> None:
+    transition.record(case.id, EntryKind.MACHINE_RESTARTED, "the machine has restarted")
+    transition.move(case, cases.Rebooted(), "the machine has restarted")
+    after = transition.state.cases.get(case.id)
     if after is not None and after.phase is Phase.PREPARING:
-        turn.state = hook_stages.claim(turn.state, after, turn.policy)    # also what had settled: in another boot
+        # Also what had been prepared: that was in another boot.
+        transition.state = hook_stages.claim(transition.state, after, transition.policy)
     if after is not None and seen.down_s is not None and after.phase is not Phase.OBSERVED:
-        pause = Pause(f"restart-{seen.boot_id}", turn.now.utc, turn.now.raw_s, None, None, Cause.RESTART,
+        pause = Pause(f"restart-{seen.boot_id}", transition.now.utc, transition.now.raw_s, None, None, Cause.RESTART,
                       ("another boot id; by the wall clock, which no time server has confirmed, the old boot's last "
                        f"row is {timedelta(seconds=round(seen.down_s))} old",), Quality.UNKNOWN)
-        turn.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
-        turn.state = turn.state.with_case(replace(after, pauses=(*after.pauses, pause)))
+        transition.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
+        transition.state = transition.state.with_case(replace(after, pauses=(*after.pauses, pause)))
 
 
-def on_recover_request(turn: Transition, seen: ob.RecoverRequested) -> None:
-    turn.state = hook_stages.retry_failed_recovers(turn.state, turn.now)
-    for case in list(turn.state.cases.values()):
+def on_recover_request(transition: Transition, seen: ob.RecoverRequested) -> None:
+    transition.state = hook_stages.retry_failed_recovers(transition.state, transition.now)
+    for case in list(transition.state.cases.values()):
         if case.phase in CLAIMING and seen.event_id in (None, case.id):
             if seen.clock is not None:
-                turn.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(seen.clock), seen.clock)
+                transition.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(seen.clock), seen.clock)
                 case = replace(case, clock=seen.clock)
-            turn.move(case, cases.ManualRecover(stopping=False), "the owner says so")
+            transition.move(case, cases.ManualRecover(stopping=False), "by hand")
 
 
-def on_stop_request(turn: Transition, seen: ob.StopRequested) -> None:
-    for case in list(turn.state.cases.values()):
+def on_stop_request(transition: Transition, seen: ob.StopRequested) -> None:
+    for case in list(transition.state.cases.values()):
         if case.phase in CLAIMING:
-            turn.move(case, cases.ManualRecover(stopping=True), "the service is being stopped")
+            transition.move(case, cases.ManualRecover(stopping=True), "the service is being stopped")
 
 
 # --- The step
@@ -500,12 +512,12 @@ class Step:
 def step(state: State, seen: ob.Observation, policy: Policy, now: Moment) -> Step:
     """Given where we are, what we saw and when, return where we are now.
 
-    An answer nobody waits for, or an observation that says nothing new, returns the state unchanged.
+    An answer that is not waited for, or an observation that says nothing new, returns the state unchanged.
     """
-    turn = Transition(state, policy, now)
-    HANDLERS[type(seen)](turn, seen)
-    turn.run_to_completion()
-    return Step(turn.state, tuple(turn.entries))
+    transition = Transition(state, policy, now)
+    HANDLERS[type(seen)](transition, seen)
+    transition.run_to_completion()
+    return Step(transition.state, tuple(transition.entries))
 
 
 HANDLERS: Mapping[type[Any], Callable[[Transition, Any], None]] = MappingProxyType({
@@ -519,8 +531,8 @@ HANDLERS: Mapping[type[Any], Callable[[Transition, Any], None]] = MappingProxyTy
     ob.Resumed: on_resume,
     ob.Restarted: on_restart,
     ob.AnotherVm: became_another_vm,
-    ob.AcknowledgeRequested: manual.told_to_acknowledge,
-    ob.ForgetRequested: manual.told_to_forget,
+    ob.AcknowledgeRequested: manual.on_acknowledge_request,
+    ob.ForgetRequested: manual.on_forget_request,
     ob.RecoverRequested: on_recover_request,
     ob.StopRequested: on_stop_request,
 })

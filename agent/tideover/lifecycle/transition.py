@@ -4,7 +4,7 @@ both. Pure.
 from __future__ import annotations
 
 from tideover.lifecycle import case as cases, hook_stages
-from tideover.lifecycle.state import Case, Entry, Phase, State, Subject
+from tideover.lifecycle.state import AckState, Case, Entry, Phase, State, Subject
 from tideover.model import EntryKind, Moment, Outcome
 from tideover.policy import Policy, names_me
 
@@ -61,6 +61,6 @@ class Transition:
 
     def _prepared(self, case: Case) -> None:
         hold = hook_stages.why_held(self.state, case) or self.policy.why_not_acknowledge(case.event, self.state.me)
-        refused = "its acknowledgement was refused" if case.refused else ""
+        refused = "its acknowledgement was refused" if case.ack is AckState.REFUSED else ""
         settled = "already acknowledged" if case.acknowledged else refused
         self.move(case, cases.Prepared(hold), hold or settled)

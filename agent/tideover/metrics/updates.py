@@ -14,7 +14,7 @@ from tideover.lifecycle.state import ends_an_event
 from tideover.model import Cause, ClockCheck, EntryKind, HookRun, Kind, Moment, Outcome, Pause
 
 LEFT_ALONE = "left-alone"
-"""The outcome of an event that was only watched: another VM's, or of a kind the owner leaves alone."""
+"""The outcome of an event that was only watched: another VM's, or of a kind outside act_on."""
 
 OUTCOMES = ("resumed", "cancelled", "restarted", "missed", LEFT_ALONE)
 ACKNOWLEDGEMENTS: Mapping[EntryKind | Phase, str] = MappingProxyType({

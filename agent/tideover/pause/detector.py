@@ -133,7 +133,7 @@ class PauseDetector:
             case ClockSet():
                 pass                        # the reading just taken shows by how much
             case NetworkAnnounced(interface):
-                self._incidents.hint(raw_ns, f"{interface} announced itself to the network anew")
+                self._incidents.hint(raw_ns, f"{interface} announced itself to the network")
             case CarrierChanged(interface, what):
                 self._incidents.hint(raw_ns, f"{interface}: {what}")
             case MarkerMoved(before, after):

@@ -5,9 +5,17 @@ Everything follows from the one table in `keys`.
 """
 from __future__ import annotations
 
-from tideover.settings.reader import ReadResult, default_settings, options_for, read, read_settings, read_tolerantly
+from tideover.settings.reader import (
+    DropIn,
+    ReadResult,
+    default_settings,
+    options_for,
+    read,
+    read_settings,
+    read_tolerantly,
+)
 from tideover.settings.render import EffectiveValue, effective_values, render_default_file, show_hidden
-from tideover.settings.toml import LARGEST_BYTES
+from tideover.settings.toml import LARGEST_BYTES, KeyOrigin
 from tideover.settings.types import Address, read_duration, write_duration
 from tideover.settings.values import (
     LINUX,
@@ -33,11 +41,13 @@ __all__ = [
     "LINUX",
     "Address",
     "ClockSettings",
+    "DropIn",
     "EffectiveValue",
     "HealthSettings",
     "HookOptions",
     "HooksSettings",
     "JournalSettings",
+    "KeyOrigin",
     "LogSettings",
     "MetricsSettings",
     "PathsSettings",

@@ -35,7 +35,7 @@ from tideover.settings.types import (
 
 ANNOUNCED_IN_ORDER = tuple(kind for kind in Kind if kind in ANNOUNCED)
 HOOK_NAME = re.compile(r"[a-z0-9-]+")
-NOT_FREEZE = tuple(kind for kind in ANNOUNCED_IN_ORDER if kind is not Kind.FREEZE)
+NOT_FREEZE = tuple(kind for kind in ANNOUNCED_IN_ORDER if not kind.info.ends_by_pause)
 
 
 class PlatformDefault(Enum):
@@ -66,7 +66,7 @@ class SettingKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    name: str
+    name: str                            # "source.gcp": a table within another one
     makes: Any                           # the class of `values` that takes one value for each row
     about: str
     keys: tuple[SettingKey, ...]
@@ -104,6 +104,12 @@ TABLES = (
         SettingKey("vm_name", optional("the VM's name as the platform writes it", _trimmed), "",
             'The name of this VM in events; "" asks the metadata service. The hostname is never used.'),
     )),
+    KeyTable("source.gcp", values.GcpSettings, "What a VM of Google Compute Engine cannot ask for.", (
+        SettingKey("preempt_notice", duration("0s", "1h", "the platform offers none or 120s"), "0s",
+            "How long ahead a Spot VM is told, as chosen at its creation."),
+        SettingKey("terminate_notice", duration("0s", "24h", "no notice is longer"), "60s",
+            "How long ahead a stop for maintenance is told; 60m for machine families with a GPU or TPU."),
+    )),
     KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] overrides it for one kind.", (
         SettingKey("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
             "The kinds of events to act on; others are only observed.",
@@ -120,7 +126,7 @@ TABLES = (
             "Start preparing at most this long before NotBefore.", kinds=ANNOUNCED),
         SettingKey("recover_after", one_of(get_args(values.RecoverAfter)), "pause",
             "After a freeze, recover when its pause is over, or when the platform has removed the event.",
-            kinds=frozenset({Kind.FREEZE}),
+            kinds=frozenset(kind for kind in Kind if kind.info.ends_by_pause),
             elsewhere="it applies to a freeze only, so it belongs in [policy] or [policy.freeze]",
             by_kind=MappingProxyType({kind: "event" for kind in NOT_FREEZE})),
         SettingKey("unannounced", one_of(get_args(values.Unannounced)), "recover",

@@ -9,7 +9,7 @@ from typing import Any
 from tideover.errors import ConfigurationError
 from tideover.model import Kind
 from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, PlatformDefault, SettingKey
-from tideover.settings.toml import NotToml, Path, TomlDocument, parse, parse_readable_tables
+from tideover.settings.toml import KeyOrigin, NotToml, Path, TomlDocument, merge, parse, parse_readable_tables
 from tideover.settings.types import InvalidValue, SettingProblem, Wrong, dotted, found_text, problem_lines
 from tideover.settings.values import LINUX, HookOptions, HooksSettings, PlatformPaths, PolicySettings, Settings
 
@@ -17,40 +17,72 @@ _ROWS = {table.name: table.keys for table in (*TABLES, HOOK)}
 _KINDS = tuple(kind.value for kind in ANNOUNCED_IN_ORDER)
 
 
+DropIn = tuple[str, str | bytes]
+"""The name of a file of conf.d, and what stands in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReadResult:
-    """Settings, and the line of each key and table that the file names, by its dotted name."""
+    """Settings, and where each key and table that the files name stands, by its dotted name; of several places the
+    one that counts."""
 
     settings: Settings
-    origin: Mapping[str, int]
+    origin: Mapping[str, KeyOrigin]
 
 
-def read(text: str | bytes, *, file: str, defaults: PlatformPaths) -> ReadResult:
-    """Given a whole file and the platform's paths, return what it means. Raise ConfigurationError with all faults."""
+def read(text: str | bytes, *, file: str, defaults: PlatformPaths, drop_ins: Sequence[DropIn] = ()) -> ReadResult:
+    """Given a whole file, the drop-ins beside it in their order and the platform's paths, return what they mean.
+
+    Raise ConfigurationError with all faults of all files."""
+    reading, faults = _read_files([(file, text), *drop_ins], defaults, tolerantly=False)
+    if faults:
+        raise ConfigurationError(file, problem_lines(faults))
+    return reading
+
+
+def read_tolerantly(text: str | bytes, *, file: str, defaults: PlatformPaths,
+                    drop_ins: Sequence[DropIn] = ()) -> tuple[ReadResult, ConfigurationError | None]:
+    """Given the same, return what can be read of them, defaults elsewhere; and all faults, None where there is none."""
+    reading, faults = _read_files([(file, text), *drop_ins], defaults, tolerantly=True)
+    return reading, ConfigurationError(file, problem_lines(faults)) if faults else None
+
+
+def _read_files(files: Sequence[DropIn], defaults: PlatformPaths, *,
+                tolerantly: bool) -> tuple[ReadResult, list[SettingProblem]]:
+    """Each file is judged by itself, so that a value is wrong also where a later file has another; what is wrong in a
+    file takes nothing away from the files before it."""
+    tree: dict[str, object] = {}
+    origin: dict[str, KeyOrigin] = {}
+    faults: list[SettingProblem] = []
+    for name, text in files:
+        is_drop_in = name != files[0][0]
+        document, found = _parsed(text, tolerantly=tolerantly)
+        reader = _SettingsReader(document, defaults)
+        reader.settings()
+        faults += [replace(fault, drop_in=name if is_drop_in else "") for fault in (*found, *reader.faults)]
+        tree = merge(tree, _without(document.tree, reader.wrong) if len(files) > 1 else document.tree)
+        origin |= {dotted(path): KeyOrigin(name, line, is_drop_in) for path, line in document.lines.items()}
+    settings = _SettingsReader(TomlDocument(tree, {}), defaults).settings()
+    return ReadResult(settings, MappingProxyType(origin)), faults
+
+
+def _parsed(text: str | bytes, *, tolerantly: bool) -> tuple[TomlDocument, list[SettingProblem]]:
     try:
-        document = parse(text)
-    except NotToml as not_toml:
-        raise ConfigurationError(file, (not_toml.fault.told(),)) from None
-    reader = _SettingsReader(document, defaults)
-    settings = reader.settings()
-    if reader.faults:
-        raise ConfigurationError(file, problem_lines(reader.faults))
-    return ReadResult(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
-
-
-def read_tolerantly(text: str | bytes, *, file: str,
-                    defaults: PlatformPaths) -> tuple[ReadResult, ConfigurationError | None]:
-    """Given the same, return what can be read of it, defaults elsewhere; and all faults, None where there is none."""
-    not_toml: list[SettingProblem] = []
-    try:
-        document = parse(text)
+        return parse(text), []
     except NotToml as trouble:
-        document, not_toml = parse_readable_tables(text), [trouble.fault]
-    reader = _SettingsReader(document, defaults)
-    settings = reader.settings()
-    faults = problem_lines(not_toml + reader.faults)
-    reading = ReadResult(settings, MappingProxyType({dotted(path): line for path, line in document.lines.items()}))
-    return reading, ConfigurationError(file, faults) if faults else None
+        return parse_readable_tables(text) if tolerantly else TomlDocument({}, {}), [trouble.fault]
+
+
+def _without(tree: Mapping[str, object], wrong: Iterable[Path]) -> dict[str, object]:
+    """Given a file's values, return them without those at these paths."""
+    left = merge({}, tree)
+    for path in wrong:
+        inner: object = left
+        for name in path[:-1]:
+            inner = inner.get(name) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(path[-1], None)
+    return left
 
 
 def read_settings(text: str | bytes, *, file: str, defaults: PlatformPaths) -> Settings:
@@ -81,21 +113,31 @@ class _SettingsReader:
     def __init__(self, document: TomlDocument, platform: PlatformPaths) -> None:
         self._document, self._platform = document, platform
         self.faults: list[SettingProblem] = []
+        self.wrong: list[Path] = []
 
     def settings(self) -> Settings:
         tree = self._document.tree
-        self._refuse_unknown((), tree, tuple(_ROWS))
-        top = {name: self._table((name,), tree) for name in _ROWS}
-        made = {table.name: table.makes(**self._section(table.name, top[table.name])) for table in TABLES}
+        self._refuse_unknown((), tree, tuple(name for name in _ROWS if "." not in name))
+        top: dict[str, Mapping[str, object]] = {}
+        for name in _ROWS:
+            parent, _, _ = name.rpartition(".")
+            top[name] = self._table(tuple(name.split(".")), top[parent] if parent else tree)
+        made: dict[str, Any] = {}
+        for table in reversed(TABLES):      # a table within another one before that
+            within = {other.rpartition(".")[2]: made.pop(other) for other in list(made)
+                      if other.rpartition(".")[0] == table.name}
+            made[table.name] = table.makes(**self._section(table.name, top[table.name]), **within)
         return Settings(**made,
                         policy_by_kind=self._policies(top["policy"], made["policy"]),
                         hook=self._hooks(top[HOOK.name], made["hooks"]))
 
     def _section(self, name: str, raw: Mapping[str, object]) -> dict[str, Any]:
-        tables_within = _KINDS if name == "policy" else ()
+        path = tuple(name.split("."))
+        tables_within = _KINDS if name == "policy" else tuple(
+            other.rpartition(".")[2] for other in _ROWS if other.rpartition(".")[0] == name)
         own = {key: value for key, value in raw.items() if key not in tables_within}
-        self._refuse_unknown((name,), own, (*(key.name for key in _ROWS[name]), *tables_within))
-        return {key.field: self._default(key) for key in _ROWS[name]} | self._given((name,), own, _ROWS[name])
+        self._refuse_unknown(path, own, (*(key.name for key in _ROWS[name]), *tables_within))
+        return {key.field: self._default(key) for key in _ROWS[name]} | self._given(path, own, _ROWS[name])
 
     def _policies(self, raw: Mapping[str, object], policy: PolicySettings) -> Mapping[Kind, PolicySettings]:
         tables = {kind: self._table(("policy", kind.value), raw) for kind in ANNOUNCED_IN_ORDER}
@@ -170,6 +212,7 @@ class _SettingsReader:
 
     def _fault(self, path: Path, what: str, *, near: str = "", likely: tuple[str, ...] = (),
                otherwise: str = "") -> None:
+        self.wrong.append(path)
         lines = self._document.lines
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
         self.faults.append(SettingProblem(line, dotted(path), what, near, likely, otherwise))

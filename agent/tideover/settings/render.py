@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from typing import Any, NamedTuple
 
 from tideover.model import Kind
 from tideover.settings.keys import HOOK, TABLES, KeyTable, PlatformDefault, SettingKey
 from tideover.settings.reader import default_settings, options_for
+from tideover.settings.toml import KeyOrigin
 from tideover.settings.types import dotted, inline_table, quoted
 from tideover.settings.values import LINUX, PlatformPaths, Settings
 
@@ -23,7 +25,7 @@ _EXAMPLE = "example"      # the hook whose table the file shows
 class EffectiveValue(NamedTuple):
     key: str
     value: str            # as the file would write it
-    origin: str           # "default" or "file line N"
+    origin: str           # "default" or "FILE line N"
 
     @property
     def native(self) -> Any:
@@ -38,15 +40,15 @@ def show_hidden(shown: EffectiveValue) -> EffectiveValue:
     return shown._replace(value=inline_table(dict.fromkeys(shown.native, HIDDEN)))
 
 
-def effective_values(settings: Settings, origin: Mapping[str, int]) -> list[EffectiveValue]:
+def effective_values(settings: Settings, origin: Mapping[str, KeyOrigin]) -> list[EffectiveValue]:
     """Given settings and the lines of the keys their file names, return every key that counts, in the table's order."""
-    return [EffectiveValue(name, value, f"file line {origin[name]}" if name in origin else "default")
+    return [EffectiveValue(name, value, origin[name].full if name in origin else "default")
             for name, value in _effective(settings, origin)]
 
 
-def _effective(settings: Settings, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def _effective(settings: Settings, origin: Mapping[str, KeyOrigin]) -> Iterator[tuple[str, str]]:
     for table in TABLES:
-        yield from _rows((table.name,), table.keys, getattr(settings, table.name))
+        yield from _rows(tuple(table.name.split(".")), table.keys, section_of(settings, table))
         if table.name == "policy":
             yield from _exceptions(settings, table, origin)
         if table.name == "hooks":
@@ -54,12 +56,17 @@ def _effective(settings: Settings, origin: Mapping[str, int]) -> Iterator[tuple[
                 yield from _rows((HOOK.name, name), HOOK.keys, options)
 
 
+def section_of(settings: Settings, table: KeyTable) -> Any:
+    """Given settings and a table, return the values of that table."""
+    return reduce(getattr, table.name.split("."), settings)
+
+
 def _rows(path: tuple[str, ...], keys: Iterable[SettingKey], values: object) -> Iterator[tuple[str, str]]:
     for key in keys:
         yield dotted((*path, key.name)), key.takes.write(getattr(values, key.field))
 
 
-def _exceptions(settings: Settings, table: KeyTable, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def _exceptions(settings: Settings, table: KeyTable, origin: Mapping[str, KeyOrigin]) -> Iterator[tuple[str, str]]:
     """Tell of a kind's policy what its table says and what differs from [policy]."""
     for kind, policy in settings.policy_by_kind.items():
         telling = [key for key in table.keys if kind in key.kinds

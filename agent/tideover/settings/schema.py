@@ -13,6 +13,9 @@ def configuration_schema() -> dict[str, Any]:
     """Return the schema of a configuration file and of a drop-in, as TOML becomes JSON. It says what has the right
     form; whether a duration is in its range, and an address is one, `tideover config check` says."""
     tables = {table.name: _table(table.about, table.keys) for table in TABLES}
+    for name in [name for name in tables if "." in name]:
+        parent, _, own_name = name.rpartition(".")
+        tables[parent]["properties"][own_name] = tables.pop(name)
     policy = next(table for table in TABLES if table.name == "policy")
     for kind in ANNOUNCED_IN_ORDER:
         own = [key for key in policy.keys if kind in key.kinds]

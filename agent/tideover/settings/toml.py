@@ -163,6 +163,33 @@ class TomlDocument:
     lines: Mapping[Path, int]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyOrigin:
+    """Where a key stands: its file and line. `is_drop_in`: the file is one of conf.d, not the main one."""
+
+    file: str
+    line: int
+    is_drop_in: bool = False
+
+    @property
+    def full(self) -> str:
+        return f"{self.file} line {self.line}"
+
+    @property
+    def short(self) -> str:
+        """For a text that names the main file itself."""
+        return self.full if self.is_drop_in else f"line {self.line}"
+
+
+def merge(tree: dict[str, object], later: Mapping[str, object]) -> dict[str, object]:
+    """Given the values of two files, return them as one: tables are merged key by key, of all else the later counts."""
+    merged = dict(tree)
+    for name, value in later.items():
+        known = merged.get(name)
+        merged[name] = merge(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return merged
+
+
 class NotToml(Exception):
     """The text cannot be read as TOML at all."""
 

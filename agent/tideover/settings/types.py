@@ -93,17 +93,19 @@ class SettingProblem:
     near: str = ""
     likely: tuple[str, ...] = ()
     otherwise: str = ""              # said where nothing likely is near
+    drop_in: str = ""                # the file it stands in, "": the main one
 
     def told(self) -> str:
-        """Return the fault on one line: `line 4: policy.acknowledge: expected …, found …`."""
-        place = [f"line {self.line}"] if self.line else []
+        """Return the fault on one line, a drop-in's with its file: `line 4: policy.acknowledge: expected …`."""
+        line = f"line {self.line}" if self.line else ""
+        place = [" ".join(filter(None, (self.drop_in, line)))] if self.drop_in or line else []
         guess = did_you_mean(self.near, self.likely) if self.near else ""
         return ": ".join([*place, *([self.key] if self.key else []), self.what + (guess or self.otherwise)])
 
 
 def problem_lines(faults: Sequence[SettingProblem]) -> tuple[str, ...]:
-    """Given all faults of a file, return their lines in the file's order; far too many are counted, not told."""
-    in_order = sorted(faults, key=lambda fault: fault.line or 0)
+    """Given all faults of a configuration, return their lines in its files' order; far too many are counted."""
+    in_order = sorted(faults, key=lambda fault: (fault.drop_in, fault.line or 0))
     lines = tuple(fault.told() for fault in in_order[:MOST_TOLD])
     rest = len(in_order) - MOST_TOLD
     return (*lines, f"and {rest} more of this kind") if rest > 0 else lines

@@ -69,11 +69,20 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True, slots=True)
+class GcpSettings:
+    """What a VM of Google's cannot ask for."""
+
+    preempt_notice_s: float = 0.0
+    terminate_notice_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSettings:
     kind: str                        # one of platforms.SOURCE_KINDS
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
     poll_s: float
     vm_name: str | None              # exactly as written; None: ask the metadata service
+    gcp: GcpSettings = GcpSettings()
 
 
 @dataclass(frozen=True, slots=True)

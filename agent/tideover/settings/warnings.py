@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from tideover.model import ANNOUNCED, Kind
+from tideover.settings.toml import KeyOrigin
 from tideover.settings.types import did_you_mean, dotted, is_loopback
 from tideover.settings.values import HookOptions, PolicySettings, Settings
 
@@ -15,7 +16,7 @@ FINEST_OVER_NETWORK_S = 0.01     # half a round trip plus the server's own error
 PROMISED_PAUSE_S = 1.0           # every pause of a second or more is recorded
 LONGEST_SOCKET_PATH = 107        # bytes (unix(7): sun_path has 108 with its end)
 
-_NO_LINES: Mapping[str, int] = MappingProxyType({})
+_NO_LINES: Mapping[str, KeyOrigin] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ POLICY_WARNINGS = (
 )
 
 
-def warnings_about(settings: Settings, origin: Mapping[str, int] = _NO_LINES) -> tuple[str, ...]:
+def warnings_about(settings: Settings, origin: Mapping[str, KeyOrigin] = _NO_LINES) -> tuple[str, ...]:
     """Given settings and the lines of their keys, return one line for each thing that may surprise their owner."""
     found = [(caution.key, caution.says) for caution in WARNINGS if caution.applies(settings)]
     found += [pair for caution in POLICY_WARNINGS for pair in _policy_cautions(caution, settings)]
@@ -85,7 +86,7 @@ def warnings_about(settings: Settings, origin: Mapping[str, int] = _NO_LINES) ->
 
 
 def unused_hook_tables(settings: Settings, names: Collection[str],
-                       origin: Mapping[str, int] = _NO_LINES) -> tuple[str, ...]:
+                       origin: Mapping[str, KeyOrigin] = _NO_LINES) -> tuple[str, ...]:
     """Given settings and the names of all hooks there are, return one line for each [hook.NAME] without a file."""
     return tuple(_placed(dotted(("hook", name)), "the hooks directory has no such hook" + _meant(name, names), origin)
                  for name in settings.hook if name not in names)
@@ -107,7 +108,7 @@ def _policy_cautions(caution: PolicyWarningRule, settings: Settings) -> Iterator
             yield f"policy.{kind.value}.{caution.name}", caution.says
 
 
-def _idle_policies(settings: Settings, origin: Mapping[str, int]) -> Iterator[tuple[str, str]]:
+def _idle_policies(settings: Settings, origin: Mapping[str, KeyOrigin]) -> Iterator[tuple[str, str]]:
     for kind in settings.policy_by_kind:
         key = f"policy.{kind.value}"
         if key in origin and kind not in settings.policy.act_on:
@@ -125,5 +126,5 @@ def _hook_cautions(name: str, options: HookOptions, settings: Settings) -> Itera
         yield key, 'policy.unannounced = "record" runs no hook after an unannounced pause'
 
 
-def _placed(key: str, says: str, origin: Mapping[str, int]) -> str:
-    return f"line {origin[key]}: {key}: {says}" if key in origin else f"{key}: {says}"
+def _placed(key: str, says: str, origin: Mapping[str, KeyOrigin]) -> str:
+    return f"{origin[key].short}: {key}: {says}" if key in origin else f"{key}: {says}"

@@ -71,6 +71,8 @@ class SimulatedResponse:
     date: float | None = None
     fault: InjectedFault = InjectedFault()
     etag: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    server: str = "IMDS/simulated"
 
 
 class HttpServer:
@@ -151,7 +153,8 @@ class _SimulatedConnection(http.server.BaseHTTPRequestHandler):
 
     def _compose(self, answer: SimulatedResponse) -> bytes:
         phrase = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else "Unknown"
-        headers = [("Content-Type", answer.content_type), ("Server", "IMDS/simulated"), *answer.fault.headers,
+        headers = [("Content-Type", answer.content_type), ("Server", answer.server), *answer.headers,
+                   *answer.fault.headers,
                    ("Content-Length", str(len(answer.body)))]
         if answer.date is not None:
             headers.append(("Date", formatdate(answer.date, usegmt=True)))

@@ -262,6 +262,7 @@ class MetadataService(SimulatedService):
 
 # --- What `simulate` and `drill` need to know
 
+FIRST_SCENARIO = "freeze"
 EVENT_WORDS = {"freeze": "Freeze", "reboot": "Reboot", "redeploy": "Redeploy", "preempt": "Preempt",
                "terminate": "Terminate", "unknown": "Defragment"}
 """Its own words (Azure docs, "Scheduled Events"); the last is one it does not have (yet)."""

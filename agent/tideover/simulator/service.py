@@ -127,6 +127,10 @@ class SimulatorModule(Protocol):
     """What the module of a simulated platform has."""
 
     @property
+    def FIRST_SCENARIO(self) -> str:
+        """The scenario that is played where none is named."""
+
+    @property
     def EVENT_WORDS(self) -> Mapping[str, str]:
         """The platform's word for each kind of event that a drill can play."""
 

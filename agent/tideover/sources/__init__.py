@@ -6,10 +6,11 @@ another. It is imported only when it is opened: the HTTP client is the heaviest 
 """
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tideover.model import VmIdentity
+from tideover.model import Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed
 from tideover.platforms import Platform
 
@@ -30,6 +31,10 @@ class Source(Protocol):
 
     def identity(self) -> VmIdentity | None:
         """Return who this VM is, asking if that is not known yet; None: nobody said. From any thread."""
+
+    def remember(self, events: Iterable[Event]) -> None:
+        """Given the events that were listed when the last agent ended, know them before the first poll: a source that
+        makes the ids itself goes on with them."""
 
     def close(self) -> None:
         """End a poll that is under way, and ask nothing more. From any thread."""

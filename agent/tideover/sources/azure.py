@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,15 +17,14 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, bad, good, remark
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, VmIdentity, fold_case
+from tideover.model import Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
 from tideover.sources.checks import PollReport, check_answer, check_events
+from tideover.sources.documents import NotADocument, read_time
 from tideover.sources.scheduled_events import (
-    NotADocument,
     read_document,
     read_identity,
-    read_time,
     write_acknowledgement,
 )
 from tideover.system.clocks import read_raw_s
@@ -140,6 +139,9 @@ class AzureSource:
             return None
         finally:
             client.close()
+
+    def remember(self, events: Iterable[Event]) -> None:
+        """The platform gives its events their ids: there is nothing to know of before."""
 
     def close(self) -> None:
         """End a poll that is under way. An acknowledgement that is under way goes on."""

@@ -12,16 +12,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from tideover.model import Document, Event, Kind, VmIdentity, fold_case
+from tideover.sources.documents import NotADocument, read_time
 from tideover.text_safety import make_storable
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
-    kind.value: kind for kind in (Kind.FREEZE, Kind.REBOOT, Kind.REDEPLOY, Kind.PREEMPT, Kind.TERMINATE)
+    kind.info.azure.lower(): kind for kind in Kind if kind.info.azure
 })
 FIELDS = frozenset({"EventId", "EventStatus", "EventType", "ResourceType", "Resources", "NotBefore", "Description",
                     "EventSource", "DurationInSeconds"})
@@ -34,13 +34,8 @@ LONGEST_STATUS = 64              # of one we do not know: it is told in a senten
 LONGEST_NAME = 256               # of an EventId or a VM: a GUID has 36 characters, a VM's name at most 64
 LONGEST_TEXT = 4096              # of one odd field in the record; a body may be 1 MiB
 LONGEST_EXTRA = 16 * 1024        # of all odd fields of one event together: they are written with each of its rows
-LONGEST_TIME = 64                # the longest form met has 36 characters
 LONGEST_INTEGER = 18             # digits; beyond it float is exact enough, and int() refuses 4300 and more
 LONGEST_PAUSE_S = 366 * 86400.0  # nobody announces an interruption of more than a year: such a number is damage
-
-
-class NotADocument(ValueError):
-    """The body is no well-formed document; the reason is a sentence for people and says nothing about any event."""
 
 
 def read_document(body: bytes, *, date: datetime | None, asked_raw_s: float, received_raw_s: float) -> Document:
@@ -79,21 +74,6 @@ def read_identity(body: bytes) -> VmIdentity:
     if not _is_usable_name(name):
         raise NotADocument("the answer does not say the name of this VM")
     return VmIdentity(name=str(name), vm_id=_text(fields.get("vmId")))
-
-
-def read_time(text: str) -> datetime | None:
-    """Given RFC 1123 (its weekday may be wrong) or ISO 8601 text, return aware UTC; None if it is no moment.
-
-    Without a zone it is UTC, the only zone the platform uses. A date without a time of day is no moment.
-    """
-    text = text.strip()
-    if not text or len(text) > LONGEST_TIME or ":" not in text:
-        return None
-    try:
-        at = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
 
 
 def _read_object(body: bytes) -> dict[str, object]:

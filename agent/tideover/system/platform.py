@@ -6,6 +6,7 @@ run as other users reach their directories on Linux only: Windows has no such ho
 from __future__ import annotations
 
 import errno
+import gc
 import io
 import os
 import stat
@@ -19,6 +20,19 @@ from types import TracebackType
 ROOT = Path("C:\\<none>") if sys.platform == "win32" else Path("/")
 """The root of that tree. Windows has none, and what somebody puts under C:\\proc or C:\\etc, where every user may make
 directories, must not be believed: there it is a name that no file can have."""
+
+
+# --- Memory of this process
+
+def return_free_memory() -> None:
+    """Give the system back what is free on the heap. The C library keeps it otherwise: what the parts of a program used
+    up to be loaded would stay resident for as long as an agent runs. Does nothing where there is no such call (musl,
+    Windows)."""
+    import ctypes
+    gc.collect()
+    trim = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 # --- Rights of this process

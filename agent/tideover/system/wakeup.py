@@ -1,4 +1,4 @@
-"""Wakeups (self-pipe, eventfd, Windows event) and the one wait for descriptors, a wakeup or a timeout."""
+"""The wakeup that any thread gives to one that waits, and the wait for descriptors, a wakeup or a timeout."""
 from __future__ import annotations
 
 import os
@@ -6,83 +6,136 @@ import select
 import socket
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-# --- A wakeup for the thread that waits for a hook: an eventfd, or a Windows event
+# --- The wakeup
+
+class Signal(Protocol):
+    """What the system wakes a thread with."""
+
+    def fileno(self) -> int: ...
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+    def close(self) -> None: ...
+
 
 if sys.platform == "win32":
-    from tideover.winapi.base import close_handle as _close, create_event as _create, set_event as _set
+    from tideover.winapi.base import close_handle, create_event, set_event
+
+    class SocketPair:
+        """For select(2), which knows only sockets there."""
+
+        def __init__(self) -> None:
+            self._hear, self._call = socket.socketpair()
+            self._hear.setblocking(False)
+            self._call.setblocking(False)
+
+        def fileno(self) -> int:
+            return self._hear.fileno()
+
+        def set(self) -> None:
+            with suppress(BlockingIOError):     # it is set already
+                self._call.send(b"\0")
+
+        def clear(self) -> None:
+            with suppress(BlockingIOError):
+                while self._hear.recv(64):
+                    pass
+
+        def close(self) -> None:
+            self._hear.close()
+            self._call.close()
+
+    class KernelEvent:
+        """For a wait among handles; stays set once it is."""
+
+        def __init__(self) -> None:
+            self._event = create_event()
+
+        def fileno(self) -> int:
+            return self._event
+
+        def set(self) -> None:
+            set_event(self._event)
+
+        def clear(self) -> None:
+            """Nothing: a hook is called off once."""
+
+        def close(self) -> None:
+            close_handle(self._event)
+
+    FOR_DESCRIPTORS: Callable[[], Signal] = SocketPair
+    FOR_HOOKS: Callable[[], Signal] = KernelEvent
 
 else:
-    import os
-    from os import close as _close
+    class EventFd:
+        """eventfd(2): for poll, select and all of their kind."""
 
-    def _create() -> int:
-        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        def __init__(self) -> None:
+            self._file = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
-    def _set(file: int) -> None:
-        os.eventfd_write(file, 1)
+        def fileno(self) -> int:
+            return self._file
+
+        def set(self) -> None:
+            os.eventfd_write(self._file, 1)
+
+        def clear(self) -> None:
+            with suppress(BlockingIOError):     # it was not set
+                os.eventfd_read(self._file)
+
+        def close(self) -> None:
+            os.close(self._file)
+
+    FOR_DESCRIPTORS = FOR_HOOKS = EventFd
 
 
-class EventWakeup:
-    """Wakes the thread that waits for a hook. May be rung from any thread, also when nobody waits any more."""
+class Wakeup:
+    """Set from any thread, also before anything waits and after nothing does any more; one thread waits for its
+    `fileno()` among others. Nothing is opened before that is asked for."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()       # a number that was given back must not be set: it may be another's
-        self._signal: int | None = None
+    def __init__(self, kind: Callable[[], Signal] = FOR_DESCRIPTORS) -> None:
+        self._lock = threading.Lock()       # the number of a closed descriptor must not be used: it may be another's
+        self._kind = kind
+        self._signal: Signal | None = None
         self.is_set = False
 
-    def set(self) -> None:
+    def fileno(self) -> int:
+        """Return what can be waited for, open from now on. Raise OSError."""
         with self._lock:
+            if self._signal is None:
+                self._signal = self._kind()
+                if self.is_set:
+                    self._signal.set()
+            return self._signal.fileno()
+
+    def set(self) -> None:
+        """Wake the one that waits. Never blocks."""
+        with self._lock:
+            if not self.is_set and self._signal is not None:
+                self._signal.set()
             self.is_set = True
-            if self._signal is not None:
-                _set(self._signal)
-
-    def open(self) -> int:
-        """Return what can be waited for beside the hook, and is set once the bell rings: a file that can be read from,
-        or an event. Whether it has rung before must be asked."""
-        with self._lock:
-            self._signal = _create()
-            return self._signal
-
-    def close(self) -> None:
-        with self._lock:
-            if self._signal is not None:
-                _close(self._signal)
-            self._signal = None
-
-
-# --- A wakeup for a thread that waits for sockets
-
-class SocketWakeup:
-    """Rung from any thread; one thread waits for it among its sockets."""
-
-    def __init__(self) -> None:
-        self.socket, self._button = socket.socketpair()
-        self.socket.setblocking(False)
-        self._button.setblocking(False)
-
-    def set(self) -> None:
-        """Wake the waiter. A bell that rings already, or is gone, needs no second push."""
-        try:
-            self._button.send(b"\0")
-        except OSError:
-            return
 
     def clear(self) -> None:
-        """Take back all rings so far."""
-        try:
-            while self.socket.recv(64):
-                pass
-        except OSError:
-            return
+        """Take back whatever was set so far: for the thread that waits, before it looks for what woke it."""
+        with self._lock:
+            if self.is_set and self._signal is not None:
+                self._signal.clear()
+            self.is_set = False
 
     def close(self) -> None:
-        self.socket.close()
-        self._button.close()
+        """Give the descriptor back. To set it stays allowed."""
+        with self._lock:
+            if self._signal is not None:
+                self._signal.close()
+            self._signal, self._kind = None, _refuse
+
+
+def _refuse() -> Signal:
+    raise OSError("this wakeup is closed")
 
 
 # --- The wait
@@ -113,18 +166,12 @@ class Wait(Protocol):
 
 if sys.platform != "win32":
     class PollWait:
-        """poll(2) over any descriptors, woken through an eventfd or a pipe."""
+        """poll(2) over any descriptors. (`selectors` does not tell a broken descriptor from one with something to
+        read.)"""
 
         def __init__(self) -> None:
-            self._poll = select.poll()
-            self._lock, self._is_closed = threading.Lock(), False   # a closed file's number may be another's by now
-            if hasattr(os, "eventfd"):
-                self._hear = self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            else:
-                self._hear, self._call = os.pipe()
-                os.set_blocking(self._hear, False)
-                os.set_blocking(self._call, False)
-            self._poll.register(self._hear, select.POLLIN)
+            self._poll, self._wakeup = select.poll(), Wakeup()
+            self.watch([self._wakeup.fileno()])
 
         def watch(self, descriptors: Iterable[int]) -> None:
             for descriptor in descriptors:
@@ -135,41 +182,29 @@ if sys.platform != "win32":
                 self._poll.unregister(descriptor)
 
         def wait(self, timeout_ns: int) -> WaitResult:
-            """Wait at most `timeout_ns`; return who has something to say."""
+            """Wait at most `timeout_ns`; return what has something to say."""
             events = self._poll.poll(timeout_ns / 1e6)
             if not events:
                 return QUIET
+            self._wakeup.clear()
             readable = frozenset(fd for fd, event in events if event & select.POLLIN)
             broken = frozenset(fd for fd, event in events if event & BROKEN)
-            if self._hear in readable:
-                os.read(self._hear, 4096)
-            return WaitResult(readable - {self._hear}, broken)
+            return WaitResult(readable - {self._wakeup.fileno()}, broken)
 
         def wake(self) -> None:
-            """End the wait now. Any thread, also when nobody waits any more; never blocks."""
-            with self._lock:
-                if self._is_closed:
-                    return
-                try:
-                    os.write(self._call, (1).to_bytes(8, "little"))
-                except BlockingIOError:
-                    pass                        # it is awake already
+            """End the wait now. Any thread, also when nothing waits any more; never blocks."""
+            self._wakeup.set()
 
         def close(self) -> None:
-            with self._lock:
-                self._is_closed = True
-                for descriptor in {self._hear, self._call}:
-                    os.close(descriptor)
+            self._wakeup.close()
 
 
 class SelectWait:
     """select(2) over sockets alone: for systems without poll(2), where no reader has a descriptor either."""
 
     def __init__(self) -> None:
-        self._hear, self._call = socket.socketpair()
-        self._hear.setblocking(False)
-        self._call.setblocking(False)
-        self._watched: set[int] = set()
+        self._wakeup = Wakeup()
+        self._watched = {self._wakeup.fileno()}
 
     def watch(self, descriptors: Iterable[int]) -> None:
         self._watched.update(descriptors)
@@ -178,29 +213,22 @@ class SelectWait:
         self._watched.difference_update(descriptors)
 
     def wait(self, timeout_ns: int) -> WaitResult:
-        """Wait at most `timeout_ns`; return who has something to say."""
-        mine = self._hear.fileno()
-        readable, _, _ = select.select([mine, *self._watched], [], [], timeout_ns / 1e9)
-        if mine in readable:
-            self._hear.recv(4096)
-        return WaitResult(frozenset(readable) - {mine})
+        """Wait at most `timeout_ns`; return what has something to say."""
+        readable, _, _ = select.select(list(self._watched), [], [], timeout_ns / 1e9)
+        if not readable:
+            return QUIET
+        self._wakeup.clear()
+        return WaitResult(frozenset(readable) - {self._wakeup.fileno()})
 
     def wake(self) -> None:
-        """End the wait now. Any thread, also when nobody waits any more; never blocks."""
-        with suppress(OSError):             # it is awake already, or closed
-            self._call.send(b"\1")
+        """End the wait now. Any thread, also when nothing waits any more; never blocks."""
+        self._wakeup.set()
 
     def close(self) -> None:
-        self._hear.close()
-        self._call.close()
+        self._wakeup.close()
 
 
 if sys.platform == "win32":
-    def new_wait() -> Wait:
-        """Return the best wait this system has."""
-        return SelectWait()
-
+    new_wait: Callable[[], Wait] = SelectWait
 else:
-    def new_wait() -> Wait:
-        """Return the best wait this system has."""
-        return PollWait()
+    new_wait = PollWait

@@ -221,7 +221,7 @@ def judge_stall(stall: Stall) -> StallVerdict:
         if holds:
             return StallVerdict(cause, Quality.MEASURED, (sentence, *facts))
     return StallVerdict(Cause.PROCESS_STALL, Quality.INFERRED,
-                  ("nothing here tells the machine from this process: taken for a stall of this process", *facts))
+                  ("this machine cannot tell a pause from a stall of this process: taken as a stall", *facts))
 
 
 def _certainties(stall: Stall) -> tuple[tuple[bool, Cause, str], ...]:
@@ -236,7 +236,7 @@ def _certainties(stall: Stall) -> tuple[tuple[bool, Cause, str], ...]:
         ((stall.frozen_s or 0.0) >= half_s, Cause.PROCESS_STALL, "this process's control group was frozen"),
         ((stall.throttled_s or 0.0) >= half_s, Cause.PROCESS_STALL, "this process's control group was over its quota"),
         (stood_still, Cause.VM_PAUSE, "no process of this machine ran in the gap"),
-        (ran_on, Cause.PROCESS_STALL, "the machine's other processes ran on in the gap"),
+        (ran_on, Cause.PROCESS_STALL, "other processes of the machine ran in the gap"),
     )
 
 
@@ -264,7 +264,7 @@ def _facts(stall: Stall) -> tuple[str, ...]:
     if stall.seen.interrupts is not None:
         usual = stall.expected.interrupts
         facts.append(f"{stall.seen.interrupts:.0f} interrupts in the gap"
-                     + ("" if usual is None else f", where about {usual:.0f} are usual"))
+                     + ("" if usual is None else f", about {usual:.0f} are usual"))
     if stall.expected.switches is not None and stall.seen.switches is not None:
         facts.append(f"{stall.seen.switches:.0f} of about {stall.expected.switches:.0f} context switches "
                      f"expected of other processes")

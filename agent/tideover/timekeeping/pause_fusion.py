@@ -25,7 +25,7 @@ PRIOR_OFFSET_NS = NS // 4
 HOST_STEP_DELAY_NS = NS // 10
 
 # Where nothing else decides, what was to be expected does.
-DUE = "nothing here tells the machine from this process, and a stop of the machine was to be expected"
+DUE = "this machine cannot tell a pause from a stall of this process, and a pause was expected"
 
 # Hyper-V's hardware clock repeats the last word of the host, which freezes with the guest; the host speaks every 5 s
 # (kernel source, hv_util.c). That it has not moved means something only after that.
@@ -196,7 +196,8 @@ def _suspended(incident: Incident) -> FusionResult:
 def _stood_still(incident: Incident, frozen: Interval, signs: tuple[str, ...]) -> FusionResult:
     """Outside time went on without us: only a stop of the machine can do that."""
     length = frozen
-    evidence = [f"outside time moved by {seconds(frozen.middle_ns)} ± {seconds(frozen.half_ns)} against the raw clock"]
+    evidence = [f"the time servers moved by {seconds(frozen.middle_ns)} ± {seconds(frozen.half_ns)} against the raw "
+                "clock"]
     if incident.visible is not None:
         # A gap that nobody has judged may be part of the stop, or what a busy host did to the machine after it.
         surely_ns = max(0, incident.visible.low_ns - incident.visible_slack_ns) if incident.stall is not None else 0
@@ -212,8 +213,8 @@ def _wall_sentence(stepped_ns: int, frozen: Interval) -> str:
     if abs(stepped_ns) < STEP_NS:
         return f"the wall clock was left behind by {seconds(frozen.middle_ns)}"
     if abs(stepped_ns - frozen.middle_ns) <= frozen.half_ns + PRIOR_OFFSET_NS:
-        return f"the wall clock has been put right since: {step_words(stepped_ns)}"
-    return f"clock disturbed: {step_words(stepped_ns)}, which is not what was lost"
+        return f"the wall clock was corrected since: {step_words(stepped_ns)}"
+    return f"clock disturbed: {step_words(stepped_ns)}, which does not match the pause"
 
 
 def _gap(incident: Incident, visible: Interval, stall: StallVerdict, frozen: Interval | None) -> FusionResult:
@@ -223,7 +224,7 @@ def _gap(incident: Incident, visible: Interval, stall: StallVerdict, frozen: Int
         due = () if incident.markers else (DUE, stall.evidence[0])
         cause, evidence = Cause.VM_PAUSE, (*due, *incident.markers, *incident.hints)
     if frozen is not None:
-        evidence = (*evidence, f"outside time agrees with the raw clock to {seconds(frozen.half_ns)}")
+        evidence = (*evidence, f"the time servers agree with the raw clock to {seconds(frozen.half_ns)}")
     return FusionResult(cause, visible.middle_ns, visible.half_ns + incident.visible_slack_ns, quality, evidence)
 
 
@@ -232,17 +233,17 @@ def _stepped(incident: Incident, frozen: Interval | None, signs: tuple[str, ...]
     cannot_tell = frozen is None or frozen.low_ns <= stepped <= frozen.high_ns
     if cannot_tell and stepped > 0 and (incident.event_open or incident.markers):
         return FusionResult(Cause.VM_PAUSE, stepped, PRIOR_OFFSET_NS + HOST_STEP_DELAY_NS, Quality.INFERRED,
-                       (f"{step}, as a host does after a stop, while one was to be expected",
-                        "no outside time to measure it by", *signs))
-    outside = ("no outside time to tell a stop by" if frozen is None or cannot_tell
-               else f"outside time shows no stop longer than {seconds(max(0, frozen.high_ns))}")
+                       (f"{step}, as a host does after a pause, and a pause was expected",
+                        "no time server to measure it", *signs))
+    outside = ("no time server to detect a pause" if frozen is None or cannot_tell
+               else f"time servers show no pause longer than {seconds(max(0, frozen.high_ns))}")
     return FusionResult(Cause.CLOCK_STEP, 0, 0, Quality.MEASURED, (step, outside, *signs))
 
 
 def _moved(incident: Incident, frozen: Interval | None, signs: tuple[str, ...]) -> FusionResult:
     """Moved to another host, and no clock shows for how long."""
     if frozen is None:
-        return FusionResult(Cause.VM_PAUSE, None, None, Quality.UNKNOWN, (*signs, "no outside time to measure it by"))
+        return FusionResult(Cause.VM_PAUSE, None, None, Quality.UNKNOWN, (*signs, "no time server to measure it"))
     most = max(incident.period_ns, frozen.high_ns)
     return FusionResult(Cause.VM_PAUSE, most // 2, most - most // 2, Quality.BOUNDED,
                    (*signs, f"too short to show: less than {seconds(most)}"))

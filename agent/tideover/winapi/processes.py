@@ -1,4 +1,8 @@
-"""Windows processes and job objects: start in a job, list, suspend, terminate; known by pid and creation time."""
+"""Job objects of Windows, and processes that are started in one. Everything else about processes is psutil's.
+
+psutil knows no jobs, and pywin32 starts no process that inherits two handles and no more (no attribute list), so these
+calls are declared here; the job's stay beside them, made with the security attributes of `winapi.security`.
+"""
 from __future__ import annotations
 
 import sys
@@ -21,7 +25,6 @@ from tideover.winapi.base import (
     declare,
     kernel32,
     last_error,
-    ntdll,
     wait_for_any,
 )
 from tideover.winapi.security import ERROR_ALREADY_EXISTS, SecurityAttributes
@@ -130,9 +133,6 @@ class Job:
 _CREATE_SUSPENDED, _CREATE_UNICODE_ENVIRONMENT, _CREATE_NO_WINDOW = 0x4, 0x400, 0x0800_0000
 _EXTENDED_STARTUPINFO_PRESENT, _STARTF_USESTDHANDLES = 0x80000, 0x100
 _ATTRIBUTE_HANDLE_LIST = 0x20002
-_PROCESS_TERMINATE, _PROCESS_SUSPEND_RESUME, _PROCESS_QUERY_LIMITED = 0x1, 0x800, 0x1000
-_SYNCHRONIZE = 0x100000
-_SNAPSHOT_PROCESSES = 0x2
 
 
 class _StartupInfo(ctypes.Structure):
@@ -147,13 +147,6 @@ class _ProcessInformation(ctypes.Structure):
     _fields_ = (("process", HANDLE), ("thread", HANDLE), ("pid", DWORD), ("thread_id", DWORD))
 
 
-class _ProcessEntry(ctypes.Structure):
-    _fields_ = (
-        ("size", DWORD), ("usage", DWORD), ("pid", DWORD), ("heap", ctypes.c_size_t), ("module", DWORD),
-        ("threads", DWORD), ("parent", DWORD), ("priority", ctypes.c_long), ("flags", DWORD),
-        ("file", ctypes.c_wchar * 260))
-
-
 _initialize = declare(kernel32, "InitializeProcThreadAttributeList", wintypes.BOOL, ctypes.c_void_p, DWORD, DWORD,
                       ctypes.POINTER(ctypes.c_size_t))
 _update = declare(kernel32, "UpdateProcThreadAttribute", wintypes.BOOL, ctypes.c_void_p, DWORD, ctypes.c_size_t,
@@ -165,13 +158,6 @@ _create_process = declare(kernel32, "CreateProcessW", wintypes.BOOL, wintypes.LP
 _resume_thread = declare(kernel32, "ResumeThread", DWORD, HANDLE)
 _terminate_process = declare(kernel32, "TerminateProcess", wintypes.BOOL, HANDLE, wintypes.UINT)
 _exit_code = declare(kernel32, "GetExitCodeProcess", wintypes.BOOL, HANDLE, ctypes.POINTER(DWORD))
-_open_process = declare(kernel32, "OpenProcess", HANDLE, DWORD, wintypes.BOOL, DWORD)
-_times = declare(kernel32, "GetProcessTimes", wintypes.BOOL, HANDLE, *[ctypes.POINTER(ctypes.c_uint64)] * 4)
-_snapshot = declare(kernel32, "CreateToolhelp32Snapshot", HANDLE, DWORD, DWORD)
-_first = declare(kernel32, "Process32FirstW", wintypes.BOOL, HANDLE, ctypes.POINTER(_ProcessEntry))
-_next = declare(kernel32, "Process32NextW", wintypes.BOOL, HANDLE, ctypes.POINTER(_ProcessEntry))
-_suspend_process = declare(ntdll, "NtSuspendProcess", ctypes.c_long, HANDLE)
-_resume_process = declare(ntdll, "NtResumeProcess", ctypes.c_long, HANDLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,77 +212,6 @@ def exit_code(handle: int) -> int:
     code = DWORD()
     check(_exit_code(handle, ctypes.byref(code)))
     return code.value
-
-
-def created_at(pid: int) -> int | None:
-    """Given a number, return when the process that has it now was created, in units of 100 ns since 1601, by the wall
-    clock of that moment; None if there is none, if it has ended, or if it is not ours to look at."""
-    handle = _open_process(_PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
-    if not handle:
-        return None
-    try:
-        times = [ctypes.c_uint64() for _ in range(4)]
-        if has_exited(handle) or not _times(handle, *(ctypes.byref(one) for one in times)):
-            return None
-        return times[0].value
-    finally:
-        close_handle(handle)
-
-
-def parents() -> dict[int, int]:
-    """Return all processes with the number of each one's parent, which may be gone and its number another's."""
-    return {pid: parent for pid, parent, _ in _listed()}
-
-
-def names() -> dict[int, str]:
-    """Return all processes with the file name of each one's program."""
-    return {pid: name for pid, _, name in _listed()}
-
-
-def _listed() -> list[tuple[int, int, str]]:
-    snapshot = check(_snapshot(_SNAPSHOT_PROCESSES, 0))
-    entry = _ProcessEntry(size=ctypes.sizeof(_ProcessEntry))
-    found = []
-    try:
-        more = _first(snapshot, ctypes.byref(entry))
-        while more:
-            found.append((entry.pid, entry.parent, entry.file))
-            more = _next(snapshot, ctypes.byref(entry))
-    finally:
-        close_handle(snapshot)
-    return found
-
-
-def end_process(pid: int, created: int) -> None:
-    """Given a process, end it at once, unless its number is another's by now. Raise OSError if it may not be ended."""
-    with _opened(pid, created, _PROCESS_TERMINATE) as handle:
-        if handle is not None:
-            check(_terminate_process(handle, 1))
-
-
-def suspend_process(pid: int) -> None:
-    """Given a process, let nothing of it run until `resume_process` (ntdll; documented nowhere, steady since XP)."""
-    with _opened(pid, None, _PROCESS_SUSPEND_RESUME) as handle:
-        if handle is not None:
-            _suspend_process(handle)
-
-
-def resume_process(pid: int) -> None:
-    with _opened(pid, None, _PROCESS_SUSPEND_RESUME) as handle:
-        if handle is not None:
-            _resume_process(handle)
-
-
-@contextmanager
-def _opened(pid: int, created: int | None, rights: int) -> Iterator[int | None]:
-    handle = _open_process(rights | _PROCESS_QUERY_LIMITED | _SYNCHRONIZE, False, pid)
-    if not handle:
-        yield None
-        return
-    try:
-        yield handle if created is None or created_at(pid) == created else None
-    finally:
-        close_handle(handle)
 
 
 @contextmanager

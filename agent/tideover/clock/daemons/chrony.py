@@ -228,7 +228,7 @@ class Chrony:
             ended = self._chronyc(command)
             if ended.trouble:
                 return ended
-        told = "chrony was told to measure afresh (reset sources, burst 4/4)"
+        told = "chrony was told to measure again (reset sources, burst 4/4)"
         report = self._selected_after(before.updated_s if before else 0.0)
         if report is None:
             return CommandResult(f"{told}, and has selected no source within {_SELECTION_LIMIT_S:.0f} s")

@@ -55,7 +55,7 @@ class Ntpd:
         return _report_of(variables)
 
     def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
-        return CommandResult(trouble="nothing is known to make ntpd measure afresh")
+        return CommandResult(trouble="ntpd cannot be made to measure again")
 
     def _read(self, file: Path, depth: int) -> Iterator[TimeSource]:
         for line in lines(file):
@@ -104,7 +104,7 @@ def _report_of(variables: dict[str, str]) -> DaemonReport:
     except (KeyError, ValueError):
         is_readable = False
     if not is_readable:
-        return DaemonReport(Ntpd.name, note="its answer cannot be read")
+        return DaemonReport(Ntpd.name, note="invalid answer")
     seconds, _, fraction = variables.get("reftime", "").removeprefix("0x").partition(".")
     try:
         updated_ns = ntp_packet.to_unix_ns((int(seconds, 16) + int(fraction, 16) / 2**32) % 2**32, ntp_packet.BUILT_NS)

@@ -49,12 +49,12 @@ class Timesyncd:
         if known is None:
             updated_at = self._updated_at()
             return DaemonReport(self.name, None if updated_at is None else True, updated_at=updated_at,
-                                note=ended.trouble or "it has had no answer yet")
+                                note=ended.trouble or "no answer yet")
         return known
 
     def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
         ended = self._surroundings.run(["systemctl", "--no-ask-password", "try-restart", _UNIT])
-        return ended if ended.trouble else CommandResult("systemd-timesyncd was restarted, so that it measures afresh")
+        return ended if ended.trouble else CommandResult("systemd-timesyncd was restarted to measure again")
 
     def _updated_at(self) -> datetime | None:
         try:

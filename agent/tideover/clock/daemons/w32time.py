@@ -17,8 +17,8 @@ _CLIENT = _SERVICE + r"\TimeProviders\NtpClient"
 _POLICY = r"SOFTWARE\Policies\Microsoft\W32Time"        # what a group policy says goes before
 _DISABLED = 4                                           # SERVICE_DISABLED, in Start
 _BY_LIST = ("NTP", "ALLSYNC")                           # Type: from NtpServer; NT5DS: from the domain; NoSync: nowhere
-_KINDS = {"NT5DS": "takes its time from the domain, whose controllers it finds itself",
-          "NOSYNC": "is set to take its time from nobody"}
+_KINDS = {"NT5DS": "uses the domain hierarchy (NT5DS)",
+          "NOSYNC": "is configured without a time source (NoSync)"}
 
 
 class W32Time:
@@ -30,14 +30,17 @@ class W32Time:
         self._surroundings = surroundings
 
     def is_running(self) -> bool:
-        """Whether it is there and not switched off. Whether it runs at this moment the registry does not say; Windows
-        starts and stops it as it likes where there is no domain."""
+        """Whether it runs at this moment. Windows starts and stops it as it likes where there is no domain."""
+        return self._surroundings.is_service_running("W32Time")
+
+    def is_enabled(self) -> bool:
+        """Whether it is there and not switched off."""
         start = self._surroundings.registry(_SERVICE, "Start")
         return isinstance(start, int) and start != _DISABLED
 
     def servers(self) -> tuple[TimeSource, ...]:
         """Return the servers it is told to ask, where it is told any."""
-        if not self.is_running() or self._kind() not in _BY_LIST or self._value(_CLIENT, "Enabled") == 0:
+        if not self.is_enabled() or self._kind() not in _BY_LIST or self._value(_CLIENT, "Enabled") == 0:
             return ()
         listed = str(self._value(_PARAMETERS, "NtpServer") or "")
         # "time.windows.com,0x9 10.0.0.1,0x8": flags behind the comma (0x1 its own interval, 0x2 only in need, …)
@@ -45,12 +48,12 @@ class W32Time:
 
     def report(self) -> DaemonReport:
         """Return what it is set to."""
-        return DaemonReport(self.name, note=_KINDS.get(self._kind(), "does not say what it believes"))
+        return DaemonReport(self.name, note=_KINDS.get(self._kind(), "does not report its state"))
 
     def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Have it look for its servers anew and measure; it steps or slews by its own rules (MaxAllowedPhaseOffset)."""
         ended = self._surroundings.run(["w32tm", "/resync", "/rediscover", "/nowait"])
-        return ended if ended.trouble else CommandResult("w32time was told to measure afresh (w32tm /resync)")
+        return ended if ended.trouble else CommandResult("w32time was told to measure again (w32tm /resync)")
 
     def _kind(self) -> str:
         return str(self._value(_PARAMETERS, "Type") or "").upper()

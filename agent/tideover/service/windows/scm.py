@@ -4,11 +4,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 assert sys.platform == "win32"      # mypy reads the rest for Windows only
 
+import psutil
 import pywintypes
 import win32service
 
@@ -16,7 +17,6 @@ from tideover.errors import TideoverError, UnreachableError, WrongUseError
 from tideover.service.windows.control import ServiceControlCode, ServiceState
 from tideover.service.windows.identity import NAME
 from tideover.service_manager import ServiceReport
-from tideover.winapi.processes import created_at
 
 CALL_LIMIT_S = 120.0        # a stop that recovers first takes up to 90 s
 EXIT_LIMIT_S = 10.0
@@ -87,7 +87,10 @@ def stop_for_upgrade() -> bool:
 
 
 def read_report() -> ServiceReport:
-    """Return how the service is. Raise UnreachableError if Windows does not say."""
+    """Return how the service is. Raise UnreachableError if Windows does not say.
+
+    psutil.win_service_get does not tell the exit code, by which a failure is known.
+    """
     rights = win32service.SERVICE_QUERY_STATUS | win32service.SERVICE_QUERY_CONFIG
     try:
         with service(rights) as handle:
@@ -142,12 +145,14 @@ class _ServiceProcess:
     and a start that comes too early may be given to it."""
 
     def __init__(self, status: dict[str, int]) -> None:
-        self._pid = status["ProcessId"]
-        self._created = created_at(self._pid) if self._pid else None
+        self._process = None
+        if status["ProcessId"]:
+            with suppress(psutil.Error):
+                self._process = psutil.Process(status["ProcessId"])
 
     def await_exit(self) -> None:
         until = time.monotonic() + EXIT_LIMIT_S
-        while self._created is not None and created_at(self._pid) == self._created and time.monotonic() < until:
+        while self._process is not None and self._process.is_running() and time.monotonic() < until:
             time.sleep(LOOK_EVERY_S)
 
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.errors import WrongUseError
+from tideover.platforms import SIMULATED_KINDS
 from tideover.simulator.http import InjectedFault
 from tideover.simulator.service import SimulatedService
 
@@ -68,14 +69,15 @@ STEPS: Mapping[str, Callable[..., None]] = MappingProxyType({
 })
 
 
-def scenario_names() -> tuple[str, ...]:
-    """Return the names of the scenarios that come with the program."""
-    return tuple(sorted(path.stem for path in SHELF.glob("*.toml")))
+def scenario_names(kind: str = SIMULATED_KINDS[0]) -> tuple[str, ...]:
+    """Given a platform's kind, return the names of the scenarios of it that come with the program."""
+    return tuple(sorted(path.stem for path in (SHELF / kind).glob("*.toml")))
 
 
-def read_scenario(name: str) -> Scenario:
-    """Given the name of a scenario that comes along, or the path of a file, return it. Raise WrongUseError."""
-    path = SHELF / f"{name}.toml" if name in scenario_names() else Path(name)
+def read_scenario(name: str, kind: str = SIMULATED_KINDS[0]) -> Scenario:
+    """Given the name of a scenario of that platform that comes along, or the path of a file, return it. Raise
+    WrongUseError."""
+    path = SHELF / kind / f"{name}.toml" if name in scenario_names(kind) else Path(name)
     operation = f"cannot run the scenario {name}"
     try:
         with path.open("rb") as opened:
@@ -86,7 +88,7 @@ def read_scenario(name: str) -> Scenario:
         content = tomllib.loads(text.decode())
     except OSError:
         raise WrongUseError(operation, "there is no such scenario or file",
-                            f"Built-in scenarios: {', '.join(scenario_names())}") from None
+                            f"Built-in scenarios: {', '.join(scenario_names(kind))}") from None
     except (ValueError, RecursionError) as error:
         raise WrongUseError(operation, f"not valid TOML ({error})", "Fix the file") from None
     steps = content.get("step")

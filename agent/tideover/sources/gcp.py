@@ -1,0 +1,212 @@
+"""Google Compute Engine: the metadata server's keys of maintenance and preemption. Nothing is acknowledged there.
+
+One poll is several requests within one deadline: instance/maintenance-event and instance/preempted each time, the rest
+seldom or when it is needed. Asking for the first by its exact key makes the platform give 60 s of notice before a live
+migration; a directory or `recursive=true` does not. 503 and reset connections while a migration runs are documented
+behaviour: such a poll brings no document, the next one does. See cloud.google.com/compute/docs, "Get live migration
+notices" and "Monitor and plan for a host maintenance event".
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from tideover import __version__
+from tideover.findings import Finding, good, remark
+from tideover.http_client import HttpClient, HttpResponse, RequestFailed
+from tideover.model import Document, Event, VmIdentity
+from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.settings.values import SourceSettings
+from tideover.sources.checks import PollReport, check_answer, check_events
+from tideover.sources.compute_metadata import (
+    HostAction,
+    MetadataKeys,
+    UpcomingMaintenance,
+    VmFacts,
+    events_of,
+    read_flag,
+    read_host_action,
+    read_name,
+    read_upcoming,
+)
+from tideover.sources.documents import NotADocument, read_time
+from tideover.system.clocks import read_raw_s
+
+PLATFORM = "http://169.254.169.254"
+BASE = "/computeMetadata/v1/instance/"
+FLAVOR = "Metadata-Flavor"
+HEADERS: Mapping[str, str] = MappingProxyType({FLAVOR: "Google", "User-Agent": f"tideover/{__version__}"})
+POLL_S = 5.0                     # one poll, all its requests together
+UPCOMING_EVERY_S = 60.0          # a window is announced days or at least many minutes ahead
+UNSUPPORTED_EVERY_S = 3600.0     # … and most machine families have no such key: 404
+IDENTITY_S = 10.0
+
+ANOTHER_SERVER = f"the answer lacks {FLAVOR}: Google, so it came from another server than Google's"
+NO_ACKNOWLEDGEMENT = "Google Compute Engine takes no acknowledgement"
+HINTS: Mapping[int, str] = MappingProxyType({
+    403: f"the {FLAVOR} header did not arrive as sent, or a proxy in between added X-Forwarded-For",
+    404: "there is no such key; this may be no VM of Google's, or source.endpoint may be wrong",
+    429: "too many requests from this VM",
+    503: "the metadata server is away, as it may be while a live migration runs; it comes back by itself",
+})
+TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
+    3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR,
+})
+
+
+def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> ComputeEngineSource:
+    """Given [source] and the longest that one poll may take, None: the usual 5 s, return the source."""
+    return ComputeEngineSource(settings.endpoint or "", settings.vm_name or "", poll_s=longest_call_s or POLL_S,
+                               preempt_notice_s=settings.gcp.preempt_notice_s,
+                               terminate_notice_s=settings.gcp.terminate_notice_s)
+
+
+class ComputeEngineSource:
+    """The metadata server at `endpoint` ("" = the platform's), asked by the VM that the events call `vm_name` ("" = by
+    its instance name). Each key concerns this VM alone."""
+
+    def __init__(self, endpoint: str = "", vm_name: str = "", *, preempt_notice_s: float = 0.0,
+                 terminate_notice_s: float = 60.0, poll_s: float = POLL_S,
+                 read_raw_s: Callable[[], float] = read_raw_s) -> None:
+        self._endpoint, self._vm_name, self._poll_s = (endpoint or PLATFORM).rstrip("/"), vm_name, poll_s
+        self._preempt_notice_s, self._terminate_notice_s = preempt_notice_s, terminate_notice_s
+        self._read_raw_s = read_raw_s
+        self._client = HttpClient(HEADERS, read_raw_s)
+        self._vm: VmFacts | None = None
+        self._known: tuple[Event, ...] = ()
+        self._is_first = True
+        self._upcoming: UpcomingMaintenance | None = None
+        self._upcoming_trouble = ""
+        self._upcoming_due_raw_s = -math.inf
+        self._until_raw_s = 0.0
+
+    def remember(self, events: Iterable[Event]) -> None:
+        """Given the events that were listed when the last agent ended, go on with those that still are."""
+        self._known = tuple(event for event in events if event.source == "gcp")
+
+    def poll(self) -> Polled | PollFailed:
+        """Ask for every key; return the events, or why there are none to be told. Takes 5 s at most."""
+        self._until_raw_s = self._read_raw_s() + self._poll_s
+        try:
+            answer = self._get("maintenance-event")
+            action = read_host_action(answer.body)
+            is_preempted = read_flag("instance/preempted", self._get("preempted").body)
+            vm = self._facts()
+            self._ask_for_upcoming()
+            if not self._known and (action != HostAction.NONE or self._upcoming is not None):
+                vm = self._vm = self._with_scheduling(vm)
+        except _KeyFailed as failed:
+            return PollFailed(self._sentence(str(failed)), failed.trouble)
+        except NotADocument as error:
+            return PollFailed(self._sentence(f"gave no document: {error}"), PollTrouble.NO_DOCUMENT)
+        date = read_time(answer.date)
+        keys = MetadataKeys(action, is_preempted, self._upcoming, date or datetime.now(UTC), self._is_first)
+        self._known, self._is_first = events_of(keys, vm, self._known), False
+        document = Document(self._known, date=date, asked_raw_s=answer.sent_raw_s,
+                            received_raw_s=answer.received_raw_s, left_out=self._upcoming_trouble)
+        return Polled(document, vm.name, vm.vm_id)
+
+    def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
+        """Nothing can be told to this platform."""
+        return AckOutcome.REFUSED, NO_ACKNOWLEDGEMENT
+
+    def identity(self) -> VmIdentity | None:
+        """Return who this VM is; ask the server unless it has said so before. None: it did not say."""
+        self._until_raw_s = self._read_raw_s() + IDENTITY_S
+        try:
+            vm = self._facts()
+        except (_KeyFailed, NotADocument):
+            return None
+        return VmIdentity(vm.name, vm.vm_id)
+
+    def close(self) -> None:
+        """End a poll that is under way."""
+        self._client.close()
+
+    def _facts(self) -> VmFacts:
+        if self._vm is None:
+            name = self._vm_name or read_name("instance/name", self._get("name").body)
+            self._vm = VmFacts(name, read_name("instance/id", self._get("id").body),
+                               terminate_notice_s=self._terminate_notice_s, preempt_notice_s=self._preempt_notice_s)
+        return self._vm
+
+    def _with_scheduling(self, vm: VmFacts) -> VmFacts:
+        """The policy may be changed while the VM runs, so it is asked for when something is announced."""
+        policy = read_name("instance/scheduling/on-host-maintenance", self._get("scheduling/on-host-maintenance").body)
+        restarts = read_flag("instance/scheduling/automatic-restart", self._get("scheduling/automatic-restart").body)
+        return replace(vm, migrates=policy.upper() == "MIGRATE", restarts=restarts)
+
+    def _ask_for_upcoming(self) -> None:
+        """Where it cannot be read, what was known before counts on, and that is told."""
+        if self._read_raw_s() < self._upcoming_due_raw_s:
+            return
+        self._upcoming_due_raw_s = self._read_raw_s() + UPCOMING_EVERY_S
+        try:
+            self._upcoming = read_upcoming(self._get("upcoming-maintenance?alt=json").body)
+            self._upcoming_trouble = ""
+        except NotADocument as error:
+            self._upcoming_trouble = str(error)
+        except _KeyFailed as failed:
+            if failed.status == 404:
+                self._upcoming, self._upcoming_trouble = None, ""
+                self._upcoming_due_raw_s = self._read_raw_s() + UNSUPPORTED_EVERY_S
+            elif failed.status != 503:      # while nothing is announced that is an answer, too
+                self._upcoming_trouble = f"instance/upcoming-maintenance cannot be read: it {failed}"
+
+    def _get(self, key: str) -> HttpResponse:
+        """Return the 200 of a key, within what is left of the poll. Raise _KeyFailed."""
+        left_s = self._until_raw_s - self._read_raw_s()
+        if left_s <= 0:
+            raise _KeyFailed(f"did not answer all of one poll within {self._poll_s:g} s", PollTrouble.NO_ANSWER)
+        try:
+            answer = self._client.get(f"{self._endpoint}{BASE}{key}", left_s)
+        except RequestFailed as error:
+            raise _KeyFailed(f"gave no document: {error}", PollTrouble.NO_ANSWER) from error
+        if answer.status != 200:
+            raise _KeyFailed(f"answered {answer.status} to {key.partition('?')[0]}: {_hint(answer.status)}",
+                             _trouble(answer.status), answer.status)
+        if answer.headers.get(FLAVOR) != "Google":
+            raise _KeyFailed(f"gave no document: {ANOTHER_SERVER}", PollTrouble.NO_DOCUMENT)
+        return answer
+
+    def _sentence(self, trouble: str) -> str:
+        return f"the metadata server at {self._endpoint} {trouble}"
+
+
+class _KeyFailed(Exception):
+    """A key has no 200; the message completes "the metadata server …"."""
+
+    def __init__(self, message: str, trouble: PollTrouble, status: int | None = None) -> None:
+        super().__init__(message)
+        self.trouble, self.status = trouble, status
+
+
+def _hint(status: int) -> str:
+    if 300 <= status < 400:
+        return "a redirect, which is never followed; another server may be answering in its place"
+    return HINTS.get(status, "the platform's trouble, likely to pass" if status >= 500 else "which says nothing to us")
+
+
+def _trouble(status: int) -> PollTrouble:
+    return PollTrouble.THROTTLED if status == 429 else TROUBLES.get(status // 100, PollTrouble.OTHER)
+
+
+# --- What doctor says
+
+def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+    """Given [source], what one poll brought and the hostname, say whether the server can be used, what it tells and
+    what is announced."""
+    place = f"the metadata server at {settings.endpoint or PLATFORM}"
+    said = check_answer("metadata", place, heard, "Check that it is reached straight from the VM, without a proxy or a "
+                                                  "firewall in between.")
+    if heard.answer is None:
+        return said
+    return [*said, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
+            remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts when its notice is over, prepared "
+                                      "or not"),
+            remark("notice", "60 s before a live migration, while this agent asks; none on sole-tenant nodes, and none "
+                             "where the VM's maintenance policy is TERMINATE and it has no GPU"),
+            *check_events(heard)]

@@ -1,0 +1,214 @@
+"""The source of Google Compute Engine against a metadata server on a real socket."""
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from running_agent import World
+from tideover.http_client import HttpClient
+from tideover.model import Kind, VmIdentity
+from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.simulator import InjectedFault, TimeServer
+from tideover.simulator.gce_metadata import EVENT_WORDS, MAINTENANCE, ROOT, GceMetadataServer
+from tideover.sources.gcp import ComputeEngineSource
+
+DOCUMENTS = Path(__file__).parent / "platform_documents"
+UPCOMING = "instance/upcoming-maintenance"
+
+
+@pytest.fixture
+def server():
+    with GceMetadataServer("web-1") as running:
+        yield running
+
+
+@pytest.fixture
+def source(server):
+    opened = ComputeEngineSource(server.endpoint)
+    yield opened
+    opened.close()
+
+
+def polled(source: ComputeEngineSource) -> Polled:
+    news = source.poll()
+    assert isinstance(news, Polled), news
+    return news
+
+
+def failed(source: ComputeEngineSource) -> PollFailed:
+    news = source.poll()
+    assert isinstance(news, PollFailed), news
+    return news
+
+
+def paths(server: GceMetadataServer) -> list[str]:
+    return [request.target.removeprefix(ROOT) for request in server.requests]
+
+
+def test_a_quiet_vm_is_told_who_it_is_and_that_nothing_is_announced(server, source):
+    news = polled(source)
+    assert (news.me, news.vm_id, news.document.events) == ("web-1", "1234567890123456789", ())
+    assert news.document.date is not None
+    assert source.identity() == VmIdentity("web-1", "1234567890123456789")
+
+
+def test_a_steady_poll_asks_for_the_two_keys_by_their_exact_names_on_one_connection(server, source):
+    """Only the exact key of maintenance gives notice of a live migration."""
+    polled(source)
+    before = len(server.requests)
+    polled(source)
+    assert paths(server)[before:] == [MAINTENANCE, "instance/preempted"]
+    assert all(request.header("Metadata-Flavor") == "Google" for request in server.requests)
+    assert server.is_armed and server.connections == 1
+
+
+def test_a_live_migration_is_announced_ended_and_never_acknowledged(server, source):
+    polled(source)
+    event_id = server.add_event(EVENT_WORDS["freeze"])
+    [event] = polled(source).document.events
+    assert event.kind is Kind.FREEZE and not event.started and event.source == "gcp"
+    server.platform_ahead_s = 61.0
+    assert polled(source).document.events[0].started
+    server.remove_event(event_id)
+    assert polled(source).document.events == ()
+    assert source.acknowledge(event.id)[0] is AckOutcome.REFUSED
+    assert all(request.method == "GET" for request in server.requests)
+
+
+def test_the_scheduling_policy_is_asked_for_when_something_is_announced(server, source):
+    polled(source)
+    server.restarts = False
+    server.add_event(EVENT_WORDS["terminate"])
+    assert polled(source).document.events[0].kind is Kind.TERMINATE
+
+
+def test_a_source_that_is_opened_anew_goes_on_with_the_event_of_before(server, source):
+    polled(source)
+    server.add_event()
+    [event] = polled(source).document.events
+    other = ComputeEngineSource(server.endpoint)
+    other.remember([event])
+    assert polled(other).document.events == (event,)
+    other.close()
+
+
+def test_planned_maintenance_is_listed_and_what_cannot_be_read_takes_nothing_away(server, source):
+    server.announce_upcoming(7 * 86400)
+    [event] = polled(source).document.events
+    assert event.not_before is not None and event.extra["type"] == "SCHEDULED"
+    source._upcoming_due_raw_s = 0.0
+    server.replayed[UPCOMING] = (DOCUMENTS / "gcp_upcoming-maintenance_doc-not-json.txt").read_bytes()
+    document = polled(source).document
+    assert document.events == (event,) and "upcoming-maintenance" in document.left_out
+
+
+def test_a_machine_family_without_planned_maintenance_is_asked_for_it_hourly(server, source):
+    server.has_upcoming = False
+    polled(source)
+    polled(source)
+    assert sum(UPCOMING in path for path in paths(server)) == 1
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DOCUMENTS.glob("*maintenance-event*")))
+def test_each_captured_document_is_replayed_byte_for_byte_and_gives_what_it_says(server, source, name):
+    polled(source)
+    server.replayed[MAINTENANCE] = (DOCUMENTS / name).read_bytes()
+    kinds = [event.kind for event in polled(source).document.events]
+    assert kinds == ([] if "none" in name else [Kind.FREEZE] if "migrate" in name else [Kind.REDEPLOY])
+
+
+@pytest.mark.parametrize(("fault", "trouble", "words"), [
+    (InjectedFault(status=503), PollTrouble.SERVER_ERROR, "live migration"),
+    (InjectedFault(status=403), PollTrouble.REFUSED, "Metadata-Flavor"),
+    (InjectedFault(status=404), PollTrouble.REFUSED, "no such key"),
+    (InjectedFault(status=429), PollTrouble.THROTTLED, "too many"),
+    (InjectedFault(status=302), PollTrouble.REDIRECTED, "never followed"),
+    (InjectedFault(reset=True), PollTrouble.NO_ANSWER, "gave no document"),
+    (InjectedFault(status=200, body=b"NONE"), PollTrouble.NO_DOCUMENT, "another server"),
+], ids=["503", "403", "404", "429", "redirect", "reset", "no flavour"])
+def test_a_fault_is_one_sentence_and_takes_no_event_away(server, source, fault, trouble, words):
+    polled(source)
+    server.add_event()
+    [event] = polled(source).document.events
+    server.inject_fault(fault)
+    news = failed(source)
+    assert news.trouble is trouble and words in news.reason and "\n" not in news.reason
+    assert polled(source).document.events == (event,)
+
+
+def test_all_requests_of_one_poll_share_one_deadline(server):
+    source = ComputeEngineSource(server.endpoint, poll_s=0.2)
+    server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/maintenance-event".lower())
+    server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/preempted".lower())
+    assert failed(source).trouble is PollTrouble.NO_ANSWER
+    source.close()
+
+
+def test_a_client_that_looks_whether_the_server_is_googles_finds_its_header_at_the_root(server):
+    """google-auth does so before it asks for anything."""
+    answer = HttpClient({"Metadata-Flavor": "Google"}).get(f"{server.endpoint}/", 5.0)
+    assert answer.status == 200 and answer.headers["Metadata-Flavor"] == "Google"
+
+
+# --- The whole way, with a real agent
+
+CONFIGURATION = """
+[source]
+kind = "gcp"
+endpoint = "{endpoint}"
+poll = "100ms"
+[pause]
+settle = "500ms"
+[clock]
+servers = ["{time_server}"]
+[paths]
+hooks = "{home}/hooks.d"
+state = "{home}/state"
+runtime = "{home}/run"
+"""
+
+
+@pytest.fixture
+def here(tmp_path):
+    with GceMetadataServer("web-1") as server, TimeServer() as clock:
+        world = World(tmp_path, server, clock)
+        world.hook("10-web")
+        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
+            endpoint=server.endpoint, time_server=clock.address, home=tmp_path))
+        yield world
+        world.close()
+
+
+@pytest.mark.slow
+def test_a_live_migration_is_carried_from_notice_to_record_without_an_acknowledgement(here):
+    here.start()
+    event = here.metadata.add_event()
+    here.until(lambda: here.begun() == ["web prepare"])
+    with here.stopped():
+        time.sleep(1.2)
+    here.metadata.platform_ahead_s = 61.0
+    here.until(lambda: here.record()["status"] == "recovered")
+    here.metadata.remove_event(event)
+    here.until(lambda: here.record()["status"] == "closed")
+    record = here.record()
+    assert here.begun() == ["web prepare", "web recover"]
+    assert (record["source"], record["kind"], record["outcome"]) == ("gcp", "freeze", "resumed")
+    assert record["acknowledged_at"] is None and record["started_at"] is not None
+    assert not {"held", "acknowledging", "acknowledged"} & {entry["what"] for entry in record["timeline"]}
+
+
+@pytest.mark.slow
+def test_an_agent_that_is_killed_while_prepared_goes_on_with_the_same_event(here):
+    here.start()
+    event = here.metadata.add_event()
+    here.until(lambda: here.begun() == ["web prepare"])
+    here.kill()
+    here.start()
+    here.metadata.platform_ahead_s = 61.0
+    here.until(lambda: here.record()["status"] == "started")
+    here.metadata.remove_event(event)
+    here.until(lambda: here.record()["status"] == "closed")
+    assert len(here.records()) == 1 and here.record()["outcome"] == "resumed"
+    assert here.begun()[-1] == "web recover" and here.begun().count("web recover") == 1
