@@ -14,7 +14,7 @@ from tideover.clock.types import CommandResult
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck
 from tideover.observations import ClockFollowed, ClockJudged, Observation
-from tideover.system.clocks import SystemRawWallClocks
+from tideover.system.clocks import MachineClocks
 from time_faults import TimeServer
 
 
@@ -25,7 +25,7 @@ class PlayedClocks:
         self.behind_s, self.skipped_s = behind_s, 0.0
 
     def raw_ns(self) -> int:
-        return SystemRawWallClocks().raw_ns() + int(self.skipped_s * 1e9)
+        return MachineClocks().raw_ns() + int(self.skipped_s * 1e9)
 
     def wall_ns(self) -> int:
         return time.time_ns() + int((self.skipped_s - self.behind_s) * 1e9)
@@ -103,7 +103,7 @@ class Owner:
 
 
 def now_raw_s() -> float:
-    return SystemRawWallClocks().raw_ns() / 1e9
+    return MachineClocks().raw_ns() / 1e9
 
 
 def workers() -> list[str]:

@@ -15,9 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from tideover.effects import RunHook
-from tideover.hooks.runner import GracePeriods, HookRunner, read_moment
+from tideover.hooks.runner import GracePeriods, HookRunner
 from tideover.model import HookPhase, HookReport, HookSpec, Kind, Moment
 from tideover.observations import HookSettled, Observation
+from tideover.system.clocks import read_moment
 
 WITHIN_S = 20.0         # an upper bound for a busy machine, never what is expected
 QUICK = GracePeriods(timeout_s=0.1, call_off_s=0.1)

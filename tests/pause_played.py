@@ -8,7 +8,8 @@ from tideover.observations import Observation, Resumed
 from tideover.pause.detector import PauseCallbacks, PauseDetector
 from tideover.pause.incidents import SourceSamples
 from tideover.pause.types import PauseWatchSettings, PushSignal
-from tideover.timekeeping.gaps import NS, KernelCounters
+from tideover.timekeeping.gaps import KernelCounters
+from tideover.timekeeping.intervals import NS
 from tideover.timekeeping.pause_fusion import SourceSample
 
 TRUTH_MINUS_RAW_NS = 1_799_999_000 * NS      # as the played clocks begin

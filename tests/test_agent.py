@@ -1,6 +1,8 @@
 """The promises, on a real agent process, real hooks, a real stop, against a metadata service and a time server."""
 import os
+import signal
 import socket
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +10,10 @@ from pathlib import Path
 import pytest
 
 from running_agent import World, world
+from tideover.config_file import load_settings
+from tideover.daemon import main
+from tideover.daemon.main import AgentProcess
+from tideover.sd_notify import Systemd
 
 slow = pytest.mark.slow
 
@@ -144,7 +150,7 @@ def assert_cut_short(here: World, begun: list[str]) -> None:
     """The run that began so stands in the record as the first of two, with what is known of it and no more."""
     told = [run for run in here.record()["hooks"] if (run["name"], run["phase"]) == (begun[1], begun[2])]
     assert [(run["attempt"], run["outcome"]) for run in told] == [(1, "stopped"), (2, "done")]
-    assert (told[0]["exit_status"], told[0]["duration_s"], told[0]["note"]) == (None, None, "the agent ended while it ran")
+    assert (told[0]["exit_status"], told[0]["duration_s"], told[0]["note"]) == (None, None, "the agent ended during the run")
     assert abs(datetime.fromisoformat(told[0]["started_at"]).timestamp() - float(begun[0])) < 5.0
 
 
@@ -539,6 +545,89 @@ def test_a_hook_renumbered_while_it_is_prepared_is_recovered_and_the_record_says
         here.until(lambda: here.record()["status"] == "closed")
         assert here.begun() == ["first prepare", "first recover"]
         assert [run["note"] for run in here.record()["hooks"]] == ["", "10-first is now 15-first"]
+
+
+@pytest.mark.slow
+def test_a_hooks_directory_that_can_no_longer_be_read_holds_the_acknowledgement_and_known_hooks_are_prepared(tmp_path):
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        here.start()
+        (tmp_path / "hooks.d").rename(tmp_path / "real")
+        (tmp_path / "hooks.d").symlink_to(tmp_path / "hooks.d")
+        event = here.freeze()
+        here.until(lambda: "acknowledgement.withheld" in here.said())
+        (tmp_path / "hooks.d").unlink()
+        (tmp_path / "real").rename(tmp_path / "hooks.d")
+        assert not here.metadata.acknowledgements
+        assert "cannot be read: Too many levels of symbolic links" in here.said()
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        second = here.freeze()
+        here.until(lambda: here.begun() == ["first prepare"] and here.metadata.acknowledgements)
+        here.metadata.remove_event(second)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_reload_with_hardly_a_descriptor_ends_nothing_and_commands_find_the_agent_again(tmp_path):
+    """With each number that lets the configuration be read and the socket not be opened."""
+    import resource
+    with world(tmp_path) as here:
+        here.hook("10-first")
+        agent = here.start()
+        time.sleep(1.0)
+        soft, hard = resource.prlimit(agent.pid, resource.RLIMIT_NOFILE)
+        most = max(int(path.name) for path in Path(f"/proc/{agent.pid}/fd").iterdir())
+        for limit in range(most - 4, most + 3):
+            said = len(here.said())
+            resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (limit, hard))
+            agent.send_signal(signal.SIGHUP)
+            here.until(lambda said=said: "configuration.re" in here.said()[said:])
+            resource.prlimit(agent.pid, resource.RLIMIT_NOFILE, (soft, hard))
+            here.until(lambda: agent.poll() is not None or here.ask("status")["agent"]["alive"])
+            assert agent.poll() is None, here.said()
+        here.freeze()
+        here.until(lambda: here.metadata.acknowledgements)
+
+
+class Told(Systemd):
+    """Takes the log's lines."""
+
+    def __init__(self, lines):
+        super().__init__({})
+        self.lines = lines
+
+    @property
+    def write_line(self):
+        return lambda level, line: self.lines.append(line)
+
+
+class Stubborn(AgentProcess):
+    """Cannot build an agent for a while, as where the system gives no descriptors."""
+
+    fails = 0
+
+    def _build_agent(self, loaded, before=None):
+        if self.fails:
+            self.fails -= 1
+            raise OSError(24, "Too many open files")
+        return super()._build_agent(loaded, before)
+
+
+@pytest.mark.slow     # its log thread stays, as in any agent, and another test counts threads
+def test_a_reload_that_can_build_no_agent_goes_on_with_the_old_configuration_as_soon_as_one_can_be_built(tmp_path, monkeypatch):
+    monkeypatch.setattr(main, "RESTORE_AGAIN_S", 0.01)
+    (tmp_path / "tideover.toml").write_text(f'''[source]\nkind = "none"
+[paths]\nhooks = "{tmp_path}/hooks"\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"''')
+    loaded, lines = load_settings(tmp_path / "tideover.toml", {}), []
+    process = Stubborn(loaded, Told(lines))
+    process._begin()
+    process._waiting, process.fails = loaded, 3
+    process._change()
+    process.request_stop()
+    process.close()
+    said = "\n".join(lines)
+    assert process.fails == 0 and said.count("agent.cannot-start") == 2 and "configuration.refused" in said
 
 
 @pytest.mark.slow

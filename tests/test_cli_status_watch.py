@@ -99,7 +99,7 @@ def test_an_event_is_watched_to_its_end_and_ctrl_c_gives_the_screen_back(tmp_pat
             shown.until("The agent waits for the next event.")
             here.freeze(not_before_in_s=600, description=HOSTILE)
             first = shown.until("The agent waits for prepare of slow")
-            assert re.search(r"20-slow +prepare runs +[0-3]\.\d s +9\.0 s", first), first
+            assert re.search(r"20-slow +preparing +[0-3]\.\d s +9\.0 s", first), first
             assert re.search(r"NotBefore  .* CET, \d+ min \d+ s left", first), first
             assert "Host ·]0;owned··[2J·31m· is maintained." in first
             shown.until("the pause, or the end of the event")
@@ -122,7 +122,7 @@ def test_no_line_is_longer_than_the_terminal_is_wide(tmp_path):
         (tmp_path / "hooks.d" / "20-open").chmod(0o777)
         here.start()
         event = here.freeze(not_before_in_s=600, description="Host server is undergoing maintenance. " * 4)
-        here.until(lambda: here.record()["status"] == "acknowledged")
+        here.until(lambda: here.record()["status"] == "held")
         here.metadata.start_event(event)
         here.until(lambda: here.record()["started_at"])
         with here.stopped():

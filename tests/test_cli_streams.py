@@ -54,7 +54,7 @@ def test_a_reader_that_goes_away_is_no_failure(words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limits", ["-n 10", "-n 7", "-f 0", "-v 100000"])
+@pytest.mark.parametrize("limits", ["-n 10", "-n 7", "-n 6", "-n 5", "-f 0", "-v 100000"])
 def test_tiny_limits_are_told_in_one_sentence(limits, configured):
     for words in ("status", "doctor", "history"):
         done = in_shell(f"ulimit {limits}; {TIDEOVER} {words} {configured}")

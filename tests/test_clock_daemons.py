@@ -27,7 +27,7 @@ from tideover.clock.host import KernelClock, read_kernel_clock
 from tideover.clock.types import CommandResult, DaemonReport
 from tideover.clock.verdict import age_text, daemon_text
 from tideover.model import Verdict, utc
-from tideover.system.clocks import SystemRawWallClocks
+from tideover.system.clocks import MachineClocks
 from tideover.timekeeping.intervals import NS, Interval
 from time_faults import TimeServer
 
@@ -471,5 +471,5 @@ def test_a_command_that_fails_says_why(arguments: list[str], trouble: str) -> No
 
 def test_no_daemon_is_found_where_there_is_none() -> None:
     assert find_daemon(NOWHERE) is None
-    assert SystemRawWallClocks().raw_ns() > 0
+    assert MachineClocks().raw_ns() > 0
     assert workers() == []

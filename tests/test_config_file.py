@@ -58,6 +58,14 @@ def test_a_directory_is_a_sentence(tmp_path: Path) -> None:
         load_settings(tmp_path, {})
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_pipe_is_a_sentence_and_no_writer_is_waited_for(tmp_path: Path) -> None:
+    """A reload is read on the engine's thread, with an event open."""
+    os.mkfifo(tmp_path / "tideover.toml")
+    with pytest.raises(WrongUseError, match="it is a pipe, not a file"):
+        load_settings(tmp_path / "tideover.toml", {})
+
+
 def test_a_path_through_a_file_is_a_sentence_also_in_the_usual_place(tmp_path: Path) -> None:
     through = written(tmp_path / "file", "") / "tideover.toml"
     with pytest.raises(WrongUseError, match="not a directory"):

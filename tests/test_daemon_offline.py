@@ -39,7 +39,7 @@ def test_recover_by_hand_says_what_it_recovered(tmp_path, agent):
     with held(tmp_path, agent=agent) as (here, event):
         unknown, asked = here.command("recover", "no-such-event"), here.ask("recover", event.upper(), "--yes")
         assert (unknown.returncode, unknown.stdout) == (1, "")
-        assert unknown.stderr == "tideover: cannot recover no-such-event: no such event is open. tideover status lists them.\n"
+        assert unknown.stderr == "tideover: cannot recover no-such-event: no such event is open. See tideover status.\n"
         assert asked == {"ok": True, "were_pending": ["first"], "still_pending": []}
         assert here.begun() == ["first prepare", "first recover"]
         assert here.command("recover").stdout == "No recovery is pending.\n"
@@ -121,7 +121,7 @@ def test_what_cannot_be_acknowledged_is_told_for_its_true_reason(tmp_path):
         unknown = here.command("acknowledge", "no-such-event")
         assert (unknown.returncode, unknown.stdout) == (1, "")
         assert unknown.stderr == ("tideover: cannot acknowledge no-such-event: no such event is open. "
-                                  "tideover status lists them.\n")
+                                  "See tideover status.\n")
         assert here.command("recover", "--yes").returncode == 0
         recovered = here.command("acknowledge", event)
         assert recovered.returncode == 1
@@ -162,12 +162,23 @@ def test_recover_of_an_event_still_ahead_must_be_confirmed(tmp_path, agent):
         refused = here.command("recover")
         assert (refused.returncode, refused.stdout) == (2, "")
         assert refused.stderr == (f"tideover: cannot recover: {event} is still ahead, and would find first unprepared. "
-                                  "--yes recovers all the same.\n")
+                                  "Confirm with --yes.\n")
         plan = here.ask("recover", "--dry-run")
         assert plan == {"ok": True, "event_id": None, "pending": ["first"], "ahead": [event]}
         assert here.begun() == ["first prepare"], "nothing was run"
         assert here.ask("recover", "last", "--yes")["were_pending"] == ["first"]
         assert here.begun() == ["first prepare", "first recover"]
+        assert here.ask("recover", "--dry-run")["pending"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("journal", ["lost", "damaged"])
+def test_a_plan_without_an_agent_names_what_only_the_private_directories_say_is_prepared(tmp_path, journal):
+    with held(tmp_path, agent=False) as (here, _):
+        for file in (tmp_path / "state").glob("journal.db*"):
+            file.unlink() if journal == "lost" else file.write_bytes(b"nonsense" * 1000)
+        assert here.ask("recover", "--dry-run") == {"ok": True, "event_id": None, "pending": ["first"], "ahead": []}
+        assert here.ask("recover", "--yes")["were_pending"] == ["first"]
         assert here.ask("recover", "--dry-run")["pending"] == []
 
 

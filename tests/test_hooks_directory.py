@@ -114,6 +114,20 @@ def test_windows_tells_programs_by_their_suffix(hooks: Path) -> None:
     assert found.ignored[0][0] == "30-c"
 
 
+@pytest.mark.parametrize("made", ["a file", "a link in a circle", "a link to nothing"])
+def test_a_directory_that_cannot_be_read_is_one_refused_hook(tmp_path: Path, made: str) -> None:
+    """It may hold any hook: without the refusal the event would be acknowledged with nothing prepared."""
+    home = tmp_path / "hooks.d"
+    if made == "a file":
+        home.touch()
+    else:
+        home.symlink_to(home if made == "a link in a circle" else tmp_path / "gone")
+    found = read(home)
+    assert not found.is_readable and len(found.hooks) == 1
+    assert str(home) in (found.hooks[0].refused or "") and "cannot be read" in (found.hooks[0].refused or "")
+    assert found.hooks[0].required and Kind.FREEZE in found.hooks[0].kinds and found.faults
+
+
 def test_no_directory_is_an_empty_catalogue_with_a_warning(tmp_path: Path) -> None:
     found = read(tmp_path / "nowhere\x1b[2J")
     assert found.hooks == ()

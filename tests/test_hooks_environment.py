@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
 from tideover.effects import RunHook
-from tideover.hooks.environment import VALUE_AT_MOST, HookPaths, hook_environment
+from tideover.hooks.environment import VALUE_AT_MOST, VARIABLES, HookPaths, hook_environment
 from tideover.hooks.output import KEPT_BYTES, LINE_AT_MOST, LINES_AT_MOST, HookOutput
 from tideover.hooks.runner import ActiveTimer
 from tideover.hooks.trust import standing_environment
@@ -43,7 +44,8 @@ def test_a_pause_costs_a_deadline_at_most_one_slice_and_a_tenth(pause_s: float) 
 
 def test_a_hook_is_told_which_run_it_is() -> None:
     assert environment() == {
-        "HOME": "/home/a", "PATH": "/bin", "LANG": "C", "TIDEOVER_PHASE": "prepare", "TIDEOVER_EVENT_ID": "e",
+        "HOME": "/home/a", "PATH": "/bin", "LANG": "C", "TIDEOVER_NOT_BEFORE": "", "TIDEOVER_SECONDS_LEFT": "", "TIDEOVER_EXPECTED_PAUSE_S": "",
+        "TIDEOVER_PHASE": "prepare", "TIDEOVER_EVENT_ID": "e",
         "TIDEOVER_KIND": "freeze", "TIDEOVER_ATTEMPT": "2", "TIDEOVER_STATE_DIR": "/state/a",
         "TIDEOVER_RUN": "a:prepare:7", "TIDEOVER_TRACE_ID": "trace"}
 
@@ -55,8 +57,8 @@ def test_only_recover_is_told_a_reason() -> None:
 def test_an_event_cannot_say_more_than_its_fields() -> None:
     """Line ends, escapes, NUL and halves of characters do not get in; the exact text is on standard input."""
     odd = json.loads(r'"a\nPATH=/evil\u001b[2J\u0000\ud800\u202eb"')
-    found = environment(event_id=odd, fixed=(("TIDEOVER_NOT_BEFORE", odd),))
-    assert found["TIDEOVER_EVENT_ID"] == found["TIDEOVER_NOT_BEFORE"] == "a PATH=/evil[2Jb"
+    found = environment(event_id=odd)
+    assert found["TIDEOVER_EVENT_ID"] == "a PATH=/evil[2Jb"
     assert found["PATH"] == "/bin"
 
 
@@ -151,3 +153,10 @@ def test_a_long_value_costs_no_time_to_keep_out() -> None:
         output.take(b"x" * 60_000 + b"\n")
     output.finish()
     assert time.monotonic() - began_s < 5
+
+
+def test_the_hooks_documentation_has_each_variable_of_the_table() -> None:
+    text = (Path(__file__).parents[1] / "hooks" / "README.md").read_text()
+    for one in VARIABLES:
+        when = "recover" if one.is_recover_only else "both"
+        assert f"| `{one.name}` | {when} | {one.about} |\n" in text, one.name

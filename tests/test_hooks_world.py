@@ -152,8 +152,8 @@ def leave_talking(bench: Bench) -> int:
 
 def reader_of(pid: int) -> list[int]:
     """Who reads what that process prints."""
-    pipe = Path(f"/proc/{pid}/fd/1").readlink()
-    return [other for other in psutil.pids() if other != pid and link(other, 0) == str(pipe)]
+    pipe = link(pid, 1)         # its own file is opened a moment after it was started
+    return [other for other in psutil.pids() if other != pid and link(other, 0) == pipe != ""]
 
 
 def link(pid: int, file: int) -> str:

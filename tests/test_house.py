@@ -118,7 +118,6 @@ def test_the_pure_floors_touch_nothing():
 
 
 def test_only_the_outermost_frame_of_a_thread_catches_everything():
-    """And every thread is begun there; but for the drill's counter, which is a program of its own."""
     for room, path in modules():
         if room == "threads":
             continue
@@ -126,6 +125,17 @@ def test_only_the_outermost_frame_of_a_thread_catches_everything():
             if isinstance(node, ast.ExceptHandler):
                 caught = node.type.id if isinstance(node.type, ast.Name) else node.type
                 assert caught not in (None, "Exception", "BaseException"), (str(path.relative_to(HOUSE)), node.lineno)
+
+
+def test_every_thread_is_begun_in_one_place():
+    """So that no exception on one of them ends the process; but for the drill's counter, which is a program of its own."""
+    for room, path in modules():
+        if room == "threads" or path.stem == "sample_app":
+            continue
+        for node in nodes(path):
+            called = node.func if isinstance(node, ast.Call) else None
+            named = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            assert named not in {"Thread", "Timer"}, (str(path.relative_to(HOUSE)), node.lineno)
 
 
 def test_nobody_folds_case_beyond_ascii():

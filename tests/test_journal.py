@@ -219,7 +219,7 @@ def test_the_uncertainty_of_a_pause_is_never_told_smaller_than_it_is(length_s, u
         return
     life = Life().polled(event()).settle().acknowledged().polled(started(event()))
     life.see(ob.Resumed(known)).judged().after(6.0)
-    assert dict(life.runs()[0].fixed)["TIDEOVER_PAUSE_UNCERTAINTY_S"] == f"{told_s:.3f}"
+    assert life.runs()[0].facts.pause_uncertainty_s == told_s
     assert any(entry.note.endswith(f"± {told_s:.3f} s") for entry in life.entries if entry.what is EntryKind.PAUSE)
 
 

@@ -119,6 +119,22 @@ def test_an_older_format_is_changed_once_in_the_file_and_in_memory_alone_for_a_r
     assert sqlite3.connect(path).execute("PRAGMA user_version").fetchone() == (database.VERSION,)
 
 
+def test_values_of_environment_tables_that_an_older_version_stored_are_in_no_byte_of_the_journal_any_more(tmp_path):
+    """Those of hooks that are pending, and those in pages that were given free."""
+    secret = "hunter2-" * 40
+    stored = next(path for path in STORED if path.stem == "acknowledged").read_text(encoding="utf-8")
+    db = sqlite3.connect(tmp_path / "journal.db")
+    db.executescript(stored.replace('"environment":[]', f'"environment":[["PASSWORD","{secret}"]]'))
+    db.execute("INSERT INTO hooks SELECT name || n.n, body FROM hooks, (SELECT 1 AS n UNION SELECT 2 UNION SELECT 3) AS n")
+    db.execute("DELETE FROM hooks WHERE name NOT IN ('first', 'second')")
+    db.commit()
+    db.close()
+    assert secret in (tmp_path / "journal.db").read_text("latin-1")
+    journal = Journal(tmp_path / "journal.db")
+    assert set(journal.load().hooks) == {"first", "second"}
+    assert not [file for file in tmp_path.iterdir() if "hunter2" in file.read_text("latin-1")]
+
+
 def test_after_a_downgrade_the_journal_is_refused_in_a_sentence_and_private_directories_bring_recovery(tmp_path):
     opened(STORED[0], tmp_path).close()
     db = sqlite3.connect(tmp_path / "journal.db")

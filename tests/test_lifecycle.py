@@ -24,8 +24,9 @@ from lives import (
     started,
 )
 from tideover import effects as fx, observations as ob
+from tideover.hooks.environment import VARIABLES
 from tideover.lifecycle import Phase, desired_effects
-from tideover.model import Cause, Document, EntryKind, Event, HookRun, Kind
+from tideover.model import Cause, Document, EntryKind, Event, HookRun, Kind, Verdict
 from tideover.observations import AckOutcome
 from tideover.policy import Policy, Rules, names_me
 from tideover.record import Row, record_of
@@ -77,7 +78,7 @@ def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_anybody_
     assert life.settle().running() == [], "who recovers now goes on, nobody else begins"
     assert [known.id for known in life.state.cases["e1"].pauses] == ["p1"], "a step of the clock is no pause"
     life.judged(BAD).after(5.0).settle().settle()
-    assert life.begun[-1].fixed[-2] == ("TIDEOVER_CLOCK", "bad")
+    assert life.begun[-1].facts.clock is Verdict.BAD
 
 
 def test_recover_is_not_told_before_the_clock_is_judged():
@@ -96,7 +97,7 @@ def test_an_owner_who_holds_for_the_clock_waits_for_a_good_one_unless_there_is_n
 def test_recover_hooks_are_told_the_pause_the_verdict_and_the_reason():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(7.25).judged(BAD).after(5.0)
     [run] = life.runs()
-    facts = dict(run.fixed)
+    facts = {one.name: one.value(run) for one in VARIABLES}
     assert (run.reason, facts["TIDEOVER_PAUSE_S"], facts["TIDEOVER_PAUSE_UNCERTAINTY_S"]) == ("resumed", "7.250", "0.100")
     assert (facts["TIDEOVER_CLOCK"], facts["TIDEOVER_CLOCK_OFFSET_S"]) == ("bad", "-4.000000")
 
@@ -434,7 +435,7 @@ def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew
     life.after(0.2).settle()
     assert life.phase() == "recovered" and life.begun_runs().count("drain recover") == 1, "nobody recovers twice"
     if not begun:
-        assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
+        assert life.begun[-1].facts.clock is Verdict.BAD
 
 
 @pytest.mark.parametrize("stopped_at_s, stopped_for_s", [(2.0, 8.0), (3.0, 1.9), (4.9, 1.1), (2.0, 2.9)])
@@ -522,7 +523,7 @@ def test_what_makes_the_clock_doubtful_after_an_unannounced_pause_holds_back_who
     life.judged(BAD).settle().settle()
     again = ["b recover"] if cause is Cause.VM_PAUSE else []
     assert life.begun_runs() == ["b recover", *again, "a recover"] and life.outcome("p1") == "resumed"
-    assert dict(life.begun[-1].fixed)["TIDEOVER_CLOCK"] == "bad"
+    assert life.begun[-1].facts.clock is Verdict.BAD
 
 
 def test_what_is_withdrawn_while_the_clock_is_checked_after_an_unannounced_pause_waits_for_the_verdict():
@@ -851,11 +852,11 @@ def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
     life.polled(started(FREEZE)).paused().judged().after(5.0).restarted()
     words = [(entry.what.value, entry.note) for entry in life.entries if entry.event_id == "e1"]
     for phase in ("prepare", "recover"):
-        assert words.count((f"hook {phase} interrupted", "drain: the agent ended while it ran")) == 1
+        assert words.count((f"hook {phase} interrupted", "drain: the agent ended during the run")) == 1
     prepare, recover = [run for run in runs_told(life) if run["outcome"] == "stopped"]
     assert prepare == {"name": "drain", "kind": "hook", "phase": "prepare", "attempt": 1, "outcome": "stopped",
                        "exit_status": None, "started_at": "2026-11-20T10:00:03.000Z", "duration_s": None, "limit_s": 60.0, "output": "",
-                       "note": "the agent ended while it ran"}
+                       "note": "the agent ended during the run"}
     assert (recover["phase"], recover["attempt"], recover["duration_s"]) == ("recover", 1, None)
     assert [(run["phase"], run["attempt"]) for run in runs_told(life)] == [
         ("prepare", 1), ("prepare", 2), ("recover", 1)]

@@ -203,3 +203,30 @@ def test_a_fault_in_one_answer_ends_that_conversation_and_no_other(tmp_path, mon
         assert good.recv(10).endswith(b"good")
     assert len(met) == 2
     page.close()
+
+
+@pytest.mark.slow
+def test_clients_that_come_and_go_by_thousands_while_answers_are_made_break_nothing(tmp_path, monkeypatch):
+    """The number of a client that was dropped is the next one's within the same look at what has happened."""
+    met = []
+    monkeypatch.setattr(threading, "excepthook", met.append)
+    server = ApiServer(tmp_path / "door", {"slow": lambda question: time.sleep(0.01) or {"ok": True}}, lambda reason: None)
+    until_s = time.monotonic() + 5.0
+
+    def flood(number):
+        while time.monotonic() < until_s:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as channel:
+                channel.settimeout(1.0)
+                channel.connect(str(tmp_path / "door"))
+                channel.sendall(b'{"ask": "slow"}\n' if number % 3 else b"x" * 70_000)
+                if number % 2:
+                    channel.recv(10)
+
+    flooding = [threading.Thread(target=flood, args=(number,)) for number in range(8)]
+    for thread in flooding:
+        thread.start()
+    for thread in flooding:
+        thread.join()
+    assert ask(tmp_path / "door", {"ask": "slow"}) == {"ok": True}
+    server.close()
+    assert [str(one.exc_value) for one in met] == []

@@ -83,7 +83,7 @@ def test_a_slow_answer_is_over_at_the_deadline_of_the_whole(fault):
         assert poll(source) == ""
         there.inject_fault(fault, times=1)
         began_s = time.monotonic()
-        assert "no whole answer in time" in poll(source)
+        assert "no complete answer in time" in poll(source)
         assert 0.05 < time.monotonic() - began_s < 3.0
 
 
@@ -133,7 +133,7 @@ def test_nothing_is_sent_that_the_library_would_add_or_the_service_would_like_to
 def test_a_url_of_https_is_not_asked_at_all():
     """No certificates, no second transport: the platform has plain HTTP alone."""
     with service() as there:
-        assert "no http:// address" in poll(open_at(there.endpoint.replace("http:", "https:"))) and there.connections == 0
+        assert "not an http:// address" in poll(open_at(there.endpoint.replace("http:", "https:"))) and there.connections == 0
 
 
 def test_commands_that_ask_no_service_do_not_load_the_library(tmp_path):
@@ -158,7 +158,7 @@ def test_no_answer_makes_the_agent_import_anything():
            "for _, fault, *_ in (*faults.MALFORMED, *faults.ODD_BUT_GOOD, *faults.ENDLESS, *faults.SLOW):\n"
            "    with faults.service() as there:\n"
            "        source = AzureSource(there.endpoint, 'vm-1', later_call_s=0.1)\n"
-           "        source.poll(); there.misbehave(fault); source.poll(); source.acknowledge('x'); source.close()\n"
+           "        source.poll(); there.inject_fault(fault); source.poll(); source.acknowledge('x'); source.close()\n"
            "for endpoint in ('http://127.0.0.1:1', 'http://[::1]:1', 'http://no.such.host.invalid', 'http://['):\n"
            "    AzureSource(endpoint, 'vm-1', first_call_s=1.0).poll()\n"
            "assert set(sys.modules) == before, set(sys.modules) - before\n")
@@ -252,7 +252,7 @@ def test_a_first_call_that_is_held_back_is_waited_for():
 def test_probes_beside_a_first_call_are_few():
     """One at a time, each as long as a later call: the platform allows five requests a second for the whole VM."""
     with service(faults.swallows) as there:
-        assert "no whole answer in time" in poll(open_at(there.endpoint, first_call_s=0.2, later_call_s=0.06, hedge_after_s=0.03))
+        assert "no complete answer in time" in poll(open_at(there.endpoint, first_call_s=0.2, later_call_s=0.06, hedge_after_s=0.03))
         assert there.asked <= 5
 
 

@@ -118,16 +118,16 @@ def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service
     (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n{}"), "cut short"),
     (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}"), "gave no document"),
     (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n{}"), "no list of events"),
-    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n{}"), "no proper HTTP"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 8\r\n\r\n{}"), "not a valid HTTP answer"),
     (InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n{}"), "gave no document"),
-    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 500 + b"\r\n{}"), "no proper HTTP"),
-    (InjectedFault(raw=b"SSH-2.0-OpenSSH\r\n"), "no proper HTTP"),
-    (InjectedFault(raw=b"HTTP/1.1 9999 \xff\r\n\r\n"), "no proper HTTP"),
+    (InjectedFault(raw=b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 500 + b"\r\n{}"), "not a valid HTTP answer"),
+    (InjectedFault(raw=b"SSH-2.0-OpenSSH\r\n"), "not a valid HTTP answer"),
+    (InjectedFault(raw=b"HTTP/1.1 9999 \xff\r\n\r\n"), "not a valid HTTP answer"),
     (InjectedFault(raw=b""), "closed without an answer"),
     (InjectedFault(drop=True), "closed without an answer"),
     (InjectedFault(reset=True), "connection reset"),
     (THROTTLED, "too many requests"), (InjectedFault(status=410), "being moved"), (InjectedFault(status=503), "503"),
-    (InjectedFault(status=400), "Metadata header"), (InjectedFault(status=404), "no Azure VM"), (InjectedFault(status=407), "proxy"), (InjectedFault(status=403), "Metadata Security Protocol"),
+    (InjectedFault(status=400), "Metadata header"), (InjectedFault(status=404), "not be an Azure VM"), (InjectedFault(status=407), "proxy"), (InjectedFault(status=403), "Metadata Security Protocol"),
     (InjectedFault(status=204), "204"), (InjectedFault(status=599, body=b"\0" * 99), "599"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_bad_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(service, fault, words):
@@ -162,7 +162,7 @@ def test_an_exchange_is_over_at_its_deadline_also_when_it_drips(service, fault):
     document(source)
     service.inject_fault(fault)
     began = time.monotonic()
-    assert "no whole answer in time" in failure(source)
+    assert "no complete answer in time" in failure(source)
     assert 0.05 < time.monotonic() - began < 2.0
 
 
@@ -275,13 +275,13 @@ def test_an_acknowledgement_names_its_event_as_it_was_received(service):
 
 
 @pytest.mark.parametrize(("endpoint", "words"), [
-    ("http://127.0.0.1:1", "connection refused"), ("https://127.0.0.1:1", "no http:// address"),
-    ("http://[", "no usable address"), ("nonsense", "no http:// address"), ("http://127.0.0.1:99999", "no document")])
+    ("http://127.0.0.1:1", "connection refused"), ("https://127.0.0.1:1", "not an http:// address"),
+    ("http://[", "not a valid address"), ("nonsense", "not an http:// address"), ("http://127.0.0.1:99999", "no document")])
 def test_nobody_at_the_address_is_told_with_a_hint(endpoint, words):
     source = AzureSource(endpoint + "/", "mine")
     assert words in failure(source)
     assert f" {endpoint} " in failure(source)
-    assert "no Azure VM" in failure(source)
+    assert "not be an Azure VM" in failure(source)
     assert "?" not in failure(source), "a full stop and a hint come after it"
     assert source.acknowledge("x")[0] is AckOutcome.LOST
     assert source.identity() is None

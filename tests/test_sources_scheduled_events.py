@@ -64,8 +64,8 @@ def test_an_empty_list_is_a_document_also_with_incarnation_nought():
 @pytest.mark.parametrize(("body", "words"), [
     (b"", "empty"), (b" \r\n", "empty"), (b"Throttle Result: Too Many Requests", "not JSON"), (b"\xff\xfe\x00", "JSON"),
     (b'{"DocumentIncarnation":1,"Events":[', "not JSON"), (b"{}", "no list"), (b'{"Events":null}', "no list"),
-    (b'{"Events":{}}', "no list"), (b'{"Events":"none"}', "no list"), (b"[]", "no object"), (b"null", "no object"),
-    (b"1e999", "no object"), (b'{"error":"Bad request"}', "no list"),
+    (b'{"Events":{}}', "no list"), (b'{"Events":"none"}', "no list"), (b"[]", "not an object"), (b"null", "not an object"),
+    (b"1e999", "not an object"), (b'{"error":"Bad request"}', "no list"),
     pytest.param(b"[" * 100_000, "nested", id="brackets"),
     pytest.param(b'{"Events":' + b"[" * 100_000, "nested", id="brackets as events"),
     pytest.param(b'{"a":' * 100_000, "nested", id="braces"),

@@ -1,6 +1,9 @@
 """Finds and reads the configuration: its main file and the drop-ins beside it. Their keys are judged by `settings`."""
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,10 +127,17 @@ def _file_that_counts(path: Path | None, environ: Mapping[str, str], paths: Plat
     return path or Path(environ.get(VARIABLE) or paths.configuration), named_by
 
 
+def _open_without_wait(path: str, flags: int) -> int:
+    """To open a pipe would wait for a writer, for ever, and a reload is read on the engine's thread."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def _content(file: Path, named_by: str | None) -> bytes | None:
     """Return what stands in the file, or None if nobody named it and it is not there. Raise WrongUseError."""
     try:
-        with file.open("rb") as opened:
+        with open(file, "rb", opener=_open_without_wait) as opened:
+            if stat.S_ISFIFO(os.fstat(opened.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is a pipe, not a file")
             return opened.read(LARGEST_BYTES + 1)     # one more than may be: the reader sees that it is too much
     except FileNotFoundError:
         if named_by is None:

@@ -7,8 +7,22 @@ a bound, whatever happens; an answer to a cancelled effect is allowed, and is ig
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from tideover.model import HookPhase, HookSpec, Kind
+from tideover.model import HookPhase, HookSpec, Kind, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What the decision knows for a run; None: not known. `pause_s`, `clock` and the rest are of a recover."""
+
+    not_before: datetime | None = None
+    seconds_left: float | None = None
+    expected_pause_s: float | None = None
+    pause_s: float | None = None
+    pause_uncertainty_s: float | None = None
+    clock: Verdict = Verdict.UNKNOWN
+    clock_offset_s: float | None = None     # > 0: this machine is ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +40,7 @@ class RunHook:
     event_id: str
     kind: Kind
     reason: str = ""                # recover: resumed | cancelled | restarted
-    fixed: tuple[tuple[str, str], ...] = ()    # further TIDEOVER_* the decision fixes (pause, clock, time left)
+    facts: RunFacts = RunFacts()
 
     @property
     def key(self) -> str:

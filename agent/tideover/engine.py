@@ -43,7 +43,8 @@ class EffectHandler(Protocol):
 
 @runtime_checkable
 class AdjustableHandler(EffectHandler, Protocol):
-    """One whose effect may come to say something else while it is done."""
+    """One whose effect may come to say something else while it is done: a hook's limit. Apart from EffectHandler, so
+    that no other handler needs an `adjust` that does nothing."""
 
     def adjust(self, effect: Any) -> None:
         """The effect of this key that was started reads like this now."""

@@ -25,6 +25,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, IncompleteRead
 
 from tideover.system.clocks import read_raw_s
+from tideover.threads import start_task
 
 MAX_BODY_BYTES = 1 << 20         # a real document of a metadata service has a few hundred
 MAX_HEAD_BYTES = 1 << 16         # status line, headers, and the interim responses (100 Continue) before them
@@ -253,9 +254,7 @@ class HedgedGet:
     def get(self, url: str, timeout_s: float) -> tuple[HttpResponse, HttpClient]:
         """Given a URL and how long the whole may take, return the response and the client it came through, which
         belongs to the caller from then on. Raise RequestFailed."""
-        hedge = threading.Thread(target=self._run_hedge, args=(url,), name="http-hedge", daemon=True)
-        with suppress(RuntimeError):        # no thread can be started now: then there is no hedge
-            hedge.start()
+        start_task("http-hedge", partial(self._run_hedge, url))     # where no thread can be started there is no hedge
         try:
             response = self._patient.get(url, timeout_s)
         except RequestFailed:
@@ -307,9 +306,9 @@ def _check_url(url: str) -> None:
         place = urlsplit(url)
         usable = place.scheme == "http" and bool(place.hostname) and place.port != 0
     except ValueError as error:
-        raise RequestFailed("this is no usable address") from error
+        raise RequestFailed("not a valid address") from error
     if not usable:
-        raise RequestFailed("this is no http:// address")
+        raise RequestFailed("not an http:// address")
 
 
 def _read_body(response: requests.Response) -> bytes:
@@ -342,8 +341,8 @@ def _promised_length(response: requests.Response) -> int | None:
 
 _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
     (requests.ConnectTimeout, "the connection was not accepted in time"),
-    (TimeoutError, "no whole answer in time"),
-    ((requests.exceptions.InvalidURL, http.client.InvalidURL), "this is no usable address"),
+    (TimeoutError, "no complete answer in time"),
+    ((requests.exceptions.InvalidURL, http.client.InvalidURL), "not a valid address"),
     ((http.client.IncompleteRead, IncompleteRead), "the answer was cut short"),
     (http.client.RemoteDisconnected, "the connection was closed without an answer"),
 )
@@ -362,7 +361,7 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
     for kinds, words in _REASONS:
         if any(isinstance(cause, kinds) for cause in causes):
             return words, any(isinstance(cause, TimeoutError | requests.Timeout) for cause in causes)
-    return "the answer is no proper HTTP", False
+    return "not a valid HTTP answer", False
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

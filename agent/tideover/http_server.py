@@ -106,7 +106,8 @@ class ConnectionListener:
                     self._take_made()
                 elif key.fileobj is self._listener:
                     self._accept()
-                elif (client := self._clients.get(key.fd)) is not None:
+                elif (client := self._clients.get(key.fd)) is not None and client.channel is key.fileobj:
+                    # else the number is a newer client's: the event's own was dropped a moment ago
                     self._go_on(client, self._send if client.answer else self._hear)
             self._look_at_the_time()
 
@@ -251,7 +252,8 @@ class ConnectionListener:
             while True:
                 client, answer = self._made.get_nowait()
                 self._slow -= 1
-                self._go_on(client, partial(self._hand_over, answer))
+                if self._clients.get(client.descriptor) is client:
+                    self._go_on(client, partial(self._hand_over, answer))
         self._have_made()
 
     def _hand_over(self, answer: bytes, client: _Client) -> None:

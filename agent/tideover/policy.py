@@ -54,11 +54,11 @@ class Policy:
         """Given an event whose preparation worked, return why it is not acknowledged; None: it is."""
         rules = self.rules_for(event.kind)
         if event.odd_status is not None:
-            return f"its status is {event.odd_status or 'not given'}, and only what is Scheduled waits for us"
+            return f"its status is {event.odd_status or 'not given'}, and only a Scheduled event can be acknowledged"
         if not rules.acknowledge:
             return f"{event.kind.value} events are acknowledged by hand ([policy] acknowledge)"
         if not rules.acknowledge_shared and names_others(event, me):
-            return "it names other VMs too, and an acknowledgement would release them all"
+            return "it names other VMs too, and an acknowledgement would count for all"
         return None
 
 

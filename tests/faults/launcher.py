@@ -20,8 +20,9 @@ import tideover.clock.worker  # noqa: F401
 from faults import points
 from faults.played_time import PlayedTime, play
 from tideover.cli import main
-from tideover.daemon import startup
+from tideover.daemon import agent, startup
 from tideover.hooks import orphans, runner
+from tideover.sources.poller import Poller
 from tideover.system import clocks
 
 
@@ -67,6 +68,8 @@ def become_agent(asked: dict[str, Any]) -> None:
         for module in (startup, runner, orphans):        # wherever the product asks which boot this is
             assert module.read_boot_id is clocks.read_boot_id
             module.read_boot_id = lambda: str(asked["boot_id"])     # type: ignore[attr-defined]
+        factor = float(asked["poll_factor"])
+        agent.Poller = lambda heard, source, poll_s: Poller(heard, source, poll_s * factor)     # type: ignore[misc, assignment]
         if asked["pointed"]:
             points.wire(points.Points(home / "points", asked["boot"], asked["at"], asked["befall"], played))
         status = main(["run", "--config", str(home / "tideover.toml")])

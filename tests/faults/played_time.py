@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from tideover.system import clocks
@@ -100,7 +101,7 @@ def _play_clocks(instead: dict[Callable[[], int], Callable[[], int]]) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("tideover."):
             for known, value in list(vars(module).items()):
-                if callable(value) and value.__hash__ is not None and value in instead:
+                if isinstance(value, FunctionType) and value in instead:
                     setattr(module, known, instead[value])
 
 

@@ -198,7 +198,7 @@ def wire(points: Points) -> None:
     HTTPConnection.getresponse = answer_and_pass                # type: ignore[method-assign]
     _after(RunFiles, "write", lambda trace: f"trace {trace.of.title}: written")
     _after(RunFiles, "erase", lambda of: f"trace {of.title}: erased")
-    _after(StateDirectories, "retire", lambda name: f"state directory of {name}: retired")
+    _after(StateDirectories, "discard", lambda name: f"state directory of {name}: retired")
 
 
 def _after(owner: type, name: str, words: Callable[[Any], str]) -> None:

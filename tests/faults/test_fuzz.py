@@ -205,7 +205,7 @@ LAWS = [law for name, law in vars(test_laws).items() if name.startswith("test_")
 
 def told_rightly(steps):
     """Nobody but this VM is named (in any case of letters), nothing has begun, it was not said before; and what is
-    required has worked, or the owner says so, or it is a user's own event that no hook wants."""
+    required has worked, or by hand or on_stop, or it is a user's own event that no hook wants."""
     by_hand: set[str] = set()
     for _, state, seen, move in steps:
         if isinstance(seen.observation, ob.AcknowledgeRequested):
@@ -329,13 +329,13 @@ def test_whatever_the_disk_does_nothing_is_told_that_could_be_forgotten(script):
             if word in ("full", "room"):
                 engine_world.disk.full = word == "full"
             elif word in known:
-                engine.take(known[word])
+                engine.handle(known[word])
             elif word == "answer" and engine_world.answers:
-                engine.take(engine_world.answers.pop(0))
+                engine.handle(engine_world.answers.pop(0))
             elif word == "pause":
-                engine.take(ob.Resumed(pause(f"p{number}")))
+                engine.handle(ob.Resumed(pause(f"p{number}")))
             elif word == "restart" and not engine_world.disk.full:
-                engine.take(ob.PollFailed("no answer"))         # whatever comes next brings what is unwritten down
+                engine.handle(ob.PollFailed("no answer"))         # whatever comes next brings what is unwritten down
                 engine = new_engine()
         assert not engine.state.cases and not engine.state.hooks and not engine.trouble
         told = [key for key, full in engine_world.begun if key.startswith("acknowledge") and full]

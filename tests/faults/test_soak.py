@@ -1,11 +1,13 @@
-"""Soak: a thousand events of all kinds through one real agent, with faults mixed in by a seed. Nothing is left behind:
-no application, no memory, no open file, no row older than the owner keeps."""
+"""Soak: a thousand events of all kinds and ten times as many polls through one real agent, with faults, reloads and
+clients that come and go mixed in by a seed. Nothing is left behind: no application, no memory, no open file, no row
+older than the owner keeps. By hand ten times as long: TIDEOVER_SOAK=10."""
 from __future__ import annotations
 
 import contextlib
 import os
 import random
 import signal
+import socket
 import sqlite3
 import threading
 import time
@@ -20,11 +22,15 @@ import pytest
 from faults.table import tell, trial
 from faults.trials import Stage, Starter
 from tideover.api.protocol import ask
+from tideover.errors import TideoverError
 from tideover.journal import Journal
 from tideover.simulator import InjectedFault
 
-EVENTS = 1000
-LOOKED_AT = (100, 250, 500, 750, 1000)
+TIMES = int(os.environ.get("TIDEOVER_SOAK", "1"))
+EVENTS, POLLS = 1000 * TIMES, 10_000 * TIMES
+LARGEST_ROUND = 9 if TIMES == 1 else 60         # events at once; one machine's agent carries 64
+LOOKED_AT = tuple(EVENTS * percent // 100 for percent in (10, 25, 50, 75, 100))
+CLIENT_EVERY_S, POLL_FAULT_EVERY_S, GOOD_BETWEEN = 0.05, 0.1, 2
 KEEP_S = 600.0
 CONFIGURATION = """
 [journal]
@@ -89,6 +95,10 @@ class Soak:
     def __init__(self, here: Stage, seed: int) -> None:
         self.here, self.draw, self.log = here, random.Random(seed), Log(here.home / "agent.log")
         self.made, self.faults, self.kinds, self.never = 0, Counter[str](), Counter[str](), set[str]()
+        self.polls = 0
+        self.ending = threading.Event()
+        for work in (self._clients, self._poll_faults):
+            threading.Thread(target=work, daemon=True).start()
 
     def round(self, size: int) -> None:
         """Announce some events at once, let them go where they will, and see them all closed and all recovered."""
@@ -114,6 +124,37 @@ class Soak:
         self.waits = 0
         self.here.time.pass_by(self.draw.uniform(10.0, 60.0))
         self._see_all_recovered(events)
+
+    def between_rounds(self) -> None:
+        """Count the polls, and let the agent take a new configuration now and then."""
+        self.polls += len(self.here.metadata.requests)
+        self.here.metadata.requests.clear()
+        if self.draw.random() < 0.1:
+            self.faults["reload between events"] += 1
+            read = self.log.path.read_text().count("configuration.reloaded")
+            self.reload()
+            self._until(lambda: self.log.path.read_text().count("configuration.reloaded") > read, [])
+
+    def _clients(self) -> None:
+        """Clients of the socket that ask, break off, send what is no question, and come again."""
+        draw = random.Random(self.draw.random())
+        while not self.ending.wait(CLIENT_EVERY_S):
+            with contextlib.suppress(OSError, TideoverError), socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(2.0)
+                client.connect(str(self.here.home / "run" / "tideover.sock"))
+                client.sendall(draw.choice((b'{"ask": "status"}\n', b'{"ask": "status"', b"nonsense\n", b"\0" * 4096, b"")))
+                if draw.random() < 0.7:
+                    client.recv(65_536)
+                self.faults["client"] += 1
+
+    def _poll_faults(self) -> None:
+        """One poll that fails among good ones: after several in a row the agent would ask less often."""
+        draw, asked = random.Random(self.draw.random()), 0
+        while not self.ending.wait(POLL_FAULT_EVERY_S):
+            before, asked = asked, len(self.here.metadata.requests)
+            if asked > before + GOOD_BETWEEN:
+                self.here.metadata.inject_fault(draw.choice(POLL_FAULTS))
+                self.faults["poll fault"] += 1
 
     kinds_of: dict[str, str] = {}       # noqa: RUF012  (one soak at a time)
     waits = 0
@@ -201,6 +242,8 @@ class Soak:
         assert ask(self.here.home / "run" / "tideover.sock", self.here.home / "state", {"ask": "status"})["ok"]
 
 
+POLL_FAULTS = (InjectedFault(body=b'{"Documen'), InjectedFault(body=b"{}"), InjectedFault(status=429), InjectedFault(status=503),
+               InjectedFault(reset=True), InjectedFault(drop=True))
 FAULTS: dict[str, Callable[[Soak], Callable[[], None] | None]] = {
     "none": lambda soak: None,
     "POST 503": lambda soak: soak.here.metadata.inject_fault(InjectedFault(status=503), method="POST"),
@@ -230,22 +273,27 @@ FAULTS: dict[str, Callable[[Soak], Callable[[], None] | None]] = {
 
 
 @pytest.mark.slow
-def test_a_thousand_events_with_faults_leave_nothing_behind():
+def test_a_thousand_events_and_ten_thousand_polls_with_faults_leave_nothing_behind():
     seed = int(os.environ.get("TIDEOVER_SEED", "8"))
     promise = "nothing prepared and not recovered; memory, files, threads and journal flat"
-    with trial("soak: 1000 events of all kinds", f"one agent, {len(FAULTS)} faults by seed {seed}", promise) as tried, \
+    with trial(f"soak: {EVENTS} events of all kinds, {POLLS} polls", f"one agent, {len(FAULTS)} faults by seed {seed}", promise) as tried, \
             closing(Starter()) as starter, Stage(starter, pointed=False, start_after_s=0.0, settle="0s", deadline="500ms",
-                                                 more=CONFIGURATION) as here:
+                                                 more=CONFIGURATION, poll_factor=0.1) as here:
         for file in ("10-first", "10-hangs", "20-second", "30-unannounced"):
             here.hook(file, MOOD)
         here.until(lambda: (here.home / "run" / "tideover.sock").exists())
         pid, began, soak, figures = here.pid, time.monotonic(), Soak(here, seed), dict[int, Figures]()
         for goal in LOOKED_AT:
             while soak.made < goal:
-                soak.round(min(soak.draw.randint(1, 9), goal - soak.made))
-            time.sleep(0.2)
+                soak.round(min(soak.draw.randint(1, LARGEST_ROUND), goal - soak.made))
+                soak.between_rounds()
+            here.until(lambda goal=goal: soak.polls + len(here.metadata.requests) >= POLLS * goal / EVENTS, 600.0 * TIMES)
+            soak.between_rounds()
+            time.sleep(0.5)
             figures[goal] = Figures.of(here)
             tell(f"soak: after {goal} events, {time.monotonic() - began:.0f} s: {figures[goal]}")
+            tell(f"soak: {soak.polls} polls, {soak.faults.total()} faults")
+        soak.ending.set()
         tell(f"soak: {dict(soak.kinds)}; {dict(soak.faults)}")
         here.end()
         tried.times = EVENTS

@@ -198,7 +198,7 @@ def crowds(here: World) -> Iterator[Life]:
             assert time.monotonic() - begun < PROBED_WITHIN_S, path
         from tideover.api.protocol import ask
         begun = time.monotonic()
-        assert ask(here.home / "run" / "tideover.sock", {"ask": "status"})["ok"]
+        assert ask(here.home / "run" / "tideover.sock", here.home / "state", {"ask": "status"})["ok"]
         assert time.monotonic() - begun < PROBED_WITHIN_S, "the control socket"
 
     yield Life(here, {"started": gather, "acknowledged": probe, "recovered": probe})

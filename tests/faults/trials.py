@@ -95,14 +95,16 @@ class Stage:
     `pointed`: whether the agent passes points; without, it is as it is shipped but for its clocks.
     `reboots`: what has died is taken for the whole machine: its hooks are gone, the boot is another.
     `stopped_s`: how long a stopped agent stays so.
+    `poll_factor`: what the polling interval is multiplied by; the configuration allows none below 50 ms.
     """
 
     def __init__(self, starter: Starter, *, at: str = "", befall: str = "", again_at: str = "", reboots: bool = False,
                  stopped_s: float = 1.3, start_after_s: float = 0.15, policy: str = "", deadline: str = "20s",
-                 settle: str = "100ms", more: str = "", pointed: bool = True) -> None:
+                 settle: str = "100ms", more: str = "", pointed: bool = True, poll_factor: float = 1.0) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="tideover-life-"))
         self.time = PlayedTime(self.home / "time")
         self.at, self.befall, self.again_at, self.reboots, self.stopped_s = at, befall, again_at, reboots, stopped_s
+        self.poll_factor = poll_factor
         self.boot, self.boot_id = 1, str(uuid.uuid4())
         self.metadata = MetadataService("vm-1", "11111111-2222-3333-4444-555555555555", now=self.time.outside_s,
                                         start_after_acknowledge_s=start_after_s)
@@ -152,7 +154,8 @@ class Stage:
         while not self._ending:
             at = {0: self.at, 1: self.again_at}.get(self.deaths, "")
             self._pid = self._starter.ask({"home": str(self.home), "boot": self.boot, "boot_id": self.boot_id, "at": at,
-                                           "befall": self.befall, "pointed": self.pointed})
+                                           "befall": self.befall, "pointed": self.pointed,
+                                           "poll_factor": self.poll_factor})
             self.starts += 1
             if self._ending:
                 os.kill(self._pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -55,15 +56,16 @@ class ApiListener:
                  told: Told) -> None:
         """`reply`: given a line, what is answered; any thread, and it may take long."""
         self._path, self._reply = path, reply
-        self._lock = _lock(path.with_suffix(".lock"))
-        try:
-            listener = _listen(path)
-        except OSError:
-            os.close(self._lock)
-            raise
-        self._identity = _identity(path)
-        limits = ConnectionLimits(patience_s, longest_question)
-        self._listening = ConnectionListener(listener, "api", limits, self._answers, told)
+        with contextlib.ExitStack() as on_failure:      # a lock that is left would keep ourselves out the next time
+            lock = _lock(path.with_suffix(".lock"))
+            on_failure.callback(os.close, lock)
+            self._lock: int | None = lock
+            self._closing = threading.Lock()
+            listener = on_failure.enter_context(_listen(path))
+            self._identity = _identity(path)
+            limits = ConnectionLimits(patience_s, longest_question)
+            self._listening = ConnectionListener(listener, "api", limits, self._answers, told)
+            on_failure.pop_all()
 
     def is_replaced(self) -> bool:
         """Return whether another process removed the socket or put something else in its place."""
@@ -74,7 +76,10 @@ class ApiListener:
         if not self.is_replaced():
             with contextlib.suppress(OSError):
                 self._path.unlink()
-        os.close(self._lock)
+        with self._closing:         # the poller's thread may close it for being replaced while the agent closes it
+            lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
 
     def _answers(self, received: bytes, has_said_all: bool) -> Callable[[], bytes] | None:
         line, end, _ = received.partition(b"\n")

@@ -14,9 +14,10 @@ from tideover.clock.types import ClockCheckSettings
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck, Verdict
 from tideover.observations import ClockJudged, Observation
-from tideover.system.clocks import RawWallClocks, SystemRawWallClocks
+from tideover.system.clocks import MachineClocks, RawWallClocks
 from tideover.system.wakeup import Wakeup
 from tideover.threads import NO_THREAD, Loop
+from tideover.timekeeping.intervals import NS
 
 if TYPE_CHECKING:
     from tideover.clock.host import HostAccess
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 NEAR_EVENT_SAMPLING_S = 8.0  # while an event is near or Started: ntpd's default average; the manners hold others back
 IDLE_SAMPLING_S = 60.0        # so that a pause nobody announced has a sample before it: 60 s at 50 ppm are 3 ms
-_NS = 1_000_000_000
 _LOOK_S = 2.0                 # a round of questions, and the one that may be under way
 _CLOSE_TIMEOUT_S = 2.0              # a round ends at once when it is called; this is for a machine that is very busy
 
@@ -50,7 +50,7 @@ class ClockChecker:
         from tideover.clock.worker import ClockWorker
 
         self._tell, self._settings, self._heard = tell, settings, heard
-        self._clocks: RawWallClocks = clocks or SystemRawWallClocks()
+        self._clocks: RawWallClocks = clocks or MachineClocks()
         self._wakeup = Wakeup()
         self._owed: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
@@ -64,7 +64,7 @@ class ClockChecker:
 
     def start(self, effect: CheckClock) -> None:
         """Begin one check; its deadline is counted on the raw clock from now."""
-        deadline_ns = self._clocks.raw_ns() + int(self._settings.deadline_s * _NS)
+        deadline_ns = self._clocks.raw_ns() + int(self._settings.deadline_s * NS)
         self._owed[effect.key] = effect
         self._send(lambda worker: worker.begin(effect, deadline_ns))
 

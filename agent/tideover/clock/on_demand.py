@@ -11,7 +11,7 @@ from tideover.clock.sources import find_sources, origin_text
 from tideover.clock.types import ClockCheckSettings, ClockReport
 from tideover.clock.verdict import ClockEvaluator, age_text, as_record, reports
 from tideover.model import Verdict, utc
-from tideover.system.clocks import RawWallClocks, SystemRawWallClocks, wall_minus_raw_ns
+from tideover.system.clocks import MachineClocks, RawWallClocks, wall_minus_raw_ns
 from tideover.system.wakeup import Wakeup
 from tideover.timekeeping.intervals import MESSAGES_APART_NS, NS, TimeSample, combine
 
@@ -26,7 +26,7 @@ def check_now(settings: ClockCheckSettings, clocks: RawWallClocks | None = None,
     Blocks for `limit_s` at most; for some seconds more where only Hyper-V's clock can tell and its host is to be
     waited for.
     """
-    look = _TerminalCheck(settings, clocks or SystemRawWallClocks(), surroundings or HostAccess())
+    look = _TerminalCheck(settings, clocks or MachineClocks(), surroundings or HostAccess())
     try:
         return look.once(limit_s)
     finally:
@@ -40,7 +40,7 @@ def watch_clock(settings: ClockCheckSettings, clocks: RawWallClocks | None = Non
     Each source is asked as often as good manners allow; between, what it said is held against the clock again.
     """
     machine = surroundings or HostAccess()
-    look = _TerminalCheck(settings, clocks or SystemRawWallClocks(), machine)
+    look = _TerminalCheck(settings, clocks or MachineClocks(), machine)
     try:
         while True:
             yield look.once(ROUND_TIMEOUT_S)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from tideover.metrics.collector import MetricsCollector, Present
 
 RUNTIME_MODE = 0o755
+LISTEN_AGAIN_S = 10.0            # between two tries to listen where that failed
 CLOCK_STAYS_GOOD_S = 3600.0      # after its last check: an idle agent samples time sources each minute
 
 
@@ -67,32 +69,38 @@ class Agent:
         self.process_started_at: datetime = before.process_started_at if before is not None else self.started_at.utc
         state_directory = Path(settings.paths.state)
         self.memory = open_state_directory(state_directory, self.log)
-        self.choices = PolicySource(settings)
-        self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
-        self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
-        self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
-        self.platform, self._source = open_chosen_source(settings)
-        self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._on_sample)
-        self._runtime_trouble = self._make_runtime_directory()
-        self._spare = fallback_hooks_state(settings)
-        self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
-                                 environment_of=partial(environment_of, settings), log_line=self._hook_line)
-        self.watch = PauseWatch(
-            self._on_pause, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
-            clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
-            host_changed=self._on_host_change, disruption_announced=self._disruption_announced, clocks=self.clocks)
-        self.poller = self._acknowledger = None
-        if self._source is not None:
-            self.poller = Poller(self._on_poll, self._source, settings.source.poll_s)
-            self._acknowledger = Acknowledger(self.post, self._source)
-        self._metering: MetricsExport | None = None
-        self._figures: MetricsCollector | None = before.figures if before is not None else None
-        self.engine = Engine(self.memory.journal, self._effect_handlers(), self.choices.policy, self.clocks.moment,
-                             self._listener(), lambda: renew_journal(self.memory.journal))
-        self.engine.keep_house = self._prune
-        self._server: ApiServer | None = None
-        self._is_closing = False
-        self._health: HealthPage | None = None
+        with ExitStack() as on_failure:     # its lock must not outlive an agent that could not be built
+            on_failure.callback(self.memory.close)
+            self.choices = PolicySource(settings)
+            self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
+            self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
+            self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
+            self.platform, self._source = open_chosen_source(settings)
+            self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._on_sample)
+            self._runtime_trouble = self._make_runtime_directory()
+            self._spare = fallback_hooks_state(settings)
+            self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
+                                     environment_of=partial(environment_of, settings), log_line=self._hook_line)
+            self.watch = PauseWatch(
+                self._on_pause, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
+                clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
+                host_changed=self._on_host_change, disruption_announced=self._disruption_announced, clocks=self.clocks)
+            self.poller = self._acknowledger = None
+            if self._source is not None:
+                self.poller = Poller(self._on_poll, self._source, settings.source.poll_s)
+                self._acknowledger = Acknowledger(self.post, self._source)
+            self._metering: MetricsExport | None = None
+            self._figures: MetricsCollector | None = before.figures if before is not None else None
+            self.engine = Engine(self.memory.journal, self._effect_handlers(), self.choices.policy, self.clocks.moment,
+                                 self._listener(), lambda: renew_journal(self.memory.journal))
+            self.engine.keep_house = self._prune
+            self._server: ApiServer | None = None
+            self._is_closing = False
+            self._closed: set[str] = set()      # what was to listen and could not
+            self._opened_raw_s = self.started_at.raw_s
+            self._health: HealthPage | None = None
+            on_failure.pop_all()
+
 
     def post(self, seen: ob.Observation) -> None:
         """Post an observation to the engine, from any thread."""
@@ -128,7 +136,7 @@ class Agent:
                 part.close()
         if self.engine.trouble:
             self.log.error("journal.not-flushed", reason=self.engine.trouble,
-                           consequence="what has happened since it could last be written is not remembered")
+                           consequence="what happened since its last successful write is lost")
         self.memory.close()
 
     @property
@@ -164,40 +172,68 @@ class Agent:
         return ""
 
     def _listen(self) -> None:
+        """Where that fails it is tried again (`_look_after_listeners`)."""
         requests = ApiHandlers(self.engine, self.memory.journal.path, self._about, self.checker.look,
                             lambda: self.choices.current, self.platform)
         reason: object = self._runtime_trouble
         if not reason:
             try:
                 self._server = ApiServer(Path(self.settings.paths.socket), requests.answers(), self._trouble("api"))
-                return
-            except OSError as trouble:
+            except (OSError, RuntimeError) as trouble:
                 reason = trouble
-        self.log.warning("api.listen-failed", reason=reason, socket=self.settings.paths.socket,
-                         consequence="no command can ask this agent; tideover status reads the journal alone")
+        if self._is_news("api", reason):
+            if reason:
+                self.log.warning("api.listen-failed", reason=reason, socket=self.settings.paths.socket,
+                                 consequence="commands cannot reach this agent; tideover status reads the journal only")
+            else:
+                self.log.info("api.listening")
 
-    def _look_after_socket(self) -> None:
-        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket."""
-        server = self._server
-        if server is None or self._is_closing or not server.is_replaced():
+    def _look_after_listeners(self) -> None:
+        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket, and a
+        load balancer its health page, however scarce descriptors were at the start."""
+        server, raw_s = self._server, self.clocks.moment().raw_s
+        if self._is_closing:
             return
-        self.log.warning("api.socket-replaced", socket=self.settings.paths.socket,
-                         what="another process removed or replaced it; the agent listens there anew")
-        self._server = None
-        server.close()
-        self._listen()
+        if server is not None and server.is_replaced():
+            self.log.warning("api.socket-replaced", socket=self.settings.paths.socket,
+                             what="another process removed or replaced it; the agent listens again")
+            self._server = None
+            server.close()
+            self._listen()
+        elif raw_s - self._opened_raw_s >= LISTEN_AGAIN_S:
+            self._opened_raw_s = raw_s
+            if server is None:
+                self._runtime_trouble = self._make_runtime_directory()
+                self._listen()
+            if self._health is None:
+                self._show_health()
 
     def _show_health(self) -> None:
         address = self.settings.health.listen
         if address is None:
             return
         from tideover.http_server import HealthPage
+        reason: object = ""
         try:
             self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state),
                                       self._trouble("health"))
-        except OSError as trouble:
-            self.log.error("health.listen-failed", address=address.text, reason=trouble,
-                           consequence="load balancers that ask there get no answer")
+        except (OSError, RuntimeError) as trouble:
+            reason = trouble
+        if self._is_news("health", reason):
+            if reason:
+                self.log.error("health.listen-failed", address=address.text, reason=reason,
+                               consequence="load balancers get no answer there")
+            else:
+                self.log.info("health.listening")
+
+    def _is_news(self, name: str, reason: object) -> bool:
+        """Given what listens and why it cannot ("": it does), return whether that has changed since the last time."""
+        was_closed = name in self._closed
+        if reason:
+            self._closed.add(name)
+        else:
+            self._closed.discard(name)
+        return bool(reason) is not was_closed
 
     def _trouble(self, name: str) -> Callable[[str | None], None]:
         """What takes why something does not work, and None when it does again."""
@@ -252,7 +288,7 @@ class Agent:
 
     def _on_poll(self, news: ob.Observation) -> None:
         """A poll's news, on the poller's thread."""
-        self._look_after_socket()
+        self._look_after_listeners()
         if self._metering is not None:
             self._metering.polled(news)
         if isinstance(news, ob.PollFailed):
@@ -262,7 +298,8 @@ class Agent:
         if isinstance(news, ob.Polled):
             document = news.document
             if document.left_out:
-                self._reading.again(f"{document.left_out}; the other events count, and none is taken for gone by it")
+                self._reading.again(f"{document.left_out}; the other events are used, and no event is considered "
+                                    "removed")
             else:
                 self._reading.over()
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
@@ -276,8 +313,8 @@ class Agent:
         now = self.clocks.moment()
         if is_date_doubtful(news, now):
             ahead_s = date_ahead_s(news.document, now)
-            self._dating.again(f"the Date of the answers is {offset_text(ahead_s)} of this machine's clock, which time "
-                               "servers find right: the nearer of the two starts of an event counts")
+            self._dating.again(f"the Date of the answers is {offset_text(ahead_s)} of this machine's clock, which "
+                               "time servers confirm: the earlier of the two possible starts of an event is used")
         else:
             self._dating.over()
 
@@ -294,7 +331,7 @@ class Agent:
     def _disruption_announced(self, imminent: bool) -> None:
         """On the pause watch's thread: a fresh sample of outside time will stand before the disruption."""
         self.log.warning("vmclock.disruption-announced", within="about an hour" if imminent else "about a day",
-                         consequence="none by itself: the platform's own notice decides when hooks run")
+                         consequence="none by itself: the notice of the platform decides when hooks run")
         self.checker.sample_now()
 
     def _on_sample(self, sample: TimeSample) -> None:

@@ -27,15 +27,15 @@ from tideover.text_safety import drop_controls
 
 ACCEPTED_WITHIN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
 CANNOT_ACKNOWLEDGE = {
-    Phase.OBSERVED: "it is not this VM's, or of a kind that is left alone",
-    Phase.SCHEDULED: "its preparation has not begun",
-    Phase.PREPARING: "its preparation still runs",
+    Phase.OBSERVED: "it concerns other VMs, or a kind outside act_on",
+    Phase.SCHEDULED: "its preparation has not started",
+    Phase.PREPARING: "its preparation is still running",
     Phase.ACKNOWLEDGING: "it is being acknowledged now",
-    Phase.UNCONFIRMED: "it is being acknowledged now; whether the last try counted is not known",
+    Phase.UNCONFIRMED: "it is being acknowledged now; the last acknowledgement is unconfirmed",
 }
 SAID_AT_MOST = 1000     # characters of what a platform's document says
 ACKNOWLEDGED = "it is acknowledged already"
-CHECK_STATUS_HINT = "tideover status tells what it waits for."
+CHECK_STATUS_HINT = "See tideover status for what it waits for."
 
 
 class ApiHandlers:
@@ -77,7 +77,8 @@ class ApiHandlers:
         if against and question.get("confirmed") is not True:
             raise unconfirmed_acknowledgement(case.id, against)
         self._engine.post_and_wait(ob.AcknowledgeRequested(case.id), ACCEPTED_WITHIN_S)
-        return {"ok": True, "why": "the platform is being told", "event_id": case.id, "sent_before": case.ack_attempts}
+        return {"ok": True, "why": "the acknowledgement is being sent",
+                "event_id": case.id, "sent_before": case.ack_attempts}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:
         plan = plan_recover(self._engine.state, str(question["event"]) if question.get("event") else None)
@@ -88,7 +89,7 @@ class ApiHandlers:
         # Whoever asks looks at the status next, and must not find what stood there before.
         clock = self._check_clock() if plan.pending else None
         self._engine.post_and_wait(ob.RecoverRequested(plan.event_id, clock), ACCEPTED_WITHIN_S)
-        return {"ok": True, "why": "recover is asked for", "were_pending": sorted(plan.pending)}
+        return {"ok": True, "why": "recovery was requested", "were_pending": sorted(plan.pending)}
 
     def _forget(self, question: Mapping[str, Any]) -> dict[str, Any]:
         name = str(question.get("name") or "")
@@ -96,7 +97,7 @@ class ApiHandlers:
         if why is not None:
             return {"ok": False, "why": why, "do": "tideover recover --dry-run lists what is pending."}
         self._engine.post_and_wait(ob.ForgetRequested(name), ACCEPTED_WITHIN_S)
-        return {"ok": True, "why": "its recovery is given up"}
+        return {"ok": True, "why": "its pending recovery was given up"}
 
 
 def _answering(answer: RequestHandler) -> RequestHandler:
@@ -114,15 +115,15 @@ def unconfirmed_recover(plan: RecoverPlan) -> UnconfirmedError:
     """Given a plan that takes applications back before the pause they are prepared for, return why it must be
     confirmed."""
     ahead, pending = drop_controls(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
-    return UnconfirmedError("cannot recover", f"{ahead} is still ahead, and would find {pending} unprepared",
-                            "--yes recovers all the same.")
+    return UnconfirmedError("cannot recover", f"{ahead} has not started yet, and would find {pending} unprepared",
+                            "Confirm with --yes.")
 
 
 def unconfirmed_acknowledgement(event_id: str, against: Objections) -> UnconfirmedError:
     """Given what speaks against an acknowledgement, return why it must be confirmed."""
     return UnconfirmedError(f"cannot acknowledge {drop_controls(event_id, SAID_AT_MOST)}",
                             drop_controls(against.text, SAID_AT_MOST),
-                            "--yes acknowledges it all the same.")
+                            "Confirm with --yes.")
 
 
 def check_clock(settings: Settings) -> ClockCheck:
@@ -138,7 +139,7 @@ def _why_not(case: Case) -> str:
     if case.began:
         return "it has started"
     if not case.listed:
-        return "it has left the platform's list"
+        return "the platform has removed it"
     if case.is_recovered_early:
-        return "its applications were recovered by hand, so nothing is prepared for it"
-    return "the machine was away since it was prepared for"
+        return "its applications were recovered by hand, so nothing is prepared"
+    return "the machine was paused or rebooted since it was prepared"

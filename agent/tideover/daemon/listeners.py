@@ -66,7 +66,7 @@ class LogListener:
 
     def on_journal_unwritable(self, trouble: JournalUnwritable) -> None:
         self._log.error("journal.unwritable", reason=trouble,
-                        consequence="nothing is acknowledged until it can be written")
+                        consequence="nothing is acknowledged until the journal can be written")
 
     def on_journal_writable(self) -> None:
         self._log.info("journal.writable")
@@ -81,7 +81,8 @@ class LogListener:
         event = shlex.quote(entry.event_id)
         self._log.warning(
             "acknowledgement.withheld", event=entry.event_id, reason=entry.note, failed=" ".join(failed),
-            hint=(f"tideover show {event} tells why; mend the cause before the platform starts, or " if failed else "")
+            hint=(f"tideover show {event} shows the reason; fix it before the platform starts the event, or "
+                  "" if failed else "")
             + f"tideover acknowledge {event} sends it by hand")
 
     def _tell(self, before: State, entry: Entry) -> None:
@@ -127,7 +128,7 @@ def event_line_name(what: EntryKind | Phase) -> str:
 
 # --- Metrics
 
-CONSEQUENCE = "Prometheus gets no figures of this agent there; everything else goes on"
+CONSEQUENCE = "no metrics are served; everything else works"
 
 
 class MetricsExport:
@@ -151,7 +152,8 @@ class MetricsExport:
                                          self._asked.told)
             except OSError as trouble:
                 self._log.error("metrics.listen-failed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
-                                hint="name another address under [metrics] listen, or end what listens there")
+                                hint="set another address with [metrics] listen, or stop the program that listens "
+                                     "there")
         if self._settings.textfile:
             self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._writing.told)
 

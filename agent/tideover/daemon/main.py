@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tideover import __version__, observations as ob
@@ -19,6 +20,7 @@ from tideover.daemon.agent import Agent
 from tideover.daemon.policy_source import catalogue_of, config_warnings
 from tideover.daemon.startup import require_trusted
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
+from tideover.journal import JournalUnwritable
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
@@ -56,6 +58,8 @@ else:
 # --- The process
 
 FAULTS_KEPT = 64
+RESTORE_AGAIN_S = 1.0       # between two tries to start an agent where the last one was
+TOLD_TIMES = 3              # such tries that are logged
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
@@ -203,7 +207,7 @@ class AgentProcess:
         else:
             if not self._may_change(self._agent.engine.state):
                 self._agent.log.info("configuration.reload-deferred",
-                                     reason="an event is open; it is applied when that is over")
+                                     reason="an event is open; the configuration is applied when it is over")
 
     def _may_change(self, state: State) -> bool:
         """What is not written yet lives in the present agent only."""
@@ -214,15 +218,42 @@ class AgentProcess:
         configuration holds."""
         wanted, self._waiting = self._waiting, None
         assert wanted is not None
+        before, held = self._agent, self._loaded
         self._manager.reloading()
-        self._agent.close()
+        before.close()
         try:
-            self._agent, self._loaded = self._build_agent(wanted, self._agent), wanted
-        except WrongUseError as trouble:
-            self._agent.log.error("configuration.refused", reason=trouble)
-            self._agent = self._build_agent(self._loaded, self._agent)
-        self._begin()
+            self._replace(before, wanted)
+        except (TideoverError, OSError, RuntimeError) as trouble:
+            before.log.error("configuration.refused", reason=trouble)
+            self._restore(before, held)
         self._agent.log.info("configuration.reloaded", file=self._loaded.file or "none")
+
+    def _replace(self, before: Agent, loaded: Loaded) -> None:
+        """Build and start an agent in the place of the closed one. Raise what prevents it; then nothing is left of
+        it."""
+        with RESERVE.lent():
+            agent = self._build_agent(loaded, before)
+        with ExitStack() as on_failure:
+            on_failure.callback(agent.close)
+            self._agent, self._loaded = agent, loaded
+            self._begin()
+            on_failure.pop_all()
+
+    def _restore(self, before: Agent, loaded: Loaded) -> None:
+        """Start an agent with the configuration that held, as soon as the system gives what it needs (descriptors,
+        threads, a disk that can be written). Return without one when the process is to end. Raise WrongUseError."""
+        times = 0
+        while not self._must_end:
+            try:
+                return self._replace(before, loaded)
+            except (OSError, RuntimeError, JournalUnwritable) as trouble:
+                times += 1
+                if times <= TOLD_TIMES:
+                    before.log.error("agent.cannot-start", reason=trouble, times=times,
+                                     consequence="it is tried again each second; no event is seen meanwhile")
+            self._manager.watchdog_ping()
+            time.sleep(RESTORE_AGAIN_S)
+        return None
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -250,7 +281,7 @@ class AgentProcess:
         self._manager.watchdog_ping()
         words = state_in_words(self._agent.engine.state)
         if self._waiting is not None:
-            words += "; a new configuration waits for its end"
+            words += "; a new configuration is applied after it"
         if words != self._told:
             self._told = words
             self._manager.set_status(words)
@@ -297,5 +328,5 @@ class ThreadFaults:
             trace = "".join(traceback.format_exception(met.exc_type, met.exc_value, met.exc_traceback))
             self._log().error("thread.failed", thread=met.thread.name if met.thread else "",
                               reason=reason_of(met.exc_value or met.exc_type()), times=times + 1,
-                              consequence="what it was doing counts as failed; the agent goes on. Please report this",
+                              consequence="its task counts as failed; the agent continues. Please report this",
                               trace=trace if times == 0 else "")

@@ -35,8 +35,10 @@ from tideover.daemon.startup import (
 from tideover.effects import RunHook
 from tideover.engine import Engine
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError
-from tideover.hooks.runner import HookRunner, read_moment
-from tideover.journal import FILE, Journal
+from tideover.hooks.orphans import read_witness
+from tideover.hooks.runner import HookRunner
+from tideover.hooks.state_directory import StateDirectories
+from tideover.journal import FILE, Journal, JournalUnreadable
 from tideover.lifecycle import Case, Entry, HookState, Phase, Stage, State, desired_effects
 from tideover.lifecycle.case import AckAnswered, advance
 from tideover.lifecycle.manual import (
@@ -52,6 +54,7 @@ from tideover.lifecycle.manual import (
     why_not_forget,
 )
 from tideover.lifecycle.state import RUNNING
+from tideover.lifecycle.step import step
 from tideover.logs import LineWriter, Log, open_sink
 from tideover.model import (
     ANNOUNCED,
@@ -73,6 +76,7 @@ from tideover.record import Row
 from tideover.settings import Settings
 from tideover.sources import Source
 from tideover.status import recover_pending
+from tideover.system.clocks import read_moment
 
 # --- Manual run of one hook for a made-up event
 
@@ -158,15 +162,32 @@ class RecoverResult:
 
 def plan_without_agent(loaded: Loaded, typed: str | None) -> RecoverPlan:
     """Given the configuration and what was typed (None: all events), return what a recover would do; changes nothing.
+    Where it is not of one event, what only the hooks' private directories say is prepared belongs to it.
 
     Raise TideoverError if no such event is open, JournalUnreadable, JournalUnwritable.
     """
     path = Path(loaded.settings.paths.state) / FILE
+    found = _witnesses(loaded.settings)
     state = State()
-    if path.exists():
-        with closing(Journal.reading(path)) as journal:
-            state = journal.load()
-    return _plan(state, typed)
+    try:
+        if path.exists():
+            with closing(Journal.reading(path)) as journal:
+                state = journal.load()
+    except JournalUnreadable:
+        if not found:
+            raise                           # a recover would set it aside, and go by the directories
+    plan = _plan(state, typed)
+    if typed is not None or not found:
+        return plan
+    policy = policy_of(loaded.settings, catalogue_of(loaded.settings))
+    after = step(state, ob.Restarted(read_boot_id(), None, found), policy, MachineClocks().moment()).state
+    only_found = [name for name in recover_pending(after) if name not in plan.pending]
+    return replace(plan, pending=(*plan.pending, *only_found))
+
+
+def _witnesses(settings: Settings) -> tuple[ob.Witness, ...]:
+    directories = StateDirectories(Path(settings.paths.state) / HOOKS_STATE, fallback_hooks_state(settings))
+    return tuple(read_witness(name, note) for name, note in directories.notes().items())
 
 
 def recover_by_hand(loaded: Loaded, typed: str | None, *, confirmed: bool, drill: bool = False) -> RecoverResult:
@@ -210,7 +231,7 @@ def recover_instead_of_agent(loaded: Loaded, log: Log, still_starting: Callable[
         found = desk.recover(plan, partial(_awaited_clock, desk.settings, still_starting))
         if found.still_pending:
             log.error("recover.pending", hooks=" ".join(found.still_pending),
-                      consequence="the next start with a configuration that can be used goes on with them")
+                      consequence="the next start with a valid configuration retries them")
 
 
 def _awaited_clock(settings: Settings, still_starting: Callable[[float], None]) -> ClockCheck:
@@ -266,7 +287,7 @@ class _Desk:
         for name in plan.pending:
             if self._may_lack_environment(name):
                 self._log.warning("hook.environment-unknown", hook=name,
-                                  consequence="it runs without the variables that its owner sets for it")
+                                  consequence="it runs without the variables of its environment table")
         resume_from_journal(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
         found = recover_pending(self.engine.state) if plan.event_id is None else ()
         were_pending = tuple(sorted({*plan.pending, *found}))
@@ -356,7 +377,7 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
         _remember(memory, event.id, EntryKind.MANUAL_ACK, note)      # not sent unless it can be remembered
         outcome, reason = source.acknowledge(event.id)
         if outcome is not ob.AckOutcome.ACCEPTED:
-            raise UnreachableError(f"cannot acknowledge {event.id}", reason, "Look at tideover status, then try again.")
+            raise UnreachableError(f"cannot acknowledge {event.id}", reason, "See tideover status, then retry.")
         _remember(memory, event.id, EntryKind.ACK_ACCEPTED, WITHOUT_AGENT, settled=True)
         return event.id, reason
     finally:
@@ -398,13 +419,13 @@ def _listed(source: Source, state: State, typed: str) -> tuple[Event, str]:
     except ValueError as trouble:
         raise TideoverError(operation, str(trouble), LIST) from None
     if found is None:
-        raise TideoverError(operation, "the platform lists no such event", "tideover history shows what it was.")
+        raise TideoverError(operation, "the platform lists no such event", "See tideover history.")
     event = events[found]
     if event.started:
-        raise TideoverError(operation, "it has started", "There is nothing left to say.")
+        raise TideoverError(operation, "it has started", "An acknowledgement has no effect any more.")
     if not names_me(event, news.me):
-        raise TideoverError(operation, f"it does not name this VM ({news.me or 'which has no name'})",
-                            "Acknowledge it on a VM that it names.")
+        raise TideoverError(operation, f"it does not name this VM ({news.me or 'name unknown'})",
+                            "Acknowledge it on one of the VMs that it names.")
     return event, news.me
 
 

@@ -36,10 +36,12 @@ class PolicySource:
 
     def policy(self, seen: Observation) -> Policy:
         """Given what was just observed, return the policy; the hooks directory is read anew when it has changed, at the
-        start, and when an event is seen for the first time (a file's own rights change nothing of its directory)."""
+        start, and when an event is seen for the first time (a file's own rights change nothing of its directory).
+
+        Each observation costs one stat(2), a few microseconds: a hook that was just put there takes part at once."""
         if isinstance(seen, Restarted) or self._directory_changed() or self._is_news(seen):
             with RESERVE.lent():        # a directory that cannot be opened would be one without hooks
-                self.catalogue = catalogue_of(self._settings)
+                self.catalogue = _with_known(catalogue_of(self._settings), self.catalogue)
             self._policy = policy_of(self._settings, self.catalogue)
         return self._policy
 
@@ -74,6 +76,15 @@ def environment_of(settings: Settings, name: str) -> Mapping[str, str]:
 def catalogue_of(settings: Settings) -> Catalogue:
     """Given the settings, return what lies in their hooks directory now."""
     return read_catalogue(Path(settings.paths.hooks), lambda name: options_for(settings, name))
+
+
+def _with_known(now: Catalogue, before: Catalogue) -> Catalogue:
+    """Where the directory cannot be read, the hooks that were known before are prepared all the same: the platform may
+    go ahead without an acknowledgement."""
+    if now.is_readable:
+        return now
+    known = before.hooks if before.is_readable else before.hooks[1:]
+    return replace(now, hooks=(*now.hooks, *known))
 
 
 def config_warnings(settings: Settings) -> tuple[str, ...]:

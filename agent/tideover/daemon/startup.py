@@ -94,16 +94,16 @@ def open_state_directory(directory: Path, log: Log) -> StateDirectory:
             raise unwritable(directory / FILE, trouble) from trouble
 
     def tell(reason: str, kept_as: Path | None) -> None:
-        log.error("journal.quarantined", reason=reason, kept_as=kept_as or "it cannot be renamed; it is left as it is",
-                  consequence="what only it knew is not known here; look into it with tideover history --config")
+        log.error("journal.quarantined", reason=reason, kept_as=kept_as or "it cannot be renamed and is left unchanged",
+                  consequence="its records are not shown here; read it with tideover history --config")
 
     return StateDirectory(directory, lock, LastingJournal(directory / FILE, tell, hold))
 
 
 def renew_journal(journal: LastingJournal) -> None:
     """Given the journal of another VM (a cloned disk), set its file aside and begin it anew."""
-    journal.begin_anew_for("other-vm", "it is another VM's: this disk is a copy, or was given to a new VM; "
-                                        "what it says is prepared stays pending")
+    journal.begin_anew_for("other-vm", "it belongs to another VM: this disk is a copy, or is used by a new VM; its "
+                                       "prepared hooks stay pending")
 
 
 def make_directory(directory: Path, mode: int) -> None:
@@ -119,7 +119,7 @@ def make_directory(directory: Path, mode: int) -> None:
     except OSError as trouble:
         kind = BusyError if trouble.errno in PASSING else WrongUseError
         raise kind(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
-                   "Run as root, or name another one under [paths].") from trouble
+                   "Run as root, or set another directory with [paths].") from trouble
     _require_safe_way(directory, way)
 
 
@@ -130,7 +130,7 @@ def _require_safe_way(directory: Path, way: Path) -> None:
     except OSError as trouble:
         reason = trouble.strerror or str(trouble)
     if reason is not None:
-        raise WrongUseError(f"cannot use the directory {directory}", reason, "Or name another one under [paths].")
+        raise WrongUseError(f"cannot use the directory {directory}", reason, "Or set another directory with [paths].")
 
 
 def _find_unsafe(way: Path) -> str | None:

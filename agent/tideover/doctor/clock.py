@@ -13,7 +13,8 @@ from tideover.humanize import length_text, offset_text, round_length_text
 from tideover.model import ClockCheck, Verdict
 from tideover.pause import PauseWatchSettings
 from tideover.settings import Settings
-from tideover.timekeeping.gaps import LEAST_WAKE_NS, NS
+from tideover.timekeeping.gaps import LEAST_WAKE_NS
+from tideover.timekeeping.intervals import NS
 
 # --- Time sources
 

@@ -14,6 +14,7 @@ from tideover.settings import Settings
 from tideover.sources import VmIdentity, load_platform, open_source
 from tideover.sources.checks import CALL_S, WHOLE_S, PollReport
 from tideover.system.dmi import read_dmi
+from tideover.threads import start_task
 
 # --- The platform
 
@@ -31,16 +32,16 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     if settings.source.kind != AUTO:
         said = f"{platform.kind}, set by [source] kind"
         return [good(PLATFORM_TOPIC, f"{said}{_acknowledges(platform)}") if platform.is_served else
-                remark(PLATFORM_TOPIC, f"{said}: no events can be received, pauses are detected all the same")]
+                remark(PLATFORM_TOPIC, f"{said}: no events can be received; pauses are still detected")]
     if platform.is_served:
         return [good(PLATFORM_TOPIC, f"{platform.kind}, because {platform.why}{_acknowledges(platform)}")]
     if platform is NONE:
         return [bad(PLATFORM_TOPIC, "none: the DMI tables name no platform that announces its maintenance, so no "
-                                    "events can be received and no hook will ever be prepared here",
-                    f"If this is a machine of a platform that is served ({SERVED}) all the same, name it under "
-                    '[source] kind; if pauses are all you want detected, set "none" there.')]
+                                    "events can be received",
+                    f"If this machine runs on a supported platform ({SERVED}), set it with [source] kind; to detect "
+                    'pauses only, set "none".')]
     said = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
-            f"{platform.silence}; pauses are detected all the same")
+            f"{platform.silence}; pauses are still detected")
     if platform.support is Support.PLANNED:
         return [bad(PLATFORM_TOPIC, said, 'If pauses are all you want detected, set [source] kind = "none".')]
     return [remark(PLATFORM_TOPIC, said)]
@@ -57,14 +58,18 @@ def ask_service(settings: Settings, platform: Platform) -> PollReport:
     source = open_source(platform, settings.source, CALL_S)
     if source is None:
         return PollReport()
-    cut = threading.Timer(WHOLE_S, source.close)
-    cut.daemon = True
-    cut.start()
+    is_over = threading.Event()
+
+    def limit() -> None:
+        if not is_over.wait(WHOLE_S):
+            source.close()
+
+    start_task("metadata-limit", limit)
     began_s = time.monotonic()
     try:
         news = source.poll()
     finally:
-        cut.cancel()
+        is_over.set()
         source.close()
     return PollReport(news, time.monotonic() - began_s, datetime.now(UTC))
 

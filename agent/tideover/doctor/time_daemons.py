@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tideover.clock.daemons.chrony import MAIN, Chrony, read_directives
-from tideover.clock.daemons.config_files import first_of_each_name
 from tideover.clock.daemons.ntpd import Ntpd
-from tideover.clock.daemons.timesyncd import Timesyncd
+from tideover.clock.daemons.timesyncd import Timesyncd, read_time_settings
 from tideover.clock.sources import find_hardware
 from tideover.doctor.machine import Machine
 from tideover.findings import Finding, bad, good, remark
@@ -21,10 +20,8 @@ from tideover.settings import Settings
 
 # --- systemd-timesyncd: its poll interval (timesyncd.conf(5))
 
-FOLDERS = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd", "/lib/systemd")
 DEFAULT_POLL_S = 2048.0
 LONG_POLL_S = 64.0           # of a wrong clock, about as long as the default [clock] deadline
-KEY = re.compile(r"^\s*PollIntervalMaxSec\s*=\s*(.*?)\s*$", re.MULTILINE)
 # systemd.time(7): without a unit it is seconds
 SPAN = re.compile(r"([0-9.]+)\s*([a-z]*)")
 UNITS_S = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "hr": 3600.0, "d": 86400.0}
@@ -32,12 +29,7 @@ UNITS_S = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "
 
 def longest_poll_s(machine: Machine) -> float:
     """Given the machine, return the longest interval between two measurements."""
-    surroundings = machine.surroundings
-    main = next((f"{folder}/timesyncd.conf" for folder in FOLDERS if machine.has_file(f"{folder}/timesyncd.conf")), "")
-    drop_ins = first_of_each_name([surroundings.path(f"{folder}/timesyncd.conf.d") for folder in FOLDERS], ".conf")
-    texts = [machine.text(main)] if main else []
-    texts += [machine.text(f"/{file.relative_to(machine.root)}") for file in drop_ins]
-    set_last = [value for text in texts for value in KEY.findall(text)][-1:]
+    set_last = [value for key, value in read_time_settings(machine.surroundings) if key == "PollIntervalMaxSec"][-1:]
     return (_seconds(set_last[0]) if set_last else 0.0) or DEFAULT_POLL_S
 
 
@@ -75,7 +67,6 @@ class ChronyProblems:
     """Given the machine, what its chrony's configuration makes of a pause."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
         main = next(filter(machine.has_file, _main_files(machine)), None)
         self.is_known = main is not None
         self._directives = list(read_directives(machine.surroundings, main)) if main else []

@@ -84,7 +84,7 @@ def hooks_that_run(kind: Kind, announced_s: float, specs: tuple[HookSpec, ...]) 
 # The rest of the owner's configuration (the platform, the policy, the clock's servers) is no part of a drill.
 
 def user_hooks(settings: Settings, origin: Mapping[str, KeyOrigin]) -> OwnHooks:
-    """Given the owner's settings and where their keys stand, return the hooks as they lie in the directory now."""
+    """Given the configuration and where their keys stand, return the hooks as they lie in the directory now."""
     lines = tuple(f"{shown.key} = {shown.value}" for shown in effective_values(settings, origin)
                   if shown.key.startswith(("hooks.", "hook.")))
     specs = read_catalogue(Path(settings.paths.hooks), lambda name: options_for(settings, name)).hooks

@@ -24,7 +24,7 @@ from tideover.hooks.trust import (
     untrusted_component,
     why_untrusted,
 )
-from tideover.model import HookSpec
+from tideover.model import ANNOUNCED, HookSpec
 from tideover.settings import HookOptions
 from tideover.text_safety import drop_controls
 
@@ -107,6 +107,7 @@ SPEC_OPTIONS = tuple({field.name for field in fields(HookOptions)} & {field.name
 """The options that a hook's spec carries, into the journal as well; the others, which may be secret, it does not."""
 
 FILE_NAME_SHOWN = 255       # NAME_MAX: no real name is cut
+UNREADABLE = "hooks-directory"      # the NAME of the entry that stands for a directory that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ class Catalogue:
     disabled: tuple[str, ...] = ()                    # file names without their run bit
     ignored: tuple[tuple[str, str], ...] = ()         # (file name, why it is no hook)
     warnings: tuple[str, ...] = ()
+    is_readable: bool = True                          # False: the first of `hooks` stands for it
 
     @property
     def faults(self) -> tuple[tuple[str, str], ...]:
@@ -129,15 +131,19 @@ def read_catalogue(
 ) -> Catalogue:
     """Given the hooks directory, the configuration by NAME and the platform's suffixes, return what lies there.
 
-    Never raises for what lies there or does not: an unreadable directory is an empty catalogue with a warning.
+    Never raises for what lies there or does not. A directory that does not exist is an empty catalogue with a warning.
+    One that exists and cannot be read may hold any hook: it counts as one refused hook, which holds acknowledgements.
     """
     home = directory.absolute()
     try:
         files = sorted(path.name for path in home.iterdir())
     except OSError as error:
         shown = drop_controls(str(home), SHOWN_PATH)
-        return Catalogue(warnings=(
-            f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
+        if isinstance(error, FileNotFoundError) and not home.is_symlink():
+            return Catalogue(warnings=(
+                f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
+        why = f"the hooks directory {shown} cannot be read: {error.strerror}. Correct that, or [paths] hooks"
+        return Catalogue((HookSpec(UNREADABLE, 0, str(home), ANNOUNCED, refused=why),), is_readable=False)
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
         if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):

@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tideover.effects import RunHook
-from tideover.model import HookPhase
+from tideover.model import HookPhase, Kind, utc_text
 from tideover.text_safety import drop_controls
 
 # --- What a hook's process is started with
@@ -108,20 +108,48 @@ def environment_markers(run: str, trace_id: str, state_directory: str) -> frozen
     return frozenset(encoded(f"{name}={value}") for name, value in marks.items())
 
 
+@dataclass(frozen=True, slots=True)
+class HookVariable:
+    """One variable of a hook's environment: its name, where its value comes from, and what the documentation says."""
+
+    name: str
+    value: Callable[[RunHook], str]         # unknown is the empty string, never 0
+    about: str
+    is_recover_only: bool = False
+
+
+VARIABLES = (
+    HookVariable("TIDEOVER_PHASE", lambda run: run.phase.value, "prepare or recover"),
+    HookVariable("TIDEOVER_EVENT_ID", lambda run: run.event_id, "the event's id"),
+    HookVariable("TIDEOVER_KIND", lambda run: run.kind.value, ", ".join(kind.value for kind in Kind)),
+    HookVariable("TIDEOVER_REASON", lambda run: run.reason, "resumed, cancelled or restarted", is_recover_only=True),
+    HookVariable("TIDEOVER_NOT_BEFORE", lambda run: utc_text(run.facts.not_before) or "", "RFC 3339, or empty"),
+    HookVariable("TIDEOVER_SECONDS_LEFT", lambda run: _seconds(run.facts.seconds_left), "until the run is ended"),
+    HookVariable("TIDEOVER_EXPECTED_PAUSE_S", lambda run: _seconds(run.facts.expected_pause_s),
+                 "the length that the platform announced"),
+    HookVariable("TIDEOVER_PAUSE_S", lambda run: _seconds(run.facts.pause_s), "the longest pause",
+                 is_recover_only=True),
+    HookVariable("TIDEOVER_PAUSE_UNCERTAINTY_S", lambda run: _seconds(run.facts.pause_uncertainty_s),
+                 "the error bound of its length", is_recover_only=True),
+    HookVariable("TIDEOVER_CLOCK", lambda run: run.facts.clock.value, "good, bad or unknown", is_recover_only=True),
+    HookVariable("TIDEOVER_CLOCK_OFFSET_S", lambda run: _seconds(run.facts.clock_offset_s, 6),
+                 "positive: this machine is ahead", is_recover_only=True),
+    HookVariable("TIDEOVER_ATTEMPT", lambda run: str(run.attempt), "which attempt of its phase the run is, from 1"),
+    HookVariable(RUN_NAME, lambda run: run_name(run.spec.name, run.phase.value, run.run), "names the run"),
+)
+"""Of the decision and of the run. The trace, the state directory and TIDEOVER_DRILL are the runner's."""
+
+
+def _seconds(seconds: float | None, digits: int = 3) -> str:
+    return "" if seconds is None else f"{seconds:.{digits}f}"
+
+
 def hook_environment(run: RunHook, trace_id: str, place: HookPaths) -> dict[str, str]:
     """Given a run, the trace it belongs to and its place, return the whole environment of the hook."""
-    ours = {
-        "TIDEOVER_PHASE": run.phase.value,
-        "TIDEOVER_EVENT_ID": run.event_id,
-        "TIDEOVER_KIND": run.kind.value,
-        "TIDEOVER_ATTEMPT": str(run.attempt),
-        RUN_NAME: run_name(run.spec.name, run.phase.value, run.run),
-        TRACE_NAME: trace_id,
-    }
-    if run.phase is HookPhase.RECOVER:
-        ours["TIDEOVER_REASON"] = run.reason
+    ours = {one.name: one.value(run) for one in VARIABLES
+            if run.phase is HookPhase.RECOVER or not one.is_recover_only} | {TRACE_NAME: trace_id}
     owners = {name: value.replace("\0", "") for name, value in place.owners.items()}
-    events = {name: drop_controls(value, VALUE_AT_MOST) for name, value in [*run.fixed, *ours.items()]}
+    events = {name: drop_controls(value, VALUE_AT_MOST) for name, value in ours.items()}
     whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told,
              DIRECTORY_NAME: place.state_directory}
     return {name: value for name, value in whole.items() if NAME.fullmatch(name)}

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tideover.effects import RunHook
@@ -37,7 +36,7 @@ from tideover.hooks.state_directory import StateDirectories
 from tideover.hooks.trust import find_account, standing_environment, trusted_users
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
-from tideover.system.clocks import raw_ns, read_boot_id
+from tideover.system.clocks import read_boot_id, read_moment
 from tideover.system.descriptors import RESERVE
 from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
@@ -328,11 +327,6 @@ def _judge(limit_s: float, status: int | None, ending: _RunEnd | None) -> tuple[
 CLOSE_AT_MOST_S = 5.0       # for all runs together: grace, SIGKILL, and what hangs in the kernel is left
 GRACES = GracePeriods()
 RECOVERED = frozenset({HookOutcome.DONE, HookOutcome.NOTHING})
-
-
-def read_moment() -> Moment:
-    """Return now, on the wall clock and on the raw monotonic one."""
-    return Moment(datetime.now(UTC), raw_ns() / 1e9)
 
 
 def _without_environment(name: str) -> Mapping[str, str]:

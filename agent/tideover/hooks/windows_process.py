@@ -154,7 +154,7 @@ def _end_job(marks: RunFingerprint) -> None:
 
 def _identity_of(process: psutil.Process) -> ProcessIdentity:
     """Known by its creation in microseconds since 1970: Windows writes that down once, by the wall clock of that
-    moment, so a clock that is set later does not move it."""
+    moment, so steps of the clock later does not move it."""
     return ProcessIdentity(process.pid, round(process.create_time() * 1_000_000))
 
 

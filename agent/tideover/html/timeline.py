@@ -379,7 +379,7 @@ def _rests(stage: TimelineLayout, top: float, lanes_top: float, bottom: float) -
 
 
 def _rest_text(rest: PauseSpan) -> str:
-    who = "stood still" if rest.stop.cause in ASLEEP else "agent stood still"
+    who = "paused" if rest.stop.cause in ASLEEP else "agent stalled"
     return f"{who} {bounded_text(rest.stop.length_s, rest.stop.told_uncertainty_s, rounded=True)}"
 
 

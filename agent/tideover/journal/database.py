@@ -236,6 +236,16 @@ def _bring_up_to_date(db: sqlite3.Connection) -> None:
         for older in range(version or VERSION, VERSION):
             MIGRATIONS[older](db)
         db.execute(f"PRAGMA user_version = {VERSION}")
+    if version:
+        _rewrite(db)
+
+
+def _rewrite(db: sqlite3.Connection) -> None:
+    """Write the whole file anew, so that nothing of the older format is left in its free pages and in the log. Where
+    there is no room for that, the journal is used as it is."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        db.execute("VACUUM")
+        checkpoint(db)
 
 
 def _refuse_newer(db: sqlite3.Connection) -> None:

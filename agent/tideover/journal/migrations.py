@@ -34,8 +34,10 @@ CASE_FIELDS_2: Mapping[str, str] = MappingProxyType({
 })
 
 
-def _add_no_words(db: sqlite3.Connection) -> None:
-    """Format 2 adds an index, which the tables' definition makes, and fields with defaults: no row changes."""
+def _remove_environment(db: sqlite3.Connection) -> None:
+    """Format 2 adds an index, which the tables' definition makes, and fields with defaults. It keeps no values of a
+    hook's `environment` table, which format 1 did: they may be secret."""
+    db.execute("UPDATE hooks SET body = json_remove(body, '$.spec.environment') WHERE json_valid(body)")
 
 
 def _rename_words(db: sqlite3.Connection) -> None:
@@ -84,6 +86,7 @@ def _rewrite(db: sqlite3.Connection, table: str, key: str, change: Callable[[dic
         db.execute(f"UPDATE {table} SET body = ? WHERE {key} = ?", (changed, name))
 
 
-MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType({1: _add_no_words, 2: _rename_words})
+MIGRATIONS: Mapping[int, Callable[[sqlite3.Connection], None]] = MappingProxyType(
+    {1: _remove_environment, 2: _rename_words})
 """For each older format, what makes the next one of it, in one transaction with all others that are due. Raise
 sqlite3.Error, or ValueError, KeyError, TypeError, AttributeError where a damaged row cannot be read."""

@@ -1,9 +1,11 @@
 """The effects that are desired, as a function of the state alone. Crash recovery is asking for them again."""
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tideover import effects as fx
 from tideover.lifecycle.state import Case, HookState, Phase, Stage, State
-from tideover.model import HookPhase, Moment, Verdict, utc_text
+from tideover.model import ClockCheck, HookPhase, Moment, Verdict
 
 NEAR_S = 60.0
 """From so long before NotBefore on, the pause watch ticks faster."""
@@ -66,26 +68,13 @@ def _run(state: State, hook: HookState, phase: HookPhase) -> fx.RunHook:
                       _facts(hook, case, phase))
 
 
-def _facts(hook: HookState, case: Case | None, phase: HookPhase) -> tuple[tuple[str, str], ...]:
-    """The contract's variables that only the decision knows. Unknown is empty, never 0."""
+def _facts(hook: HookState, case: Case | None, phase: HookPhase) -> fx.RunFacts:
     event = case.event if case else None
-    facts = {
-        "TIDEOVER_NOT_BEFORE": utc_text(event.not_before) if event else None,
-        "TIDEOVER_SECONDS_LEFT": f"{hook.limit_s:.3f}",
-        "TIDEOVER_EXPECTED_PAUSE_S": _number(event.expected_pause_s if event else None),
-    }
-    if phase is HookPhase.RECOVER:
-        longest = max((p for p in case.pauses if p.length_s is not None), key=lambda p: p.length_s or 0.0,
-                      default=None) if case else None
-        clock = case.clock if case else None
-        facts |= {
-            "TIDEOVER_PAUSE_S": _number(longest.length_s if longest else None),
-            "TIDEOVER_PAUSE_UNCERTAINTY_S": _number(longest.told_uncertainty_s if longest else None),
-            "TIDEOVER_CLOCK": (clock.verdict if clock else Verdict.UNKNOWN).value,
-            "TIDEOVER_CLOCK_OFFSET_S": f"{clock.offset_s:.6f}" if clock and clock.offset_s is not None else "",
-        }
-    return tuple((name, value or "") for name, value in facts.items())
-
-
-def _number(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds:.3f}"
+    facts = fx.RunFacts(event.not_before if event else None, hook.limit_s, event.expected_pause_s if event else None)
+    if phase is HookPhase.PREPARE or case is None:
+        return facts
+    longest = max((p for p in case.pauses if p.length_s is not None), key=lambda p: p.length_s or 0.0, default=None)
+    clock = case.clock or ClockCheck(Verdict.UNKNOWN)
+    return replace(facts, pause_s=longest.length_s if longest else None,
+                   pause_uncertainty_s=longest.told_uncertainty_s if longest else None,
+                   clock=clock.verdict, clock_offset_s=clock.offset_s)

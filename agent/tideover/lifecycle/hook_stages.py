@@ -154,7 +154,7 @@ def why_held(state: State, case: Case) -> str | None:
     """Given a case whose hooks have settled, return why the acknowledgement is withheld; None: it is not."""
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
-        return "no hook wants this kind; the platform keeps its own time"
+        return "no hook for this kind; the platform starts the event at NotBefore"
     failed = required_failures(state, case)
     return f"a required preparation failed: {', '.join(failed)}" if failed else None
 

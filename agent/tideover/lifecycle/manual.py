@@ -24,7 +24,7 @@ from tideover.model import EntryKind, Event, HookOutcome, HookPhase, HookReport,
 from tideover.policy import Policy
 
 LAST = "last"
-NOT_OPEN, LIST = "no such event is open", "tideover status lists them."
+NOT_OPEN, LIST = "no such event is open", "See tideover status."
 GIVEN_UP = "given up by hand"
 RECOVER_PENDING = RETRIED_RECOVERS | {Stage.PREPARING, Stage.STOPPING, Stage.RECOVER_PENDING, Stage.RECOVERING,
                                       Stage.RECOVER_FAILED}
@@ -110,7 +110,7 @@ def why_not_forget(state: State, name: str) -> str | None:
     if hook is None or not is_pending(hook):
         return "no recovery of it is pending"
     claims = [case.id for case in state.cases.values() if case.phase in CLAIMING and case.id in hook.wanted_by]
-    return f"it is prepared for {', '.join(claims)}, which is not over" if claims else None
+    return f"it is prepared for {', '.join(claims)}, which is still open" if claims else None
 
 
 def on_forget_request(transition: Transition, seen: ob.ForgetRequested) -> None:

@@ -80,7 +80,7 @@ def on_poll(transition: Transition, seen: ob.Polled) -> None:
         _note_spelling(transition, event.id, spelling)
     for case in list(transition.state.cases.values()):
         if whole and case.listed and case.id not in listed:
-            transition.record(case.id, EntryKind.REMOVED, "" if case.began else "it was never seen Started")
+            transition.record(case.id, EntryKind.REMOVED, "" if case.began else "Started was never seen")
             transition.move(case, cases.Removed(), "the platform has removed the event")
 
 
@@ -166,7 +166,7 @@ def _started_at_sight(transition: Transition, case: Case) -> None:
         transition.enter_phase(earlier.phase, again, "it is listed again")
         return
     missed = case.id not in _remembered(transition)
-    note = "it had started when it was first seen" if missed else "it is listed again"
+    note = "it had started when it was first detected" if missed else "it is listed again"
     transition.enter_phase(None, replace(case, phase=Phase.STARTED, missed=missed), note)
 
 
@@ -372,7 +372,7 @@ def on_timer(transition: Transition, seen: ob.Due) -> None:
 
 # --- Starts of the agent or the machine, and manual commands
 
-CUT_SHORT = "the agent ended while it ran"
+CUT_SHORT = "the agent ended during the run"
 """Of a run whose end the agent did not live to see. Whatever it left was ended before anything was begun again."""
 
 
@@ -405,15 +405,15 @@ def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> 
     spec = next((one for one in transition.policy.hooks if one.name == name), witness.spec)
     if spec is None:
         transition.record("", EntryKind.RECOVERY_IMPOSSIBLE,
-                          f"{name} has a private directory, so it was prepared, but neither the journal nor a hook of "
-                          "that name says how it is recovered")
+                          f"{name} has a state directory, so it was prepared, but neither the journal nor a hook of "
+                          "that name tells how to recover it")
         return
     is_usable = witness.event_id and witness.event_id not in transition.state.cases
     event_id = witness.event_id if is_usable else f"found-{name}"
     event = Event(event_id, witness.kind, (transition.state.me,) if transition.state.me else (), started=True,
                   event_source="none", source="none",
-                  description="prepared, by the private directory of its hook; the journal does not know it")
-    note = f"{name}: it has a private directory, and the journal does not know why"
+                  description="prepared, by the state directory of its hook; unknown to the journal")
+    note = f"{name}: it has a state directory that is unknown to the journal"
     transition.record(event_id, EntryKind.FOUND_PREPARED, note, event)
     transition.state = transition.state.with_hook(
         HookState(spec, Stage.RECOVER_PENDING, needs_recover=True, event_id=event_id, kind=witness.kind))
@@ -433,14 +433,14 @@ def became_another_vm(transition: Transition, seen: ob.AnotherVm) -> None:
     for case in before.values():
         if case.phase not in CLAIMING and case.phase is not Phase.RECOVERING:
             continue
-        note = "this machine is another VM by now; what was prepared is recovered"
+        note = "this disk belongs to another VM now; prepared hooks are recovered"
         transition.record(case.id, EntryKind.VM_CHANGED, note, case.event)
         left = replace(cases.remember(case, cases.Rebooted(), transition.policy, transition.now), listed=False)
         if left.is_recovered_early:
             left = replace(left, recovered_by=RecoveredBy.OPERATOR)     # the event is not listed for this VM: not again
         if case.phase is not Phase.RECOVERING:
             left = cases.enter(left, Phase.CHECKING_CLOCK, transition.policy, transition.now)
-        transition.enter_phase(None, left, "this machine is another VM by now")
+        transition.enter_phase(None, left, "this disk belongs to another VM now")
 
 
 def _record_interrupted_runs(transition: Transition) -> None:

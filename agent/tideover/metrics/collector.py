@@ -92,17 +92,17 @@ COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
     CounterName.EVENTS: ("Events that are over, by kind and how they ended.", ("kind", "outcome")),
     CounterName.HOOK_RUNS: ("Runs of hooks that have ended, by how.", ("hook", "phase", "outcome")),
     CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by what the platform said.", ("outcome",)),
-    CounterName.PAUSES: ("Pauses noticed (and steps of the clock), by cause and whether an event announced them.",
+    CounterName.PAUSES: ("Pauses detected (and steps of the clock), by cause and whether an event announced them.",
                    ("cause", "announced")),
 }
 BUCKETS_S: dict[HistogramName, tuple[str, tuple[float, ...]]] = {
-    HistogramName.PAUSE: ("How long this machine stood still each time; a length that cannot be known is only counted.",
+    HistogramName.PAUSE: ("Lengths of pauses; a pause of unknown length is only counted.",
                  (0.5, 1, 2, 5, 10, 15, 20, 30, 60, 120, 300)),
-    HistogramName.NOTICE: ("From an event's first sight to its NotBefore.",
+    HistogramName.NOTICE: ("Time from detection of an event to its NotBefore.",
                   (5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 86400)),
-    HistogramName.PREPARATION: ("From the first prepare hook to the last one's end.",
+    HistogramName.PREPARATION: ("Time from the start of the first prepare hook to the end of the last.",
                        (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
-    HistogramName.GOOD_CLOCK: ("From the end of a pause until the clock was found good.",
+    HistogramName.GOOD_CLOCK: ("Time from the end of a pause until the clock was good.",
                       (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
 }
 
@@ -131,9 +131,9 @@ class MetricsCollector:
                           for tally, (about, labels) in COUNTERS.items()}
         self._histograms = {span: Histogram(span.value, about, buckets=buckets, registry=self._grown)
                             for span, (about, buckets) in BUCKETS_S.items()}
-        self._polls = Counter("tideover_polls_total", "Questions to the platform that have ended, well or not.",
+        self._polls = Counter("tideover_polls_total", "Polls of the platform, failed ones included.",
                               registry=self._grown)
-        self._poll_errors = Counter("tideover_poll_errors_total", "Questions that brought no document, by why.",
+        self._poll_errors = Counter("tideover_poll_errors_total", "Failed polls, by reason.",
                                     ("reason",), registry=self._grown)
         self._begin_with_nothing()
         self._all.register(self)
@@ -210,10 +210,10 @@ class MetricsCollector:
 def _about_agent(present: Present, is_writable: bool) -> Iterator[Metric]:
     yield InfoMetricFamily("tideover_build", "Which tideover this is, on which Python.",
                            {"version": __version__, "python": platform.python_version()})
-    yield GaugeMetricFamily("tideover_start_time_seconds", "When this agent began to work, since the epoch.",
+    yield GaugeMetricFamily("tideover_start_time_seconds", "Start time of this agent, since the epoch.",
                             present.started_at.timestamp())
     yield GaugeMetricFamily("tideover_journal_writable",
-                            "Whether the journal takes what is written; while it does not, nothing is acknowledged.",
+                            "Whether the journal can be written; while it cannot, nothing is acknowledged.",
                             float(is_writable))
     if present.asks_platform:
         yield GaugeMetricFamily("tideover_poll_last_success_timestamp_seconds",
@@ -230,8 +230,8 @@ def _about_state(state: State) -> Iterator[Metric]:
                             "The earliest NotBefore of this VM's events that have not begun, since the epoch; "
                             "NaN when there is none.", _seconds(standing.next_not_before))
     owed = GaugeMetricFamily("tideover_recoveries_pending",
-                             "Hooks prepared and not recovered yet: claimed by an open event, due now, or failed for "
-                             "good, when somebody must look.", labels=["stage"])
+                             "Hooks prepared and not recovered yet: claimed by an open event, due now, or failed "
+                             "(operator action needed).", labels=["stage"])
     for stage, hooks in standing.recoveries_pending.items():
         owed.add_metric([stage], hooks)
     yield owed
@@ -243,16 +243,16 @@ def _about_state(state: State) -> Iterator[Metric]:
 def _about_clock(check: ClockCheck | None) -> Iterator[Metric]:
     """The newest finding: of a check, or of outside time heard in passing."""
     found = check or ClockCheck(Verdict.UNKNOWN)
-    yield StateSetMetricFamily("tideover_clock_verdict", "What outside time says of this machine's clock.",
+    yield StateSetMetricFamily("tideover_clock_verdict", "Verdict of the last clock check.",
                                {verdict.value: verdict is found.verdict for verdict in Verdict})
     yield GaugeMetricFamily("tideover_clock_offset_seconds",
-                            "How far this machine's clock is ahead of outside time; NaN when unknown.",
+                            "Offset of this machine's clock, positive if ahead; NaN when unknown.",
                             _number(found.offset_s))
     yield GaugeMetricFamily("tideover_clock_error_bound_seconds",
-                            "The truth lies within the offset plus or minus this; NaN when unknown.",
+                            "Error bound of the offset; NaN when unknown.",
                             _number(found.error_bound_s))
     yield GaugeMetricFamily("tideover_clock_checked_timestamp_seconds",
-                            "When the clock was last compared with outside time, since the epoch; NaN before that.",
+                            "Time of the last clock check, since the epoch; NaN before it.",
                             _seconds(found.checked_at))
 
 

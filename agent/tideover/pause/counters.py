@@ -16,13 +16,13 @@ from typing import Protocol
 from tideover.system.platform import ROOT
 from tideover.timekeeping.gaps import (
     NOT_KNOWN,
-    NS,
     KernelCounters,
     ProcessActivity,
     Stall,
     background_rate,
     stall_between,
 )
+from tideover.timekeeping.intervals import NS
 
 # Of one processor's time. /proc/stat costs 5 µs here and 1 ms on a machine with hundreds of processors; at this share
 # the first is read on every beat and the second every 2 s.

@@ -21,7 +21,6 @@ from tideover.pause.types import (
 )
 from tideover.system.clocks import WALL_IS_SLEWED_ALONE, Clocks, read_all
 from tideover.timekeeping.gaps import (
-    NS,
     ClockReading,
     ClockShift,
     Gap,
@@ -33,6 +32,7 @@ from tideover.timekeeping.gaps import (
     wake_after_ns,
     wake_latency_ns,
 )
+from tideover.timekeeping.intervals import NS
 from tideover.timekeeping.pause_fusion import Incident, judge
 
 # Waits remembered for the usual wake latency: 30 s of them when calm, 6 s when watching closely.

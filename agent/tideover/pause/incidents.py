@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 
 from tideover.model import Cause
 from tideover.pause.types import PauseWatchSettings
-from tideover.timekeeping.gaps import NS, Gap
-from tideover.timekeeping.intervals import Interval
+from tideover.timekeeping.gaps import Gap
+from tideover.timekeeping.intervals import NS, Interval
 from tideover.timekeeping.pause_fusion import (
     PRIOR_OFFSET_NS,
     Frozen,

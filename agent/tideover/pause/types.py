@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.intervals import NS
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from tideover.system.clocks import Clocks, MachineClocks
 from tideover.system.platform import ROOT
 from tideover.system.wakeup import WaitResult, new_wait
 from tideover.threads import Loop
-from tideover.timekeeping.gaps import NS
+from tideover.timekeeping.intervals import NS
 from tideover.timekeeping.pause_fusion import SourceSample, sample_of_date
 
 # --- The push signals that this machine has

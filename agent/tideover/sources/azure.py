@@ -45,21 +45,21 @@ IN_PASSING_S = 1.0               # for the VM's id where the name is configured:
 ASK_AGAIN_S = 60.0               # … and how long to leave it, when there was no answer
 ASLEEP_AFTER_S = 24 * 3600.0     # a day without a call turns the feature off again
 
-SOMEBODY_BETWEEN = "something between this VM and the platform may be answering in its place, a proxy for example"
-SECURITY_PROTOCOL = ("Azure's Metadata Security Protocol may be refusing this program: the access control profile of "
-                     f"this VM has to allow it {EVENTS.partition('?')[0]} and {COMPUTE.partition('?')[0]}")
+SOMEBODY_BETWEEN = "check for a proxy or firewall between this VM and the metadata service"
+SECURITY_PROTOCOL = ("Azure's Metadata Security Protocol may refuse this program: the access control profile of this "
+                     f"VM must allow {EVENTS.partition('?')[0]} and {COMPUTE.partition('?')[0]}")
 """Its proxy in the VM answers 403 to whom the profile does not allow a path
 (learn.microsoft.com/azure/virtual-machines/metadata-security-protocol)."""
-NEVER_ANSWERED = "; this may be no Azure VM, or something bars the way to that address"
+NEVER_ANSWERED = "; this may not be an Azure VM, or a firewall blocks the address"
 HINTS: Mapping[int, str] = MappingProxyType({
-    400: "the Metadata header or the api-version did not arrive as sent, which a proxy in between can cause",
+    400: "the Metadata header or the api-version was changed on the way, for example by a proxy",
     401: SOMEBODY_BETWEEN,
     403: f"{SECURITY_PROTOCOL}; or {SOMEBODY_BETWEEN}",
-    404: "there are no scheduled events at this address; this may be no Azure VM, or source.endpoint may be wrong",
+    404: "there are no scheduled events at this address; this may not be an Azure VM, or source.endpoint may be wrong",
     405: SOMEBODY_BETWEEN,
-    407: "a proxy answered, though this agent asks for none; traffic to 169.254.169.254 has to go straight there",
+    407: "a proxy answered; traffic to 169.254.169.254 must not pass a proxy",
     410: "the service is being moved, which takes up to 70 s",
-    429: "too many requests from this VM; all its programs together have 5 a second",
+    429: "too many requests from this VM; the limit is 5 per second for all its programs",
 })
 TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
     3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR,
@@ -209,7 +209,8 @@ class AzureSource:
 def _describe(status: int) -> str:
     if 300 <= status < 400:
         return f"answered {status}, a redirect, which is never followed; {SOMEBODY_BETWEEN}"
-    hint = HINTS.get(status, "the platform's trouble, likely to pass" if status >= 500 else "which says nothing to us")
+    hint = HINTS.get(status, "a fault of the platform, probably temporary" if status >= 500 else "an unexpected HTTP "
+                                                                                                 "status")
     return f"answered {status}: {hint}"
 
 
@@ -224,7 +225,7 @@ def _trouble(status: int | None) -> PollTrouble:
 
 def _describe_acknowledgement(status: int) -> str:
     if status in {400, 404}:
-        return f"answered {status} to the acknowledgement: it does not know this event, or no longer"
+        return f"answered {status} to the acknowledgement: the event does not exist, or no longer"
     return _describe(status)
 
 
@@ -247,7 +248,7 @@ def _advice(heard: PollReport) -> str:
     if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
         return (f"Allow both paths to the program {Path(sys.executable).resolve()} (exePath) or to the user it runs as "
                 "(userName); the log of Azure's GuestProxyAgent names the programs it refuses.")
-    return ("Check that it is reached straight from the VM's first interface, without a proxy or a firewall in "
+    return ("Check that it is reached directly from the VM's first interface, without a proxy or a firewall in "
             f"between; {FIRST_CALL}.")
 
 
@@ -261,5 +262,5 @@ def _check_name(settings: SourceSettings, heard: PollReport, hostname: str) -> l
                             "match this VM", "Remove vm_name: the metadata service is asked for it.")]
     if fold_case(me) == fold_case(hostname):
         return [good("name", f"events call this VM {me}, as its hostname does")]
-    return [remark("name", f"events call this VM {me}, its hostname is {hostname}: we go by the first, programs that "
-                           "go by the hostname miss its events")]
+    return [remark("name", f"events call this VM {me}, its hostname is {hostname}: tideover uses the first; programs "
+                           "that use the hostname miss its events")]

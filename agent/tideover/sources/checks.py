@@ -53,9 +53,8 @@ def check_answer(topic: str, place: str, heard: PollReport, hint: str, remark_on
 
 def _check_date(topic: str, date: datetime | None, wall: datetime | None) -> Finding:
     if date is None or wall is None:
-        return remark(topic, "its answers have no Date header, so a pause that stops all clocks cannot be "
-                             "seen by "
-                             "them", "Name time servers under [clock] servers.")
+        return remark(topic, "its answers have no Date header, so they cannot show a pause that stops all "
+                             "clocks", "Name time servers under [clock] servers.")
     off_s = (wall - date).total_seconds()
     if abs(off_s) > OFF_S:
         return remark(topic, f"by the Date of its answers this clock is {offset_text(off_s)}",

@@ -187,7 +187,8 @@ class _KeyFailed(Exception):
 def _hint(status: int) -> str:
     if 300 <= status < 400:
         return "a redirect, which is never followed; another server may be answering in its place"
-    return HINTS.get(status, "the platform's trouble, likely to pass" if status >= 500 else "which says nothing to us")
+    return HINTS.get(status, "a fault of the platform, probably temporary" if status >= 500 else "an unexpected HTTP "
+                                                                                                 "status")
 
 
 def _trouble(status: int) -> PollTrouble:

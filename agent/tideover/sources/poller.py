@@ -122,7 +122,7 @@ class Acknowledger:
 
     def cancel(self, key: str) -> None:
         """Do not send it if it has not left; one that has left cannot be called back, and is told as it ends."""
-        self._give_up(key, "called off before it was sent")
+        self._give_up(key, "cancelled before it was sent")
 
     def close(self) -> None:
         """Send nothing more, and give what has left a moment to be answered: its answer settles the event for good."""

@@ -72,7 +72,7 @@ def read_identity(body: bytes) -> VmIdentity:
     fields = _read_object(body)
     name = fields.get("name")
     if not _is_usable_name(name):
-        raise NotADocument("the answer does not say the name of this VM")
+        raise NotADocument("the answer does not contain the name of this VM")
     return VmIdentity(name=str(name), vm_id=_text(fields.get("vmId")))
 
 
@@ -82,11 +82,11 @@ def _read_object(body: bytes) -> dict[str, object]:
     try:
         value = json.loads(body, parse_int=_integer)
     except RecursionError:
-        raise NotADocument("the answer is nested too deeply to be read") from None
+        raise NotADocument("the answer is nested too deeply") from None
     except ValueError:
         raise NotADocument("the answer is not JSON") from None
     if not isinstance(value, dict):
-        raise NotADocument("the answer is JSON, but no object")
+        raise NotADocument("the answer is JSON, but not an object")
     return value
 
 
@@ -97,7 +97,7 @@ def _integer(digits: str) -> int | float:
 def _why_unusable(entry: object) -> str:
     """Given an entry of the list of events, return why nobody can say which event it is, "" if one can."""
     if not isinstance(entry, dict):
-        return "is no object"
+        return "is not an object"
     return "" if _is_usable_name(entry.get("EventId")) else "has no usable EventId"
 
 
@@ -193,8 +193,8 @@ def _text(value: object) -> str:
 
 def _as_json(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
-        return "no finite number"
+        return "not a finite number"
     try:
         return json.dumps(value, ensure_ascii=False)
     except RecursionError:
-        return "nested too deeply to be kept"
+        return "nested too deeply"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from tideover.model import Moment, utc
-from tideover.timekeeping.gaps import NS, ClockReading
+from tideover.timekeeping.gaps import ClockReading
+from tideover.timekeeping.intervals import NS
 
 # `raw_ns`: nobody sets or slews it, and it stands still in a suspend (Linux: CLOCK_MONOTONIC_RAW). `mono_ns`: the same,
 # or slewed with the wall clock. `boot_ns`: the monotonic one and all suspends besides. `wall_ns`: since 1970, may be
@@ -49,32 +49,18 @@ else:
 
 def read_raw_s() -> float:
     """Return seconds of the raw clock."""
-    return raw_ns() / 1e9
+    return raw_ns() / NS
 
-
-# --- The two clocks that the clock check needs
 
 _TRIES = 3      # the narrowest of three brackets: 0.2 µs wide unless we are thrown off the processor each time
 
 
 class RawWallClocks(Protocol):
-    """Where readings come from; tests play any clock through it."""
+    """The two clocks that a clock check needs; tests play any clock through it."""
 
     def raw_ns(self) -> int: ...
 
     def wall_ns(self) -> int: ...
-
-
-class SystemRawWallClocks:
-    """This machine's own clocks."""
-
-    def raw_ns(self) -> int:
-        """Return nanoseconds of the clock that nobody sets or slews."""
-        return raw_ns()
-
-    def wall_ns(self) -> int:
-        """Return nanoseconds since 1970 of the clock that may be wrong."""
-        return wall_ns()
 
 
 def wall_minus_raw_ns(clocks: RawWallClocks) -> int:
@@ -88,8 +74,8 @@ def wall_minus_raw_ns(clocks: RawWallClocks) -> int:
 
 
 def read_moment() -> Moment:
-    """Return the present instant on both clocks."""
-    return Moment(datetime.now(UTC), read_raw_s())
+    """Return this instant on the wall clock (UTC) and on the raw clock."""
+    return Moment(utc(wall_ns() / NS), raw_ns() / NS)
 
 
 # --- All clocks in one narrow bracket
@@ -117,7 +103,7 @@ class MachineClocks:
 
     def moment(self) -> Moment:
         """Return this instant on the wall clock (UTC) and on the raw clock."""
-        return Moment(utc(self.wall_ns() / NS), self.raw_ns() / NS)
+        return read_moment()
 
 
 def read_all(clocks: Clocks) -> ClockReading:

@@ -11,11 +11,12 @@ import io
 import os
 import stat
 import sys
-import threading
 import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+
+from tideover.threads import start_task
 
 ROOT = Path("C:\\<none>") if sys.platform == "win32" else Path("/")
 """The root of that tree. Windows has none, and what somebody puts under C:\\proc or C:\\etc, where every user may make
@@ -99,9 +100,9 @@ def tell_trace(kind: type[BaseException] | None, trouble: BaseException | None, 
             sys.stderr.write(text)
             sys.stderr.flush()
 
-    writing = threading.Thread(target=write, daemon=True)
-    writing.start()
-    writing.join(TRACE_LIMIT_S)
+    writing = start_task("trace", write)
+    if writing is not None:
+        writing.join(TRACE_LIMIT_S)
 
 
 def _point_to_null(stream: object) -> None:

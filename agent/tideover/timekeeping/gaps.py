@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tideover.model import Cause, Quality
-from tideover.timekeeping.intervals import Interval
+from tideover.timekeeping.intervals import NS, Interval
 
 # --- What two readings of this machine's own clocks and counters say: a gap, a step, a suspend; the machine or only
 # us
@@ -20,7 +20,6 @@ from tideover.timekeeping.intervals import Interval
 # CLOCK_BOOTTIME
 # moved against CLOCK_MONOTONIC. A machine whose clocks stood still with it shows none of the three: see `pause_fusion`.
 
-NS = 1_000_000_000
 
 # Smallest step told: a leap second and every daemon's step are far above, the noise of a bracketed reading far below.
 STEP_NS = 1_000_000

@@ -12,8 +12,8 @@ from datetime import datetime
 from itertools import accumulate
 
 from tideover.model import Cause, Quality
-from tideover.timekeeping.gaps import NS, STEP_NS, StallVerdict
-from tideover.timekeeping.intervals import Interval, drift_ns, majority
+from tideover.timekeeping.gaps import STEP_NS, StallVerdict
+from tideover.timekeeping.intervals import NS, Interval, drift_ns, majority
 
 # A Date header counts whole seconds and may have been made up to a second before it was sent (servers keep it ready).
 DATE_MIDDLE_NS = NS // 2

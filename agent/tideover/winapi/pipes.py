@@ -77,7 +77,7 @@ class PipeEnd:
             self._is_reading = True
 
     def finish_reading(self) -> bytes | None:
-        """Return what was read by what `begin_reading` began; b"": nothing yet; None: nobody holds the other end."""
+        """Return what was read by what `begin_reading` began; b"": nothing yet; None: the other end is closed."""
         if wait_for_any([self.event], 0) is None:
             return b""
         self._is_reading = False
@@ -90,7 +90,7 @@ class PipeEnd:
         return None if size is None else self._room.raw[:size]
 
     def read(self, seconds: float) -> bytes | None:
-        """Return what comes within so many seconds; None: nobody holds the other end. Raise TimeoutError."""
+        """Return what comes within so many seconds; None: the other end is closed. Raise TimeoutError."""
         self.begin_reading()
         if wait_for_any([self.event], seconds) is None:
             self._call_off()
@@ -105,9 +105,9 @@ class PipeEnd:
             self._begun(_write(self.handle, part, len(part), None, ctypes.byref(self._overlapped)))
             if wait_for_any([self.event], seconds) is None:
                 self._call_off()
-                raise TimeoutError("nobody read in time")
+                raise TimeoutError("not read in time")
             if self._ended() is None:
-                raise BrokenPipeError("nobody holds the other end")
+                raise BrokenPipeError("the other end is closed")
 
     def begin_listening(self) -> None:
         """Begin to wait for somebody at the other end; `event` is set once there is one. Raise OSError."""

@@ -16,7 +16,7 @@ INSERT INTO "entries" VALUES(4,'2026-11-20T10:00:10+00:00','e1','hook prepare','
 INSERT INTO "entries" VALUES(5,'2026-11-20T10:00:10+00:00','e1','asking','',NULL,NULL);
 INSERT INTO "entries" VALUES(6,'2026-11-20T10:00:10+00:00','e1','acknowledged','',NULL,NULL);
 INSERT INTO "entries" VALUES(7,'2026-11-20T10:00:10+00:00','e1','holding','',NULL,NULL);
-INSERT INTO "entries" VALUES(8,'2026-11-20T10:00:10+00:00','e1','started','the platform says it has begun','Event','{"id":"e1","kind":"freeze","resources":["vm-1"],"started":true,"not_before":null,"expected_pause_s":5.0,"description":"","event_source":"platform","source":"azure","extra":{},"notice_s":null,"odd_status":null}');
+INSERT INTO "entries" VALUES(8,'2026-11-20T10:00:10+00:00','e1','started','the platform reports it as Started','Event','{"id":"e1","kind":"freeze","resources":["vm-1"],"started":true,"not_before":null,"expected_pause_s":5.0,"description":"","event_source":"platform","source":"azure","extra":{},"notice_s":null,"odd_status":null}');
 INSERT INTO "entries" VALUES(9,'2026-11-20T10:00:10+00:00','e1','underway','',NULL,NULL);
 INSERT INTO "entries" VALUES(10,'2026-11-20T10:00:10+00:00','e1','pause','vm-pause of 5.000 s ± 0.100 s','Pause','{"id":"p1","resumed_at":"2026-11-20T10:00:05+00:00","resumed_raw_s":1005.0,"length_s":5.0,"uncertainty_s":0.1,"cause":"vm-pause","evidence":[],"quality":"measured","clocksource":null,"host":null}');
 INSERT INTO "entries" VALUES(11,'2026-11-20T10:00:10+00:00','e1','checking','',NULL,NULL);

@@ -16,7 +16,7 @@ INSERT INTO "entries" VALUES(4,'2026-11-20T10:00:00+00:00','e1','hook prepare','
 INSERT INTO "entries" VALUES(5,'2026-11-20T10:00:00+00:00','e1','asking','',NULL,NULL);
 INSERT INTO "entries" VALUES(6,'2026-11-20T10:00:00+00:00','e1','acknowledged','',NULL,NULL);
 INSERT INTO "entries" VALUES(7,'2026-11-20T10:00:00+00:00','e1','holding','',NULL,NULL);
-INSERT INTO "entries" VALUES(8,'2026-11-20T10:00:00+00:00','e1','started','the platform says it has begun','Event','{"id":"e1","kind":"freeze","resources":["vm-1"],"started":true,"not_before":null,"expected_pause_s":5.0,"description":"","event_source":"platform","source":"azure","extra":{},"notice_s":null,"odd_status":null}');
+INSERT INTO "entries" VALUES(8,'2026-11-20T10:00:00+00:00','e1','started','the platform reports it as Started','Event','{"id":"e1","kind":"freeze","resources":["vm-1"],"started":true,"not_before":null,"expected_pause_s":5.0,"description":"","event_source":"platform","source":"azure","extra":{},"notice_s":null,"odd_status":null}');
 INSERT INTO "entries" VALUES(9,'2026-11-20T10:00:00+00:00','e1','underway','',NULL,NULL);
 CREATE TABLE hooks (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
 INSERT INTO "hooks" VALUES('first','{"spec":{"name":"first","order":10,"path":"/hooks/10-first","kinds":["freeze","preempt","reboot","redeploy","terminate","unknown"],"min_pause_s":0.0,"timeout_s":60.0,"required":true,"user":null,"umask":18,"refused":null},"stage":"prepared","wanted_by":["e1"],"prepared_for":1,"worked":true,"unsafe":false,"owed":true,"recover_begun":false,"run":1,"attempt":1,"limit_s":60.0,"begun_raw_s":1000.0,"begun_at":"2026-11-20T10:00:00+00:00","until_raw_s":1835.0,"again_raw_s":0.0,"in_turn":false,"failures":0,"event_id":"e1","kind":"freeze","reason":""}');

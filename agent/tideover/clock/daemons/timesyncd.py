@@ -66,13 +66,9 @@ class Timesyncd:
 
     def _options(self) -> dict[str, list[str]]:
         values: dict[str, list[str]] = {"NTP": [], "FallbackNTP": []}
-        directories = [self._surroundings.path(one) for one in _DIRECTORIES]
-        main = next((one / "timesyncd.conf" for one in directories if is_there(one / "timesyncd.conf")), None)
-        drop_ins = first_of_each_name([one / "timesyncd.conf.d" for one in directories], ".conf")
-        for file in [*([main] if main else []), *drop_ins]:
-            for key, value in _settings(lines(file)):
-                if key in values:
-                    values[key] = [*values[key], *value.split()] if value else []
+        for key, value in read_time_settings(self._surroundings):
+            if key in values:
+                values[key] = [*values[key], *value.split()] if value else []
         return values
 
     def _link_servers(self) -> list[str]:
@@ -86,6 +82,15 @@ class Timesyncd:
                 if line.startswith("#FallbackNTP="):
                     return line.partition("=")[2].split()
         return []
+
+
+def read_time_settings(surroundings: HostAccess) -> list[tuple[str, str]]:
+    """Given the machine, return what timesyncd.conf and its drop-ins set in the section [Time], in order: the last one
+    of a key counts."""
+    directories = [surroundings.path(one) for one in _DIRECTORIES]
+    main = next((one / "timesyncd.conf" for one in directories if is_there(one / "timesyncd.conf")), None)
+    drop_ins = first_of_each_name([one / "timesyncd.conf.d" for one in directories], ".conf")
+    return [setting for file in [*([main] if main else []), *drop_ins] for setting in _settings(lines(file))]
 
 
 def _settings(text: list[str]) -> list[tuple[str, str]]:
