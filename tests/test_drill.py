@@ -264,7 +264,7 @@ def test_an_interrupted_drill_recovers_the_owners_hooks_first(tmp_path):
     file = own_hooks(tmp_path, _10_first='echo "$1" >> "$LOG"')
     drill = start_drill(tmp_path, "--hooks", "--pause", "60s", "--config", str(file))
     assert drill.stdout is not None
-    while "paused" not in drill.stdout.readline():
+    while "paused for" not in drill.stdout.readline():
         pass
     drill.send_signal(signal.SIGINT)
     _, trouble = drill.communicate(timeout=30)
