@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 TOP = Path(__file__).parents[1]
-PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PYWIN32 = {"pywintypes", "servicemanager", "win32api", "win32con", "win32event", "win32evtlog", "win32evtlogutil", "win32file",
            "win32job", "win32pipe", "win32process", "win32security", "win32service", "win32serviceutil", "winerror"}
 DISTRIBUTIONS = {name: "pywin32" for name in PYWIN32} | {
@@ -25,7 +26,7 @@ def imported() -> set[str]:
     """Return the distributions that the package imports, wherever in its files."""
     found = set()
     for path in (TOP / "agent" / "tideover").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
                 [node.module or ""] if isinstance(node, ast.ImportFrom) else [])
             found |= {name.partition(".")[0] for name in names}
@@ -38,7 +39,7 @@ def names_in(requirements: list[str]) -> set[str]:
 
 
 def debian_field(name: str) -> set[str]:
-    control = (TOP / "packaging/deb/debian/control").read_text()
+    control = (TOP / "packaging/deb/debian/control").read_text(encoding="utf-8")
     found = re.search(rf"^{name}: (.*(?:\n .*)*)", control, re.MULTILINE)
     assert found
     return {word.strip() for word in re.split("[,|]", found[1])}
@@ -58,14 +59,14 @@ def test_the_debian_package_depends_on_exactly_what_is_imported() -> None:
 
 
 def test_the_windows_installer_has_exactly_what_is_imported_and_what_that_needs() -> None:
-    parameters = (TOP / "packaging/windows/parameters").read_text()
+    parameters = (TOP / "packaging/windows/parameters").read_text(encoding="utf-8")
     installed = set(re.findall(r"^([A-Za-z0-9-]+)==\S+ --hash=", parameters, re.MULTILINE))
-    tried = names_in((TOP / "tests/windows/wheels.txt").read_text().splitlines()) - {"", "pytest"}
+    tried = names_in((TOP / "tests/windows/wheels.txt").read_text(encoding="utf-8").splitlines()) - {"", "pytest"}
     assert installed == tried == (imported() - OPTIONAL) | NEEDED_BY_THEM
 
 
 def test_each_dependency_has_a_floor_and_a_reason() -> None:
-    text = (TOP / "pyproject.toml").read_text().partition("dependencies = [\n")[2].partition("\n]")[0]
+    text = (TOP / "pyproject.toml").read_text(encoding="utf-8").partition("dependencies = [\n")[2].partition("\n]")[0]
     for line in text.splitlines():
         assert re.fullmatch(r' +"[a-z0-9-]+>=[0-9.]+(; .*)?", +# .{20,}', line), line
 
@@ -74,7 +75,7 @@ def test_no_hook_needs_a_library() -> None:
     """They run under the system's Python, which may have none of them."""
     for path in (TOP / "hooks").rglob("*"):
         if path.is_file() and (path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python3")):
-            names = {word for line in path.read_text().splitlines() for word in re.findall(r"^\s*(?:import|from) (\w+)", line)}
+            names = {word for line in path.read_text(encoding="utf-8").splitlines() for word in re.findall(r"^\s*(?:import|from) (\w+)", line)}
             assert names <= sys.stdlib_module_names | {"tideover_hook"}, path
 
 
@@ -82,5 +83,6 @@ def test_no_command_that_asks_the_agent_loads_what_only_the_agent_needs() -> Non
     """`tideover status` is typed in haste, and by scripts."""
     ask = ("import sys; from tideover.cli import main\ntry:\n    main(['status'])\nexcept SystemExit:\n    pass\n"
            "print(*sorted({'psutil', 'ntplib', 'requests', 'urllib3'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True,
+                          env={**os.environ, "PYTHONPATH": str(TOP / "agent")})
     assert done.stdout.splitlines()[-1:] in ([""], []), done.stdout
