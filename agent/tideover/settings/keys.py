@@ -208,6 +208,5 @@ HOOK = KeyTable("hook", values.HookOptions, "Settings of one hook. NAME is its f
     SettingKey("umask", UMASK, "022", "The umask of its processes (umask(1)). Linux only."),
     SettingKey("environment", ENVIRONMENT, {}, "Additional environment variables."),
     SettingKey("environment_file", _FILE, "",
-        "A file with more of them, read at each run: lines NAME=value, taken literally (quotes too), # comments. Only "
-        "the agent's user may read it (mode 0600)."),
+        "A file of further variables, read at each run: lines NAME=value, taken literally; mode 0600."),
 ))
