@@ -4,8 +4,8 @@ Where there is no terminal each row is one line, for grep and awk; on a narrow o
 below their row. Nothing is ever cut off: ids and paths stay whole, to be copied.
 
 Not on rich: its tables fold or crop what does not fit, so that this layout would stay; it would replace the colours and
-the width of characters, about 45 lines, for 33 ms and 2 MiB of each `tideover status` (186 ms without) and for four
-packages.
+the width of characters, by estimate 45 lines, for 33 ms and 2 MiB of each `tideover status` (186 ms without) and for
+four packages.
 """
 from __future__ import annotations
 

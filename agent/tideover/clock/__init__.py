@@ -30,8 +30,7 @@ _LAZY = ("tideover.clock.types.ClockReport", "tideover.clock.types.DaemonReport"
 
 
 def __getattr__(name: str) -> object:
-    """Names that only a command needs are imported when they are used: the running agent never loads them, and `status`
-    loads neither them nor the sockets they ask with."""
+    """Names that only a command needs are imported when they are used: the running agent never loads them."""
     for path in _LAZY:
         module, _, attribute = path.rpartition(".")
         if attribute == name:

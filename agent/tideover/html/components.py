@@ -4,8 +4,9 @@ Pure.
 The policy in the head forbids everything but this one style sheet, by its hash: markup that were ever to slip into a
 page could neither run, nor fetch, nor style itself.
 
-Not on Jinja2: half of the pages are drawings, which stay code, and what is left is sentences chosen by the record; the
-functions that make markup are under 200 lines, escape by type, and are checked by mypy, which sees no templates.
+Not on Jinja2: nearly half of this package is drawings, which stay code, and what is left is sentences chosen by the
+record; the functions that make markup are under 200 lines, escape by type, and are checked by mypy, which sees no
+templates.
 """
 from __future__ import annotations
 
