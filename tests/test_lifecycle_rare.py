@@ -112,6 +112,15 @@ def test_another_vm_goes_on_with_a_recovery_that_has_begun():
     assert life.phase() == "closed", "the event is not listed for this machine and is not waited for"
 
 
+def test_what_a_stopped_service_gave_back_is_not_prepared_again_on_another_vm():
+    """The start after a stop prepares again; here the event is of the machine that the disk was copied from."""
+    life = Life().polled(FREEZE).settle().acknowledged().see(ob.StopRequested())
+    life.see(ANOTHER).restarted()
+    assert life.running() == ["drain recover"]
+    life.settle().polled()
+    assert life.phase() == "closed" and life.begun_runs().count("drain prepare") == 1
+
+
 def test_a_private_directory_that_could_not_be_removed_is_found_again_for_the_same_event():
     """Its recovery was given up before the clock was checked; at the next start the directory is still there."""
     found = ob.Restarted("boot-1", 1.0, (ob.Witness("drain"),))
@@ -119,7 +128,8 @@ def test_a_private_directory_that_could_not_be_removed_is_found_again_for_the_sa
     assert life.phase("found-drain") == "checking-clock"
     life.see(ob.ForgetRequested("drain"))
     assert not life.state.hooks
-    life.see(found)
+    life.paused().see(found)
+    assert len(life.state.cases["found-drain"].pauses) == 1, "what was seen of it is kept"
     assert list(life.state.cases) == ["found-drain"] and life.state.hooks["drain"].stage is Stage.RECOVER_PENDING
 
 
