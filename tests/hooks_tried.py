@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from tideover.effects import RunHook
+from tideover.hooks.environment_file import OwnerVariables, owner_variables
 from tideover.hooks.runner import GracePeriods, HookRunner
 from tideover.model import HookPhase, HookReport, HookSpec, Kind, Moment
 from tideover.observations import HookSettled, Observation
+from tideover.settings import default_settings, options_for
 from tideover.system.clocks import read_moment
 
 WITHIN_S = 20.0         # an upper bound for a busy machine, never what is expected
@@ -37,12 +39,17 @@ class Bench:
         self.lines: list[str] = []
         self.readings = 0           # of the clock: the runner takes one whenever it wakes up
         self.environment: dict[str, str] = {}       # what the owner sets for each hook
+        self.environment_file: str | None = None
         self.runner = HookRunner(
-            self.answers.put, self.state, drill=drill, graces=graces, environment_of=lambda name: self.environment,
+            self.answers.put, self.state, drill=drill, graces=graces, environment_of=self._owner_variables,
             log_line=lambda name, line: self.lines.append(line), read_moment=self._read_moment)
         self._runs = 0
         self._faults: list[threading.ExceptHookArgs] = []
         threading.excepthook = self._faults.append
+
+    def _owner_variables(self, name: str) -> OwnerVariables:
+        options = options_for(default_settings(), name)
+        return owner_variables(replace(options, environment=self.environment, environment_file=self.environment_file))
 
     def _read_moment(self) -> Moment:
         self.readings += 1

@@ -341,12 +341,19 @@ SECRET = "correct-horse-battery-staple"
 
 
 @pytest.mark.slow
-def test_a_value_of_a_hooks_environment_stands_in_no_file_log_or_page(tmp_path):
+@pytest.mark.parametrize("placed", ["table", "file"])
+def test_a_value_of_a_hooks_environment_stands_in_no_file_log_or_page(tmp_path, placed):
     """Not even where the hook prints it, and after a recover by the journal's own data."""
     told = 'echo "token=$TOKEN"; printf %s "${TOKEN%staple}"; sleep 0.2; echo staple; env | grep TOKEN >&2'
     with world(tmp_path) as here:
         here.hook("10-first", f'{told}; echo "$1 $TOKEN" >> {tmp_path}/given')
-        more = f'[policy]\nacknowledge = "never"\n[log]\nlevel = "debug"\n[hook.first]\nenvironment = {{ TOKEN = "{SECRET}" }}\n'
+        if placed == "file":
+            token = f'environment_file = "{tmp_path}/first.env"'
+            (tmp_path / "first.env").write_text(f"TOKEN={SECRET}\n")
+            (tmp_path / "first.env").chmod(0o600)
+        else:
+            token = f'environment = {{ TOKEN = "{SECRET}" }}'
+        more = f'[policy]\nacknowledge = "never"\n[log]\nlevel = "debug"\n[hook.first]\n{token}\n'
         here.configure(more)
         here.start()
         event = here.freeze(not_before_in_s=600)
@@ -367,6 +374,31 @@ def test_a_value_of_a_hooks_environment_stands_in_no_file_log_or_page(tmp_path):
         assert [text for text in texts if SECRET in text] == []
         assert here.record()["hooks"][0]["output"].splitlines() == ["token=${TOKEN}", "${TOKEN}", "TOKEN=${TOKEN}"]
         found_in(here, "at the end")
+
+
+@pytest.mark.slow
+def test_an_event_is_held_while_the_environment_file_of_a_hook_is_missing_and_a_recover_without_it_says_so(tmp_path):
+    file = tmp_path / "first.env"
+    more = f'[policy]\nacknowledge = "never"\n[hook.first]\nenvironment_file = "{file}"\n'
+    with world(tmp_path) as here:
+        here.hook("10-first", f'echo "$1 $WHERE" >> {tmp_path}/seen')
+        here.configure(more)
+        here.start()
+        here.until(lambda: f"environment_file {file} cannot be read (no such file or directory)" in here.said())
+        event = here.freeze(not_before_in_s=600)
+        here.until(lambda: here.record()["status"] == "held")
+        [refused] = here.record()["hooks"]
+        assert refused["outcome"] == "refused" and str(file) in refused["note"] and not (tmp_path / "seen").exists()
+        here.metadata.remove_event(event)
+        here.until(lambda: here.record()["status"] == "closed")
+        file.write_text("WHERE=there\n")
+        file.chmod(0o600)
+        here.freeze(not_before_in_s=600)
+        here.until(lambda: (tmp_path / "seen").exists() and here.record()["status"] == "held")
+        file.unlink()
+        assert here.ask("recover", "--yes")["still_pending"] == []
+        assert (tmp_path / "seen").read_text() == "prepare there\nrecover \n"
+        assert f"run without its environment file: environment_file {file} cannot be read" in here.said()
 
 
 def found_in(here: World, when: str) -> None:

@@ -60,11 +60,23 @@ def test_hooks_come_by_number_and_then_by_name(hooks: Path) -> None:
 
 def test_a_hook_takes_its_settings_by_its_name(hooks: Path) -> None:
     put(hooks / "10-haproxy")
-    wanted = HookOptions(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root", 0o022, {})
+    wanted = HookOptions(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root", 0o022, {}, None)
     hook = read_catalogue(hooks, {"haproxy": wanted}.__getitem__).hooks[0]
     assert (hook.kinds, hook.min_pause_s, hook.timeout_s, hook.required, hook.user) == (
         wanted.kinds, 3.0, 20.0, False, "root")
     assert hook.path == str(hooks / "10-haproxy")
+
+
+def test_a_hook_without_its_environment_file_is_a_fault_and_can_still_recover(hooks: Path) -> None:
+    """`hooks check`, the doctor and the start's log name it; its entry is not refused, for that would stop recover."""
+    put(hooks / "10-web")
+    wanted = replace(described("web"), environment_file=str(hooks.parent / "web.env"))
+    found = read_catalogue(hooks, lambda name: wanted)
+    assert [(spec.name, spec.refused) for spec in found.hooks] == [("web", None)]
+    [(path, why)] = found.faults
+    assert path == str(hooks / "10-web") and why.startswith(f"environment_file {hooks.parent}/web.env cannot be read")
+    put(hooks.parent / "web.env", 0o600).write_text("A=b\n")
+    assert read_catalogue(hooks, lambda name: wanted).faults == ()
 
 
 def test_a_file_without_its_run_bit_is_disabled(hooks: Path) -> None:

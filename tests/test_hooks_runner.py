@@ -216,6 +216,52 @@ def test_an_environment_that_is_too_long_is_a_failure(bench: Bench) -> None:
     assert (report.outcome, "too long" in report.note) == (HookOutcome.FAILED, True)
 
 
+def test_a_hook_is_given_its_environment_file_as_it_stands_at_each_run(bench: Bench) -> None:
+    """Over the table of the configuration; values literally; what is printed is hidden as any other value."""
+    file = bench.directory / "web.env"
+    bench.environment |= {"BOTH": "table", "TABLE": "table"}
+    bench.environment_file = str(file)
+    spec = bench.write("10-web", 'test "$BOTH $TABLE $QUOTED" = "file table \\"a b=c\\"" && echo "$TOKEN"')
+    for token in ("first-token", "second-token"):
+        file.write_text(f'# of the web server\n\n  BOTH=file\r\nQUOTED="a b=c"\nEMPTY=\nTOKEN={token}\n')
+        file.chmod(0o600)
+        report = bench.run(spec)
+        assert (report.outcome, report.output, report.note) == (HookOutcome.DONE, "${TOKEN}\n", "")
+
+
+@pytest.mark.parametrize(("content", "mode", "why"), [
+    (None, 0, "cannot be read (no such file or directory)"),
+    (b"TOKEN=hunter2hunter2\n", 0o644, "can be read by everybody: chmod go-r"),
+    (b"TOKEN=hunter2hunter2\n", 0o620, "chmod g-w"),
+    (b"FINE=x\nhunter2hunter2\n", 0o600, "line 2: expected NAME=value"),
+    (b"export TOKEN=hunter2hunter2\n", 0o600, "line 1: expected NAME=value"),
+    (b"TIDEOVER_DRILL=hunter2hunter2\n", 0o600, "line 1: names that begin with TIDEOVER_ are reserved"),
+    (b"TOKEN=hunter2\0hunter2\n", 0o600, "line 1: a value cannot contain a NUL"),
+    (b"TOKEN=hunter2hunter2\xff\n", 0o600, "is not UTF-8"),
+    (b"#" * 131_073, 0o600, "is longer than 128 KiB"),
+])
+def test_prepare_is_refused_without_its_environment_file_and_recover_runs_without_it(
+        bench: Bench, content: bytes | None, mode: int, why: str) -> None:
+    """Each says why, and neither repeats what stands in the file. What the table sets holds for recover."""
+    file = bench.directory / "web.env"
+    bench.environment["TABLE"], bench.environment_file = "table", str(file)
+    if content is not None:
+        file.write_bytes(content)
+        file.chmod(mode)
+    spec = bench.write("10-web", 'echo "$TABLE, token=$TOKEN"')
+    prepare, recover = bench.run(spec), bench.run(spec, HookPhase.RECOVER)
+    assert (prepare.outcome, prepare.begun, why in prepare.note) == (HookOutcome.REFUSED, False, True), prepare.note
+    assert (recover.outcome, recover.output) == (HookOutcome.DONE, "table, token=\n")
+    assert recover.note == f"run without its environment file: {prepare.note}" and "hunter2" not in recover.note
+
+
+def test_a_pipe_is_no_environment_file_and_nothing_waits_for_it(bench: Bench) -> None:
+    bench.environment_file = str(bench.directory / "pipe")
+    os.mkfifo(bench.environment_file, 0o600)
+    report = bench.say("exit 0")
+    assert (report.outcome, "is not a regular file" in report.note) == (HookOutcome.REFUSED, True)
+
+
 def test_a_refused_hook_is_never_run(bench: Bench) -> None:
     report = bench.say("touch ran", refused="because")
     assert (report.outcome, report.exit_status, report.note) == (HookOutcome.REFUSED, None, "because")

@@ -75,6 +75,7 @@ required = true
 user = "haproxy"
 environment = { SOCKET = "/run/haproxy/admin.sock" }
 umask = "027"
+environment_file = "/etc/tideover/haproxy.env"
 [pause]
 tick = "100ms"
 threshold = "1s"
@@ -134,7 +135,7 @@ def test_every_key_of_a_full_file_is_understood() -> None:
     assert fields(settings.hook["haproxy"]) == {
         "kinds": {Kind.FREEZE, Kind.UNANNOUNCED, Kind.LIVE_MIGRATION}, "min_pause_s": 2.0, "timeout_s": 20.0,
         "required": True, "user": "haproxy", "environment": {"SOCKET": "/run/haproxy/admin.sock"},
-        "umask": 0o027}
+        "umask": 0o027, "environment_file": "/etc/tideover/haproxy.env"}
     assert fields(settings.pause) == {"tick_s": 0.1, "threshold_s": 1.0, "settle_s": 0.0}
     assert fields(settings.clock) == {
         "servers": (Address("ntp.example", 123), Address("10.0.0.1", 1123), Address("2001:db8::1", 124),
@@ -179,7 +180,7 @@ def test_a_hook_is_required_as_hooks_on_failure_says_unless_it_says_itself(on_fa
     for name in ("a", "no-table"):
         assert fields(options_for(settings, name)) == {
             "kinds": ANNOUNCED, "min_pause_s": 0.0, "timeout_s": 7.0, "required": required, "user": None,
-            "environment": {}, "umask": 0o022}
+            "environment": {}, "environment_file": None, "umask": 0o022}
     assert (options_for(settings, "b").required, options_for(settings, "b").timeout_s) == (not required, 3.0)
 
 

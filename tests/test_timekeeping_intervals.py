@@ -87,6 +87,13 @@ def test_a_server_with_many_addresses_is_one_voice() -> None:
     assert {one.server for one in standing.outliers} == {"many"}
 
 
+def test_a_server_whose_addresses_contradict_each_other_has_no_voice() -> None:
+    split = [sample("many", 0, address="1"), sample("many", 5000, address="2")]
+    standing = combine([*split, sample("a", 0), sample("b", 0)], 100 * NS)
+    assert (standing.servers, standing.agreeing) == (3, 2)
+    assert combine(split, 100 * NS).truth_minus_raw is None
+
+
 def test_two_that_differ_are_a_disagreement_and_no_average() -> None:
     standing = combine([sample("a", 0), sample("b", 5000)], 100 * NS)
     assert (standing.truth_minus_raw, standing.servers) == (None, 2)

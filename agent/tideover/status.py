@@ -133,6 +133,36 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
     }
 
 
+# --- What needs a look, in a status document
+
+SILENT_AT_MOST_S = 60.0     # a platform is polled every few seconds, also after errors
+
+
+def problems_of(status: Mapping[str, Any]) -> list[str]:
+    """Given the status of an agent that answers, return what needs a look, each in a few words; empty: healthy."""
+    problems = []
+    failed = sorted(hook["name"] for hook in status["hooks"] if hook["stage"] == Stage.RECOVER_FAILED.value)
+    if failed:
+        problems.append(f"recovery of {', '.join(failed)} failed")
+    journal, source = status.get("journal") or {}, status.get("source") or {}
+    if journal.get("writable") is False:
+        problems.append(f"the journal cannot be written: {journal['reason']}")
+    if source.get("silence"):
+        problems.append(f"no events can be received: {source['silence']}")
+    elif source.get("silent_s", 0.0) > SILENT_AT_MOST_S:        # an agent of an earlier version does not say
+        reason = f": {source['reason']}" if source["reason"] else ""
+        problems.append(f"no successful poll for {source['silent_s']:.0f} s{reason}")
+    return problems + [f"the acknowledgement of {event['event_id']} is held: prepare of {', '.join(names)} failed"
+                       for event in status["events"] if (names := _withholding(event, status["hooks"]))]
+
+
+def _withholding(event: Mapping[str, Any], hooks: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the hooks whose failed preparation keeps this event held. One preparation serves events that overlap."""
+    if event["phase"] != Phase.HELD.value or event["acknowledged"]:
+        return []
+    return sorted(hook["name"] for hook in hooks if hook["refused"] or (hook["required"] and hook["worked"] is False))
+
+
 def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
     """Given the status of another boot's state, return it without what was counted on that boot's raw clock."""
     told = dict(status)

@@ -149,8 +149,8 @@ class PointedHand:
 
 
 class PointedAgent(Agent):
-    def _hands(self) -> Any:
-        return {kind: hand if kind is fx.WatchClosely else PointedHand(hand) for kind, hand in super()._hands().items()}
+    def _effect_handlers(self) -> Any:
+        return {kind: hand if kind is fx.WatchClosely else PointedHand(hand) for kind, hand in super()._effect_handlers().items()}
 
     def post(self, seen: ob.Observation) -> None:
         match seen:
@@ -162,7 +162,7 @@ class PointedAgent(Agent):
                 POINTS.passing(f"judged {event_id}:{round_}: not told")
             case ob.Resumed():
                 POINTS.passing("resumed: not told")
-        super().tell(seen)
+        super().post(seen)
 
 
 def wire(points: Points) -> None:

@@ -19,6 +19,7 @@ import pytest
 from tideover.effects import RunHook
 from tideover.hooks.directory import read_catalogue
 from tideover.hooks.environment import environment_markers
+from tideover.hooks.environment_file import OwnerVariables
 from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.runner import HookRunner
 from tideover.hooks.windows_process import job_name
@@ -53,7 +54,7 @@ class Bench:
         self.answers: queue.SimpleQueue[Observation] = queue.SimpleQueue()
         self.lines: list[str] = []
         self.environment: dict[str, str] = {}
-        self.runner = HookRunner(self.answers.put, self.state, environment_of=lambda name: self.environment,
+        self.runner = HookRunner(self.answers.put, self.state, environment_of=lambda name: OwnerVariables(self.environment),
                                  log_line=lambda name, line: self.lines.append(line))
         self._runs = 0
 

@@ -59,7 +59,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
     from tideover.daemon.policy_source import catalogue_of
     from tideover.settings import unused_hook_tables
     catalogue = catalogue_of(loaded.settings)
-    refused = [{"name": spec.name, "path": spec.path, "why": spec.refused} for spec in catalogue.hooks if spec.refused]
+    refused = [{"name": spec.name, "path": spec.path, "why": why} for spec, why in catalogue.refusals]
     ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]
     unused = unused_hook_tables(loaded.settings, [spec.name for spec in catalogue.hooks], loaded.origin)
     warnings = [*catalogue.warnings, *unused]
@@ -74,8 +74,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
         click.echo(f"disabled  {dot_controls(name)}: no run bit; chmod +x enables it")
     for warning in warnings:
         click.echo(f"warning   {dot_controls(warning)}")
-    good = sum(spec.refused is None for spec in catalogue.hooks)
-    click.echo(f"{good} of {len(catalogue.hooks)} hooks can run.")
+    click.echo(f"{len(catalogue.hooks) - len(refused)} of {len(catalogue.hooks)} hooks can run.")
     return EXIT_NO if catalogue.faults else EXIT_OK
 
 

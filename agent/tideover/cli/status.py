@@ -17,9 +17,10 @@ from tideover.cli.options import example, print_json, print_lines, with_json, wi
 from tideover.cli.render import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
-from tideover.errors import EXIT_OK, UnreachableError
+from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError, WrongUseError
 from tideover.humanize import Times
 from tideover.settings import Settings
+from tideover.status import problems_of
 from tideover.text_safety import dot_controls, safe_json
 
 # --- --watch
@@ -107,14 +108,25 @@ def _seconds() -> Iterator[None]:
 @with_json
 @with_utc
 @click.option("--watch", is_flag=True, help="Update every second until interrupted.")
+@click.option("--check", is_flag=True, help="Print one line, for monitoring: exit status 0 healthy, 1 something needs "
+                                            "a look, 3 no agent answers.")
 @with_readable_settings
-def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool) -> int:
+def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool, check: bool) -> int:
     """Show what the agent waits for, the next event, the last pause, the clock and the hooks.
 
     Works without the agent: it then shows the last recorded state, and the first line says so. With --watch a terminal
     is redrawn every second; other outputs get one line for each change, and with --json the whole document, one line
     each second.
+
+    With --check something needs a look when a recovery has failed, no poll has succeeded for a minute, no events can
+    be received (as with source "none"), the journal cannot be written, or a failed preparation holds an
+    acknowledgement.
     """
+    if check:
+        if watch:
+            raise WrongUseError("cannot check and watch", "--check ends at once", "Use one of the two options.")
+        return _check(read_status(loaded.settings), as_json)
+
     def look() -> dict[str, Any]:
         return _with_catalogue(read_status(loaded.settings), loaded.settings)
 
@@ -125,6 +137,26 @@ def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool) -> int:
     else:
         print_lines(render_lines(status_parts(look(), Times(datetime.now(UTC), utc)), this_terminal()))
     return EXIT_OK
+
+
+def _check(status: dict[str, Any], as_json: bool) -> int:
+    """Given a status, print in one line whether it is healthy; return the exit status."""
+    agent = status["agent"]
+    if agent["alive"] and not agent.get("why"):
+        problems = problems_of(status)
+        line = f"PROBLEM: {'; '.join(problems)}" if problems else f"OK: the agent waits for {status['waiting_for']}"
+        exit_status = EXIT_NO if problems else EXIT_OK
+    else:
+        pending = status["recover_pending"]
+        problems = [f"the agent does not answer: {agent['why']}" if agent["alive"] else "no agent is running",
+                    *([f"recovery of {', '.join(pending)} is pending"] if pending else [])]
+        line, exit_status = f"NO AGENT: {'; '.join(problems)}", EXIT_UNREACHABLE
+    if as_json:
+        print_json({"healthy": exit_status == EXIT_OK, "exit_status": exit_status, "problems": problems,
+                    "waiting_for": status["waiting_for"]})
+    else:
+        click.echo(dot_controls(line))
+    return exit_status
 
 
 def read_status(settings: Settings) -> dict[str, Any]:

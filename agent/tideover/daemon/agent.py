@@ -253,6 +253,7 @@ class Agent:
                        "silence": self.platform.silence or None,
                        "takes_acknowledgement": self.platform.takes_acknowledgement and self.platform.is_served,
                        "last_answer_at": utc_text(last.utc) if last else None,
+                       "silent_s": round(self.clocks.moment().raw_s - (last or self.started_at).raw_s, 3),
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
         }
 

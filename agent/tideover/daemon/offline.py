@@ -73,7 +73,7 @@ from tideover.observations import HookSettled, Observation
 from tideover.pause import MachineClocks, read_boot_id
 from tideover.policy import Policy, names_me
 from tideover.record import Row
-from tideover.settings import Settings
+from tideover.settings import Settings, options_for
 from tideover.sources import Source
 from tideover.status import recover_pending
 from tideover.system.clocks import read_moment
@@ -287,7 +287,7 @@ class _Desk:
         for name in plan.pending:
             if self._may_lack_environment(name):
                 self._log.warning("hook.environment-unknown", hook=name,
-                                  consequence="it runs without the variables of its environment table")
+                                  consequence="it runs without the variables that its configuration sets")
         resume_from_journal(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
         found = recover_pending(self.engine.state) if plan.event_id is None else ()
         were_pending = tuple(sorted({*plan.pending, *found}))
@@ -299,9 +299,14 @@ class _Desk:
 
     def _may_lack_environment(self, name: str) -> bool:
         """Whether what is wrong with the configuration may be what the owner sets for this hook."""
-        if self._trouble is None or environment_of(self.settings, name):
+        if self._trouble is None:
             return False
         faults = self._trouble.faults if isinstance(self._trouble, ConfigurationError) else None
+        if faults is not None and any(f"hook.{name}.environment" in fault for fault in faults):
+            return True
+        options = options_for(self.settings, name)
+        if options.environment or options.environment_file:
+            return False
         return faults is None or any(f"hook.{name}" in fault or "TOML" in fault or "UTF-" in fault for fault in faults)
 
     def forget(self, name: str) -> None:

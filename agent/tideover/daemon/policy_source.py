@@ -3,12 +3,12 @@ nothing.
 """
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from tideover.hooks.directory import Catalogue, read_catalogue
+from tideover.hooks.environment_file import OwnerVariables, owner_variables
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.platforms import Platform, platform_of
@@ -67,10 +67,10 @@ def open_chosen_source(settings: Settings) -> tuple[Platform, Source | None]:
     return platform, open_source(platform, settings.source)
 
 
-def environment_of(settings: Settings, name: str) -> Mapping[str, str]:
-    """Given the settings and a hook's NAME, return the variables that its owner sets for it. The values may be secret:
-    they go to the hook and nowhere else."""
-    return options_for(settings, name).environment
+def environment_of(settings: Settings, name: str) -> OwnerVariables:
+    """Given the settings and a hook's NAME, return the variables that its owner sets for it, its file's as they stand
+    there now. The values may be secret: they go to the hook and nowhere else."""
+    return owner_variables(options_for(settings, name))
 
 
 def catalogue_of(settings: Settings) -> Catalogue:

@@ -170,18 +170,17 @@ def _count(settings: Settings, catalogue: Catalogue) -> Finding:
         seen = f"{place} does not exist, or this user cannot read it" if catalogue.warnings else f"no hook in {place}"
         return remark(HOOKS_TOPIC, f"{seen}: without hooks nothing is prepared or acknowledged",
                     "Enable a library hook with tideover hooks enable NAME, or put your own hook there as NN-name.")
-    ready = [spec.name for spec in catalogue.hooks if spec.refused is None]
+    refused = {spec for spec, _ in catalogue.refusals}
+    ready = [spec.name for spec in catalogue.hooks if spec not in refused]
     said = f"{len(ready)} of {len(catalogue.hooks)} in {place} can run{': ' if ready else ''}{', '.join(ready)}"
     return good(HOOKS_TOPIC, said) if ready else remark(HOOKS_TOPIC, said)
 
 
 def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
-    for spec in catalogue.hooks:
-        if spec.refused is not None:
-            what, _, remedy = spec.refused.rpartition(": ")
-            yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: "
-                                   f"{what or remedy}",
-                      remedy if what else "Fix it, then run tideover hooks check.")
+    for spec, why in catalogue.refusals:
+        what, _, remedy = why.rpartition(": ")
+        yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: {what or remedy}",
+                  remedy if what else "Fix it, then run tideover hooks check.")
     for file in catalogue.disabled:
         yield remark(HOOKS_TOPIC, f"{file} is disabled: it has no run bit",
                    f"chmod +x {settings.paths.hooks}/{file} enables it.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tideover.hooks.environment import UnusableAccountError
+from tideover.hooks.environment_file import owner_variables
 from tideover.hooks.trust import (
     SHOWN_PATH,
     SUFFIXES,
@@ -119,11 +120,19 @@ class Catalogue:
     ignored: tuple[tuple[str, str], ...] = ()         # (file name, why it is no hook)
     warnings: tuple[str, ...] = ()
     is_readable: bool = True                          # False: the first of `hooks` stands for it
+    unprepared: tuple[tuple[str, str], ...] = ()      # (path, why its prepare would be refused: its environment file)
+
+    @property
+    def refusals(self) -> tuple[tuple[HookSpec, str], ...]:
+        """The hooks whose prepare would be refused, and why."""
+        unprepared = dict(self.unprepared)
+        found = ((spec, spec.refused or unprepared.get(spec.path)) for spec in self.hooks)
+        return tuple((spec, why) for spec, why in found if why is not None)
 
     @property
     def faults(self) -> tuple[tuple[str, str], ...]:
         """What cannot work, as (path or file name, why): as `hooks check`, the doctor and the start's log say it."""
-        return *((spec.path, spec.refused) for spec in self.hooks if spec.refused), *self.ignored
+        return *((spec.path, why) for spec, why in self.refusals), *self.ignored
 
 
 def read_catalogue(
@@ -160,13 +169,15 @@ class _CatalogueBuilder:
         self._first_of: dict[str, str] = {}           # NAME → the file that has it
         self._disabled: list[str] = []
         self._ignored: list[tuple[str, str]] = []
+        self._unprepared: list[tuple[str, str]] = []
         self._safe: set[str] = set()
         self._trusted = trusted_users()
         self._search_path = standing_environment(os.environ)["PATH"]
 
     def as_catalogue(self) -> Catalogue:
         hooks = sorted(self._hooks.values(), key=lambda hook: (hook.order, hook.name, hook.path))
-        return Catalogue(tuple(hooks), tuple(self._disabled), tuple(self._ignored))
+        return Catalogue(tuple(hooks), tuple(self._disabled), tuple(self._ignored),
+                         unprepared=tuple(self._unprepared))
 
     def take(self, file: str) -> None:
         path = self._home / file
@@ -198,7 +209,11 @@ class _CatalogueBuilder:
         first = self._first_of.setdefault(name, file)
         if first != file:
             refused = f"{first} has the name {name} already: rename or remove one of the two"
-        self._hooks[file] = replace(spec, refused=refused or self._why_not(spec, wanted.environment.get("PATH", "")))
+        owners = owner_variables(wanted)
+        refused = refused or self._why_not(spec, owners.variables.get("PATH", ""))
+        if owners.trouble and not owners.is_unknown and refused is None:
+            self._unprepared.append((spec.path, owners.trouble))
+        self._hooks[file] = replace(spec, refused=refused)
 
     def _why_not(self, spec: HookSpec, search_path: str) -> str | None:
         try:

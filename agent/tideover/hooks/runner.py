@@ -21,6 +21,7 @@ from tideover.hooks.environment import (
     environment_markers,
     hook_environment,
 )
+from tideover.hooks.environment_file import OwnerVariables
 from tideover.hooks.orphans import OrphanRun, RunFile, RunFiles, note_of, read_witness
 from tideover.hooks.output import LINES_AT_MOST, HookOutput
 from tideover.hooks.platform import (
@@ -106,7 +107,6 @@ class RunRequest:
     trace_id: str
     wakeup: Wakeup              # set when it is called off
     limit: RunTimeLimit                # what the run's own limit has become by now
-    owners: Mapping[str, str]   # the variables that its owner sets for it; their values may be secret
 
     @property
     def trace(self) -> OrphanRun:
@@ -120,7 +120,7 @@ class RunContext:
     states: StateDirectories
     traces: RunFiles
     standing: Mapping[str, str]                 # PATH, LANG
-    owners: Callable[[str], Mapping[str, str]]  # a hook's NAME to what its owner sets for it, asked at each run
+    owners: Callable[[str], OwnerVariables]     # a hook's NAME to what its owner sets for it, asked at each run
     told: Mapping[str, str]                     # TIDEOVER_DRILL
     log_line: Callable[[str, str], None]        # hook's name, line
     lines_at_most: int                          # of one run that are handed on to it
@@ -142,8 +142,9 @@ class CannotStartError(Exception):
         self.outcome, self.why = outcome, why
 
 
-def spawn_hook(order: RunRequest, around: RunContext) -> HookProcess:
-    """Given an order and its surroundings, start the hook. Raise CannotStartError if nothing was started."""
+def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) -> HookProcess:
+    """Given an order, its surroundings and what its owner sets, start the hook. Raise CannotStartError if nothing was
+    started."""
     run = order.run
     if order.wakeup.is_set:
         raise CannotStartError(HookOutcome.STOPPED, "cancelled before it was started")
@@ -151,10 +152,12 @@ def spawn_hook(order: RunRequest, around: RunContext) -> HookProcess:
         raise CannotStartError(HookOutcome.TIMED_OUT, "not started: no time was left")
     if run.spec.refused is not None:
         raise CannotStartError(HookOutcome.REFUSED, run.spec.refused)
+    if owners.trouble and run.phase is HookPhase.PREPARE:
+        raise CannotStartError(HookOutcome.REFUSED, owners.trouble)
     account = _find_account(run)
     _check_file(run.spec.path)
     directory = _open_directory(run, account, around)
-    place = HookPaths(account.home, directory, around.standing, order.owners, around.told)
+    place = HookPaths(account.home, directory, around.standing, owners.variables, around.told)
     environment = hook_environment(run, order.trace_id, place)
     return _start(order, SpawnSpec(
         run.spec.path, run.phase.value, environment, directory, order.record, account, run.spec.umask,
@@ -235,8 +238,12 @@ def run_hook(order: RunRequest, around: RunContext, after: Callable[[Callable[[]
     """Given an order, its surroundings and who takes what is to be done after the answer, run the hook and return how
     that ended."""
     order, moved = _current_path(order)
-    report = _run_hook(order, around, after)
-    return replace(report, note="; ".join(filter(None, (moved, report.note)))) if moved else report
+    with RESERVE.lent():
+        owners = around.owners(order.run.spec.name)
+    report = _run_hook(order, around, owners, after)
+    # What was prepared is recovered: the file may be gone for good.
+    without = f"run without its environment file: {owners.trouble}" if owners.trouble and report.begun else ""
+    return replace(report, note="; ".join(filter(None, (moved, without, report.note))))
 
 
 def _current_path(order: RunRequest) -> tuple[RunRequest, str]:
@@ -250,12 +257,13 @@ def _current_path(order: RunRequest) -> tuple[RunRequest, str]:
     return replace(order, run=replace(order.run, spec=replace(spec, path=path))), moved
 
 
-def _run_hook(order: RunRequest, around: RunContext, after: Callable[[Callable[[], None]], None]) -> HookReport:
+def _run_hook(order: RunRequest, around: RunContext, owners: OwnerVariables,
+              after: Callable[[Callable[[], None]], None]) -> HookReport:
     begun = around.read_moment()
-    output = HookOutput(lambda line: around.log_line(order.run.spec.name, line), order.owners, around.lines_at_most)
+    output = HookOutput(lambda line: around.log_line(order.run.spec.name, line), owners.variables, around.lines_at_most)
     try:
         with RESERVE.lent():
-            process = spawn_hook(order, around)
+            process = spawn_hook(order, around, owners)
     except CannotStartError as fault:
         return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why, begun=False)
     _write_run_file(order, around, process)
@@ -329,9 +337,9 @@ GRACES = GracePeriods()
 RECOVERED = frozenset({HookOutcome.DONE, HookOutcome.NOTHING})
 
 
-def _without_environment(name: str) -> Mapping[str, str]:
+def _without_environment(name: str) -> OwnerVariables:
     """What a hook is given where there is no configuration."""
-    return {}
+    return OwnerVariables()
 
 
 def _log_nothing(name: str, line: str) -> None:
@@ -341,14 +349,15 @@ def _log_nothing(name: str, line: str) -> None:
 class HookRunner:
     """Answers HookSettled once for each start. All its verbs belong to one thread, the engine's.
 
-    `environment_of` gives the variables that the owner sets for a hook, by its name; it is asked at each run, and what
-    it gives stands in no record. `spare` is where hooks keep their state while `hooks_state` cannot be written.
+    `environment_of` gives the variables that the owner sets for a hook, by its name; it is asked at each run, on
+    the run's thread, and what it gives stands in no record. `spare` is where hooks keep their state while
+    `hooks_state` cannot be written.
     `log_line` gets a hook's name and one line of what it printed; it is called on the threads of the runs.
     """
 
     def __init__(
         self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
-        environment_of: Callable[[str], Mapping[str, str]] = _without_environment,
+        environment_of: Callable[[str], OwnerVariables] = _without_environment,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
         graces: GracePeriods = GRACES, lines_at_most: int = LINES_AT_MOST,
     ) -> None:
@@ -367,8 +376,7 @@ class HookRunner:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
         if run.key in self._orders:
             return
-        order = self._orders[run.key] = RunRequest(run, record, trace_id, Wakeup(FOR_HOOKS), RunTimeLimit(run.limit_s),
-                                              self._around.owners(run.spec.name))
+        order = self._orders[run.key] = RunRequest(run, record, trace_id, Wakeup(FOR_HOOKS), RunTimeLimit(run.limit_s))
         if self._is_closed:
             order.wakeup.set()
         self._in_turn(run.spec.name, lambda over: self._carry_out(order, over),

@@ -57,13 +57,12 @@ def run_limit_s(spec: HookSpec, left_s: float | None, remaining: Mapping[int, fl
     return min(spec.timeout_s, max(SHORTEST_RUN_S, spec.timeout_s * share))
 
 
-def rest_limit_s(spec: HookSpec, gone_s: float, left_s: float | None, remaining: Mapping[int, float]) -> float:
-    """Given the same for a run begun `gone_s` seconds ago, return what its limit is by now, counted from its beginning.
+def rest_limit_s(spec: HookSpec, gone_s: float, left_s: float, remaining: Mapping[int, float]) -> float:
+    """Given the same for a run begun `gone_s` seconds ago, the reserve still ahead, return what its limit is by now,
+    counted from its beginning.
 
     Time that passes never makes it smaller; a NotBefore that comes nearer does.
     """
-    if left_s is None or left_s <= 0:
-        return spec.timeout_s
     wanted_s = sum(remaining.values()) - gone_s
     share = min(1.0, left_s / wanted_s) if wanted_s > 0 else 1.0
     return gone_s + max(SHORTEST_RUN_S, (spec.timeout_s - gone_s) * share)

@@ -88,7 +88,7 @@ _LISTEN = optional('an IP address and port such as "127.0.0.1:9477" or "[::1]:94
                    lambda address: f'"{address.text}"')
 _SERVERS = list_of('"host", "host:port" or "[v6]:port"', time_server, _written)
 _ENDPOINT = optional('"http://host" or "http://host:port"', http_endpoint)
-_TEXTFILE = replace(optional("an absolute path", without_last_slash), is_path=True)
+_FILE = replace(optional("an absolute path", without_last_slash), is_path=True)
 _NAMED_KINDS = kinds_among((*ANNOUNCED_IN_ORDER, Kind.UNANNOUNCED, Kind.LIVE_MIGRATION))
 _RUN_TIME = duration("10ms", "24h", "shorter is too short to start anything, and no notice is longer than a day")
 
@@ -175,7 +175,7 @@ TABLES = (
     KeyTable("metrics", values.MetricsSettings, "Metrics for Prometheus.", (
         SettingKey("listen", _LISTEN, "",
             'The address that serves GET /metrics, for example "127.0.0.1:9477"; "" is off.'),
-        SettingKey("textfile", _TEXTFILE, "",
+        SettingKey("textfile", _FILE, "",
             'A .prom file for node_exporter\'s textfile collector, written every 15 s; "" is off.'),
     )),
     KeyTable("health", values.HealthSettings, "Health checks by load balancers.", (
@@ -207,4 +207,6 @@ HOOK = KeyTable("hook", values.HookOptions, "Settings of one hook. NAME is its f
     SettingKey("user", optional("a user name", _account), "", 'The user it runs as; "" is the agent\'s own.'),
     SettingKey("umask", UMASK, "022", "The umask of its processes (umask(1)). Linux only."),
     SettingKey("environment", ENVIRONMENT, {}, "Additional environment variables."),
+    SettingKey("environment_file", _FILE, "",
+        "A file of further variables, read at each run: lines NAME=value, taken literally; mode 0600."),
 ))

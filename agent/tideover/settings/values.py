@@ -115,6 +115,7 @@ class HookOptions:
     user: str | None                 # None: the agent's own
     umask: int                       # as umask(2)
     environment: Mapping[str, str]
+    environment_file: str | None     # None: there is none
 
 
 @dataclass(frozen=True, slots=True)

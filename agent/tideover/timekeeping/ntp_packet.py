@@ -97,10 +97,8 @@ class NtpReply:
 
     @property
     def kiss(self) -> str:
-        """The code of a kiss-o'-death (anybody's bytes: only what can be printed), "" for an ordinary answer. ntplib's
-        texts know clocks, not these codes."""
-        if self.stratum != 0:
-            return ""
+        """The code of a kiss-o'-death, which is an answer of stratum 0 (anybody's bytes: only what can be printed).
+        ntplib's texts know clocks, not these codes."""
         code = self.reference_id.rstrip(b"\0").decode("ascii", "replace")
         return "".join(letter if letter.isprintable() else "?" for letter in code) or "?"
 

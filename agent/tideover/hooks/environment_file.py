@@ -1,0 +1,99 @@
+"""The variables that the owner sets for a hook: its `environment` table, and the file that `environment_file` names.
+The values may be secret: no text of this module repeats one.
+"""
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tideover.hooks.environment import NAME
+from tideover.hooks.trust import untrusted_component
+from tideover.settings import HookOptions
+
+LARGEST_BYTES = 128 * 1024      # Linux takes no variable beyond that (execve(2), MAX_ARG_STRLEN)
+RESERVED = "TIDEOVER_"          # the agent's own variables, as in the `environment` table
+
+
+class UnusableEnvironmentFileError(Exception):
+    """One sentence why the file cannot be used, with what to do. `is_denied`: this user may not read it."""
+
+    def __init__(self, why: str, *, is_denied: bool = False) -> None:
+        super().__init__(why)
+        self.is_denied = is_denied
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerVariables:
+    """What a hook is given, and why the file is not part of it; '': it is, or there is none.
+
+    `is_unknown`: this user may not read the file, so a command of another user than the agent's cannot judge it."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    trouble: str = ""
+    is_unknown: bool = False
+
+
+def owner_variables(options: HookOptions) -> OwnerVariables:
+    """Given a hook's options, return the variables of its table and of its file, which is read now. A variable that
+    both set has the file's value."""
+    if options.environment_file is None:
+        return OwnerVariables(options.environment)
+    try:
+        return OwnerVariables({**options.environment, **read_environment_file(options.environment_file)})
+    except UnusableEnvironmentFileError as error:
+        return OwnerVariables(options.environment, str(error), error.is_denied)
+
+
+def read_environment_file(path: str) -> dict[str, str]:
+    """Given an absolute path, return the variables of the file. Raise UnusableEnvironmentFileError if it is missing or
+    faulty, or if another user could change or read it."""
+    try:
+        reason = untrusted_component(path, is_secret=True)
+        if reason is not None:
+            raise UnusableEnvironmentFileError(f"environment_file {path}: {reason}")
+        text = _content(path)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise UnusableEnvironmentFileError(
+            f"environment_file {path} cannot be read ({why}): correct the path or the file",
+            is_denied=isinstance(error, PermissionError)) from None
+    return _variables(path, text)
+
+
+def _content(path: str) -> bytes:
+    """Opened without waiting: a pipe would be waited for until somebody writes to it."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise UnusableEnvironmentFileError(f"environment_file {path} is not a regular file: name a file of text")
+        return file.read(LARGEST_BYTES + 1)
+
+
+def _variables(path: str, content: bytes) -> dict[str, str]:
+    """Values are taken as they stand: no quotes, no escapes, no expansion."""
+    if len(content) > LARGEST_BYTES:
+        raise UnusableEnvironmentFileError(f"environment_file {path} is longer than 128 KiB: leave lines out")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UnusableEnvironmentFileError(f"environment_file {path} is not UTF-8: save it as UTF-8") from None
+    found = {}
+    for number, line in enumerate(text.split("\n"), start=1):
+        bare = line.strip()
+        if not bare or bare.startswith("#"):
+            continue
+        name, equals, value = bare.partition("=")
+        fault = _fault(name, equals, value)
+        if fault:
+            raise UnusableEnvironmentFileError(f"environment_file {path}, line {number}: {fault}")
+        found[name] = value
+    return found
+
+
+def _fault(name: str, equals: str, value: str) -> str:
+    if not equals or not NAME.fullmatch(name):
+        return "expected NAME=value, the name of letters, digits and _, not starting with a digit"
+    if name.upper().startswith(RESERVED):
+        return "names that begin with TIDEOVER_ are reserved for the agent"
+    return "a value cannot contain a NUL character" if "\0" in value else ""
