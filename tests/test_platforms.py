@@ -112,7 +112,7 @@ def test_no_platform_is_named_where_the_table_is_read(room):
     for path in [package / room] if room.endswith(".py") else sorted((package / room).rglob("*.py")):
         if path.relative_to(package).as_posix() in MAY_NAME_THEM:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words = set(re.findall(r"[a-z]+", node.value.lower()))
                 assert not words & kinds, f"{path.relative_to(package)}:{node.lineno} names {words & kinds}"
@@ -131,9 +131,9 @@ def test_a_kind_that_is_not_served_yet_is_refused_with_a_sentence_that_says_so(k
 @pytest.mark.parametrize("kind", [one.kind for one in PLATFORMS if one.is_served])
 def test_an_agent_loads_no_other_platforms_module(kind, tmp_path):
     """A module that is not needed costs memory on every machine of every other platform."""
-    configuration = tmp_path / "tideover.toml"
-    configuration.write_text(f'[source]\nkind = "{kind}"\n[paths]\nhooks = "{tmp_path}/hooks"\nstate = "{tmp_path}/state"\n'
-                             f'runtime = "{tmp_path}/run"\n')
+    configuration, home = tmp_path / "tideover.toml", tmp_path.as_posix()
+    configuration.write_text(f'[source]\nkind = "{kind}"\n[paths]\nhooks = "{home}/hooks"\nstate = "{home}/state"\n'
+                             f'runtime = "{home}/run"\n')
     ask = ("import json, sys; from pathlib import Path\n"
            "from tideover.config_file import load_settings\nfrom tideover.daemon.agent import Agent\n"
            "agent = Agent(load_settings(Path(sys.argv[1]), {}))\nprint(json.dumps(sorted(sys.modules)))\nagent.close()\n")

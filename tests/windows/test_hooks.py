@@ -31,6 +31,7 @@ from tideover.winapi.processes import Job
 
 AGENT = Path(__file__).parents[1] / "hooks_agent.py"
 PATIENCE_S = 20.0
+SYSTEM_ROOT = os.environ["SYSTEMDRIVE"] + "\\"        # where every hook starts
 BEATS = """
 import os, subprocess, sys, time
 from pathlib import Path
@@ -118,15 +119,15 @@ def test_an_exit_status_means_what_it_means_everywhere(bench: Bench, status: int
     assert report.exit_status == status % 2**32
 
 
-def test_a_batch_hook_is_told_its_phase_and_given_the_record(bench: Bench) -> None:
+def test_a_batch_hook_gets_its_phase_and_the_record_and_starts_at_the_system_drives_root(bench: Bench) -> None:
     spec = bench.write("10-one.cmd", "@echo off\necho %1 %TIDEOVER_PHASE% %TIDEOVER_KIND% %TIDEOVER_REASON%\nmore\ncd\n")
     record = json.dumps({"event_id": "e"}).encode()
     report = bench.run(spec, HookPhase.RECOVER, record=record)
     assert report.outcome is HookOutcome.DONE
     said = report.output.split("\n")
     assert said[0] == "recover recover freeze resumed"
-    assert json.JSONDecoder().raw_decode(said[1])[0] == {"event_id": "e"}
-    assert any(line.lower().endswith("\\state\\one") for line in said), said
+    received, end = json.JSONDecoder().raw_decode(said[1])
+    assert (received, said[1][end:]) == ({"event_id": "e"}, SYSTEM_ROOT)
 
 
 def test_a_bat_file_and_a_python_file_are_hooks_as_well(bench: Bench) -> None:
@@ -197,10 +198,12 @@ def test_a_hook_that_is_gone_is_told_in_a_sentence(bench: Bench) -> None:
 
 def test_the_catalogue_has_files_with_a_suffix_and_their_names_go_without(bench: Bench) -> None:
     for file in ("10-one.cmd", "20-two.PY", "30-three.ps1", "40-four", "50-five.vbs", "60-six.cmd.bak"):
-        bench.write(file, "")
+        bench.write(file, "rem\n")
+    bench.write("70-empty.cmd", "")
     found = read_catalogue(bench.hooks, lambda name: options_for(default_settings(), name))
-    assert [(hook.order, hook.name, hook.refused) for hook in found.hooks] == [
+    assert [(hook.order, hook.name, hook.refused) for hook in found.hooks if hook.name != "empty"] == [
         (10, "one", None), (20, "two", None), (30, "three", None)]
+    assert "is empty" in str(next(hook.refused for hook in found.hooks if hook.name == "empty"))
     assert {file for file, _ in found.ignored} == {"40-four", "50-five.vbs"}
 
 
@@ -216,12 +219,12 @@ def test_a_hook_that_never_ends_is_killed_with_its_whole_tree(bench: Bench) -> N
     assert bench.anybody_lives() == []
 
 
-def test_a_hook_that_is_called_off_is_ended_at_once_with_its_whole_tree(bench: Bench) -> None:
+def test_a_cancelled_hook_is_ended_at_once_with_its_whole_tree(bench: Bench) -> None:
     order = bench.order(bench.write("10-one.cmd", f"@{bench.tree()}\n"), limit_s=60.0)
     bench.runner.start(order, b"{}", "trace-1")
     bench.until(bench.all_beat)
     began = time.monotonic()
-    bench.runner.call_off(order.key)
+    bench.runner.cancel(order.key)
     assert bench.answer().outcome is HookOutcome.STOPPED
     assert time.monotonic() - began < 10.0
     assert bench.anybody_lives() == []
@@ -285,7 +288,7 @@ def test_a_recovered_hooks_directory_is_gone_and_the_next_one_is_empty(bench: Be
 def test_a_directory_that_somebody_is_at_home_in_is_empty_for_the_next_prepare(bench: Bench) -> None:
     """A program that a hook left behind holds it, and Windows does not let it go."""
     bench.tree(0)
-    text = (f"import os, subprocess, sys\nfrom pathlib import Path\nprint(sorted(os.listdir()))\n"
+    text = (f"import os, subprocess, sys\nfrom pathlib import Path\nos.chdir(os.environ['TIDEOVER_STATE_DIR'])\nprint(sorted(os.listdir()))\n"
             f"if sys.argv[1] == 'prepare' and not Path(r'{bench.home / 'pid-0'}').exists():\n    Path('kept').touch()\n"
             f"    subprocess.Popen([sys.executable, "
             f"r'{bench.home / 'beats.py'}', r'{bench.home}', '0'], stdin=-3, stdout=-3, stderr=-3)\n")
