@@ -114,9 +114,12 @@ class World:
                               env=environment(), capture_output=True, text=True, timeout=60)
 
     def ask(self, *words: str) -> Any:
+        """The document of a command, without the `schema` that each one carries."""
         answer = self.command(*words, "--json")
         assert answer.stdout, answer.stderr
-        return json.loads(answer.stdout)
+        document = json.loads(answer.stdout)
+        assert document.pop("schema") == 1
+        return document
 
     def records(self) -> list[dict[str, Any]]:
         from tideover.journal import Journal

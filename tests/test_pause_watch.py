@@ -284,11 +284,11 @@ def test_the_boot_id_is_the_kernels() -> None:
 
 WATCHED = """
 import sys, time
-from tideover.pause import PauseSettings, PauseWatch
+from tideover.pause import PauseWatch, PauseWatchSettings
 def tell(seen):
     pause = seen.pause
     print(pause.cause.value, pause.length_s, pause.uncertainty_s, flush=True)
-watch = PauseWatch(tell, PauseSettings(tick_s=0.05, threshold_s=float(sys.argv[1])))
+watch = PauseWatch(tell, PauseWatchSettings(tick_s=0.05, threshold_s=float(sys.argv[1])))
 watch.start()
 time.sleep(0.3)
 print("up", flush=True)

@@ -176,8 +176,8 @@ def wire(points: Points) -> None:
     begin, putrequest = runner.spawn_hook, HTTPConnection.putrequest
     getresponse = HTTPConnection.getresponse        # of the standard library, below whatever client there is
 
-    def begin_and_pass(order: Any, around: Any) -> Any:
-        process = begin(order, around)
+    def begin_and_pass(order: Any, *more: Any) -> Any:
+        process = begin(order, *more)
         POINTS.passing(f"hook {order.trace.title}: runs, no trace yet")
         return process
 
