@@ -53,8 +53,8 @@ def expect_protection_without_a_word(here: World) -> None:
     assert here.metadata.acknowledgements == [] and here.agents[-1].poll() is None
     assert "journal.unwritable" in here.said()
     assert here.ask("status")["journal"]["writable"] is False
-    assert "Nothing can be remembered" in here.command("status").stdout
-    assert "can remember nothing" in here.command("doctor").stdout
+    assert "The journal cannot be written" in here.command("status").stdout
+    assert "cannot write its journal" in here.command("doctor").stdout
 
 
 def expect_recovery(here: World, event_id: str) -> None:

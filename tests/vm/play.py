@@ -14,7 +14,7 @@ from .ground import LabError
 from .machine import Machine
 from .snapshot import Snapshot
 
-NOTICED = re.compile(r"pause\.noticed .*\bpause=(\S+)")
+NOTICED = re.compile(r"pause\.detected .*\bpause=(\S+)")
 POLLS = 3                            # answered: the agent is at work
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import tideover.lifecycle.case as cases
+import tideover.lifecycle.hook_stages as hook_stages
 from tideover import observations as ob
 from tideover.errors import TideoverError
-from tideover.lifecycle import case as cases, hook_stages
 from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
     CLAIMING,

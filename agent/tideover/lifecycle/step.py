@@ -11,8 +11,10 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+import tideover.lifecycle.case as cases
+import tideover.lifecycle.hook_stages as hook_stages
+import tideover.lifecycle.manual as manual
 from tideover import observations as ob
-from tideover.lifecycle import case as cases, hook_stages, manual
 from tideover.lifecycle.hook_stages import start_raw_s
 from tideover.lifecycle.state import (
     CLAIMING,

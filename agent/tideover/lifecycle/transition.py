@@ -3,7 +3,8 @@ both. Pure.
 """
 from __future__ import annotations
 
-from tideover.lifecycle import case as cases, hook_stages
+import tideover.lifecycle.case as cases
+import tideover.lifecycle.hook_stages as hook_stages
 from tideover.lifecycle.state import AckState, Case, Entry, Phase, State, Subject
 from tideover.model import EntryKind, Moment, Outcome
 from tideover.policy import Policy, names_me
