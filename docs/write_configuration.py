@@ -26,7 +26,7 @@ HEAD = f"""\
 The file is `{LINUX.configuration}` (Windows: `{WINDOWS.configuration}`),
 or the one that `--config` or the variable `TIDEOVER_CONFIG` names. It is [TOML](https://toml.io). Every key has a
 default, and with no file at all the defaults apply. A key that is unknown, of the wrong type or out of range stops the
-start, with all faults told at once.
+start, with all faults listed at once.
 
 - Files `conf.d/*.toml` beside the file are read after it, in the order of their names (not those whose names begin
   with a dot). Tables are merged key by key, the later file wins, lists are replaced. So a package, a role or an image

@@ -25,7 +25,7 @@ from typing import Any
 
 DONE, FAILED, WRONG_USE, NOTHING, REFUSED, NOT_YET = 0, 1, 2, 3, 4, 75      # exit statuses
 BEGUN = time.monotonic()        # when this run began, in seconds of the monotonic clock
-_USUAL_S = 60.0                 # of a run that was not told how long it may take
+_USUAL_S = 60.0                 # of a run without TIDEOVER_SECONDS_LEFT
 _description: Mapping[str, Any] = {"name": "hook", "settings": {}}
 
 

@@ -209,7 +209,7 @@ def test_chrony_forgets_measures_again_and_steps_only_what_it_has_measured(tmp_p
     ended, commands = Patient(5.0).heal(tmp_path, lambda offset_s: bool(asked.append(offset_s)) or True)
     assert commands == ["chronyc reset sources", "chronyc burst 4/4", "chronyc makestep"]
     assert asked == [pytest.approx(-5.0)]
-    assert ended == CommandResult("chrony was told to measure again (reset sources, burst 4/4) and to step the clock (makestep)")
+    assert ended == CommandResult("chrony was made to measure again (reset sources, burst 4/4) and to step the clock (makestep)")
 
 
 def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
 def test_chrony_is_not_told_to_step_by_what_we_do_not_see(tmp_path: Path) -> None:
     ended, commands = Patient(2.0).heal(tmp_path, lambda offset_s: False)
     assert commands == ["chronyc reset sources", "chronyc burst 4/4"]
-    assert ended == CommandResult("chrony was told to measure again (reset sources, burst 4/4)")
+    assert ended == CommandResult("chrony was made to measure again (reset sources, burst 4/4)")
 
 
 def test_chrony_that_selects_nothing_is_told_and_not_waited_for_for_ever(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from tideover.text_safety import dot_controls
 
 
 class FindingLevel(enum.Enum):
-    """NOTE: it works, and somebody should know all the same. BAD: something will not work here."""
+    """NOTE: it works, with a limit worth knowing. BAD: something will not work here."""
 
     GOOD = "good"
     NOTE = "note"

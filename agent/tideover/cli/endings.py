@@ -46,7 +46,7 @@ def interrupted() -> int:
 
 
 def flush_output() -> None:
-    """Write what the command has said. Raise TideoverError if that cannot be done; a reader that has gone wants no more
+    """Write the command's output. Raise TideoverError if that cannot be done; a reader that has gone wants no more
     of it and is no failure."""
     try:
         sys.stdout.flush()

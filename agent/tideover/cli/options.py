@@ -120,7 +120,7 @@ with_yes: Callable[[Function], Function] = click.option(
 
 def without_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     """The command needs no configuration and works beside a broken one; it takes --config as every command does, and a
-    file that is named must be one that can be used: a slip of the pen is told everywhere."""
+    file that is named must be one that can be used: a mistyped name is reported by every command."""
     @with_config
     @click.pass_context
     @wraps(function)

@@ -12,7 +12,7 @@ from pathlib import Path
 from tideover.clock.types import DEADLINE_S, MOST_BYTES, CommandResult
 
 # Nothing of the agent's own environment. On Linux the language fixes what the programs print; those of Windows print in
-# the system's language and code page whatever they are told.
+# the system's language and code page, and no option changes that.
 if sys.platform == "win32":
     from tideover.winapi.base import system_directory
 

@@ -72,7 +72,7 @@ else:
 
 CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to local users for monitoring
 NTPD_CONTROL = ("127.0.0.1", 123)
-# For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where nobody
+# For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where no program
 # listens refuses at once.
 TIMEOUT_S = 0.25
 

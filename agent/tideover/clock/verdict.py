@@ -1,6 +1,6 @@
 """The verdict of a clock check: status, offset, error bound, and the reason in words.
 
-Asks nobody. The same samples may be judged again and again, for they outlive a step of the wall clock.
+Sends no query. The same samples may be judged again and again, for they outlive a step of the wall clock.
 """
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ OLDER_THAN_THE_PAUSE = "older than the pause"
 
 
 def slewing_text(behind: Interval | None, tolerance_ns: int, rate: float | None) -> str:
-    """Given where the offset lies and the rate the clock moves at, return when it will be good; "" if nobody knows."""
+    """Given where the offset lies and the rate the clock moves at, return when it will be good; "" if that is not
+    known."""
     wait_s = None if behind is None or rate is None else seconds_until_good(behind, tolerance_ns, rate)
     return "" if wait_s is None else f"the daemon is slewing; good in about {_duration(wait_s)}"
 
@@ -147,7 +148,7 @@ def _span(ns: int) -> str:
 # --- Evaluation against this machine's clock
 
 class ClockEvaluator:
-    """Given what the inquiry knows. `daemon`: what the time daemon said last; `remedies`: what was done, by event."""
+    """Given what the inquiry knows. `daemon`: the time daemon's last report; `remedies`: what was done, by event."""
 
     def __init__(self, inquiry: QueryRounds, clocks: RawWallClocks, surroundings: HostAccess,
                  tolerance_ns: int) -> None:

@@ -1,7 +1,7 @@
 """The clock worker: the checks under way and the clocks that are monitored for convergence. Used by one thread at a
 time.
 
-Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` lends it
+Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` gives it
 one. Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.
 """
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RAREST_S = 64.0                     # of following; a time daemon's own usual p
 def pause_before(round_number: int, is_close: bool) -> float:
     """Given which question comes next (1 = the second) and whether only time is in the way, return the pause.
 
-    A wrong clock takes its time to be mended, so the questions grow rarer. A bound that is too wide shrinks with
+    A wrong clock takes its time to be corrected, so the questions grow rarer. A bound that is too wide shrinks with
     each further sample, and a hardware clock may hear from its host any second, so the first few come quickly.
     """
     if is_close and round_number <= _MOST_CLOSE:
@@ -54,7 +54,7 @@ def pause_while_following(round_number: int, spacing_s: float) -> float:
 # --- The worker
 
 _SHORTEST_ROUND_S = 0.05      # even a deadline of nothing hears a server of its own region
-_REST_S = 5.0                 # after a round in which nobody could be asked
+_REST_S = 5.0                 # after a round in which no source could be asked
 _MOST_SAMPLES = 240           # in one record
 _TURNS_S = 15.0               # sampling at most so far apart takes turns; rarer, one round for all costs fewer wake-ups
 _HARDWARE_S = 1.0             # a hardware clock is read so often while an event is near: that asks no other machine
@@ -120,7 +120,7 @@ class ClockWorker:
         self._jobs.pop(key, None)
 
     def sample_every(self, period_s: float) -> None:
-        """Outside time is asked for so often from now on, also while nothing is checked. Where nobody can be asked,
+        """Outside time is asked for so often from now on, also while nothing is checked. Where no source can be asked,
         nothing is."""
         if not self._sources:
             self._find_sources()
@@ -133,7 +133,7 @@ class ClockWorker:
         self._next_round_ns = min(self._next_round_ns or next_ns, next_ns)
 
     def look_again(self) -> None:
-        """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
+        """Something has happened to the clock: the queries start again, as soon as the rate limit allows."""
         self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
 
     def find_now(self) -> ClockCheck:
@@ -152,7 +152,7 @@ class ClockWorker:
         return replace(self._judge.find(0), samples=tuple(as_record(one) for one in new))
 
     def drop(self) -> None:
-        """Something failed that nobody foresaw: forget what is checked and followed, and ask on."""
+        """After an unforeseen exception: forget what is checked and followed, and continue."""
         self._jobs.clear()
         self._followings.clear()
         self._is_hearing = False
@@ -167,7 +167,7 @@ class ClockWorker:
 
     @property
     def has_sources(self) -> bool | None:
-        """Whether there is anybody to ask; None: not looked yet."""
+        """Whether there is a source to ask; None: not looked yet."""
         return bool(self._sources) if self._has_looked else None
 
     @property
@@ -212,7 +212,7 @@ class ClockWorker:
         self._follow(new)
 
     def _cannot_ask(self, now_ns: int, reason: str) -> None:
-        """Not one question could leave, nor can it soon: whoever waits for the clock must not wait for that."""
+        """Not one query could leave, nor can it soon: a check must not wait for that."""
         for key, job in list(self._jobs.items()):
             self.latest = ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason}")
             del self._jobs[key]
@@ -220,7 +220,7 @@ class ClockWorker:
         self._next_round_ns = now_ns + int(_REST_S * NS)
 
     def settle(self) -> None:
-        """Answer each check that is good, out of time, or has nobody to ask; end what was followed long enough."""
+        """Answer each check that is good, out of time, or has no source to ask; end what was followed long enough."""
         for key, job in list(self._jobs.items()):
             check = self.latest = self._check(job)
             if check.verdict is Verdict.GOOD or self._is_over(job):
@@ -241,7 +241,7 @@ class ClockWorker:
         return replace(check, good_after_s=good_after_s, samples=tuple(job.samples))
 
     def _is_over(self, job: _ClockJob) -> bool:
-        """Is the time up, or is nobody left who could be asked before it is?"""
+        """Is the deadline reached, or is no source left that could be asked before it?"""
         now_ns = self._clocks.raw_ns()
         is_hopeless = now_ns + self._held_back_ns() >= job.deadline_ns and not self._judge.has_heard(job.since_ns)
         return not self._sources or is_hopeless or now_ns >= job.deadline_ns
@@ -282,7 +282,8 @@ class ClockWorker:
     # --- following ------------------------------------------------------------------------------------------------
 
     def _begin_following(self, job: _ClockJob, check: ClockCheck) -> None:
-        """Nobody is followed who cannot be: without a source, or where all of them must be left alone for too long."""
+        """No clock is followed that cannot be: without a source, or where the rate limit holds all of them back for too
+        long."""
         if not self._sources or self._inquiry.wait_s(self._sources) >= LIMIT_S:
             return
         event_id = job.effect.event_id

@@ -57,9 +57,9 @@ class Agent:
                  before: Agent | None = None) -> None:
         """Given the configuration, open what this agent works on.
 
-        Raise WrongUseError if another one works on it, or somebody else could change it. `log_sink`: where log lines
+        Raise WrongUseError if another one works on it, or another user could change it. `log_sink`: where log lines
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
-        the same process: what is told of the process (its start, its counters) goes on.
+        the same process: what is reported of the process (its start, its counters) continues.
         """
         require_trusted(loaded)
         settings = self.settings = loaded.settings
@@ -258,8 +258,8 @@ class Agent:
         }
 
     def _clock_found(self) -> ClockCheck | None:
-        """What is known of the clock beside its last verdict: that nobody can be asked, or what a check under way has
-        found so far."""
+        """What is known of the clock beside its last verdict: that no source can be asked, or what a check under way
+        has found so far."""
         if self.checker.has_sources() is False:
             return ClockCheck(Verdict.UNKNOWN, reason=NO_SOURCE)
         return self.checker.latest() if is_checking(self.engine.state) else None

@@ -1,6 +1,6 @@
 """Listeners of the engine: the event log of the agent, and the metrics export.
 
-Without the library, the address or the file the agent goes on: applications are carried over, only nobody can watch.
+Without the library, the address or the file the agent continues without metrics.
 """
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKin
 
 
 class LogListener:
-    """The engine's listener. `released` is told the names of hooks that are owed nothing any more; `closed`, that an
+    """The engine's listener. `released` gets the names of hooks whose recovery is no longer pending; `closed`, that an
     event has come to its end."""
 
     def __init__(self, log: Log, released: Callable[[str], None], closed: Callable[[], None]) -> None:
@@ -72,7 +72,7 @@ class LogListener:
         self._log.info("journal.writable")
 
     def _tell_withheld(self, after: State, entry: Entry) -> None:
-        """An event that nobody takes part in is left to the platform: there is nothing to do about it."""
+        """An event without participants is left to the platform: there is nothing to do about it."""
         case = after.cases.get(entry.event_id)
         takes_part = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
         if case is None or not takes_part:
@@ -117,7 +117,7 @@ class LogListener:
 
 
 def _changed_nothing(before: HookState, after: HookState) -> bool:
-    """Whether a prepare has just said that it changed nothing: no recover is owed, so nothing is to bear witness."""
+    """Whether a prepare has just reported "nothing changed": no recovery is pending, so no note is kept."""
     return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.needs_recover
 
 
@@ -188,7 +188,7 @@ class CompositeListener:
 
 def open_metering(settings: MetricsSettings, log: Log, present: Callable[[], Present],
                   moment: Callable[[], Moment], before: MetricsCollector | None = None) -> MetricsExport | None:
-    """Given an owner's [metrics] that ask for figures, return them; None without the library, which the log is told.
+    """Given an owner's [metrics] that ask for figures, return them; None without the library, which is logged.
 
     `before`: the figures of the agent whose place this one takes, which go on.
     """

@@ -89,9 +89,9 @@ def run_hook_once(
     loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind, *, drill: bool = False,
     show_line: Callable[[str], None] | None = None,
 ) -> HookReport:
-    """Given the configuration, a hook, a phase and the kind of event it is told, run it and return how it ended.
+    """Given the configuration, a hook, a phase and the kind of its sample event, run it and return how it ended.
 
-    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
+    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if another user
     could change what counts.
     """
     require_trusted(loaded)
@@ -146,7 +146,7 @@ PENDING_HEAD = """\
 # the package is installed again with this directory as it is.
 """
 FORGET_HINT = "tideover recover --dry-run lists what is pending; tideover recover runs it."
-STARTING_S = 60.0           # told to the service manager again and again: so long a start may go on without a word
+STARTING_S = 60.0           # how long a start may continue without the next report to the service manager
 
 CLOCK_AGAIN_S = 5.0
 """Between two looks at a clock that is wrong: time servers are not to be asked faster."""
@@ -256,8 +256,8 @@ class _Desk:
     """The state directory, its engine and its hooks, without an agent. Owned by one thread."""
 
     def __init__(self, loaded: Loaded, *, drill: bool, log: Log | None = None) -> None:
-        """`log`: where each step is told; None: the command ends with one sentence of its own, and what happened in
-        between stands in the record. That nothing can be remembered is told all the same. Raise WrongUseError."""
+        """`log`: where each step is logged; None: the command ends with one sentence of its own, and what happened in
+        between stands in the record. An unwritable journal is logged all the same. Raise WrongUseError."""
         settings = self.settings = loaded.settings
         self._trouble = loaded.trouble
         self._lines = LineWriter()
@@ -353,7 +353,7 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
     """Given the configuration and what was typed, acknowledge the event, unless the platform has accepted that once.
 
     `confirmed`: also where something speaks against it. Return the event's id and what there is to say; "" where the
-    platform was told and said nothing.
+    acknowledgement was sent and not answered.
 
     Raise UnreachableError if the platform gives no answer, TideoverError if the event is not there to be acknowledged,
     UnconfirmedError, WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be

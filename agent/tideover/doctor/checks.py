@@ -71,7 +71,7 @@ class Examination:
 def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: float = WAIT_S) -> Examination:
     """Given the configuration, what lies in the hooks directory and the machine, return what was found.
 
-    Blocks for `wait_s` and a little at most, whoever does not answer.
+    Blocks for `wait_s` and a little at most, also without an answer.
     """
     settings = loaded.settings
     platform = detect_platform(settings, machine)

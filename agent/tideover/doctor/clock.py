@@ -140,8 +140,8 @@ DATE_ERROR_S = 1.0                      # a Date header has whole seconds (RFC 9
 
 def check_guarantees(settings: Settings, clock: ClockReport | None,
                      sends_date: bool) -> tuple[list[Finding], list[Guarantee]]:
-    """Given the settings, what the time sources said and whether the metadata service sends a Date, return what can be
-    promised, calm and while an event is near."""
+    """Given the settings, what the time sources answered and whether the metadata service sends a Date, return what can
+    be promised, calm and while an event is near."""
     calm = _outside(settings, clock, sends_date, IDLE_SAMPLING_S)
     watch = PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s)
     findings = list(guarantees(watch, calm))
@@ -164,6 +164,6 @@ def _outside(settings: Settings, clock: ClockReport | None, sends_date: bool, ev
 
 
 def _spacing_s(one: ServerReport) -> float:
-    """How often good manners let us ask it."""
+    """How often the rate limit lets the agent ask it."""
     spacings: Sequence[float] = [SPACING_S[origin] for origin in Origin if origin.value == one.origin]
     return max(spacings, default=0.0)

@@ -1,4 +1,4 @@
-"""A program of the drill with its process group: started, stopped as a machine stands still, ended. Linux."""
+"""A program of the drill with its process group: started, stopped as in a pause of the machine, ended. Linux."""
 from __future__ import annotations
 
 import sys

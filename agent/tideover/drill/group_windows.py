@@ -1,4 +1,4 @@
-"""A program of the drill with all that it starts, in a job: started, stopped as a machine stands still, ended."""
+"""A program of the drill with all that it starts, in a job: started, stopped as in a pause of the machine, ended."""
 from __future__ import annotations
 
 import sys

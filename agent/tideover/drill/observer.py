@@ -150,7 +150,7 @@ class DrillFailed(TideoverError):
 
 
 class DrillObserver:
-    """Given a stage and who is told each line of the timeline."""
+    """Given an environment and what takes each line of the timeline."""
 
     def __init__(self, stage: DrillEnvironment, tell: Callable[[TimelineLine], None]) -> None:
         self._stage, self._tell = stage, tell

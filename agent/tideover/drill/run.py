@@ -54,7 +54,7 @@ class DrillOutcome:
 
 
 def run_drill(stage: DrillEnvironment, plan: DrillPlan, tell: Callable[[TimelineLine], None]) -> DrillOutcome:
-    """Given a stage, play the plan to its end, or as far as it goes, and judge; each line is told as it happens.
+    """Given a stage, play the plan to its end, or as far as it goes, and judge; each line is shown as it happens.
 
     The stage keeps its folder if a check failed. Raise WrongUseError if the drill cannot even begin.
     """

@@ -35,7 +35,7 @@ SDK_PYTHON, SDK_SHELL = "tideover_hook.py", "tideover-hook.sh"      # the hook S
 NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
 SDK_READ_BYTES = 65_536      # of a hook: the lines that read the SDK stand at its top
 ABSOLUTE = re.compile(r"""(?:/|[A-Za-z]:[\\/])[^\s"';]+""")
-# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. Nobody wants to hear of it.
+# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. They are not worth a message.
 LEFTOVER = re.compile(
     r"\..*|.*~|#.*#|.*\.(bak|old|orig|rej|save|tmp|swp|swo|swx|rpmnew|rpmsave|rpmorig|pacnew|pacsave"
     r"|dpkg-[a-z-]+|ucf-[a-z-]+)", re.IGNORECASE | re.DOTALL)
@@ -188,7 +188,7 @@ class _CatalogueBuilder:
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            if path.is_symlink():    # somebody wants this hook: silence would let the platform go ahead without it
+            if path.is_symlink():    # an enabled hook: ignored, the event would be acknowledged without it
                 self._add(file, parts, "its link is broken: install its target, or remove the link")
             return
         except OSError as error:

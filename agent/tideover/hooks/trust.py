@@ -1,7 +1,7 @@
 """Whom a hook runs as and who may change what runs, on this operating system: chosen here, once. Other modules import
 these from here.
 
-Linux: `posix_trust`. Windows: `windows_trust`, which has the same functions. Apart from `platform`: whoever reads the
+Linux: `posix_trust`. Windows: `windows_trust`, which has the same functions. Apart from `platform`: a reader of the
 hooks directory starts no process.
 """
 from __future__ import annotations

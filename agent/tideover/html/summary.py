@@ -123,7 +123,7 @@ def _what_happened(account: EventRecord) -> str:
 
 
 def _stood_still(pauses: Sequence[Pause]) -> str:
-    """Whoever is known to have stood still: where only the agent's own process is, no more is said."""
+    """What is known to have been paused: only the agent's process where no more is known."""
     whole = any(stop.cause in ASLEEP for stop in pauses)
     return f"{'this machine' if whole else 'at least the agent'} was paused {_how_long(pauses)}"
 

@@ -24,7 +24,7 @@ class JournalUnwritable(TideoverError):
 
 
 class JournalDamaged(JournalUnwritable):
-    """The open file contradicts itself: somebody or something has written into it. What is in memory is whole."""
+    """The open file contradicts itself: another program has written into it. What is in memory is whole."""
 
 
 class JournalUnreadable(TideoverError):
@@ -120,10 +120,10 @@ def set_aside(path: Path, why: str) -> Path:
 # --- The database
 
 VERSION = 3
-"""The format of what the rows say. Where a release names a phase or a field anew, this goes up by one and `MIGRATIONS`
+"""The format of what the rows say. Where a release renames a phase or a field, this goes up by one and `MIGRATIONS`
 says how an older file is changed; fields that are only added need nothing (see `codec`)."""
 BUSY_S = 2.0
-"""A reader (status, history) may hold the file for a moment; longer than this somebody sits on it."""
+"""A reader (status, history) may hold the file for a moment; longer than this, another program blocks it."""
 SCRATCH = ("/dev/shm", "/run", "")
 """Where a copy may lie for a moment while it is read: in memory, if that can be; "": where temporary files lie."""
 
@@ -208,7 +208,7 @@ def _copy(path: Path, directory: Path) -> Path:
 
 @contextmanager
 def _closed_unless_good(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A damaged file is let go at once: as long as it is open, Windows lets nobody set it aside."""
+    """A damaged file is let go at once: as long as it is open, it cannot be renamed on Windows."""
     with ExitStack() as on_trouble:
         on_trouble.callback(db.close)
         yield db
@@ -241,7 +241,7 @@ def _bring_up_to_date(db: sqlite3.Connection) -> None:
 
 
 def _rewrite(db: sqlite3.Connection) -> None:
-    """Write the whole file anew, so that nothing of the older format is left in its free pages and in the log. Where
+    """Rewrite the whole file, so that nothing of the older format is left in its free pages and in the log. Where
     there is no room for that, the journal is used as it is."""
     with contextlib.suppress(sqlite3.OperationalError):
         db.execute("VACUUM")

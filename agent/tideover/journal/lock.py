@@ -10,7 +10,7 @@ from tideover.errors import BusyError, WrongUseError
 from tideover.system.file_lock import AGENT_LOCK, lock_alone, read_holder, read_pid
 
 LOOKS, LOOK_S = 5, 0.02
-MODE = 0o600            # whoever can open it can lock it, and keep the agent from starting
+MODE = 0o600            # a process that can open it can lock it, and keep the agent from starting
 
 
 class Lock:

@@ -197,7 +197,7 @@ class Journal:
         return replace(state, cases=MappingProxyType(cases), hooks=MappingProxyType(hooks))
 
     def vm_id(self) -> str:
-        """Return whose journal this is, "" for nobody's. Raise JournalUnreadable."""
+        """Return whose journal this is, "" for none. Raise JournalUnreadable."""
         try:
             return self._about("vm_id")
         except DAMAGE as trouble:
@@ -271,11 +271,11 @@ def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject
 
 
 # --- The agent's journal: one that outlives its file
-# A disk that is full or read-only at the start, a file that somebody removes or that gets damaged while the agent
+# A disk that is full or read-only at the start, a file that is removed or that gets damaged while the agent
 # works:
 # the agent goes on from memory and puts the journal down again as soon as it can. Until then each commit raises, so
 # that
-# nobody takes for remembered what is not.
+# nothing counts as written that is not.
 
 class LastingJournal(Journal):
     """A journal whose file may come and go. Used by one thread, the engine's."""
@@ -284,13 +284,13 @@ class LastingJournal(Journal):
                  hold: Callable[[], None] = lambda: None) -> None:
         """Given its path, open it, or read it into memory where it cannot be written, or begin without it.
 
-        `tell` is told why a file could not be used, and the name it was given (None: it could not be renamed).
-        `hold` is called before a file is put down anew: it raises JournalUnwritable if the directory is another's now.
+        `tell` is called with the reason why a file could not be used, and its new name (None: it could not be renamed).
+        `hold` is called before a file is created again: it raises JournalUnwritable if the directory is another's now.
         Raise JournalUnwritable only where a journal lies that there is no way to read.
         """
         self._tell, self._hold = tell, hold
         self._opened: dict[Path, FileIdentity] = {}  # the files in use; none: memory alone
-        self._has_forgotten = False  # what was written before is not in memory: all is to be written anew
+        self._has_forgotten = False  # what was written before is not in memory: all is to be written again
         self._is_stranger = ""  # why what lies at the path is not to be gone on with; "": it may be
         try:
             self._open(path)
@@ -379,7 +379,7 @@ class LastingJournal(Journal):
         held.close()
 
     def _make_room(self, reason: str) -> None:
-        """Nothing of somebody else's that lies at the path is ever written over. Raise OSError."""
+        """A file of another program at the path is never overwritten. Raise OSError."""
         self.path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
         if self._is_stranger and any(file.exists() for file in files_of(self.path)):
             self._tell(reason, set_aside(self.path, self._is_stranger))

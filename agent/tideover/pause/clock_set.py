@@ -1,7 +1,7 @@
-"""Push signal: somebody set the wall clock. A timer far in the future that the kernel cancels when that happens.
+"""Push signal: the wall clock was set. A timer far in the future that the kernel cancels when that happens.
 
 timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: fires on settimeofday, clock_settime, ADJ_SETOFFSET, a leap second, the
-hypervisor's time sync and a resume from suspend; silent on slewing and on pauses in which the clocks stood still.
+hypervisor's time sync and a resume from suspend; silent on slewing and on pauses in which the clocks stopped.
 It does not say by how much: the next reading of the clocks does.
 """
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ClockSetReader:
         return self._descriptor
 
     def read(self) -> tuple[PushSignal, ...]:
-        """Return that the clock was set, and listen again: a cancelled timer stays silent until armed anew."""
+        """Return that the clock was set, and listen again: a cancelled timer stays silent until armed again."""
         try:
             os.read(self._descriptor, 8)
         except BlockingIOError:

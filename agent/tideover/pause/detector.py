@@ -42,13 +42,13 @@ ORDINARY_NS = NS // 10
 
 
 def post_nowhere(*_: object) -> None:
-    """Stands for a listener that nobody has named."""
+    """The default listener: it ignores everything."""
     return
 
 
 @dataclass(frozen=True, slots=True)
 class PauseCallbacks:
-    """Who else is told, beside the pauses themselves. Called on the watch's thread: they must not block.
+    """What is called beside the pauses themselves. On the watch's thread: they must not block.
 
     `clock_was_set`: by a millisecond or more. `outside_wanted`: a sample of outside time would be welcome now.
     `host_changed`: name before, after. `disruption_announced`: True within about an hour, False within about a day."""
@@ -174,7 +174,7 @@ class PauseDetector:
             quality=finding.quality, clocksource=self._background.clocksource(), host=concluded.host)))
 
     def _new_id(self, at: Moment) -> str:
-        """Two pauses of one moment get two ids; nothing is ever told twice under one."""
+        """Two pauses at one time get two ids; no id is reported twice."""
         self._newest_id_ms = max(self._newest_id_ms + 1, int(at.raw_s * 1000))
         return f"pause-{at.utc:%Y%m%dT%H%M%S}{at.utc.microsecond // 1000:03d}-{self._newest_id_ms}"
 

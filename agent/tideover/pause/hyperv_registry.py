@@ -1,8 +1,7 @@
 r"""Signal read at each tick: the physical host's name, as Hyper-V's guest service keeps it in the registry. Windows.
 
-HKLM\SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters; Microsoft documents that the host writes the names anew when a
-machine has moved (learn.microsoft.com, "Hyper-V data exchange"). Windows' counterpart of `hyperv_kvp`.
-"""
+HKLM\SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters; Microsoft documents that the host writes the names again when
+a machine has moved (learn.microsoft.com, "Hyper-V data exchange"). Windows' counterpart of `hyperv_kvp`. """
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Push signal: what happens to the network interfaces when a machine is moved (rtnetlink(7)). Needs no rights.
 
-A NIC that is told to announce itself anew (NOTIFY_PEERS: virtio-net and Hyper-V's netvsc after a migration), a link
+A NIC that has to announce itself again (NOTIFY_PEERS: virtio-net and Hyper-V's netvsc after a migration), a link
 that flaps, a virtual function that goes and comes (accelerated networking). All of it happens for other reasons too.
 Interfaces without hardware behind them (containers' and bridges') are left out: they come and go all day.
 """

@@ -89,7 +89,7 @@ class PauseWatch:
 
     def outside_sample(self, source: str, raw_ns: int, offset_ns: int, bound_ns: int) -> None:
         """Given that outside time was `offset_ns ± bound_ns` ahead of the raw clock when the question left at `raw_ns`,
-        compare it with what this source said before. Any thread; never blocks.
+        compare it with this source's earlier samples. Any thread; never blocks.
 
         `source`: one clock with one error, so an address and not a pool's name. `bound_ns`: by how much two answers
         of it may differ; half the round trip is enough, for what a server is wrong by itself cancels."""

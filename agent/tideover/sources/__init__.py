@@ -30,7 +30,7 @@ class Source(Protocol):
         """Tell the platform to go ahead with one event; return what came of it, and why. From any thread."""
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is, asking if that is not known yet; None: nobody said. From any thread."""
+        """Return who this VM is, asking if that is not known yet; None: no answer. From any thread."""
 
     def remember(self, events: Iterable[Event]) -> None:
         """Given the events that were listed when the last agent ended, know them before the first poll: a source that

@@ -1,9 +1,8 @@
 """Azure Scheduled Events over the instance metadata service: ask what is announced, say "go ahead", say who we are.
 
 Never decides anything about an event, and never retries: the poller and the lifecycle do. What the service answers is
-told in sentences that stay the same from poll to poll. Documentation: learn.microsoft.com, "Scheduled Events for Linux
-VMs" and "Azure Instance Metadata Service".
-"""
+reported in sentences that stay the same from poll to poll. Documentation: learn.microsoft.com, "Scheduled Events for
+Linux VMs" and "Azure Instance Metadata Service". """
 from __future__ import annotations
 
 import math
@@ -128,7 +127,7 @@ class AzureSource:
         return (AckOutcome.REFUSED if final else AckOutcome.LOST), self._sentence(_describe_acknowledgement(status))
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is; ask the service unless it has said so before. None: it did not say.
+        """Return who this VM is; ask the service unless that is known. None: it did not answer.
 
         With a configured name that name is right whatever the service says; the VM's id is the service's all the same.
         """

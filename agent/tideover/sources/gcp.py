@@ -88,7 +88,7 @@ class ComputeEngineSource:
         self._known = tuple(event for event in events if event.source == "gcp")
 
     def poll(self) -> Polled | PollFailed:
-        """Ask for every key; return the events, or why there are none to be told. Takes 5 s at most."""
+        """Ask for every key; return the events, or why there are none. Takes 5 s at most."""
         self._until_raw_s = self._read_raw_s() + self._poll_s
         try:
             answer = self._get("maintenance-event")
@@ -110,11 +110,11 @@ class ComputeEngineSource:
         return Polled(document, vm.name, vm.vm_id)
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Nothing can be told to this platform."""
+        """This platform takes no acknowledgement."""
         return AckOutcome.REFUSED, NO_ACKNOWLEDGEMENT
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is; ask the server unless it has said so before. None: it did not say."""
+        """Return who this VM is; ask the server unless that is known. None: it did not answer."""
         self._until_raw_s = self._read_raw_s() + IDENTITY_S
         try:
             vm = self._facts()
@@ -140,7 +140,7 @@ class ComputeEngineSource:
         return replace(vm, migrates=policy.upper() == "MIGRATE", restarts=restarts)
 
     def _ask_for_upcoming(self) -> None:
-        """Where it cannot be read, what was known before counts on, and that is told."""
+        """Where it cannot be read, the last known values stay in force, and that is reported."""
         if self._read_raw_s() < self._upcoming_due_raw_s:
             return
         self._upcoming_due_raw_s = self._read_raw_s() + UPCOMING_EVERY_S

@@ -19,7 +19,7 @@ if sys.platform == "win32":
 
     from tideover.winapi import base
 
-    # LockFileEx. What is locked cannot be read by others, so it is one byte far beyond what anybody writes.
+    # LockFileEx. What is locked cannot be read by others, so it is one byte far beyond what is ever written.
     _FAIL_IMMEDIATELY, _EXCLUSIVE, _AT_BYTE = 1, 2, 1 << 30
 
     class _LockOverlapped(ctypes.Structure):

@@ -1,4 +1,4 @@
-"""systemd-timesyncd: its servers by its configuration, its state by D-Bus, told by a restart.
+"""systemd-timesyncd: its servers by its configuration, its state by D-Bus, made to measure by a restart.
 
 It knows no signal that makes it measure; it measures as soon as it starts, and takes its first sample without the
 filter against spikes: a clock 0.4 s off or more is stepped at once, a smaller error slewed (timesyncd-manager.c).

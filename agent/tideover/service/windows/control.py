@@ -14,7 +14,7 @@ from tideover.service_manager import AgentControl, StopReason
 from tideover.threads import Loop
 
 # --- Watchdog: ends a process whose agent hangs; Windows restarts what has ended
-# It counts its own looks, not seconds: a machine that stands still for any time does not look either, so a pause of the
+# It counts its own looks, not seconds: a paused machine does not look either, so a pause of the
 # machine never counts as a hang.
 
 LOOK_EVERY_S = 20.0
@@ -23,7 +23,7 @@ LONGEST_SILENCE_S = 40.0    # how often the agent's loop turns at least, so that
 
 
 class Watchdog:
-    """Calls `end` when nobody has fed it for `LOOKS` looks. Only from the first feeding to `rest`."""
+    """Calls `end` when it has not been fed for `LOOKS` looks. Only from the first feeding to `rest`."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self._end = end
@@ -39,7 +39,7 @@ class Watchdog:
             self._loop.start()
 
     def rest(self) -> None:
-        """The agent ends: nobody feeds any more."""
+        """The agent ends: it is not fed any more."""
         self._resting.set()
 
     def look(self) -> None:
@@ -56,7 +56,7 @@ class Watchdog:
 # --- Control
 
 STOP_HINT_S = 90.0
-"""How long a stop may take, told to whoever waits for it: on_stop = "recover" gives its hooks 75 s."""
+"""How long a stop may take, reported to the service manager: on_stop = "recover" gives its hooks 75 s."""
 START_HINT_S = 30.0
 
 POWER_RESUMED = frozenset({0x12, 0x07})
@@ -109,7 +109,7 @@ ENDINGS = {ServiceControlCode.STOP: StopReason.STOP, ServiceControlCode.MAKE_WAY
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What the service control manager is told."""
+    """What is reported to the service control manager."""
 
     standing: ServiceState
     accepted: AcceptedControls
@@ -128,7 +128,7 @@ class ServiceControl:
         """`report` brings a `ServiceStatus` to the service control manager; `write_line` is given a level and a log
         line."""
         self._report, self._write_line, self._watchdog = report, write_line, watchdog
-        self._lock = threading.RLock()      # what is told must be told in the order in which it became true
+        self._lock = threading.RLock()      # states must be reported in the order in which they became true
         self._orders: AgentControl | None = None
         self._ending: StopReason | None = None
         self._reported = ServiceStatus(ServiceState.START_PENDING, AcceptedControls.NOTHING)
@@ -194,7 +194,7 @@ class ServiceControl:
                 self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
 
     def stopped(self, exit_status: int) -> None:
-        """Given our exit status: the last that is said. Other than 0, the recovery actions start the service again."""
+        """Given our exit status: the last report. Other than 0, the recovery actions start the service again."""
         self._tell(ServiceState.STOPPED, exit_status=exit_status)
 
     def stop_reason(self) -> StopReason:

@@ -19,7 +19,7 @@ from tideover.errors import WrongUseError
 from tideover.service.windows import identity
 from tideover.service.windows.scm import NO_SUCH_SERVICE, asking, read_report, service, stop
 
-SERVICE_ENTRY = Path("cli", "windows_service.py")    # says there why it is run by its path
+SERVICE_ENTRY = Path("cli", "windows_service.py")    # its docstring says why it is run by its path
 INTERPRETER_WORDS = ("-I", "-X", "utf8")
 """Neither PYTHONPATH nor a user's own packages get into what runs as the system; our words are UTF-8."""
 
@@ -171,7 +171,7 @@ def _start_delayed(handle: Any) -> list[str]:
 
 
 def _tried(handle: Any, what: str, level: int, value: Any) -> list[str]:
-    """The service works without: what this Windows does not know is told, and no more."""
+    """The service works without: what this Windows does not know is reported, and no more."""
     try:
         win32service.ChangeServiceConfig2(handle, level, value)
     except pywintypes.error as trouble:

@@ -46,7 +46,7 @@ class EventLog:
         self._write(level, event_of(level, line), line)
 
     def write_text(self, text: str) -> None:
-        """Given what a program said on standard error (a traceback), write it as one error."""
+        """Given a program's standard error (a traceback), write it as one error."""
         self._write("error", EVENTS["error"], text)
 
     def _write(self, level: str, event: int, text: str) -> None:
@@ -132,7 +132,7 @@ class Service(win32serviceutil.ServiceFramework):
 
 
 class _BugsEndTheProcess:
-    """What nobody expected is told, then the process ends without another word: Windows takes that for a crash, which
+    """An unforeseen exception is logged, then the process ends without a status: Windows takes that for a crash, which
     it is, and starts the service again. pywin32 would report an end and leave the threads running."""
 
     def __init__(self, events: EventLog) -> None:
