@@ -10,7 +10,7 @@ from typing import Any
 from tideover.humanize import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
 from tideover.model import ANNOUNCED, ClockCheck, HookOutcome, HookRun, HookSpec, Kind, Outcome, Pause, Verdict
 from tideover.record import EventRecord, PauseRecord, Row, trace_id
-from tideover.status import read_finding
+from tideover.status import is_observing, read_finding
 
 # --- The parts. A text may hold foreign text: `terminal` makes it safe
 
@@ -123,8 +123,10 @@ def _status_sentence(status: dict[str, Any]) -> StyledText:
         failed = any(hook["stage"] == "recover-failed" for hook in status["hooks"])
         silence = (status["source"] or {}).get("silence")
         why = f" No events can be received: {silence}." if silence else ""
-        return StyledText(f"The agent waits for {waits}.{why}",
-                          Style.BAD if failed else Style.WARN if silence else Style.HEAD)
+        observes = ("The agent only observes ([policy] mode): it prepares nothing and acknowledges nothing. It"
+                    if is_observing(status) else "The agent")
+        return StyledText(f"{observes} waits for {waits}.{why}",
+                          Style.BAD if failed else Style.WARN if silence or is_observing(status) else Style.HEAD)
     if owed:
         return StyledText(f"No agent is running, and recovery of {', '.join(owed)} is pending: {START_IT}, or run "
                           "tideover "
