@@ -12,13 +12,13 @@ from typing import Any
 import click
 
 from tideover.cli.endings import until_interrupted
-from tideover.cli.journal_reader import read_memory
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError, WrongUseError
 from tideover.humanize import Times
+from tideover.journal.store import read_memory
 from tideover.settings import Settings
 from tideover.status import problems_of
 from tideover.text_safety import dot_controls, safe_json

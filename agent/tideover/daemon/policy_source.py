@@ -15,8 +15,8 @@ from tideover.platforms import Platform, platform_of
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
 from tideover.sources import Source, open_source
-from tideover.system.descriptors import RESERVE
 from tideover.system.dmi import read_dmi
+from tideover.system.platform import RESERVE
 
 
 class PolicySource:
