@@ -163,7 +163,7 @@ TWO_SYSTEMS = {     # class names that two files may define: the halves of one t
     "Channel": {"api/named_pipe", "api/unix_socket"},
     "HookProcess": {"hooks/posix_process", "hooks/windows_process"},
     "Process": {"hooks/posix_process", "hooks/windows_process"},
-    "ProcessGroup": {"drill/group_posix", "drill/group_windows"},
+    "ProcessGroup": {"drill/process_group"},
 }
 
 
