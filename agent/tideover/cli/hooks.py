@@ -226,8 +226,8 @@ def enable_hook(loaded: Loaded, name: str) -> int:
 @with_settings
 def disable_hook(loaded: Loaded, name: str) -> int:
     """Remove the link that enable made; refused while the hook's recovery is pending."""
-    from tideover.cli.journal_reader import read_memory
     from tideover.hooks import library
+    from tideover.journal.store import read_memory
     state, _ = read_memory(loaded.settings, lambda journal: ())
     if name in state.hooks:
         raise TideoverError(f"cannot disable {dot_controls(name)}", "it is prepared, and recover needs the file",

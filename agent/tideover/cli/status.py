@@ -12,13 +12,13 @@ from typing import Any
 import click
 
 from tideover.cli.endings import until_interrupted
-from tideover.cli.journal_reader import read_memory
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError, WrongUseError
 from tideover.humanize import Times
+from tideover.journal.store import read_memory
 from tideover.settings import Settings
 from tideover.status import problems_of
 from tideover.text_safety import dot_controls, safe_json
@@ -51,13 +51,13 @@ def _print_documents(look: ReadStatus) -> None:
 
 def _print_changes(look: ReadStatus, utc: bool) -> None:
     """A line for each change of what the first sentence says."""
-    told = ""
+    shown = ""
     for _ in _seconds():
         times = Times(datetime.now(UTC), utc)
         first = render_lines(status_parts(look(), times)[:1], this_terminal())[0]
-        if first != told:
+        if first != shown:
             click.echo(f"{times.this_moment()}  {first}")
-            told = first
+            shown = first
 
 
 def _draw(look: ReadStatus, utc: bool) -> None:

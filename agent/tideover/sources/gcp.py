@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from tideover import __version__
-from tideover.findings import Finding, good, remark
+from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
 from tideover.model import Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources.checks import PollReport, check_answer, check_events
+from tideover.sources import NotADocument, read_time
 from tideover.sources.compute_metadata import (
     HostAction,
     MetadataKeys,
@@ -32,7 +32,6 @@ from tideover.sources.compute_metadata import (
     read_name,
     read_upcoming,
 )
-from tideover.sources.documents import NotADocument, read_time
 from tideover.system.clocks import read_raw_s
 
 PLATFORM = "http://169.254.169.254"
@@ -201,11 +200,11 @@ def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list
     """Given [source], what one poll brought and the hostname, say whether the server can be used, what it tells and
     what is announced."""
     place = f"the metadata server at {settings.endpoint or PLATFORM}"
-    said = check_answer("metadata", place, heard, "Check that it is reached straight from the VM, without a proxy or a "
-                                                  "firewall in between.")
+    findings = check_answer("metadata", place, heard,
+                            "Check that it is reached straight from the VM, without a proxy or a firewall in between.")
     if heard.answer is None:
-        return said
-    return [*said, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
+        return findings
+    return [*findings, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
             remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts when its notice is over, prepared "
                                       "or not"),
             remark("notice", "60 s before a live migration, while this agent asks; none on sole-tenant nodes, and none "
