@@ -109,7 +109,7 @@ class ConnectionListener:
                     self._accept()
                 elif (client := self._clients.get(key.fd)) is not None and client.channel is key.fileobj:
                     # else the number is a newer client's: the event's own was dropped a moment ago
-                    self._go_on(client, self._send if client.answer else self._hear)
+                    self._go_on(client, self._send if client.answer else self._receive)
             self._look_at_the_time()
 
     def _wait_s(self) -> float | None:
@@ -125,7 +125,7 @@ class ConnectionListener:
             if now_s >= client.until_s:
                 self._drop(client)
             elif now_s >= client.next_s:
-                self._go_on(client, self._hear_nothing)
+                self._go_on(client, self._receive_nothing)
         if not self._is_accepting and now_s >= self._accept_at_s:
             self._selector.register(self._listener, selectors.EVENT_READ)
             self._is_accepting = True
@@ -165,7 +165,7 @@ class ConnectionListener:
         client = self._clients[channel.fileno()] = _Client(channel, self._limits)
         self._go_on(client, self._watch)
         if not client.is_request_read and client.descriptor in self._clients:
-            self._go_on(client, self._hear)         # most have spoken by now
+            self._go_on(client, self._receive)         # most have spoken by now
 
     def _watch(self, client: _Client) -> None:
         self._selector.register(client.channel, selectors.EVENT_READ)
@@ -198,12 +198,12 @@ class ConnectionListener:
             if not is_going_on:
                 self._drop(client)
 
-    def _hear(self, client: _Client) -> None:
+    def _receive(self, client: _Client) -> None:
         part = client.channel.recv(LONGEST_REQUEST)
         client.received += part
         self._answer(client, not part or len(client.received) >= self._limits.request_bytes)
 
-    def _hear_nothing(self, client: _Client) -> None:
+    def _receive_nothing(self, client: _Client) -> None:
         self._answer(client, True)
 
     def _answer(self, client: _Client, is_request_complete: bool) -> None:
@@ -254,10 +254,10 @@ class ConnectionListener:
                 client, answer = self._made.get_nowait()
                 self._slow -= 1
                 if self._clients.get(client.descriptor) is client:
-                    self._go_on(client, partial(self._hand_over, answer))
+                    self._go_on(client, partial(self._set_answer, answer))
         self._have_made()
 
-    def _hand_over(self, answer: bytes, client: _Client) -> None:
+    def _set_answer(self, answer: bytes, client: _Client) -> None:
         if answer:
             self._watch(client)
             self._give(client, answer)

@@ -32,14 +32,14 @@ def round_length_text(seconds: float | None) -> str:
 def bounded_text(length_s: float | None, uncertainty_s: float | None, *, rounded: bool = False) -> str:
     """Given a length and how far it may be wrong, return "4.184 s ± 31 ms", or "at most 7.854 s" where nothing but
     the upper bound is known."""
-    say = round_length_text if rounded else length_text
+    text_of = round_length_text if rounded else length_text
     if length_s is None or uncertainty_s is None:
-        return say(length_s)
+        return text_of(length_s)
     if uncertainty_s >= length_s:
-        return f"at most {say(length_s + uncertainty_s)}"
+        return f"at most {text_of(length_s + uncertainty_s)}"
     if rounded and length_s < MINUTE_S:
-        return f"{say(length_s)} ± {say(uncertainty_s)}"
-    return f"{_signed(length_s, min(_step_ms(length_s), _largest_step_ms(uncertainty_s)))} ± {say(uncertainty_s)}"
+        return f"{text_of(length_s)} ± {text_of(uncertainty_s)}"
+    return f"{_signed(length_s, min(_step_ms(length_s), _largest_step_ms(uncertainty_s)))} ± {text_of(uncertainty_s)}"
 
 
 def offset_text(seconds: float | None, bound_s: float | None = None) -> str:

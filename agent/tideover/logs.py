@@ -246,18 +246,18 @@ class Log:
         self._lock = threading.Lock()       # a line is written whole, by any thread
 
     def debug(self, name: str, **fields: object) -> None:
-        self._tell("debug", name, fields)
+        self._write_line("debug", name, fields)
 
     def info(self, name: str, **fields: object) -> None:
-        self._tell("info", name, fields)
+        self._write_line("info", name, fields)
 
     def warning(self, name: str, **fields: object) -> None:
-        self._tell("warning", name, fields)
+        self._write_line("warning", name, fields)
 
     def error(self, name: str, **fields: object) -> None:
-        self._tell("error", name, fields)
+        self._write_line("error", name, fields)
 
-    def _tell(self, level: str, name: str, fields: dict[str, object]) -> None:
+    def _write_line(self, level: str, name: str, fields: dict[str, object]) -> None:
         if LEVELS.index(level) < self._lowest:
             return
         if event := fields.get("event"):

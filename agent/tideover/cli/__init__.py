@@ -66,8 +66,8 @@ def _do(words: list[str]) -> int:
 
 def print_error(trouble: TideoverError) -> None:
     """Say on standard error what failed, why, and what to do."""
-    from tideover.cli.endings import tell as say
-    say(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
+    from tideover.cli import endings
+    endings.print_error(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
 
 
 def config_argument(words: list[str]) -> str:

@@ -85,7 +85,7 @@ def lacking(trouble: Exception) -> TideoverError | None:
     return None
 
 
-def tell(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
+def print_error(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
     """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing."""
     try:
         print(f"tideover: {trouble}", *(f"  {fault}" for fault in faults), sep="\n", file=sys.stderr, flush=True)

@@ -96,7 +96,7 @@ class _ScenarioRun:
 
     def _play(self) -> None:
         try:
-            play(self._story, self._service, tell=lambda line: self._show("platform", line), stopping=self._stopping,
+            play(self._story, self._service, show=lambda line: self._show("platform", line), stopping=self._stopping,
                  pace=self._pace)
         except WrongUseError as trouble:
             self._trouble = trouble

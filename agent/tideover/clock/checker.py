@@ -35,26 +35,26 @@ def _post_nowhere(sample: TimeSample) -> None:
 
 
 class ClockChecker:
-    """Given effects, tell ClockJudged(event_id, round, check) once for each that is not called off.
+    """Given effects, post ClockJudged(event_id, round, check) once for each that is not cancelled.
 
     After its answer each clock is watched on, until it has converged, is stuck, or ten minutes are over; that is
-    reported as ClockFollowed(event_id, state, check), with the samples since the last telling. """
+    reported as ClockFollowed(event_id, state, check), with the samples since the last report."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, clocks: RawWallClocks
-                 | None = None,
-                 surroundings: HostAccess | None = None, *, heard: Callable[[TimeSample],
-                                                                            None] = _post_nowhere) -> None:
-        """`heard` is given each valid answer of each source; it must not block."""
+    def __init__(self, post: Callable[[Observation], None], settings: ClockCheckSettings,
+                 clocks: RawWallClocks | None = None, surroundings: HostAccess | None = None, *,
+                 on_sample: Callable[[TimeSample], None] = _post_nowhere) -> None:
+        """`on_sample` gets each valid answer of each source; it must not block."""
         from tideover.clock.host import HostAccess
         from tideover.clock.worker import ClockWorker
 
-        self._tell, self._settings, self._heard = tell, settings, heard
+        self._post, self._settings, self._on_sample = post, settings, on_sample
         self._clocks: RawWallClocks = clocks or MachineClocks()
         self._wakeup = Wakeup()
         self._unanswered: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, wakeup=self._wakeup, post=self._post,
-                              surroundings=surroundings or HostAccess(), heard=self._heard)
+        self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, wakeup=self._wakeup,
+                              run_on_worker=self._run_on_worker, surroundings=surroundings or HostAccess(),
+                              on_sample=self._on_sample)
         # The thread that has taken the worker off this queue runs it.
         self._worker_slot: queue.SimpleQueue[ClockWorker] = queue.SimpleQueue()
         self._worker_slot.put(self._worker)
@@ -76,21 +76,21 @@ class ClockChecker:
     def clock_was_set(self) -> None:
         """The wall clock was set: what is being checked is judged and asked again at once."""
         if self._worker_slot.empty():
-            self._post(lambda worker: worker.look_again())
+            self._run_on_worker(lambda worker: worker.look_again())
 
     def sample_near_event(self) -> None:
         """An event is near or has started: sample outside time as often as the rate limit allows, also between
         checks."""
-        self._post(lambda worker: worker.sample_every(NEAR_EVENT_SAMPLING_S))
+        self._run_on_worker(lambda worker: worker.sample_every(NEAR_EVENT_SAMPLING_S))
 
     def sample_idle(self) -> None:
         """No event is near: hear outside time now and then."""
-        self._post(lambda worker: worker.sample_every(IDLE_SAMPLING_S))
+        self._run_on_worker(lambda worker: worker.sample_every(IDLE_SAMPLING_S))
 
     def sample_now(self) -> None:
         """Something may have happened to this machine: sample outside time as soon as the rate limit allows."""
         if self._worker_slot.empty():
-            self._post(lambda worker: worker.look_again())
+            self._run_on_worker(lambda worker: worker.look_again())
 
     def look(self) -> ClockCheck:
         """Return what is known of the clock now, after new queries to the servers that may be asked. Blocks for two
@@ -128,7 +128,7 @@ class ClockChecker:
         self._is_hurried = True      # after the putting: the thread clears it before it looks into the inbox
         self._wake()
 
-    def _post(self, news: News) -> None:
+    def _run_on_worker(self, news: News) -> None:
         """Bring news for when there is time, from any thread."""
         self._inbox.put(news)
         self._wake()
@@ -151,7 +151,7 @@ class ClockChecker:
         """Tell what the worker found; a check that was answered or called off is not answered again."""
         if isinstance(seen, ClockJudged) and self._unanswered.pop(_key(seen), None) is None:
             return
-        self._tell(seen)
+        self._post(seen)
 
     def _failed(self, reason: str) -> None:
         """A check met an unforeseen exception: it is answered, and the next check starts from the beginning."""

@@ -23,7 +23,7 @@ from tideover.system.platform import ROOT
 # --- Other programs of the system: argument list, deadline, bounded output; never a shell
 
 # Nothing of the agent's own environment. On Linux the language fixes what the programs print; those of Windows print in
-# the system's language and code page whatever they are told.
+# the system's language and code page, and no option changes that.
 if sys.platform == "win32":
     from tideover.winapi.base import system_directory
 

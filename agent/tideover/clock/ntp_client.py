@@ -179,7 +179,7 @@ class _NtpQuery:
             self.socket.close()
             raise
 
-    def hear(self) -> TimeSample | Rejected | None:
+    def receive(self) -> TimeSample | Rejected | None:
         """Return what the answer is worth; None if what came was not it. Raise OSError if the peer is not there."""
         data, stamp_age_ns = self._receive()
         raw_ns = self._clocks.raw_ns()
@@ -265,7 +265,7 @@ class NtpClient:
                     wakeup.clear()
                     expecting = on_wakeup()
                 else:
-                    self._hear(key.fd)
+                    self._receive(key.fd)
             if time.monotonic() >= self._until_s:
                 if not self._is_cut_short:
                     self.refused += [question.silence() for question in self._open.values()]
@@ -277,10 +277,10 @@ class NtpClient:
             self._drop(descriptor)
         self._selector.close()
 
-    def _hear(self, descriptor: int) -> None:
+    def _receive(self, descriptor: int) -> None:
         question = self._open[descriptor]
         try:
-            outcome = question.hear()
+            outcome = question.receive()
         except BlockingIOError:
             return        # a packet with a bad checksum wakes us and is gone
         except OSError as error:
@@ -498,10 +498,10 @@ class QueryRounds:
         """Given sources, refuse those that must not be asked yet and of which nothing else is known since the pause."""
         now_s = self._now_s()
         newer = {one.server for one in self.samples if one.began_raw_ns >= self.since_ns}
-        heard_of = newer | {server for server, _ in self.refused}
+        known = newer | {server for server, _ in self.refused}
         for source in sources:
             wait_s = self.rate_limiter.wait_s(source, now_s)
-            if wait_s >= _AT_ONCE_S and source.server not in heard_of:
+            if wait_s >= _AT_ONCE_S and source.server not in known:
                 self.refused[source.server, ""] = Rejected(source.server, "", RejectReason.HELD_BACK,
                                                           f"for {wait_s:.0f} s more" if wait_s >= 1 else "")
 

@@ -106,12 +106,12 @@ def as_record(sample: TimeSample) -> ClockSample:
 
 def reports(standing: Consensus, wall_minus_raw_ns: int, refused: Iterable[Rejected]) -> tuple[ServerReport, ...]:
     """Given what the sources say and who was refused, return one report for each address."""
-    heard = {(one.server, one.address): ServerReport(
+    answered = {(one.server, one.address): ServerReport(
         one.server, one.address, ahead_s(one.truth_minus_raw_ns - wall_minus_raw_ns), one.delay_ns / NS,
         one.bound_ns / NS, one.stratum, RejectReason.DISAGREES.value if one in standing.outliers else "")
         for one in standing.chosen}
     silent = {(one.server, one.address): ServerReport(one.server, one.address, dropped=one.text) for one in refused}
-    return tuple((silent | heard).values())
+    return tuple((silent | answered).values())
 
 
 def _why(verdict: Verdict, behind: Interval, standing: Consensus, tolerance_ns: int) -> str:
@@ -170,7 +170,7 @@ class ClockEvaluator:
                    self._daemon_words(now, since_ns), self.remedies.get(event_id, ""))
         return replace(check, checked_at=now, reason="; ".join(filter(None, reasons)))
 
-    def has_heard(self, since_ns: int) -> bool:
+    def has_sample(self, since_ns: int) -> bool:
         """Is there any answer since the resume?"""
         return bool(self._newer(self._inquiry.samples, since_ns))
 

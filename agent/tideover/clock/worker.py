@@ -76,12 +76,12 @@ class _ClockJob:
 
 
 class ClockWorker:
-    """Given a way to tell and the configuration; `post` brings news back to this worker's thread from another."""
+    """`post` takes observations; `run_on_worker` runs a function on this worker's thread, called from another."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, *, clocks: RawWallClocks,
-                 surroundings: HostAccess, wakeup: Wakeup, post: Callable[[News], None],
-                 heard: Callable[[TimeSample], None]) -> None:
-        self._tell, self._settings, self._post, self._heard_sample = tell, settings, post, heard
+    def __init__(self, post: Callable[[Observation], None], settings: ClockCheckSettings, *, clocks: RawWallClocks,
+                 surroundings: HostAccess, wakeup: Wakeup, run_on_worker: Callable[[News], None],
+                 on_sample: Callable[[TimeSample], None]) -> None:
+        self._post, self._settings, self._run_on_worker, self._on_sample = post, settings, run_on_worker, on_sample
         self._clocks, self._surroundings = clocks, surroundings
         self._inquiry = QueryRounds(clocks, surroundings, wakeup)
         self._judge = ClockEvaluator(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
@@ -103,7 +103,7 @@ class ClockWorker:
         job = self._jobs[effect.key] = _ClockJob(effect, deadline_ns)
         left = self._followings.pop(effect.event_id, None)
         if left is not None and left.has_untold:
-            self._tell_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
+            self._post_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
         self._judge.remedies.pop(effect.event_id, None)
         job.samples = _records(self._inquiry.samples, job.since_ns)      # heard between the resume and the check
         self._find_sources()
@@ -112,7 +112,7 @@ class ClockWorker:
             self._inquiry.rate_limiter.resumed()
         self._inquiry.rate_limiter.spread(self._clocks.raw_ns() / NS)
         self._inquiry.note_held_back(self._sources)
-        self._hear_daemon()
+        self._ask_daemon()
         self.look_again()
 
     def forget(self, key: str) -> None:
@@ -148,7 +148,7 @@ class ClockWorker:
         except OSError as error:
             return ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason_of(error)}")
         for sample in new:
-            self._heard_sample(sample)
+            self._on_sample(sample)
         return replace(self._judge.find(0), samples=tuple(as_record(one) for one in new))
 
     def drop(self) -> None:
@@ -197,7 +197,7 @@ class ClockWorker:
             self._cannot_ask(now_ns, reason_of(error))
             return
         for sample in new:
-            self._heard_sample(sample)
+            self._on_sample(sample)
         for job in self._jobs.values():
             job.samples += _records(new, job.since_ns)
             if len(job.samples) > _MOST_SAMPLES:
@@ -216,7 +216,7 @@ class ClockWorker:
         for key, job in list(self._jobs.items()):
             self.latest = ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason}")
             del self._jobs[key]
-            self._tell(ClockJudged(job.effect.event_id, job.effect.round, self.latest))
+            self._post(ClockJudged(job.effect.event_id, job.effect.round, self.latest))
         self._next_round_ns = now_ns + int(_REST_S * NS)
 
     def settle(self) -> None:
@@ -225,7 +225,7 @@ class ClockWorker:
             check = self.latest = self._check(job)
             if check.verdict is Verdict.GOOD or self._is_over(job):
                 del self._jobs[key]
-                self._tell(ClockJudged(job.effect.event_id, job.effect.round, check))
+                self._post(ClockJudged(job.effect.event_id, job.effect.round, check))
                 self._begin_following(job, check)
         if any(self._clocks.raw_ns() >= one.until_ns for one in self._followings.values()):
             self._follow(())
@@ -243,7 +243,7 @@ class ClockWorker:
     def _is_over(self, job: _ClockJob) -> bool:
         """Is the deadline reached, or is no source left that could be asked before it?"""
         now_ns = self._clocks.raw_ns()
-        is_hopeless = now_ns + self._held_back_ns() >= job.deadline_ns and not self._judge.has_heard(job.since_ns)
+        is_hopeless = now_ns + self._held_back_ns() >= job.deadline_ns and not self._judge.has_sample(job.since_ns)
         return not self._sources or is_hopeless or now_ns >= job.deadline_ns
 
     def _are_decided(self, known: Sequence[TimeSample], asked: dict[str, int]) -> bool:
@@ -299,12 +299,12 @@ class ClockWorker:
             state = one.update(check, _records(new, one.since_ns), self._instant())
             if state is not None:
                 del self._followings[one.event_id]
-                self._tell_followed(one, state, check)
+                self._post_followed(one, state, check)
         if self._followings:
-            self._hear_daemon()
+            self._ask_daemon()
 
-    def _tell_followed(self, one: ConvergenceMonitor, state: str, check: ClockCheck) -> None:
-        self._tell(ClockFollowed(one.event_id, state, one.report(check)))
+    def _post_followed(self, one: ConvergenceMonitor, state: str, check: ClockCheck) -> None:
+        self._post(ClockFollowed(one.event_id, state, one.report(check)))
 
     def _instant(self) -> ClockInstant:
         return ClockInstant(self._clocks.raw_ns(), wall_minus_raw_ns(self._clocks))
@@ -316,20 +316,20 @@ class ClockWorker:
 
     # --- the time daemon ------------------------------------------------------------------------------------------
 
-    def _hear_daemon(self) -> None:
+    def _ask_daemon(self) -> None:
         if not self._is_hearing:
             self._is_hearing = True
             daemon = self._daemon
-            start_task("tideover-clock-daemon", lambda: self._hear(daemon),
-                       lambda reason: self._post(lambda worker: worker._heard(None)))
+            start_task("tideover-clock-daemon", lambda: self._report_daemon(daemon),
+                       lambda reason: self._run_on_worker(lambda worker: worker._take_daemon_report(None)))
 
-    def _hear(self, daemon: Daemon | None) -> None:
+    def _report_daemon(self, daemon: Daemon | None) -> None:
         """On a thread beside the worker's."""
         known = daemon or find_daemon(self._surroundings)
         report = known.report() if known else None
-        self._post(lambda worker: worker._heard(report))
+        self._run_on_worker(lambda worker: worker._take_daemon_report(report))
 
-    def _heard(self, report: DaemonReport | None) -> None:
+    def _take_daemon_report(self, report: DaemonReport | None) -> None:
         self._is_hearing, self._judge.daemon = False, report
         if report is not None:
             for one in self._followings.values():
@@ -341,16 +341,17 @@ class ClockWorker:
         def remedy() -> None:
             """On a thread beside the worker's."""
             ended = measure_afresh(self._surroundings, lambda offset_s: not self.is_closed and may_step(offset_s))
-            self._post(lambda worker: worker._remedied(job, ended))
+            self._run_on_worker(lambda worker: worker._remedied(job, ended))
 
         start_task("tideover-clock-remedy", remedy,
-                   lambda reason: self._post(lambda worker: worker._remedied(job, CommandResult(trouble=reason))))
+                   lambda reason: self._run_on_worker(
+                       lambda worker: worker._remedied(job, CommandResult(trouble=reason))))
 
     def _remedied(self, job: _ClockJob, ended: CommandResult) -> None:
         event_id = job.effect.event_id
         self._judge.remedies[event_id] = ended.trouble or ended.output
         check = self._judge.find(job.since_ns, event_id)
-        self._tell(ClockFollowed(event_id, FOLLOWING if ended.trouble else REMEDIED, check))
+        self._post(ClockFollowed(event_id, FOLLOWING if ended.trouble else REMEDIED, check))
         if self.has_work and not ended.trouble:
             self.look_again()
 

@@ -76,7 +76,7 @@ class Agent:
             self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
             self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
             self.platform, self._source = open_chosen_source(settings)
-            self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._on_sample)
+            self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), on_sample=self._on_sample)
             self._runtime_trouble = self._make_runtime_directory()
             self._spare = fallback_hooks_state(settings)
             self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,

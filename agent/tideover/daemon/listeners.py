@@ -50,9 +50,9 @@ class LogListener:
 
     def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
-            self._tell(before, entry)
+            self._log_entry(before, entry)
             if entry.what is Phase.HELD:
-                self._tell_withheld(after, entry)
+                self._log_withheld(after, entry)
         for name, hook in after.hooks.items():
             if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
                 self._log.info("hook.started", event=hook.event_id, hook=name,
@@ -71,7 +71,7 @@ class LogListener:
     def on_journal_writable(self) -> None:
         self._log.info("journal.writable")
 
-    def _tell_withheld(self, after: State, entry: Entry) -> None:
+    def _log_withheld(self, after: State, entry: Entry) -> None:
         """An event without participants is left to the platform: there is nothing to do about it."""
         case = after.cases.get(entry.event_id)
         takes_part = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
@@ -85,20 +85,20 @@ class LogListener:
                   "" if failed else "")
             + f"tideover acknowledge {event} sends it by hand")
 
-    def _tell(self, before: State, entry: Entry) -> None:
+    def _log_entry(self, before: State, entry: Entry) -> None:
         match entry.subject:
             case HookRun(name, phase, attempt, report):
-                tell = self._log.warning if report.outcome.is_failure else self._log.info
+                write = self._log.warning if report.outcome.is_failure else self._log.info
                 took_s = None if report.duration_s is None else round(report.duration_s, 3)
-                tell("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
+                write("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
                      duration_s=took_s, note=report.note)
             case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
                 self._log.warning("pause.detected", event=entry.event_id, pause=name, cause=cause.value,
                                   length_s=length_s, uncertainty_s=uncertainty_s)
             case ClockCheck() as check:
-                tell = self._log.warning if check.verdict is Verdict.BAD else self._log.info
-                tell(event_line_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
+                write = self._log.warning if check.verdict is Verdict.BAD else self._log.info
+                write(event_line_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
                      offset_s=check.offset_s, error_bound_s=check.error_bound_s, note=entry.note)
             case _ if isinstance(entry.what, Phase):
                 known = before.cases.get(entry.event_id)
@@ -107,13 +107,13 @@ class LogListener:
                                outcome=entry.subject.value if isinstance(entry.subject, Outcome) else None,
                                note=entry.note)
             case Event(kind=kind, not_before=not_before, started=started):
-                tell = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
-                tell(event_line_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
+                write = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
+                write(event_line_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
                                not_before=utc_text(not_before), note=entry.note)
             case _:
-                tell = (self._log.error if entry.what in GRAVE else
+                write = (self._log.error if entry.what in GRAVE else
                         self._log.warning if entry.what in WORTH_A_LOOK else self._log.info)
-                tell(event_line_name(entry.what), event=entry.event_id, note=entry.note)
+                write(event_line_name(entry.what), event=entry.event_id, note=entry.note)
 
 
 def _changed_nothing(before: HookState, after: HookState) -> bool:

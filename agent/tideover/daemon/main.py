@@ -111,7 +111,7 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
         install_signal_handlers(running.request_stop, running.request_reload, ended)
     else:
         manager.listen(running)
-    threading.excepthook = ThreadFaults(running.log).tell
+    threading.excepthook = ThreadFaults(running.log).log
     try:
         running.run()
     except (OSError, MemoryError, ImportError, RuntimeError):
@@ -321,7 +321,7 @@ class ThreadFaults:
         self._log, self._lock = log, threading.Lock()
         self._met: dict[tuple[str, int, str], tuple[int, float]] = {}      # where and what: how often, when logged
 
-    def tell(self, met: threading.ExceptHookArgs) -> None:
+    def log(self, met: threading.ExceptHookArgs) -> None:
         """Any thread."""
         *_, (frame, line) = traceback.walk_tb(met.exc_traceback) if met.exc_traceback else [(None, 0)]
         place = frame.f_code.co_filename if frame is not None else ""

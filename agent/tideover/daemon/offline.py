@@ -306,7 +306,7 @@ class _Desk:
                               consequence="the defaults are used instead")
         self._memory = open_state_directory(Path(settings.paths.state), self._log)
         self._spare = fallback_hooks_state(settings)
-        self._runner = HookRunner(self._tell, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
+        self._runner = HookRunner(self._post, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                   environment_of=partial(environment_of, settings))
         idle = NullHandler()
         handlers: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
@@ -317,7 +317,7 @@ class _Desk:
                              log_listener,
                              lambda: renew_journal(self._memory.journal))
 
-    def _tell(self, seen: ob.Observation) -> None:
+    def _post(self, seen: ob.Observation) -> None:
         self.engine.post(seen)
 
     def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> RecoverResult:
@@ -376,7 +376,7 @@ class _Desk:
 class _SilentLogListener(LogListener):
     """Tells nothing of what was decided."""
 
-    def _tell(self, before: State, entry: Entry) -> None:
+    def _post(self, before: State, entry: Entry) -> None:
         """The record has it."""
 
 

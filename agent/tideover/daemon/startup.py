@@ -94,11 +94,11 @@ def open_state_directory(directory: Path, log: Log) -> StateDirectory:
         except (OSError, WrongUseError) as trouble:
             raise unwritable(directory / FILE, trouble) from trouble
 
-    def tell(reason: str, kept_as: Path | None) -> None:
+    def report(reason: str, kept_as: Path | None) -> None:
         log.error("journal.quarantined", reason=reason, kept_as=kept_as or "it cannot be renamed and is left unchanged",
                   consequence="its records are not shown here; read it with tideover history --config")
 
-    return StateDirectory(directory, lock, LastingJournal(directory / FILE, tell, hold))
+    return StateDirectory(directory, lock, LastingJournal(directory / FILE, report, hold))
 
 
 def renew_journal(journal: LastingJournal) -> None:

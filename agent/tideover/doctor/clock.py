@@ -46,14 +46,14 @@ def _verdict(check: ClockCheck) -> Finding:
 
 
 def _sources(report: ClockReport) -> Iterator[Finding]:
-    heard = [one for one in report.servers if not one.dropped]
+    used = [one for one in report.servers if not one.dropped]
     origin = f", from {report.origin}" if report.origin else ""
-    if heard:
-        yield good("time sources", ", ".join(f"{_name(one)} ({length_text(one.delay_s or 0.0)})" for one in heard)
+    if used:
+        yield good("time sources", ", ".join(f"{_name(one)} ({length_text(one.delay_s or 0.0)})" for one in used)
                    + f"{origin}; round-trip time in parentheses")
     for one in report.servers:
         if one.dropped:
-            yield remark("time sources", f"{_name(one)} is not used: {one.dropped}{'' if heard else origin}",
+            yield remark("time sources", f"{_name(one)} is not used: {one.dropped}{'' if used else origin}",
                        "Make it answer, or remove it from the configuration.")
 
 

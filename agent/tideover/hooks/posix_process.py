@@ -330,11 +330,11 @@ class HookProcess:
                 self._take(take)
             elif file == self._line.fileno():
                 self._poll.unregister(file)
-                self._hear()
+                self._read_supervisor()
             else:
                 self._poll.unregister(file)     # it stays readable: one notification is enough
 
-    def _hear(self) -> None:
+    def _read_supervisor(self) -> None:
         message = read_message(self._line)
         self.has_exited = True
         if message is not None and message[0] == ENDED:

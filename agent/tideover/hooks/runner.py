@@ -356,12 +356,12 @@ class HookRunner:
     """
 
     def __init__(
-        self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
+        self, post: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
         environment_of: Callable[[str], OwnerVariables] = _without_environment,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
         graces: GracePeriods = GRACES, lines_at_most: int = LINES_AT_MOST,
     ) -> None:
-        self._tell = tell
+        self._post = post
         self._around = RunContext(
             StateDirectories(hooks_state, spare), RunFiles(hooks_state), standing_environment(os.environ),
             environment_of,
@@ -454,7 +454,7 @@ class HookRunner:
         run = order.run
         if self._orders.pop(run.key, None) is not None:
             order.wakeup.close()
-            self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+            self._post(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def _tidy(self, order: RunRequest, report: HookReport) -> None:
         """Before the answer: what is left of a recovered hook would mislead its next prepare."""

@@ -206,21 +206,21 @@ def _enter(group: str, hook: int) -> None:
 
 def _attend(line: socket.socket, woken: int, hook: subprocess.Popen[bytes], output: int) -> bool:
     """Return when the hook has ended and the agent has read what it wanted, or is dead: whether it had that."""
-    heard = select.poll()
-    heard.register(woken, select.POLLIN)
-    heard.register(line, select.POLLIN)
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    poll.register(line, select.POLLIN)
     has_agent, has_ended, was_let_go = True, False, False
     while has_agent or not has_ended:
-        for file, _ in heard.poll():
+        for file, _ in poll.poll():
             if file == woken:
                 with suppress(BlockingIOError):
                     os.read(woken, READ_AT_ONCE)
             elif file == line.fileno():
                 has_agent, was_let_go = False, _is_let_go(line)
-                heard.unregister(line)
-                heard.register(output, select.POLLIN)
+                poll.unregister(line)
+                poll.register(output, select.POLLIN)
             elif not _read_some(output):
-                heard.unregister(output)
+                poll.unregister(output)
         status = _reap(hook.pid)
         if status is not None:
             has_ended, hook.returncode = True, status

@@ -209,8 +209,8 @@ class HookProcess:
         if not waiting:
             time.sleep(seconds)
             return
-        heard = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
-        self._is_called_off = self._is_called_off or (heard is not None and waiting[heard] == self._wakeup)
+        woken = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
+        self._is_called_off = self._is_called_off or (woken is not None and waiting[woken] == self._wakeup)
         self._take(take)
         self.has_exited = self.has_exited or has_exited(self._started.handle)
 

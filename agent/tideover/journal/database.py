@@ -43,7 +43,7 @@ DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 def is_of_storage(trouble: Exception) -> bool:
     """Return whether it is the file system or another process that is in the way, not what the file says."""
-    return isinstance(trouble, OSError) or _says(trouble, STORAGE)
+    return isinstance(trouble, OSError) or _has_code(trouble, STORAGE)
 
 
 def unopenable(path: Path, trouble: Exception) -> JournalUnwritable | JournalUnreadable:
@@ -56,7 +56,7 @@ def unopenable(path: Path, trouble: Exception) -> JournalUnwritable | JournalUnr
 
 def unwritable(path: Path, trouble: Exception) -> JournalUnwritable:
     """Given a journal's path and what went wrong, return it as an error for people."""
-    kind = JournalDamaged if _says(trouble, DAMAGED) else JournalUnwritable
+    kind = JournalDamaged if _has_code(trouble, DAMAGED) else JournalUnwritable
     return kind(f"cannot write the journal {path}", _cause(trouble),
                 "Free disk space and make its directory writable.")
 
@@ -67,7 +67,7 @@ def unreadable(path: Path, trouble: Exception) -> JournalUnreadable:
                              "It is damaged or from a newer version; keep the file for analysis.")
 
 
-def _says(trouble: Exception, codes: frozenset[int]) -> bool:
+def _has_code(trouble: Exception, codes: frozenset[int]) -> bool:
     code = getattr(trouble, "sqlite_errorcode", None)
     return isinstance(code, int) and code & 0xFF in codes       # the low byte is the primary code
 

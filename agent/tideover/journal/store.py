@@ -283,7 +283,7 @@ def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject
 class LastingJournal(Journal):
     """A journal whose file may come and go. Used by one thread, the engine's."""
 
-    def __init__(self, path: Path, tell: Callable[[str, Path | None], None],
+    def __init__(self, path: Path, report: Callable[[str, Path | None], None],
                  hold: Callable[[], None] = lambda: None) -> None:
         """Given its path, open it, or read it into memory where it cannot be written, or begin without it.
 
@@ -291,10 +291,10 @@ class LastingJournal(Journal):
         `hold` is called before a file is created again: it raises JournalUnwritable if the directory is another's now.
         Raise JournalUnwritable only where a journal lies that there is no way to read.
         """
-        self._tell, self._hold = tell, hold
+        self._report, self._hold = report, hold
         self._opened: dict[Path, FileIdentity] = {}  # the files in use; none: memory alone
         self._has_forgotten = False  # what was written before is not in memory: all is to be written again
-        self._is_stranger = ""  # why what lies at the path is not to be gone on with; "": it may be
+        self._why_replaced = ""  # why what lies at the path is not to be gone on with; "": it may be
         try:
             self._open(path)
         except JournalUnreadable as trouble:
@@ -343,11 +343,11 @@ class LastingJournal(Journal):
     def _begin_without(self, trouble: JournalUnreadable) -> None:
         """What lies at the path cannot be gone on with. It is set aside, now or when that can be done."""
         super().__init__(self.path, open_in_memory)
-        self._is_stranger = "unreadable"
+        self._why_replaced = "unreadable"
         try:
             self._put_down(trouble.cause)
         except JournalUnwritable:
-            self._tell(trouble.cause, None)
+            self._report(trouble.cause, None)
 
     def _prove_readable(self) -> None:
         try:
@@ -365,7 +365,7 @@ class LastingJournal(Journal):
         held = self._db
         self._kept.clear()
         self._hold()
-        self._is_stranger = self._is_stranger or ("replaced" if self._opened else "")
+        self._why_replaced = self._why_replaced or ("replaced" if self._opened else "")
         self._opened = {}
         try:
             self._make_room(reason)
@@ -377,22 +377,22 @@ class LastingJournal(Journal):
             raise
         except (OSError, sqlite3.Error, JournalUnreadable) as trouble:
             self._db = held
-            self._is_stranger = "unreadable" if isinstance(trouble, JournalUnreadable) else self._is_stranger
+            self._why_replaced = "unreadable" if isinstance(trouble, JournalUnreadable) else self._why_replaced
             raise unwritable(self.path, trouble) from trouble
         held.close()
 
     def _make_room(self, reason: str) -> None:
         """A file of another program at the path is never overwritten. Raise OSError."""
         self.path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        if self._is_stranger and any(file.exists() for file in files_of(self.path)):
-            self._tell(reason, set_aside(self.path, self._is_stranger))
-        self._is_stranger = ""
+        if self._why_replaced and any(file.exists() for file in files_of(self.path)):
+            self._report(reason, set_aside(self.path, self._why_replaced))
+        self._why_replaced = ""
 
     def _begin_anew(self, why: str, reason: str) -> None:
         """Raise JournalUnwritable if there is only memory to begin in."""
         self.close()
         super().__init__(self.path, open_in_memory)
-        self._opened, self._is_stranger, self._has_forgotten = {}, why, True
+        self._opened, self._why_replaced, self._has_forgotten = {}, why, True
         self._put_down(reason)
 
 

@@ -48,7 +48,7 @@ class PlatformModule(Protocol):
         """Given [source] and the longest that one request may take (None: as long as the service may need), return the
         source. Asks nothing yet."""
 
-    def findings(self, settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+    def findings(self, settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
         """Given [source], what one poll brought and this machine's hostname, return what doctor says of the service."""
 
 

@@ -196,17 +196,17 @@ def _trouble(status: int) -> PollTrouble:
 
 # --- What doctor says
 
-def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether the server can be used, what it tells and
     what is announced."""
     place = f"the metadata server at {settings.endpoint or PLATFORM}"
-    findings = check_answer("metadata", place, heard,
+    findings = check_answer("metadata", place, polled,
                             "Check that it is reached straight from the VM, without a proxy or a firewall in between.")
-    if heard.answer is None:
+    if polled.answer is None:
         return findings
-    return [*findings, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
+    return [*findings, good("name", f"this VM is {polled.answer.me} ({polled.answer.vm_id})"),
             remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts when its notice is over, prepared "
                                       "or not"),
             remark("notice", "60 s before a live migration, while this agent asks; none on sole-tenant nodes, and none "
                              "where the VM's maintenance policy is TERMINATE and it has no GPU"),
-            *check_events(heard)]
+            *check_events(polled)]

@@ -87,7 +87,7 @@ def read_pid(descriptor: int) -> int | None:
 # --- The lock of a state directory: one agent at a time
 
 LOOKS, LOOK_S = 5, 0.02
-MODE = 0o600            # whoever can open it can lock it, and keep the agent from starting
+MODE = 0o600            # a process that can open it can lock it, and keep the agent from starting
 
 
 class Lock:

@@ -116,13 +116,14 @@ def _read_message(text: str) -> DaemonReport | None:
             return None
         reference_bytes = int(words[8])
         leap, stratum, delay_us, dispersion_us = int(words[1]), int(words[4]), int(words[6]), int(words[7])
-        asked, received, sent, heard = (int(word) for word in words[9 + reference_bytes:13 + reference_bytes])
+        origin, received, sent, arrived = (int(word) for word in words[9 + reference_bytes:13 + reference_bytes])
     except (IndexError, ValueError):
         return None
-    if not heard:
+    if not arrived:
         return None
-    behind_us = (received - asked + sent - heard) / 2
-    bound_us = (heard - asked - sent + received) / 2 + delay_us / 2 + dispersion_us
+    behind_us = (received - origin + sent - arrived) / 2
+    bound_us = (arrived - origin - sent + received) / 2 + delay_us / 2 + dispersion_us
     is_synchronised = leap != 3 and 0 < stratum < _UNSYNCHRONISED_STRATUM
-    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6, utc_if_any(heard / 1e6),
+    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6,
+                        utc_if_any(arrived / 1e6),
                         note="as it found the clock, before it corrected it")

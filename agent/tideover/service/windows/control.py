@@ -136,7 +136,7 @@ class ServiceControl:
 
     # --- what Windows says ------------------------------------------------------------------------------------------
 
-    def heard(self, control: int, detail: int = 0) -> None:
+    def on_control(self, control: int, detail: int = 0) -> None:
         """Given a control and, for a power event, which, pass it on. Unknown ones are ignored, as Windows wants it."""
         if control == ServiceControlCode.INTERROGATE:
             with self._lock:
@@ -152,7 +152,7 @@ class ServiceControl:
         with self._lock:
             self._ending = why
             orders = self._orders
-            self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
+            self._report_state(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
         if orders is not None:
             orders.request_stop()
 
@@ -167,15 +167,15 @@ class ServiceControl:
 
     def starting(self) -> None:
         """The process runs; the agent does not yet."""
-        self._tell(ServiceState.START_PENDING, hint_s=START_HINT_S)
+        self._report_state(ServiceState.START_PENDING, hint_s=START_HINT_S)
 
     def still_starting(self, seconds: float) -> None:
-        self._tell(ServiceState.START_PENDING, hint_s=seconds)
+        self._report_state(ServiceState.START_PENDING, hint_s=seconds)
 
     def ready(self) -> None:
         with self._lock:
             if self._ending is None:
-                self._tell(ServiceState.RUNNING)
+                self._report_state(ServiceState.RUNNING)
 
     def reloading(self) -> None:
         """Windows has no word for it."""
@@ -191,11 +191,11 @@ class ServiceControl:
         self._watchdog.rest()
         with self._lock:
             if self._reported.standing is not ServiceState.STOP_PENDING:
-                self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
+                self._report_state(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
 
     def stopped(self, exit_status: int) -> None:
         """Given our exit status: the last report. Other than 0, the recovery actions start the service again."""
-        self._tell(ServiceState.STOPPED, exit_status=exit_status)
+        self._report_state(ServiceState.STOPPED, exit_status=exit_status)
 
     def stop_reason(self) -> StopReason:
         return self._ending or StopReason.STOP
@@ -203,7 +203,7 @@ class ServiceControl:
     def write_line(self, level: str, line: str) -> None:
         self._write_line(level, line)
 
-    def _tell(self, standing: ServiceState, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
+    def _report_state(self, standing: ServiceState, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
         is_pending = standing in (ServiceState.START_PENDING, ServiceState.STOP_PENDING)
         accepted = WHILE_RUNNING if standing is ServiceState.RUNNING else AcceptedControls.NOTHING
         with self._lock:

@@ -99,7 +99,7 @@ class Service(win32serviceutil.ServiceFramework):
 
     def ServiceCtrlHandlerEx(self, control: int, event_type: int, data: Any) -> None:
         """On the dispatcher's thread."""
-        self._control.heard(control, event_type)
+        self._control.on_control(control, event_type)
 
     def SvcRun(self) -> None:
         """On the service's own thread; returns when the agent has ended."""

@@ -98,7 +98,7 @@ def read_scenario(name: str, kind: str = SIMULATED_KINDS[0]) -> Scenario:
     return Scenario(path.stem, str(content.get("about", "")), tuple(steps))
 
 
-def play(scenario: Scenario, service: SimulatedService, *, tell: Callable[[str], None] = lambda line: None,
+def play(scenario: Scenario, service: SimulatedService, *, show: Callable[[str], None] = lambda line: None,
          stopping: threading.Event | None = None, pace: float = 1.0) -> None:
     """Given a scenario and a service, do the steps in this thread, each shown in a line before it is done.
 
@@ -109,7 +109,7 @@ def play(scenario: Scenario, service: SimulatedService, *, tell: Callable[[str],
     for number, step in enumerate(scenario.steps, start=1):
         if stage.stopping.is_set():
             return
-        tell(" ".join([step["do"], *(f"{key}={value}" for key, value in step.items() if key != "do")]))
+        show(" ".join([step["do"], *(f"{key}={value}" for key, value in step.items() if key != "do")]))
         try:
             keys = {key: value / pace if key in IN_SECONDS else value for key, value in step.items() if key != "do"}
             STEPS[step["do"]](stage, **keys)
