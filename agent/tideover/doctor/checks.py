@@ -23,11 +23,10 @@ from tideover.doctor.platform import (
     detect_platform,
 )
 from tideover.errors import ConfigurationError
-from tideover.findings import Finding, FindingLevel, bad, good, remark
+from tideover.findings import Finding, FindingLevel, PollReport, bad, good, remark
 from tideover.hooks.directory import Catalogue
 from tideover.platforms import Platform
 from tideover.settings import Settings, warnings_about
-from tideover.sources.checks import PollReport
 from tideover.threads import start_task
 
 # --- The checks of the guest that this operating system has

@@ -7,6 +7,8 @@ another. It is imported only when it is opened: the HTTP client is the heaviest 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -15,9 +17,8 @@ from tideover.observations import AckOutcome, Polled, PollFailed
 from tideover.platforms import Platform
 
 if TYPE_CHECKING:
-    from tideover.findings import Finding
+    from tideover.findings import Finding, PollReport
     from tideover.settings.values import SourceSettings
-    from tideover.sources.checks import PollReport
 
 
 class Source(Protocol):
@@ -63,4 +64,28 @@ def open_source(platform: Platform, settings: SourceSettings, longest_call_s: fl
     return load_platform(platform).open_source(settings, longest_call_s) if platform.is_served else None
 
 
-__all__ = ["PlatformModule", "Source", "VmIdentity", "load_platform", "open_source"]
+# --- What every wire format needs
+
+LONGEST_TIME = 64                # the longest form met has 36 characters
+
+
+class NotADocument(ValueError):
+    """The body is no well-formed document; the reason is a sentence for people and says nothing about any event."""
+
+
+def read_time(text: str) -> datetime | None:
+    """Given RFC 1123 (its weekday may be wrong) or ISO 8601 text, return aware UTC; None if it is no moment.
+
+    Without a zone it is UTC, the only zone the platform uses. A date without a time of day is no moment.
+    """
+    text = text.strip()
+    if not text or len(text) > LONGEST_TIME or ":" not in text:
+        return None
+    try:
+        at = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+__all__ = ["NotADocument", "PlatformModule", "Source", "VmIdentity", "load_platform", "open_source", "read_time"]
