@@ -190,6 +190,14 @@ class AgentProcess:
         self._agent.engine.set_heartbeat(self._heartbeat, self._manager.longest_silence_s)
         return_free_memory()
         self._manager.ready()
+        start_task("hook-settings", self._log_missing_settings)
+
+    def _log_missing_settings(self) -> None:
+        """On a thread of its own: the hooks are asked, and the start does not wait for them."""
+        from tideover.hooks.description import missing_settings
+        settings = self._loaded.settings
+        for spec, why in missing_settings(settings, catalogue_of(settings)):
+            self._agent.log.warning("hook.cannot-run", file=spec.path, reason=why)
 
     # --- a new configuration ----------------------------------------------------------------------------------------
 
