@@ -23,37 +23,42 @@ from tideover.timekeeping.pause_fusion import SourceSample, sample_of_date
 
 # --- The push signals that this machine has
 
+GUEST_PARAMETERS = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"
+
+
+class GuestParametersReader:
+    """The physical host's name, as Hyper-V's guest service keeps it in the registry; read at each tick. Windows.
+
+    Microsoft documents that the host writes the names anew when a machine has moved (learn.microsoft.com, "Hyper-V data
+    exchange"). `read_text`: given a key and a name, read a text value below HKEY_LOCAL_MACHINE ("": there is none).
+    """
+
+    unfinished = False
+
+    def __init__(self, read_text: Callable[[str, str], str]) -> None:
+        self._read_text = read_text
+        self._names: dict[str, str] = {}
+        self.read()
+
+    def fileno(self) -> None:
+        return None
+
+    def read(self) -> tuple[PushSignal, ...]:
+        """Return a change of the host's name."""
+        names = {name: word for name in HOST_KEYS if (word := self._read_text(GUEST_PARAMETERS, name))}
+        before, self._names = self._names, {**self._names, **names}
+        return change_of_host(before, names)
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+
 if sys.platform == "win32":
     from tideover.winapi.base import read_text
 
-    GUEST_PARAMETERS = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"
-
-    class GuestParametersReader:
-        """The physical host's name, as Hyper-V's guest service keeps it in the registry; read at each tick. Microsoft
-        documents that the host writes the names anew when a machine has moved (learn.microsoft.com, "Hyper-V data
-        exchange")."""
-
-        unfinished = False
-
-        def __init__(self) -> None:
-            self._names: dict[str, str] = {}
-            self.read()
-
-        def fileno(self) -> None:
-            return None
-
-        def read(self) -> tuple[PushSignal, ...]:
-            """Return a change of the host's name."""
-            names = {name: word for name in HOST_KEYS if (word := read_text(GUEST_PARAMETERS, name))}
-            before, self._names = self._names, {**self._names, **names}
-            return change_of_host(before, names)
-
-        def close(self) -> None:
-            """It holds nothing."""
-
     def open_readers(root: Path = ROOT) -> tuple[SignalReader, ...]:
         """Return a reader for each push signal that this machine has."""
-        return (GuestParametersReader(),)
+        return (GuestParametersReader(read_text),)
 
 else:
     from tideover.pause.hypervisor_signals import open_host_name_reader, open_vmclock_reader
