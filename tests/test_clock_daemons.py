@@ -147,7 +147,7 @@ def test_an_answer_that_is_none_of_chronys_counts_for_nothing(tmp_path: Path, sp
     else:
         fake.answer = lambda data: b"\6\2"  # type: ignore[method-assign]
     with fake.serving() as port:
-        chrony = Chrony(machine(tmp_path, {}, chrony_monitor=port, patience_s=0.02))
+        chrony = Chrony(machine(tmp_path, {}, chrony_monitor=port, timeout_s=0.02))
         assert chrony.report() == DaemonReport("chrony", note="it does not answer")
         assert not chrony.is_running()
 

@@ -247,5 +247,5 @@ def test_where_no_descriptor_is_left_those_of_the_reserve_are_used():
     assert with_reserve(act) == 7 and tries == [KEPT, 0] and len(RESERVE._kept) == KEPT
     with pytest.raises(FileNotFoundError):
         with_reserve(lambda: os.open("/nothing-of-the-kind", os.O_RDONLY))
-    with RESERVE.lent():
+    with RESERVE.available():
         pass

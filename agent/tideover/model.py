@@ -221,7 +221,7 @@ class Pause:
     host: tuple[str, str] | None = None           # before, after
 
     @property
-    def told_uncertainty_s(self) -> float | None:
+    def shown_uncertainty_s(self) -> float | None:
         """Return the uncertainty in whole milliseconds, where the length is told in such too: rounded up, with what the
         length loses by its rounding. Only what is exact is told as 0."""
         if not self.uncertainty_s:

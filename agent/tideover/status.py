@@ -165,12 +165,12 @@ def _withholding(event: Mapping[str, Any], hooks: Iterable[Mapping[str, Any]]) -
 
 def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
     """Given the status of another boot's state, return it without what was counted on that boot's raw clock."""
-    told = dict(status)
+    shown = dict(status)
     for part in ("events", "hooks"):
-        told[part] = [entry | {name: None for name in RAW_TIMES if name in entry} for entry in status[part]]
+        shown[part] = [entry | {name: None for name in RAW_TIMES if name in entry} for entry in status[part]]
     upcoming = status["next_event"]
-    told["next_event"] = upcoming and upcoming | {name: None for name in RAW_TIMES if name in upcoming}
-    return told
+    shown["next_event"] = upcoming and upcoming | {name: None for name in RAW_TIMES if name in upcoming}
+    return shown
 
 
 def recover_pending(state: State) -> list[str]:

@@ -497,7 +497,7 @@ def test_any_configuration_of_a_time_daemon_names_servers_or_none(text):
         for path in ("etc/chrony/chrony.conf", "etc/ntpsec/ntp.conf", "etc/systemd/timesyncd.conf"):
             (Path(root) / path).parent.mkdir(parents=True)
             (Path(root) / path).write_text(text.encode("utf-8", "replace").decode())
-        around = HostAccess(root=Path(root), chrony_monitor=("127.0.0.1", 9), ntpd_control=("127.0.0.1", 9), patience_s=0.01)
+        around = HostAccess(root=Path(root), chrony_monitor=("127.0.0.1", 9), ntpd_control=("127.0.0.1", 9), timeout_s=0.01)
         for daemon in (chrony.Chrony(around), ntpd.Ntpd(around), timesyncd.Timesyncd(around)):
             for source in daemon.servers():
                 with suppress(ValueError):

@@ -51,13 +51,13 @@ def _print_documents(look: ReadStatus) -> None:
 
 def _print_changes(look: ReadStatus, utc: bool) -> None:
     """A line for each change of what the first sentence says."""
-    told = ""
+    shown = ""
     for _ in _seconds():
         times = Times(datetime.now(UTC), utc)
         first = render_lines(status_parts(look(), times)[:1], this_terminal())[0]
-        if first != told:
+        if first != shown:
             click.echo(f"{times.this_moment()}  {first}")
-            told = first
+            shown = first
 
 
 def _draw(look: ReadStatus, utc: bool) -> None:

@@ -74,7 +74,7 @@ CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to l
 NTPD_CONTROL = ("127.0.0.1", 123)
 # For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where nobody
 # listens refuses at once.
-PATIENCE_S = 0.25
+TIMEOUT_S = 0.25
 
 
 def read_device_ns(device: str) -> int:
@@ -104,7 +104,7 @@ class HostAccess:
     chrony_monitor: tuple[str, int] = CHRONY_MONITOR
     chrony_socket: str = ""              # where chronyc finds chronyd; "": where it was built to look
     ntpd_control: tuple[str, int] = NTPD_CONTROL
-    patience_s: float = PATIENCE_S
+    timeout_s: float = TIMEOUT_S
     read_device_ns: Callable[[str], int] = read_device_ns
     run: Callable[[Sequence[str]], CommandResult] = run_command
     registry: Callable[[str, str], str | int | bytes | list[str] | None] = read_registry    # below HKEY_LOCAL_MACHINE

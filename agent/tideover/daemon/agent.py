@@ -237,7 +237,7 @@ class Agent:
 
     def _trouble(self, name: str) -> Callable[[str | None], None]:
         """What takes why something does not work, and None when it does again."""
-        return Trouble(self.log, name, lambda: self.clocks.moment().raw_s).told
+        return Trouble(self.log, name, lambda: self.clocks.moment().raw_s).report
 
     def _about(self) -> dict[str, Any]:
         """What only the wiring knows, for `status`. Any thread."""

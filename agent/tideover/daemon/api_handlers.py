@@ -33,7 +33,7 @@ CANNOT_ACKNOWLEDGE = {
     Phase.ACKNOWLEDGING: "it is being acknowledged now",
     Phase.UNCONFIRMED: "it is being acknowledged now; the last acknowledgement is unconfirmed",
 }
-SAID_AT_MOST = 1000     # characters of what a platform's document says
+LONGEST_ANSWER = 1000     # characters of what a platform's document says
 ACKNOWLEDGED = "it is acknowledged already"
 CHECK_STATUS_HINT = "See tideover status for what it waits for."
 
@@ -114,15 +114,15 @@ def _answering(answer: RequestHandler) -> RequestHandler:
 def unconfirmed_recover(plan: RecoverPlan) -> UnconfirmedError:
     """Given a plan that takes applications back before the pause they are prepared for, return why it must be
     confirmed."""
-    ahead, pending = drop_controls(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
+    ahead, pending = drop_controls(", ".join(plan.ahead), LONGEST_ANSWER), ", ".join(plan.pending)
     return UnconfirmedError("cannot recover", f"{ahead} has not started yet, and would find {pending} unprepared",
                             "Confirm with --yes.")
 
 
 def unconfirmed_acknowledgement(event_id: str, against: Objections) -> UnconfirmedError:
     """Given what speaks against an acknowledgement, return why it must be confirmed."""
-    return UnconfirmedError(f"cannot acknowledge {drop_controls(event_id, SAID_AT_MOST)}",
-                            drop_controls(against.text, SAID_AT_MOST),
+    return UnconfirmedError(f"cannot acknowledge {drop_controls(event_id, LONGEST_ANSWER)}",
+                            drop_controls(against.text, LONGEST_ANSWER),
                             "Confirm with --yes.")
 
 

@@ -40,7 +40,7 @@ class PolicySource:
 
         Each observation costs one stat(2), a few microseconds: a hook that was just put there takes part at once."""
         if isinstance(seen, Restarted) or self._directory_changed() or self._is_news(seen):
-            with RESERVE.lent():        # a directory that cannot be opened would be one without hooks
+            with RESERVE.available():        # a directory that cannot be opened would be one without hooks
                 self.catalogue = _with_known(catalogue_of(self._settings), self.catalogue)
             self._policy = policy_of(self._settings, self.catalogue)
         return self._policy

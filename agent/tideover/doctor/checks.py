@@ -106,6 +106,6 @@ def _configuration(loaded: Loaded) -> list[Finding]:
         faults = loaded.trouble.faults if isinstance(loaded.trouble, ConfigurationError) else ()
         return [bad("configuration", "; ".join([f"{loaded.trouble.operation}: {loaded.trouble.cause}", *faults]),
                     "Until it is fixed, a running agent keeps its previous configuration, and no agent can start.")]
-    said = f"{loaded.file} is read" if loaded.file else "there is no file; every key has its default"
+    text = f"{loaded.file} is read" if loaded.file else "there is no file; every key has its default"
     cautions = [remark("configuration", line) for line in warnings_about(loaded.settings, loaded.origin)]
-    return [good("configuration", said), *cautions]
+    return [good("configuration", text), *cautions]

@@ -32,13 +32,13 @@ def check_time_service(settings: Settings, machine: Machine) -> list[Finding]:
         return [remark("time daemon", "Windows' time service is switched off: only the host corrects the clock after "
                                       "a pause, if it does", "Set-Service w32time -StartupType Automatic")]
     servers = ", ".join(source.server for source in service.servers())
-    said = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
+    text = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
     if not service.is_running():
-        said += " (it is stopped now; Windows starts it as needed)"
+        text += " (it is stopped now; Windows starts it as needed)"
     if settings.clock.remedy == "daemon":
         return [good("time daemon",
-                     f'{said}, and [clock] remedy = "daemon" makes it measure again after a pause')]
-    return [remark("time daemon", f"{said}, every 17 to 1024 minutes by default: after a pause that stopped the clock "
+                     f'{text}, and [clock] remedy = "daemon" makes it measure again after a pause')]
+    return [remark("time daemon", f"{text}, every 17 to 1024 minutes by default: after a pause that stopped the clock "
                                   "it stays wrong until then, unless the host sets it",
                  f"Lower SpecialPollInterval, or enable the host's time service. {REMEDY}")]
 

@@ -30,9 +30,9 @@ def detect_platform(settings: Settings, machine: Machine) -> Platform:
 def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     """Given the settings and the platform in use, say why it is that one and whether its events can be received."""
     if settings.source.kind != AUTO:
-        said = f"{platform.kind}, set by [source] kind"
-        return [good(PLATFORM_TOPIC, f"{said}{_acknowledges(platform)}") if platform.is_served else
-                remark(PLATFORM_TOPIC, f"{said}: no events can be received; pauses are still detected")]
+        text = f"{platform.kind}, set by [source] kind"
+        return [good(PLATFORM_TOPIC, f"{text}{_acknowledges(platform)}") if platform.is_served else
+                remark(PLATFORM_TOPIC, f"{text}: no events can be received; pauses are still detected")]
     if platform.is_served:
         return [good(PLATFORM_TOPIC, f"{platform.kind}, because {platform.why}{_acknowledges(platform)}")]
     if platform is NONE:
@@ -40,11 +40,11 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
                                     "events can be received",
                     f"If this machine runs on a supported platform ({SERVED}), set it with [source] kind; to detect "
                     'pauses only, set "none".')]
-    said = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
+    text = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
             f"{platform.silence}; pauses are still detected")
     if platform.support is Support.PLANNED:
-        return [bad(PLATFORM_TOPIC, said, 'If pauses are all you want detected, set [source] kind = "none".')]
-    return [remark(PLATFORM_TOPIC, said)]
+        return [bad(PLATFORM_TOPIC, text, 'If pauses are all you want detected, set [source] kind = "none".')]
+    return [remark(PLATFORM_TOPIC, text)]
 
 
 def _acknowledges(platform: Platform) -> str:

@@ -39,9 +39,9 @@ class DrillEnvironment:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._plan.own is not None and self._owed():
+        if self._plan.own is not None and self._pending():
             self.agent.run_pending_recovers(self._plan.budget_s + RECOVER_MORE_S)
-            self.left_prepared = self._owed()
+            self.left_prepared = self._pending()
         self.agent.close()
         self.counter.kill()
         self.service.close()
@@ -50,7 +50,7 @@ class DrillEnvironment:
         if not self.keeps_folder:
             self.folder.remove()
 
-    def _owed(self) -> list[str]:
+    def _pending(self) -> list[str]:
         try:
             journal = Journal.reading(self.folder.state / FILE)
         except TideoverError:

@@ -181,8 +181,8 @@ def _files_of(name: str, directory: Path) -> list[Path]:
 
 def _stage(source: Path) -> int:
     try:
-        told = subprocess.run(describe_command(source), capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
-        stage = json.loads(told.stdout)["stage"]
+        described = subprocess.run(describe_command(source), capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
+        stage = json.loads(described.stdout)["stage"]
     except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as trouble:
         raise TideoverError(f"cannot enable {source.name}", f"{source} describe does not print its stage: {trouble}",
                             "Link it by hand, as NN-name.") from trouble

@@ -64,7 +64,7 @@ class Journal:
         """Given its path, open or create it. Raise JournalUnreadable if it holds something we cannot read, and
         JournalUnwritable if the file system does not let us."""
         self.path = path
-        self._patience_ms = round(BUSY_S * 1000)
+        self._timeout_ms = round(BUSY_S * 1000)
         self._kept: dict[str, tuple[int, int]] = {}     # rows and characters of the events written to lately
         try:
             self._db = (connect or open_to_write)(path)
@@ -143,8 +143,8 @@ class Journal:
             return False            # what is wrong, the next commit tells
 
     def _be_patient(self, milliseconds: int) -> None:
-        if milliseconds != self._patience_ms:
-            self._patience_ms = milliseconds
+        if milliseconds != self._timeout_ms:
+            self._timeout_ms = milliseconds
             self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     def _write_changes(self, table: str, key: str, before: Any, after: Any) -> None:
@@ -265,9 +265,9 @@ def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | No
 
 def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject: str | None) -> Row:
     is_phase = kind == PHASE_ROW or (kind not in SUBJECTS and what in PHASE_WORDS)     # an older row does not say
-    said = Phase(what) if is_phase else EntryKind(what)
+    what_it_is = Phase(what) if is_phase else EntryKind(what)
     noun = from_json(Outcome if is_phase else SUBJECTS[kind], subject) if kind and subject else None
-    return Row(read_moment(at), event_id, said, note, noun)
+    return Row(read_moment(at), event_id, what_it_is, note, noun)
 
 
 # --- The agent's journal: one that outlives its file

@@ -143,9 +143,9 @@ class Objections:
     @property
     def text(self) -> str:
         """All of it in one line; "" where nothing speaks against it."""
-        said = (("a required preparation failed", self.failed), ("not prepared", self.unprepared),
+        reasons = (("a required preparation failed", self.failed), ("not prepared", self.unprepared),
                 ("machines that have not agreed", self.machines))
-        return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in reasons if names)
 
 
 def objections(state: State, event: Event, me: str, policy: Policy) -> Objections:

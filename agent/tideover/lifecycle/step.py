@@ -289,9 +289,9 @@ def _takes(case: Case, pause: Pause) -> bool:
 
 
 def length_text(pause: Pause) -> str:
-    if pause.length_s is None or pause.told_uncertainty_s is None:
+    if pause.length_s is None or pause.shown_uncertainty_s is None:
         return f"{pause.cause.value}, length unknown"
-    return f"{pause.cause.value} of {pause.length_s:.3f} s ± {pause.told_uncertainty_s:.3f} s"
+    return f"{pause.cause.value} of {pause.length_s:.3f} s ± {pause.shown_uncertainty_s:.3f} s"
 
 
 # --- Results of effects; each counts only while it is expected

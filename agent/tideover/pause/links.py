@@ -103,14 +103,14 @@ class LinksReader:
                 if error.errno != errno.ENOBUFS:        # some were lost; the rest are still worth reading
                     raise
                 continue
-            signals.extend(signal for link in links_in(datagram) for signal in self._said(link))
+            signals.extend(signal for link in links_in(datagram) for signal in self._changes(link))
         self.unfinished = True
         return tuple(signals)
 
     def close(self) -> None:
         self._socket.close()
 
-    def _said(self, link: NetworkLink) -> Iterator[PushSignal]:
+    def _changes(self, link: NetworkLink) -> Iterator[PushSignal]:
         if link.index not in self._carrier_changes:
             if link.is_gone or not (self._interfaces / link.name / "device").exists():
                 return

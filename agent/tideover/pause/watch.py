@@ -46,7 +46,7 @@ else:
 
 # --- The watch
 
-CLOSE_PATIENCE_S = 2.0      # for the thread to end; it is a daemon thread, so nothing hangs on it
+CLOSE_WAIT_S = 2.0      # for the thread to end; it is a daemon thread, so nothing hangs on it
 
 
 class PauseWatch:
@@ -115,7 +115,7 @@ class PauseWatch:
         """End the watch and give its descriptors back."""
         self._closing = True
         self._wait.wake()
-        if self._loop.end(CLOSE_PATIENCE_S):
+        if self._loop.end(CLOSE_WAIT_S):
             for reader in self._readers:
                 reader.close()
             self._noticer.close()

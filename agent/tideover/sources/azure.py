@@ -45,7 +45,7 @@ IN_PASSING_S = 1.0               # for the VM's id where the name is configured:
 ASK_AGAIN_S = 60.0               # … and how long to leave it, when there was no answer
 ASLEEP_AFTER_S = 24 * 3600.0     # a day without a call turns the feature off again
 
-SOMEBODY_BETWEEN = "check for a proxy or firewall between this VM and the metadata service"
+INTERMEDIARY_HINT = "check for a proxy or firewall between this VM and the metadata service"
 SECURITY_PROTOCOL = ("Azure's Metadata Security Protocol may refuse this program: the access control profile of this "
                      f"VM must allow {EVENTS.partition('?')[0]} and {COMPUTE.partition('?')[0]}")
 """Its proxy in the VM answers 403 to whom the profile does not allow a path
@@ -53,10 +53,10 @@ SECURITY_PROTOCOL = ("Azure's Metadata Security Protocol may refuse this program
 NEVER_ANSWERED = "; this may not be an Azure VM, or a firewall blocks the address"
 HINTS: Mapping[int, str] = MappingProxyType({
     400: "the Metadata header or the api-version was changed on the way, for example by a proxy",
-    401: SOMEBODY_BETWEEN,
-    403: f"{SECURITY_PROTOCOL}; or {SOMEBODY_BETWEEN}",
+    401: INTERMEDIARY_HINT,
+    403: f"{SECURITY_PROTOCOL}; or {INTERMEDIARY_HINT}",
     404: "there are no scheduled events at this address; this may not be an Azure VM, or source.endpoint may be wrong",
-    405: SOMEBODY_BETWEEN,
+    405: INTERMEDIARY_HINT,
     407: "a proxy answered; traffic to 169.254.169.254 must not pass a proxy",
     410: "the service is being moved, which takes up to 70 s",
     429: "too many requests from this VM; the limit is 5 per second for all its programs",
@@ -208,7 +208,7 @@ class AzureSource:
 
 def _describe(status: int) -> str:
     if 300 <= status < 400:
-        return f"answered {status}, a redirect, which is never followed; {SOMEBODY_BETWEEN}"
+        return f"answered {status}, a redirect, which is never followed; {INTERMEDIARY_HINT}"
     hint = HINTS.get(status, "a fault of the platform, probably temporary" if status >= 500 else "an unexpected HTTP "
                                                                                                  "status")
     return f"answered {status}: {hint}"
@@ -238,8 +238,8 @@ def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list
     """Given [source], what one poll brought and the hostname, say whether the service can be used, who this VM is and
     what is announced."""
     place = f"the metadata service at {settings.endpoint or PLATFORM}"
-    said = check_answer("metadata", place, heard, _advice(heard), FIRST_CALL.partition(":")[0])
-    return [*said, *_check_name(settings, heard, hostname), *check_events(heard)]
+    findings = check_answer("metadata", place, heard, _advice(heard), FIRST_CALL.partition(":")[0])
+    return [*findings, *_check_name(settings, heard, hostname), *check_events(heard)]
 
 
 def _advice(heard: PollReport) -> str:

@@ -46,8 +46,8 @@ def check_answer(topic: str, place: str, heard: PollReport, hint: str, remark_on
     document = heard.news.document
     in_part = [remark(topic, f"{document.left_out}: the other events are used, but no event is considered removed",
                       "If this persists, contact the platform's support.")] if document.left_out else []
-    told = f" ({remark_on_time})" if remark_on_time else ""
-    return [good(topic, f"{place} answered in {length_text(heard.took_s)}{told}"), *in_part,
+    remark_text = f" ({remark_on_time})" if remark_on_time else ""
+    return [good(topic, f"{place} answered in {length_text(heard.took_s)}{remark_text}"), *in_part,
             _check_date(topic, document.date, heard.wall)]
 
 

@@ -201,11 +201,11 @@ def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list
     """Given [source], what one poll brought and the hostname, say whether the server can be used, what it tells and
     what is announced."""
     place = f"the metadata server at {settings.endpoint or PLATFORM}"
-    said = check_answer("metadata", place, heard, "Check that it is reached straight from the VM, without a proxy or a "
-                                                  "firewall in between.")
+    findings = check_answer("metadata", place, heard,
+                            "Check that it is reached straight from the VM, without a proxy or a firewall in between.")
     if heard.answer is None:
-        return said
-    return [*said, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
+        return findings
+    return [*findings, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
             remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts when its notice is over, prepared "
                                       "or not"),
             remark("notice", "60 s before a live migration, while this agent asks; none on sole-tenant nodes, and none "

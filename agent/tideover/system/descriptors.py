@@ -24,26 +24,26 @@ class Reserve:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: list[int] = []
-        self._borrowers = 0
+        self._users = 0
 
     def fill(self) -> None:
         """Keep as many as are wanted, or as the system gives."""
         with self._lock, contextlib.suppress(OSError):
-            while not self._borrowers and len(self._kept) < KEPT:
+            while not self._users and len(self._kept) < KEPT:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0)))
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[None]:
+    def available(self) -> Iterator[None]:
         """Inside, what was kept can be opened for something else."""
         with self._lock:
-            self._borrowers += 1
+            self._users += 1
             while self._kept:
                 os.close(self._kept.pop())
         try:
             yield
         finally:
             with self._lock:
-                self._borrowers -= 1
+                self._users -= 1
             self.fill()
 
 
@@ -57,5 +57,5 @@ def with_reserve(act: Callable[[], T]) -> T:
     except OSError as error:
         if error.errno not in EXHAUSTED:
             raise
-    with RESERVE.lent():
+    with RESERVE.available():
         return act()

@@ -91,7 +91,7 @@ def give_up_errors() -> None:
     _point_to_null(sys.stderr)
 
 
-def tell_trace(kind: type[BaseException] | None, trouble: BaseException | None, where: TracebackType | None) -> None:
+def log_trace(kind: type[BaseException] | None, trouble: BaseException | None, where: TracebackType | None) -> None:
     """Given what ends this process, write its trace on standard error, whose reader is waited for `TRACE_LIMIT_S`."""
     text = "".join(traceback.format_exception(kind, trouble, where))
 

@@ -228,14 +228,14 @@ class Chrony:
             ended = self._chronyc(command)
             if ended.trouble:
                 return ended
-        told = "chrony was told to measure again (reset sources, burst 4/4)"
+        done = "chrony was told to measure again (reset sources, burst 4/4)"
         report = self._selected_after(before.updated_s if before else 0.0)
         if report is None:
-            return CommandResult(f"{told}, and has selected no source within {_SELECTION_LIMIT_S:.0f} s")
+            return CommandResult(f"{done}, and has selected no source within {_SELECTION_LIMIT_S:.0f} s")
         if report.offset_s is None or not may_step(report.offset_s):
-            return CommandResult(told)
+            return CommandResult(done)
         trouble = self._chronyc(["makestep"]).trouble
-        return CommandResult(f"{told}; {trouble}" if trouble else f"{told} and to step the clock (makestep)")
+        return CommandResult(f"{done}; {trouble}" if trouble else f"{done} and to step the clock (makestep)")
 
     # --- its words ------------------------------------------------------------------------------------------------
 
@@ -282,7 +282,7 @@ class Chrony:
     def _ask(self, command: int, body: bytes = b"") -> bytes | None:
         """Put one question to the monitoring port; None: nobody there, not allowed, or no answer."""
         sequence = os.urandom(4)
-        until_s = time.monotonic() + self._surroundings.patience_s
+        until_s = time.monotonic() + self._surroundings.timeout_s
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
                 asking.connect(self._surroundings.chrony_monitor)

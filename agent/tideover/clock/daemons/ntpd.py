@@ -73,7 +73,7 @@ class Ntpd:
         head = _CONTROL.pack(_ASK, _READ_VARIABLES, number, 0, 0, 0, len(_VARIABLES))
         try:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-                asking.settimeout(self._surroundings.patience_s)
+                asking.settimeout(self._surroundings.timeout_s)
                 asking.connect(self._surroundings.ntpd_control)
                 asking.send((head + _VARIABLES).ljust(_CONTROL.size + (len(_VARIABLES) + 3) // 4 * 4, b"\0"))
                 return _read_variables(asking.recv(1024), number)

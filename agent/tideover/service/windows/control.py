@@ -131,7 +131,7 @@ class ServiceControl:
         self._lock = threading.RLock()      # what is told must be told in the order in which it became true
         self._orders: AgentControl | None = None
         self._ending: StopReason | None = None
-        self._told = ServiceStatus(ServiceState.START_PENDING, AcceptedControls.NOTHING)
+        self._reported = ServiceStatus(ServiceState.START_PENDING, AcceptedControls.NOTHING)
         self._checkpoint = 0
 
     # --- what Windows says ------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ class ServiceControl:
         """Given a control and, for a power event, which, pass it on. Unknown ones are ignored, as Windows wants it."""
         if control == ServiceControlCode.INTERROGATE:
             with self._lock:
-                self._report(self._told)
+                self._report(self._reported)
         elif control in ENDINGS:
             self._end(ENDINGS[ServiceControlCode(control)])
         elif control == ServiceControlCode.PARAMCHANGE and self._orders is not None:
@@ -190,7 +190,7 @@ class ServiceControl:
     def stopping(self) -> None:
         self._watchdog.rest()
         with self._lock:
-            if self._told.standing is not ServiceState.STOP_PENDING:
+            if self._reported.standing is not ServiceState.STOP_PENDING:
                 self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
 
     def stopped(self, exit_status: int) -> None:
@@ -208,8 +208,8 @@ class ServiceControl:
         accepted = WHILE_RUNNING if standing is ServiceState.RUNNING else AcceptedControls.NOTHING
         with self._lock:
             self._checkpoint = self._checkpoint + 1 if is_pending else 0
-            self._told = ServiceStatus(standing, accepted, self._checkpoint, hint_s, exit_status)
-            self._report(self._told)
+            self._reported = ServiceStatus(standing, accepted, self._checkpoint, hint_s, exit_status)
+            self._report(self._reported)
 
 
 def _is_reason_to_look(control: int, detail: int) -> bool:

@@ -19,7 +19,7 @@ from tideover.errors import WrongUseError
 from tideover.service.windows import identity
 from tideover.service.windows.scm import NO_SUCH_SERVICE, asking, read_report, service, stop
 
-DOOR = Path("cli", "windows_service.py")    # says there why it is run by its path
+SERVICE_ENTRY = Path("cli", "windows_service.py")    # says there why it is run by its path
 INTERPRETER_WORDS = ("-I", "-X", "utf8")
 """Neither PYTHONPATH nor a user's own packages get into what runs as the system; our words are UTF-8."""
 
@@ -29,7 +29,7 @@ ALL_KINDS = 7               # errors, warnings, information
 # Protected, so that nothing is inherited: in %ProgramData% every user may make files in folders that say nothing else.
 # https://learn.microsoft.com/windows/win32/secauthz/security-descriptor-string-format
 EVERYBODY_READS = "O:BAG:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;BU)"
-NOBODY_ELSE = "O:BAG:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
+ADMINISTRATORS_ONLY = "O:BAG:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,9 @@ class ServiceProgram:
 def own_program(config: str | None) -> ServiceProgram:
     """Given the configuration file (None: the usual one), return the program of this pip installation."""
     base = getattr(sys, "_base_executable", None) or sys.executable
-    door = Path(tideover.__file__).absolute().parent / DOOR
+    entry = Path(tideover.__file__).absolute().parent / SERVICE_ENTRY
     named = ("--config", config) if config else ()
-    return ServiceProgram((base, *INTERPRETER_WORDS, str(door), *named))
+    return ServiceProgram((base, *INTERPRETER_WORDS, str(entry), *named))
 
 
 def install(config: str | None, hooks: Path) -> Path:
@@ -188,6 +188,6 @@ def _write_source(text_file: str) -> None:
 def _refuse_another_kind(doing: str) -> None:
     """The installer's service is the installer's to renew and remove. Raise WrongUseError, TideoverError."""
     command = read_report().unit
-    if command and DOOR.name not in command:
+    if command and SERVICE_ENTRY.name not in command:
         raise WrongUseError(f"cannot {doing} the service", f"it belongs to another installation: {command}",
                             "Use the installer, or Apps in Windows Settings.")
