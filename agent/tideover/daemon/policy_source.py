@@ -96,9 +96,8 @@ def config_warnings(settings: Settings) -> tuple[str, ...]:
 
 def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
     """Given settings and hooks, return them as the decision asks for them."""
-    platform = platform_of(settings.source.kind, read_dmi())
     return Policy(
-        rules=MappingProxyType({kind: _rules(settings, kind, platform) for kind in ANNOUNCED}),
+        rules=MappingProxyType({kind: _rules(settings, kind) for kind in ANNOUNCED}),
         act_on=settings.policy.act_on,
         hooks=_distinct(catalogue.hooks),
         reserve_s=settings.hooks.reserve_s,
@@ -118,13 +117,12 @@ def _distinct(hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
     return tuple(distinct)
 
 
-def _rules(settings: Settings, kind: Kind, platform: Platform) -> Rules:
+def _rules(settings: Settings, kind: Kind) -> Rules:
     chosen = settings.policy_for(kind)
-    by_platform = platform.prepares_just_in_time and kind not in settings.prepare_given
     return Rules(
         acknowledge=chosen.acknowledge == "when-ready",
         acknowledge_shared=chosen.acknowledge_shared,
-        just_in_time=by_platform or chosen.prepare == "just-in-time",
+        just_in_time=chosen.prepare == "just-in-time",
         lead_s=chosen.lead_s,
         recover_after_pause=chosen.recover_after == "pause",
     )

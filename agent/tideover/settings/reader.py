@@ -129,7 +129,6 @@ class _SettingsReader:
             made[table.name] = table.makes(**self._section(table.name, top[table.name]), **within)
         return Settings(**made,
                         policy_by_kind=self._policies(top["policy"], made["policy"]),
-                        prepare_given=_prepare_given(top["policy"]),
                         hook=self._hooks(top[HOOK.name], made["hooks"]))
 
     def _section(self, name: str, raw: Mapping[str, object]) -> dict[str, Any]:
@@ -217,13 +216,6 @@ class _SettingsReader:
         lines = self._document.lines
         line = next((lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), None)
         self.faults.append(SettingProblem(line, dotted(path), what, near, likely, otherwise))
-
-
-def _prepare_given(policy: Mapping[str, object]) -> frozenset[Kind]:
-    """Given [policy] as it stands in the file, return the kinds for which it says when to prepare."""
-    tables = {kind: policy.get(kind.value, {}) for kind in ANNOUNCED_IN_ORDER}
-    return frozenset(kind for kind, table in tables.items()
-                     if "prepare" in policy or (isinstance(table, dict) and "prepare" in table))
 
 
 def _tables_with(name: str) -> list[str]:

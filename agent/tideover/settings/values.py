@@ -191,7 +191,6 @@ class Settings:
     health: HealthSettings
     journal: JournalSettings
     paths: PathsSettings
-    prepare_given: frozenset[Kind] = frozenset()     # whose `prepare` the file names; other kinds go by the platform
 
     def policy_for(self, kind: Kind) -> PolicySettings:
         """Given any kind, return its policy; a kind that is never announced has [policy]'s."""

@@ -1,4 +1,4 @@
-"""A simulated instance metadata service of AWS EC2: tokens, scheduled events, Spot interruption, rebalance, Auto Scaling.
+"""A simulated instance metadata service of AWS EC2: tokens, scheduled events, Spot, rebalance, Auto Scaling.
 
 It behaves as the EC2 User Guide says ("Use the Instance Metadata Service", "Scheduled events for your instances", "Spot
 Instance interruption notices"), with version 2 only; bodies of errors and the spacing of lists as captured. Reads

@@ -19,7 +19,7 @@ from tideover.model import Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
 from tideover.sources.checks import PollReport, check_answer, check_events
-from tideover.sources.documents import NotADocument, read_time
+from tideover.sources.documents import KeyFailed, NotADocument, describe_status, read_time, trouble_of
 from tideover.sources.ec2_metadata import (
     InstanceKeys,
     SpotAction,
@@ -48,6 +48,7 @@ POLL_S = 5.0                     # one poll, all its requests together
 SPOT_EVERY_S = 5.0               # as often as AWS advises; its notice is 2 minutes
 IDENTITY_S = 10.0
 
+ANOTHER_ANSWERS = "another server may be answering in its place"
 NO_ACKNOWLEDGEMENT = "AWS EC2 takes no acknowledgement"
 HINTS: Mapping[int, str] = MappingProxyType({
     400: "the request was changed on the way, for example by a proxy",
@@ -60,9 +61,6 @@ HINTS: Mapping[int, str] = MappingProxyType({
 })
 HOP_LIMIT = ("in a container, the answer to the request for a token may need a hop limit of 2 "
              "(HttpPutResponseHopLimit)")
-TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
-    3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR,
-})
 
 
 def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> Ec2Source:
@@ -105,9 +103,9 @@ class Ec2Source:
         self._until_raw_s = self._read_raw_s() + self._poll_s
         try:
             return self._ask()
-        except _KeyFailed as failed:
-            trouble, news = failed.trouble, PollFailed(self._sentence(str(failed)), failed.trouble)
-            if trouble is PollTrouble.NO_ANSWER and not self._has_answered:
+        except KeyFailed as failed:
+            news = PollFailed(self._sentence(str(failed)), failed.trouble)
+            if failed.trouble is PollTrouble.NO_ANSWER and not self._has_answered:
                 self._try_other_endpoint()
             return news
         except NotADocument as error:
@@ -122,7 +120,7 @@ class Ec2Source:
         self._until_raw_s = self._read_raw_s() + IDENTITY_S
         try:
             instance_id = self._who_am_i()
-        except (_KeyFailed, NotADocument):
+        except (KeyFailed, NotADocument):
             return None
         return VmIdentity(instance_id, instance_id)
 
@@ -131,7 +129,7 @@ class Ec2Source:
         self._client.close()
 
     def _ask(self) -> Polled:
-        """Raise _KeyFailed or NotADocument."""
+        """Raise KeyFailed or NotADocument."""
         instance_id = self._who_am_i()
         answer = self._get(SCHEDULED)
         scheduled, left_out = read_scheduled(answer.body) if answer.status == 200 else ((), "")
@@ -162,12 +160,12 @@ class Ec2Source:
         try:
             answer = self._get(HISTORY)
             entries, _ = read_scheduled(answer.body) if answer.status == 200 else ((), "")
-        except (_KeyFailed, NotADocument):
+        except (KeyFailed, NotADocument):
             return frozenset()
         return frozenset(entry.id for entry in entries if entry.state == "completed")
 
     def _ask_seldom_keys(self) -> None:
-        """Raise _KeyFailed or NotADocument."""
+        """Raise KeyFailed or NotADocument."""
         if self._read_raw_s() < self._seldom_due_raw_s:
             return
         answer = self._get("spot/instance-action")
@@ -182,7 +180,7 @@ class Ec2Source:
 
     def _get(self, key: str, *, needed: bool = False) -> HttpResponse:
         """Return the 200 of a key, or its 404 (unless it is `needed`), within what is left of the poll. Raise
-        _KeyFailed."""
+        KeyFailed."""
         answer = self._get_with_token(key)
         if answer.status == 401:
             self._renew_raw_s = -math.inf
@@ -212,15 +210,15 @@ class Ec2Source:
         return self._token
 
     def _exchange(self, ask: Callable[[float], HttpResponse], hint: str = "") -> HttpResponse:
-        """Given how to ask within some seconds, return what came within the rest of the poll. Raise _KeyFailed."""
+        """Given how to ask within some seconds, return what came within the rest of the poll. Raise KeyFailed."""
         left_s = self._until_raw_s - self._read_raw_s()
         if left_s <= 0:
-            raise _KeyFailed(f"did not answer all of one poll within {self._poll_s:g} s", PollTrouble.NO_ANSWER)
+            raise KeyFailed(f"did not answer all of one poll within {self._poll_s:g} s", PollTrouble.NO_ANSWER)
         try:
             return ask(left_s)
         except RequestFailed as error:
             more = f"; {hint}" if hint and error.timed_out else ""
-            raise _KeyFailed(f"gave no document: {error}{more}", PollTrouble.NO_ANSWER) from error
+            raise KeyFailed(f"gave no document: {error}{more}", PollTrouble.NO_ANSWER) from error
 
     def _try_other_endpoint(self) -> None:
         self._endpoint = self._endpoints[(self._endpoints.index(self._endpoint) + 1) % len(self._endpoints)]
@@ -229,22 +227,9 @@ class Ec2Source:
         return f"the metadata service at {self._endpoint} {trouble}"
 
 
-class _KeyFailed(Exception):
-    """A key could not be had; the message completes "the metadata service …"."""
-
-    def __init__(self, message: str, trouble: PollTrouble) -> None:
-        super().__init__(message)
-        self.trouble = trouble
-
-
-def _failed(key: str, status: int) -> _KeyFailed:
-    if 300 <= status < 400:
-        hint = "a redirect, which is never followed; another server may be answering in its place"
-    else:
-        hint = HINTS.get(status, "a fault of the platform, probably temporary" if status >= 500 else
-                         "an unexpected HTTP status")
-    trouble = PollTrouble.THROTTLED if status == 429 else TROUBLES.get(status // 100, PollTrouble.OTHER)
-    return _KeyFailed(f"answered {status} to {key}: {hint}", trouble)
+def _failed(key: str, status: int) -> KeyFailed:
+    return KeyFailed(f"answered {status} to {key}: {describe_status(status, HINTS, ANOTHER_ANSWERS)}",
+                     trouble_of(status), status)
 
 
 def _uptime_s() -> float:
