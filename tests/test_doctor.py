@@ -19,13 +19,14 @@ from tideover.config_file import Loaded
 from tideover.daemon.policy_source import catalogue_of
 from tideover.doctor import Examination, FindingLevel, Machine, examine
 from tideover.doctor.machine import ProcessInfo, list_processes
-from tideover.journal import FILE, Journal, Lock
+from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, HookState, Stage, State as Memory
 from tideover.model import EntryKind, HookSpec, Moment, utc
 from tideover.pause import MachineClocks
 from tideover.settings import LINUX, read
 from tideover.simulator import InjectedFault, MetadataService, TimeServer
 from tideover.status import status_of
+from tideover.system.file_lock import Lock
 
 AZURE = {
     "/sys/class/dmi/id/chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77\n",

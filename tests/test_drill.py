@@ -15,7 +15,7 @@ import pytest
 
 from tideover.drill import DrillPlan, hooks_that_run
 from tideover.drill.checks import DrillEvidence, ObservedRun, all_checks_passed, check_evidence, runs_from_notes
-from tideover.drill.processes import Outage
+from tideover.drill.environment import Outage
 from tideover.drill.sandbox import NOTEBOOK, SAMPLE_HOOKS, sample_hook_names
 from tideover.lifecycle import Phase
 from tideover.model import (

@@ -24,8 +24,8 @@ from tideover.simulator.ec2_metadata import (
     TOKEN_HEADER,
     Ec2MetadataService,
 )
+from tideover.sources import NotADocument
 from tideover.sources.aws import Ec2Source
-from tideover.sources.documents import NotADocument
 from tideover.sources.ec2_metadata import (
     InstanceKeys,
     events_of,

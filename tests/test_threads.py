@@ -20,7 +20,7 @@ from tideover.model import HookOutcome, HookPhase, Verdict
 from tideover.observations import AckOutcome, AckSettled, ClockJudged, PollFailed
 from tideover.pause import PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
-from tideover.system.descriptors import KEPT, RESERVE, with_reserve
+from tideover.system.platform import KEPT, RESERVE, with_reserve
 from tideover.threads import Loop, reason_of, start_task
 
 PATIENCE_S = 10.0

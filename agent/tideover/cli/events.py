@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import click
 
 from tideover import __version__
-from tideover.cli.journal_reader import read_memory, read_through
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import Table, event_parts, history_table, pauses_table
 from tideover.cli.terminal import render_lines, this_terminal
@@ -21,6 +20,7 @@ from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import Times
 from tideover.journal import Journal
+from tideover.journal.store import read_memory, read_through
 from tideover.model import fold_case
 from tideover.record import EventRecord, PauseRecord, Row, pauses_of, records_of
 from tideover.settings import read_duration

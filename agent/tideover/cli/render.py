@@ -2,15 +2,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tideover.humanize import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
 from tideover.model import ANNOUNCED, ClockCheck, HookOutcome, HookRun, HookSpec, Kind, Outcome, Pause, Verdict
 from tideover.record import EventRecord, PauseRecord, Row, trace_id
-from tideover.status import read_finding
+from tideover.status import is_observing, read_finding
+
+if TYPE_CHECKING:
+    from tideover.hooks.description import HookDescription
 
 # --- The parts. A text may hold foreign text: `terminal` makes it safe
 
@@ -123,8 +126,10 @@ def _status_sentence(status: dict[str, Any]) -> StyledText:
         failed = any(hook["stage"] == "recover-failed" for hook in status["hooks"])
         silence = (status["source"] or {}).get("silence")
         why = f" No events can be received: {silence}." if silence else ""
-        return StyledText(f"The agent waits for {waits}.{why}",
-                          Style.BAD if failed else Style.WARN if silence else Style.HEAD)
+        observes = ("The agent only observes ([policy] mode): it prepares nothing and acknowledges nothing. It"
+                    if is_observing(status) else "The agent")
+        return StyledText(f"{observes} waits for {waits}.{why}",
+                          Style.BAD if failed else Style.WARN if silence or is_observing(status) else Style.HEAD)
     if pending:
         return StyledText(f"No agent is running, and recovery of {', '.join(pending)} is pending: {START_IT}, or run "
                           "tideover "
@@ -397,6 +402,35 @@ def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str]) -> Table:
              for file in disabled]
     return Table(("NN", "NAME", "TIMEOUT", "FAILURE", "STATE", "KINDS"),
                  tuple(made for _, _, made in sorted(rows, key=lambda known: known[:2])))
+
+
+def library_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Given the hooks of the library, as `hooks list --available --json` has them, return a row for each."""
+    return Table(("STAGE", "NAME", "ENABLED", "WHAT IT DOES"), tuple(
+        table_row("-" if row["stage"] is None else f"{row['stage']:02d}", row["name"],
+                  StyledText("yes", Style.GOOD) if row["enabled"] else "no", row["summary"]) for row in rows))
+
+
+DOES_LABELS = {"freeze": "Before a freeze", "restart": "Before a restart", "unannounced": "Unannounced",
+               "recover": "Recover"}
+
+
+def description_parts(about: HookDescription, file: str, *, enabled: bool) -> list[Part]:
+    """Given what a hook says of itself, its file, and whether it is in the hooks directory, return it for a person."""
+    parts: list[Part] = [Paragraph(StyledText(f"{about.name}: {about.summary}", Style.HEAD))]
+    parts += [key_value(DOES_LABELS.get(what, what), text) for what, text in about.does.items()]
+    parts.append(key_value("Needs", "; ".join(about.needs) or "-"))
+    if about.proved_against:
+        parts.append(key_value("Proved against", about.proved_against))
+    parts += [key_value("Stage", f"{about.stage:02d}"),
+              key_value("File", f"{file} ({'in the hooks directory' if enabled else 'not enabled'})")]
+    if about.settings:
+        parts.append(Table(("SETTING", "DEFAULT", "MEANING"), tuple(
+            table_row(one.name, StyledText("required", Style.WARN) if one.required else one.default or "-", one.meaning)
+            for one in about.settings)))
+        parts.append(Paragraph(StyledText(f"Settings are set in the configuration: [hook.{about.name}] environment = "
+                                          "{ NAME = \"value\" }")))
+    return parts
 
 
 def kinds_text(kinds: frozenset[Kind]) -> str:

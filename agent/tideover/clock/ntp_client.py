@@ -23,7 +23,7 @@ from tideover.clock.host import HostAccess
 from tideover.clock.sources import HypervisorClock
 from tideover.clock.types import Origin, TimeSource
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.system.descriptors import EXHAUSTED
+from tideover.system.platform import EXHAUSTED
 from tideover.system.wakeup import Wakeup
 from tideover.threads import start_task
 from tideover.timekeeping import ntp_packet

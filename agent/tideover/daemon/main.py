@@ -25,8 +25,7 @@ from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
-from tideover.system.descriptors import RESERVE
-from tideover.system.platform import log_trace, return_free_memory
+from tideover.system.platform import RESERVE, log_trace, return_free_memory
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
@@ -191,6 +190,14 @@ class AgentProcess:
         self._agent.engine.set_heartbeat(self._heartbeat, self._manager.longest_silence_s)
         return_free_memory()
         self._manager.ready()
+        start_task("hook-settings", self._log_missing_settings)
+
+    def _log_missing_settings(self) -> None:
+        """On a thread of its own: the hooks are asked, and the start does not wait for them."""
+        from tideover.hooks.description import missing_settings
+        settings = self._loaded.settings
+        for spec, why in missing_settings(settings, catalogue_of(settings)):
+            self._agent.log.warning("hook.cannot-run", file=spec.path, reason=why)
 
     # --- a new configuration ----------------------------------------------------------------------------------------
 

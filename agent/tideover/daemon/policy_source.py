@@ -15,8 +15,8 @@ from tideover.platforms import Platform, platform_of
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
 from tideover.sources import Source, open_source
-from tideover.system.descriptors import RESERVE
 from tideover.system.dmi import read_dmi
+from tideover.system.platform import RESERVE
 
 
 class PolicySource:
@@ -104,6 +104,7 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
         settle_s=settings.pause.settle_s,
         recover_unannounced=settings.policy.unannounced == "recover",
         hold_for_clock=settings.clock.on_deadline == "hold",
+        observes=settings.policy.mode == "observe",
     )
 
 

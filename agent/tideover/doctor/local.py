@@ -13,6 +13,7 @@ from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
 from tideover.errors import UnreachableError
 from tideover.findings import Finding, bad, good, remark
+from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
@@ -181,6 +182,8 @@ def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
         what, _, remedy = why.rpartition(": ")
         yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: {what or remedy}",
                   remedy if what else "Fix it, then run tideover hooks check.")
+    for spec, why in missing_settings(settings, catalogue):
+        yield bad(HOOKS_TOPIC, f"{spec.path} lacks settings: {why}", f"See tideover hooks describe {spec.name}.")
     for file in catalogue.disabled:
         yield remark(HOOKS_TOPIC, f"{file} is disabled: it has no run bit",
                    f"chmod +x {settings.paths.hooks}/{file} enables it.")

@@ -8,11 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from tideover.doctor.machine import Machine
-from tideover.findings import Finding, bad, good, remark
+from tideover.findings import CALL_S, WHOLE_S, Finding, PollReport, bad, good, remark
 from tideover.platforms import AUTO, NONE, PLATFORMS, Platform, Support, platform_of
 from tideover.settings import Settings
 from tideover.sources import VmIdentity, load_platform, open_source
-from tideover.sources.checks import CALL_S, WHOLE_S, PollReport
 from tideover.system.dmi import read_dmi
 from tideover.threads import start_task
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tideover.drill.environment import Outage
 from tideover.drill.plan import DrillPlan
-from tideover.drill.processes import Outage
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
 from tideover.lifecycle import Phase
 from tideover.model import ClockCheck, HookOutcome, HookPhase, HookRun, Outcome, Verdict

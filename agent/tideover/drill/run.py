@@ -15,11 +15,10 @@ from tideover.drill.checks import (
     runs_from_notes,
     runs_from_record,
 )
-from tideover.drill.environment import DrillEnvironment
+from tideover.drill.environment import DrillEnvironment, Outage
 from tideover.drill.observer import DrillFailed, DrillObserver, TimelineLine
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import HOW_KILLED, HOW_STOPPED
-from tideover.drill.processes import Outage
 from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder
 from tideover.humanize import length_text
 from tideover.lifecycle import Phase

@@ -10,12 +10,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from tideover.errors import WrongUseError
 from tideover.journal.codec import from_json, read_moment, to_json
 from tideover.journal.database import (
     BUSY_S,
     DAMAGE,
+    FILE,
     FileIdentity,
     JournalDamaged,
     JournalUnreadable,
@@ -36,6 +38,7 @@ from tideover.journal.database import (
 from tideover.lifecycle import Case, Entry, HookState, Phase, State
 from tideover.model import ClockCheck, EntryKind, Event, HookRun, Moment, Outcome, Pause
 from tideover.record import Row
+from tideover.settings import Settings
 
 COUNTED_AT_MOST = 256       # events whose rows are counted in memory
 STILL_BUSY_MS = 50
@@ -391,3 +394,39 @@ class LastingJournal(Journal):
         super().__init__(self.path, open_in_memory)
         self._opened, self._is_stranger, self._has_forgotten = {}, why, True
         self._put_down(reason)
+
+
+# --- Reading for the commands that report, with or without a running agent
+
+Found = TypeVar("Found")
+
+
+def read_memory(settings: Settings, read: Callable[[Journal], Iterable[Row]] = Journal.rows_of_events,
+                ) -> tuple[State, list[Row]]:
+    """Given the settings and which rows are wanted, return the state and those rows; nothing yet where there is none.
+
+    Raise the errors of `read_through`.
+    """
+    found = read_through(settings, lambda journal: (journal.load(), list(read(journal))))
+    return (State(), []) if found is None else found
+
+
+def read_through(settings: Settings, read: Callable[[Journal], Found]) -> Found | None:
+    """Given the settings, return what `read` makes of the open journal; None where there is none yet.
+
+    Raise JournalUnreadable if it is damaged, WrongUseError if this user may not read it.
+    """
+    path = Path(settings.paths.state) / FILE
+    try:
+        if not path.exists():
+            return None
+        with path.open("rb"):
+            pass
+    except PermissionError as trouble:
+        raise WrongUseError(f"cannot read the journal {path}", "permission denied",
+                            "Run as root, or as the user the agent runs as.") from trouble
+    journal = Journal.reading(path)
+    try:
+        return read(journal)
+    finally:
+        journal.close()

@@ -125,6 +125,9 @@ TABLES = (
             kinds=ANNOUNCED, by_kind=MappingProxyType({Kind.UNKNOWN: "never"})),
         SettingKey("acknowledge_shared", FLAG, False,
             "Whether this VM may acknowledge an event that names other VMs too.", kinds=ANNOUNCED),
+        SettingKey("mode", one_of(get_args(values.Mode)), "act",
+            "Act on events, or only observe and record them, beside another agent: no prepare, no acknowledgement.",
+            elsewhere="mode is set once, in [policy]"),
         SettingKey("prepare", one_of(get_args(values.PrepareMode)), "at-once",
             "When to start preparing: at once, or just in time for the hooks' timeouts and the "
             "reserve.", kinds=ANNOUNCED),

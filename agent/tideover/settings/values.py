@@ -61,6 +61,7 @@ PrepareMode = Literal["at-once", "just-in-time"]
 RecoverAfter = Literal["pause", "event"]
 Unannounced = Literal["recover", "record"]
 OnStop = Literal["keep", "recover"]
+Mode = Literal["act", "observe"]
 OnFailure = Literal["hold", "proceed"]
 OnDeadline = Literal["recover", "hold"]
 RemedyMode = Literal["none", "daemon"]
@@ -101,6 +102,7 @@ class PolicySettings:
     act_on: frozenset[Kind]
     acknowledge: AcknowledgeMode
     acknowledge_shared: bool
+    mode: Mode
     prepare: PrepareMode
     lead_s: float
     recover_after: RecoverAfter

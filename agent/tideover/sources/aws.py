@@ -13,13 +13,12 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from tideover import __version__
-from tideover.findings import Finding, good, remark
+from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
 from tideover.model import Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources.checks import PollReport, check_answer, check_events
-from tideover.sources.documents import KeyFailed, NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
 from tideover.sources.ec2_metadata import (
     InstanceKeys,
     SpotAction,

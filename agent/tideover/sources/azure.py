@@ -15,13 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tideover import __version__
-from tideover.findings import Finding, bad, good, remark
+from tideover.findings import Finding, PollReport, bad, check_answer, check_events, good, remark
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
 from tideover.model import Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources.checks import PollReport, check_answer, check_events
-from tideover.sources.documents import NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import NotADocument, describe_status, read_time, trouble_of
 from tideover.sources.scheduled_events import (
     read_document,
     read_identity,

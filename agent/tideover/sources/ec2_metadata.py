@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from tideover.model import Event, Kind
-from tideover.sources.documents import NotADocument, read_time
+from tideover.sources import NotADocument, read_time
 
 LONGEST_TEXT = 256               # of a word, or of one field of the record
 OVER = frozenset({"completed", "canceled"})

@@ -15,12 +15,12 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from tideover import __version__
-from tideover.findings import Finding, good, remark
+from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
 from tideover.model import Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources.checks import PollReport, check_answer, check_events
+from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
 from tideover.sources.compute_metadata import (
     HostAction,
     MetadataKeys,
@@ -32,7 +32,6 @@ from tideover.sources.compute_metadata import (
     read_name,
     read_upcoming,
 )
-from tideover.sources.documents import KeyFailed, NotADocument, describe_status, read_time, trouble_of
 from tideover.system.clocks import read_raw_s
 
 PLATFORM = "http://169.254.169.254"

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.model import Document, Event, Kind, VmIdentity, fold_case
-from tideover.sources.documents import NotADocument, read_time
+from tideover.sources import NotADocument, read_time
 from tideover.text_safety import make_storable
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
