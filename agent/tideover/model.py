@@ -258,6 +258,9 @@ class EntryKind(enum.Enum):
     FOUND_PREPARED = "found prepared"                    # by its private directory alone
     RECOVERY_IMPOSSIBLE = "recovery impossible"
     JOURNAL_UNWRITABLE = "journal unwritable"
+    WOULD_PREPARE = "would prepare"                      # [policy] mode is observe: what was not done, at its time
+    WOULD_ACKNOWLEDGE = "would acknowledge"
+    WOULD_RECOVER = "would recover"
 
     @classmethod
     def of_run(cls, phase: HookPhase, *, interrupted: bool = False) -> EntryKind:

@@ -20,7 +20,7 @@ from tideover.model import (
     Verdict,
 )
 from tideover.record import EventRecord, PauseRecord, Row, trace_id
-from tideover.status import read_finding
+from tideover.status import is_observing, read_finding
 
 if TYPE_CHECKING:
     from tideover.hooks.description import HookDescription
@@ -142,8 +142,10 @@ def _status_sentence(status: dict[str, Any]) -> StyledText:
         failed = any(hook["stage"] == "recover-failed" for hook in status["hooks"])
         silence = (status["source"] or {}).get("silence")
         why = f" No events can be received: {silence}." if silence else ""
-        return StyledText(f"The agent waits for {waits}.{why}",
-                          Style.BAD if failed else Style.WARN if silence else Style.HEAD)
+        observes = ("The agent only observes ([policy] mode): it prepares nothing and acknowledges nothing. It"
+                    if is_observing(status) else "The agent")
+        return StyledText(f"{observes} waits for {waits}.{why}",
+                          Style.BAD if failed else Style.WARN if silence or is_observing(status) else Style.HEAD)
     if pending:
         return StyledText(f"No agent is running, and recovery of {', '.join(pending)} is pending: {START_IT}, or run "
                           "tideover "

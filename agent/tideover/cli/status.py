@@ -20,7 +20,7 @@ from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError
 from tideover.humanize import Times
 from tideover.journal.store import read_memory
 from tideover.settings import Settings
-from tideover.status import own_events_only, problems_of
+from tideover.status import is_observing, own_events_only, problems_of
 from tideover.text_safety import dot_controls, safe_json
 
 # --- --watch
@@ -141,12 +141,16 @@ def command(loaded: Loaded, as_json: bool, utc: bool, others_too: bool, watch: b
     return EXIT_OK
 
 
+OBSERVES = " only observes ([policy] mode) and"
+
+
 def _check(status: dict[str, Any], as_json: bool) -> int:
     """Given a status, print in one line whether it is healthy; return the exit status."""
     agent = status["agent"]
     if agent["alive"] and not agent.get("why"):
         problems = problems_of(status)
-        line = f"PROBLEM: {'; '.join(problems)}" if problems else f"OK: the agent waits for {status['waiting_for']}"
+        line = (f"PROBLEM: {'; '.join(problems)}" if problems
+                else f"OK: the agent{OBSERVES if is_observing(status) else ''} waits for {status['waiting_for']}")
         exit_status = EXIT_NO if problems else EXIT_OK
     else:
         pending = status["recover_pending"]
@@ -187,7 +191,7 @@ def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, An
     from tideover.system.file_lock import read_holder
     state, rows = read_memory(settings, Journal.newest_rows)
     held = read_holder(Path(settings.paths.state))
-    status = status_of(state, rows, MachineClocks().moment())
+    status = {"mode": settings.policy.mode, **status_of(state, rows, MachineClocks().moment())}
     if state.boot_id != read_boot_id():
         status = without_raw_times(status)
     status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,

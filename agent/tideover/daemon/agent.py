@@ -216,7 +216,8 @@ class Agent:
         from tideover.http_server import HealthPage
         reason: object = ""
         try:
-            self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state),
+            self._health = HealthPage(address.host, address.port, lambda: draining_because(
+                self.engine.state, observes=self.choices.current.observes),
                                       self._trouble("health"))
         except (OSError, RuntimeError) as trouble:
             reason = trouble
@@ -247,6 +248,7 @@ class Agent:
         found = self._clock_found()
         return {
             **({"clock": finding_of(found)} if found is not None else {}),
+            "mode": self.settings.policy.mode,
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.process_started_at)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},

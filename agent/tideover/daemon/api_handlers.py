@@ -71,6 +71,8 @@ class ApiHandlers:
         case = find_case(state, str(question.get("event") or ""), "cannot acknowledge")
         if case.acknowledged:
             return {"ok": True, "why": ACKNOWLEDGED, "event_id": case.id}
+        if self._policy().observes:
+            raise observing(case.id)
         if case.phase is not Phase.HELD:
             return {"ok": False, "why": _why_not(case), "do": CHECK_STATUS_HINT, "event_id": case.id}
         against = objections(state, case.event, state.me, self._policy())
@@ -124,6 +126,12 @@ def unconfirmed_acknowledgement(event_id: str, against: Objections) -> Unconfirm
     return UnconfirmedError(f"cannot acknowledge {drop_controls(event_id, LONGEST_ANSWER)}",
                             drop_controls(against.text, LONGEST_ANSWER),
                             "Confirm with --yes.")
+
+
+def observing(event_id: str) -> TideoverError:
+    """Return why this agent acknowledges nothing, by hand either."""
+    return TideoverError(f"cannot acknowledge {drop_controls(event_id, LONGEST_ANSWER)}", "[policy] mode is observe",
+                         "Acknowledge it with the agent that acts on this VM, or set mode to act and restart.")
 
 
 def check_clock(settings: Settings) -> ClockCheck:

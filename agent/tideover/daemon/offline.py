@@ -16,7 +16,13 @@ from typing import Any
 
 from tideover import effects as fx, observations as ob
 from tideover.config_file import Loaded
-from tideover.daemon.api_handlers import ACKNOWLEDGED, check_clock, unconfirmed_acknowledgement, unconfirmed_recover
+from tideover.daemon.api_handlers import (
+    ACKNOWLEDGED,
+    check_clock,
+    observing,
+    unconfirmed_acknowledgement,
+    unconfirmed_recover,
+)
 from tideover.daemon.effect_handlers import HookHandler, NullHandler
 from tideover.daemon.listeners import LogListener
 from tideover.daemon.policy_source import PolicySource, catalogue_of, environment_of, open_chosen_source, policy_of
@@ -405,6 +411,8 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
             raise UnreachableError(f"cannot acknowledge {typed}", f"source {platform.source_kind} takes no "
                                    f"acknowledgements: {platform.silence}",
                                    "Set [source] kind.")
+        if settings.policy.mode == "observe":
+            raise observing(known)
         event, me = _listed(source, state, typed)
         if _is_acknowledged(state, event.id):
             return event.id, ACKNOWLEDGED

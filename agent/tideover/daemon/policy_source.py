@@ -104,6 +104,7 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
         settle_s=settings.pause.settle_s,
         recover_unannounced=settings.policy.unannounced == "recover",
         hold_for_clock=settings.clock.on_deadline == "hold",
+        observes=settings.policy.mode == "observe",
     )
 
 

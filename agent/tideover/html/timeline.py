@@ -32,6 +32,8 @@ WORDS: Mapping[EntryKind | Phase, str] = MappingProxyType({
     Phase.RECOVERED: "all recovered",
     EntryKind.REMOVED: "removed",
     EntryKind.RECOVER_FAILED: "recovery failed",
+    EntryKind.WOULD_PREPARE: "would prepare",
+    EntryKind.WOULD_RECOVER: "would recover",
 })
 """Rows that are turning points wherever they stand; the others below depend on the rows around them."""
 

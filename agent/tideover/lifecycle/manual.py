@@ -159,6 +159,6 @@ def objections(state: State, event: Event, me: str, policy: Policy) -> Objection
 
 def on_acknowledge_request(transition: Transition, seen: ob.AcknowledgeRequested) -> None:
     case = transition.state.cases.get(seen.event_id)
-    if case is not None and not case.acknowledged and transition.state.fresh:
+    if case is not None and not case.acknowledged and transition.state.fresh and not transition.policy.observes:
         against = objections(transition.state, case.event, transition.state.me, transition.policy).text
         transition.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")
