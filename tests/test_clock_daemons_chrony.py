@@ -88,7 +88,7 @@ def test_a_real_chrony_forgets_and_measures_afresh_when_it_is_told_to(client: Ho
 
     chrony = Chrony(replace(client, run=noted))
     before, began = chrony.report(), time.monotonic()
-    ended = chrony.measure_afresh(lambda offset_s: abs(offset_s) < 1.0)
+    ended = chrony.measure_again(lambda offset_s: abs(offset_s) < 1.0)
     after = chrony.report()
     print(f"\na real chronyd was made to measure again and had a source again after {time.monotonic() - began:.1f} s: "
           f"{ended.output}")

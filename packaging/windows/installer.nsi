@@ -113,7 +113,7 @@ Section "tideover"
         ${EndIf}
     ${EndIf}
 
-    ; What the system runs must be administrators' alone, also where /D names a folder that anybody may write to.
+    ; What the system runs must be administrators' alone, also where /D names a folder that any user may write to.
     SetOutPath "$INSTDIR"
     nsExec::ExecToLog '"$SYSDIR\icacls.exe" "$INSTDIR" /setowner *S-1-5-32-544 /q'
     Pop $0

@@ -138,9 +138,9 @@ class ClockChecker:
         if not self._is_closed:
             with contextlib.suppress(queue.Empty):
                 worker = self._worker_slot.get_nowait()
-                self._lend_thread(worker)
+                self._start_thread(worker)
 
-    def _lend_thread(self, worker: ClockWorker) -> None:
+    def _start_thread(self, worker: ClockWorker) -> None:
         try:
             Loop("tideover-clock", lambda: self._work(worker), self._failed).start()
         except RuntimeError:        # how `threading` says that the system gives no more

@@ -101,12 +101,12 @@ class ConvergenceMonitor:
 # --- The remedy: the time daemon is made to measure again, once
 # Runs in a thread of its own, for it takes seconds. What may be done to which daemon, `daemons` knows.
 
-def measure_afresh(surroundings: HostAccess, may_step: Callable[[float], bool]) -> CommandResult:
-    """Given the machine, tell its time daemon to measure afresh; return what was done, or why nothing was."""
+def measure_again(surroundings: HostAccess, may_step: Callable[[float], bool]) -> CommandResult:
+    """Given the machine, make its time daemon measure again; return what was done, or why nothing was."""
     daemon: Daemon | None = find_daemon(surroundings)
     if daemon is None:
         return CommandResult(trouble="the remedy failed: no known time daemon")
-    ended = daemon.measure_afresh(may_step)
+    ended = daemon.measure_again(may_step)
     return CommandResult(trouble=f"the remedy failed: {ended.trouble}") if ended.trouble else ended
 
 

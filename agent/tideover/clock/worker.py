@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tideover.clock.convergence import FOLLOWING, LIMIT_S, ClockInstant, ConvergenceMonitor, measure_afresh
+from tideover.clock.convergence import FOLLOWING, LIMIT_S, ClockInstant, ConvergenceMonitor, measure_again
 from tideover.clock.daemons import Daemon, find_daemon
 from tideover.clock.host import HostAccess
 from tideover.clock.ntp_client import ROUND_TIMEOUT_S, SPACING_S, QueryRounds
@@ -340,7 +340,7 @@ class ClockWorker:
 
         def remedy() -> None:
             """On a thread beside the worker's."""
-            ended = measure_afresh(self._surroundings, lambda offset_s: not self.is_closed and may_step(offset_s))
+            ended = measure_again(self._surroundings, lambda offset_s: not self.is_closed and may_step(offset_s))
             self._run_on_worker(lambda worker: worker._remedied(job, ended))
 
         start_task("tideover-clock-remedy", remedy,

@@ -103,7 +103,7 @@ def open_state_directory(directory: Path, log: Log) -> StateDirectory:
 
 def renew_journal(journal: LastingJournal) -> None:
     """Given the journal of another VM (a cloned disk), set its file aside and start a new one."""
-    journal.begin_anew_for("other-vm", "it belongs to another VM: this disk is a copy, or is used by a new VM; its "
+    journal.start_new_for("other-vm", "it belongs to another VM: this disk is a copy, or is used by a new VM; its "
                                        "prepared hooks stay pending")
 
 

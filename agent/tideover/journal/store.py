@@ -310,7 +310,7 @@ class LastingJournal(Journal):
         try:
             super().commit(now, State() if self._has_forgotten else before, after, entries)
         except JournalDamaged as trouble:
-            self._begin_anew("unreadable", trouble.cause)
+            self._start_new("unreadable", trouble.cause)
             super().commit(now, State(), after, entries)
         self._has_forgotten = False
 
@@ -320,10 +320,10 @@ class LastingJournal(Journal):
             raise JournalUnwritable(f"cannot write the journal {self.path}", "there is no file to write to",
                                     "Free disk space and make its directory writable.")
 
-    def begin_anew_for(self, why: str, reason: str) -> None:
+    def start_new_for(self, why: str, reason: str) -> None:
         """What is written belongs to another VM: set it aside and begin with nothing."""
         with contextlib.suppress(JournalUnwritable):
-            self._begin_anew(why, reason)
+            self._start_new(why, reason)
 
     # --- the file ---------------------------------------------------------------------------------------------------
 
@@ -388,7 +388,7 @@ class LastingJournal(Journal):
             self._report(reason, set_aside(self.path, self._why_replaced))
         self._why_replaced = ""
 
-    def _begin_anew(self, why: str, reason: str) -> None:
+    def _start_new(self, why: str, reason: str) -> None:
         """Raise JournalUnwritable if there is only memory to begin in."""
         self.close()
         super().__init__(self.path, open_in_memory)

@@ -29,9 +29,9 @@ GUEST_PARAMETERS = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"
 class GuestParametersReader:
     """The physical host's name, as Hyper-V's guest service keeps it in the registry; read at each tick. Windows.
 
-    Microsoft documents that the host writes the names anew when a machine has moved (learn.microsoft.com, "Hyper-V data
-    exchange"). `read_text`: given a key and a name, read a text value below HKEY_LOCAL_MACHINE ("": there is none).
-    """
+    Microsoft documents that the host writes the names again when a machine has moved (learn.microsoft.com, "Hyper-V
+    data exchange"). `read_text`: given a key and a name, read a text value below HKEY_LOCAL_MACHINE ("": there is
+    none). """
 
     unfinished = False
 

@@ -21,7 +21,7 @@ from tideover.daemon.offline import PENDING, recover_by_hand
 from tideover.errors import TideoverError, WrongUseError
 from tideover.service.windows.install import (
     EVERYBODY_READS,
-    NOBODY_ELSE,
+    ADMINISTRATORS_ONLY,
     ServiceProgram,
     make_folder,
     register,
@@ -63,7 +63,7 @@ def _install(must_start: bool) -> None:
     _set_aside_if_not_ours(home)
     make_folder(home, EVERYBODY_READS)
     make_folder(Path(paths.hooks), EVERYBODY_READS)
-    make_folder(Path(paths.state), NOBODY_ELSE)
+    make_folder(Path(paths.state), ADMINISTRATORS_ONLY)
     program = _bin() / "tideover-service.exe"
     for warning in register(ServiceProgram((str(program),), text_file=str(program))):
         print(f"tideover: {warning}")

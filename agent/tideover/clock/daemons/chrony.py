@@ -218,7 +218,7 @@ class Chrony:
         tracking = self._tracking()
         return DaemonReport(self.name, note="it does not answer") if tracking is None else daemon_report(tracking)
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Without `reset sources` chrony throws the new samples away as too jittery until the old ones have left its
         regression, five to six polls later (sources.c, maxjitter); without `makestep` it may slew for minutes.
         """

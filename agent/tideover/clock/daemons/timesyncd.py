@@ -51,7 +51,7 @@ class Timesyncd:
                                 note=ended.trouble or "no answer yet")
         return known
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         ended = self._surroundings.run(["systemctl", "--no-ask-password", "try-restart", _UNIT])
         return ended if ended.trouble else CommandResult("systemd-timesyncd was restarted to measure again")
 

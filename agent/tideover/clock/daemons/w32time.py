@@ -49,7 +49,7 @@ class W32Time:
         """Return what it is set to."""
         return DaemonReport(self.name, note=_KINDS.get(self._kind(), "does not report its state"))
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Have it look up its servers again and measure; it steps or slews by its own rules (MaxAllowedPhaseOffset)."""
         ended = self._surroundings.run(["w32tm", "/resync", "/rediscover", "/nowait"])
         return ended if ended.trouble else CommandResult("w32time was made to measure again (w32tm /resync)")

@@ -39,7 +39,7 @@ PRIVILEGES = (
 
 RESTART_AFTER_S = (1, 5, 60)
 """The first, the second, and every further failure, until all has been well for `FAILURES_FORGOTTEN_S`. An exit status
-other than 0 counts as well as a crash: what stops the agent's start, as a state directory that somebody's `tideover
+other than 0 counts as well as a crash: what stops the agent's start, as a state directory that another user's `tideover
 recover` holds, is often over a minute later."""
 FAILURES_FORGOTTEN_S = 600
 
