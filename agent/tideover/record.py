@@ -24,6 +24,7 @@ from tideover.model import (
     Outcome,
     Pause,
     Verdict,
+    fold_case,
     utc_text,
 )
 
@@ -117,6 +118,14 @@ class EventRecord:
     def was_only_observed(self) -> bool:
         """It concerned other machines, or a kind that the owner leaves alone."""
         return any(row.what is Phase.OBSERVED for row in self.timeline) and not self.hooks
+
+    def concerns(self, me: str) -> bool:
+        """Given this VM's name ("": not known), return whether it is an event of this VM; what became of it counts for
+        more than the name."""
+        if self.outcome is Outcome.NOT_OURS:
+            return False
+        return self.phase is not Phase.OBSERVED or not me or any(fold_case(name) == fold_case(me)
+                                                                 for name in self.resources)
 
     def runs_of(self, phase: HookPhase) -> tuple[HookRun, ...]:
         return tuple(run for run in self.hooks if run.phase is phase)
@@ -283,7 +292,7 @@ def pause_json(pause: Pause) -> dict[str, Any]:
     """Given a pause, return it as the record shows it; lengths in seconds."""
     return {
         "id": pause.id, "resumed_at": utc_text(pause.resumed_at), "length_s": _rounded(pause.length_s),
-        "uncertainty_s": pause.told_uncertainty_s, "cause": pause.cause.value, "evidence": list(pause.evidence),
+        "uncertainty_s": pause.shown_uncertainty_s, "cause": pause.cause.value, "evidence": list(pause.evidence),
         "quality": pause.quality.value,
         "clocksource": {"before": pause.clocksource[0], "after": pause.clocksource[1]} if pause.clocksource else None,
         "host": {"before": pause.host[0], "after": pause.host[1]} if pause.host else None,

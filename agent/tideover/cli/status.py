@@ -12,15 +12,15 @@ from typing import Any
 import click
 
 from tideover.cli.endings import until_interrupted
-from tideover.cli.journal_reader import read_memory
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError, WrongUseError
 from tideover.humanize import Times
+from tideover.journal.store import read_memory
 from tideover.settings import Settings
-from tideover.status import problems_of
+from tideover.status import is_observing, own_events_only, problems_of
 from tideover.text_safety import dot_controls, safe_json
 
 # --- --watch
@@ -51,13 +51,13 @@ def _print_documents(look: ReadStatus) -> None:
 
 def _print_changes(look: ReadStatus, utc: bool) -> None:
     """A line for each change of what the first sentence says."""
-    told = ""
+    shown = ""
     for _ in _seconds():
         times = Times(datetime.now(UTC), utc)
         first = render_lines(status_parts(look(), times)[:1], this_terminal())[0]
-        if first != told:
+        if first != shown:
             click.echo(f"{times.this_moment()}  {first}")
-            told = first
+            shown = first
 
 
 def _draw(look: ReadStatus, utc: bool) -> None:
@@ -107,11 +107,12 @@ def _seconds() -> Iterator[None]:
 @click.command("status", epilog=example("tideover status --watch"))
 @with_json
 @with_utc
+@click.option("--all", "others_too", is_flag=True, help="List events of other machines, too.")
 @click.option("--watch", is_flag=True, help="Update every second until interrupted.")
 @click.option("--check", is_flag=True, help="Print one line, for monitoring: exit status 0 healthy, 1 something needs "
                                             "a look, 3 no agent answers.")
 @with_readable_settings
-def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool, check: bool) -> int:
+def command(loaded: Loaded, as_json: bool, utc: bool, others_too: bool, watch: bool, check: bool) -> int:
     """Show what the agent waits for, the next event, the last pause, the clock and the hooks.
 
     Works without the agent: it then shows the last recorded state, and the first line says so. With --watch a terminal
@@ -128,7 +129,8 @@ def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool, check: bool) 
         return _check(read_status(loaded.settings), as_json)
 
     def look() -> dict[str, Any]:
-        return _with_catalogue(read_status(loaded.settings), loaded.settings)
+        status = _with_catalogue(read_status(loaded.settings), loaded.settings)
+        return status | {"events_of_others": 0} if others_too else own_events_only(status)
 
     if watch:
         watch_status(look, as_json=as_json, utc=utc)
@@ -139,12 +141,16 @@ def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool, check: bool) 
     return EXIT_OK
 
 
+OBSERVES = " only observes ([policy] mode) and"
+
+
 def _check(status: dict[str, Any], as_json: bool) -> int:
     """Given a status, print in one line whether it is healthy; return the exit status."""
     agent = status["agent"]
     if agent["alive"] and not agent.get("why"):
         problems = problems_of(status)
-        line = f"PROBLEM: {'; '.join(problems)}" if problems else f"OK: the agent waits for {status['waiting_for']}"
+        line = (f"PROBLEM: {'; '.join(problems)}" if problems
+                else f"OK: the agent{OBSERVES if is_observing(status) else ''} waits for {status['waiting_for']}")
         exit_status = EXIT_NO if problems else EXIT_OK
     else:
         pending = status["recover_pending"]
@@ -185,7 +191,7 @@ def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, An
     from tideover.system.file_lock import read_holder
     state, rows = read_memory(settings, Journal.newest_rows)
     held = read_holder(Path(settings.paths.state))
-    status = status_of(state, rows, MachineClocks().moment())
+    status = {"mode": settings.policy.mode, **status_of(state, rows, MachineClocks().moment())}
     if state.boot_id != read_boot_id():
         status = without_raw_times(status)
     status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,

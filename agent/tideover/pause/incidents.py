@@ -115,10 +115,10 @@ class SourceSamples:
 
 LONGEST_NS = 10 * NS         # that an incident waits for outside time
 # From the first proof of a stop to its telling: for a second answer, calm and while an event is near …
-PATIENCE_NS, CLOSE_PATIENCE_NS = 10 * NS, 1 * NS
+WAIT_NS, CLOSE_WAIT_NS = 10 * NS, 1 * NS
 # … and for a finer source, near an event. A time server is not asked twice within 2.1 s and has a second to answer.
 # It delays no recover: that needs the same answer, as the verdict about the clock.
-FINER_PATIENCE_NS = 7 * NS // 2
+FINER_WAIT_NS = 7 * NS // 2
 # A source that has not spoken for so long is not waited for (calm sampling is once a minute).
 USABLE_NS = 120 * NS
 # A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
@@ -159,10 +159,10 @@ class IncidentTracker:
         self._open: _OpenIncident | None = None
         self._gaps: deque[tuple[int, Gap]] = deque(maxlen=8)
         self._steps: deque[tuple[int, int]] = deque(maxlen=16)
-        self._told_ns = self._hinted_ns = -SAME_INCIDENT_NS
+        self._reported_ns = self._hinted_ns = -SAME_INCIDENT_NS
         self.event_is_near = False   # or has started
         self._is_due = False         # … and its stop has not been seen yet
-        self._owed_ns = 0            # by which the wall clock was left behind, and not yet put right
+        self._expected_ns = 0            # by which the wall clock was left behind, and not yet put right
 
     def expect_event(self) -> None:
         """An event is near or has started: a stop is due."""
@@ -189,7 +189,7 @@ class IncidentTracker:
 
     def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
         """A sign that proves a move. One that follows a pause told just now adds nothing."""
-        if self._open is None and raw_ns - self._told_ns < SAME_INCIDENT_NS:
+        if self._open is None and raw_ns - self._reported_ns < SAME_INCIDENT_NS:
             return
         incident = self._opened(raw_ns)
         incident.markers.append(words)
@@ -197,7 +197,7 @@ class IncidentTracker:
 
     def hint(self, raw_ns: int, words: str) -> None:
         """A sign that goes with a move, and with much else: a reason to look, never to claim."""
-        if self._open is None and raw_ns - max(self._told_ns, self._hinted_ns) < HINT_REST_NS:
+        if self._open is None and raw_ns - max(self._reported_ns, self._hinted_ns) < HINT_REST_NS:
             return
         self._hinted_ns = raw_ns
         incident = self._opened(raw_ns)
@@ -214,9 +214,9 @@ class IncidentTracker:
         incident = self._open or _OpenIncident(0)
         return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self._is_due)
 
-    def told(self, raw_ns: int, cause: Cause) -> None:
+    def pause_reported(self, raw_ns: int, cause: Cause) -> None:
         """A gap that ended then has been told as this: signs that belong to it need no telling of their own."""
-        self._told_ns = raw_ns
+        self._reported_ns = raw_ns
         self._is_due = self._is_due and cause is not Cause.VM_PAUSE
         if self._open is not None:
             self._open.markers.clear()
@@ -268,13 +268,13 @@ class IncidentTracker:
         incident.proven_ns = incident.proven_ns or raw_ns
         waited_ns = raw_ns - incident.proven_ns
         if self._is_finer_to_come(incident, votes):
-            return waited_ns >= (FINER_PATIENCE_NS if self.event_is_near else PATIENCE_NS)
+            return waited_ns >= (FINER_WAIT_NS if self.event_is_near else WAIT_NS)
         answers = sum(vote.answers_after for vote in votes.values() if vote.is_proven)
         if answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS:
             return True
         if is_first_proof:
             self._outside_wanted()
-        return waited_ns >= (CLOSE_PATIENCE_NS if self.event_is_near else PATIENCE_NS)
+        return waited_ns >= (CLOSE_WAIT_NS if self.event_is_near else WAIT_NS)
 
     def _is_finer_to_come(self, incident: _OpenIncident, votes: dict[str, Frozen]) -> bool:
         """Whether a source can still measure the stop to half of the best bound so far."""
@@ -301,7 +301,7 @@ class IncidentTracker:
         known = Incident(
             frozen=tuple(vote.length for vote in votes.values()), stepped_ns=stepped_ns, period_ns=period_ns,
             visible=self._small_gaps(since_ns), markers=tuple(incident.markers), hints=tuple(incident.hints),
-            event_open=self.event_is_near and stepped_ns > self._owed_ns + PRIOR_OFFSET_NS)
+            event_open=self.event_is_near and stepped_ns > self._expected_ns + PRIOR_OFFSET_NS)
         finding = judge(known)
         self._settle(finding, votes, resumed_ns, stepped_ns)
         if finding is None or finding.cause is Cause.CLOCK_STEP:
@@ -314,10 +314,10 @@ class IncidentTracker:
 
     def _settle(self, finding: FusionResult | None, votes: dict[str, Frozen], resumed_ns: int, stepped_ns: int) -> None:
         """What is judged is over: nothing of it may be found again."""
-        self._owed_ns = max(0, self._owed_ns - stepped_ns)
+        self._expected_ns = max(0, self._expected_ns - stepped_ns)
         if finding is not None and finding.cause is Cause.VM_PAUSE:
-            self._owed_ns = max(0, (finding.length_ns or 0) - stepped_ns)
-            self._told_ns, self._is_due = resumed_ns, False
+            self._expected_ns = max(0, (finding.length_ns or 0) - stepped_ns)
+            self._reported_ns, self._is_due = resumed_ns, False
             self._gaps.clear()
             self._outside.forget_before(resumed_ns)
         for source, vote in votes.items():
