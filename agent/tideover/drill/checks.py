@@ -158,13 +158,16 @@ def _recovered(seen: DrillEvidence) -> CheckResult:
         facts.append(f"recovered without having been prepared: {', '.join(uncalled)}")
     if not in_order:
         facts.append(f"recover ran in the order {', '.join(_names(recovers(seen.runs)))}")
+    had_nothing_to_do = not owed and bool(prepares(seen.runs)) and all(run.worked for run in prepares(seen.runs))
     if not owed:
-        facts.append("nothing was prepared")
+        facts.append("every hook answered that there is nothing to do" if had_nothing_to_do else "nothing was prepared")
     if seen.withdrawn_at is not None and done:
         after_s = recovers(seen.runs)[0].began_at - seen.withdrawn_at
         facts.append(f"the first recover began {round_length_text(after_s)} after the cancellation")
     carried, about = _counter(seen)
     facts.extend(about)
+    if had_nothing_to_do and not uncalled:
+        return CheckResult(1, title, NOT_SHOWN, tuple(facts))
     return CheckResult(1, title, bool(owed) and not forgotten and not uncalled and in_order and carried, tuple(facts))
 
 
