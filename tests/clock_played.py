@@ -53,7 +53,7 @@ def nothing_installed(arguments: Sequence[str]) -> CommandResult:
 
 
 NOWHERE = HostAccess(root=Path("/nonexistent"), chrony_monitor=("127.0.0.1", 1), ntpd_control=("127.0.0.1", 1),
-                       run=nothing_installed, kernel_clock=lambda: None, chance=lambda: 0.0, patience_s=5.0)
+                       run=nothing_installed, kernel_clock=lambda: None, chance=lambda: 0.0, timeout_s=5.0)
 
 
 def machine(root: Path, files: Mapping[str, str], **more: object) -> HostAccess:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tideover.clock.commands import run_command
+from tideover.clock.host import run_command
 from tideover.clock.types import CommandResult
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tideover" / "debian-chrony"

@@ -18,12 +18,11 @@ from tideover.api.protocol import ApiServer, ask, read_status
 from tideover.cli import main
 from tideover.daemon.startup import make_directory, open_state_directory
 from tideover.errors import UnreachableError, WrongUseError
-from tideover.journal import Lock
 from tideover.lifecycle import State
 from tideover.logs import Log
 from tideover.pause import MachineClocks
 from tideover.status import status_of
-from tideover.system.file_lock import read_holder
+from tideover.system.file_lock import Lock, read_holder
 from tideover.system.platform import make_own_directory
 
 HOLD = """

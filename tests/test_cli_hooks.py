@@ -80,6 +80,23 @@ def test_what_is_not_known_by_hand_is_empty_and_the_clock_unknown_as_the_agent_s
     assert trial.run("recover", "--kind", "unannounced")["output"] == "resumed|||unknown|\n"
 
 
+def test_a_recover_by_hand_is_told_the_reason_the_pause_and_the_clock_that_are_asked_for(trial: Trial) -> None:
+    """In its environment and in the record on its standard input alike."""
+    told = trial.run("recover", "--kind", "reboot", "--reason", "restarted", "--pause", "7s", "--clock", "bad")
+    assert told["output"] == "restarted|7.000|0.050|bad|\n"
+    record = trial.record()
+    assert (record["kind"], record["pauses"][0]["length_s"], record["clock"]["verdict"]) == ("reboot", 7.0, "bad")
+    assert trial.run("recover", "--pause", "250ms")["output"].startswith("resumed|0.250|")
+    assert trial.run("recover", "--reason", "resumed")["output"] == "resumed|||unknown|\n"
+    assert trial.run("recover", "--reason", "cancelled", "--clock", "good")["output"] == "cancelled|||good|\n"
+
+
+def test_prepare_by_hand_is_not_told_what_comes_after_it(trial: Trial) -> None:
+    trial.run("prepare", "--reason", "resumed", "--pause", "7s", "--clock", "bad")
+    assert not {"TIDEOVER_REASON", "TIDEOVER_PAUSE_S", "TIDEOVER_CLOCK"} & trial.environment().keys()
+    assert (trial.record()["pauses"], trial.record()["clock"]["verdict"]) == ([], "unknown")
+
+
 def test_a_hook_tried_by_hand_is_in_a_drill_only_where_the_caller_says_so(
         trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
     trial.run("prepare")

@@ -12,9 +12,9 @@ import pytest
 from lives import DONE, FAILED, NOTHING, REFUSED, event, hook
 from running_agent import world
 from test_api import STATUS, Place, place  # noqa: F401
-from tideover.journal import Lock
 from tideover.policy import Policy
 from tideover.status import problems_of
+from tideover.system.file_lock import Lock
 from told_lives import ToldLife
 
 SOURCE = {"kind": "azure", "platform": "Azure", "silence": None, "silent_s": 1.0,

@@ -17,13 +17,12 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
 from tideover.clock import check_now
-from tideover.clock.commands import run_command
 from tideover.clock.convergence import agrees_with
 from tideover.clock.daemons import chrony, find_daemon
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
-from tideover.clock.host import KernelClock, read_kernel_clock
+from tideover.clock.host import KernelClock, read_kernel_clock, run_command
 from tideover.clock.types import CommandResult, DaemonReport
 from tideover.clock.verdict import age_text, daemon_text
 from tideover.model import Verdict, utc
@@ -147,7 +146,7 @@ def test_an_answer_that_is_none_of_chronys_counts_for_nothing(tmp_path: Path, sp
     else:
         fake.answer = lambda data: b"\6\2"  # type: ignore[method-assign]
     with fake.serving() as port:
-        chrony = Chrony(machine(tmp_path, {}, chrony_monitor=port, patience_s=0.02))
+        chrony = Chrony(machine(tmp_path, {}, chrony_monitor=port, timeout_s=0.02))
         assert chrony.report() == DaemonReport("chrony", note="it does not answer")
         assert not chrony.is_running()
 

@@ -19,13 +19,14 @@ from tideover.config_file import Loaded
 from tideover.daemon.policy_source import catalogue_of
 from tideover.doctor import Examination, FindingLevel, Machine, examine
 from tideover.doctor.machine import ProcessInfo, list_processes
-from tideover.journal import FILE, Journal, Lock
+from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, HookState, Stage, State as Memory
 from tideover.model import EntryKind, HookSpec, Moment, utc
 from tideover.pause import MachineClocks
 from tideover.settings import LINUX, read
 from tideover.simulator import InjectedFault, MetadataService, TimeServer
 from tideover.status import status_of
+from tideover.system.file_lock import Lock
 
 AZURE = {
     "/sys/class/dmi/id/chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77\n",
@@ -473,7 +474,7 @@ def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(pat
 
 
 @pytest.mark.parametrize(("tables", "level", "named"), [
-    ({"sys_vendor": "Amazon EC2"}, FindingLevel.BAD, "this version does not serve AWS EC2 yet"),
+    ({"sys_vendor": "VMware, Inc."}, FindingLevel.BAD, "this version does not serve VMware vSphere yet"),
     ({"chassis_asset_tag": "OracleCloud.com", "sys_vendor": "QEMU"}, FindingLevel.NOTE, "Oracle Cloud: no events"),
     ({"product_name": "Alibaba Cloud ECS"}, FindingLevel.NOTE, "Alibaba Cloud: no events"),
     ({"sys_vendor": "Hetzner"}, FindingLevel.NOTE, "Hetzner Cloud: no events"),

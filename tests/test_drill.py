@@ -15,7 +15,7 @@ import pytest
 
 from tideover.drill import DrillPlan, hooks_that_run
 from tideover.drill.checks import DrillEvidence, ObservedRun, all_checks_passed, check_evidence, runs_from_notes
-from tideover.drill.processes import Outage
+from tideover.drill.environment import Outage
 from tideover.drill.sandbox import NOTEBOOK, SAMPLE_HOOKS, sample_hook_names
 from tideover.lifecycle import Phase
 from tideover.model import (
@@ -58,8 +58,8 @@ GOOD = DrillEvidence(
     FREEZE, (run("first", 10, HookPhase.PREPARE, 0.0), run("second", 20, HookPhase.PREPARE, 0.2),
              run("second", 20, HookPhase.RECOVER, 8.0, "good"), run("first", 10, HookPhase.RECOVER, 8.2, "good")),
     "by the hooks' own notes", record(), ClockCheck(Verdict.GOOD, 0.0001, 0.001, utc(AT + 7.0)), posts=(AT + 0.4,),
-    told=("E",), event_id="E", stop=Outage(4.999, 5.001, AT + 1.0, AT + 6.0),
-    numbers=((AT - 0.1, 1), (AT + 0.1, 2), (AT + 8.5, 3)), time_asked=1)
+    acknowledged_ids=("E",), event_id="E", stop=Outage(4.999, 5.001, AT + 1.0, AT + 6.0),
+    numbers=((AT - 0.1, 1), (AT + 0.1, 2), (AT + 8.5, 3)), ntp_queries=1)
 
 
 def held(seen: DrillEvidence) -> list[bool | None]:
@@ -78,13 +78,13 @@ def test_a_life_as_it_should_be_holds_every_promise():
     (1, {"numbers": ((AT, 1), (AT + 0.1, 2), (AT + 9, 2))}),
     (1, {"numbers": ((AT, 1), (AT + 0.1, 2))}),
     (2, {"posts": (AT + 0.4, AT + 0.5)}),
-    (2, {"posts": (), "told": ()}),
+    (2, {"posts": (), "acknowledged_ids": ()}),
     (2, {"posts": (AT + 0.15,)}),
-    (2, {"told": ("another",)}),
+    (2, {"acknowledged_ids": ("another",)}),
     (3, {"record": record(pauses=())}),
     (3, {"record": record(pauses=(stall(5.1),))}),
     (4, {"check": None}),
-    (4, {"time_asked": 0}),
+    (4, {"ntp_queries": 0}),
     (4, {"check": replace(GOOD.check, verdict=Verdict.BAD)}),
     (4, {"check": replace(GOOD.check, checked_at=utc(AT + 8.1))}),
     (4, {"check": replace(GOOD.check, offset_s=0.1)}),
@@ -103,13 +103,13 @@ def test_each_promise_breaks_on_its_own_evidence(promise, change):
 
 def test_hooks_that_all_have_nothing_to_do_fail_no_drill():
     """They were run and prepared nothing, so there was nothing to recover; no hook at all would be a failure."""
-    idle = tuple(replace(one, owes=False) for one in GOOD.runs[:2])
+    idle = tuple(replace(one, needs_recover=False) for one in GOOD.runs[:2])
     assert held(replace(GOOD, runs=idle, numbers=None))[0] is None
     assert held(replace(GOOD, runs=(), numbers=None))[0] is False
 
 
 def test_nothing_may_be_told_after_a_withdrawal():
-    withdrawn = replace(GOOD, stop=None, posts=(), told=(), withdrawn_at=AT + 0.3,
+    withdrawn = replace(GOOD, stop=None, posts=(), acknowledged_ids=(), withdrawn_at=AT + 0.3,
                         record=record(outcome=Outcome.CANCELLED, acknowledged_at=None, pauses=()))
     assert held(withdrawn) == [True, True, None, None, True]
     assert held(replace(withdrawn, posts=(AT + 0.4,)))[1] is False
@@ -117,7 +117,7 @@ def test_nothing_may_be_told_after_a_withdrawal():
 
 def test_a_failed_prepare_allows_no_request():
     failed = replace(GOOD, runs=(replace(GOOD.runs[0], worked=False), *GOOD.runs[1:]))
-    assert held(replace(failed, posts=(), told=(), record=record(acknowledged_at=None))) == [True] * 5
+    assert held(replace(failed, posts=(), acknowledged_ids=(), record=record(acknowledged_at=None))) == [True] * 5
 
 
 def test_a_restart_that_is_none_is_not_passed_off_as_a_measured_pause():

@@ -10,10 +10,10 @@ HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
     {"__init__", "model", "errors", "platforms", "text_safety"},
     {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
-     "humanize", "findings"},
+     "humanize"},
     {"lifecycle"},
     {"record"},
-    {"status", "html", "documents"},
+    {"status", "html", "documents", "findings"},
     {"threads"},    # an exception that nobody foresaw ends no process
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
@@ -28,7 +28,6 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
 PURE = set().union(*FLOORS[:5])
 PURE_FILES = {  # files that touch nothing although their package does
     "cli/render", "hooks/windows_acl", "metrics/updates", "sources/scheduled_events", "sources/compute_metadata",
-    "sources/documents",
 }
 MAY_BE_PURE = {"__future__", "base64", "bisect", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",
                "difflib", "email.utils", "enum", "functools", "hashlib", "html",
@@ -163,7 +162,7 @@ TWO_SYSTEMS = {     # class names that two files may define: the halves of one t
     "Channel": {"api/named_pipe", "api/unix_socket"},
     "HookProcess": {"hooks/posix_process", "hooks/windows_process"},
     "Process": {"hooks/posix_process", "hooks/windows_process"},
-    "ProcessGroup": {"drill/group_posix", "drill/group_windows"},
+    "ProcessGroup": {"drill/process_group"},
 }
 
 

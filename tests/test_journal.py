@@ -16,11 +16,12 @@ from tideover import observations as ob
 from tideover.daemon.agent import is_confirmed
 from tideover.effects import RunHook
 from tideover.errors import WrongUseError
-from tideover.journal import Journal, JournalUnreadable, Lock, holder, set_aside
+from tideover.journal import Journal, JournalUnreadable, set_aside
 from tideover.journal.codec import from_json, to_json
 from tideover.lifecycle import Entry, Phase, State
 from tideover.model import ClockCheck, EntryKind, Event, HookPhase, HookRun, Moment, Pause
 from tideover.record import pauses_of, record_of, records_of
+from tideover.system.file_lock import Lock, read_holder
 
 NOW = at(0)
 
@@ -104,16 +105,16 @@ def test_a_second_process_cannot_take_the_lock_and_is_told_who_has_it(tmp_path):
     told = textwrap.dedent(f"""
         from pathlib import Path
         from tideover.errors import WrongUseError
-        from tideover.journal import Lock
+        from tideover.system.file_lock import Lock
         try:
             Lock(Path({str(tmp_path)!r}))
         except WrongUseError as trouble:
             print(trouble)
     """)
     answer = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, env=environment())
-    assert "another tideover" in answer.stdout and str(holder(tmp_path)) in answer.stdout
+    assert "another tideover" in answer.stdout and str(read_holder(tmp_path).pid) in answer.stdout
     lock.release()
-    assert holder(tmp_path) is None
+    assert read_holder(tmp_path) is None
     Lock(tmp_path).release()
 
 

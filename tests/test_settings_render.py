@@ -1,11 +1,14 @@
-"""The default file, and what `config show` tells: everything that holds, and where it came from."""
+"""The default file, what `config show` tells (everything that holds, and where it came from), and the JSON Schema."""
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 
 import pytest
 
+from json_schema import errors
+from tideover.cli import main
 from tideover.errors import ConfigurationError
 from tideover.model import Kind
 from tideover.settings import (
@@ -20,7 +23,7 @@ from tideover.settings import (
     windows_paths,
 )
 from tideover.settings.keys import HOOK, TABLES
-from tideover.settings.render import section_of
+from tideover.settings.render import configuration_schema, section_of
 from tideover.settings.types import quoted
 
 WINDOWS = windows_paths("C:\\ProgramData")
@@ -122,3 +125,26 @@ def test_any_text_is_written_on_one_line_of_toml(text: str) -> None:
     written = quoted(text)
     assert written.isprintable()
     assert tomllib.loads(f"a = {written}") == {"a": text}
+
+
+# --- The JSON Schema
+
+SCHEMA = configuration_schema()
+
+
+def test_the_file_of_all_defaults_obeys_the_schema() -> None:
+    whole = re.sub(r"^#(?=\S)", "", render_default_file(), flags=re.MULTILINE)
+    assert list(errors(tomllib.loads(whole), SCHEMA)) == []
+
+
+@pytest.mark.parametrize("wrong", [
+    "[polic]\n", "[policy]\nacknowlege = 'never'\n", "[policy]\nacknowledge = 'sometimes'\n", "[hooks]\ntimeout = 5\n", "[hooks]\ntimeout = '5 s'\n",
+    "[policy.reboot]\nrecover_after = 'event'\n", "[hook.UPPER]\n", "[hook.a]\nkinds = ['freezing']\n", "[hook.a]\nrequired = 'yes'\n",
+    "[hook.a.environment]\nX = 1\n", "[clock]\nservers = 'one'\n", "source = 1\n"])
+def test_the_schema_refuses_what_has_the_wrong_form(wrong: str) -> None:
+    assert list(errors(tomllib.loads(wrong), SCHEMA))
+
+
+def test_the_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == SCHEMA

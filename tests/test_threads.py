@@ -20,7 +20,7 @@ from tideover.model import HookOutcome, HookPhase, Verdict
 from tideover.observations import AckOutcome, AckSettled, ClockJudged, PollFailed
 from tideover.pause import PauseWatch
 from tideover.sources.poller import Acknowledger, Poller
-from tideover.system.descriptors import KEPT, RESERVE, with_reserve
+from tideover.system.platform import KEPT, RESERVE, with_reserve
 from tideover.threads import Loop, reason_of, start_task
 
 PATIENCE_S = 10.0
@@ -247,5 +247,5 @@ def test_where_no_descriptor_is_left_those_of_the_reserve_are_used():
     assert with_reserve(act) == 7 and tries == [KEPT, 0] and len(RESERVE._kept) == KEPT
     with pytest.raises(FileNotFoundError):
         with_reserve(lambda: os.open("/nothing-of-the-kind", os.O_RDONLY))
-    with RESERVE.lent():
+    with RESERVE.available():
         pass

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypedDict, get_args, get_origin, get_type_hin
 
 from tideover.lifecycle import Phase, Stage
 from tideover.model import Cause, HookOutcome, HookPhase, Kind, Outcome, Quality, Verdict
+from tideover.settings.values import Mode
 
 SCHEMA = 1
 """The number in every document; it grows when a field goes or changes its meaning."""
@@ -184,6 +185,7 @@ class StatusDocument(TypedDict):
 
     schema: Annotated[int, (SCHEMA,)]
     agent: dict[str, Any]
+    mode: Annotated[str, get_args(Mode)]
     vm_name: str | None
     waiting_for: str
     events: list[EventStatusDocument]

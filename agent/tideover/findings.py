@@ -1,9 +1,17 @@
-"""A finding: what is so on this machine and, where something is wrong, what to do. Values only."""
+"""A finding: what is so on this machine and, where something is wrong, what to do; and the findings about a platform's
+service that every source shares: whether it answered, its clock, what it announces now. Values only.
+"""
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from tideover.humanize import length_text, moment_text, offset_text
+from tideover.model import Event, VmIdentity, fold_case
+from tideover.observations import Polled, PollFailed
+from tideover.policy import names_me
 from tideover.text_safety import dot_controls
 
 
@@ -39,3 +47,74 @@ def bad(topic: str, what: str, do: str) -> Finding:
 
 def _one_line(text: str) -> str:
     return dot_controls(" ".join(text.split()))
+
+
+# --- What doctor says of any platform's service
+
+CALL_S = 5.0                 # doctor's limit for one request
+WHOLE_S = 6.0                # … and for one poll
+OFF_S = 2.5                  # a Date has whole seconds, and the answer was a moment under way
+
+
+@dataclass(frozen=True, slots=True)
+class PollReport:
+    """One poll by doctor. `news`: what came of it, None if nothing came in time; `took_s`: how long it took; `wall`:
+    this machine's wall clock right after it. `named`: who the service says this VM is, where that was asked."""
+
+    news: Polled | PollFailed | None = None
+    took_s: float = 0.0
+    wall: datetime | None = None
+    named: VmIdentity | None = None
+
+    @property
+    def answer(self) -> Polled | None:
+        return self.news if isinstance(self.news, Polled) else None
+
+    @property
+    def is_late(self) -> bool:
+        return self.news is None or (isinstance(self.news, PollFailed) and self.took_s >= CALL_S)
+
+
+def check_answer(topic: str, place: str, heard: PollReport, hint: str, remark_on_time: str = "") -> list[Finding]:
+    """Given a topic, the service's name with its address, one poll and what to do when it has failed, say whether the
+    service can be used, and its clock. `remark_on_time`: what to know about how long an answer may take."""
+    if heard.is_late:
+        return [bad(topic, f"{place} has not answered within {WHOLE_S:.0f} s", hint)]
+    if isinstance(heard.news, PollFailed):
+        return [bad(topic, heard.news.reason, hint)]
+    assert heard.news is not None
+    document = heard.news.document
+    in_part = [remark(topic, f"{document.left_out}: the other events are used, but no event is considered removed",
+                      "If this persists, contact the platform's support.")] if document.left_out else []
+    remark_text = f" ({remark_on_time})" if remark_on_time else ""
+    return [good(topic, f"{place} answered in {length_text(heard.took_s)}{remark_text}"), *in_part,
+            _check_date(topic, document.date, heard.wall)]
+
+
+def _check_date(topic: str, date: datetime | None, wall: datetime | None) -> Finding:
+    if date is None or wall is None:
+        return remark(topic, "its answers have no Date header, so they cannot show a pause that stops all "
+                             "clocks", "Name time servers under [clock] servers.")
+    off_s = (wall - date).total_seconds()
+    if abs(off_s) > OFF_S:
+        return remark(topic, f"by the Date of its answers this clock is {offset_text(off_s)}",
+                      "Compare with time servers: tideover clock")
+    return good(topic, "its answers have a Date header, which shows pauses of some seconds that no local clock shows")
+
+
+def check_events(heard: PollReport) -> list[Finding]:
+    """Given one poll, say what is announced now."""
+    if heard.answer is None:
+        return []
+    events: Sequence[Event] = heard.answer.document.events
+    return [remark("events", _event_text(event, heard.answer.me)) for event in events] or [
+        good("events", "no event is listed now")]
+
+
+def _event_text(event: Event, me: str) -> str:
+    when = "it has started" if event.started else "it may start now" if event.not_before is None else (
+        f"not before {moment_text(event.not_before)}")
+    others = sum(fold_case(name) != fold_case(me) for name in event.resources)
+    shared = f" and {others} more" if others else ""
+    whose = f"for this VM{shared}" if names_me(event, me) else "for other VMs only"
+    return f"{event.kind.value} {event.id}, {whose}, {when}"

@@ -32,11 +32,11 @@ Answer = bytes | Callable[[], bytes] | None
 """What is said, or what makes it (on a thread of its own: that may take long); None: the client must say more."""
 Answers = Callable[[bytes, bool], Answer]
 """Given all that a client has said so far, and whether it will say no more, return what is answered."""
-Told = Callable[[str | None], None]
+OnProblem = Callable[[str | None], None]
 """Is told why nobody can be let in, and None when that is over."""
 
 
-def tell_nobody(reason: str | None) -> None:
+def ignore_problem(reason: str | None) -> None:
     """Where nobody wants to know."""
 
 
@@ -52,27 +52,27 @@ class ConnectionLimits:
 class _Client:
     """One connection. `until_s`: when it is over; `silent_s`: when a client that has said nothing has said all."""
 
-    __slots__ = ("answer", "channel", "descriptor", "is_heard", "received", "silent_s", "until_s")
+    __slots__ = ("answer", "channel", "descriptor", "is_request_read", "received", "silent_s", "until_s")
 
     def __init__(self, channel: socket.socket, limits: ConnectionLimits) -> None:
         now_s = time.monotonic()
         self.channel, self.descriptor = channel, channel.fileno()
-        self.received, self.answer, self.is_heard = bytearray(), memoryview(b""), False
+        self.received, self.answer, self.is_request_read = bytearray(), memoryview(b""), False
         self.until_s, self.silent_s = now_s + limits.whole_s, now_s + limits.silence_s
 
     @property
     def next_s(self) -> float:
-        return self.until_s if self.received or self.is_heard else min(self.silent_s, self.until_s)
+        return self.until_s if self.received or self.is_request_read else min(self.silent_s, self.until_s)
 
 
 class ConnectionListener:
     """Given a socket that listens, which is closed with this, lets clients in and answers each."""
 
     def __init__(self, listener: socket.socket, name: str, limits: ConnectionLimits, answers: Answers,
-                 told: Told) -> None:
+                 on_problem: OnProblem) -> None:
         """`name`: the thread's."""
         self._listener, self._name, self._limits = listener, name, limits
-        self._answers, self._told = answers, told
+        self._answers, self._on_problem = answers, on_problem
         self._clients: dict[int, _Client] = {}          # by descriptor, the oldest first
         self._slow = 0
         self._waiting: deque[tuple[_Client, Callable[[], bytes]]] = deque()
@@ -143,7 +143,7 @@ class ConnectionListener:
             self._rest_s = FIRST_REST_S
             if self._is_troubled and time.monotonic() - self._trouble_at_s >= QUIET_S:
                 self._is_troubled = False
-                self._told(None)
+                self._on_problem(None)
             self._let_in(channel)
 
     def _rest(self, reason: str) -> None:
@@ -155,7 +155,7 @@ class ConnectionListener:
         self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
         if not self._is_troubled:
             self._is_troubled = True
-            self._told(reason)
+            self._on_problem(reason)
 
     def _let_in(self, channel: socket.socket) -> None:
         if len(self._clients) >= CONNECTIONS_AT_MOST:
@@ -163,7 +163,7 @@ class ConnectionListener:
         channel.setblocking(False)
         client = self._clients[channel.fileno()] = _Client(channel, self._limits)
         self._go_on(client, self._watch)
-        if not client.is_heard and client.descriptor in self._clients:
+        if not client.is_request_read and client.descriptor in self._clients:
             self._go_on(client, self._hear)         # most have spoken by now
 
     def _watch(self, client: _Client) -> None:
@@ -171,7 +171,7 @@ class ConnectionListener:
 
     def _drop_oldest(self) -> None:
         """Of those that have not said what they want."""
-        oldest = next((client for client in self._clients.values() if not client.is_heard), None)
+        oldest = next((client for client in self._clients.values() if not client.is_request_read), None)
         if oldest is not None:
             self._drop(oldest)
 
@@ -205,20 +205,20 @@ class ConnectionListener:
     def _hear_nothing(self, client: _Client) -> None:
         self._answer(client, True)
 
-    def _answer(self, client: _Client, has_said_all: bool) -> None:
-        answer = self._answers(bytes(client.received), has_said_all)
+    def _answer(self, client: _Client, is_request_complete: bool) -> None:
+        answer = self._answers(bytes(client.received), is_request_complete)
         if isinstance(answer, bytes):
             self._give(client, answer)
         elif answer is not None:
-            client.is_heard, client.until_s = True, math.inf
+            client.is_request_read, client.until_s = True, math.inf
             self._selector.unregister(client.channel)
             self._waiting.append((client, answer))
             self._have_made()
-        elif has_said_all:
+        elif is_request_complete:
             self._drop(client)
 
     def _give(self, client: _Client, answer: bytes) -> None:
-        client.is_heard, client.answer = True, memoryview(answer)
+        client.is_request_read, client.answer = True, memoryview(answer)
         client.until_s = time.monotonic() + self._limits.whole_s
         self._selector.modify(client.channel, selectors.EVENT_WRITE)
         self._send(client)
@@ -303,21 +303,21 @@ class HealthPage:
     """Listens on one address, on one thread that sleeps until somebody asks."""
 
     def __init__(self, host: str, port: int, draining_because: Callable[[], str | None],
-                 told: Told = tell_nobody) -> None:
+                 on_problem: OnProblem = ignore_problem) -> None:
         """`draining_because`: why no new work is wanted, None if it is. `problem_lines`: why nobody can be let in, None
         when that is over. Raise OSError if nobody can listen there."""
         self._draining_because = draining_because
         listener = listen_on(host, port)
         self.port = int(listener.getsockname()[1])
-        self._listening = ConnectionListener(listener, "health", LIMITS, self._answers, told)
+        self._listening = ConnectionListener(listener, "health", LIMITS, self._answers, on_problem)
 
     def close(self) -> None:
         self._listening.close()
 
-    def _answers(self, received: bytes, has_said_all: bool) -> bytes | None:
+    def _answers(self, received: bytes, is_request_complete: bool) -> bytes | None:
         is_http = received.startswith(HTTP)
         may_become_http = any(method.startswith(received) for method in HTTP)       # nothing may, too
-        if not has_said_all and (may_become_http or (is_http and not is_whole_head(received))):
+        if not is_request_complete and (may_become_http or (is_http and not is_whole_head(received))):
             return None
         if is_http:
             return http_answer(received, self._page)

@@ -195,12 +195,12 @@ class Times:
 
     def full(self, at: datetime) -> str:
         """2026-11-21 13:04:05 CET (UTC+01:00); 12:04:05 UTC, with UTC's day where it is another."""
-        said = f"{self.day(at)} {self.clock(at)[:8]} {self.zone_and_distance(at)}"
+        text = f"{self.day(at)} {self.clock(at)[:8]} {self.zone_and_distance(at)}"
         if self.is_utc(at):
-            return said
+            return text
         other = at.astimezone(UTC)
         day = "" if other.date() == self.localise(at).date() else f"{other.date().isoformat()} "
-        return f"{said}; {day}{self.utc_clock(at)[:8]} UTC"
+        return f"{text}; {day}{self.utc_clock(at)[:8]} UTC"
 
     def brief(self, at: datetime, day_of: datetime) -> str:
         """13:04:05 CET; 12:04:05 UTC, with the day only where it is another one than `day_of`'s."""

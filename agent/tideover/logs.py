@@ -143,10 +143,10 @@ def is_journal(stream: Output, environ: Mapping[str, str]) -> bool:
     """Whether the stream is the one JOURNAL_STREAM names by device and inode (systemd.exec(5)): a process whose output
     goes elsewhere has inherited the variable as well."""
     try:
-        told = os.fstat(stream.fileno())
+        report = os.fstat(stream.fileno())
     except (OSError, ValueError, AttributeError):
         return False
-    return environ.get("JOURNAL_STREAM") == f"{told.st_dev}:{told.st_ino}"
+    return environ.get("JOURNAL_STREAM") == f"{report.st_dev}:{report.st_ino}"
 
 
 def _put(stream: Output, text: str) -> None:
@@ -262,9 +262,9 @@ class Log:
             return
         if event := fields.get("event"):
             fields["trace_id"] = trace_id(str(event))
-        told = {key: value for key, value in fields.items() if value is not None and value != ""}
+        report = {key: value for key, value in fields.items() if value is not None and value != ""}
         with self._lock, suppress(OSError, ValueError):     # the work does not depend on a reader
-            self._write(LogLine(_now(), level, name, told))
+            self._write(LogLine(_now(), level, name, report))
 
 
 class Trouble:
@@ -273,19 +273,19 @@ class Trouble:
 
     def __init__(self, log: Log, name: str, clock: Callable[[], float]) -> None:
         self._log, self._name, self._clock = log, name, clock
-        self._count, self._told_at = 0, 0.0
+        self._count, self._logged_at = 0, 0.0
 
     def again(self, reason: str) -> None:
         """It happened (again)."""
         self._count += 1
         now = self._clock()
-        is_due = self._count <= REPEATS or now - self._told_at >= HOURLY_S
+        is_due = self._count <= REPEATS or now - self._logged_at >= HOURLY_S
         if is_due:
-            self._told_at = now
+            self._logged_at = now
         write = self._log.warning if is_due else self._log.debug
         write(f"{self._name}.failed", reason=reason, times=self._count)
 
-    def told(self, reason: str | None) -> None:
+    def report(self, reason: str | None) -> None:
         """It happened (again), or, with None, it did not happen this time."""
         if reason is None:
             self.over()

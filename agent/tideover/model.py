@@ -221,7 +221,7 @@ class Pause:
     host: tuple[str, str] | None = None           # before, after
 
     @property
-    def told_uncertainty_s(self) -> float | None:
+    def shown_uncertainty_s(self) -> float | None:
         """Return the uncertainty in whole milliseconds, where the length is told in such too: rounded up, with what the
         length loses by its rounding. Only what is exact is told as 0."""
         if not self.uncertainty_s:
@@ -258,6 +258,9 @@ class EntryKind(enum.Enum):
     FOUND_PREPARED = "found prepared"                    # by its private directory alone
     RECOVERY_IMPOSSIBLE = "recovery impossible"
     JOURNAL_UNWRITABLE = "journal unwritable"
+    WOULD_PREPARE = "would prepare"                      # [policy] mode is observe: what was not done, at its time
+    WOULD_ACKNOWLEDGE = "would acknowledge"
+    WOULD_RECOVER = "would recover"
 
     @classmethod
     def of_run(cls, phase: HookPhase, *, interrupted: bool = False) -> EntryKind:

@@ -29,6 +29,7 @@ class Policy:
     settle_s: float = 5.0
     recover_unannounced: bool = True
     hold_for_clock: bool = False        # [clock] on_deadline = "hold"
+    observes: bool = False              # [policy] mode = "observe": nothing is prepared, nothing is acknowledged
 
     def rules_for(self, kind: Kind) -> Rules:
         return self.rules.get(kind, Rules())

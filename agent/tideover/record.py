@@ -283,7 +283,7 @@ def pause_json(pause: Pause) -> dict[str, Any]:
     """Given a pause, return it as the record shows it; lengths in seconds."""
     return {
         "id": pause.id, "resumed_at": utc_text(pause.resumed_at), "length_s": _rounded(pause.length_s),
-        "uncertainty_s": pause.told_uncertainty_s, "cause": pause.cause.value, "evidence": list(pause.evidence),
+        "uncertainty_s": pause.shown_uncertainty_s, "cause": pause.cause.value, "evidence": list(pause.evidence),
         "quality": pause.quality.value,
         "clocksource": {"before": pause.clocksource[0], "after": pause.clocksource[1]} if pause.clocksource else None,
         "host": {"before": pause.host[0], "after": pause.host[1]} if pause.host else None,

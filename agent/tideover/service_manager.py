@@ -75,7 +75,7 @@ class ServiceReport:
     detail: str             # the service manager's own word: running | dead | auto-restart | stopped | …
     pid: int | None
     restarts: int | None    # None: this service manager does not count them
-    said: str               # what the agent last said of itself
+    status_text: str        # the last status that the agent reported (systemd: StatusText)
     unit: str               # the unit's file, or the command that Windows starts; "" where there is none
 
     @property

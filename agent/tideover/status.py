@@ -156,6 +156,12 @@ def problems_of(status: Mapping[str, Any]) -> list[str]:
                        for event in status["events"] if (names := _withholding(event, status["hooks"]))]
 
 
+def is_observing(status: Mapping[str, Any]) -> bool:
+    """Whether the agent of this status runs no hook and acknowledges nothing. An agent of an earlier version does not
+    say, and acts."""
+    return bool(status.get("mode") == "observe")
+
+
 def _withholding(event: Mapping[str, Any], hooks: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the hooks whose failed preparation keeps this event held. One preparation serves events that overlap."""
     if event["phase"] != Phase.HELD.value or event["acknowledged"]:
@@ -165,12 +171,12 @@ def _withholding(event: Mapping[str, Any], hooks: Iterable[Mapping[str, Any]]) -
 
 def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
     """Given the status of another boot's state, return it without what was counted on that boot's raw clock."""
-    told = dict(status)
+    shown = dict(status)
     for part in ("events", "hooks"):
-        told[part] = [entry | {name: None for name in RAW_TIMES if name in entry} for entry in status[part]]
+        shown[part] = [entry | {name: None for name in RAW_TIMES if name in entry} for entry in status[part]]
     upcoming = status["next_event"]
-    told["next_event"] = upcoming and upcoming | {name: None for name in RAW_TIMES if name in upcoming}
-    return told
+    shown["next_event"] = upcoming and upcoming | {name: None for name in RAW_TIMES if name in upcoming}
+    return shown
 
 
 def recover_pending(state: State) -> list[str]:
@@ -178,9 +184,12 @@ def recover_pending(state: State) -> list[str]:
     return sorted(name for name, hook in state.hooks.items() if is_pending(hook))
 
 
-def draining_because(state: State) -> str | None:
+def draining_because(state: State, *, observes: bool = False) -> str | None:
     """Given the state, return why the applications must not get new work now, None if they may: from the moment an
-    event of this VM is prepared for until all is recovered."""
+    event of this VM is prepared for until all is recovered. `observes`: [policy] mode is observe, so only what was
+    prepared before keeps them from it."""
+    if observes and not state.hooks:
+        return None
     for case in state.cases.values():
         if (case.phase in CLAIMING or case.phase is Phase.RECOVERING) and case.announced:
             return f"{case.event.kind.value} {case.id}: waits for {WAITING_FOR[case.phase]}"

@@ -53,11 +53,11 @@ class Loop:
         """Raise RuntimeError if the system gives no thread."""
         self._thread.start()
 
-    def end(self, patience_s: float = 0.0) -> bool:
+    def end(self, timeout_s: float = 0.0) -> bool:
         """Do not begin `work` again, and wait so long for it to return. Return whether no thread is left."""
         self._ending.set()
         if self._thread.ident is not None and self._thread is not threading.current_thread():
-            self._thread.join(patience_s)
+            self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -79,8 +79,8 @@ def reason_of(error: BaseException) -> str:
     """Given an exception, return it as a part of a sentence."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    said = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    first_line = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
 
 
 def _report(error: Exception, failed: Failed | None) -> None:

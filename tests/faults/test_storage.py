@@ -18,10 +18,11 @@ from test_engine import POLICY, FullDisk, World as EngineWorld, documents, engin
 from tideover import effects as fx, observations as ob
 from tideover.engine import Engine
 from tideover.errors import WrongUseError
-from tideover.journal import Journal, JournalUnreadable, JournalUnwritable, LastingJournal, Lock
+from tideover.journal import Journal, JournalUnreadable, JournalUnwritable, LastingJournal
 from tideover.lifecycle import Entry, Phase, State
 from tideover.model import Document
 from tideover.record import record_of
+from tideover.system.file_lock import Lock
 
 slow = pytest.mark.slow
 PROTECTED = "prepared and recovered, told in log and status, no acknowledgement before it can be remembered"

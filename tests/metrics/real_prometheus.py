@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 TOP = Path(__file__).parents[2]
 RULES = TOP / "packaging" / "prometheus" / "tideover.rules.yml"
+EXPORTER = "prometheus-node-exporter"
 TOOLS = ("prometheus", "promtool")
 PATIENCE_S = 30.0
 CONFIGURATION = """
@@ -24,6 +26,10 @@ rule_files: ["{rules}"]
 scrape_configs:
   - job_name: tideover
     static_configs: [{{targets: ["{target}"]}}]
+{more}"""
+NODE_EXPORTER = """  - job_name: node
+    static_configs: [{{targets: ["{target}"]}}]
+    metric_relabel_configs: [{{source_labels: [__name__], regex: "node_.*", action: keep}}]
 """
 
 
@@ -46,12 +52,13 @@ def promtool(*words: str, text: str | None = None) -> str:
 class Prometheus:
     """Scrapes one target four times a second and evaluates one file of rules as often."""
 
-    def __init__(self, home: Path, target: str, rules: Path) -> None:
+    def __init__(self, home: Path, target: str, rules: Path, node_exporter: str) -> None:
         home.mkdir()
         self._log = home / "prometheus.log"
         port = free_port()
         self._url = f"http://127.0.0.1:{port}/api/v1/"
-        (home / "prometheus.yml").write_text(CONFIGURATION.format(rules=rules, target=target))
+        (home / "prometheus.yml").write_text(CONFIGURATION.format(
+            rules=rules, target=target, more=NODE_EXPORTER.format(target=node_exporter) if node_exporter else ""))
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["prometheus", f"--config.file={home / 'prometheus.yml'}", f"--storage.tsdb.path={home / 'data'}",
@@ -63,11 +70,21 @@ class Prometheus:
         answer = self._ask("query?" + urllib.parse.urlencode({"query": expression}))
         return {_labels(one["metric"]): float(one["value"][1]) for one in answer.get("result", ())}
 
+    def values_between(self, expression: str, start: float, end: float) -> list[float]:
+        """Given PromQL and times since the epoch, return all values of all series in steps of half a second."""
+        answer = self._ask("query_range?" + urllib.parse.urlencode({"query": expression, "start": start, "end": end, "step": "500ms"}))
+        return [float(value) for one in answer.get("result", ()) for _, value in one["values"]]
+
     def value(self, expression: str) -> float | None:
         """The one value there is, None if there is none."""
         found = list(self.query(expression).values())
         assert len(found) < 2, (expression, found)
         return found[0] if found else None
+
+    def rules(self) -> dict[str, str]:
+        """The alerts' expressions as Prometheus has read them, by the alerts' names."""
+        groups = self._ask("rules")["groups"]
+        return {rule["name"]: rule["query"] for group in groups for rule in group["rules"]}
 
     def firing(self) -> set[str]:
         return {alert["labels"]["alertname"] for alert in self._ask("alerts").get("alerts", ())
@@ -103,8 +120,24 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(home: Path, target: str, rules: Path = RULES) -> Iterator[Prometheus]:
-    server = Prometheus(home, target, rules)
+def exporter(directory: Path) -> Iterator[str]:
+    """A node_exporter, not as root, that hands on the files of a directory; gives its HOST:PORT."""
+    port = free_port()
+    process = subprocess.Popen(
+        [EXPORTER, "--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={directory}",
+         f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL,
+        **({"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}))
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def prometheus(home: Path, target: str, rules: Path = RULES, node_exporter: str = "") -> Iterator[Prometheus]:
+    """`target` and `node_exporter`: HOST:PORT that are scraped."""
+    server = Prometheus(home, target, rules, node_exporter)
     try:
         yield server
     finally:

@@ -1,16 +1,21 @@
 """A real Prometheus looks at a real agent: through a whole event, and when something needs a person."""
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import signal
+import tempfile
 import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from real_prometheus import RULES, free_port, missing, prometheus, promtool
+from real_prometheus import EXPORTER, RULES, TOP, Prometheus, exporter, free_port, missing, prometheus, promtool
 
 from running_agent import World, world
+from tideover.simulator import InjectedFault
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"not installed: {missing()} (tests/metrics/packages.txt)")]
 
@@ -21,6 +26,21 @@ def with_metrics(here: World, deadline: str = "60s") -> str:
     here.configure(f'[metrics]\nlisten = "{address}"\ntextfile = "{here.home}/tideover.prom"\n'
                    '[policy]\nrecover_after = "pause"', deadline=deadline)
     return address
+
+
+def shown_in_grafana() -> dict[str, str]:
+    """The queries of the dashboard's panels and annotations as Grafana sends them, by panel and letter."""
+    board = json.loads((TOP / "packaging/grafana/tideover.json").read_text())
+    asked = {f"{panel['title']} {target['refId']}": target["expr"] for panel in board["panels"] for target in panel.get("targets", ())}
+    asked |= {f"annotation {one['name']}": one["expr"] for one in board["annotations"]["list"]}
+    filled = {"$instance": ".*", "$__range": "5m", "$__rate_interval": "5s"}
+    return {where: re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], text) for where, text in asked.items()}
+
+
+def without_a_figure(server: Prometheus, asked: dict[str, str], begun: float) -> list[str]:
+    """Given queries, return where those stand that gave no figure at any time since `begun`."""
+    return [where for where, text in asked.items()
+            if not any(value == value for value in server.values_between(text, begun, time.time()))]
 
 
 def page(here: World, address: str) -> str:
@@ -86,6 +106,57 @@ def test_a_whole_event_is_seen_and_nothing_fires(tmp_path):
         written = (here.home / "tideover.prom").read_text()
         promtool("check", "metrics", text=written)
         assert 'tideover_events_total{kind="freeze",outcome="resumed"} 1.0' in written, "the last word is written at the end"
+
+
+def test_each_query_of_the_dashboard_and_of_the_alerts_gives_a_figure_through_one_event(tmp_path):
+    """The alerts' without their last comparison: what is compared must be there while all is well."""
+    if shutil.which(EXPORTER) is None:
+        pytest.skip(f"not installed: {EXPORTER} (tests/metrics/packages.txt)")
+    begun = time.time()
+    with tempfile.TemporaryDirectory() as shared, world(tmp_path) as here, exporter(Path(shared)) as node:
+        Path(shared).chmod(0o755)
+        here.hook("10-drain", "sleep 1")
+        address = f"127.0.0.1:{free_port()}"
+        here.configure(f'[metrics]\nlisten = "{address}"\ntextfile = "{shared}/tideover.prom"\n[policy]\nrecover_after = "pause"')
+        here.start()
+        with prometheus(tmp_path / "prometheus", address, node_exporter=node) as server:
+            server.until(lambda: server.value("up{job='tideover'}") == 1)
+            freeze = here.freeze(not_before_in_s=600)
+            here.until(lambda: here.record()["status"] == "started")
+            with here.stopped():
+                time.sleep(1.3)
+            here.until(lambda: here.record()["status"] == "recovered")
+            here.metadata.remove_event(freeze)
+            server.until(lambda: server.query("increase(tideover_events_total[5m]) > 0"))
+            server.until(lambda: server.query("node_textfile_mtime_seconds"))
+            time.sleep(1)                   # two steps of a query over time
+            asked = shown_in_grafana()
+            assert len(asked) > 25 and without_a_figure(server, asked, begun) == []
+            compared = {name: re.sub(r" (==|>) \d+$", "", text) for name, text in server.rules().items()}
+            assert len(compared) == 12 and without_a_figure(server, compared, begun) == []
+            assert without_a_figure(server, {"renamed": "tideover_journal_is_writable"}, begun) == ["renamed"]
+
+
+def test_no_alert_fires_on_reloads_of_the_configuration(tmp_path):
+    """Though the platform takes a second for its first answer after each. An agent that has polled for longer than the rule
+    about polls allows is played by one that allows 3 s."""
+    rules = tmp_path / "short.rules.yml"
+    rules.write_text(RULES.read_text().replace("> 300", "> 3"))
+    with world(tmp_path) as here:
+        here.hook("10-drain")
+        address = with_metrics(here)
+        agent = here.start()
+        with prometheus(tmp_path / "prometheus", address, rules) as server:
+            server.until(lambda: (server.value("time() - tideover_start_time_seconds") or 0) > 4)
+            for number in range(1, 5):
+                here.metadata.inject_fault(InjectedFault(delay_s=1.0), times=None)
+                agent.send_signal(signal.SIGHUP)
+                here.until(lambda number=number: here.said().count("configuration.reloaded") == number)
+                time.sleep(1.0)
+                here.metadata.clear_faults()
+            time.sleep(1)
+            assert server.query('count_over_time(ALERTS{alertstate="firing"}[5m])') == {}
+            assert server.value("changes(tideover_start_time_seconds[5m])") == 0, "a reload is no start"
 
 
 def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_owed_and_end_when_both_are_mended(tmp_path):

@@ -4,38 +4,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from real_prometheus import RULES, free_port
+from real_prometheus import EXPORTER, RULES, exporter
 
 from running_agent import world
 
-EXPORTER = "prometheus-node-exporter"
 SERVICES_UMASK = 0o077
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which(EXPORTER) is None,
                                                    reason=f"not installed: {EXPORTER} (tests/metrics/packages.txt)")]
-
-
-@contextmanager
-def exporter(directory: Path) -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen(
-        [EXPORTER, "--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={directory}",
-         f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL,
-        **({"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}))
-    try:
-        yield f"http://127.0.0.1:{port}/metrics"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def read(url: str) -> str:
@@ -58,8 +40,8 @@ def test_node_exporter_hands_our_figures_on_and_the_rule_about_the_files_age_fin
                 here.configure(f'[metrics]\ntextfile = "{shared}/tideover.prom"')
                 here.start()
                 here.until(lambda: (Path(shared) / "tideover.prom").exists())
-                with exporter(Path(shared)) as url:
-                    text = read(url)
+                with exporter(Path(shared)) as target:
+                    text = read(f"http://{target}/metrics")
         finally:
             os.umask(before)
     assert 'tideover_state{tideover_state="idle"} 1' in text and "node_textfile_scrape_error 0" in text

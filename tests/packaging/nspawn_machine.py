@@ -28,6 +28,7 @@ from tideover.simulator import MetadataService
 TOOLS = ("systemd-nspawn", "mmdebstrap", "nsenter", "unshare", "ip")
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-click", "python3-ntplib", "python3-psutil",
             "python3-requests", "python3-installer", "iproute2", "procps", "sudo")
+MANAGED = ("openssh-server", "cloud-init", "ca-certificates")     # what a machine has that others set up
 SUITE = "bookworm"
 PLATFORM = "169.254.169.254"
 PATIENCE_S = 30.0
@@ -54,19 +55,20 @@ def cache() -> Path:
     return place
 
 
-def base() -> Path:
-    """A tar of Debian 12 with what the package depends on; made once, then cached."""
-    key = hashlib.sha256(" ".join([SUITE, *PACKAGES]).encode()).hexdigest()[:12]
-    made = cache() / f"{SUITE}-{key}.tar"
+def base(extra: tuple[str, ...] = ()) -> Path:
+    """A tar of Debian 12 with what the package depends on, and with `extra`; made once, then cached."""
+    key = hashlib.sha256(" ".join([SUITE, *PACKAGES, *extra]).encode()).hexdigest()[:12]
+    name = f"{SUITE}-with-{extra[0]}" if extra else SUITE
+    made = cache() / f"{name}-{key}.tar"
     with (cache() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            for old in cache().glob("*.tar*"):
+            for old in cache().glob(f"{name}-{'[0-9a-f]' * 12}.tar*"):
                 old.unlink()
             part = made.with_suffix(".tar.part")
             subprocess.run([
                 "mmdebstrap", "--mode=root", "--format=tar", "--variant=minbase", "--quiet",
-                f"--include={','.join(PACKAGES)}", "--aptopt=Acquire::Languages none",
+                f"--include={','.join([*PACKAGES, *extra])}", "--aptopt=Acquire::Languages none",
                 "--aptopt=APT::Install-Recommends false", "--dpkgopt=path-exclude=/usr/share/locale/*",
                 SUITE, str(part)], check=True, timeout=600)
             part.rename(made)
@@ -235,13 +237,14 @@ def _inside(keeper: int, act: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def machine() -> Iterator[tuple[Machine, MetadataService]]:
-    """A fresh machine without the package, and its platform."""
+def machine(extra: tuple[str, ...] = (), before_boot: Callable[[Path], object] = lambda _root: None) -> Iterator[tuple[Machine, MetadataService]]:
+    """A fresh machine without the package, and its platform. `before_boot` is given the root of its files."""
     with tempfile.TemporaryDirectory(prefix="tideover-") as home, network() as keeper, platform(keeper) as metadata:
         root = Path(home) / "root"
         root.mkdir()
-        subprocess.run(["tar", "-C", str(root), "-xpf", str(base()), "--numeric-owner", "--exclude=./dev/*"], check=True)
+        subprocess.run(["tar", "-C", str(root), "-xpf", str(base(extra)), "--numeric-owner", "--exclude=./dev/*"], check=True)
         (root / "etc/machine-id").write_text("")
+        before_boot(root)
         made = Machine(root, keeper)
         try:
             made.await_boot()

@@ -274,7 +274,7 @@ def test_a_pip_installation_has_the_same_unit_from_the_same_file(machine, packag
     here, _ = machine
     source = tmp_path / "source"
     source.mkdir()
-    subprocess.run(f"tar -C {TOP} --exclude=__pycache__ -cf - agent hooks packaging/prometheus pyproject.toml README.md LICENSE | tar -C {source} -xf -",
+    subprocess.run(f"tar -C {TOP} --exclude=__pycache__ -cf - agent hooks packaging/grafana packaging/prometheus pyproject.toml README.md LICENSE | tar -C {source} -xf -",
                    shell=True, check=True)
     subprocess.run(["/usr/bin/python3", "-m", "build", "--wheel", "--no-isolation", "--outdir", str(here.root / "root"), str(source)],
                    check=True, capture_output=True, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})

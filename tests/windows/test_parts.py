@@ -21,13 +21,12 @@ from tideover.api.protocol import ApiServer, ask, connect
 from tideover.config_file import platform_paths
 from tideover.errors import UnreachableError, WrongUseError
 from tideover.hooks.trust import trusted_users, why_untrusted
-from tideover.journal import Lock, holder
-from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HostChanged
-from tideover.pause.watch import open_readers
+from tideover.pause.watch import KEY, open_readers
 from tideover.platforms import detect
 from tideover.system import clocks
 from tideover.system.dmi import firmware_table, read_dmi
+from tideover.system.file_lock import Lock, read_holder
 from tideover.system.platform import ROOT, make_own_directory
 from tideover.system.removal import empty_directory
 from tideover.winapi.base import ntdll, own_profile, program_data, read_text, system_directory
@@ -177,7 +176,7 @@ def test_the_usual_pipe_is_the_contracts_and_a_directory_has_one_of_its_own() ->
 HOLD = """
 import sys, time
 from pathlib import Path
-from tideover.journal import Lock
+from tideover.system.file_lock import Lock
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(60)
@@ -187,12 +186,13 @@ time.sleep(60)
 def test_a_state_directory_has_one_agent_and_is_free_when_that_dies(tmp_path: Path) -> None:
     other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE)
     assert other.stdout is not None and other.stdout.readline().strip() == b"held"
-    assert holder(tmp_path) == other.pid
+    held = read_holder(tmp_path)
+    assert held is not None and held.pid == other.pid
     with pytest.raises(WrongUseError, match=f"process {other.pid}"):
         Lock(tmp_path)
     other.kill()
     other.wait()
-    assert holder(tmp_path) is None
+    assert read_holder(tmp_path) is None
     Lock(tmp_path).release()
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tideover.http_server import CLOSE_S, CONNECTIONS_AT_MOST, FIRST_REST_S, LONGEST_REST_S, Told
+from tideover.http_server import CLOSE_S, CONNECTIONS_AT_MOST, FIRST_REST_S, LONGEST_REST_S, OnProblem
 from tideover.threads import Loop, reason_of, start_task
 from tideover.winapi.base import close_handle, create_event, set_event, wait_for_any
 from tideover.winapi.pipes import PipeEnd, connect_pipe, create_pipe
@@ -29,16 +29,16 @@ LEAVE_S = 1.0               # for the one who asked to take the answer; what he 
 class Channel:
     """One who asks and one who answers."""
 
-    def __init__(self, end: PipeEnd, patience_s: float, answers: bool = False) -> None:
-        self._end, self._patience_s, self._answers = end, patience_s, answers
+    def __init__(self, end: PipeEnd, timeout_s: float, answers: bool = False) -> None:
+        self._end, self._timeout_s, self._answers = end, timeout_s, answers
 
     def send(self, data: bytes) -> None:
         """Raise OSError."""
-        self._end.write(data, self._patience_s)
+        self._end.write(data, self._timeout_s)
 
     def receive(self) -> bytes:
         """Return what comes next, b"" at the end. Raise OSError, TimeoutError among them."""
-        return self._end.read(self._patience_s) or b""
+        return self._end.read(self._timeout_s) or b""
 
     def peer(self) -> tuple[int, int | None]:
         """Return the process id of who answers; its user is not known. Raise OSError."""
@@ -55,11 +55,12 @@ class ApiListener:
     """Where one comes in. Given the pipe's name; raise OSError if it is taken. Each who is in has a thread: Windows can
     wait for 64 things at once, and one may take long to answer."""
 
-    def __init__(self, path: Path, reply: Callable[[bytes], bytes], patience_s: float, longest_question: int,
-                 told: Told) -> None:
+    def __init__(self, path: Path, reply: Callable[[bytes], bytes], timeout_s: float, longest_question: int,
+                 on_problem: OnProblem) -> None:
         """`reply`: given a line, what is answered; any thread, and it may take long."""
         self._name, self._attributes = pipe_name(str(path)), security_attributes(for_us_alone())
-        self._reply, self._patience_s, self._longest_question, self._told = reply, patience_s, longest_question, told
+        self._reply, self._on_problem = reply, on_problem
+        self._timeout_s, self._longest_question = timeout_s, longest_question
         self._closing = create_event()
         self._free: PipeEnd | None = create_pipe(self._name, self._attributes, is_first=True)
         self._rest_s, self._is_troubled = FIRST_REST_S, False
@@ -81,7 +82,7 @@ class ApiListener:
             try:
                 end = self._accept()
             except OSError as trouble:
-                self._tell(reason_of(trouble))
+                self._report_problem(reason_of(trouble))
                 if wait_for_any([self._closing], self._rest_s) is not None:
                     return
                 self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
@@ -89,11 +90,11 @@ class ApiListener:
             if end is None:
                 return                  # closed
             self._rest_s = FIRST_REST_S
-            self._tell(None)
+            self._report_problem(None)
             if len(self._talking) >= CONNECTIONS_AT_MOST:
                 end.close()
                 continue
-            channel = Channel(end, self._patience_s, answers=True)
+            channel = Channel(end, self._timeout_s, answers=True)
             self._talking.add(channel)
             start_task("api-answer", partial(self._converse, channel), partial(self._end, channel))
 
@@ -127,15 +128,15 @@ class ApiListener:
             self._talking.discard(channel)
             channel.close()
 
-    def _tell(self, reason: str | None) -> None:
+    def _report_problem(self, reason: str | None) -> None:
         if self._is_troubled != (reason is not None):
             self._is_troubled = reason is not None
-            self._told(reason)
+            self._on_problem(reason)
 
 
-def connect(path: Path, patience_s: float) -> Channel:
+def connect(path: Path, timeout_s: float) -> Channel:
     """Given the pipe's name, return a channel to the agent behind it. Raise OSError."""
-    return Channel(connect_pipe(pipe_name(str(path)), patience_s), patience_s)
+    return Channel(connect_pipe(pipe_name(str(path)), timeout_s), timeout_s)
 
 
 def pipe_name(address: str) -> str:

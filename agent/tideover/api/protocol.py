@@ -11,7 +11,7 @@ from typing import Any
 
 from tideover import __version__
 from tideover.errors import UnreachableError
-from tideover.http_server import Told, tell_nobody
+from tideover.http_server import OnProblem, ignore_problem
 from tideover.system.file_lock import LockHolder, read_holder
 
 __all__ = ["API", "ApiListener", "Channel", "connect", "read_line"]
@@ -169,11 +169,12 @@ RequestHandler = Callable[[Mapping[str, Any]], dict[str, Any]]
 class ApiServer:
     """Whoever asks is answered by himself: one answer that takes long keeps nobody else waiting."""
 
-    def __init__(self, path: Path, answers: Mapping[str, RequestHandler], told: Told = tell_nobody) -> None:
-        """Given the socket's path and what to answer to each `ask`, listen. `problem_lines`: why nobody can be let in,
-        None when that is over. Raise OSError if nobody can listen there."""
+    def __init__(self, path: Path, answers: Mapping[str, RequestHandler],
+                 on_problem: OnProblem = ignore_problem) -> None:
+        """Given the socket's path and the handler of each `ask`, listen. `on_problem` gets the reason why no client can
+        connect, and None when that is over. Raise OSError if the socket cannot be opened."""
         self._answers = answers
-        self._listener = ApiListener(path, self._reply, REQUEST_TIMEOUT_S, LONGEST_QUESTION, told)
+        self._listener = ApiListener(path, self._reply, REQUEST_TIMEOUT_S, LONGEST_QUESTION, on_problem)
 
     def is_replaced(self) -> bool:
         """Return whether another process removed the socket or put something else in its place."""

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tideover.http_server import CONNECTIONS_AT_MOST, ConnectionLimits, ConnectionListener, Told
+from tideover.http_server import CONNECTIONS_AT_MOST, ConnectionLimits, ConnectionListener, OnProblem
 from tideover.system.file_lock import lock_alone, read_pid
 
 READ_AT_ONCE = 65536
@@ -52,8 +52,8 @@ class Channel:
 class ApiListener:
     """Where one comes in. Given the socket's path; raise OSError if nobody can be heard there, or another agent is."""
 
-    def __init__(self, path: Path, reply: Callable[[bytes], bytes], patience_s: float, longest_question: int,
-                 told: Told) -> None:
+    def __init__(self, path: Path, reply: Callable[[bytes], bytes], timeout_s: float, longest_question: int,
+                 on_problem: OnProblem) -> None:
         """`reply`: given a line, what is answered; any thread, and it may take long."""
         self._path, self._reply = path, reply
         with contextlib.ExitStack() as on_failure:      # a lock that is left would keep ourselves out the next time
@@ -63,8 +63,8 @@ class ApiListener:
             self._closing = threading.Lock()
             listener = on_failure.enter_context(_listen(path))
             self._identity = _identity(path)
-            limits = ConnectionLimits(patience_s, longest_question)
-            self._listening = ConnectionListener(listener, "api", limits, self._answers, told)
+            limits = ConnectionLimits(timeout_s, longest_question)
+            self._listening = ConnectionListener(listener, "api", limits, self._answers, on_problem)
             on_failure.pop_all()
 
     def is_replaced(self) -> bool:
@@ -81,9 +81,9 @@ class ApiListener:
         if lock is not None:
             os.close(lock)
 
-    def _answers(self, received: bytes, has_said_all: bool) -> Callable[[], bytes] | None:
+    def _answers(self, received: bytes, is_request_complete: bool) -> Callable[[], bytes] | None:
         line, end, _ = received.partition(b"\n")
-        return partial(self._reply, line) if end or (has_said_all and line) else None
+        return partial(self._reply, line) if end or (is_request_complete and line) else None
 
 
 def _lock(path: Path) -> int:
@@ -127,11 +127,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def connect(path: Path, patience_s: float) -> Channel:
+def connect(path: Path, timeout_s: float) -> Channel:
     """Given the socket's path, return a channel to the agent behind it. Raise OSError."""
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        channel.settimeout(patience_s)
+        channel.settimeout(timeout_s)
         channel.connect(str(path))
     except OSError:
         channel.close()

@@ -116,8 +116,8 @@ def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType
     if issubclass(kind, KeyboardInterrupt):
         from tideover.cli.endings import interrupted
         interrupted()
-    from tideover.system.platform import tell_trace
-    tell_trace(kind, trouble, where)
+    from tideover.system.platform import log_trace
+    log_trace(kind, trouble, where)
     os._exit(EXIT_BUG)
 
 
@@ -125,6 +125,6 @@ def _bug_beside(met: threading.ExceptHookArgs) -> None:
     """An exception on a helper thread of a command. The thread's task has answered "failed" with the reason: what the
     system lacks needs no trace as well. The agent replaces this by its log."""
     from tideover.cli.endings import lacking
-    from tideover.system.platform import tell_trace
+    from tideover.system.platform import log_trace
     if not isinstance(met.exc_value, Exception) or lacking(met.exc_value) is None:
-        tell_trace(met.exc_type, met.exc_value, met.exc_traceback)
+        log_trace(met.exc_type, met.exc_value, met.exc_traceback)

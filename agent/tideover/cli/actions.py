@@ -41,11 +41,11 @@ def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) ->
     EVENT is an id, the beginning of one, or "last". If a participant is not prepared, or if the event names other
     machines, the command lists them and asks for confirmation. It works without the agent.
     """
-    event_id, said = confirmed(lambda sure: _acknowledge(loaded, event, sure), yes)
+    event_id, answer = confirmed(lambda sure: _acknowledge(loaded, event, sure), yes)
     if as_json:
-        print_json({"ok": True, "why": said, "event_id": event_id})
+        print_json({"ok": True, "why": answer, "event_id": event_id})
     else:
-        click.echo(f"{dot_controls(event_id)}: {said}")
+        click.echo(f"{dot_controls(event_id)}: {answer}")
     return EXIT_OK
 
 
@@ -60,8 +60,8 @@ def _acknowledge(loaded: Loaded, event: str, sure: bool) -> tuple[str, str]:
         if read_holder(state) is not None:
             raise                           # the agent alone decides what is acknowledged
         from tideover.daemon.offline import acknowledge_by_hand
-        event_id, said = acknowledge_by_hand(loaded, event, confirmed=sure)
-        return event_id, said or ACCEPTED
+        event_id, note = acknowledge_by_hand(loaded, event, confirmed=sure)
+        return event_id, note or ACCEPTED
     if answer["ok"] and isinstance(answer.get("sent_before"), int) and isinstance(answer.get("event_id"), str):
         answer = _wait_until_acknowledged(socket, state, answer)
     if not answer.get("ok"):
@@ -151,11 +151,11 @@ def _wait_until_recovered(loaded: Loaded, names: list[str], wait_s: float) -> li
     until = time.monotonic() + wait_s
     while True:
         status = read_status(Path(paths.socket), Path(paths.state))
-        owed = [name for name in status["recover_pending"] if name in names]
+        pending = [name for name in status["recover_pending"] if name in names]
         tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"]
                         if hook["name"] in names)
-        if not owed or tried or time.monotonic() >= until:
-            return owed
+        if not pending or tried or time.monotonic() >= until:
+            return pending
         time.sleep(RECOVER_CHECK_S)
 
 

@@ -37,7 +37,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "report": ("tideover.cli.events.report_command", "Show statistics of all events and pauses."),
     "pauses": ("tideover.cli.events.pauses_command", "List the pauses detected."),
     "clock": ("tideover.cli.clock.command", "Check the clock against time servers now."),
-    "hooks": ("tideover.cli.hooks.command", "List, check, run, enable and disable hooks."),
+    "hooks": ("tideover.cli.hooks.command", "List, describe, check, write, run, enable and disable hooks."),
     "doctor": ("tideover.cli.doctor.command", "Check the setup of this machine."),
     "acknowledge": ("tideover.cli.actions.acknowledge_command", "Acknowledge an event by hand (StartRequests)."),
     "recover": ("tideover.cli.actions.recover_command", "Run pending recover hooks now."),

@@ -82,7 +82,7 @@ def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
 @with_config
 def show_schema(document: str, config: str | None) -> int:
     """Print the JSON Schema of the configuration file, or of a document: record (history --json), pauses, status."""
-    from tideover.settings.schema import configuration_schema
+    from tideover.settings.render import configuration_schema
     print_json(configuration_schema() if document == "config" else document_schema(document))
     return EXIT_OK
 

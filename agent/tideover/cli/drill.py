@@ -158,9 +158,9 @@ def _show_head(plan: DrillPlan, stage: DrillEnvironment) -> None:
 
 def _show_line(line: TimelineLine) -> None:
     head = f"  {f'+{line.at_s:.2f} s':>9}  {line.who:<9} "
-    told = textwrap.wrap(line.what, _width() - LINE_INDENT, break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(line.what, _width() - LINE_INDENT, break_on_hyphens=False) or [""]
     colour = {"platform": "cyan", "machine": "magenta"}.get(line.who)
-    _echo(head, ("\n" + " " * LINE_INDENT).join(told), colour=colour)
+    _echo(head, ("\n" + " " * LINE_INDENT).join(lines), colour=colour)
 
 
 def _show_verdict(outcome: DrillOutcome, stage: DrillEnvironment) -> None:

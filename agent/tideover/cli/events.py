@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import click
 
 from tideover import __version__
-from tideover.cli.journal_reader import read_memory, read_through
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import Table, event_parts, history_table, pauses_table
 from tideover.cli.terminal import render_lines, this_terminal
@@ -21,6 +20,7 @@ from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import Times
 from tideover.journal import Journal
+from tideover.journal.store import read_memory, read_through
 from tideover.model import fold_case
 from tideover.record import EventRecord, PauseRecord, Row, pauses_of, records_of
 from tideover.settings import read_duration
@@ -92,10 +92,10 @@ def write_event_page(record: EventRecord, file: str, *, utc: bool, quietly: bool
     write_page(file, event_page(record, Times(datetime.now(UTC), utc), __version__), quietly=quietly)
 
 
-def write_report_page(figures: HistoryStatistics, machine: str, file: str, told_in: Times, *, quietly: bool) -> None:
+def write_report_page(figures: HistoryStatistics, machine: str, file: str, times: Times, *, quietly: bool) -> None:
     """Given a history's figures and this machine's name, do the same with their page."""
     from tideover.html import report_page
-    write_page(file, report_page(figures, told_in, machine, __version__), quietly=quietly)
+    write_page(file, report_page(figures, times, machine, __version__), quietly=quietly)
 
 
 def write_page(file: str, text: str, *, quietly: bool) -> None:
@@ -213,12 +213,12 @@ def report_command(loaded: Loaded, as_json: bool, html: str | None, since: Any, 
     from tideover.html import history_statistics, report_document, report_lines
     from tideover.humanize import Times
     state, rows = read_memory(loaded.settings)
-    told_in = Times(datetime.now(UTC), utc)
-    figures = history_statistics(records_of(rows), told_in, since)
+    times = Times(datetime.now(UTC), utc)
+    figures = history_statistics(records_of(rows), times, since)
     if html is not None:
-        write_report_page(figures, state.me, html, told_in, quietly=as_json)
+        write_report_page(figures, state.me, html, times, quietly=as_json)
     if as_json:
         print_json(report_document(figures))
     elif html is None:
-        print_lines(dot_controls(line) for line in report_lines(figures, told_in))
+        print_lines(dot_controls(line) for line in report_lines(figures, times))
     return EXIT_OK

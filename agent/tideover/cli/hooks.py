@@ -1,14 +1,15 @@
-"""`tideover hooks`: the catalogue, what would be refused, trying one, linking one of the library's."""
+"""`tideover hooks`: the catalogue, the library, what would be refused, a template, a manual run, enable and disable."""
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tideover.cli.options import (
     SuggestingGroup,
+    duration_between,
     example,
     print_json,
     print_lines,
@@ -16,34 +17,40 @@ from tideover.cli.options import (
     with_json,
     with_settings,
 )
-from tideover.cli.render import hooks_table
+from tideover.cli.render import description_parts, hooks_table, key_value, library_table
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import length_text
-from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
+from tideover.model import HookOutcome, HookPhase, HookSpec, Kind, Verdict
 from tideover.text_safety import dot_controls
+
+if TYPE_CHECKING:
+    from tideover.hooks.directory import Catalogue
 
 
 @click.group("hooks", cls=SuggestingGroup, epilog=example("tideover hooks check"))
 @with_config_for_all
 def command() -> None:
-    """List, check, run, enable and disable hooks."""
+    """List, describe, check, write, run, enable and disable hooks."""
 
 
-@command.command("list", epilog=example("tideover hooks list"))
+@command.command("list", epilog=example("tideover hooks list --available"))
+@click.option("--available", is_flag=True, help="List the hooks of the library instead.")
 @with_json
 @with_settings
-def list_hooks(loaded: Loaded, as_json: bool) -> int:
+def list_hooks(loaded: Loaded, available: bool, as_json: bool) -> int:
     """List the hooks of the hooks directory, in the order in which they prepare."""
-    from tideover.daemon.policy_source import catalogue_of
-    catalogue = catalogue_of(loaded.settings)
+    if available:
+        return _list_library(loaded, as_json)
+    catalogue = _catalogue(loaded)
     if as_json:
         print_json({"hooks": [_document(spec) for spec in catalogue.hooks], "disabled": list(catalogue.disabled),
                     "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
-        print_lines([f"No hook in {dot_controls(loaded.settings.paths.hooks)}."])
+        print_lines([f"No hook in {dot_controls(loaded.settings.paths.hooks)}. Those of the library are listed by "
+                     "tideover hooks list --available; tideover hooks new NAME makes one of your own."])
     else:
         print_lines(render_lines([hooks_table(catalogue.hooks, catalogue.disabled)], this_terminal()))
     for warning in catalogue.warnings:
@@ -51,47 +58,133 @@ def list_hooks(loaded: Loaded, as_json: bool) -> int:
     return EXIT_OK
 
 
+def _list_library(loaded: Loaded, as_json: bool) -> int:
+    from tideover.hooks import library
+    from tideover.hooks.description import describe_all
+    place, directory = library.library(), Path(loaded.settings.paths.hooks)
+    files = {name: library.file_of(place, name) for name in library.known_names(place)}
+    told = describe_all(files)
+    rows = []
+    for name, about in told.items():
+        enabled = next((file for file in library.files_of(name, directory) if library.is_from(file, files[name])), None)
+        summary = str(about) if isinstance(about, TideoverError) else about.summary
+        stage = None if isinstance(about, TideoverError) else about.stage
+        rows.append({"name": name, "stage": stage, "summary": summary, "path": str(files[name]),
+                     "enabled": None if enabled is None else str(enabled)})
+    rows.sort(key=lambda row: (row["stage"] is None, row["stage"] or 0, row["name"] or ""))
+    if as_json:
+        print_json({"available": rows})
+    else:
+        print_lines(render_lines([library_table(rows)], this_terminal()))
+    return EXIT_OK
+
+
+@command.command("describe", epilog=example("tideover hooks describe haproxy-drain"))
+@click.argument("name")
+@with_json
+@with_settings
+def describe_hook(loaded: Loaded, name: str, as_json: bool) -> int:
+    """Show what a hook says of itself: what it does before each kind of event, its settings, what it needs.
+
+    NAME is a hook of the hooks directory, or of the library.
+    """
+    from tideover.hooks import library
+    from tideover.hooks.description import can_describe, describe
+    from tideover.hooks.environment_file import owner_variables
+    from tideover.settings import options_for
+    spec = next((spec for spec in _catalogue(loaded).hooks if spec.name == name), None)
+    if spec is not None and spec.refused:
+        raise TideoverError(f"cannot describe {dot_controls(name)}", f"{spec.path} is refused: {spec.refused}",
+                            "See tideover hooks check.")
+    file = Path(spec.path) if spec is not None else library.library_file(name, library.library(),
+                                                                         f"cannot describe {dot_controls(name)}")
+    if not can_describe(file):
+        raise TideoverError(f"cannot describe {dot_controls(name)}", f"{file} does not use the hook SDK",
+                            "Read the file, or write it on the SDK (tideover hooks new).")
+    about = describe(file, name)
+    missing = about.missing(owner_variables(options_for(loaded.settings, name)).variables)
+    if as_json:
+        print_json({**about.as_json(), "path": str(file), "enabled": spec is not None,
+                    "missing": [one.name for one in missing]})
+    else:
+        print_lines(render_lines(description_parts(about, str(file), enabled=spec is not None), this_terminal()))
+    return EXIT_OK
+
+
 @command.command("check", epilog=example("tideover hooks check"))
 @with_json
 @with_settings
 def check_hooks(loaded: Loaded, as_json: bool) -> int:
-    """Check that each hook can run, and say why not. Exit status 1 if one cannot."""
-    from tideover.daemon.policy_source import catalogue_of
+    """Check that each hook can run and has its required settings, and say why not. Exit status 1 if one cannot."""
+    from tideover.hooks.description import missing_settings
     from tideover.settings import unused_hook_tables
-    catalogue = catalogue_of(loaded.settings)
+    catalogue = _catalogue(loaded)
     refused = [{"name": spec.name, "path": spec.path, "why": why} for spec, why in catalogue.refusals]
+    missing = [{"name": spec.name, "path": spec.path, "why": why}
+               for spec, why in missing_settings(loaded.settings, catalogue)]
     ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]
     unused = unused_hook_tables(loaded.settings, [spec.name for spec in catalogue.hooks], loaded.origin)
     warnings = [*catalogue.warnings, *unused]
+    exit_status = EXIT_NO if catalogue.faults or missing else EXIT_OK
     if as_json:
-        print_json({"refused": refused, "ignored": ignored, "disabled": list(catalogue.disabled), "warnings": warnings})
-        return EXIT_NO if catalogue.faults else EXIT_OK
+        print_json({"refused": refused, "missing": missing, "ignored": ignored, "disabled": list(catalogue.disabled),
+                    "warnings": warnings})
+        return exit_status
     for one in refused:
         click.echo(f"refused   {dot_controls(one['path'])}: {dot_controls(one['why'])}")
+    for one in missing:
+        click.echo(f"missing   {dot_controls(one['path'])}: {dot_controls(one['why'])}")
     for one in ignored:
         click.echo(f"ignored   {dot_controls(one['file'])}: {dot_controls(one['why'])}")
     for name in catalogue.disabled:
         click.echo(f"disabled  {dot_controls(name)}: no run bit; chmod +x enables it")
     for warning in warnings:
         click.echo(f"warning   {dot_controls(warning)}")
-    click.echo(f"{len(catalogue.hooks) - len(refused)} of {len(catalogue.hooks)} hooks can run.")
-    return EXIT_NO if catalogue.faults else EXIT_OK
+    can_run = len(catalogue.hooks) - len(refused) - len(missing)
+    click.echo(f"{can_run} of {len(catalogue.hooks)} hooks can run.")
+    return exit_status
 
 
-@command.command("run", epilog=example("sudo tideover hooks run haproxy-drain prepare --kind freeze"))
+@command.command("new", epilog=example("sudo tideover hooks new my-application"))
+@click.argument("name")
+@click.option("--python", is_flag=True, help="Write it in Python instead of POSIX sh.")
+@click.option("--stage", type=click.IntRange(0, 99), default=60, show_default=True,
+              help="Its place: hooks prepare upwards and recover downwards. 20 traffic, 40 leadership, 50 databases, "
+                   "60 applications, 80 services.")
+@with_settings
+def new_hook(loaded: Loaded, name: str, python: bool, stage: int) -> int:
+    """Write a commented template into the hooks directory: a hook of your own, ready to be run and edited.
+
+    It changes nothing but its own state directory until you put your commands in.
+    """
+    from tideover.hooks import library
+    file = library.new_hook(name, stage, Path(loaded.settings.paths.hooks), python=python)
+    click.echo(f"Wrote {file}. Edit it; then tideover hooks check, and tideover hooks run {name} prepare.")
+    return EXIT_OK
+
+
+@command.command("run", epilog=example("sudo tideover hooks run haproxy-drain recover --reason resumed --pause 7s"))
 @click.argument("name")
 @click.argument("phase", type=click.Choice([phase.value for phase in HookPhase]))
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default=Kind.FREEZE.value,
-              help="The kind of event passed to the hook.")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default=Kind.FREEZE.value, show_default=True,
+              help="The kind of event that the hook is told.")
+@click.option("--reason", type=click.Choice(["resumed", "cancelled", "restarted"]), default=None,
+              help="Why recover runs. Without it: resumed after a pause, else cancelled.")
+@click.option("--pause", "pause_s", callback=duration_between(0.0, 86_400.0), metavar="LENGTH", default=None,
+              help="The pause that recover is told, such as 7s. Without it none was detected.")
+@click.option("--clock", type=click.Choice([verdict.value for verdict in Verdict]), default=Verdict.UNKNOWN.value,
+              show_default=True, help="The verdict on the clock that recover is told.")
 @with_json
 @with_settings
-def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) -> int:
-    """Run PHASE of one hook now, as the agent would, with a sample event; the reason for recover is "cancelled".
+def run_hook(loaded: Loaded, name: str, phase: str, kind: str, reason: str | None, pause_s: float | None, clock: str,
+             as_json: bool) -> int:
+    """Run PHASE of one hook now, as the agent would, with a sample event, and show its output as it comes.
 
-    The state directory is kept from prepare to recover.
+    The state directory is kept from prepare to recover. --reason, --pause and --clock are told to recover only.
     """
-    from tideover.daemon.offline import run_hook_once
-    report = run_hook_once(loaded, _find(loaded, name), HookPhase(phase), Kind(kind),
+    from tideover.daemon.offline import SampleEvent, run_hook_once
+    sample = SampleEvent(Kind(kind), reason or "", pause_s, Verdict(clock))
+    report = run_hook_once(loaded, _find(loaded, name), HookPhase(phase), sample,
                       drill=os.environ.get("TIDEOVER_DRILL") == "1",
                       show_line=None if as_json else lambda line: click.echo(dot_controls(line)))
     if as_json:
@@ -109,10 +202,22 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, as_json: bool) ->
 @click.argument("name")
 @with_settings
 def enable_hook(loaded: Loaded, name: str) -> int:
-    """Link a library hook into the hooks directory, named after its stage number."""
+    """Link a library hook into the hooks directory, named after its stage number. Names settings that it lacks."""
     from tideover.hooks import library
-    link = library.enable(name, Path(loaded.settings.paths.hooks), library.library())
-    click.echo(f"{link} is enabled. Its settings belong into [hook.{name}]; {link} describe tells them.")
+    from tideover.hooks.environment_file import owner_variables
+    from tideover.settings import options_for
+    enabled = library.enable(name, Path(loaded.settings.paths.hooks), library.library())
+    click.echo(f"{enabled.file} {'was enabled already' if enabled.was_there else 'is enabled'}.")
+    owners = owner_variables(options_for(loaded.settings, name))
+    missing = () if owners.trouble else enabled.description.missing(owners.variables)
+    if missing:
+        click.echo("Required settings are not set:")
+        print_lines(render_lines([key_value(f"  {one.name}", one.meaning) for one in missing], this_terminal()))
+        click.echo("Set them in the configuration:")
+        table = ", ".join(f'{one.name} = "…"' for one in missing)
+        print_lines([f"  [hook.{name}]", f"  environment = {{ {table} }}"])
+    else:
+        click.echo(f"Its settings belong into [hook.{name}]; see tideover hooks describe {name}.")
     return EXIT_OK
 
 
@@ -121,21 +226,25 @@ def enable_hook(loaded: Loaded, name: str) -> int:
 @with_settings
 def disable_hook(loaded: Loaded, name: str) -> int:
     """Remove the link that enable made; refused while the hook's recovery is pending."""
-    from tideover.cli.journal_reader import read_memory
     from tideover.hooks import library
+    from tideover.journal.store import read_memory
     state, _ = read_memory(loaded.settings, lambda journal: ())
     if name in state.hooks:
         raise TideoverError(f"cannot disable {dot_controls(name)}", "it is prepared, and recover needs the file",
                             "Wait until the event is over, or run tideover recover first.")
     link = library.disable(name, Path(loaded.settings.paths.hooks), library.library())
-    click.echo(f"{link} is removed.")
+    click.echo(f"{name} was not enabled." if link is None else f"{link} is removed.")
     return EXIT_OK
+
+
+def _catalogue(loaded: Loaded) -> Catalogue:
+    from tideover.daemon.policy_source import catalogue_of
+    return catalogue_of(loaded.settings)
 
 
 def _find(loaded: Loaded, name: str) -> HookSpec:
     """Raise WrongUseError if there is none of that name, TideoverError if it is disabled."""
-    from tideover.daemon.policy_source import catalogue_of
-    catalogue, home, operation = catalogue_of(loaded.settings), loaded.settings.paths.hooks, "cannot run the hook"
+    catalogue, home, operation = _catalogue(loaded), loaded.settings.paths.hooks, "cannot run the hook"
     for spec in catalogue.hooks:
         if spec.name == name:
             return spec

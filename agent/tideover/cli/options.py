@@ -28,9 +28,13 @@ def example(line: str) -> str:
     return f"\b\nExample:\n  {line}"
 
 
-def duration_between(shortest_s: float, longest_s: float) -> Callable[[click.Context, click.Parameter, str], float]:
-    """Return what reads an option's duration, written as in the configuration, as seconds."""
-    def read(context: click.Context, parameter: click.Parameter, text: str) -> float:
+def duration_between(shortest_s: float, longest_s: float,
+                     ) -> Callable[[click.Context, click.Parameter, str | None], float | None]:
+    """Return what reads an option's duration, written as in the configuration, as seconds; None where it is not
+    given."""
+    def read(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+        if text is None:
+            return None
         seconds = read_duration(text)
         if seconds is None or not shortest_s <= seconds <= longest_s:
             raise click.BadParameter(f"{text!r} is not a duration from {write_duration(shortest_s)} to "

@@ -2,15 +2,18 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tideover.humanize import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
 from tideover.model import ANNOUNCED, ClockCheck, HookOutcome, HookRun, HookSpec, Kind, Outcome, Pause, Verdict
 from tideover.record import EventRecord, PauseRecord, Row, trace_id
-from tideover.status import read_finding
+from tideover.status import is_observing, read_finding
+
+if TYPE_CHECKING:
+    from tideover.hooks.description import HookDescription
 
 # --- The parts. A text may hold foreign text: `terminal` makes it safe
 
@@ -35,7 +38,7 @@ class StyledText:
 class Paragraph:
     """A paragraph of its own."""
 
-    said: StyledText
+    value: StyledText
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class KeyValue:
     """A label and what stands behind it; `more` stands below it, in lines of their own."""
 
     label: str
-    said: StyledText
+    value: StyledText
     more: tuple[StyledText, ...] = ()
 
 
@@ -103,7 +106,7 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
                                            "once",
                                Style.WARN))
     if status["recover_pending"]:
-        parts.append(key_value("Pending", f"recovery of {', '.join(status['recover_pending'])}", _owed_tone(status)))
+        parts.append(key_value("Pending", f"recovery of {', '.join(status['recover_pending'])}", _pending_tone(status)))
     parts.append(_pause_fact(status["last_pause"], times))
     parts.append(_clock_facts(status["clock"], times))
     if status.get("catalogue"):
@@ -115,7 +118,7 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
 
 
 def _status_sentence(status: dict[str, Any]) -> StyledText:
-    agent, waits, owed = status["agent"], status["waiting_for"], status["recover_pending"]
+    agent, waits, pending = status["agent"], status["waiting_for"], status["recover_pending"]
     if agent["alive"] and agent.get("why"):
         return StyledText(f"The agent (process {agent['pid'] or 'unknown'}) does not answer: {agent['why']}. By its "
                           f"journal, it waits for {waits}.", Style.BAD)
@@ -123,10 +126,12 @@ def _status_sentence(status: dict[str, Any]) -> StyledText:
         failed = any(hook["stage"] == "recover-failed" for hook in status["hooks"])
         silence = (status["source"] or {}).get("silence")
         why = f" No events can be received: {silence}." if silence else ""
-        return StyledText(f"The agent waits for {waits}.{why}",
-                          Style.BAD if failed else Style.WARN if silence else Style.HEAD)
-    if owed:
-        return StyledText(f"No agent is running, and recovery of {', '.join(owed)} is pending: {START_IT}, or run "
+        observes = ("The agent only observes ([policy] mode): it prepares nothing and acknowledges nothing. It"
+                    if is_observing(status) else "The agent")
+        return StyledText(f"{observes} waits for {waits}.{why}",
+                          Style.BAD if failed else Style.WARN if silence or is_observing(status) else Style.HEAD)
+    if pending:
+        return StyledText(f"No agent is running, and recovery of {', '.join(pending)} is pending: {START_IT}, or run "
                           "tideover "
                           f"recover. "
                     f"The last agent waited for {waits}.", Style.BAD)
@@ -157,16 +162,16 @@ def _due_tone(event: dict[str, Any]) -> Style:
 
 
 def _phase_text(event: dict[str, Any]) -> str:
-    said = [event["phase"]]
+    parts = [event["phase"]]
     if event.get("wakes_in_s") is not None:         # an agent of an earlier version does not say
         what = "prepare begins" if event["phase"] == "scheduled" else "recover begins at the latest"
-        said[0] += f" ({what} {distance_text(-event['wakes_in_s'])})"
+        parts[0] += f" ({what} {distance_text(-event['wakes_in_s'])})"
     if event.get("why"):
-        said[0] += f" ({event['why']})"
-    said.append("acknowledged" if event["acknowledged"] else "not acknowledged")
+        parts[0] += f" ({event['why']})"
+    parts.append("acknowledged" if event["acknowledged"] else "not acknowledged")
     if event["expected_pause_s"] is not None:
-        said.append(f"expected pause {length_text(event['expected_pause_s'])}")
-    return "; ".join(said)
+        parts.append(f"expected pause {length_text(event['expected_pause_s'])}")
+    return "; ".join(parts)
 
 
 def _hooks(status: dict[str, Any]) -> Table:
@@ -202,7 +207,7 @@ def _budget(hook: dict[str, Any]) -> str:
     return countdown_text(hook["limit_s"]) if hook["limit_s"] is not None else "-"
 
 
-def _owed_tone(status: dict[str, Any]) -> Style:
+def _pending_tone(status: dict[str, Any]) -> Style:
     """While an event is open it is only to be expected."""
     return Style.PLAIN if status["events"] and status["agent"]["alive"] else Style.BAD
 
@@ -228,37 +233,37 @@ def _clock_facts(clock: dict[str, Any] | None, times: Times) -> KeyValue:
 
 def clock_fact(check: ClockCheck, checked: str) -> KeyValue:
     """Given a check and its time in words, return it as a fact."""
-    said = [check.verdict.value + (f" ({check.reason})" if check.reason else "")]
+    parts = [check.verdict.value + (f" ({check.reason})" if check.reason else "")]
     if check.offset_s is not None:
-        said.append(offset_text(check.offset_s, check.error_bound_s))
+        parts.append(offset_text(check.offset_s, check.error_bound_s))
     if check.good_after_s is not None:
-        said.append(f"{length_text(check.good_after_s)} after the resume")
+        parts.append(f"{length_text(check.good_after_s)} after the resume")
     if check.checked_at is not None:
-        said.append(checked)
-    return key_value("Clock", ", ".join(said), VERDICT_TONES.get(check.verdict, Style.WARN))
+        parts.append(checked)
+    return key_value("Clock", ", ".join(parts), VERDICT_TONES.get(check.verdict, Style.WARN))
 
 
 def _catalogue_facts(catalogue: dict[str, Any]) -> KeyValue:
     refused = catalogue["refused"]
-    said = f"{catalogue['ready']} ready"
+    text = f"{catalogue['ready']} ready"
     if catalogue["disabled"]:
-        said += f", {len(catalogue['disabled'])} disabled"
+        text += f", {len(catalogue['disabled'])} disabled"
     if refused:
-        return key_value("Hooks", f"{said}, {len(refused)} refused: {', '.join(refused)} (see tideover hooks list)",
+        return key_value("Hooks", f"{text}, {len(refused)} refused: {', '.join(refused)} (see tideover hooks list)",
                     Style.BAD)
-    return key_value("Hooks", said)
+    return key_value("Hooks", text)
 
 
 def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
     if source.get("silence"):
         return key_value("Source", f"{source['kind']} ({source['platform']}); no events can be received", Style.WARN)
     last = source["last_answer_at"]
-    said = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
+    text = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
     if source.get("takes_acknowledgement") is False:
-        said += "; takes no acknowledgement"
+        text += "; takes no acknowledgement"
     if not source["failures"]:
-        return key_value("Source", said)
-    return key_value("Source", f"{said}; {_times(source['failures'], 'failure')} since", Style.BAD,
+        return key_value("Source", text)
+    return key_value("Source", f"{text}; {_times(source['failures'], 'failure')} since", Style.BAD,
                      StyledText(source["reason"]))
 
 
@@ -312,11 +317,11 @@ def _failures(record: EventRecord) -> int:
 
 def _longest(pauses: Sequence[Pause]) -> Pause | None:
     known = [pause for pause in pauses if pause.length_s is not None]
-    return max(known, key=lambda pause: (pause.length_s or 0.0, pause.told_uncertainty_s or 0.0), default=None)
+    return max(known, key=lambda pause: (pause.length_s or 0.0, pause.shown_uncertainty_s or 0.0), default=None)
 
 
 def _length_text(pause: Pause) -> str:
-    return pause_length_text(pause.length_s, pause.told_uncertainty_s)
+    return pause_length_text(pause.length_s, pause.shown_uncertainty_s)
 
 
 def _event_facts(record: EventRecord, times: Times) -> list[KeyValue]:
@@ -384,7 +389,7 @@ def pauses_table(pauses: Iterable[PauseRecord], times: Times) -> Table:
 
 
 def _pauses_row(pause: Pause, event_ids: Sequence[str], times: Times) -> TableRow:
-    return table_row(*_when(pause.resumed_at, times), bounded_text(pause.length_s, pause.told_uncertainty_s),
+    return table_row(*_when(pause.resumed_at, times), bounded_text(pause.length_s, pause.shown_uncertainty_s),
                      pause.cause.value, pause.quality.value, ", ".join(event_ids) or "-", "; ".join(pause.evidence))
 
 
@@ -397,6 +402,35 @@ def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str]) -> Table:
              for file in disabled]
     return Table(("NN", "NAME", "TIMEOUT", "FAILURE", "STATE", "KINDS"),
                  tuple(made for _, _, made in sorted(rows, key=lambda known: known[:2])))
+
+
+def library_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Given the hooks of the library, as `hooks list --available --json` has them, return a row for each."""
+    return Table(("STAGE", "NAME", "ENABLED", "WHAT IT DOES"), tuple(
+        table_row("-" if row["stage"] is None else f"{row['stage']:02d}", row["name"],
+                  StyledText("yes", Style.GOOD) if row["enabled"] else "no", row["summary"]) for row in rows))
+
+
+DOES_LABELS = {"freeze": "Before a freeze", "restart": "Before a restart", "unannounced": "Unannounced",
+               "recover": "Recover"}
+
+
+def description_parts(about: HookDescription, file: str, *, enabled: bool) -> list[Part]:
+    """Given what a hook says of itself, its file, and whether it is in the hooks directory, return it for a person."""
+    parts: list[Part] = [Paragraph(StyledText(f"{about.name}: {about.summary}", Style.HEAD))]
+    parts += [key_value(DOES_LABELS.get(what, what), text) for what, text in about.does.items()]
+    parts.append(key_value("Needs", "; ".join(about.needs) or "-"))
+    if about.proved_against:
+        parts.append(key_value("Proved against", about.proved_against))
+    parts += [key_value("Stage", f"{about.stage:02d}"),
+              key_value("File", f"{file} ({'in the hooks directory' if enabled else 'not enabled'})")]
+    if about.settings:
+        parts.append(Table(("SETTING", "DEFAULT", "MEANING"), tuple(
+            table_row(one.name, StyledText("required", Style.WARN) if one.required else one.default or "-", one.meaning)
+            for one in about.settings)))
+        parts.append(Paragraph(StyledText(f"Settings are set in the configuration: [hook.{about.name}] environment = "
+                                          "{ NAME = \"value\" }")))
+    return parts
 
 
 def kinds_text(kinds: frozenset[Kind]) -> str:
@@ -427,7 +461,7 @@ def _longest_text(pauses: Sequence[Pause]) -> str:
     longest = _longest(pauses)
     if longest is None or longest.length_s is None:
         return NOT_KNOWN if pauses else "-"
-    doubt_s = longest.told_uncertainty_s
+    doubt_s = longest.shown_uncertainty_s
     return bounded_text(longest.length_s, doubt_s if doubt_s is not None and doubt_s >= longest.length_s else None)
 
 

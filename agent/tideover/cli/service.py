@@ -91,6 +91,6 @@ def service_status(as_json: bool) -> int:
         enabled = "started at boot" if report.is_enabled else "not started at boot"
         restarted = "" if report.restarts is None else f", restarted {report.restarts} times"
         click.echo(f"{report.state} ({report.detail}), {enabled}{restarted}: {report.unit}")
-        if report.said:
-            click.echo(report.said)
+        if report.status_text:
+            click.echo(report.status_text)
     return EXIT_OK if report.is_active else EXIT_NO

@@ -20,7 +20,7 @@ from tideover.threads import start_task
 
 ANY_PORT = "127.0.0.1:0"
 LOOK_S = 0.5                # for an interrupt, and for a scenario that has ended
-REPEATS_TOLD_S = 10.0       # a client that asks the same again and again is told of this often
+REPEATS_SHOWN_S = 10.0       # a client that asks the same again and again is told of this often
 SHOWN_AT_MOST = 160         # characters of what a client sends
 
 
@@ -74,7 +74,7 @@ class _ScenarioRun:
         self._stopping = threading.Event()
         self._trouble: TideoverError | None = None
         self._newest: Request | None = None
-        self._last_line, self._repeats, self._told_s = "", 0, 0.0
+        self._last_line, self._repeats, self._shown_s = "", 0, 0.0
 
     def run(self) -> None:
         """Until interrupted. Raise WrongUseError for a scenario that does not fit."""
@@ -83,11 +83,11 @@ class _ScenarioRun:
             while self._trouble is None:
                 self._service.wait_until(self._has_news, LOOK_S)
                 for request in self._news():
-                    self._tell_request(request)
-                if self._repeats and time.monotonic() - self._told_s >= REPEATS_TOLD_S:
-                    self._tell_repeats()
+                    self._show_request(request)
+                if self._repeats and time.monotonic() - self._shown_s >= REPEATS_SHOWN_S:
+                    self._show_repeats()
         except KeyboardInterrupt:
-            self._tell_repeats()
+            self._show_repeats()
             click.echo("")
         finally:
             self._stopping.set()
@@ -96,12 +96,12 @@ class _ScenarioRun:
 
     def _play(self) -> None:
         try:
-            play(self._story, self._service, tell=lambda line: self._tell("platform", line), stopping=self._stopping,
+            play(self._story, self._service, tell=lambda line: self._show("platform", line), stopping=self._stopping,
                  pace=self._pace)
         except WrongUseError as trouble:
             self._trouble = trouble
         else:
-            self._tell("platform", "the scenario has ended; the service keeps answering until Ctrl-C")
+            self._show("platform", "the scenario has ended; the service keeps answering until Ctrl-C")
 
     def _cannot_play(self, reason: str) -> None:
         self._trouble = TideoverError(f"cannot run {self._story.name}", reason, "Choose another scenario.")
@@ -118,27 +118,27 @@ class _ScenarioRun:
         self._newest = fresh[-1] if fresh else self._newest
         return fresh
 
-    def _tell_request(self, request: Request) -> None:
+    def _show_request(self, request: Request) -> None:
         line = self._described(request)
         if line == self._last_line:
             self._repeats += 1
             return
-        self._tell_repeats()
+        self._show_repeats()
         self._last_line = line
-        self._tell("client", line)
+        self._show("client", line)
 
-    def _tell_repeats(self) -> None:
+    def _show_repeats(self) -> None:
         if self._repeats:
-            self._tell("client", f"repeated {self._repeats} times")
-        self._repeats, self._told_s = 0, time.monotonic()
+            self._show("client", f"repeated {self._repeats} times")
+        self._repeats, self._shown_s = 0, time.monotonic()
 
     def _described(self, request: Request) -> str:
         who = dot_controls(request.header("User-Agent") or "unknown client")[:SHOWN_AT_MOST]
         what = f"{request.method} {dot_controls(request.target)[:SHOWN_AT_MOST]} ({who})"
-        said = dot_controls(self._simulator.describe(self._service, request))
-        return f"{what}: {said}" if said else what
+        description = dot_controls(self._simulator.describe(self._service, request))
+        return f"{what}: {description}" if description else what
 
-    def _tell(self, who: str, what: str) -> None:
+    def _show(self, who: str, what: str) -> None:
         click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {dot_controls(what)}")
 
 

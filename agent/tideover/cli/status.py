@@ -12,15 +12,15 @@ from typing import Any
 import click
 
 from tideover.cli.endings import until_interrupted
-from tideover.cli.journal_reader import read_memory
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
 from tideover.cli.render import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError, WrongUseError
 from tideover.humanize import Times
+from tideover.journal.store import read_memory
 from tideover.settings import Settings
-from tideover.status import problems_of
+from tideover.status import is_observing, problems_of
 from tideover.text_safety import dot_controls, safe_json
 
 # --- --watch
@@ -51,13 +51,13 @@ def _print_documents(look: ReadStatus) -> None:
 
 def _print_changes(look: ReadStatus, utc: bool) -> None:
     """A line for each change of what the first sentence says."""
-    told = ""
+    shown = ""
     for _ in _seconds():
         times = Times(datetime.now(UTC), utc)
         first = render_lines(status_parts(look(), times)[:1], this_terminal())[0]
-        if first != told:
+        if first != shown:
             click.echo(f"{times.this_moment()}  {first}")
-            told = first
+            shown = first
 
 
 def _draw(look: ReadStatus, utc: bool) -> None:
@@ -139,12 +139,16 @@ def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool, check: bool) 
     return EXIT_OK
 
 
+OBSERVES = " only observes ([policy] mode) and"
+
+
 def _check(status: dict[str, Any], as_json: bool) -> int:
     """Given a status, print in one line whether it is healthy; return the exit status."""
     agent = status["agent"]
     if agent["alive"] and not agent.get("why"):
         problems = problems_of(status)
-        line = f"PROBLEM: {'; '.join(problems)}" if problems else f"OK: the agent waits for {status['waiting_for']}"
+        line = (f"PROBLEM: {'; '.join(problems)}" if problems
+                else f"OK: the agent{OBSERVES if is_observing(status) else ''} waits for {status['waiting_for']}")
         exit_status = EXIT_NO if problems else EXIT_OK
     else:
         pending = status["recover_pending"]
@@ -185,7 +189,7 @@ def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, An
     from tideover.system.file_lock import read_holder
     state, rows = read_memory(settings, Journal.newest_rows)
     held = read_holder(Path(settings.paths.state))
-    status = status_of(state, rows, MachineClocks().moment())
+    status = {"mode": settings.policy.mode, **status_of(state, rows, MachineClocks().moment())}
     if state.boot_id != read_boot_id():
         status = without_raw_times(status)
     status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,

@@ -80,7 +80,7 @@ def render_lines(parts: Iterable[Part], terminal: Terminal) -> list[str]:
             if isinstance(part, Table):
                 blocks.append(table_lines(part, terminal))
             elif isinstance(part, Paragraph):
-                blocks.append(list(_painted(terminal, "", "", part.said)))
+                blocks.append(list(_painted(terminal, "", "", part.value)))
     return [line for block in blocks for line in (*block, "")][:-1]
 
 
@@ -89,7 +89,7 @@ def _facts(facts: list[KeyValue], terminal: Terminal) -> Iterator[str]:
     for one in facts:
         head = terminal.painted(StyledText(one.label, Style.FAINT), column) + GAP
         margin = " " * column + GAP
-        yield from _painted(terminal, head, margin, one.said)
+        yield from _painted(terminal, head, margin, one.value)
         for text in one.more:
             yield from _painted(terminal, margin, margin, text)
 
@@ -141,18 +141,18 @@ def _below(table: Table, one: TableRow, shown: int, terminal: Terminal) -> Itera
     room = (terminal.width or WIDEST) - len(INDENT)
     line, length = "", 0
     for head, cell in zip(table.heads[shown:], one.cells[shown:], strict=True):
-        said = f"{head.lower()} {dot_controls(cell.text)}"
+        labelled = f"{head.lower()} {dot_controls(cell.text)}"
         if dot_controls(cell.text) in ("", "-"):
             continue
-        if length and length + len(BETWEEN) + columns_of(said) > room:
+        if length and length + len(BETWEEN) + columns_of(labelled) > room:
             yield INDENT + line
             line, length = "", 0
-        if columns_of(said) > room:
-            yield from _painted(terminal, INDENT, INDENT, StyledText(said, cell.tone))
+        if columns_of(labelled) > room:
+            yield from _painted(terminal, INDENT, INDENT, StyledText(labelled, cell.tone))
             continue
         painted = terminal.painted(StyledText(head.lower(), Style.FAINT)) + " " + terminal.painted(cell)
         before = BETWEEN if line else ""
-        line, length = line + before + painted, length + len(before) + columns_of(said)
+        line, length = line + before + painted, length + len(before) + columns_of(labelled)
     if line:
         yield INDENT + line
     for text in one.below:

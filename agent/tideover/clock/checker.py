@@ -52,7 +52,7 @@ class ClockChecker:
         self._tell, self._settings, self._heard = tell, settings, heard
         self._clocks: RawWallClocks = clocks or MachineClocks()
         self._wakeup = Wakeup()
-        self._owed: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
+        self._unanswered: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
         self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, wakeup=self._wakeup, post=self._post,
                               surroundings=surroundings or HostAccess(), heard=self._heard)
@@ -65,12 +65,12 @@ class ClockChecker:
     def start(self, effect: CheckClock) -> None:
         """Begin one check; its deadline is counted on the raw clock from now."""
         deadline_ns = self._clocks.raw_ns() + int(self._settings.deadline_s * NS)
-        self._owed[effect.key] = effect
+        self._unanswered[effect.key] = effect
         self._send(lambda worker: worker.begin(effect, deadline_ns))
 
     def cancel(self, key: str) -> None:
         """Forget one check; it is not answered any more. One that was answered is still followed."""
-        self._owed.pop(key, None)
+        self._unanswered.pop(key, None)
         if self._worker_slot.empty():      # nobody at work: there is nothing to forget
             self._send(lambda worker: worker.forget(key))
 
@@ -149,14 +149,14 @@ class ClockChecker:
 
     def _answer(self, seen: Observation) -> None:
         """Tell what the worker found; a check that was answered or called off is not answered again."""
-        if isinstance(seen, ClockJudged) and self._owed.pop(_key(seen), None) is None:
+        if isinstance(seen, ClockJudged) and self._unanswered.pop(_key(seen), None) is None:
             return
         self._tell(seen)
 
     def _failed(self, reason: str) -> None:
         """What is being checked met what nobody foresaw: it is answered, and the next check begins anew."""
         self._worker.drop()
-        for effect in list(self._owed.values()):
+        for effect in list(self._unanswered.values()):
             self._answer(ClockJudged(effect.event_id, effect.round, ClockCheck(Verdict.UNKNOWN, reason=reason)))
 
     def _work(self, worker: ClockWorker) -> None:

@@ -1,22 +1,77 @@
 """Access to the machine for the clock check: files, devices, kernel clock state, other programs.
 
-One value, so that a test can play any machine. Reads nothing itself.
+One value, so that a test can play any machine.
 """
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
+import shutil
+import signal
 import struct
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.clock.commands import run_command
-from tideover.clock.types import CommandResult
+from tideover.clock.types import DEADLINE_S, MOST_BYTES, CommandResult
 from tideover.system.platform import ROOT
+
+# --- Other programs of the system: argument list, deadline, bounded output; never a shell
+
+# Nothing of the agent's own environment. On Linux the language fixes what the programs print; those of Windows print in
+# the system's language and code page whatever they are told.
+if sys.platform == "win32":
+    from tideover.winapi.base import system_directory
+
+    _DIRECTORY, _ENCODING = system_directory(), "oem"
+    _ENVIRONMENT = {"SystemRoot": _DIRECTORY.rpartition("\\")[0], "PATH": _DIRECTORY}
+    _SUFFIX, _CREATION_FLAGS = ".exe", subprocess.CREATE_NO_WINDOW
+else:
+    _DIRECTORY, _ENCODING = "/", "utf-8"
+    _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+    _SUFFIX, _CREATION_FLAGS = "", 0
+
+
+def run_command(arguments: Sequence[str], deadline_s: float = DEADLINE_S) -> CommandResult:
+    """Given a program and its arguments, run it until the deadline at most and return the beginning of what it printed.
+
+    The program must be one of the system's: what it prints until the deadline is held in memory.
+    """
+    name = Path(arguments[0]).name
+    program = shutil.which(arguments[0] + _SUFFIX, path=_ENVIRONMENT["PATH"])
+    if program is None:
+        return CommandResult(trouble=f"{name} is not installed")
+    try:
+        # It stays in our session, whose children no other part of the agent reaps, in a group that can be ended whole:
+        # subprocess.run would end the program alone, and what it has started would live on.
+        process = subprocess.Popen([program, *arguments[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd=_DIRECTORY, process_group=0,
+                                   creationflags=_CREATION_FLAGS)
+    except OSError as error:
+        return CommandResult(trouble=f"{name} cannot be run: {error.strerror or error}")
+    with process:
+        try:
+            output, _ = process.communicate(timeout=deadline_s)
+        except subprocess.TimeoutExpired:
+            _kill(process)
+            return CommandResult(trouble=f"{name} did not end within {deadline_s:.3g} s")
+    text = output[:MOST_BYTES].decode(_ENCODING, "replace").strip()
+    if process.returncode:
+        return CommandResult(text, f"{name} failed: {text[-200:] or f'exit status {process.returncode}'}")
+    return CommandResult(text)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":
+        process.kill()
+        process.communicate()       # its reader threads end with the program
+    else:
+        os.killpg(process.pid, signal.SIGKILL)      # not reaped yet, so the number is still its own
+
 
 # --- The kernel's clock discipline (adjtimex, read only)
 
@@ -74,7 +129,7 @@ CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to l
 NTPD_CONTROL = ("127.0.0.1", 123)
 # For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where nobody
 # listens refuses at once.
-PATIENCE_S = 0.25
+TIMEOUT_S = 0.25
 
 
 def read_device_ns(device: str) -> int:
@@ -104,7 +159,7 @@ class HostAccess:
     chrony_monitor: tuple[str, int] = CHRONY_MONITOR
     chrony_socket: str = ""              # where chronyc finds chronyd; "": where it was built to look
     ntpd_control: tuple[str, int] = NTPD_CONTROL
-    patience_s: float = PATIENCE_S
+    timeout_s: float = TIMEOUT_S
     read_device_ns: Callable[[str], int] = read_device_ns
     run: Callable[[Sequence[str]], CommandResult] = run_command
     registry: Callable[[str, str], str | int | bytes | list[str] | None] = read_registry    # below HKEY_LOCAL_MACHINE
@@ -116,3 +171,48 @@ class HostAccess:
     def path(self, absolute: str) -> Path:
         """Given an absolute path of the machine, return where it lies for us."""
         return self.root / absolute.lstrip("/")
+
+
+# --- Files of other programs: read with a bound, and without complaint. Never written
+
+_MOST_BYTES = 262_144        # a configuration of a time daemon has a few kilobytes
+
+
+def read_lines(path: Path) -> list[str]:
+    """Given a file, return its lines; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
+    except (OSError, ValueError):       # a name with a NUL in it is no file's
+        return []
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or directory; one in a directory this user may not enter is as good as none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def process_runs(surroundings: HostAccess, pid_files: Iterable[str], command: str) -> bool:
+    """Given pid files and a command's name, does one of them name a live process of that command?"""
+    for pid_file in pid_files:
+        number = "".join(read_lines(surroundings.path(pid_file))[:1]).strip()
+        if number.isdecimal() and read_lines(surroundings.path(f"/proc/{number}/comm"))[:1] == [command]:
+            return True
+    return False
+
+
+def first_of_each_name(directories: Sequence[Path], suffix: str) -> list[Path]:
+    """Given directories, the strongest first, return their files in the order of their names, each name once."""
+    found: dict[str, Path] = {}
+    for directory in directories:
+        try:
+            names = sorted(path.name for path in directory.iterdir())
+        except (OSError, ValueError):
+            continue
+        for name in names:
+            if name.endswith(suffix):
+                found.setdefault(name, directory / name)
+    return [found[name] for name in sorted(found)]

@@ -23,7 +23,7 @@ from tideover.clock.host import HostAccess
 from tideover.clock.sources import HypervisorClock
 from tideover.clock.types import Origin, TimeSource
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.system.descriptors import EXHAUSTED
+from tideover.system.platform import EXHAUSTED
 from tideover.system.wakeup import Wakeup
 from tideover.threads import start_task
 from tideover.timekeeping import ntp_packet
@@ -146,7 +146,7 @@ class RateLimiter:
 _SO_TIMESTAMPNS = 35
 _STAMPED = sys.platform == "linux"
 _STAMP = struct.Struct("@qq")
-_MOST_STRANGERS = 64         # packets that are not ours; after that the address is a flood, not a server
+_MOST_FOREIGN = 64         # packets that are not ours; after that the address is a flood, not a server
 _DATAGRAM_BYTES = 512        # an NTP answer with extensions is far smaller
 
 
@@ -164,7 +164,7 @@ class _NtpQuery:
     """One question under way, on a socket of its own: a random port, and the kernel lets only its peer in."""
 
     def __init__(self, target: NtpTarget, clocks: RawWallClocks) -> None:
-        self.target, self.strangers = target, 0
+        self.target, self.foreign_packets = target, 0
         self._clocks, self._cookie = clocks, os.urandom(ntp_packet.NONCE_BYTES)
         self.socket = socket.socket(target.family, socket.SOCK_DGRAM)
         try:
@@ -185,8 +185,8 @@ class _NtpQuery:
         raw_ns = self._clocks.raw_ns()
         distance_ns = wall_minus_raw_ns(self._clocks)
         if not ntp_packet.is_answer_to(data, self._cookie):
-            self.strangers += 1
-            return self.silence() if self.strangers >= _MOST_STRANGERS else None
+            self.foreign_packets += 1
+            return self.silence() if self.foreign_packets >= _MOST_FOREIGN else None
         if not 0 <= stamp_age_ns < raw_ns - self._sent_raw_ns:
             stamp_age_ns = 0      # no stamp, or the clock was set between the stamp and our look at it
         trip = RoundTrip(self.target.server, self.target.address, self._sent_raw_ns, raw_ns - stamp_age_ns,
@@ -195,7 +195,7 @@ class _NtpQuery:
 
     def silence(self) -> Rejected:
         """Return what it means that no answer came."""
-        fault = RejectReason.NOT_OURS if self.strangers else RejectReason.NO_ANSWER
+        fault = RejectReason.NOT_OURS if self.foreign_packets else RejectReason.NO_ANSWER
         return Rejected(self.target.server, self.target.address, fault)
 
     def _receive(self) -> tuple[bytes, int]:
@@ -423,7 +423,7 @@ class QueryRounds:
 
     def __init__(self, clocks: RawWallClocks, surroundings: HostAccess, wakeup: Wakeup) -> None:
         self._clocks, self._wakeup = clocks, wakeup
-        self._names, self.manners = NameResolver(wakeup.set), RateLimiter(surroundings.chance)
+        self._names, self.rate_limiter = NameResolver(wakeup.set), RateLimiter(surroundings.chance)
         self._hardware = HypervisorClock(clocks, surroundings)
         self.since_ns = 0            # the last resume: what a hardware clock must have been told after
         self.samples: list[TimeSample] = []
@@ -437,7 +437,7 @@ class QueryRounds:
     def wait_s(self, sources: Iterable[TimeSource]) -> float:
         """Given sources, return how long until one of them may be asked again."""
         now_s = self._now_s()
-        return min((self.manners.wait_s(source, now_s) for source in sources), default=0.0)
+        return min((self.rate_limiter.wait_s(source, now_s) for source in sources), default=0.0)
 
     def in_turn(self, sources: Sequence[TimeSource], period_s: float) -> list[TimeSource]:
         """Given sources and how often to ask each server, return the server whose turn it is by now, and the hardware
@@ -447,7 +447,7 @@ class QueryRounds:
         if not servers:
             return hardware
         now_s = self._now_s()
-        asked_s = {one: self.manners.asked_s(one, now_s) for one in servers}
+        asked_s = {one: self.rate_limiter.asked_s(one, now_s) for one in servers}
         if now_s - max(asked_s.values()) < period_s / len(servers) - _AT_ONCE_S and hardware:
             return hardware
         return [*hardware, min(servers, key=lambda one: asked_s[one])]
@@ -493,7 +493,7 @@ class QueryRounds:
         """Return the sources that may be asked now, by name."""
         self.note_held_back(sources)
         now_s = self._now_s()
-        return {one.server: one for one in sources if self.manners.wait_s(one, now_s) < _AT_ONCE_S}
+        return {one.server: one for one in sources if self.rate_limiter.wait_s(one, now_s) < _AT_ONCE_S}
 
     def note_held_back(self, sources: Iterable[TimeSource]) -> None:
         """Given sources, refuse those that must not be asked yet and of which nothing else is known since the pause."""
@@ -501,7 +501,7 @@ class QueryRounds:
         newer = {one.server for one in self.samples if one.began_raw_ns >= self.since_ns}
         heard_of = newer | {server for server, _ in self.refused}
         for source in sources:
-            wait_s = self.manners.wait_s(source, now_s)
+            wait_s = self.rate_limiter.wait_s(source, now_s)
             if wait_s >= _AT_ONCE_S and source.server not in heard_of:
                 self.refused[source.server, ""] = Rejected(source.server, "", RejectReason.HELD_BACK,
                                                           f"for {wait_s:.0f} s more" if wait_s >= 1 else "")
@@ -509,7 +509,7 @@ class QueryRounds:
     def _read_hardware(self, due: Iterable[TimeSource], asking: NtpClient) -> None:
         for source in due:
             if source.origin is Origin.HARDWARE:
-                self.manners.note_asked(source, self._now_s())
+                self.rate_limiter.note_asked(source, self._now_s())
                 asking.note(self._hardware.ask(source, self.since_ns))
 
     def _ask(self, source: TimeSource, asking: NtpClient, asked: set[NtpTarget]) -> None:
@@ -520,21 +520,21 @@ class QueryRounds:
         is_first = not any(one.server == source.server for one in asked)
         for target in new:
             asked.add(target)
-            if self.manners.is_banned(target.address, now_s):
+            if self.rate_limiter.is_banned(target.address, now_s):
                 asking.note(Rejected(target.server, target.address, RejectReason.BANNED))
-            elif not self.manners.may_ask_address(target.sockaddr, now_s):
+            elif not self.rate_limiter.may_ask_address(target.sockaddr, now_s):
                 asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK, "queried under another "
                                                                                             "name"))
             else:
                 self._send_question(target, asking)
         if is_first:
-            self.manners.note_asked(source, now_s)
+            self.rate_limiter.note_asked(source, now_s)
 
     def _send_question(self, target: NtpTarget, asking: NtpClient) -> None:
         try:
             asking.ask(target)
         except OSError:
-            self.manners.note_not_asked(target.sockaddr)     # no descriptor was left: the question did not leave
+            self.rate_limiter.note_not_asked(target.sockaddr)     # no descriptor was left: the question did not leave
             raise
 
     def _voices(self, known: Iterable[TimeSample], asking: NtpClient, due: Iterable[str]) -> dict[str, int]:
@@ -556,7 +556,7 @@ class QueryRounds:
             self.refused.pop((sample.server, sample.address), None)
         for refused in asking.refused:
             self.refused[refused.server, refused.address] = refused
-            self.manners.note_answer(due[refused.server], refused, now_s)
+            self.rate_limiter.note_answer(due[refused.server], refused, now_s)
         for server in servers:
             if not self._names.targets(server):
                 detail = self._names.failures.get(server, "the name lookup takes too long")

@@ -71,10 +71,10 @@ class _TerminalCheck:
             new += self._ask(limit_s)
         distance_ns = wall_minus_raw_ns(self._clocks)
         check = replace(self._judge.find(0), samples=tuple(as_record(one) for one in new))
-        told = reports(combine(self._inquiry.samples, self._clocks.raw_ns()), distance_ns,
+        answers = reports(combine(self._inquiry.samples, self._clocks.raw_ns()), distance_ns,
                        self._inquiry.refused.values())
         origins = {one.server: one.origin.value for one in self._sources}
-        return ClockReport(check, tuple(replace(one, origin=origins.get(one.server, "")) for one in told),
+        return ClockReport(check, tuple(replace(one, origin=origins.get(one.server, "")) for one in answers),
                            origin_text(self._sources, self._daemon), daemon)
 
     def close(self) -> None:

@@ -79,7 +79,7 @@ def _duration(seconds: float) -> str:
 
 # --- From samples to the check in the record
 
-_MOST_TOLD = 4          # servers named in one sentence
+_MOST_NAMED = 4          # servers named in one sentence
 
 _VERDICTS = {ToleranceResult.INSIDE: Verdict.GOOD, ToleranceResult.OUTSIDE: Verdict.BAD,
              ToleranceResult.OPEN: Verdict.UNKNOWN}
@@ -125,15 +125,15 @@ def _why(verdict: Verdict, behind: Interval, standing: Consensus, tolerance_ns: 
 
 def _why_unknown(standing: Consensus, wall_minus_raw_ns: int, refused: Iterable[Rejected]) -> str:
     if standing.servers:
-        said = [f"{one.server} {_offset(one.truth_minus_raw_ns - wall_minus_raw_ns)}" for one in standing.chosen]
-        return f"sources disagree: {_listed(said)}"
-    told = [f"{one.server}: {one.text}" for one in refused]
-    return f"no valid answer: {_listed(told)}" if told else "no answer yet"
+        offsets = [f"{one.server} {_offset(one.truth_minus_raw_ns - wall_minus_raw_ns)}" for one in standing.chosen]
+        return f"sources disagree: {_listed(offsets)}"
+    refusals = [f"{one.server}: {one.text}" for one in refused]
+    return f"no valid answer: {_listed(refusals)}" if refusals else "no answer yet"
 
 
 def _listed(texts: Sequence[str]) -> str:
-    more = len(texts) - _MOST_TOLD
-    return "; ".join(texts[:_MOST_TOLD]) + (f"; and {more} more" if more > 0 else "")
+    more = len(texts) - _MOST_NAMED
+    return "; ".join(texts[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _offset(behind_ns: int) -> str:

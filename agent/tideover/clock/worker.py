@@ -20,7 +20,7 @@ from tideover.effects import CheckClock
 from tideover.model import ClockCheck, ClockSample, Verdict
 from tideover.observations import ClockFollowed, ClockJudged, Observation
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
-from tideover.system.descriptors import with_reserve
+from tideover.system.platform import with_reserve
 from tideover.system.wakeup import Wakeup
 from tideover.threads import reason_of, start_task
 from tideover.timekeeping.intervals import NS, TimeSample
@@ -109,8 +109,8 @@ class ClockWorker:
         self._find_sources()
         if job.since_ns > self._inquiry.since_ns:
             self._inquiry.since_ns = job.since_ns
-            self._inquiry.manners.resumed()
-        self._inquiry.manners.spread(self._clocks.raw_ns() / NS)
+            self._inquiry.rate_limiter.resumed()
+        self._inquiry.rate_limiter.spread(self._clocks.raw_ns() / NS)
         self._inquiry.note_held_back(self._sources)
         self._hear_daemon()
         self.look_again()
@@ -124,7 +124,7 @@ class ClockWorker:
         nothing is."""
         if not self._sources:
             self._find_sources()
-            self._inquiry.manners.spread(self._clocks.raw_ns() / NS)     # a fleet's agents start together
+            self._inquiry.rate_limiter.spread(self._clocks.raw_ns() / NS)     # a fleet's agents start together
         # What begins to look looks at once: a pause may follow soon, and only a sample from before it measures it.
         begins = self._sampling_s == 0.0 or period_s < self._sampling_s
         self._round = 0 if begins else self._round

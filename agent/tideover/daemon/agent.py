@@ -85,6 +85,7 @@ class Agent:
                 self._on_pause, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
                 clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
                 host_changed=self._on_host_change, disruption_announced=self._disruption_announced, clocks=self.clocks)
+            self._answered_before: datetime | None = before.last_answer_at() if before is not None else None
             self.poller = self._acknowledger = None
             if self._source is not None:
                 self.poller = Poller(self._on_poll, self._source, settings.source.poll_s)
@@ -215,7 +216,8 @@ class Agent:
         from tideover.http_server import HealthPage
         reason: object = ""
         try:
-            self._health = HealthPage(address.host, address.port, lambda: draining_because(self.engine.state),
+            self._health = HealthPage(address.host, address.port, lambda: draining_because(
+                self.engine.state, observes=self.choices.current.observes),
                                       self._trouble("health"))
         except (OSError, RuntimeError) as trouble:
             reason = trouble
@@ -237,7 +239,7 @@ class Agent:
 
     def _trouble(self, name: str) -> Callable[[str | None], None]:
         """What takes why something does not work, and None when it does again."""
-        return Trouble(self.log, name, lambda: self.clocks.moment().raw_s).told
+        return Trouble(self.log, name, lambda: self.clocks.moment().raw_s).report
 
     def _about(self) -> dict[str, Any]:
         """What only the wiring knows, for `status`. Any thread."""
@@ -246,6 +248,7 @@ class Agent:
         found = self._clock_found()
         return {
             **({"clock": finding_of(found)} if found is not None else {}),
+            "mode": self.settings.policy.mode,
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.process_started_at)},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
@@ -264,11 +267,15 @@ class Agent:
             return ClockCheck(Verdict.UNKNOWN, reason=NO_SOURCE)
         return self.checker.latest() if is_checking(self.engine.state) else None
 
+    def last_answer_at(self) -> datetime | None:
+        """When the platform last gave a document to this process; None: not yet. Any thread."""
+        last = self.poller.status().last_good if self.poller is not None else None
+        return last.utc if last is not None else self._answered_before
+
     def _present(self) -> Present:
         """What the figures show as it is now. Any thread."""
         from tideover.metrics.collector import Present
-        last = self.poller.status().last_good if self.poller is not None else None
-        return Present(self.engine.state, self.checker.latest(), self.poller is not None, last.utc if last else None,
+        return Present(self.engine.state, self.checker.latest(), self.poller is not None, self.last_answer_at(),
                        tuple(spec.name for spec in self.choices.catalogue.hooks), self.process_started_at)
 
     def _prune(self) -> None:

@@ -33,7 +33,7 @@ CANNOT_ACKNOWLEDGE = {
     Phase.ACKNOWLEDGING: "it is being acknowledged now",
     Phase.UNCONFIRMED: "it is being acknowledged now; the last acknowledgement is unconfirmed",
 }
-SAID_AT_MOST = 1000     # characters of what a platform's document says
+LONGEST_ANSWER = 1000     # characters of what a platform's document says
 ACKNOWLEDGED = "it is acknowledged already"
 CHECK_STATUS_HINT = "See tideover status for what it waits for."
 
@@ -71,6 +71,8 @@ class ApiHandlers:
         case = find_case(state, str(question.get("event") or ""), "cannot acknowledge")
         if case.acknowledged:
             return {"ok": True, "why": ACKNOWLEDGED, "event_id": case.id}
+        if self._policy().observes:
+            raise observing(case.id)
         if case.phase is not Phase.HELD:
             return {"ok": False, "why": _why_not(case), "do": CHECK_STATUS_HINT, "event_id": case.id}
         against = objections(state, case.event, state.me, self._policy())
@@ -114,16 +116,22 @@ def _answering(answer: RequestHandler) -> RequestHandler:
 def unconfirmed_recover(plan: RecoverPlan) -> UnconfirmedError:
     """Given a plan that takes applications back before the pause they are prepared for, return why it must be
     confirmed."""
-    ahead, pending = drop_controls(", ".join(plan.ahead), SAID_AT_MOST), ", ".join(plan.pending)
+    ahead, pending = drop_controls(", ".join(plan.ahead), LONGEST_ANSWER), ", ".join(plan.pending)
     return UnconfirmedError("cannot recover", f"{ahead} has not started yet, and would find {pending} unprepared",
                             "Confirm with --yes.")
 
 
 def unconfirmed_acknowledgement(event_id: str, against: Objections) -> UnconfirmedError:
     """Given what speaks against an acknowledgement, return why it must be confirmed."""
-    return UnconfirmedError(f"cannot acknowledge {drop_controls(event_id, SAID_AT_MOST)}",
-                            drop_controls(against.text, SAID_AT_MOST),
+    return UnconfirmedError(f"cannot acknowledge {drop_controls(event_id, LONGEST_ANSWER)}",
+                            drop_controls(against.text, LONGEST_ANSWER),
                             "Confirm with --yes.")
+
+
+def observing(event_id: str) -> TideoverError:
+    """Return why this agent acknowledges nothing, by hand either."""
+    return TideoverError(f"cannot acknowledge {drop_controls(event_id, LONGEST_ANSWER)}", "[policy] mode is observe",
+                         "Acknowledge it with the agent that acts on this VM, or set mode to act and restart.")
 
 
 def check_clock(settings: Settings) -> ClockCheck:

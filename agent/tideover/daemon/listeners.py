@@ -149,13 +149,13 @@ class MetricsExport:
         if address is not None:
             try:
                 self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE,
-                                         self._asked.told)
+                                         self._asked.report)
             except OSError as trouble:
                 self._log.error("metrics.listen-failed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
                                 hint="set another address with [metrics] listen, or stop the program that listens "
                                      "there")
         if self._settings.textfile:
-            self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._writing.told)
+            self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._writing.report)
 
     def polled(self, news: ob.Observation) -> None:
         """A poll has ended. On the poller's thread."""

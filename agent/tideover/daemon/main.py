@@ -25,8 +25,7 @@ from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
-from tideover.system.descriptors import RESERVE
-from tideover.system.platform import return_free_memory, tell_trace
+from tideover.system.platform import RESERVE, log_trace, return_free_memory
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
@@ -59,7 +58,7 @@ else:
 
 FAULTS_KEPT = 64
 RESTORE_AGAIN_S = 1.0       # between two tries to start an agent where the last one was
-TOLD_TIMES = 3              # such tries that are logged
+LOGGED_TIMES = 3              # such tries that are logged
 STOP_LIMIT_S = 75.0
 """A stop that recovers first ends after this, recovered or not: the unit's stop timeout is 90 s."""
 
@@ -116,7 +115,7 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
     try:
         running.run()
     except (OSError, MemoryError, ImportError, RuntimeError):
-        tell_trace(*sys.exc_info())     # one sentence is too little of an agent that has run
+        log_trace(*sys.exc_info())     # one sentence is too little of an agent that has run
         raise
     finally:
         running.close()
@@ -133,7 +132,7 @@ class AgentProcess:
         self._agent = self._build_agent(loaded)
         self._waiting: Loaded | None = None     # read and found good; an open event keeps the old one in force
         self._must_end = self._must_read = False
-        self._told = ""
+        self._shown_status = ""
 
     def log(self) -> Log:
         """Return the log of the agent that runs now."""
@@ -191,6 +190,14 @@ class AgentProcess:
         self._agent.engine.set_heartbeat(self._heartbeat, self._manager.longest_silence_s)
         return_free_memory()
         self._manager.ready()
+        start_task("hook-settings", self._log_missing_settings)
+
+    def _log_missing_settings(self) -> None:
+        """On a thread of its own: the hooks are asked, and the start does not wait for them."""
+        from tideover.hooks.description import missing_settings
+        settings = self._loaded.settings
+        for spec, why in missing_settings(settings, catalogue_of(settings)):
+            self._agent.log.warning("hook.cannot-run", file=spec.path, reason=why)
 
     # --- a new configuration ----------------------------------------------------------------------------------------
 
@@ -231,7 +238,7 @@ class AgentProcess:
     def _replace(self, before: Agent, loaded: Loaded) -> None:
         """Build and start an agent in the place of the closed one. Raise what prevents it; then nothing is left of
         it."""
-        with RESERVE.lent():
+        with RESERVE.available():
             agent = self._build_agent(loaded, before)
         with ExitStack() as on_failure:
             on_failure.callback(agent.close)
@@ -248,7 +255,7 @@ class AgentProcess:
                 return self._replace(before, loaded)
             except (OSError, RuntimeError, JournalUnwritable) as trouble:
                 times += 1
-                if times <= TOLD_TIMES:
+                if times <= LOGGED_TIMES:
                     before.log.error("agent.cannot-start", reason=trouble, times=times,
                                      consequence="it is tried again each second; no event is seen meanwhile")
             self._manager.watchdog_ping()
@@ -282,8 +289,8 @@ class AgentProcess:
         words = state_in_words(self._agent.engine.state)
         if self._waiting is not None:
             words += "; a new configuration is applied after it"
-        if words != self._told:
-            self._told = words
+        if words != self._shown_status:
+            self._shown_status = words
             self._manager.set_status(words)
 
 
@@ -320,11 +327,11 @@ class ThreadFaults:
         place = frame.f_code.co_filename if frame is not None else ""
         key, now_s = (place, line, met.exc_type.__name__), time.monotonic()
         with self._lock:
-            times, told_s = self._met.get(key, (0, 0.0))
-            is_told = times == 0 or now_s - told_s >= HOURLY_S
+            times, logged_s = self._met.get(key, (0, 0.0))
+            is_logged = times == 0 or now_s - logged_s >= HOURLY_S
             if times or len(self._met) < FAULTS_KEPT:
-                self._met[key] = (times + 1, now_s if is_told else told_s)
-        if is_told:
+                self._met[key] = (times + 1, now_s if is_logged else logged_s)
+        if is_logged:
             trace = "".join(traceback.format_exception(met.exc_type, met.exc_value, met.exc_traceback))
             self._log().error("thread.failed", thread=met.thread.name if met.thread else "",
                               reason=reason_of(met.exc_value or met.exc_type()), times=times + 1,

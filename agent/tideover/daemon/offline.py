@@ -16,7 +16,13 @@ from typing import Any
 
 from tideover import effects as fx, observations as ob
 from tideover.config_file import Loaded
-from tideover.daemon.api_handlers import ACKNOWLEDGED, check_clock, unconfirmed_acknowledgement, unconfirmed_recover
+from tideover.daemon.api_handlers import (
+    ACKNOWLEDGED,
+    check_clock,
+    observing,
+    unconfirmed_acknowledgement,
+    unconfirmed_recover,
+)
 from tideover.daemon.effect_handlers import HookHandler, NullHandler
 from tideover.daemon.listeners import LogListener
 from tideover.daemon.policy_source import PolicySource, catalogue_of, environment_of, open_chosen_source, policy_of
@@ -58,6 +64,7 @@ from tideover.lifecycle.step import step
 from tideover.logs import LineWriter, Log, open_sink
 from tideover.model import (
     ANNOUNCED,
+    Cause,
     ClockCheck,
     EntryKind,
     Event,
@@ -66,6 +73,7 @@ from tideover.model import (
     HookSpec,
     Kind,
     Moment,
+    Pause,
     Verdict,
     fold_case,
 )
@@ -85,11 +93,27 @@ MANUAL_RUN_STATE = "by-hand"           # below the state directory: neither dist
 STATE_MODE = 0o711
 
 
+PAUSE_ID = "by-hand"
+PAUSE_UNCERTAINTY_S = 0.05
+REASONS = ("resumed", "cancelled", "restarted")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleEvent:
+    """What a hook that is run by hand is told of its event. Of a recover: `reason` ("": as kind and pause have it),
+    `pause_s` (None: no pause was detected) and `clock`."""
+
+    kind: Kind = Kind.FREEZE
+    reason: str = ""
+    pause_s: float | None = None
+    clock: Verdict = Verdict.UNKNOWN
+
+
 def run_hook_once(
-    loaded: Loaded, spec: HookSpec, phase: HookPhase, kind: Kind, *, drill: bool = False,
+    loaded: Loaded, spec: HookSpec, phase: HookPhase, sample: SampleEvent, *, drill: bool = False,
     show_line: Callable[[str], None] | None = None,
 ) -> HookReport:
-    """Given the configuration, a hook, a phase and the kind of event it is told, run it and return how it ended.
+    """Given the configuration, a hook, a phase and the event it is told, run it and return how it ended.
 
     `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
     could change what counts.
@@ -101,9 +125,9 @@ def run_hook_once(
     runner = HookRunner(answers.put, home, drill=drill, environment_of=partial(environment_of, loaded.settings),
                         log_line=lambda name, line: answers.put(line), lines_at_most=sys.maxsize)
     now = read_moment()
-    case = _sample_event_state(phase, kind)
+    case = _sample_case(phase, sample, now)
     try:
-        HookHandler(runner, lambda event_id: _rows(case, now)).start(_run_and_wait(case, spec, phase, now))
+        HookHandler(runner, lambda event_id: _rows(case, now)).start(_run_and_wait(case, spec, phase, sample, now))
         while isinstance(answer := answers.get(), str):
             if show_line is not None:
                 show_line(answer)
@@ -113,25 +137,40 @@ def run_hook_once(
         runner.close()
 
 
-def _sample_event_state(phase: HookPhase, kind: Kind) -> Case:
-    """An announced kind is recovered as cancelled, for nothing has happened; an unannounced one as resumed."""
-    is_announced = kind in ANNOUNCED
-    event = Event(EVENT_ID, kind, (), started=not is_announced, description="a manual run, no event",
+def _sample_case(phase: HookPhase, sample: SampleEvent, now: Moment) -> Case:
+    """Where no reason is wanted, an announced kind without a pause is recovered as cancelled, all else as resumed."""
+    is_announced = sample.kind in ANNOUNCED
+    is_recover = phase is HookPhase.RECOVER
+    started = not is_announced or (is_recover and sample.reason == "resumed")
+    event = Event(EVENT_ID, sample.kind, (), started=started, description="a manual run, no event",
                   event_source="user", source="by-hand" if is_announced else "none")
-    return Case(event, Phase.PREPARING if phase is HookPhase.PREPARE else Phase.RECOVERING)
+    case = Case(event, Phase.RECOVERING if is_recover else Phase.PREPARING)
+    if not is_recover:
+        return case
+    rebooted = sample.reason == "restarted"
+    if sample.pause_s is not None:
+        pause = Pause(PAUSE_ID, now.utc, now.raw_s, sample.pause_s, PAUSE_UNCERTAINTY_S,
+                      Cause.RESTART if rebooted else Cause.VM_PAUSE, ("by hand",))
+        case = replace(case, pauses=(pause,))
+    if sample.clock is not Verdict.UNKNOWN:
+        case = replace(case, clock=ClockCheck(sample.clock, checked_at=now.utc, reason="by hand"))
+    return replace(case, rebooted=rebooted)
 
 
-def _run_and_wait(case: Case, spec: HookSpec, phase: HookPhase, now: Moment) -> RunHook:
+def _run_and_wait(case: Case, spec: HookSpec, phase: HookPhase, sample: SampleEvent, now: Moment) -> RunHook:
     """Asked of the decision itself, so that nothing the agent tells is forgotten here."""
     stage = Stage.PREPARING if phase is HookPhase.PREPARE else Stage.RECOVERING
     hook = HookState(spec, stage, run=1, attempt=1, limit_s=spec.timeout_s, event_id=case.id, kind=case.event.kind,
-                     reason=case.reason if phase is HookPhase.RECOVER else "")
+                     reason=(sample.reason or case.reason) if phase is HookPhase.RECOVER else "")
     state = State(MappingProxyType({case.id: case}), MappingProxyType({spec.name: hook}))
     return next(effect for effect in desired_effects(state, now) if isinstance(effect, RunHook))
 
 
 def _rows(case: Case, now: Moment) -> list[Row]:
-    return [Row(now.utc, case.id, EntryKind.NOTICED, "by hand", case.event), Row(now.utc, case.id, case.phase)]
+    rows = [Row(now.utc, case.id, EntryKind.NOTICED, "by hand", case.event)]
+    rows += [Row(now.utc, case.id, EntryKind.PAUSE, "by hand", pause) for pause in case.pauses]
+    rows += [Row(now.utc, case.id, EntryKind.CLOCK_CHECKED, "by hand", case.clock)] if case.clock else []
+    return [*rows, Row(now.utc, case.id, case.phase)]
 
 
 # --- Recover and acknowledge
@@ -372,6 +411,8 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
             raise UnreachableError(f"cannot acknowledge {typed}", f"source {platform.source_kind} takes no "
                                    f"acknowledgements: {platform.silence}",
                                    "Set [source] kind.")
+        if settings.policy.mode == "observe":
+            raise observing(known)
         event, me = _listed(source, state, typed)
         if _is_acknowledged(state, event.id):
             return event.id, ACKNOWLEDGED

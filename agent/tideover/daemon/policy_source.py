@@ -15,8 +15,8 @@ from tideover.platforms import Platform, platform_of
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
 from tideover.sources import Source, open_source
-from tideover.system.descriptors import RESERVE
 from tideover.system.dmi import read_dmi
+from tideover.system.platform import RESERVE
 
 
 class PolicySource:
@@ -40,7 +40,7 @@ class PolicySource:
 
         Each observation costs one stat(2), a few microseconds: a hook that was just put there takes part at once."""
         if isinstance(seen, Restarted) or self._directory_changed() or self._is_news(seen):
-            with RESERVE.lent():        # a directory that cannot be opened would be one without hooks
+            with RESERVE.available():        # a directory that cannot be opened would be one without hooks
                 self.catalogue = _with_known(catalogue_of(self._settings), self.catalogue)
             self._policy = policy_of(self._settings, self.catalogue)
         return self._policy
@@ -104,6 +104,7 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
         settle_s=settings.pause.settle_s,
         recover_unannounced=settings.policy.unannounced == "recover",
         hold_for_clock=settings.clock.on_deadline == "hold",
+        observes=settings.policy.mode == "observe",
     )
 
 

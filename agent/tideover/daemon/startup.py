@@ -12,7 +12,7 @@ from tideover.errors import BusyError, WrongUseError
 from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.runner import HookRunner
 from tideover.hooks.trust import untrusted_component
-from tideover.journal import FILE, LastingJournal, Lock, unwritable
+from tideover.journal import FILE, LastingJournal, unwritable
 from tideover.lifecycle import Stage, State
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log
@@ -21,6 +21,7 @@ from tideover.observations import Restarted
 from tideover.record import trace_id
 from tideover.settings import Settings, default_settings
 from tideover.system.clocks import read_boot_id
+from tideover.system.file_lock import Lock
 from tideover.system.platform import make_base_directory
 
 # --- The state directory: its lock and its journal; an unreadable journal is quarantined

@@ -1,6 +1,7 @@
 """The whole examination: collects all facts side by side, then runs each subject's checks."""
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +11,6 @@ from typing import Any
 from tideover.clock import ClockCheckSettings, ClockReport, check_now
 from tideover.config_file import Loaded
 from tideover.doctor.clock import Guarantee, check_clock, check_guarantees
-from tideover.doctor.guest import check_guest
 from tideover.doctor.local import ask_agent, check_agent, check_hooks, check_rights
 from tideover.doctor.machine import Machine
 from tideover.doctor.other_agents import check_other_agents
@@ -23,12 +23,30 @@ from tideover.doctor.platform import (
     detect_platform,
 )
 from tideover.errors import ConfigurationError
-from tideover.findings import Finding, FindingLevel, bad, good, remark
+from tideover.findings import Finding, FindingLevel, PollReport, bad, good, remark
 from tideover.hooks.directory import Catalogue
 from tideover.platforms import Platform
 from tideover.settings import Settings, warnings_about
-from tideover.sources.checks import PollReport
 from tideover.threads import start_task
+
+# --- The checks of the guest that this operating system has
+
+if sys.platform == "win32":
+    from tideover.doctor.guest_windows import check_time_service, check_windows
+
+    def check_guest(settings: Settings, machine: Machine) -> tuple[list[Finding], list[Finding]]:
+        """Given the settings and the machine, say what shows a pause, and who keeps the clock."""
+        return check_windows(), check_time_service(settings, machine)
+
+else:
+    from tideover.doctor.guest_linux import check_pause_signals, probe
+    from tideover.doctor.time_daemons import check_time_daemon
+
+    def check_guest(settings: Settings, machine: Machine) -> tuple[list[Finding], list[Finding]]:
+        """Given the settings and the machine, say what shows a pause, and who keeps the clock."""
+        seen = probe(machine.root)
+        return check_pause_signals(seen), check_time_daemon(settings, machine, seen.hypervisor)
+
 
 # --- Questions that may not be answered, asked side by side until one deadline
 
@@ -106,6 +124,6 @@ def _configuration(loaded: Loaded) -> list[Finding]:
         faults = loaded.trouble.faults if isinstance(loaded.trouble, ConfigurationError) else ()
         return [bad("configuration", "; ".join([f"{loaded.trouble.operation}: {loaded.trouble.cause}", *faults]),
                     "Until it is fixed, a running agent keeps its previous configuration, and no agent can start.")]
-    said = f"{loaded.file} is read" if loaded.file else "there is no file; every key has its default"
+    text = f"{loaded.file} is read" if loaded.file else "there is no file; every key has its default"
     cautions = [remark("configuration", line) for line in warnings_about(loaded.settings, loaded.origin)]
-    return [good("configuration", said), *cautions]
+    return [good("configuration", text), *cautions]

@@ -144,13 +144,13 @@ def check_guarantees(settings: Settings, clock: ClockReport | None,
     promised, calm and while an event is near."""
     calm = _outside(settings, clock, sends_date, IDLE_SAMPLING_S)
     watch = PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s)
-    told = list(guarantees(watch, calm))
+    findings = list(guarantees(watch, calm))
     if not calm:
         return [bad("pauses", "a pause that stops all clocks of this machine can neither be detected nor measured "
-                              "because no time source answers", "Name time servers under [clock] servers.")], told
+                              "because no time source answers", "Name time servers under [clock] servers.")], findings
     close = replace(watch, tick_s=min(watch.tick_s, watch.close_tick_s))
     near = guarantees(close, _outside(settings, clock, sends_date, NEAR_EVENT_SAMPLING_S))
-    return [], told + [replace(one, stopped=f"while an event is near, {one.stopped}") for one in near]
+    return [], findings + [replace(one, stopped=f"while an event is near, {one.stopped}") for one in near]
 
 
 def _outside(settings: Settings, clock: ClockReport | None, sends_date: bool, every_s: float) -> list[GuaranteeSource]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from tideover.clock.daemons.w32time import W32Time
 from tideover.doctor.machine import Machine
 from tideover.findings import Finding, good, remark
-from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HOST_KEYS
+from tideover.pause.watch import GUEST_PARAMETERS
 from tideover.settings import Settings
 from tideover.system.dmi import fields_in, firmware_table
 from tideover.winapi.base import read_text
@@ -32,13 +32,13 @@ def check_time_service(settings: Settings, machine: Machine) -> list[Finding]:
         return [remark("time daemon", "Windows' time service is switched off: only the host corrects the clock after "
                                       "a pause, if it does", "Set-Service w32time -StartupType Automatic")]
     servers = ", ".join(source.server for source in service.servers())
-    said = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
+    text = f"w32time asks {servers}" if servers else f"w32time {service.report().note}"
     if not service.is_running():
-        said += " (it is stopped now; Windows starts it as needed)"
+        text += " (it is stopped now; Windows starts it as needed)"
     if settings.clock.remedy == "daemon":
         return [good("time daemon",
-                     f'{said}, and [clock] remedy = "daemon" makes it measure again after a pause')]
-    return [remark("time daemon", f"{said}, every 17 to 1024 minutes by default: after a pause that stopped the clock "
+                     f'{text}, and [clock] remedy = "daemon" makes it measure again after a pause')]
+    return [remark("time daemon", f"{text}, every 17 to 1024 minutes by default: after a pause that stopped the clock "
                                   "it stays wrong until then, unless the host sets it",
                  f"Lower SpecialPollInterval, or enable the host's time service. {REMEDY}")]
 
@@ -57,7 +57,7 @@ def _clocks() -> Finding:
 
 
 def _signals() -> Iterator[Finding]:
-    host = next((name for key in HOST_KEYS if (name := read_text(KEY, key))), "")
+    host = next((name for key in HOST_KEYS if (name := read_text(GUEST_PARAMETERS, key))), "")
     yield (good("signals", f"the physical host's name ({host})") if host else
            remark("signals", "Hyper-V's guest service keeps no name of the physical host in the registry, so a change "
                              "of it is not detected"))

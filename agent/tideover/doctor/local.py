@@ -13,6 +13,7 @@ from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
 from tideover.errors import UnreachableError
 from tideover.findings import Finding, bad, good, remark
+from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
@@ -40,10 +41,10 @@ def check_agent(settings: Settings, status: dict[str, Any] | str | None) -> list
     """Given the settings and the agent's status (text: why there is none; None: no answer in time), say how it is."""
     if isinstance(status, dict):
         pid = (status.get("agent") or {}).get("pid")
-        owed = [str(name) for name in status.get("recover_pending") or ()]
+        pending = [str(name) for name in status.get("recover_pending") or ()]
         runs = [good("agent", f"it runs (process {pid})"), *_unwritable(status.get("journal"))]
-        return [*runs, remark("agent", f"recovery is pending for {', '.join(owed)}: the agent retries it",
-                           "See tideover status.")] if owed else runs
+        return [*runs, remark("agent", f"recovery is pending for {', '.join(pending)}: the agent retries it",
+                           "See tideover status.")] if pending else runs
     held = read_holder(Path(settings.paths.state))
     if held is not None:
         why = status or "nothing came in time"
@@ -80,7 +81,7 @@ def _journal(settings: Settings, is_ours_alone: bool) -> Iterator[Finding]:
     try:
         if not os.path.lexists(path):
             return
-        owed = _owed(path)
+        pending = _pending(path)
     except JournalUnwritable as trouble:
         yield bad("journal", f"{path} cannot be opened: {trouble.cause}", "Check its directory and the disk.")
         return
@@ -89,12 +90,12 @@ def _journal(settings: Settings, is_ours_alone: bool) -> Iterator[Finding]:
                   "Keep a copy for analysis; the next start quarantines it and begins a new one.")
         return
     yield good("journal", f"{path} can be read")
-    if owed and is_ours_alone:
-        yield bad("journal", f"recovery is pending for {', '.join(owed)} and no agent runs",
+    if pending and is_ours_alone:
+        yield bad("journal", f"recovery is pending for {', '.join(pending)} and no agent runs",
                   "tideover recover runs it now, and so does the agent when it starts.")
 
 
-def _owed(path: Path) -> list[str]:
+def _pending(path: Path) -> list[str]:
     """A reader of a journal in WAL mode makes files beside it, unless it takes the file for one that never changes:
     that is right as long as nothing waits in the log beside it (sqlite.org/wal.html, read-only databases)."""
     log = path.with_name(path.name + "-wal")
@@ -172,8 +173,8 @@ def _count(settings: Settings, catalogue: Catalogue) -> Finding:
                     "Enable a library hook with tideover hooks enable NAME, or put your own hook there as NN-name.")
     refused = {spec for spec, _ in catalogue.refusals}
     ready = [spec.name for spec in catalogue.hooks if spec not in refused]
-    said = f"{len(ready)} of {len(catalogue.hooks)} in {place} can run{': ' if ready else ''}{', '.join(ready)}"
-    return good(HOOKS_TOPIC, said) if ready else remark(HOOKS_TOPIC, said)
+    text = f"{len(ready)} of {len(catalogue.hooks)} in {place} can run{': ' if ready else ''}{', '.join(ready)}"
+    return good(HOOKS_TOPIC, text) if ready else remark(HOOKS_TOPIC, text)
 
 
 def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
@@ -181,6 +182,8 @@ def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
         what, _, remedy = why.rpartition(": ")
         yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: {what or remedy}",
                   remedy if what else "Fix it, then run tideover hooks check.")
+    for spec, why in missing_settings(settings, catalogue):
+        yield bad(HOOKS_TOPIC, f"{spec.path} lacks settings: {why}", f"See tideover hooks describe {spec.name}.")
     for file in catalogue.disabled:
         yield remark(HOOKS_TOPIC, f"{file} is disabled: it has no run bit",
                    f"chmod +x {settings.paths.hooks}/{file} enables it.")

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from tideover.clock import HostAccess
-from tideover.clock.commands import run_command
+from tideover.clock.host import run_command
 from tideover.clock.types import CommandResult
 from tideover.system.platform import user_id
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from tideover.doctor.machine import Machine
-from tideover.findings import Finding, bad, good, remark
+from tideover.findings import CALL_S, WHOLE_S, Finding, PollReport, bad, good, remark
 from tideover.platforms import AUTO, NONE, PLATFORMS, Platform, Support, platform_of
 from tideover.settings import Settings
 from tideover.sources import VmIdentity, load_platform, open_source
-from tideover.sources.checks import CALL_S, WHOLE_S, PollReport
 from tideover.system.dmi import read_dmi
 from tideover.threads import start_task
 
@@ -30,9 +29,9 @@ def detect_platform(settings: Settings, machine: Machine) -> Platform:
 def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
     """Given the settings and the platform in use, say why it is that one and whether its events can be received."""
     if settings.source.kind != AUTO:
-        said = f"{platform.kind}, set by [source] kind"
-        return [good(PLATFORM_TOPIC, f"{said}{_acknowledges(platform)}") if platform.is_served else
-                remark(PLATFORM_TOPIC, f"{said}: no events can be received; pauses are still detected")]
+        text = f"{platform.kind}, set by [source] kind"
+        return [good(PLATFORM_TOPIC, f"{text}{_acknowledges(platform)}") if platform.is_served else
+                remark(PLATFORM_TOPIC, f"{text}: no events can be received; pauses are still detected")]
     if platform.is_served:
         return [good(PLATFORM_TOPIC, f"{platform.kind}, because {platform.why}{_acknowledges(platform)}")]
     if platform is NONE:
@@ -40,11 +39,11 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
                                     "events can be received",
                     f"If this machine runs on a supported platform ({SERVED}), set it with [source] kind; to detect "
                     'pauses only, set "none".')]
-    said = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
+    text = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
             f"{platform.silence}; pauses are still detected")
     if platform.support is Support.PLANNED:
-        return [bad(PLATFORM_TOPIC, said, 'If pauses are all you want detected, set [source] kind = "none".')]
-    return [remark(PLATFORM_TOPIC, said)]
+        return [bad(PLATFORM_TOPIC, text, 'If pauses are all you want detected, set [source] kind = "none".')]
+    return [remark(PLATFORM_TOPIC, text)]
 
 
 def _acknowledges(platform: Platform) -> str:

@@ -42,7 +42,7 @@ def _seconds(span: str) -> float:
 
 # --- chrony: settings that hurt after a pause in which the clock did not advance (chrony.conf(5))
 
-ASKED = ("server", "pool", "peer")
+QUERIES = ("server", "pool", "peer")
 DEFAULT_MAXPOLL = 10         # 2**10 s
 DEFAULT_CLOCK_POLL = 4       # of a reference clock
 LONG_POLL = 6                # 2**6 s: five or six of them are six minutes of a wrong clock
@@ -82,18 +82,18 @@ class ChronyProblems:
         yield from self._clocks(hardware)
 
     def _step(self) -> Iterator[ChronyProblem]:
-        said = self._of("makestep")
+        values = self._of("makestep")
         do = "makestep 1.0 -1 in chrony.conf."
-        if not said:
+        if not values:
             yield ChronyProblem("chrony never steps the clock (no makestep): it needs minutes to correct the clock "
                                 "after a pause", do)
-        elif _number(said[-1][1:2], 0.0) >= 0:
+        elif _number(values[-1][1:2], 0.0) >= 0:
             yield ChronyProblem("chrony steps the clock only in its first updates after a start "
-                           f"(makestep {' '.join(said[-1])}): later it needs minutes to correct the clock after a "
+                           f"(makestep {' '.join(values[-1])}): later it needs minutes to correct the clock after a "
                            "pause", do)
 
     def _poll(self) -> Iterator[ChronyProblem]:
-        polls = [_option(words, "maxpoll", DEFAULT_MAXPOLL) for name in ASKED for words in self._of(name)]
+        polls = [_option(words, "maxpoll", DEFAULT_MAXPOLL) for name in QUERIES for words in self._of(name)]
         polls += [_option(words, "poll", DEFAULT_CLOCK_POLL) for words in self._of("refclock")]
         jitter_s = _number(next(iter(self._of("maxjitter")[-1:]), []), DEFAULT_JITTER_S)
         if polls and min(polls) > LONG_POLL:

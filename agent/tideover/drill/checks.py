@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tideover.drill.environment import Outage
 from tideover.drill.plan import DrillPlan
-from tideover.drill.processes import Outage
 from tideover.humanize import bounded_text, length_text, offset_text, round_length_text
 from tideover.lifecycle import Phase
 from tideover.model import ClockCheck, HookOutcome, HookPhase, HookRun, Outcome, Verdict
@@ -29,7 +29,7 @@ class ObservedRun:
     ended_at: float | None
     worked: bool
     clock: str = ""                         # what it was told of the clock
-    owes: bool = True                       # whether, as a prepare, it has to be recovered
+    needs_recover: bool = True                       # whether, as a prepare, it has to be recovered
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +42,13 @@ class DrillEvidence:
     record: EventRecord | None
     check: ClockCheck | None = None         # what the agent judged the clock by, before it let anyone carry on
     posts: tuple[float, ...] = ()           # when a POST came in, as the service saw it
-    told: tuple[str, ...] = ()              # ids of what was acknowledged
+    acknowledged_ids: tuple[str, ...] = ()              # ids of what was acknowledged
     event_id: str = ""
     withdrawn_at: float | None = None
     stop: Outage | None = None             # the agent's process stood still
     away: Outage | None = None             # … or was gone, and started again
     numbers: tuple[tuple[float, int], ...] | None = None    # the counter's; None: it was not there
-    time_asked: int = 0                     # questions to the time server since the machine was back
+    ntp_queries: int = 0                     # questions to the time server since the machine was back
     broken: str | None = None               # why the drill did not come to its end
 
 
@@ -82,10 +82,10 @@ def runs_from_record(record: EventRecord | None, plan: DrillPlan) -> tuple[Obser
 def _observed(run: HookRun, order: int, clock: str) -> ObservedRun:
     """A run that said that nothing has changed, or that was not begun, owes no recover."""
     outcome = run.report.outcome
-    owes = outcome not in (HookOutcome.NOTHING, HookOutcome.REFUSED) and run.report.begun
+    needs_recover = outcome not in (HookOutcome.NOTHING, HookOutcome.REFUSED) and run.report.begun
     ended_at = None if run.ended_at is None else run.ended_at.timestamp()
     return ObservedRun(run.name, order, run.phase, run.started_at.timestamp(), ended_at,
-                       outcome in (HookOutcome.DONE, HookOutcome.NOTHING), clock, owes)
+                       outcome in (HookOutcome.DONE, HookOutcome.NOTHING), clock, needs_recover)
 
 
 def read_numbers(file: Path) -> tuple[tuple[float, int], ...]:
@@ -145,12 +145,12 @@ def all_checks_passed(findings: Iterable[CheckResult]) -> bool:
 
 def _recovered(seen: DrillEvidence) -> CheckResult:
     title = "Every prepared application is recovered"
-    owed = _names(run for run in prepares(seen.runs) if run.owes)
+    pending = _names(run for run in prepares(seen.runs) if run.needs_recover)
     done = _names(run for run in recovers(seen.runs) if run.worked)
-    forgotten = [name for name in owed if name not in done]
+    forgotten = [name for name in pending if name not in done]
     uncalled = [name for name in _names(recovers(seen.runs)) if name not in _names(prepares(seen.runs))]
     in_order = _is_reverse(recovers(seen.runs))
-    facts = [f"{len(owed)} prepared, {len(done)} recovered"
+    facts = [f"{len(pending)} prepared, {len(done)} recovered"
              + (", in reverse order" if in_order and len(done) > 1 else "") + f" ({seen.seen_by})"]
     if forgotten:
         facts.append(f"not recovered: {', '.join(forgotten)}")
@@ -158,17 +158,16 @@ def _recovered(seen: DrillEvidence) -> CheckResult:
         facts.append(f"recovered without having been prepared: {', '.join(uncalled)}")
     if not in_order:
         facts.append(f"recover ran in the order {', '.join(_names(recovers(seen.runs)))}")
-    had_nothing_to_do = not owed and bool(prepares(seen.runs)) and all(run.worked for run in prepares(seen.runs))
-    if not owed:
+    had_nothing_to_do = not pending and bool(prepares(seen.runs)) and all(run.worked for run in prepares(seen.runs))
+    if not pending:
         facts.append("every hook answered that there is nothing to do" if had_nothing_to_do else "nothing was prepared")
     if seen.withdrawn_at is not None and done:
         after_s = recovers(seen.runs)[0].began_at - seen.withdrawn_at
         facts.append(f"the first recover began {round_length_text(after_s)} after the cancellation")
     carried, about = _counter(seen)
     facts.extend(about)
-    if had_nothing_to_do and not uncalled:
-        return CheckResult(1, title, NOT_SHOWN, tuple(facts))
-    return CheckResult(1, title, bool(owed) and not forgotten and not uncalled and in_order and carried, tuple(facts))
+    holds = bool(pending) and not forgotten and not uncalled and in_order and carried
+    return CheckResult(1, title, NOT_SHOWN if had_nothing_to_do and not uncalled else holds, tuple(facts))
 
 
 def _is_reverse(runs: list[ObservedRun]) -> bool:
@@ -214,12 +213,12 @@ def _check_notice(seen: DrillEvidence) -> CheckResult:
             f"{_requests(seen)}: an event of kind {seen.plan.kind.value} is acknowledged by hand only",))
     if failed and not seen.posts:
         return CheckResult(2, title, HELD, (f"not acknowledged: prepare of {', '.join(failed)} failed",))
-    if len(seen.posts) != 1 or seen.told != (seen.event_id,):
+    if len(seen.posts) != 1 or seen.acknowledged_ids != (seen.event_id,):
         return CheckResult(2, title, BROKEN, (f"the service received {_requests(seen)}; expected 1",))
-    return _check_told_once(seen, title)
+    return _check_acknowledged_once(seen, title)
 
 
-def _check_told_once(seen: DrillEvidence, title: str) -> CheckResult:
+def _check_acknowledged_once(seen: DrillEvidence, title: str) -> CheckResult:
     ends = [run.ended_at for run in prepares(seen.runs)]
     last = max((end for end in ends if end is not None), default=None)
     if last is None or None in ends:
@@ -253,12 +252,13 @@ def _check_pause(seen: DrillEvidence) -> CheckResult:
     if not pauses:
         return CheckResult(3, title, BROKEN, (f"no pause was detected ({true})",))
     best = max(pauses, key=lambda pause: pause.length_s or 0.0)
-    length_s, uncertainty_s = best.length_s or 0.0, best.told_uncertainty_s or 0.0
-    said = f"{bounded_text(length_s, uncertainty_s)}, {best.cause.value} ({true})"
+    length_s, uncertainty_s = best.length_s or 0.0, best.shown_uncertainty_s or 0.0
+    measured = f"{bounded_text(length_s, uncertainty_s)}, {best.cause.value} ({true})"
     fits = (length_s - uncertainty_s - GRAIN_S <= seen.stop.longest_s
             and length_s + uncertainty_s + GRAIN_S >= seen.stop.shortest_s)
     also = [f"{len(pauses) - 1} more stalls of this process"] if len(pauses) > 1 else []
-    return CheckResult(3, title, fits, (said, *also) if fits else (f"{said}: the actual length is outside the bounds",))
+    facts = (measured, *also) if fits else (f"{measured}: the actual length is outside the bounds",)
+    return CheckResult(3, title, fits, facts)
 
 
 # --- 4 ------------------------------------------------------------------------------------------------------------
@@ -271,12 +271,12 @@ def _check_clock(seen: DrillEvidence) -> CheckResult:
     begun, check = recovers(seen.runs), seen.check
     if not begun:
         return CheckResult(4, title, NOT_SHOWN, (TOO_EARLY,))
-    if check is None or check.checked_at is None or not seen.time_asked:
+    if check is None or check.checked_at is None or not seen.ntp_queries:
         return CheckResult(4, title, BROKEN, ("the clock was not checked",))
-    told_otherwise = _names(run for run in begun if run.clock != "good")
-    if check.verdict is not Verdict.GOOD or told_otherwise:
+    others = _names(run for run in begun if run.clock != "good")
+    if check.verdict is not Verdict.GOOD or others:
         return CheckResult(4, title, BROKEN, (f"the clock was {check.verdict.value}"
-                                          + (f", and {', '.join(told_otherwise)} ran" if told_otherwise else ""),))
+                                          + (f", and {', '.join(others)} ran" if others else ""),))
     return _checked_before(begun[0], check, title)
 
 
@@ -307,7 +307,7 @@ def _check_record(seen: DrillEvidence) -> CheckResult:
     if len(record.hooks) < len([run for run in seen.runs if run.ended_at is not None]):
         right = False
         facts.append("hook runs are missing in it")
-    if (record.acknowledged_at is not None) != bool(seen.told):
+    if (record.acknowledged_at is not None) != bool(seen.acknowledged_ids):
         right = False
         facts.append("its acknowledgement does not match the requests that the service received")
     if seen.broken:

@@ -1,15 +1,148 @@
-"""The environment of a drill: its directory, the simulated platform, the agent, the sample application."""
+"""The environment of a drill: the simulated platform, the agent and the sample application as processes.
+
+Ends what it started, by process id, whatever state it is in; and what hooks of this drill left running. Nothing else.
+"""
 from __future__ import annotations
 
+import os
 import sqlite3
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from tideover.drill.plan import DrillPlan
-from tideover.drill.processes import DrillAgent, SampleAppProcess
+from tideover.drill.process_group import ProcessGroup, end_hooks_of
 from tideover.drill.sandbox import DrillDirectory, make_folder
 from tideover.errors import TideoverError, WrongUseError
 from tideover.journal import FILE, Journal
 from tideover.simulator import TimeServer, load_simulator
 from tideover.status import recover_pending
+from tideover.text_safety import drop_controls
+
+# --- Processes
+
+CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is told to end
+LAST_WORDS = 300            # characters of the agent's log
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """How long something was away: its true length lies between the two. `began_at`, `ended_at`: by the wall clock."""
+
+    shortest_s: float
+    longest_s: float
+    began_at: float
+    ended_at: float
+
+    @property
+    def middle_s(self) -> float:
+        return (self.shortest_s + self.longest_s) / 2
+
+
+class DrillAgent:
+    """One run of `tideover run` after the other, on one folder."""
+
+    def __init__(self, folder: DrillDirectory) -> None:
+        self._folder = folder
+        self._group: ProcessGroup | None = None
+        self._stopping = self._stopped = (0.0, 0.0)
+
+    @property
+    def pid(self) -> int:
+        return self._group.pid if self._group else 0
+
+    @property
+    def exit_status(self) -> int | None:
+        """None: it runs (or is stopped)."""
+        return self._group.exit_status if self._group else None
+
+    def start(self) -> None:
+        """Start it apart from us: a Ctrl-C is the drill's to handle. Raise WrongUseError."""
+        environment = {name: value for name, value in os.environ.items() if name != "TIDEOVER_CONFIG"}
+        command = [sys.executable, "-m", "tideover", "run", "--config", str(self._folder.configuration)]
+        self._group = _start(command, self._folder.log, environment | {"TIDEOVER_DRILL": "1"})
+
+    def stop(self) -> None:
+        """Let nothing of it run, as if the machine stood still."""
+        asked = time.monotonic(), time.time()
+        if self._group is not None:
+            self._group.stop()
+        self._stopping, self._stopped = asked, (time.monotonic(), time.time())
+
+    def resume(self) -> Outage:
+        """Let it run again; return how long it stood still."""
+        before = time.monotonic()
+        if self._group is not None:
+            self._group.go_on()
+        return Outage(before - self._stopped[0], time.monotonic() - self._stopping[0], self._stopping[1], time.time())
+
+    def kill(self) -> None:
+        """End it without a word, as a machine that goes down does."""
+        if self._group is not None:
+            self._group.kill()
+
+    def run_pending_recovers(self, limit_s: float) -> None:
+        """Have `tideover recover` done: through the agent if it runs, without one if it does not."""
+        if self._group is not None:
+            self._group.go_on()
+        command = [sys.executable, "-m", "tideover", "recover", "--yes", "--config", str(self._folder.configuration),
+                   "--wait", f"{limit_s:.0f}s"]
+        recovering = _start(command, self._folder.log, dict(os.environ) | {"TIDEOVER_DRILL": "1"})
+        if not recovering.wait(limit_s + CLOSE_S):
+            recovering.kill()
+
+    def close(self) -> None:
+        """End it in peace, or else without, together with the hooks it leaves."""
+        if self._group is None:
+            return
+        self._group.ask_to_end()
+        self._group.go_on()
+        if not self._group.wait(CLOSE_S):
+            self.kill()
+        end_hooks_of(self._folder.state)
+
+    def how_it_ended(self) -> str:
+        """Return why it does not run any more, with the last line of its log where it ended by itself."""
+        status = self.exit_status
+        if status is not None and status < 0:
+            return f"the agent was ended from outside (signal {-status})"
+        try:
+            lines = self._folder.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            lines = []
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+        return f"the agent ended with status {status} ({drop_controls(last, LAST_WORDS)})"
+
+
+class SampleAppProcess:
+    """The sample application (see `sample_app`)."""
+
+    def __init__(self, folder: DrillDirectory) -> None:
+        self._folder = folder
+        self._group: ProcessGroup | None = None
+
+    def start(self) -> None:
+        """Raise WrongUseError if it cannot be started."""
+        program = Path(__file__).with_name("sample_app.py")
+        self._group = _start([sys.executable, "-I", str(program), str(self._folder.counter)],
+                             self._folder.path / "counter.log", dict(os.environ))
+
+    def kill(self) -> None:
+        if self._group is not None:
+            self._group.kill()
+
+
+def _start(command: list[str], log: Path, environment: dict[str, str]) -> ProcessGroup:
+    try:
+        return ProcessGroup(command, log, environment)
+    except OSError as trouble:
+        raise WrongUseError(f"cannot start {Path(command[0]).name} for the drill",
+                            (trouble.strerror or str(trouble)).lower(),
+                            "Free memory, processes or disk space, then retry") from trouble
+
+
+# --- The environment
 
 RECOVER_MORE_S = 10.0       # beside the hooks' own timeouts
 
@@ -39,9 +172,9 @@ class DrillEnvironment:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._plan.own is not None and self._owed():
+        if self._plan.own is not None and self._pending():
             self.agent.run_pending_recovers(self._plan.budget_s + RECOVER_MORE_S)
-            self.left_prepared = self._owed()
+            self.left_prepared = self._pending()
         self.agent.close()
         self.counter.kill()
         self.service.close()
@@ -50,7 +183,7 @@ class DrillEnvironment:
         if not self.keeps_folder:
             self.folder.remove()
 
-    def _owed(self) -> list[str]:
+    def _pending(self) -> list[str]:
         try:
             journal = Journal.reading(self.folder.state / FILE)
         except TideoverError:

@@ -58,7 +58,7 @@ class RecordFollower:
 
 # --- Timeline: a line for each row of the record that matters to a newcomer
 
-SAID_AT_MOST = 200          # characters of a hook's output
+LONGEST_QUOTE = 200         # characters of a hook's output
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
             again = "watches on: " if row.what is EntryKind.CLOCK_CONVERGENCE else ""
             return "agent", again + _clock(row.subject)
     words = WORDS.get(row.what)
-    said = words(row.note) if words else ""
-    return ("agent", said) if said else None
+    quote = words(row.note) if words else ""
+    return ("agent", quote) if quote else None
 
 
-def _always(said: str) -> Callable[[str], str]:
-    return lambda note: said
+def _always(quote: str) -> Callable[[str], str]:
+    return lambda note: quote
 
 
 WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
@@ -117,10 +117,10 @@ def _hook(run: HookRun) -> str:
     if report.outcome is HookOutcome.FAILED and report.exit_status is not None:
         how += f" with status {report.exit_status}"
     lines = [line for line in report.output.splitlines() if line.strip()]
-    said = drop_controls((lines[-1] if lines else report.note).strip(), SAID_AT_MOST)
+    quote = drop_controls((lines[-1] if lines else report.note).strip(), LONGEST_QUOTE)
     again = f" (attempt {run.attempt})" if run.attempt > 1 else ""
     took = "" if report.duration_s is None else f" in {round_length_text(report.duration_s)}"
-    return f"{run.name} {run.phase.value}{again}: {how}{took}" + (f", “{said}”" if said else "")
+    return f"{run.name} {run.phase.value}{again}: {how}{took}" + (f", “{quote}”" if quote else "")
 
 
 def _pause(pause: Pause) -> str:
@@ -156,7 +156,7 @@ class DrillObserver:
         self._stage, self._tell = stage, tell
         self._began_at = self._news_at = time.time()
         self._follower: RecordFollower | None = None
-        self._patience_s = SILENCE_BEFORE_HINT_S
+        self._timeout_s = SILENCE_BEFORE_HINT_S
         self.lines: list[TimelineLine] = []
 
     def follow(self, event_id: str) -> None:
@@ -172,10 +172,10 @@ class DrillObserver:
     def look(self, before: float = math.inf) -> None:
         """Tell what is new in the record, up to a time (since the epoch)."""
         for row in self._follower.news(before) if self._follower else ():
-            self._patience_s = SILENCE_BEFORE_HINT_S
-            told = timeline_line(row)
-            if told is not None:
-                self._add(TimelineLine(row.at.timestamp() - self._began_at, *told))
+            self._timeout_s = SILENCE_BEFORE_HINT_S
+            line = timeline_line(row)
+            if line is not None:
+                self._add(TimelineLine(row.at.timestamp() - self._began_at, *line))
 
     def has_seen(self, *whats: EntryKind | Phase) -> bool:
         """Whether the record has a row of one of these names."""
@@ -206,9 +206,9 @@ class DrillObserver:
         self.until(lambda: time.monotonic() >= until, for_s + SLACK_S, "the clock did not advance")
 
     def _break_silence(self) -> None:
-        if time.time() - self._news_at < self._patience_s:
+        if time.time() - self._news_at < self._timeout_s:
             return
-        self._patience_s *= 2
+        self._timeout_s *= 2
         try:
             status = read_status(self._stage.folder.socket, self._stage.folder.state)
             waits = "; ".join(event["waiting_for"] for event in status["events"])

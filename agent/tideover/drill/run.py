@@ -15,11 +15,10 @@ from tideover.drill.checks import (
     runs_from_notes,
     runs_from_record,
 )
-from tideover.drill.environment import DrillEnvironment
+from tideover.drill.environment import DrillEnvironment, Outage
 from tideover.drill.observer import DrillFailed, DrillObserver, TimelineLine
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import HOW_KILLED, HOW_STOPPED
-from tideover.drill.processes import Outage
 from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder
 from tideover.humanize import length_text
 from tideover.lifecycle import Phase
@@ -78,7 +77,7 @@ class _DrillRun:
         self._stage, self._plan = stage, plan
         self._has_counter = plan.own is None
         self._event_id = ""
-        self._time_asked = 0            # when the machine came back
+        self._ntp_queries = 0            # when the machine came back
         self._seen = DrillEvidence(plan, (), "", None)
         self.lookout = DrillObserver(stage, tell)
 
@@ -149,7 +148,7 @@ class _DrillRun:
                                     f"{HOW_STOPPED})")
         self._stage.agent.stop()
         time.sleep(self._plan.away_s)
-        self._time_asked = self._stage.time.asked
+        self._ntp_queries = self._stage.time.asked
         stop = self._stage.agent.resume()
         self._seen = replace(self._seen, stop=stop)
         self.lookout.say("machine", f"resumed after {length_text(stop.middle_s)}", at=stop.ended_at)
@@ -161,7 +160,7 @@ class _DrillRun:
         stage.agent.kill()
         stage.counter.kill()
         time.sleep(self._plan.away_s)
-        self._time_asked = stage.time.asked
+        self._ntp_queries = stage.time.asked
         self.lookout.say("machine", f"comes up ({what} started again)")
         if self._has_counter:
             stage.counter.start()
@@ -202,9 +201,9 @@ class _DrillRun:
             event_id=self._event_id, broken=broken,
             seen_by="by the hooks' own notes" if self._has_counter else "by the record",
             posts=tuple(request.at for request in stage.service.requests if request.method == "POST"),
-            told=tuple(given.event_id for given in stage.service.acknowledgements),
+            acknowledged_ids=tuple(given.event_id for given in stage.service.acknowledgements),
             numbers=read_numbers(stage.folder.counter / "numbers") if self._has_counter else None,
-            time_asked=stage.time.asked - self._time_asked)
+            ntp_queries=stage.time.asked - self._ntp_queries)
 
     def _runs(self) -> tuple[ObservedRun, ...]:
         if self._has_counter:

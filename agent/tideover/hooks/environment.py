@@ -86,7 +86,7 @@ class HookPaths:
     state_directory: str
     standing: Mapping[str, str]             # PATH, LANG …; the owner may set others for a hook
     owners: Mapping[str, str]               # what the owner sets for this hook; may be secret
-    told: Mapping[str, str]                 # further TIDEOVER_*; nobody may set others
+    extra: Mapping[str, str]                 # further TIDEOVER_*; nobody may set others
 
 
 def encoded(text: str) -> bytes:
@@ -162,6 +162,6 @@ def hook_environment(run: RunHook, trace_id: str, place: HookPaths) -> dict[str,
             if run.phase is HookPhase.RECOVER or not one.is_recover_only} | {TRACE_NAME: trace_id}
     owners = {name: value.replace("\0", "") for name, value in place.owners.items()}
     events = {name: drop_controls(value, VALUE_AT_MOST) for name, value in ours.items()}
-    whole = {"HOME": place.home, **place.standing, **owners, **events, **place.told,
+    whole = {"HOME": place.home, **place.standing, **owners, **events, **place.extra,
              DIRECTORY_NAME: place.state_directory}
     return {name: value for name, value in whole.items() if NAME.fullmatch(name)}

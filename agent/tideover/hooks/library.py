@@ -1,21 +1,22 @@
-"""The hook library of this installation, and which of its hooks are enabled in the hooks directory.
+"""The hook library of this installation, which of its hooks are enabled in the hooks directory, and new hooks there.
 
 A hook of the library is enabled by a link NN-NAME, NN being the stage that the hook itself tells (`NAME describe`).
-Nothing but such links is ever made or removed.
+Nothing but such links is ever removed; what is made besides them is an owner's new hook, from a template.
 """
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import site
-import subprocess
 import sys
 import sysconfig
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import tideover
 from tideover.errors import TideoverError, WrongUseError
+from tideover.hooks.description import HookDescription, describe
 from tideover.hooks.directory import NAME, SDK_PYTHON, SDK_SHELL
 
 # --- Files of the library on each system
@@ -25,7 +26,6 @@ if sys.platform == "win32":
     import filecmp
     import shutil
 
-    from tideover.hooks.windows_process import command_for
     from tideover.system.platform import make_own_directory
 
     FOLDER = "windows"
@@ -55,10 +55,6 @@ if sys.platform == "win32":
         """Given a file of the hooks directory and one of the library, return whether it is that, unchanged."""
         return source.is_file() and filecmp.cmp(file, source, shallow=False)
 
-    def describe_command(source: Path) -> str:
-        """Given the library's file, return the command that has it describe itself."""
-        return command_for(str(source), "describe")
-
 else:
     FOLDER = ""
     HOW_DISABLED = "chmod -x disables a file of your own"
@@ -86,15 +82,10 @@ else:
         """Given a file of the hooks directory and one of the library, return whether it is a link to that."""
         return file.is_symlink() and file.readlink() == source
 
-    def describe_command(source: Path) -> list[str]:
-        """Given the library's file, return the command that has it describe itself."""
-        return [str(source), "describe"]
-
 
 # --- Enable and disable
 
 PLACE = Path("share/tideover/hooks", FOLDER)        # below the prefix, in a wheel's data as in a Debian package
-DESCRIBE_LIMIT_S = 10.0
 LIBRARY_NAME = re.compile(r"[a-z0-9-]+")
 
 
@@ -128,43 +119,64 @@ def sdk_lines(python: bool) -> str:
     return f". {shlex.quote(str(directory / SDK_SHELL))}\n"
 
 
-def enable(name: str, directory: Path, place: Path) -> Path:
-    """Given a hook's NAME, the hooks directory and the library, link it; return the link.
+@dataclass(frozen=True, slots=True)
+class EnabledHook:
+    """A hook of the library in the hooks directory. `was_there`: it was enabled already."""
 
-    Raise WrongUseError if the library has no such hook, TideoverError if the directory has one of that NAME already.
+    file: Path
+    description: HookDescription
+    was_there: bool
+
+
+def enable(name: str, directory: Path, place: Path) -> EnabledHook:
+    """Given a hook's NAME, the hooks directory and the library, link it there unless it is already.
+
+    Raise WrongUseError if the library has no such hook, TideoverError if the directory has another of that NAME.
     """
-    source = file_of(place, name)
-    if not LIBRARY_NAME.fullmatch(name) or not source.is_file():
-        raise WrongUseError(f"cannot enable {name}", f"the library {place} has no such hook",
-                            f"It has: {', '.join(known_names(place))}.")
-    for file in _files_of(name, directory):
-        raise TideoverError(f"cannot enable {name}", f"{file} is there already", "Remove or rename it first.")
-    stage = _stage(source)
+    source = library_file(name, place, f"cannot enable {name}")
+    for file in files_of(name, directory):
+        if not is_from(file, source):
+            raise TideoverError(f"cannot enable {name}", f"{file} is there already", "Remove or rename it first.")
+        return EnabledHook(file, describe(source, name), was_there=True)
+    description = describe(source, name)
     try:
-        return place_link(source, directory, stage)
+        return EnabledHook(place_link(source, directory, description.stage), description, was_there=False)
     except OSError as trouble:
-        raise TideoverError(f"cannot put {name} into {directory}", (trouble.strerror or str(trouble)).lower(),
-                            "Run as the user that owns the hooks directory.") from trouble
+        raise _unwritable(f"cannot put {name} into {directory}", trouble) from trouble
 
 
-def disable(name: str, directory: Path, place: Path) -> Path:
-    """Given a hook's NAME, the hooks directory and the library, remove the link to it; return what it was.
+def disable(name: str, directory: Path, place: Path) -> Path | None:
+    """Given a hook's NAME, the hooks directory and the library, remove the link to it; return what it was, None if
+    this hook of the library was not enabled.
 
-    Raise WrongUseError if the directory has none of that NAME, TideoverError if it is something else than such a link.
+    Raise WrongUseError if neither has one of that NAME, TideoverError if it is something else than such a link.
     """
-    files = _files_of(name, directory)
+    files = files_of(name, directory)
     if not files:
-        raise WrongUseError(f"cannot disable {name}", f"{directory} has no hook of that name", "Nothing was changed.")
+        if name in known_names(place):
+            return None
+        raise WrongUseError(f"cannot disable {name}", f"neither {directory} nor the library has a hook of that name",
+                            "Nothing was changed; see tideover hooks list.")
     for file in files:
         if is_from(file, file_of(place, name)):
             try:
                 file.unlink()
             except OSError as trouble:
-                raise TideoverError(f"cannot remove the link {file}", (trouble.strerror or str(trouble)).lower(),
-                                    "Run as the user that owns the hooks directory.") from trouble
+                raise _unwritable(f"cannot remove the link {file}", trouble) from trouble
             return file
     raise TideoverError(f"cannot disable {name}", f"{files[0]} is no link to the library",
                         f"{HOW_DISABLED}.")
+
+
+def library_file(name: str, place: Path, operation: str) -> Path:
+    """Given a hook's NAME, the library and what is to be done, return its file. Raise WrongUseError where it is not."""
+    source = file_of(place, name)
+    if not LIBRARY_NAME.fullmatch(name) or not source.is_file():
+        near = get_close_matches(name, known_names(place), n=1)
+        meant = f"Did you mean {near[0]}? " if near else ""
+        raise WrongUseError(operation, f"the library {place} has no such hook",
+                            f"{meant}See tideover hooks list --available.")
+    return source
 
 
 def known_names(place: Path) -> list[str]:
@@ -172,21 +184,46 @@ def known_names(place: Path) -> list[str]:
     return sorted(name for name in names_in(place) if LIBRARY_NAME.fullmatch(name))
 
 
-def _files_of(name: str, directory: Path) -> list[Path]:
+def files_of(name: str, directory: Path) -> list[Path]:
+    """Given a hook's NAME and the hooks directory, return its files there: one, or none."""
     if not directory.is_dir():
         return []
     found = [(path, NAME.fullmatch(stem_of(path.name))) for path in sorted(directory.iterdir())]
     return [path for path, parts in found if parts is not None and parts["name"] == name]
 
 
-def _stage(source: Path) -> int:
+# --- A new hook of the owner's
+
+TEMPLATES = Path(__file__).with_name("templates")
+MODE = 0o755
+
+
+def new_hook(name: str, stage: int, directory: Path, *, python: bool) -> Path:
+    """Given a NAME, a stage and the hooks directory, write a commented template on the hook SDK there, in Python or in
+    POSIX sh; return its file. Windows runs no shell hooks, so it is Python there.
+
+    Raise WrongUseError for a NAME that no hook can have, TideoverError if the directory has a hook of that NAME.
+    """
+    operation = f"cannot make the hook {name}"
+    if not LIBRARY_NAME.fullmatch(name):
+        raise WrongUseError(operation, "a hook's name consists of a-z, 0-9 and hyphens", "For example: my-application.")
+    for file in files_of(name, directory):
+        raise TideoverError(operation, f"{file} is there already", "Edit that file, or choose another name.")
+    is_python = python or sys.platform == "win32"
+    text = (TEMPLATES / ("python" if is_python else "shell")).read_text(encoding="utf-8")
+    for mark, value in (("@NAME@", name), ("@STAGE@", str(stage)), ("@SDK@", sdk_lines(is_python))):
+        text = text.replace(mark, value)
+    path = directory / f"{stage:02d}-{name}{'.py' if sys.platform == 'win32' else ''}"
     try:
-        told = subprocess.run(describe_command(source), capture_output=True, timeout=DESCRIBE_LIMIT_S, check=False)
-        stage = json.loads(told.stdout)["stage"]
-    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as trouble:
-        raise TideoverError(f"cannot enable {source.name}", f"{source} describe does not print its stage: {trouble}",
-                            "Link it by hand, as NN-name.") from trouble
-    if not isinstance(stage, int) or not 0 <= stage <= 99:
-        raise TideoverError(f"cannot enable {source.name}", f"its stage is {stage!r}, not 0 to 99",
-                            "Link it by hand, as NN-name.")
-    return stage
+        directory.mkdir(mode=MODE, parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8", newline="\n") as new:
+            new.write(text)
+        path.chmod(MODE)
+    except OSError as trouble:
+        raise _unwritable(operation, trouble) from trouble
+    return path
+
+
+def _unwritable(operation: str, trouble: OSError) -> TideoverError:
+    return TideoverError(operation, (trouble.strerror or str(trouble)).lower(),
+                         "Run as the user that owns the hooks directory.")

@@ -107,11 +107,11 @@ def note_of(run: RunHook) -> str:
 def read_witness(name: str, note: str) -> Witness:
     """Given a hook's name and the note beside its private directory, return both as what the decision is told."""
     try:
-        told = json.loads(note)
-        spec = HookSpec(name, int(told["order"]), str(told["path"]), timeout_s=float(told["timeout_s"]),
-                        required=bool(told["required"]), user=None if told["user"] is None else str(told["user"]),
-                        umask=int(told["umask"]))
-        return Witness(name, spec, str(told["event_id"]), Kind(told["kind"]), str(told["boot_id"]))
+        noted = json.loads(note)
+        spec = HookSpec(name, int(noted["order"]), str(noted["path"]), timeout_s=float(noted["timeout_s"]),
+                        required=bool(noted["required"]), user=None if noted["user"] is None else str(noted["user"]),
+                        umask=int(noted["umask"]))
+        return Witness(name, spec, str(noted["event_id"]), Kind(noted["kind"]), str(noted["boot_id"]))
     except (ValueError, TypeError, KeyError, RecursionError):
         return Witness(name)
 

@@ -38,20 +38,20 @@ class HookOutput:
         if self._lines_left:
             *whole, self._begun = (self._begun + data).split(b"\n")
             for line in whole:
-                self._hand_on(line)
+                self._pass_on(line)
             if len(self._begun) > LINE_AT_MOST:
-                self._hand_on(self._begun)
+                self._pass_on(self._begun)
                 self._begun = b""
 
     def finish(self) -> str:
         """Hand on what is left of the last line and return the text that is kept."""
         self._take(self._hiding.rest())
         if self._begun:
-            self._hand_on(self._begun)
+            self._pass_on(self._begun)
             self._begun = b""
         return self._tail[-KEPT_BYTES:].decode("utf-8", "replace")
 
-    def _hand_on(self, line: bytes) -> None:
+    def _pass_on(self, line: bytes) -> None:
         for start in range(0, max(len(line), 1), LINE_AT_MOST):
             if self._lines_left:
                 piece = line[start:start + LINE_AT_MOST].decode("utf-8", "replace")

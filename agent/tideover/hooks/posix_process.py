@@ -122,7 +122,7 @@ def end_members(find: Callable[[], set[ProcessIdentity]], grace_s: float,
     `linger` waits for so many seconds; time is counted by waits, so that a pause of the machine does not use the grace
     up. Return those that could not be ended.
     """
-    told: set[ProcessIdentity] = set()
+    signalled: set[ProcessIdentity] = set()
     # a process that is just starting a program, or ending, shows no mark for a moment
     seen: set[ProcessIdentity] = set()
     left: set[ProcessIdentity] = set()
@@ -137,8 +137,8 @@ def end_members(find: Callable[[], set[ProcessIdentity]], grace_s: float,
         if turn >= grace_rounds:
             send_signal(left, signal.SIGKILL)
         else:
-            send_signal(left - told, signal.SIGTERM)
-            told |= left
+            send_signal(left - signalled, signal.SIGTERM)
+            signalled |= left
         if left:
             linger(ROUND_S)
     return left

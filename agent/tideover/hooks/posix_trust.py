@@ -228,12 +228,12 @@ def _matches(head: bytes, entry: dict[str, str]) -> bool:
 
 def own_account() -> UserAccount:
     """Return the agent's own account; its home is what the agent itself was told, as a hook may see it (contract)."""
-    told = os.environ.get("HOME")
+    home = os.environ.get("HOME")
     try:
         entry = pwd.getpwuid(os.geteuid())
     except KeyError:        # containers run under user ids without an entry
-        return UserAccount(str(os.geteuid()), told or "/")
-    return UserAccount(entry.pw_name, told or entry.pw_dir)
+        return UserAccount(str(os.geteuid()), home or "/")
+    return UserAccount(entry.pw_name, home or entry.pw_dir)
 
 
 def find_account(user: str | None) -> UserAccount:

@@ -39,7 +39,7 @@ from tideover.hooks.trust import find_account, standing_environment, trusted_use
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import read_boot_id, read_moment
-from tideover.system.descriptors import RESERVE
+from tideover.system.platform import RESERVE
 from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
 
@@ -122,7 +122,7 @@ class RunContext:
     traces: RunFiles
     standing: Mapping[str, str]                 # PATH, LANG
     owners: Callable[[str], OwnerVariables]     # a hook's NAME to what its owner sets for it, asked at each run
-    told: Mapping[str, str]                     # TIDEOVER_DRILL
+    extra: Mapping[str, str]                     # TIDEOVER_DRILL
     log_line: Callable[[str, str], None]        # hook's name, line
     lines_at_most: int                          # of one run that are handed on to it
     read_moment: Callable[[], Moment]
@@ -158,7 +158,7 @@ def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) ->
     account = _find_account(run)
     _check_file(run.spec.path)
     directory = _open_directory(run, account, around)
-    place = HookPaths(account.home, directory, around.standing, owners.variables, around.told)
+    place = HookPaths(account.home, directory, around.standing, owners.variables, around.extra)
     environment = hook_environment(run, order.trace_id, place)
     return _start(order, SpawnSpec(
         run.spec.path, run.phase.value, environment, directory, order.record, account, run.spec.umask,
@@ -239,7 +239,7 @@ def run_hook(order: RunRequest, around: RunContext, after: Callable[[Callable[[]
     """Given an order, its surroundings and who takes what is to be done after the answer, run the hook and return how
     that ended."""
     order, moved = _current_path(order)
-    with RESERVE.lent():
+    with RESERVE.available():
         owners = around.owners(order.run.spec.name)
     report = _run_hook(order, around, owners, after)
     # What was prepared is recovered: the file may be gone for good.
@@ -263,7 +263,7 @@ def _run_hook(order: RunRequest, around: RunContext, owners: OwnerVariables,
     begun = around.read_moment()
     output = HookOutput(lambda line: around.log_line(order.run.spec.name, line), owners.variables, around.lines_at_most)
     try:
-        with RESERVE.lent():
+        with RESERVE.available():
             process = spawn_hook(order, around, owners)
     except CannotStartError as fault:
         return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why, begun=False)
@@ -310,7 +310,7 @@ def _end(order: RunRequest, around: RunContext, process: HookProcess, output: Ho
         environment_markers(order.trace.title, order.trace_id, process.directory), process.leader, process.channels,
         process.supervisor, process.group)
     grace_s = around.graces.call_off_s if outcome is HookOutcome.STOPPED else around.graces.timeout_s
-    with RESERVE.lent():        # who belongs to it stands in files of /proc
+    with RESERVE.available():        # who belongs to it stands in files of /proc
         left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
     return _RunEnd(outcome, left, process.follows_all)
 
@@ -479,9 +479,9 @@ class HookRunner:
     def _tidy_up(self, name: str) -> None:
         """After the answer. What cannot be deleted is told once, and tried again after each run."""
         trouble = self._around.states.purge()
-        told = f"{reason_of(trouble)}: {trouble.filename}" if trouble is not None else ""
-        if told and told not in self._untidied:
-            self._untidied.add(told)
-            self._around.log_line(name, f"(files that it left cannot be deleted: {told})")
+        extra = f"{reason_of(trouble)}: {trouble.filename}" if trouble is not None else ""
+        if extra and extra not in self._untidied:
+            self._untidied.add(extra)
+            self._around.log_line(name, f"(files that it left cannot be deleted: {extra})")
         reap_adopted()
         RESERVE.fill()

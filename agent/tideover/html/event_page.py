@@ -72,20 +72,20 @@ def _meter(run: HookRun) -> str:
 
 
 def _outputs(account: EventRecord) -> list[Markup]:
-    said: list[Markup] = []
+    parts: list[Markup] = []
     for run in account.hooks:
         text = show_controls(run.report.output.replace("\r\n", "\n"))
         if not text.strip():
             continue
         rows = text.rstrip("\n").split("\n")
         earlier, last = rows[:-OUTPUT_LINES], rows[-OUTPUT_LINES:]
-        said.append(tag("h3", "What ", untrusted(run.name, NAME_SIGNS), f" output of {run.phase.value}",
+        parts.append(tag("h3", "What ", untrusted(run.name, NAME_SIGNS), f" output of {run.phase.value}",
                         f", attempt {run.attempt}" if run.attempt > 1 else ""))
         if earlier:
-            said.append(tag("details", tag("summary", f"the {len(earlier)} earlier lines"),
+            parts.append(tag("details", tag("summary", f"the {len(earlier)} earlier lines"),
                             tag("pre", verbatim("\n".join(earlier)))))
-        said.append(tag("pre", verbatim("\n".join(last))))
-    return said
+        parts.append(tag("pre", verbatim("\n".join(last))))
+    return parts
 
 
 # --- The page
@@ -112,13 +112,13 @@ def _about(account: EventRecord, times: Times, tone: Severity) -> Markup:
     machines = join(*(join(", " if index else "", name) for index, name in enumerate(names)), more)
     who = {"platform": "announced by the platform", "user": "requested by a user of the platform",
            "none": "not announced"}.get(account.event_source or "", "")
-    said = [tag("p", badge(tone), tag("span", times.full(account.noticed_at)), class_="meta"),
+    parts = [tag("p", badge(tone), tag("span", times.full(account.noticed_at)), class_="meta"),
             tag("p", f"{noun(account)[0].upper()}{noun(account)[1:]}", f", {who}" if who else "", " · ",
                 machines or "no machine given", " · event ", untrusted(account.event_id, NAME_SIGNS), class_="meta")]
     if account.description:
-        said.append(tag("p", "Description by the platform: “", untrusted(account.description, DESCRIPTION_SIGNS), "”",
+        parts.append(tag("p", "Description by the platform: “", untrusted(account.description, DESCRIPTION_SIGNS), "”",
                         class_="meta"))
-    return join(*said)
+    return join(*parts)
 
 
 def _figures(account: EventRecord) -> list[KeyFigure]:
@@ -134,7 +134,7 @@ def _figures(account: EventRecord) -> list[KeyFigure]:
     if account.interruptions:
         longest = account.longest_pause or account.interruptions[0]
         figures.append(KeyFigure("Paused for" if len(account.interruptions) == 1 else "Longest pause",
-                              bounded_text(longest.length_s, longest.told_uncertainty_s), f"{longest.quality.value}, "
+                              bounded_text(longest.length_s, longest.shown_uncertainty_s), f"{longest.quality.value}, "
                               f"{longest.cause.value.replace('-', ' ')}"))
     elif account.is_over and account.outcome is not Outcome.CANCELLED:
         figures.append(KeyFigure("Paused for", "none detected", "no pause was detected"))
@@ -196,7 +196,7 @@ def _comparison(account: EventRecord, times: Times) -> Markup:
     if account.kind is Kind.FREEZE or account.interruptions:
         announced = length_text(account.expected_pause_s) if account.expected_pause_s is not None else \
             "no length given"
-        measured = "; ".join(bounded_text(stop.length_s, stop.told_uncertainty_s) for stop in account.interruptions)
+        measured = "; ".join(bounded_text(stop.length_s, stop.shown_uncertainty_s) for stop in account.interruptions)
         rows.append(["Pause", announced, measured or ("none detected" if account.is_over else "nothing yet")])
     if account.preparation_s is not None and account.notice_s is not None:
         rows.append(["Preparation", f"{length_text(account.notice_s)} of notice", _share(account)])
@@ -233,25 +233,25 @@ def _pauses_section(account: EventRecord, times: Times) -> Markup:
     if not account.pauses:
         return Markup("")
     rows: TableRows = [[TableCell(times.clock(stop.resumed_at), "moment"),
-             bounded_text(stop.length_s, stop.told_uncertainty_s),
+             bounded_text(stop.length_s, stop.shown_uncertainty_s),
              stop.cause.value.replace("-", " "), stop.quality.value, _evidence(stop)] for stop in account.pauses]
     return section("Pauses", table(["Resumed at", "Length", "Scope", "Quality", "Evidence"], rows))
 
 
 def _evidence(stop: Pause) -> str:
-    said = list(stop.evidence)
+    parts = list(stop.evidence)
     if stop.clocksource is not None and stop.clocksource[0] != stop.clocksource[1]:
-        said.append(f"the clocksource changed from {stop.clocksource[0]} to {stop.clocksource[1]}")
+        parts.append(f"the clocksource changed from {stop.clocksource[0]} to {stop.clocksource[1]}")
     if stop.host is not None and stop.host[0] != stop.host[1]:
-        said.append(f"moved from host {stop.host[0]} to host {stop.host[1]}")
-    return show_controls("; ".join(said), NOTE_SIGNS)
+        parts.append(f"moved from host {stop.host[0]} to host {stop.host[1]}")
+    return show_controls("; ".join(parts), NOTE_SIGNS)
 
 
 def _clock_section(account: EventRecord, times: Times) -> Markup:
     clock = account.clock
     if clock.check.checked_at is None and not clock.samples:
         return Markup("")
-    said = [tag("p", _clock_sentence(account))]
+    parts = [tag("p", _clock_sentence(account))]
     if clock.samples:
         def draw(layout: PageLayout) -> Drawing:
             return clock_drawing(account, layout)
@@ -261,12 +261,12 @@ def _clock_section(account: EventRecord, times: Times) -> Markup:
              f"± {length_text(one.error_bound_s)}", length_text(one.delay_s),
              {True: "yes", False: "no", None: "–"}[is_inside(one, clock.check.tolerance_s)]] for one in clock.samples]
         heads = ["Measured at", "Source", "Offset of this machine", "Error bound", "Round trip", "Within tolerance"]
-        said += [figure(draw, "Seconds since the first sample after the pause; up is ahead. Whiskers show each "
+        parts += [figure(draw, "Seconds since the first sample after the pause; up is ahead. Whiskers show each "
                               "sample’s error bound, the green band the tolerance."),
                  tag("details", tag("summary", "Values as a table"), table(heads, rows))]
-    said += [tag("p", f"Observed later: {show_controls(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
+    parts += [tag("p", f"Observed later: {show_controls(move.note, NOTE_SIGNS)} ({times.clock(move.at)}).")
              for move in clock.followed]
-    return section("Clock", *said)
+    return section("Clock", *parts)
 
 
 def _clock_sentence(account: EventRecord) -> str:
@@ -274,15 +274,15 @@ def _clock_sentence(account: EventRecord) -> str:
     if clock.check.checked_at is None:
         return f"The clock was measured, but there is no verdict. {describe(clock)}"
     why = f" ({show_controls(clock.check.reason, NOTE_SIGNS)})" if clock.check.reason else ""
-    said = f"Verdict: {clock.check.verdict.value}{why}."
-    return f"{said} {describe(clock)}"
+    parts = f"Verdict: {clock.check.verdict.value}{why}."
+    return f"{parts} {describe(clock)}"
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------
 
 def _unknown(account: EventRecord) -> Markup:
-    said = not_known(account)
-    return section("Unknown", lines(said)) if said else Markup("")
+    parts = not_known(account)
+    return section("Unknown", lines(parts)) if parts else Markup("")
 
 
 def _rows(account: EventRecord, times: Times) -> Markup:
@@ -300,7 +300,7 @@ def _rows(account: EventRecord, times: Times) -> Markup:
 
 
 def _footer(account: EventRecord, times: Times, version: str) -> Markup:
-    said = [join(f"Made by tideover {version} on {times.full(times.now)} from the record of this event; the record as "
+    parts = [join(f"Made by tideover {version} on {times.full(times.now)} from the record of this event; the record as "
                  "JSON: ", tag("code", "tideover show EVENT --json"), "."),
             "Timestamps are from this machine’s clock; NotBefore is the platform’s time. Durations are measured on "
             "clocks that are never set. “Not known” never means 0.",
@@ -308,5 +308,5 @@ def _footer(account: EventRecord, times: Times, version: str) -> Markup:
     if account.extra:
         fields = (join("; " if index else "", untrusted(key, NAME_SIGNS), " = ", untrusted(value, NOTE_SIGNS))
                   for index, (key, value) in enumerate(account.extra.items()))
-        said.insert(1, join("Other fields from the platform: ", *fields, "."))
-    return tag("footer", *(tag("p", text) for text in said))
+        parts.insert(1, join("Other fields from the platform: ", *fields, "."))
+    return tag("footer", *(tag("p", text) for text in parts))

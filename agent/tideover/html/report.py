@@ -48,16 +48,17 @@ def headline(figures: HistoryStatistics, times: Times) -> str:
 
 def sentences(figures: HistoryStatistics) -> list[str]:
     """Given figures, return what they say about notice, preparation, pauses and the clock, a sentence each."""
-    said = []
+    parts = []
     if figures.notice.lengths_s or figures.without_notice:
-        said.append(_notice(figures))
+        parts.append(_notice(figures))
     if figures.pause.lengths_s or figures.pause.unknown:
-        said.append(_pauses_words(figures.pause))
+        parts.append(_pauses_words(figures.pause))
     if figures.clock.lengths_s or figures.clock_not_good:
-        said.append(_clock_words(figures))
+        parts.append(_clock_words(figures))
     if figures.watched:
-        said.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and were only observed.")
-    return said
+        parts.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and were only "
+                     "observed.")
+    return parts
 
 
 def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
@@ -75,20 +76,20 @@ def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
     yield ""
     yield from _columns([["", "SHORTEST", "MEDIAN", "LONGEST", "COUNTED"],
                          *([name, *spread_texts(spread)] for name, spread in spreads(figures))])
-    looked_at = [told for told in figures.events if told.tone in (Severity.ATTENTION, Severity.OPEN)]
+    looked_at = [event for event in figures.events if event.tone in (Severity.ATTENTION, Severity.OPEN)]
     if looked_at:
         yield ""
         yield "Needs attention (tideover show EVENT):"
-        for told in looked_at:
-            yield f"  {times.day(told.account.noticed_at)}  {show_controls(told.account.event_id)}"
-            yield f"    {told.sentence}"
+        for event in looked_at:
+            yield f"  {times.day(event.account.noticed_at)}  {show_controls(event.account.event_id)}"
+            yield f"    {event.sentence}"
 
 
 def report_document(figures: HistoryStatistics) -> dict[str, Any]:
     """Given figures, return them as one JSON document. Lengths in seconds; what is not known is null."""
     return {
         "since": utc_text(figures.since),
-        "events": [_event_document(told) for told in figures.events],
+        "events": [_event_document(event) for event in figures.events],
         "only_watched": figures.watched,
         "months": [{"month": f"{month.year}-{month.month:02d}",
                     "by_kind": {kind.value: count for kind, count in month.by_kind.items()}}
@@ -120,16 +121,16 @@ def month_text(month: Month) -> str:
     return f"{MONTHS[month.month - 1]} {month.year}"
 
 
-def pause_words(told: EventSummary) -> str:
+def pause_words(event: EventSummary) -> str:
     """Given an event of the history, return how long its longest pause was."""
-    if told.longest_s is not None:
-        return bounded_text(told.longest_s, told.uncertainty_s)
-    return NOT_KNOWN if told.account.interruptions else "–"
+    if event.longest_s is not None:
+        return bounded_text(event.longest_s, event.uncertainty_s)
+    return NOT_KNOWN if event.account.interruptions else "–"
 
 
-def clock_words(told: EventSummary) -> str:
+def clock_words(event: EventSummary) -> str:
     """Given an event of the history, return how long its clock took to be good, or its verdict."""
-    clock = told.account.clock
+    clock = event.account.clock
     if clock.check.checked_at is None:
         return "–"
     if clock.check.verdict is Verdict.GOOD and clock.check.good_after_s is not None:
@@ -137,11 +138,11 @@ def clock_words(told: EventSummary) -> str:
     return NOT_KNOWN if clock.check.verdict is Verdict.UNKNOWN else clock.check.verdict.value
 
 
-def notice_words(told: EventSummary) -> str:
+def notice_words(event: EventSummary) -> str:
     """Given an event of the history, return how much notice was given."""
-    if not told.account.is_announced or told.account.notice_s == 0:
+    if not event.account.is_announced or event.account.notice_s == 0:
         return "none"
-    return length_text(told.account.notice_s)
+    return length_text(event.account.notice_s)
 
 
 # --- sentences ----------------------------------------------------------------------------------------------------
@@ -199,14 +200,14 @@ def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 # --- JSON ---------------------------------------------------------------------------------------------------------
 
-def _event_document(told: EventSummary) -> dict[str, Any]:
-    account = told.account
+def _event_document(event: EventSummary) -> dict[str, Any]:
+    account = event.account
     return {"event_id": account.event_id, "kind": account.kind.value,
             "noticed_at": utc_text(account.noticed_at),
             "status": account.status,
-            "outcome": account.outcome.value if account.outcome else None, "verdict": told.tone.value,
-            "sentence": told.sentence, "notice_s": account.notice_s,
-            "preparation_s": account.preparation_s, "longest_pause_s": told.longest_s,
+            "outcome": account.outcome.value if account.outcome else None, "verdict": event.tone.value,
+            "sentence": event.sentence, "notice_s": account.notice_s,
+            "preparation_s": account.preparation_s, "longest_pause_s": event.longest_s,
             "clock": account.clock.check.verdict.value, "clock_good_after_s": account.clock.check.good_after_s}
 
 
@@ -364,10 +365,10 @@ def report_page(figures: HistoryStatistics, times: Times, machine: str, version:
 
 
 def _body(figures: HistoryStatistics, times: Times) -> list[Markup]:
-    said = lines(sentences(figures)) if sentences(figures) else Markup("")
+    summary = lines(sentences(figures)) if sentences(figures) else Markup("")
     if not figures.events:
-        return [said]
-    return [said, at_a_glance(_glance(figures)), _months_section(figures), _lengths_section(figures),
+        return [summary]
+    return [summary, at_a_glance(_glance(figures)), _months_section(figures), _lengths_section(figures),
             _events_table(figures, times)]
 
 
@@ -402,7 +403,7 @@ def _lengths_section(figures: HistoryStatistics) -> Markup:
 
 def _events_table(figures: HistoryStatistics, times: Times) -> Markup:
     newest = figures.events[::-1][:MOST_EVENTS]
-    rows = [_event_row(told, times) for told in newest]
+    rows = [_event_row(event, times) for event in newest]
     left_out = len(figures.events) - len(newest)
     more = tag("p", f"{left_out} older events are not shown; see tideover report --json.") if left_out else \
         Markup("")
@@ -410,21 +411,22 @@ def _events_table(figures: HistoryStatistics, times: Times) -> Markup:
     return section("All events, newest first", table(heads, rows), more, _to_look_at(figures, times))
 
 
-def _event_row(told: EventSummary, times: Times) -> list[TableCell | str]:
-    account = told.account
+def _event_row(event: EventSummary, times: Times) -> list[TableCell | str]:
+    account = event.account
     preparation = length_text(account.preparation_s) if account.preparation_s is not None else "–"
-    look = {"bad": "bad-text", "good": "good-text"}.get(LOOKS[told.tone], "")
+    look = {"bad": "bad-text", "good": "good-text"}.get(LOOKS[event.tone], "")
     return [f"{times.day(account.noticed_at)} {times.clock(account.noticed_at)[:8]}", account.kind.value,
-            TableCell(told.tone.value, look), notice_words(told), preparation, pause_words(told), clock_words(told),
+            TableCell(event.tone.value, look), notice_words(event), preparation, pause_words(event), clock_words(event),
             TableCell(untrusted(account.event_id, ID_SIGNS), "soft")]
 
 
 def _to_look_at(figures: HistoryStatistics, times: Times) -> Markup:
-    chosen = [told for told in figures.events[::-1] if told.tone in (Severity.ATTENTION, Severity.OPEN)][:MOST_EVENTS]
+    newest = figures.events[::-1]
+    chosen = [event for event in newest if event.tone in (Severity.ATTENTION, Severity.OPEN)][:MOST_EVENTS]
     if not chosen:
         return Markup("")
-    items = (tag("li", f"{times.day(told.account.noticed_at)}, ", untrusted(told.account.event_id, ID_SIGNS), ": ",
-                 told.sentence) for told in chosen)
+    items = (tag("li", f"{times.day(event.account.noticed_at)}, ", untrusted(event.account.event_id, ID_SIGNS), ": ",
+                 event.sentence) for event in chosen)
     return join(tag("h2", "Needs attention"), tag("ul", *items, class_="plain"))
 
 

@@ -89,7 +89,7 @@ class HistoryStatistics:
     clock_not_good: int
 
     def of_tone(self, tone: Severity) -> int:
-        return sum(told.tone is tone for told in self.events)
+        return sum(event.tone is tone for event in self.events)
 
 
 def history_statistics(records: Iterable[EventRecord], times: Times, since: datetime
@@ -104,7 +104,7 @@ def history_statistics(records: Iterable[EventRecord], times: Times, since: date
     judged = [account.clock for account in ours if account.clock.check.checked_at is not None]
     need_s = preparation.most_s
     return HistoryStatistics(
-        since=since, events=tuple(_told(account) for account in ours), watched=len(counted) - len(ours),
+        since=since, events=tuple(_summary(account) for account in ours), watched=len(counted) - len(ours),
         months=_months(ours, times), kinds=_kinds(ours), notice=notices, preparation=preparation,
         pause=_spread(stop.length_s for account in ours for stop in account.interruptions),
         clock=_spread(clock.check.good_after_s for clock in judged if clock.check.verdict is Verdict.GOOD),
@@ -113,11 +113,11 @@ def history_statistics(records: Iterable[EventRecord], times: Times, since: date
         need_s=need_s, clock_not_good=sum(clock.check.verdict is not Verdict.GOOD for clock in judged))
 
 
-def _told(account: EventRecord) -> EventSummary:
+def _summary(account: EventRecord) -> EventSummary:
     verdict = summarize(account)
     longest = account.longest_pause
     return EventSummary(account, verdict.tone, verdict.sentence, longest.length_s if longest else None,
-                longest.told_uncertainty_s if longest else None)
+                longest.shown_uncertainty_s if longest else None)
 
 
 def _prepared_to_the_end(account: EventRecord) -> bool:

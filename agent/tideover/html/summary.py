@@ -66,26 +66,26 @@ def noun(account: EventRecord) -> str:
 
 def not_known(account: EventRecord) -> list[str]:
     """Given an account, return what its record does not know, a sentence each."""
-    said = []
+    parts = []
     if account.is_over and account.started_at and not account.interruptions and account.kind is Kind.FREEZE:
-        said.append("Whether the machine was paused: no pause was detected.")
+        parts.append("Whether the machine was paused: no pause was detected.")
     if any(stop.length_s is None for stop in account.interruptions):
-        said.append("How long the machine was paused: no clock of this machine kept running.")
+        parts.append("How long the machine was paused: no clock of this machine kept running.")
     if any(stop.quality is Quality.BOUNDED for stop in account.interruptions):
-        said.append("The exact length of the pause: only its bounds are known.")
+        parts.append("The exact length of the pause: only its bounds are known.")
     if account.interruptions and all(stop.cause not in ASLEEP for stop in account.interruptions):
-        said.append("Whether the whole machine was paused or only the agent's process stalled: this machine cannot "
+        parts.append("Whether the whole machine was paused or only the agent's process stalled: this machine cannot "
                     "tell the two apart.")
     if account.clock.check.checked_at is not None and account.clock.check.verdict is Verdict.UNKNOWN:
-        said.append(f"Whether the clock was good: "
+        parts.append(f"Whether the clock was good: "
                     f"{show_controls(account.clock.check.reason, 200) or 'no reason was recorded'}.")
     if account.is_announced and account.notice_s is None:
         why = "the platform gave no NotBefore" if account.not_before is None else \
             "this machine's clock was not known to be good then"
-        said.append(f"How much notice was given: {why}.")
+        parts.append(f"How much notice was given: {why}.")
     if account.kind is Kind.FREEZE and account.expected_pause_s is None:
-        said.append("The expected length of the pause: the platform gave none.")
-    return said
+        parts.append("The expected length of the pause: the platform gave none.")
+    return parts
 
 
 # --- the clauses ------------------------------------------------------------------------------------------------
@@ -137,7 +137,7 @@ def _how_long(pauses: Sequence[Pause]) -> str:
     if not known:
         return "for an unknown time"
     length = bounded_text(sum(stop.length_s or 0.0 for stop in known),
-                          sum(stop.told_uncertainty_s or 0.0 for stop in known), rounded=True)
+                          sum(stop.shown_uncertainty_s or 0.0 for stop in known), rounded=True)
     if len(known) < len(pauses):
         return f"{_often(len(pauses))}, for {length} in total where known"
     return f"{_often(len(pauses))}, for {length} in total" if len(pauses) > 1 else f"for {length}"

@@ -41,7 +41,7 @@ def clock_stood_still(stop: Pause, account: EventRecord) -> bool:
     after = _after(stop, account)
     if not after or stop.length_s is None or stop.cause not in (Cause.VM_PAUSE, Cause.SUSPEND):
         return False
-    doubt_s = (stop.told_uncertainty_s or 0.0) + (after[0].error_bound_s or 0.0) + SLACK_S
+    doubt_s = (stop.shown_uncertainty_s or 0.0) + (after[0].error_bound_s or 0.0) + SLACK_S
     return stop.length_s > doubt_s and abs(after[0].offset_s + stop.length_s) <= doubt_s
 
 

@@ -32,6 +32,8 @@ WORDS: Mapping[EntryKind | Phase, str] = MappingProxyType({
     Phase.RECOVERED: "all recovered",
     EntryKind.REMOVED: "removed",
     EntryKind.RECOVER_FAILED: "recovery failed",
+    EntryKind.WOULD_PREPARE: "would prepare",
+    EntryKind.WOULD_RECOVER: "would recover",
 })
 """Rows that are turning points wherever they stand; the others below depend on the rows around them."""
 
@@ -136,7 +138,7 @@ class TimelineLayout:
         end = self.seconds(stop.resumed_at)
         if stop.length_s is None:
             return PauseSpan(TimeSpan(end, end), TimeSpan(end, end), stop)
-        begin, doubt_s = end - stop.length_s, stop.told_uncertainty_s or 0.0
+        begin, doubt_s = end - stop.length_s, stop.shown_uncertainty_s or 0.0
         return PauseSpan(TimeSpan(begin - doubt_s, end), TimeSpan(min(begin + doubt_s, end), end), stop)
 
     def _ends(self) -> list[float]:
@@ -253,9 +255,9 @@ def _run_bar(stage: TimelineLayout, run: HookRun) -> Bar:
     is_cut = run.report.outcome in (HookOutcome.STOPPED, HookOutcome.FORGOTTEN, HookOutcome.NOT_YET)
     look = "failed" if run.has_failed else "stopped" if is_cut else run.phase.value
     took = [] if run.report.duration_s is None else [round_length_text(run.report.duration_s)]
-    said = [] if run.report.outcome is HookOutcome.DONE else [run.report.outcome.value]
+    outcome = [] if run.report.outcome is HookOutcome.DONE else [run.report.outcome.value]
     limit = None if run.limit_s is None else begin + run.limit_s
-    return Bar(TimeSpan(begin, begin + (run.report.duration_s or 0.0)), look, beside=" ".join(took + said),
+    return Bar(TimeSpan(begin, begin + (run.report.duration_s or 0.0)), look, beside=" ".join(took + outcome),
                about=f"{run.phase.value}: {run.report.outcome.value}{_in_length(run)}, "
                      f"timeout {length_text(run.limit_s)}", limit_s=limit)
 
@@ -380,7 +382,7 @@ def _rests(stage: TimelineLayout, top: float, lanes_top: float, bottom: float) -
 
 def _rest_text(rest: PauseSpan) -> str:
     who = "paused" if rest.stop.cause in ASLEEP else "agent stalled"
-    return f"{who} {bounded_text(rest.stop.length_s, rest.stop.told_uncertainty_s, rounded=True)}"
+    return f"{who} {bounded_text(rest.stop.length_s, rest.stop.shown_uncertainty_s, rounded=True)}"
 
 
 def _rest(stage: TimelineLayout, rest: PauseSpan, top: float, bottom: float) -> list[SvgShape]:

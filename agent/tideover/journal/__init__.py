@@ -1,7 +1,5 @@
 """The memory that survives us: the state, and the rows every record is made of."""
 from tideover.journal.database import FILE, JournalUnreadable, JournalUnwritable, set_aside, unwritable
-from tideover.journal.lock import Lock, holder
 from tideover.journal.store import Journal, LastingJournal
 
-__all__ = ["FILE", "Journal", "JournalUnreadable", "JournalUnwritable",
-           "LastingJournal", "Lock", "holder", "set_aside", "unwritable"]
+__all__ = ["FILE", "Journal", "JournalUnreadable", "JournalUnwritable", "LastingJournal", "set_aside", "unwritable"]

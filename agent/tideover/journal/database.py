@@ -218,12 +218,12 @@ def _closed_unless_good(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def checkpoint(db: sqlite3.Connection) -> bool:
     """Move what the write-ahead log holds into the file and empty the log, so that damage to the log loses nothing;
     return whether that could be done now. A reader in the way is not waited for. Raise sqlite3.Error."""
-    patience_ms = db.execute("PRAGMA busy_timeout").fetchone()[0]
+    timeout_ms = db.execute("PRAGMA busy_timeout").fetchone()[0]
     db.execute("PRAGMA busy_timeout = 0")
     try:
         return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
     finally:
-        db.execute(f"PRAGMA busy_timeout = {patience_ms}")
+        db.execute(f"PRAGMA busy_timeout = {timeout_ms}")
 
 
 def _bring_up_to_date(db: sqlite3.Connection) -> None:

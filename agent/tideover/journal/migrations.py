@@ -70,10 +70,10 @@ def _hook_of_2(hook: dict[str, Any]) -> dict[str, Any]:
     """The same; a prepare from before the newest start of a recover no longer counts."""
     has_worked, is_unsafe = hook.pop("worked", False), hook.pop("unsafe", False)
     has_ended = hook["prepared_for"] > 0
-    is_outdated, said_not_yet = hook.pop("recover_begun", False), hook.pop("in_turn", False)
+    is_outdated, was_not_yet = hook.pop("recover_begun", False), hook.pop("in_turn", False)
     stage = STAGES_2.get(hook["stage"], hook["stage"])
     return hook | {
-        "stage": "recover-not-yet" if stage == "recover-retry" and said_not_yet else stage,
+        "stage": "recover-not-yet" if stage == "recover-retry" and was_not_yet else stage,
         "prepared_for": 0 if is_outdated else hook["prepared_for"],
         "prepare_result": "worked" if has_worked else "unsafe" if is_unsafe else "failed" if has_ended else "none",
         "needs_recover": hook.pop("owed", False),

@@ -10,12 +10,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
+from tideover.errors import WrongUseError
 from tideover.journal.codec import from_json, read_moment, to_json
 from tideover.journal.database import (
     BUSY_S,
     DAMAGE,
+    FILE,
     FileIdentity,
     JournalDamaged,
     JournalUnreadable,
@@ -36,6 +38,7 @@ from tideover.journal.database import (
 from tideover.lifecycle import Case, Entry, HookState, Phase, State
 from tideover.model import ClockCheck, EntryKind, Event, HookRun, Moment, Outcome, Pause
 from tideover.record import Row
+from tideover.settings import Settings
 
 COUNTED_AT_MOST = 256       # events whose rows are counted in memory
 STILL_BUSY_MS = 50
@@ -64,7 +67,7 @@ class Journal:
         """Given its path, open or create it. Raise JournalUnreadable if it holds something we cannot read, and
         JournalUnwritable if the file system does not let us."""
         self.path = path
-        self._patience_ms = round(BUSY_S * 1000)
+        self._timeout_ms = round(BUSY_S * 1000)
         self._kept: dict[str, tuple[int, int]] = {}     # rows and characters of the events written to lately
         try:
             self._db = (connect or open_to_write)(path)
@@ -143,8 +146,8 @@ class Journal:
             return False            # what is wrong, the next commit tells
 
     def _be_patient(self, milliseconds: int) -> None:
-        if milliseconds != self._patience_ms:
-            self._patience_ms = milliseconds
+        if milliseconds != self._timeout_ms:
+            self._timeout_ms = milliseconds
             self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     def _write_changes(self, table: str, key: str, before: Any, after: Any) -> None:
@@ -265,9 +268,9 @@ def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | No
 
 def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject: str | None) -> Row:
     is_phase = kind == PHASE_ROW or (kind not in SUBJECTS and what in PHASE_WORDS)     # an older row does not say
-    said = Phase(what) if is_phase else EntryKind(what)
+    what_it_is = Phase(what) if is_phase else EntryKind(what)
     noun = from_json(Outcome if is_phase else SUBJECTS[kind], subject) if kind and subject else None
-    return Row(read_moment(at), event_id, said, note, noun)
+    return Row(read_moment(at), event_id, what_it_is, note, noun)
 
 
 # --- The agent's journal: one that outlives its file
@@ -391,3 +394,39 @@ class LastingJournal(Journal):
         super().__init__(self.path, open_in_memory)
         self._opened, self._is_stranger, self._has_forgotten = {}, why, True
         self._put_down(reason)
+
+
+# --- Reading for the commands that report, with or without a running agent
+
+Found = TypeVar("Found")
+
+
+def read_memory(settings: Settings, read: Callable[[Journal], Iterable[Row]] = Journal.rows_of_events,
+                ) -> tuple[State, list[Row]]:
+    """Given the settings and which rows are wanted, return the state and those rows; nothing yet where there is none.
+
+    Raise the errors of `read_through`.
+    """
+    found = read_through(settings, lambda journal: (journal.load(), list(read(journal))))
+    return (State(), []) if found is None else found
+
+
+def read_through(settings: Settings, read: Callable[[Journal], Found]) -> Found | None:
+    """Given the settings, return what `read` makes of the open journal; None where there is none yet.
+
+    Raise JournalUnreadable if it is damaged, WrongUseError if this user may not read it.
+    """
+    path = Path(settings.paths.state) / FILE
+    try:
+        if not path.exists():
+            return None
+        with path.open("rb"):
+            pass
+    except PermissionError as trouble:
+        raise WrongUseError(f"cannot read the journal {path}", "permission denied",
+                            "Run as root, or as the user the agent runs as.") from trouble
+    journal = Journal.reading(path)
+    try:
+        return read(journal)
+    finally:
+        journal.close()

@@ -57,9 +57,11 @@ class TimerElapsed:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """All hooks it wanted have settled. `hold`: why the acknowledgement is withheld; None: it may be sent."""
+    """All hooks it wanted have settled. `hold`: why the acknowledgement is withheld; None: it may be sent.
+    `observed_only`: nothing was prepared, for [policy] mode is observe."""
 
     hold: str | None
+    observed_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,8 @@ def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Mome
     to then is not agreed to for a VM that was not named then, nor for a status that was not known then."""
     if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
+    if policy.observes:
+        return H
     known = {fold_case(name) for name in case.ack_resources}
     is_agreed = case.event.odd_status is None and known.issuperset(fold_case(name) for name in case.event.resources)
     return A if is_agreed else H
@@ -278,7 +282,7 @@ def _wait(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, recovered_by=RecoveredBy.EVENT)
+    return replace(case, recovered_by=RecoveredBy.EVENT, observed_only=policy.observes)
 
 
 def _acknowledge(case: Case, policy: Policy, now: Moment) -> Case:
@@ -332,6 +336,8 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
         case Removed():
             unseen = case.agent_was_down and _awaits_platform(case) and _may_have_begun(case, now)
             return replace(case, listed=False, missed=case.missed or unseen)
+        case Prepared(observed_only=True):
+            return replace(case, observed_only=True)
         case AckAnswered(outcome):
             return replace(case, ack=ANSWERED.get(outcome, case.ack))
         case Paused(pause) if pause.cause is not Cause.CLOCK_STEP:

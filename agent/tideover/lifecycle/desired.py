@@ -76,5 +76,5 @@ def _facts(hook: HookState, case: Case | None, phase: HookPhase) -> fx.RunFacts:
     longest = max((p for p in case.pauses if p.length_s is not None), key=lambda p: p.length_s or 0.0, default=None)
     clock = case.clock or ClockCheck(Verdict.UNKNOWN)
     return replace(facts, pause_s=longest.length_s if longest else None,
-                   pause_uncertainty_s=longest.told_uncertainty_s if longest else None,
+                   pause_uncertainty_s=longest.shown_uncertainty_s if longest else None,
                    clock=clock.verdict, clock_offset_s=clock.offset_s)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from tideover.lifecycle.state import RETRIED_RECOVERS, RUNNING, Case, HookState, Phase, PrepareResult, Stage, State
-from tideover.model import Cause, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
+from tideover.model import Cause, Event, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
 from tideover.observations import HookSettled
 from tideover.policy import Policy
 
@@ -101,10 +101,16 @@ SHORTENED_LIMIT_S = 0.1
 """A run under way is given less only by more than this: what rounding takes away is no news."""
 
 
+NO_HOOK = "no hook for this kind; the platform starts the event at NotBefore"
+
+
 # --- claims ---------------------------------------------------------------------------------------------------
 
 def claim(state: State, case: Case, policy: Policy) -> State:
-    """Given a case that has entered PREPARING, return the state in which each of its hooks is wanted."""
+    """Given a case that has entered PREPARING, return the state in which each of its hooks is wanted: none where events
+    are only observed."""
+    if policy.observes:
+        return state
     for spec in policy.hooks_for(case.event):
         hook = state.hooks.get(spec.name) or HookState(spec, Stage.QUEUED)
         if hook.stage not in RUNNING:
@@ -137,14 +143,17 @@ def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
     """Given an unannounced case, return the state in which recover of the hooks that ask for its kind is pending: once
     for each pause of the machine, however often the clock is checked again meanwhile."""
     state = state.with_case(replace(case, hooks_named=True))
-    for spec in policy.hooks_for(case.event):
+    for spec in () if policy.observes else policy.hooks_for(case.event):
         if spec.name not in state.hooks:
             state = state.with_hook(HookState(spec, Stage.RECOVER_PENDING, needs_recover=True))
     return state
 
 
-def is_settled(state: State, case: Case) -> bool:
-    """Whether every hook this case wanted has been prepared for a kind at least as hard."""
+def is_settled(state: State, case: Case, policy: Policy) -> bool:
+    """Whether every hook this case wanted has been prepared for a kind at least as hard; where events are only
+    observed, whether none of them runs any more."""
+    if policy.observes:
+        return not any(hook.stage in RUNNING for hook in _wanted(state, case))
     return all(hook.stage is Stage.PREPARED and hook.prepared_for >= case.event.kind.info.severity
                for hook in _wanted(state, case))
 
@@ -153,9 +162,19 @@ def why_held(state: State, case: Case) -> str | None:
     """Given a case whose hooks have settled, return why the acknowledgement is withheld; None: it is not."""
     wanted = _wanted(state, case)
     if not wanted and case.event.event_source != "user":
-        return "no hook for this kind; the platform starts the event at NotBefore"
+        return NO_HOOK
     failed = required_failures(state, case)
     return f"a required preparation failed: {', '.join(failed)}" if failed else None
+
+
+def why_would_hold(event: Event, policy: Policy) -> str | None:
+    """Given an event that is only observed, return why its acknowledgement would be withheld, as far as can be known
+    without preparing; None: it would not."""
+    specs = policy.hooks_for(event)
+    if not specs and event.event_source != "user":
+        return NO_HOOK
+    refused = sorted(spec.name for spec in specs if spec.refused is not None)
+    return f"a hook would be refused: {', '.join(refused)}" if refused else None
 
 
 def required_failures(state: State, case: Case) -> list[str]:
@@ -247,7 +266,10 @@ def extend(state: State, pause: Pause) -> State:
 
 def advance_hooks(state: State, policy: Policy, now: Moment) -> State:
     """Given the state, return it with every hook started, stopped or released that is due."""
-    state = _begin_prepare(_shrink_deadlines(state, policy, now), policy, now)
+    if policy.observes:
+        state = _withdraw_unstarted(state)
+    else:
+        state = _begin_prepare(_shrink_deadlines(state, policy, now), policy, now)
     if state.claimed():
         return state
     state = _release_claims(state)
@@ -296,6 +318,16 @@ def _begin_prepare(state: State, policy: Policy, now: Moment) -> State:
             state = _begin(state, _assign_event(hook, wanting, left_s), Stage.PREPARING,
                            run_limit_s(hook.spec, left_s, remaining),
                            retry_until_s(hook.spec, left_s, remaining), now)
+    return state
+
+
+def _withdraw_unstarted(state: State) -> State:
+    """[policy] mode is observe, since the agent's newest start: no prepare is begun. What an earlier one may have
+    changed stays prepared until the event is over; then it is recovered."""
+    for name, hook in state.hooks.items():
+        if hook.stage in (Stage.QUEUED, Stage.PREPARE_RETRY):
+            kept = replace(hook, stage=Stage.PREPARED, prepare_result=PrepareResult.FAILED)
+            state = state.with_hook(kept) if hook.needs_recover else state.without_hook(name)
     return state
 
 

@@ -143,9 +143,9 @@ class Objections:
     @property
     def text(self) -> str:
         """All of it in one line; "" where nothing speaks against it."""
-        said = (("a required preparation failed", self.failed), ("not prepared", self.unprepared),
+        reasons = (("a required preparation failed", self.failed), ("not prepared", self.unprepared),
                 ("machines that have not agreed", self.machines))
-        return "; ".join(f"{what}: {', '.join(names)}" for what, names in said if names)
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in reasons if names)
 
 
 def objections(state: State, event: Event, me: str, policy: Policy) -> Objections:
@@ -159,6 +159,6 @@ def objections(state: State, event: Event, me: str, policy: Policy) -> Objection
 
 def on_acknowledge_request(transition: Transition, seen: ob.AcknowledgeRequested) -> None:
     case = transition.state.cases.get(seen.event_id)
-    if case is not None and not case.acknowledged and transition.state.fresh:
+    if case is not None and not case.acknowledged and transition.state.fresh and not transition.policy.observes:
         against = objections(transition.state, case.event, transition.state.me, transition.policy).text
         transition.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")

@@ -114,6 +114,7 @@ class Case:
     agent_was_down: bool = False        # the agent was down; no document has listed the event since
     rebooted: bool = False              # another boot than the one it was prepared in
     recovered_by: RecoveredBy = RecoveredBy.EVENT
+    observed_only: bool = False         # it was only observed where it would have been prepared ([policy] mode)
 
     @property
     def id(self) -> str:

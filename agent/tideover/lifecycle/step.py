@@ -289,9 +289,9 @@ def _takes(case: Case, pause: Pause) -> bool:
 
 
 def length_text(pause: Pause) -> str:
-    if pause.length_s is None or pause.told_uncertainty_s is None:
+    if pause.length_s is None or pause.shown_uncertainty_s is None:
         return f"{pause.cause.value}, length unknown"
-    return f"{pause.cause.value} of {pause.length_s:.3f} s ± {pause.told_uncertainty_s:.3f} s"
+    return f"{pause.cause.value} of {pause.length_s:.3f} s ± {pause.shown_uncertainty_s:.3f} s"
 
 
 # --- Results of effects; each counts only while it is expected
@@ -391,8 +391,18 @@ def on_restart(transition: Transition, seen: ob.Restarted) -> None:
             _take_reboot(transition, case, seen)
         else:
             transition.move(case, cases.AgentRestarted(), "the agent was restarted")
+    for case in list(transition.state.cases.values()):
+        _prepare_if_only_observed(transition, case)
     for witness in seen.found:
         _take_witness(transition, witness, seen.boot_id)
+
+
+def _prepare_if_only_observed(transition: Transition, case: Case) -> None:
+    """[policy] mode is act, and was observe when this event would have been prepared: it is prepared now, once a
+    document still shows it."""
+    if case.observed_only and not transition.policy.observes and case.phase in (Phase.PREPARING, Phase.HELD):
+        prepared = cases.enter(case, Phase.PREPARING, transition.policy, transition.now)
+        transition.enter_phase(None, prepared, "[policy] mode is act again")
 
 
 def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> None:

@@ -9,6 +9,8 @@ from tideover.lifecycle.state import AckState, Case, Entry, Phase, State, Subjec
 from tideover.model import EntryKind, Moment, Outcome
 from tideover.policy import Policy, names_me
 
+OBSERVING = "[policy] mode is observe"
+
 
 class Transition:
     """Lives no longer than the step. The only thing of the decision that changes while it is looked at."""
@@ -34,6 +36,8 @@ class Transition:
             return
         self.record(case.id, case.phase, note, self._outcome(before, case) if case.phase is Phase.CLOSED
                     else None)
+        if self.policy.observes:
+            self._record_undone(case)
         if case.phase is Phase.PREPARING:
             self.state = hook_stages.claim(self.state, case, self.policy)
         elif case.phase is Phase.RECOVERING and not case.announced and not case.hooks_named:
@@ -42,6 +46,18 @@ class Transition:
             self.state = self.state.without_case(case.id)
             if case.announced and not case.missed and before is not Phase.OBSERVED:
                 self.state = self.state.with_over(case.id)
+
+    def _record_undone(self, case: Case) -> None:
+        """[policy] mode is observe: the record says which hooks would be run now."""
+        specs = sorted(self.policy.hooks_for(case.event), key=lambda spec: (spec.order, spec.name))
+        names = [spec.name for spec in specs]
+        if case.phase is Phase.PREPARING:
+            longest_s = sum(hook_stages.longest_by_order(specs).values())
+            self.record(case.id, EntryKind.WOULD_PREPARE,
+                        f"{', '.join(names)}; at most {longest_s:g} s" if names else hook_stages.NO_HOOK)
+        elif case.phase is Phase.RECOVERING and names and (case.observed_only if case.announced
+                                                           else not case.hooks_named):
+            self.record(case.id, EntryKind.WOULD_RECOVER, ", ".join(reversed(names)))
 
     def _outcome(self, before: Phase | None, case: Case) -> Outcome:
         theirs = before is Phase.OBSERVED and not names_me(case.event, self.state.me)
@@ -53,7 +69,8 @@ class Transition:
             before = self.state
             self.state = hook_stages.advance_hooks(self.state, self.policy, self.now)
             for case in list(self.state.cases.values()):
-                if case.phase is Phase.PREPARING and self.state.fresh and hook_stages.is_settled(self.state, case):
+                if case.phase is Phase.PREPARING and self.state.fresh and hook_stages.is_settled(
+                        self.state, case, self.policy):
                     self._prepared(case)
                 elif case.phase is Phase.RECOVERING and hook_stages.is_released(self.state):
                     self.move(case, cases.Released())
@@ -61,7 +78,20 @@ class Transition:
                 return
 
     def _prepared(self, case: Case) -> None:
+        if self.policy.observes:
+            self._observed(case)
+            return
         hold = hook_stages.why_held(self.state, case) or self.policy.why_not_acknowledge(case.event, self.state.me)
         refused = "its acknowledgement was refused" if case.ack is AckState.REFUSED else ""
         settled = "already acknowledged" if case.acknowledged else refused
         self.move(case, cases.Prepared(hold), hold or settled)
+
+    def _observed(self, case: Case) -> None:
+        """[policy] mode is observe: it is held, whatever would have been done."""
+        against = hook_stages.why_would_hold(case.event, self.policy) or self.policy.why_not_acknowledge(
+            case.event, self.state.me)
+        would = against is None and case.ack is AckState.OPEN
+        note = OBSERVING if would or against is None else f"{OBSERVING}; else {against}"
+        self.move(case, cases.Prepared(OBSERVING, observed_only=True), note)
+        if would and case.event.takes_acknowledgement:
+            self.record(case.id, EntryKind.WOULD_ACKNOWLEDGE, "at the latest when its hooks had been prepared")

@@ -69,11 +69,11 @@ def state_snapshot(state: State) -> StateSnapshot:
 
 
 def _recoveries_pending(state: State) -> dict[str, int]:
-    owed = dict.fromkeys(PENDING_STAGES, 0)
+    pending = dict.fromkeys(PENDING_STAGES, 0)
     open_ = CLAIMED if state.claimed() else DUE
     for name in recover_pending(state):
-        owed[FAILED if state.hooks[name].stage is Stage.RECOVER_FAILED else open_] += 1
-    return owed
+        pending[FAILED if state.hooks[name].stage is Stage.RECOVER_FAILED else open_] += 1
+    return pending
 
 
 def _is_held(state: State, case: Case) -> bool:
@@ -229,12 +229,12 @@ def _about_state(state: State) -> Iterator[Metric]:
     yield GaugeMetricFamily("tideover_next_not_before_timestamp_seconds",
                             "The earliest NotBefore of this VM's events that have not begun, since the epoch; "
                             "NaN when there is none.", _seconds(standing.next_not_before))
-    owed = GaugeMetricFamily("tideover_recoveries_pending",
+    pending = GaugeMetricFamily("tideover_recoveries_pending",
                              "Hooks prepared and not recovered yet: claimed by an open event, due now, or failed "
                              "(operator action needed).", labels=["stage"])
     for stage, hooks in standing.recoveries_pending.items():
-        owed.add_metric([stage], hooks)
-    yield owed
+        pending.add_metric([stage], hooks)
+    yield pending
     yield GaugeMetricFamily("tideover_acknowledgements_held",
                             "Events whose acknowledgement is held back because a required preparation failed.",
                             standing.acknowledgements_held)

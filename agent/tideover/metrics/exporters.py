@@ -14,11 +14,11 @@ from pathlib import Path
 from tideover.http_server import (
     ConnectionLimits,
     ConnectionListener,
-    Told,
+    OnProblem,
     http_answer,
+    ignore_problem,
     is_whole_head,
     listen_on,
-    tell_nobody,
 )
 from tideover.threads import Loop
 
@@ -31,19 +31,19 @@ class MetricsPage:
     """Listens on one address, on one thread that sleeps until somebody asks."""
 
     def __init__(self, host: str, port: int, text: Callable[[], bytes], content_type: str,
-                 told: Told = tell_nobody) -> None:
+                 on_problem: OnProblem = ignore_problem) -> None:
         """`text`: what to show. `problem_lines`: why nobody can be let in, None when that is over. Raise OSError if
         nobody can listen there."""
         self._text, self._content_type = text, content_type
         listener = listen_on(host, port)
         self.port = int(listener.getsockname()[1])
-        self._listening = ConnectionListener(listener, "metrics", LIMITS, self._answers, told)
+        self._listening = ConnectionListener(listener, "metrics", LIMITS, self._answers, on_problem)
 
     def close(self) -> None:
         self._listening.close()
 
-    def _answers(self, received: bytes, has_said_all: bool) -> bytes | None:
-        return http_answer(received, self._page) if has_said_all or is_whole_head(received) else None
+    def _answers(self, received: bytes, is_request_complete: bool) -> bytes | None:
+        return http_answer(received, self._page) if is_request_complete or is_whole_head(received) else None
 
     def _page(self, path: bytes) -> tuple[str, str, bytes]:
         if path != b"/metrics":
@@ -61,11 +61,11 @@ CLOSE_S = 2.0               # how long closing waits for a write under way: the 
 class Textfile:
     """Writes one text to one file, now and then, on a thread of its own."""
 
-    def __init__(self, path: Path, text: Callable[[], bytes], told: Callable[[str | None], None]) -> None:
+    def __init__(self, path: Path, text: Callable[[], bytes], on_problem: Callable[[str | None], None]) -> None:
         """`problem_lines`: why it could not be written, or None when it was; after each try."""
-        self._path, self._text, self._told = path, text, told
+        self._path, self._text, self._on_problem = path, text, on_problem
         self._closing = threading.Event()
-        self._loop = Loop("metrics-textfile", self._run, told)
+        self._loop = Loop("metrics-textfile", self._run, on_problem)
         self._loop.start()
 
     def close(self) -> None:
@@ -85,10 +85,10 @@ class Textfile:
         try:
             replace_file(self._path, self._text())
         except OSError as trouble:
-            self._told(f"cannot write {self._path}: {(trouble.strerror or str(trouble)).lower()}; "
+            self._on_problem(f"cannot write {self._path}: {(trouble.strerror or str(trouble)).lower()}; "
                        "make its directory, and let this agent write there")
         else:
-            self._told(None)
+            self._on_problem(None)
 
 
 def replace_file(path: Path, content: bytes) -> None:

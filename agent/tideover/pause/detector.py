@@ -153,7 +153,7 @@ class PauseDetector:
             visible_slack_ns=wake_after_ns(wake_latency_ns(self._lateness), stall),
             stall=StallVerdict(judged.cause, judged.quality, (gap_sentence(gap), *judged.evidence))))
         if finding is not None:
-            self._incidents.told(now.raw_ns, finding.cause)
+            self._incidents.pause_reported(now.raw_ns, finding.cause)
             self._tell_pause(now, ConcludedIncident(finding, now.raw_ns))
 
     def _shifted(self, now: ClockReading, shift: ClockShift) -> None:

@@ -115,7 +115,7 @@ class SourceSamples:
 
 LONGEST_NS = 10 * NS         # that an incident waits for outside time
 # From the first proof of a stop to its telling, for a second answer and for a finer source.
-PATIENCE_NS, CLOSE_PATIENCE_NS = 10 * NS, 1 * NS
+WAIT_NS, CLOSE_WAIT_NS = 10 * NS, 1 * NS
 # A source that has not spoken for so long is not waited for (calm sampling is once a minute).
 USABLE_NS = 120 * NS
 # A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
@@ -156,10 +156,10 @@ class IncidentTracker:
         self._open: _OpenIncident | None = None
         self._gaps: deque[tuple[int, Gap]] = deque(maxlen=8)
         self._steps: deque[tuple[int, int]] = deque(maxlen=16)
-        self._told_ns = self._hinted_ns = -SAME_INCIDENT_NS
+        self._reported_ns = self._hinted_ns = -SAME_INCIDENT_NS
         self.event_is_near = False   # or has started
         self._is_due = False         # … and its stop has not been seen yet
-        self._owed_ns = 0            # by which the wall clock was left behind, and not yet put right
+        self._expected_ns = 0            # by which the wall clock was left behind, and not yet put right
 
     def expect_event(self) -> None:
         """An event is near or has started: a stop is due."""
@@ -186,7 +186,7 @@ class IncidentTracker:
 
     def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
         """A sign that proves a move. One that follows a pause told just now adds nothing."""
-        if self._open is None and raw_ns - self._told_ns < SAME_INCIDENT_NS:
+        if self._open is None and raw_ns - self._reported_ns < SAME_INCIDENT_NS:
             return
         incident = self._opened(raw_ns)
         incident.markers.append(words)
@@ -194,7 +194,7 @@ class IncidentTracker:
 
     def hint(self, raw_ns: int, words: str) -> None:
         """A sign that goes with a move, and with much else: a reason to look, never to claim."""
-        if self._open is None and raw_ns - max(self._told_ns, self._hinted_ns) < HINT_REST_NS:
+        if self._open is None and raw_ns - max(self._reported_ns, self._hinted_ns) < HINT_REST_NS:
             return
         self._hinted_ns = raw_ns
         incident = self._opened(raw_ns)
@@ -211,9 +211,9 @@ class IncidentTracker:
         incident = self._open or _OpenIncident(0)
         return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self._is_due)
 
-    def told(self, raw_ns: int, cause: Cause) -> None:
+    def pause_reported(self, raw_ns: int, cause: Cause) -> None:
         """A gap that ended then has been told as this: signs that belong to it need no telling of their own."""
-        self._told_ns = raw_ns
+        self._reported_ns = raw_ns
         self._is_due = self._is_due and cause is not Cause.VM_PAUSE
         if self._open is not None:
             self._open.markers.clear()
@@ -227,9 +227,9 @@ class IncidentTracker:
         self._look_outside(raw_ns)
         if self._open is None:
             return ()
-        patience_ns = CLOSE_PATIENCE_NS if self.event_is_near else PATIENCE_NS
+        wait_ns = CLOSE_WAIT_NS if self.event_is_near else WAIT_NS
         votes = self._votes(self._open)
-        if not self._is_ripe(self._open, votes, raw_ns, patience_ns):
+        if not self._is_ripe(self._open, votes, raw_ns, wait_ns):
             return ()
         incident, self._open = self._open, None
         return self._closed(incident, votes, period_ns)
@@ -257,7 +257,7 @@ class IncidentTracker:
         return {source: frozen for source, frozen in self._outside.frozen(incident.opened_ns).items()
                 if may_vote(source, frozen)}
 
-    def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int, patience_ns: int) -> bool:
+    def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int, wait_ns: int) -> bool:
         """Whether all have spoken that are worth waiting for, or the time for it is over."""
         common = agreed([vote.length for vote in votes.values()])
         if common is None or common.low_ns <= 0:
@@ -272,7 +272,7 @@ class IncidentTracker:
         bounds = {source: sample.bound_ns for source, sample in self._outside.newest().items()}
         finest = min(bounds[source] for source in votes)
         finer = any(2 * bound < finest for source, bound in bounds.items() if source not in votes)
-        return (sure and not finer) or raw_ns - incident.proven_ns >= patience_ns
+        return (sure and not finer) or raw_ns - incident.proven_ns >= wait_ns
 
     def _closed(self, incident: _OpenIncident, votes: dict[str, Frozen], period_ns: int) -> tuple[ConcludedIncident,
                                                                                                   ...]:
@@ -285,7 +285,7 @@ class IncidentTracker:
         known = Incident(
             frozen=tuple(vote.length for vote in votes.values()), stepped_ns=stepped_ns, period_ns=period_ns,
             visible=self._small_gaps(since_ns), markers=tuple(incident.markers), hints=tuple(incident.hints),
-            event_open=self.event_is_near and stepped_ns > self._owed_ns + PRIOR_OFFSET_NS)
+            event_open=self.event_is_near and stepped_ns > self._expected_ns + PRIOR_OFFSET_NS)
         finding = judge(known)
         self._settle(finding, votes, resumed_ns, stepped_ns)
         if finding is None or finding.cause is Cause.CLOCK_STEP:
@@ -298,10 +298,10 @@ class IncidentTracker:
 
     def _settle(self, finding: FusionResult | None, votes: dict[str, Frozen], resumed_ns: int, stepped_ns: int) -> None:
         """What is judged is over: nothing of it may be found again."""
-        self._owed_ns = max(0, self._owed_ns - stepped_ns)
+        self._expected_ns = max(0, self._expected_ns - stepped_ns)
         if finding is not None and finding.cause is Cause.VM_PAUSE:
-            self._owed_ns = max(0, (finding.length_ns or 0) - stepped_ns)
-            self._told_ns, self._is_due = resumed_ns, False
+            self._expected_ns = max(0, (finding.length_ns or 0) - stepped_ns)
+            self._reported_ns, self._is_due = resumed_ns, False
             self._gaps.clear()
             self._outside.forget_before(resumed_ns)
         for source, vote in votes.items():

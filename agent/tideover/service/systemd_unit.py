@@ -54,7 +54,8 @@ UNIT = Path("/etc/systemd/system") / NAME
 PACKAGED = (Path("/usr/lib/systemd/system") / NAME, Path("/lib/systemd/system") / NAME)
 RUNS_HERE = Path("/run/systemd/system")      # sd_booted(3)
 CALL_LIMIT_S = 120.0                         # a stop that recovers first takes up to the unit's 90 s
-ASKED = ("LoadState", "UnitFileState", "ActiveState", "SubState", "MainPID", "NRestarts", "StatusText", "FragmentPath")
+PROPERTIES = ("LoadState", "UnitFileState", "ActiveState", "SubState", "MainPID", "NRestarts", "StatusText",
+              "FragmentPath")
 
 
 def install(config: str | None, hooks: Path) -> Path:
@@ -104,13 +105,14 @@ def stop() -> None:
 
 def read_report() -> ServiceReport:
     """Return how the service is. Raise UnreachableError if systemd does not say."""
-    said = _call("show", *(f"--property={key}" for key in ASKED), NAME)
-    told = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    pid = int(told.get("MainPID") or 0)
+    output = _call("show", *(f"--property={key}" for key in PROPERTIES), NAME)
+    properties = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+    pid = int(properties.get("MainPID") or 0)
     return ServiceReport(
-        is_installed=told.get("LoadState") == "loaded", is_enabled=told.get("UnitFileState") == "enabled",
-        state=told.get("ActiveState", ""), detail=told.get("SubState", ""), pid=pid or None,
-        restarts=int(told.get("NRestarts") or 0), said=told.get("StatusText", ""), unit=told.get("FragmentPath", ""))
+        is_installed=properties.get("LoadState") == "loaded", is_enabled=properties.get("UnitFileState") == "enabled",
+        state=properties.get("ActiveState", ""), detail=properties.get("SubState", ""), pid=pid or None,
+        restarts=int(properties.get("NRestarts") or 0), status_text=properties.get("StatusText", ""),
+        unit=properties.get("FragmentPath", ""))
 
 
 def _check_rights(doing: str) -> None:

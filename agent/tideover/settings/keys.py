@@ -110,6 +110,12 @@ TABLES = (
         SettingKey("terminate_notice", duration("0s", "24h", "no notice is longer"), "60s",
             "How long ahead a stop for maintenance is told; 60m for machine families with a GPU or TPU."),
     )),
+    KeyTable("source.aws", values.AwsSettings, "What of AWS EC2 counts as an event, besides those that it schedules.", (
+        SettingKey("rebalance", FLAG, False,
+            "Whether a rebalance recommendation counts as a Spot interruption; it may never come true."),
+        SettingKey("autoscaling", FLAG, False,
+            "Whether the end that its Auto Scaling group plans for this instance counts as a termination."),
+    )),
     KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] overrides it for one kind.", (
         SettingKey("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
             "The kinds of events to act on; others are only observed.",
@@ -119,6 +125,9 @@ TABLES = (
             kinds=ANNOUNCED, by_kind=MappingProxyType({Kind.UNKNOWN: "never"})),
         SettingKey("acknowledge_shared", FLAG, False,
             "Whether this VM may acknowledge an event that names other VMs too.", kinds=ANNOUNCED),
+        SettingKey("mode", one_of(get_args(values.Mode)), "act",
+            "Act on events, or only observe and record them, beside another agent: no prepare, no acknowledgement.",
+            elsewhere="mode is set once, in [policy]"),
         SettingKey("prepare", one_of(get_args(values.PrepareMode)), "at-once",
             "When to start preparing: at once, or just in time for the hooks' timeouts and the "
             "reserve.", kinds=ANNOUNCED),

@@ -79,7 +79,7 @@ def _escaped(mark: str) -> str:
 
 # --- Errors: one line each, with what was found and what is expected
 
-MOST_TOLD = 100          # beyond that a person mends nothing by reading on, and guessing names costs time
+MOST_SHOWN = 100          # beyond that a person mends nothing by reading on, and guessing names costs time
 LONGEST_FOUND = 60       # characters of a wrong value that are repeated
 
 
@@ -95,7 +95,7 @@ class SettingProblem:
     otherwise: str = ""              # said where nothing likely is near
     drop_in: str = ""                # the file it stands in, "": the main one
 
-    def told(self) -> str:
+    def message(self) -> str:
         """Return the fault on one line, a drop-in's with its file: `line 4: policy.acknowledge: expected …`."""
         line = f"line {self.line}" if self.line else ""
         place = [" ".join(filter(None, (self.drop_in, line)))] if self.drop_in or line else []
@@ -106,8 +106,8 @@ class SettingProblem:
 def problem_lines(faults: Sequence[SettingProblem]) -> tuple[str, ...]:
     """Given all faults of a configuration, return their lines in its files' order; far too many are counted."""
     in_order = sorted(faults, key=lambda fault: (fault.drop_in, fault.line or 0))
-    lines = tuple(fault.told() for fault in in_order[:MOST_TOLD])
-    rest = len(in_order) - MOST_TOLD
+    lines = tuple(fault.message() for fault in in_order[:MOST_SHOWN])
+    rest = len(in_order) - MOST_SHOWN
     return (*lines, f"and {rest} more of this kind") if rest > 0 else lines
 
 
@@ -305,10 +305,10 @@ def kinds_among(allowed: tuple[Kind, ...]) -> ValueType:
     def read(raw: object) -> object:
         if not isinstance(raw, list):
             raise InvalidValue(Wrong(found_text(raw)))
-        strangers = [item for item in raw if not isinstance(item, str) or item not in names]
-        if strangers:
-            near = strangers[0] if isinstance(strangers[0], str) else ""
-            raise InvalidValue(Wrong(_several(strangers), near, names))
+        unknown = [item for item in raw if not isinstance(item, str) or item not in names]
+        if unknown:
+            near = unknown[0] if isinstance(unknown[0], str) else ""
+            raise InvalidValue(Wrong(_several(unknown), near, names))
         return frozenset(Kind(item) for item in raw)
 
     return ValueType(f"a list of {_either(names)}", read,
@@ -334,9 +334,9 @@ def list_of(expected: str, understand: Callable[[str], object], write: Callable[
         if not isinstance(raw, list):
             raise InvalidValue(Wrong(found_text(raw)))
         values = [understand(item) if isinstance(item, str) else None for item in raw]
-        strangers = [item for item, value in zip(raw, values, strict=True) if value is None]
-        if strangers:
-            raise InvalidValue(Wrong(_several(strangers)))
+        unknown = [item for item, value in zip(raw, values, strict=True) if value is None]
+        if unknown:
+            raise InvalidValue(Wrong(_several(unknown)))
         return tuple(values)
 
     return ValueType(f"a list of {expected}", read, lambda values: listed(write(value) for value in values),
@@ -387,9 +387,9 @@ def without_last_slash(path: str) -> str:
     return bare if bare and not bare.endswith(":") else path
 
 
-def _several(strangers: list[object]) -> str:
-    shown = ", ".join(found_text(item) for item in strangers[:3])
-    rest = len(strangers) - 3
+def _several(unknown: list[object]) -> str:
+    shown = ", ".join(found_text(item) for item in unknown[:3])
+    rest = len(unknown) - 3
     return f"{shown} and {rest} more in it" if rest > 0 else f"{shown} in it"
 
 

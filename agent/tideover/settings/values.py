@@ -61,6 +61,7 @@ PrepareMode = Literal["at-once", "just-in-time"]
 RecoverAfter = Literal["pause", "event"]
 Unannounced = Literal["recover", "record"]
 OnStop = Literal["keep", "recover"]
+Mode = Literal["act", "observe"]
 OnFailure = Literal["hold", "proceed"]
 OnDeadline = Literal["recover", "hold"]
 RemedyMode = Literal["none", "daemon"]
@@ -77,12 +78,21 @@ class GcpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AwsSettings:
+    """What of AWS EC2 counts as an event, besides those that it schedules."""
+
+    rebalance: bool = False
+    autoscaling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSettings:
     kind: str                        # one of platforms.SOURCE_KINDS
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
     poll_s: float
     vm_name: str | None              # exactly as written; None: ask the metadata service
     gcp: GcpSettings = GcpSettings()
+    aws: AwsSettings = AwsSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,7 @@ class PolicySettings:
     act_on: frozenset[Kind]
     acknowledge: AcknowledgeMode
     acknowledge_shared: bool
+    mode: Mode
     prepare: PrepareMode
     lead_s: float
     recover_after: RecoverAfter

@@ -87,7 +87,7 @@ def read_start_requests(body: bytes) -> list[str] | None:
     return ids if ids and all(isinstance(event_id, str) for event_id in ids) else None
 
 
-def tell_instance(compute: Mapping[str, str], path: str, parameters: Mapping[str, str]) -> SimulatedResponse:
+def describe_instance(compute: Mapping[str, str], path: str, parameters: Mapping[str, str]) -> SimulatedResponse:
     """Given what there is to say of this VM and what was asked for, return the branch as JSON or the leaf as text."""
     if not INSTANCE_VERSION.fullmatch(parameters["api-version"]):
         return as_bad_request("api-version is invalid or was not specified in the request.")
@@ -110,7 +110,7 @@ def as_json(status: int, value: object) -> SimulatedResponse:
     return SimulatedResponse(status, json.dumps(value, separators=(",", ":")).encode())
 
 
-LONGEST_TOLD = 160               # characters of what a client sent
+LONGEST_SHOWN = 160               # characters of what a client sent
 
 
 # --- The service
@@ -219,7 +219,7 @@ class MetadataService(SimulatedService):
             return as_json(405, {"error": "Method not allowed"})
         if path == EVENTS:
             return self._events(request, parameters["api-version"])
-        return tell_instance(self._compute(), path, parameters)
+        return describe_instance(self._compute(), path, parameters)
 
     def _is_too_often(self, request: Request) -> bool:
         limit = self.requests_per_s
@@ -290,8 +290,8 @@ def describe(service: SimulatedService, request: Request) -> str:
         return ""
     ids = read_start_requests(request.body)
     if ids is None:
-        return f"refused, it is not an acknowledgement: {request.body[:LONGEST_TOLD].decode('latin-1')}"
-    named = ", ".join(name[:LONGEST_TOLD] for name in ids)
+        return f"refused, it is not an acknowledgement: {request.body[:LONGEST_SHOWN].decode('latin-1')}"
+    named = ", ".join(name[:LONGEST_SHOWN] for name in ids)
     taken = any(given.at_monotonic_s == request.at_monotonic_s for given in service.acknowledgements)
     return f"ACKNOWLEDGES {named}" if taken else f"refused, no such event is listed: {named}"
 

@@ -15,13 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tideover import __version__
-from tideover.findings import Finding, bad, good, remark
+from tideover.findings import Finding, PollReport, bad, check_answer, check_events, good, remark
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
 from tideover.model import Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources.checks import PollReport, check_answer, check_events
-from tideover.sources.documents import NotADocument, read_time
+from tideover.sources import NotADocument, describe_status, read_time, trouble_of
 from tideover.sources.scheduled_events import (
     read_document,
     read_identity,
@@ -45,7 +44,7 @@ IN_PASSING_S = 1.0               # for the VM's id where the name is configured:
 ASK_AGAIN_S = 60.0               # … and how long to leave it, when there was no answer
 ASLEEP_AFTER_S = 24 * 3600.0     # a day without a call turns the feature off again
 
-SOMEBODY_BETWEEN = "check for a proxy or firewall between this VM and the metadata service"
+INTERMEDIARY_HINT = "check for a proxy or firewall between this VM and the metadata service"
 SECURITY_PROTOCOL = ("Azure's Metadata Security Protocol may refuse this program: the access control profile of this "
                      f"VM must allow {EVENTS.partition('?')[0]} and {COMPUTE.partition('?')[0]}")
 """Its proxy in the VM answers 403 to whom the profile does not allow a path
@@ -53,16 +52,13 @@ SECURITY_PROTOCOL = ("Azure's Metadata Security Protocol may refuse this program
 NEVER_ANSWERED = "; this may not be an Azure VM, or a firewall blocks the address"
 HINTS: Mapping[int, str] = MappingProxyType({
     400: "the Metadata header or the api-version was changed on the way, for example by a proxy",
-    401: SOMEBODY_BETWEEN,
-    403: f"{SECURITY_PROTOCOL}; or {SOMEBODY_BETWEEN}",
+    401: INTERMEDIARY_HINT,
+    403: f"{SECURITY_PROTOCOL}; or {INTERMEDIARY_HINT}",
     404: "there are no scheduled events at this address; this may not be an Azure VM, or source.endpoint may be wrong",
-    405: SOMEBODY_BETWEEN,
+    405: INTERMEDIARY_HINT,
     407: "a proxy answered; traffic to 169.254.169.254 must not pass a proxy",
     410: "the service is being moved, which takes up to 70 s",
     429: "too many requests from this VM; the limit is 5 per second for all its programs",
-})
-TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
-    3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR,
 })
 # What asking again cannot change; anything else that is not 2xx leaves open whether the platform has heard us.
 PASSING = frozenset({408, 410, 425, 429})
@@ -99,11 +95,11 @@ class AzureSource:
             me = self._who_am_i()
             answer = self._get(EVENTS, self._later_call_s, self._first_call_s)
             if answer.status != 200:
-                return PollFailed(self._sentence(_describe(answer.status)), _trouble(answer.status))
+                return PollFailed(self._sentence(_describe(answer.status)), trouble_of(answer.status))
             document = self._read(answer)
         except RequestFailed as error:
             hint = NEVER_ANSWERED if self._answered_raw_s is None else ""
-            return PollFailed(self._sentence(f"gave no document: {error}{hint}"), _trouble(error.status))
+            return PollFailed(self._sentence(f"gave no document: {error}{hint}"), trouble_of(error.status))
         except NotADocument as error:
             return PollFailed(self._sentence(f"gave no document: {error}"), PollTrouble.NO_DOCUMENT)
         self._answered_raw_s = answer.received_raw_s
@@ -207,20 +203,8 @@ class AzureSource:
 
 
 def _describe(status: int) -> str:
-    if 300 <= status < 400:
-        return f"answered {status}, a redirect, which is never followed; {SOMEBODY_BETWEEN}"
-    hint = HINTS.get(status, "a fault of the platform, probably temporary" if status >= 500 else "an unexpected HTTP "
-                                                                                                 "status")
-    return f"answered {status}: {hint}"
-
-
-def _trouble(status: int | None) -> PollTrouble:
-    """Given the status of an answer that brought no document, None if there was none, return what to count it as."""
-    if status is None:
-        return PollTrouble.NO_ANSWER
-    if status == 429:
-        return PollTrouble.THROTTLED
-    return TROUBLES.get(status // 100, PollTrouble.OTHER)
+    means = describe_status(status, HINTS, INTERMEDIARY_HINT)
+    return f"answered {status}{', ' if 300 <= status < 400 else ': '}{means}"
 
 
 def _describe_acknowledgement(status: int) -> str:
@@ -238,8 +222,8 @@ def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list
     """Given [source], what one poll brought and the hostname, say whether the service can be used, who this VM is and
     what is announced."""
     place = f"the metadata service at {settings.endpoint or PLATFORM}"
-    said = check_answer("metadata", place, heard, _advice(heard), FIRST_CALL.partition(":")[0])
-    return [*said, *_check_name(settings, heard, hostname), *check_events(heard)]
+    findings = check_answer("metadata", place, heard, _advice(heard), FIRST_CALL.partition(":")[0])
+    return [*findings, *_check_name(settings, heard, hostname), *check_events(heard)]
 
 
 def _advice(heard: PollReport) -> str:

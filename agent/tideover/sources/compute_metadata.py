@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from tideover.model import Event, Kind
-from tideover.sources.documents import NotADocument, read_time
+from tideover.sources import NotADocument, read_time
 
 MIGRATE_NOTICE_S = 60.0          # from the change of the key to the live migration
 LONGEST_TEXT = 256               # of a word, or of one field of the record

@@ -1,6 +1,6 @@
 """The two threads' work around a source: asking it steadily, and sending what the lifecycle wants acknowledged.
 
-They post observations through `tell` and never judge it. The poller sleeps in one wait between two polls; nothing here
+They post observations through `post` and never judge it. The poller sleeps in one wait between two polls; nothing here
 polls anything but the source.
 """
 from __future__ import annotations
@@ -15,14 +15,14 @@ from tideover.model import Moment
 from tideover.observations import AckOutcome, AckSettled, Observation, Polled, PollFailed
 from tideover.sources import Source
 from tideover.system.clocks import read_moment
-from tideover.system.descriptors import RESERVE
+from tideover.system.platform import RESERVE
 from tideover.threads import Loop, start_task
 
 LONGEST_BACK_OFF_S = 5.0         # what the contract allows; an event of 30 s notice must still be seen
 REST = 0.5                       # of an interval, at least, after a failure: one that took long leaves no time to wait
 CLOSE_S = 2.0                    # how long closing waits for a thread to come home
 
-Tell = Callable[[Observation], None]
+Post = Callable[[Observation], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ def back_off_s(failures: int, interval_s: float, jitter: Callable[[float, float]
 class Poller:
     """Asks a source every `interval_s`, from one start to the next; after failures less often."""
 
-    def __init__(self, tell: Tell, source: Source, interval_s: float = 1.0, *,
+    def __init__(self, post: Post, source: Source, interval_s: float = 1.0, *,
                  now: Callable[[], Moment] = read_moment,
                  jitter: Callable[[float, float], float] = random.uniform) -> None:
-        self._tell, self._source, self._interval_s = tell, source, interval_s
+        self._post, self._source, self._interval_s = post, source, interval_s
         self._now, self._jitter = now, jitter
         self._status = PollStatus()
         self._wanted = threading.Event()
@@ -92,7 +92,7 @@ class Poller:
 
     def _take(self, news: Polled | PollFailed) -> None:
         self._status = self._judge(news)
-        self._tell(news)
+        self._post(news)
 
     def _judge(self, news: Polled | PollFailed) -> PollStatus:
         if isinstance(news, Polled):
@@ -109,8 +109,8 @@ class Poller:
 class Acknowledger:
     """Sends acknowledgements, each in a thread of its own, and owes one AckSettled for each it was started with."""
 
-    def __init__(self, tell: Tell, source: Source) -> None:
-        self._tell, self._source = tell, source
+    def __init__(self, post: Post, source: Source) -> None:
+        self._post, self._source = post, source
         self._unsent: dict[str, Acknowledge] = {}      # who takes an entry out (one atomic step) settles it
         self._threads: set[threading.Thread] = set()
 
@@ -134,16 +134,16 @@ class Acknowledger:
     def _give_up(self, key: str, reason: str) -> None:
         effect = self._unsent.pop(key, None)
         if effect is not None:
-            self._tell(AckSettled(effect.event_id, effect.attempt, AckOutcome.LOST, reason))
+            self._post(AckSettled(effect.event_id, effect.attempt, AckOutcome.LOST, reason))
 
     def _failed(self, effect: Acknowledge, reason: str) -> None:
         """It cannot be known whether it has left: a fresh document decides."""
         self._unsent.pop(effect.key, None)
-        self._tell(AckSettled(effect.event_id, effect.attempt, AckOutcome.LOST, reason))
+        self._post(AckSettled(effect.event_id, effect.attempt, AckOutcome.LOST, reason))
 
     def _send(self, key: str) -> None:
         effect = self._unsent.pop(key, None)
         if effect is not None:
-            with RESERVE.lent():
+            with RESERVE.available():
                 outcome, reason = self._source.acknowledge(effect.spelling or effect.event_id)
-            self._tell(AckSettled(effect.event_id, effect.attempt, outcome, reason))
+            self._post(AckSettled(effect.event_id, effect.attempt, outcome, reason))

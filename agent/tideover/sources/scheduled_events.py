@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.model import Document, Event, Kind, VmIdentity, fold_case
-from tideover.sources.documents import NotADocument, read_time
+from tideover.sources import NotADocument, read_time
 from tideover.text_safety import make_storable
 
 KINDS: Mapping[str, Kind] = MappingProxyType({
@@ -165,12 +165,12 @@ def _odd_fields(entry: Mapping[str, object], kind: Kind) -> dict[str, str]:
     for name, value in entry.items():
         if value is None or not odd.get(name, name not in FIELDS):
             continue
-        told, text = _text(name), _text(value)
-        room -= len(told) + len(text)
+        field, text = _text(name), _text(value)
+        room -= len(field) + len(text)
         if room < 0:
             kept["(left out)"] = f"further fields: together they are longer than {LONGEST_EXTRA} characters"
             break
-        kept[told] = text
+        kept[field] = text
     return kept
 
 

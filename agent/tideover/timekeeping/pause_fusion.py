@@ -230,12 +230,12 @@ def _gap(incident: Incident, visible: Interval, stall: StallVerdict, frozen: Int
 
 def _stepped(incident: Incident, frozen: Interval | None, signs: tuple[str, ...]) -> FusionResult:
     stepped, step = incident.stepped_ns, step_words(incident.stepped_ns)
-    cannot_tell = frozen is None or frozen.low_ns <= stepped <= frozen.high_ns
-    if cannot_tell and stepped > 0 and (incident.event_open or incident.markers):
+    is_undecided = frozen is None or frozen.low_ns <= stepped <= frozen.high_ns
+    if is_undecided and stepped > 0 and (incident.event_open or incident.markers):
         return FusionResult(Cause.VM_PAUSE, stepped, PRIOR_OFFSET_NS + HOST_STEP_DELAY_NS, Quality.INFERRED,
                        (f"{step}, as a host does after a pause, and a pause was expected",
                         "no time server to measure it", *signs))
-    outside = ("no time server to detect a pause" if frozen is None or cannot_tell
+    outside = ("no time server to detect a pause" if frozen is None or is_undecided
                else f"time servers show no pause longer than {seconds(max(0, frozen.high_ns))}")
     return FusionResult(Cause.CLOCK_STEP, 0, 0, Quality.MEASURED, (step, outside, *signs))
 

@@ -96,11 +96,11 @@ def let_inherit(handle: int) -> None:
 def wait_for_any(handles: Sequence[int], seconds: float | None) -> int | None:
     """Given handles, wait until one is set; return its place among them, None if the time is up. Raise OSError."""
     milliseconds = 0xFFFFFFFF if seconds is None else min(max(0, round(seconds * 1000)), 0xFFFFFFFE)
-    said = _wait(len(handles), (HANDLE * len(handles))(*handles), False, milliseconds)
-    if said == WAIT_TIMEOUT:
+    signalled = _wait(len(handles), (HANDLE * len(handles))(*handles), False, milliseconds)
+    if signalled == WAIT_TIMEOUT:
         return None
-    check(said != WAIT_FAILED)
-    return int(said)
+    check(signalled != WAIT_FAILED)
+    return int(signalled)
 
 
 # --- Console control events, and the event by which another process requests a stop

@@ -14,8 +14,7 @@ import pywintypes
 import win32service
 
 from tideover.errors import TideoverError, UnreachableError, WrongUseError
-from tideover.service.windows.control import ServiceControlCode, ServiceState
-from tideover.service.windows.identity import NAME
+from tideover.service.windows.control import NAME, ServiceControlCode, ServiceState
 from tideover.service_manager import ServiceReport
 
 CALL_LIMIT_S = 120.0        # a stop that recovers first takes up to 90 s
@@ -94,19 +93,20 @@ def read_report() -> ServiceReport:
     rights = win32service.SERVICE_QUERY_STATUS | win32service.SERVICE_QUERY_CONFIG
     try:
         with service(rights) as handle:
-            told = _status(handle)
+            status = _status(handle)
             config = win32service.QueryServiceConfig(handle)
     except pywintypes.error as trouble:
         if trouble.winerror == NO_SUCH_SERVICE:
             return ServiceReport(False, False, "inactive", "", None, None, "", "")
         raise UnreachableError("cannot ask about the service", f"{trouble.strerror} ({trouble.winerror})",
                                "Is the service control manager running?") from trouble
-    standing = told["CurrentState"]
+    standing = status["CurrentState"]
     state = STATES.get(standing, "inactive")
-    if standing == ServiceState.STOPPED and told["Win32ExitCode"] not in (0, NEVER_STARTED):
+    if standing == ServiceState.STOPPED and status["Win32ExitCode"] not in (0, NEVER_STARTED):
         state = "failed"
     return ServiceReport(is_installed=True, is_enabled=config[1] == win32service.SERVICE_AUTO_START, state=state,
-                  detail=WORDS.get(standing, str(standing)), pid=told["ProcessId"] or None, restarts=None, said="",
+                  detail=WORDS.get(standing, str(standing)), pid=status["ProcessId"] or None, restarts=None,
+                  status_text="",
                   unit=config[3])
 
 

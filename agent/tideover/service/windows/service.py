@@ -22,8 +22,15 @@ import win32service
 import win32serviceutil
 
 from tideover.errors import EXIT_BUG, TideoverError
-from tideover.service.windows.control import ServiceControl, ServiceState, ServiceStatus, Watchdog
-from tideover.service.windows.identity import EVENTS, NAME, event_of
+from tideover.service.windows.control import (
+    EVENTS,
+    NAME,
+    ServiceControl,
+    ServiceState,
+    ServiceStatus,
+    Watchdog,
+    event_of,
+)
 from tideover.service_manager import ServiceManager
 
 # --- The event log. A line that it does not take is lost, not fatal
@@ -120,14 +127,14 @@ class Service(win32serviceutil.ServiceFramework):
                                 "restarted.")
         os._exit(EXIT_BUG)
 
-    def _report(self, told: ServiceStatus) -> None:
-        win32_status = SERVICE_SPECIFIC if told.exit_status else 0
-        status = (win32service.SERVICE_WIN32_OWN_PROCESS, int(told.standing), int(told.accepted), win32_status,
-                  told.exit_status, told.checkpoint, int(told.hint_s * 1000))
+    def _report(self, report: ServiceStatus) -> None:
+        win32_status = SERVICE_SPECIFIC if report.exit_status else 0
+        status = (win32service.SERVICE_WIN32_OWN_PROCESS, int(report.standing), int(report.accepted), win32_status,
+                  report.exit_status, report.checkpoint, int(report.hint_s * 1000))
         try:
             win32service.SetServiceStatus(self.ssh, status)
         except pywintypes.error:
-            if told.standing is not ServiceState.STOPPED:
+            if report.standing is not ServiceState.STOPPED:
                 raise
 
 

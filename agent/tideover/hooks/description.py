@@ -1,0 +1,150 @@
+"""What hooks say of themselves (`HOOK describe`): their stage, what they do, and which settings they require.
+
+Only a hook that reads the hook SDK is asked: another program might take the word "describe" for one of its phases.
+"""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tideover.errors import TideoverError
+from tideover.hooks.directory import Catalogue, find_sdk_files
+from tideover.hooks.environment_file import owner_variables
+from tideover.hooks.trust import standing_environment
+from tideover.model import HookSpec
+from tideover.settings import Settings, options_for
+
+DESCRIBE_LIMIT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class HookSetting:
+    """One setting of a hook: an environment variable."""
+
+    name: str
+    default: str
+    meaning: str
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HookDescription:
+    """A hook's own words. `does`: what it does before a freeze, before a restart, and in recover."""
+
+    name: str
+    stage: int
+    summary: str
+    does: Mapping[str, str]
+    settings: tuple[HookSetting, ...]
+    needs: tuple[str, ...]
+    proved_against: str
+
+    def missing(self, variables: Mapping[str, str]) -> tuple[HookSetting, ...]:
+        """Given the variables that the owner sets, return the required settings that have no value."""
+        return tuple(one for one in self.settings
+                     if one.required and not one.default and not variables.get(one.name, "").strip())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the hook prints it."""
+        settings = {one.name: {"default": one.default, "meaning": one.meaning, "required": one.required}
+                    for one in self.settings}
+        return {"name": self.name, "stage": self.stage, "summary": self.summary, "does": dict(self.does),
+                "settings": settings, "needs": list(self.needs), "proved_against": self.proved_against}
+
+
+def can_describe(file: Path) -> bool:
+    """Given a hook's file, return whether it reads the hook SDK, whose first word is `describe`."""
+    try:
+        return bool(find_sdk_files(str(file)))
+    except OSError:
+        return False
+
+
+def describe(file: Path, name: str) -> HookDescription:
+    """Given a hook's file and its NAME, run it with `describe`; return what it says. Raise TideoverError."""
+    told = describe_all({name: file})[name]
+    if isinstance(told, TideoverError):
+        raise told
+    return told
+
+
+def describe_all(files: Mapping[str, Path]) -> dict[str, HookDescription | TideoverError]:
+    """Given files by the NAME of their hook, run all of them at once; return what each says of itself, or why it says
+    nothing."""
+    started = {name: _start(file) for name, file in files.items()}
+    return {name: _told(name, file, started[name]) for name, file in files.items()}
+
+
+def _start(file: Path) -> subprocess.Popen[bytes] | OSError:
+    """Its output is shorter than a pipe holds, so it does not have to be read while the others are."""
+    try:
+        return subprocess.Popen(_command(file), env=standing_environment(os.environ), stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    except OSError as error:
+        return error
+
+
+def _told(name: str, file: Path, ran: subprocess.Popen[bytes] | OSError) -> HookDescription | TideoverError:
+    try:
+        if isinstance(ran, OSError):
+            raise ran
+        with ran:
+            try:
+                output, errors = ran.communicate(timeout=DESCRIBE_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                ran.kill()
+                raise
+        if ran.returncode:
+            raise ValueError(errors.decode(errors="replace").strip() or f"exit status {ran.returncode}")
+        return _read(json.loads(output), name)
+    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError, AttributeError) as trouble:
+        return TideoverError(f"cannot describe {name}", f"{file} describe does not print a description: {trouble}",
+                             "Run that command to see why.")
+
+
+def missing_settings(settings: Settings, catalogue: Catalogue) -> tuple[tuple[HookSpec, str], ...]:
+    """Given the configuration and what lies in the hooks directory, return the hooks whose required settings are not
+    set, and which those are. Hooks that are refused are not run, and one that cannot describe itself says so."""
+    refused = {spec.path for spec, _ in catalogue.refusals}
+    asked = [spec for spec in catalogue.hooks if spec.path not in refused and can_describe(Path(spec.path))]
+    told = describe_all({spec.path: Path(spec.path) for spec in asked})
+    return tuple((spec, why) for spec in asked if (why := _why_missing(settings, spec, told[spec.path])))
+
+
+def _why_missing(settings: Settings, spec: HookSpec, told: HookDescription | TideoverError) -> str:
+    if isinstance(told, TideoverError):
+        return f"{told.cause}. {told.hint}"
+    owners = owner_variables(options_for(settings, spec.name))
+    return "" if owners.trouble else missing_text(spec.name, told.missing(owners.variables))
+
+
+def missing_text(name: str, missing: Iterable[HookSetting]) -> str:
+    """Given a hook's NAME and required settings that have no value, return the sentence that says so; "": none."""
+    said = ", ".join(f"{one.name} ({one.meaning})" for one in missing)
+    return said and f"required settings are not set: {said}. Set them in [hook.{name}] environment"
+
+
+def _command(file: Path) -> list[str] | str:
+    if sys.platform == "win32":
+        from tideover.hooks.windows_process import command_for
+        return command_for(str(file), "describe")
+    return [str(file), "describe"]
+
+
+def _read(told: Mapping[str, Any], name: str) -> HookDescription:
+    """A hook of the owner's may say less than the library's do; its stage must be there."""
+    settings = tuple(HookSetting(str(key), str(one.get("default", "")), str(one.get("meaning", "")),
+                                 one.get("required") is True) for key, one in told.get("settings", {}).items())
+    stage = told["stage"]
+    if not isinstance(stage, int) or not 0 <= stage <= 99:
+        raise ValueError(f"its stage is {stage!r}, not 0 to 99")
+    return HookDescription(
+        name, stage, str(told.get("summary", "")),
+        {str(key): str(text) for key, text in told.get("does", {}).items()}, settings,
+        tuple(str(one) for one in told.get("needs", ())), str(told.get("proved_against", "")))
