@@ -88,9 +88,9 @@ class ClockChecker:
         self._run_on_worker(lambda worker: worker.sample_every(IDLE_SAMPLING_S))
 
     def sample_now(self) -> None:
-        """Something may have happened to this machine: sample outside time as soon as the rate limit allows."""
+        """This machine may have stopped, or soon will: sample outside time as soon as the rate limits allow."""
         if self._worker_slot.empty():
-            self._run_on_worker(lambda worker: worker.look_again())
+            self._run_on_worker(lambda worker: worker.measure())
 
     def look(self) -> ClockCheck:
         """Return what is known of the clock now, after new queries to the servers that may be asked. Blocks for two

@@ -20,8 +20,8 @@ from tideover.config_file import load_tolerantly, platform_paths
 from tideover.daemon.offline import PENDING, recover_by_hand
 from tideover.errors import TideoverError, WrongUseError
 from tideover.service.windows.install import (
-    EVERYBODY_READS,
     ADMINISTRATORS_ONLY,
+    EVERYBODY_READS,
     ServiceProgram,
     make_folder,
     register,
