@@ -82,7 +82,7 @@ class RateLimiter:
 
     def urge(self) -> None:
         """The machine may have stopped just now: the next question to each server may use the reserve, unless the
-        server has said RATE."""
+        server has sent RATE."""
         for account in self._accounts.values():
             account.is_urgent = not account.is_rated
 

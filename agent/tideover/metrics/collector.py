@@ -91,7 +91,7 @@ CREATED = "_created"        # the library's own times of birth say nothing that 
 COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
     CounterName.EVENTS: ("Events that are over, by kind and how they ended.", ("kind", "outcome")),
     CounterName.HOOK_RUNS: ("Runs of hooks that have ended, by how.", ("hook", "phase", "outcome")),
-    CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by the platform's answer.", ("outcome",)),
+    CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by the answer of the platform.", ("outcome",)),
     CounterName.PAUSES: ("Pauses detected (and steps of the clock), by cause and whether an event announced them.",
                    ("cause", "announced")),
 }
