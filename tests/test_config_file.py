@@ -12,6 +12,7 @@ import pytest
 
 from tideover.config_file import load_settings, load_tolerantly, platform_paths
 from tideover.errors import EXIT_WRONG_USE, ConfigurationError, WrongUseError
+from tideover.model import Kind
 from tideover.settings import LINUX, PlatformPaths, default_settings
 
 AGENT = Path(__file__).parents[1] / "agent"
@@ -36,6 +37,19 @@ def test_config_goes_before_the_variable_and_that_before_the_usual_place(tmp_pat
                                  (load_settings(None, {"TIDEOVER_CONFIG": ""}, platform), third, 3.0)):
         assert (loaded.file, loaded.settings.source.poll_s) == (file, poll_s)
         assert loaded.origin["source.poll"].line == 2
+
+
+@pytest.mark.parametrize(("text", "freeze", "reboot"), [
+    ('[source]\nkind = "azure"', "at-once", "at-once"),
+    ('[source]\nkind = "aws"', "just-in-time", "just-in-time"),
+    ('[source]\nkind = "aws"\n[policy]\nprepare = "at-once"', "at-once", "at-once"),
+    ('[source]\nkind = "aws"\n[policy.freeze]\nprepare = "at-once"', "at-once", "just-in-time"),
+])
+def test_where_not_before_begins_a_long_window_preparation_is_just_in_time_unless_the_file_says_when(
+        tmp_path: Path, text: str, freeze: str, reboot: str) -> None:
+    loaded = load_settings(written(tmp_path / "t.toml", text), {})
+    assert (loaded.settings.policy_for(Kind.FREEZE).prepare, loaded.settings.policy_for(Kind.REBOOT).prepare) == (
+        freeze, reboot)
 
 
 def test_without_a_file_in_the_usual_place_the_defaults_apply(tmp_path: Path) -> None:

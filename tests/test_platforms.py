@@ -140,6 +140,7 @@ def test_an_agent_loads_no_other_platforms_module(kind, tmp_path):
     ran = subprocess.run([sys.executable, "-c", ask, str(configuration)], capture_output=True, text=True, check=True)
     loaded = set(json.loads(ran.stdout.splitlines()[-1]))
     assert {one.module for one in PLATFORMS if one.module in loaded} == {one.module for one in PLATFORMS if one.kind == kind}
-    wire = {"azure": "tideover.sources.scheduled_events", "gcp": "tideover.sources.compute_metadata"}
+    wire = {"azure": "tideover.sources.scheduled_events", "gcp": "tideover.sources.compute_metadata",
+            "aws": "tideover.sources.ec2_metadata"}
     assert {name for name in wire.values() if name in loaded} == {wire[kind]}
     assert not any(name.startswith("tideover.simulator") for name in loaded)

@@ -10,16 +10,19 @@ from running_agent import world
 from tideover.config_file import load_settings
 from tideover.daemon.main import STOP_LIMIT_S, run_agent
 from tideover.service.windows.control import (
+    EVENTS,
     LOOK_EVERY_S,
     LOOKS,
+    PRESHUTDOWN_LIMIT_S,
+    RESTART_AFTER_S,
     STOP_HINT_S,
     AcceptedControls,
     ServiceControl,
     ServiceControlCode,
     ServiceState,
     Watchdog,
+    event_of,
 )
-from tideover.service.windows.identity import EVENTS, PRESHUTDOWN_LIMIT_S, RESTART_AFTER_S, event_of
 from tideover.service_manager import StopReason
 
 PACKAGING = Path(__file__).parents[1] / "packaging" / "windows"

@@ -9,8 +9,8 @@ from tideover.clock import HostAccess
 from tideover.clock.daemons.w32time import W32Time
 from tideover.clock.types import CommandResult, Origin, TimeSource
 from tideover.hooks.windows_acl import AclTarget, why_not_safe
-from tideover.pause.hyperv_registry import GuestParametersReader
 from tideover.pause.types import HostChanged
+from tideover.pause.watch import GuestParametersReader
 from tideover.system.dmi import fields_in
 
 SYSTEM, ADMINISTRATORS, USERS, EVERYBODY = "S-1-5-18", "S-1-5-32-544", "S-1-5-32-545", "S-1-1-0"

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from tideover.lifecycle import Phase
-from tideover.model import Cause, HookOutcome, Kind, Verdict
+from tideover.model import Cause, HookOutcome, Kind, Outcome, Verdict
 
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "agent" / "tideover"
-GLOSSARY = ROOT / "docs" / "glossary.md"
+EXPLAINED_IN = (ROOT / "docs" / "glossary.md", ROOT / "docs" / "events.md")
 PRIVATE = re.compile(
     r"\b(go(es)? ahead|go-ahead|carr(y|ies|ied|ying) (on|over)|ow(ed?|es|ing)|mend(s|ed|ing)?|st(oo|an)d(s|ing)? still|"
     r"(some|no|any)body|whoever|afresh|anew|its word|all the same|left the list|leaves? the list|the owner|promises?|"
     r"set aside|lingering|doubting)\b", re.IGNORECASE)
 ALLOWED = {"journal/migrations.py": "the words of earlier journals, which it translates"}
 """module -> why its texts may have them."""
-PAGES = ("README.md", "SECURITY.md", "docs/glossary.md", "packaging/man/tideover.1", "packaging/deb/debian/control",
+PAGES = ("README.md", "SECURITY.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))), "packaging/man/tideover.1", "packaging/deb/debian/control",
          "packaging/prometheus/tideover.rules.yml", "agent/tideover/service/tideover.service")
 
 
@@ -54,7 +54,7 @@ def test_no_page_has_a_private_word(page):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("words", [Phase, Verdict, Cause, Kind, HookOutcome], ids=lambda one: one.__name__)
-def test_the_glossary_explains_each_word_of_status_record_and_metrics(words):
-    said = GLOSSARY.read_text()
+@pytest.mark.parametrize("words", [Phase, Outcome, Verdict, Cause, Kind, HookOutcome], ids=lambda one: one.__name__)
+def test_the_documents_explain_each_word_of_status_record_and_metrics(words):
+    said = "".join(page.read_text() for page in EXPLAINED_IN)
     assert not [one.value for one in words if f"`{one.value}`" not in said]

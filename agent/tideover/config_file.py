@@ -6,10 +6,12 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from tideover.errors import TideoverError, WrongUseError
+from tideover.platforms import platform_of
 from tideover.settings import (
     LARGEST_BYTES,
     LINUX,
@@ -21,6 +23,7 @@ from tideover.settings import (
     read_tolerantly,
     windows_paths,
 )
+from tideover.system.dmi import read_dmi
 from tideover.threads import reason_of
 
 VARIABLE = "TIDEOVER_CONFIG"
@@ -71,7 +74,8 @@ def load_settings(path: Path | None, environ: Mapping[str, str], platform: Platf
     if unreadable is not None:
         raise unreadable
     reading = read(data or b"", file=str(file), defaults=paths, drop_ins=_named(drop_ins))
-    return Loaded(reading.settings, None if data is None else file, reading.origin, drop_ins=tuple(drop_ins))
+    settings = _with_platform_defaults(reading.settings, reading.origin)
+    return Loaded(settings, None if data is None else file, reading.origin, drop_ins=tuple(drop_ins))
 
 
 def load_tolerantly(path: Path | None, environ: Mapping[str, str], platform: PlatformPaths | None = None) -> Loaded:
@@ -90,7 +94,19 @@ def load_tolerantly(path: Path | None, environ: Mapping[str, str], platform: Pla
         return Loaded(read(b"", file=str(file), defaults=paths).settings, None, {}, unreadable)
     drop_ins, missing = _drop_ins(file)
     reading, faults = read_tolerantly(data or b"", file=str(file), defaults=paths, drop_ins=_named(drop_ins))
-    return Loaded(reading.settings, None if data is None else file, reading.origin, faults or missing, tuple(drop_ins))
+    settings = _with_platform_defaults(reading.settings, reading.origin)
+    return Loaded(settings, None if data is None else file, reading.origin, faults or missing, tuple(drop_ins))
+
+
+def _with_platform_defaults(settings: Settings, origin: Mapping[str, KeyOrigin]) -> Settings:
+    """Given settings and which keys a file names, return them with the defaults that differ on this platform: where
+    NotBefore begins a long window, preparation starts just in time."""
+    if "policy.prepare" in origin or not platform_of(settings.source.kind, read_dmi()).prepares_just_in_time:
+        return settings
+    by_kind = {kind: rules if f"policy.{kind.value}.prepare" in origin else replace(rules, prepare="just-in-time")
+               for kind, rules in settings.policy_by_kind.items()}
+    return replace(settings, policy=replace(settings.policy, prepare="just-in-time"),
+                   policy_by_kind=MappingProxyType(by_kind))
 
 
 def _drop_ins(file: Path) -> tuple[dict[Path, bytes], WrongUseError | None]:

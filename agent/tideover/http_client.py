@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -51,7 +52,7 @@ class RequestFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """One response. `body` is read for a 200 to a GET only; otherwise it is empty."""
+    """One response. `body` is read for a 200 to a GET or a PUT only; otherwise it is empty."""
 
     status: int
     body: bytes
@@ -163,9 +164,14 @@ class HttpClient:
         self._adapter = _Adapter(self._limits)
         self._busy = threading.Lock()
 
-    def get(self, url: str, timeout_s: float) -> HttpResponse:
-        """Given a URL and how long the whole exchange may take, return the response. Raise RequestFailed."""
-        return self._exchange("GET", url, None, timeout_s)
+    def get(self, url: str, timeout_s: float, headers: Mapping[str, str] = MappingProxyType({})) -> HttpResponse:
+        """Given a URL, how long the whole exchange may take and headers for this request alone, return the response.
+        Raise RequestFailed."""
+        return self._exchange("GET", url, None, timeout_s, headers)
+
+    def put(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> HttpResponse:
+        """PUT without a body; else as `get`."""
+        return self._exchange("PUT", url, None, timeout_s, headers)
 
     def post(self, url: str, body: bytes, timeout_s: float) -> HttpResponse:
         """Given a URL, a JSON body and how long the whole exchange may take, return the response. Raise
@@ -193,19 +199,21 @@ class HttpClient:
         if sock is not None:
             sock.close()            # urllib3 never saw it if the connection was not finished
 
-    def _exchange(self, method: str, url: str, body: bytes | None, timeout_s: float) -> HttpResponse:
+    def _exchange(self, method: str, url: str, body: bytes | None, timeout_s: float,
+                  headers: Mapping[str, str] = MappingProxyType({})) -> HttpResponse:
         _check_url(url)
         try:
             with self._busy:
-                return self._try_exchange(method, url, body, timeout_s)
+                return self._try_exchange(method, url, body, timeout_s, headers)
         finally:
             if self._limits.closed:
                 self._dispose()
 
-    def _try_exchange(self, method: str, url: str, body: bytes | None, timeout_s: float) -> HttpResponse:
+    def _try_exchange(self, method: str, url: str, body: bytes | None, timeout_s: float,
+                      headers: Mapping[str, str]) -> HttpResponse:
         self._limits.begin(timeout_s)
         try:
-            return self._send(self._prepare(method, url, body))
+            return self._send(self._prepare(method, url, body, headers))
         except (requests.RequestException, HTTPError, OSError, ValueError, http.client.HTTPException) as error:
             self._disconnect()
             if self._limits.closed:
@@ -216,10 +224,11 @@ class HttpClient:
             self._disconnect()
             raise
 
-    def _prepare(self, method: str, url: str, body: bytes | None) -> requests.PreparedRequest:
+    def _prepare(self, method: str, url: str, body: bytes | None,
+                 headers: Mapping[str, str]) -> requests.PreparedRequest:
         request = requests.PreparedRequest()
-        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
-        request.prepare(method=method, url=url, headers=headers, data=body)
+        content = {} if body is None else {"Content-Type": "application/json"}
+        request.prepare(method=method, url=url, headers={**self._headers, **headers, **content}, data=body)
         return request
 
     def _send(self, request: requests.PreparedRequest) -> HttpResponse:
@@ -227,7 +236,7 @@ class HttpClient:
         response = self._adapter.send(request, stream=True, timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s))
         self._limits.expect_body()
         try:
-            wanted = request.method == "GET" and response.status_code == 200
+            wanted = request.method in ("GET", "PUT") and response.status_code == 200
             body = _read_body(response) if wanted else b""
         finally:
             if not response.raw.closed:

@@ -36,6 +36,7 @@ class Platform:
     module: str = ""                     # where it is served
     service: str = "the metadata service"
     takes_acknowledgement: bool = True
+    prepares_just_in_time: bool = False  # unless configured: its NotBefore is the earliest time of a long window
     simulator: str = ""                  # the stand-in that plays it
     time_server: str = ""                # that the platform offers inside itself
 
@@ -84,11 +85,12 @@ PLATFORMS = (
              "the DMI product is Google Compute Engine",
              module="tideover.sources.gcp", service="the metadata server", takes_acknowledgement=False,
              simulator="tideover.simulator.gce_metadata", time_server="metadata.google.internal"),
-    Platform("aws", "AWS EC2", Support.PLANNED,
+    Platform("aws", "AWS EC2", Support.SERVED,
              ({"sys_vendor": "Amazon EC2"}, {"bios_vendor": "Amazon EC2"},
               {"sys_vendor": "Xen", "product_version": r".*\.amazon"},
               {"sys_vendor": "Xen", "bios_version": r".*\.amazon"}),
-             "the DMI tables name Amazon EC2", time_server="169.254.169.123"),
+             "the DMI tables name Amazon EC2", module="tideover.sources.aws", takes_acknowledgement=False,
+             prepares_just_in_time=True, simulator="tideover.simulator.ec2_metadata", time_server="169.254.169.123"),
     Platform("oci", "Oracle Cloud", Support.SILENT, ({"chassis_asset_tag": r"OracleCloud\.com"},), ONLY_OUTSIDE),
     Platform("alibaba", "Alibaba Cloud", Support.SILENT,
              ({"product_name": "Alibaba Cloud ECS"}, {"sys_vendor": "Alibaba Cloud"}), SPOT_ONLY),

@@ -24,6 +24,7 @@ from tideover.model import (
     Outcome,
     Pause,
     Verdict,
+    fold_case,
     utc_text,
 )
 
@@ -117,6 +118,14 @@ class EventRecord:
     def was_only_observed(self) -> bool:
         """It concerned other machines, or a kind that the owner leaves alone."""
         return any(row.what is Phase.OBSERVED for row in self.timeline) and not self.hooks
+
+    def concerns(self, me: str) -> bool:
+        """Given this VM's name ("": not known), return whether it is an event of this VM; what became of it counts for
+        more than the name."""
+        if self.outcome is Outcome.NOT_OURS:
+            return False
+        return self.phase is not Phase.OBSERVED or not me or any(fold_case(name) == fold_case(me)
+                                                                 for name in self.resources)
 
     def runs_of(self, phase: HookPhase) -> tuple[HookRun, ...]:
         return tuple(run for run in self.hooks if run.phase is phase)

@@ -21,9 +21,8 @@ from tideover.api.protocol import ApiServer, ask, connect
 from tideover.config_file import platform_paths
 from tideover.errors import UnreachableError, WrongUseError
 from tideover.hooks.trust import trusted_users, why_untrusted
-from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HostChanged
-from tideover.pause.watch import open_readers
+from tideover.pause.watch import KEY, open_readers
 from tideover.platforms import detect
 from tideover.system import clocks
 from tideover.system.dmi import firmware_table, read_dmi

@@ -88,9 +88,9 @@ class ClockChecker:
         self._post(lambda worker: worker.sample_every(IDLE_SAMPLING_S))
 
     def sample_now(self) -> None:
-        """Something may have happened to this machine: hear outside time as soon as the manners allow."""
+        """This machine may have stopped, or soon will: hear outside time as soon as the rate limits allow."""
         if self._worker_slot.empty():
-            self._post(lambda worker: worker.look_again())
+            self._post(lambda worker: worker.measure())
 
     def look(self) -> ClockCheck:
         """Return what is known of the clock now, asked anew of the servers that may be asked. Blocks for two seconds at

@@ -42,6 +42,7 @@ SPACING_S: Mapping[Origin, float] = MappingProxyType({
 # Questions that the owner's servers may be asked before the average counts: the burst of a check after a resume. ntpd
 # allows 8; the rest is for the time daemon and for `tideover clock`, which ask from this address too.
 _CREDIT: Mapping[Origin, float] = MappingProxyType({Origin.OWNER: 5.0})
+_RESERVE = 1.0                # … and so many beyond that for what measures a stop: paid back before the next usual one
 _GAP_S = 2.1                  # between two questions to one server: ntpd's 2 s, and what the network may take off them
 # All machines of a host wake from one freeze at once; servers that are not the owner's are spared the chorus.
 _SPREAD_S = 0.5
@@ -53,13 +54,14 @@ _STAY_AWAY = ("DENY", "RSTR")
 
 
 class _TokenBucket:
-    __slots__ = ("asked_s", "at_s", "credit", "gap_s", "is_excused", "is_rated", "most", "spacing_s")
+    __slots__ = ("asked_s", "at_s", "credit", "gap_s", "is_excused", "is_rated", "is_urgent", "most", "spacing_s")
 
     def __init__(self, spacing_s: float, gap_s: float, credit: float, at_s: float) -> None:
         self.spacing_s, self.gap_s, self.credit, self.most, self.at_s = spacing_s, gap_s, credit, credit, at_s
         self.asked_s = at_s - gap_s        # raw seconds of the last question
         self.is_rated = False              # the server has said RATE
         self.is_excused = False            # the next question does not wait for the credit
+        self.is_urgent = False             # … may use the reserve
 
 
 class RateLimiter:
@@ -78,6 +80,20 @@ class RateLimiter:
         for account in self._accounts.values():
             account.is_excused = account.is_rated
 
+    def urge(self) -> None:
+        """The machine may have stopped just now: the next question to each server may use the reserve, unless the
+        server has said RATE."""
+        for account in self._accounts.values():
+            account.is_urgent = not account.is_rated
+
+    def is_urgent(self, source: TimeSource, now_s: float) -> bool:
+        """Given a source, return whether it has not been asked since `urge`."""
+        return self._account(source, now_s).is_urgent
+
+    def note_unreachable(self, source: TimeSource, now_s: float) -> None:
+        """It has no address: what is urgent does not wait for it."""
+        self._account(source, now_s).is_urgent = False
+
     def spread(self, now_s: float) -> None:
         """A pause may just have ended for many machines: hold back what is not the owner's for a moment by chance."""
         self._learnt_from_s = now_s + _SPREAD_S * self._chance()
@@ -85,14 +101,16 @@ class RateLimiter:
     def wait_s(self, source: TimeSource, now_s: float) -> float:
         """Given a source and now, return how long until it may be asked."""
         account = self._account(source, now_s)
-        credit_s = 0.0 if account.is_excused else (1.0 - account.credit) * account.spacing_s
+        needed = 1.0 - _RESERVE if account.is_urgent else 1.0
+        credit_s = 0.0 if account.is_excused else (needed - account.credit) * account.spacing_s
         wait_s = max(0.0, credit_s, account.asked_s + account.gap_s - now_s)
         return max(wait_s, self._learnt_from_s - now_s) if source.origin in _LEARNT else wait_s
 
     def note_asked(self, source: TimeSource, now_s: float) -> None:
         account = self._account(source, now_s)
-        account.credit = max(0.0, account.credit - 1.0)
-        account.asked_s, account.is_excused = now_s, False
+        lowest = -_RESERVE if account.is_urgent else min(0.0, account.credit)
+        account.credit = max(lowest, account.credit - 1.0)
+        account.asked_s, account.is_excused, account.is_urgent = now_s, False, False
 
     def asked_s(self, source: TimeSource, now_s: float) -> float:
         """Given a source, return the raw seconds of its last question."""
@@ -439,6 +457,11 @@ class QueryRounds:
         now_s = self._now_s()
         return min((self.rate_limiter.wait_s(source, now_s) for source in sources), default=0.0)
 
+    def urgent(self, sources: Iterable[TimeSource]) -> list[TimeSource]:
+        """Given sources, return those that were not asked yet since the machine may have stopped."""
+        now_s = self._now_s()
+        return [one for one in sources if self.rate_limiter.is_urgent(one, now_s)]
+
     def in_turn(self, sources: Sequence[TimeSource], period_s: float) -> list[TimeSource]:
         """Given sources and how often to ask each server, return the server whose turn it is by now, and the hardware
         clocks."""
@@ -559,6 +582,7 @@ class QueryRounds:
             self.rate_limiter.note_answer(due[refused.server], refused, now_s)
         for server in servers:
             if not self._names.targets(server):
+                self.rate_limiter.note_unreachable(due[server], now_s)
                 detail = self._names.failures.get(server, "the name lookup takes too long")
                 self.refused[server, ""] = Rejected(server, "", RejectReason.NO_ADDRESS, detail)
         self.samples += asking.samples

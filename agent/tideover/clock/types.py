@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tideover.model import ClockCheck
+from tideover.timekeeping.ntp_packet import PORT
 
 if TYPE_CHECKING:
     from tideover.settings import Settings
@@ -58,6 +60,30 @@ class TimeSource:
     server: str
     origin: Origin = Origin.OWNER
     device: str = ""
+
+
+_POOL_ZONES = ("ntp.ubuntu.com",)      # a public pool whose name does not say so
+
+
+def daemon_server(host: str, port: int = PORT, is_pool: bool = False) -> TimeSource:
+    """Given a daemon's server as its configuration names it, return the source we make of it."""
+    text = host if port == PORT else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return TimeSource(text, Origin.POOL if is_pool or is_pool_name(host) else Origin.DAEMON)
+
+
+def is_pool_name(host: str) -> bool:
+    """Is this a name of pool.ntp.org, one of its vendor zones, or something that calls itself a pool?"""
+    name = host.lower().rstrip(".")
+    return "pool" in name.split(".") or name in _POOL_ZONES
+
+
+def each_once(sources: Iterable[TimeSource]) -> tuple[TimeSource, ...]:
+    """Given sources in order, return them without repetitions; a name that is a pool anywhere is one."""
+    found: dict[str, TimeSource] = {}
+    for source in sources:
+        if source.server not in found or source.origin is Origin.POOL:
+            found[source.server] = source
+    return tuple(found.values())
 
 
 @dataclass(frozen=True, slots=True)

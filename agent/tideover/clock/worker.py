@@ -110,6 +110,8 @@ class ClockWorker:
         if job.since_ns > self._inquiry.since_ns:
             self._inquiry.since_ns = job.since_ns
             self._inquiry.rate_limiter.resumed()
+            if not job.samples:
+                self._inquiry.rate_limiter.urge()
         self._inquiry.rate_limiter.spread(self._clocks.raw_ns() / NS)
         self._inquiry.note_held_back(self._sources)
         self._hear_daemon()
@@ -135,6 +137,11 @@ class ClockWorker:
     def look_again(self) -> None:
         """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
         self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
+
+    def measure(self) -> None:
+        """The machine may have stopped just now: only an answer from after that measures it."""
+        self._inquiry.rate_limiter.urge()
+        self.look_again()
 
     def find_now(self) -> ClockCheck:
         """Return what is known of the clock, after a round of questions to the servers that may be asked now."""
@@ -207,6 +214,9 @@ class ClockWorker:
             self._round += 1
             pause_s = self._pause_s()
         self._next_round_ns = max(now_ns + int(pause_s * NS), self._clocks.raw_ns() + self._held_back_ns())
+        if urgent := self._inquiry.urgent(self._sources):
+            self._next_round_ns = min(self._next_round_ns,
+                                      self._clocks.raw_ns() + int(self._inquiry.wait_s(urgent) * NS))
         if new and not self._jobs and not self._followings:
             self.latest = self._judge.find(self._inquiry.since_ns)      # or the last event's would stand for ever
         self._follow(new)
@@ -267,7 +277,9 @@ class ClockWorker:
 
     def _in_turn(self) -> Sequence[TimeSource]:
         """The sources to ask in this round."""
-        return self._inquiry.in_turn(self._sources, self._sampling_s) if self._takes_turns() else self._sources
+        if not self._takes_turns():
+            return self._sources
+        return [*self._inquiry.in_turn(self._sources, self._sampling_s), *self._inquiry.urgent(self._sources)]
 
     def _checking_pause_s(self) -> float:
         if self._jobs:

@@ -158,15 +158,16 @@ def _recovered(seen: DrillEvidence) -> CheckResult:
         facts.append(f"recovered without having been prepared: {', '.join(uncalled)}")
     if not in_order:
         facts.append(f"recover ran in the order {', '.join(_names(recovers(seen.runs)))}")
+    had_nothing_to_do = not pending and bool(prepares(seen.runs)) and all(run.worked for run in prepares(seen.runs))
     if not pending:
-        facts.append("nothing was prepared")
+        facts.append("every hook answered that there is nothing to do" if had_nothing_to_do else "nothing was prepared")
     if seen.withdrawn_at is not None and done:
         after_s = recovers(seen.runs)[0].began_at - seen.withdrawn_at
         facts.append(f"the first recover began {round_length_text(after_s)} after the cancellation")
     carried, about = _counter(seen)
     facts.extend(about)
     holds = bool(pending) and not forgotten and not uncalled and in_order and carried
-    return CheckResult(1, title, holds, tuple(facts))
+    return CheckResult(1, title, NOT_SHOWN if had_nothing_to_do and not uncalled else holds, tuple(facts))
 
 
 def _is_reverse(runs: list[ObservedRun]) -> bool:

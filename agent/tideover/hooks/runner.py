@@ -12,6 +12,7 @@ from pathlib import Path
 from tideover.effects import RunHook
 from tideover.hooks.directory import find_hook_refusal, find_renumbered
 from tideover.hooks.environment import (
+    DRILL_NAME,
     HookPaths,
     ProcessIdentity,
     RunFingerprint,
@@ -365,7 +366,7 @@ class HookRunner:
         self._around = RunContext(
             StateDirectories(hooks_state, spare), RunFiles(hooks_state), standing_environment(os.environ),
             environment_of,
-            {"TIDEOVER_DRILL": "1"} if drill else {}, log_line, lines_at_most, read_moment, graces)
+            {DRILL_NAME: "1"} if drill else {}, log_line, lines_at_most, read_moment, graces)
         self._orders: dict[str, RunRequest] = {}                 # runs in flight, by key
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()

@@ -114,8 +114,11 @@ class SourceSamples:
 # --- Incidents
 
 LONGEST_NS = 10 * NS         # that an incident waits for outside time
-# From the first proof of a stop to its telling, for a second answer and for a finer source.
+# From the first proof of a stop to its telling: for a second answer, calm and while an event is near …
 WAIT_NS, CLOSE_WAIT_NS = 10 * NS, 1 * NS
+# … and for a finer source, near an event. A time server is not asked twice within 2.1 s and has a second to answer.
+# It delays no recover: that needs the same answer, as the verdict about the clock.
+FINER_WAIT_NS = 7 * NS // 2
 # A source that has not spoken for so long is not waited for (calm sampling is once a minute).
 USABLE_NS = 120 * NS
 # A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
@@ -227,9 +230,8 @@ class IncidentTracker:
         self._look_outside(raw_ns)
         if self._open is None:
             return ()
-        wait_ns = CLOSE_WAIT_NS if self.event_is_near else WAIT_NS
         votes = self._votes(self._open)
-        if not self._is_ripe(self._open, votes, raw_ns, wait_ns):
+        if not self._is_ripe(self._open, votes, raw_ns):
             return ()
         incident, self._open = self._open, None
         return self._closed(incident, votes, period_ns)
@@ -257,22 +259,36 @@ class IncidentTracker:
         return {source: frozen for source, frozen in self._outside.frozen(incident.opened_ns).items()
                 if may_vote(source, frozen)}
 
-    def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int, wait_ns: int) -> bool:
+    def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int) -> bool:
         """Whether all have spoken that are worth waiting for, or the time for it is over."""
         common = agreed([vote.length for vote in votes.values()])
         if common is None or common.low_ns <= 0:
-            before_ns = self._outside.newest_before(incident.opened_ns)    # who had not spoken cannot compare
-            waited_for = {source for source, at_ns in before_ns.items() if incident.opened_ns - at_ns < USABLE_NS}
-            return waited_for <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
-        if incident.proven_ns is None:
-            incident.proven_ns = raw_ns
-            self._outside_wanted()
+            return self._comparable(incident.opened_ns) <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
+        is_first_proof = incident.proven_ns is None
+        incident.proven_ns = incident.proven_ns or raw_ns
+        waited_ns = raw_ns - incident.proven_ns
+        if self._is_finer_to_come(incident, votes):
+            return waited_ns >= (FINER_WAIT_NS if self.event_is_near else WAIT_NS)
         answers = sum(vote.answers_after for vote in votes.values() if vote.is_proven)
-        sure = answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS
-        bounds = {source: sample.bound_ns for source, sample in self._outside.newest().items()}
-        finest = min(bounds[source] for source in votes)
-        finer = any(2 * bound < finest for source, bound in bounds.items() if source not in votes)
-        return (sure and not finer) or raw_ns - incident.proven_ns >= wait_ns
+        if answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS:
+            return True
+        if is_first_proof:
+            self._outside_wanted()
+        return waited_ns >= (CLOSE_WAIT_NS if self.event_is_near else WAIT_NS)
+
+    def _is_finer_to_come(self, incident: _OpenIncident, votes: dict[str, Frozen]) -> bool:
+        """Whether a source can still measure the stop to half of the best bound so far."""
+        proven_ns = [vote.after_ns for vote in votes.values() if vote.is_proven]
+        bounds_ns = {source: sample.bound_ns for source, sample in self._outside.newest().items()}
+        finest_ns = min(bounds_ns[source] for source in votes)
+        to_come = self._comparable(max(incident.opened_ns, min(proven_ns, default=0))) - votes.keys()
+        return any(2 * bounds_ns[source] < finest_ns for source in to_come)
+
+    def _comparable(self, stopped_ns: int) -> set[str]:
+        """Given a raw time, return the sources that spoke shortly before it: an answer after it measures what lies
+        between."""
+        return {source for source, at_ns in self._outside.newest_before(stopped_ns).items()
+                if stopped_ns - at_ns < USABLE_NS}
 
     def _closed(self, incident: _OpenIncident, votes: dict[str, Frozen], period_ns: int) -> tuple[ConcludedIncident,
                                                                                                   ...]:

@@ -13,7 +13,7 @@ from tideover.observations import Observation
 from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
 from tideover.pause.incidents import SourceSamples
-from tideover.pause.types import PauseWatchSettings, PushSignal, SignalReader
+from tideover.pause.types import HOST_KEYS, PauseWatchSettings, PushSignal, SignalReader, change_of_host
 from tideover.system.clocks import Clocks, MachineClocks
 from tideover.system.platform import ROOT
 from tideover.system.wakeup import WaitResult, new_wait
@@ -23,8 +23,37 @@ from tideover.timekeeping.pause_fusion import SourceSample, sample_of_date
 
 # --- The push signals that this machine has
 
+GUEST_PARAMETERS = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"
+
+
+class GuestParametersReader:
+    """The physical host's name, as Hyper-V's guest service keeps it in the registry; read at each tick. Windows.
+
+    Microsoft documents that the host writes the names anew when a machine has moved (learn.microsoft.com, "Hyper-V data
+    exchange"). `read_text`: given a key and a name, read a text value below HKEY_LOCAL_MACHINE ("": there is none).
+    """
+
+    unfinished = False
+
+    def __init__(self, read_text: Callable[[str, str], str]) -> None:
+        self._read_text = read_text
+        self._names: dict[str, str] = {}
+        self.read()
+
+    def fileno(self) -> None:
+        return None
+
+    def read(self) -> tuple[PushSignal, ...]:
+        """Return a change of the host's name."""
+        names = {name: word for name in HOST_KEYS if (word := self._read_text(GUEST_PARAMETERS, name))}
+        before, self._names = self._names, {**self._names, **names}
+        return change_of_host(before, names)
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+
 if sys.platform == "win32":
-    from tideover.pause.hyperv_registry import GuestParametersReader
     from tideover.winapi.base import read_text
 
     def open_readers(root: Path = ROOT) -> tuple[SignalReader, ...]:
@@ -32,10 +61,8 @@ if sys.platform == "win32":
         return (GuestParametersReader(read_text),)
 
 else:
-    from tideover.pause.clock_set import open_clock_set_reader
-    from tideover.pause.hyperv_kvp import open_host_name_reader
-    from tideover.pause.links import open_links_reader
-    from tideover.pause.vmclock import open_vmclock_reader
+    from tideover.pause.hypervisor_signals import open_host_name_reader, open_vmclock_reader
+    from tideover.pause.kernel_signals import open_clock_set_reader, open_links_reader
 
     def open_readers(root: Path = ROOT) -> tuple[SignalReader, ...]:
         """Given the root of the file system, return a reader for each push signal that this machine has."""

@@ -110,6 +110,12 @@ TABLES = (
         SettingKey("terminate_notice", duration("0s", "24h", "no notice is longer"), "60s",
             "How long ahead a stop for maintenance is told; 60m for machine families with a GPU or TPU."),
     )),
+    KeyTable("source.aws", values.AwsSettings, "What of AWS EC2 counts as an event, besides those that it schedules.", (
+        SettingKey("rebalance", FLAG, False,
+            "Whether a rebalance recommendation counts as a Spot interruption; it may never come true."),
+        SettingKey("autoscaling", FLAG, False,
+            "Whether the end that its Auto Scaling group plans for this instance counts as a termination."),
+    )),
     KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] overrides it for one kind.", (
         SettingKey("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
             "The kinds of events to act on; others are only observed.",

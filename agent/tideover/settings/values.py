@@ -78,12 +78,21 @@ class GcpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AwsSettings:
+    """What of AWS EC2 counts as an event, besides those that it schedules."""
+
+    rebalance: bool = False
+    autoscaling: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSettings:
     kind: str                        # one of platforms.SOURCE_KINDS
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
     poll_s: float
     vm_name: str | None              # exactly as written; None: ask the metadata service
     gcp: GcpSettings = GcpSettings()
+    aws: AwsSettings = AwsSettings()
 
 
 @dataclass(frozen=True, slots=True)

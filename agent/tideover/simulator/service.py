@@ -51,6 +51,11 @@ class SimulatedService:
         """Let it start. Raise KeyError if it is not listed."""
         raise NotImplementedError
 
+    def move_event(self, event_id: str, not_before_in_s: float) -> None:
+        """Let its NotBefore be another one. Raise KeyError if it is not listed or has started, NotImplementedError
+        where the platform tells no time."""
+        raise NotImplementedError
+
     def remove_event(self, event_id: str) -> None:
         """Take it off the list: finished if it had started, else cancelled. Raise KeyError if it is not listed."""
         raise NotImplementedError

@@ -6,14 +6,14 @@ another. It is imported only when it is opened: the HTTP client is the heaviest 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from tideover.model import Event, VmIdentity
-from tideover.observations import AckOutcome, Polled, PollFailed
+from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.platforms import Platform
 
 if TYPE_CHECKING:
@@ -64,13 +64,41 @@ def open_source(platform: Platform, settings: SourceSettings, longest_call_s: fl
     return load_platform(platform).open_source(settings, longest_call_s) if platform.is_served else None
 
 
-# --- What every wire format needs
+# --- What every metadata service needs
 
 LONGEST_TIME = 64                # the longest form met has 36 characters
 
 
 class NotADocument(ValueError):
     """The body is no well-formed document; the reason is a sentence for people and says nothing about any event."""
+
+
+class KeyFailed(Exception):
+    """A key of a metadata service could not be read; the message completes "the metadata service …". `status`: of the
+    answer, None if there was none."""
+
+    def __init__(self, message: str, trouble: PollTrouble, status: int | None = None) -> None:
+        super().__init__(message)
+        self.trouble, self.status = trouble, status
+
+
+def describe_status(status: int, hints: Mapping[int, str], redirect_hint: str) -> str:
+    """Given a status that brings no document, the platform's own hints and the one for any redirect, return what it
+    probably means."""
+    if 300 <= status < 400:
+        return f"a redirect, which is never followed; {redirect_hint}"
+    return hints.get(status, "a fault of the platform, probably temporary" if status >= 500 else "an unexpected HTTP "
+                                                                                                 "status")
+
+
+def trouble_of(status: int | None) -> PollTrouble:
+    """Given the status of an answer that brings no document, None if there was none, return what it counts as."""
+    if status is None:
+        return PollTrouble.NO_ANSWER
+    if status == 429:
+        return PollTrouble.THROTTLED
+    by_class = {3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR}
+    return by_class.get(status // 100, PollTrouble.OTHER)
 
 
 def read_time(text: str) -> datetime | None:
@@ -88,4 +116,5 @@ def read_time(text: str) -> datetime | None:
         return None
 
 
-__all__ = ["NotADocument", "PlatformModule", "Source", "VmIdentity", "load_platform", "open_source", "read_time"]
+__all__ = ["KeyFailed", "NotADocument", "PlatformModule", "Source", "VmIdentity", "describe_status", "load_platform",
+           "open_source", "read_time", "trouble_of"]

@@ -20,7 +20,7 @@ from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFai
 from tideover.model import RAW_KEPT, Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import NotADocument, read_time
+from tideover.sources import NotADocument, describe_status, read_time, trouble_of
 from tideover.sources.scheduled_events import (
     read_document,
     read_identity,
@@ -60,9 +60,6 @@ HINTS: Mapping[int, str] = MappingProxyType({
     410: "the service is being moved, which takes up to 70 s",
     429: "too many requests from this VM; the limit is 5 per second for all its programs",
 })
-TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
-    3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR,
-})
 # What asking again cannot change; anything else that is not 2xx leaves open whether the platform has heard us.
 PASSING = frozenset({408, 410, 425, 429})
 
@@ -98,11 +95,11 @@ class AzureSource:
             me = self._who_am_i()
             answer = self._get(EVENTS, self._later_call_s, self._first_call_s)
             if answer.status != 200:
-                return PollFailed(self._sentence(_describe(answer.status)), _trouble(answer.status))
+                return PollFailed(self._sentence(_describe(answer.status)), trouble_of(answer.status))
             document = self._read(answer)
         except RequestFailed as error:
             hint = NEVER_ANSWERED if self._answered_raw_s is None else ""
-            return PollFailed(self._sentence(f"gave no document: {error}{hint}"), _trouble(error.status))
+            return PollFailed(self._sentence(f"gave no document: {error}{hint}"), trouble_of(error.status))
         except NotADocument as error:
             return PollFailed(self._sentence(f"gave no document: {error}"), PollTrouble.NO_DOCUMENT)
         self._answered_raw_s = answer.received_raw_s
@@ -207,20 +204,8 @@ class AzureSource:
 
 
 def _describe(status: int) -> str:
-    if 300 <= status < 400:
-        return f"answered {status}, a redirect, which is never followed; {INTERMEDIARY_HINT}"
-    hint = HINTS.get(status, "a fault of the platform, probably temporary" if status >= 500 else "an unexpected HTTP "
-                                                                                                 "status")
-    return f"answered {status}: {hint}"
-
-
-def _trouble(status: int | None) -> PollTrouble:
-    """Given the status of an answer that brought no document, None if there was none, return what to count it as."""
-    if status is None:
-        return PollTrouble.NO_ANSWER
-    if status == 429:
-        return PollTrouble.THROTTLED
-    return TROUBLES.get(status // 100, PollTrouble.OTHER)
+    means = describe_status(status, HINTS, INTERMEDIARY_HINT)
+    return f"answered {status}{', ' if 300 <= status < 400 else ': '}{means}"
 
 
 def _describe_acknowledgement(status: int) -> str:

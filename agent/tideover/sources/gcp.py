@@ -21,7 +21,7 @@ from tideover.http_client import HttpClient, HttpResponse, RequestFailed
 from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import NotADocument, read_time
+from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
 from tideover.sources.compute_metadata import (
     HostAction,
     MetadataKeys,
@@ -44,6 +44,7 @@ UPCOMING_EVERY_S = 60.0          # a window is announced days or at least many m
 UNSUPPORTED_EVERY_S = 3600.0     # … and most machine families have no such key: 404
 IDENTITY_S = 10.0
 
+ANOTHER_ANSWERS = "another server may be answering in its place"
 ANOTHER_SERVER = f"the answer lacks {FLAVOR}: Google, so it came from another server than Google's"
 NO_ACKNOWLEDGEMENT = "Google Compute Engine takes no acknowledgement"
 HINTS: Mapping[int, str] = MappingProxyType({
@@ -51,9 +52,6 @@ HINTS: Mapping[int, str] = MappingProxyType({
     404: "there is no such key; this may be no VM of Google's, or source.endpoint may be wrong",
     429: "too many requests from this VM",
     503: "the metadata server is away, as it may be while a live migration runs; it comes back by itself",
-})
-TROUBLES: Mapping[int, PollTrouble] = MappingProxyType({
-    3: PollTrouble.REDIRECTED, 4: PollTrouble.REFUSED, 5: PollTrouble.SERVER_ERROR,
 })
 
 
@@ -98,7 +96,7 @@ class ComputeEngineSource:
             self._ask_for_upcoming()
             if not self._known and (action != HostAction.NONE or self._upcoming is not None):
                 vm = self._vm = self._with_scheduling(vm)
-        except _KeyFailed as failed:
+        except KeyFailed as failed:
             return PollFailed(self._sentence(str(failed)), failed.trouble)
         except NotADocument as error:
             return PollFailed(self._sentence(f"gave no document: {error}"), PollTrouble.NO_DOCUMENT)
@@ -119,7 +117,7 @@ class ComputeEngineSource:
         self._until_raw_s = self._read_raw_s() + IDENTITY_S
         try:
             vm = self._facts()
-        except (_KeyFailed, NotADocument):
+        except (KeyFailed, NotADocument):
             return None
         return VmIdentity(vm.name, vm.vm_id)
 
@@ -150,7 +148,7 @@ class ComputeEngineSource:
             self._upcoming_trouble = ""
         except NotADocument as error:
             self._upcoming_trouble = str(error)
-        except _KeyFailed as failed:
+        except KeyFailed as failed:
             if failed.status == 404:
                 self._upcoming, self._upcoming_trouble = None, ""
                 self._upcoming_due_raw_s = self._read_raw_s() + UNSUPPORTED_EVERY_S
@@ -158,19 +156,20 @@ class ComputeEngineSource:
                 self._upcoming_trouble = f"instance/upcoming-maintenance cannot be read: it {failed}"
 
     def _get(self, key: str) -> HttpResponse:
-        """Return the 200 of a key, within what is left of the poll. Raise _KeyFailed."""
+        """Return the 200 of a key, within what is left of the poll. Raise KeyFailed."""
         left_s = self._until_raw_s - self._read_raw_s()
         if left_s <= 0:
-            raise _KeyFailed(f"did not answer all of one poll within {self._poll_s:g} s", PollTrouble.NO_ANSWER)
+            raise KeyFailed(f"did not answer all of one poll within {self._poll_s:g} s", PollTrouble.NO_ANSWER)
         try:
             answer = self._client.get(f"{self._endpoint}{BASE}{key}", left_s)
         except RequestFailed as error:
-            raise _KeyFailed(f"gave no document: {error}", PollTrouble.NO_ANSWER) from error
+            raise KeyFailed(f"gave no document: {error}", PollTrouble.NO_ANSWER) from error
         if answer.status != 200:
-            raise _KeyFailed(f"answered {answer.status} to {key.partition('?')[0]}: {_hint(answer.status)}",
-                             _trouble(answer.status), answer.status)
+            raise KeyFailed(f"answered {answer.status} to {key.partition('?')[0]}: "
+                            f"{describe_status(answer.status, HINTS, ANOTHER_ANSWERS)}",
+                            trouble_of(answer.status), answer.status)
         if answer.headers.get(FLAVOR) != "Google":
-            raise _KeyFailed(f"gave no document: {ANOTHER_SERVER}", PollTrouble.NO_DOCUMENT)
+            raise KeyFailed(f"gave no document: {ANOTHER_SERVER}", PollTrouble.NO_DOCUMENT)
         return answer
 
     def _sentence(self, trouble: str) -> str:
@@ -181,25 +180,6 @@ def _raw_text(keys: MetadataKeys) -> str:
     upcoming = dict(keys.upcoming.facts) if keys.upcoming is not None else None
     return json.dumps({"maintenance-event": keys.host_action, "preempted": keys.is_preempted,
                        "upcoming-maintenance": upcoming})[:RAW_KEPT]
-
-
-class _KeyFailed(Exception):
-    """A key has no 200; the message completes "the metadata server …"."""
-
-    def __init__(self, message: str, trouble: PollTrouble, status: int | None = None) -> None:
-        super().__init__(message)
-        self.trouble, self.status = trouble, status
-
-
-def _hint(status: int) -> str:
-    if 300 <= status < 400:
-        return "a redirect, which is never followed; another server may be answering in its place"
-    return HINTS.get(status, "a fault of the platform, probably temporary" if status >= 500 else "an unexpected HTTP "
-                                                                                                 "status")
-
-
-def _trouble(status: int) -> PollTrouble:
-    return PollTrouble.THROTTLED if status == 429 else TROUBLES.get(status // 100, PollTrouble.OTHER)
 
 
 # --- What doctor says

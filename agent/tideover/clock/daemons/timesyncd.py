@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from tideover.clock.daemons.config_files import each_once, first_of_each_name, is_there, lines, server
-from tideover.clock.host import HostAccess
-from tideover.clock.types import CommandResult, DaemonReport, TimeSource
+from tideover.clock.host import HostAccess, first_of_each_name, is_there, read_lines
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource, daemon_server, each_once
 from tideover.model import utc_if_any
 
 _UNIT = "systemd-timesyncd.service"
@@ -41,7 +40,7 @@ class Timesyncd:
         named = options["NTP"] or (self._link_servers() if self.is_running() else [])
         if not named:
             named = options["FallbackNTP"] or (self._built_in() if self.is_running() else [])
-        return each_once(server(host) for host in named)
+        return each_once(daemon_server(host) for host in named)
 
     def report(self) -> DaemonReport:
         ended = self._surroundings.run(_MESSAGE)
@@ -72,13 +71,13 @@ class Timesyncd:
         return values
 
     def _link_servers(self) -> list[str]:
-        state = dict(_settings(["[Time]", *lines(self._surroundings.path(_LINK_SERVERS))]))
+        state = dict(_settings(["[Time]", *read_lines(self._surroundings.path(_LINK_SERVERS))]))
         return state.get("NTP", "").split()
 
     def _built_in(self) -> list[str]:
         """The defaults it was built with, as its own file shows them in a comment."""
         for directory in _DIRECTORIES:
-            for line in lines(self._surroundings.path(f"{directory}/timesyncd.conf")):
+            for line in read_lines(self._surroundings.path(f"{directory}/timesyncd.conf")):
                 if line.startswith("#FallbackNTP="):
                     return line.partition("=")[2].split()
         return []
@@ -90,7 +89,7 @@ def read_time_settings(surroundings: HostAccess) -> list[tuple[str, str]]:
     directories = [surroundings.path(one) for one in _DIRECTORIES]
     main = next((one / "timesyncd.conf" for one in directories if is_there(one / "timesyncd.conf")), None)
     drop_ins = first_of_each_name([one / "timesyncd.conf.d" for one in directories], ".conf")
-    return [setting for file in [*([main] if main else []), *drop_ins] for setting in _settings(lines(file))]
+    return [setting for file in [*([main] if main else []), *drop_ins] for setting in _settings(read_lines(file))]
 
 
 def _settings(text: list[str]) -> list[tuple[str, str]]:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tideover.clock.daemons.config_files import each_once, server
 from tideover.clock.host import HostAccess
-from tideover.clock.types import CommandResult, DaemonReport, TimeSource
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource, daemon_server, each_once
 
 _SERVICE = r"SYSTEM\CurrentControlSet\Services\W32Time"
 _PARAMETERS = _SERVICE + r"\Parameters"
@@ -44,7 +43,7 @@ class W32Time:
             return ()
         listed = str(self._value(_PARAMETERS, "NtpServer") or "")
         # "time.windows.com,0x9 10.0.0.1,0x8": flags behind the comma (0x1 its own interval, 0x2 only in need, …)
-        return each_once(server(entry.partition(",")[0]) for entry in listed.split() if entry.partition(",")[0])
+        return each_once(daemon_server(entry.partition(",")[0]) for entry in listed.split() if entry.partition(",")[0])
 
     def report(self) -> DaemonReport:
         """Return what it is set to."""

@@ -16,14 +16,14 @@ import win32service
 
 import tideover
 from tideover.errors import WrongUseError
-from tideover.service.windows import identity
+from tideover.service.windows import control
 from tideover.service.windows.scm import NO_SUCH_SERVICE, asking, read_report, service, stop
 
 SERVICE_ENTRY = Path("cli", "windows_service.py")    # says there why it is run by its path
 INTERPRETER_WORDS = ("-I", "-X", "utf8")
 """Neither PYTHONPATH nor a user's own packages get into what runs as the system; our words are UTF-8."""
 
-SOURCE_KEY = f"SYSTEM\\CurrentControlSet\\Services\\EventLog\\{identity.LOG}\\{identity.NAME}"
+SOURCE_KEY = f"SYSTEM\\CurrentControlSet\\Services\\EventLog\\{control.LOG}\\{control.NAME}"
 ALL_KINDS = 7               # errors, warnings, information
 
 # Protected, so that nothing is inherited: in %ProgramData% every user may make files in folders that say nothing else.
@@ -37,7 +37,7 @@ class ServiceProgram:
     """What Windows starts, and where its events' texts are."""
 
     command: tuple[str, ...]
-    text_file: str = identity.TEXT_FILE
+    text_file: str = control.TEXT_FILE
 
 
 def own_program(config: str | None) -> ServiceProgram:
@@ -71,7 +71,7 @@ def install(config: str | None, hooks: Path) -> Path:
 def check_ours() -> None:
     """Raise WrongUseError if there is no service of ours that may be removed. Changes nothing."""
     if not read_report().is_installed:
-        raise WrongUseError("cannot remove the service", f"the service {identity.NAME} does not "
+        raise WrongUseError("cannot remove the service", f"the service {control.NAME} does not "
                                                          "exist", "The service is not installed.")
     _refuse_another_kind("remove")
 
@@ -137,30 +137,30 @@ def make_folder(folder: Path, access: str) -> None:
 def _made(manager: Any, command: str) -> tuple[Any, bool]:
     """The service's handle, and whether it is new."""
     try:
-        handle = win32service.OpenService(manager, identity.NAME, win32service.SERVICE_ALL_ACCESS)
+        handle = win32service.OpenService(manager, control.NAME, win32service.SERVICE_ALL_ACCESS)
     except pywintypes.error as trouble:
         if trouble.winerror != NO_SUCH_SERVICE:
             raise
         handle = win32service.CreateService(
-            manager, identity.NAME, identity.DISPLAY_NAME, win32service.SERVICE_ALL_ACCESS,
+            manager, control.NAME, control.DISPLAY_NAME, win32service.SERVICE_ALL_ACCESS,
             win32service.SERVICE_WIN32_OWN_PROCESS, win32service.SERVICE_AUTO_START, win32service.SERVICE_ERROR_NORMAL,
             command, None, False, None, None, None)
         return handle, True
     keep = win32service.SERVICE_NO_CHANGE
     win32service.ChangeServiceConfig(handle, keep, keep, keep, command, None, False, None, None, None,
-                                     identity.DISPLAY_NAME)
+                                     control.DISPLAY_NAME)
     return handle, False
 
 
 def _configure(handle: Any) -> list[str]:
-    restarts = [(win32service.SC_ACTION_RESTART, seconds * 1000) for seconds in identity.RESTART_AFTER_S]
-    failures = {"ResetPeriod": identity.FAILURES_FORGOTTEN_S, "RebootMsg": "", "Command": "", "Actions": restarts}
-    end_limit_ms = identity.PRESHUTDOWN_LIMIT_S * 1000
+    restarts = [(win32service.SC_ACTION_RESTART, seconds * 1000) for seconds in control.RESTART_AFTER_S]
+    failures = {"ResetPeriod": control.FAILURES_FORGOTTEN_S, "RebootMsg": "", "Command": "", "Actions": restarts}
+    end_limit_ms = control.PRESHUTDOWN_LIMIT_S * 1000
     return [
-        *_tried(handle, "description", win32service.SERVICE_CONFIG_DESCRIPTION, identity.DESCRIPTION),
+        *_tried(handle, "description", win32service.SERVICE_CONFIG_DESCRIPTION, control.DESCRIPTION),
         *_tried(handle, "recovery actions", win32service.SERVICE_CONFIG_FAILURE_ACTIONS, failures),
         *_tried(handle, "recovery after an exit status", win32service.SERVICE_CONFIG_FAILURE_ACTIONS_FLAG, True),
-        *_tried(handle, "privileges", win32service.SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, identity.PRIVILEGES),
+        *_tried(handle, "privileges", win32service.SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, control.PRIVILEGES),
         *_tried(handle, "time at shutdown", win32service.SERVICE_CONFIG_PRESHUTDOWN_INFO, end_limit_ms),
     ]
 

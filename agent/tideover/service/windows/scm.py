@@ -14,8 +14,7 @@ import pywintypes
 import win32service
 
 from tideover.errors import TideoverError, UnreachableError, WrongUseError
-from tideover.service.windows.control import ServiceControlCode, ServiceState
-from tideover.service.windows.identity import NAME
+from tideover.service.windows.control import NAME, ServiceControlCode, ServiceState
 from tideover.service_manager import ServiceReport
 
 CALL_LIMIT_S = 120.0        # a stop that recovers first takes up to 90 s

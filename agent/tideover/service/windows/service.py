@@ -22,8 +22,15 @@ import win32service
 import win32serviceutil
 
 from tideover.errors import EXIT_BUG, TideoverError
-from tideover.service.windows.control import ServiceControl, ServiceState, ServiceStatus, Watchdog
-from tideover.service.windows.identity import EVENTS, NAME, event_of
+from tideover.service.windows.control import (
+    EVENTS,
+    NAME,
+    ServiceControl,
+    ServiceState,
+    ServiceStatus,
+    Watchdog,
+    event_of,
+)
 from tideover.service_manager import ServiceManager
 
 # --- The event log. A line that it does not take is lost, not fatal

@@ -47,6 +47,9 @@ class _Play:
     def start(self, *, event: str) -> None:
         self.service.start_event(self.ids[event])
 
+    def move(self, *, event: str, not_before_in_s: float) -> None:
+        self.service.move_event(self.ids[event], not_before_in_s)
+
     def remove(self, *, event: str) -> None:
         self.service.remove_event(self.ids[event])
 
@@ -64,7 +67,7 @@ class _Play:
 
 
 STEPS: Mapping[str, Callable[..., None]] = MappingProxyType({
-    "announce": _Play.announce, "start": _Play.start, "remove": _Play.remove, "wait": _Play.wait,
+    "announce": _Play.announce, "start": _Play.start, "move": _Play.move, "remove": _Play.remove, "wait": _Play.wait,
     "wait-for-acknowledgement": _Play.wait_for_acknowledgement, "misbehave": _Play.inject_fault,
 })
 
