@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tideover.errors import TideoverError
-from tideover.hooks.directory import Catalogue, find_sdk_files
+from tideover.hooks.directory import Catalogue
 from tideover.hooks.environment_file import owner_variables
-from tideover.hooks.trust import standing_environment
+from tideover.hooks.trust import find_sdk_files, standing_environment
 from tideover.model import HookSpec
 from tideover.settings import Settings, options_for
 

@@ -7,6 +7,7 @@ whoever reads it looks again whether the process is still the one meant.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,12 +16,16 @@ from pathlib import Path
 
 from tideover.effects import RunHook
 from tideover.hooks.environment import ProcessIdentity, RunFingerprint, environment_markers, run_name
-from tideover.hooks.platform import end_runs, find_members, is_running
 from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, StateDirectories
 from tideover.model import HookPhase, HookSpec, Kind
 from tideover.observations import Witness
 from tideover.system.clocks import read_boot_id
 from tideover.system.platform import make_own_directory
+
+if sys.platform == "win32":
+    from tideover.hooks.windows_process import end_runs, find_members, is_running
+else:
+    from tideover.hooks.posix_process import end_runs, find_members, is_running
 
 # --- Run files: what is on disk about each running hook
 

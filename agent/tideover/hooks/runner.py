@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tideover.effects import RunHook
-from tideover.hooks.directory import find_hook_refusal, find_renumbered
+from tideover.hooks.directory import find_renumbered
 from tideover.hooks.environment import (
     DRILL_NAME,
     HookPaths,
@@ -25,23 +26,35 @@ from tideover.hooks.environment import (
 from tideover.hooks.environment_file import OwnerVariables
 from tideover.hooks.orphans import OrphanRun, RunFile, RunFiles, note_of, read_witness
 from tideover.hooks.output import LINES_AT_MOST, HookOutput
-from tideover.hooks.platform import (
-    HookProcess,
-    end_runs,
-    launch,
-    read_process,
-    reap_adopted,
-    signal_name,
-    why_not_started,
-)
 from tideover.hooks.state_directory import StateDirectories
-from tideover.hooks.trust import find_account, standing_environment, trusted_users
+from tideover.hooks.trust import find_account, find_hook_refusal, standing_environment, trusted_users
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import read_boot_id, read_moment
 from tideover.system.platform import RESERVE
 from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
+
+if sys.platform == "win32":
+    from tideover.hooks.windows_process import (
+        HookProcess,
+        end_runs,
+        launch,
+        read_process,
+        reap_adopted,
+        signal_name,
+        why_not_started,
+    )
+else:
+    from tideover.hooks.posix_process import (
+        HookProcess,
+        end_runs,
+        launch,
+        read_process,
+        reap_adopted,
+        signal_name,
+        why_not_started,
+    )
 
 # --- Active time: a deadline that excludes pauses of this process
 # A deadline which a pause of the machine, or a stop of the agent, crosses must not fall due at the resume: the hook did
