@@ -175,10 +175,10 @@ class FullDisk(Journal):
 
     full = False
 
-    def commit(self, now: Moment, before: State, after: State, entries: object) -> None:
+    def commit(self, now: Moment, before: State, after: State, entries: object, taken: object = None) -> None:
         if self.full:
             raise JournalUnwritable("cannot write the journal", "no space left on device", "Make room.")
-        super().commit(now, before, after, entries)  # type: ignore[arg-type]
+        super().commit(now, before, after, entries, taken)  # type: ignore[arg-type]
 
 
 def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_else(tmp_path):

@@ -96,6 +96,9 @@ class Event:
     odd_status: str | None = None        # a status that is neither Scheduled nor Started; None: it is one of them
 
 
+RAW_KEPT = 64 * 1024     # characters of an answer
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One well-formed answer of a source: everything that is listed now, but for what was left out."""
@@ -106,6 +109,7 @@ class Document:
     asked_raw_s: float = 0.0             # CLOCK_MONOTONIC_RAW when the request left
     received_raw_s: float = 0.0          # … and when the answer was here
     left_out: str = ""                   # which entries could not be used, and why; "": all are here
+    raw: str = field(default="", compare=False, repr=False)     # the answer's beginning as it came, for the recording
 
 
 @dataclass(frozen=True, slots=True)

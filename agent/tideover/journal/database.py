@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from tideover.errors import TideoverError
 from tideover.journal.migrations import MIGRATIONS
+from tideover.journal.recording import RECORDING_TABLE
 
 # --- Errors: which of them are the disk's, which the file's
 
@@ -135,7 +136,7 @@ CREATE TABLE IF NOT EXISTS entries (n INTEGER PRIMARY KEY, at TEXT NOT NULL, eve
                                     what TEXT NOT NULL, note TEXT NOT NULL, type TEXT, subject TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event_id, n);
 CREATE INDEX IF NOT EXISTS entries_by_type ON entries (type, n) WHERE type IS NOT NULL;
-"""
+""" + RECORDING_TABLE
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +35,9 @@ from tideover.journal.database import (
     unreadable,
     unwritable,
 )
+from tideover.journal.recording import InputLog, recorded_rows
 from tideover.lifecycle import Case, Entry, HookState, Phase, State
+from tideover.lifecycle.replay import Decision
 from tideover.model import ClockCheck, EntryKind, Event, HookRun, Moment, Outcome, Pause
 from tideover.record import Row
 from tideover.settings import Settings
@@ -60,6 +62,14 @@ the outcome, where the phase is `closed`."""
 PHASE_WORDS = frozenset(phase.value for phase in Phase)
 
 
+@dataclass(frozen=True, slots=True)
+class TakenStep:
+    """A step of the decision, and the state before it."""
+
+    before: State
+    decision: Decision
+
+
 class Journal:
     """An open journal. Used by one thread."""
 
@@ -73,6 +83,7 @@ class Journal:
             self._db = (connect or open_to_write)(path)
         except (OSError, *DAMAGE) as trouble:
             raise unopenable(path, trouble) from trouble
+        self._recording = InputLog()
 
     @classmethod
     def reading(cls, path: Path) -> Journal:
@@ -84,17 +95,21 @@ class Journal:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
-        """Write what changed between two states, and what the record says of it, in one transaction."""
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
+               taken: TakenStep | None = None) -> None:
+        """Write what changed between two states, and what the record says of it, in one transaction. `taken`: the step
+        that led to `after`, for the recording; None: it was no step."""
         try:
-            self._commit(now, before, after, entries)
+            self._commit(now, before, after, entries, taken)
         except sqlite3.Error as trouble:
             self._kept.clear()
+            self._recording.interrupt()
             self._be_patient(STILL_BUSY_MS)
             raise unwritable(self.path, trouble) from trouble
         self._be_patient(round(BUSY_S * 1000))
 
-    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
+                taken: TakenStep | None) -> None:
         with Transaction(self._db):
             for entry in entries:
                 self._add(_entry_row(now.utc, entry))
@@ -102,6 +117,8 @@ class Journal:
             self._write_changes("hooks", "name", before.hooks, after.hooks)
             self._set("state", to_json(replace(after, cases={}, hooks={})))
             self._set("last_at", now.utc.isoformat())
+            if taken is not None:
+                self._recording.add(self._db, taken.before, after, taken.decision)
 
     def _add(self, row: tuple[str, str, str, str, str | None, str | None]) -> None:
         """Write one row, in the place of older ones that say the like where its event has too many."""
@@ -239,6 +256,13 @@ class Journal:
         """Yield the rows that belong to an event, in order, one at a time. Raise JournalUnreadable."""
         return self._each_row("WHERE event_id <> '' ORDER BY n", ())
 
+    def recording(self) -> list[tuple[int, int, str]]:
+        """Return the recording's rows in order (see `recording`). Raise JournalUnreadable."""
+        try:
+            return list(recorded_rows(self._db))
+        except DAMAGE as trouble:
+            raise unreadable(self.path, trouble) from trouble
+
     def _rows(self, which: str, values: tuple[object, ...]) -> list[Row]:
         return list(self._each_row(which, values))
 
@@ -302,16 +326,17 @@ class LastingJournal(Journal):
         except JournalUnwritable:
             self._read_into_memory(path)
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
+               taken: TakenStep | None = None) -> None:
         """Write what changed between two states, and what the record says of it. Raise JournalUnwritable."""
         entries = tuple(entries)
         if not self._is_in_place():
             self._put_down("it was removed or replaced")
         try:
-            super().commit(now, State() if self._has_forgotten else before, after, entries)
+            super().commit(now, State() if self._has_forgotten else before, after, entries, taken)
         except JournalDamaged as trouble:
             self._begin_anew("unreadable", trouble.cause)
-            super().commit(now, State(), after, entries)
+            super().commit(now, State(), after, entries, taken)
         self._has_forgotten = False
 
     def remember_vm(self, vm_id: str) -> None:

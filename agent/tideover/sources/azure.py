@@ -17,7 +17,7 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, bad, check_answer, check_events, good, remark
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, Event, VmIdentity, fold_case
+from tideover.model import RAW_KEPT, Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
 from tideover.sources import NotADocument, describe_status, read_time, trouble_of
@@ -195,6 +195,7 @@ class AzureSource:
                            received_raw_s=answer.received_raw_s)
         document = read_document(answer.body, date=date, asked_raw_s=answer.sent_raw_s,
                                  received_raw_s=answer.received_raw_s)
+        document = replace(document, raw=answer.body[:RAW_KEPT].decode("utf-8", "replace"))
         self._last_body, self._last_document = answer.body, document
         return document
 

@@ -8,6 +8,7 @@ notices" and "Monitor and plan for a host maintenance event".
 """
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, Event, VmIdentity
+from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
 from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
@@ -103,7 +104,8 @@ class ComputeEngineSource:
         keys = MetadataKeys(action, is_preempted, self._upcoming, date or datetime.now(UTC), self._is_first)
         self._known, self._is_first = events_of(keys, vm, self._known), False
         document = Document(self._known, date=date, asked_raw_s=answer.sent_raw_s,
-                            received_raw_s=answer.received_raw_s, left_out=self._upcoming_trouble)
+                            received_raw_s=answer.received_raw_s, left_out=self._upcoming_trouble,
+                            raw=_raw_text(keys))
         return Polled(document, vm.name, vm.vm_id)
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
@@ -172,6 +174,12 @@ class ComputeEngineSource:
 
     def _sentence(self, trouble: str) -> str:
         return f"the metadata server at {self._endpoint} {trouble}"
+
+
+def _raw_text(keys: MetadataKeys) -> str:
+    upcoming = dict(keys.upcoming.facts) if keys.upcoming is not None else None
+    return json.dumps({"maintenance-event": keys.host_action, "preempted": keys.is_preempted,
+                       "upcoming-maintenance": upcoming})[:RAW_KEPT]
 
 
 # --- What doctor says
