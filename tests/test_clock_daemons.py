@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
-from tideover.clock import check_now
 from tideover.clock.convergence import agrees_with
 from tideover.clock.daemons import chrony, find_daemon
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
 from tideover.clock.host import KernelClock, read_kernel_clock, run_command
+from tideover.clock.on_demand import check_now
 from tideover.clock.types import CommandResult, DaemonReport
 from tideover.clock.verdict import age_text, daemon_text
 from tideover.model import Verdict, utc

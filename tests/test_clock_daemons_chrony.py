@@ -11,9 +11,9 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, owner, settings_for
 from debian_chrony import Chrony as RealChrony, find_chrony, short_directory, wait_for
-from tideover.clock import check_now
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.host import HostAccess
+from tideover.clock.on_demand import check_now
 from tideover.clock.types import CommandResult, Origin, TimeSource
 from tideover.model import Verdict
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner, pass_time, settings_for, until, workers
-from tideover.clock import check_now, watch_clock
 from tideover.clock.checker import NEAR_EVENT_SAMPLING_S
 from tideover.clock.daemons import find_daemon
 from tideover.clock.host import HostAccess
 from tideover.clock.ntp_client import RateLimiter
+from tideover.clock.on_demand import check_now, watch_clock
 from tideover.clock.sources import HypervisorClock, find_hardware, find_sources, origin_text
 from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker

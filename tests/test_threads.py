@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from hooks_tried import Bench
-from tideover.clock import ClockChecker, ClockCheckSettings
+from tideover.clock.checker import ClockChecker
 from tideover.clock.host import HostAccess
+from tideover.clock.types import ClockCheckSettings
 from tideover.daemon.main import ThreadFaults
 from tideover.effects import Acknowledge, CheckClock
 from tideover.logs import Log

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from tideover.clock import HostAccess
 from tideover.clock.daemons.w32time import W32Time
+from tideover.clock.host import HostAccess
 from tideover.clock.types import CommandResult, Origin, TimeSource
 from tideover.hooks.windows_acl import AclTarget, why_not_safe
 from tideover.pause.types import HostChanged

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tideover import __version__, effects as fx, observations as ob
 from tideover.api.protocol import ApiServer
-from tideover.clock import ClockChecker, ClockCheckSettings
+from tideover.clock.checker import ClockChecker
+from tideover.clock.types import ClockCheckSettings
 from tideover.config_file import Loaded
 from tideover.daemon.api_handlers import ApiHandlers
 from tideover.daemon.effect_handlers import AcknowledgeHandler, ClockHandler, HookHandler, NullHandler, WatchHandler

@@ -10,8 +10,8 @@ from typing import Any
 
 from tideover import observations as ob
 from tideover.api.protocol import RequestHandler
-from tideover.clock import ClockCheckSettings
 from tideover.clock.on_demand import check_now
+from tideover.clock.types import ClockCheckSettings
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnconfirmedError
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 
 from tideover import effects as fx
-from tideover.clock import ClockChecker
+from tideover.clock.checker import ClockChecker
 from tideover.hooks.runner import HookRunner
 from tideover.journal import JournalUnreadable
 from tideover.pause import PauseWatch

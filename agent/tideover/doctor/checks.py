@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tideover.clock import ClockCheckSettings, ClockReport, check_now
+from tideover.clock.on_demand import check_now
+from tideover.clock.types import ClockCheckSettings, ClockReport
 from tideover.config_file import Loaded
 from tideover.doctor.clock import Guarantee, check_clock, check_guarantees
 from tideover.doctor.local import ask_agent, check_agent, check_hooks, check_rights

@@ -4,10 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.clock.checker import IDLE_SAMPLING_S, NEAR_EVENT_SAMPLING_S
 from tideover.clock.ntp_client import SPACING_S
-from tideover.clock.types import Origin
+from tideover.clock.types import ClockReport, DaemonReport, Origin, ServerReport
 from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text, offset_text, round_length_text
 from tideover.model import ClockCheck, Verdict

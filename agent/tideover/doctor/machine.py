@@ -10,8 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tideover.clock import HostAccess
-from tideover.clock.host import run_command
+from tideover.clock.host import HostAccess, run_command
 from tideover.clock.types import CommandResult
 from tideover.system.platform import user_id
 

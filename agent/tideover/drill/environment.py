@@ -116,7 +116,7 @@ class DrillAgent:
 
 
 class SampleAppProcess:
-    """The sample application (see `sample_app`)."""
+    """The sample application (see `sample/app.py`)."""
 
     def __init__(self, folder: DrillDirectory) -> None:
         self._folder = folder
@@ -124,7 +124,7 @@ class SampleAppProcess:
 
     def start(self) -> None:
         """Raise WrongUseError if it cannot be started."""
-        program = Path(__file__).with_name("sample_app.py")
+        program = Path(__file__).with_name("sample") / "app.py"
         self._group = _start([sys.executable, "-I", str(program), str(self._folder.counter)],
                              self._folder.path / "counter.log", dict(os.environ))
 

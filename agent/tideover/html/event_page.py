@@ -16,9 +16,8 @@ from tideover.html.components import (
     section,
     table,
 )
-from tideover.html.markup import Markup, join, tag, untrusted, verbatim
+from tideover.html.markup import Box, Drawing, Markup, PageLayout, join, svg, tag, untrusted, verbatim
 from tideover.html.summary import Severity, not_known, noun, summarize
-from tideover.html.svg import Box, Drawing, PageLayout, svg
 from tideover.html.time_axis import clock_stood_still
 from tideover.html.timeline import milestones, timeline
 from tideover.humanize import Times, bounded_text, length_text, offset_text
