@@ -34,7 +34,8 @@ print("held", flush=True)
 sys.stdin.read()
 """
 STATUS = status_of(State(), (), MachineClocks().moment()) | {
-    "agent": {"alive": True, "pid": 1, "version": "1", "started_at": None}, "journal": None, "source": None}
+    "agent": {"alive": True, "pid": 1, "version": "1", "started_at": None, "why": ""}, "mode": "act",
+    "journal": None, "source": None}
 
 
 class Place:

@@ -407,9 +407,9 @@ def test_an_agent_that_answers_is_believed_about_what_it_owes(nobody):
     (nobody.home / "run").mkdir()
     (nobody.home / "state").mkdir()
     lock = Lock(nobody.home / "state")
-    agent = {"alive": True, "pid": 77, "version": None, "started_at": None}
+    agent = {"alive": True, "pid": 77, "version": None, "started_at": None, "why": ""}
     status = status_of(Memory(), (), MachineClocks().moment()) | {
-        "agent": agent, "recover_pending": ["web"], "source": None, "journal": None}
+        "agent": agent, "recover_pending": ["web"], "source": None, "journal": None, "mode": "act"}
     server = ApiServer(Path(settings.paths.socket), {"status": lambda _: {"ok": True, "status": status}})
     found = nobody.examined()
     server.close()
