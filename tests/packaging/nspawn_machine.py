@@ -36,6 +36,12 @@ CLONE_NEWNET = 0x40000000       # setns(2)
 PR_SET_PDEATHSIG = 1            # prctl(2)
 POWER_OFF = signal.SIGRTMIN + 4  # systemd(1)
 CGROUPS = [Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd")]     # a host that has both kinds
+SHOWS_ITS_BOOT_ID = """
+# A container's own boot id is a mount of nspawn's over /proc/sys, which these two uncover. A real machine's is the kernel's.
+[Service]
+ProtectKernelTunables=no
+ProtectControlGroups=no
+"""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 

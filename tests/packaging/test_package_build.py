@@ -75,13 +75,14 @@ def test_the_documents_that_are_shipped_find_each_other(package, tmp_path):
 
 
 def test_the_configuration_file_that_is_shipped_changes_nothing_and_needs_no_edit(package, tmp_path):
-    """It is short, so that an upgrade of the reference is no change of the file: changes go into conf.d."""
+    """The first installation puts it into /etc; changes go into conf.d. It is no conffile, so dpkg never asks about it."""
     from tideover.settings import LINUX, default_settings, read_settings
     subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
-    shipped = (tmp_path / "etc/tideover/tideover.toml").read_bytes()
+    shipped = (tmp_path / "usr/share/tideover/tideover.toml").read_bytes()
     assert read_settings(shipped, file="shipped", defaults=LINUX) == default_settings()
     assert all(line.startswith("#") for line in shipped.decode().splitlines()) and len(shipped.splitlines()) < 15
-    assert (tmp_path / "etc/tideover/conf.d").is_dir()
+    assert (tmp_path / "etc/tideover/conf.d").is_dir() and not list((tmp_path / "etc/tideover").rglob("*.toml"))
+    assert subprocess.run(["dpkg-deb", "-I", package, "conffiles"], capture_output=True, check=False).returncode != 0
 
 
 def test_the_fast_suite_passes_with_debians_own_python_and_libraries():
