@@ -365,7 +365,7 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
     with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d:
         servers = (a, b, c, d)
         worker = ClockWorker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
-                        wakeup=Wakeup(), post=lambda _: None, heard=lambda _: None)
+                        wakeup=Wakeup(), run_on_worker=lambda _: None, on_sample=lambda _: None)
         worker.sample_every(NEAR_EVENT_SAMPLING_S)
         counts = []
         for _ in range(6):

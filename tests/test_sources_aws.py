@@ -11,7 +11,7 @@ import pytest
 from asked_sources import failed, polled
 from running_agent import World
 from tideover.model import Kind, VmIdentity
-from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.observations import AckOutcome, PollTrouble
 from tideover.simulator import InjectedFault, TimeServer
 from tideover.simulator.ec2_metadata import (
     EVENT_WORDS,
@@ -333,8 +333,7 @@ def here(tmp_path):
     with Ec2MetadataService(INSTANCE) as service, TimeServer() as clock:
         world = World(tmp_path, service, clock, "aws")
         world.hook("10-web")
-        world.configure("[policy]
-prepare = \"at-once\"")
+        world.configure('[policy]\nprepare = "at-once"')
         yield world
         world.close()
 

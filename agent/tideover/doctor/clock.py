@@ -45,14 +45,14 @@ def _verdict(check: ClockCheck) -> Finding:
 
 
 def _sources(report: ClockReport) -> Iterator[Finding]:
-    heard = [one for one in report.servers if not one.dropped]
+    used = [one for one in report.servers if not one.dropped]
     origin = f", from {report.origin}" if report.origin else ""
-    if heard:
-        yield good("time sources", ", ".join(f"{_name(one)} ({length_text(one.delay_s or 0.0)})" for one in heard)
+    if used:
+        yield good("time sources", ", ".join(f"{_name(one)} ({length_text(one.delay_s or 0.0)})" for one in used)
                    + f"{origin}; round-trip time in parentheses")
     for one in report.servers:
         if one.dropped:
-            yield remark("time sources", f"{_name(one)} is not used: {one.dropped}{'' if heard else origin}",
+            yield remark("time sources", f"{_name(one)} is not used: {one.dropped}{'' if used else origin}",
                        "Make it answer, or remove it from the configuration.")
 
 
@@ -139,8 +139,8 @@ DATE_ERROR_S = 1.0                      # a Date header has whole seconds (RFC 9
 
 def check_guarantees(settings: Settings, clock: ClockReport | None,
                      sends_date: bool) -> tuple[list[Finding], list[Guarantee]]:
-    """Given the settings, what the time sources said and whether the metadata service sends a Date, return what can be
-    promised, calm and while an event is near."""
+    """Given the settings, what the time sources answered and whether the metadata service sends a Date, return what can
+    be promised, calm and while an event is near."""
     calm = _outside(settings, clock, sends_date, IDLE_SAMPLING_S)
     watch = PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s)
     findings = list(guarantees(watch, calm))
@@ -163,6 +163,6 @@ def _outside(settings: Settings, clock: ClockReport | None, sends_date: bool, ev
 
 
 def _spacing_s(one: ServerReport) -> float:
-    """How often good manners let us ask it."""
+    """How often the rate limit lets the agent ask it."""
     spacings: Sequence[float] = [SPACING_S[origin] for origin in Origin if origin.value == one.origin]
     return max(spacings, default=0.0)

@@ -35,7 +35,7 @@ def list_processes() -> Iterator[ProcessInfo]:
 # --- The machine
 
 LONGEST_TEXT = 262_144      # bytes read of any one file of another program
-COMMAND_S = 2.0             # for the time daemon's own tools: the doctor waits for nobody longer than a few seconds
+COMMAND_S = 2.0             # for the time daemon's own tools: the doctor waits for no answer longer than a few seconds
 
 
 @dataclass(frozen=True)

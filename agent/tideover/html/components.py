@@ -52,7 +52,7 @@ LOOKS: Mapping[Severity, str] = MappingProxyType({
 })
 
 
-NAME_SIGNS, NOTE_SIGNS = 120, 600      # of a stranger's words, at most
+NAME_SIGNS, NOTE_SIGNS = 120, 600      # of untrusted text, at most
 
 
 @dataclass(frozen=True, slots=True)

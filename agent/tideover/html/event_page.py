@@ -56,7 +56,7 @@ def _outcome_look(run: HookRun) -> str:
 
 
 def _meter(run: HookRun) -> str:
-    """How much of its budget the run used, as a bar; what it says is said in the columns beside it too."""
+    """How much of its budget the run used, as a bar; the columns beside it say the same."""
     if not run.limit_s or run.report.duration_s is None:
         return "–"
     width, height = METER

@@ -1,8 +1,8 @@
 """HTML and SVG markup: whatever is not markup already is escaped. Pure.
 
-An event's description, a hook's output and the names in both are strangers' words. They come in through
+An event's description, a hook's output and the names in both are untrusted text. They come in through
 `show_controls` and leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as
-it is. A plain string is finished text of ours and is typeset on its way; what is said to the letter goes through
+it is. A plain string is finished text of ours and is typeset on its way; verbatim text goes through
 `untrusted` or `verbatim`.
 """
 from __future__ import annotations
@@ -70,7 +70,7 @@ def verbatim(text: str) -> Markup:
 
 
 def untrusted(text: object, most: int | None = None) -> Markup:
-    """Given a stranger's words, return them as markup that cannot change the direction of the words around it."""
+    """Given untrusted text, return it as markup that cannot change the direction of the text around it."""
     return tag("bdi", verbatim(show_controls(text, most)))
 
 

@@ -323,7 +323,7 @@ def _start_delayed(handle: Any) -> list[str]:
 
 
 def _tried(handle: Any, what: str, level: int, value: Any) -> list[str]:
-    """The service works without: what this Windows does not know is told, and no more."""
+    """The service works without: what this Windows does not know is reported, and no more."""
     try:
         win32service.ChangeServiceConfig2(handle, level, value)
     except pywintypes.error as trouble:
