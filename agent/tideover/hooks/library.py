@@ -17,7 +17,8 @@ from pathlib import Path
 import tideover
 from tideover.errors import TideoverError, WrongUseError
 from tideover.hooks.description import HookDescription, describe
-from tideover.hooks.directory import NAME, SDK_PYTHON, SDK_SHELL
+from tideover.hooks.directory import NAME
+from tideover.hooks.trust import SDK_PYTHON, SDK_SHELL
 
 # --- Files of the library on each system
 # Linux links them. Windows copies them: a link there needs a right of its own, and is refused as a hook.
