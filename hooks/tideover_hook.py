@@ -10,7 +10,7 @@
     if __name__ == "__main__":
         sys.exit(main(DESCRIPTION, prepare, recover))
 
-Needs Python 3.11 and its standard library only; for Linux and Windows. Not a hook itself. The rules: README.md.
+Needs Python 3.11 and its standard library only; for Linux and Windows. Not a hook itself. The rules: docs/hooks.md.
 """
 from __future__ import annotations
 
