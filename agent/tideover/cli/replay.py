@@ -21,11 +21,11 @@ from tideover.text_safety import dot_controls
 @with_json
 @without_settings
 def command(bundle: str, as_json: bool) -> int:
-    """Decide again what the events of a bundle were decided by. BUNDLE is a file of "tideover doctor --bundle".
+    """Repeat the decisions that a bundle recorded. BUNDLE is a file of "tideover doctor --bundle".
 
-    The recorded observations are put through the decision of this version, and its phases and effects are compared
-    with the recorded ones. Nothing is run or sent, on any machine. Exit status 0 all the same, 1 something differs (it
-    says where), 2 no such bundle.
+    This version decides on the recorded observations, and its phases and effects are compared with the recorded ones.
+    No hook is run and nothing is sent. Exit status 0 if all are the same, 1 if something differs (the output says
+    where), 2 if the file is no bundle.
     """
     from tideover.doctor.bundle import read_recordings
     from tideover.lifecycle.replay import replay

@@ -48,9 +48,9 @@ LIBRARIES = ("requests", "psutil", "ntplib", "click", "prometheus-client", "pywi
 HIDDEN = b"(hidden)"
 MADE_BY = "Name a file of tideover doctor --bundle."
 README = """\
-A bundle of tideover, made by "tideover doctor --bundle" for whoever analyses what happened on this machine.
+A bundle of tideover, made by "tideover doctor --bundle" for the analysis of what happened on this machine.
 
-about.json           versions, system, when it was made, and what could not be had
+about.json           versions, system, when it was made, and what could not be read
 configuration.json   the effective settings and their files; secrets are hidden
 doctor.json          the findings of doctor
 status.json          the status of the agent
@@ -58,7 +58,7 @@ records.json         the newest events (as tideover history --json)
 pauses.json          the newest pauses (as tideover pauses --json)
 clock.json           the newest samples of time servers
 documents/           the platform's answers that changed something, as they came
-recording.jsonl      what each decision was given, and what came of it: tideover replay BUNDLE decides again
+recording.jsonl      the observations of each decision and its results, for "tideover replay BUNDLE"
 log.txt              the end of the agent's log
 """
 
