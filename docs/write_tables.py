@@ -63,7 +63,7 @@ def alerts() -> Iterator[str]:
 
 
 def platforms() -> Iterator[str]:
-    """Platforms of which the same is said share a row."""
+    """Platforms with the same texts share a row."""
     yield "| `[source] kind` | platform | events | acknowledgement |"
     yield "|---|---|---|---|"
     rows: dict[tuple[str, str, str], list[str]] = {}

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner, pass_time, settings_for, until, workers
-from tideover.clock import check_now, watch_clock
 from tideover.clock.checker import NEAR_EVENT_SAMPLING_S
 from tideover.clock.daemons import find_daemon
 from tideover.clock.host import HostAccess
 from tideover.clock.ntp_client import RateLimiter
+from tideover.clock.on_demand import check_now, watch_clock
 from tideover.clock.sources import HypervisorClock, find_hardware, find_sources, origin_text
 from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker
@@ -365,7 +365,7 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
     with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d:
         servers = (a, b, c, d)
         worker = ClockWorker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
-                        wakeup=Wakeup(), post=lambda _: None, heard=lambda _: None)
+                        wakeup=Wakeup(), run_on_worker=lambda _: None, on_sample=lambda _: None)
         worker.sample_every(NEAR_EVENT_SAMPLING_S)
         counts = []
         for _ in range(6):

@@ -97,7 +97,8 @@ def read_status(path: Path, state_directory: Path) -> dict[str, Any]:
 
 
 def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:
-    """Whoever may write to the runtime directory can listen there, and so can the agent of another state directory."""
+    """Any process that may write to the runtime directory can listen there, also the agent of another state
+    directory."""
     process, user = channel.peer()
     held = read_holder(state_directory)
     if held is not None and _is_holder(held, process, user):
@@ -167,7 +168,7 @@ RequestHandler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class ApiServer:
-    """Whoever asks is answered by himself: one answer that takes long keeps nobody else waiting."""
+    """Each client is answered on its own: a slow answer delays no other client."""
 
     def __init__(self, path: Path, answers: Mapping[str, RequestHandler],
                  on_problem: OnProblem = ignore_problem) -> None:

@@ -46,7 +46,7 @@ def interrupted() -> int:
 
 
 def flush_output() -> None:
-    """Write what the command has said. Raise TideoverError if that cannot be done; a reader that has gone wants no more
+    """Write the command's output. Raise TideoverError if that cannot be done; a reader that has gone wants no more
     of it and is no failure."""
     try:
         sys.stdout.flush()
@@ -85,7 +85,7 @@ def lacking(trouble: Exception) -> TideoverError | None:
     return None
 
 
-def tell(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
+def print_error(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
     """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing."""
     try:
         print(f"tideover: {trouble}", *(f"  {fault}" for fault in faults), sep="\n", file=sys.stderr, flush=True)

@@ -153,7 +153,8 @@ def pauses_csv(pauses: Iterable[PauseRecord]) -> str:
 
 STANDARD_OUTPUT = "-"
 OWNER_ONLY_MODE = 0o600
-"""A page holds the hooks' output, which the journal keeps from other users; whoever sends it decides who reads it."""
+"""A page holds the hooks' output, which the journal keeps from other users; the user who sends it decides who reads
+it."""
 
 
 def write_event_page(record: EventRecord, file: str, *, utc: bool, quietly: bool) -> None:

@@ -20,7 +20,7 @@ from tideover.threads import start_task
 
 ANY_PORT = "127.0.0.1:0"
 LOOK_S = 0.5                # for an interrupt, and for a scenario that has ended
-REPEATS_SHOWN_S = 10.0       # a client that asks the same again and again is told of this often
+REPEATS_SHOWN_S = 10.0       # a repeated request is shown this often
 SHOWN_AT_MOST = 160         # characters of what a client sends
 
 
@@ -65,7 +65,7 @@ def _open(simulator: SimulatorModule, listen: str, vm_name: str) -> SimulatedSer
 
 
 class _ScenarioRun:
-    """One service, one scenario on a thread of its own, and what is asked told as it comes."""
+    """One service, one scenario on a thread of its own, and each request shown as it comes."""
 
     def __init__(self, simulator: SimulatorModule, service: SimulatedService, story: Scenario, pace: float) -> None:
         self._simulator = simulator
@@ -96,7 +96,7 @@ class _ScenarioRun:
 
     def _play(self) -> None:
         try:
-            play(self._story, self._service, tell=lambda line: self._show("platform", line), stopping=self._stopping,
+            play(self._story, self._service, show=lambda line: self._show("platform", line), stopping=self._stopping,
                  pace=self._pace)
         except WrongUseError as trouble:
             self._trouble = trouble

@@ -24,7 +24,7 @@ _NAMES = {"KVM virtual PTP": "ptp_kvm", "hyperv": "ptp_hyperv"}
 _LIVES_ON_MESSAGES = "ptp_hyperv"
 _CLASS = "/sys/class/ptp"
 _TRIES = 5                       # the narrowest of so many windows
-_HOST_ERROR_NS = NS // 1000      # how wrong the host itself may be, unless somebody knows better
+_HOST_ERROR_NS = NS // 1000      # how wrong the host itself may be, unless the configuration knows better
 _MOST_READINGS = 64
 
 

@@ -22,7 +22,7 @@ from tideover.text_safety import drop_controls
 
 # --- Processes
 
-CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is told to end
+CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is asked to end
 LAST_WORDS = 300            # characters of the agent's log
 
 
@@ -64,14 +64,14 @@ class DrillAgent:
         self._group = _start(command, self._folder.log, environment | {"TIDEOVER_DRILL": "1"})
 
     def stop(self) -> None:
-        """Let nothing of it run, as if the machine stood still."""
+        """Stop all its processes, as if the machine were paused."""
         asked = time.monotonic(), time.time()
         if self._group is not None:
             self._group.stop()
         self._stopping, self._stopped = asked, (time.monotonic(), time.time())
 
     def resume(self) -> Outage:
-        """Let it run again; return how long it stood still."""
+        """Let it run again; return how long it was stopped."""
         before = time.monotonic()
         if self._group is not None:
             self._group.go_on()
@@ -116,7 +116,7 @@ class DrillAgent:
 
 
 class SampleAppProcess:
-    """The sample application (see `sample_app`)."""
+    """The sample application (see `sample/app.py`)."""
 
     def __init__(self, folder: DrillDirectory) -> None:
         self._folder = folder
@@ -124,7 +124,7 @@ class SampleAppProcess:
 
     def start(self) -> None:
         """Raise WrongUseError if it cannot be started."""
-        program = Path(__file__).with_name("sample_app.py")
+        program = Path(__file__).with_name("sample") / "app.py"
         self._group = _start([sys.executable, "-I", str(program), str(self._folder.counter)],
                              self._folder.path / "counter.log", dict(os.environ))
 

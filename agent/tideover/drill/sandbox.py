@@ -14,7 +14,7 @@ from tideover.errors import WrongUseError
 from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
 
-SAMPLE_HOOKS = Path(__file__).with_name("sample_hooks") / ("windows" if sys.platform == "win32" else "posix")
+SAMPLE_HOOKS = Path(__file__).with_name("sample") / "hooks" / ("windows" if sys.platform == "win32" else "posix")
 NOTEBOOK = "notebook"       # in the same folder: what each of them reads
 SETTLE = "500ms"            # of quiet after the stop: enough to be seen, short enough to be waited for
 POLL = "200ms"              # five a second is what the platform's own service would allow

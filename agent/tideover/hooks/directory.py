@@ -31,7 +31,7 @@ from tideover.text_safety import drop_controls
 # --- File names: NN-NAME, on Windows with a suffix. NAME identifies the hook; number and suffix may change
 
 NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
-# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. Nobody wants to hear of it.
+# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. They are not worth a message.
 LEFTOVER = re.compile(
     r"\..*|.*~|#.*#|.*\.(bak|old|orig|rej|save|tmp|swp|swo|swx|rpmnew|rpmsave|rpmorig|pacnew|pacsave"
     r"|dpkg-[a-z-]+|ucf-[a-z-]+)", re.IGNORECASE | re.DOTALL)
@@ -148,7 +148,7 @@ class _CatalogueBuilder:
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            if path.is_symlink():    # somebody wants this hook: silence would let the platform go ahead without it
+            if path.is_symlink():    # an enabled hook: ignored, the event would be acknowledged without it
                 self._add(file, parts, "its link is broken: install its target, or remove the link")
             return
         except OSError as error:

@@ -63,7 +63,7 @@ def read_environment_file(path: str) -> dict[str, str]:
 
 
 def _content(path: str) -> bytes:
-    """Opened without waiting: a pipe would be waited for until somebody writes to it."""
+    """Opened without waiting: opening a pipe would wait for a writer."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UnusableEnvironmentFileError(f"environment_file {path} is not a regular file: name a file of text")

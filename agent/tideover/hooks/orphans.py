@@ -2,7 +2,7 @@
 again.
 
 One small file a run, written right after the start and removed when the run is settled. It is a clue, never a proof:
-whoever reads it looks again whether the process is still the one meant.
+its reader checks again whether the process is still the one meant.
 """
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def note_of(run: RunHook) -> str:
 
 
 def read_witness(name: str, note: str) -> Witness:
-    """Given a hook's name and the note beside its private directory, return both as what the decision is told."""
+    """Given a hook's name and the note beside its private directory, return both as the lifecycle takes them."""
     try:
         noted = json.loads(note)
         spec = HookSpec(name, int(noted["order"]), str(noted["path"]), timeout_s=float(noted["timeout_s"]),

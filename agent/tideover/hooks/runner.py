@@ -220,7 +220,7 @@ def _start(order: RunRequest, plan: SpawnSpec) -> HookProcess:
 
 
 def _launch(order: RunRequest, plan: SpawnSpec) -> HookProcess:
-    """A file is busy for as long as somebody has it open for writing, an installer for example, or a process that was
+    """A file is busy for as long as a process has it open for writing, an installer for example, or a process that was
     just forked from one: that passes."""
     for _ in range(round(min(BUSY_AT_MOST_S, order.limit.seconds) / BUSY_ROUND_S)):
         try:
@@ -262,7 +262,7 @@ def run_hook(order: RunRequest, around: RunContext, after: Callable[[Callable[[]
 
 def _current_path(order: RunRequest) -> tuple[RunRequest, str]:
     """Return what to run, and a word where that is another file than was prepared. An owner may renumber a hook that is
-    owed a recover: its NAME is the hook."""
+    has a recovery pending: its NAME is the hook."""
     spec = order.run.spec
     path = find_renumbered(spec.path) if order.run.phase is HookPhase.RECOVER else None
     if path is None:
@@ -323,7 +323,7 @@ def _end(order: RunRequest, around: RunContext, process: HookProcess, output: Ho
         environment_markers(order.trace.title, order.trace_id, process.directory), process.leader, process.channels,
         process.supervisor, process.group)
     grace_s = around.graces.call_off_s if outcome is HookOutcome.STOPPED else around.graces.timeout_s
-    with RESERVE.available():        # who belongs to it stands in files of /proc
+    with RESERVE.available():        # its processes are read from files of /proc
         left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
     return _RunEnd(outcome, left, process.follows_all)
 
@@ -357,7 +357,7 @@ def _without_environment(name: str) -> OwnerVariables:
 
 
 def _log_nothing(name: str, line: str) -> None:
-    """What is done with a hook's lines where nobody wants them."""
+    """The default of `log_line`: drops the hook's lines."""
 
 
 class HookRunner:
@@ -370,12 +370,12 @@ class HookRunner:
     """
 
     def __init__(
-        self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
+        self, post: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
         environment_of: Callable[[str], OwnerVariables] = _without_environment,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
         graces: GracePeriods = GRACES, lines_at_most: int = LINES_AT_MOST,
     ) -> None:
-        self._tell = tell
+        self._post = post
         self._around = RunContext(
             StateDirectories(hooks_state, spare), RunFiles(hooks_state), standing_environment(os.environ),
             environment_of,
@@ -384,7 +384,7 @@ class HookRunner:
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
         self._is_closed = False
-        self._untidied: set[str] = set()                    # what could not be deleted, as it was told
+        self._untidied: set[str] = set()                    # what could not be deleted, as it was logged
 
     def start(self, run: RunHook, record: bytes, trace_id: str) -> None:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
@@ -409,7 +409,7 @@ class HookRunner:
             order.limit.shorten(limit_s)
 
     def forget(self, name: str) -> None:
-        """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
+        """No recovery of this hook is pending: its state directory goes, after whatever of the hook runs now."""
         self._in_turn(name, lambda over: self._forget(name), lambda reason: self._cannot_forget(name, reason))
 
     def witnesses(self) -> tuple[Witness, ...]:
@@ -427,7 +427,7 @@ class HookRunner:
 
     def _in_turn(self, name: str, act: Callable[[threading.Event], None], failed: Callable[[str], None]) -> None:
         """Do it on a thread of its own, after what was last to be done for that hook. `act` is given what it sets once
-        the next may begin; `failed` is told why it was not done to its end."""
+        the next may begin; `failed` is called with the reason if it was not completed."""
         before, over = self._turns.get(name), threading.Event()
 
         def wait_and_act() -> None:
@@ -458,7 +458,7 @@ class HookRunner:
             act()
 
     def _fail(self, order: RunRequest, reason: str) -> None:
-        """The run met what nobody foresaw, or there was no thread for it. It is answered all the same, and once."""
+        """The run met an unforeseen exception, or there was no thread for it. It is answered exactly once."""
         begun = reason != NO_THREAD         # how far it came is not known: it may have changed something
         report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0,
                             note=reason if begun else f"not started: {reason}", begun=begun)
@@ -468,7 +468,7 @@ class HookRunner:
         run = order.run
         if self._orders.pop(run.key, None) is not None:
             order.wakeup.close()
-            self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+            self._post(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def _tidy(self, order: RunRequest, report: HookReport) -> None:
         """Before the answer: what is left of a recovered hook would mislead its next prepare."""
@@ -490,7 +490,7 @@ class HookRunner:
         self._around.log_line(name, f"(its state directory cannot be removed: {reason})")
 
     def _tidy_up(self, name: str) -> None:
-        """After the answer. What cannot be deleted is told once, and tried again after each run."""
+        """After the answer. What cannot be deleted is logged once, and tried again after each run."""
         trouble = self._around.states.purge()
         extra = f"{reason_of(trouble)}: {trouble.filename}" if trouble is not None else ""
         if extra and extra not in self._untidied:

@@ -1,7 +1,7 @@
 """Whom a hook runs as, and who may change what runs: its file, and the files of the hook SDK that it reads.
 
 What differs between the systems is chosen here. Linux: `posix_trust`. Windows: `windows_trust`, which has the same
-functions. Whoever reads the hooks directory starts no process, so nothing of that is imported.
+functions. A reader of the hooks directory starts no process, so nothing of that is imported.
 """
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def read_moment(plain: str) -> datetime:
 
 
 def _checked(kind: type[Any], plain: Any) -> Any:
-    """A damaged text may still be JSON, with a number where a name stood: better told here than met later."""
+    """A damaged text may still be JSON, with a number where a name stood: better reported here than found later."""
     if type(plain) is not kind:
         raise TypeError(f"{type(plain).__name__} where {kind.__name__} belongs")
     return plain

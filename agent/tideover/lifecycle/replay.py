@@ -73,8 +73,8 @@ def effects_by_key(state: State, now: Moment) -> dict[str, Effect]:
 
 
 def replay(recording: Recording) -> Replayed:
-    """Given a recording, return what the decision of now makes of it. A difference is told, and it goes on from there
-    by what is decided now."""
+    """Given a recording, return what the decision of now makes of it. A difference is reported, and it continues from
+    there by what is decided now."""
     state = recording.state
     wanted_before = effects_by_key(state, recording.decisions[0].now) if recording.decisions else {}
     phases: list[tuple[Moment, str, Phase]] = []

@@ -86,7 +86,7 @@ class ComputeEngineSource:
         self._known = tuple(event for event in events if event.source == "gcp")
 
     def poll(self) -> Polled | PollFailed:
-        """Ask for every key; return the events, or why there are none to be told. Takes 5 s at most."""
+        """Ask for every key; return the events, or why there are none. Takes 5 s at most."""
         self._until_raw_s = self._read_raw_s() + self._poll_s
         try:
             answer = self._get("maintenance-event")
@@ -109,11 +109,11 @@ class ComputeEngineSource:
         return Polled(document, vm.name, vm.vm_id)
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Nothing can be told to this platform."""
+        """This platform takes no acknowledgement."""
         return AckOutcome.REFUSED, NO_ACKNOWLEDGEMENT
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is; ask the server unless it has said so before. None: it did not say."""
+        """Return who this VM is; ask the server unless that is known. None: it did not answer."""
         self._until_raw_s = self._read_raw_s() + IDENTITY_S
         try:
             vm = self._facts()
@@ -139,7 +139,7 @@ class ComputeEngineSource:
         return replace(vm, migrates=policy.upper() == "MIGRATE", restarts=restarts)
 
     def _ask_for_upcoming(self) -> None:
-        """Where it cannot be read, what was known before counts on, and that is told."""
+        """Where it cannot be read, the last known values stay in force, and that is reported."""
         if self._read_raw_s() < self._upcoming_due_raw_s:
             return
         self._upcoming_due_raw_s = self._read_raw_s() + UPCOMING_EVERY_S
@@ -184,17 +184,17 @@ def _raw_text(keys: MetadataKeys) -> str:
 
 # --- What doctor says
 
-def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether the server can be used, what it tells and
     what is announced."""
     place = f"the metadata server at {settings.endpoint or PLATFORM}"
-    findings = check_answer("metadata", place, heard,
+    findings = check_answer("metadata", place, polled,
                             "Check that it is reached straight from the VM, without a proxy or a firewall in between.")
-    if heard.answer is None:
+    if polled.answer is None:
         return findings
-    return [*findings, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
+    return [*findings, good("name", f"this VM is {polled.answer.me} ({polled.answer.vm_id})"),
             remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts when its notice is over, prepared "
                                       "or not"),
             remark("notice", "60 s before a live migration, while this agent asks; none on sole-tenant nodes, and none "
                              "where the VM's maintenance policy is TERMINATE and it has no GPU"),
-            *check_events(heard)]
+            *check_events(polled)]
