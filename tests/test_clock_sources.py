@@ -148,7 +148,7 @@ def test_a_hardware_clock_that_cannot_be_read_is_told(code: int) -> None:
     hardware = HypervisorClock(clocks, HostAccess(read_device_ns=device.hyperv_ns))
     refused = hardware.ask(TimeSource("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), 0)
     assert isinstance(refused, Rejected)
-    assert os.strerror(code) in refused.text
+    assert os.strerror(code).lower() in refused.text
 
 
 def test_a_reading_from_before_the_resume_is_no_sign_of_a_message_after_it() -> None:
