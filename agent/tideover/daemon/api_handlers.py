@@ -43,18 +43,23 @@ class ApiHandlers:
     """The answers of one agent."""
 
     def __init__(self, engine: Engine, journal: Path, status_of: Callable[[State, Sequence[Row]], AgentStatusDocument],
-                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy]) -> None:
+                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy],
+                 recent_log: Callable[[], list[str]] = list) -> None:
         """`status_of`: the status by a state and rows of the record. `check_clock`: one look; may block for a second.
         `policy`: the one in force."""
         self._engine, self._journal, self._status_of, self._check_clock = engine, journal, status_of, check_clock
-        self._policy = policy
+        self._policy, self._recent_log = policy, recent_log
 
     def answers(self) -> Mapping[str, RequestHandler]:
         return {"status": self._status, "acknowledge": _answering(self._acknowledge),
-                "recover": _answering(self._recover), "forget": self._forget}
+                "recover": _answering(self._recover), "forget": self._forget,
+                "log": self._log}
 
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
         return {"ok": True, "status": self._status_of(self._engine.state, self._rows())}
+
+    def _log(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "lines": self._recent_log()}
 
     def _rows(self) -> list[Row]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""
