@@ -168,7 +168,7 @@ class EventRecord:
         return bool(self.pauses) and self.pauses[0].cause is Cause.CLOCK_STEP
 
     def _was_clock_wrong(self) -> bool:
-        """Whether time servers found the wall clock off by more than a clock that stood still in the pauses is."""
+        """Whether time servers found the wall clock off by more than a clock that stopped in the pauses is."""
         explained_s = sum(pause.length_s or 0.0 for pause in self.interruptions) + _EXPLAINED_S
         return any(abs(sample.offset_s) > explained_s for sample in self.clock.samples)
 

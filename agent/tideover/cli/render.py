@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # --- The parts. A text may hold foreign text: `terminal` makes it safe
 
 class Style(enum.Enum):
-    """How a text is meant, for whoever can show it in colour. The words alone must say it as well."""
+    """How a text is meant, for a terminal with colours. The words alone must say it as well."""
 
     PLAIN = "plain"
     HEAD = "head"
@@ -101,7 +101,7 @@ VERDICT_TONES = {Verdict.GOOD: Style.GOOD, Verdict.BAD: Style.BAD}         # any
 
 
 def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
-    """Given a status, return what a person is told; the first part says it all."""
+    """Given a status, return its output; the first part is the summary."""
     parts: list[Part] = [Paragraph(_status_sentence(status))]
     journal = status.get("journal")
     if journal is not None and not journal["writable"]:
@@ -223,7 +223,7 @@ def _hook_fact(hook: dict[str, Any], agent_answers: bool) -> TableRow:
     if hook["stage"] == "recover-failed":
         tone = Style.BAD
     if running is not None and not agent_answers:
-        running = None                  # nobody can say whether it still runs
+        running = None                  # it is not known whether it still runs
     late = running is not None and limit is not None and running > limit
     shown = StyledText(countdown_text(running), Style.WARN if late else Style.PLAIN) if running is not None else "-"
     file = hook.get("file") or f"{hook['order']:02d}-{hook['name']}"        # an earlier agent does not say
@@ -316,7 +316,7 @@ LAST_LINES = 3              # of a failed hook's output; --json has it whole
 
 
 def event_parts(record: EventRecord, times: Times) -> list[Part]:
-    """Given a record, return what a person is told; the first part says how it went."""
+    """Given a record, return its output; the first part is the summary."""
     parts: list[Part] = [Paragraph(_event_sentence(record)), *_event_facts(record, times)]
     if record.hooks:
         parts.append(Table(("HOOK", "PHASE", "TRY", "OUTCOME", "TOOK"),

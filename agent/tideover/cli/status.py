@@ -34,7 +34,7 @@ ReadStatus = Callable[[], dict[str, Any]]
 
 
 def watch_status(look: ReadStatus, *, as_json: bool, utc: bool) -> None:
-    """Given how to read the status, show it until interrupted (Ctrl-C, SIGTERM) or until nobody reads."""
+    """Given how to read the status, show it until interrupted (Ctrl-C, SIGTERM) or until its output is closed."""
     with until_interrupted():
         if as_json:
             _print_documents(look)

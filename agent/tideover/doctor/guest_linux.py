@@ -209,5 +209,5 @@ def _missing_signals(found: Capabilities) -> Iterator[Finding]:
         yield remark("signals", "Hyper-V's clock is not available as a PTP device", "modprobe hv_utils")
     if not found.counts_switches:
         yield remark("signals", "the kernel does not show how often it switches tasks, so a pause of the machine "
-                                "cannot be told from a stall of the process", "Do not hide /proc/stat from this "
-                                                                              "process.")
+                                "cannot be distinguished from a stall of the process",
+                     "Do not hide /proc/stat from this process.")

@@ -80,9 +80,9 @@ def ask_identity(settings: Settings, platform: Platform) -> VmIdentity | None:
     return None if source is None else source.identity()
 
 
-def check_service(settings: Settings, platform: Platform, heard: PollReport, hostname: str) -> list[Finding]:
+def check_service(settings: Settings, platform: Platform, polled: PollReport, hostname: str) -> list[Finding]:
     """Given the settings, the platform in use, one poll and the hostname, return what the platform's module says."""
-    return load_platform(platform).findings(settings.source, heard, hostname) if platform.is_served else []
+    return load_platform(platform).findings(settings.source, polled, hostname) if platform.is_served else []
 
 
 # --- Proxy variables: the agent ignores them; other programs that use the metadata service may not
