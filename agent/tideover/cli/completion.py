@@ -18,7 +18,7 @@ from tideover.errors import EXIT_OK
 
 SHELLS = ("bash", "zsh", "fish")
 SCRIPTS = Path(__file__).with_name("completion_scripts")
-FILES, VALUE = "@files", "@value"       # of a parameter that takes a file, or something that nobody can list
+FILES, VALUE = "@files", "@value"       # of a parameter that takes a file, or what no list has
 FILE_METAVARS = ("FILE", "BUNDLE", "DIRECTORY")
 NAMED: Mapping[tuple[str, str], str] = MappingProxyType({
     ("show", "event"): "@events",
