@@ -12,7 +12,7 @@ from tideover import observations as ob
 from tideover.cli.clock import report_lines as clock_lines, watch_line
 from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table, status_parts
 from tideover.cli.terminal import Terminal, render_lines
-from tideover.clock import ClockReport, DaemonReport, ServerReport
+from tideover.clock.types import ClockReport, DaemonReport, ServerReport
 from tideover.daemon.policy_source import policy_of
 from tideover.hooks.directory import Catalogue
 from tideover.humanize import Times

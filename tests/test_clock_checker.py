@@ -9,7 +9,7 @@ import pytest
 import tideover.clock.worker  # noqa: F401  # what the first check would import, so that none is slow for it
 import time_faults as faults
 from clock_played import NOWHERE, PlayedClocks, now_raw_s, owner, pass_time, settings_for, until, workers
-from tideover.clock import check_now, watch_clock
+from tideover.clock.on_demand import check_now, watch_clock
 from tideover.model import Verdict
 from time_faults import TimeServer
 
@@ -285,6 +285,34 @@ def test_between_checks_the_newest_finding_is_that_of_what_was_heard_last() -> N
         one.checker.sample_now()
         until(lambda: one.checker.latest().verdict is Verdict.GOOD)
         assert one.heard.empty() and one.followed.empty(), "nobody asked for a check, and none is answered"
+
+
+def test_a_suspected_stop_is_measured_also_when_the_questions_of_before_have_used_up_the_credit() -> None:
+    with TimeServer() as server, owner(server) as one:
+        one.checker.sample_near_event()
+        until(lambda: len(server.questions) == 1)
+        for number in range(2, 7):
+            pass_time(one.clocks, 2.2, server)
+            one.checker.clock_was_set()
+            until(lambda number=number: len(server.questions) == number)
+        pass_time(one.clocks, 2.2, server)
+        one.checker.clock_was_set()
+        time.sleep(0.05)
+        assert len(server.questions) == 6
+        one.checker.sample_now()
+        until(lambda: len(server.questions) == 7)
+
+
+@pytest.mark.slow
+def test_a_suspected_stop_is_measured_as_soon_as_each_server_may_be_asked_again() -> None:
+    """Near an event they take turns, here every four seconds: not after a stop."""
+    with TimeServer() as a, TimeServer() as b, owner(a, b) as one:
+        one.checker.sample_near_event()
+        until(lambda: (len(a.questions), len(b.questions)) == (1, 1))
+        began = time.monotonic()
+        one.checker.sample_now()
+        until(lambda: (len(a.questions), len(b.questions)) == (2, 2))
+        assert 1.9 < time.monotonic() - began < 3.5
 
 
 def test_checking_the_clock_sets_nothing() -> None:

@@ -12,11 +12,34 @@ NAMED_FILE = re.compile(r"`((?:\.?[\w-]+/)*[\w.-]*[\w-]\.(?:py|md|toml|css|sh|ym
 HOMES = (TOP, TOP / "agent" / "tideover")
 
 
+HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub makes them."""
+    found = []
+    for heading in HEADING.findall(CODE.sub("", page.read_text())):
+        plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "")
+        found.append(re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-"))
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_link_of_a_document_is_dead(page):
-    text = CODE.sub("", page.read_text())
-    links = [target.partition("#")[0] for target in LINK.findall(text) if not re.match(r"https?:|mailto:|#", target)]
-    assert [target for target in links if not (page.parent / target).exists()] == []
+    dead = []
+    for link in LINK.findall(CODE.sub("", page.read_text())):
+        if re.match(r"https?:|mailto:", link):
+            continue
+        target, _, anchor = link.partition("#")
+        file = page.parent / target if target else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            dead.append(link)
+    assert dead == []
+
+
+def test_the_readme_links_to_each_document():
+    links = {link.partition("#")[0] for link in LINK.findall((TOP / "README.md").read_text())}
+    assert {f"docs/{page.name}" for page in (TOP / "docs").glob("*.md")} - links == set()
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])

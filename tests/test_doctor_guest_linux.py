@@ -8,7 +8,7 @@ import pytest
 
 from tideover.doctor.clock import GuaranteeSource, guarantees
 from tideover.doctor.guest_linux import NetworkInterface, probe
-from tideover.pause.hyperv_kvp import POOL
+from tideover.pause.hypervisor_signals import POOL
 from tideover.pause.types import PauseWatchSettings
 
 

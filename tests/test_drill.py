@@ -101,6 +101,13 @@ def test_each_promise_breaks_on_its_own_evidence(promise, change):
     assert not all_checks_passed(check_evidence(seen))
 
 
+def test_hooks_that_all_have_nothing_to_do_fail_no_drill():
+    """They were run and prepared nothing, so there was nothing to recover; no hook at all would be a failure."""
+    idle = tuple(replace(one, needs_recover=False) for one in GOOD.runs[:2])
+    assert held(replace(GOOD, runs=idle, numbers=None))[0] is None
+    assert held(replace(GOOD, runs=(), numbers=None))[0] is False
+
+
 def test_nothing_may_be_told_after_a_withdrawal():
     withdrawn = replace(GOOD, stop=None, posts=(), acknowledged_ids=(), withdrawn_at=AT + 0.3,
                         record=record(outcome=Outcome.CANCELLED, acknowledged_at=None, pauses=()))

@@ -3,12 +3,11 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import pytest
 
 from tideover.effects import RunHook
-from tideover.hooks.environment import VALUE_AT_MOST, VARIABLES, HookPaths, hook_environment
+from tideover.hooks.environment import VALUE_AT_MOST, HookPaths, hook_environment
 from tideover.hooks.output import KEPT_BYTES, LINE_AT_MOST, LINES_AT_MOST, HookOutput
 from tideover.hooks.runner import ActiveTimer
 from tideover.hooks.trust import standing_environment
@@ -153,10 +152,3 @@ def test_a_long_value_costs_no_time_to_keep_out() -> None:
         output.take(b"x" * 60_000 + b"\n")
     output.finish()
     assert time.monotonic() - began_s < 5
-
-
-def test_the_hooks_documentation_has_each_variable_of_the_table() -> None:
-    text = (Path(__file__).parents[1] / "hooks" / "README.md").read_text()
-    for one in VARIABLES:
-        when = "recover" if one.is_recover_only else "both"
-        assert f"| `{one.name}` | {when} | {one.about} |\n" in text, one.name

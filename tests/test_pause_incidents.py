@@ -180,6 +180,51 @@ def test_a_finer_source_is_waited_for_when_a_coarse_one_shows_the_pause_first() 
     assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s < 0.01
 
 
+def stopped_as_the_date_shows(*, fine_source_spoke_before: bool) -> PlayedMachine:
+    """A machine near an event that stood still for ten seconds; two answers' Date show it, no time server does yet."""
+    machine = PlayedMachine()
+    machine.noticer.expect_event()
+    machine.live(30, "date:metadata", bound_s=1.0)
+    if fine_source_spoke_before:
+        machine.ask("ntp:a")
+    machine.tick(4)
+    machine.freeze(10)
+    for _ in range(2):
+        machine.ask("date:metadata", bound_s=1.0)
+        machine.tick()
+    return machine
+
+
+def test_a_time_server_that_must_be_left_alone_for_two_seconds_measures_the_stop_all_the_same() -> None:
+    """A Date header counts whole seconds; the time server was asked just before the stop."""
+    machine = stopped_as_the_date_shows(fine_source_spoke_before=True)
+    machine.live(2, "date:metadata", bound_s=1.0)
+    assert machine.pauses == [] and machine.heard.wanted == 1
+    machine.tick()
+    machine.ask("ntp:a")
+    machine.tick()
+    [pause] = machine.pauses
+    assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s < 0.01
+
+
+def test_what_is_known_is_told_when_the_finer_source_stays_silent() -> None:
+    machine = stopped_as_the_date_shows(fine_source_spoke_before=True)
+    machine.live(2.5, "date:metadata", every_s=0.5, bound_s=1.0)
+    assert machine.pauses == []
+    machine.tick(4)
+    [pause] = machine.pauses
+    assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s > 0.5
+
+
+def test_a_finer_source_that_said_nothing_before_the_stop_is_not_waited_for() -> None:
+    machine = stopped_as_the_date_shows(fine_source_spoke_before=False)
+    assert len(machine.pauses) == 1
+    machine = stopped_as_the_date_shows(fine_source_spoke_before=False)
+    machine.ask("ntp:a")
+    machine.tick()
+    assert len(machine.pauses) == 1
+
+
 def test_a_stop_soon_after_the_clock_was_set_is_found_though_the_fine_source_was_first_heard_in_between() -> None:
     """As an agent lives that starts, sees the time daemon set the clock, and is stopped some seconds later."""
     machine = PlayedMachine()

@@ -16,10 +16,16 @@ from pathlib import Path
 import pytest
 
 import tideover
-from tideover.pause.hyperv_kvp import POOL, RECORD_BYTES, HostNameReader, open_host_name_reader, records_in
-from tideover.pause.links import LinksReader, NetworkLink, links_in
+from tideover.pause.hypervisor_signals import (
+    POOL,
+    RECORD_BYTES,
+    HostNameReader,
+    open_host_name_reader,
+    open_vmclock_reader,
+    records_in,
+)
+from tideover.pause.kernel_signals import LinksReader, NetworkLink, links_in
 from tideover.pause.types import CarrierChanged, DisruptionAnnounced, HostChanged, MarkerMoved, NetworkAnnounced
-from tideover.pause.vmclock import open_vmclock_reader
 from tideover.pause.watch import open_readers
 
 ENVIRONMENT = {"PYTHONPATH": str(Path(tideover.__file__).parents[1]), "PATH": os.environ.get("PATH", "")}
@@ -191,7 +197,7 @@ def test_a_storm_of_messages_is_read_over_several_beats(links: tuple[LinksReader
 
 IN_A_NAMESPACE = """
 import json, pathlib, select, subprocess, sys, time
-from tideover.pause.links import open_links_reader
+from tideover.pause.kernel_signals import open_links_reader
 root = pathlib.Path(sys.argv[1])
 def run(*words): subprocess.run(["ip", *words], check=True)
 def heard(seconds):

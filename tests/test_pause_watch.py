@@ -15,8 +15,8 @@ import tideover
 from pause_played import Heard, PlayedClocks, PlayedCounters, ns
 from tideover.model import Cause, Document, utc
 from tideover.pause import MachineClocks, PauseWatch, PauseWatchSettings, read_boot_id
-from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.counters import MachineCounters
+from tideover.pause.kernel_signals import open_clock_set_reader
 from tideover.pause.types import ClockSet, PushSignal
 from tideover.system.clocks import read_all
 from tideover.system.wakeup import PollWait, SelectWait, Wait, new_wait

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from asked_sources import failed, polled
 from running_agent import World
 from tideover.model import Kind, VmIdentity
-from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.observations import AckOutcome, PollTrouble
 from tideover.simulator import InjectedFault, TimeServer
 from tideover.simulator.ec2_metadata import (
     EVENT_WORDS,
@@ -161,18 +162,6 @@ def source(service):
     opened = Ec2Source(service.endpoint)
     yield opened
     opened.close()
-
-
-def polled(source: Ec2Source) -> Polled:
-    news = source.poll()
-    assert isinstance(news, Polled), news
-    return news
-
-
-def failed(source: Ec2Source) -> PollFailed:
-    news = source.poll()
-    assert isinstance(news, PollFailed), news
-    return news
 
 
 def paths(service: Ec2MetadataService) -> list[str]:
@@ -339,31 +328,12 @@ def test_where_ipv4_gives_no_answer_the_ipv6_address_is_tried(service):
 
 # --- The whole way, with a real agent
 
-CONFIGURATION = """
-[source]
-kind = "aws"
-endpoint = "{endpoint}"
-poll = "100ms"
-[policy]
-prepare = "at-once"
-[pause]
-settle = "500ms"
-[clock]
-servers = ["{time_server}"]
-[paths]
-hooks = "{home}/hooks.d"
-state = "{home}/state"
-runtime = "{home}/run"
-"""
-
-
 @pytest.fixture
 def here(tmp_path):
     with Ec2MetadataService(INSTANCE) as service, TimeServer() as clock:
-        world = World(tmp_path, service, clock)
+        world = World(tmp_path, service, clock, "aws")
         world.hook("10-web")
-        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
-            endpoint=service.endpoint, time_server=clock.address, home=tmp_path))
+        world.configure('[policy]\nprepare = "at-once"')
         yield world
         world.close()
 

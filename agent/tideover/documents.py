@@ -133,6 +133,7 @@ class EventStatusDocument(TypedDict):
     event_id: str
     kind: KindWord
     phase: Annotated[str, Phase]
+    ours: bool
     waiting_for: str
     resources: list[str]
     description: str
@@ -189,6 +190,7 @@ class StatusDocument(TypedDict):
     vm_name: str | None
     waiting_for: str
     events: list[EventStatusDocument]
+    events_of_others: int
     next_event: EventStatusDocument | None
     last_pause: ListedPauseDocument | None
     clock: ClockStatusDocument | None

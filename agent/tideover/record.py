@@ -24,6 +24,7 @@ from tideover.model import (
     Outcome,
     Pause,
     Verdict,
+    fold_case,
     utc_text,
 )
 
@@ -118,6 +119,14 @@ class EventRecord:
         """It concerned other machines, or a kind that the owner leaves alone."""
         return any(row.what is Phase.OBSERVED for row in self.timeline) and not self.hooks
 
+    def concerns(self, me: str) -> bool:
+        """Given this VM's name ("": not known), return whether it is an event of this VM; what became of it counts for
+        more than the name."""
+        if self.outcome is Outcome.NOT_OURS:
+            return False
+        return self.phase is not Phase.OBSERVED or not me or any(fold_case(name) == fold_case(me)
+                                                                 for name in self.resources)
+
     def runs_of(self, phase: HookPhase) -> tuple[HookRun, ...]:
         return tuple(run for run in self.hooks if run.phase is phase)
 
@@ -159,7 +168,7 @@ class EventRecord:
         return bool(self.pauses) and self.pauses[0].cause is Cause.CLOCK_STEP
 
     def _was_clock_wrong(self) -> bool:
-        """Whether time servers found the wall clock off by more than a clock that stood still in the pauses is."""
+        """Whether time servers found the wall clock off by more than a clock that stopped in the pauses is."""
         explained_s = sum(pause.length_s or 0.0 for pause in self.interruptions) + _EXPLAINED_S
         return any(abs(sample.offset_s) > explained_s for sample in self.clock.samples)
 

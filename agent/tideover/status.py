@@ -17,6 +17,7 @@ from tideover.lifecycle.state import (
 )
 from tideover.model import ClockCheck, Moment, Verdict, utc_text
 from tideover.platforms import Platform
+from tideover.policy import names_me
 from tideover.record import Row, pauses_of
 
 # --- What an event, and the whole agent, waits for, in one sentence
@@ -115,7 +116,8 @@ RAW_TIMES = ("seconds_left", "wakes_in_s", "running_s", "again_in_s")
 def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int = 0,
               platform: Platform | None = None) -> dict[str, Any]:
     """Given the state, the record's rows (all, or the newest), how many polls have failed since the last document and
-    the platform (None: not known), return what is going on. Unknown values are None."""
+    the platform (None: not known), return what is going on, own events before other machines'. Unknown values are
+    None."""
     cases = [_case(state, case, rows, now) for case in state.cases.values()]
     ahead = [shown for shown, case in zip(cases, state.cases.values(), strict=True)
              if case.phase is Phase.SCHEDULED or case.phase in AWAITING_PLATFORM]
@@ -123,7 +125,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
     return {
         "vm_name": state.me or None,
         "waiting_for": sentence(state, poll_failures, platform),
-        "events": cases,
+        "events": sorted(cases, key=lambda case: not case["ours"]),
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
         "last_pause": pauses[-1].as_json() if pauses else None,
         "clock": _clock(rows),
@@ -169,6 +171,12 @@ def _withholding(event: Mapping[str, Any], hooks: Iterable[Mapping[str, Any]]) -
     return sorted(hook["name"] for hook in hooks if hook["refused"] or (hook["required"] and hook["worked"] is False))
 
 
+def own_events_only(status: dict[str, Any]) -> dict[str, Any]:
+    """Given a status, return it without the events of other machines, and how many those are."""
+    own = [event for event in status["events"] if event.get("ours", True)]      # an agent of an earlier version: all
+    return status | {"events": own, "events_of_others": len(status["events"]) - len(own)}
+
+
 def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
     """Given the status of another boot's state, return it without what was counted on that boot's raw clock."""
     shown = dict(status)
@@ -201,6 +209,7 @@ def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[st
     left = round(case.due_raw_s - now.raw_s, 3) if waits and case.due_raw_s is not None else None
     return {
         "event_id": case.id, "kind": case.event.kind.value, "phase": case.phase.value,
+        "ours": case.phase is not Phase.OBSERVED or not state.me or names_me(case.event, state.me),
         "waiting_for": waited_for(state, case), "resources": list(case.event.resources),
         "description": case.event.description, "event_source": case.event.event_source,
         "not_before": utc_text(case.event.not_before), "seconds_left": left,

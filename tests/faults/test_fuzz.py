@@ -45,7 +45,7 @@ from tideover.model import (
     Quality,
     Verdict,
 )
-from tideover.pause import hyperv_kvp, links, vmclock
+from tideover.pause import hypervisor_signals, kernel_signals
 from tideover.policy import Policy, Rules
 from tideover.record import Row, record_of
 from tideover.settings import LINUX, effective_values, read, read_duration, write_duration
@@ -506,10 +506,10 @@ def test_any_configuration_of_a_time_daemon_names_servers_or_none(text):
 
 @fuzz("kernel and hypervisor", st.binary(max_size=300), many=2000)
 def test_anything_the_kernel_and_the_hypervisor_say_is_read_or_passed_over(data):
-    for link in links.links_in(data):
+    for link in kernel_signals.links_in(data):
         assert isinstance(link.name, str)
-    vmclock.page_in(data)
-    hyperv_kvp.records_in(data.ljust(hyperv_kvp.RECORD_BYTES, b"\0"))
+    hypervisor_signals.page_in(data)
+    hypervisor_signals.records_in(data.ljust(hypervisor_signals.RECORD_BYTES, b"\0"))
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
         file.flush()

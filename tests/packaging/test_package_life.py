@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from nspawn_machine import SHOWS_ITS_BOOT_ID
 
 pytestmark = pytest.mark.slow
 TOP = Path(__file__).parents[2]
@@ -13,12 +14,6 @@ HOOK = "#!/bin/sh\necho $1 $TIDEOVER_KIND $TIDEOVER_REASON >> /root/lines\n"
 CONFIGURATION = '[source]\nkind = "azure"\npoll = "100ms"\n[pause]\nsettle = "500ms"\n'
 RECOVERS_AT_STOP = CONFIGURATION + '[policy]\non_stop = "recover"\n'
 READY_LIMIT_S = 1.0
-SHOWS_ITS_BOOT_ID = """
-# A container's own boot id is a mount of nspawn's over /proc/sys, which these two uncover. A real machine's is the kernel's.
-[Service]
-ProtectKernelTunables=no
-ProtectControlGroups=no
-"""
 
 
 def installed(machine, package, configuration=CONFIGURATION):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tideover import __version__
-from tideover.errors import UnreachableError
+from tideover.errors import UnreachableError, system_reason
 from tideover.http_server import OnProblem, ignore_problem
 from tideover.system.file_lock import LockHolder, read_holder
 
@@ -83,7 +83,7 @@ def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str
     except OSError as trouble:
         held = read_holder(state_directory)
         why = f"Process {held.pid or 'unknown'} uses {state_directory}; see its log." if held else RUNNING
-        raise UnreachableError(CANNOT, f"{path}: {(trouble.strerror or str(trouble)).lower()}", why) from trouble
+        raise UnreachableError(CANNOT, f"{path}: {system_reason(trouble)}", why) from trouble
     try:
         answer = json.loads(received)
     except (ValueError, RecursionError) as trouble:
@@ -97,7 +97,8 @@ def read_status(path: Path, state_directory: Path) -> dict[str, Any]:
 
 
 def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:
-    """Whoever may write to the runtime directory can listen there, and so can the agent of another state directory."""
+    """Any process that may write to the runtime directory can listen there, also the agent of another state
+    directory."""
     process, user = channel.peer()
     held = read_holder(state_directory)
     if held is not None and _is_holder(held, process, user):
@@ -167,7 +168,7 @@ RequestHandler = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 class ApiServer:
-    """Whoever asks is answered by himself: one answer that takes long keeps nobody else waiting."""
+    """Each client is answered on its own: a slow answer delays no other client."""
 
     def __init__(self, path: Path, answers: Mapping[str, RequestHandler],
                  on_problem: OnProblem = ignore_problem) -> None:

@@ -50,7 +50,8 @@ def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) ->
 
 
 def _acknowledge(loaded: Loaded, event: str, sure: bool) -> tuple[str, str]:
-    """Return the event's id and how the platform was told. Raise TideoverError if it was not, UnconfirmedError."""
+    """Return the event's id and how the acknowledgement was answered. Raise TideoverError if it was not sent,
+    UnconfirmedError."""
     from tideover.api.protocol import ask
     from tideover.system.file_lock import read_holder
     socket, state = Path(loaded.settings.paths.socket), Path(loaded.settings.paths.state)

@@ -71,7 +71,7 @@ def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, conf
     plan = _plan(context, config, with_own_hooks, **chosen)
     _must_run_hooks(plan)
     stage = DrillEnvironment(plan)
-    with _told_of_every_end():
+    with _all_endings_shown():
         try:
             outcome = _hold(stage, plan, silent=as_json)
         except KeyboardInterrupt:
@@ -128,7 +128,7 @@ def _hold(stage: DrillEnvironment, plan: DrillPlan, *, silent: bool) -> DrillOut
 
 
 @contextmanager
-def _told_of_every_end() -> Iterator[None]:
+def _all_endings_shown() -> Iterator[None]:
     """SIGTERM and a closed terminal end a drill like Ctrl-C does: after putting everything away."""
     before = {number: signal.signal(number, signal.default_int_handler) for number in ENDINGS}
     try:

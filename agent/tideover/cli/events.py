@@ -1,14 +1,17 @@
 """`tideover history`, `pauses`, `show` and `report`: what the journal holds, as text, JSON or an HTML page."""
 from __future__ import annotations
 
+import csv
+import enum
+import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,12 +20,11 @@ from tideover.cli.options import example, print_json, print_lines, with_json, wi
 from tideover.cli.render import Table, event_parts, history_table, pauses_table
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
-from tideover.errors import EXIT_OK, TideoverError, WrongUseError
+from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.humanize import Times
-from tideover.journal import Journal
 from tideover.journal.store import read_memory, read_through
-from tideover.model import fold_case
-from tideover.record import EventRecord, PauseRecord, Row, pauses_of, records_of
+from tideover.model import fold_case, utc_text
+from tideover.record import EventRecord, PauseRecord, pauses_of, records_of
 from tideover.settings import read_duration
 from tideover.text_safety import dot_controls
 
@@ -33,56 +35,126 @@ if TYPE_CHECKING:
 # --- history, pauses
 
 Listed = TypeVar("Listed", EventRecord, PauseRecord)
+with_csv: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV (RFC 4180), a row each, exact times in UTC.")
 
 
-@dataclass(frozen=True, slots=True)
-class Listing(Generic[Listed]):
-    """What one of them lists. `key`: its name in the JSON document."""
-
-    name: str
-    about: str
-    example: str
-    key: str
-    nothing: str
-    rows: Callable[[Journal], Iterable[Row]]
-    read: Callable[[Iterable[Row]], list[Listed]]
-    table: Callable[[list[Listed], Times], Table]
-
-
-def listing_command(listing: Listing[Listed]) -> click.Command:
-    """Given what is to be listed, return the command that lists it, oldest first."""
-    @click.command(listing.name, help=listing.about, epilog=example(listing.example))
-    @with_json
-    @with_utc
-    @with_readable_settings
-    def command(loaded: Loaded, as_json: bool, utc: bool) -> int:
-        found = read_through(loaded.settings, lambda journal: listing.read(listing.rows(journal))) or []
-        if as_json:
-            print_json({listing.key: [one.as_json() for one in found]})
-        elif not found:
-            print_lines([listing.nothing])
-        else:
-            print_lines(render_lines([listing.table(found, Times(datetime.now(UTC), utc))], this_terminal()))
-        return EXIT_OK
-
-    return command
+@click.command("history", epilog=example("tideover history --utc"))
+@click.option("--all", "others_too", is_flag=True, help="List events of other machines, too: outcome not-ours.")
+@with_csv
+@with_json
+@with_utc
+@with_readable_settings
+def history_command(loaded: Loaded, as_json: bool, as_csv: bool, utc: bool, others_too: bool) -> int:
+    """List past and present events of this machine, oldest first."""
+    state, rows = read_memory(loaded.settings)
+    found = [record for record in records_of(rows) if others_too or record.concerns(state.me)]
+    _print_listing("events", found, as_json, history_csv(found) if as_csv else None, "No event recorded.",
+                   lambda times: history_table(found, times, state.me), utc)
+    return EXIT_OK
 
 
-history_command = listing_command(Listing(
-    "history", "List past and present events, oldest first.", "tideover history --utc", "events", "No event recorded.",
-    Journal.rows_of_events, records_of, history_table))
+@click.command("pauses", epilog=example("tideover pauses --csv"))
+@with_csv
+@with_json
+@with_utc
+@with_readable_settings
+def pauses_command(loaded: Loaded, as_json: bool, as_csv: bool, utc: bool) -> int:
+    """List the pauses detected, with length, uncertainty, cause and evidence."""
+    found = read_through(loaded.settings, lambda journal: pauses_of(journal.rows_of_pauses())) or []
+    _print_listing("pauses", found, as_json, pauses_csv(found) if as_csv else None, "No pause detected.",
+                   lambda times: pauses_table(found, times), utc)
+    return EXIT_OK
 
 
-pauses_command = listing_command(Listing(
-    "pauses", "List the pauses detected, with length, uncertainty, cause and evidence.", "tideover pauses --json",
-    "pauses", "No pause detected.", Journal.rows_of_pauses, pauses_of, pauses_table))
+def _print_listing(key: str, found: list[Listed], as_json: bool, text: str | None, nothing: str,
+                   table: Callable[[Times], Table], utc: bool) -> None:
+    """`key`: the list's name in the JSON document; `text`: the rows as CSV, None where that is not wanted."""
+    if text is not None and as_json:
+        raise WrongUseError("cannot print both", "--csv and --json are two formats of one output", "Use one of them.")
+    if as_json:
+        print_json({key: [one.as_json() for one in found]})
+    elif text is not None:
+        sys.stdout.buffer.write(text.encode())
+    elif not found:
+        print_lines([nothing])
+    else:
+        print_lines(render_lines([table(Times(datetime.now(UTC), utc))], this_terminal()))
+
+
+# --- `--csv`: a row each, unknown values empty
+
+def csv_text(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Given a header and rows, return them as RFC 4180 has it, in which nothing steers a terminal."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\r\n")
+    writer.writerow(heads)
+    writer.writerows([dot_controls(_csv_value(value)) for value in row] for row in rows)
+    return written.getvalue()
+
+
+def _csv_value(value: object) -> str:
+    if isinstance(value, datetime):
+        return utc_text(value) or ""
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    return "" if value is None else f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+HISTORY_COLUMNS: Mapping[str, Callable[[EventRecord], object]] = MappingProxyType({
+    "event_id": lambda record: record.event_id,
+    "source": lambda record: record.source,
+    "kind": lambda record: record.kind,
+    "status": lambda record: record.status,
+    "outcome": lambda record: record.outcome,
+    "event_source": lambda record: record.event_source,
+    "noticed_at": lambda record: record.noticed_at,
+    "not_before": lambda record: record.not_before,
+    "notice_s": lambda record: record.notice_s,
+    "acknowledged_at": lambda record: record.acknowledged_at,
+    "started_at": lambda record: record.started_at,
+    "ended_at": lambda record: record.ended_at,
+    "closed_at": lambda record: record.closed_at,
+    "expected_pause_s": lambda record: record.expected_pause_s,
+    "pauses": lambda record: len(record.pauses),
+    "longest_pause_s": lambda record: record.longest_pause and record.longest_pause.length_s,
+    "longest_pause_uncertainty_s": lambda record: record.longest_pause and record.longest_pause.shown_uncertainty_s,
+    "clock": lambda record: record.clock.check.verdict,
+    "clock_offset_s": lambda record: record.clock.check.offset_s,
+    "clock_good_after_s": lambda record: record.clock.check.good_after_s,
+    "hook_runs": lambda record: len(record.hooks),
+    "hook_runs_failed": lambda record: sum(run.has_failed for run in record.hooks),
+    "resources": lambda record: " ".join(record.resources),
+    "description": lambda record: record.description,
+})
+PAUSE_COLUMNS: Mapping[str, Callable[[PauseRecord], object]] = MappingProxyType({
+    "id": lambda known: known.pause.id,
+    "resumed_at": lambda known: known.pause.resumed_at,
+    "length_s": lambda known: known.pause.length_s,
+    "uncertainty_s": lambda known: known.pause.shown_uncertainty_s,
+    "cause": lambda known: known.pause.cause,
+    "quality": lambda known: known.pause.quality,
+    "event_ids": lambda known: " ".join(known.event_ids),
+    "evidence": lambda known: "; ".join(known.pause.evidence),
+})
+
+
+def history_csv(records: Iterable[EventRecord]) -> str:
+    """Given records, return them as CSV."""
+    return csv_text(tuple(HISTORY_COLUMNS), ([read(record) for read in HISTORY_COLUMNS.values()] for record in records))
+
+
+def pauses_csv(pauses: Iterable[PauseRecord]) -> str:
+    """Given pauses, return them as CSV."""
+    return csv_text(tuple(PAUSE_COLUMNS), ([read(known) for read in PAUSE_COLUMNS.values()] for known in pauses))
 
 
 # --- HTML files: what `--html FILE` writes
 
 STANDARD_OUTPUT = "-"
 OWNER_ONLY_MODE = 0o600
-"""A page holds the hooks' output, which the journal keeps from other users; whoever sends it decides who reads it."""
+"""A page holds the hooks' output, which the journal keeps from other users; the user who sends it decides who reads
+it."""
 
 
 def write_event_page(record: EventRecord, file: str, *, utc: bool, quietly: bool) -> None:
@@ -113,7 +185,7 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
     try:
         is_new = _write_text(Path(file), text.encode())
     except OSError as trouble:
-        raise WrongUseError(f"cannot write the page {file}", (trouble.strerror or str(trouble)).lower(),
+        raise WrongUseError(f"cannot write the page {file}", system_reason(trouble),
                             "Name a file in an existing directory that has free space and that you can write to.") \
             from trouble
     if not quietly:
@@ -161,8 +233,8 @@ def _file_mode(path: Path) -> int | None:
 @with_readable_settings
 def show_command(loaded: Loaded, event: str, as_json: bool, html: str | None, utc: bool) -> int:
     """Show the record of one event. EVENT is an id, the beginning of one, or "last"."""
-    _, rows = read_memory(loaded.settings)
-    record = find_record(records_of(rows), event)
+    state, rows = read_memory(loaded.settings)
+    record = find_record(records_of(rows), event, state.me)
     if html is not None:
         write_event_page(record, html, utc=utc, quietly=as_json)
     if as_json:
@@ -172,15 +244,17 @@ def show_command(loaded: Loaded, event: str, as_json: bool, html: str | None, ut
     return EXIT_OK
 
 
-def find_record(records: list[EventRecord], wanted: str) -> EventRecord:
-    """Given records and what was typed, return the one meant. Raise TideoverError if none or several are."""
+def find_record(records: list[EventRecord], wanted: str, me: str = "") -> EventRecord:
+    """Given records, what was typed and this VM's name, return the record meant; the last one is the newest of this
+    VM's own. Raise TideoverError if none or several are."""
     found = [record for record in records if fold_case(record.event_id).startswith(fold_case(wanted))]
     exact = [record for record in found if fold_case(record.event_id) == fold_case(wanted)]
-    if wanted == "last" and records:
-        return records[-1]
+    own = [record for record in records if record.concerns(me)]
+    if wanted == "last" and own and not exact:
+        return own[-1]
     if len(exact or found) != 1:
         cause = "no event id begins with it" if not found else f"{len(found)} event ids begin with it"
-        raise TideoverError(f"cannot show {dot_controls(wanted)}", cause, "List events with tideover history.")
+        raise TideoverError(f"cannot show {dot_controls(wanted)}", cause, "List events with tideover history --all.")
     return (exact or found)[0]
 
 

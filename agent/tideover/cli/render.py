@@ -8,7 +8,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tideover.humanize import NOT_KNOWN, Times, bounded_text, countdown_text, distance_text, length_text, offset_text
-from tideover.model import ANNOUNCED, ClockCheck, HookOutcome, HookRun, HookSpec, Kind, Outcome, Pause, Verdict
+from tideover.model import (
+    ANNOUNCED,
+    ClockCheck,
+    HookOutcome,
+    HookRun,
+    HookSpec,
+    Kind,
+    Outcome,
+    Pause,
+    Verdict,
+)
 from tideover.record import EventRecord, PauseRecord, Row, trace_id
 from tideover.status import is_observing, read_finding
 
@@ -18,7 +28,7 @@ if TYPE_CHECKING:
 # --- The parts. A text may hold foreign text: `terminal` makes it safe
 
 class Style(enum.Enum):
-    """How a text is meant, for whoever can show it in colour. The words alone must say it as well."""
+    """How a text is meant, for a terminal with colours. The words alone must say it as well."""
 
     PLAIN = "plain"
     HEAD = "head"
@@ -79,6 +89,7 @@ def table_row(*cells: str | StyledText, below: tuple[StyledText, ...] = ()) -> T
 
 # --- `render`: one sentence first, then the facts
 
+NAMED_AT_MOST = 3           # machines of one event; --json has all
 START_IT = "start it with tideover service start"
 STAGES = {
     "queued": "queued", "preparing": "preparing", "prepare-retry": "not yet; prepare is retried",
@@ -90,15 +101,19 @@ VERDICT_TONES = {Verdict.GOOD: Style.GOOD, Verdict.BAD: Style.BAD}         # any
 
 
 def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
-    """Given a status, return what a person is told; the first part says it all."""
+    """Given a status, return its output; the first part is the summary."""
     parts: list[Part] = [Paragraph(_status_sentence(status))]
     journal = status.get("journal")
     if journal is not None and not journal["writable"]:
         parts.append(Paragraph(StyledText("The journal cannot be written, so nothing is acknowledged: "
                                           f"{journal['reason']}",
                                    Style.BAD)))
-    for event in status["events"]:
+    own = [event for event in status["events"] if event.get("ours", True)]
+    for event in own:
         parts += _event_parts(event, times)
+    if status.get("events_of_others"):
+        parts.append(key_value("Not ours", f"{_times(status['events_of_others'], 'event')} of other machines "
+                                           "(tideover status --all)", Style.FAINT))
     if status["hooks"]:
         parts.append(_hooks(status))
     if status.get("events_left_out"):
@@ -114,7 +129,8 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
     if status["source"]:
         parts.append(_source_fact(status["source"], times))
     parts.append(_agent_facts(status["agent"], times))
-    return parts
+    others = [event for event in status["events"] if not event.get("ours", True)]
+    return [*parts, _others(others, times)] if others else parts
 
 
 def _status_sentence(status: dict[str, Any]) -> StyledText:
@@ -143,6 +159,19 @@ def _event_parts(event: dict[str, Any], times: Times) -> list[Part]:
     about = StyledText(event["description"], Style.FAINT)
     return [key_value("Event", f"{event['kind']} {event['event_id']}", Style.HEAD, *([about] if about.text else [])),
             key_value("NotBefore", _due(event, times), _due_tone(event)), key_value("Phase", _phase_text(event))]
+
+
+def _others(events: Sequence[dict[str, Any]], times: Times) -> Table:
+    """Other machines' events: a row for each."""
+    return Table(("NOT-OURS", "KIND", "NOTBEFORE", "MACHINES"), tuple(
+        table_row(event["event_id"], event["kind"], _due(event, times), names_text(event["resources"]))
+        for event in events))
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Given names of machines, return the first few, and how many more there are."""
+    rest = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _due(event: dict[str, Any], times: Times) -> str:
@@ -194,7 +223,7 @@ def _hook_fact(hook: dict[str, Any], agent_answers: bool) -> TableRow:
     if hook["stage"] == "recover-failed":
         tone = Style.BAD
     if running is not None and not agent_answers:
-        running = None                  # nobody can say whether it still runs
+        running = None                  # it is not known whether it still runs
     late = running is not None and limit is not None and running > limit
     shown = StyledText(countdown_text(running), Style.WARN if late else Style.PLAIN) if running is not None else "-"
     file = hook.get("file") or f"{hook['order']:02d}-{hook['name']}"        # an earlier agent does not say
@@ -287,7 +316,7 @@ LAST_LINES = 3              # of a failed hook's output; --json has it whole
 
 
 def event_parts(record: EventRecord, times: Times) -> list[Part]:
-    """Given a record, return what a person is told; the first part says how it went."""
+    """Given a record, return its output; the first part is the summary."""
     parts: list[Part] = [Paragraph(_event_sentence(record)), *_event_facts(record, times)]
     if record.hooks:
         parts.append(Table(("HOOK", "PHASE", "TRY", "OUTCOME", "TOOK"),
@@ -376,10 +405,10 @@ def _timeline(timeline: Sequence[Row], times: Times) -> Table:
 
 # --- `history`, `pauses`, `hooks list`: a row each
 
-def history_table(records: Iterable[EventRecord], times: Times) -> Table:
-    """Given records, oldest first, return a row for each."""
+def history_table(records: Iterable[EventRecord], times: Times, me: str = "") -> Table:
+    """Given records, oldest first, and this VM's name ("": not known), return a row for each."""
     heads = (*_when_heads("NOTICED", times), "KIND", "OUTCOME", "PAUSE", "CLOCK", "HOOKS", "EVENT")
-    return Table(heads, tuple(_history_row(record, times) for record in records))
+    return Table(heads, tuple(_history_row(record, times, me) for record in records))
 
 
 def pauses_table(pauses: Iterable[PauseRecord], times: Times) -> Table:
@@ -440,7 +469,7 @@ def kinds_text(kinds: frozenset[Kind]) -> str:
     return ", ".join(kind.value for kind in Kind if kind in kinds)
 
 
-def _history_row(record: EventRecord, times: Times) -> TableRow:
+def _history_row(record: EventRecord, times: Times, me: str) -> TableRow:
     several = f" (of {len(record.pauses)})" if len(record.pauses) > 1 else ""
     failed = _failures(record)
     runs = _times(len(record.hooks), "run")
@@ -452,8 +481,14 @@ def _history_row(record: EventRecord, times: Times) -> TableRow:
         StyledText("-")
     tone = Style.WARN if record.outcome is Outcome.MISSED else Style.PLAIN
     return table_row(*_when(record.noticed_at, times), _kind_text(record, "?"),
-                     StyledText(record.outcome.value if record.outcome else record.status, tone),
+                     StyledText(_outcome_text(record, me), tone),
                      f"{_longest_text(record.pauses)}{several}", verdict, hooks, record.event_id)
+
+
+def _outcome_text(record: EventRecord, me: str) -> str:
+    if record.outcome is None and record.concerns(me):
+        return record.status
+    return (record.outcome or Outcome.NOT_OURS).value
 
 
 def _longest_text(pauses: Sequence[Pause]) -> str:

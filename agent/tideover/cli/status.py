@@ -20,7 +20,7 @@ from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError
 from tideover.humanize import Times
 from tideover.journal.store import read_memory
 from tideover.settings import Settings
-from tideover.status import is_observing, problems_of
+from tideover.status import is_observing, own_events_only, problems_of
 from tideover.text_safety import dot_controls, safe_json
 
 # --- --watch
@@ -34,7 +34,7 @@ ReadStatus = Callable[[], dict[str, Any]]
 
 
 def watch_status(look: ReadStatus, *, as_json: bool, utc: bool) -> None:
-    """Given how to read the status, show it until interrupted (Ctrl-C, SIGTERM) or until nobody reads."""
+    """Given how to read the status, show it until interrupted (Ctrl-C, SIGTERM) or until its output is closed."""
     with until_interrupted():
         if as_json:
             _print_documents(look)
@@ -107,11 +107,12 @@ def _seconds() -> Iterator[None]:
 @click.command("status", epilog=example("tideover status --watch"))
 @with_json
 @with_utc
+@click.option("--all", "others_too", is_flag=True, help="List events of other machines, too.")
 @click.option("--watch", is_flag=True, help="Update every second until interrupted.")
 @click.option("--check", is_flag=True, help="Print one line, for monitoring: exit status 0 healthy, 1 something needs "
                                             "a look, 3 no agent answers.")
 @with_readable_settings
-def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool, check: bool) -> int:
+def command(loaded: Loaded, as_json: bool, utc: bool, others_too: bool, watch: bool, check: bool) -> int:
     """Show what the agent waits for, the next event, the last pause, the clock and the hooks.
 
     Works without the agent: it then shows the last recorded state, and the first line says so. With --watch a terminal
@@ -128,7 +129,8 @@ def command(loaded: Loaded, as_json: bool, utc: bool, watch: bool, check: bool) 
         return _check(read_status(loaded.settings), as_json)
 
     def look() -> dict[str, Any]:
-        return _with_catalogue(read_status(loaded.settings), loaded.settings)
+        status = _with_catalogue(read_status(loaded.settings), loaded.settings)
+        return status | {"events_of_others": 0} if others_too else own_events_only(status)
 
     if watch:
         watch_status(look, as_json=as_json, utc=utc)

@@ -1,7 +1,7 @@
 """The clock check as the engine asks for it: one answer for each effect, good or at the deadline, and what came after.
 
-Lends the worker a thread, which lives only while something is checked or followed. The rest of this hand is imported
-with the first checker, not by the commands that only read what clocks are: an agent needs it from its start.
+Runs the worker on a thread, which lives only while something is checked or followed. The rest of this package is
+imported with the first checker, not by the commands that only read what clocks are: an agent needs it from its start.
 """
 from __future__ import annotations
 
@@ -24,39 +24,38 @@ if TYPE_CHECKING:
     from tideover.clock.worker import ClockWorker, News
     from tideover.timekeeping.intervals import TimeSample
 
-NEAR_EVENT_SAMPLING_S = 8.0  # while an event is near or Started: ntpd's default average; the manners hold others back
-IDLE_SAMPLING_S = 60.0        # so that a pause nobody announced has a sample before it: 60 s at 50 ppm are 3 ms
+NEAR_EVENT_SAMPLING_S = 8.0  # while an event is near or Started: ntpd's default average; rate-limited for others
+IDLE_SAMPLING_S = 60.0        # so that an unannounced pause has a sample before it: 60 s at 50 ppm are 3 ms
 _LOOK_S = 2.0                 # a round of questions, and the one that may be under way
 _CLOSE_TIMEOUT_S = 2.0              # a round ends at once when it is called; this is for a machine that is very busy
 
 
 def _post_nowhere(sample: TimeSample) -> None:
-    """Who hears the samples where nobody asked to."""
+    """The default of `on_sample`."""
 
 
 class ClockChecker:
-    """Given effects, tell ClockJudged(event_id, round, check) once for each that is not called off.
+    """Given effects, post ClockJudged(event_id, round, check) once for each that is not cancelled.
 
-    After its answer each clock is watched on, until it has converged, is stuck, or ten minutes are over; that is told
-    as ClockFollowed(event_id, state, check), with the samples since the last telling.
-    """
+    After its answer each clock is watched on, until it has converged, is stuck, or ten minutes are over; that is
+    reported as ClockFollowed(event_id, state, check), with the samples since the last report."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, clocks: RawWallClocks
-                 | None = None,
-                 surroundings: HostAccess | None = None, *, heard: Callable[[TimeSample],
-                                                                            None] = _post_nowhere) -> None:
-        """`heard` is given each valid answer of each source; it must not block."""
+    def __init__(self, post: Callable[[Observation], None], settings: ClockCheckSettings,
+                 clocks: RawWallClocks | None = None, surroundings: HostAccess | None = None, *,
+                 on_sample: Callable[[TimeSample], None] = _post_nowhere) -> None:
+        """`on_sample` gets each valid answer of each source; it must not block."""
         from tideover.clock.host import HostAccess
         from tideover.clock.worker import ClockWorker
 
-        self._tell, self._settings, self._heard = tell, settings, heard
+        self._post, self._settings, self._on_sample = post, settings, on_sample
         self._clocks: RawWallClocks = clocks or MachineClocks()
         self._wakeup = Wakeup()
         self._unanswered: dict[str, CheckClock] = {}      # who takes an entry out (one atomic step) answers it
         self._inbox: queue.SimpleQueue[News] = queue.SimpleQueue()
-        self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, wakeup=self._wakeup, post=self._post,
-                              surroundings=surroundings or HostAccess(), heard=self._heard)
-        # Whoever has taken the worker off this queue is its thread.
+        self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, wakeup=self._wakeup,
+                              run_on_worker=self._run_on_worker, surroundings=surroundings or HostAccess(),
+                              on_sample=self._on_sample)
+        # The thread that has taken the worker off this queue runs it.
         self._worker_slot: queue.SimpleQueue[ClockWorker] = queue.SimpleQueue()
         self._worker_slot.put(self._worker)
         self._is_hurried = False      # news came that a round under way must not keep waiting
@@ -71,30 +70,31 @@ class ClockChecker:
     def cancel(self, key: str) -> None:
         """Forget one check; it is not answered any more. One that was answered is still followed."""
         self._unanswered.pop(key, None)
-        if self._worker_slot.empty():      # nobody at work: there is nothing to forget
+        if self._worker_slot.empty():      # no thread at work: there is nothing to forget
             self._send(lambda worker: worker.forget(key))
 
     def clock_was_set(self) -> None:
-        """Somebody set the wall clock: what is being checked is judged and asked anew at once."""
+        """The wall clock was set: what is being checked is judged and asked again at once."""
         if self._worker_slot.empty():
-            self._post(lambda worker: worker.look_again())
+            self._run_on_worker(lambda worker: worker.look_again())
 
     def sample_near_event(self) -> None:
-        """An event is near or has started: hear outside time as often as the manners allow, also between checks."""
-        self._post(lambda worker: worker.sample_every(NEAR_EVENT_SAMPLING_S))
+        """An event is near or has started: sample outside time as often as the rate limit allows, also between
+        checks."""
+        self._run_on_worker(lambda worker: worker.sample_every(NEAR_EVENT_SAMPLING_S))
 
     def sample_idle(self) -> None:
         """No event is near: hear outside time now and then."""
-        self._post(lambda worker: worker.sample_every(IDLE_SAMPLING_S))
+        self._run_on_worker(lambda worker: worker.sample_every(IDLE_SAMPLING_S))
 
     def sample_now(self) -> None:
-        """Something may have happened to this machine: hear outside time as soon as the manners allow."""
+        """This machine may have stopped, or soon will: sample outside time as soon as the rate limits allow."""
         if self._worker_slot.empty():
-            self._post(lambda worker: worker.look_again())
+            self._run_on_worker(lambda worker: worker.measure())
 
     def look(self) -> ClockCheck:
-        """Return what is known of the clock now, asked anew of the servers that may be asked. Blocks for two seconds at
-        most; not for the engine's thread."""
+        """Return what is known of the clock now, after new queries to the servers that may be asked. Blocks for two
+        seconds at most; not for the engine's thread."""
         found: queue.SimpleQueue[ClockCheck] = queue.SimpleQueue()
         self._send(lambda worker: found.put(worker.find_now()))
         with contextlib.suppress(queue.Empty):
@@ -106,7 +106,7 @@ class ClockChecker:
         return self._worker.latest
 
     def has_sources(self) -> bool | None:
-        """Return whether there is anybody to ask; None: not looked yet."""
+        """Return whether there is a source to ask; None: not looked yet."""
         return self._worker.has_sources
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class ClockChecker:
         self._is_hurried = True      # after the putting: the thread clears it before it looks into the inbox
         self._wake()
 
-    def _post(self, news: News) -> None:
+    def _run_on_worker(self, news: News) -> None:
         """Bring news for when there is time, from any thread."""
         self._inbox.put(news)
         self._wake()
@@ -138,9 +138,9 @@ class ClockChecker:
         if not self._is_closed:
             with contextlib.suppress(queue.Empty):
                 worker = self._worker_slot.get_nowait()
-                self._lend_thread(worker)
+                self._start_thread(worker)
 
-    def _lend_thread(self, worker: ClockWorker) -> None:
+    def _start_thread(self, worker: ClockWorker) -> None:
         try:
             Loop("tideover-clock", lambda: self._work(worker), self._failed).start()
         except RuntimeError:        # how `threading` says that the system gives no more
@@ -151,10 +151,10 @@ class ClockChecker:
         """Tell what the worker found; a check that was answered or called off is not answered again."""
         if isinstance(seen, ClockJudged) and self._unanswered.pop(_key(seen), None) is None:
             return
-        self._tell(seen)
+        self._post(seen)
 
     def _failed(self, reason: str) -> None:
-        """What is being checked met what nobody foresaw: it is answered, and the next check begins anew."""
+        """A check met an unforeseen exception: it is answered, and the next check starts from the beginning."""
         self._worker.drop()
         for effect in list(self._unanswered.values()):
             self._answer(ClockJudged(effect.event_id, effect.round, ClockCheck(Verdict.UNKNOWN, reason=reason)))
@@ -172,7 +172,7 @@ class ClockChecker:
             self._worker_slot.put(worker)
             if self._inbox.empty():
                 return
-            try:      # news came between the look and the putting back, and nobody took it up
+            try:      # news came between the look and the putting back, and no thread took it up
                 self._worker_slot.get_nowait()
             except queue.Empty:
                 return

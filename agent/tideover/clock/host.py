@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tideover.system.platform import ROOT
 # --- Other programs of the system: argument list, deadline, bounded output; never a shell
 
 # Nothing of the agent's own environment. On Linux the language fixes what the programs print; those of Windows print in
-# the system's language and code page whatever they are told.
+# the system's language and code page, and no option changes that.
 if sys.platform == "win32":
     from tideover.winapi.base import system_directory
 
@@ -127,7 +127,7 @@ else:
 
 CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to local users for monitoring
 NTPD_CONTROL = ("127.0.0.1", 123)
-# For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where nobody
+# For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where no program
 # listens refuses at once.
 TIMEOUT_S = 0.25
 
@@ -171,3 +171,48 @@ class HostAccess:
     def path(self, absolute: str) -> Path:
         """Given an absolute path of the machine, return where it lies for us."""
         return self.root / absolute.lstrip("/")
+
+
+# --- Files of other programs: read with a bound, and without complaint. Never written
+
+_MOST_BYTES = 262_144        # a configuration of a time daemon has a few kilobytes
+
+
+def read_lines(path: Path) -> list[str]:
+    """Given a file, return its lines; none if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
+    except (OSError, ValueError):       # a name with a NUL in it is no file's
+        return []
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or directory; one in a directory this user may not enter is as good as none."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def process_runs(surroundings: HostAccess, pid_files: Iterable[str], command: str) -> bool:
+    """Given pid files and a command's name, does one of them name a live process of that command?"""
+    for pid_file in pid_files:
+        number = "".join(read_lines(surroundings.path(pid_file))[:1]).strip()
+        if number.isdecimal() and read_lines(surroundings.path(f"/proc/{number}/comm"))[:1] == [command]:
+            return True
+    return False
+
+
+def first_of_each_name(directories: Sequence[Path], suffix: str) -> list[Path]:
+    """Given directories, the strongest first, return their files in the order of their names, each name once."""
+    found: dict[str, Path] = {}
+    for directory in directories:
+        try:
+            names = sorted(path.name for path in directory.iterdir())
+        except (OSError, ValueError):
+            continue
+        for name in names:
+            if name.endswith(suffix):
+                found.setdefault(name, directory / name)
+    return [found[name] for name in sorted(found)]

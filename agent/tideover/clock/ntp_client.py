@@ -1,7 +1,7 @@
 """The NTP client: name resolution, rate limits, one query to each address side by side within one deadline.
 
 Sends and receives; what an answer is worth is decided in `timekeeping.ntp_packet`. ntplib's client is not used: it
-takes any packet from the right address for the answer, and each foreign packet starts its timeout anew.
+takes any packet from the right address for the answer, and each foreign packet restarts its timeout.
 """
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ SPACING_S: Mapping[Origin, float] = MappingProxyType({
 # Questions that the owner's servers may be asked before the average counts: the burst of a check after a resume. ntpd
 # allows 8; the rest is for the time daemon and for `tideover clock`, which ask from this address too.
 _CREDIT: Mapping[Origin, float] = MappingProxyType({Origin.OWNER: 5.0})
+_RESERVE = 1.0                # … and so many beyond that for what measures a stop: paid back before the next usual one
 _GAP_S = 2.1                  # between two questions to one server: ntpd's 2 s, and what the network may take off them
 # All machines of a host wake from one freeze at once; servers that are not the owner's are spared the chorus.
 _SPREAD_S = 0.5
@@ -53,13 +54,14 @@ _STAY_AWAY = ("DENY", "RSTR")
 
 
 class _TokenBucket:
-    __slots__ = ("asked_s", "at_s", "credit", "gap_s", "is_excused", "is_rated", "most", "spacing_s")
+    __slots__ = ("asked_s", "at_s", "credit", "gap_s", "is_excused", "is_rated", "is_urgent", "most", "spacing_s")
 
     def __init__(self, spacing_s: float, gap_s: float, credit: float, at_s: float) -> None:
         self.spacing_s, self.gap_s, self.credit, self.most, self.at_s = spacing_s, gap_s, credit, credit, at_s
         self.asked_s = at_s - gap_s        # raw seconds of the last question
-        self.is_rated = False              # the server has said RATE
+        self.is_rated = False              # the server has sent RATE
         self.is_excused = False            # the next question does not wait for the credit
+        self.is_urgent = False             # … may use the reserve
 
 
 class RateLimiter:
@@ -78,6 +80,20 @@ class RateLimiter:
         for account in self._accounts.values():
             account.is_excused = account.is_rated
 
+    def urge(self) -> None:
+        """The machine may have stopped just now: the next question to each server may use the reserve, unless the
+        server has sent RATE."""
+        for account in self._accounts.values():
+            account.is_urgent = not account.is_rated
+
+    def is_urgent(self, source: TimeSource, now_s: float) -> bool:
+        """Given a source, return whether it has not been asked since `urge`."""
+        return self._account(source, now_s).is_urgent
+
+    def note_unreachable(self, source: TimeSource, now_s: float) -> None:
+        """It has no address: what is urgent does not wait for it."""
+        self._account(source, now_s).is_urgent = False
+
     def spread(self, now_s: float) -> None:
         """A pause may just have ended for many machines: hold back what is not the owner's for a moment by chance."""
         self._learnt_from_s = now_s + _SPREAD_S * self._chance()
@@ -85,14 +101,16 @@ class RateLimiter:
     def wait_s(self, source: TimeSource, now_s: float) -> float:
         """Given a source and now, return how long until it may be asked."""
         account = self._account(source, now_s)
-        credit_s = 0.0 if account.is_excused else (1.0 - account.credit) * account.spacing_s
+        needed = 1.0 - _RESERVE if account.is_urgent else 1.0
+        credit_s = 0.0 if account.is_excused else (needed - account.credit) * account.spacing_s
         wait_s = max(0.0, credit_s, account.asked_s + account.gap_s - now_s)
         return max(wait_s, self._learnt_from_s - now_s) if source.origin in _LEARNT else wait_s
 
     def note_asked(self, source: TimeSource, now_s: float) -> None:
         account = self._account(source, now_s)
-        account.credit = max(0.0, account.credit - 1.0)
-        account.asked_s, account.is_excused = now_s, False
+        lowest = -_RESERVE if account.is_urgent else min(0.0, account.credit)
+        account.credit = max(lowest, account.credit - 1.0)
+        account.asked_s, account.is_excused, account.is_urgent = now_s, False, False
 
     def asked_s(self, source: TimeSource, now_s: float) -> float:
         """Given a source, return the raw seconds of its last question."""
@@ -179,7 +197,7 @@ class _NtpQuery:
             self.socket.close()
             raise
 
-    def hear(self) -> TimeSample | Rejected | None:
+    def receive(self) -> TimeSample | Rejected | None:
         """Return what the answer is worth; None if what came was not it. Raise OSError if the peer is not there."""
         data, stamp_age_ns = self._receive()
         raw_ns = self._clocks.raw_ns()
@@ -265,22 +283,22 @@ class NtpClient:
                     wakeup.clear()
                     expecting = on_wakeup()
                 else:
-                    self._hear(key.fd)
+                    self._receive(key.fd)
             if time.monotonic() >= self._until_s:
                 if not self._is_cut_short:
                     self.refused += [question.silence() for question in self._open.values()]
                 return
 
     def close(self) -> None:
-        """Forget the questions nobody answered."""
+        """Forget the unanswered queries."""
         for descriptor in list(self._open):
             self._drop(descriptor)
         self._selector.close()
 
-    def _hear(self, descriptor: int) -> None:
+    def _receive(self, descriptor: int) -> None:
         question = self._open[descriptor]
         try:
-            outcome = question.hear()
+            outcome = question.receive()
         except BlockingIOError:
             return        # a packet with a bad checksum wakes us and is gone
         except OSError as error:
@@ -391,7 +409,7 @@ def _is_literal(host: str) -> bool:
 def _addresses(server: str, host: str, port: int) -> tuple[tuple[NtpTarget, ...], str]:
     """Given host and port number, return all addresses, or none and why."""
     try:
-        # As bytes a plain name spares us the tables of IDNA, which are larger than all the rest of this hand.
+        # As bytes a plain name spares us the tables of IDNA, which are larger than all the rest of the clock check.
         answers = socket.getaddrinfo(host.encode() if host.isascii() else host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:      # UnicodeError: a label that IDNA cannot encode
         return (), str(getattr(error, "strerror", None) or error)
@@ -419,13 +437,13 @@ Decided = Callable[[Sequence[TimeSample], dict[str, int]], bool]
 
 
 class QueryRounds:
-    """Sources, what they said, and what they refused. `wakeup` wakes a round that waits."""
+    """Sources, their samples, and their refusals. `wakeup` wakes a round that waits."""
 
     def __init__(self, clocks: RawWallClocks, surroundings: HostAccess, wakeup: Wakeup) -> None:
         self._clocks, self._wakeup = clocks, wakeup
         self._names, self.rate_limiter = NameResolver(wakeup.set), RateLimiter(surroundings.chance)
         self._hardware = HypervisorClock(clocks, surroundings)
-        self.since_ns = 0            # the last resume: what a hardware clock must have been told after
+        self.since_ns = 0            # the last resume: what a hardware clock must have been set after
         self.samples: list[TimeSample] = []
         self.refused: dict[tuple[str, str], Rejected] = {}
 
@@ -438,6 +456,11 @@ class QueryRounds:
         """Given sources, return how long until one of them may be asked again."""
         now_s = self._now_s()
         return min((self.rate_limiter.wait_s(source, now_s) for source in sources), default=0.0)
+
+    def urgent(self, sources: Iterable[TimeSource]) -> list[TimeSource]:
+        """Given sources, return those that were not asked yet since the machine may have stopped."""
+        now_s = self._now_s()
+        return [one for one in sources if self.rate_limiter.is_urgent(one, now_s)]
 
     def in_turn(self, sources: Sequence[TimeSource], period_s: float) -> list[TimeSource]:
         """Given sources and how often to ask each server, return the server whose turn it is by now, and the hardware
@@ -457,9 +480,8 @@ class QueryRounds:
         """Given all sources, ask those that may be asked now, all side by side; return the new samples. `chosen`: ask
         only of these.
 
-        Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts. Raise OSError where nobody
-        can be asked, because no descriptor is left.
-        """
+        Ends at `limit_s`, or sooner: all have spoken, it is decided, or it is interrupted. Raise OSError where no
+        source can be asked, because no descriptor is left. """
         self._forget(sources)
         due = self._due(sources if chosen is None else chosen)
         servers = {name: one for name, one in due.items() if one.origin is not Origin.HARDWARE}
@@ -499,10 +521,10 @@ class QueryRounds:
         """Given sources, refuse those that must not be asked yet and of which nothing else is known since the pause."""
         now_s = self._now_s()
         newer = {one.server for one in self.samples if one.began_raw_ns >= self.since_ns}
-        heard_of = newer | {server for server, _ in self.refused}
+        known = newer | {server for server, _ in self.refused}
         for source in sources:
             wait_s = self.rate_limiter.wait_s(source, now_s)
-            if wait_s >= _AT_ONCE_S and source.server not in heard_of:
+            if wait_s >= _AT_ONCE_S and source.server not in known:
                 self.refused[source.server, ""] = Rejected(source.server, "", RejectReason.HELD_BACK,
                                                           f"for {wait_s:.0f} s more" if wait_s >= 1 else "")
 
@@ -559,6 +581,7 @@ class QueryRounds:
             self.rate_limiter.note_answer(due[refused.server], refused, now_s)
         for server in servers:
             if not self._names.targets(server):
+                self.rate_limiter.note_unreachable(due[server], now_s)
                 detail = self._names.failures.get(server, "the name lookup takes too long")
                 self.refused[server, ""] = Rejected(server, "", RejectReason.NO_ADDRESS, detail)
         self.samples += asking.samples

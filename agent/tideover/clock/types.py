@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from tideover.model import ClockCheck
+from tideover.timekeeping.ntp_packet import PORT
 
 if TYPE_CHECKING:
     from tideover.settings import Settings
@@ -18,7 +20,7 @@ MOST_BYTES = 8192
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How one run ended. `last_error`: why, for people; "" when the program said that all went well."""
+    """How one run ended. `last_error`: why, for people; "" when the program reported success."""
 
     output: str = ""
     trouble: str = ""
@@ -42,7 +44,7 @@ class ClockCheckSettings:
 
 
 class Origin(enum.Enum):
-    """Who named a source. The more of a stranger we are to it, the rarer we ask."""
+    """Where a source's name comes from. It decides how often it may be asked."""
 
     OWNER = "the configuration"
     HARDWARE = "the hypervisor"
@@ -60,9 +62,33 @@ class TimeSource:
     device: str = ""
 
 
+_POOL_ZONES = ("ntp.ubuntu.com",)      # a public pool whose name does not say so
+
+
+def daemon_server(host: str, port: int = PORT, is_pool: bool = False) -> TimeSource:
+    """Given a daemon's server as its configuration names it, return the source we make of it."""
+    text = host if port == PORT else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return TimeSource(text, Origin.POOL if is_pool or is_pool_name(host) else Origin.DAEMON)
+
+
+def is_pool_name(host: str) -> bool:
+    """Is this a name of pool.ntp.org, one of its vendor zones, or something that calls itself a pool?"""
+    name = host.lower().rstrip(".")
+    return "pool" in name.split(".") or name in _POOL_ZONES
+
+
+def each_once(sources: Iterable[TimeSource]) -> tuple[TimeSource, ...]:
+    """Given sources in order, return them without repetitions; a name that is a pool anywhere is one."""
+    found: dict[str, TimeSource] = {}
+    for source in sources:
+        if source.server not in found or source.origin is Origin.POOL:
+            found[source.server] = source
+    return tuple(found.values())
+
+
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What one address of one source said, or why its word does not count. offset_s > 0: this machine is ahead."""
+    """The answer of one address of one source, or why it is not used. offset_s > 0: this machine is ahead."""
 
     server: str
     address: str

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from tideover import __version__, effects as fx, observations as ob
 from tideover.api.protocol import ApiServer
-from tideover.clock import ClockChecker, ClockCheckSettings
+from tideover.clock.checker import ClockChecker
+from tideover.clock.types import ClockCheckSettings
 from tideover.config_file import Loaded
 from tideover.daemon.api_handlers import ApiHandlers
 from tideover.daemon.effect_handlers import AcknowledgeHandler, ClockHandler, HookHandler, NullHandler, WatchHandler
@@ -58,9 +59,9 @@ class Agent:
                  before: Agent | None = None) -> None:
         """Given the configuration, open what this agent works on.
 
-        Raise WrongUseError if another one works on it, or somebody else could change it. `log_sink`: where log lines
+        Raise WrongUseError if another one works on it, or another user could change it. `log_sink`: where log lines
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
-        the same process: what is told of the process (its start, its counters) goes on.
+        the same process: what is reported of the process (its start, its counters) continues.
         """
         require_trusted(loaded)
         settings = self.settings = loaded.settings
@@ -78,7 +79,7 @@ class Agent:
             self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
             self.platform, self._source = open_chosen_source(
                 settings, SourceContext(state_directory, lambda kind: self.choices.current.wants(kind)))
-            self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), heard=self._on_sample)
+            self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), on_sample=self._on_sample)
             self._runtime_trouble = self._make_runtime_directory()
             self._spare = fallback_hooks_state(settings)
             self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
@@ -264,8 +265,8 @@ class Agent:
         }
 
     def _clock_found(self) -> ClockCheck | None:
-        """What is known of the clock beside its last verdict: that nobody can be asked, or what a check under way has
-        found so far."""
+        """What is known of the clock beside its last verdict: that no source can be asked, or what a check under way
+        has found so far."""
         if self.checker.has_sources() is False:
             return ClockCheck(Verdict.UNKNOWN, reason=NO_SOURCE)
         return self.checker.latest() if is_checking(self.engine.state) else None

@@ -10,8 +10,8 @@ from typing import Any
 
 from tideover import observations as ob
 from tideover.api.protocol import RequestHandler
-from tideover.clock import ClockCheckSettings
 from tideover.clock.on_demand import check_now
+from tideover.clock.types import ClockCheckSettings
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnconfirmedError
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
@@ -88,7 +88,7 @@ class ApiHandlers:
             return {"ok": True, "event_id": plan.event_id, "pending": list(plan.pending), "ahead": list(plan.ahead)}
         if plan.ahead and question.get("confirmed") is not True:
             raise unconfirmed_recover(plan)
-        # Whoever asks looks at the status next, and must not find what stood there before.
+        # The client reads the status next, and must not find the old state.
         clock = self._check_clock() if plan.pending else None
         self._engine.post_and_wait(ob.RecoverRequested(plan.event_id, clock), ACCEPTED_WITHIN_S)
         return {"ok": True, "why": "recovery was requested", "were_pending": sorted(plan.pending)}

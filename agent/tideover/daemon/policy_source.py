@@ -35,8 +35,8 @@ class PolicySource:
         return self._policy
 
     def policy(self, seen: Observation) -> Policy:
-        """Given what was just observed, return the policy; the hooks directory is read anew when it has changed, at the
-        start, and when an event is seen for the first time (a file's own rights change nothing of its directory).
+        """Given what was just observed, return the policy; the hooks directory is read again when it has changed, at
+        the start, and when an event is seen for the first time (a file's own rights change nothing of its directory).
 
         Each observation costs one stat(2), a few microseconds: a hook that was just put there takes part at once."""
         if isinstance(seen, Restarted) or self._directory_changed() or self._is_news(seen):

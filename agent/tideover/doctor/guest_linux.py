@@ -13,12 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.findings import Finding, good, remark
-from tideover.pause.clock_set import open_clock_set_reader
 from tideover.pause.counters import CLOCKSOURCE, MachineCounters
-from tideover.pause.hyperv_kvp import POOL, read_records
-from tideover.pause.links import open_links_reader
+from tideover.pause.hypervisor_signals import CLOCK_STATUS, DEVICE, POOL, read_page, read_records
+from tideover.pause.kernel_signals import open_clock_set_reader, open_links_reader
 from tideover.pause.types import HOST_KEYS
-from tideover.pause.vmclock import CLOCK_STATUS, DEVICE, read_page
 from tideover.system.platform import ROOT
 
 # --- Capabilities of this machine
@@ -211,5 +209,5 @@ def _missing_signals(found: Capabilities) -> Iterator[Finding]:
         yield remark("signals", "Hyper-V's clock is not available as a PTP device", "modprobe hv_utils")
     if not found.counts_switches:
         yield remark("signals", "the kernel does not show how often it switches tasks, so a pause of the machine "
-                                "cannot be told from a stall of the process", "Do not hide /proc/stat from this "
-                                                                              "process.")
+                                "cannot be distinguished from a stall of the process",
+                     "Do not hide /proc/stat from this process.")

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from tideover.clock.daemons.w32time import W32Time
 from tideover.doctor.machine import Machine
 from tideover.findings import Finding, good, remark
-from tideover.pause.hyperv_registry import KEY
 from tideover.pause.types import HOST_KEYS
+from tideover.pause.watch import GUEST_PARAMETERS
 from tideover.settings import Settings
 from tideover.system.dmi import fields_in, firmware_table
 from tideover.winapi.base import read_text
@@ -57,10 +57,10 @@ def _clocks() -> Finding:
 
 
 def _signals() -> Iterator[Finding]:
-    host = next((name for key in HOST_KEYS if (name := read_text(KEY, key))), "")
+    host = next((name for key in HOST_KEYS if (name := read_text(GUEST_PARAMETERS, key))), "")
     yield (good("signals", f"the physical host's name ({host})") if host else
            remark("signals", "Hyper-V's guest service keeps no name of the physical host in the registry, so a change "
                              "of it is not detected"))
     if read_context_switches() is None:
         yield remark("signals", "this system does not show how often it switches tasks, so a pause of the machine "
-                                "cannot be told from a stall of the process")
+                                "cannot be distinguished from a stall of the process")

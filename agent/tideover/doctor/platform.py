@@ -39,8 +39,9 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
                                     "events can be received",
                     f"If this machine runs on a supported platform ({SERVED}), set it with [source] kind; to detect "
                     'pauses only, set "none".')]
-    return [remark(PLATFORM_TOPIC, f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be "
-                                   f"received, {platform.silence}; pauses are still detected")]
+    text = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
+            f"{platform.silence}; pauses are still detected")
+    return [remark(PLATFORM_TOPIC, text)]
 
 
 def _acknowledges(platform: Platform) -> str:
@@ -77,9 +78,9 @@ def ask_identity(settings: Settings, platform: Platform) -> VmIdentity | None:
     return None if source is None else source.identity()
 
 
-def check_service(settings: Settings, platform: Platform, heard: PollReport, hostname: str) -> list[Finding]:
+def check_service(settings: Settings, platform: Platform, polled: PollReport, hostname: str) -> list[Finding]:
     """Given the settings, the platform in use, one poll and the hostname, return what the platform's module says."""
-    return load_platform(platform).findings(settings.source, heard, hostname) if platform.is_served else []
+    return load_platform(platform).findings(settings.source, polled, hostname) if platform.is_served else []
 
 
 # --- Proxy variables: the agent ignores them; other programs that use the metadata service may not

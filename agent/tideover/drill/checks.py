@@ -28,7 +28,7 @@ class ObservedRun:
     began_at: float
     ended_at: float | None
     worked: bool
-    clock: str = ""                         # what it was told of the clock
+    clock: str = ""                         # the clock's verdict in its environment
     needs_recover: bool = True                       # whether, as a prepare, it has to be recovered
 
 
@@ -45,7 +45,7 @@ class DrillEvidence:
     acknowledged_ids: tuple[str, ...] = ()              # ids of what was acknowledged
     event_id: str = ""
     withdrawn_at: float | None = None
-    stop: Outage | None = None             # the agent's process stood still
+    stop: Outage | None = None             # the time in which the agent's process was stopped
     away: Outage | None = None             # … or was gone, and started again
     numbers: tuple[tuple[float, int], ...] | None = None    # the counter's; None: it was not there
     ntp_queries: int = 0                     # questions to the time server since the machine was back
@@ -80,7 +80,7 @@ def runs_from_record(record: EventRecord | None, plan: DrillPlan) -> tuple[Obser
 
 
 def _observed(run: HookRun, order: int, clock: str) -> ObservedRun:
-    """A run that said that nothing has changed, or that was not begun, owes no recover."""
+    """A run that reported "nothing changed", or that was not started, needs no recover."""
     outcome = run.report.outcome
     needs_recover = outcome not in (HookOutcome.NOTHING, HookOutcome.REFUSED) and run.report.begun
     ended_at = None if run.ended_at is None else run.ended_at.timestamp()
@@ -158,15 +158,16 @@ def _recovered(seen: DrillEvidence) -> CheckResult:
         facts.append(f"recovered without having been prepared: {', '.join(uncalled)}")
     if not in_order:
         facts.append(f"recover ran in the order {', '.join(_names(recovers(seen.runs)))}")
+    had_nothing_to_do = not pending and bool(prepares(seen.runs)) and all(run.worked for run in prepares(seen.runs))
     if not pending:
-        facts.append("nothing was prepared")
+        facts.append("every hook answered that there is nothing to do" if had_nothing_to_do else "nothing was prepared")
     if seen.withdrawn_at is not None and done:
         after_s = recovers(seen.runs)[0].began_at - seen.withdrawn_at
         facts.append(f"the first recover began {round_length_text(after_s)} after the cancellation")
     carried, about = _counter(seen)
     facts.extend(about)
     holds = bool(pending) and not forgotten and not uncalled and in_order and carried
-    return CheckResult(1, title, holds, tuple(facts))
+    return CheckResult(1, title, NOT_SHOWN if had_nothing_to_do and not uncalled else holds, tuple(facts))
 
 
 def _is_reverse(runs: list[ObservedRun]) -> bool:

@@ -155,10 +155,10 @@ class DrillFailed(TideoverError):
 
 
 class DrillObserver:
-    """Given a stage and who is told each line of the timeline."""
+    """Given an environment and what takes each line of the timeline."""
 
-    def __init__(self, stage: DrillEnvironment, tell: Callable[[TimelineLine], None]) -> None:
-        self._stage, self._tell = stage, tell
+    def __init__(self, stage: DrillEnvironment, show: Callable[[TimelineLine], None]) -> None:
+        self._stage, self._show = stage, show
         self._began_at = self._news_at = time.time()
         self._follower: RecordFollower | None = None
         self._timeout_s = SILENCE_BEFORE_HINT_S
@@ -168,7 +168,7 @@ class DrillObserver:
         """From now on tell what becomes of this event."""
         self._follower = RecordFollower(self._stage.folder.state, event_id)
 
-    def say(self, who: str, what: str, at: float | None = None) -> None:
+    def note(self, who: str, what: str, at: float | None = None) -> None:
         """Tell what the drill does itself, now or at a time (since the epoch) just gone."""
         at = time.time() if at is None else at
         self.look(before=at)
@@ -225,4 +225,4 @@ class DrillObserver:
     def _add(self, line: TimelineLine) -> None:
         self._news_at = time.time()
         self.lines.append(line)
-        self._tell(line)
+        self._show(line)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import why_no_place
-from tideover.errors import WrongUseError
+from tideover.errors import WrongUseError, system_reason
 from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
 
-SAMPLE_HOOKS = Path(__file__).with_name("sample_hooks") / ("windows" if sys.platform == "win32" else "posix")
+SAMPLE_HOOKS = Path(__file__).with_name("sample") / "hooks" / ("windows" if sys.platform == "win32" else "posix")
 NOTEBOOK = "notebook"       # in the same folder: what each of them reads
 SETTLE = "500ms"            # of quiet after the stop: enough to be seen, short enough to be waited for
 POLL = "200ms"              # five a second is what the platform's own service would allow
@@ -148,5 +148,5 @@ def _copy(source: Path, target: Path, mode: int) -> None:
 
 
 def _unusable(trouble: OSError) -> WrongUseError:
-    return WrongUseError("cannot create the drill's directory", (trouble.strerror or str(trouble)).lower(),
+    return WrongUseError("cannot create the drill's directory", system_reason(trouble),
                          "Free space there, or name another directory: TMPDIR=/var/tmp tideover drill")

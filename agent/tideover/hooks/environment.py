@@ -36,7 +36,7 @@ class SpawnSpec:
     record: bytes               # standard input
     account: UserAccount
     umask: int
-    ended_file: str             # made by whoever sees it end when no agent is there to hear of it
+    ended_file: str             # made by the process that sees it end while no agent runs
 
 
 # --- Process identity, and the markers of all processes of one run
@@ -75,6 +75,7 @@ class RunFingerprint:
 VALUE_AT_MOST = 4096
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 RUN_NAME, TRACE_NAME, DIRECTORY_NAME = "TIDEOVER_RUN", "TIDEOVER_TRACE_ID", "TIDEOVER_STATE_DIR"
+DRILL_NAME = "TIDEOVER_DRILL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class HookPaths:
     state_directory: str
     standing: Mapping[str, str]             # PATH, LANG …; the owner may set others for a hook
     owners: Mapping[str, str]               # what the owner sets for this hook; may be secret
-    extra: Mapping[str, str]                 # further TIDEOVER_*; nobody may set others
+    extra: Mapping[str, str]                 # further TIDEOVER_*; no other caller may set any
 
 
 def encoded(text: str) -> bytes:
@@ -120,24 +121,35 @@ class HookVariable:
 
 VARIABLES = (
     HookVariable("TIDEOVER_PHASE", lambda run: run.phase.value, "prepare or recover"),
-    HookVariable("TIDEOVER_EVENT_ID", lambda run: run.event_id, "the event's id"),
+    HookVariable("TIDEOVER_EVENT_ID", lambda run: run.event_id, "the event's id, exactly as the platform sent it"),
     HookVariable("TIDEOVER_KIND", lambda run: run.kind.value, ", ".join(kind.value for kind in Kind)),
     HookVariable("TIDEOVER_REASON", lambda run: run.reason, "resumed, cancelled or restarted", is_recover_only=True),
-    HookVariable("TIDEOVER_NOT_BEFORE", lambda run: utc_text(run.facts.not_before) or "", "RFC 3339, or empty"),
-    HookVariable("TIDEOVER_SECONDS_LEFT", lambda run: _seconds(run.facts.seconds_left), "until the run is ended"),
+    HookVariable("TIDEOVER_NOT_BEFORE", lambda run: utc_text(run.facts.not_before) or "",
+                 "the earliest start of the event, RFC 3339"),
+    HookVariable("TIDEOVER_SECONDS_LEFT", lambda run: _seconds(run.facts.seconds_left),
+                 "seconds until the agent ends this run"),
     HookVariable("TIDEOVER_EXPECTED_PAUSE_S", lambda run: _seconds(run.facts.expected_pause_s),
-                 "the length that the platform announced"),
-    HookVariable("TIDEOVER_PAUSE_S", lambda run: _seconds(run.facts.pause_s), "the longest pause",
+                 "the length of the pause in seconds, as the platform announced it"),
+    HookVariable("TIDEOVER_PAUSE_S", lambda run: _seconds(run.facts.pause_s), "the longest pause, in seconds",
                  is_recover_only=True),
     HookVariable("TIDEOVER_PAUSE_UNCERTAINTY_S", lambda run: _seconds(run.facts.pause_uncertainty_s),
-                 "the error bound of its length", is_recover_only=True),
-    HookVariable("TIDEOVER_CLOCK", lambda run: run.facts.clock.value, "good, bad or unknown", is_recover_only=True),
+                 "the error bound of that length, in seconds", is_recover_only=True),
+    HookVariable("TIDEOVER_CLOCK", lambda run: run.facts.clock.value,
+                 "the verdict of the clock check: good, bad or unknown", is_recover_only=True),
     HookVariable("TIDEOVER_CLOCK_OFFSET_S", lambda run: _seconds(run.facts.clock_offset_s, 6),
-                 "positive: this machine is ahead", is_recover_only=True),
+                 "the clock's offset in seconds; positive: this machine is ahead", is_recover_only=True),
     HookVariable("TIDEOVER_ATTEMPT", lambda run: str(run.attempt), "which attempt of its phase the run is, from 1"),
-    HookVariable(RUN_NAME, lambda run: run_name(run.spec.name, run.phase.value, run.run), "names the run"),
+    HookVariable(RUN_NAME, lambda run: run_name(run.spec.name, run.phase.value, run.run),
+                 "names the run: hook, phase, number"),
 )
-"""Of the decision and of the run. The trace, the state directory and TIDEOVER_DRILL are the runner's."""
+"""Of the decision and of the run. Those of the runner are below."""
+
+RUNNER_VARIABLES = (
+    (TRACE_NAME, "32 hexadecimal digits, one an event: the same in the log and in the record"),
+    (DIRECTORY_NAME, "the hook's private directory, from prepare to recover: keep there what recover must restore"),
+    (DRILL_NAME, "1 in a drill, else not set"),
+)
+"""The variables of both phases that the runner knows: name and what the documentation says."""
 
 
 def _seconds(seconds: float | None, digits: int = 3) -> str:

@@ -1,6 +1,6 @@
 """Incidents: from the first sign, through samples of time sources, to the conclusion.
 
-It tells nobody, reads no clock and asks no server itself: `outside_wanted` asks whoever does to ask soon.
+It reports nothing, reads no clock and asks no server itself: `outside_wanted` requests a sample soon.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tideover.timekeeping.pause_fusion import (
 )
 
 # --- Samples of time sources: a ring for each, filled from any thread
-# It asks nobody. One lock guards the rings; nothing is done under it but arithmetic.
+# It sends no query. One lock guards the rings; nothing is done under it but arithmetic.
 
 # Answers kept of one source, the oldest standing for all before it: enough for the whole seconds of a Date header to
 # narrow down on both sides of a stop, few enough to compare in a tenth of a millisecond.
@@ -56,7 +56,7 @@ class SourceSamples:
         self.is_torn = False         # whether any source contradicts itself
 
     def add(self, source: str, sample: SourceSample) -> bool:
-        """Given a new sample, keep it and return whether it is the first to contradict what its source said before."""
+        """Given a new sample, keep it and return whether it is the first to contradict its source's earlier samples."""
         with self._lock:
             ring = self._rings.setdefault(source, _SampleRing())
             was_whole = not ring.samples or ring.agreed is not None
@@ -94,7 +94,7 @@ class SourceSamples:
                     if (before := max((one.raw_ns for one in ring.samples if one.raw_ns < raw_ns), default=None))}
 
     def forget_before(self, raw_ns: int, source: str | None = None) -> None:
-        """Given a raw time, drop what was said before it, by one source or by all: the raw clock stood still since, or
+        """Given a raw time, drop the samples before it, of one source or of all: the raw clock stopped since, or
         the source was set."""
         self._restart(source, lambda samples: [sample for sample in samples if sample.raw_ns >= raw_ns])
 
@@ -114,11 +114,14 @@ class SourceSamples:
 # --- Incidents
 
 LONGEST_NS = 10 * NS         # that an incident waits for outside time
-# From the first proof of a stop to its telling, for a second answer and for a finer source.
+# From the first proof of a stop to its telling: for a second answer, calm and while an event is near …
 WAIT_NS, CLOSE_WAIT_NS = 10 * NS, 1 * NS
+# … and for a finer source, near an event. A time server is not asked twice within 2.1 s and has a second to answer.
+# It delays no recover: that needs the same answer, as the verdict about the clock.
+FINER_WAIT_NS = 7 * NS // 2
 # A source that has not spoken for so long is not waited for (calm sampling is once a minute).
 USABLE_NS = 120 * NS
-# A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
+# A marker that follows a reported pause so soon belongs to it; jumps too small to report wait as long for a marker.
 SAME_INCIDENT_NS = 30 * NS
 # Signs that prove nothing are heard again only after this: a migrated NIC announces itself five times in a second.
 HINT_REST_NS = 5 * NS
@@ -185,7 +188,7 @@ class IncidentTracker:
         self._opened(raw_ns).steps.append((raw_ns, stepped_ns))
 
     def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
-        """A sign that proves a move. One that follows a pause told just now adds nothing."""
+        """A sign that proves a move. One that follows a pause reported just now adds nothing."""
         if self._open is None and raw_ns - self._reported_ns < SAME_INCIDENT_NS:
             return
         incident = self._opened(raw_ns)
@@ -207,19 +210,19 @@ class IncidentTracker:
             self._gaps.append((raw_ns, gap))
 
     def signs(self) -> Incident:
-        """Return the signs of the open incident, for a gap that is told at once."""
+        """Return the signs of the open incident, for a gap that is reported at once."""
         incident = self._open or _OpenIncident(0)
         return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self._is_due)
 
     def pause_reported(self, raw_ns: int, cause: Cause) -> None:
-        """A gap that ended then has been told as this: signs that belong to it need no telling of their own."""
+        """A gap that ended then has been reported with this cause: its signs need no report of their own."""
         self._reported_ns = raw_ns
         self._is_due = self._is_due and cause is not Cause.VM_PAUSE
         if self._open is not None:
             self._open.markers.clear()
 
     def suspended(self, raw_ns: int) -> None:
-        """The raw clock stood still in a suspend, known exactly: nothing from before can be compared any more."""
+        """The raw clock stopped in a suspend, known exactly: nothing from before can be compared any more."""
         self._outside.forget_before(raw_ns)
 
     def conclude(self, raw_ns: int, period_ns: int) -> tuple[ConcludedIncident, ...]:
@@ -227,9 +230,8 @@ class IncidentTracker:
         self._look_outside(raw_ns)
         if self._open is None:
             return ()
-        wait_ns = CLOSE_WAIT_NS if self.event_is_near else WAIT_NS
         votes = self._votes(self._open)
-        if not self._is_ripe(self._open, votes, raw_ns, wait_ns):
+        if not self._is_ripe(self._open, votes, raw_ns):
             return ()
         incident, self._open = self._open, None
         return self._closed(incident, votes, period_ns)
@@ -257,22 +259,36 @@ class IncidentTracker:
         return {source: frozen for source, frozen in self._outside.frozen(incident.opened_ns).items()
                 if may_vote(source, frozen)}
 
-    def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int, wait_ns: int) -> bool:
+    def _is_ripe(self, incident: _OpenIncident, votes: dict[str, Frozen], raw_ns: int) -> bool:
         """Whether all have spoken that are worth waiting for, or the time for it is over."""
         common = agreed([vote.length for vote in votes.values()])
         if common is None or common.low_ns <= 0:
-            before_ns = self._outside.newest_before(incident.opened_ns)    # who had not spoken cannot compare
-            waited_for = {source for source, at_ns in before_ns.items() if incident.opened_ns - at_ns < USABLE_NS}
-            return waited_for <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
-        if incident.proven_ns is None:
-            incident.proven_ns = raw_ns
-            self._outside_wanted()
+            return self._comparable(incident.opened_ns) <= votes.keys() or raw_ns - incident.opened_ns >= LONGEST_NS
+        is_first_proof = incident.proven_ns is None
+        incident.proven_ns = incident.proven_ns or raw_ns
+        waited_ns = raw_ns - incident.proven_ns
+        if self._is_finer_to_come(incident, votes):
+            return waited_ns >= (FINER_WAIT_NS if self.event_is_near else WAIT_NS)
         answers = sum(vote.answers_after for vote in votes.values() if vote.is_proven)
-        sure = answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS
-        bounds = {source: sample.bound_ns for source, sample in self._outside.newest().items()}
-        finest = min(bounds[source] for source in votes)
-        finer = any(2 * bound < finest for source, bound in bounds.items() if source not in votes)
-        return (sure and not finer) or raw_ns - incident.proven_ns >= wait_ns
+        if answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS:
+            return True
+        if is_first_proof:
+            self._outside_wanted()
+        return waited_ns >= (CLOSE_WAIT_NS if self.event_is_near else WAIT_NS)
+
+    def _is_finer_to_come(self, incident: _OpenIncident, votes: dict[str, Frozen]) -> bool:
+        """Whether a source can still measure the stop to half of the best bound so far."""
+        proven_ns = [vote.after_ns for vote in votes.values() if vote.is_proven]
+        bounds_ns = {source: sample.bound_ns for source, sample in self._outside.newest().items()}
+        finest_ns = min(bounds_ns[source] for source in votes)
+        to_come = self._comparable(max(incident.opened_ns, min(proven_ns, default=0))) - votes.keys()
+        return any(2 * bounds_ns[source] < finest_ns for source in to_come)
+
+    def _comparable(self, stopped_ns: int) -> set[str]:
+        """Given a raw time, return the sources that spoke shortly before it: an answer after it measures what lies
+        between."""
+        return {source for source, at_ns in self._outside.newest_before(stopped_ns).items()
+                if stopped_ns - at_ns < USABLE_NS}
 
     def _closed(self, incident: _OpenIncident, votes: dict[str, Frozen], period_ns: int) -> tuple[ConcludedIncident,
                                                                                                   ...]:

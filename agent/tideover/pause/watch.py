@@ -13,7 +13,7 @@ from tideover.observations import Observation
 from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
 from tideover.pause.incidents import SourceSamples
-from tideover.pause.types import PauseWatchSettings, PushSignal, SignalReader
+from tideover.pause.types import HOST_KEYS, PauseWatchSettings, PushSignal, SignalReader, change_of_host
 from tideover.system.clocks import Clocks, MachineClocks
 from tideover.system.platform import ROOT
 from tideover.system.wakeup import WaitResult, new_wait
@@ -23,8 +23,37 @@ from tideover.timekeeping.pause_fusion import SourceSample, sample_of_date
 
 # --- The push signals that this machine has
 
+GUEST_PARAMETERS = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"
+
+
+class GuestParametersReader:
+    """The physical host's name, as Hyper-V's guest service keeps it in the registry; read at each tick. Windows.
+
+    Microsoft documents that the host writes the names again when a machine has moved (learn.microsoft.com, "Hyper-V
+    data exchange"). `read_text`: given a key and a name, read a text value below HKEY_LOCAL_MACHINE ("": there is
+    none). """
+
+    unfinished = False
+
+    def __init__(self, read_text: Callable[[str, str], str]) -> None:
+        self._read_text = read_text
+        self._names: dict[str, str] = {}
+        self.read()
+
+    def fileno(self) -> None:
+        return None
+
+    def read(self) -> tuple[PushSignal, ...]:
+        """Return a change of the host's name."""
+        names = {name: word for name in HOST_KEYS if (word := self._read_text(GUEST_PARAMETERS, name))}
+        before, self._names = self._names, {**self._names, **names}
+        return change_of_host(before, names)
+
+    def close(self) -> None:
+        """It holds nothing."""
+
+
 if sys.platform == "win32":
-    from tideover.pause.hyperv_registry import GuestParametersReader
     from tideover.winapi.base import read_text
 
     def open_readers(root: Path = ROOT) -> tuple[SignalReader, ...]:
@@ -32,10 +61,8 @@ if sys.platform == "win32":
         return (GuestParametersReader(read_text),)
 
 else:
-    from tideover.pause.clock_set import open_clock_set_reader
-    from tideover.pause.hyperv_kvp import open_host_name_reader
-    from tideover.pause.links import open_links_reader
-    from tideover.pause.vmclock import open_vmclock_reader
+    from tideover.pause.hypervisor_signals import open_host_name_reader, open_vmclock_reader
+    from tideover.pause.kernel_signals import open_clock_set_reader, open_links_reader
 
     def open_readers(root: Path = ROOT) -> tuple[SignalReader, ...]:
         """Given the root of the file system, return a reader for each push signal that this machine has."""
@@ -54,7 +81,7 @@ class PauseWatch:
 
     The other callbacks (see `PauseCallbacks`) are called on the watch's thread: they must not block."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: PauseWatchSettings | None = None, *,
+    def __init__(self, post: Callable[[Observation], None], settings: PauseWatchSettings | None = None, *,
                  clocks: Clocks | None = None, counters: CounterSource | None = None,
                  readers: Sequence[SignalReader] | None = None, clock_was_set: Callable[[], None] = post_nowhere,
                  outside_wanted: Callable[[], None] = post_nowhere,
@@ -64,7 +91,7 @@ class PauseWatch:
         self._wait = new_wait()
         self._outside = SourceSamples()
         self._readers = list(open_readers() if readers is None else readers)
-        self._noticer = PauseDetector(tell, self._settings, clocks or MachineClocks(), counters or open_counters(),
+        self._detector = PauseDetector(post, self._settings, clocks or MachineClocks(), counters or open_counters(),
                                 outside=self._outside, listeners=PauseCallbacks(
                                     clock_was_set, outside_wanted, host_changed, disruption_announced))
         self._mute: set[SignalReader] = set()
@@ -79,17 +106,17 @@ class PauseWatch:
 
     def watch_near_event(self) -> None:
         """An event is near or has started: read the clocks more often. Any thread; never blocks."""
-        self._noticer.expect_event()
+        self._detector.expect_event()
         self._pace(self._settings.close_tick_ns)
 
     def watch_idle(self) -> None:
         """No event is near: read the clocks at the calm pace. Any thread; never blocks."""
-        self._noticer.expect_nothing()
+        self._detector.expect_nothing()
         self._pace(self._settings.tick_ns)
 
     def outside_sample(self, source: str, raw_ns: int, offset_ns: int, bound_ns: int) -> None:
         """Given that outside time was `offset_ns ± bound_ns` ahead of the raw clock when the question left at `raw_ns`,
-        compare it with what this source said before. Any thread; never blocks.
+        compare it with this source's earlier samples. Any thread; never blocks.
 
         `source`: one clock with one error, so an address and not a pool's name. `bound_ns`: by how much two answers
         of it may differ; half the round trip is enough, for what a server is wrong by itself cancels."""
@@ -109,7 +136,7 @@ class PauseWatch:
 
     def latest_beat(self) -> Moment:
         """Return when the clocks were read last. Any thread."""
-        return self._noticer.latest_beat()
+        return self._detector.latest_beat()
 
     def close(self) -> None:
         """End the watch and give its descriptors back."""
@@ -118,7 +145,7 @@ class PauseWatch:
         if self._loop.end(CLOSE_WAIT_S):
             for reader in self._readers:
                 reader.close()
-            self._noticer.close()
+            self._detector.close()
             self._wait.close()
 
     def _pace(self, period_ns: int) -> None:
@@ -129,20 +156,20 @@ class PauseWatch:
     def _watch(self) -> None:
         if not self._has_begun:         # after an exception what lies between two beats is still looked at
             self._wait.watch(fd for fd in (reader.fileno() for reader in self._readers) if fd is not None)
-            self._noticer.begin()
+            self._detector.begin()
             self._has_begun = True
         while not self._closing:
-            period_ns = self._settings.close_tick_ns if self._noticer.is_waiting else self._period_ns
-            heard = self._wait.wait(period_ns)
-            self._noticer.tick(period_ns, self._hear(heard))
+            period_ns = self._settings.close_tick_ns if self._detector.is_waiting else self._period_ns
+            woken = self._wait.wait(period_ns)
+            self._detector.tick(period_ns, self._read_signals(woken))
 
-    def _hear(self, heard: WaitResult) -> list[PushSignal]:
+    def _read_signals(self, woken: WaitResult) -> list[PushSignal]:
         """What the readers have to say. One whose descriptor broke is asked on every beat from then on."""
-        if heard.broken:
-            self._wait.forget(heard.broken)
-            self._mute.update(reader for reader in self._readers if reader.fileno() in heard.broken)
+        if woken.broken:
+            self._wait.forget(woken.broken)
+            self._mute.update(reader for reader in self._readers if reader.fileno() in woken.broken)
         return [signal for reader in self._readers
-                if reader.fileno() in heard.readable or reader.unfinished or self._is_mute(reader)
+                if reader.fileno() in woken.readable or reader.unfinished or self._is_mute(reader)
                 for signal in reader.read()]
 
     def _is_mute(self, reader: SignalReader) -> bool:

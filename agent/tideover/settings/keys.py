@@ -110,9 +110,9 @@ TABLES = (
     )),
     KeyTable("source.gcp", values.GcpSettings, "What a VM of Google Compute Engine cannot ask for.", (
         SettingKey("preempt_notice", duration("0s", "1h", "the platform offers none or 120s"), "0s",
-            "How long ahead a Spot VM is told, as chosen at its creation."),
+            "The notice of a Spot VM's preemption, as chosen at its creation."),
         SettingKey("terminate_notice", duration("0s", "24h", "no notice is longer"), "60s",
-            "How long ahead a stop for maintenance is told; 60m for machine families with a GPU or TPU."),
+            "The notice of a stop for maintenance; 60m for machine families with a GPU or TPU."),
     )),
     KeyTable("source.aws", values.AwsSettings, "What of AWS EC2 counts as an event, besides those that it schedules.", (
         SettingKey("rebalance", FLAG, False,

@@ -89,8 +89,8 @@ class Ec2MetadataService(SimulatedService):
                 self._spot = (event_id, kind.removeprefix("spot-"), at, False)
             else:
                 event_id = f"instance-event-{secrets.token_hex(8)}0"
-                said = DESCRIPTIONS.get(kind, "scheduled maintenance") if description is None else description
-                self._listed[event_id] = _ListedEvent(event_id, kind, at, at + 7200.0, said)
+                text = DESCRIPTIONS.get(kind, "scheduled maintenance") if description is None else description
+                self._listed[event_id] = _ListedEvent(event_id, kind, at, at + 7200.0, text)
             self._changed.notify_all()
         return event_id
 

@@ -58,7 +58,7 @@ class GceMetadataServer(SimulatedService):
     def add_event(self, kind: str = EVENT_WORDS["freeze"], *, not_before_in_s: float = 60.0,
                   duration_s: int | None = None) -> str:
         """Let a key show a word; return a name for it. The platform says neither how soon nor how long. A live
-        migration begins at once where nobody has asked for its key since the last one."""
+        migration begins at once where no client has asked for its key since the last one."""
         event_id = str(uuid.uuid4())
         with self._changed:
             self._listed[event_id] = _ShownWord(kind, started=kind == EVENT_WORDS["freeze"] and not self.is_armed)

@@ -1,7 +1,7 @@
 """A simulated Azure Instance Metadata Service (IMDS) with Scheduled Events.
 
 It behaves as learn.microsoft.com says ("Scheduled Events for Linux VMs", "Azure Instance Metadata Service"); what is
-written nowhere is a setting. Events change only when told to, or by the rules that the constructor turns on. Reads
+written nowhere is a setting. Events change only by a call, or by the rules that the constructor turns on. Reads
 nothing of the agent's.
 """
 from __future__ import annotations

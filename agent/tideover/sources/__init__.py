@@ -33,7 +33,7 @@ class Source(Protocol):
         """Tell the platform to go ahead with one event; return what came of it, and why. From any thread."""
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is, asking if that is not known yet; None: nobody said. From any thread."""
+        """Return who this VM is, asking if that is not known yet; None: no answer. From any thread."""
 
     def remember(self, events: Iterable[Event]) -> None:
         """Given the events that were listed when the last agent ended, know them before the first poll: a source that
@@ -61,7 +61,7 @@ class PlatformModule(Protocol):
         context (None: no agent runs on it, and the platform must not wait for one), return the source. Asks nothing
         yet."""
 
-    def findings(self, settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+    def findings(self, settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
         """Given [source], what one poll brought and this machine's hostname, return what doctor says of the service."""
 
 

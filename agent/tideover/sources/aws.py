@@ -99,7 +99,7 @@ class Ec2Source:
         self._known = tuple(event for event in events if event.source == "aws")
 
     def poll(self) -> Polled | PollFailed:
-        """Ask for every key; return the events, or why there are none to be told. Takes 5 s at most."""
+        """Ask for every key; return the events, or why there are none. Takes 5 s at most."""
         self._until_raw_s = self._read_raw_s() + self._poll_s
         try:
             return self._ask()
@@ -112,11 +112,11 @@ class Ec2Source:
             return PollFailed(self._sentence(f"gave no document: {error}"), PollTrouble.NO_DOCUMENT)
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Nothing can be told to this platform."""
+        """This platform takes no acknowledgement."""
         return AckOutcome.REFUSED, NO_ACKNOWLEDGEMENT
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is; ask the service unless it has said so before. None: it did not say."""
+        """Return who this VM is; ask the service unless that is known. None: it did not answer."""
         self._until_raw_s = self._read_raw_s() + IDENTITY_S
         try:
             instance_id = self._who_am_i()
@@ -238,18 +238,19 @@ def _uptime_s() -> float:
 
 # --- What doctor says
 
-def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether the service can be used, what it tells and
     what is announced."""
     place = f"the metadata service at {settings.endpoint or PLATFORM}"
-    said = check_answer("metadata", place, heard, f"Check that it is enabled for this instance and reached straight "
-                                                  f"from it, without a proxy or a firewall in between; {HOP_LIMIT}.")
-    if heard.answer is None:
-        return said
-    return [*said, good("name", f"this instance is {heard.answer.me}"),
+    findings = check_answer("metadata", place, polled,
+                            f"Check that it is enabled for this instance and reached straight from it, without a proxy "
+                            f"or a firewall in between; {HOP_LIMIT}.")
+    if polled.answer is None:
+        return findings
+    return [*findings, good("name", f"this instance is {polled.answer.me}"),
             remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts in its own time, prepared or not"),
             remark("notice", "days to weeks before scheduled events, 2 minutes before a Spot interruption; a live "
                              "migration is not announced"),
             remark("prepare", "NotBefore is the earliest time: AWS may act hours later, and applications stay prepared "
                               "until then"),
-            *check_events(heard)]
+            *check_events(polled)]

@@ -53,8 +53,8 @@ class ScheduledEvent:
         """An event of a code that is not known, or of maintenance that may be of either sort, is of unknown kind."""
         kind = CODES.get(self.code, Kind.UNKNOWN)
         if self.code == "system-maintenance":
-            said = [what for word, what in MAINTENANCE_OF.items() if word in self.description.lower()]
-            return said[0] if len(said) == 1 else kind
+            kinds = [what for word, what in MAINTENANCE_OF.items() if word in self.description.lower()]
+            return kinds[0] if len(kinds) == 1 else kind
         return kind
 
 

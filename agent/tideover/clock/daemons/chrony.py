@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.clock.daemons.config_files import each_once, first_of_each_name, is_there, lines, process_runs, server
-from tideover.clock.host import HostAccess
-from tideover.clock.types import CommandResult, DaemonReport, TimeSource
+from tideover.clock.host import HostAccess, first_of_each_name, is_there, process_runs, read_lines
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource, daemon_server, each_once
 from tideover.model import utc_if_any
 from tideover.timekeeping.ntp_packet import PORT
 
@@ -155,7 +154,7 @@ def read_directives(surroundings: HostAccess, main: str) -> Iterator[tuple[str, 
 
 
 def _read_directives(surroundings: HostAccess, path: Path, depth: int) -> Iterator[tuple[str, list[str]]]:
-    for line in lines(path):
+    for line in read_lines(path):
         words = line.split()
         if not words or words[0][0] in _COMMENTS:
             continue
@@ -213,13 +212,13 @@ class Chrony:
         configured = configured_servers(self._surroundings)
         pools = {one.host for one in configured if one.is_pool}
         asked = self._monitored({one.host: (one.port, one.host in pools) for one in configured})
-        return each_once(asked or [server(one.host, one.port, one.is_pool) for one in configured])
+        return each_once(asked or [daemon_server(one.host, one.port, one.is_pool) for one in configured])
 
     def report(self) -> DaemonReport:
         tracking = self._tracking()
         return DaemonReport(self.name, note="it does not answer") if tracking is None else daemon_report(tracking)
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Without `reset sources` chrony throws the new samples away as too jittery until the old ones have left its
         regression, five to six polls later (sources.c, maxjitter); without `makestep` it may slew for minutes.
         """
@@ -228,7 +227,7 @@ class Chrony:
             ended = self._chronyc(command)
             if ended.trouble:
                 return ended
-        done = "chrony was told to measure again (reset sources, burst 4/4)"
+        done = "chrony was made to measure again (reset sources, burst 4/4)"
         report = self._selected_after(before.updated_s if before else 0.0)
         if report is None:
             return CommandResult(f"{done}, and has selected no source within {_SELECTION_LIMIT_S:.0f} s")
@@ -275,12 +274,12 @@ class Chrony:
                 continue
             name = read_name(self._ask(SOURCE_NAME, data.address.packed) or b"")
             port, is_pool = named.get(name, (PORT, False))
-            own = server(name or data.address.text, port, is_pool)
-            found.append(TimeSource(server(data.address.text or name, port).server, own.origin))
+            own = daemon_server(name or data.address.text, port, is_pool)
+            found.append(TimeSource(daemon_server(data.address.text or name, port).server, own.origin))
         return [one for one in found if one.server]
 
     def _ask(self, command: int, body: bytes = b"") -> bytes | None:
-        """Put one question to the monitoring port; None: nobody there, not allowed, or no answer."""
+        """Put one question to the monitoring port; None: no daemon there, not allowed, or no answer."""
         sequence = os.urandom(4)
         until_s = time.monotonic() + self._surroundings.timeout_s
         try:

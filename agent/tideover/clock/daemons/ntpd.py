@@ -1,6 +1,6 @@
 """ntpd, of ntp.org and of NTPsec: its servers by ntp.conf, its state by a mode 6 question to its own port.
 
-Nothing is known to make it measure afresh short of a restart, after which it trusts the clock it finds.
+Nothing is known to make it measure again short of a restart, after which it trusts the clock it finds.
 """
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tideover.clock.daemons.config_files import each_once, first_of_each_name, is_there, lines, process_runs, server
-from tideover.clock.host import HostAccess
-from tideover.clock.types import CommandResult, DaemonReport, TimeSource
+from tideover.clock.host import HostAccess, first_of_each_name, is_there, process_runs, read_lines
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource, daemon_server, each_once
 from tideover.model import utc_if_any
 from tideover.timekeeping import ntp_packet
 from tideover.timekeeping.intervals import NS
@@ -54,17 +53,17 @@ class Ntpd:
             return DaemonReport(self.name, note="it does not answer")
         return _report_of(variables)
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         return CommandResult(trouble="ntpd cannot be made to measure again")
 
     def _read(self, file: Path, depth: int) -> Iterator[TimeSource]:
-        for line in lines(file):
+        for line in read_lines(file):
             words = [word for word in line.partition("#")[0].split() if word not in ("-4", "-6")]
             if len(words) < 2:
                 continue
             directive, host = words[0].lower(), words[1]
             if directive in ("server", "pool") and not host.startswith(_REFERENCE_CLOCKS):
-                yield server(host.strip('"'), is_pool=directive == "pool")
+                yield daemon_server(host.strip('"'), is_pool=directive == "pool")
             elif directive == "includefile" and depth < _DEEPEST:
                 yield from self._read(self._surroundings.path(host.strip('"')), depth + 1)
 

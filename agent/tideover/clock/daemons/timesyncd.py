@@ -1,4 +1,4 @@
-"""systemd-timesyncd: its servers by its configuration, its state by D-Bus, told by a restart.
+"""systemd-timesyncd: its servers by its configuration, its state by D-Bus, made to measure by a restart.
 
 It knows no signal that makes it measure; it measures as soon as it starts, and takes its first sample without the
 filter against spikes: a clock 0.4 s off or more is stepped at once, a smaller error slewed (timesyncd-manager.c).
@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from tideover.clock.daemons.config_files import each_once, first_of_each_name, is_there, lines, server
-from tideover.clock.host import HostAccess
-from tideover.clock.types import CommandResult, DaemonReport, TimeSource
+from tideover.clock.host import HostAccess, first_of_each_name, is_there, read_lines
+from tideover.clock.types import CommandResult, DaemonReport, TimeSource, daemon_server, each_once
 from tideover.model import utc_if_any
 
 _UNIT = "systemd-timesyncd.service"
@@ -41,7 +40,7 @@ class Timesyncd:
         named = options["NTP"] or (self._link_servers() if self.is_running() else [])
         if not named:
             named = options["FallbackNTP"] or (self._built_in() if self.is_running() else [])
-        return each_once(server(host) for host in named)
+        return each_once(daemon_server(host) for host in named)
 
     def report(self) -> DaemonReport:
         ended = self._surroundings.run(_MESSAGE)
@@ -52,7 +51,7 @@ class Timesyncd:
                                 note=ended.trouble or "no answer yet")
         return known
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         ended = self._surroundings.run(["systemctl", "--no-ask-password", "try-restart", _UNIT])
         return ended if ended.trouble else CommandResult("systemd-timesyncd was restarted to measure again")
 
@@ -72,13 +71,13 @@ class Timesyncd:
         return values
 
     def _link_servers(self) -> list[str]:
-        state = dict(_settings(["[Time]", *lines(self._surroundings.path(_LINK_SERVERS))]))
+        state = dict(_settings(["[Time]", *read_lines(self._surroundings.path(_LINK_SERVERS))]))
         return state.get("NTP", "").split()
 
     def _built_in(self) -> list[str]:
         """The defaults it was built with, as its own file shows them in a comment."""
         for directory in _DIRECTORIES:
-            for line in lines(self._surroundings.path(f"{directory}/timesyncd.conf")):
+            for line in read_lines(self._surroundings.path(f"{directory}/timesyncd.conf")):
                 if line.startswith("#FallbackNTP="):
                     return line.partition("=")[2].split()
         return []
@@ -90,7 +89,7 @@ def read_time_settings(surroundings: HostAccess) -> list[tuple[str, str]]:
     directories = [surroundings.path(one) for one in _DIRECTORIES]
     main = next((one / "timesyncd.conf" for one in directories if is_there(one / "timesyncd.conf")), None)
     drop_ins = first_of_each_name([one / "timesyncd.conf.d" for one in directories], ".conf")
-    return [setting for file in [*([main] if main else []), *drop_ins] for setting in _settings(lines(file))]
+    return [setting for file in [*([main] if main else []), *drop_ins] for setting in _settings(read_lines(file))]
 
 
 def _settings(text: list[str]) -> list[tuple[str, str]]:
@@ -116,13 +115,14 @@ def _read_message(text: str) -> DaemonReport | None:
             return None
         reference_bytes = int(words[8])
         leap, stratum, delay_us, dispersion_us = int(words[1]), int(words[4]), int(words[6]), int(words[7])
-        asked, received, sent, heard = (int(word) for word in words[9 + reference_bytes:13 + reference_bytes])
+        origin, received, sent, arrived = (int(word) for word in words[9 + reference_bytes:13 + reference_bytes])
     except (IndexError, ValueError):
         return None
-    if not heard:
+    if not arrived:
         return None
-    behind_us = (received - asked + sent - heard) / 2
-    bound_us = (heard - asked - sent + received) / 2 + delay_us / 2 + dispersion_us
+    behind_us = (received - origin + sent - arrived) / 2
+    bound_us = (arrived - origin - sent + received) / 2 + delay_us / 2 + dispersion_us
     is_synchronised = leap != 3 and 0 < stratum < _UNSYNCHRONISED_STRATUM
-    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6, utc_if_any(heard / 1e6),
+    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6,
+                        utc_if_any(arrived / 1e6),
                         note="as it found the clock, before it corrected it")

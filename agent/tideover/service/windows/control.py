@@ -1,4 +1,5 @@
-"""Service control: states, accepted controls, stop reasons, and the watchdog. Calls nothing of Windows.
+"""The service of Windows without a call of Windows: its name, account, failure actions and event numbers; states,
+accepted controls, stop reasons and the watchdog.
 
 Implements `service_manager.ServiceManager`. The controls arrive on another thread than the agent's, and may arrive
 before the agent is there to take them.
@@ -7,14 +8,73 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from tideover.service_manager import AgentControl, StopReason
 from tideover.threads import Loop
 
+# --- The service: name, account, when it starts, what happens when it fails
+
+NAME = "tideover"
+DISPLAY_NAME = "tideover"
+DESCRIPTION = "Runs prepare and recover hooks around cloud maintenance events of this virtual machine."
+
+# The account is LocalSystem, without most of its privileges. Hooks are children of the agent; they stop and start
+# services, write applications' files and talk to whatever listens here, as an administrator's scripts do. No weaker
+# account may do that: LocalService, NetworkService and a virtual account (NT SERVICE\tideover) would have to be granted
+# each service and each file by hand, and a hook whose grant was forgotten would fail in the middle of an event.
+# What LocalSystem could do to the machine itself is taken away instead: the service control manager removes every
+# privilege that is not named here before it starts the process, and no child can get it back
+# (https://learn.microsoft.com/windows/win32/api/winsvc/ns-winsvc-service_required_privileges_infow). Gone are:
+#   SeTcb, SeCreateToken, SeAssignPrimaryToken, SeImpersonate   acting as the system or as others, making tokens
+#   SeDebug, SeLoadDriver                        other processes' memory, the kernel
+#   SeSystemtime, SeTimeZone, SeShutdown         the clock, the power switch; w32tm /resync needs none of them
+#   SeTakeOwnership, SeBackup, SeRestore, SeSecurity   files and logs against their own access lists
+PRIVILEGES = (
+    "SeChangeNotifyPrivilege",      # to walk through directories; everybody has it
+    "SeCreateGlobalPrivilege",      # named objects that programs in users' sessions share with us
+)
+
+RESTART_AFTER_S = (1, 5, 60)
+"""The first, the second, and every further failure, until all has been well for `FAILURES_FORGOTTEN_S`. An exit status
+other than 0 counts as well as a crash: what stops the agent's start, as a state directory that another user's `tideover
+recover` holds, is often over a minute later."""
+FAILURES_FORGOTTEN_S = 600
+
+PRESHUTDOWN_LIMIT_S = 20
+"""How long the machine's end waits for the agent, which does not recover then, only ends hooks and its journal."""
+
+LOG = "Application"
+TEXT_FILE = "%SystemRoot%\\System32\\EventCreate.exe"
+"""Where a pip installation's texts come from: Windows' own eventcreate has the text "%1" for each event from 1 to 1000.
+The installer's program brings its own table (packaging/windows/host/messages.mc)."""
+
+EVENTS: Mapping[str, int] = MappingProxyType({
+    "info": 1, "warning": 2, "error": 3, "debug": 4,
+    "agent.started": 100, "agent.stopped": 101, "agent.stopping-with-hooks-prepared": 102,
+    "configuration.reloaded": 110, "configuration.refused": 111, "configuration.reload-deferred": 112,
+    "configuration.warning": 113,
+    "event.phase-changed": 200, "pause.detected": 210, "hook.finished": 220, "hook.output": 221,
+    "hook.orphan-ended": 222, "acknowledgement.withheld": 223,
+    "poll.failed": 230, "poll.recovered": 231, "journal.unwritable": 240, "journal.writable": 241,
+    "journal.quarantined": 242,
+})
+"""The event's number for a log line's name, else for its level; 1 to 1000, see TEXT_FILE. Numbers never change."""
+
+
+def event_of(level: str, line: str) -> int:
+    """Given a level and a log line (text or JSON), return its event's number."""
+    for word in line.split(" ", 8)[:8]:
+        number = EVENTS.get(word.strip('",'))
+        if number is not None and number >= 100:
+            return number
+    return EVENTS[level]
+
+
 # --- Watchdog: ends a process whose agent hangs; Windows restarts what has ended
-# It counts its own looks, not seconds: a machine that stands still for any time does not look either, so a pause of the
+# It counts its own looks, not seconds: a paused machine does not look either, so a pause of the
 # machine never counts as a hang.
 
 LOOK_EVERY_S = 20.0
@@ -23,7 +83,7 @@ LONGEST_SILENCE_S = 40.0    # how often the agent's loop turns at least, so that
 
 
 class Watchdog:
-    """Calls `end` when nobody has fed it for `LOOKS` looks. Only from the first feeding to `rest`."""
+    """Calls `end` when it has not been fed for `LOOKS` looks. Only from the first feeding to `rest`."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self._end = end
@@ -39,7 +99,7 @@ class Watchdog:
             self._loop.start()
 
     def rest(self) -> None:
-        """The agent ends: nobody feeds any more."""
+        """The agent ends: it is not fed any more."""
         self._resting.set()
 
     def look(self) -> None:
@@ -56,7 +116,7 @@ class Watchdog:
 # --- Control
 
 STOP_HINT_S = 90.0
-"""How long a stop may take, told to whoever waits for it: on_stop = "recover" gives its hooks 75 s."""
+"""How long a stop may take, reported to the service manager: on_stop = "recover" gives its hooks 75 s."""
 START_HINT_S = 30.0
 
 POWER_RESUMED = frozenset({0x12, 0x07})
@@ -109,7 +169,7 @@ ENDINGS = {ServiceControlCode.STOP: StopReason.STOP, ServiceControlCode.MAKE_WAY
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What the service control manager is told."""
+    """What is reported to the service control manager."""
 
     standing: ServiceState
     accepted: AcceptedControls
@@ -128,7 +188,7 @@ class ServiceControl:
         """`report` brings a `ServiceStatus` to the service control manager; `write_line` is given a level and a log
         line."""
         self._report, self._write_line, self._watchdog = report, write_line, watchdog
-        self._lock = threading.RLock()      # what is told must be told in the order in which it became true
+        self._lock = threading.RLock()      # states must be reported in the order in which they became true
         self._orders: AgentControl | None = None
         self._ending: StopReason | None = None
         self._reported = ServiceStatus(ServiceState.START_PENDING, AcceptedControls.NOTHING)
@@ -136,7 +196,7 @@ class ServiceControl:
 
     # --- what Windows says ------------------------------------------------------------------------------------------
 
-    def heard(self, control: int, detail: int = 0) -> None:
+    def on_control(self, control: int, detail: int = 0) -> None:
         """Given a control and, for a power event, which, pass it on. Unknown ones are ignored, as Windows wants it."""
         if control == ServiceControlCode.INTERROGATE:
             with self._lock:
@@ -152,7 +212,7 @@ class ServiceControl:
         with self._lock:
             self._ending = why
             orders = self._orders
-            self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
+            self._report_state(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
         if orders is not None:
             orders.request_stop()
 
@@ -167,15 +227,15 @@ class ServiceControl:
 
     def starting(self) -> None:
         """The process runs; the agent does not yet."""
-        self._tell(ServiceState.START_PENDING, hint_s=START_HINT_S)
+        self._report_state(ServiceState.START_PENDING, hint_s=START_HINT_S)
 
     def still_starting(self, seconds: float) -> None:
-        self._tell(ServiceState.START_PENDING, hint_s=seconds)
+        self._report_state(ServiceState.START_PENDING, hint_s=seconds)
 
     def ready(self) -> None:
         with self._lock:
             if self._ending is None:
-                self._tell(ServiceState.RUNNING)
+                self._report_state(ServiceState.RUNNING)
 
     def reloading(self) -> None:
         """Windows has no word for it."""
@@ -191,11 +251,11 @@ class ServiceControl:
         self._watchdog.rest()
         with self._lock:
             if self._reported.standing is not ServiceState.STOP_PENDING:
-                self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
+                self._report_state(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
 
     def stopped(self, exit_status: int) -> None:
-        """Given our exit status: the last that is said. Other than 0, the recovery actions start the service again."""
-        self._tell(ServiceState.STOPPED, exit_status=exit_status)
+        """Given our exit status: the last report. Other than 0, the recovery actions start the service again."""
+        self._report_state(ServiceState.STOPPED, exit_status=exit_status)
 
     def stop_reason(self) -> StopReason:
         return self._ending or StopReason.STOP
@@ -203,7 +263,7 @@ class ServiceControl:
     def write_line(self, level: str, line: str) -> None:
         self._write_line(level, line)
 
-    def _tell(self, standing: ServiceState, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
+    def _report_state(self, standing: ServiceState, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
         is_pending = standing in (ServiceState.START_PENDING, ServiceState.STOP_PENDING)
         accepted = WHILE_RUNNING if standing is ServiceState.RUNNING else AcceptedControls.NOTHING
         with self._lock:

@@ -1,0 +1,106 @@
+"""`history`, `pauses`, `show` and `status` where the platform lists other machines' events; CSV."""
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from lives import Life, event, hook, pause, started
+from tideover.cli import main
+from tideover.cli.events import csv_text
+from tideover.journal import FILE, Journal
+from tideover.lifecycle import State
+from tideover.policy import Policy
+
+OTHERS = 100
+
+
+def a_life() -> Life:
+    """A scale set: an event of this machine that is over, one that is ahead, and a hundred of other machines."""
+    own = replace(event("own-1"), description='Host "A", rack 7')
+    life = Life(Policy(hooks=(hook(),))).polled(own).settle().acknowledged().polled(started(own)).paused(7.0).judged()
+    life.after(6).settle().after(60).polled()
+    return life.polled(event("own-2"), *(event(f"other-{number}", resources=(f"vm_{number}",)) for number in range(OTHERS)))
+
+
+@pytest.fixture
+def here(tmp_path, capsys):
+    """Commands over the journal of that life; each returns its exit status and what it printed."""
+    (tmp_path / "state").mkdir()
+    life = a_life()
+    journal = Journal(tmp_path / "state" / FILE)
+    journal.commit(life.now, State(), life.state, life.entries)
+    journal.close()
+    file = tmp_path / "tideover.toml"
+    file.write_text(f'[paths]\nstate = "{tmp_path}/state"\nhooks = "{tmp_path}/hooks.d"\nruntime = "{tmp_path}/run"\n')
+
+    def command(*words):
+        status = main([*words, "--config", str(file)])
+        said = capsys.readouterr()
+        return status, said.out
+    return command
+
+
+def test_a_status_shows_this_machines_events_and_how_many_others_there_are(here):
+    _, said = here("status")
+    assert "own-2" in said and "other-" not in said and f"{OTHERS} events of other machines" in said
+    assert len(said.splitlines()) < 20
+    told = json.loads(here("status", "--json")[1])
+    assert ([one["event_id"] for one in told["events"]], told["events_of_others"]) == (["own-2"], OTHERS)
+
+
+def test_a_status_of_all_has_own_events_first_and_a_line_for_each_other_one(here):
+    _, said = here("status", "--all")
+    lines = said.splitlines()
+    heading = next(number for number, line in enumerate(lines) if line.startswith("NOT-OURS"))
+    assert len(lines) - heading - 1 == OTHERS
+    assert any("own-2" in line for line in lines[:heading]) and not any("other-" in line for line in lines[:heading])
+    told = json.loads(here("status", "--all", "--json")[1])["events"]
+    assert [one["ours"] for one in told] == [True] + [False] * OTHERS
+
+
+def test_history_lists_own_events_and_with_all_the_others_as_not_ours(here):
+    _, said = here("history")
+    assert "own-1" in said and "own-2" in said and "other-" not in said
+    _, said = here("history", "--all")
+    assert sum("not-ours" in line for line in said.splitlines()) == OTHERS
+    events = json.loads(here("history", "--json")[1])["events"]
+    assert [one["event_id"] for one in events] == ["own-1", "own-2"]
+    assert len(json.loads(here("history", "--all", "--json")[1])["events"]) == OTHERS + 2
+
+
+def test_last_is_the_newest_event_of_this_machine_and_another_machines_is_shown_by_its_id(here):
+    assert json.loads(here("show", "last", "--json")[1])["event_id"] == "own-2"
+    assert json.loads(here("show", "other-7", "--json")[1])["resources"] == ["vm_7"]
+
+
+def test_the_csv_of_events_has_a_row_for_each_and_exact_values(here):
+    _, text = here("history", "--csv")
+    assert text.endswith("\r\n") and text.count("\n") == text.count("\r\n") == 3
+    first, second = csv.DictReader(io.StringIO(text, newline=""))
+    assert (first["event_id"], first["kind"], first["outcome"], first["clock"]) == ("own-1", "freeze", "resumed", "good")
+    exact = json.loads(here("history", "--json")[1])["events"][0]
+    assert (first["noticed_at"], first["longest_pause_s"], first["pauses"]) == (exact["noticed_at"], "7", "1")
+    assert first["description"] == 'Host "A", rack 7'
+    assert (second["outcome"], second["longest_pause_s"], second["closed_at"]) == ("", "", ""), "unknown is empty"
+    assert len(list(csv.DictReader(io.StringIO(here("history", "--csv", "--all")[1])))) == OTHERS + 2
+
+
+def test_the_csv_of_pauses_has_a_row_for_each(here):
+    [row] = csv.DictReader(io.StringIO(here("pauses", "--csv")[1]))
+    expected = pause(length_s=7.0)
+    assert (row["length_s"], row["cause"], row["event_ids"]) == ("7", expected.cause.value, "own-1")
+    assert row["evidence"] == "; ".join(expected.evidence)
+
+
+def test_csv_quotes_as_rfc_4180_says_and_nothing_in_it_steers_a_terminal():
+    assert csv_text(("a", "b"), [('say "x"', "one,two"), ("\x1b[31m\nred", None)]) == (
+        'a,b\r\n"say ""x""","one,two"\r\n·[31m red,\r\n')
+
+
+def test_two_formats_of_one_output_are_wrong_use(here):
+    assert here("history", "--csv", "--json")[0] == 2
+    assert here("pauses", "--csv", "--json")[0] == 2
