@@ -128,9 +128,9 @@ def test_a_fault_is_one_sentence_and_takes_no_event_away(server, source, fault, 
 
 
 def test_all_requests_of_one_poll_share_one_deadline(server):
-    source = ComputeEngineSource(server.endpoint, poll_s=0.2)
-    server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/maintenance-event".lower())
-    server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/preempted".lower())
+    source = ComputeEngineSource(server.endpoint, poll_s=0.1)
+    server.inject_fault(InjectedFault(delay_s=0.075), path=f"{ROOT}instance/maintenance-event".lower())
+    server.inject_fault(InjectedFault(delay_s=0.075), path=f"{ROOT}instance/preempted".lower())
     assert failed(source).trouble is PollTrouble.NO_ANSWER
     source.close()
 
