@@ -112,7 +112,7 @@ def _own_lines(folder: DrillDirectory, plan: DrillPlan, source: Mapping[str, str
     yield from (f"source.{key} = {quoted(text)}" for key, text in source.items())
     yield f"source.poll = {quoted(POLL)}"
     if plan.platform.prepares_just_in_time:
-        yield 'policy.prepare = "at-once"'      # nobody watches a drill wait for its own notice
+        yield 'policy.prepare = "at-once"'      # a drill does not wait for its own notice
     yield f"clock.servers = {listed([time_server])}"
     yield f'clock.deadline = "{CLOCK_DEADLINE_S:g}s"'
     yield f"pause.settle = {quoted(SETTLE)}"

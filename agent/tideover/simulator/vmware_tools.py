@@ -82,15 +82,15 @@ class VmwareHost(SimulatedService):
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def restart_vm(self) -> None:
-        """The VM is restarted: its registration and what was told to it are gone."""
+        """The VM is restarted: its registration and the events in its queue are gone."""
         with self._changed:
             self.registered = None
             self._events.clear()
 
     def add_event(self, kind: str = EVENT_WORDS["freeze"], *, not_before_in_s: float = TIMEOUT_S,
                   duration_s: int | None = None) -> str:
-        """Begin a vMotion: the host waits so long at most for the acknowledgement. Return its operation id. Nobody is
-        told where no application is registered; the platform never says how long it takes."""
+        """Begin a vMotion: the host waits so long at most for the acknowledgement. Return its operation id. No event
+        is sent where no application is registered; the platform never says how long it takes."""
         migration = _Migration((6279 << 50) + uuid.uuid4().int % (1 << 50), max(1, round(not_before_in_s)))
         with self._changed:
             self._migrations[str(migration.operation_id)] = migration

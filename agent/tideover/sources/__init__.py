@@ -45,7 +45,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceContext:
-    """What a running agent lends its source. `state_directory`: its own, root's alone. `wants`: whether some hook or
+    """What a running agent gives its source. `state_directory`: its own, root's alone. `wants`: whether some hook or
     application takes part in events of a kind, by the policy as it is now; from any thread."""
 
     state_directory: Path

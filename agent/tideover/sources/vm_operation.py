@@ -60,8 +60,8 @@ def read_reply(output: str) -> Reply:
     """Given what the program printed, return the reply. Raise NotADocument if there is none in it."""
     start = output.find("{")
     if start < 0:
-        said = " ".join(output.split())[:LONGEST_TEXT]
-        raise NotADocument(f"it says {said!r}" if said else "it says nothing")
+        text = " ".join(output.split())[:LONGEST_TEXT]
+        raise NotADocument(f"it printed {text!r}" if text else "it printed nothing")
     try:
         found, _ = json.JSONDecoder().raw_decode(output[start:])
     except (ValueError, RecursionError):
@@ -70,8 +70,8 @@ def read_reply(output: str) -> Reply:
         raise NotADocument("its reply has no result")
     if found["result"]:
         return Reply(found)
-    said = str(found.get("errorMessage", ""))[:2 * LONGEST_TEXT]
-    return Reply(found, " ".join(said.split()) or "it failed without a reason")
+    error = str(found.get("errorMessage", ""))[:2 * LONGEST_TEXT]
+    return Reply(found, " ".join(error.split()) or "it failed without a reason")
 
 
 def read_operation(reply: Reply) -> Operation | None:

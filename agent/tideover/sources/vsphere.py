@@ -43,7 +43,7 @@ WINDOWS_PROGRAM = r"C:\Program Files\VMware\VMware Tools\vmtoolsd.exe"
 CALL_S = 5.0                     # one command; a healthy one takes milliseconds
 MOST_BYTES = 1 << 16             # of what a command prints
 POLL_S = 2.0                     # as the table of platforms has it; a process each time: some 0.3 % of a core
-OVER_AFTER_S = 3600.0            # of NotBefore: an operation whose end was never told is over
+OVER_AFTER_S = 3600.0            # of NotBefore: an operation of which no end was read is over
 MOST_EVENTS = 32                 # read in one poll: they queue
 TOKEN_FILE = "vsphere-token"
 THIS_VM = "this VM"
@@ -107,8 +107,8 @@ class VsphereSource:
         return Polled(Document(tuple(self._listed.values())), self._vm_name, _vm_id())
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Given an operation's id, let the vMotion go ahead; return what came of it, and why. REFUSED: the host said
-        no. LOST: nothing came back."""
+        """Given an operation's id, let the vMotion go ahead; return what came of it, and why. REFUSED: by the
+        host. LOST: nothing came back."""
         try:
             reply = self._call(command("ack-event", uniqueToken=self._token, operationId=int(event_id)))
         except (_CallFailed, NotADocument, ValueError) as error:
@@ -158,7 +158,7 @@ class VsphereSource:
                               PollTrouble.REFUSED)
         with self._lock:
             self._token = reply.text("uniqueToken")
-        self._listed = {}           # an operation that was under way was told to another registration
+        self._listed = {}           # an operation that was under way belonged to another registration
         _keep_token(self._file, self._token)
 
     def _unregister(self) -> None:
@@ -291,19 +291,19 @@ def _keep_token(file: Path | None, token: str) -> None:
 
 # --- What doctor says
 
-def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether notifications can be had, who is registered
     and what is announced."""
-    if isinstance(heard.news, PollFailed):
-        is_missing = "not installed" in heard.news.reason
-        return [bad("vmware-tools", heard.news.reason, f"{INSTALL}." if is_missing else
+    if isinstance(polled.news, PollFailed):
+        is_missing = "not installed" in polled.news.reason
+        return [bad("vmware-tools", polled.news.reason, f"{INSTALL}." if is_missing else
                     "Check that the VM's host is vSphere 8, and that notifications are enabled; without them set "
                     '[source] kind = "none".')]
-    if heard.answer is None:
+    if polled.answer is None:
         return [bad("vmware-tools", f"VMware Tools have not answered within {CALL_S:g} s", f"{INSTALL}, and start it.")]
-    return [good("vmware-tools", f"VMware Tools answered in {heard.took_s:.3f} s"), *_check_registrant(settings),
+    return [good("vmware-tools", f"VMware Tools answered in {polled.took_s:.3f} s"), *_check_registrant(settings),
             remark("acknowledgement", "a vMotion waits for the acknowledgement, until the host's timeout"),
-            *_check_time_sync(), *check_events(heard)]
+            *_check_time_sync(), *check_events(polled)]
 
 
 def _check_registrant(settings: SourceSettings) -> list[Finding]:
@@ -324,11 +324,11 @@ def _check_registrant(settings: SourceSettings) -> list[Finding]:
 def _check_time_sync() -> list[Finding]:
     """VMware Tools can step the clock forward after a resume, beside the time daemon."""
     try:
-        said = subprocess.run(["vmware-toolbox-cmd", "timesync", "status"], stdin=subprocess.DEVNULL, check=False,
+        status = subprocess.run(["vmware-toolbox-cmd", "timesync", "status"], stdin=subprocess.DEVNULL, check=False,
                               capture_output=True, text=True, timeout=CALL_S).stdout
     except (OSError, subprocess.SubprocessError):
         return []
-    if said.strip() != "Enabled":
+    if status.strip() != "Enabled":
         return []
     return [remark("time-sync", "VMware Tools set the clock of this VM periodically, beside its time daemon",
                    "Disable it where a time daemon runs: vmware-toolbox-cmd timesync disable")]
