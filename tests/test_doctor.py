@@ -474,7 +474,6 @@ def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(pat
 
 
 @pytest.mark.parametrize(("tables", "level", "named"), [
-    ({"sys_vendor": "VMware, Inc."}, FindingLevel.BAD, "this version does not serve VMware vSphere yet"),
     ({"chassis_asset_tag": "OracleCloud.com", "sys_vendor": "QEMU"}, FindingLevel.NOTE, "Oracle Cloud: no events"),
     ({"product_name": "Alibaba Cloud ECS"}, FindingLevel.NOTE, "Alibaba Cloud: no events"),
     ({"sys_vendor": "Hetzner"}, FindingLevel.NOTE, "Hetzner Cloud: no events"),

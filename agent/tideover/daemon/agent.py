@@ -39,6 +39,7 @@ from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseWatch, PauseWatchSettings
 from tideover.record import Row
+from tideover.sources import SourceContext
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because, finding_of, is_checking, status_of
 from tideover.timekeeping.intervals import NS, TimeSample
@@ -81,7 +82,8 @@ class Agent:
             self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
             self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
             self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
-            self.platform, self._source = open_chosen_source(settings)
+            self.platform, self._source = open_chosen_source(
+                settings, SourceContext(state_directory, lambda kind: self.choices.current.wants(kind)))
             self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), on_sample=self._on_sample)
             self._runtime_trouble = self._make_runtime_directory()
             self._spare = fallback_hooks_state(settings)
@@ -94,7 +96,8 @@ class Agent:
             self._answered_before: datetime | None = before.last_answer_at() if before is not None else None
             self.poller = self._acknowledger = None
             if self._source is not None:
-                self.poller = Poller(self._on_poll, self._source, settings.source.poll_s)
+                self.poller = Poller(self._on_poll, self._source,
+                                     max(settings.source.poll_s, self.platform.shortest_poll_s))
                 self._acknowledger = Acknowledger(self.post, self._source)
             self._metering: MetricsExport | None = None
             self._figures: MetricsCollector | None = before.figures if before is not None else None
