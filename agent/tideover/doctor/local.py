@@ -180,10 +180,10 @@ def _count(settings: Settings, catalogue: Catalogue) -> Finding:
 
 
 def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
-    for spec, why in catalogue.refusals:
-        what, _, remedy = why.rpartition(": ")
-        yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: {what or remedy}",
-                  remedy if what else "Fix it, then run tideover hooks check.")
+    for spec, refusal in catalogue.refusals:
+        yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: "
+                               f"{refusal.what}",
+                  refusal.hint or "Fix it, then run tideover hooks check.")
     for spec, why in missing_settings(settings, catalogue):
         yield bad(HOOKS_TOPIC, f"{spec.path} lacks settings: {why}", f"See tideover hooks describe {spec.name}.")
     for file in catalogue.disabled:
