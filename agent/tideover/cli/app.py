@@ -91,7 +91,9 @@ def run_command(words: list[str]) -> int:
             print(trouble.ctx.get_help() if trouble.ctx else "")
         else:
             command = trouble.ctx.command_path if trouble.ctx else "tideover"
-            print(f"tideover: {trouble.format_message()} See {command} --help.", file=sys.stderr)
+            said = trouble.format_message()
+            end = "" if said.endswith((".", "?", "!")) else "."     # click's own sentences end with and without
+            print(f"tideover: {said}{end} See {command} --help.", file=sys.stderr)
         return EXIT_WRONG_USE
     except click.ClickException as trouble:
         print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)
