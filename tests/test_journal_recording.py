@@ -88,7 +88,7 @@ def test_any_life_decided_again_is_the_same(journal: Journal) -> None:
             state = move.state
     again = [replay(one) for stretch in recorded(journal)[-STRETCHES:] for one in stretch]
     assert steps > 100, seed
-    assert sum(found.steps for found in again) > 50, seed
+    assert sum(found.steps for found in again) > 20, seed       # a life that goes idle begins a new stretch
     assert [found.differences for found in again if found.differences] == [], seed
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from running_agent import environment
 from tideover.errors import ConfigurationError
 from tideover.platforms import PLATFORMS, SOURCE_KINDS, Support, detect, platform_of
 from tideover.settings import LINUX, read
@@ -137,7 +138,7 @@ def test_an_agent_loads_no_other_platforms_module(kind, tmp_path):
     ask = ("import json, sys; from pathlib import Path\n"
            "from tideover.config_file import load_settings\nfrom tideover.daemon.agent import Agent\n"
            "agent = Agent(load_settings(Path(sys.argv[1]), {}))\nprint(json.dumps(sorted(sys.modules)))\nagent.close()\n")
-    ran = subprocess.run([sys.executable, "-c", ask, str(configuration)], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", ask, str(configuration)], capture_output=True, text=True, check=True, env=environment())
     loaded = set(json.loads(ran.stdout.splitlines()[-1]))
     assert {one.module for one in PLATFORMS if one.module in loaded} == {one.module for one in PLATFORMS if one.kind == kind}
     wire = {"azure": "tideover.sources.scheduled_events", "gcp": "tideover.sources.compute_metadata",
