@@ -237,6 +237,15 @@ def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason(
     assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
 
 
+def test_an_event_that_was_cancelled_is_not_said_to_start_at_any_time():
+    life = ToldLife(Policy(hooks=HOOKS))
+    life.polled(event("E-1")).settle().settle().settle().acknowledged()
+    assert [line for line in life.shown() if line.startswith("Phase")] == ["Phase      acknowledged; expected pause 5 s"]
+    life.polled().after(1000)
+    assert "E-1" in life.first() and "recover" in life.first()
+    assert not any("start at any time" in line for line in life.shown(140))
+
+
 def test_a_refused_hook_is_told_as_refused_and_as_what_holds_the_acknowledgement_though_it_need_not_work():
     """Two files of one NAME: the second, which never runs, is shown by its file's name, once."""
     first, second = hook("dup", 50), replace(hook("dup", 60, required=False), refused="50-dup has the name dup already")

@@ -1,11 +1,9 @@
 """The house has floors, and nobody borrows from upstairs; below the hands nothing can touch the world."""
 import ast
 import tomllib
-from functools import cache
 from graphlib import TopologicalSorter
-from pathlib import Path
 
-HOUSE = Path(__file__).parents[1] / "agent" / "tideover"
+from source_trees import PACKAGE as HOUSE, nodes
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
     {"__init__", "model", "errors", "platforms", "text_safety"},
@@ -47,11 +45,6 @@ def modules():
         if "sample" in path.parts:      # the drill's sample application and its hooks are programs, no modules
             continue
         yield path.relative_to(HOUSE).with_suffix("").parts[0], path
-
-
-@cache
-def nodes(path):
-    return tuple(ast.walk(ast.parse(path.read_text())))
 
 
 def imports(path):

@@ -36,6 +36,7 @@ def met(monkeypatch):
     """What was reported."""
     faults: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", faults.append)
+    monkeypatch.setattr("tideover.threads.FIRST_REST_S", 0.02)
     return faults
 
 
@@ -85,7 +86,7 @@ def test_a_loop_goes_on_after_an_exception_and_does_not_burn_a_processor(met):
     while len(begun) < 3 and time.monotonic() < until:
         time.sleep(0.01)
     assert told == ["UnforeseenError: a bug"] * 2 and len(met) == 2
-    assert begun[2] - begun[1] > begun[1] - begun[0] > 0.09
+    assert begun[2] - begun[1] > begun[1] - begun[0] > 0.019
     assert loop.end(PATIENCE_S), "what returns by itself has ended"
 
 

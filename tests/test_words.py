@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from source_trees import PACKAGE as HOUSE, nodes
 from tideover.lifecycle import Phase
 from tideover.model import Cause, HookOutcome, Kind, Outcome, Verdict
 
 ROOT = Path(__file__).parents[1]
-HOUSE = ROOT / "agent" / "tideover"
 EXPLAINED_IN = (ROOT / "docs" / "glossary.md", ROOT / "docs" / "events.md")
 PRIVATE = re.compile(
     r"\b(go(es)? ahead|go-ahead|carr(y|ies|ied|ying) (on|over)|ow(ed?|es|ing)|mend(s|ed|ing)?|st(oo|an)d(s|ing)? still|"
@@ -46,10 +46,9 @@ def is_command(node: ast.AST) -> bool:
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Given a module, yield its text constants with their lines: no docstring but a command's, which is its help, and
     no remark that stands below a name."""
-    tree = ast.parse(path.read_text())
-    remarks = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    helps = {id(node.body[0].value) for node in ast.walk(tree) if is_command(node) and isinstance(node.body[0], ast.Expr)}
-    for node in ast.walk(tree):
+    remarks = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
+    helps = {id(node.body[0].value) for node in nodes(path) if is_command(node) and isinstance(node.body[0], ast.Expr)}
+    for node in nodes(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in remarks - helps:
             yield node.lineno, node.value
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from tideover.errors import TideoverError, WrongUseError
+from tideover.errors import TideoverError, WrongUseError, system_reason
 from tideover.platforms import platform_of
 from tideover.settings import (
     LARGEST_BYTES,
@@ -166,5 +166,5 @@ def _content(file: Path, named_by: str | None) -> bytes | None:
         if file.is_dir():           # as Windows says it
             cause, hint = "it is a directory", "Name the file inside it"
     except OSError as error:
-        cause, hint = (error.strerror or str(error)).lower(), "Check the name and the disk"
+        cause, hint = system_reason(error), "Check the name and the disk"
     raise WrongUseError(f"cannot read the configuration {file}", cause, hint)

@@ -54,3 +54,8 @@ class UnreachableError(TideoverError):
     """The agent or the platform cannot be reached."""
 
     exit_status = EXIT_UNREACHABLE
+
+
+def system_reason(trouble: OSError) -> str:
+    """Given what the operating system refused, return why, as a part of a sentence."""
+    return (trouble.strerror or str(trouble)).lower()

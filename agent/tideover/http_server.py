@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from tideover.errors import system_reason
 from tideover.system.wakeup import Wakeup
 from tideover.threads import Loop, start_task
 
@@ -139,7 +140,7 @@ class ConnectionListener:
             except (BlockingIOError, ConnectionAbortedError):
                 return                  # no client, or it has gone: the next one wakes the thread
             except OSError as trouble:
-                self._rest(trouble.strerror or str(trouble))
+                self._rest(system_reason(trouble))
                 return
             self._rest_s = FIRST_REST_S
             if self._is_troubled and time.monotonic() - self._trouble_at_s >= QUIET_S:

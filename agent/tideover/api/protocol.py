@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tideover import __version__
-from tideover.errors import UnreachableError
+from tideover.errors import UnreachableError, system_reason
 from tideover.http_server import OnProblem, ignore_problem
 from tideover.system.file_lock import LockHolder, read_holder
 
@@ -83,7 +83,7 @@ def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str
     except OSError as trouble:
         held = read_holder(state_directory)
         why = f"Process {held.pid or 'unknown'} uses {state_directory}; see its log." if held else RUNNING
-        raise UnreachableError(CANNOT, f"{path}: {(trouble.strerror or str(trouble)).lower()}", why) from trouble
+        raise UnreachableError(CANNOT, f"{path}: {system_reason(trouble)}", why) from trouble
     try:
         answer = json.loads(received)
     except (ValueError, RecursionError) as trouble:

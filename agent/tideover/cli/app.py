@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "clock": ("tideover.cli.clock.command", "Check the clock against time servers now."),
     "hooks": ("tideover.cli.hooks.command", "List, describe, check, write, run, enable and disable hooks."),
     "doctor": ("tideover.cli.doctor.command", "Check the setup of this machine."),
+    "replay": ("tideover.cli.replay.command", "Decide again what a bundle recorded, and compare."),
     "acknowledge": ("tideover.cli.actions.acknowledge_command", "Acknowledge an event by hand (StartRequests)."),
     "recover": ("tideover.cli.actions.recover_command", "Run pending recover hooks now."),
     "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service."),

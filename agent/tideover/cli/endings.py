@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tideover.errors import EXIT_BUG, TideoverError
+from tideover.errors import EXIT_BUG, TideoverError, system_reason
 from tideover.system.platform import give_up_errors, give_up_output
 
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
@@ -94,7 +94,7 @@ def print_error(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
 
 
 def _reason(trouble: OSError) -> str:
-    return (trouble.strerror or str(trouble)).lower()
+    return system_reason(trouble)
 
 
 def _one_line(text: str) -> str:

@@ -174,11 +174,15 @@ def names_text(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {rest} more" if rest > 0 else "")
 
 
+PAST_START = frozenset({"checking-clock", "settling", "recovering", "recovered", "closed"})
+"""The phases in which the start of the event is no longer waited for."""
+
+
 def _due(event: dict[str, Any], times: Times) -> str:
     left = event["seconds_left"]
     if event["started"]:
         return f"{times.local(event['not_before'])}; it has started"
-    if left is None:
+    if left is None or event["phase"] in PAST_START:
         return times.moment(event["not_before"])
     if left <= 0:
         return f"{times.local(event['not_before'])}, passed {countdown_text(-left)} ago: it may start at any time"
@@ -187,7 +191,8 @@ def _due(event: dict[str, Any], times: Times) -> str:
 
 def _due_tone(event: dict[str, Any]) -> Style:
     left = event["seconds_left"]
-    return Style.WARN if left is not None and left <= 0 and not event["started"] else Style.PLAIN
+    may_start = left is not None and left <= 0 and not event["started"] and event["phase"] not in PAST_START
+    return Style.WARN if may_start else Style.PLAIN
 
 
 def _phase_text(event: dict[str, Any]) -> str:
@@ -197,7 +202,8 @@ def _phase_text(event: dict[str, Any]) -> str:
         parts[0] += f" ({what} {distance_text(-event['wakes_in_s'])})"
     if event.get("why"):
         parts[0] += f" ({event['why']})"
-    parts.append("acknowledged" if event["acknowledged"] else "not acknowledged")
+    if event["phase"] != "acknowledged":
+        parts.append("acknowledged" if event["acknowledged"] else "not acknowledged")
     if event["expected_pause_s"] is not None:
         parts.append(f"expected pause {length_text(event['expected_pause_s'])}")
     return "; ".join(parts)

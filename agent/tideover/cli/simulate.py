@@ -10,7 +10,7 @@ from tideover.cli.endings import until_interrupted
 from tideover.cli.options import example, print_lines, without_settings
 from tideover.cli.render import key_value
 from tideover.cli.terminal import render_lines, this_terminal
-from tideover.errors import EXIT_OK, TideoverError, WrongUseError
+from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.settings.types import is_ipv4, listen_address
 from tideover.simulator import Request, SimulatedService, SimulatorModule, load_simulator
@@ -60,7 +60,7 @@ def _open(simulator: SimulatorModule, listen: str, vm_name: str) -> SimulatedSer
     try:
         return simulator.open_service(vm_name, address=host, port=port)
     except OSError as trouble:
-        raise WrongUseError("cannot simulate", f"{listen}: {(trouble.strerror or str(trouble)).lower()}",
+        raise WrongUseError("cannot simulate", f"{listen}: {system_reason(trouble)}",
                             "Choose another address with --listen, or omit the option.") from trouble
 
 

@@ -55,15 +55,17 @@ class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
     def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None,
-                 before: Agent | None = None) -> None:
+                 before: Agent | None = None, recent_log: Callable[[], list[str]] = list) -> None:
         """Given the configuration, open what this agent works on.
 
         Raise WrongUseError if another one works on it, or another user could change it. `log_sink`: where log lines
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
-        the same process: what is reported of the process (its start, its counters) continues.
+        the same process: what is reported of the process (its start, its counters) continues. `recent_log`: the newest
+        lines of the log, for a bundle.
         """
         require_trusted(loaded)
         settings = self.settings = loaded.settings
+        self._recent_log = recent_log
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
@@ -176,7 +178,7 @@ class Agent:
     def _listen(self) -> None:
         """Where that fails it is tried again (`_look_after_listeners`)."""
         requests = ApiHandlers(self.engine, self.memory.journal.path, self._about, self.checker.look,
-                            lambda: self.choices.current, self.platform)
+                            lambda: self.choices.current, self.platform, self._recent_log)
         reason: object = self._runtime_trouble
         if not reason:
             try:

@@ -42,21 +42,26 @@ class ApiHandlers:
     """The answers of one agent."""
 
     def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]],
-                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy], platform: Platform) -> None:
+                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy], platform: Platform,
+                 recent_log: Callable[[], list[str]] = list) -> None:
         """`about`: what the wiring knows beside the state. `check_clock`: one look; may block for a second. `policy`:
         the one in force."""
         self._engine, self._journal, self._about, self._check_clock = engine, journal, about, check_clock
-        self._policy, self._platform = policy, platform
+        self._policy, self._platform, self._recent_log = policy, platform, recent_log
 
     def answers(self) -> Mapping[str, RequestHandler]:
         return {"status": self._status, "acknowledge": _answering(self._acknowledge),
-                "recover": _answering(self._recover), "forget": self._forget}
+                "recover": _answering(self._recover), "forget": self._forget,
+                "log": self._log}
 
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
         about = self._about()
         failures = about["source"]["failures"]
         status = status_of(self._engine.state, self._rows(), MachineClocks().moment(), failures, self._platform)
         return {"ok": True, "status": status | about}
+
+    def _log(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "lines": self._recent_log()}
 
     def _rows(self) -> list[Any]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""

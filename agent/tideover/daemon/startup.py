@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tideover.config_file import Loaded, platform_paths
 from tideover.engine import Engine
-from tideover.errors import BusyError, WrongUseError
+from tideover.errors import BusyError, WrongUseError, system_reason
 from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.runner import HookRunner
 from tideover.hooks.trust import untrusted_component
@@ -119,7 +119,7 @@ def make_directory(directory: Path, mode: int) -> None:
         make_base_directory(directory, mode)
     except OSError as trouble:
         kind = BusyError if trouble.errno in PASSING else WrongUseError
-        raise kind(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
+        raise kind(f"cannot make the directory {directory}", system_reason(trouble),
                    "Run as root, or set another directory with [paths].") from trouble
     _require_safe_way(directory, way)
 
@@ -129,7 +129,7 @@ def _require_safe_way(directory: Path, way: Path) -> None:
     try:
         reason = _find_unsafe(way)
     except OSError as trouble:
-        reason = trouble.strerror or str(trouble)
+        reason = system_reason(trouble)
     if reason is not None:
         raise WrongUseError(f"cannot use the directory {directory}", reason, "Or set another directory with [paths].")
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from tideover.api.protocol import read_status
 from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
-from tideover.errors import UnreachableError
+from tideover.errors import UnreachableError, system_reason
 from tideover.findings import Finding, bad, good, remark
 from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
@@ -147,7 +147,7 @@ def _why_not_usable(folder: Path) -> str | None:
         if not nearest.is_dir():
             return f"cannot be used: {nearest} is not a directory"
     except OSError as trouble:
-        return f"cannot be read: {(trouble.strerror or str(trouble)).lower()}"
+        return f"cannot be read: {system_reason(trouble)}"
     if not os.access(nearest, os.W_OK | os.X_OK):
         verb = "used" if nearest == folder else "made"
         return f"cannot be {verb} by this user, who may not write into {nearest}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import ProcessGroup, end_hooks_of
 from tideover.drill.sandbox import DrillDirectory, make_folder
-from tideover.errors import TideoverError, WrongUseError
+from tideover.errors import TideoverError, WrongUseError, system_reason
 from tideover.journal import FILE, Journal
 from tideover.simulator import TimeServer, load_simulator
 from tideover.status import recover_pending
@@ -138,7 +138,7 @@ def _start(command: list[str], log: Path, environment: dict[str, str]) -> Proces
         return ProcessGroup(command, log, environment)
     except OSError as trouble:
         raise WrongUseError(f"cannot start {Path(command[0]).name} for the drill",
-                            (trouble.strerror or str(trouble)).lower(),
+                            system_reason(trouble),
                             "Free memory, processes or disk space, then retry") from trouble
 
 
@@ -164,7 +164,7 @@ class DrillEnvironment:
         except OSError as trouble:
             self.folder.remove()
             raise WrongUseError("cannot run a drill", "there is no free port on 127.0.0.1 "
-                                f"({(trouble.strerror or str(trouble)).lower()})", "Retry later.") from trouble
+                                f"({system_reason(trouble)})", "Retry later.") from trouble
 
     def __enter__(self) -> DrillEnvironment:
         self.service.start()

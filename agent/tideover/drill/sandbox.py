@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import why_no_place
-from tideover.errors import WrongUseError
+from tideover.errors import WrongUseError, system_reason
 from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
 
@@ -146,5 +146,5 @@ def _copy(source: Path, target: Path, mode: int) -> None:
 
 
 def _unusable(trouble: OSError) -> WrongUseError:
-    return WrongUseError("cannot create the drill's directory", (trouble.strerror or str(trouble)).lower(),
+    return WrongUseError("cannot create the drill's directory", system_reason(trouble),
                          "Free space there, or name another directory: TMPDIR=/var/tmp tideover drill")

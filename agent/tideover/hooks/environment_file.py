@@ -8,6 +8,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tideover.errors import system_reason
 from tideover.hooks.environment import NAME
 from tideover.hooks.trust import untrusted_component
 from tideover.settings import HookOptions
@@ -55,7 +56,7 @@ def read_environment_file(path: str) -> dict[str, str]:
             raise UnusableEnvironmentFileError(f"environment_file {path}: {reason}")
         text = _content(path)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = system_reason(error)
         raise UnusableEnvironmentFileError(
             f"environment_file {path} cannot be read ({why}): correct the path or the file",
             is_denied=isinstance(error, PermissionError)) from None

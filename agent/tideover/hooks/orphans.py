@@ -23,9 +23,9 @@ from tideover.system.clocks import read_boot_id
 from tideover.system.platform import make_own_directory
 
 if sys.platform == "win32":
-    from tideover.hooks.windows_process import end_runs, find_members, is_running
+    from tideover.hooks import windows_process as processes
 else:
-    from tideover.hooks.posix_process import end_runs, find_members, is_running
+    from tideover.hooks import posix_process as processes
 
 # --- Run files: what is on disk about each running hook
 
@@ -179,8 +179,8 @@ def end_orphans(hooks_state: Path, runs: Iterable[OrphanRun], spare: Path | None
     states = StateDirectories(hooks_state, spare)
     marks = {of: _marks(of, known.get(of), states.path(of.name)) for of in orphans
              if _may_be_alive(known.get(of)) and not _has_ended(traces, of)}
-    found = {of: members for of in marks if (members := find_members(marks[of]))}
-    left = end_runs([marks[of] for of in found], ORPHAN_GRACE_S, time.sleep) if found else set()
+    found = {of: members for of in marks if (members := processes.find_members(marks[of]))}
+    left = processes.end_runs([marks[of] for of in found], ORPHAN_GRACE_S, time.sleep) if found else set()
     for of in orphans:
         with suppress(OSError):     # a disk that cannot be written: the next start finds it again, and nothing alive
             traces.erase(of)
@@ -215,4 +215,4 @@ def _may_be_alive(trace: RunFile | None) -> bool:
 
 def _is_kept(trace: RunFile) -> bool:
     """Return whether the agent that started it lives: this one, or a person's command beside it."""
-    return trace.boot_id == read_boot_id() and is_running(trace.keeper)
+    return trace.boot_id == read_boot_id() and processes.is_running(trace.keeper)

@@ -36,25 +36,9 @@ from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
 
 if sys.platform == "win32":
-    from tideover.hooks.windows_process import (
-        HookProcess,
-        end_runs,
-        launch,
-        read_process,
-        reap_adopted,
-        signal_name,
-        why_not_started,
-    )
+    from tideover.hooks import windows_process as processes
 else:
-    from tideover.hooks.posix_process import (
-        HookProcess,
-        end_runs,
-        launch,
-        read_process,
-        reap_adopted,
-        signal_name,
-        why_not_started,
-    )
+    from tideover.hooks import posix_process as processes
 
 # --- Active time: a deadline that excludes pauses of this process
 # A deadline which a pause of the machine, or a stop of the agent, crosses must not fall due at the resume: the hook did
@@ -156,7 +140,7 @@ class CannotStartError(Exception):
         self.outcome, self.why = outcome, why
 
 
-def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) -> HookProcess:
+def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) -> processes.HookProcess:
     """Given an order, its surroundings and what its owner sets, start the hook. Raise CannotStartError if nothing was
     started."""
     run = order.run
@@ -189,7 +173,7 @@ def _check_file(path: str) -> None:
     try:
         reason = find_hook_refusal(path, trusted_users(), set())
     except OSError as error:
-        raise CannotStartError(HookOutcome.FAILED, why_not_started(error, path)) from None
+        raise CannotStartError(HookOutcome.FAILED, processes.why_not_started(error, path)) from None
     if reason is not None:
         raise CannotStartError(HookOutcome.REFUSED, reason)
 
@@ -209,27 +193,27 @@ def _open_directory(run: RunHook, account: UserAccount, around: RunContext) -> s
         ) from None
 
 
-def _start(order: RunRequest, plan: SpawnSpec) -> HookProcess:
+def _start(order: RunRequest, plan: SpawnSpec) -> processes.HookProcess:
     try:
         wakeup = order.wakeup.fileno()
         process = _launch(order, plan)
     except OSError as error:
-        raise CannotStartError(HookOutcome.FAILED, why_not_started(error, plan.path)) from None
+        raise CannotStartError(HookOutcome.FAILED, processes.why_not_started(error, plan.path)) from None
     process.listen_to(wakeup)
     return process
 
 
-def _launch(order: RunRequest, plan: SpawnSpec) -> HookProcess:
+def _launch(order: RunRequest, plan: SpawnSpec) -> processes.HookProcess:
     """A file is busy for as long as a process has it open for writing, an installer for example, or a process that was
     just forked from one: that passes."""
     for _ in range(round(min(BUSY_AT_MOST_S, order.limit.seconds) / BUSY_ROUND_S)):
         try:
-            return launch(plan)
+            return processes.launch(plan)
         except OSError as error:
             if error.errno != errno.ETXTBSY or order.wakeup.is_set:
                 raise
         time.sleep(BUSY_ROUND_S)
-    return launch(plan)
+    return processes.launch(plan)
 
 
 # --- One run, from its start to its report
@@ -290,10 +274,10 @@ def _run_hook(order: RunRequest, around: RunContext, owners: OwnerVariables,
     return HookReport(outcome, exit_status, begun.utc, duration_s, output.finish(), note)
 
 
-def _write_run_file(order: RunRequest, around: RunContext, process: HookProcess) -> None:
+def _write_run_file(order: RunRequest, around: RunContext, process: processes.HookProcess) -> None:
     """Leave a clue for the agent after us. Without one (a full disk), the hook's environment still tells."""
     try:
-        keeper = read_process(os.getpid())
+        keeper = processes.read_process(os.getpid())
         if keeper is not None:
             around.traces.write(RunFile(
                 order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.supervisor,
@@ -302,7 +286,8 @@ def _write_run_file(order: RunRequest, around: RunContext, process: HookProcess)
         around.log_line(order.run.spec.name, f"(its run marker cannot be written: {error.strerror})")
 
 
-def _supervise(order: RunRequest, around: RunContext, process: HookProcess, output: HookOutput) -> _RunEnd | None:
+def _supervise(order: RunRequest, around: RunContext, process: processes.HookProcess,
+               output: HookOutput) -> _RunEnd | None:
     """Wait until the hook has ended. If that was our doing, return why."""
     lived = ActiveTimer(order.limit.seconds, around.read_moment().raw_s)
     while not process.has_exited:
@@ -316,7 +301,7 @@ def _supervise(order: RunRequest, around: RunContext, process: HookProcess, outp
     return _end(order, around, process, output, HookOutcome.FAILED) if process.was_abandoned else None
 
 
-def _end(order: RunRequest, around: RunContext, process: HookProcess, output: HookOutput,
+def _end(order: RunRequest, around: RunContext, process: processes.HookProcess, output: HookOutput,
          outcome: HookOutcome) -> _RunEnd:
     """End the hook's whole tree."""
     marks = RunFingerprint(
@@ -324,7 +309,7 @@ def _end(order: RunRequest, around: RunContext, process: HookProcess, output: Ho
         process.supervisor, process.group)
     grace_s = around.graces.call_off_s if outcome is HookOutcome.STOPPED else around.graces.timeout_s
     with RESERVE.available():        # its processes are read from files of /proc
-        left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
+        left = processes.end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
     return _RunEnd(outcome, left, process.follows_all)
 
 
@@ -340,7 +325,7 @@ def _judge(limit_s: float, status: int | None, ending: _RunEnd | None) -> tuple[
     if status is None:
         return HookOutcome.FAILED, "its exit status was lost"
     if status < 0:
-        return HookOutcome.FAILED, f"ended by {signal_name(-status)}"
+        return HookOutcome.FAILED, f"ended by {processes.signal_name(-status)}"
     return MEANINGS.get(status, HookOutcome.FAILED), ""
 
 
@@ -496,5 +481,5 @@ class HookRunner:
         if extra and extra not in self._untidied:
             self._untidied.add(extra)
             self._around.log_line(name, f"(files that it left cannot be deleted: {extra})")
-        reap_adopted()
+        processes.reap_adopted()
         RESERVE.fill()

@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from tideover.errors import TideoverError
+from tideover.errors import TideoverError, system_reason
 from tideover.journal.migrations import MIGRATIONS
 from tideover.journal.recording import RECORDING_TABLE
 
@@ -76,7 +76,7 @@ def _has_code(trouble: Exception, codes: frozenset[int]) -> bool:
 def _cause(trouble: Exception) -> str:
     if isinstance(trouble, TideoverError):
         return trouble.cause
-    return (trouble.strerror or str(trouble)).lower() if isinstance(trouble, OSError) else str(trouble)
+    return system_reason(trouble) if isinstance(trouble, OSError) else str(trouble)
 
 
 # --- Files: names, identity, quarantine

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tideover.errors import system_reason
 from tideover.http_server import (
     ConnectionLimits,
     ConnectionListener,
@@ -85,7 +86,7 @@ class Textfile:
         try:
             replace_file(self._path, self._text())
         except OSError as trouble:
-            self._on_problem(f"cannot write {self._path}: {(trouble.strerror or str(trouble)).lower()}; "
+            self._on_problem(f"cannot write {self._path}: {system_reason(trouble)}; "
                        "make its directory, and let this agent write there")
         else:
             self._on_problem(None)

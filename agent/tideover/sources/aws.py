@@ -15,7 +15,7 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, Event, VmIdentity
+from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
 from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
@@ -141,7 +141,8 @@ class Ec2Source:
                             self._completed() & gone if gone else gone)
         self._known = events_of(keys, instance_id, self._known)
         document = Document(self._known, date=date, asked_raw_s=answer.sent_raw_s,
-                            received_raw_s=answer.received_raw_s, left_out=left_out)
+                            received_raw_s=answer.received_raw_s, left_out=left_out,
+                            raw=answer.body[:RAW_KEPT].decode("utf-8", "replace"))
         return Polled(document, instance_id, instance_id)
 
     def _who_am_i(self) -> str:

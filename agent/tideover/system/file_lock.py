@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.errors import BusyError, WrongUseError
+from tideover.errors import BusyError, WrongUseError, system_reason
 
 AGENT_LOCK = "agent.lock"       # in the state directory: held by the one agent that works on it
 
@@ -101,7 +101,7 @@ class Lock:
             self._descriptor = _open(state_directory)
         except OSError as trouble:
             kind = WrongUseError if isinstance(trouble, PermissionError) else BusyError
-            raise kind(f"cannot use the state directory {state_directory}", trouble.strerror or str(trouble),
+            raise kind(f"cannot use the state directory {state_directory}", system_reason(trouble),
                        "Run as the user that owns it, or set another directory with [paths] state.") from trouble
         self._seize()
 
