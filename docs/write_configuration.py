@@ -26,18 +26,43 @@ HEAD = f"""\
 The file is `{LINUX.configuration}` (Windows: `{WINDOWS.configuration}`),
 or the one that `--config` or the variable `TIDEOVER_CONFIG` names. It is [TOML](https://toml.io). Every key has a
 default, and with no file at all the defaults apply. A key that is unknown, of the wrong type or out of range stops the
-start, with all faults told at once.
+start, with all faults listed at once.
 
 - Files `conf.d/*.toml` beside the file are read after it, in the order of their names (not those whose names begin
   with a dot). Tables are merged key by key, the later file wins, lists are replaced. So a package, a role or an image
   can add a piece without editing the file.
 - The files are refused if a user other than root or the agent's own can change them.
-- `tideover config check` tells all faults and warnings without starting; `tideover config show` prints every value with
+- `tideover config check` lists all faults and warnings without starting; `tideover config show` prints every value with
   the file and line that it is from.
 - `tideover config schema` prints the JSON Schema of the file, for editors.
 - Durations are text: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"365d"`.
 - `systemctl reload tideover` (Windows: `sc.exe control tideover paramchange`) applies a changed configuration between
   events.
+
+A drop-in, `/etc/tideover/conf.d/50-web.toml`:
+
+```toml
+[policy]
+lead = "30m"
+
+[policy.reboot]             # for one kind of event
+acknowledge = "never"
+
+[hook.haproxy-drain]        # the hook of the file 20-haproxy-drain
+timeout = "30s"
+environment = {{ SOCKET = "/run/haproxy/admin.sock" }}
+environment_file = "/etc/tideover/haproxy.env"
+```
+
+The environment file has a line for each variable, and mode 0600:
+
+```text
+# HAProxy's stats user
+PASSWORD=secret
+```
+
+Values of `environment` and `environment_file` are passed to the hook and stored nowhere else. `tideover config show`
+hides those of `environment` without `--secrets`.
 """
 
 

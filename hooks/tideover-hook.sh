@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # The part of a hook that every hook in POSIX sh has: phases, time left, and state that survives a kill. A hook reads this
-# file, defines describe, prepare and recover, and ends with: run_hook "$@". Not a hook itself; README.md has the rules.
+# file, defines describe, prepare and recover, and ends with: run_hook "$@". Not a hook itself; docs/hooks.md has the rules.
 #
 #   STATE         its private directory (TIDEOVER_STATE_DIR)          PHASE         describe, prepare or recover
 #   now           seconds of a clock that is never set                left          whole seconds this run may still take

@@ -10,7 +10,7 @@
     if __name__ == "__main__":
         sys.exit(main(DESCRIPTION, prepare, recover))
 
-Needs Python 3.11 and its standard library only; for Linux and Windows. Not a hook itself. The rules: README.md.
+Needs Python 3.11 and its standard library only; for Linux and Windows. Not a hook itself. The rules: docs/hooks.md.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from typing import Any
 
 DONE, FAILED, WRONG_USE, NOTHING, REFUSED, NOT_YET = 0, 1, 2, 3, 4, 75      # exit statuses
 BEGUN = time.monotonic()        # when this run began, in seconds of the monotonic clock
-_USUAL_S = 60.0                 # of a run that was not told how long it may take
+_USUAL_S = 60.0                 # of a run without TIDEOVER_SECONDS_LEFT
 _description: Mapping[str, Any] = {"name": "hook", "settings": {}}
 
 
@@ -63,7 +63,7 @@ def kind() -> str:
 
 
 def memory_survives() -> bool:
-    """Return whether the machine goes on where it stopped, as opposed to starting afresh."""
+    """Return whether the machine continues where it stopped, as opposed to a boot."""
     return kind() in ("freeze", "unannounced", "live-migration")
 
 
@@ -75,7 +75,7 @@ def left_s() -> float:
     return whole - min(1.0, whole / 10) - (time.monotonic() - BEGUN)
 
 
-def patience_s(longest_s: float) -> float:
+def timeout_s(longest_s: float) -> float:
     """Given the longest a server may take, return that or what is left of this run, for a call's timeout."""
     return max(0.05, min(longest_s, left_s()))
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tideover.clock import ClockChecker, ClockCheckSettings, HostAccess
-from tideover.clock.types import CommandResult
+from tideover.clock.checker import ClockChecker
+from tideover.clock.host import HostAccess
+from tideover.clock.types import ClockCheckSettings, CommandResult
 from tideover.effects import CheckClock
 from tideover.model import ClockCheck
 from tideover.observations import ClockFollowed, ClockJudged, Observation

@@ -8,6 +8,8 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shutil
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +29,8 @@ ELSEWHERE = "flink"
 
 REQUIRED = os.environ.get("TIDEOVER_PROOFS") == "required"
 FAST = "not slow"
+MEMORY = "/dev/shm"
+PLACE = pytest.StashKey[str]()
 LEFT = pytest.StashKey[list[int]]()
 """How many proofs were left to other turns."""
 
@@ -38,9 +42,29 @@ def pytest_configure(config):
         config.option.markexpr = FAST
     if config.option.markexpr == FAST:
         gc.set_threshold(100_000, 50, 50)
+        _write_into_memory(config)
     elif "s" not in config.option.reportchars:
         config.option.reportchars += "s"
     config.stash[LEFT] = [0]
+
+
+def _write_into_memory(config):
+    """Hundreds of the fast tests open a journal, which waits for the disk at each entry. Whatever they write lies in
+    memory where the system offers such a directory; what failed tests wrote is kept."""
+    if config.option.basetemp is None and "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) \
+            and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC and shutil.disk_usage(MEMORY).free > 64 << 20:
+        place = tempfile.mkdtemp(prefix="t-", dir=MEMORY)
+        Path(place).chmod(0o711)            # hooks of other users enter it
+        os.environ["TMPDIR"] = tempfile.tempdir = place
+        config.stash[PLACE] = place
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session):
+    if session.config.option.markexpr == FAST:
+        gc.freeze()                         # or the interpreter looks through all of it three times more on its way out
+    if PLACE in session.config.stash and not session.testsfailed:
+        shutil.rmtree(session.config.stash[PLACE], ignore_errors=True)
 
 
 def pytest_ignore_collect(collection_path, config):

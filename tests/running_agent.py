@@ -23,7 +23,7 @@ echo "$(date +%s.%N) NAME $1-ended" >> LOG
 """
 CONFIGURATION = """
 [source]
-kind = "azure"
+kind = "{kind}"
 endpoint = "{endpoint}"
 poll = "100ms"
 [pause]
@@ -42,8 +42,8 @@ runtime = "{home}/run"
 class World:
     """A folder with hooks and a configuration, a metadata service, a time server, and agents started on them."""
 
-    def __init__(self, home: Path, metadata: MetadataService, time_server: TimeServer | None) -> None:
-        self.home, self.metadata, self.time_server = home, metadata, time_server
+    def __init__(self, home: Path, metadata: MetadataService, time_server: TimeServer | None, kind: str = "azure") -> None:
+        self.home, self.metadata, self.time_server, self.kind = home, metadata, time_server, kind
         self.log = home / "hooks.log"
         self.agents: list[subprocess.Popen[bytes]] = []
         (home / "hooks.d").mkdir(parents=True)
@@ -58,7 +58,7 @@ class World:
     def configure(self, more: str = "", deadline: str = "60s") -> None:
         servers = f'"{self.time_server.address}"' if self.time_server else ""
         (self.home / "tideover.toml").write_text(CONFIGURATION.format(
-            endpoint=self.metadata.endpoint, servers=servers, home=self.home, more=more, deadline=deadline))
+            kind=self.kind, endpoint=self.metadata.endpoint, servers=servers, home=self.home, more=more, deadline=deadline))
 
     def start(self, *, asks: bool = True) -> subprocess.Popen[bytes]:
         """`asks`: wait until it has asked the metadata service."""

@@ -117,6 +117,7 @@ def test_a_hook_tried_by_hand_reads_a_whole_record(trial: Trial, phase: str) -> 
     assert record["clock"]["verdict"] == "unknown" and record["clock"]["offset_s"] is None
 
 
+@pytest.mark.slow
 def test_a_hook_that_is_tried_shows_its_output_as_it_comes(trial: Trial) -> None:
     """Whoever tries it sees where it waits; and all of it, however much it prints."""
     (trial.home / "hooks.d" / "10-web").write_text(

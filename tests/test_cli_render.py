@@ -12,7 +12,7 @@ from tideover import observations as ob
 from tideover.cli.clock import report_lines as clock_lines, watch_line
 from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table, status_parts
 from tideover.cli.terminal import Terminal, render_lines
-from tideover.clock import ClockReport, DaemonReport, ServerReport
+from tideover.clock.types import ClockReport, DaemonReport, ServerReport
 from tideover.daemon.policy_source import policy_of
 from tideover.hooks.directory import Catalogue
 from tideover.humanize import Times
@@ -22,7 +22,7 @@ from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
 from tideover.settings import default_settings
 from tideover.status import sentence, status_of
-from told_lives import AGENT, ToldLife
+from told_lives import SOURCE, ToldLife
 
 HOOKS = (hook("health-file", 10), hook("haproxy", 20, timeout_s=20.0), hook("application", 50, required=False))
 
@@ -72,6 +72,7 @@ Pending     recovery of haproxy, health-file
 Last pause  none detected
 Clock       not checked yet (checked after each pause; check
             now with tideover clock)
+Hooks       2 ready
 Source      azure, last answer 2026-11-20 11:00:00 CET
             (3 s ago)
 Agent       process 4711, version 0.1.0, since
@@ -79,6 +80,7 @@ Agent       process 4711, version 0.1.0, since
 
 WIDE_END = """\
 Clock       not checked yet (checked after each pause; check now with tideover clock)
+Hooks       2 ready
 Source      azure, last answer 2026-11-20 11:00:00 CET (3 s ago)
 Agent       process 4711, version 0.1.0, since 2026-11-20 10:00:00 CET (60 min ago)"""
 
@@ -220,8 +222,8 @@ def test_a_metadata_service_that_gives_no_document_is_waited_for_before_the_next
 @pytest.mark.parametrize("platform", [one for one in PLATFORMS if not one.is_served], ids=lambda one: one.kind)
 def test_where_no_events_can_be_received_the_first_line_says_so_and_why(platform):
     life = ToldLife(Policy(hooks=HOOKS))
-    source = {"kind": platform.source_kind, "platform": platform.name, "silence": platform.silence}
-    status = status_of(life.state, [], life.now, 0, platform) | {"agent": AGENT, "source": source}
+    source = SOURCE | {"kind": platform.source_kind, "platform": platform.name, "silence": platform.silence}
+    status = life.status() | status_of(life.state, [], life.now, 0, platform) | {"source": source}
     shown = render_lines(status_parts(status, life.times), Terminal(None))
     assert shown[0] == f"The agent waits for the next pause of this machine. No events can be received: {platform.silence}."
     assert any(line.startswith("Source") and "no events can be received" in line for line in shown)
@@ -235,6 +237,15 @@ def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason(
     assert any("held (freeze events are acknowledged by hand ([policy] acknowledge))" in line for line in life.shown())
     life.after(1000)
     assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
+
+
+def test_an_event_that_was_cancelled_is_not_said_to_start_at_any_time():
+    life = ToldLife(Policy(hooks=HOOKS))
+    life.polled(event("E-1")).settle().settle().settle().acknowledged()
+    assert [line for line in life.shown() if line.startswith("Phase")] == ["Phase      acknowledged; expected pause 5 s"]
+    life.polled().after(1000)
+    assert "E-1" in life.first() and "recover" in life.first()
+    assert not any("start at any time" in line for line in life.shown(140))
 
 
 def test_a_refused_hook_is_told_as_refused_and_as_what_holds_the_acknowledgement_though_it_need_not_work():

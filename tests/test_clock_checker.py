@@ -9,7 +9,7 @@ import pytest
 import tideover.clock.worker  # noqa: F401  # what the first check would import, so that none is slow for it
 import time_faults as faults
 from clock_played import NOWHERE, PlayedClocks, now_raw_s, owner, pass_time, settings_for, until, workers
-from tideover.clock import check_now, watch_clock
+from tideover.clock.on_demand import check_now, watch_clock
 from tideover.model import Verdict
 from time_faults import TimeServer
 

@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from clock_played import NOWHERE, PlayedClocks, machine, owner, settings_for, until, workers
-from tideover.clock import check_now
 from tideover.clock.convergence import agrees_with
 from tideover.clock.daemons import chrony, find_daemon
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.daemons.ntpd import Ntpd
 from tideover.clock.daemons.timesyncd import Timesyncd
 from tideover.clock.host import KernelClock, read_kernel_clock, run_command
+from tideover.clock.on_demand import check_now
 from tideover.clock.types import CommandResult, DaemonReport
 from tideover.clock.verdict import age_text, daemon_text
 from tideover.model import Verdict, utc
@@ -200,7 +200,7 @@ class Patient:
     def heal(self, root: Path, may_step: Callable[[float], bool]) -> tuple[CommandResult, list[str]]:
         with self.fake.serving() as port:
             here = machine(root, {}, chrony_monitor=port, run=self.commands, sleep=self.sleep)
-            return Chrony(here).measure_afresh(may_step), self.commands.asked
+            return Chrony(here).measure_again(may_step), self.commands.asked
 
 
 def test_chrony_forgets_measures_again_and_steps_only_what_it_has_measured(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_chrony_forgets_measures_again_and_steps_only_what_it_has_measured(tmp_p
     ended, commands = Patient(5.0).heal(tmp_path, lambda offset_s: bool(asked.append(offset_s)) or True)
     assert commands == ["chronyc reset sources", "chronyc burst 4/4", "chronyc makestep"]
     assert asked == [pytest.approx(-5.0)]
-    assert ended == CommandResult("chrony was told to measure again (reset sources, burst 4/4) and to step the clock (makestep)")
+    assert ended == CommandResult("chrony was made to measure again (reset sources, burst 4/4) and to step the clock (makestep)")
 
 
 def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
 def test_chrony_is_not_told_to_step_by_what_we_do_not_see(tmp_path: Path) -> None:
     ended, commands = Patient(2.0).heal(tmp_path, lambda offset_s: False)
     assert commands == ["chronyc reset sources", "chronyc burst 4/4"]
-    assert ended == CommandResult("chrony was told to measure again (reset sources, burst 4/4)")
+    assert ended == CommandResult("chrony was made to measure again (reset sources, burst 4/4)")
 
 
 def test_chrony_that_selects_nothing_is_told_and_not_waited_for_for_ever(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_chrony_that_selects_nothing_is_told_and_not_waited_for_for_ever(tmp_pat
 
 
 def test_a_missing_chronyc_is_said(tmp_path: Path) -> None:
-    ended = Chrony(machine(tmp_path, {})).measure_afresh(lambda offset_s: True)
+    ended = Chrony(machine(tmp_path, {})).measure_again(lambda offset_s: True)
     assert ended.trouble == "reset sources: chronyc is not installed"
 
 
@@ -285,7 +285,7 @@ def test_timesyncd_that_cannot_be_asked_still_shows_when_it_updated(tmp_path: Pa
 
 def test_timesyncd_measures_as_soon_as_it_is_started_again(tmp_path: Path) -> None:
     commands = Commands()
-    ended = Timesyncd(machine(tmp_path, {}, run=commands)).measure_afresh(lambda offset_s: True)
+    ended = Timesyncd(machine(tmp_path, {}, run=commands)).measure_again(lambda offset_s: True)
     assert commands.asked == ["systemctl --no-ask-password try-restart systemd-timesyncd.service"]
     assert ended.output == "systemd-timesyncd was restarted to measure again"
 
@@ -317,7 +317,7 @@ def test_ntpd_says_what_it_believes() -> None:
         report = Ntpd(replace(NOWHERE, ntpd_control=control)).report()
     assert (report.offset_s, report.bound_s) == (pytest.approx(-5.00025), pytest.approx(0.005))
     assert report.updated_at == utc(0xEEB29C00 - 2_208_988_800 + 0.5)
-    assert Ntpd(NOWHERE).measure_afresh(lambda offset_s: True).trouble == (
+    assert Ntpd(NOWHERE).measure_again(lambda offset_s: True).trouble == (
         "ntpd cannot be made to measure again")
 
 

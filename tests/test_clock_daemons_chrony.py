@@ -11,9 +11,9 @@ import pytest
 
 from clock_played import NOWHERE, PlayedClocks, owner, settings_for
 from debian_chrony import Chrony as RealChrony, find_chrony, short_directory, wait_for
-from tideover.clock import check_now
 from tideover.clock.daemons.chrony import Chrony
 from tideover.clock.host import HostAccess
+from tideover.clock.on_demand import check_now
 from tideover.clock.types import CommandResult, Origin, TimeSource
 from tideover.model import Verdict
 
@@ -88,9 +88,9 @@ def test_a_real_chrony_forgets_and_measures_afresh_when_it_is_told_to(client: Ho
 
     chrony = Chrony(replace(client, run=noted))
     before, began = chrony.report(), time.monotonic()
-    ended = chrony.measure_afresh(lambda offset_s: abs(offset_s) < 1.0)
+    ended = chrony.measure_again(lambda offset_s: abs(offset_s) < 1.0)
     after = chrony.report()
-    print(f"\na real chronyd was told to measure again and had a source again after {time.monotonic() - began:.1f} s: "
+    print(f"\na real chronyd was made to measure again and had a source again after {time.monotonic() - began:.1f} s: "
           f"{ended.output}")
     assert asked == ["reset sources", "burst 4/4", "makestep"]
     assert ended.trouble == ""
@@ -103,5 +103,5 @@ def test_a_bad_clock_has_the_real_chrony_told_and_the_record_says_so(client: Hos
         one.start()
         told = one.followed.get(timeout=30)
     assert (told.state, told.check.verdict) == ("remedied", Verdict.BAD)
-    assert "chrony was told to measure again (reset sources, burst 4/4)" in told.check.reason
+    assert "chrony was made to measure again (reset sources, burst 4/4)" in told.check.reason
     assert "makestep" not in told.check.reason

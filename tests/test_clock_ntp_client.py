@@ -8,7 +8,8 @@ import pytest
 
 import time_faults as faults
 from clock_played import NOWHERE
-from tideover.clock import ClockCheckSettings, ServerReport, check_now
+from tideover.clock.on_demand import check_now
+from tideover.clock.types import ClockCheckSettings, ServerReport
 from tideover.model import Verdict
 from time_faults import Answer, TimeServer
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner, pass_time, settings_for, until, workers
-from tideover.clock import check_now, watch_clock
 from tideover.clock.checker import NEAR_EVENT_SAMPLING_S
 from tideover.clock.daemons import find_daemon
 from tideover.clock.host import HostAccess
 from tideover.clock.ntp_client import RateLimiter
+from tideover.clock.on_demand import check_now, watch_clock
 from tideover.clock.sources import HypervisorClock, find_hardware, find_sources, origin_text
 from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker
@@ -148,7 +148,7 @@ def test_a_hardware_clock_that_cannot_be_read_is_told(code: int) -> None:
     hardware = HypervisorClock(clocks, HostAccess(read_device_ns=device.hyperv_ns))
     refused = hardware.ask(TimeSource("ptp_hyperv", Origin.HARDWARE, "/dev/ptp0"), 0)
     assert isinstance(refused, Rejected)
-    assert os.strerror(code) in refused.text
+    assert os.strerror(code).lower() in refused.text
 
 
 def test_a_reading_from_before_the_resume_is_no_sign_of_a_message_after_it() -> None:
@@ -365,7 +365,7 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
     with TimeServer() as a, TimeServer() as b, TimeServer() as c, TimeServer() as d:
         servers = (a, b, c, d)
         worker = ClockWorker(lambda _: None, settings_for(*(one.name for one in servers)), clocks=clocks, surroundings=NOWHERE,
-                        wakeup=Wakeup(), post=lambda _: None, heard=lambda _: None)
+                        wakeup=Wakeup(), run_on_worker=lambda _: None, on_sample=lambda _: None)
         worker.sample_every(NEAR_EVENT_SAMPLING_S)
         counts = []
         for _ in range(6):
@@ -379,8 +379,8 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
 
 def test_a_learnt_server_is_asked_a_moment_later_by_chance_and_the_owners_at_once(tmp_path: Path) -> None:
     with TimeServer() as server:
-        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"server 127.0.0.1 port {server.port}"}, chance=lambda: 0.3)
-        for servers, waits_s in (((), 0.14), ((server.name,), 0.0)):
+        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"server 127.0.0.1 port {server.port}"}, chance=lambda: 0.1)
+        for servers, waits_s in (((), 0.04), ((server.name,), 0.0)):
             with owner(*servers, surroundings=here) as one:
                 began_s = time.time()
                 assert one.check().verdict is Verdict.GOOD

@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
-import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
+
+from source_trees import PACKAGE, nodes
 
 TOP = Path(__file__).parents[1]
 PROJECT = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -22,16 +23,17 @@ OPTIONAL = {"prometheus-client"}    # the extra `metrics`
 NEEDED_BY_THEM = {"certifi", "charset-normalizer", "idna", "urllib3", "colorama"}
 
 
-def imported() -> set[str]:
+@cache
+def imported() -> frozenset[str]:
     """Return the distributions that the package imports, wherever in its files."""
     found = set()
-    for path in (TOP / "agent" / "tideover").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in PACKAGE.rglob("*.py"):
+        for node in nodes(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else (
                 [node.module or ""] if isinstance(node, ast.ImportFrom) else [])
             found |= {name.partition(".")[0] for name in names}
     foreign = found - sys.stdlib_module_names - {"tideover"}
-    return {DISTRIBUTIONS.get(name, name) for name in foreign}
+    return frozenset(DISTRIBUTIONS.get(name, name) for name in foreign)
 
 
 def names_in(requirements: list[str]) -> set[str]:
@@ -77,12 +79,3 @@ def test_no_hook_needs_a_library() -> None:
         if path.is_file() and (path.suffix == ".py" or path.read_bytes().startswith(b"#!/usr/bin/env python3")):
             names = {word for line in path.read_text(encoding="utf-8").splitlines() for word in re.findall(r"^\s*(?:import|from) (\w+)", line)}
             assert names <= sys.stdlib_module_names | {"tideover_hook"}, path
-
-
-def test_no_command_that_asks_the_agent_loads_what_only_the_agent_needs() -> None:
-    """`tideover status` is typed in haste, and by scripts."""
-    ask = ("import sys; from tideover.cli import main\ntry:\n    main(['status'])\nexcept SystemExit:\n    pass\n"
-           "print(*sorted({'psutil', 'ntplib', 'requests', 'urllib3'} & set(sys.modules)))")
-    done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=60, check=True,
-                          env={**os.environ, "PYTHONPATH": str(TOP / "agent")})
-    assert done.stdout.splitlines()[-1:] in ([""], []), done.stdout

@@ -175,10 +175,10 @@ class FullDisk(Journal):
 
     full = False
 
-    def commit(self, now: Moment, before: State, after: State, entries: object) -> None:
+    def commit(self, now: Moment, before: State, after: State, entries: object, taken: object = None) -> None:
         if self.full:
             raise JournalUnwritable("cannot write the journal", "no space left on device", "Make room.")
-        super().commit(now, before, after, entries)  # type: ignore[arg-type]
+        super().commit(now, before, after, entries, taken)  # type: ignore[arg-type]
 
 
 def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_else(tmp_path):
@@ -202,7 +202,7 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_pre
     told = []
     world, journal = World(), LastingJournal(tmp_path / "j.db", lambda why, kept_as: told.append(kept_as))
     engine = Engine(journal, {kind: world for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
-                    lambda seen: POLICY, lambda: at(0), world, lambda: journal.begin_anew_for("other-vm", "a copy"))
+                    lambda seen: POLICY, lambda: at(0), world, lambda: journal.start_new_for("other-vm", "a copy"))
     engine.handle(ob.Restarted("boot-1"))
     polled = documents()[0]
     engine.handle(ob.Polled(polled.document, ME, "vm-id-1"))

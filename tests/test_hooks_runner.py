@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks_tried import Bench, await_that, end, is_alive, read_pid
+from hooks_tried import UNTIL_GO, Bench, await_that, end, is_alive, read_pid
 from tideover.hooks.environment import UnusableAccountError
 from tideover.hooks.output import LEFTOVER_PIPE_THREAD
 from tideover.hooks.posix_trust import find_account
@@ -106,22 +106,22 @@ def test_both_outputs_are_kept_and_logged_by_line(bench: Bench) -> None:
 
 
 def test_a_hook_that_closes_its_outputs_is_still_waited_for(bench: Bench) -> None:
-    report = bench.say("exec >/dev/null 2>&1 <&-; sleep 0.1; exit 3")
-    assert (report.outcome, report.duration_s > 0.09) == (HookOutcome.NOTHING, True)
+    report = bench.say("exec >/dev/null 2>&1 <&-; sleep 0.05; exit 3")
+    assert (report.outcome, report.duration_s > 0.045) == (HookOutcome.NOTHING, True)
 
 
 def test_a_hook_that_says_nothing_is_waited_for_without_turning_round(bench: Bench) -> None:
     """Neither a closed output nor a bell may keep the wait from waiting."""
-    bench.say("exec >/dev/null 2>&1 <&-; sleep 0.1")
+    bench.say("exec >/dev/null 2>&1 <&-; sleep 0.05")
     assert bench.readings < 20
 
 
 def test_a_child_that_keeps_the_pipe_is_not_waited_for_and_not_harmed(bench: Bench) -> None:
     """The hook has ended when its own process has; what it left behind must not die of SIGPIPE at its next word."""
-    report = bench.say("(while :; do echo still here; sleep 0.02; done) & echo $! > child; echo ready")
+    report = bench.say("(while :; do echo still here; sleep 0.01; done) & echo $! > child; echo ready")
     child = read_pid(bench.state / "said" / "child")
     assert (report.outcome, "ready\n" in report.output) == (HookOutcome.DONE, True)
-    time.sleep(0.1)
+    time.sleep(0.05)
     assert is_alive(child)
     end(child)
 
@@ -350,9 +350,10 @@ def test_a_directory_that_is_another_users_holds_no_state(bench: Bench) -> None:
 
 
 def test_forgetting_removes_the_state_directory_after_what_runs(bench: Bench) -> None:
-    spec = bench.write("10-a", "sleep 0.1; touch kept")
+    spec = bench.write("10-a", f"{UNTIL_GO}; touch kept")
     bench.start(bench.order(spec))
     bench.runner.forget("a")
+    bench.go()
     assert bench.answer().report.outcome is HookOutcome.DONE
     await_that(lambda: not (bench.state / "a").exists())
     await_that(lambda: not list((bench.state / ".gone").iterdir()))
@@ -381,9 +382,10 @@ def test_hooks_run_side_by_side(bench: Bench) -> None:
 
 def test_one_start_has_one_answer(bench: Bench) -> None:
     """Also when it is asked for twice, or called off when it is over."""
-    run = bench.order(bench.write("10-a", "sleep 0.1"))
+    run = bench.order(bench.write("10-a", UNTIL_GO))
     bench.start(run)
     bench.start(run)
+    bench.go()
     assert bench.answer().report.outcome is HookOutcome.DONE
     bench.runner.cancel(run.key)
     bench.runner.cancel("hook:unknown:prepare:1")
@@ -392,9 +394,10 @@ def test_one_start_has_one_answer(bench: Bench) -> None:
 
 
 def test_a_run_called_off_before_its_turn_is_never_begun(bench: Bench) -> None:
-    bench.start(bench.order(bench.write("10-a", "sleep 0.1")))
+    bench.start(bench.order(bench.write("10-a", UNTIL_GO)))
     later = bench.start(bench.order(bench.write("20-a", "touch ran")))
     bench.runner.cancel(later.key)
+    bench.go()
     assert [bench.answer().report.outcome for _ in range(2)] == [HookOutcome.DONE, HookOutcome.STOPPED]
     assert not (bench.state / "a" / "ran").exists()
 
@@ -411,6 +414,7 @@ def test_closing_ends_what_runs_and_answers_for_it(bench: Bench) -> None:
     assert not (bench.state / "b").exists()
 
 
+@pytest.mark.slow
 def test_runs_leave_no_files_open_and_no_threads(bench: Bench) -> None:
     bench.say("exit 0")
 

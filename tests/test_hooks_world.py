@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hooks_tried import Bench, await_that, end, is_alive, read_pid
+from hooks_tried import UNTIL_GO, Bench, await_that, end, is_alive, read_pid
 from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.supervisor import give_up_protection
 from tideover.model import HookOutcome, HookPhase
@@ -73,6 +73,7 @@ def test_what_protects_the_agent_when_memory_runs_out_does_not_protect_hooks(tmp
     assert score.read_text() == hooks
 
 
+@pytest.mark.slow
 def test_a_start_that_meets_a_file_still_being_written_is_tried_again(bench: Bench) -> None:
     """An installer that has not closed it yet, or a process that was just forked from one."""
     spec = bench.write("10-a", "exit 3")
@@ -121,23 +122,25 @@ def test_a_run_whose_supervisor_is_killed_has_failed_and_says_what_could_not_be_
 
 def test_a_hook_cannot_take_its_supervisor_for_the_agent(bench: Bench) -> None:
     """Tools that look for the agent by its name do not find it, and a signal that is meant for the agent ends no run."""
-    bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 0.2; exit 3")))
+    bench.start(bench.order(bench.write("10-a", f"echo $$ > pid; {UNTIL_GO}; exit 3")))
     supervisor = supervisor_of(read_pid(bench.state / "a" / "pid"))
     assert Path(f"/proc/{supervisor}/comm").read_text() == "tideover-hook\n"
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(supervisor, number)
+    bench.go()
     assert bench.answer().report.outcome is HookOutcome.NOTHING
 
 
 def test_a_supervisor_holds_none_of_the_agents_files(bench: Bench) -> None:
     """Neither the pipe that its log is read from, nor the locks of its journal."""
     lock = (bench.directory / "lock").open("w")
-    bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 0.1")))
+    bench.start(bench.order(bench.write("10-a", f"echo $$ > pid; {UNTIL_GO}")))
     supervisor = supervisor_of(read_pid(bench.state / "a" / "pid"))
     held = [str(file.readlink()) for file in Path(f"/proc/{supervisor}/fd").iterdir()]
     assert {name for name in held if not name.startswith(("pipe:", "socket:", "anon_inode:"))} == {"/dev/null"}
     assert len(held) <= 8
     lock.close()
+    bench.go()
     bench.answer()
 
 

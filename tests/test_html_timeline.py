@@ -9,8 +9,8 @@ import pytest
 
 from kept_records import NAMES, disordered, hostile, kept, read_record, statistics_of, stood_still, times
 from tideover.html.clock_chart import clock_drawing, panel_for
+from tideover.html.markup import LAYOUTS, WIDE, Area, Box, Dot, Label, SvgLine, text_width
 from tideover.html.report import lengths_drawing, months_drawing
-from tideover.html.svg import LAYOUTS, WIDE, Area, Box, Dot, Label, SvgLine, text_width
 from tideover.html.time_axis import TimeSpan, axis_over, seconds_since_notice, ticks
 from tideover.html.timeline import GAP, TimelineLayout, place_labels, timeline
 

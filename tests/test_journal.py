@@ -131,7 +131,7 @@ def test_a_wrong_clock_removes_a_portion_of_the_history_at_once_and_never_all_of
 
 
 @pytest.mark.parametrize(("entry", "rows_at_most", "text_at_most"), [
-    (Entry("e1", EntryKind.CHANGED, "NotBefore moved", event()), 1010, 1 << 20),
+    pytest.param(Entry("e1", EntryKind.CHANGED, "NotBefore moved", event()), 1010, 1 << 20, marks=pytest.mark.slow),
     (Entry("e1", EntryKind.CHANGED, "NotBefore moved", replace(event(), extra={"Odd": "x" * 20_000})), 1010, 3 << 20),
     (Entry("e1", EntryKind.PREPARE_RUN, "drain: not-yet", HookRun("drain", HookPhase.PREPARE, 1, report())), 1010, 1 << 20)])
 def test_an_event_that_says_the_like_without_end_fills_no_disk(tmp_path, entry, rows_at_most, text_at_most):

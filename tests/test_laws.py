@@ -2,6 +2,7 @@
 import pytest
 
 from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, report, started
+from test_docs_phases import draw_phases
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Phase, Stage, State, desired_effects, step
 from tideover.lifecycle.case import quiet_raw_s
@@ -429,3 +430,21 @@ def _reply(effect: fx.Effect, state: State) -> ob.Observation:
 
 def _see(state: State, seen: ob.Observation, world: object, now: object) -> State:
     return step(state, seen, world.policy, now).state  # type: ignore[attr-defined,arg-type]
+
+
+def test_no_event_goes_a_way_that_the_diagram_does_not_show():
+    """Of one step an event may go through several phases: each pair that a walk sees is joined by arrows."""
+    arrows, beyond = set(draw_phases.arrows()), {}
+    for one in Phase:
+        ways, new = set(), {one}
+        while new:
+            ways |= new
+            new = {other for here, other in arrows if here in new} - ways
+        beyond[one] = ways
+    for _, state, seen, move in every_step():
+        for event_id, case in move.state.cases.items():
+            before = state.cases.get(event_id)
+            if before is None:
+                assert any(case.phase in beyond[first] for first in draw_phases.FIRST), (seen, case.phase)
+            elif before.listed or not case.listed:         # not one that is listed again (`listed_again`)
+                assert case.phase in beyond[before.phase], (seen, before.phase, case.phase)

@@ -158,7 +158,7 @@ def names_in_the_code():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name) and node.args:
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
                 first = node.args[0]
-                if called in ("debug", "info", "warning", "error", "tell") and isinstance(first, ast.Constant) \
+                if called in ("debug", "info", "warning", "error", "write") and isinstance(first, ast.Constant) \
                         and re.fullmatch(r"[a-z]+\.[a-z-]+", str(first.value)):
                     yield str(first.value), {word.arg for word in node.keywords if word.arg}
     not_by_this_name = {EntryKind.PAUSE, EntryKind.PREPARE_RUN, EntryKind.RECOVER_RUN, EntryKind.PREPARE_INTERRUPTED,

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tideover.errors import ConfigurationError
-from tideover.platforms import PLATFORMS, SOURCE_KINDS, Support, detect, platform_of
-from tideover.settings import LINUX, read
+from source_trees import nodes
+from tideover.platforms import PLATFORMS, SOURCE_KINDS, detect, platform_of
 from tideover.sources import PlatformModule, load_platform
 from tideover.system.dmi import TABLES, read_dmi
 
@@ -108,11 +107,11 @@ MAY_NAME_THEM = {
 def test_no_platform_is_named_where_the_table_is_read(room):
     """What another platform needs stands in its row and its modules, and nowhere else."""
     package = Path(inspect.getfile(PlatformModule)).parents[1]
-    kinds = {one.kind for one in PLATFORMS if one.is_served or one.support is Support.PLANNED}
+    kinds = {one.kind for one in PLATFORMS if one.is_served}
     for path in [package / room] if room.endswith(".py") else sorted((package / room).rglob("*.py")):
         if path.relative_to(package).as_posix() in MAY_NAME_THEM:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words = set(re.findall(r"[a-z]+", node.value.lower()))
                 assert not words & kinds, f"{path.relative_to(package)}:{node.lineno} names {words & kinds}"
@@ -121,26 +120,37 @@ def test_no_platform_is_named_where_the_table_is_read(room):
                 assert not any(kind in name.lower() for kind in kinds), f"{path.relative_to(package)}:{node.lineno} {name}"
 
 
-@pytest.mark.parametrize("kind", [one.kind for one in PLATFORMS if one.support is Support.PLANNED])
-def test_a_kind_that_is_not_served_yet_is_refused_with_a_sentence_that_says_so(kind):
-    with pytest.raises(ConfigurationError) as refused:
-        read(f'[source]\nkind = "{kind}"\n', file="t", defaults=LINUX)
-    assert "this version does not serve" in refused.value.faults[0] and "yet" in refused.value.faults[0]
+LOADED = """
+import json, os, sys
+from pathlib import Path
+from tideover.config_file import load_settings
+from tideover.daemon.agent import Agent
+
+for file in sys.argv[1:]:       # each in a child, which has what all agents load and nothing of the others
+    if os.fork() == 0:
+        agent = Agent(load_settings(Path(file), {}))
+        print(json.dumps(sorted(sys.modules)), flush=True)
+        agent.close()
+        os._exit(0)
+    os.wait()
+"""
 
 
-@pytest.mark.parametrize("kind", [one.kind for one in PLATFORMS if one.is_served])
-def test_an_agent_loads_no_other_platforms_module(kind, tmp_path):
+@pytest.mark.slow
+def test_an_agent_loads_no_other_platforms_module(tmp_path):
     """A module that is not needed costs memory on every machine of every other platform."""
-    configuration, home = tmp_path / "tideover.toml", tmp_path.as_posix()
-    configuration.write_text(f'[source]\nkind = "{kind}"\n[paths]\nhooks = "{home}/hooks"\nstate = "{home}/state"\n'
-                             f'runtime = "{home}/run"\n')
-    ask = ("import json, sys; from pathlib import Path\n"
-           "from tideover.config_file import load_settings\nfrom tideover.daemon.agent import Agent\n"
-           "agent = Agent(load_settings(Path(sys.argv[1]), {}))\nprint(json.dumps(sorted(sys.modules)))\nagent.close()\n")
-    ran = subprocess.run([sys.executable, "-c", ask, str(configuration)], capture_output=True, text=True, check=True)
-    loaded = set(json.loads(ran.stdout.splitlines()[-1]))
-    assert {one.module for one in PLATFORMS if one.module in loaded} == {one.module for one in PLATFORMS if one.kind == kind}
+    kinds = [one.kind for one in PLATFORMS if one.is_served]
+    for kind in kinds:
+        home = (tmp_path / kind).as_posix()
+        Path(f"{home}.toml").write_text(f'[source]\nkind = "{kind}"\n[paths]\nhooks = "{home}/hooks"\nstate = "{home}/state"\n'
+                                        f'runtime = "{home}/run"\n')
+    ran = subprocess.run([sys.executable, "-c", LOADED, *(str(tmp_path / f"{kind}.toml") for kind in kinds)],
+                         capture_output=True, text=True, check=True)
     wire = {"azure": "tideover.sources.scheduled_events", "gcp": "tideover.sources.compute_metadata",
-            "aws": "tideover.sources.ec2_metadata"}
-    assert {name for name in wire.values() if name in loaded} == {wire[kind]}
-    assert not any(name.startswith("tideover.simulator") for name in loaded)
+            "aws": "tideover.sources.ec2_metadata", "vsphere": "tideover.sources.vm_operation"}
+    assert len(ran.stdout.splitlines()) == len(kinds) == len(wire)
+    for kind, line in zip(kinds, ran.stdout.splitlines(), strict=True):
+        loaded = set(json.loads(line))
+        assert {one.module for one in PLATFORMS if one.module in loaded} == {one.module for one in PLATFORMS if one.kind == kind}
+        assert {name for name in wire.values() if name in loaded} == {wire[kind]}
+        assert not any(name.startswith("tideover.simulator") for name in loaded)

@@ -69,7 +69,7 @@ def test_a_stop_a_shutdown_and_an_upgrade_are_told_apart():
     for control, why in ((ServiceControlCode.STOP, StopReason.STOP), (ServiceControlCode.PRESHUTDOWN, StopReason.SHUTDOWN),
                          (ServiceControlCode.SHUTDOWN, StopReason.SHUTDOWN), (ServiceControlCode.MAKE_WAY, StopReason.RESTART)):
         windows = Windows().running()
-        windows.control.heard(control)
+        windows.control.on_control(control)
         assert (windows.agent.told, windows.control.stop_reason()) == (["end"], why)
         assert windows.standing is ServiceState.STOP_PENDING
 
@@ -86,7 +86,7 @@ def test_the_manager_hears_of_the_start_only_when_the_agent_is_ready():
 def test_a_stop_before_the_agent_is_there_reaches_it_and_is_not_taken_back_by_its_readiness():
     windows = Windows()
     windows.control.starting()
-    windows.control.heard(ServiceControlCode.PRESHUTDOWN)
+    windows.control.on_control(ServiceControlCode.PRESHUTDOWN)
     windows.control.listen(windows.agent)
     windows.control.ready()
     assert windows.agent.told == ["end"] and windows.standing is ServiceState.STOP_PENDING
@@ -95,15 +95,15 @@ def test_a_stop_before_the_agent_is_there_reaches_it_and_is_not_taken_back_by_it
 def test_who_asks_how_it_is_hears_what_is_true_and_nothing_else_happens():
     """pywin32's own answer is always "running", also in the middle of a stop."""
     windows = Windows().running()
-    windows.control.heard(ServiceControlCode.STOP)
+    windows.control.on_control(ServiceControlCode.STOP)
     before = windows.reports[-1]
-    windows.control.heard(ServiceControlCode.INTERROGATE)
+    windows.control.on_control(ServiceControlCode.INTERROGATE)
     assert windows.reports[-1] == before and windows.agent.told == ["end"]
 
 
 def test_a_change_of_parameters_has_the_configuration_read_again():
     windows = Windows().running()
-    windows.control.heard(ServiceControlCode.PARAMCHANGE)
+    windows.control.on_control(ServiceControlCode.PARAMCHANGE)
     assert windows.agent.told == ["read"] and windows.standing is ServiceState.RUNNING
 
 
@@ -111,28 +111,28 @@ def test_the_end_of_a_sleep_and_a_clock_that_was_set_are_reasons_to_look():
     windows = Windows().running()
     looks = []
     for kind in range(0x20):
-        windows.control.heard(ServiceControlCode.POWEREVENT, kind)
+        windows.control.on_control(ServiceControlCode.POWEREVENT, kind)
         if windows.agent.told:
             looks.append(kind)
             windows.agent.told.clear()
     assert looks == [0x07, 0x12], "resumed by somebody, resumed by itself (winuser.h)"
-    windows.control.heard(ServiceControlCode.TIMECHANGE)
+    windows.control.on_control(ServiceControlCode.TIMECHANGE)
     assert windows.agent.told == ["look"]
 
 
 def test_a_control_that_nobody_knows_changes_nothing():
     windows = Windows().running()
     for control in (2, 3, 14, 17, 127, 129, 255):
-        windows.control.heard(control)
+        windows.control.on_control(control)
     assert windows.agent.told == [] and len(windows.reports) == 2
 
 
 def test_what_takes_long_counts_up_and_says_how_long_it_may_take():
     """A service whose checkpoint stands still for longer than its hint is given up by whoever waits for it."""
     windows = Windows().running()
-    windows.control.heard(ServiceControlCode.STOP)
+    windows.control.on_control(ServiceControlCode.STOP)
     windows.control.stopping()
-    windows.control.heard(ServiceControlCode.MAKE_WAY)
+    windows.control.on_control(ServiceControlCode.MAKE_WAY)
     windows.control.stopped(0)
     pending = [report.checkpoint for report in windows.reports if report.standing is ServiceState.STOP_PENDING]
     assert pending == sorted(set(pending)) and 0 not in pending
@@ -144,7 +144,7 @@ def test_a_running_service_accepts_one_kind_of_shutdown_and_a_pending_one_accept
     windows = Windows().running()
     accepted = windows.reports[-1].accepted
     assert AcceptedControls.PRESHUTDOWN in accepted and AcceptedControls.SHUTDOWN not in accepted
-    windows.control.heard(ServiceControlCode.STOP)
+    windows.control.on_control(ServiceControlCode.STOP)
     assert windows.reports[-1].accepted is AcceptedControls.NOTHING
 
 
@@ -223,7 +223,7 @@ def test_the_whole_agent_recovers_at_a_stop_and_keeps_at_the_machines_end_and_at
             here.until(lambda: here.metadata.acknowledgements and here.record()["status"] == "acknowledged")
             assert windows.standing is ServiceState.RUNNING
         finally:
-            windows.control.heard(control)
+            windows.control.on_control(control)
             agent.join(20)
             threading.excepthook = usual
         assert not agent.is_alive() and windows.standing is ServiceState.STOP_PENDING

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import random
 import time
+from functools import cache
 
 import pytest
 
@@ -230,6 +231,7 @@ def test_what_is_no_toml_is_one_fault_with_its_line(text: str | bytes, line: int
     assert words in fault
 
 
+@cache
 def garbage(seed: int) -> dict[str, bytes]:
     dice = random.Random(seed)
     size = LARGEST_BYTES
@@ -249,12 +251,14 @@ def garbage(seed: int) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("name", garbage(0))
+SEED = random.randrange(10**6)
+
+
+@pytest.mark.parametrize("name", garbage(SEED))
 def test_garbage_is_a_fault_on_one_line_never_a_traceback_and_never_a_long_wait(name: str) -> None:
-    seed = random.randrange(10**6)
-    print(f"seed {seed}")
+    print(f"seed {SEED}")
     began = time.monotonic()
-    faults = faults_of(garbage(seed)[name])
+    faults = faults_of(garbage(SEED)[name])
     assert len(faults) == 1
     assert len(faults[0]) < 300
     assert faults[0].isprintable()

@@ -25,7 +25,7 @@ def test_a_scenario_announces_something_and_leaves_nothing_listed(name):
     scenario = read_scenario(name)
     told: list[str] = []
     service = MetadataService()
-    play(scenario, service, tell=told.append, pace=10_000.0)
+    play(scenario, service, show=told.append, pace=10_000.0)
     assert scenario.about
     assert len(told) == len(scenario.steps)
     assert service.incarnation >= 3
@@ -40,13 +40,13 @@ def test_each_platforms_scenarios_fit_its_own_service(kind, name):
     assert simulator.FIRST_SCENARIO in scenario_names(kind)
     service = simulator.open_service()
     told: list[str] = []
-    play(read_scenario(name, kind), service, tell=told.append, pace=10_000.0)
+    play(read_scenario(name, kind), service, show=told.append, pace=10_000.0)
     assert told and service._listed == {}
 
 
 def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():
     with MetadataService() as service:
-        player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 60.0})
+        player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 150.0})
         player.start()
         assert service.wait_until(service.listed)
         (event_id,) = service.listed()

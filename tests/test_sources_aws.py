@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from asked_sources import failed, polled
 from running_agent import World
 from tideover.model import Kind, VmIdentity
-from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.observations import AckOutcome, PollTrouble
 from tideover.simulator import InjectedFault, TimeServer
 from tideover.simulator.ec2_metadata import (
     EVENT_WORDS,
@@ -163,18 +164,6 @@ def source(service):
     opened.close()
 
 
-def polled(source: Ec2Source) -> Polled:
-    news = source.poll()
-    assert isinstance(news, Polled), news
-    return news
-
-
-def failed(source: Ec2Source) -> PollFailed:
-    news = source.poll()
-    assert isinstance(news, PollFailed), news
-    return news
-
-
 def paths(service: Ec2MetadataService) -> list[str]:
     return [request.target.removeprefix(ROOT) for request in service.requests]
 
@@ -321,7 +310,7 @@ def test_an_instance_whose_metadata_service_is_disabled_says_so(service, source)
 
 
 def test_a_token_that_never_comes_names_the_hop_limit(service):
-    source = Ec2Source(service.endpoint, poll_s=0.2)
+    source = Ec2Source(service.endpoint, poll_s=0.1)
     service.inject_fault(InjectedFault(delay_s=1.0), method="PUT", path=TOKEN)
     news = failed(source)
     assert news.trouble is PollTrouble.NO_ANSWER and "hop limit" in news.reason
@@ -339,31 +328,12 @@ def test_where_ipv4_gives_no_answer_the_ipv6_address_is_tried(service):
 
 # --- The whole way, with a real agent
 
-CONFIGURATION = """
-[source]
-kind = "aws"
-endpoint = "{endpoint}"
-poll = "100ms"
-[policy]
-prepare = "at-once"
-[pause]
-settle = "500ms"
-[clock]
-servers = ["{time_server}"]
-[paths]
-hooks = "{home}/hooks.d"
-state = "{home}/state"
-runtime = "{home}/run"
-"""
-
-
 @pytest.fixture
 def here(tmp_path):
     with Ec2MetadataService(INSTANCE) as service, TimeServer() as clock:
-        world = World(tmp_path, service, clock)
+        world = World(tmp_path, service, clock, "aws")
         world.hook("10-web")
-        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
-            endpoint=service.endpoint, time_server=clock.address, home=tmp_path))
+        world.configure('[policy]\nprepare = "at-once"')
         yield world
         world.close()
 

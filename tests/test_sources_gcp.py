@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from asked_sources import failed, polled
 from running_agent import World
 from tideover.http_client import HttpClient
 from tideover.model import Kind, VmIdentity
-from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
+from tideover.observations import AckOutcome, PollTrouble
 from tideover.simulator import InjectedFault, TimeServer
 from tideover.simulator.gce_metadata import EVENT_WORDS, MAINTENANCE, ROOT, GceMetadataServer
 from tideover.sources.gcp import ComputeEngineSource
@@ -29,18 +30,6 @@ def source(server):
     opened = ComputeEngineSource(server.endpoint)
     yield opened
     opened.close()
-
-
-def polled(source: ComputeEngineSource) -> Polled:
-    news = source.poll()
-    assert isinstance(news, Polled), news
-    return news
-
-
-def failed(source: ComputeEngineSource) -> PollFailed:
-    news = source.poll()
-    assert isinstance(news, PollFailed), news
-    return news
 
 
 def paths(server: GceMetadataServer) -> list[str]:
@@ -139,9 +128,9 @@ def test_a_fault_is_one_sentence_and_takes_no_event_away(server, source, fault, 
 
 
 def test_all_requests_of_one_poll_share_one_deadline(server):
-    source = ComputeEngineSource(server.endpoint, poll_s=0.2)
-    server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/maintenance-event".lower())
-    server.inject_fault(InjectedFault(delay_s=0.15), path=f"{ROOT}instance/preempted".lower())
+    source = ComputeEngineSource(server.endpoint, poll_s=0.1)
+    server.inject_fault(InjectedFault(delay_s=0.075), path=f"{ROOT}instance/maintenance-event".lower())
+    server.inject_fault(InjectedFault(delay_s=0.075), path=f"{ROOT}instance/preempted".lower())
     assert failed(source).trouble is PollTrouble.NO_ANSWER
     source.close()
 
@@ -154,29 +143,12 @@ def test_a_client_that_looks_whether_the_server_is_googles_finds_its_header_at_t
 
 # --- The whole way, with a real agent
 
-CONFIGURATION = """
-[source]
-kind = "gcp"
-endpoint = "{endpoint}"
-poll = "100ms"
-[pause]
-settle = "500ms"
-[clock]
-servers = ["{time_server}"]
-[paths]
-hooks = "{home}/hooks.d"
-state = "{home}/state"
-runtime = "{home}/run"
-"""
-
-
 @pytest.fixture
 def here(tmp_path):
     with GceMetadataServer("web-1") as server, TimeServer() as clock:
-        world = World(tmp_path, server, clock)
+        world = World(tmp_path, server, clock, "gcp")
         world.hook("10-web")
-        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
-            endpoint=server.endpoint, time_server=clock.address, home=tmp_path))
+        world.configure()
         yield world
         world.close()
 

@@ -33,7 +33,7 @@ def test_a_wakeup_opens_nothing_before_it_is_waited_for() -> None:
     wakeups = [Wakeup() for _ in range(100)]
     for one in wakeups:
         one.set()
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_closed_wakeup_is_set_without_harm_and_waited_for_no_more() -> None:

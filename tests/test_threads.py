@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 from hooks_tried import Bench
-from tideover.clock import ClockChecker, ClockCheckSettings
+from tideover.clock.checker import ClockChecker
 from tideover.clock.host import HostAccess
+from tideover.clock.types import ClockCheckSettings
 from tideover.daemon.main import ThreadFaults
 from tideover.effects import Acknowledge, CheckClock
 from tideover.logs import Log
@@ -35,6 +36,7 @@ def met(monkeypatch):
     """What was reported."""
     faults: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", faults.append)
+    monkeypatch.setattr("tideover.threads.FIRST_REST_S", 0.02)
     return faults
 
 
@@ -84,7 +86,7 @@ def test_a_loop_goes_on_after_an_exception_and_does_not_burn_a_processor(met):
     while len(begun) < 3 and time.monotonic() < until:
         time.sleep(0.01)
     assert told == ["UnforeseenError: a bug"] * 2 and len(met) == 2
-    assert begun[2] - begun[1] > begun[1] - begun[0] > 0.09
+    assert begun[2] - begun[1] > begun[1] - begun[0] > 0.019
     assert loop.end(PATIENCE_S), "what returns by itself has ended"
 
 
@@ -97,14 +99,14 @@ def test_the_log_gets_the_trace_once_then_hourly_how_often_it_was_met(monkeypatc
     lines = []
     faults, now = ThreadFaults(lambda: Log(sink=lines.append)), [0.0]
     monkeypatch.setattr("tideover.daemon.main.time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(threading, "excepthook", faults.tell)
+    monkeypatch.setattr(threading, "excepthook", faults.log)
     for at_s in (0.0, 1.0, 2.0, 3700.0):
         now[0] = at_s
         start_task("poller", fail).join()
     assert [(line.name, line.fields["times"], "trace" in line.fields) for line in lines] == [
         ("thread.failed", 1, True), ("thread.failed", 4, False)]
     assert lines[0].fields["thread"] == "poller" and "in fail" in lines[0].fields["trace"]
-    faults.tell(threading.ExceptHookArgs((OSError, OSError(24, "Too many"), None, None)))
+    faults.log(threading.ExceptHookArgs((OSError, OSError(24, "Too many"), None, None)))
     assert lines[-1].fields["reason"] == "too many"
 
 
@@ -127,7 +129,7 @@ def test_a_hooks_run_that_meets_it_has_failed(met, monkeypatch):
 def test_a_hooks_run_without_a_thread_was_not_started(no_threads):
     answers = []
     bench = Bench()
-    bench.runner._tell = answers.append
+    bench.runner._post = answers.append
     bench.runner.start(bench.order(bench.write("10-web", "exit 0")), b"{}", "0" * 32)
     assert answers[0].report.begun is False and "no more threads" in answers[0].report.note
 
@@ -172,13 +174,13 @@ def test_a_poll_that_meets_it_has_failed_and_the_next_one_follows(met):
 
 def test_the_pause_watch_goes_on(met):
     watch = PauseWatch(lambda seen: None, readers=[])
-    beat, calls = watch._noticer.tick, []
+    beat, calls = watch._detector.tick, []
 
     def beat_badly(*arguments):
         calls.append(arguments)
         return fail() if len(calls) == 1 else beat(*arguments)
 
-    watch._noticer.tick = beat_badly
+    watch._detector.tick = beat_badly
     watch.start()
     watch.check_now()
     until = time.monotonic() + PATIENCE_S

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from tideover.clock import HostAccess
 from tideover.clock.daemons.w32time import W32Time
+from tideover.clock.host import HostAccess
 from tideover.clock.types import CommandResult, Origin, TimeSource
 from tideover.hooks.windows_acl import AclTarget, why_not_safe
 from tideover.pause.types import HostChanged
@@ -140,9 +140,9 @@ def test_a_time_service_that_asks_nobody_names_no_server(change: dict[tuple[str,
     assert [one.server for one in time_service(USUAL | change).servers() if "time" in one.server] == []
 
 
-def test_the_time_service_is_told_to_measure_afresh_by_its_own_tool() -> None:
+def test_the_time_service_is_told_to_measure_again_by_its_own_tool() -> None:
     ran: list[object] = []
-    assert time_service(USUAL, ran).measure_afresh(lambda offset: True).trouble == ""
+    assert time_service(USUAL, ran).measure_again(lambda offset: True).trouble == ""
     assert ran == [["w32tm", "/resync", "/rediscover", "/nowait"]]
     assert "domain" in time_service(USUAL | {(SERVICE + r"\Parameters", "Type"): "NT5DS"}).report().note
 

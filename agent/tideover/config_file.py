@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from tideover.errors import TideoverError, WrongUseError
+from tideover.errors import TideoverError, WrongUseError, system_reason
 from tideover.platforms import platform_of
 from tideover.settings import (
     LARGEST_BYTES,
@@ -48,7 +48,7 @@ class Loaded:
 
     @property
     def trusted_paths(self) -> tuple[Path, ...]:
-        """What nobody else may change: the files, and the directory of the drop-ins."""
+        """What no other user may change: the files, and the directory of the drop-ins."""
         directories = dict.fromkeys(path.parent for path in self.drop_ins)
         return tuple(filter(None, (self.file, *directories, *self.drop_ins)))
 
@@ -149,7 +149,7 @@ def _open_without_wait(path: str, flags: int) -> int:
 
 
 def _content(file: Path, named_by: str | None) -> bytes | None:
-    """Return what stands in the file, or None if nobody named it and it is not there. Raise WrongUseError."""
+    """Return what stands in the file, or None if it was not named and does not exist. Raise WrongUseError."""
     try:
         with open(file, "rb", opener=_open_without_wait) as opened:
             if stat.S_ISFIFO(os.fstat(opened.fileno()).st_mode):
@@ -166,5 +166,5 @@ def _content(file: Path, named_by: str | None) -> bytes | None:
         if file.is_dir():           # as Windows says it
             cause, hint = "it is a directory", "Name the file inside it"
     except OSError as error:
-        cause, hint = (error.strerror or str(error)).lower(), "Check the name and the disk"
+        cause, hint = system_reason(error), "Check the name and the disk"
     raise WrongUseError(f"cannot read the configuration {file}", cause, hint)

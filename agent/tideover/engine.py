@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from tideover import effects as fx, observations as ob
-from tideover.journal import Journal, JournalUnwritable
-from tideover.lifecycle import Entry, Phase, State, desired_effects, step
+from tideover.journal import Journal, JournalUnwritable, TakenStep
+from tideover.lifecycle import Entry, Phase, State, Step, desired_effects, step
+from tideover.lifecycle.replay import Decision, effects_by_key, entry_lines
 from tideover.model import EntryKind, Moment
 from tideover.policy import Policy
 
@@ -123,14 +124,20 @@ class Engine:
         if isinstance(seen, ob.Polled) and seen.vm_id:
             self._check_journal_owner(seen)
         now = self._moment()
-        move = step(self.state, seen, self._policy(seen), now)
+        policy = self._policy(seen)
+        move = step(self.state, seen, policy, now)
         if move.state == self.state and not move.entries and not self._unwritten:
             self._rest(now.raw_s)
             if isinstance(seen, ob.Due):
                 self._reconcile(now)            # what is wanted may depend on how near a moment is
             return
+        self._take(now, seen, policy, move)
+
+    def _take(self, now: Moment, seen: ob.Observation, policy: Policy, move: Step) -> None:
+        """Write a step down, tell of it, and do what follows."""
         before, self.state = self.state, move.state
-        self._write(now, move.entries)
+        decision = Decision(now, seen, policy, entry_lines(move.entries), effects_by_key(self.state, now))
+        self._write(now, move.entries, TakenStep(before, decision))
         self._listener.on_transition(before, self.state, move.entries)
         self._reconcile(now)
 
@@ -166,13 +173,13 @@ class Engine:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def _write(self, now: Moment, entries: tuple[Entry, ...]) -> None:
+    def _write(self, now: Moment, entries: tuple[Entry, ...], taken: TakenStep) -> None:
         """What cannot be written is kept and tried again with the next news; until then the agent goes on from memory,
         and acknowledges nothing (see `_is_allowed`)."""
         pending = (*self._unwritten, *entries)
         was_unwritable = bool(self._unwritten)
         try:
-            self._journal.commit(now, self._written, self.state, pending)
+            self._journal.commit(now, self._written, self.state, pending, taken)
         except JournalUnwritable as trouble:
             self._unwritten = list(pending) or [Entry("", EntryKind.JOURNAL_UNWRITABLE, str(trouble))]
             self.trouble = str(trouble)
@@ -205,12 +212,11 @@ class Engine:
             return
         if self._vm_id:
             now = self._moment()
-            move = step(self.state, ob.AnotherVm(vm_id), self._policy(seen), now)
+            news, policy = ob.AnotherVm(vm_id), self._policy(seen)
+            move = step(self.state, news, policy, now)
             self._renew()
-            before, self.state, self._written = self.state, move.state, State()
-            self._write(now, move.entries)
-            self._listener.on_transition(before, self.state, move.entries)
-            self._reconcile(now)
+            self._written = State()
+            self._take(now, news, policy, move)
         try:
             self._journal.remember_vm(vm_id)
             self._vm_id = vm_id

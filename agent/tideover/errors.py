@@ -9,7 +9,7 @@ EXIT_OK = 0
 EXIT_NO = 1            # the answer is "no"
 EXIT_WRONG_USE = 2     # wrong use or configuration
 EXIT_UNREACHABLE = 3   # the agent or the platform cannot be reached
-EXIT_BUG = 70          # EX_SOFTWARE (sysexits.h): what nobody expected has ended the process
+EXIT_BUG = 70          # EX_SOFTWARE (sysexits.h): an unforeseen exception has ended the process
 
 
 class TideoverError(Exception):
@@ -54,3 +54,8 @@ class UnreachableError(TideoverError):
     """The agent or the platform cannot be reached."""
 
     exit_status = EXIT_UNREACHABLE
+
+
+def system_reason(trouble: OSError) -> str:
+    """Given what the operating system refused, return why, as a part of a sentence."""
+    return (trouble.strerror or str(trouble)).lower()

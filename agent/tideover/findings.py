@@ -16,7 +16,7 @@ from tideover.text_safety import dot_controls
 
 
 class FindingLevel(enum.Enum):
-    """NOTE: it works, and somebody should know all the same. BAD: something will not work here."""
+    """NOTE: it works, with a limit worth knowing. BAD: something will not work here."""
 
     GOOD = "good"
     NOTE = "note"
@@ -75,20 +75,20 @@ class PollReport:
         return self.news is None or (isinstance(self.news, PollFailed) and self.took_s >= CALL_S)
 
 
-def check_answer(topic: str, place: str, heard: PollReport, hint: str, remark_on_time: str = "") -> list[Finding]:
+def check_answer(topic: str, place: str, polled: PollReport, hint: str, remark_on_time: str = "") -> list[Finding]:
     """Given a topic, the service's name with its address, one poll and what to do when it has failed, say whether the
     service can be used, and its clock. `remark_on_time`: what to know about how long an answer may take."""
-    if heard.is_late:
+    if polled.is_late:
         return [bad(topic, f"{place} has not answered within {WHOLE_S:.0f} s", hint)]
-    if isinstance(heard.news, PollFailed):
-        return [bad(topic, heard.news.reason, hint)]
-    assert heard.news is not None
-    document = heard.news.document
+    if isinstance(polled.news, PollFailed):
+        return [bad(topic, polled.news.reason, hint)]
+    assert polled.news is not None
+    document = polled.news.document
     in_part = [remark(topic, f"{document.left_out}: the other events are used, but no event is considered removed",
                       "If this persists, contact the platform's support.")] if document.left_out else []
     remark_text = f" ({remark_on_time})" if remark_on_time else ""
-    return [good(topic, f"{place} answered in {length_text(heard.took_s)}{remark_text}"), *in_part,
-            _check_date(topic, document.date, heard.wall)]
+    return [good(topic, f"{place} answered in {length_text(polled.took_s)}{remark_text}"), *in_part,
+            _check_date(topic, document.date, polled.wall)]
 
 
 def _check_date(topic: str, date: datetime | None, wall: datetime | None) -> Finding:
@@ -102,12 +102,12 @@ def _check_date(topic: str, date: datetime | None, wall: datetime | None) -> Fin
     return good(topic, "its answers have a Date header, which shows pauses of some seconds that no local clock shows")
 
 
-def check_events(heard: PollReport) -> list[Finding]:
+def check_events(polled: PollReport) -> list[Finding]:
     """Given one poll, say what is announced now."""
-    if heard.answer is None:
+    if polled.answer is None:
         return []
-    events: Sequence[Event] = heard.answer.document.events
-    return [remark("events", _event_text(event, heard.answer.me)) for event in events] or [
+    events: Sequence[Event] = polled.answer.document.events
+    return [remark("events", _event_text(event, polled.answer.me)) for event in events] or [
         good("events", "no event is listed now")]
 
 

@@ -2,7 +2,7 @@
 
 Each conversation is one request and one answer, over within its time, however the client drips, in either direction.
 Their number is bounded: the oldest makes room for a new one. When the system cannot give a connection (no descriptor,
-no memory), that is told once, and tried again until it can.
+no memory), that is reported once, and tried again until it can.
 """
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from tideover.errors import system_reason
 from tideover.system.wakeup import Wakeup
 from tideover.threads import Loop, start_task
 
@@ -29,20 +30,21 @@ QUIET_S = 5.0                   # without trouble, until it counts as over
 CLOSE_S = 2.0
 
 Answer = bytes | Callable[[], bytes] | None
-"""What is said, or what makes it (on a thread of its own: that may take long); None: the client must say more."""
+"""The bytes, or the function that makes them (on a thread of its own: it may take long); None: the request is
+incomplete."""
 Answers = Callable[[bytes, bool], Answer]
-"""Given all that a client has said so far, and whether it will say no more, return what is answered."""
+"""Given the bytes received from a client and whether the request is complete, return the answer."""
 OnProblem = Callable[[str | None], None]
-"""Is told why nobody can be let in, and None when that is over."""
+"""Called with the reason why no client can connect, and with None when that is over."""
 
 
 def ignore_problem(reason: str | None) -> None:
-    """Where nobody wants to know."""
+    """The default of `on_problem`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """How long a conversation may take, how much a client may say, and after which silence it has said all."""
+    """How long a connection may last, how long a request may be, and after which silence it counts as complete."""
 
     whole_s: float
     request_bytes: int = LONGEST_REQUEST
@@ -50,7 +52,7 @@ class ConnectionLimits:
 
 
 class _Client:
-    """One connection. `until_s`: when it is over; `silent_s`: when a client that has said nothing has said all."""
+    """One connection. `until_s`: its deadline; `silent_s`: when a client that has sent nothing gets its answer."""
 
     __slots__ = ("answer", "channel", "descriptor", "is_request_read", "received", "silent_s", "until_s")
 
@@ -108,7 +110,7 @@ class ConnectionListener:
                     self._accept()
                 elif (client := self._clients.get(key.fd)) is not None and client.channel is key.fileobj:
                     # else the number is a newer client's: the event's own was dropped a moment ago
-                    self._go_on(client, self._send if client.answer else self._hear)
+                    self._go_on(client, self._send if client.answer else self._receive)
             self._look_at_the_time()
 
     def _wait_s(self) -> float | None:
@@ -124,7 +126,7 @@ class ConnectionListener:
             if now_s >= client.until_s:
                 self._drop(client)
             elif now_s >= client.next_s:
-                self._go_on(client, self._hear_nothing)
+                self._go_on(client, self._receive_nothing)
         if not self._is_accepting and now_s >= self._accept_at_s:
             self._selector.register(self._listener, selectors.EVENT_READ)
             self._is_accepting = True
@@ -136,9 +138,9 @@ class ConnectionListener:
             try:
                 channel, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
-                return                  # nobody, or nobody any more: the next one wakes us
+                return                  # no client, or it has gone: the next one wakes the thread
             except OSError as trouble:
-                self._rest(trouble.strerror or str(trouble))
+                self._rest(system_reason(trouble))
                 return
             self._rest_s = FIRST_REST_S
             if self._is_troubled and time.monotonic() - self._trouble_at_s >= QUIET_S:
@@ -147,7 +149,7 @@ class ConnectionListener:
             self._let_in(channel)
 
     def _rest(self, reason: str) -> None:
-        """Whoever waits to be let in would wake us all the time until the system has room again."""
+        """Waiting clients would wake the thread all the time until the system has descriptors again."""
         self._drop_oldest()             # what it held may be enough for the next one
         self._selector.unregister(self._listener)
         self._is_accepting, self._trouble_at_s = False, time.monotonic()
@@ -164,13 +166,13 @@ class ConnectionListener:
         client = self._clients[channel.fileno()] = _Client(channel, self._limits)
         self._go_on(client, self._watch)
         if not client.is_request_read and client.descriptor in self._clients:
-            self._go_on(client, self._hear)         # most have spoken by now
+            self._go_on(client, self._receive)         # most have spoken by now
 
     def _watch(self, client: _Client) -> None:
         self._selector.register(client.channel, selectors.EVENT_READ)
 
     def _drop_oldest(self) -> None:
-        """Of those that have not said what they want."""
+        """Of those whose request is incomplete."""
         oldest = next((client for client in self._clients.values() if not client.is_request_read), None)
         if oldest is not None:
             self._drop(oldest)
@@ -197,12 +199,12 @@ class ConnectionListener:
             if not is_going_on:
                 self._drop(client)
 
-    def _hear(self, client: _Client) -> None:
+    def _receive(self, client: _Client) -> None:
         part = client.channel.recv(LONGEST_REQUEST)
         client.received += part
         self._answer(client, not part or len(client.received) >= self._limits.request_bytes)
 
-    def _hear_nothing(self, client: _Client) -> None:
+    def _receive_nothing(self, client: _Client) -> None:
         self._answer(client, True)
 
     def _answer(self, client: _Client, is_request_complete: bool) -> None:
@@ -253,10 +255,10 @@ class ConnectionListener:
                 client, answer = self._made.get_nowait()
                 self._slow -= 1
                 if self._clients.get(client.descriptor) is client:
-                    self._go_on(client, partial(self._hand_over, answer))
+                    self._go_on(client, partial(self._set_answer, answer))
         self._have_made()
 
-    def _hand_over(self, answer: bytes, client: _Client) -> None:
+    def _set_answer(self, answer: bytes, client: _Client) -> None:
         if answer:
             self._watch(client)
             self._give(client, answer)
@@ -265,7 +267,7 @@ class ConnectionListener:
 
 
 def listen_on(host: str, port: int) -> socket.socket:
-    """Return a socket that listens there. Raise OSError if nobody can."""
+    """Return a socket that listens there. Raise OSError if that fails."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=CONNECTIONS_AT_MOST)
 
@@ -290,22 +292,22 @@ def http_answer(head: bytes, answers: Callable[[bytes], tuple[str, str, bytes]])
 
 # --- The health page: one drain signal for every load balancer, without any hook
 # `GET /healthz` answers 200, or 503 with the reason while the applications must not get new work. Who connects and asks
-# nothing over HTTP, as HAProxy's agent-check does, is told the same in its words (HAProxy configuration manual,
+# nothing over HTTP, as HAProxy's agent-check does, gets the same answer in its words (HAProxy configuration manual,
 # agent-check: "drain", "ready"). It knows no state: it is given a question to ask.
 
-# HAProxy's agent-check says nothing by itself; whoever speaks HTTP has begun within 0.2 s.
+# HAProxy's agent-check sends nothing; an HTTP client has begun within 0.2 s.
 LIMITS = ConnectionLimits(whole_s=1.0, silence_s=0.2)
 READY_LINE, DRAIN_LINE = b"ready up\n", b"drain\n"
 HTTP = (b"GET ", b"HEAD ")
 
 
 class HealthPage:
-    """Listens on one address, on one thread that sleeps until somebody asks."""
+    """Listens on one address, on one thread that sleeps until a client connects."""
 
     def __init__(self, host: str, port: int, draining_because: Callable[[], str | None],
                  on_problem: OnProblem = ignore_problem) -> None:
-        """`draining_because`: why no new work is wanted, None if it is. `problem_lines`: why nobody can be let in, None
-        when that is over. Raise OSError if nobody can listen there."""
+        """`draining_because`: why no new work is wanted, None if it is. `on_problem` gets the reason why no client can
+        connect, None when that is over. Raise OSError if it cannot listen there."""
         self._draining_because = draining_because
         listener = listen_on(host, port)
         self.port = int(listener.getsockname()[1])

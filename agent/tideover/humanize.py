@@ -10,7 +10,7 @@ from tideover.model import utc_text
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 SECOND_MS, MINUTE_MS, HOUR_MS = 1000, 60_000, 3_600_000
-FEW_S = 10 * MINUTE_S       # up to here a length is told to the millisecond: pauses and hooks are
+FEW_S = 10 * MINUTE_S       # up to here a duration is shown to the millisecond: pauses and hooks are
 NOT_KNOWN = "not known"
 UNITS = ("ms", "s", "min", "h", "d")
 
@@ -32,14 +32,14 @@ def round_length_text(seconds: float | None) -> str:
 def bounded_text(length_s: float | None, uncertainty_s: float | None, *, rounded: bool = False) -> str:
     """Given a length and how far it may be wrong, return "4.184 s ± 31 ms", or "at most 7.854 s" where nothing but
     the upper bound is known."""
-    say = round_length_text if rounded else length_text
+    text_of = round_length_text if rounded else length_text
     if length_s is None or uncertainty_s is None:
-        return say(length_s)
+        return text_of(length_s)
     if uncertainty_s >= length_s:
-        return f"at most {say(length_s + uncertainty_s)}"
+        return f"at most {text_of(length_s + uncertainty_s)}"
     if rounded and length_s < MINUTE_S:
-        return f"{say(length_s)} ± {say(uncertainty_s)}"
-    return f"{_signed(length_s, min(_step_ms(length_s), _largest_step_ms(uncertainty_s)))} ± {say(uncertainty_s)}"
+        return f"{text_of(length_s)} ± {text_of(uncertainty_s)}"
+    return f"{_signed(length_s, min(_step_ms(length_s), _largest_step_ms(uncertainty_s)))} ± {text_of(uncertainty_s)}"
 
 
 def offset_text(seconds: float | None, bound_s: float | None = None) -> str:
@@ -74,7 +74,7 @@ def distance_text(seconds: float) -> str:
 
 
 def _step_ms(size_s: float) -> int:
-    """The finest part that is told of a length."""
+    """The finest part of a duration that is shown."""
     if size_s < FEW_S:
         return 1
     return SECOND_MS if round(size_s) < HOUR_S else MINUTE_MS if round(size_s) < 2 * DAY_S else HOUR_MS
@@ -122,7 +122,7 @@ LONGEST_ZONE = 5            # characters of a name that is one (CET, AEST); Wind
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How moments are told. `now`: aware. `utc`: all in UTC. `zone`: whose local time, None for this machine's.
+    """How timestamps are shown. `now`: aware. `utc`: all in UTC. `zone`: whose local time, None for this machine's.
 
     A moment is given aware, or as a record has it (2026-11-20T10:00:00.123Z); None is one that never came.
     """
@@ -132,7 +132,7 @@ class Times:
     zone: tzinfo | None = None
 
     def localise(self, at: datetime) -> datetime:
-        """Given an aware moment, return the same one in the time that is told; where that would be beyond the years
+        """Given an aware moment, return the same one in the zone that is shown; where that would be beyond the years
         there are (9999-12-31 in Auckland), as it was given."""
         try:
             return at.astimezone(UTC if self.utc else self.zone)

@@ -1,9 +1,9 @@
 """Log lines: a fixed name and fields, one line for each thing that happened. Writes; never decides.
 
-Whoever reads the lines (a terminal, a pipe, journald, the event log of Windows) may stop reading. `LineWriter` writes
+The reader of the lines (a terminal, a pipe, journald, the event log of Windows) may stop reading. `LineWriter` writes
 on a thread of its own behind a bounded queue, so that no thread of the agent waits for a reader.
 
-Event fields and hook output are strangers' words: control characters never reach the log. Names and fields are
+Event fields and hook output are untrusted: control characters never reach the log. Names and fields are
 documented in docs/logs.md.
 """
 from __future__ import annotations
@@ -29,13 +29,15 @@ LEVELS = ("debug", "info", "warning", "error")
 PRIORITIES: Mapping[str, int] = MappingProxyType({"debug": 7, "info": 6, "warning": 4, "error": 3})
 """As in syslog(3); "<N>" before a line tells them to the journal (sd-daemon(3))."""
 
-REPEATS = 3                 # the same trouble is told so often at once, then hourly, then once when it is over
+REPEATS = 3                 # the same trouble is logged so often at once, then hourly, then once when it is over
 HOURLY_S = 3600.0
 
 QUEUED_CHARACTERS = 1024 * 1024     # of lines that wait for their reader; more are dropped and counted
 QUEUED_LOWER = QUEUED_CHARACTERS * 3 // 4
 """Lines below warning fill no more of the queue than this: a hook that prints without end leaves room for warnings."""
 LINE_OVERHEAD = 200                 # characters that a line without fields counts for
+
+RECENT_CHARACTERS = 128 * 1024      # of the newest lines, which stay in memory for a bundle
 
 FLUSH_LIMIT_S = 1.0
 """At the end of a process, lines that wait for their reader are given this long."""
@@ -50,7 +52,7 @@ class LogLine(NamedTuple):
     fields: Mapping[str, object]
 
     def as_text(self, *, dated: bool = True) -> str:
-        """For people; `dated`: with its moment, where nobody else keeps that."""
+        """For people; `dated`: with its moment, where its reader does not add one."""
         words = [f"{key}={_word(value)}" for key, value in self.fields.items()]
         return " ".join([*([self.at, self.level] if dated else []), self.name, *words])
 
@@ -133,7 +135,7 @@ def to_lines(format_: str, write: Callable[[str, str], None]) -> Sink:
 
 
 def open_sink(format_: str, stream: Output | None = None, environ: Mapping[str, str] = os.environ) -> Sink:
-    """Given the owner's format, return where lines go when nobody says otherwise: standard error, or the journal behind
+    """Given the owner's format, return where lines go by default: standard error, or the journal behind
     it."""
     stream = stream or standard_error()
     return to_journal(format_, stream) if is_journal(stream, environ) else to_stream(format_, stream)
@@ -155,7 +157,7 @@ def _put(stream: Output, text: str) -> None:
 
 
 class LineWriter:
-    """The one thread that writes log lines, with a bounded queue before it. Any thread may hand it lines; none waits.
+    """The one thread that writes log lines, with a bounded queue before it. Any thread may give it lines; none waits.
 
     What does not fit into the queue, or could not be written, is dropped and counted; a line `log.lines-lost` with
     their number stands where they are missing, as soon as lines are written again.
@@ -165,6 +167,8 @@ class LineWriter:
         self._changed = threading.Condition()
         self._queue: deque[tuple[Sink, LogLine, int]] = deque()    # with the number of lines lost just before each
         self._queued = 0                    # characters
+        self._recent: deque[LogLine] = deque()      # the newest lines, whatever became of them
+        self._recent_size = 0               # characters
         self._lost = 0                      # lines, since the last one that was queued
         self._is_writing = False
         self._loop: Loop | None = None
@@ -183,6 +187,7 @@ class LineWriter:
     def _take(self, sink: Sink, line: LogLine) -> None:
         limit = QUEUED_CHARACTERS if PRIORITIES[line.level] <= PRIORITIES["warning"] else QUEUED_LOWER
         with self._changed:
+            self._remember(line)
             if self._queued + _size(line) > limit:
                 self._lost += 1
                 return
@@ -191,6 +196,18 @@ class LineWriter:
             if self._loop is None:
                 self._start()
             self._changed.notify_all()
+
+    def recent(self) -> list[str]:
+        """Return the newest lines as text, the oldest first. Any thread."""
+        with self._changed:
+            lines = list(self._recent)
+        return [line.as_text() for line in lines]
+
+    def _remember(self, line: LogLine) -> None:
+        self._recent.append(line)
+        self._recent_size += _size(line)
+        while self._recent_size > RECENT_CHARACTERS:
+            self._recent_size -= _size(self._recent.popleft())
 
     def _start(self) -> None:
         """Where the system gives no thread, the next line tries again."""
@@ -238,26 +255,26 @@ def _now() -> str:
 
 
 class Log:
-    """Hands what is worth telling to a sink. Any thread. Lines that speak of an `event` get its `trace_id`."""
+    """Passes log lines to a sink. Any thread. Lines that speak of an `event` get its `trace_id`."""
 
     def __init__(self, format_: str = "text", level: str = "info", sink: Sink | None = None) -> None:
         self._write = sink or open_sink(format_)
         self._lowest = LEVELS.index(level)
-        self._lock = threading.Lock()       # a line is one piece, whoever writes it
+        self._lock = threading.Lock()       # a line is written whole, by any thread
 
     def debug(self, name: str, **fields: object) -> None:
-        self._tell("debug", name, fields)
+        self._write_line("debug", name, fields)
 
     def info(self, name: str, **fields: object) -> None:
-        self._tell("info", name, fields)
+        self._write_line("info", name, fields)
 
     def warning(self, name: str, **fields: object) -> None:
-        self._tell("warning", name, fields)
+        self._write_line("warning", name, fields)
 
     def error(self, name: str, **fields: object) -> None:
-        self._tell("error", name, fields)
+        self._write_line("error", name, fields)
 
-    def _tell(self, level: str, name: str, fields: dict[str, object]) -> None:
+    def _write_line(self, level: str, name: str, fields: dict[str, object]) -> None:
         if LEVELS.index(level) < self._lowest:
             return
         if event := fields.get("event"):

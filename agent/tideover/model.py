@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import overload
 
 _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
@@ -90,10 +91,13 @@ class Event:
     description: str = ""
     event_source: str = "platform"       # platform | user | anything newer, lower case
     source: str = "azure"
-    takes_acknowledgement: bool = True   # whether its platform waits to be told; if not, it starts in its own time
+    takes_acknowledgement: bool = True   # whether its platform waits for one; if not, it starts in its own time
     extra: Mapping[str, str] = field(default_factory=dict)   # fields we do not know, as text, for the record
     notice_s: float | None = None        # in the row that noticed it: how far ahead NotBefore was, by the answer's Date
     odd_status: str | None = None        # a status that is neither Scheduled nor Started; None: it is one of them
+
+
+RAW_KEPT = 64 * 1024     # characters of an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Document:
     asked_raw_s: float = 0.0             # CLOCK_MONOTONIC_RAW when the request left
     received_raw_s: float = 0.0          # … and when the answer was here
     left_out: str = ""                   # which entries could not be used, and why; "": all are here
+    raw: str = field(default="", compare=False, repr=False)     # the answer's beginning as it came, for the recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +227,8 @@ class Pause:
 
     @property
     def shown_uncertainty_s(self) -> float | None:
-        """Return the uncertainty in whole milliseconds, where the length is told in such too: rounded up, with what the
-        length loses by its rounding. Only what is exact is told as 0."""
+        """Return the uncertainty in whole milliseconds, for a length shown in milliseconds: rounded up, with what the
+        length loses by its rounding. Only an exact length has 0."""
         if not self.uncertainty_s:
             return self.uncertainty_s
         lost_s = 0.0 if self.length_s is None else abs(self.length_s - round(self.length_s, 3))
@@ -325,6 +330,12 @@ def utc_if_any(seconds: float) -> datetime | None:
         return None
 
 
+@overload
+def utc_text(at: datetime) -> str: ...
+@overload
+def utc_text(at: None) -> None: ...
+@overload
+def utc_text(at: datetime | None) -> str | None: ...
 def utc_text(at: datetime | None) -> str | None:
     """Given an aware moment, return it as the record writes it (2026-11-20T10:00:00.123Z); None stays None."""
     if at is None:

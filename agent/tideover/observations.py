@@ -116,7 +116,7 @@ class ClockJudged:
 class ClockFollowed:
     """The clock was watched on after its verdict. Moves nothing; it is for the record.
 
-    `state`: converged | following | stuck | remedied (the time daemon was told to measure again).
+    `state`: converged | following | stuck | remedied (the time daemon was made to measure again).
     """
 
     event_id: str

@@ -18,7 +18,7 @@ CGROUP = Path("/proc/self/cgroup")
 
 
 class Systemd:
-    """systemd, or nobody, where it is silent. Implements `supervision.ServiceManager`."""
+    """systemd, or no service manager, where it does nothing. Implements `supervision.ServiceManager`."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -110,7 +110,7 @@ def why_we_end(environ: Mapping[str, str]) -> StopReason:
     A job to start shutdown.target is what systemd itself calls "stopping" (systemctl(1), is-system-running).
     """
     if not environ.get("INVOCATION_ID"):
-        return StopReason.STOP                  # nobody's service (systemd.exec(5))
+        return StopReason.STOP                  # not run as a service (systemd.exec(5))
     import subprocess
     try:
         asked = subprocess.run(["systemctl", "list-jobs", "--no-legend", "--no-pager", "--plain"], text=True,

@@ -10,13 +10,14 @@ from typing import Protocol
 class StopReason(enum.Enum):
     """Why this service is being stopped."""
 
-    STOP = "stop"               # somebody stops it, or nobody knows
+    STOP = "stop"               # it is stopped, or the reason is not known
     RESTART = "restart"         # it is started again at once, as an upgrade does
     SHUTDOWN = "shutdown"       # the machine goes down
 
 
 class AgentControl(Protocol):
-    """What the agent can be told. Any thread, any signal handler: each only raises a flag and wakes the loop."""
+    """What can be requested of the agent. Any thread, any signal handler: each only raises a flag and wakes the
+    loop."""
 
     def request_stop(self) -> None: ...
 
@@ -34,7 +35,7 @@ class ServiceManager(Protocol):
     """No wait of the agent's loop may be longer; None: any may."""
 
     def listen(self, orders: AgentControl) -> None:
-        """From now on, pass on what the agent is told; that it is to end also if that was said before."""
+        """From now on, pass on what is requested; a stop also if it was requested before."""
 
     def still_starting(self, seconds: float) -> None:
         """Its start takes up to so many seconds more."""
@@ -49,7 +50,7 @@ class ServiceManager(Protocol):
         """Its loop turns; called far more often than needed."""
 
     def set_status(self, words: str) -> None:
-        """Given one line about how it is, show it to whoever asks."""
+        """Given one line about how it is, show it in the service's status."""
 
     def stopping(self) -> None:
         """It ends."""

@@ -1,4 +1,4 @@
-"""Threads beside the engine's own, and what happens when one of them meets an exception that nobody foresaw.
+"""Threads beside the engine's own, and what happens when one of them meets an unforeseen exception.
 
 It ends no process: an application may be prepared. A task answers "failed" with the reason, a loop rests and goes on,
 and the exception is reported through `threading.excepthook`, which the agent points at its log. This is the only module
@@ -15,11 +15,11 @@ LONGEST_REST_S = 5.0        # as long as the longest interval between two polls
 NO_THREAD = "the system gives no more threads; raise the limit (TasksMax, ulimit -u)"
 
 Failed = Callable[[str], None]
-"""Is told one sentence why a thread failed, on that thread."""
+"""Called on a thread that failed, with one sentence that says why."""
 
 
 def start_task(name: str, task: Callable[[], object], failed: Failed | None = None) -> threading.Thread | None:
-    """Carry out `task` on a daemon thread. `failed` is told why it could not be carried out to its end.
+    """Carry out `task` on a daemon thread. `failed` is called with the reason if it was not completed.
 
     Return the thread; None where the system gives none: then `failed` has been called before this returns. Never
     raises: the engine's thread may call it.
@@ -84,7 +84,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _report(error: Exception, failed: Failed | None) -> None:
-    """See that whoever waits is answered, then tell of the exception, whatever else goes wrong meanwhile."""
+    """Answer the waiting caller, then report the exception, even if one of them fails."""
     try:
         if failed is not None:
             failed(reason_of(error))
@@ -98,4 +98,4 @@ def _show(error: Exception) -> None:
         threading.excepthook(
             threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread())))
     except Exception:  # noqa: BLE001
-        return                      # the log itself does not work: there is nobody to tell
+        return                      # the log itself does not work: nothing is left to report it with

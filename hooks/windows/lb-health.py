@@ -36,7 +36,7 @@ DESCRIPTION: dict[str, Any] = {
         "PORT": {"default": "", "meaning": "TCP ports of the service, separated by spaces; their connections are "
                                            "waited for; empty: not waited for"},
         "DRAIN_S": {"default": "30", "meaning": "seconds after SETTLE_S that connections are waited for; those left "
-                                                "are told and kept"},
+                                                "are reported and kept"},
     },
     "needs": ["a health page that answers 503 while DRAIN_FILE exists (IIS: a rewrite rule with IsFile)",
               "write access to its directory"],
@@ -78,7 +78,7 @@ def prepare() -> None:
     kept = remembered()
     if kept is None:
         if file.exists():
-            raise Stop(NOTHING, f"{file} is there already: somebody else drains this machine, left as it is")
+            raise Stop(NOTHING, f"{file} exists already: another program drains this machine, left as it is")
         kept = {"file": str(file), "word": f"tideover {os.environ.get('TIDEOVER_EVENT_ID', '')} {time.time_ns()}"}
         remember(kept)
     if not file.exists():
@@ -105,7 +105,7 @@ def recover() -> None:
     if is_ours:
         file.unlink(missing_ok=True)
     forget()
-    raise Stop(DONE, "health page is good again" if is_ours else f"{file} is gone or somebody else's: left as it is")
+    raise Stop(DONE, "health page is good again" if is_ours else f"{file} is gone or another program's: left as it is")
 
 
 if __name__ == "__main__":

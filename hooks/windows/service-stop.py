@@ -110,10 +110,10 @@ def tell(name: str, what: str) -> None:
     """Given a service, tell it to stop, pause, continue or start; what it does already needs no telling."""
     with opened(name) as (library, service):
         if what == "start":
-            told = library.StartServiceW(service, 0, None)
+            succeeded = library.StartServiceW(service, 0, None)
         else:
-            told = library.ControlService(service, CONTROLS[what], ctypes.byref(Status()))
-        code = 0 if told else ctypes.get_last_error()
+            succeeded = library.ControlService(service, CONTROLS[what], ctypes.byref(Status()))
+        code = 0 if succeeded else ctypes.get_last_error()
     if code == DEPENDED_ON:
         raise Stop(FAILED, f"other services depend on {name} and run: name them before it in SERVICES")
     if code == CANNOT:
@@ -131,7 +131,7 @@ def names() -> list[str]:
 
 
 def prepare() -> None:
-    """Stop or pause what runs, each noted down before it is told."""
+    """Stop or pause what runs, each noted down before the request."""
     how = setting("HOW")
     if how not in ("stop", "pause"):
         raise Stop(WRONG_USE, f'HOW must be stop or pause, not "{how}"')

@@ -22,7 +22,7 @@ tideover.toml \\- configuration of tideover
 .SH DESCRIPTION
 TOML files. The drop-ins in conf.d are read after the main file, in the order of their names: tables are merged key by
 key, the later file wins, lists are replaced. Every key has a default, and without any file the defaults hold. A key
-that is unknown, of the wrong type or out of range stops the start; all faults are told at once.
+that is unknown, of the wrong type or out of range stops the start; all faults are listed at once.
 .B tideover config check
 does the same without starting, and
 .B tideover config show

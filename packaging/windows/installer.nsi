@@ -39,7 +39,7 @@ Var Stopped     ; "--stopped" where its service did not run: the owner's wish
 Function .onInit
     SetRegView 64
     ; An upgrade goes where the old one is. Only administrators can have written that; a folder that merely looks like an
-    ; installation is nobody's, and nothing in it is run.
+    ; installation is not registered, and nothing in it is run.
     ReadRegStr $Registered HKLM "${KEY}" "InstallLocation"
     ${If} $Registered != ""
         StrCpy $INSTDIR $Registered
@@ -66,7 +66,7 @@ Function GiveUp
     Abort $0
 FunctionEnd
 
-; A folder that is no registered installation and has something in it is somebody else's: its rights would be changed, and
+; A folder that is no registered installation and has something in it is another program's: its rights would be changed, and
 ; what is called python or bin in it replaced. Nothing has been changed yet.
 Function RefuseFullFolder
     ${If} $Registered == $INSTDIR
@@ -113,7 +113,7 @@ Section "tideover"
         ${EndIf}
     ${EndIf}
 
-    ; What the system runs must be administrators' alone, also where /D names a folder that anybody may write to.
+    ; What the system runs must be administrators' alone, also where /D names a folder that any user may write to.
     SetOutPath "$INSTDIR"
     nsExec::ExecToLog '"$SYSDIR\icacls.exe" "$INSTDIR" /setowner *S-1-5-32-544 /q'
     Pop $0
@@ -143,7 +143,7 @@ Section "tideover"
     WriteRegDWORD HKLM "${KEY}" "NoModify" 1
     WriteRegDWORD HKLM "${KEY}" "NoRepair" 1
 
-    ; Compiled here, once: nobody else may write beside the files later.
+    ; Compiled here, once: no other user may write beside the files later.
     nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -m compileall -q "$INSTDIR\python\Lib\site-packages"'
     Pop $0
     nsExec::ExecToLog '"$INSTDIR\python\python.exe" -I -X utf8 -m tideover_setup install $Stopped'

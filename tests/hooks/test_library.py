@@ -204,7 +204,7 @@ def test_shell_hooks_are_clean() -> None:
     """shellcheck has nothing to say."""
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    samples = (LIBRARY.parent / "agent/tideover/drill/sample_hooks/posix").iterdir()
+    samples = (LIBRARY.parent / "agent/tideover/drill/sample/hooks/posix").iterdir()
     done = subprocess.run(["shellcheck", *(str(LIBRARY / n) for n in [*SHELL, "tideover-hook.sh"]), *map(str, samples)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 

@@ -58,11 +58,11 @@ def test_it_tells_once_before_and_once_after(receiver: tuple[str, Path], tmp_pat
 
 @pytest.mark.parametrize("path", ["/error", "/moved"])
 def test_a_receiver_that_does_not_take_it_holds_nothing(receiver: tuple[str, Path], tmp_path: Path, path: str) -> None:
-    """By default a failure is told and no failure; with MUST_ARRIVE it is one. A redirect is not followed."""
+    """By default a failure is printed and no failure; with MUST_ARRIVE it is one. A redirect is not followed."""
     url, told = receiver
     hook = Hook("webhook", tmp_path / "state", {"URL": url + path})
     ran = hook.prepare()
-    assert ran.status == DONE and "not told" in ran.output
+    assert ran.status == DONE and "not sent" in ran.output
     assert replace(hook, settings={"URL": url + path, "MUST_ARRIVE": "yes"}, kind="reboot").prepare().status == FAILED
     assert not told.exists()
 
@@ -71,7 +71,7 @@ def test_an_answer_that_drips_ends_in_its_time(receiver: tuple[str, Path], tmp_p
     """Each byte is in time and the whole never is: the bound is on the whole."""
     url, _ = receiver
     ran = Hook("webhook", tmp_path / "state", {"URL": f"{url}/drip", "TIMEOUT_S": "0.5"}).prepare()
-    assert ran.status == DONE and "not told" in ran.output
+    assert ran.status == DONE and "not sent" in ran.output
     assert ran.took_s < 4
 
 
@@ -98,7 +98,7 @@ def test_a_certificate_that_does_not_hold_is_told_nothing(authority: Authority, 
         settings = {"URL": f"https://{place}/ok", "CA_FILE": authority.file(trusted) if trusted else ""}
         hook = Hook("webhook", tmp_path / "state", settings)
         carried_on = hook.prepare()
-        assert carried_on.status == DONE and "not told" in carried_on.output and why in carried_on.output
+        assert carried_on.status == DONE and "not sent" in carried_on.output and why in carried_on.output
         must = replace(hook, settings={**settings, "MUST_ARRIVE": "yes"}, kind="reboot").prepare()
         assert must.status == FAILED and "Traceback" not in must.output
     assert not told.exists()

@@ -28,7 +28,7 @@ from tideover.simulator import MetadataService
 TOOLS = ("systemd-nspawn", "mmdebstrap", "nsenter", "unshare", "ip")
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-click", "python3-ntplib", "python3-psutil",
             "python3-requests", "python3-installer", "iproute2", "procps", "sudo")
-MANAGED = ("openssh-server", "cloud-init", "ca-certificates")     # what a machine has that others set up
+MANAGED = ("openssh-server", "cloud-init", "python3-apt")     # what a cloud's image has for those who set machines up
 SUITE = "bookworm"
 PLATFORM = "169.254.169.254"
 PATIENCE_S = 30.0
@@ -36,6 +36,12 @@ CLONE_NEWNET = 0x40000000       # setns(2)
 PR_SET_PDEATHSIG = 1            # prctl(2)
 POWER_OFF = signal.SIGRTMIN + 4  # systemd(1)
 CGROUPS = [Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup/systemd")]     # a host that has both kinds
+SHOWS_ITS_BOOT_ID = """
+# A container's own boot id is a mount of nspawn's over /proc/sys, which these two uncover. A real machine's is the kernel's.
+[Service]
+ProtectKernelTunables=no
+ProtectControlGroups=no
+"""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -84,7 +90,7 @@ class Machine:
         self._groups = [group / self._name for group in CGROUPS if group.is_dir()] or [Path("/sys/fs/cgroup") / self._name]
         for group in self._groups:
             group.mkdir()
-        self._log, self._network = root.parent / "console", network
+        self._log, self.network = root.parent / "console", network
         self._nspawn = self._boot()
 
     def _boot(self) -> subprocess.Popen[bytes]:
@@ -92,7 +98,7 @@ class Machine:
             return subprocess.Popen(
                 ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", f"--directory={self.root}", "--boot",
                  f"--machine={self._name}", "--hostname=vm-1", "--console=pipe", "--kill-signal=SIGRTMIN+4",
-                 f"--network-namespace-path=/proc/{self._network}/ns/net"],
+                 f"--network-namespace-path=/proc/{self.network}/ns/net"],
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "yes"}, preexec_fn=self._enter,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

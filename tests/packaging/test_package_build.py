@@ -57,14 +57,44 @@ def test_the_manual_pages_say_all_commands_and_keys_and_are_sound(package, tmp_p
         assert [word for word in words if not re.search(rf"^ +(\[0m)?{word}\b", re.sub(r".\x08", "", shown.stdout), re.M)] == []
 
 
+COMPLETIONS = {"bash": "bash-completion/completions/tideover", "zsh": "zsh/vendor-completions/_tideover",
+               "fish": "fish/vendor_completions.d/tideover.fish"}
+
+
+@pytest.mark.parametrize("shell", COMPLETIONS)
+def test_the_package_installs_completion_where_the_shell_looks_for_it(package, tmp_path, capsys, shell):
+    from tideover.cli import main
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
+    assert main(["completion", shell]) == 0
+    assert (tmp_path / "usr/share" / COMPLETIONS[shell]).read_text() == capsys.readouterr().out
+
+
+def test_the_documents_that_are_shipped_find_each_other(package, tmp_path):
+    """Each link of a page leads to a file of the package, none of which is compressed."""
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
+    home = tmp_path / "usr/share/doc/tideover"
+    pages = sorted(home.rglob("*.md"))
+    assert {f"docs/{page.name}" for page in (TOP / "docs").glob("*.md")} < {str(page.relative_to(home)) for page in pages}
+    dead = []
+    for page in pages:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s#]+)[^)\s]*\)", text):
+            file = page.parent / target
+            there = file.readlink() if file.is_symlink() else file
+            if not target.startswith("http") and not (file.parent / there).exists():
+                dead.append((page.name, target))
+    assert dead == []
+
+
 def test_the_configuration_file_that_is_shipped_changes_nothing_and_needs_no_edit(package, tmp_path):
-    """It is short, so that an upgrade of the reference is no change of the file: changes go into conf.d."""
+    """The first installation puts it into /etc; changes go into conf.d. It is no conffile, so dpkg never asks about it."""
     from tideover.settings import LINUX, default_settings, read_settings
     subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
-    shipped = (tmp_path / "etc/tideover/tideover.toml").read_bytes()
+    shipped = (tmp_path / "usr/share/tideover/tideover.toml").read_bytes()
     assert read_settings(shipped, file="shipped", defaults=LINUX) == default_settings()
     assert all(line.startswith("#") for line in shipped.decode().splitlines()) and len(shipped.splitlines()) < 15
-    assert (tmp_path / "etc/tideover/conf.d").is_dir()
+    assert (tmp_path / "etc/tideover/conf.d").is_dir() and not list((tmp_path / "etc/tideover").rglob("*.toml"))
+    assert subprocess.run(["dpkg-deb", "-I", package, "conffiles"], capture_output=True, check=False).returncode != 0
 
 
 def test_the_fast_suite_passes_with_debians_own_python_and_libraries():

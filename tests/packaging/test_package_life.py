@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+from nspawn_machine import SHOWS_ITS_BOOT_ID
 
 pytestmark = pytest.mark.slow
 TOP = Path(__file__).parents[2]
@@ -13,12 +14,6 @@ HOOK = "#!/bin/sh\necho $1 $TIDEOVER_KIND $TIDEOVER_REASON >> /root/lines\n"
 CONFIGURATION = '[source]\nkind = "azure"\npoll = "100ms"\n[pause]\nsettle = "500ms"\n'
 RECOVERS_AT_STOP = CONFIGURATION + '[policy]\non_stop = "recover"\n'
 READY_LIMIT_S = 1.0
-SHOWS_ITS_BOOT_ID = """
-# A container's own boot id is a mount of nspawn's over /proc/sys, which these two uncover. A real machine's is the kernel's.
-[Service]
-ProtectKernelTunables=no
-ProtectControlGroups=no
-"""
 
 
 def installed(machine, package, configuration=CONFIGURATION):
@@ -147,6 +142,10 @@ def test_removal_recovers_what_is_prepared_and_a_purge_leaves_nothing(machine, p
         assert "nothing was prepared" in here.run(f"tideover hooks run {name} recover; true")
     here.run("tideover hooks disable webhook && tideover hooks disable lb-health && tideover hooks enable service-stop")
     assert (here.root / "etc/tideover/hooks.d/80-service-stop").readlink() == Path("/usr/share/tideover/hooks/service-stop")
+    for language in ("", " --python"):
+        here.run(f"tideover hooks new mine{language} && tideover hooks check && tideover hooks run mine prepare")
+        assert "resumed" in here.run("tideover hooks run mine recover --reason resumed --pause 7s")
+        here.run("rm /etc/tideover/hooks.d/60-mine")
     assert "Recovered: first." in here.run("dpkg --remove tideover")
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
     assert (here.root / "var/lib/tideover/journal.db").exists(), "records outlive a removal"

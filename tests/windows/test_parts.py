@@ -22,7 +22,7 @@ from tideover.config_file import platform_paths
 from tideover.errors import UnreachableError, WrongUseError
 from tideover.hooks.trust import trusted_users, why_untrusted
 from tideover.pause.types import HostChanged
-from tideover.pause.watch import KEY, open_readers
+from tideover.pause.watch import GUEST_PARAMETERS, open_readers
 from tideover.platforms import detect
 from tideover.system import clocks
 from tideover.system.dmi import firmware_table, read_dmi
@@ -315,7 +315,7 @@ def test_the_registry_is_read_and_silent_about_what_it_has_not() -> None:
 
 
 def test_a_new_physical_host_is_heard_on_a_beat() -> None:
-    key = winreg.CreateKeyEx(winreg.HKEY_LOCAL_MACHINE, KEY, 0, winreg.KEY_ALL_ACCESS | winreg.KEY_WOW64_64KEY)
+    key = winreg.CreateKeyEx(winreg.HKEY_LOCAL_MACHINE, GUEST_PARAMETERS, 0, winreg.KEY_ALL_ACCESS | winreg.KEY_WOW64_64KEY)
     try:
         winreg.SetValueEx(key, "PhysicalHostName", 0, winreg.REG_SZ, "host-1")
         (reader,) = open_readers()

@@ -1,4 +1,4 @@
-r"""The door as a named pipe of this machine: the system, administrators and the agent's own user may ask.
+r"""The API on a named pipe of this machine: the system, administrators and the agent's own user may ask.
 
 `[paths] runtime` names the pipe (\\.\pipe\…); where it names a directory, as a second instance's does, the pipe's name
 follows from it.
@@ -69,7 +69,7 @@ class ApiListener:
         self._loop.start()
 
     def is_replaced(self) -> bool:
-        """Never: the system lets nobody take a pipe's name while it is ours."""
+        """Never: no other process can take the pipe's name while this one has it."""
         return False
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class ApiListener:
             start_task("api-answer", partial(self._converse, channel), partial(self._end, channel))
 
     def _accept(self) -> PipeEnd | None:
-        """Wait for somebody; None: closed. Raise OSError if the system has no room for one more."""
+        """Wait for a client; None: closed. Raise OSError if the system has no resources for one more."""
         if self._free is None:
             self._free = create_pipe(self._name, self._attributes, is_first=False)
         here, self._free = self._free, None
@@ -111,7 +111,7 @@ class ApiListener:
         if wait_for_any([self._closing, here.event], None) == 0:
             here.close()
             return None
-        with contextlib.suppress(OSError):      # tried again, and told, before the next one is waited for
+        with contextlib.suppress(OSError):      # tried again, and reported, before the next client is waited for
             self._free = create_pipe(self._name, self._attributes, is_first=False)
         return here
 

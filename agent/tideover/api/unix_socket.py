@@ -1,4 +1,4 @@
-"""The door as a Unix socket: whoever may open the file may ask, and that is its owner and root.
+"""The API on a Unix socket: a process that may open the file may ask: its owner and root.
 
 A lock file beside the socket says whose it is: only its holder removes or replaces the socket.
 """
@@ -50,7 +50,7 @@ class Channel:
 
 
 class ApiListener:
-    """Where one comes in. Given the socket's path; raise OSError if nobody can be heard there, or another agent is."""
+    """Listens at the socket's path. Raise OSError if that fails, or if another agent listens there."""
 
     def __init__(self, path: Path, reply: Callable[[bytes], bytes], timeout_s: float, longest_question: int,
                  on_problem: OnProblem) -> None:

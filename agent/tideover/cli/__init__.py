@@ -1,7 +1,7 @@
-"""The doors: what people type. No logic of the agent lives here.
+"""The command line. No logic of the agent lives here.
 
 `tideover run` is the one command that stays in memory all day, so it takes the short way in, past everything the other
-commands need. Little is imported before `main` has said what Ctrl-C means.
+commands need. Little is imported before `main` has set the handling of Ctrl-C.
 """
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _do(words: list[str]) -> int:
     except KeyboardInterrupt:
         return interrupted()
     except BrokenPipeError:
-        give_up_output()                # the reader went away (a pager, head): there is no one to tell
+        give_up_output()                # the reader went away (a pager, head): an error message would have no reader
         return EXIT_OK
     except (OSError, MemoryError, ImportError, RuntimeError) as trouble:
         sentence = lacking(trouble)
@@ -66,8 +66,8 @@ def _do(words: list[str]) -> int:
 
 def print_error(trouble: TideoverError) -> None:
     """Say on standard error what failed, why, and what to do."""
-    from tideover.cli.endings import tell as say
-    say(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
+    from tideover.cli import endings
+    endings.print_error(trouble, trouble.faults if isinstance(trouble, ConfigurationError) else ())
 
 
 def config_argument(words: list[str]) -> str:
@@ -83,6 +83,9 @@ def _run_words(words: list[str]) -> int:
     config = _plain_run(words)
     if config is not None:
         return _run(config)
+    if words[:1] == ["__complete"]:     # a shell's, at a press of a key: without click
+        from tideover.cli.completion_words import print_words
+        return print_words(words[1:])
     from tideover.cli.app import run_command
     return run_command(words)
 
@@ -112,7 +115,7 @@ def _run(config: str) -> int:
 
 
 def _bug(kind: type[BaseException], trouble: BaseException, where: TracebackType | None) -> None:
-    """What no one foresaw ended the command: a trace for whoever mends it, and the exit status that says so."""
+    """An unforeseen exception ended the command: print its trace and exit with EX_SOFTWARE."""
     if issubclass(kind, KeyboardInterrupt):
         from tideover.cli.endings import interrupted
         interrupted()

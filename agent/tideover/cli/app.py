@@ -39,11 +39,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "clock": ("tideover.cli.clock.command", "Check the clock against time servers now."),
     "hooks": ("tideover.cli.hooks.command", "List, describe, check, write, run, enable and disable hooks."),
     "doctor": ("tideover.cli.doctor.command", "Check the setup of this machine."),
+    "replay": ("tideover.cli.replay.command", "Decide again what a bundle recorded, and compare."),
     "acknowledge": ("tideover.cli.actions.acknowledge_command", "Acknowledge an event by hand (StartRequests)."),
     "recover": ("tideover.cli.actions.recover_command", "Run pending recover hooks now."),
     "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service."),
     "config": ("tideover.cli.config.command", "Validate or show the configuration."),
     "service": ("tideover.cli.service.command", "Install, remove, start or stop the service (for pip installations)."),
+    "completion": ("tideover.cli.completion.command", "Print the completion script of bash, zsh or fish."),
 })
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(

@@ -9,7 +9,8 @@ import click
 from tideover.cli.options import example, print_json, with_json, with_settings
 from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import table_lines, this_terminal
-from tideover.clock import ClockCheckSettings, ClockReport, DaemonReport, check_now, watch_clock
+from tideover.clock.on_demand import check_now, watch_clock
+from tideover.clock.types import ClockCheckSettings, ClockReport, DaemonReport
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
 from tideover.humanize import length_text, offset_text

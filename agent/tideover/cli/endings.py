@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from tideover.errors import EXIT_BUG, TideoverError
+from tideover.errors import EXIT_BUG, TideoverError, system_reason
 from tideover.system.platform import give_up_errors, give_up_output
 
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
@@ -46,7 +46,7 @@ def interrupted() -> int:
 
 
 def flush_output() -> None:
-    """Write what the command has said. Raise TideoverError if that cannot be done; a reader that has gone wants no more
+    """Write the command's output. Raise TideoverError if that cannot be done; a reader that has gone wants no more
     of it and is no failure."""
     try:
         sys.stdout.flush()
@@ -85,7 +85,7 @@ def lacking(trouble: Exception) -> TideoverError | None:
     return None
 
 
-def tell(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
+def print_error(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
     """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing."""
     try:
         print(f"tideover: {trouble}", *(f"  {fault}" for fault in faults), sep="\n", file=sys.stderr, flush=True)
@@ -94,7 +94,7 @@ def tell(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
 
 
 def _reason(trouble: OSError) -> str:
-    return (trouble.strerror or str(trouble)).lower()
+    return system_reason(trouble)
 
 
 def _one_line(text: str) -> str:

@@ -20,7 +20,7 @@ from tideover.cli.options import example, print_json, print_lines, with_json, wi
 from tideover.cli.render import Table, event_parts, history_table, pauses_table
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
-from tideover.errors import EXIT_OK, TideoverError, WrongUseError
+from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.humanize import Times
 from tideover.journal.store import read_memory, read_through
 from tideover.model import fold_case, utc_text
@@ -153,7 +153,8 @@ def pauses_csv(pauses: Iterable[PauseRecord]) -> str:
 
 STANDARD_OUTPUT = "-"
 OWNER_ONLY_MODE = 0o600
-"""A page holds the hooks' output, which the journal keeps from other users; whoever sends it decides who reads it."""
+"""A page holds the hooks' output, which the journal keeps from other users; the user who sends it decides who reads
+it."""
 
 
 def write_event_page(record: EventRecord, file: str, *, utc: bool, quietly: bool) -> None:
@@ -184,7 +185,7 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
     try:
         is_new = _write_text(Path(file), text.encode())
     except OSError as trouble:
-        raise WrongUseError(f"cannot write the page {file}", (trouble.strerror or str(trouble)).lower(),
+        raise WrongUseError(f"cannot write the page {file}", system_reason(trouble),
                             "Name a file in an existing directory that has free space and that you can write to.") \
             from trouble
     if not quietly:

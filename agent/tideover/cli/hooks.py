@@ -63,9 +63,9 @@ def _list_library(loaded: Loaded, as_json: bool) -> int:
     from tideover.hooks.description import describe_all
     place, directory = library.library(), Path(loaded.settings.paths.hooks)
     files = {name: library.file_of(place, name) for name in library.known_names(place)}
-    told = describe_all(files)
+    descriptions = describe_all(files)
     rows = []
-    for name, about in told.items():
+    for name, about in descriptions.items():
         enabled = next((file for file in library.files_of(name, directory) if library.is_from(file, files[name])), None)
         summary = str(about) if isinstance(about, TideoverError) else about.summary
         stage = None if isinstance(about, TideoverError) else about.stage
@@ -167,20 +167,20 @@ def new_hook(loaded: Loaded, name: str, python: bool, stage: int) -> int:
 @click.argument("name")
 @click.argument("phase", type=click.Choice([phase.value for phase in HookPhase]))
 @click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default=Kind.FREEZE.value, show_default=True,
-              help="The kind of event that the hook is told.")
+              help="The kind of the sample event.")
 @click.option("--reason", type=click.Choice(["resumed", "cancelled", "restarted"]), default=None,
               help="Why recover runs. Without it: resumed after a pause, else cancelled.")
 @click.option("--pause", "pause_s", callback=duration_between(0.0, 86_400.0), metavar="LENGTH", default=None,
-              help="The pause that recover is told, such as 7s. Without it none was detected.")
+              help="The pause for recover, such as 7s. Without it none was detected.")
 @click.option("--clock", type=click.Choice([verdict.value for verdict in Verdict]), default=Verdict.UNKNOWN.value,
-              show_default=True, help="The verdict on the clock that recover is told.")
+              show_default=True, help="The verdict on the clock for recover.")
 @with_json
 @with_settings
 def run_hook(loaded: Loaded, name: str, phase: str, kind: str, reason: str | None, pause_s: float | None, clock: str,
              as_json: bool) -> int:
     """Run PHASE of one hook now, as the agent would, with a sample event, and show its output as it comes.
 
-    The state directory is kept from prepare to recover. --reason, --pause and --clock are told to recover only.
+    The state directory is kept from prepare to recover. --reason, --pause and --clock are for recover only.
     """
     from tideover.daemon.offline import SampleEvent, run_hook_once
     sample = SampleEvent(Kind(kind), reason or "", pause_s, Verdict(clock))

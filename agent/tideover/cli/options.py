@@ -94,12 +94,12 @@ def with_readable_settings(function: Callable[..., Any]) -> Callable[..., Any]:
         wanted = config or config_before(context)
         loaded = load_tolerantly(Path(wanted) if wanted else None, os.environ)
         if loaded.trouble is not None:
-            _tell_of_faults(loaded.trouble)
+            _print_faults(loaded.trouble)
         return function(*positional, loaded=loaded, **named)
     return command
 
 
-def _tell_of_faults(trouble: TideoverError) -> None:
+def _print_faults(trouble: TideoverError) -> None:
     faults = trouble.faults if isinstance(trouble, ConfigurationError) else ()
     click.echo("\n".join([f"tideover: {trouble}", *(f"  {fault}" for fault in faults),
                           "tideover: this command uses the valid settings, and defaults for the others."]), err=True)
@@ -124,7 +124,7 @@ with_yes: Callable[[Function], Function] = click.option(
 
 def without_settings(function: Callable[..., Any]) -> Callable[..., Any]:
     """The command needs no configuration and works beside a broken one; it takes --config as every command does, and a
-    file that is named must be one that can be used: a slip of the pen is told everywhere."""
+    file that is named must be one that can be used: a mistyped name is reported by every command."""
     @with_config
     @click.pass_context
     @wraps(function)
@@ -200,7 +200,7 @@ def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> Tid
                 str(answer.get("do", "See tideover status.")))
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: Mapping[str, Any]) -> None:
     """Print one document, with the number of its schema, but where it is a schema itself."""
     numbered = document if "$schema" in document else {"schema": SCHEMA, **document}
     click.echo(safe_json(numbered, indent=2))

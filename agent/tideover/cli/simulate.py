@@ -10,9 +10,9 @@ from tideover.cli.endings import until_interrupted
 from tideover.cli.options import example, print_lines, without_settings
 from tideover.cli.render import key_value
 from tideover.cli.terminal import render_lines, this_terminal
-from tideover.errors import EXIT_OK, TideoverError, WrongUseError
+from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
-from tideover.settings.types import is_ipv4, listen_address
+from tideover.settings.types import is_ipv4, listen_address, quoted
 from tideover.simulator import Request, SimulatedService, SimulatorModule, load_simulator
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
 from tideover.text_safety import dot_controls
@@ -20,7 +20,7 @@ from tideover.threads import start_task
 
 ANY_PORT = "127.0.0.1:0"
 LOOK_S = 0.5                # for an interrupt, and for a scenario that has ended
-REPEATS_SHOWN_S = 10.0       # a client that asks the same again and again is told of this often
+REPEATS_SHOWN_S = 10.0       # a repeated request is shown this often
 SHOWN_AT_MOST = 160         # characters of what a client sends
 
 
@@ -60,12 +60,12 @@ def _open(simulator: SimulatorModule, listen: str, vm_name: str) -> SimulatedSer
     try:
         return simulator.open_service(vm_name, address=host, port=port)
     except OSError as trouble:
-        raise WrongUseError("cannot simulate", f"{listen}: {(trouble.strerror or str(trouble)).lower()}",
+        raise WrongUseError("cannot simulate", f"{listen}: {system_reason(trouble)}",
                             "Choose another address with --listen, or omit the option.") from trouble
 
 
 class _ScenarioRun:
-    """One service, one scenario on a thread of its own, and what is asked told as it comes."""
+    """One service, one scenario on a thread of its own, and each request shown as it comes."""
 
     def __init__(self, simulator: SimulatorModule, service: SimulatedService, story: Scenario, pace: float) -> None:
         self._simulator = simulator
@@ -96,7 +96,7 @@ class _ScenarioRun:
 
     def _play(self) -> None:
         try:
-            play(self._story, self._service, tell=lambda line: self._show("platform", line), stopping=self._stopping,
+            play(self._story, self._service, show=lambda line: self._show("platform", line), stopping=self._stopping,
                  pace=self._pace)
         except WrongUseError as trouble:
             self._trouble = trouble
@@ -143,7 +143,8 @@ class _ScenarioRun:
 
 
 def _show_head(platform: Platform, simulator: SimulatorModule, service: SimulatedService, story: Scenario) -> None:
-    source = f'[source]\nkind = "{platform.kind}"\nendpoint = "{service.endpoint}"'
+    source = "\n".join(["[source]", f"kind = {quoted(platform.kind)}",
+                        *(f"{key} = {quoted(text)}" for key, text in simulator.source_settings(service).items())])
     lines = [f"{story.name}: {story.about}",
              f"{platform.service[0].upper()}{platform.service[1:]} of {platform.name}, simulated for the VM "
              f"{dot_controls(service.vm_name)}, at {service.endpoint} (Ctrl-C ends it)", ""]

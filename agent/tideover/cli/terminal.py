@@ -70,7 +70,7 @@ LAST_AT_LEAST = 40          # columns; a last column with less to wrap in moves 
 
 
 def render_lines(parts: Iterable[Part], terminal: Terminal) -> list[str]:
-    """Given what is told, return its lines."""
+    """Given the parts of an output, return its lines."""
     blocks: list[list[str]] = []
     for _, group in groupby(parts, key=type):
         same = list(group)

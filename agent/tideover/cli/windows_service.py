@@ -1,4 +1,4 @@
-"""The door through which the service control manager of Windows comes in. No command: people type `tideover run`.
+"""The program that the service control manager of Windows starts. No command: people type `tideover run`.
 
 What is imported before it is answered is little: it waits for 30 seconds only, also on a machine that is busy starting.
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 assert sys.platform == "win32"      # mypy reads the rest for Windows only
 
-if __spec__ is None:                # run by its path: nobody has said yet where the rest of us is
+if __spec__ is None:                # run by its path: the package's directory is not on sys.path yet
     packages = Path(__file__).parents[2]
     environment = packages.parents[1]
     if (environment / "pyvenv.cfg").is_file():

@@ -16,9 +16,9 @@ from tideover.timekeeping.intervals import NS, Interval, ToleranceResult, ahead_
 LIMIT_S = 600.0              # what has not changed in ten minutes will not by itself
 CONVERGED, FOLLOWING, STUCK = "converged", "following", "stuck"
 _GOODS = 3                   # one after the other
-_UPDATES = 2                 # of a daemon that had a wrong clock to mend: its first may go half way
+_UPDATES = 2                 # of a daemon that had a wrong clock to correct: its first may go half way
 _MOST_SAMPLES = 240          # in one telling
-_STEP_NS = NS // 1000        # far above the noise of two readings; no slew gets so far while a rate cannot be told
+_STEP_NS = NS // 1000        # far above the noise of two readings; no slew gets so far before its rate is measurable
 
 
 class ClockInstant(NamedTuple):
@@ -29,7 +29,7 @@ class ClockInstant(NamedTuple):
 
 
 class ConvergenceMonitor:
-    """One event's clock. `look` is told each finding, and says when there is something to tell."""
+    """One event's clock. `look` takes each finding, and returns what is to be reported."""
 
     def __init__(self, event_id: str, since_ns: int, verdict: ClockCheck, at: ClockInstant) -> None:
         self.event_id, self.since_ns = event_id, since_ns
@@ -98,20 +98,20 @@ class ConvergenceMonitor:
         return abs(self._first.offset_s) - abs(check.offset_s) > doubt_s
 
 
-# --- The remedy: the time daemon is told once to measure again
+# --- The remedy: the time daemon is made to measure again, once
 # Runs in a thread of its own, for it takes seconds. What may be done to which daemon, `daemons` knows.
 
-def measure_afresh(surroundings: HostAccess, may_step: Callable[[float], bool]) -> CommandResult:
-    """Given the machine, tell its time daemon to measure afresh; return what was done, or why nothing was."""
+def measure_again(surroundings: HostAccess, may_step: Callable[[float], bool]) -> CommandResult:
+    """Given the machine, make its time daemon measure again; return what was done, or why nothing was."""
     daemon: Daemon | None = find_daemon(surroundings)
     if daemon is None:
         return CommandResult(trouble="the remedy failed: no known time daemon")
-    ended = daemon.measure_afresh(may_step)
+    ended = daemon.measure_again(may_step)
     return CommandResult(trouble=f"the remedy failed: {ended.trouble}") if ended.trouble else ended
 
 
 def agrees_with(truth_minus_raw: Interval, tolerance_ns: int, clocks: RawWallClocks) -> Callable[[float], bool]:
-    """Given what outside time said, return the question whether a daemon may step the clock by what it measured.
+    """Given the outside time, return the question whether a daemon may step the clock by what it measured.
 
     It may while the clock is still outside the tolerance, and the step would bring it inside: the daemon sees what we
     see. After a further pause neither holds, and nothing is stepped.

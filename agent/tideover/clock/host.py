@@ -23,7 +23,7 @@ from tideover.system.platform import ROOT
 # --- Other programs of the system: argument list, deadline, bounded output; never a shell
 
 # Nothing of the agent's own environment. On Linux the language fixes what the programs print; those of Windows print in
-# the system's language and code page whatever they are told.
+# the system's language and code page, and no option changes that.
 if sys.platform == "win32":
     from tideover.winapi.base import system_directory
 
@@ -127,7 +127,7 @@ else:
 
 CHRONY_MONITOR = ("127.0.0.1", 323)      # chrony's default `cmdport`, open to local users for monitoring
 NTPD_CONTROL = ("127.0.0.1", 123)
-# For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where nobody
+# For a daemon on this machine, whose answer takes 0.1 ms; room for the crowd after a resume. A port where no program
 # listens refuses at once.
 TIMEOUT_S = 0.25
 

@@ -1,7 +1,7 @@
 """The NTP client: name resolution, rate limits, one query to each address side by side within one deadline.
 
 Sends and receives; what an answer is worth is decided in `timekeeping.ntp_packet`. ntplib's client is not used: it
-takes any packet from the right address for the answer, and each foreign packet starts its timeout anew.
+takes any packet from the right address for the answer, and each foreign packet restarts its timeout.
 """
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class _TokenBucket:
     def __init__(self, spacing_s: float, gap_s: float, credit: float, at_s: float) -> None:
         self.spacing_s, self.gap_s, self.credit, self.most, self.at_s = spacing_s, gap_s, credit, credit, at_s
         self.asked_s = at_s - gap_s        # raw seconds of the last question
-        self.is_rated = False              # the server has said RATE
+        self.is_rated = False              # the server has sent RATE
         self.is_excused = False            # the next question does not wait for the credit
         self.is_urgent = False             # … may use the reserve
 
@@ -82,7 +82,7 @@ class RateLimiter:
 
     def urge(self) -> None:
         """The machine may have stopped just now: the next question to each server may use the reserve, unless the
-        server has said RATE."""
+        server has sent RATE."""
         for account in self._accounts.values():
             account.is_urgent = not account.is_rated
 
@@ -197,7 +197,7 @@ class _NtpQuery:
             self.socket.close()
             raise
 
-    def hear(self) -> TimeSample | Rejected | None:
+    def receive(self) -> TimeSample | Rejected | None:
         """Return what the answer is worth; None if what came was not it. Raise OSError if the peer is not there."""
         data, stamp_age_ns = self._receive()
         raw_ns = self._clocks.raw_ns()
@@ -283,22 +283,22 @@ class NtpClient:
                     wakeup.clear()
                     expecting = on_wakeup()
                 else:
-                    self._hear(key.fd)
+                    self._receive(key.fd)
             if time.monotonic() >= self._until_s:
                 if not self._is_cut_short:
                     self.refused += [question.silence() for question in self._open.values()]
                 return
 
     def close(self) -> None:
-        """Forget the questions nobody answered."""
+        """Forget the unanswered queries."""
         for descriptor in list(self._open):
             self._drop(descriptor)
         self._selector.close()
 
-    def _hear(self, descriptor: int) -> None:
+    def _receive(self, descriptor: int) -> None:
         question = self._open[descriptor]
         try:
-            outcome = question.hear()
+            outcome = question.receive()
         except BlockingIOError:
             return        # a packet with a bad checksum wakes us and is gone
         except OSError as error:
@@ -371,9 +371,8 @@ class NameResolver:
                 start_task("tideover-clock-name", partial(self._resolve, server, host, port),
                            partial(self._found_none, server))
 
-    def collect(self) -> tuple[str, ...]:
-        """Take in what the look-ups have brought; return the servers that were looked up."""
-        brought: list[str] = []
+    def collect(self) -> None:
+        """Take in what the look-ups have brought."""
         with contextlib.suppress(queue.Empty):
             while True:
                 server, targets, failure = self._found.get_nowait()
@@ -384,8 +383,6 @@ class NameResolver:
                 else:
                     self.failures[server] = failure
                     self._looked_up_s.pop(server, None)
-                brought.append(server)
-        return tuple(brought)
 
     def _resolve(self, server: str, host: str, port: int) -> None:
         targets, failure = _addresses(server, host, port)
@@ -409,7 +406,7 @@ def _is_literal(host: str) -> bool:
 def _addresses(server: str, host: str, port: int) -> tuple[tuple[NtpTarget, ...], str]:
     """Given host and port number, return all addresses, or none and why."""
     try:
-        # As bytes a plain name spares us the tables of IDNA, which are larger than all the rest of this hand.
+        # As bytes a plain name spares us the tables of IDNA, which are larger than all the rest of the clock check.
         answers = socket.getaddrinfo(host.encode() if host.isascii() else host, port, type=socket.SOCK_DGRAM)
     except (OSError, UnicodeError) as error:      # UnicodeError: a label that IDNA cannot encode
         return (), str(getattr(error, "strerror", None) or error)
@@ -437,13 +434,13 @@ Decided = Callable[[Sequence[TimeSample], dict[str, int]], bool]
 
 
 class QueryRounds:
-    """Sources, what they said, and what they refused. `wakeup` wakes a round that waits."""
+    """Sources, their samples, and their refusals. `wakeup` wakes a round that waits."""
 
     def __init__(self, clocks: RawWallClocks, surroundings: HostAccess, wakeup: Wakeup) -> None:
         self._clocks, self._wakeup = clocks, wakeup
         self._names, self.rate_limiter = NameResolver(wakeup.set), RateLimiter(surroundings.chance)
         self._hardware = HypervisorClock(clocks, surroundings)
-        self.since_ns = 0            # the last resume: what a hardware clock must have been told after
+        self.since_ns = 0            # the last resume: what a hardware clock must have been set after
         self.samples: list[TimeSample] = []
         self.refused: dict[tuple[str, str], Rejected] = {}
 
@@ -480,9 +477,8 @@ class QueryRounds:
         """Given all sources, ask those that may be asked now, all side by side; return the new samples. `chosen`: ask
         only of these.
 
-        Ends at `limit_s`, or sooner: all have spoken, it is decided, or somebody interrupts. Raise OSError where nobody
-        can be asked, because no descriptor is left.
-        """
+        Ends at `limit_s`, or sooner: all have spoken, it is decided, or it is interrupted. Raise OSError where no
+        source can be asked, because no descriptor is left. """
         self._forget(sources)
         due = self._due(sources if chosen is None else chosen)
         servers = {name: one for name, one in due.items() if one.origin is not Origin.HARDWARE}
@@ -522,10 +518,10 @@ class QueryRounds:
         """Given sources, refuse those that must not be asked yet and of which nothing else is known since the pause."""
         now_s = self._now_s()
         newer = {one.server for one in self.samples if one.began_raw_ns >= self.since_ns}
-        heard_of = newer | {server for server, _ in self.refused}
+        known = newer | {server for server, _ in self.refused}
         for source in sources:
             wait_s = self.rate_limiter.wait_s(source, now_s)
-            if wait_s >= _AT_ONCE_S and source.server not in heard_of:
+            if wait_s >= _AT_ONCE_S and source.server not in known:
                 self.refused[source.server, ""] = Rejected(source.server, "", RejectReason.HELD_BACK,
                                                           f"for {wait_s:.0f} s more" if wait_s >= 1 else "")
 

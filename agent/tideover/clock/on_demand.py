@@ -37,7 +37,7 @@ def watch_clock(settings: ClockCheckSettings, clocks: RawWallClocks | None = Non
                 surroundings: HostAccess | None = None) -> Iterator[ClockReport]:
     """Given the configuration, yield what is known of the clock at once and then every `interval_s`.
 
-    Each source is asked as often as good manners allow; between, what it said is held against the clock again.
+    Each source is asked as often as its rate limit allows; between, its last sample is compared with the clock again.
     """
     machine = surroundings or HostAccess()
     look = _TerminalCheck(settings, clocks or MachineClocks(), machine)

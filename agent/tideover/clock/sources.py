@@ -10,6 +10,7 @@ from pathlib import Path
 from tideover.clock.daemons import Daemon
 from tideover.clock.host import HostAccess
 from tideover.clock.types import ClockCheckSettings, Origin, TimeSource
+from tideover.errors import system_reason
 from tideover.platforms import detect
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns
 from tideover.system.dmi import read_dmi
@@ -24,7 +25,7 @@ _NAMES = {"KVM virtual PTP": "ptp_kvm", "hyperv": "ptp_hyperv"}
 _LIVES_ON_MESSAGES = "ptp_hyperv"
 _CLASS = "/sys/class/ptp"
 _TRIES = 5                       # the narrowest of so many windows
-_HOST_ERROR_NS = NS // 1000      # how wrong the host itself may be, unless somebody knows better
+_HOST_ERROR_NS = NS // 1000      # how wrong the host itself may be, unless the configuration knows better
 _MOST_READINGS = 64
 
 
@@ -50,7 +51,7 @@ class HypervisorClock:
         try:
             began_ns, reading = self._read(source.device)
         except OSError as error:
-            return Rejected(source.server, source.device, RejectReason.UNREACHABLE, error.strerror or str(error))
+            return Rejected(source.server, source.device, RejectReason.UNREACHABLE, system_reason(error))
         if source.server == _LIVES_ON_MESSAGES:
             known = self._readings.setdefault(source.device, [])
             known.append(reading)

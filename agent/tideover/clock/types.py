@@ -20,7 +20,7 @@ MOST_BYTES = 8192
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How one run ended. `last_error`: why, for people; "" when the program said that all went well."""
+    """How one run ended. `last_error`: why, for people; "" when the program reported success."""
 
     output: str = ""
     trouble: str = ""
@@ -44,7 +44,7 @@ class ClockCheckSettings:
 
 
 class Origin(enum.Enum):
-    """Who named a source. The more of a stranger we are to it, the rarer we ask."""
+    """Where a source's name comes from. It decides how often it may be asked."""
 
     OWNER = "the configuration"
     HARDWARE = "the hypervisor"
@@ -88,7 +88,7 @@ def each_once(sources: Iterable[TimeSource]) -> tuple[TimeSource, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ServerReport:
-    """What one address of one source said, or why its word does not count. offset_s > 0: this machine is ahead."""
+    """The answer of one address of one source, or why it is not used. offset_s > 0: this machine is ahead."""
 
     server: str
     address: str

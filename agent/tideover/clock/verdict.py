@@ -1,6 +1,6 @@
 """The verdict of a clock check: status, offset, error bound, and the reason in words.
 
-Asks nobody. The same samples may be judged again and again, for they outlive a step of the wall clock.
+Sends no query. The same samples may be judged again and again, for they outlive a step of the wall clock.
 """
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ OLDER_THAN_THE_PAUSE = "older than the pause"
 
 
 def slewing_text(behind: Interval | None, tolerance_ns: int, rate: float | None) -> str:
-    """Given where the offset lies and the rate the clock moves at, return when it will be good; "" if nobody knows."""
+    """Given where the offset lies and the rate the clock moves at, return when it will be good; "" if that is not
+    known."""
     wait_s = None if behind is None or rate is None else seconds_until_good(behind, tolerance_ns, rate)
     return "" if wait_s is None else f"the daemon is slewing; good in about {_duration(wait_s)}"
 
@@ -105,12 +106,12 @@ def as_record(sample: TimeSample) -> ClockSample:
 
 def reports(standing: Consensus, wall_minus_raw_ns: int, refused: Iterable[Rejected]) -> tuple[ServerReport, ...]:
     """Given what the sources say and who was refused, return one report for each address."""
-    heard = {(one.server, one.address): ServerReport(
+    answered = {(one.server, one.address): ServerReport(
         one.server, one.address, ahead_s(one.truth_minus_raw_ns - wall_minus_raw_ns), one.delay_ns / NS,
         one.bound_ns / NS, one.stratum, RejectReason.DISAGREES.value if one in standing.outliers else "")
         for one in standing.chosen}
     silent = {(one.server, one.address): ServerReport(one.server, one.address, dropped=one.text) for one in refused}
-    return tuple((silent | heard).values())
+    return tuple((silent | answered).values())
 
 
 def _why(verdict: Verdict, behind: Interval, standing: Consensus, tolerance_ns: int) -> str:
@@ -147,7 +148,7 @@ def _span(ns: int) -> str:
 # --- Evaluation against this machine's clock
 
 class ClockEvaluator:
-    """Given what the inquiry knows. `daemon`: what the time daemon said last; `remedies`: what was done, by event."""
+    """Given what the inquiry knows. `daemon`: the time daemon's last report; `remedies`: what was done, by event."""
 
     def __init__(self, inquiry: QueryRounds, clocks: RawWallClocks, surroundings: HostAccess,
                  tolerance_ns: int) -> None:
@@ -169,7 +170,7 @@ class ClockEvaluator:
                    self._daemon_words(now, since_ns), self.remedies.get(event_id, ""))
         return replace(check, checked_at=now, reason="; ".join(filter(None, reasons)))
 
-    def has_heard(self, since_ns: int) -> bool:
+    def has_sample(self, since_ns: int) -> bool:
         """Is there any answer since the resume?"""
         return bool(self._newer(self._inquiry.samples, since_ns))
 

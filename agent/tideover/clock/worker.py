@@ -1,7 +1,7 @@
 """The clock worker: the checks under way and the clocks that are monitored for convergence. Used by one thread at a
 time.
 
-Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` lends it
+Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` gives it
 one. Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.
 """
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tideover.clock.convergence import FOLLOWING, LIMIT_S, ClockInstant, ConvergenceMonitor, measure_afresh
+from tideover.clock.convergence import FOLLOWING, LIMIT_S, ClockInstant, ConvergenceMonitor, measure_again
 from tideover.clock.daemons import Daemon, find_daemon
 from tideover.clock.host import HostAccess
 from tideover.clock.ntp_client import ROUND_TIMEOUT_S, SPACING_S, QueryRounds
@@ -36,7 +36,7 @@ _RAREST_S = 64.0                     # of following; a time daemon's own usual p
 def pause_before(round_number: int, is_close: bool) -> float:
     """Given which question comes next (1 = the second) and whether only time is in the way, return the pause.
 
-    A wrong clock takes its time to be mended, so the questions grow rarer. A bound that is too wide shrinks with
+    A wrong clock takes its time to be corrected, so the questions grow rarer. A bound that is too wide shrinks with
     each further sample, and a hardware clock may hear from its host any second, so the first few come quickly.
     """
     if is_close and round_number <= _MOST_CLOSE:
@@ -54,7 +54,7 @@ def pause_while_following(round_number: int, spacing_s: float) -> float:
 # --- The worker
 
 _SHORTEST_ROUND_S = 0.05      # even a deadline of nothing hears a server of its own region
-_REST_S = 5.0                 # after a round in which nobody could be asked
+_REST_S = 5.0                 # after a round in which no source could be asked
 _MOST_SAMPLES = 240           # in one record
 _TURNS_S = 15.0               # sampling at most so far apart takes turns; rarer, one round for all costs fewer wake-ups
 _HARDWARE_S = 1.0             # a hardware clock is read so often while an event is near: that asks no other machine
@@ -76,12 +76,12 @@ class _ClockJob:
 
 
 class ClockWorker:
-    """Given a way to tell and the configuration; `post` brings news back to this worker's thread from another."""
+    """`post` takes observations; `run_on_worker` runs a function on this worker's thread, called from another."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: ClockCheckSettings, *, clocks: RawWallClocks,
-                 surroundings: HostAccess, wakeup: Wakeup, post: Callable[[News], None],
-                 heard: Callable[[TimeSample], None]) -> None:
-        self._tell, self._settings, self._post, self._heard_sample = tell, settings, post, heard
+    def __init__(self, post: Callable[[Observation], None], settings: ClockCheckSettings, *, clocks: RawWallClocks,
+                 surroundings: HostAccess, wakeup: Wakeup, run_on_worker: Callable[[News], None],
+                 on_sample: Callable[[TimeSample], None]) -> None:
+        self._post, self._settings, self._run_on_worker, self._on_sample = post, settings, run_on_worker, on_sample
         self._clocks, self._surroundings = clocks, surroundings
         self._inquiry = QueryRounds(clocks, surroundings, wakeup)
         self._judge = ClockEvaluator(self._inquiry, clocks, surroundings, int(settings.tolerance_s * NS))
@@ -103,7 +103,7 @@ class ClockWorker:
         job = self._jobs[effect.key] = _ClockJob(effect, deadline_ns)
         left = self._followings.pop(effect.event_id, None)
         if left is not None and left.has_untold:
-            self._tell_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
+            self._post_followed(left, FOLLOWING, self._judge.find(left.since_ns, left.event_id, left.rate))
         self._judge.remedies.pop(effect.event_id, None)
         job.samples = _records(self._inquiry.samples, job.since_ns)      # heard between the resume and the check
         self._find_sources()
@@ -114,7 +114,7 @@ class ClockWorker:
                 self._inquiry.rate_limiter.urge()
         self._inquiry.rate_limiter.spread(self._clocks.raw_ns() / NS)
         self._inquiry.note_held_back(self._sources)
-        self._hear_daemon()
+        self._ask_daemon()
         self.look_again()
 
     def forget(self, key: str) -> None:
@@ -122,7 +122,7 @@ class ClockWorker:
         self._jobs.pop(key, None)
 
     def sample_every(self, period_s: float) -> None:
-        """Outside time is asked for so often from now on, also while nothing is checked. Where nobody can be asked,
+        """Outside time is asked for so often from now on, also while nothing is checked. Where no source can be asked,
         nothing is."""
         if not self._sources:
             self._find_sources()
@@ -135,7 +135,7 @@ class ClockWorker:
         self._next_round_ns = min(self._next_round_ns or next_ns, next_ns)
 
     def look_again(self) -> None:
-        """Something has happened to the clock: the questions begin anew, as soon as the manners allow."""
+        """Something has happened to the clock: the queries start again, as soon as the rate limit allows."""
         self._round, self._next_round_ns = 0, self._clocks.raw_ns() + self._held_back_ns()
 
     def measure(self) -> None:
@@ -155,11 +155,11 @@ class ClockWorker:
         except OSError as error:
             return ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason_of(error)}")
         for sample in new:
-            self._heard_sample(sample)
+            self._on_sample(sample)
         return replace(self._judge.find(0), samples=tuple(as_record(one) for one in new))
 
     def drop(self) -> None:
-        """Something failed that nobody foresaw: forget what is checked and followed, and ask on."""
+        """After an unforeseen exception: forget what is checked and followed, and continue."""
         self._jobs.clear()
         self._followings.clear()
         self._is_hearing = False
@@ -174,7 +174,7 @@ class ClockWorker:
 
     @property
     def has_sources(self) -> bool | None:
-        """Whether there is anybody to ask; None: not looked yet."""
+        """Whether there is a source to ask; None: not looked yet."""
         return bool(self._sources) if self._has_looked else None
 
     @property
@@ -204,7 +204,7 @@ class ClockWorker:
             self._cannot_ask(now_ns, reason_of(error))
             return
         for sample in new:
-            self._heard_sample(sample)
+            self._on_sample(sample)
         for job in self._jobs.values():
             job.samples += _records(new, job.since_ns)
             if len(job.samples) > _MOST_SAMPLES:
@@ -222,20 +222,20 @@ class ClockWorker:
         self._follow(new)
 
     def _cannot_ask(self, now_ns: int, reason: str) -> None:
-        """Not one question could leave, nor can it soon: whoever waits for the clock must not wait for that."""
+        """Not one query could leave, nor can it soon: a check must not wait for that."""
         for key, job in list(self._jobs.items()):
             self.latest = ClockCheck(Verdict.UNKNOWN, reason=f"no time server can be asked: {reason}")
             del self._jobs[key]
-            self._tell(ClockJudged(job.effect.event_id, job.effect.round, self.latest))
+            self._post(ClockJudged(job.effect.event_id, job.effect.round, self.latest))
         self._next_round_ns = now_ns + int(_REST_S * NS)
 
     def settle(self) -> None:
-        """Answer each check that is good, out of time, or has nobody to ask; end what was followed long enough."""
+        """Answer each check that is good, out of time, or has no source to ask; end what was followed long enough."""
         for key, job in list(self._jobs.items()):
             check = self.latest = self._check(job)
             if check.verdict is Verdict.GOOD or self._is_over(job):
                 del self._jobs[key]
-                self._tell(ClockJudged(job.effect.event_id, job.effect.round, check))
+                self._post(ClockJudged(job.effect.event_id, job.effect.round, check))
                 self._begin_following(job, check)
         if any(self._clocks.raw_ns() >= one.until_ns for one in self._followings.values()):
             self._follow(())
@@ -251,9 +251,9 @@ class ClockWorker:
         return replace(check, good_after_s=good_after_s, samples=tuple(job.samples))
 
     def _is_over(self, job: _ClockJob) -> bool:
-        """Is the time up, or is nobody left who could be asked before it is?"""
+        """Is the deadline reached, or is no source left that could be asked before it?"""
         now_ns = self._clocks.raw_ns()
-        is_hopeless = now_ns + self._held_back_ns() >= job.deadline_ns and not self._judge.has_heard(job.since_ns)
+        is_hopeless = now_ns + self._held_back_ns() >= job.deadline_ns and not self._judge.has_sample(job.since_ns)
         return not self._sources or is_hopeless or now_ns >= job.deadline_ns
 
     def _are_decided(self, known: Sequence[TimeSample], asked: dict[str, int]) -> bool:
@@ -294,7 +294,8 @@ class ClockWorker:
     # --- following ------------------------------------------------------------------------------------------------
 
     def _begin_following(self, job: _ClockJob, check: ClockCheck) -> None:
-        """Nobody is followed who cannot be: without a source, or where all of them must be left alone for too long."""
+        """No clock is followed that cannot be: without a source, or where the rate limit holds all of them back for too
+        long."""
         if not self._sources or self._inquiry.wait_s(self._sources) >= LIMIT_S:
             return
         event_id = job.effect.event_id
@@ -310,12 +311,12 @@ class ClockWorker:
             state = one.update(check, _records(new, one.since_ns), self._instant())
             if state is not None:
                 del self._followings[one.event_id]
-                self._tell_followed(one, state, check)
+                self._post_followed(one, state, check)
         if self._followings:
-            self._hear_daemon()
+            self._ask_daemon()
 
-    def _tell_followed(self, one: ConvergenceMonitor, state: str, check: ClockCheck) -> None:
-        self._tell(ClockFollowed(one.event_id, state, one.report(check)))
+    def _post_followed(self, one: ConvergenceMonitor, state: str, check: ClockCheck) -> None:
+        self._post(ClockFollowed(one.event_id, state, one.report(check)))
 
     def _instant(self) -> ClockInstant:
         return ClockInstant(self._clocks.raw_ns(), wall_minus_raw_ns(self._clocks))
@@ -327,20 +328,20 @@ class ClockWorker:
 
     # --- the time daemon ------------------------------------------------------------------------------------------
 
-    def _hear_daemon(self) -> None:
+    def _ask_daemon(self) -> None:
         if not self._is_hearing:
             self._is_hearing = True
             daemon = self._daemon
-            start_task("tideover-clock-daemon", lambda: self._hear(daemon),
-                       lambda reason: self._post(lambda worker: worker._heard(None)))
+            start_task("tideover-clock-daemon", lambda: self._report_daemon(daemon),
+                       lambda reason: self._run_on_worker(lambda worker: worker._take_daemon_report(None)))
 
-    def _hear(self, daemon: Daemon | None) -> None:
+    def _report_daemon(self, daemon: Daemon | None) -> None:
         """On a thread beside the worker's."""
         known = daemon or find_daemon(self._surroundings)
         report = known.report() if known else None
-        self._post(lambda worker: worker._heard(report))
+        self._run_on_worker(lambda worker: worker._take_daemon_report(report))
 
-    def _heard(self, report: DaemonReport | None) -> None:
+    def _take_daemon_report(self, report: DaemonReport | None) -> None:
         self._is_hearing, self._judge.daemon = False, report
         if report is not None:
             for one in self._followings.values():
@@ -351,17 +352,18 @@ class ClockWorker:
 
         def remedy() -> None:
             """On a thread beside the worker's."""
-            ended = measure_afresh(self._surroundings, lambda offset_s: not self.is_closed and may_step(offset_s))
-            self._post(lambda worker: worker._remedied(job, ended))
+            ended = measure_again(self._surroundings, lambda offset_s: not self.is_closed and may_step(offset_s))
+            self._run_on_worker(lambda worker: worker._remedied(job, ended))
 
         start_task("tideover-clock-remedy", remedy,
-                   lambda reason: self._post(lambda worker: worker._remedied(job, CommandResult(trouble=reason))))
+                   lambda reason: self._run_on_worker(
+                       lambda worker: worker._remedied(job, CommandResult(trouble=reason))))
 
     def _remedied(self, job: _ClockJob, ended: CommandResult) -> None:
         event_id = job.effect.event_id
         self._judge.remedies[event_id] = ended.trouble or ended.output
         check = self._judge.find(job.since_ns, event_id)
-        self._tell(ClockFollowed(event_id, FOLLOWING if ended.trouble else REMEDIED, check))
+        self._post(ClockFollowed(event_id, FOLLOWING if ended.trouble else REMEDIED, check))
         if self.has_work and not ended.trouble:
             self.look_again()
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 
 from tideover import effects as fx
-from tideover.clock import ClockChecker
+from tideover.clock.checker import ClockChecker
 from tideover.hooks.runner import HookRunner
 from tideover.journal import JournalUnreadable
 from tideover.pause import PauseWatch
@@ -24,7 +24,7 @@ class HookHandler:
         try:
             rows = self._rows(effect.event_id)
         except JournalUnreadable:
-            rows = []                       # the hook matters more than what it is told
+            rows = []                       # the hook matters more than its environment
         record = json.dumps(record_of(rows).as_json() if rows else {"event_id": effect.event_id}).encode()
         self._runner.start(effect, record, trace_id(effect.event_id))
 
@@ -73,7 +73,7 @@ class WatchHandler:
 
 
 class NullHandler:
-    """Stands where this agent has no hand, for a platform that takes no acknowledgement."""
+    """The handler of an effect that this agent does not need: the platform takes no acknowledgement."""
 
     def start(self, effect: fx.Effect) -> None:
         """Nothing to do it with."""

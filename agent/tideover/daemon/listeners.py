@@ -1,6 +1,6 @@
 """Listeners of the engine: the event log of the agent, and the metrics export.
 
-Without the library, the address or the file the agent goes on: applications are carried over, only nobody can watch.
+Without the library, the address or the file the agent continues without metrics.
 """
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKin
 
 
 class LogListener:
-    """The engine's listener. `released` is told the names of hooks that are owed nothing any more; `closed`, that an
+    """The engine's listener. `released` gets the names of hooks whose recovery is no longer pending; `closed`, that an
     event has come to its end."""
 
     def __init__(self, log: Log, released: Callable[[str], None], closed: Callable[[], None]) -> None:
@@ -50,9 +50,9 @@ class LogListener:
 
     def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         for entry in entries:
-            self._tell(before, entry)
+            self._log_entry(before, entry)
             if entry.what is Phase.HELD:
-                self._tell_withheld(after, entry)
+                self._log_withheld(after, entry)
         for name, hook in after.hooks.items():
             if hook.stage in RUNNING and (name not in before.hooks or before.hooks[name].run != hook.run):
                 self._log.info("hook.started", event=hook.event_id, hook=name,
@@ -71,8 +71,8 @@ class LogListener:
     def on_journal_writable(self) -> None:
         self._log.info("journal.writable")
 
-    def _tell_withheld(self, after: State, entry: Entry) -> None:
-        """An event that nobody takes part in is left to the platform: there is nothing to do about it."""
+    def _log_withheld(self, after: State, entry: Entry) -> None:
+        """An event without participants is left to the platform: there is nothing to do about it."""
         case = after.cases.get(entry.event_id)
         takes_part = any(entry.event_id in hook.wanted_by for hook in after.hooks.values())
         if case is None or not takes_part:
@@ -85,20 +85,20 @@ class LogListener:
                   "" if failed else "")
             + f"tideover acknowledge {event} sends it by hand")
 
-    def _tell(self, before: State, entry: Entry) -> None:
+    def _log_entry(self, before: State, entry: Entry) -> None:
         match entry.subject:
             case HookRun(name, phase, attempt, report):
-                tell = self._log.warning if report.outcome.is_failure else self._log.info
+                write = self._log.warning if report.outcome.is_failure else self._log.info
                 took_s = None if report.duration_s is None else round(report.duration_s, 3)
-                tell("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
+                write("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
                      duration_s=took_s, note=report.note)
             case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
                 self._log.warning("pause.detected", event=entry.event_id, pause=name, cause=cause.value,
                                   length_s=length_s, uncertainty_s=uncertainty_s)
             case ClockCheck() as check:
-                tell = self._log.warning if check.verdict is Verdict.BAD else self._log.info
-                tell(event_line_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
+                write = self._log.warning if check.verdict is Verdict.BAD else self._log.info
+                write(event_line_name(entry.what), event=entry.event_id, verdict=check.verdict.value,
                      offset_s=check.offset_s, error_bound_s=check.error_bound_s, note=entry.note)
             case _ if isinstance(entry.what, Phase):
                 known = before.cases.get(entry.event_id)
@@ -107,17 +107,17 @@ class LogListener:
                                outcome=entry.subject.value if isinstance(entry.subject, Outcome) else None,
                                note=entry.note)
             case Event(kind=kind, not_before=not_before, started=started):
-                tell = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
-                tell(event_line_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
+                write = self._log.warning if entry.what in WORTH_A_LOOK else self._log.info
+                write(event_line_name(entry.what), event=entry.event_id, kind=kind.value, started=started,
                                not_before=utc_text(not_before), note=entry.note)
             case _:
-                tell = (self._log.error if entry.what in GRAVE else
+                write = (self._log.error if entry.what in GRAVE else
                         self._log.warning if entry.what in WORTH_A_LOOK else self._log.info)
-                tell(event_line_name(entry.what), event=entry.event_id, note=entry.note)
+                write(event_line_name(entry.what), event=entry.event_id, note=entry.note)
 
 
 def _changed_nothing(before: HookState, after: HookState) -> bool:
-    """Whether a prepare has just said that it changed nothing: no recover is owed, so nothing is to bear witness."""
+    """Whether a prepare has just reported "nothing changed": no recovery is pending, so no note is kept."""
     return before.stage in RUNNING and after.stage is Stage.PREPARED and not after.needs_recover
 
 
@@ -188,7 +188,7 @@ class CompositeListener:
 
 def open_metering(settings: MetricsSettings, log: Log, present: Callable[[], Present],
                   moment: Callable[[], Moment], before: MetricsCollector | None = None) -> MetricsExport | None:
-    """Given an owner's [metrics] that ask for figures, return them; None without the library, which the log is told.
+    """Given an owner's [metrics] that ask for figures, return them; None without the library, which is logged.
 
     `before`: the figures of the agent whose place this one takes, which go on.
     """

@@ -29,7 +29,7 @@ from tideover.system.platform import RESERVE, log_trace, return_free_memory
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
-# Whatever the way, it only raises a flag and wakes the loop. A Windows service is told by the service manager
+# Whatever the way, it only raises a flag and wakes the loop. A Windows service is notified by the service manager
 # instead, and calls the same two verbs (`Running.end_soon`, `Running.read_soon`).
 
 if sys.platform == "win32":
@@ -38,7 +38,7 @@ if sys.platform == "win32":
     def install_signal_handlers(end_soon: Callable[[], None], read_soon: Callable[[], None],
                                 ended: threading.Event) -> None:
         """Call `request_stop` at Ctrl-C, Ctrl-Break, the console's or the machine's end, or when another process asks
-        for it. `ended` is set when all is put away. Nobody asks a console program to read its configuration anew."""
+        for it. `ended` is set when all is put away. A console program has no reload signal."""
         on_console_close(end_soon, ended)
         on_stop_request(end_soon)
 
@@ -111,7 +111,7 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
         install_signal_handlers(running.request_stop, running.request_reload, ended)
     else:
         manager.listen(running)
-    threading.excepthook = ThreadFaults(running.log).tell
+    threading.excepthook = ThreadFaults(running.log).log
     try:
         running.run()
     except (OSError, MemoryError, ImportError, RuntimeError):
@@ -149,7 +149,7 @@ class AgentProcess:
         self._agent.engine.stop()
 
     def check_clocks(self) -> None:
-        """Any thread: the machine slept, or somebody set its clock, says the system."""
+        """Any thread: the system reports that the machine slept or its clock was set."""
         self._agent.check_clocks()
 
     def run(self) -> None:
@@ -178,7 +178,7 @@ class AgentProcess:
     def _build_agent(self, loaded: Loaded, before: Agent | None = None) -> Agent:
         """`before`: the agent whose place this one takes in the same process."""
         sink = self._lines.through(_sink_of(self._manager, loaded.settings.log.format))
-        return Agent(loaded, drill=self._drill, log_sink=sink, before=before)
+        return Agent(loaded, drill=self._drill, log_sink=sink, before=before, recent_log=self._lines.recent)
 
     def _begin(self) -> None:
         for caution in config_warnings(self._loaded.settings):
@@ -282,7 +282,7 @@ class AgentProcess:
         engine.run_until(is_every_recover_tried)
         is_done.set()
 
-    # --- what the service manager is told -----------------------------------------------------------------------------
+    # --- what is reported to the service manager ----------------------------------------------------------------------
 
     def _heartbeat(self) -> None:
         self._manager.watchdog_ping()
@@ -300,28 +300,28 @@ def is_between_events(state: State) -> bool:
 
 
 def is_every_recover_tried(state: State) -> bool:
-    """Whether a stop has nothing more to wait for: all is recovered, or failed for good and told."""
+    """Whether a stop has nothing more to wait for: all is recovered, or failed for good and reported."""
     return all(hook.stage is Stage.RECOVER_FAILED for hook in state.hooks.values())
 
 
 def state_in_words(state: State) -> str:
-    """Given a state, return it as one line for whoever asks the service manager."""
+    """Given a state, return it as one line for the service manager's status."""
     events = [f"{case.event.kind.value} {case.phase.value}" for case in state.cases.values()
               if case.phase is not Phase.OBSERVED]
     return ", ".join(events) if events else "No event is open"
 
 
 class ThreadFaults:
-    """Exceptions on threads beside the engine's that nobody foresaw. They end nothing: an application may be prepared.
+    """Unforeseen exceptions on threads beside the engine's. They end nothing: an application may be prepared.
 
-    Each is told with its trace once, then hourly how often it was met."""
+    Each is logged with its trace once, then hourly with its count."""
 
     def __init__(self, log: Callable[[], Log]) -> None:
         """`log`: the agent's; a new configuration brings another."""
         self._log, self._lock = log, threading.Lock()
-        self._met: dict[tuple[str, int, str], tuple[int, float]] = {}      # where and what: how often, when told
+        self._met: dict[tuple[str, int, str], tuple[int, float]] = {}      # where and what: how often, when logged
 
-    def tell(self, met: threading.ExceptHookArgs) -> None:
+    def log(self, met: threading.ExceptHookArgs) -> None:
         """Any thread."""
         *_, (frame, line) = traceback.walk_tb(met.exc_traceback) if met.exc_traceback else [(None, 0)]
         place = frame.f_code.co_filename if frame is not None else ""

@@ -100,7 +100,7 @@ REASONS = ("resumed", "cancelled", "restarted")
 
 @dataclass(frozen=True, slots=True)
 class SampleEvent:
-    """What a hook that is run by hand is told of its event. Of a recover: `reason` ("": as kind and pause have it),
+    """The event of a manual hook run. For a recover: `reason` ("": as kind and pause have it),
     `pause_s` (None: no pause was detected) and `clock`."""
 
     kind: Kind = Kind.FREEZE
@@ -113,9 +113,9 @@ def run_hook_once(
     loaded: Loaded, spec: HookSpec, phase: HookPhase, sample: SampleEvent, *, drill: bool = False,
     show_line: Callable[[str], None] | None = None,
 ) -> HookReport:
-    """Given the configuration, a hook, a phase and the event it is told, run it and return how it ended.
+    """Given the configuration, a hook, a phase and its sample event, run it and return how it ended.
 
-    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if somebody else
+    `show_line` gets each line that it prints, as it comes, on the caller's thread. Raise WrongUseError if another user
     could change what counts.
     """
     require_trusted(loaded)
@@ -185,7 +185,7 @@ PENDING_HEAD = """\
 # the package is installed again with this directory as it is.
 """
 FORGET_HINT = "tideover recover --dry-run lists what is pending; tideover recover runs it."
-STARTING_S = 60.0           # told to the service manager again and again: so long a start may go on without a word
+STARTING_S = 60.0           # how long a start may continue without the next report to the service manager
 
 CLOCK_AGAIN_S = 5.0
 """Between two looks at a clock that is wrong: time servers are not to be asked faster."""
@@ -295,8 +295,8 @@ class _Desk:
     """The state directory, its engine and its hooks, without an agent. Owned by one thread."""
 
     def __init__(self, loaded: Loaded, *, drill: bool, log: Log | None = None) -> None:
-        """`log`: where each step is told; None: the command ends with one sentence of its own, and what happened in
-        between stands in the record. That nothing can be remembered is told all the same. Raise WrongUseError."""
+        """`log`: where each step is logged; None: the command ends with one sentence of its own, and what happened in
+        between stands in the record. An unwritable journal is logged all the same. Raise WrongUseError."""
         settings = self.settings = loaded.settings
         self._trouble = loaded.trouble
         self._lines = LineWriter()
@@ -306,7 +306,7 @@ class _Desk:
                               consequence="the defaults are used instead")
         self._memory = open_state_directory(Path(settings.paths.state), self._log)
         self._spare = fallback_hooks_state(settings)
-        self._runner = HookRunner(self._tell, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
+        self._runner = HookRunner(self._post, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                   environment_of=partial(environment_of, settings))
         idle = NullHandler()
         handlers: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
@@ -317,7 +317,7 @@ class _Desk:
                              log_listener,
                              lambda: renew_journal(self._memory.journal))
 
-    def _tell(self, seen: ob.Observation) -> None:
+    def _post(self, seen: ob.Observation) -> None:
         self.engine.post(seen)
 
     def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> RecoverResult:
@@ -376,7 +376,7 @@ class _Desk:
 class _SilentLogListener(LogListener):
     """Tells nothing of what was decided."""
 
-    def _tell(self, before: State, entry: Entry) -> None:
+    def _post(self, before: State, entry: Entry) -> None:
         """The record has it."""
 
 
@@ -392,7 +392,7 @@ def acknowledge_by_hand(loaded: Loaded, typed: str, *, confirmed: bool) -> tuple
     """Given the configuration and what was typed, acknowledge the event, unless the platform has accepted that once.
 
     `confirmed`: also where something speaks against it. Return the event's id and what there is to say; "" where the
-    platform was told and said nothing.
+    acknowledgement was sent and not answered.
 
     Raise UnreachableError if the platform gives no answer, TideoverError if the event is not there to be acknowledged,
     UnconfirmedError, WrongUseError if an agent works on the state directory, JournalUnwritable if it could not be

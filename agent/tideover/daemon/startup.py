@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tideover.config_file import Loaded, platform_paths
 from tideover.engine import Engine
-from tideover.errors import BusyError, WrongUseError
+from tideover.errors import BusyError, WrongUseError, system_reason
 from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.runner import HookRunner
 from tideover.hooks.trust import untrusted_component
@@ -50,7 +50,7 @@ def require_trusted_path(file: Path | None, *, is_secret: bool = False) -> None:
     read it where it is secret: it says what is run, as whom and with which environment."""
     if file is None:
         return
-    with suppress(OSError):         # a pipe that this command was given cannot be walked to, and is nobody else's
+    with suppress(OSError):         # a pipe has no path to check, and belongs to this command
         reason = untrusted_component(str(file.absolute()), is_secret=is_secret)
         if reason is not None:
             raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
@@ -87,23 +87,23 @@ def open_state_directory(directory: Path, log: Log) -> StateDirectory:
     lock = Lock(directory)
 
     def hold() -> None:
-        """Before the journal is put down anew: the directory may have been removed, and another agent be in it."""
+        """Before the journal is created again: the directory may have been removed, and another agent be in it."""
         try:
             make_directory(directory, STATE_MODE)
             lock.renew()
         except (OSError, WrongUseError) as trouble:
             raise unwritable(directory / FILE, trouble) from trouble
 
-    def tell(reason: str, kept_as: Path | None) -> None:
+    def report(reason: str, kept_as: Path | None) -> None:
         log.error("journal.quarantined", reason=reason, kept_as=kept_as or "it cannot be renamed and is left unchanged",
                   consequence="its records are not shown here; read it with tideover history --config")
 
-    return StateDirectory(directory, lock, LastingJournal(directory / FILE, tell, hold))
+    return StateDirectory(directory, lock, LastingJournal(directory / FILE, report, hold))
 
 
 def renew_journal(journal: LastingJournal) -> None:
-    """Given the journal of another VM (a cloned disk), set its file aside and begin it anew."""
-    journal.begin_anew_for("other-vm", "it belongs to another VM: this disk is a copy, or is used by a new VM; its "
+    """Given the journal of another VM (a cloned disk), set its file aside and start a new one."""
+    journal.start_new_for("other-vm", "it belongs to another VM: this disk is a copy, or is used by a new VM; its "
                                        "prepared hooks stay pending")
 
 
@@ -111,15 +111,15 @@ def make_directory(directory: Path, mode: int) -> None:
     """Given a directory of [paths], make it if it is not there. Raise WrongUseError if that cannot be done, or if
     another user could change it or the way to it; then nothing has changed.
 
-    What stands in the journal is run at recover, and what answers at the socket is believed, whoever put it there.
-    """
+    What stands in the journal is run at recover, and what answers at the socket is believed: others must not be able to
+    put it there. """
     way = directory.absolute()
-    _require_safe_way(directory, way if way.is_symlink() else way.parent)   # the mode of our own directory is mended
+    _require_safe_way(directory, way if way.is_symlink() else way.parent)   # the mode of our own directory is corrected
     try:
         make_base_directory(directory, mode)
     except OSError as trouble:
         kind = BusyError if trouble.errno in PASSING else WrongUseError
-        raise kind(f"cannot make the directory {directory}", (trouble.strerror or str(trouble)).lower(),
+        raise kind(f"cannot make the directory {directory}", system_reason(trouble),
                    "Run as root, or set another directory with [paths].") from trouble
     _require_safe_way(directory, way)
 
@@ -129,7 +129,7 @@ def _require_safe_way(directory: Path, way: Path) -> None:
     try:
         reason = _find_unsafe(way)
     except OSError as trouble:
-        reason = trouble.strerror or str(trouble)
+        reason = system_reason(trouble)
     if reason is not None:
         raise WrongUseError(f"cannot use the directory {directory}", reason, "Or set another directory with [paths].")
 
@@ -174,7 +174,7 @@ def end_left_runs(memory: StateDirectory, engine: Engine, log: Log, spare: Path 
 
 
 def unfinished_runs(state: State) -> list[OrphanRun]:
-    """Given a state, return the runs whose end nobody has seen."""
+    """Given a state, return the runs whose end was not seen."""
     return [OrphanRun(name, HookPhase.RECOVER if hook.stage is Stage.RECOVERING else HookPhase.PREPARE, hook.run,
                         trace_id(hook.event_id))
             for name, hook in state.hooks.items() if hook.stage in RUNNING]

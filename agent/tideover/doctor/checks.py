@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from tideover.clock import ClockCheckSettings, ClockReport, check_now
+from tideover.clock.on_demand import check_now
+from tideover.clock.types import ClockCheckSettings, ClockReport
 from tideover.config_file import Loaded
 from tideover.doctor.clock import Guarantee, check_clock, check_guarantees
 from tideover.doctor.local import ask_agent, check_agent, check_hooks, check_rights
@@ -89,19 +90,19 @@ class Examination:
 def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: float = WAIT_S) -> Examination:
     """Given the configuration, what lies in the hooks directory and the machine, return what was found.
 
-    Blocks for `wait_s` and a little at most, whoever does not answer.
+    Blocks for `wait_s` and a little at most, also without an answer.
     """
     settings = loaded.settings
     platform = detect_platform(settings, machine)
     answers = ask_all(_questions(settings, machine, platform), wait_s)
-    heard = replace(answers.get("service") or PollReport(), named=answers.get("name"))
+    polled = replace(answers.get("service") or PollReport(), named=answers.get("name"))
     clock: ClockReport | None = answers.get("clock")
     shown, kept = check_guest(settings, machine)
-    sends_date = heard.answer is not None and heard.answer.document.date is not None
+    sends_date = polled.answer is not None and polled.answer.document.date is not None
     pauses, promised = check_guarantees(settings, clock, sends_date)
     findings = (
         *_configuration(loaded), *check_platform(settings, platform),
-        *check_service(settings, platform, heard, machine.hostname), *check_proxies(machine),
+        *check_service(settings, platform, polled, machine.hostname), *check_proxies(machine),
         *shown, *pauses, *check_clock(clock),
         *kept, *check_hooks(loaded, catalogue),
         *check_rights(settings, machine), *check_agent(settings, answers.get("agent")), *check_other_agents(machine))

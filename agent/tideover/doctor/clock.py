@@ -4,10 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from tideover.clock import ClockReport, DaemonReport, ServerReport
 from tideover.clock.checker import IDLE_SAMPLING_S, NEAR_EVENT_SAMPLING_S
 from tideover.clock.ntp_client import SPACING_S
-from tideover.clock.types import Origin
+from tideover.clock.types import ClockReport, DaemonReport, Origin, ServerReport
 from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text, offset_text, round_length_text
 from tideover.model import ClockCheck, Verdict
@@ -46,14 +45,14 @@ def _verdict(check: ClockCheck) -> Finding:
 
 
 def _sources(report: ClockReport) -> Iterator[Finding]:
-    heard = [one for one in report.servers if not one.dropped]
+    used = [one for one in report.servers if not one.dropped]
     origin = f", from {report.origin}" if report.origin else ""
-    if heard:
-        yield good("time sources", ", ".join(f"{_name(one)} ({length_text(one.delay_s or 0.0)})" for one in heard)
+    if used:
+        yield good("time sources", ", ".join(f"{_name(one)} ({length_text(one.delay_s or 0.0)})" for one in used)
                    + f"{origin}; round-trip time in parentheses")
     for one in report.servers:
         if one.dropped:
-            yield remark("time sources", f"{_name(one)} is not used: {one.dropped}{'' if heard else origin}",
+            yield remark("time sources", f"{_name(one)} is not used: {one.dropped}{'' if used else origin}",
                        "Make it answer, or remove it from the configuration.")
 
 
@@ -140,8 +139,8 @@ DATE_ERROR_S = 1.0                      # a Date header has whole seconds (RFC 9
 
 def check_guarantees(settings: Settings, clock: ClockReport | None,
                      sends_date: bool) -> tuple[list[Finding], list[Guarantee]]:
-    """Given the settings, what the time sources said and whether the metadata service sends a Date, return what can be
-    promised, calm and while an event is near."""
+    """Given the settings, what the time sources answered and whether the metadata service sends a Date, return what can
+    be promised, calm and while an event is near."""
     calm = _outside(settings, clock, sends_date, IDLE_SAMPLING_S)
     watch = PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s)
     findings = list(guarantees(watch, calm))
@@ -164,6 +163,6 @@ def _outside(settings: Settings, clock: ClockReport | None, sends_date: bool, ev
 
 
 def _spacing_s(one: ServerReport) -> float:
-    """How often good manners let us ask it."""
+    """How often the rate limit lets the agent ask it."""
     spacings: Sequence[float] = [SPACING_S[origin] for origin in Origin if origin.value == one.origin]
     return max(spacings, default=0.0)

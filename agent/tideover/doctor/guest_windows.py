@@ -63,4 +63,4 @@ def _signals() -> Iterator[Finding]:
                              "of it is not detected"))
     if read_context_switches() is None:
         yield remark("signals", "this system does not show how often it switches tasks, so a pause of the machine "
-                                "cannot be told from a stall of the process")
+                                "cannot be distinguished from a stall of the process")

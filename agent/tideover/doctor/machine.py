@@ -10,8 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from tideover.clock import HostAccess
-from tideover.clock.host import run_command
+from tideover.clock.host import HostAccess, run_command
 from tideover.clock.types import CommandResult
 from tideover.system.platform import user_id
 
@@ -36,7 +35,7 @@ def list_processes() -> Iterator[ProcessInfo]:
 # --- The machine
 
 LONGEST_TEXT = 262_144      # bytes read of any one file of another program
-COMMAND_S = 2.0             # for the time daemon's own tools: the doctor waits for nobody longer than a few seconds
+COMMAND_S = 2.0             # for the time daemon's own tools: the doctor waits for no answer longer than a few seconds
 
 
 @dataclass(frozen=True)

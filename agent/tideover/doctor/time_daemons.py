@@ -56,7 +56,7 @@ REFERENCE_CLOCKS = {         # what find_hardware calls it · a line of chrony's
 
 @dataclass(frozen=True, slots=True)
 class ChronyProblem:
-    """One setting that hurts, and what to write instead. `can_be_remedied`: measuring afresh helps as well."""
+    """One setting that hurts, and what to write instead. `can_be_remedied`: a new measurement helps as well."""
 
     what: str
     do: str

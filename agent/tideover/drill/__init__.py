@@ -1,4 +1,4 @@
-"""The drill: the whole life of one event, on this machine, before the eyes of whoever asked for it.
+"""The drill: one event from announcement to recovery, on this machine, shown step by step.
 
 It plays the platform (a metadata service and a time server on loopback), starts a real agent with real hooks, stops it
 for real, and checks the guarantees by its own measurements, not by what the agent reports. It never

@@ -28,7 +28,7 @@ class ObservedRun:
     began_at: float
     ended_at: float | None
     worked: bool
-    clock: str = ""                         # what it was told of the clock
+    clock: str = ""                         # the clock's verdict in its environment
     needs_recover: bool = True                       # whether, as a prepare, it has to be recovered
 
 
@@ -45,7 +45,7 @@ class DrillEvidence:
     acknowledged_ids: tuple[str, ...] = ()              # ids of what was acknowledged
     event_id: str = ""
     withdrawn_at: float | None = None
-    stop: Outage | None = None             # the agent's process stood still
+    stop: Outage | None = None             # the time in which the agent's process was stopped
     away: Outage | None = None             # … or was gone, and started again
     numbers: tuple[tuple[float, int], ...] | None = None    # the counter's; None: it was not there
     ntp_queries: int = 0                     # questions to the time server since the machine was back
@@ -80,7 +80,7 @@ def runs_from_record(record: EventRecord | None, plan: DrillPlan) -> tuple[Obser
 
 
 def _observed(run: HookRun, order: int, clock: str) -> ObservedRun:
-    """A run that said that nothing has changed, or that was not begun, owes no recover."""
+    """A run that reported "nothing changed", or that was not started, needs no recover."""
     outcome = run.report.outcome
     needs_recover = outcome not in (HookOutcome.NOTHING, HookOutcome.REFUSED) and run.report.begun
     ended_at = None if run.ended_at is None else run.ended_at.timestamp()
@@ -209,8 +209,10 @@ def _check_notice(seen: DrillEvidence) -> CheckResult:
             "the event was cancelled, and no acknowledgement was sent after that")
         return CheckResult(2, title, not posts and len(seen.posts) <= 1, (f"{late} ({len(seen.posts)} in all)",))
     if not seen.plan.acknowledged:
-        return CheckResult(2, title, not seen.posts, (
-            f"{_requests(seen)}: an event of kind {seen.plan.kind.value} is acknowledged by hand only",))
+        platform = seen.plan.platform
+        why = (f"an event of kind {seen.plan.kind.value} is acknowledged by hand only" if platform.takes_acknowledgement
+               else f"{platform.name} takes no acknowledgement")
+        return CheckResult(2, title, not seen.posts, (f"{_requests(seen)}: {why}",))
     if failed and not seen.posts:
         return CheckResult(2, title, HELD, (f"not acknowledged: prepare of {', '.join(failed)} failed",))
     if len(seen.posts) != 1 or seen.acknowledged_ids != (seen.event_id,):

@@ -14,7 +14,7 @@ from pathlib import Path
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import ProcessGroup, end_hooks_of
 from tideover.drill.sandbox import DrillDirectory, make_folder
-from tideover.errors import TideoverError, WrongUseError
+from tideover.errors import TideoverError, WrongUseError, system_reason
 from tideover.journal import FILE, Journal
 from tideover.simulator import TimeServer, load_simulator
 from tideover.status import recover_pending
@@ -22,7 +22,7 @@ from tideover.text_safety import drop_controls
 
 # --- Processes
 
-CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is told to end
+CLOSE_S = 8.0               # the agent ends its hooks within 5 s when it is asked to end
 LAST_WORDS = 300            # characters of the agent's log
 
 
@@ -64,14 +64,14 @@ class DrillAgent:
         self._group = _start(command, self._folder.log, environment | {"TIDEOVER_DRILL": "1"})
 
     def stop(self) -> None:
-        """Let nothing of it run, as if the machine stood still."""
+        """Stop all its processes, as if the machine were paused."""
         asked = time.monotonic(), time.time()
         if self._group is not None:
             self._group.stop()
         self._stopping, self._stopped = asked, (time.monotonic(), time.time())
 
     def resume(self) -> Outage:
-        """Let it run again; return how long it stood still."""
+        """Let it run again; return how long it was stopped."""
         before = time.monotonic()
         if self._group is not None:
             self._group.go_on()
@@ -116,7 +116,7 @@ class DrillAgent:
 
 
 class SampleAppProcess:
-    """The sample application (see `sample_app`)."""
+    """The sample application (see `sample/app.py`)."""
 
     def __init__(self, folder: DrillDirectory) -> None:
         self._folder = folder
@@ -124,7 +124,7 @@ class SampleAppProcess:
 
     def start(self) -> None:
         """Raise WrongUseError if it cannot be started."""
-        program = Path(__file__).with_name("sample_app.py")
+        program = Path(__file__).with_name("sample") / "app.py"
         self._group = _start([sys.executable, "-I", str(program), str(self._folder.counter)],
                              self._folder.path / "counter.log", dict(os.environ))
 
@@ -138,7 +138,7 @@ def _start(command: list[str], log: Path, environment: dict[str, str]) -> Proces
         return ProcessGroup(command, log, environment)
     except OSError as trouble:
         raise WrongUseError(f"cannot start {Path(command[0]).name} for the drill",
-                            (trouble.strerror or str(trouble)).lower(),
+                            system_reason(trouble),
                             "Free memory, processes or disk space, then retry") from trouble
 
 
@@ -164,7 +164,7 @@ class DrillEnvironment:
         except OSError as trouble:
             self.folder.remove()
             raise WrongUseError("cannot run a drill", "there is no free port on 127.0.0.1 "
-                                f"({(trouble.strerror or str(trouble)).lower()})", "Retry later.") from trouble
+                                f"({system_reason(trouble)})", "Retry later.") from trouble
 
     def __enter__(self) -> DrillEnvironment:
         self.service.start()

@@ -49,7 +49,12 @@ class RecordFollower:
         except (JournalUnreadable, JournalUnwritable):
             return []
         try:
-            return journal.rows(self._event_id)
+            rows = journal.rows(self._event_id)
+            if not rows:            # a platform that gives its events no id: the agent has made one
+                made = next((row.event_id for row in journal.rows() if row.what is EntryKind.NOTICED), None)
+                rows = journal.rows(made) if made is not None else rows
+                self._event_id = made or self._event_id
+            return rows
         except (sqlite3.Error, ValueError):
             return []                       # damaged, or locked for longer than a reader waits: the next look will tell
         finally:
@@ -96,7 +101,7 @@ WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
     Phase.PREPARING: _always("runs the prepare hooks"),
     Phase.ACKNOWLEDGING: _always("acknowledges the event"),
     Phase.UNCONFIRMED: lambda note: f"acknowledgement unconfirmed ({note}); waits for the next document",
-    EntryKind.ACK_ACCEPTED: _always("acknowledgement accepted (HTTP 200)"),
+    EntryKind.ACK_ACCEPTED: _always("acknowledgement accepted"),
     EntryKind.ACK_REFUSED: lambda note: f"acknowledgement refused: {note}",
     Phase.HELD: lambda note: f"acknowledgement withheld: {note}",
     EntryKind.STARTED: _always("the event has started"),
@@ -150,10 +155,10 @@ class DrillFailed(TideoverError):
 
 
 class DrillObserver:
-    """Given a stage and who is told each line of the timeline."""
+    """Given an environment and what takes each line of the timeline."""
 
-    def __init__(self, stage: DrillEnvironment, tell: Callable[[TimelineLine], None]) -> None:
-        self._stage, self._tell = stage, tell
+    def __init__(self, stage: DrillEnvironment, show: Callable[[TimelineLine], None]) -> None:
+        self._stage, self._show = stage, show
         self._began_at = self._news_at = time.time()
         self._follower: RecordFollower | None = None
         self._timeout_s = SILENCE_BEFORE_HINT_S
@@ -163,7 +168,7 @@ class DrillObserver:
         """From now on tell what becomes of this event."""
         self._follower = RecordFollower(self._stage.folder.state, event_id)
 
-    def say(self, who: str, what: str, at: float | None = None) -> None:
+    def note(self, who: str, what: str, at: float | None = None) -> None:
         """Tell what the drill does itself, now or at a time (since the epoch) just gone."""
         at = time.time() if at is None else at
         self.look(before=at)
@@ -220,4 +225,4 @@ class DrillObserver:
     def _add(self, line: TimelineLine) -> None:
         self._news_at = time.time()
         self.lines.append(line)
-        self._tell(line)
+        self._show(line)

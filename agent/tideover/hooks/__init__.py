@@ -1,7 +1,7 @@
 """Hooks: the owner's programs that prepare and recover the applications.
 
 `directory` says what lies in the directory, `runner` runs one of them at a time each, `orphans` ends what an agent that
-died has left running. What differs between Linux and Windows is chosen in `platform` (processes) and `trust` (accounts
-and rights); nothing else here knows the system. Nothing is imported here: a command that only reads the directory needs
-no processes.
+died has left running. What differs between Linux and Windows is in `posix_process` and `windows_process`, chosen where
+processes are started and ended, and in `posix_trust` and `windows_trust`, chosen in `trust`; nothing else here knows
+the system. Nothing is imported here: a command that only reads the directory needs no processes.
 """

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tideover.errors import TideoverError
-from tideover.hooks.directory import Catalogue, find_sdk_files
+from tideover.hooks.directory import Catalogue
 from tideover.hooks.environment_file import owner_variables
-from tideover.hooks.trust import standing_environment
+from tideover.hooks.trust import find_sdk_files, standing_environment
 from tideover.model import HookSpec
 from tideover.settings import Settings, options_for
 
@@ -68,17 +68,17 @@ def can_describe(file: Path) -> bool:
 
 def describe(file: Path, name: str) -> HookDescription:
     """Given a hook's file and its NAME, run it with `describe`; return what it says. Raise TideoverError."""
-    told = describe_all({name: file})[name]
-    if isinstance(told, TideoverError):
-        raise told
-    return told
+    description = describe_all({name: file})[name]
+    if isinstance(description, TideoverError):
+        raise description
+    return description
 
 
 def describe_all(files: Mapping[str, Path]) -> dict[str, HookDescription | TideoverError]:
     """Given files by the NAME of their hook, run all of them at once; return what each says of itself, or why it says
     nothing."""
     started = {name: _start(file) for name, file in files.items()}
-    return {name: _told(name, file, started[name]) for name, file in files.items()}
+    return {name: _described(name, file, started[name]) for name, file in files.items()}
 
 
 def _start(file: Path) -> subprocess.Popen[bytes] | OSError:
@@ -90,7 +90,7 @@ def _start(file: Path) -> subprocess.Popen[bytes] | OSError:
         return error
 
 
-def _told(name: str, file: Path, ran: subprocess.Popen[bytes] | OSError) -> HookDescription | TideoverError:
+def _described(name: str, file: Path, ran: subprocess.Popen[bytes] | OSError) -> HookDescription | TideoverError:
     try:
         if isinstance(ran, OSError):
             raise ran
@@ -113,21 +113,21 @@ def missing_settings(settings: Settings, catalogue: Catalogue) -> tuple[tuple[Ho
     set, and which those are. Hooks that are refused are not run, and one that cannot describe itself says so."""
     refused = {spec.path for spec, _ in catalogue.refusals}
     asked = [spec for spec in catalogue.hooks if spec.path not in refused and can_describe(Path(spec.path))]
-    told = describe_all({spec.path: Path(spec.path) for spec in asked})
-    return tuple((spec, why) for spec in asked if (why := _why_missing(settings, spec, told[spec.path])))
+    description = describe_all({spec.path: Path(spec.path) for spec in asked})
+    return tuple((spec, why) for spec in asked if (why := _why_missing(settings, spec, description[spec.path])))
 
 
-def _why_missing(settings: Settings, spec: HookSpec, told: HookDescription | TideoverError) -> str:
-    if isinstance(told, TideoverError):
-        return f"{told.cause}. {told.hint}"
+def _why_missing(settings: Settings, spec: HookSpec, description: HookDescription | TideoverError) -> str:
+    if isinstance(description, TideoverError):
+        return f"{description.cause}. {description.hint}"
     owners = owner_variables(options_for(settings, spec.name))
-    return "" if owners.trouble else missing_text(spec.name, told.missing(owners.variables))
+    return "" if owners.trouble else missing_text(spec.name, description.missing(owners.variables))
 
 
 def missing_text(name: str, missing: Iterable[HookSetting]) -> str:
     """Given a hook's NAME and required settings that have no value, return the sentence that says so; "": none."""
-    said = ", ".join(f"{one.name} ({one.meaning})" for one in missing)
-    return said and f"required settings are not set: {said}. Set them in [hook.{name}] environment"
+    names = ", ".join(f"{one.name} ({one.meaning})" for one in missing)
+    return names and f"required settings are not set: {names}. Set them in [hook.{name}] environment"
 
 
 def _command(file: Path) -> list[str] | str:
@@ -137,14 +137,14 @@ def _command(file: Path) -> list[str] | str:
     return [str(file), "describe"]
 
 
-def _read(told: Mapping[str, Any], name: str) -> HookDescription:
+def _read(description: Mapping[str, Any], name: str) -> HookDescription:
     """A hook of the owner's may say less than the library's do; its stage must be there."""
     settings = tuple(HookSetting(str(key), str(one.get("default", "")), str(one.get("meaning", "")),
-                                 one.get("required") is True) for key, one in told.get("settings", {}).items())
-    stage = told["stage"]
+                                 one.get("required") is True) for key, one in description.get("settings", {}).items())
+    stage = description["stage"]
     if not isinstance(stage, int) or not 0 <= stage <= 99:
         raise ValueError(f"its stage is {stage!r}, not 0 to 99")
     return HookDescription(
-        name, stage, str(told.get("summary", "")),
-        {str(key): str(text) for key, text in told.get("does", {}).items()}, settings,
-        tuple(str(one) for one in told.get("needs", ())), str(told.get("proved_against", "")))
+        name, stage, str(description.get("summary", "")),
+        {str(key): str(text) for key, text in description.get("does", {}).items()}, settings,
+        tuple(str(one) for one in description.get("needs", ())), str(description.get("proved_against", "")))

@@ -6,24 +6,23 @@ from __future__ import annotations
 import os
 import re
 import stat
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 from tideover.hooks.environment import UnusableAccountError
 from tideover.hooks.environment_file import owner_variables
 from tideover.hooks.trust import (
+    SDK_PYTHON,
+    SDK_SHELL,
     SHOWN_PATH,
     SUFFIXES,
     find_account,
+    find_hook_refusal,
     find_obstacle,
     has_run_bit,
     standing_environment,
     trusted_users,
-    untrusted_component,
-    why_untrusted,
 )
 from tideover.model import ANNOUNCED, HookSpec
 from tideover.settings import HookOptions
@@ -31,11 +30,8 @@ from tideover.text_safety import drop_controls
 
 # --- File names: NN-NAME, on Windows with a suffix. NAME identifies the hook; number and suffix may change
 
-SDK_PYTHON, SDK_SHELL = "tideover_hook.py", "tideover-hook.sh"      # the hook SDK's files, which are no hooks
 NAME = re.compile(r"(?P<order>[0-9]{2})-(?P<name>[a-z0-9-]+)")
-SDK_READ_BYTES = 65_536      # of a hook: the lines that read the SDK stand at its top
-ABSOLUTE = re.compile(r"""(?:/|[A-Za-z]:[\\/])[^\s"';]+""")
-# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. Nobody wants to hear of it.
+# What dpkg, rpm, ucf, patch, pacman and editors leave beside a file they change. They are not worth a message.
 LEFTOVER = re.compile(
     r"\..*|.*~|#.*#|.*\.(bak|old|orig|rej|save|tmp|swp|swo|swx|rpmnew|rpmsave|rpmorig|pacnew|pacsave"
     r"|dpkg-[a-z-]+|ucf-[a-z-]+)", re.IGNORECASE | re.DOTALL)
@@ -49,42 +45,6 @@ def name_of(file: str, suffixes: tuple[str, ...] = SUFFIXES) -> tuple[int, str] 
         if matched is not None:
             return int(matched["order"]), matched["name"]
     return None
-
-
-def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> str | None:
-    """Given a hook's absolute path, who may write and the directories already found safe, return why not to run it: for
-    its file, or for a file of the SDK that it reads. None: it may be run. Raise OSError if the way cannot be walked."""
-    reason = why_untrusted(path, trusted, safe)
-    if reason is not None:
-        return reason
-    for file in find_sdk_files(path):
-        reason = why_untrusted(file, trusted, safe)
-        compiled = Path(file).with_name("__pycache__")      # Python would read what lies there instead
-        if reason is None and file.endswith(SDK_PYTHON) and os.path.lexists(compiled):
-            reason = untrusted_component(str(compiled))
-        if reason is not None:
-            return reason
-    return None
-
-
-def find_sdk_files(path: str) -> list[str]:
-    """Given a hook's path, return the files of the hook SDK that it may read: those beside its real file, at absolute
-    paths that it names, and the installation's. Raise OSError."""
-    try:
-        with Path(path).open("rb") as file:
-            text = file.read(SDK_READ_BYTES).decode(errors="replace")
-    except PermissionError:             # a program that may be run and not read
-        return []
-    if Path(SDK_PYTHON).stem not in text and SDK_SHELL not in text:
-        return []
-    real = Path(path).resolve().parent
-    installed = Path(sys.prefix, "share/tideover/hooks")
-    named = [Path(word) for line in text.splitlines() if "sys.path" in line or SDK_SHELL in line
-             for word in ABSOLUTE.findall(line)]
-    directories = dict.fromkeys((real, installed, installed / "windows",
-                                 *(place.parent if place.name == SDK_SHELL else place for place in named)))
-    return [str(directory / name) for directory in directories for name in (SDK_PYTHON, SDK_SHELL)
-            if os.path.lexists(directory / name)]
 
 
 def find_renumbered(path: str) -> str | None:
@@ -188,7 +148,7 @@ class _CatalogueBuilder:
         try:
             mode = path.stat().st_mode
         except FileNotFoundError:
-            if path.is_symlink():    # somebody wants this hook: silence would let the platform go ahead without it
+            if path.is_symlink():    # an enabled hook: ignored, the event would be acknowledged without it
                 self._add(file, parts, "its link is broken: install its target, or remove the link")
             return
         except OSError as error:

@@ -36,7 +36,7 @@ class SpawnSpec:
     record: bytes               # standard input
     account: UserAccount
     umask: int
-    ended_file: str             # made by whoever sees it end when no agent is there to hear of it
+    ended_file: str             # made by the process that sees it end while no agent runs
 
 
 # --- Process identity, and the markers of all processes of one run
@@ -86,7 +86,7 @@ class HookPaths:
     state_directory: str
     standing: Mapping[str, str]             # PATH, LANG …; the owner may set others for a hook
     owners: Mapping[str, str]               # what the owner sets for this hook; may be secret
-    extra: Mapping[str, str]                 # further TIDEOVER_*; nobody may set others
+    extra: Mapping[str, str]                 # further TIDEOVER_*; no other caller may set any
 
 
 def encoded(text: str) -> bytes:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tideover.errors import system_reason
 from tideover.hooks.environment import NAME
 from tideover.hooks.trust import untrusted_component
 from tideover.settings import HookOptions
@@ -55,7 +56,7 @@ def read_environment_file(path: str) -> dict[str, str]:
             raise UnusableEnvironmentFileError(f"environment_file {path}: {reason}")
         text = _content(path)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
+        why = system_reason(error)
         raise UnusableEnvironmentFileError(
             f"environment_file {path} cannot be read ({why}): correct the path or the file",
             is_denied=isinstance(error, PermissionError)) from None
@@ -63,7 +64,7 @@ def read_environment_file(path: str) -> dict[str, str]:
 
 
 def _content(path: str) -> bytes:
-    """Opened without waiting: a pipe would be waited for until somebody writes to it."""
+    """Opened without waiting: opening a pipe would wait for a writer."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise UnusableEnvironmentFileError(f"environment_file {path} is not a regular file: name a file of text")

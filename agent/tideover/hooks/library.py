@@ -15,9 +15,10 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import tideover
-from tideover.errors import TideoverError, WrongUseError
+from tideover.errors import TideoverError, WrongUseError, system_reason
 from tideover.hooks.description import HookDescription, describe
-from tideover.hooks.directory import NAME, SDK_PYTHON, SDK_SHELL
+from tideover.hooks.directory import NAME
+from tideover.hooks.trust import SDK_PYTHON, SDK_SHELL
 
 # --- Files of the library on each system
 # Linux links them. Windows copies them: a link there needs a right of its own, and is refused as a hook.
@@ -225,5 +226,5 @@ def new_hook(name: str, stage: int, directory: Path, *, python: bool) -> Path:
 
 
 def _unwritable(operation: str, trouble: OSError) -> TideoverError:
-    return TideoverError(operation, (trouble.strerror or str(trouble)).lower(),
+    return TideoverError(operation, system_reason(trouble),
                          "Run as the user that owns the hooks directory.")

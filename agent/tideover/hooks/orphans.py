@@ -2,11 +2,12 @@
 again.
 
 One small file a run, written right after the start and removed when the run is settled. It is a clue, never a proof:
-whoever reads it looks again whether the process is still the one meant.
+its reader checks again whether the process is still the one meant.
 """
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -15,12 +16,16 @@ from pathlib import Path
 
 from tideover.effects import RunHook
 from tideover.hooks.environment import ProcessIdentity, RunFingerprint, environment_markers, run_name
-from tideover.hooks.platform import end_runs, find_members, is_running
 from tideover.hooks.state_directory import ABOVE_MODE, OWN_MODE, StateDirectories
 from tideover.model import HookPhase, HookSpec, Kind
 from tideover.observations import Witness
 from tideover.system.clocks import read_boot_id
 from tideover.system.platform import make_own_directory
+
+if sys.platform == "win32":
+    from tideover.hooks import windows_process as processes
+else:
+    from tideover.hooks import posix_process as processes
 
 # --- Run files: what is on disk about each running hook
 
@@ -105,7 +110,7 @@ def note_of(run: RunHook) -> str:
 
 
 def read_witness(name: str, note: str) -> Witness:
-    """Given a hook's name and the note beside its private directory, return both as what the decision is told."""
+    """Given a hook's name and the note beside its private directory, return both as the lifecycle takes them."""
     try:
         noted = json.loads(note)
         spec = HookSpec(name, int(noted["order"]), str(noted["path"]), timeout_s=float(noted["timeout_s"]),
@@ -174,8 +179,8 @@ def end_orphans(hooks_state: Path, runs: Iterable[OrphanRun], spare: Path | None
     states = StateDirectories(hooks_state, spare)
     marks = {of: _marks(of, known.get(of), states.path(of.name)) for of in orphans
              if _may_be_alive(known.get(of)) and not _has_ended(traces, of)}
-    found = {of: members for of in marks if (members := find_members(marks[of]))}
-    left = end_runs([marks[of] for of in found], ORPHAN_GRACE_S, time.sleep) if found else set()
+    found = {of: members for of in marks if (members := processes.find_members(marks[of]))}
+    left = processes.end_runs([marks[of] for of in found], ORPHAN_GRACE_S, time.sleep) if found else set()
     for of in orphans:
         with suppress(OSError):     # a disk that cannot be written: the next start finds it again, and nothing alive
             traces.erase(of)
@@ -210,4 +215,4 @@ def _may_be_alive(trace: RunFile | None) -> bool:
 
 def _is_kept(trace: RunFile) -> bool:
     """Return whether the agent that started it lives: this one, or a person's command beside it."""
-    return trace.boot_id == read_boot_id() and is_running(trace.keeper)
+    return trace.boot_id == read_boot_id() and processes.is_running(trace.keeper)

@@ -28,7 +28,7 @@ class HookOutput:
         self._lines_left = lines_at_most
 
     def take(self, data: bytes) -> None:
-        """Given what was printed next, keep its end and hand its whole lines on."""
+        """Given what was printed next, keep its end and pass its whole lines on."""
         self._take(self._hiding.pass_on(data))
 
     def _take(self, data: bytes) -> None:
@@ -44,7 +44,7 @@ class HookOutput:
                 self._begun = b""
 
     def finish(self) -> str:
-        """Hand on what is left of the last line and return the text that is kept."""
+        """Pass on what is left of the last line and return the text that is kept."""
         self._take(self._hiding.rest())
         if self._begun:
             self._pass_on(self._begun)

@@ -1,7 +1,7 @@
 """Processes of hooks on Linux: start, output, the subreaper, the process tree and its end.
 
 The run's processes are the descendants of its supervisor, whatever they have left: their parent (fork twice), their
-session (setsid), their environment (env -i). Where no supervisor lives any more (somebody killed it), they are known by
+session (setsid), their environment (env -i). Where no supervisor lives any more (it was killed), they are known by
 the marks that are left, and what bears none is not found.
 
 The tree and the environments are psutil's reading of /proc. Which process is meant is not: psutil knows it by its
@@ -9,7 +9,7 @@ start in wall time, which before psutil 7.1 moves when the clock is set, and the
 business. So a process is known by field 22 of /proc/PID/stat, and signalled by a pidfd, which leaves no gap between
 check and signal.
 
-Whoever a hook left behind by ending by itself is not ours to end: nothing here runs but on a timeout, a call-off, the
+Processes that a hook left behind by ending by itself are not ended: nothing here runs but on a timeout, a call-off, the
 end of the agent, or for the runs of an agent that died.
 """
 from __future__ import annotations
@@ -218,8 +218,8 @@ def remove_empty_groups(above: Path) -> None:
 def _marked(marks: RunFingerprint) -> list[Process]:
     """Return the processes that bear a mark of the run, the oldest first."""
     leader = read_process(marks.leader.pid) if marks.leader else None
-    # A session keeps its leader's number from being used again; but one that died out and came again is a stranger's.
-    # It is the run's own as long as the leader is there.
+    # A session keeps its leader's number from being used again; but a number that was freed and is used again belongs
+    # to another program. It is the run's own as long as the leader is there.
     session = leader.identity.pid if leader is not None and leader.identity == marks.leader else None
     found = [process for pid in psutil.pids() if pid not in (1, os.getpid())
              and (process := read_process(pid)) is not None
@@ -264,7 +264,7 @@ def reap_adopted() -> None:
     """As the first process of a container we are given everybody's orphans: take the exit status of those that ended.
 
     A child that another part of the agent waits for shares the agent's session, an orphan of a hook cannot; and what
-    becomes of a supervisor is told in its messages.
+    becomes of a supervisor stands in its messages.
     """
     if os.getpid() != 1:
         return
@@ -287,7 +287,7 @@ def reap_adopted() -> None:
 # lies beside it, and its interpreter could not open it as another user. The check of the path is good until the start
 # (see `posix_trust`). Between the agent and the hook stands a `supervisor`.
 
-DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
+DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; a process that still holds that may write for ever
 REAP_WITHIN_S = 2.0             # a supervisor that is done ends within milliseconds
 REAP_ROUND_S = 0.002
 START_GRACE_S = 0.1             # for a hook that was started and cannot be attended
@@ -330,11 +330,11 @@ class HookProcess:
                 self._take(take)
             elif file == self._line.fileno():
                 self._poll.unregister(file)
-                self._hear()
+                self._read_supervisor()
             else:
-                self._poll.unregister(file)     # it stays readable: told once is enough
+                self._poll.unregister(file)     # it stays readable: one notification is enough
 
-    def _hear(self) -> None:
+    def _read_supervisor(self) -> None:
         message = read_message(self._line)
         self.has_exited = True
         if message is not None and message[0] == ENDED:
@@ -368,7 +368,8 @@ class HookProcess:
             remove_empty_groups(Path(self.group).parent)
 
     def _take(self, take: Callable[[bytes], None]) -> int:
-        """Take what is in the pipe; return how many bytes that were. 0: nothing now, or nobody holds it any more."""
+        """Take what is in the pipe; return how many bytes that were. 0: nothing now, or no process has it open any
+        more."""
         try:
             data = os.read(self._output, READ_AT_ONCE)
         except BlockingIOError:

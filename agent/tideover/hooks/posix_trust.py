@@ -3,7 +3,7 @@ changes anything.
 
 The walk goes from the root downwards and follows links as the kernel would. Each step that is found safe can only be
 changed by root or the agent's own user from then on, so by induction the file at the end is the one that the kernel
-will run under the same path: nobody else can swap a step between the check and the start.
+will run under the same path: no other user can replace a component between the check and the start.
 """
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def trusted_users() -> frozenset[int]:
 
 
 def has_run_bit(mode: int) -> bool:
-    """Given a file's mode, return whether anybody may run it; a hook without is disabled."""
+    """Given a file's mode, return whether any user may run it; a hook that none may run is disabled."""
     return bool(mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
 
 
@@ -51,7 +51,7 @@ def why_untrusted(path: str, trusted: frozenset[int], safe: set[str]) -> str | N
 
 def untrusted_component(path: str, *, is_secret: bool = False) -> str | None:
     """Given an absolute path of any kind of file, return who else could change what lies there, or read it where it is
-    secret; None: nobody.
+    secret; None: no other account.
 
     Others are all but root and the agent's own user. Raise OSError if the way cannot be walked.
     """
@@ -203,7 +203,7 @@ def _machine(head: bytes) -> int | None:
 
 
 def _is_known_format(head: bytes) -> bool:
-    """Whether the kernel was told of an interpreter for it (binfmt_misc): emulators, Java archives …"""
+    """Whether an interpreter is registered for it in the kernel (binfmt_misc): emulators, Java archives …"""
     try:
         entries = [entry.read_text(errors="replace") for entry in BINFMT_MISC.iterdir()
                    if entry.name not in ("register", "status")]
@@ -227,7 +227,7 @@ def _matches(head: bytes, entry: dict[str, str]) -> bool:
 # --- Accounts: which user and groups a hook runs as
 
 def own_account() -> UserAccount:
-    """Return the agent's own account; its home is what the agent itself was told, as a hook may see it (contract)."""
+    """Return the agent's own account; its home is the agent's own HOME, as a hook may see it (contract)."""
     home = os.environ.get("HOME")
     try:
         entry = pwd.getpwuid(os.geteuid())

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tideover.effects import RunHook
-from tideover.hooks.directory import find_hook_refusal, find_renumbered
+from tideover.hooks.directory import find_renumbered
 from tideover.hooks.environment import (
     DRILL_NAME,
     HookPaths,
@@ -25,23 +26,19 @@ from tideover.hooks.environment import (
 from tideover.hooks.environment_file import OwnerVariables
 from tideover.hooks.orphans import OrphanRun, RunFile, RunFiles, note_of, read_witness
 from tideover.hooks.output import LINES_AT_MOST, HookOutput
-from tideover.hooks.platform import (
-    HookProcess,
-    end_runs,
-    launch,
-    read_process,
-    reap_adopted,
-    signal_name,
-    why_not_started,
-)
 from tideover.hooks.state_directory import StateDirectories
-from tideover.hooks.trust import find_account, standing_environment, trusted_users
+from tideover.hooks.trust import find_account, find_hook_refusal, standing_environment, trusted_users
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import HookSettled, Observation, Witness
 from tideover.system.clocks import read_boot_id, read_moment
 from tideover.system.platform import RESERVE
 from tideover.system.wakeup import FOR_HOOKS, Wakeup
 from tideover.threads import NO_THREAD, reason_of, start_task
+
+if sys.platform == "win32":
+    from tideover.hooks import windows_process as processes
+else:
+    from tideover.hooks import posix_process as processes
 
 # --- Active time: a deadline that excludes pauses of this process
 # A deadline which a pause of the machine, or a stop of the agent, crosses must not fall due at the resume: the hook did
@@ -143,7 +140,7 @@ class CannotStartError(Exception):
         self.outcome, self.why = outcome, why
 
 
-def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) -> HookProcess:
+def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) -> processes.HookProcess:
     """Given an order, its surroundings and what its owner sets, start the hook. Raise CannotStartError if nothing was
     started."""
     run = order.run
@@ -176,7 +173,7 @@ def _check_file(path: str) -> None:
     try:
         reason = find_hook_refusal(path, trusted_users(), set())
     except OSError as error:
-        raise CannotStartError(HookOutcome.FAILED, why_not_started(error, path)) from None
+        raise CannotStartError(HookOutcome.FAILED, processes.why_not_started(error, path)) from None
     if reason is not None:
         raise CannotStartError(HookOutcome.REFUSED, reason)
 
@@ -196,27 +193,27 @@ def _open_directory(run: RunHook, account: UserAccount, around: RunContext) -> s
         ) from None
 
 
-def _start(order: RunRequest, plan: SpawnSpec) -> HookProcess:
+def _start(order: RunRequest, plan: SpawnSpec) -> processes.HookProcess:
     try:
         wakeup = order.wakeup.fileno()
         process = _launch(order, plan)
     except OSError as error:
-        raise CannotStartError(HookOutcome.FAILED, why_not_started(error, plan.path)) from None
+        raise CannotStartError(HookOutcome.FAILED, processes.why_not_started(error, plan.path)) from None
     process.listen_to(wakeup)
     return process
 
 
-def _launch(order: RunRequest, plan: SpawnSpec) -> HookProcess:
-    """A file is busy for as long as somebody has it open for writing, an installer for example, or a process that was
+def _launch(order: RunRequest, plan: SpawnSpec) -> processes.HookProcess:
+    """A file is busy for as long as a process has it open for writing, an installer for example, or a process that was
     just forked from one: that passes."""
     for _ in range(round(min(BUSY_AT_MOST_S, order.limit.seconds) / BUSY_ROUND_S)):
         try:
-            return launch(plan)
+            return processes.launch(plan)
         except OSError as error:
             if error.errno != errno.ETXTBSY or order.wakeup.is_set:
                 raise
         time.sleep(BUSY_ROUND_S)
-    return launch(plan)
+    return processes.launch(plan)
 
 
 # --- One run, from its start to its report
@@ -249,7 +246,7 @@ def run_hook(order: RunRequest, around: RunContext, after: Callable[[Callable[[]
 
 def _current_path(order: RunRequest) -> tuple[RunRequest, str]:
     """Return what to run, and a word where that is another file than was prepared. An owner may renumber a hook that is
-    owed a recover: its NAME is the hook."""
+    has a recovery pending: its NAME is the hook."""
     spec = order.run.spec
     path = find_renumbered(spec.path) if order.run.phase is HookPhase.RECOVER else None
     if path is None:
@@ -277,10 +274,10 @@ def _run_hook(order: RunRequest, around: RunContext, owners: OwnerVariables,
     return HookReport(outcome, exit_status, begun.utc, duration_s, output.finish(), note)
 
 
-def _write_run_file(order: RunRequest, around: RunContext, process: HookProcess) -> None:
+def _write_run_file(order: RunRequest, around: RunContext, process: processes.HookProcess) -> None:
     """Leave a clue for the agent after us. Without one (a full disk), the hook's environment still tells."""
     try:
-        keeper = read_process(os.getpid())
+        keeper = processes.read_process(os.getpid())
         if keeper is not None:
             around.traces.write(RunFile(
                 order.trace, read_boot_id(), keeper.identity, process.leader, process.channels, process.supervisor,
@@ -289,7 +286,8 @@ def _write_run_file(order: RunRequest, around: RunContext, process: HookProcess)
         around.log_line(order.run.spec.name, f"(its run marker cannot be written: {error.strerror})")
 
 
-def _supervise(order: RunRequest, around: RunContext, process: HookProcess, output: HookOutput) -> _RunEnd | None:
+def _supervise(order: RunRequest, around: RunContext, process: processes.HookProcess,
+               output: HookOutput) -> _RunEnd | None:
     """Wait until the hook has ended. If that was our doing, return why."""
     lived = ActiveTimer(order.limit.seconds, around.read_moment().raw_s)
     while not process.has_exited:
@@ -303,15 +301,15 @@ def _supervise(order: RunRequest, around: RunContext, process: HookProcess, outp
     return _end(order, around, process, output, HookOutcome.FAILED) if process.was_abandoned else None
 
 
-def _end(order: RunRequest, around: RunContext, process: HookProcess, output: HookOutput,
+def _end(order: RunRequest, around: RunContext, process: processes.HookProcess, output: HookOutput,
          outcome: HookOutcome) -> _RunEnd:
     """End the hook's whole tree."""
     marks = RunFingerprint(
         environment_markers(order.trace.title, order.trace_id, process.directory), process.leader, process.channels,
         process.supervisor, process.group)
     grace_s = around.graces.call_off_s if outcome is HookOutcome.STOPPED else around.graces.timeout_s
-    with RESERVE.available():        # who belongs to it stands in files of /proc
-        left = end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
+    with RESERVE.available():        # its processes are read from files of /proc
+        left = processes.end_runs([marks], grace_s, lambda seconds: process.linger(seconds, output.take))
     return _RunEnd(outcome, left, process.follows_all)
 
 
@@ -327,7 +325,7 @@ def _judge(limit_s: float, status: int | None, ending: _RunEnd | None) -> tuple[
     if status is None:
         return HookOutcome.FAILED, "its exit status was lost"
     if status < 0:
-        return HookOutcome.FAILED, f"ended by {signal_name(-status)}"
+        return HookOutcome.FAILED, f"ended by {processes.signal_name(-status)}"
     return MEANINGS.get(status, HookOutcome.FAILED), ""
 
 
@@ -344,7 +342,7 @@ def _without_environment(name: str) -> OwnerVariables:
 
 
 def _log_nothing(name: str, line: str) -> None:
-    """What is done with a hook's lines where nobody wants them."""
+    """The default of `log_line`: drops the hook's lines."""
 
 
 class HookRunner:
@@ -357,12 +355,12 @@ class HookRunner:
     """
 
     def __init__(
-        self, tell: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
+        self, post: Callable[[Observation], None], hooks_state: Path, *, spare: Path | None = None, drill: bool = False,
         environment_of: Callable[[str], OwnerVariables] = _without_environment,
         log_line: Callable[[str, str], None] = _log_nothing, read_moment: Callable[[], Moment] = read_moment,
         graces: GracePeriods = GRACES, lines_at_most: int = LINES_AT_MOST,
     ) -> None:
-        self._tell = tell
+        self._post = post
         self._around = RunContext(
             StateDirectories(hooks_state, spare), RunFiles(hooks_state), standing_environment(os.environ),
             environment_of,
@@ -371,7 +369,7 @@ class HookRunner:
         self._turns: dict[str, threading.Event] = {}        # by hook: set when its newest run, or forgetting, is over
         self._threads: set[threading.Thread] = set()
         self._is_closed = False
-        self._untidied: set[str] = set()                    # what could not be deleted, as it was told
+        self._untidied: set[str] = set()                    # what could not be deleted, as it was logged
 
     def start(self, run: RunHook, record: bytes, trace_id: str) -> None:
         """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
@@ -396,7 +394,7 @@ class HookRunner:
             order.limit.shorten(limit_s)
 
     def forget(self, name: str) -> None:
-        """No recover is owed by this hook: its state directory goes, after whatever of the hook runs now."""
+        """No recovery of this hook is pending: its state directory goes, after whatever of the hook runs now."""
         self._in_turn(name, lambda over: self._forget(name), lambda reason: self._cannot_forget(name, reason))
 
     def witnesses(self) -> tuple[Witness, ...]:
@@ -414,7 +412,7 @@ class HookRunner:
 
     def _in_turn(self, name: str, act: Callable[[threading.Event], None], failed: Callable[[str], None]) -> None:
         """Do it on a thread of its own, after what was last to be done for that hook. `act` is given what it sets once
-        the next may begin; `failed` is told why it was not done to its end."""
+        the next may begin; `failed` is called with the reason if it was not completed."""
         before, over = self._turns.get(name), threading.Event()
 
         def wait_and_act() -> None:
@@ -445,7 +443,7 @@ class HookRunner:
             act()
 
     def _fail(self, order: RunRequest, reason: str) -> None:
-        """The run met what nobody foresaw, or there was no thread for it. It is answered all the same, and once."""
+        """The run met an unforeseen exception, or there was no thread for it. It is answered exactly once."""
         begun = reason != NO_THREAD         # how far it came is not known: it may have changed something
         report = HookReport(HookOutcome.FAILED, None, self._around.read_moment().utc, 0.0,
                             note=reason if begun else f"not started: {reason}", begun=begun)
@@ -455,7 +453,7 @@ class HookRunner:
         run = order.run
         if self._orders.pop(run.key, None) is not None:
             order.wakeup.close()
-            self._tell(HookSettled(run.spec.name, run.phase, run.run, report))
+            self._post(HookSettled(run.spec.name, run.phase, run.run, report))
 
     def _tidy(self, order: RunRequest, report: HookReport) -> None:
         """Before the answer: what is left of a recovered hook would mislead its next prepare."""
@@ -477,11 +475,11 @@ class HookRunner:
         self._around.log_line(name, f"(its state directory cannot be removed: {reason})")
 
     def _tidy_up(self, name: str) -> None:
-        """After the answer. What cannot be deleted is told once, and tried again after each run."""
+        """After the answer. What cannot be deleted is logged once, and tried again after each run."""
         trouble = self._around.states.purge()
         extra = f"{reason_of(trouble)}: {trouble.filename}" if trouble is not None else ""
         if extra and extra not in self._untidied:
             self._untidied.add(extra)
             self._around.log_line(name, f"(files that it left cannot be deleted: {extra})")
-        reap_adopted()
+        processes.reap_adopted()
         RESERVE.fill()

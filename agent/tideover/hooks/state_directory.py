@@ -40,7 +40,7 @@ class StateDirectories:
         return str(self._above(name) / name)
 
     def open(self, name: str, account: UserAccount, note: str = "") -> str:
-        """Given a hook's name, its account and what its recover needs to be told, return the path of its state
+        """Given a hook's name, its account and what its recover needs to know, return the path of its state
         directory, made if need be, with the note beside it.
 
         Raise OSError if it cannot be made or cannot be handed to that user.

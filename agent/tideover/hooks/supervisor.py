@@ -3,7 +3,8 @@
 A process can leave its parent (fork twice), its session, its environment and its files, but it stays a descendant of
 the nearest subreaper above it (prctl(2)). One supervisor a run therefore knows the run's processes, and no other's. It
 is the parent of what they leave behind, takes the hook's exit status, and tells the agent. It does not depend on the
-agent: if that dies, it reads on what the hook prints, so that nobody is stopped by a full pipe or killed by SIGPIPE.
+agent: if that dies, it reads on what the hook prints, so that no process is stopped by a full pipe or killed by
+SIGPIPE.
 
 It is forked from the agent and runs Python without an exec: 2 ms instead of 15. A fork in a program with threads is
 safe as long as the child takes no lock that another thread may have held. This one calls the system and nothing else:
@@ -178,7 +179,7 @@ def _start(plan: SpawnSpec, record_name: str) -> tuple[subprocess.Popen[bytes], 
 
 
 def _open_memory(name: str) -> int:
-    """Return a file in memory for the record: a hook that never reads it keeps nobody waiting."""
+    """Return a file in memory for the record: a hook that never reads it blocks no writer."""
     try:
         return os.memfd_create(name, os.MFD_CLOEXEC | MFD_NOEXEC_SEAL)
     except OSError:
@@ -205,21 +206,21 @@ def _enter(group: str, hook: int) -> None:
 
 def _attend(line: socket.socket, woken: int, hook: subprocess.Popen[bytes], output: int) -> bool:
     """Return when the hook has ended and the agent has read what it wanted, or is dead: whether it had that."""
-    heard = select.poll()
-    heard.register(woken, select.POLLIN)
-    heard.register(line, select.POLLIN)
+    poll = select.poll()
+    poll.register(woken, select.POLLIN)
+    poll.register(line, select.POLLIN)
     has_agent, has_ended, was_let_go = True, False, False
     while has_agent or not has_ended:
-        for file, _ in heard.poll():
+        for file, _ in poll.poll():
             if file == woken:
                 with suppress(BlockingIOError):
                     os.read(woken, READ_AT_ONCE)
             elif file == line.fileno():
                 has_agent, was_let_go = False, _is_let_go(line)
-                heard.unregister(line)
-                heard.register(output, select.POLLIN)
+                poll.unregister(line)
+                poll.register(output, select.POLLIN)
             elif not _read_some(output):
-                heard.unregister(output)
+                poll.unregister(output)
         status = _reap(hook.pid)
         if status is not None:
             has_ended, hook.returncode = True, status
@@ -256,7 +257,7 @@ def _reap(hook: int) -> int | None:
 
 
 def _is_written_to(output: int) -> bool:
-    """Return whether anybody still holds the other end."""
+    """Return whether any process still has the other end open."""
     asked = select.poll()
     asked.register(output, select.POLLIN)
     return not any(events & select.POLLHUP for _, events in asked.poll(0))

@@ -1,7 +1,7 @@
 """Who may change a file, by its owner and its access list. Pure: parses the list's bytes.
 
 Layouts: [MS-DTYP] 2.4.2 (SID), 2.4.4 (ACE), 2.4.5 (ACL). Entries that deny are not taken into account: what they take
-away somebody may have by another entry, and a list that needs them to be safe is too clever for what root runs.
+away a user may have by another entry, and a list that needs them to be safe is too clever for what root runs.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Rights to a file · to a directory (winnt.h)
-WRITE, APPEND, DELETE_CHILD, WRITE_ATTRIBUTES = 0x2, 0x4, 0x40, 0x100    # also: ADD_FILE, ADD_SUBDIRECTORY
+WRITE, APPEND, DELETE_CHILD = 0x2, 0x4, 0x40    # also: ADD_FILE, ADD_SUBDIRECTORY
 DELETE, CHANGE_RIGHTS, TAKE_OWNERSHIP = 0x1_0000, 0x4_0000, 0x8_0000
 GENERIC_ALL, GENERIC_WRITE = 0x1000_0000, 0x4000_0000
 READING = 0x1 | 0x8000_0000                         # FILE_READ_DATA, GENERIC_READ
@@ -20,7 +20,7 @@ _ANYTHING = DELETE | CHANGE_RIGHTS | TAKE_OWNERSHIP | GENERIC_ALL | GENERIC_WRIT
 _ALLOWED, _ALLOWED_BY_CONDITION = 0, 9              # the identifier stands right behind the rights
 _ALLOWED_OBJECT, _ALLOWED_OBJECT_BY_CONDITION = 5, 11
 _FOR_WHAT_IS_BELOW_ONLY = 0x8                       # INHERIT_ONLY_ACE
-_OWNER_RIGHTS = "S-1-3-4"                           # whoever the owner is, who is looked at by himself
+_OWNER_RIGHTS = "S-1-3-4"                           # the owner, who is checked separately
 
 NAMES = {
     "S-1-1-0": "everybody", "S-1-5-11": "every user who has logged on", "S-1-5-32-545": "the group Users",

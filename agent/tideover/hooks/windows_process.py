@@ -75,7 +75,7 @@ def _system(name: str) -> str:
 # --- The processes of a run
 # Each run has a job object, which no process of it can leave and which ends them all at once, by our death at the
 # latest.
-# The job's name follows from the run, so that whoever comes after us finds one that somebody still holds.
+# The job's name follows from the run, so that the next agent finds a job that is still open in some process.
 
 ROUND_S = 0.05          # between two looks at the tree
 KILL_ROUNDS = 40        # two seconds: what hangs in the kernel then is reported, not waited for
@@ -166,12 +166,12 @@ def _descendants(pid: int) -> set[int]:
 
 
 def reap_adopted() -> None:
-    """Windows gives orphans to no one."""
+    """Windows gives orphans no new parent."""
 
 
 # --- One hook's process
 
-DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; whoever still holds that may write for ever
+DRAIN_AT_MOST = 1024 * 1024     # of what a hook left in its pipe; a process that still holds that may write for ever
 LINE_AT_MOST = 32 * 1024        # bytes; of a longer line what has come is handed on as it is
 LEAST_WAIT_S = 0.001            # waits are in whole milliseconds
 SETTLE_S = 0.05                 # for what was written just before the end to arrive
@@ -209,8 +209,8 @@ class HookProcess:
         if not waiting:
             time.sleep(seconds)
             return
-        heard = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
-        self._is_called_off = self._is_called_off or (heard is not None and waiting[heard] == self._wakeup)
+        woken = wait_for_any(waiting, max(seconds, LEAST_WAIT_S))
+        self._is_called_off = self._is_called_off or (woken is not None and waiting[woken] == self._wakeup)
         self._take(take)
         self.has_exited = self.has_exited or has_exited(self._started.handle)
 
@@ -312,7 +312,7 @@ def _create_job(plan: SpawnSpec) -> Job:
 
 def _open_record(plan: SpawnSpec) -> int:
     """Return a file with the record that is gone when the last of us closes it: a hook that never reads it keeps
-    nobody waiting."""
+    no caller waiting."""
     path = Path(plan.directory).parent / f".record-{os.getpid()}-{next(_numbers)}"
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_BINARY | os.O_TEMPORARY, 0o600)
     os.write(file, plan.record)

@@ -58,7 +58,7 @@ def why_untrusted(path: str, trusted: frozenset[str], safe: set[str]) -> str | N
 
 def untrusted_component(path: str, *, is_secret: bool = False) -> str | None:
     """Given an absolute path of a file or a directory, return who else could change what lies there, or read it where
-    it is secret; None: nobody.
+    it is secret; None: no other account.
 
     Raise OSError if the way cannot be walked.
     """

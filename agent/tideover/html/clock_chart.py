@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tideover.html.svg import Area, Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape
+from tideover.html.markup import Area, Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape
 from tideover.html.time_axis import TimeAxis, TimeSpan, axis_over, seconds_since_notice, ticks
 from tideover.humanize import length_text, offset_text
 from tideover.model import ClockSample

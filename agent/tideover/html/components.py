@@ -17,9 +17,8 @@ from hashlib import sha256
 from importlib.resources import files
 from types import MappingProxyType
 
-from tideover.html.markup import Markup, join, tag
+from tideover.html.markup import LAYOUTS, Drawing, Markup, PageLayout, join, svg, tag
 from tideover.html.summary import Severity
-from tideover.html.svg import LAYOUTS, Drawing, PageLayout, svg
 from tideover.model import Kind
 
 # --- Style sheet and document: one file, no script, nothing fetched
@@ -53,7 +52,7 @@ LOOKS: Mapping[Severity, str] = MappingProxyType({
 })
 
 
-NAME_SIGNS, NOTE_SIGNS = 120, 600      # of a stranger's words, at most
+NAME_SIGNS, NOTE_SIGNS = 120, 600      # of untrusted text, at most
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from tideover.html.components import (
     section,
     table,
 )
-from tideover.html.markup import Markup, join, tag, untrusted, verbatim
+from tideover.html.markup import Box, Drawing, Markup, PageLayout, join, svg, tag, untrusted, verbatim
 from tideover.html.summary import Severity, not_known, noun, summarize
-from tideover.html.svg import Box, Drawing, PageLayout, svg
 from tideover.html.time_axis import clock_stood_still
 from tideover.html.timeline import milestones, timeline
 from tideover.humanize import Times, bounded_text, length_text, offset_text
@@ -57,7 +56,7 @@ def _outcome_look(run: HookRun) -> str:
 
 
 def _meter(run: HookRun) -> str:
-    """How much of its budget the run used, as a bar; what it says is said in the columns beside it too."""
+    """How much of its budget the run used, as a bar; the columns beside it say the same."""
     if not run.limit_s or run.report.duration_s is None:
         return "–"
     width, height = METER

@@ -1,13 +1,15 @@
 """HTML and SVG markup: whatever is not markup already is escaped. Pure.
 
-An event's description, a hook's output and the names in both are strangers' words. They come in through
+An event's description, a hook's output and the names in both are untrusted text. They come in through
 `show_controls` and leave through `tag`, which escapes every plain string; only what `tag` itself has made is taken as
-it is. A plain string is finished text of ours and is typeset on its way; what is said to the letter goes through
+it is. A plain string is finished text of ours and is typeset on its way; verbatim text goes through
 `untrusted` or `verbatim`.
 """
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from tideover.humanize import UNITS
@@ -68,7 +70,7 @@ def verbatim(text: str) -> Markup:
 
 
 def untrusted(text: object, most: int | None = None) -> Markup:
-    """Given a stranger's words, return them as markup that cannot change the direction of the words around it."""
+    """Given untrusted text, return it as markup that cannot change the direction of the text around it."""
     return tag("bdi", verbatim(show_controls(text, most)))
 
 
@@ -79,3 +81,128 @@ def _attribute(key: str, value: object) -> str:
 
 def _written(value: object) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+# --- Layouts of drawings: one for desktop and paper, one for a phone
+
+@dataclass(frozen=True, slots=True)
+class PageLayout:
+    """All in pixels of the drawing. `left`: the column of the lanes' names; 0 where names stand above their lanes."""
+
+    name: str
+    width: float
+    left: float
+    right: float             # kept free beside the last moment at least, for what is written there
+    text: float              # the size of the font
+    lane: float              # the height of a lane
+    bar: float               # the height of a bar in it
+    panel: float             # the height of the clock's curve
+    tick_distance: float
+    cut: float               # the width of a cut in the axis
+    spells_flags: bool       # flags carry words, or their number alone
+
+    @property
+    def names_above(self) -> bool:
+        return self.left == 0
+
+
+WIDE = PageLayout("wide", 1010, 158, 60, 13, 30, 14, 124, 92, 40, True)
+NARROW = PageLayout("narrow", 352, 0, 20, 12, 40, 13, 120, 66, 30, False)
+LAYOUTS = (WIDE, NARROW)
+
+
+# --- Shapes of drawings; their colours are in the style sheet
+
+SIGN_WIDTH = 0.62            # of the font's size: what a sign of a wide font (DejaVu, Verdana) takes on average
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    x: float
+    y: float
+    width: float
+    height: float
+    look: str
+    about: str = ""          # shown where the pointer rests, and read aloud
+    round: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SvgLine:
+    points: tuple[tuple[float, float], ...]
+    look: str
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    points: tuple[tuple[float, float], ...]
+    look: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    x: float
+    y: float
+    radius: float
+    look: str
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    x: float
+    y: float                 # of the base line
+    text: str
+    look: str = "note"
+    anchor: str = "start"    # start | middle | end
+
+
+SvgShape = Box | SvgLine | Area | Dot | Label
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """`name` is unique in its page; title and description are for those who cannot see it."""
+
+    name: str
+    width: float
+    height: float
+    title: str
+    description: str
+    shapes: tuple[SvgShape, ...]
+
+
+def text_width(text: str, size: float) -> float:
+    """Given a text and its font's size in pixels, return about how wide it is."""
+    return len(text) * size * SIGN_WIDTH
+
+
+def svg(drawing: Drawing, look: str) -> Markup:
+    """Given a drawing, return it as an inline SVG element of class `look`."""
+    title, description = f"{drawing.name}-title", f"{drawing.name}-description"
+    return tag("svg", tag("title", drawing.title, id=title), tag("desc", drawing.description, id=description),
+               *(_shape(shape) for shape in drawing.shapes),
+               viewBox=f"0 0 {drawing.width:g} {drawing.height:g}", class_=look, role="img",
+               aria_labelledby=f"{title} {description}")
+
+
+def _shape(shape: SvgShape) -> Markup:
+    match shape:
+        case Box(x, y, width, height, look, about, corner):
+            return tag("rect", *_about(about), x=x, y=y, width=width, height=height, rx=corner or None, class_=look)
+        case SvgLine(points, look):
+            return tag("polyline", points=_points(points), class_=look)
+        case Area(points, look):
+            return tag("polygon", points=_points(points), class_=look)
+        case Dot(x, y, radius, look, about):
+            return tag("circle", *_about(about), cx=x, cy=y, r=radius, class_=look)
+        case Label(x, y, text, look, anchor):
+            return tag("text", text, x=x, y=y, class_=look, text_anchor=None if anchor == "start" else anchor)
+
+
+def _about(about: str) -> tuple[Markup, ...]:
+    return (tag("title", about),) if about else ()
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in points)

@@ -18,10 +18,22 @@ from tideover.html.components import (
     section,
     table,
 )
-from tideover.html.markup import Markup, join, tag, untrusted
+from tideover.html.markup import (
+    Box,
+    Dot,
+    Drawing,
+    Label,
+    Markup,
+    PageLayout,
+    SvgLine,
+    SvgShape,
+    join,
+    tag,
+    text_width,
+    untrusted,
+)
 from tideover.html.statistics import EventSummary, HistoryStatistics, Month, Spread
 from tideover.html.summary import Severity
-from tideover.html.svg import Box, Dot, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.humanize import MONTHS, NOT_KNOWN, Times, bounded_text, length_text, round_length_text
 from tideover.model import Kind, Verdict, utc_text
 from tideover.text_safety import show_controls

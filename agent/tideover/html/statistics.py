@@ -1,7 +1,7 @@
 """Statistics of a history of events: counts, notice against preparation, pauses, clocks. Pure.
 
 Only events that concerned this machine count; those it only watched are counted apart. A length that is not known is
-left out, never taken as 0, and how many are left out is said.
+left out, never taken as 0, and their number is shown.
 """
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _what_happened(account: EventRecord) -> str:
 
 
 def _stood_still(pauses: Sequence[Pause]) -> str:
-    """Whoever is known to have stood still: where only the agent's own process is, no more is said."""
+    """What is known to have been paused: only the agent's process where no more is known."""
     whole = any(stop.cause in ASLEEP for stop in pauses)
     return f"{'this machine' if whole else 'at least the agent'} was paused {_how_long(pauses)}"
 
@@ -155,8 +155,8 @@ def _applications(account: EventRecord) -> str:
         return back or (f"{_all(len(recovered))} recovered" if recovered else "no application was prepared")
     unwell = [run.name for run in prepared if _falls_short(run)]
     if unwell:
-        heard = "" if account.acknowledged_at else ", so the event was not acknowledged"
-        return f"preparation of {_listed(unwell)} failed{heard}; {back or _came_back(recovered)}"
+        consequence = "" if account.acknowledged_at else ", so the event was not acknowledged"
+        return f"preparation of {_listed(unwell)} failed{consequence}; {back or _came_back(recovered)}"
     if any(run.report.outcome is HookOutcome.STOPPED for run in prepared):
         begun = f"{_all(len(prepared))} that had started to prepare"
         return f"{begun} {'recovered' if recovered else 'had nothing to recover'}; {back}".rstrip("; ")

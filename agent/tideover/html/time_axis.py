@@ -11,8 +11,8 @@ from tideover.model import Cause, ClockSample, Pause
 from tideover.record import EventRecord
 
 # --- True time: where a timestamp of the record lies, by samples of time sources
-# A record's moments are what this machine's clock showed then. A machine that stands still may have a clock that stands
-# still with it: after the resume it is behind by the pause, until somebody steps it. Drawn as they stand in the record
+# A record's timestamps are what this machine's clock showed then. The clock of a paused machine may stop with it: after
+# the resume it is behind by the pause, until it is stepped. Drawn as they stand in the record
 # the pause would lie on top of what came before it. Only where the first reading after a pause says that the clock had
 # lost just that pause are the moments after it moved, by what the readings say.
 

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from tideover.html.clock_chart import curve, panel_for
+from tideover.html.markup import Box, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.html.summary import noun, summarize
-from tideover.html.svg import Box, Drawing, Label, PageLayout, SvgLine, SvgShape, text_width
 from tideover.html.time_axis import TimeAxis, TimeSpan, axis_over, seconds_since_notice, ticks
 from tideover.humanize import Times, bounded_text, length_text, round_length_text
 from tideover.lifecycle.state import Phase

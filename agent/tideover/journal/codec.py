@@ -18,28 +18,35 @@ from typing import Any
 
 def to_json(value: object) -> str:
     """Given a noun, return its JSON text."""
-    return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(to_plain(value), separators=(",", ":"), ensure_ascii=False)
 
 
 def from_json(kind: type[Any], text: str) -> Any:
     """Given a class and its JSON text, return the noun. Raise ValueError, KeyError or TypeError if it is none."""
+    return from_plain(kind, json.loads(text))
+
+
+def from_plain(kind: type[Any], plain: Any) -> Any:
+    """Given a class and plain JSON values, return the noun. Raise ValueError, KeyError or TypeError if they are
+    none."""
     read: Callable[[Any], Any] = _reader(kind)      # type: ignore[arg-type]  # a class is hashable; mypy reads its own hash
-    return read(json.loads(text))
+    return read(plain)
 
 
-def _plain(value: object) -> Any:
+def to_plain(value: object) -> Any:
+    """Given a noun, return it as plain JSON values."""
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {to_plain(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, frozenset):
-        return sorted(_plain(item) for item in value)
+        return sorted(to_plain(item) for item in value)
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return value
 
 
@@ -56,8 +63,8 @@ def _reader(kind: Any) -> Callable[[Any], Any]:
         item = _reader(arguments[0])
         return lambda plain: frozenset(item(one) for one in plain)
     if origin is not None and issubclass(origin, Mapping):
-        value = _reader(arguments[1])
-        return lambda plain: {key: value(one) for key, one in plain.items()}
+        name, value = _reader(arguments[0]), _reader(arguments[1])
+        return lambda plain: {name(key): value(one) for key, one in plain.items()}
     if is_dataclass(kind) and isinstance(kind, type):
         return _dataclass_reader(kind)
     return _plain_reader(kind)
@@ -86,7 +93,7 @@ def read_moment(plain: str) -> datetime:
 
 
 def _checked(kind: type[Any], plain: Any) -> Any:
-    """A damaged text may still be JSON, with a number where a name stood: better told here than met later."""
+    """A damaged text may still be JSON, with a number where a name stood: better reported here than found later."""
     if type(plain) is not kind:
         raise TypeError(f"{type(plain).__name__} where {kind.__name__} belongs")
     return plain

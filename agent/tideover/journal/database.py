@@ -14,8 +14,9 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from tideover.errors import TideoverError
+from tideover.errors import TideoverError, system_reason
 from tideover.journal.migrations import MIGRATIONS
+from tideover.journal.recording import RECORDING_TABLE
 
 # --- Errors: which of them are the disk's, which the file's
 
@@ -24,7 +25,7 @@ class JournalUnwritable(TideoverError):
 
 
 class JournalDamaged(JournalUnwritable):
-    """The open file contradicts itself: somebody or something has written into it. What is in memory is whole."""
+    """The open file contradicts itself: another program has written into it. What is in memory is whole."""
 
 
 class JournalUnreadable(TideoverError):
@@ -43,7 +44,7 @@ DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 def is_of_storage(trouble: Exception) -> bool:
     """Return whether it is the file system or another process that is in the way, not what the file says."""
-    return isinstance(trouble, OSError) or _says(trouble, STORAGE)
+    return isinstance(trouble, OSError) or _has_code(trouble, STORAGE)
 
 
 def unopenable(path: Path, trouble: Exception) -> JournalUnwritable | JournalUnreadable:
@@ -56,7 +57,7 @@ def unopenable(path: Path, trouble: Exception) -> JournalUnwritable | JournalUnr
 
 def unwritable(path: Path, trouble: Exception) -> JournalUnwritable:
     """Given a journal's path and what went wrong, return it as an error for people."""
-    kind = JournalDamaged if _says(trouble, DAMAGED) else JournalUnwritable
+    kind = JournalDamaged if _has_code(trouble, DAMAGED) else JournalUnwritable
     return kind(f"cannot write the journal {path}", _cause(trouble),
                 "Free disk space and make its directory writable.")
 
@@ -67,7 +68,7 @@ def unreadable(path: Path, trouble: Exception) -> JournalUnreadable:
                              "It is damaged or from a newer version; keep the file for analysis.")
 
 
-def _says(trouble: Exception, codes: frozenset[int]) -> bool:
+def _has_code(trouble: Exception, codes: frozenset[int]) -> bool:
     code = getattr(trouble, "sqlite_errorcode", None)
     return isinstance(code, int) and code & 0xFF in codes       # the low byte is the primary code
 
@@ -75,7 +76,7 @@ def _says(trouble: Exception, codes: frozenset[int]) -> bool:
 def _cause(trouble: Exception) -> str:
     if isinstance(trouble, TideoverError):
         return trouble.cause
-    return (trouble.strerror or str(trouble)).lower() if isinstance(trouble, OSError) else str(trouble)
+    return system_reason(trouble) if isinstance(trouble, OSError) else str(trouble)
 
 
 # --- Files: names, identity, quarantine
@@ -120,10 +121,10 @@ def set_aside(path: Path, why: str) -> Path:
 # --- The database
 
 VERSION = 3
-"""The format of what the rows say. Where a release names a phase or a field anew, this goes up by one and `MIGRATIONS`
+"""The format of what the rows say. Where a release renames a phase or a field, this goes up by one and `MIGRATIONS`
 says how an older file is changed; fields that are only added need nothing (see `codec`)."""
 BUSY_S = 2.0
-"""A reader (status, history) may hold the file for a moment; longer than this somebody sits on it."""
+"""A reader (status, history) may hold the file for a moment; longer than this, another program blocks it."""
 SCRATCH = ("/dev/shm", "/run", "")
 """Where a copy may lie for a moment while it is read: in memory, if that can be; "": where temporary files lie."""
 
@@ -135,7 +136,7 @@ CREATE TABLE IF NOT EXISTS entries (n INTEGER PRIMARY KEY, at TEXT NOT NULL, eve
                                     what TEXT NOT NULL, note TEXT NOT NULL, type TEXT, subject TEXT) STRICT;
 CREATE INDEX IF NOT EXISTS entries_by_event ON entries (event_id, n);
 CREATE INDEX IF NOT EXISTS entries_by_type ON entries (type, n) WHERE type IS NOT NULL;
-"""
+""" + RECORDING_TABLE
 
 
 def open_to_write(path: Path) -> sqlite3.Connection:
@@ -208,7 +209,7 @@ def _copy(path: Path, directory: Path) -> Path:
 
 @contextmanager
 def _closed_unless_good(db: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A damaged file is let go at once: as long as it is open, Windows lets nobody set it aside."""
+    """A damaged file is let go at once: as long as it is open, it cannot be renamed on Windows."""
     with ExitStack() as on_trouble:
         on_trouble.callback(db.close)
         yield db
@@ -241,7 +242,7 @@ def _bring_up_to_date(db: sqlite3.Connection) -> None:
 
 
 def _rewrite(db: sqlite3.Connection) -> None:
-    """Write the whole file anew, so that nothing of the older format is left in its free pages and in the log. Where
+    """Rewrite the whole file, so that nothing of the older format is left in its free pages and in the log. Where
     there is no room for that, the journal is used as it is."""
     with contextlib.suppress(sqlite3.OperationalError):
         db.execute("VACUUM")

@@ -41,7 +41,7 @@ def _remove_environment(db: sqlite3.Connection) -> None:
 
 
 def _rename_words(db: sqlite3.Connection) -> None:
-    """Format 3 names phases, stages, entries and fields anew. The entries' rows, a long history, are changed by SQLite
+    """Format 3 renames phases, stages, entries and fields. The entries' rows, a long history, are changed by SQLite
     alone."""
     for old, new in ENTRIES_2.items():
         db.execute("UPDATE entries SET what = ? WHERE what = ?", (new, old))

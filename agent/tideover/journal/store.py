@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +35,9 @@ from tideover.journal.database import (
     unreadable,
     unwritable,
 )
+from tideover.journal.recording import InputLog, recorded_rows
 from tideover.lifecycle import Case, Entry, HookState, Phase, State
+from tideover.lifecycle.replay import Decision
 from tideover.model import ClockCheck, EntryKind, Event, HookRun, Moment, Outcome, Pause
 from tideover.record import Row
 from tideover.settings import Settings
@@ -60,6 +62,14 @@ the outcome, where the phase is `closed`."""
 PHASE_WORDS = frozenset(phase.value for phase in Phase)
 
 
+@dataclass(frozen=True, slots=True)
+class TakenStep:
+    """A step of the decision, and the state before it."""
+
+    before: State
+    decision: Decision
+
+
 class Journal:
     """An open journal. Used by one thread."""
 
@@ -73,6 +83,7 @@ class Journal:
             self._db = (connect or open_to_write)(path)
         except (OSError, *DAMAGE) as trouble:
             raise unopenable(path, trouble) from trouble
+        self._recording = InputLog()
 
     @classmethod
     def reading(cls, path: Path) -> Journal:
@@ -84,17 +95,21 @@ class Journal:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
-        """Write what changed between two states, and what the record says of it, in one transaction."""
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
+               taken: TakenStep | None = None) -> None:
+        """Write what changed between two states, and what the record says of it, in one transaction. `taken`: the step
+        that led to `after`, for the recording; None: it was no step."""
         try:
-            self._commit(now, before, after, entries)
+            self._commit(now, before, after, entries, taken)
         except sqlite3.Error as trouble:
             self._kept.clear()
+            self._recording.interrupt()
             self._be_patient(STILL_BUSY_MS)
             raise unwritable(self.path, trouble) from trouble
         self._be_patient(round(BUSY_S * 1000))
 
-    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
+                taken: TakenStep | None) -> None:
         with Transaction(self._db):
             for entry in entries:
                 self._add(_entry_row(now.utc, entry))
@@ -102,6 +117,8 @@ class Journal:
             self._write_changes("hooks", "name", before.hooks, after.hooks)
             self._set("state", to_json(replace(after, cases={}, hooks={})))
             self._set("last_at", now.utc.isoformat())
+            if taken is not None:
+                self._recording.add(self._db, taken.before, after, taken.decision)
 
     def _add(self, row: tuple[str, str, str, str, str | None, str | None]) -> None:
         """Write one row, in the place of older ones that say the like where its event has too many."""
@@ -200,7 +217,7 @@ class Journal:
         return replace(state, cases=MappingProxyType(cases), hooks=MappingProxyType(hooks))
 
     def vm_id(self) -> str:
-        """Return whose journal this is, "" for nobody's. Raise JournalUnreadable."""
+        """Return whose journal this is, "" for none. Raise JournalUnreadable."""
         try:
             return self._about("vm_id")
         except DAMAGE as trouble:
@@ -231,6 +248,11 @@ class Journal:
             "UNION SELECT max(n) FROM entries WHERE event_id IN (SELECT id FROM cases) GROUP BY event_id, what"
             ") ORDER BY n", (limit,))
 
+    def rows_of_newest_events(self, limit: int) -> list[Row]:
+        """Return the rows of the events that were written to last, in order. Raise JournalUnreadable."""
+        return self._rows("WHERE event_id IN (SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id "
+                          "ORDER BY max(n) DESC LIMIT ?) ORDER BY n", (limit,))
+
     def rows_of_pauses(self) -> Iterator[Row]:
         """Yield the rows that speak of a pause, in order, one at a time. Raise JournalUnreadable."""
         return self._each_row("WHERE type = 'Pause' ORDER BY n", ())
@@ -238,6 +260,13 @@ class Journal:
     def rows_of_events(self) -> Iterator[Row]:
         """Yield the rows that belong to an event, in order, one at a time. Raise JournalUnreadable."""
         return self._each_row("WHERE event_id <> '' ORDER BY n", ())
+
+    def recording(self) -> list[tuple[int, int, str]]:
+        """Return the recording's rows in order (see `recording`). Raise JournalUnreadable."""
+        try:
+            return list(recorded_rows(self._db))
+        except DAMAGE as trouble:
+            raise unreadable(self.path, trouble) from trouble
 
     def _rows(self, which: str, values: tuple[object, ...]) -> list[Row]:
         return list(self._each_row(which, values))
@@ -274,27 +303,27 @@ def _row(at: str, event_id: str, what: str, note: str, kind: str | None, subject
 
 
 # --- The agent's journal: one that outlives its file
-# A disk that is full or read-only at the start, a file that somebody removes or that gets damaged while the agent
+# A disk that is full or read-only at the start, a file that is removed or that gets damaged while the agent
 # works:
 # the agent goes on from memory and puts the journal down again as soon as it can. Until then each commit raises, so
 # that
-# nobody takes for remembered what is not.
+# nothing counts as written that is not.
 
 class LastingJournal(Journal):
     """A journal whose file may come and go. Used by one thread, the engine's."""
 
-    def __init__(self, path: Path, tell: Callable[[str, Path | None], None],
+    def __init__(self, path: Path, report: Callable[[str, Path | None], None],
                  hold: Callable[[], None] = lambda: None) -> None:
         """Given its path, open it, or read it into memory where it cannot be written, or begin without it.
 
-        `tell` is told why a file could not be used, and the name it was given (None: it could not be renamed).
-        `hold` is called before a file is put down anew: it raises JournalUnwritable if the directory is another's now.
+        `tell` is called with the reason why a file could not be used, and its new name (None: it could not be renamed).
+        `hold` is called before a file is created again: it raises JournalUnwritable if the directory is another's now.
         Raise JournalUnwritable only where a journal lies that there is no way to read.
         """
-        self._tell, self._hold = tell, hold
+        self._report, self._hold = report, hold
         self._opened: dict[Path, FileIdentity] = {}  # the files in use; none: memory alone
-        self._has_forgotten = False  # what was written before is not in memory: all is to be written anew
-        self._is_stranger = ""  # why what lies at the path is not to be gone on with; "": it may be
+        self._has_forgotten = False  # what was written before is not in memory: all is to be written again
+        self._why_replaced = ""  # why what lies at the path is not to be gone on with; "": it may be
         try:
             self._open(path)
         except JournalUnreadable as trouble:
@@ -302,16 +331,17 @@ class LastingJournal(Journal):
         except JournalUnwritable:
             self._read_into_memory(path)
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
+               taken: TakenStep | None = None) -> None:
         """Write what changed between two states, and what the record says of it. Raise JournalUnwritable."""
         entries = tuple(entries)
         if not self._is_in_place():
             self._put_down("it was removed or replaced")
         try:
-            super().commit(now, State() if self._has_forgotten else before, after, entries)
+            super().commit(now, State() if self._has_forgotten else before, after, entries, taken)
         except JournalDamaged as trouble:
-            self._begin_anew("unreadable", trouble.cause)
-            super().commit(now, State(), after, entries)
+            self._start_new("unreadable", trouble.cause)
+            super().commit(now, State(), after, entries, taken)
         self._has_forgotten = False
 
     def remember_vm(self, vm_id: str) -> None:
@@ -320,10 +350,10 @@ class LastingJournal(Journal):
             raise JournalUnwritable(f"cannot write the journal {self.path}", "there is no file to write to",
                                     "Free disk space and make its directory writable.")
 
-    def begin_anew_for(self, why: str, reason: str) -> None:
+    def start_new_for(self, why: str, reason: str) -> None:
         """What is written belongs to another VM: set it aside and begin with nothing."""
         with contextlib.suppress(JournalUnwritable):
-            self._begin_anew(why, reason)
+            self._start_new(why, reason)
 
     # --- the file ---------------------------------------------------------------------------------------------------
 
@@ -343,11 +373,11 @@ class LastingJournal(Journal):
     def _begin_without(self, trouble: JournalUnreadable) -> None:
         """What lies at the path cannot be gone on with. It is set aside, now or when that can be done."""
         super().__init__(self.path, open_in_memory)
-        self._is_stranger = "unreadable"
+        self._why_replaced = "unreadable"
         try:
             self._put_down(trouble.cause)
         except JournalUnwritable:
-            self._tell(trouble.cause, None)
+            self._report(trouble.cause, None)
 
     def _prove_readable(self) -> None:
         try:
@@ -365,7 +395,7 @@ class LastingJournal(Journal):
         held = self._db
         self._kept.clear()
         self._hold()
-        self._is_stranger = self._is_stranger or ("replaced" if self._opened else "")
+        self._why_replaced = self._why_replaced or ("replaced" if self._opened else "")
         self._opened = {}
         try:
             self._make_room(reason)
@@ -377,22 +407,22 @@ class LastingJournal(Journal):
             raise
         except (OSError, sqlite3.Error, JournalUnreadable) as trouble:
             self._db = held
-            self._is_stranger = "unreadable" if isinstance(trouble, JournalUnreadable) else self._is_stranger
+            self._why_replaced = "unreadable" if isinstance(trouble, JournalUnreadable) else self._why_replaced
             raise unwritable(self.path, trouble) from trouble
         held.close()
 
     def _make_room(self, reason: str) -> None:
-        """Nothing of somebody else's that lies at the path is ever written over. Raise OSError."""
+        """A file of another program at the path is never overwritten. Raise OSError."""
         self.path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        if self._is_stranger and any(file.exists() for file in files_of(self.path)):
-            self._tell(reason, set_aside(self.path, self._is_stranger))
-        self._is_stranger = ""
+        if self._why_replaced and any(file.exists() for file in files_of(self.path)):
+            self._report(reason, set_aside(self.path, self._why_replaced))
+        self._why_replaced = ""
 
-    def _begin_anew(self, why: str, reason: str) -> None:
+    def _start_new(self, why: str, reason: str) -> None:
         """Raise JournalUnwritable if there is only memory to begin in."""
         self.close()
         super().__init__(self.path, open_in_memory)
-        self._opened, self._is_stranger, self._has_forgotten = {}, why, True
+        self._opened, self._why_replaced, self._has_forgotten = {}, why, True
         self._put_down(reason)
 
 

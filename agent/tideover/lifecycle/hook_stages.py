@@ -251,7 +251,7 @@ def _settle_recover(state: State, hook: HookState, report: HookReport, now: Mome
 
 def extend(state: State, pause: Pause) -> State:
     """A deadline that a pause crosses is extended by it: "not yet" is tried for as long as the machine lived. In a
-    suspend the raw clock stands still as well."""
+    suspend the raw clock stops as well."""
     if pause.cause not in (Cause.VM_PAUSE, Cause.PROCESS_STALL) or not pause.length_s:
         return state
     began_raw_s = pause.resumed_raw_s - pause.length_s
@@ -285,7 +285,8 @@ def _unprepared(state: State) -> tuple[list[Case], list[HookState]]:
 
 
 def _shrink_deadlines(state: State, policy: Policy, now: Moment) -> State:
-    """The newest NotBefore counts, also for what runs or said "not yet" under an older one. It is never given more."""
+    """The newest NotBefore counts, also for what runs or ended with "not yet" under an older one. It is never given
+    more."""
     cases, open_ = _unprepared(state)
     left_s = remaining_s(cases, policy, now)
     if left_s is None or left_s <= 0:

@@ -175,12 +175,12 @@ class Stage(enum.Enum):
 
     QUEUED = "queued"                       # prepare is wanted and has not started
     PREPARING = "preparing"                 # prepare runs
-    PREPARE_RETRY = "prepare-retry"         # prepare said "not yet" and is tried again
+    PREPARE_RETRY = "prepare-retry"         # prepare ended with "not yet" and is tried again
     PREPARED = "prepared"                   # prepare has ended, with success or not
     STOPPING = "stopping"                   # prepare is being stopped because its event was removed
     RECOVER_PENDING = "recover-pending"     # recover is wanted and has not started
     RECOVERING = "recovering"               # recover runs
-    RECOVER_NOT_YET = "recover-not-yet"     # recover said "not yet" and is tried again; later hooks wait for it
+    RECOVER_NOT_YET = "recover-not-yet"     # recover ended with "not yet" and is tried again; later hooks wait for it
     RECOVER_RETRY = "recover-retry"         # recover failed and is tried again; later hooks do not wait for it
     RECOVER_FAILED = "recover-failed"       # all automatic retries are used up
 

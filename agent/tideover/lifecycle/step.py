@@ -297,8 +297,8 @@ def length_text(pause: Pause) -> str:
 # --- Results of effects; each counts only while it is expected
 
 NOT_YET_OUTPUT_KEPT = 4096
-"""Of what a run printed that said "not yet": there may be one a second for an hour, and each run gets the record of
-all before it."""
+"""Of the output of a run that ended with "not yet": there may be one a second for an hour, and each run gets the record
+of all before it."""
 
 ACKNOWLEDGEMENT_ENTRIES: Mapping[ob.AckOutcome, EntryKind] = MappingProxyType({
     ob.AckOutcome.ACCEPTED: EntryKind.ACK_ACCEPTED, ob.AckOutcome.REFUSED: EntryKind.ACK_REFUSED,
@@ -411,7 +411,7 @@ def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> 
     name = witness.name
     known = transition.state.hooks.get(name)
     if known is not None:
-        if not known.needs_recover and known.stage is not Stage.PREPARED:      # that one said that it changed nothing
+        if not known.needs_recover and known.stage is not Stage.PREPARED:      # that run reported "nothing changed"
             transition.state = transition.state.with_hook(replace(known, needs_recover=True))
         return
     spec = next((one for one in transition.policy.hooks if one.name == name), witness.spec)

@@ -1,7 +1,7 @@
 """Figures for Prometheus: what happened, counted; how long it took; and how things stand now.
 
 Owns the library prometheus_client, and is imported only when [metrics] asks for it: an agent without it pays nothing.
-`updates` is pure, `collector` keeps the counts, `exporters` hands them out. It decides nothing,
+`updates` is pure, `collector` keeps the counts, `exporters` serves and writes them. It decides nothing,
 and no trouble of its own stops the agent.
 """
 from __future__ import annotations

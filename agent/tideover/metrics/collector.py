@@ -91,7 +91,7 @@ CREATED = "_created"        # the library's own times of birth say nothing that 
 COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
     CounterName.EVENTS: ("Events that are over, by kind and how they ended.", ("kind", "outcome")),
     CounterName.HOOK_RUNS: ("Runs of hooks that have ended, by how.", ("hook", "phase", "outcome")),
-    CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by what the platform said.", ("outcome",)),
+    CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by the answer of the platform.", ("outcome",)),
     CounterName.PAUSES: ("Pauses detected (and steps of the clock), by cause and whether an event announced them.",
                    ("cause", "announced")),
 }
@@ -109,7 +109,7 @@ BUCKETS_S: dict[HistogramName, tuple[str, tuple[float, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is shown as it is when somebody asks."""
+    """What is read at the time of each scrape."""
 
     state: State
     clock: ClockCheck | None            # the newest finding
@@ -120,7 +120,7 @@ class Present:
 
 
 class MetricsCollector:
-    """Counts what it is told of, and writes all figures as one text. Any thread."""
+    """Counts what is reported to it, and writes all figures as one text. Any thread."""
 
     def __init__(self, present: Callable[[], Present], moment: Callable[[], Moment]) -> None:
         self._present, self._moment = present, moment
@@ -143,7 +143,8 @@ class MetricsCollector:
         stays, as for a process that was not restarted."""
         self._present, self._moment, self._is_writable = present, moment, True
 
-    # --- told -------------------------------------------------------------------------------------------------------
+    # --- reported
+    # -------------------------------------------------------------------------------------------------------
 
     def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
         """The engine has taken one step. On its thread only."""

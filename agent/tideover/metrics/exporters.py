@@ -1,7 +1,7 @@
 """Exporters: GET /metrics on one address, and a file for node_exporter's textfile collector.
 
-A reader sees the old file or the new one whole, never a part. The file stays when the agent ends: what is still owed
-stays owed, and its age (node_textfile_mtime_seconds) says that nobody renews it.
+A reader sees the old file or the new one whole, never a part. The file stays when the agent ends: what is still
+pending stays so, and its age (node_textfile_mtime_seconds) shows that it is not renewed.
 """
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tideover.errors import system_reason
 from tideover.http_server import (
     ConnectionLimits,
     ConnectionListener,
@@ -28,12 +29,12 @@ LIMITS = ConnectionLimits(whole_s=2.0)        # asking, and then answering; a sc
 
 
 class MetricsPage:
-    """Listens on one address, on one thread that sleeps until somebody asks."""
+    """Listens on one address, on one thread that sleeps until a client connects."""
 
     def __init__(self, host: str, port: int, text: Callable[[], bytes], content_type: str,
                  on_problem: OnProblem = ignore_problem) -> None:
-        """`text`: what to show. `problem_lines`: why nobody can be let in, None when that is over. Raise OSError if
-        nobody can listen there."""
+        """`text`: what to show. `on_problem` gets the reason why no client can connect, None when that is over. Raise
+        OSError if it cannot listen there."""
         self._text, self._content_type = text, content_type
         listener = listen_on(host, port)
         self.port = int(listener.getsockname()[1])
@@ -85,7 +86,7 @@ class Textfile:
         try:
             replace_file(self._path, self._text())
         except OSError as trouble:
-            self._on_problem(f"cannot write {self._path}: {(trouble.strerror or str(trouble)).lower()}; "
+            self._on_problem(f"cannot write {self._path}: {system_reason(trouble)}; "
                        "make its directory, and let this agent write there")
         else:
             self._on_problem(None)
@@ -94,13 +95,13 @@ class Textfile:
 def replace_file(path: Path, content: bytes) -> None:
     """Given a path, let its file be `content`, readable by all, from one moment to the next. Raise OSError.
 
-    Nothing is forced to the disk: after a crash of the machine the figures begin anew anyway.
+    Nothing is synced to the disk: after a crash of the machine the counters start at 0 anyway.
     """
     part = path.with_name(f".{path.name}.part")      # node_exporter reads only names that end in .prom
     with contextlib.suppress(FileNotFoundError):
         part.unlink()
     try:
-        # Exclusive, so that a link which somebody left at that name in a directory of theirs is never followed.
+        # Exclusive, so that a link at that name in another user's directory is never followed.
         with part.open("xb") as file:
             if hasattr(os, "fchmod"):
                 os.fchmod(file.fileno(), READABLE_BY_ALL)

@@ -132,7 +132,7 @@ def _kind_and_outcome(entry: Entry, before: State) -> tuple[str, str]:
 
 
 def _has_notice(case: Case) -> bool:
-    """Ours, and seen before it began: what was first seen Started may have been announced while nobody looked."""
+    """Ours, and seen before it began: what was first seen Started may have been announced while no agent ran."""
     return case.phase is not Phase.OBSERVED and not case.began and case.due_raw_s is not None
 
 

@@ -222,7 +222,7 @@ if sys.platform == "win32":
 # --- Baseline: how busy the machine's other processes usually are
 
 # The background rate is the lower quartile of the newest stretches: a burst of work does not raise it, and a machine
-# that has just become quiet does not look like one that stands still. A second evens out what happens every second.
+# that has just become quiet does not look like a paused one. A second evens out what happens every second.
 STRETCH_NS = NS
 STRETCHES_KEPT = 20
 STRETCHES_NEEDED = 3
@@ -265,7 +265,8 @@ class ActivityBaseline:
         return affordable_ns if len(self._rates) >= STRETCHES_NEEDED else min(STRETCH_NS, affordable_ns)
 
     def around(self, raw_ns: int, length_ns: int, suspended_ns: int) -> Stall:
-        """Given the time after a gap, and how long it must have been, return the evidence about who stood still."""
+        """Given the time after a gap, and how long it must have been, return the evidence whether the machine or only
+        the process was paused."""
         before, elapsed_s = self._counters, (raw_ns - self._read_at_ns) / NS
         self._read(raw_ns)
         self._stretch, self._stretch_at_ns = self._counters, raw_ns

@@ -42,13 +42,13 @@ ORDINARY_NS = NS // 10
 
 
 def post_nowhere(*_: object) -> None:
-    """Stands for a listener that nobody has named."""
+    """The default listener: it ignores everything."""
     return
 
 
 @dataclass(frozen=True, slots=True)
 class PauseCallbacks:
-    """Who else is told, beside the pauses themselves. Called on the watch's thread: they must not block.
+    """What is called beside the pauses themselves. On the watch's thread: they must not block.
 
     `clock_was_set`: by a millisecond or more. `outside_wanted`: a sample of outside time would be welcome now.
     `host_changed`: name before, after. `disruption_announced`: True within about an hour, False within about a day."""
@@ -62,9 +62,9 @@ class PauseCallbacks:
 class PauseDetector:
     """Given `tell` and the machine's clocks and counters, tells each pause and each step of the wall clock once."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: PauseWatchSettings, clocks: Clocks,
+    def __init__(self, post: Callable[[Observation], None], settings: PauseWatchSettings, clocks: Clocks,
                  counters: CounterSource, *, outside: SourceSamples, listeners: PauseCallbacks) -> None:
-        self._tell, self._settings, self._clocks, self._listeners = tell, settings, clocks, listeners
+        self._post, self._settings, self._clocks, self._listeners = post, settings, clocks, listeners
         self._incidents = IncidentTracker(outside, settings, listeners.outside_wanted)
         self._last = self._anchor = read_all(clocks)
         self._wall_drifts = WALL_IS_SLEWED_ALONE
@@ -90,10 +90,6 @@ class PauseDetector:
         """No event is near. Any thread."""
         self._incidents.expect_nothing()
 
-    def latest_beat(self) -> Moment:
-        """Return when the clocks were read last."""
-        return _moment(self._last, self._last.raw_ns)
-
     def tick(self, period_ns: int, signals: Sequence[PushSignal] = ()) -> None:
         """Given that a wait of at most `period_ns` is over, and what ended it, read the clocks and tell what shows."""
         before, self._last = self._last, read_all(self._clocks)
@@ -118,7 +114,7 @@ class PauseDetector:
         for signal in signals:
             self._take(signal, now.raw_ns)
         if gap.visible_ns >= self._settings.threshold_ns:
-            self._tell_gap(now, gap, shift)
+            self._report_gap(now, gap, shift)
         else:
             self._incidents.small_gap(now.raw_ns, gap)
             self._background.learn(now.raw_ns, self._incidents.event_is_near)
@@ -126,7 +122,7 @@ class PauseDetector:
             self._anchor = now
             self._shifted(now, shift)
         for concluded in self._incidents.conclude(now.raw_ns, period_ns):
-            self._tell_pause(now, concluded)
+            self._report_pause(now, concluded)
 
     def _take(self, signal: PushSignal, raw_ns: int) -> None:
         match signal:
@@ -144,7 +140,7 @@ class PauseDetector:
             case DisruptionAnnounced(imminent):
                 self._listeners.disruption_announced(imminent)
 
-    def _tell_gap(self, now: ClockReading, gap: Gap, shift: ClockShift) -> None:
+    def _report_gap(self, now: ClockReading, gap: Gap, shift: ClockShift) -> None:
         """At once: outside time can add to a visible gap, but not take from it."""
         stall = self._background.around(now.raw_ns, gap.length.middle_ns, shift.suspended_ns)
         judged = judge_stall(stall)
@@ -154,27 +150,27 @@ class PauseDetector:
             stall=StallVerdict(judged.cause, judged.quality, (gap_sentence(gap), *judged.evidence))))
         if finding is not None:
             self._incidents.pause_reported(now.raw_ns, finding.cause)
-            self._tell_pause(now, ConcludedIncident(finding, now.raw_ns))
+            self._report_pause(now, ConcludedIncident(finding, now.raw_ns))
 
     def _shifted(self, now: ClockReading, shift: ClockShift) -> None:
         if shift.is_suspend:
             self._incidents.suspended(now.raw_ns)
             finding = judge(Incident(suspended_ns=shift.suspended_ns, suspended_slack_ns=shift.slack_ns))
             if finding is not None and shift.suspended_ns >= self._settings.threshold_ns:
-                self._tell_pause(now, ConcludedIncident(finding, now.raw_ns))
+                self._report_pause(now, ConcludedIncident(finding, now.raw_ns))
         if shift.is_step:
             self._incidents.step(now.raw_ns, shift.stepped_ns)
             self._listeners.clock_was_set()
 
-    def _tell_pause(self, now: ClockReading, concluded: ConcludedIncident) -> None:
+    def _report_pause(self, now: ClockReading, concluded: ConcludedIncident) -> None:
         finding, at = concluded.finding, _moment(now, concluded.resumed_ns)
-        self._tell(Resumed(Pause(
+        self._post(Resumed(Pause(
             id=self._new_id(at), resumed_at=at.utc, resumed_raw_s=at.raw_s, length_s=_seconds(finding.length_ns),
             uncertainty_s=_seconds(finding.uncertainty_ns), cause=finding.cause, evidence=finding.evidence,
             quality=finding.quality, clocksource=self._background.clocksource(), host=concluded.host)))
 
     def _new_id(self, at: Moment) -> str:
-        """Two pauses of one moment get two ids; nothing is ever told twice under one."""
+        """Two pauses at one time get two ids; no id is reported twice."""
         self._newest_id_ms = max(self._newest_id_ms + 1, int(at.raw_s * 1000))
         return f"pause-{at.utc:%Y%m%dT%H%M%S}{at.utc.microsecond // 1000:03d}-{self._newest_id_ms}"
 

@@ -124,7 +124,7 @@ def _page(descriptor: int) -> VmClockPage | None:
 
 
 # --- Hyper-V: the physical host's name, as its key-value daemon writes it (hv_kvp_daemon(8))
-# Microsoft documents that the host's names are written anew when a machine moves to another host. The daemon rewrites
+# Microsoft documents that the host's names are written again when a machine moves to another host. The daemon rewrites
 # the whole pool file in place, under a record lock; keys and values are fixed fields, and what follows a NUL in them is
 # what a longer word left there. We wait for no lock, and hold ours for one read: the daemon waits for it.
 
@@ -150,7 +150,7 @@ def _word(field: bytes) -> str:
 
 
 def read_records(file: Path) -> dict[str, str] | None:
-    """Given a pool file, return its keys and values. None: try again, somebody is writing it."""
+    """Given a pool file, return its keys and values. None: try again, it is being written."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

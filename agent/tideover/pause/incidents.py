@@ -1,6 +1,6 @@
 """Incidents: from the first sign, through samples of time sources, to the conclusion.
 
-It tells nobody, reads no clock and asks no server itself: `outside_wanted` asks whoever does to ask soon.
+It reports nothing, reads no clock and asks no server itself: `outside_wanted` requests a sample soon.
 """
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tideover.timekeeping.pause_fusion import (
 )
 
 # --- Samples of time sources: a ring for each, filled from any thread
-# It asks nobody. One lock guards the rings; nothing is done under it but arithmetic.
+# It sends no query. One lock guards the rings; nothing is done under it but arithmetic.
 
 # Answers kept of one source, the oldest standing for all before it: enough for the whole seconds of a Date header to
 # narrow down on both sides of a stop, few enough to compare in a tenth of a millisecond.
@@ -56,7 +56,7 @@ class SourceSamples:
         self.is_torn = False         # whether any source contradicts itself
 
     def add(self, source: str, sample: SourceSample) -> bool:
-        """Given a new sample, keep it and return whether it is the first to contradict what its source said before."""
+        """Given a new sample, keep it and return whether it is the first to contradict its source's earlier samples."""
         with self._lock:
             ring = self._rings.setdefault(source, _SampleRing())
             was_whole = not ring.samples or ring.agreed is not None
@@ -94,7 +94,7 @@ class SourceSamples:
                     if (before := max((one.raw_ns for one in ring.samples if one.raw_ns < raw_ns), default=None))}
 
     def forget_before(self, raw_ns: int, source: str | None = None) -> None:
-        """Given a raw time, drop what was said before it, by one source or by all: the raw clock stood still since, or
+        """Given a raw time, drop the samples before it, of one source or of all: the raw clock stopped since, or
         the source was set."""
         self._restart(source, lambda samples: [sample for sample in samples if sample.raw_ns >= raw_ns])
 
@@ -121,7 +121,7 @@ WAIT_NS, CLOSE_WAIT_NS = 10 * NS, 1 * NS
 FINER_WAIT_NS = 7 * NS // 2
 # A source that has not spoken for so long is not waited for (calm sampling is once a minute).
 USABLE_NS = 120 * NS
-# A marker that follows a pause told so soon belongs to it; jumps too small to tell wait as long for a marker.
+# A marker that follows a reported pause so soon belongs to it; jumps too small to report wait as long for a marker.
 SAME_INCIDENT_NS = 30 * NS
 # Signs that prove nothing are heard again only after this: a migrated NIC announces itself five times in a second.
 HINT_REST_NS = 5 * NS
@@ -189,7 +189,7 @@ class IncidentTracker:
         self._opened(raw_ns, is_urgent=self._is_of_a_stop(stepped_ns)).steps.append((raw_ns, stepped_ns))
 
     def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
-        """A sign that proves a move. One that follows a pause told just now adds nothing."""
+        """A sign that proves a move. One that follows a pause reported just now adds nothing."""
         if self._open is None and raw_ns - self._reported_ns < SAME_INCIDENT_NS:
             return
         incident = self._opened(raw_ns)
@@ -211,19 +211,19 @@ class IncidentTracker:
             self._gaps.append((raw_ns, gap))
 
     def signs(self) -> Incident:
-        """Return the signs of the open incident, for a gap that is told at once."""
+        """Return the signs of the open incident, for a gap that is reported at once."""
         incident = self._open or _OpenIncident(0)
         return Incident(markers=tuple(incident.markers), hints=tuple(incident.hints), event_open=self._is_due)
 
     def pause_reported(self, raw_ns: int, cause: Cause) -> None:
-        """A gap that ended then has been told as this: signs that belong to it need no telling of their own."""
+        """A gap that ended then has been reported with this cause: its signs need no report of their own."""
         self._reported_ns = raw_ns
         self._is_due = self._is_due and cause is not Cause.VM_PAUSE
         if self._open is not None:
             self._open.markers.clear()
 
     def suspended(self, raw_ns: int) -> None:
-        """The raw clock stood still in a suspend, known exactly: nothing from before can be compared any more."""
+        """The raw clock stopped in a suspend, known exactly: nothing from before can be compared any more."""
         self._outside.forget_before(raw_ns)
 
     def conclude(self, raw_ns: int, period_ns: int) -> tuple[ConcludedIncident, ...]:

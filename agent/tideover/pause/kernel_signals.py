@@ -22,7 +22,7 @@ from tideover.system.platform import ROOT
 
 # --- The wall clock was set: a timer far in the future that the kernel cancels when that happens
 # timerfd_create(2), TFD_TIMER_CANCEL_ON_SET: fires on settimeofday, clock_settime, ADJ_SETOFFSET, a leap second, the
-# hypervisor's time sync and a resume from suspend; silent on slewing and on pauses in which the clocks stood still.
+# hypervisor's time sync and a resume from suspend; silent on slewing and on pauses in which the clocks stopped.
 # It does not say by how much: the next reading of the clocks does.
 
 FAR_S = 2**33           # an absolute second that no clock of ours reaches
@@ -42,7 +42,7 @@ class ClockSetReader:
         return self._descriptor
 
     def read(self) -> tuple[PushSignal, ...]:
-        """Return that the clock was set, and listen again: a cancelled timer stays silent until armed anew."""
+        """Return that the clock was set, and listen again: a cancelled timer stays silent until armed again."""
         try:
             os.read(self._descriptor, 8)
         except BlockingIOError:
@@ -100,7 +100,7 @@ else:
 
 
 # --- Network interfaces (rtnetlink(7)). Needs no rights
-# A NIC that is told to announce itself anew (NOTIFY_PEERS: virtio-net and Hyper-V's netvsc after a migration), a link
+# A NIC that has to announce itself again (NOTIFY_PEERS: virtio-net and Hyper-V's netvsc after a migration), a link
 # that flaps, a virtual function that goes and comes (accelerated networking). All of it happens for other reasons too.
 # Interfaces without hardware behind them (containers' and bridges') are left out: they come and go all day.
 

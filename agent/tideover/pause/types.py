@@ -36,12 +36,12 @@ class PauseWatchSettings:
 
 @dataclass(frozen=True, slots=True)
 class ClockSet:
-    """Somebody set the wall clock."""
+    """The wall clock was set."""
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkAnnounced:
-    """An interface was told to announce itself anew (NOTIFY_PEERS): so do migrations, and so do bonds failing over."""
+    """An interface had to announce itself again (NOTIFY_PEERS): after a migration, and after a bond's failover."""
 
     interface: str
 

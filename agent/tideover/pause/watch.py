@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tideover.model import Document, Moment
+from tideover.model import Document
 from tideover.observations import Observation
 from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
@@ -29,9 +29,9 @@ GUEST_PARAMETERS = r"SOFTWARE\Microsoft\Virtual Machine\Guest\Parameters"
 class GuestParametersReader:
     """The physical host's name, as Hyper-V's guest service keeps it in the registry; read at each tick. Windows.
 
-    Microsoft documents that the host writes the names anew when a machine has moved (learn.microsoft.com, "Hyper-V data
-    exchange"). `read_text`: given a key and a name, read a text value below HKEY_LOCAL_MACHINE ("": there is none).
-    """
+    Microsoft documents that the host writes the names again when a machine has moved (learn.microsoft.com, "Hyper-V
+    data exchange"). `read_text`: given a key and a name, read a text value below HKEY_LOCAL_MACHINE ("": there is
+    none). """
 
     unfinished = False
 
@@ -81,7 +81,7 @@ class PauseWatch:
 
     The other callbacks (see `PauseCallbacks`) are called on the watch's thread: they must not block."""
 
-    def __init__(self, tell: Callable[[Observation], None], settings: PauseWatchSettings | None = None, *,
+    def __init__(self, post: Callable[[Observation], None], settings: PauseWatchSettings | None = None, *,
                  clocks: Clocks | None = None, counters: CounterSource | None = None,
                  readers: Sequence[SignalReader] | None = None, clock_was_set: Callable[[], None] = post_nowhere,
                  outside_wanted: Callable[[], None] = post_nowhere,
@@ -91,7 +91,7 @@ class PauseWatch:
         self._wait = new_wait()
         self._outside = SourceSamples()
         self._readers = list(open_readers() if readers is None else readers)
-        self._noticer = PauseDetector(tell, self._settings, clocks or MachineClocks(), counters or open_counters(),
+        self._detector = PauseDetector(post, self._settings, clocks or MachineClocks(), counters or open_counters(),
                                 outside=self._outside, listeners=PauseCallbacks(
                                     clock_was_set, outside_wanted, host_changed, disruption_announced))
         self._mute: set[SignalReader] = set()
@@ -106,17 +106,17 @@ class PauseWatch:
 
     def watch_near_event(self) -> None:
         """An event is near or has started: read the clocks more often. Any thread; never blocks."""
-        self._noticer.expect_event()
+        self._detector.expect_event()
         self._pace(self._settings.close_tick_ns)
 
     def watch_idle(self) -> None:
         """No event is near: read the clocks at the calm pace. Any thread; never blocks."""
-        self._noticer.expect_nothing()
+        self._detector.expect_nothing()
         self._pace(self._settings.tick_ns)
 
     def outside_sample(self, source: str, raw_ns: int, offset_ns: int, bound_ns: int) -> None:
         """Given that outside time was `offset_ns ± bound_ns` ahead of the raw clock when the question left at `raw_ns`,
-        compare it with what this source said before. Any thread; never blocks.
+        compare it with this source's earlier samples. Any thread; never blocks.
 
         `source`: one clock with one error, so an address and not a pool's name. `bound_ns`: by how much two answers
         of it may differ; half the round trip is enough, for what a server is wrong by itself cancels."""
@@ -134,10 +134,6 @@ class PauseWatch:
         """Something may have happened to this machine or its clock: read the clocks. Any thread; never blocks."""
         self._wait.wake()
 
-    def latest_beat(self) -> Moment:
-        """Return when the clocks were read last. Any thread."""
-        return self._noticer.latest_beat()
-
     def close(self) -> None:
         """End the watch and give its descriptors back."""
         self._closing = True
@@ -145,7 +141,7 @@ class PauseWatch:
         if self._loop.end(CLOSE_WAIT_S):
             for reader in self._readers:
                 reader.close()
-            self._noticer.close()
+            self._detector.close()
             self._wait.close()
 
     def _pace(self, period_ns: int) -> None:
@@ -156,20 +152,20 @@ class PauseWatch:
     def _watch(self) -> None:
         if not self._has_begun:         # after an exception what lies between two beats is still looked at
             self._wait.watch(fd for fd in (reader.fileno() for reader in self._readers) if fd is not None)
-            self._noticer.begin()
+            self._detector.begin()
             self._has_begun = True
         while not self._closing:
-            period_ns = self._settings.close_tick_ns if self._noticer.is_waiting else self._period_ns
-            heard = self._wait.wait(period_ns)
-            self._noticer.tick(period_ns, self._hear(heard))
+            period_ns = self._settings.close_tick_ns if self._detector.is_waiting else self._period_ns
+            woken = self._wait.wait(period_ns)
+            self._detector.tick(period_ns, self._read_signals(woken))
 
-    def _hear(self, heard: WaitResult) -> list[PushSignal]:
+    def _read_signals(self, woken: WaitResult) -> list[PushSignal]:
         """What the readers have to say. One whose descriptor broke is asked on every beat from then on."""
-        if heard.broken:
-            self._wait.forget(heard.broken)
-            self._mute.update(reader for reader in self._readers if reader.fileno() in heard.broken)
+        if woken.broken:
+            self._wait.forget(woken.broken)
+            self._mute.update(reader for reader in self._readers if reader.fileno() in woken.broken)
         return [signal for reader in self._readers
-                if reader.fileno() in heard.readable or reader.unfinished or self._is_mute(reader)
+                if reader.fileno() in woken.readable or reader.unfinished or self._is_mute(reader)
                 for signal in reader.read()]
 
     def _is_mute(self, reader: SignalReader) -> bool:

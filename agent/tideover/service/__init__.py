@@ -8,8 +8,7 @@ import sys
 from tideover.service_manager import ServiceReport
 
 if sys.platform == "win32":
-    from tideover.service.windows.install import check_ours, install, remove
-    from tideover.service.windows.scm import read_report, start, stop
+    from tideover.service.windows.scm import check_ours, install, read_report, remove, start, stop
 else:
     from tideover.service.systemd_unit import check_ours, install, read_report, remove, start, stop
 

@@ -79,20 +79,20 @@ def _escaped(mark: str) -> str:
 
 # --- Errors: one line each, with what was found and what is expected
 
-MOST_SHOWN = 100          # beyond that a person mends nothing by reading on, and guessing names costs time
+MOST_SHOWN = 100          # beyond that a list helps no reader, and guessing names costs time
 LONGEST_FOUND = 60       # characters of a wrong value that are repeated
 
 
 @dataclass(frozen=True, slots=True)
 class SettingProblem:
-    """One fault. `near` is what stood there, `likely` what may have been meant: compared only when it is told."""
+    """One fault. `near` is what stood there, `likely` what may have been meant: compared only when it is shown."""
 
     line: int | None
     key: str
     what: str
     near: str = ""
     likely: tuple[str, ...] = ()
-    otherwise: str = ""              # said where nothing likely is near
+    otherwise: str = ""              # shown where nothing likely is near
     drop_in: str = ""                # the file it stands in, "": the main one
 
     def message(self) -> str:
@@ -113,7 +113,7 @@ def problem_lines(faults: Sequence[SettingProblem]) -> tuple[str, ...]:
 
 def did_you_mean(word: str, likely: Sequence[str]) -> str:
     """Given a word and the right ones, return ", did you mean X?" or nothing when none is near."""
-    import difflib  # only somebody who made a fault pays for it
+    import difflib  # imported only where there is a fault
 
     plain = word.lower().replace("_", "-")
     known = {name.lower().replace("_", "-"): name for name in likely}
@@ -146,7 +146,7 @@ def _type_text(value: object) -> str:
 
 
 # --- Addresses: time servers, listening addresses, the metadata endpoint
-# Syntax only. Nothing here resolves a name or asks whether anybody listens.
+# Syntax only. Nothing here resolves a name or asks whether a server listens.
 
 NTP_PORT = 123                 # RFC 5905, section 7.2; a number, because the service's name needs /etc/services
 LONGEST_NAME = 253             # characters of a DNS name in text form (RFC 1035, section 2.3.4)
@@ -269,13 +269,11 @@ class ValueType:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})     # JSON Schema of the value
 
 
-def one_of(choices: tuple[str, ...], not_yet: Mapping[str, str] = MappingProxyType({})) -> ValueType:
+def one_of(choices: tuple[str, ...]) -> ValueType:
     """Given what can be chosen, and why each of some more cannot be chosen yet, return the type."""
     def read(raw: object) -> object:
         if isinstance(raw, str) and raw in choices:
             return raw
-        if isinstance(raw, str) and raw in not_yet:
-            raise InvalidValue(Wrong(found_text(raw), because=not_yet[raw]))
         raise InvalidValue(Wrong(found_text(raw), raw if isinstance(raw, str) else "", choices))
 
     return ValueType(_either(choices), read, quoted, schema={"enum": list(choices)})

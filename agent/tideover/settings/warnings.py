@@ -23,7 +23,7 @@ _NO_LINES: Mapping[str, KeyOrigin] = MappingProxyType({})
 class WarningRule:
     key: str
     applies: Callable[[Settings], bool]
-    says: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class PolicyWarningRule:
 
     name: str
     applies: Callable[[PolicySettings, Settings], bool]
-    says: str
+    text: str
 
 
 def _needed_s(settings: Settings) -> float:
@@ -78,11 +78,11 @@ POLICY_WARNINGS = (
 
 def warnings_about(settings: Settings, origin: Mapping[str, KeyOrigin] = _NO_LINES) -> tuple[str, ...]:
     """Given settings and the lines of their keys, return one line for each thing that may surprise their owner."""
-    found = [(caution.key, caution.says) for caution in WARNINGS if caution.applies(settings)]
+    found = [(caution.key, caution.text) for caution in WARNINGS if caution.applies(settings)]
     found += [pair for caution in POLICY_WARNINGS for pair in _policy_cautions(caution, settings)]
     found += _idle_policies(settings, origin)
     found += [pair for name, options in settings.hook.items() for pair in _hook_cautions(name, options, settings)]
-    return tuple(_placed(key, says, origin) for key, says in found)
+    return tuple(_placed(key, text, origin) for key, text in found)
 
 
 def unused_hook_tables(settings: Settings, names: Collection[str],
@@ -101,11 +101,11 @@ def _meant(name: str, names: Collection[str]) -> str:
 
 def _policy_cautions(caution: PolicyWarningRule, settings: Settings) -> Iterator[tuple[str, str]]:
     if caution.applies(settings.policy, settings):
-        yield f"policy.{caution.name}", caution.says
+        yield f"policy.{caution.name}", caution.text
         return
     for kind, policy in settings.policy_by_kind.items():
         if caution.applies(policy, settings):
-            yield f"policy.{kind.value}.{caution.name}", caution.says
+            yield f"policy.{kind.value}.{caution.name}", caution.text
 
 
 def _idle_policies(settings: Settings, origin: Mapping[str, KeyOrigin]) -> Iterator[tuple[str, str]]:
@@ -126,5 +126,5 @@ def _hook_cautions(name: str, options: HookOptions, settings: Settings) -> Itera
         yield key, 'policy.unannounced = "record" runs no hook after an unannounced pause'
 
 
-def _placed(key: str, says: str, origin: Mapping[str, KeyOrigin]) -> str:
-    return f"{origin[key].short}: {key}: {says}" if key in origin else f"{key}: {says}"
+def _placed(key: str, text: str, origin: Mapping[str, KeyOrigin]) -> str:
+    return f"{origin[key].short}: {key}: {text}" if key in origin else f"{key}: {text}"

@@ -1,7 +1,7 @@
 """Stand-ins for the platform: a metadata service and a time server on loopback, for drills, `simulate` and tests.
 
 They know the formats by themselves and share nothing with the agent's own: what both read from one module, both would
-get wrong together. Honest unless told to misbehave; nothing here ever leaves the loopback address it was given.
+get wrong together. Correct unless a fault is switched on; nothing here ever leaves the loopback address it was given.
 """
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class _SimulatedConnection(http.server.BaseHTTPRequestHandler):
                    ("Content-Length", str(len(answer.body)))]
         if answer.date is not None:
             headers.append(("Date", formatdate(answer.date, usegmt=True)))
-        if self.close_connection:           # as the client asked: one that is not told sends its next request into it
+        if self.close_connection:           # else the client sends its next request on this connection
             headers.append(("Connection", "close"))
         if answer.etag is not None:
             headers.append(("ETag", answer.etag))

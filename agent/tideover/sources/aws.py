@@ -15,10 +15,10 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, Event, VmIdentity
+from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import KeyFailed, NotADocument, SourceContext, describe_status, read_time, trouble_of
 from tideover.sources.ec2_metadata import (
     InstanceKeys,
     SpotAction,
@@ -62,7 +62,8 @@ HOP_LIMIT = ("in a container, the answer to the request for a token may need a h
              "(HttpPutResponseHopLimit)")
 
 
-def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> Ec2Source:
+def open_source(settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> Ec2Source:
     """Given [source] and the longest that one poll may take, None: the usual 5 s, return the source."""
     return Ec2Source(settings.endpoint or "", poll_s=longest_call_s or POLL_S, rebalance=settings.aws.rebalance,
                      autoscaling=settings.aws.autoscaling)
@@ -98,7 +99,7 @@ class Ec2Source:
         self._known = tuple(event for event in events if event.source == "aws")
 
     def poll(self) -> Polled | PollFailed:
-        """Ask for every key; return the events, or why there are none to be told. Takes 5 s at most."""
+        """Ask for every key; return the events, or why there are none. Takes 5 s at most."""
         self._until_raw_s = self._read_raw_s() + self._poll_s
         try:
             return self._ask()
@@ -111,11 +112,11 @@ class Ec2Source:
             return PollFailed(self._sentence(f"gave no document: {error}"), PollTrouble.NO_DOCUMENT)
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Nothing can be told to this platform."""
+        """This platform takes no acknowledgement."""
         return AckOutcome.REFUSED, NO_ACKNOWLEDGEMENT
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is; ask the service unless it has said so before. None: it did not say."""
+        """Return who this VM is; ask the service unless that is known. None: it did not answer."""
         self._until_raw_s = self._read_raw_s() + IDENTITY_S
         try:
             instance_id = self._who_am_i()
@@ -141,7 +142,8 @@ class Ec2Source:
                             self._completed() & gone if gone else gone)
         self._known = events_of(keys, instance_id, self._known)
         document = Document(self._known, date=date, asked_raw_s=answer.sent_raw_s,
-                            received_raw_s=answer.received_raw_s, left_out=left_out)
+                            received_raw_s=answer.received_raw_s, left_out=left_out,
+                            raw=answer.body[:RAW_KEPT].decode("utf-8", "replace"))
         return Polled(document, instance_id, instance_id)
 
     def _who_am_i(self) -> str:
@@ -237,18 +239,19 @@ def _uptime_s() -> float:
 
 # --- What doctor says
 
-def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether the service can be used, what it tells and
     what is announced."""
     place = f"the metadata service at {settings.endpoint or PLATFORM}"
-    said = check_answer("metadata", place, heard, f"Check that it is enabled for this instance and reached straight "
-                                                  f"from it, without a proxy or a firewall in between; {HOP_LIMIT}.")
-    if heard.answer is None:
-        return said
-    return [*said, good("name", f"this instance is {heard.answer.me}"),
+    findings = check_answer("metadata", place, polled,
+                            f"Check that it is enabled for this instance and reached straight from it, without a proxy "
+                            f"or a firewall in between; {HOP_LIMIT}.")
+    if polled.answer is None:
+        return findings
+    return [*findings, good("name", f"this instance is {polled.answer.me}"),
             remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts in its own time, prepared or not"),
             remark("notice", "days to weeks before scheduled events, 2 minutes before a Spot interruption; a live "
                              "migration is not announced"),
             remark("prepare", "NotBefore is the earliest time: AWS may act hours later, and applications stay prepared "
                               "until then"),
-            *check_events(heard)]
+            *check_events(polled)]

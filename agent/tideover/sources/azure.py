@@ -1,9 +1,8 @@
 """Azure Scheduled Events over the instance metadata service: ask what is announced, say "go ahead", say who we are.
 
 Never decides anything about an event, and never retries: the poller and the lifecycle do. What the service answers is
-told in sentences that stay the same from poll to poll. Documentation: learn.microsoft.com, "Scheduled Events for Linux
-VMs" and "Azure Instance Metadata Service".
-"""
+reported in sentences that stay the same from poll to poll. Documentation: learn.microsoft.com, "Scheduled Events for
+Linux VMs" and "Azure Instance Metadata Service". """
 from __future__ import annotations
 
 import math
@@ -17,10 +16,10 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, bad, check_answer, check_events, good, remark
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, Event, VmIdentity, fold_case
+from tideover.model import RAW_KEPT, Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import NotADocument, SourceContext, describe_status, read_time, trouble_of
 from tideover.sources.scheduled_events import (
     read_document,
     read_identity,
@@ -64,7 +63,8 @@ HINTS: Mapping[int, str] = MappingProxyType({
 PASSING = frozenset({408, 410, 425, 429})
 
 
-def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> AzureSource:
+def open_source(settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> AzureSource:
     """Given [source] and the longest that one request may take, None: as the service may need, return the source."""
     endpoint, vm_name = settings.endpoint or "", settings.vm_name or ""
     if longest_call_s is None:
@@ -124,7 +124,7 @@ class AzureSource:
         return (AckOutcome.REFUSED if final else AckOutcome.LOST), self._sentence(_describe_acknowledgement(status))
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is; ask the service unless it has said so before. None: it did not say.
+        """Return who this VM is; ask the service unless that is known. None: it did not answer.
 
         With a configured name that name is right whatever the service says; the VM's id is the service's all the same.
         """
@@ -195,6 +195,7 @@ class AzureSource:
                            received_raw_s=answer.received_raw_s)
         document = read_document(answer.body, date=date, asked_raw_s=answer.sent_raw_s,
                                  received_raw_s=answer.received_raw_s)
+        document = replace(document, raw=answer.body[:RAW_KEPT].decode("utf-8", "replace"))
         self._last_body, self._last_document = answer.body, document
         return document
 
@@ -218,29 +219,29 @@ def _describe_acknowledgement(status: int) -> str:
 FIRST_CALL = "the first call may take up to 2 minutes while Scheduled Events are enabled: retry then"
 
 
-def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether the service can be used, who this VM is and
     what is announced."""
     place = f"the metadata service at {settings.endpoint or PLATFORM}"
-    findings = check_answer("metadata", place, heard, _advice(heard), FIRST_CALL.partition(":")[0])
-    return [*findings, *_check_name(settings, heard, hostname), *check_events(heard)]
+    findings = check_answer("metadata", place, polled, _advice(polled), FIRST_CALL.partition(":")[0])
+    return [*findings, *_check_name(settings, polled, hostname), *check_events(polled)]
 
 
-def _advice(heard: PollReport) -> str:
-    if heard.is_late:
+def _advice(polled: PollReport) -> str:
+    if polled.is_late:
         return f"Check the route to it and the firewall; {FIRST_CALL}."
-    if isinstance(heard.news, PollFailed) and SECURITY_PROTOCOL in heard.news.reason:
+    if isinstance(polled.news, PollFailed) and SECURITY_PROTOCOL in polled.news.reason:
         return (f"Allow both paths to the program {Path(sys.executable).resolve()} (exePath) or to the user it runs as "
                 "(userName); the log of Azure's GuestProxyAgent names the programs it refuses.")
     return ("Check that it is reached directly from the VM's first interface, without a proxy or a firewall in "
             f"between; {FIRST_CALL}.")
 
 
-def _check_name(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def _check_name(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Events name the VM as Azure does, in capitals or not; the hostname is what many programs go by, and miss them."""
-    if heard.answer is None:
+    if polled.answer is None:
         return []
-    me, named = heard.answer.me, heard.named
+    me, named = polled.answer.me, polled.named
     if settings.vm_name and named is not None and fold_case(named.name) != fold_case(me):
         return [bad("name", f"[source] vm_name is {me}, but the service calls this VM {named.name}: no event would "
                             "match this VM", "Remove vm_name: the metadata service is asked for it.")]

@@ -178,7 +178,7 @@ def _covers(upcoming: UpcomingMaintenance, now: datetime) -> bool:
 
 def _maintenance_event(action: str, vm: VmFacts, same: Event | None, keys: MetadataKeys) -> Event:
     """The key tells neither when the host acts nor that it does: it acts when the notice is over. One that is there at
-    the first look has been there for nobody knows how long; a live migration may be over."""
+    the first look has been there for an unknown time; a live migration may be over."""
     migrates = action == HostAction.MIGRATE
     kind = Kind.FREEZE if migrates else Kind.REDEPLOY if vm.restarts else Kind.TERMINATE
     if same is not None and ACTION_KEY in same.extra:

@@ -8,6 +8,7 @@ notices" and "Monitor and plan for a host maintenance event".
 """
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -17,10 +18,10 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, Event, VmIdentity
+from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import KeyFailed, NotADocument, SourceContext, describe_status, read_time, trouble_of
 from tideover.sources.compute_metadata import (
     HostAction,
     MetadataKeys,
@@ -54,7 +55,8 @@ HINTS: Mapping[int, str] = MappingProxyType({
 })
 
 
-def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> ComputeEngineSource:
+def open_source(settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> ComputeEngineSource:
     """Given [source] and the longest that one poll may take, None: the usual 5 s, return the source."""
     return ComputeEngineSource(settings.endpoint or "", settings.vm_name or "", poll_s=longest_call_s or POLL_S,
                                preempt_notice_s=settings.gcp.preempt_notice_s,
@@ -85,7 +87,7 @@ class ComputeEngineSource:
         self._known = tuple(event for event in events if event.source == "gcp")
 
     def poll(self) -> Polled | PollFailed:
-        """Ask for every key; return the events, or why there are none to be told. Takes 5 s at most."""
+        """Ask for every key; return the events, or why there are none. Takes 5 s at most."""
         self._until_raw_s = self._read_raw_s() + self._poll_s
         try:
             answer = self._get("maintenance-event")
@@ -103,15 +105,16 @@ class ComputeEngineSource:
         keys = MetadataKeys(action, is_preempted, self._upcoming, date or datetime.now(UTC), self._is_first)
         self._known, self._is_first = events_of(keys, vm, self._known), False
         document = Document(self._known, date=date, asked_raw_s=answer.sent_raw_s,
-                            received_raw_s=answer.received_raw_s, left_out=self._upcoming_trouble)
+                            received_raw_s=answer.received_raw_s, left_out=self._upcoming_trouble,
+                            raw=_raw_text(keys))
         return Polled(document, vm.name, vm.vm_id)
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Nothing can be told to this platform."""
+        """This platform takes no acknowledgement."""
         return AckOutcome.REFUSED, NO_ACKNOWLEDGEMENT
 
     def identity(self) -> VmIdentity | None:
-        """Return who this VM is; ask the server unless it has said so before. None: it did not say."""
+        """Return who this VM is; ask the server unless that is known. None: it did not answer."""
         self._until_raw_s = self._read_raw_s() + IDENTITY_S
         try:
             vm = self._facts()
@@ -137,7 +140,7 @@ class ComputeEngineSource:
         return replace(vm, migrates=policy.upper() == "MIGRATE", restarts=restarts)
 
     def _ask_for_upcoming(self) -> None:
-        """Where it cannot be read, what was known before counts on, and that is told."""
+        """Where it cannot be read, the last known values stay in force, and that is reported."""
         if self._read_raw_s() < self._upcoming_due_raw_s:
             return
         self._upcoming_due_raw_s = self._read_raw_s() + UPCOMING_EVERY_S
@@ -174,19 +177,25 @@ class ComputeEngineSource:
         return f"the metadata server at {self._endpoint} {trouble}"
 
 
+def _raw_text(keys: MetadataKeys) -> str:
+    upcoming = dict(keys.upcoming.facts) if keys.upcoming is not None else None
+    return json.dumps({"maintenance-event": keys.host_action, "preempted": keys.is_preempted,
+                       "upcoming-maintenance": upcoming})[:RAW_KEPT]
+
+
 # --- What doctor says
 
-def findings(settings: SourceSettings, heard: PollReport, hostname: str) -> list[Finding]:
+def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether the server can be used, what it tells and
     what is announced."""
     place = f"the metadata server at {settings.endpoint or PLATFORM}"
-    findings = check_answer("metadata", place, heard,
+    findings = check_answer("metadata", place, polled,
                             "Check that it is reached straight from the VM, without a proxy or a firewall in between.")
-    if heard.answer is None:
+    if polled.answer is None:
         return findings
-    return [*findings, good("name", f"this VM is {heard.answer.me} ({heard.answer.vm_id})"),
+    return [*findings, good("name", f"this VM is {polled.answer.me} ({polled.answer.vm_id})"),
             remark("acknowledgement", f"{NO_ACKNOWLEDGEMENT}: maintenance starts when its notice is over, prepared "
                                       "or not"),
             remark("notice", "60 s before a live migration, while this agent asks; none on sole-tenant nodes, and none "
                              "where the VM's maintenance policy is TERMINATE and it has no GPU"),
-            *check_events(heard)]
+            *check_events(polled)]

@@ -70,7 +70,7 @@ class Poller:
         return self._status
 
     def close(self) -> None:
-        """End the thread, and the poll it is in. Nothing is told from here on."""
+        """End the thread, and the poll it is in. Nothing is posted from here on."""
         self._closing = True
         self._wanted.set()
         self._source.close()
@@ -107,7 +107,7 @@ class Poller:
 
 
 class Acknowledger:
-    """Sends acknowledgements, each in a thread of its own, and owes one AckSettled for each it was started with."""
+    """Sends acknowledgements, each in a thread of its own, and posts one AckSettled for each."""
 
     def __init__(self, post: Post, source: Source) -> None:
         self._post, self._source = post, source
@@ -121,7 +121,7 @@ class Acknowledger:
         self._threads = {other for other in self._threads if other.is_alive()} | ({thread} if thread else set())
 
     def cancel(self, key: str) -> None:
-        """Do not send it if it has not left; one that has left cannot be called back, and is told as it ends."""
+        """Do not send it if it has not left; one that has left cannot be called back, and its result is posted."""
         self._give_up(key, "cancelled before it was sent")
 
     def close(self) -> None:

@@ -3,7 +3,7 @@ Pure.
 
 Lenient with what an event says, strict with which events there are. What is missing from a document counts as vanished,
 so a body without a list of events is no document at all (NotADocument). An entry without a usable EventId is left out
-and told: the events beside it count, but none that is missing counts as gone, because it may be that entry.
+and reported: the events beside it count, but none that is missing counts as gone, because it may be that entry.
 Formats: learn.microsoft.com, "Scheduled Events for Linux VMs" and "Azure Instance Metadata Service".
 """
 from __future__ import annotations
@@ -30,12 +30,12 @@ OVER = frozenset({"completed", "canceled", "cancelled"})
 """Statuses that the platform uses in Event Grid and Resource Graph, where an event stays after it has ended; never seen
 here, where it leaves the list (learn.microsoft.com/azure/virtual-machines/scheduled-events-overview)."""
 
-LONGEST_STATUS = 64              # of one we do not know: it is told in a sentence
+LONGEST_STATUS = 64              # of one we do not know: it is shown in a sentence
 LONGEST_NAME = 256               # of an EventId or a VM: a GUID has 36 characters, a VM's name at most 64
 LONGEST_TEXT = 4096              # of one odd field in the record; a body may be 1 MiB
 LONGEST_EXTRA = 16 * 1024        # of all odd fields of one event together: they are written with each of its rows
 LONGEST_INTEGER = 18             # digits; beyond it float is exact enough, and int() refuses 4300 and more
-LONGEST_PAUSE_S = 366 * 86400.0  # nobody announces an interruption of more than a year: such a number is damage
+LONGEST_PAUSE_S = 366 * 86400.0  # a longer interruption is not announced: such a number is damage
 
 
 def read_document(body: bytes, *, date: datetime | None, asked_raw_s: float, received_raw_s: float) -> Document:
@@ -95,7 +95,7 @@ def _integer(digits: str) -> int | float:
 
 
 def _why_unusable(entry: object) -> str:
-    """Given an entry of the list of events, return why nobody can say which event it is, "" if one can."""
+    """Given an entry of the list of events, return why its event cannot be identified, "" if it can."""
     if not isinstance(entry, dict):
         return "is not an object"
     return "" if _is_usable_name(entry.get("EventId")) else "has no usable EventId"

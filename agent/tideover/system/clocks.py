@@ -15,7 +15,7 @@ from tideover.model import Moment, utc
 from tideover.timekeeping.gaps import ClockReading
 from tideover.timekeeping.intervals import NS
 
-# `raw_ns`: nobody sets or slews it, and it stands still in a suspend (Linux: CLOCK_MONOTONIC_RAW). `mono_ns`: the same,
+# `raw_ns`: it is never set or slewed, and it stops in a suspend (Linux: CLOCK_MONOTONIC_RAW). `mono_ns`: the same,
 # or slewed with the wall clock. `boot_ns`: the monotonic one and all suspends besides. `wall_ns`: since 1970, may be
 # wrong. The values of the first three mean the same in every process of one boot.
 

@@ -1,6 +1,6 @@
 """Reads the DMI/SMBIOS fields that tell what machine this is. Asks no network.
 
-Linux takes the table apart and shows the words under /sys/class/dmi/id; Windows hands it out whole.
+Linux takes the table apart and shows the words under /sys/class/dmi/id; Windows returns it whole.
 """
 from __future__ import annotations
 

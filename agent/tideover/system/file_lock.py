@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tideover.errors import BusyError, WrongUseError
+from tideover.errors import BusyError, WrongUseError, system_reason
 
 AGENT_LOCK = "agent.lock"       # in the state directory: held by the one agent that works on it
 
@@ -22,7 +22,7 @@ if sys.platform == "win32":
 
     from tideover.winapi import base
 
-    # LockFileEx. What is locked cannot be read by others, so it is one byte far beyond what anybody writes.
+    # LockFileEx. What is locked cannot be read by others, so it is one byte far beyond what is ever written.
     _FAIL_IMMEDIATELY, _EXCLUSIVE, _AT_BYTE = 1, 2, 1 << 30
 
     class _LockOverlapped(ctypes.Structure):
@@ -87,7 +87,7 @@ def read_pid(descriptor: int) -> int | None:
 # --- The lock of a state directory: one agent at a time
 
 LOOKS, LOOK_S = 5, 0.02
-MODE = 0o600            # whoever can open it can lock it, and keep the agent from starting
+MODE = 0o600            # a process that can open it can lock it, and keep the agent from starting
 
 
 class Lock:
@@ -101,7 +101,7 @@ class Lock:
             self._descriptor = _open(state_directory)
         except OSError as trouble:
             kind = WrongUseError if isinstance(trouble, PermissionError) else BusyError
-            raise kind(f"cannot use the state directory {state_directory}", trouble.strerror or str(trouble),
+            raise kind(f"cannot use the state directory {state_directory}", system_reason(trouble),
                        "Run as the user that owns it, or set another directory with [paths] state.") from trouble
         self._seize()
 

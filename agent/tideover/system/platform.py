@@ -23,7 +23,7 @@ from typing import TypeVar
 from tideover.threads import start_task
 
 ROOT = Path("C:\\<none>") if sys.platform == "win32" else Path("/")
-"""The root of that tree. Windows has none, and what somebody puts under C:\\proc or C:\\etc, where every user may make
+"""The root of that tree. Windows has none, and what a user puts under C:\\proc or C:\\etc, where every user may make
 directories, must not be believed: there it is a name that no file can have."""
 
 
@@ -68,7 +68,7 @@ TRACE_LIMIT_S = 1.0
 
 def open_missing_streams() -> None:
     """Open the null device for each of the descriptors 0, 1 and 2 that this process was started without: a file that it
-    opens later must not become its standard output, and what is written there is wanted by no one."""
+    opens later must not become its standard output, and what is written there is dropped."""
     if sys.platform != "win32":
         for number in (0, 1, 2):
             try:
@@ -132,7 +132,7 @@ else:
         """Nothing: the locale says what it is, and Python takes UTF-8 where that says nothing."""
 
 
-# --- Private directories: nobody else can create entries in them
+# --- Private directories: no other user can create entries in them
 
 if sys.platform == "win32":
     from tideover.winapi.security import make_private_directory, own_sid, read_file_security, trusted_sids

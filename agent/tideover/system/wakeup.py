@@ -29,25 +29,25 @@ if sys.platform == "win32":
         """For select(2), which knows only sockets there."""
 
         def __init__(self) -> None:
-            self._hear, self._call = socket.socketpair()
-            self._hear.setblocking(False)
-            self._call.setblocking(False)
+            self._read_end, self._write_end = socket.socketpair()
+            self._read_end.setblocking(False)
+            self._write_end.setblocking(False)
 
         def fileno(self) -> int:
-            return self._hear.fileno()
+            return self._read_end.fileno()
 
         def set(self) -> None:
             with suppress(BlockingIOError):     # it is set already
-                self._call.send(b"\0")
+                self._write_end.send(b"\0")
 
         def clear(self) -> None:
             with suppress(BlockingIOError):
-                while self._hear.recv(64):
+                while self._read_end.recv(64):
                     pass
 
         def close(self) -> None:
-            self._hear.close()
-            self._call.close()
+            self._read_end.close()
+            self._write_end.close()
 
     class KernelEvent:
         """For a wait among handles; stays set once it is."""

@@ -1,9 +1,8 @@
 """Gaps between two clock readings: a step, a suspend, a pause of the machine or a stall of this process.
 
-A machine that stood still served no interrupt and ran nobody; at its resume each processor's expired timers are served
-in one go, and whoever slept is woken, all within milliseconds. A machine that ran on while we did not has served its
-timers throughout, however idle it was.
-"""
+A paused machine served no interrupt and ran no process; at its resume each processor's expired timers are served
+in one go, and each sleeping process is woken, all within milliseconds. A machine that ran on while we did not has
+served its timers throughout, however idle it was. """
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -14,14 +13,15 @@ from tideover.timekeeping.intervals import NS, Interval
 
 # --- What two readings of this machine's own clocks and counters say: a gap, a step, a suspend; the machine or only
 # us
-# Three numbers between two readings, all against CLOCK_MONOTONIC_RAW, which nobody steps or slews:
+# Three numbers between two readings, all against CLOCK_MONOTONIC_RAW, which is never stepped or slewed:
 # `V` visible gap, how much longer a wait took than it was asked to; `S` step, how far the wall clock moved against the
 # monotonic one (constant but for steps, as both run under the same NTP multiplier); `Z` suspended, how far
 # CLOCK_BOOTTIME
-# moved against CLOCK_MONOTONIC. A machine whose clocks stood still with it shows none of the three: see `pause_fusion`.
+# moved against CLOCK_MONOTONIC. A machine whose clocks stopped with it shows none of the three: see `pause_fusion`.
 
 
-# Smallest step told: a leap second and every daemon's step are far above, the noise of a bracketed reading far below.
+# Smallest step reported: a leap second and every daemon's step are far above, the noise of a bracketed reading far
+# below.
 STEP_NS = 1_000_000
 
 # A thread's first turn after a resume takes 0.1 to 3 ms on an idle machine; a wait's own rounding is 1 ms.
@@ -102,18 +102,18 @@ def wake_latency_ns(recent_lateness_ns: Sequence[int]) -> int:
 # --- Stall or pause: which of them a gap was, judged by kernel counters
 
 STARVED_SHARE = 0.5      # of the gap spent ready to run, in the run queue: the processor was short, the machine ran
-SILENT_SHARE = 0.1       # of the expected background: nobody ran
+SILENT_SHARE = 0.1       # of the expected background: no process ran
 ALIVE_SHARE = 0.5        # of the expected background: the others went on
 WORTH_TELLING = 0.05     # of the gap: a smaller share explains nothing
 ENOUGH_SWITCHES = 5.0    # expected at least, for silence to mean anything (chance of silence at 5: 0.7 %)
 
 # Interrupts, which a kernel counts with its timers. Measured, in gaps of 1.2 to 10 s, Linux 6.1: a guest of one
-# processor whose hypervisor stood still had 5 to 20, idle or busy; the same guest idle, with only the watcher stopped,
+# processor whose hypervisor was stopped had 5 to 20, idle or busy; the same guest idle, with only the watcher stopped,
 # 28 to 38 a second, and an idle machine of two processors 40 to 130.
 RUNNING_INTERRUPTS_S = 20.0              # fewer a second no running Linux has
 BURST_INTERRUPTS, BURST_A_PROCESSOR = 16.0, 8.0      # of a resume, at most, on an idle machine
 BURST_S = 0.005                          # … and what its devices bring before we have our turn
-SILENT_INTERRUPTS = 0.25                 # of what was to be expected: nobody ran
+SILENT_INTERRUPTS = 0.25                 # of what was to be expected: no process ran
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class StallVerdict:
-    """Who stood still, how sure that is, and why, in sentences."""
+    """Whether the machine or the process was paused, how sure that is, and why, in sentences."""
 
     cause: Cause
     quality: Quality
@@ -212,7 +212,7 @@ def wake_after_ns(usual_ns: int, stall: Stall) -> int:
 
 
 def judge_stall(stall: Stall) -> StallVerdict:
-    """Given the evidence over a visible gap, return whether the machine stood still or only this process.
+    """Given the evidence over a visible gap, return whether the machine was paused or only this process.
 
     Undetermined counts as ours: a pause of the machine is claimed on evidence only."""
     facts = _facts(stall)
@@ -240,9 +240,9 @@ def _certainties(stall: Stall) -> tuple[tuple[bool, Cause, str], ...]:
 
 
 def _by_interrupts(stall: Stall) -> tuple[bool, bool]:
-    """Whether the machine stood still, and whether it ran on; neither: a gap too short for this machine to tell.
+    """Whether the machine was paused, and whether it ran on; neither: a gap too short for this machine to tell.
 
-    Others may fall silent with us, whoever waits for our answers first of all. The machine's timers do not."""
+    Other processes may pause with ours, first of all those that wait for its answers. The machine's timers do not."""
     seen, expected = stall.seen.interrupts or 0.0, stall.expected.interrupts or 0.0
     burst = (BURST_INTERRUPTS + BURST_A_PROCESSOR * stall.processors
              + expected / stall.gap_s * (BURST_S + (stall.waited_s or 0.0)))

@@ -1,7 +1,7 @@
 """Interval arithmetic on time samples: consensus of several sources, slew rates, hypervisor clocks. Reads no clock.
 
 A source's answer is kept as *truth minus raw*: how far true time is from CLOCK_MONOTONIC_RAW. That number
-stays true when somebody steps or slews the wall clock, so one sample can be held against the wall clock of
+stays true when the wall clock is stepped or slewed, so one sample can be held against the wall clock of
 any later instant. Only a pause that stops the raw clock makes it void: samples from before one do not count.
 Sign: positive = this machine is behind, as in NTP. The record's sign is the opposite one; `ahead_s` turns it.
 """
@@ -115,7 +115,7 @@ def best(samples: Sequence[TimeSample], raw_ns: int) -> TimeSample:
     """Given samples of one address (at least one) and now, return the one to go by.
 
     The smallest bound wins, that is nearly always the smallest delay. Only samples that can be true together with
-    the newest count: if truth minus raw has jumped, the server was set or the raw clock stood still meanwhile, and
+    the newest count: if truth minus raw has jumped, the server was set or the raw clock stopped meanwhile, and
     either way the older ones are void.
     """
     newest = max(samples, key=lambda one: one.ended_raw_ns)

@@ -31,7 +31,7 @@ MAX_HOLD_NS = 4 * NS                    # T3-T2; chrony's MAX_SERVER_INTERVAL
 MAX_ROOT_DISTANCE_NS = 3 * NS // 2      # ntpd's MAXDIST
 MAX_DELAY_NS = 3 * NS
 MAX_REFERENCE_AGE_NS = _DAY_NS
-LEAP_NS = 2 * NS                        # around the leap second nobody's answers mean much
+LEAP_NS = 2 * NS                        # around the leap second no answer means much
 UNSYNCHRONISED_STRATUM = 16
 LOCAL_PRECISION_NS = 1_000              # one clock read from Python, with room
 STAMP_PRECISION_NS = 500                # ntplib keeps times as doubles of seconds since 1900
@@ -97,7 +97,7 @@ class NtpReply:
 
     @property
     def kiss(self) -> str:
-        """The code of a kiss-o'-death, which is an answer of stratum 0 (anybody's bytes: only what can be printed).
+        """The code of a kiss-o'-death, which is an answer of stratum 0 (untrusted bytes: only what can be printed).
         ntplib's texts know clocks, not these codes."""
         code = self.reference_id.rstrip(b"\0").decode("ascii", "replace")
         return "".join(letter if letter.isprintable() else "?" for letter in code) or "?"
@@ -136,7 +136,7 @@ def question(cookie: bytes) -> bytes:
     """Given 8 random bytes, return the packet to send.
 
     The transmit field carries the cookie and every other field is empty: a forger must guess 64 bits, and our
-    clock is nobody's business (RFC 4330 §4; draft-ietf-ntp-data-minimization).
+    clock is private (RFC 4330 §4; draft-ietf-ntp-data-minimization).
     """
     return bytes([_FIRST_BYTE]) + bytes(PACKET_BYTES - 1 - NONCE_BYTES) + cookie
 
@@ -159,7 +159,7 @@ def read_reply(data: bytes, near_ns: int) -> NtpReply:
 def to_unix_ns(stamp_s: float, near_ns: int) -> int:
     """Given an NTP timestamp in seconds, return nanoseconds since 1970 in the era nearest to a time; 0 stays 0.
 
-    The 32 bits of seconds begin anew on 2036-02-07 06:28:16 UTC; the era is the one within 68 years of `near_ns`
+    The 32 bits of seconds wrap on 2036-02-07 06:28:16 UTC; the era is the one within 68 years of `near_ns`
     or of this program's own date, whichever is later.
     """
     if stamp_s == 0:

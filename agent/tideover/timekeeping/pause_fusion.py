@@ -19,7 +19,7 @@ from tideover.timekeeping.intervals import NS, Interval, drift_ns, majority
 DATE_MIDDLE_NS = NS // 2
 DATE_BOUND_NS = NS
 
-# How far the wall clock may have been off before a pause, when nobody has measured it: the default tolerance.
+# How far the wall clock may have been off before a pause, when it was not measured: the default tolerance.
 PRIOR_OFFSET_NS = NS // 4
 # … and how long a host takes to step it after the resume.
 HOST_STEP_DELAY_NS = NS // 10
@@ -83,7 +83,7 @@ def sample_of_date(date: datetime, asked_raw_ns: int, received_raw_ns: int) -> S
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """How long the raw clock stood still by one source, and between which of its answers it did."""
+    """How long the raw clock stopped by one source, and between which of its answers it did."""
 
     length: Interval
     before_ns: int           # raw time of the last answer that is surely from before
@@ -135,7 +135,7 @@ def may_vote(source: str, frozen: Frozen) -> bool:
 
 
 def agreed(sources: Sequence[Interval]) -> Interval | None:
-    """Given the frozen time by each source, return what more than half say; None: nobody, or no majority.
+    """Given the frozen time by each source, return what more than half say; None: no source, or no majority.
 
     A stop cannot be negative: a source that went back was set itself, and has no say."""
     possible = [one for one in sources if one.high_ns >= 0]
@@ -148,7 +148,7 @@ class Incident:
 
     visible: Interval | None = None              # of the gap: [elapsed - period, elapsed]; None: no gap
     visible_slack_ns: int = 0                    # the usual wake latency
-    stall: StallVerdict | None = None                  # who stood still in the gap
+    stall: StallVerdict | None = None                  # whether the machine or only the process was paused in the gap
     frozen: tuple[Interval, ...] = ()
     stepped_ns: int = 0
     suspended_ns: int = 0
@@ -161,7 +161,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class FusionResult:
-    """What happened. `length_ns` None: something did, and nobody can know how long it took."""
+    """What happened. `length_ns` None: something did, and its duration cannot be known."""
 
     cause: Cause
     length_ns: int | None
@@ -199,7 +199,7 @@ def _stood_still(incident: Incident, frozen: Interval, signs: tuple[str, ...]) -
     evidence = [f"the time servers moved by {seconds(frozen.middle_ns)} ± {seconds(frozen.half_ns)} against the raw "
                 "clock"]
     if incident.visible is not None:
-        # A gap that nobody has judged may be part of the stop, or what a busy host did to the machine after it.
+        # A gap without a verdict may be part of the stop, or what a busy host did to the machine after it.
         surely_ns = max(0, incident.visible.low_ns - incident.visible_slack_ns) if incident.stall is not None else 0
         high = incident.visible.high_ns
         length = Interval(surely_ns + frozen.low_ns, high + frozen.high_ns)

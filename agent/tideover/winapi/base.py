@@ -118,7 +118,7 @@ def on_console_close(end: Callable[[], None], ended: threading.Event) -> None:
     """
     def handle(what: int) -> bool:
         if what == CTRL_LOGOFF:
-            return False                # somebody else's, and a service hears of everybody's
+            return False                # another session's: a service is notified of all sessions
         end()
         if what in (CTRL_CLOSE, CTRL_SHUTDOWN):
             ended.wait()
@@ -164,7 +164,7 @@ _PROFILE = "5E6C858F-0E22-4760-9AFE-EA3317B67173"
 
 
 def program_data() -> str:
-    r"""Return where programs keep their data for the whole machine: C:\ProgramData unless somebody moved it."""
+    r"""Return where programs keep their data for the whole machine: C:\ProgramData unless it was moved."""
     return _known_folder(_PROGRAM_DATA) or "C:\\ProgramData"
 
 

@@ -52,7 +52,7 @@ def _realtime(name: str) -> Read | None:
 
 
 def raw_reader() -> Read:
-    """Return how to read, in ns, the clock that nobody sets or slews and that stands still while the machine sleeps:
+    """Return how to read, in ns, the clock that is never set or slewed and that stops while the machine sleeps:
     unbiased interrupt time (Windows 10, Server 2016), else the performance counter, which runs on in a sleep."""
     return _realtime("QueryUnbiasedInterruptTimePrecise") or time.perf_counter_ns
 
@@ -77,9 +77,9 @@ def wall_reader() -> Read:
 
 
 def read_boot_id() -> str:
-    """Return the id of this boot: when the system says that it was started, before anybody has set the clock since.
+    """Return the id of this boot: when the system says that it was started, before the clock was set since.
 
-    NtQuerySystemInformation, SystemTimeOfDayInformation: BootTime is moved with the clock by whoever sets it, and
+    NtQuerySystemInformation, SystemTimeOfDayInformation: BootTime moves with the clock when that is set, and
     BootTimeBias by the same amount, so that their difference stays. "" where the system does not say.
     """
     found = _query(_TIME_OF_DAY_INFORMATION, 48)

@@ -33,7 +33,7 @@ from tideover.winapi.security import SecurityAttributes
 _ACCESS_INBOUND, _ACCESS_DUPLEX, _FIRST_INSTANCE, _OVERLAPPED = 0x1, 0x3, 0x80000, 0x40000000
 _REJECT_REMOTE, _UNLIMITED_INSTANCES = 0x8, 255
 _GENERIC_READ, _GENERIC_WRITE, _OPEN_EXISTING = 0x80000000, 0x40000000, 3
-_AS_WHO_BUT_NOT_FOR = 0x100000 | 0x10000     # SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION: nobody acts in our name
+_AS_WHO_BUT_NOT_FOR = 0x100000 | 0x10000     # SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION: no impersonation
 _BUFFER_BYTES = 65536
 _numbers = itertools.count()
 
@@ -110,7 +110,7 @@ class PipeEnd:
                 raise BrokenPipeError("the other end is closed")
 
     def begin_listening(self) -> None:
-        """Begin to wait for somebody at the other end; `event` is set once there is one. Raise OSError."""
+        """Begin to wait for a client; `event` is set once one has connected. Raise OSError."""
         _reset(self.event)
         self._begun(_connect(self.handle, ctypes.byref(self._overlapped)))
 
@@ -154,7 +154,7 @@ _set_event = declare(kernel32, "SetEvent", wintypes.BOOL, HANDLE)
 def create_pipe(name: str, attributes: SecurityAttributes, is_first: bool) -> PipeEnd:
     """Given a pipe's name and who may use it, return one end for one client of this machine. Raise OSError.
 
-    `is_first`: raise if the name is anybody's already.
+    `is_first`: raise if the name is taken already.
     """
     how = _ACCESS_DUPLEX | _OVERLAPPED | (_FIRST_INSTANCE if is_first else 0)
     return PipeEnd(int(check(_create(name, how, _REJECT_REMOTE, _UNLIMITED_INSTANCES, _BUFFER_BYTES, _BUFFER_BYTES, 0,
@@ -162,7 +162,8 @@ def create_pipe(name: str, attributes: SecurityAttributes, is_first: bool) -> Pi
 
 
 def connect_pipe(name: str, seconds: float) -> PipeEnd:
-    """Given a pipe's name, return our end of it. Raise OSError if nobody is there, or none gets free in time."""
+    """Given a pipe's name, return our end of it. Raise OSError if there is no server, or no instance gets free in
+    time."""
     while True:
         handle = _open(name, _GENERIC_READ | _GENERIC_WRITE, 0, None, _OPEN_EXISTING, _OVERLAPPED | _AS_WHO_BUT_NOT_FOR,
                        None)
@@ -176,7 +177,7 @@ def connect_pipe(name: str, seconds: float) -> PipeEnd:
 def output_pipe() -> tuple[PipeEnd, int]:
     """Return a pipe: our end to read from, and a handle to write to that a new process may be given. Raise OSError.
 
-    An unnamed pipe cannot be waited for; this one has a name that nobody knows and room for one writer.
+    An unnamed pipe cannot be waited for; this one has a random name and accepts one writer.
     """
     name = f"\\\\.\\pipe\\tideover-output-{os.getpid()}-{next(_numbers)}-{os.urandom(8).hex()}"
     ours = PipeEnd(int(check(_create(name, _ACCESS_INBOUND | _OVERLAPPED | _FIRST_INSTANCE, _REJECT_REMOTE, 1, 0,

@@ -79,7 +79,7 @@ def is_administrator() -> bool:
 
 def for_us_alone() -> str:
     """Return in the security descriptor language who may have what is the agent's own: the system, administrators and
-    our user; nobody else, whatever the directory above says."""
+    our user; no other user, whatever the directory above grants."""
     return "D:P" + "".join(f"(A;OICI;FA;;;{sid})" for sid in dict.fromkeys([SYSTEM, ADMINISTRATORS, own_sid()]))
 
 

@@ -19,15 +19,18 @@ from pathlib import Path
 from tideover.config_file import load_tolerantly, platform_paths
 from tideover.daemon.offline import PENDING, recover_by_hand
 from tideover.errors import TideoverError, WrongUseError
-from tideover.service.windows.install import (
+from tideover.service.windows.scm import (
+    ADMINISTRATORS_ONLY,
     EVERYBODY_READS,
-    NOBODY_ELSE,
     ServiceProgram,
     make_folder,
+    read_report,
     register,
+    start,
+    stop,
+    stop_for_upgrade,
     unregister,
 )
-from tideover.service.windows.scm import read_report, start, stop, stop_for_upgrade
 from tideover.winapi.security import own_sid, read_file_security, trusted_sids
 
 NOTHING_RAN = 10
@@ -63,7 +66,7 @@ def _install(must_start: bool) -> None:
     _set_aside_if_not_ours(home)
     make_folder(home, EVERYBODY_READS)
     make_folder(Path(paths.hooks), EVERYBODY_READS)
-    make_folder(Path(paths.state), NOBODY_ELSE)
+    make_folder(Path(paths.state), ADMINISTRATORS_ONLY)
     program = _bin() / "tideover-service.exe"
     for warning in register(ServiceProgram((str(program),), text_file=str(program))):
         print(f"tideover: {warning}")

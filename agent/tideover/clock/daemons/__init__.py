@@ -1,4 +1,4 @@
-"""Time daemons: whose servers we may ask, what each believes, and what makes it measure afresh. Never sets the clock.
+"""Time daemons: whose servers we may ask, what each believes, and what makes it measure again. Never sets the clock.
 
 One file for each daemon. What a daemon says of the clock is context: until its last measurement is newer than the
 resume, every one of them reports a clock that is wrong by the whole pause as perfectly right.
@@ -36,7 +36,7 @@ class Daemon(Protocol):
     def report(self) -> DaemonReport:
         """Return what it believes, with `updated_at` and no age yet. Blocks for some seconds at most."""
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Make it forget what it measured before the pause; return in words what was done, or why nothing was.
 
         `may_step`: given the correction it has measured since (positive: the clock is ahead), may it step the clock by

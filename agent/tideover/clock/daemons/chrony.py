@@ -218,7 +218,7 @@ class Chrony:
         tracking = self._tracking()
         return DaemonReport(self.name, note="it does not answer") if tracking is None else daemon_report(tracking)
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         """Without `reset sources` chrony throws the new samples away as too jittery until the old ones have left its
         regression, five to six polls later (sources.c, maxjitter); without `makestep` it may slew for minutes.
         """
@@ -227,7 +227,7 @@ class Chrony:
             ended = self._chronyc(command)
             if ended.trouble:
                 return ended
-        done = "chrony was told to measure again (reset sources, burst 4/4)"
+        done = "chrony was made to measure again (reset sources, burst 4/4)"
         report = self._selected_after(before.updated_s if before else 0.0)
         if report is None:
             return CommandResult(f"{done}, and has selected no source within {_SELECTION_LIMIT_S:.0f} s")
@@ -279,7 +279,7 @@ class Chrony:
         return [one for one in found if one.server]
 
     def _ask(self, command: int, body: bytes = b"") -> bytes | None:
-        """Put one question to the monitoring port; None: nobody there, not allowed, or no answer."""
+        """Put one question to the monitoring port; None: no daemon there, not allowed, or no answer."""
         sequence = os.urandom(4)
         until_s = time.monotonic() + self._surroundings.timeout_s
         try:

@@ -1,6 +1,6 @@
 """ntpd, of ntp.org and of NTPsec: its servers by ntp.conf, its state by a mode 6 question to its own port.
 
-Nothing is known to make it measure afresh short of a restart, after which it trusts the clock it finds.
+Nothing is known to make it measure again short of a restart, after which it trusts the clock it finds.
 """
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Ntpd:
             return DaemonReport(self.name, note="it does not answer")
         return _report_of(variables)
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         return CommandResult(trouble="ntpd cannot be made to measure again")
 
     def _read(self, file: Path, depth: int) -> Iterator[TimeSource]:

@@ -1,4 +1,4 @@
-"""systemd-timesyncd: its servers by its configuration, its state by D-Bus, told by a restart.
+"""systemd-timesyncd: its servers by its configuration, its state by D-Bus, made to measure by a restart.
 
 It knows no signal that makes it measure; it measures as soon as it starts, and takes its first sample without the
 filter against spikes: a clock 0.4 s off or more is stepped at once, a smaller error slewed (timesyncd-manager.c).
@@ -51,7 +51,7 @@ class Timesyncd:
                                 note=ended.trouble or "no answer yet")
         return known
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
         ended = self._surroundings.run(["systemctl", "--no-ask-password", "try-restart", _UNIT])
         return ended if ended.trouble else CommandResult("systemd-timesyncd was restarted to measure again")
 
@@ -115,13 +115,14 @@ def _read_message(text: str) -> DaemonReport | None:
             return None
         reference_bytes = int(words[8])
         leap, stratum, delay_us, dispersion_us = int(words[1]), int(words[4]), int(words[6]), int(words[7])
-        asked, received, sent, heard = (int(word) for word in words[9 + reference_bytes:13 + reference_bytes])
+        origin, received, sent, arrived = (int(word) for word in words[9 + reference_bytes:13 + reference_bytes])
     except (IndexError, ValueError):
         return None
-    if not heard:
+    if not arrived:
         return None
-    behind_us = (received - asked + sent - heard) / 2
-    bound_us = (heard - asked - sent + received) / 2 + delay_us / 2 + dispersion_us
+    behind_us = (received - origin + sent - arrived) / 2
+    bound_us = (arrived - origin - sent + received) / 2 + delay_us / 2 + dispersion_us
     is_synchronised = leap != 3 and 0 < stratum < _UNSYNCHRONISED_STRATUM
-    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6, utc_if_any(heard / 1e6),
+    return DaemonReport(Timesyncd.name, is_synchronised, 0.0 - behind_us / 1e6, bound_us / 1e6,
+                        utc_if_any(arrived / 1e6),
                         note="as it found the clock, before it corrected it")

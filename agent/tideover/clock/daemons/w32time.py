@@ -1,7 +1,7 @@
 r"""Windows' own time service (w32time): its servers and settings from the registry, so from no translated text.
 
 Keys and values: learn.microsoft.com, "Windows Time service tools and settings". What the service believes just now it
-tells in translated words only (w32tm /query), so nothing is said of that.
+tells in translated words only (w32tm /query), so that is not reported.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class W32Time:
         return isinstance(start, int) and start != _DISABLED
 
     def servers(self) -> tuple[TimeSource, ...]:
-        """Return the servers it is told to ask, where it is told any."""
+        """Return its configured servers, if it has any."""
         if not self.is_enabled() or self._kind() not in _BY_LIST or self._value(_CLIENT, "Enabled") == 0:
             return ()
         listed = str(self._value(_PARAMETERS, "NtpServer") or "")
@@ -49,10 +49,10 @@ class W32Time:
         """Return what it is set to."""
         return DaemonReport(self.name, note=_KINDS.get(self._kind(), "does not report its state"))
 
-    def measure_afresh(self, may_step: Callable[[float], bool]) -> CommandResult:
-        """Have it look for its servers anew and measure; it steps or slews by its own rules (MaxAllowedPhaseOffset)."""
+    def measure_again(self, may_step: Callable[[float], bool]) -> CommandResult:
+        """Have it look up its servers again and measure; it steps or slews by its own rules (MaxAllowedPhaseOffset)."""
         ended = self._surroundings.run(["w32tm", "/resync", "/rediscover", "/nowait"])
-        return ended if ended.trouble else CommandResult("w32time was told to measure again (w32tm /resync)")
+        return ended if ended.trouble else CommandResult("w32time was made to measure again (w32tm /resync)")
 
     def _kind(self) -> str:
         return str(self._value(_PARAMETERS, "Type") or "").upper()

@@ -39,7 +39,7 @@ PRIVILEGES = (
 
 RESTART_AFTER_S = (1, 5, 60)
 """The first, the second, and every further failure, until all has been well for `FAILURES_FORGOTTEN_S`. An exit status
-other than 0 counts as well as a crash: what stops the agent's start, as a state directory that somebody's `tideover
+other than 0 counts as well as a crash: what stops the agent's start, as a state directory that another user's `tideover
 recover` holds, is often over a minute later."""
 FAILURES_FORGOTTEN_S = 600
 
@@ -74,7 +74,7 @@ def event_of(level: str, line: str) -> int:
 
 
 # --- Watchdog: ends a process whose agent hangs; Windows restarts what has ended
-# It counts its own looks, not seconds: a machine that stands still for any time does not look either, so a pause of the
+# It counts its own looks, not seconds: a paused machine does not look either, so a pause of the
 # machine never counts as a hang.
 
 LOOK_EVERY_S = 20.0
@@ -83,7 +83,7 @@ LONGEST_SILENCE_S = 40.0    # how often the agent's loop turns at least, so that
 
 
 class Watchdog:
-    """Calls `end` when nobody has fed it for `LOOKS` looks. Only from the first feeding to `rest`."""
+    """Calls `end` when it has not been fed for `LOOKS` looks. Only from the first feeding to `rest`."""
 
     def __init__(self, end: Callable[[], None]) -> None:
         self._end = end
@@ -99,7 +99,7 @@ class Watchdog:
             self._loop.start()
 
     def rest(self) -> None:
-        """The agent ends: nobody feeds any more."""
+        """The agent ends: it is not fed any more."""
         self._resting.set()
 
     def look(self) -> None:
@@ -116,7 +116,7 @@ class Watchdog:
 # --- Control
 
 STOP_HINT_S = 90.0
-"""How long a stop may take, told to whoever waits for it: on_stop = "recover" gives its hooks 75 s."""
+"""How long a stop may take, reported to the service manager: on_stop = "recover" gives its hooks 75 s."""
 START_HINT_S = 30.0
 
 POWER_RESUMED = frozenset({0x12, 0x07})
@@ -169,7 +169,7 @@ ENDINGS = {ServiceControlCode.STOP: StopReason.STOP, ServiceControlCode.MAKE_WAY
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
-    """What the service control manager is told."""
+    """What is reported to the service control manager."""
 
     standing: ServiceState
     accepted: AcceptedControls
@@ -188,7 +188,7 @@ class ServiceControl:
         """`report` brings a `ServiceStatus` to the service control manager; `write_line` is given a level and a log
         line."""
         self._report, self._write_line, self._watchdog = report, write_line, watchdog
-        self._lock = threading.RLock()      # what is told must be told in the order in which it became true
+        self._lock = threading.RLock()      # states must be reported in the order in which they became true
         self._orders: AgentControl | None = None
         self._ending: StopReason | None = None
         self._reported = ServiceStatus(ServiceState.START_PENDING, AcceptedControls.NOTHING)
@@ -196,7 +196,7 @@ class ServiceControl:
 
     # --- what Windows says ------------------------------------------------------------------------------------------
 
-    def heard(self, control: int, detail: int = 0) -> None:
+    def on_control(self, control: int, detail: int = 0) -> None:
         """Given a control and, for a power event, which, pass it on. Unknown ones are ignored, as Windows wants it."""
         if control == ServiceControlCode.INTERROGATE:
             with self._lock:
@@ -212,7 +212,7 @@ class ServiceControl:
         with self._lock:
             self._ending = why
             orders = self._orders
-            self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
+            self._report_state(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
         if orders is not None:
             orders.request_stop()
 
@@ -227,15 +227,15 @@ class ServiceControl:
 
     def starting(self) -> None:
         """The process runs; the agent does not yet."""
-        self._tell(ServiceState.START_PENDING, hint_s=START_HINT_S)
+        self._report_state(ServiceState.START_PENDING, hint_s=START_HINT_S)
 
     def still_starting(self, seconds: float) -> None:
-        self._tell(ServiceState.START_PENDING, hint_s=seconds)
+        self._report_state(ServiceState.START_PENDING, hint_s=seconds)
 
     def ready(self) -> None:
         with self._lock:
             if self._ending is None:
-                self._tell(ServiceState.RUNNING)
+                self._report_state(ServiceState.RUNNING)
 
     def reloading(self) -> None:
         """Windows has no word for it."""
@@ -251,11 +251,11 @@ class ServiceControl:
         self._watchdog.rest()
         with self._lock:
             if self._reported.standing is not ServiceState.STOP_PENDING:
-                self._tell(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
+                self._report_state(ServiceState.STOP_PENDING, hint_s=STOP_HINT_S)
 
     def stopped(self, exit_status: int) -> None:
-        """Given our exit status: the last that is said. Other than 0, the recovery actions start the service again."""
-        self._tell(ServiceState.STOPPED, exit_status=exit_status)
+        """Given our exit status: the last report. Other than 0, the recovery actions start the service again."""
+        self._report_state(ServiceState.STOPPED, exit_status=exit_status)
 
     def stop_reason(self) -> StopReason:
         return self._ending or StopReason.STOP
@@ -263,7 +263,7 @@ class ServiceControl:
     def write_line(self, level: str, line: str) -> None:
         self._write_line(level, line)
 
-    def _tell(self, standing: ServiceState, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
+    def _report_state(self, standing: ServiceState, *, hint_s: float = 0.0, exit_status: int = 0) -> None:
         is_pending = standing in (ServiceState.START_PENDING, ServiceState.STOP_PENDING)
         accepted = WHILE_RUNNING if standing is ServiceState.RUNNING else AcceptedControls.NOTHING
         with self._lock:

@@ -53,7 +53,7 @@ class EventLog:
         self._write(level, event_of(level, line), line)
 
     def write_text(self, text: str) -> None:
-        """Given what a program said on standard error (a traceback), write it as one error."""
+        """Given a program's standard error (a traceback), write it as one error."""
         self._write("error", EVENTS["error"], text)
 
     def _write(self, level: str, event: int, text: str) -> None:
@@ -106,7 +106,7 @@ class Service(win32serviceutil.ServiceFramework):
 
     def ServiceCtrlHandlerEx(self, control: int, event_type: int, data: Any) -> None:
         """On the dispatcher's thread."""
-        self._control.heard(control, event_type)
+        self._control.on_control(control, event_type)
 
     def SvcRun(self) -> None:
         """On the service's own thread; returns when the agent has ended."""
@@ -139,7 +139,7 @@ class Service(win32serviceutil.ServiceFramework):
 
 
 class _BugsEndTheProcess:
-    """What nobody expected is told, then the process ends without another word: Windows takes that for a crash, which
+    """An unforeseen exception is logged, then the process ends without a status: Windows takes that for a crash, which
     it is, and starts the service again. pywin32 would report an end and leave the threads running."""
 
     def __init__(self, events: EventLog) -> None:

@@ -101,18 +101,18 @@ def read_scenario(name: str, kind: str = SIMULATED_KINDS[0]) -> Scenario:
     return Scenario(path.stem, str(content.get("about", "")), tuple(steps))
 
 
-def play(scenario: Scenario, service: SimulatedService, *, tell: Callable[[str], None] = lambda line: None,
+def play(scenario: Scenario, service: SimulatedService, *, show: Callable[[str], None] = lambda line: None,
          stopping: threading.Event | None = None, pace: float = 1.0) -> None:
-    """Given a scenario and a service, do the steps in this thread, each told in a line before it is done.
+    """Given a scenario and a service, do the steps in this thread, each shown in a line before it is done.
 
     `pace` 2.0 takes half the time; `stopping`, once set, ends it at the next step. Raise WrongUseError for a step whose
-    keys do not fit its verb, or that speaks of an event nobody announced.
+    keys do not fit its verb, or that names an event which was not announced.
     """
     stage = _Play(service, stopping or threading.Event())
     for number, step in enumerate(scenario.steps, start=1):
         if stage.stopping.is_set():
             return
-        tell(" ".join([step["do"], *(f"{key}={value}" for key, value in step.items() if key != "do")]))
+        show(" ".join([step["do"], *(f"{key}={value}" for key, value in step.items() if key != "do")]))
         try:
             keys = {key: value / pace if key in IN_SECONDS else value for key, value in step.items() if key != "do"}
             STEPS[step["do"]](stage, **keys)

@@ -1,7 +1,7 @@
 """The drill's sample application: a counter that must not be interrupted in the middle of a number.
 
-It counts twenty times a second and writes each number down. While the file `hold` is there it stands still, having
-put its number into `saved`; when `hold` goes it takes `saved` away and counts on. Started anew it goes on from `saved`.
+It counts twenty times a second and writes each number down. While the file `hold` is there it pauses, having
+put its number into `saved`; when `hold` goes it deletes `saved` and counts on. Restarted, it continues from `saved`.
 Run as a program of its own, by its path; it ends when its standard input does, so it never outlives the drill.
 """
 from __future__ import annotations
