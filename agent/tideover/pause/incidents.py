@@ -184,7 +184,7 @@ class IncidentTracker:
         return self._open is not None or self._outside.is_torn
 
     def step(self, raw_ns: int, stepped_ns: int) -> None:
-        """The wall clock was set: by a host, perhaps, because this machine stood still."""
+        """The wall clock was set. A host does that after a stop of this machine, and so does a time daemon."""
         self._steps.append((raw_ns, stepped_ns))
         self._opened(raw_ns, is_urgent=self._is_of_a_stop(stepped_ns)).steps.append((raw_ns, stepped_ns))
 
