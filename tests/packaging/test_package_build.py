@@ -57,6 +57,18 @@ def test_the_manual_pages_say_all_commands_and_keys_and_are_sound(package, tmp_p
         assert [word for word in words if not re.search(rf"^ +(\[0m)?{word}\b", re.sub(r".\x08", "", shown.stdout), re.M)] == []
 
 
+COMPLETIONS = {"bash": "bash-completion/completions/tideover", "zsh": "zsh/vendor-completions/_tideover",
+               "fish": "fish/vendor_completions.d/tideover.fish"}
+
+
+@pytest.mark.parametrize("shell", COMPLETIONS)
+def test_the_package_installs_completion_where_the_shell_looks_for_it(package, tmp_path, capsys, shell):
+    from tideover.cli import main
+    subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)
+    assert main(["completion", shell]) == 0
+    assert (tmp_path / "usr/share" / COMPLETIONS[shell]).read_text() == capsys.readouterr().out
+
+
 def test_the_documents_that_are_shipped_find_each_other(package, tmp_path):
     """Each link of a page leads to a file of the package, none of which is compressed."""
     subprocess.run(["dpkg-deb", "-x", package, tmp_path], check=True)

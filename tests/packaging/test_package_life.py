@@ -142,6 +142,10 @@ def test_removal_recovers_what_is_prepared_and_a_purge_leaves_nothing(machine, p
         assert "nothing was prepared" in here.run(f"tideover hooks run {name} recover; true")
     here.run("tideover hooks disable webhook && tideover hooks disable lb-health && tideover hooks enable service-stop")
     assert (here.root / "etc/tideover/hooks.d/80-service-stop").readlink() == Path("/usr/share/tideover/hooks/service-stop")
+    for language in ("", " --python"):
+        here.run(f"tideover hooks new mine{language} && tideover hooks check && tideover hooks run mine prepare")
+        assert "resumed" in here.run("tideover hooks run mine recover --reason resumed --pause 7s")
+        here.run("rm /etc/tideover/hooks.d/60-mine")
     assert "Recovered: first." in here.run("dpkg --remove tideover")
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
     assert (here.root / "var/lib/tideover/journal.db").exists(), "records outlive a removal"

@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service."),
     "config": ("tideover.cli.config.command", "Validate or show the configuration."),
     "service": ("tideover.cli.service.command", "Install, remove, start or stop the service (for pip installations)."),
+    "completion": ("tideover.cli.completion.command", "Print the completion script of bash, zsh or fish."),
 })
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(

@@ -12,7 +12,7 @@ from tideover.cli.render import key_value
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
-from tideover.settings.types import is_ipv4, listen_address
+from tideover.settings.types import is_ipv4, listen_address, quoted
 from tideover.simulator import Request, SimulatedService, SimulatorModule, load_simulator
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
 from tideover.text_safety import dot_controls
@@ -143,7 +143,8 @@ class _ScenarioRun:
 
 
 def _show_head(platform: Platform, simulator: SimulatorModule, service: SimulatedService, story: Scenario) -> None:
-    source = f'[source]\nkind = "{platform.kind}"\nendpoint = "{service.endpoint}"'
+    source = "\n".join(["[source]", f"kind = {quoted(platform.kind)}",
+                        *(f"{key} = {quoted(text)}" for key, text in simulator.source_settings(service).items())])
     lines = [f"{story.name}: {story.about}",
              f"{platform.service[0].upper()}{platform.service[1:]} of {platform.name}, simulated for the VM "
              f"{dot_controls(service.vm_name)}, at {service.endpoint} (Ctrl-C ends it)", ""]

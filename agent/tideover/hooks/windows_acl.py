@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Rights to a file · to a directory (winnt.h)
-WRITE, APPEND, DELETE_CHILD, WRITE_ATTRIBUTES = 0x2, 0x4, 0x40, 0x100    # also: ADD_FILE, ADD_SUBDIRECTORY
+WRITE, APPEND, DELETE_CHILD = 0x2, 0x4, 0x40    # also: ADD_FILE, ADD_SUBDIRECTORY
 DELETE, CHANGE_RIGHTS, TAKE_OWNERSHIP = 0x1_0000, 0x4_0000, 0x8_0000
 GENERIC_ALL, GENERIC_WRITE = 0x1000_0000, 0x4000_0000
 READING = 0x1 | 0x8000_0000                         # FILE_READ_DATA, GENERIC_READ
