@@ -15,6 +15,8 @@ from tideover.errors import UnreachableError, system_reason
 from tideover.findings import Finding, bad, good, remark
 from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
+from tideover.hooks.environment import UnusableAccountError
+from tideover.hooks.notifier import notify_account, why_not_run
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle.hook_stages import longest_by_order
@@ -163,6 +165,23 @@ def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
     """Given the configuration and what lies in the hooks directory, say what would be run."""
     return [_count(loaded.settings, catalogue), *_not_run(loaded.settings, catalogue), *_tables(loaded, catalogue),
             *_time(loaded.settings, [spec for spec in catalogue.hooks if spec.refused is None])]
+
+
+def check_notify(settings: Settings) -> list[Finding]:
+    """Given the settings, say whether the notification program could be run; nothing where there is none."""
+    if not settings.notify.command:
+        return []
+    program = settings.notify.command[0]
+    reason = why_not_run(program)
+    if reason is None:
+        try:
+            account = notify_account(settings.notify.user)
+        except UnusableAccountError as fault:
+            reason = str(fault)
+    if reason is not None:
+        return [bad("notify", f"{program} cannot be run, so no event is reported: {reason}",
+                    "Correct it, or remove [notify] command.")]
+    return [good("notify", f"{program} reports each change of an event, as user {account.name}")]
 
 
 def _count(settings: Settings, catalogue: Catalogue) -> Finding:
