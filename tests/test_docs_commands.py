@@ -147,6 +147,9 @@ def test_each_configuration_in_a_document_is_valid(block):
 
 def test_each_program_and_document_in_a_document_is_well_formed():
     for block in blocks(*PAGES):
+        if block.language == "sh":
+            read = subprocess.run(["/bin/sh", "-n"], input=block.text, text=True, capture_output=True, check=False)
+            assert read.stderr == "", block
         if block.language == "python":
             ast.parse(block.text)
         if block.language == "json":

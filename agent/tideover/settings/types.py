@@ -269,13 +269,11 @@ class ValueType:
     schema: Mapping[str, Any] = field(default_factory=lambda: {"type": "string"})     # JSON Schema of the value
 
 
-def one_of(choices: tuple[str, ...], not_yet: Mapping[str, str] = MappingProxyType({})) -> ValueType:
+def one_of(choices: tuple[str, ...]) -> ValueType:
     """Given what can be chosen, and why each of some more cannot be chosen yet, return the type."""
     def read(raw: object) -> object:
         if isinstance(raw, str) and raw in choices:
             return raw
-        if isinstance(raw, str) and raw in not_yet:
-            raise InvalidValue(Wrong(found_text(raw), because=not_yet[raw]))
         raise InvalidValue(Wrong(found_text(raw), raw if isinstance(raw, str) else "", choices))
 
     return ValueType(_either(choices), read, quoted, schema={"enum": list(choices)})

@@ -86,6 +86,14 @@ class AwsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class VsphereSettings:
+    """How this VM's host is asked through VMware Tools."""
+
+    app_name: str | None = "tideover"    # None: tideover
+    vmtoolsd: str | None = None      # the program; None: the one that is installed
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSettings:
     kind: str                        # one of platforms.SOURCE_KINDS
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
@@ -93,6 +101,7 @@ class SourceSettings:
     vm_name: str | None              # exactly as written; None: ask the metadata service
     gcp: GcpSettings = GcpSettings()
     aws: AwsSettings = AwsSettings()
+    vsphere: VsphereSettings = VsphereSettings()
 
 
 @dataclass(frozen=True, slots=True)
