@@ -11,7 +11,7 @@ from urllib.parse import quote
 from tideover.api.protocol import read_status
 from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
-from tideover.errors import UnreachableError, system_reason
+from tideover.errors import Refusal, UnreachableError, system_reason
 from tideover.findings import Finding, bad, good, remark
 from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
@@ -174,15 +174,15 @@ def check_notify(settings: Settings) -> list[Finding]:
     if not settings.notify.command:
         return []
     program = settings.notify.command[0]
-    reason = why_not_run(program)
-    if reason is None:
+    refusal = why_not_run(program)
+    if refusal is None:
         try:
             account = notify_account(settings.notify.user)
         except UnusableAccountError as fault:
-            reason = str(fault)
-    if reason is not None:
-        return [bad("notify", f"{program} cannot be run, so no event is reported: {reason}",
-                    "Correct it, or remove [notify] command.")]
+            refusal = Refusal(str(fault))
+    if refusal is not None:
+        return [bad("notify", f"{program} cannot be run, so no event is reported: {refusal.what}",
+                    refusal.hint or "Correct it, or remove [notify] command.")]
     return [good("notify", f"{program} reports each change of an event, as user {account.name}")]
 
 

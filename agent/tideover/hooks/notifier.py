@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.effects import RunHook
+from tideover.errors import Refusal
 from tideover.hooks.environment import (
     DRILL_NAME,
     HookPaths,
@@ -181,13 +182,13 @@ def notify_account(user: str | None) -> UserAccount:
     return find_account(user if may_change else None)
 
 
-def why_not_run(path: str) -> str | None:
+def why_not_run(path: str) -> Refusal | None:
     """Given the program, return why it is not run, by the rule for hooks; None: it may be, and can."""
     try:
         standing = standing_environment(os.environ)
         return find_hook_refusal(path, trusted_users(), set()) or find_obstacle(path, standing.get("PATH", ""))
     except OSError as error:
-        return f"{shlex.quote(path)} cannot be read: {reason_of(error)}"
+        return Refusal(f"{shlex.quote(path)} cannot be read: {reason_of(error)}", "correct [notify] command")
 
 
 def hidden_arguments(command: Sequence[str]) -> Mapping[str, str]:
