@@ -27,7 +27,7 @@ OLD = re.compile(r"(?<![A-Za-z])(nobody|somebody|anybody|no one|whoever|told|sai
                  r"borrow(s|ed|er|ers)?|mend(s|ed|ing)?|st(oo|an)d(s|ing)? still|strangers?|doors?|bell|manners|patience|"
                  r"upstairs|(?<!by[ _-])hands?)(?![A-Za-z])", re.IGNORECASE)
 """Words that neither code nor pages have, in names, comments and docstrings either; `by hand` is the one use of hand."""
-SOURCES = ("agent/tideover", "hooks", "packaging", "docs", ".ci", "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
+SOURCES = ("agent/tideover", "hooks", "notify", "packaging", "docs", ".ci", "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
            "SECURITY.md", "RELEASING.md", "noxfile.py")
 
 
