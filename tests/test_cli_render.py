@@ -22,7 +22,7 @@ from tideover.policy import Policy, Rules
 from tideover.record import pauses_of, records_of
 from tideover.settings import default_settings
 from tideover.status import sentence, status_of
-from told_lives import AGENT, ToldLife
+from told_lives import SOURCE, ToldLife
 
 HOOKS = (hook("health-file", 10), hook("haproxy", 20, timeout_s=20.0), hook("application", 50, required=False))
 
@@ -72,6 +72,7 @@ Pending     recovery of haproxy, health-file
 Last pause  none detected
 Clock       not checked yet (checked after each pause; check
             now with tideover clock)
+Hooks       2 ready
 Source      azure, last answer 2026-11-20 11:00:00 CET
             (3 s ago)
 Agent       process 4711, version 0.1.0, since
@@ -79,6 +80,7 @@ Agent       process 4711, version 0.1.0, since
 
 WIDE_END = """\
 Clock       not checked yet (checked after each pause; check now with tideover clock)
+Hooks       2 ready
 Source      azure, last answer 2026-11-20 11:00:00 CET (3 s ago)
 Agent       process 4711, version 0.1.0, since 2026-11-20 10:00:00 CET (60 min ago)"""
 
@@ -220,8 +222,8 @@ def test_a_metadata_service_that_gives_no_document_is_waited_for_before_the_next
 @pytest.mark.parametrize("platform", [one for one in PLATFORMS if not one.is_served], ids=lambda one: one.kind)
 def test_where_no_events_can_be_received_the_first_line_says_so_and_why(platform):
     life = ToldLife(Policy(hooks=HOOKS))
-    source = {"kind": platform.source_kind, "platform": platform.name, "silence": platform.silence}
-    status = status_of(life.state, [], life.now, 0, platform) | {"agent": AGENT, "source": source}
+    source = SOURCE | {"kind": platform.source_kind, "platform": platform.name, "silence": platform.silence}
+    status = life.status() | status_of(life.state, [], life.now, 0, platform) | {"source": source}
     shown = render_lines(status_parts(status, life.times), Terminal(None))
     assert shown[0] == f"The agent waits for the next pause of this machine. No events can be received: {platform.silence}."
     assert any(line.startswith("Source") and "no events can be received" in line for line in shown)

@@ -45,20 +45,17 @@ def test_an_azure_machine_with_accelerated_networking(tmp_path: Path) -> None:
     assert (found.hypervisor, found.clocksource) == ("hyperv", "hyperv_clocksource_tsc_page")
     assert found.hardware_clocks == (("ptp0", "hyperv"),)
     assert found.interfaces == (NetworkInterface("enP1s1", "mlx5_core", "eth0"), NetworkInterface("eth0", "hv_netvsc"))
-    assert (found.host_name, found.vmclock, found.rtc, found.counts_switches) == ("NODE-3", "", "", True)
+    assert (found.host_name, found.vmclock, found.counts_switches) == ("NODE-3", "", True)
 
 
 def test_a_kvm_machine_with_everything_its_hypervisor_can_give(tmp_path: Path) -> None:
-    put(tmp_path, sys__class__dmi__id__sys_vendor="QEMU\n", sys__class__ptp__ptp0__clock_name="KVM virtual PTP\n",
-        sys__class__rtc__rtc0__name="rtc_cmos rtc_cmos\n", sys__class__rtc__rtc0__since_epoch="1800000010\n",
-        **{"sys__bus__acpi__devices__QEMUVGID:00__modalias": "acpi:QEMUVGID:VM_GEN_COUNTER:\n"})
+    put(tmp_path, sys__class__dmi__id__sys_vendor="QEMU\n", sys__class__ptp__ptp0__clock_name="KVM virtual PTP\n")
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/vmclock0").write_bytes(
         struct.pack("<IIHBBIQQ2xB", 0x4B4C4356, 4096, 1, 1, 0, 2, 7, 1 << 9, 2).ljust(4096, b"\0"))
-    found = probe(tmp_path, wall_ns=1_800_000_000 * 10**9)
-    assert (found.hypervisor, found.has_generation_id) == ("kvm", True)
+    found = probe(tmp_path)
+    assert found.hypervisor == "kvm"
     assert found.vmclock == "marker 7, notifies, clock synchronised"
-    assert (found.rtc, found.rtc_minus_wall_s) == ("rtc_cmos rtc_cmos", 10.0)
     assert found.host_name is None
 
 

@@ -141,13 +141,6 @@ def test_the_first_seconds_and_an_event_are_worth_any_price() -> None:
     assert [pause.cause for pause in machine.heard.pauses] == [Cause.VM_PAUSE]
 
 
-def test_the_latest_beat_is_when_the_clocks_were_read(machine: PlayedMachine) -> None:
-    machine.tick()
-    read_at = machine.clocks.moment()
-    machine.clocks.run(0.1)
-    assert machine.noticer.latest_beat() == read_at
-
-
 def test_a_machine_that_has_just_become_quiet_is_not_taken_for_a_stopped_one(machine: PlayedMachine) -> None:
     """What was usual a minute of work ago is not what must be expected now."""
     machine.tick(400)

@@ -170,14 +170,6 @@ def test_a_watch_that_was_never_started_can_be_closed() -> None:
     PauseWatch(Heard().tell).close()
 
 
-def test_the_latest_beat_is_on_this_machines_clocks() -> None:
-    watch = PauseWatch(Heard().tell)
-    now = MachineClocks().moment()
-    assert abs(watch.latest_beat().raw_s - now.raw_s) < 5
-    assert abs((watch.latest_beat().utc - now.utc).total_seconds()) < 5
-    watch.close()
-
-
 @pytest.mark.parametrize("kind", [PollWait, SelectWait])
 def test_a_wait_can_be_ended_from_another_thread(kind: type[Wait]) -> None:
     wait: Wait = kind()

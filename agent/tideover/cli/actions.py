@@ -148,13 +148,14 @@ def _is_inside_a_run() -> bool:
 def _wait_until_recovered(loaded: Loaded, names: list[str], wait_s: float) -> list[str]:
     """Given the names of hooks, wait until their recovery has succeeded or failed; return which are still pending."""
     from tideover.api.protocol import read_status
+    from tideover.lifecycle import Stage
+    busy = {stage.value for stage in (Stage.RECOVER_PENDING, Stage.RECOVERING, Stage.STOPPING)}
     paths = loaded.settings.paths
     until = time.monotonic() + wait_s
     while True:
         status = read_status(Path(paths.socket), Path(paths.state))
         pending = [name for name in status["recover_pending"] if name in names]
-        tried = not any(hook["stage"] in ("leaving", "recovering", "stopping") for hook in status["hooks"]
-                        if hook["name"] in names)
+        tried = not any(hook["stage"] in busy for hook in status["hooks"] if hook["name"] in names)
         if not pending or tried or time.monotonic() >= until:
             return pending
         time.sleep(RECOVER_CHECK_S)

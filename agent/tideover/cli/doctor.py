@@ -1,6 +1,7 @@
 """`tideover doctor`: can it work here? A line for each thing found, and below it what to do."""
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def command(loaded: Loaded, as_json: bool, bundle: str | None) -> int:
 def _write_bundle(file: Path, loaded: Loaded, found: Examination, *, as_json: bool) -> int:
     from tideover.cli.status import read_status
     from tideover.doctor.bundle import bundle_members, write_bundle
+    status: Mapping[str, object]
     try:
         status = read_status(loaded.settings)
     except TideoverError as trouble:

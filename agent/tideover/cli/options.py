@@ -200,7 +200,7 @@ def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> Tid
                 str(answer.get("do", "See tideover status.")))
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: Mapping[str, Any]) -> None:
     """Print one document, with the number of its schema, but where it is a schema itself."""
     numbered = document if "$schema" in document else {"schema": SCHEMA, **document}
     click.echo(safe_json(numbered, indent=2))

@@ -18,7 +18,7 @@ from tideover.http_client import HttpClient, HttpResponse, RequestFailed
 from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import KeyFailed, NotADocument, SourceContext, describe_status, read_time, trouble_of
 from tideover.sources.ec2_metadata import (
     InstanceKeys,
     SpotAction,
@@ -62,7 +62,8 @@ HOP_LIMIT = ("in a container, the answer to the request for a token may need a h
              "(HttpPutResponseHopLimit)")
 
 
-def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> Ec2Source:
+def open_source(settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> Ec2Source:
     """Given [source] and the longest that one poll may take, None: the usual 5 s, return the source."""
     return Ec2Source(settings.endpoint or "", poll_s=longest_call_s or POLL_S, rebalance=settings.aws.rebalance,
                      autoscaling=settings.aws.autoscaling)
