@@ -38,6 +38,11 @@ def files_of(place: Path) -> Iterator[Path]:
             yield path
 
 
+def plain(text: str) -> str:
+    """The text without the name of the account that belongs to no person, which is a name and no word."""
+    return "" if text == "nobody" else re.sub(r"([\"`])nobody\1", "", text)
+
+
 def is_command(node: ast.AST) -> bool:
     return isinstance(node, ast.FunctionDef) and any("command(" in ast.unparse(one) or "group(" in ast.unparse(one)
                                                      for one in node.decorator_list)
@@ -56,7 +61,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 def test_no_text_that_people_read_has_a_private_word():
     found = [f"{path.relative_to(HOUSE)}:{line}: {text}" for path in sorted(HOUSE.rglob("*.py"))
              if path.relative_to(HOUSE).as_posix() not in ALLOWED
-             for line, text in texts(path) if PRIVATE.search(text)]
+             for line, text in texts(path) if PRIVATE.search(plain(text))]
     assert not found, "\n".join(found)
 
 
@@ -64,14 +69,15 @@ def test_no_text_that_people_read_has_a_private_word():
 def test_code_and_pages_have_plain_words(source):
     found = [f"{path.relative_to(ROOT)}:{number}: {line.strip()}" for path in files_of(ROOT / source)
              if path.relative_to(HOUSE if path.is_relative_to(HOUSE) else ROOT).as_posix() not in ALLOWED
-             for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1) if OLD.search(line)]
+             for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1)
+             if OLD.search(plain(line))]
     assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_page_has_a_private_word(page):
     found = [f"{page}:{number}: {line}" for number, line in enumerate((ROOT / page).read_text().splitlines(), start=1)
-             if PRIVATE.search(line)]
+             if PRIVATE.search(plain(line))]
     assert not found, "\n".join(found)
 
 

@@ -119,7 +119,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
     from tideover.hooks.description import missing_settings
     from tideover.settings import unused_hook_tables
     catalogue = _catalogue(loaded)
-    refused = [{"name": spec.name, "path": spec.path, "why": why} for spec, why in catalogue.refusals]
+    refused = [{"name": spec.name, "path": spec.path, "why": str(why)} for spec, why in catalogue.refusals]
     missing = [{"name": spec.name, "path": spec.path, "why": why}
                for spec, why in missing_settings(loaded.settings, catalogue)]
     ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]

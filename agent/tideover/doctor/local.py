@@ -11,10 +11,12 @@ from urllib.parse import quote
 from tideover.api.protocol import read_status
 from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
-from tideover.errors import UnreachableError, system_reason
+from tideover.errors import Refusal, UnreachableError, system_reason
 from tideover.findings import Finding, bad, good, remark
 from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
+from tideover.hooks.environment import UnusableAccountError
+from tideover.hooks.notifier import notify_account, why_not_run
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle.hook_stages import longest_by_order
@@ -167,6 +169,23 @@ def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
             *_time(loaded.settings, [spec for spec in catalogue.hooks if spec.refused is None])]
 
 
+def check_notify(settings: Settings) -> list[Finding]:
+    """Given the settings, say whether the notification program could be run; nothing where there is none."""
+    if not settings.notify.command:
+        return []
+    program = settings.notify.command[0]
+    refusal = why_not_run(program)
+    if refusal is None:
+        try:
+            account = notify_account(settings.notify.user)
+        except UnusableAccountError as fault:
+            refusal = Refusal(str(fault))
+    if refusal is not None:
+        return [bad("notify", f"{program} cannot be run, so no event is reported: {refusal.what}",
+                    refusal.hint or "Correct it, or remove [notify] command.")]
+    return [good("notify", f"{program} reports each change of an event, as user {account.name}")]
+
+
 def _count(settings: Settings, catalogue: Catalogue) -> Finding:
     place = settings.paths.hooks
     if not catalogue.hooks:
@@ -180,10 +199,10 @@ def _count(settings: Settings, catalogue: Catalogue) -> Finding:
 
 
 def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
-    for spec, why in catalogue.refusals:
-        what, _, remedy = why.rpartition(": ")
-        yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: {what or remedy}",
-                  remedy if what else "Fix it, then run tideover hooks check.")
+    for spec, refusal in catalogue.refusals:
+        yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: "
+                               f"{refusal.what}",
+                  refusal.hint or "Fix it, then run tideover hooks check.")
     for spec, why in missing_settings(settings, catalogue):
         yield bad(HOOKS_TOPIC, f"{spec.path} lacks settings: {why}", f"See tideover hooks describe {spec.name}.")
     for file in catalogue.disabled:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tideover.errors import Refusal
+
 if sys.platform == "win32":
     from tideover.hooks.windows_trust import (
         SHOWN_PATH,
@@ -43,7 +45,7 @@ SDK_READ_BYTES = 65_536      # of a hook: the lines that read the SDK stand at i
 ABSOLUTE = re.compile(r"""(?:/|[A-Za-z]:[\\/])[^\s"';]+""")
 
 
-def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> str | None:
+def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> Refusal | None:
     """Given a hook's absolute path, who may write and the directories already found safe, return why not to run it: for
     its file, or for a file of the SDK that it reads. None: it may be run. Raise OSError if the way cannot be walked."""
     reason = why_untrusted(path, trusted, safe)
