@@ -20,7 +20,7 @@ PRIVATE = re.compile(
     r"set aside|lingering|doubting)\b", re.IGNORECASE)
 ALLOWED = {"journal/migrations.py": "the words of earlier journals, which it translates"}
 """module -> why its texts may have them."""
-PAGES = ("README.md", "SECURITY.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))), "packaging/man/tideover.1", "packaging/deb/debian/control",
+PAGES = ("README.md", "SECURITY.md", "hooks/README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))), "packaging/man/tideover.1", "packaging/deb/debian/control",
          "packaging/prometheus/tideover.rules.yml", "agent/tideover/service/tideover.service")
 
 OLD = re.compile(r"(?<![A-Za-z])(nobody|somebody|anybody|no one|whoever|told|said|owed?|owes|owing|anew|afresh|lent|lends?|"

@@ -17,8 +17,8 @@ import click
 
 from tideover import __version__
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
-from tideover.cli.render import Table, event_parts, history_table, pauses_table
-from tideover.cli.terminal import render_lines, this_terminal
+from tideover.cli.render import Table, event_parts, history_table, pauses_table, table_row
+from tideover.cli.terminal import render_lines, table_lines, this_terminal, wrapped_line
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.humanize import Times
@@ -294,5 +294,8 @@ def report_command(loaded: Loaded, as_json: bool, html: str | None, since: Any, 
     if as_json:
         print_json(report_document(figures))
     elif html is None:
-        print_lines(dot_controls(line) for line in report_lines(figures, times))
+        terminal = this_terminal()
+        for part in report_lines(figures, times):
+            print_lines(wrapped_line(part, terminal.width) if isinstance(part, str) else
+                        table_lines(Table(tuple(part[0]), tuple(table_row(*row) for row in part[1:])), terminal))
     return EXIT_OK

@@ -178,3 +178,11 @@ def wrapped(text: str, room: int | None) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def wrapped_line(text: str, width: int | None) -> list[str]:
+    """Given one line of text and a terminal's columns (None: there is no terminal), return its lines, harmless and all
+    as far from the left as it was."""
+    indent = text[:len(text) - len(text.lstrip(" "))]
+    room = None if width is None else width - len(indent)
+    return [indent + line for line in wrapped(dot_controls(text.lstrip(" ")), room)]
