@@ -1,6 +1,8 @@
 """`tideover service`: the service of a pip installation. The packages bring their own."""
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,8 +38,15 @@ def install_service(context: click.Context, loaded: Loaded) -> int:
     from tideover.service import install
     named = context.params.get("config") or config_before(context)
     file = install(str(Path(named).absolute()) if named else None, Path(loaded.settings.paths.hooks))
-    print_sentence(f"{file} is installed and enabled. Start it now with tideover service start.")
+    print_sentence(f"{file} is installed and enabled. Start it now with {_typed_name()} service start.")
     return EXIT_OK
+
+
+def _typed_name() -> str:
+    """The name by which this program can be called again: sudo's PATH has no virtual environment."""
+    found, called = shutil.which("tideover"), Path(sys.argv[0])
+    is_usual = called.stem != "tideover" or (found is not None and Path(found).resolve() == called.resolve())
+    return "tideover" if is_usual else sys.argv[0]
 
 
 @command.command("remove", epilog=example("sudo .venv/bin/tideover service remove"))
