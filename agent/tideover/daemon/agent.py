@@ -17,7 +17,7 @@ from tideover.clock.types import ClockCheckSettings
 from tideover.config_file import Loaded
 from tideover.daemon.api_handlers import ApiHandlers
 from tideover.daemon.effect_handlers import AcknowledgeHandler, ClockHandler, HookHandler, NullHandler, WatchHandler
-from tideover.daemon.listeners import LogListener
+from tideover.daemon.listeners import CompositeListener, LogListener, NotifyListener, open_metering, open_notifier
 from tideover.daemon.policy_source import PolicySource, environment_of, open_chosen_source
 from tideover.daemon.startup import (
     HOOKS_STATE,
@@ -69,7 +69,7 @@ class Agent:
         """
         require_trusted(loaded)
         settings = self.settings = loaded.settings
-        self._recent_log = recent_log
+        self._recent_log, self._drill = recent_log, drill
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
@@ -163,13 +163,17 @@ class Agent:
                 fx.WatchClosely: WatchHandler(self.watch, self.checker)}
 
     def _listener(self) -> Listener:
-        """The log listener; and the metrics where [metrics] asks for them: their library costs memory."""
-        log_listener, wanted = LogListener(self.log, self.runner.forget, self._prune), self.settings.metrics
-        if wanted.listen is None and not wanted.textfile:
-            return log_listener
-        from tideover.daemon.listeners import CompositeListener, open_metering
-        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
-        return log_listener if self._metering is None else CompositeListener(log_listener, self._metering.figures)
+        """The log listener; the metrics where [metrics] asks for them (their library costs memory), and the
+        notification program where [notify] names one."""
+        listeners: list[Listener] = [LogListener(self.log, self.runner.forget, self._prune)]
+        settings = self.settings
+        if settings.metrics.listen is not None or settings.metrics.textfile:
+            self._metering = open_metering(settings.metrics, self.log, self._present, self.clocks.moment, self._figures)
+            listeners += [self._metering.figures] if self._metering is not None else []
+        if settings.notify.command:
+            notifier = open_notifier(settings.notify, self.log, Path(settings.paths.state), drill=self._drill)
+            listeners.append(NotifyListener(notifier, self.clocks.moment))
+        return CompositeListener(*listeners)
 
     def _make_runtime_directory(self) -> str:
         """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""

@@ -155,6 +155,12 @@ class ClockSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    user: str | None                 # None: the agent's own
+    command: tuple[str, ...]         # the program and its arguments; (): there is none
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     format: LogFormat
     level: LogLevel
@@ -197,6 +203,7 @@ class Settings:
     hook: Mapping[str, HookOptions]                  # only the hooks that have a table; see options_for
     pause: PauseSettings
     clock: ClockSettings
+    notify: NotifySettings
     log: LogSettings
     metrics: MetricsSettings
     health: HealthSettings
