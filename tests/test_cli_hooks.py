@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lives import BEGIN, Life, event
+from running_agent import environment
 from tideover.cli import main
 from tideover.hooks.environment import HookPaths, hook_environment
 from tideover.model import EntryKind
@@ -124,7 +125,7 @@ def test_a_hook_that_is_tried_shows_its_output_as_it_comes(trial: Trial) -> None
         f"#!/bin/sh\necho begun\nuntil test -e {trial.home}/go; do sleep 0.01; done\nseq 1500\n")
     command = subprocess.Popen(
         [sys.executable, "-m", "tideover", "hooks", "run", "web", "prepare", "--config", str(trial.home / "tideover.toml")],
-        stdout=subprocess.PIPE, text=True)
+        stdout=subprocess.PIPE, text=True, env=environment())
     assert command.stdout is not None
     assert command.stdout.readline() == "begun\n"
     (trial.home / "go").touch()

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -64,6 +65,35 @@ def test_a_client_sees_the_scenario_and_its_acknowledgement_is_told():
         process.send_signal(signal.SIGINT)
         _, trouble = process.communicate(timeout=5)
         assert (process.returncode, trouble) == (0, "")
+
+
+@pytest.mark.slow
+def test_an_agent_with_the_configuration_that_is_printed_ends_the_event_with_a_good_clock(tmp_path):
+    with simulating("freeze-without-notice", "--pace", "20") as (process, _):
+        assert process.stdout is not None
+        lines = []
+        while not lines or lines[-1].strip():
+            lines.append(process.stdout.readline())
+        printed = "".join(lines).partition("tideover:")[2]
+        assert "[clock]" in printed
+        paths = "".join(f'{name} = "{tmp_path}/{name}"\n' for name in ("hooks", "state", "runtime"))
+        file = tmp_path / "tideover.toml"
+        file.write_text("\n".join(line.strip() for line in printed.splitlines()) + f"\n[paths]\n{paths}")
+        environment = {**os.environ, "PYTHONPATH": str(AGENT), "TIDEOVER_CONFIG": str(file)}
+        command = [sys.executable, "-m", "tideover"]
+        agent = subprocess.Popen([*command, "run"], env=environment, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 60.0
+            verdict = None
+            while verdict != "good":
+                assert time.monotonic() < end, verdict
+                time.sleep(0.3)
+                told = subprocess.run([*command, "history", "--json"], env=environment, capture_output=True, text=True)
+                events = json.loads(told.stdout)["events"] if told.returncode == 0 else []
+                verdict = events[-1]["clock"]["verdict"] if events else None
+        finally:
+            agent.terminate()
+            agent.wait()
 
 
 def test_the_scenarios_are_listed(capsys):

@@ -339,6 +339,16 @@ def test_hooks_that_are_not_run_are_told_with_the_reason(nobody):
     assert "hook.wbe" in noted and "hook.off: the" not in noted and "0 of 1" in noted
 
 
+def test_what_is_wrong_with_a_hook_and_what_to_do_about_it_are_two_things(nobody):
+    """Also where the reason has a colon of its own, as that of an unreadable link has."""
+    loop = nobody.home / "hooks.d" / "10-loop"
+    loop.symlink_to(loop)
+    found = nobody.examined()
+    bad = next(one for one in found.findings if one.topic == "hooks" and one.state is FindingLevel.BAD)
+    assert bad.what.endswith("it cannot be read (Too many levels of symbolic links)")
+    assert bad.do == "fix its link or its directory"
+
+
 def test_no_hook_is_a_note(nobody):
     assert "nothing is prepared" in told(nobody.examined(), "hooks", FindingLevel.NOTE)
 

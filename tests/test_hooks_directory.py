@@ -276,9 +276,9 @@ def test_a_sentence_about_a_path_cannot_steer_a_terminal(tmp_path: Path) -> None
     odd = tmp_path / "odd\x1b[2J\n"
     odd.mkdir()
     put(odd / "10-a", 0o777)
-    sentence = why_untrusted(str(odd / "10-a"), trusted_users(), set())
-    assert sentence is not None
-    assert sentence.isprintable()
+    refusal = why_untrusted(str(odd / "10-a"), trusted_users(), set())
+    assert refusal is not None
+    assert str(refusal).isprintable()
 
 
 # ---- what cannot be started ----

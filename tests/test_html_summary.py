@@ -144,6 +144,16 @@ def test_the_report_holds_preparation_against_notice():
     assert "Your hooks need 2.25 s; 1 of 20 notices gave less." in lines
 
 
+def test_the_report_of_one_event_does_not_count_it():
+    record = kept("freeze")
+    record["clock"] |= {"verdict": "bad", "good_after_s": None}
+    assert "The clock was not known to be good at recovery." in list(report_lines(statistics_of([record], times()), times()))
+    lines = list(report_lines(statistics_of([*history(), moved(record, timedelta(days=1))], times()), times()))
+    assert any("in 1 of 21 events it was not known to be good at recovery" in line for line in lines if isinstance(line, str))
+    lines = list(report_lines(statistics_of([record, moved(record, timedelta(days=1))], times()), times()))
+    assert "The clock was not known to be good at recovery in any of 2 events." in lines
+
+
 def test_the_report_counts_by_local_month_and_keeps_empty_months():
     late = datetime(2026, 9, 30, 23, 30, tzinfo=UTC) - datetime.fromisoformat(kept("freeze")["noticed_at"])
     records = [moved(kept("freeze"), late - timedelta(days=70)), moved(kept("reboot"), late)]

@@ -108,6 +108,34 @@ def test_a_daemon_putting_the_clock_right_later_is_a_step_and_no_second_pause(ma
     assert [pause.cause for pause in machine.pauses] == [Cause.VM_PAUSE, Cause.CLOCK_STEP]
 
 
+def test_time_servers_are_not_urged_for_a_step_that_only_puts_a_known_pause_right(machine: PlayedMachine) -> None:
+    """The next stop may come soon, and one question beyond the credit is all there is for it."""
+    machine.freeze(10)
+    machine.live(30)
+    wanted = machine.heard.wanted
+    machine.clocks.set_wall(10.0)
+    machine.live(20)
+    machine.clocks.set_wall(-3.0)
+    machine.live(20)
+    assert machine.heard.wanted == wanted
+    machine.clocks.set_wall(10.0)
+    machine.tick()
+    assert machine.heard.wanted == wanted + 1
+
+
+def test_a_stop_that_a_date_shows_while_such_a_step_is_looked_into_is_asked_about() -> None:
+    machine = PlayedMachine()
+    machine.noticer.expect_event()
+    machine.live(30, "date:metadata", "ntp:a")
+    machine.clocks.set_wall(-3.0)
+    machine.tick()
+    assert machine.heard.wanted == 0
+    machine.freeze(10)
+    machine.ask("date:metadata", bound_s=1.0)
+    machine.tick()
+    assert machine.heard.wanted == 1
+
+
 def test_a_step_by_hand_is_no_pause_even_while_one_is_due(machine: PlayedMachine) -> None:
     machine.noticer.expect_event()
     machine.clocks.set_wall(5.0)

@@ -261,7 +261,7 @@ def test_a_hook_that_others_can_change_is_refused_and_the_way_to_mend_it_told(tm
     spoilt = {"file": hook, "home": home, "above": home.parent}[what]
     allow_everybody(spoilt, win32con.GENERIC_ALL)
     why = why_untrusted(str(hook), trusted_users(), set())
-    assert why is not None and str(spoilt) in why and "S-1-1-0" in why and "icacls" in why
+    assert why is not None and str(spoilt) in why.what and "S-1-1-0" in why.what and "icacls" in why.hint
 
 
 def test_a_directory_found_safe_is_not_looked_at_again(tmp_path: Path) -> None:

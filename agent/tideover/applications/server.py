@@ -411,7 +411,8 @@ class ApplicationServer:
         else:
             self._settle(connection.name, run, answer.outcome, answer.why, answer.exit_status)
 
-    def _settle(self, name: str, run: _OpenRun, outcome: HookOutcome, note: str, exit_status: int | None = None) -> None:
+    def _settle(self, name: str, run: _OpenRun, outcome: HookOutcome, note: str,
+                exit_status: int | None = None) -> None:
         self._here.runs.pop(name, None)
         now = self._read_moment()
         report = HookReport(outcome, exit_status, run.begun.utc, now.raw_s - run.begun.raw_s, note=note,

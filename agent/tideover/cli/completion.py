@@ -35,22 +35,26 @@ NAMED: Mapping[tuple[str, str], str] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class CompletedOption:
-    """One option. `takes`: "" for a flag, words separated by |, or what stands in `NAMED`, FILES, VALUE."""
+    """One option. `takes`: "" for a flag, words separated by |, or a word of `NAMED`, FILES, VALUE; `metavar`: what
+    the help text has in its place."""
 
     names: tuple[str, ...]
     about: str
     takes: str
+    metavar: str
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedCommand:
-    """One command. `at`: "tideover" and the names of the commands down to it."""
+    """One command. `at`: "tideover" and the names of the commands down to it; `usage`: its arguments as the help text
+    has them."""
 
     at: str
     about: str
     subcommands: tuple[tuple[str, str], ...]
     options: tuple[CompletedOption, ...]
     arguments: tuple[str, ...]
+    usage: tuple[str, ...]
 
 
 @click.command("completion", epilog=example("source <(tideover completion bash)"))
@@ -86,7 +90,8 @@ def completed_commands(found: click.Command, name: str, about: str, above: click
         yield CompletedCommand(
             context.command_path, about, tuple((child, summary) for child, (_, summary) in below.items()),
             tuple(_option(one, inner) for one in parameters if isinstance(one, click.Option) and not one.hidden),
-            tuple(_takes(one, inner, one.name or "") for one in parameters if isinstance(one, click.Argument)))
+            tuple(_takes(one, inner, one.name or "") for one in parameters if isinstance(one, click.Argument)),
+            tuple(piece for piece in found.collect_usage_pieces(context) if piece != "[OPTIONS]"))
         for child, (command, summary) in below.items():
             yield from completed_commands(command, child, summary, context)
 
@@ -94,7 +99,9 @@ def completed_commands(found: click.Command, name: str, about: str, above: click
 def _option(option: click.Option, inner: str) -> CompletedOption:
     names = tuple(sorted((*option.opts, *option.secondary_opts)))       # click keeps those of --help in a set
     takes = "" if option.is_flag or option.count else _takes(option, inner, names[0])
-    return CompletedOption(names, " ".join((option.help or "").split()), takes)
+    words = takes if takes[:1] not in ("", "@") else ""
+    return CompletedOption(names, " ".join((option.help or "").split()), takes,
+                           option.metavar or words or (option.name or "").upper())
 
 
 def _takes(parameter: click.Parameter, inner: str, name: str) -> str:

@@ -24,7 +24,7 @@ from tideover.daemon.effect_handlers import (
     ParticipantHandler,
     WatchHandler,
 )
-from tideover.daemon.listeners import CompositeListener, LogListener
+from tideover.daemon.listeners import CompositeListener, LogListener, open_metering
 from tideover.daemon.policy_source import PolicySource, environment_of, open_chosen_source
 from tideover.daemon.startup import (
     HOOKS_STATE,
@@ -76,7 +76,7 @@ class Agent:
         """
         require_trusted(loaded)
         settings = self.settings = loaded.settings
-        self._recent_log = recent_log
+        self._recent_log, self._drill = recent_log, drill
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
@@ -180,7 +180,6 @@ class Agent:
             log_listener = CompositeListener(log_listener, self.applications)
         if wanted.listen is None and not wanted.textfile:
             return log_listener
-        from tideover.daemon.listeners import open_metering
         self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
         return log_listener if self._metering is None else CompositeListener(log_listener, self._metering.figures)
 

@@ -27,6 +27,7 @@ from tideover.config_file import Loaded, platform_paths
 from tideover.documents import SCHEMA
 from tideover.errors import ConfigurationError, TideoverError, UnreachableError, WrongUseError
 from tideover.hooks.environment_file import owner_variables
+from tideover.hooks.notifier import hidden_arguments
 from tideover.hooks.output import HIDDEN_FROM
 from tideover.journal import Journal
 from tideover.journal.recording import recordings_of
@@ -175,9 +176,10 @@ def log_tail(loaded: Loaded) -> tuple[list[str], str]:
 
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Given the settings, return the values that must not be in a bundle: of the hooks' environments and of their
-    files, as far as this user can read those, and what programs are given as arguments. A value of less than 6
-    characters ("1", "eth0") is no secret."""
+    files, as far as this user can read those, and addresses that the notification program is given. A value of less
+    than 6 characters ("1", "eth0") is no secret."""
     values = [value for options in settings.hook.values() for value in owner_variables(options).variables.values()]
+    values += hidden_arguments(settings.notify.command).values()
     return frozenset(value for value in values if len(value) >= HIDDEN_FROM)
 
 

@@ -16,6 +16,7 @@ from tideover.model import ANNOUNCED, Kind
 from tideover.platforms import AUTO, SOURCE_KINDS
 from tideover.settings import values
 from tideover.settings.types import (
+    COMMAND,
     ENVIRONMENT,
     FLAG,
     PATH,
@@ -187,6 +188,12 @@ TABLES = (
             "When the clock is still bad at the deadline: recover, or hold recovery."),
         SettingKey("remedy", one_of(get_args(values.RemedyMode)), "none",
             "After a pause, make the time daemon (chrony, timesyncd, w32time) measure again at once."),
+    )),
+    KeyTable("notify", values.NotifySettings, "A program that is run at each change of phase of an event of this VM.", (
+        SettingKey("user", optional("a user name", _account), "nobody",
+            'The user it runs as if the agent is root; "" is the agent\'s own. Linux only.'),
+        SettingKey("command", COMMAND, [],
+            "The program and its arguments; [] is off. At most 10s each; a failure is logged and holds nothing."),
     )),
     KeyTable("log", values.LogSettings, "The log.", (
         SettingKey("format", one_of(get_args(values.LogFormat)), "text", "The format of a line: text, or a JSON "

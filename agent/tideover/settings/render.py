@@ -19,7 +19,7 @@ from tideover.settings.keys import (
 )
 from tideover.settings.reader import default_settings, options_for
 from tideover.settings.toml import KeyOrigin
-from tideover.settings.types import dotted, inline_table, quoted
+from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.values import LINUX, PlatformPaths, Settings
 
 _HEAD = """\
@@ -43,7 +43,11 @@ class EffectiveValue(NamedTuple):
 
 
 def show_hidden(shown: EffectiveValue) -> EffectiveValue:
-    """Given a key as it is shown, return it without its value where that may be secret: a variable of a hook's."""
+    """Given a key as it is shown, return it without its value where that may be secret: a variable of a hook's, or an
+    argument of the notification program."""
+    if shown.key == "notify.command":
+        return shown._replace(value=listed(quoted(word if not place else HIDDEN)
+                                           for place, word in enumerate(shown.native)))
     if not shown.key.endswith(".environment"):
         return shown
     return shown._replace(value=inline_table(dict.fromkeys(shown.native, HIDDEN)))

@@ -174,6 +174,12 @@ class ClockSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    user: str | None                 # None: the agent's own
+    command: tuple[str, ...]         # the program and its arguments; (): there is none
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     format: LogFormat
     level: LogLevel
@@ -218,6 +224,7 @@ class Settings:
     applications: ApplicationsSettings
     pause: PauseSettings
     clock: ClockSettings
+    notify: NotifySettings
     log: LogSettings
     metrics: MetricsSettings
     health: HealthSettings
