@@ -21,6 +21,7 @@ import os
 import queue
 import random
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -275,8 +276,7 @@ def _lines(path: str, session: _Session, closing: threading.Event, connected: An
     wait_s, last_refusal = FIRST_WAIT_S, ""
     while not closing.is_set():
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as channel:
-                channel.connect(path)
+            with _connect(path) as channel:
                 channel.sendall(session.hello())
                 connected(channel)
                 with channel.makefile("rb") as lines:
@@ -367,7 +367,7 @@ async def _lines_async(path: str, session: _Session, connected: Any) -> AsyncIte
     while True:
         writer: asyncio.StreamWriter | None = None
         try:
-            reader, writer = await asyncio.open_unix_connection(path, limit=LINE_BYTES)
+            reader, writer = await asyncio.open_connection(sock=_connect(path), limit=LINE_BYTES)
             writer.write(session.hello())
             connected(writer)
             while line := await reader.readline():
@@ -396,6 +396,19 @@ async def _lines_async(path: str, session: _Session, connected: Any) -> AsyncIte
 
 def _path(given: str | None) -> str:
     return given or os.environ.get(VARIABLE) or DEFAULT_SOCKET
+
+
+def _connect(path: str) -> socket.socket:
+    """Raise OSError. It is local and answered at once, so asyncio may wait for it."""
+    if sys.platform == "win32":
+        raise OSError("applications cannot connect on Windows yet")
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        channel.connect(path)
+    except OSError:
+        channel.close()
+        raise
+    return channel
 
 
 def _line(message: Mapping[str, object]) -> bytes:

@@ -6,15 +6,12 @@ within 2 s is sent its run again, by the same number.
 """
 from __future__ import annotations
 
-import sys
-
-assert sys.platform != "win32"
-
 import contextlib
 import queue
 import selectors
 import socket
 import struct
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -227,8 +224,7 @@ class ApplicationServer:
             self._on_problem(None)
         channel.setblocking(False)
         try:
-            _, user_id, _ = _CREDENTIALS.unpack(channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED,
-                                                                   _CREDENTIALS.size))
+            user_id = _peer_user_id(channel)
         except OSError:
             channel.close()
             return
@@ -427,6 +423,8 @@ class ApplicationServer:
 
 def _listen(path: Path) -> socket.socket:
     """Given the path, whose directory is ours, return the socket that listens there, for every user. Raise OSError."""
+    if sys.platform == "win32":
+        raise OSError("named pipes for applications are not built yet")
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -439,3 +437,12 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _peer_user_id(channel: socket.socket) -> int:
+    """Return the number of the user whose process is connected, as the kernel says it. Raise OSError."""
+    if sys.platform == "win32":
+        raise OSError("there are no peer credentials")
+    _, user_id, _ = _CREDENTIALS.unpack(
+        channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(user_id)

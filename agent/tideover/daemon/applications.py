@@ -62,9 +62,6 @@ class ApplicationService:
         pending = any(hook.spec.is_application for hook in engine.state.hooks.values())
         if not (self._settings.application or self._settings.applications.listeners or pending):
             return
-        if sys.platform == "win32":
-            self._cannot("named pipes for applications are not built yet")
-            return
         from tideover.applications.server import ApplicationAccess, ApplicationServer
         try:
             make_directory(self.socket.parent, DIRECTORY_MODE)
