@@ -131,7 +131,7 @@ def test_every_thread_is_begun_in_one_place():
             assert named not in {"Thread", "Timer"}, (str(path.relative_to(HOUSE)), node.lineno)
 
 
-def test_nobody_folds_case_beyond_ascii():
+def test_no_code_folds_case_beyond_ascii():
     """`casefold` takes two names for one (ß and SS); ids and names go through `fold_case`."""
     for _, path in modules():
         for node in nodes(path):

@@ -157,7 +157,7 @@ keep = 1
      'line 2: log.level: expected debug, info, warning or error, found "a\\u000ab\\u0007"'),
     ('[log]\n"\\u2028" = 1', 'line 2: log."\\u2028": unknown key, [log] takes format, level'),
 ])
-def test_each_mistake_is_told_so_that_it_can_be_mended(text: str, fault: str) -> None:
+def test_each_mistake_is_reported_so_that_it_can_be_corrected(text: str, fault: str) -> None:
     assert faults_of(text) == (fault,)
 
 
@@ -265,7 +265,7 @@ def test_garbage_is_a_fault_on_one_line_never_a_traceback_and_never_a_long_wait(
     assert time.monotonic() - began < 5
 
 
-def test_thousands_of_faults_are_counted_and_the_first_hundred_told() -> None:
+def test_thousands_of_faults_are_counted_and_the_first_hundred_shown() -> None:
     faults = faults_of("".join(f"a{number} = 1\n" for number in range(3000)))
     assert len(faults) == 101
     assert faults[0].startswith("line 1: a0: ")
