@@ -377,9 +377,9 @@ class _Desk:
 
 
 class _SilentLogListener(LogListener):
-    """Tells nothing of what was decided."""
+    """Logs nothing of what was decided."""
 
-    def _post(self, before: State, entry: Entry) -> None:
+    def _log_entry(self, before: State, entry: Entry) -> None:
         """The record has it."""
 
 
