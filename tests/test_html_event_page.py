@@ -1,4 +1,4 @@
-"""The pages as files: nothing a stranger wrote becomes markup, nothing is fetched, and the file is whole or not there."""
+"""The pages as files: no untrusted text becomes markup, nothing is fetched, and the file is whole or not there."""
 from __future__ import annotations
 
 import json

@@ -222,7 +222,7 @@ def test_the_platform_is_asked_about_an_event_in_its_newest_spelling(inbox):
 
 
 def test_one_called_off_before_it_left_is_not_sent_and_reported_as_lost(inbox):
-    """Whoever wins the race: one answer, and a sent one is never told as unsent."""
+    """In either order: one answer, and a sent one is never reported as unsent."""
     source = Script(GOOD)
     acknowledger = Acknowledger(inbox.put, source)
     for attempt in range(200):
