@@ -300,6 +300,8 @@ def test_a_service_that_cannot_start_for_its_configuration_recovers_first_and_en
         assert ended.returncode == 2 and "recover.pending" not in ended.stderr
         assert not (here.home / "state" / "PENDING").exists()
         assert (tmp_path / "seen").read_text().splitlines() == ["prepare there", "recover there", "recover there"]
+        notes = [step["note"] for step in here.record()["timeline"] if step["what"] == "recovering"]
+        assert notes == ["no agent could start with its configuration"]
         began = time.monotonic()
         assert here.command("run").returncode == 2 and time.monotonic() - began < 10, "nothing is pending any more"
 
