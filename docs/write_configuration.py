@@ -38,6 +38,31 @@ start, with all faults listed at once.
 - Durations are text: `"250ms"`, `"5s"`, `"2m"`, `"1h"`, `"365d"`.
 - `systemctl reload tideover` (Windows: `sc.exe control tideover paramchange`) applies a changed configuration between
   events.
+
+A drop-in, `/etc/tideover/conf.d/50-web.toml`:
+
+```toml
+[policy]
+lead = "30m"
+
+[policy.reboot]             # for one kind of event
+acknowledge = "never"
+
+[hook.haproxy-drain]        # the hook of the file 20-haproxy-drain
+timeout = "30s"
+environment = {{ SOCKET = "/run/haproxy/admin.sock" }}
+environment_file = "/etc/tideover/haproxy.env"
+```
+
+The environment file has a line for each variable, and mode 0600:
+
+```text
+# HAProxy's stats user
+PASSWORD=secret
+```
+
+Values of `environment` and `environment_file` are passed to the hook and stored nowhere else. `tideover config show`
+hides those of `environment` without `--secrets`.
 """
 
 

@@ -69,7 +69,7 @@ def platforms() -> Iterator[str]:
     rows: dict[tuple[str, str, str], list[str]] = {}
     for one in PLATFORMS:
         kind = f"`{one.kind}`" if one.source_kind == one.kind else ""
-        events = {Support.SERVED: "yes", Support.PLANNED: "not yet", Support.SILENT: f"none: {one.why}"}[one.support]
+        events = {Support.SERVED: "yes", Support.SILENT: f"none: {one.why}"}[one.support]
         taken = ("yes" if one.takes_acknowledgement else "takes none") if one.is_served else ""
         rows.setdefault((kind, events, taken), []).append(one.name)
     for (kind, events, taken), names in rows.items():

@@ -16,6 +16,8 @@ import pytest
 from tideover import __version__
 from tideover.api.protocol import ApiServer, ask, read_status
 from tideover.cli import main
+from tideover.cli.actions import _wait_until_recovered
+from tideover.config_file import load_settings
 from tideover.daemon.startup import make_directory, open_state_directory
 from tideover.errors import UnreachableError, WrongUseError
 from tideover.lifecycle import State
@@ -34,7 +36,8 @@ print("held", flush=True)
 sys.stdin.read()
 """
 STATUS = status_of(State(), (), MachineClocks().moment()) | {
-    "agent": {"alive": True, "pid": 1, "version": "1", "started_at": None}, "journal": None, "source": None}
+    "agent": {"alive": True, "pid": 1, "version": "1", "started_at": None, "why": ""}, "mode": "act",
+    "journal": None, "source": None}
 
 
 class Place:
@@ -139,7 +142,7 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
     ({"ok": True, "status": STATUS, "api": 0, "version": "0.0.9"}, f"version 0.0.9 and this command is version {__version__}"),
     ({"ok": True, "status": STATUS, "api": None, "version": 7}, "an earlier version"),
 ])
-def test_an_answer_that_is_none_is_said_to_be_one(place: Place, capsys: Any, answer: dict[str, Any], words: str) -> None:
+def test_an_answer_that_is_not_valid_is_refused(place: Place, capsys: Any, answer: dict[str, Any], words: str) -> None:
     lock = Lock(place.state)
     with place.answering(answer):
         with pytest.raises(UnreachableError) as refused:
@@ -210,7 +213,7 @@ def test_nothing_is_changed_through_a_link_that_others_can_make(tmp_path: Path) 
     assert not list(target.iterdir()) and not (shared / "new").exists()
 
 
-def test_the_mode_of_an_own_directory_is_mended(tmp_path: Path) -> None:
+def test_the_mode_of_an_own_directory_is_corrected(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(0o777)
     make_directory(tmp_path / "state", 0o711)
@@ -231,3 +234,18 @@ def test_another_users_directory_keeps_its_mode(tmp_path: Path) -> None:
     with pytest.raises(PermissionError):
         make_own_directory(tmp_path / "theirs", 0o711)
     assert stat.S_IMODE((tmp_path / "theirs").stat().st_mode) == 0o700
+
+
+def test_recover_waits_for_a_hook_whose_turn_has_not_come(place: Place) -> None:
+    """Recover runs one hook after another; between two of them none runs, and nothing is given up."""
+    def status(stage: str, pending: list[str]) -> dict[str, Any]:
+        hook = {"name": "web", "order": 10, "file": "10-web", "stage": stage, "phase": None, "attempt": 1,
+                "running_s": None, "limit_s": None, "timeout_s": 60.0, "required": True, "worked": None, "refused": None,
+                "event_id": "E-1", "again_in_s": None, "failures": 0}
+        return {"ok": True, "status": STATUS | {"hooks": [hook], "recover_pending": pending}}
+
+    loaded = load_settings(place.configuration, {})
+    lock = Lock(place.state)
+    with place.answering(status("recover-pending", ["web"]), status("prepared", [])):
+        assert _wait_until_recovered(loaded, ["web"], 5.0) == []
+    lock.release()

@@ -11,6 +11,7 @@ import pytest
 from lives import Life, event, hook, pause, started
 from tideover.cli import main
 from tideover.cli.events import csv_text
+from tideover.cli.terminal import wrapped_line
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import State
 from tideover.policy import Policy
@@ -104,3 +105,11 @@ def test_csv_quotes_as_rfc_4180_says_and_nothing_in_it_steers_a_terminal():
 def test_two_formats_of_one_output_are_wrong_use(here):
     assert here("history", "--csv", "--json")[0] == 2
     assert here("pauses", "--csv", "--json")[0] == 2
+
+
+def test_a_line_of_the_report_is_wrapped_between_words_and_keeps_its_indent():
+    line = "    The clock was good 1.25 s after the resume; in 1 of 5 events it was not known to be good at recovery."
+    lines = wrapped_line(line, 60)
+    assert len(lines) == 2 and all(one.startswith("    ") and len(one) <= 60 for one in lines)
+    assert " ".join(one.strip() for one in lines) == line.strip()
+    assert wrapped_line(line, None) == [line]

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def ask(url: str, body: bytes | None = None, metadata: str = "true") -> bytes:
         return bytes(answer.read())
 
 
-def test_a_client_sees_the_scenario_and_its_acknowledgement_is_told():
+def test_a_client_sees_the_scenario_and_its_acknowledgement_is_reported():
     with simulating("reboot", "--vm-name", "web-7") as (process, url):
         event = {}
         while not event:
@@ -66,24 +67,53 @@ def test_a_client_sees_the_scenario_and_its_acknowledgement_is_told():
         assert (process.returncode, trouble) == (0, "")
 
 
+@pytest.mark.slow
+def test_an_agent_with_the_configuration_that_is_printed_ends_the_event_with_a_good_clock(tmp_path):
+    with simulating("freeze-without-notice", "--pace", "20") as (process, _):
+        assert process.stdout is not None
+        lines = []
+        while not lines or lines[-1].strip():
+            lines.append(process.stdout.readline())
+        printed = "".join(lines).partition("tideover:")[2]
+        assert "[clock]" in printed
+        paths = "".join(f'{name} = "{tmp_path}/{name}"\n' for name in ("hooks", "state", "runtime"))
+        file = tmp_path / "tideover.toml"
+        file.write_text("\n".join(line.strip() for line in printed.splitlines()) + f"\n[paths]\n{paths}")
+        environment = {**os.environ, "PYTHONPATH": str(AGENT), "TIDEOVER_CONFIG": str(file)}
+        command = [sys.executable, "-m", "tideover"]
+        agent = subprocess.Popen([*command, "run"], env=environment, stderr=subprocess.DEVNULL)
+        try:
+            end = time.monotonic() + 60.0
+            verdict = None
+            while verdict != "good":
+                assert time.monotonic() < end, verdict
+                time.sleep(0.3)
+                told = subprocess.run([*command, "history", "--json"], env=environment, capture_output=True, text=True)
+                events = json.loads(told.stdout)["events"] if told.returncode == 0 else []
+                verdict = events[-1]["clock"]["verdict"] if events else None
+        finally:
+            agent.terminate()
+            agent.wait()
+
+
 def test_the_scenarios_are_listed(capsys):
     assert main(["simulate", "--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(scenario_names())
 
 
-def test_a_scenario_that_does_not_fit_is_told_when_it_comes_to_that(tmp_path, capsys):
+def test_a_scenario_that_does_not_fit_is_reported_when_it_comes_to_that(tmp_path, capsys):
     (tmp_path / "own.toml").write_text('[[step]]\ndo = "start"\nevent = "nobody"\n')
     assert main(["simulate", str(tmp_path / "own.toml")]) == 2
     assert "step 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("frieze",), ("--listen", "here"), ("--listen", "[::1]:8080"), ("--pace", "0")])
-def test_wrong_use_is_told(words, capsys):
+def test_wrong_use_is_reported(words, capsys):
     assert main(["simulate", *words]) == 2
     assert capsys.readouterr().err.startswith("tideover: ")
 
 
-def test_an_address_that_is_taken_is_told(capsys):
+def test_an_address_that_is_taken_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["simulate", "--listen", f"127.0.0.1:{taken.getsockname()[1]}"]) == 2
     assert "address already in use" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from tideover.status import problems_of
 from tideover.system.file_lock import Lock
 from told_lives import ToldLife
 
-SOURCE = {"kind": "azure", "platform": "Azure", "silence": None, "silent_s": 1.0,
+SOURCE = {"kind": "azure", "platform": "Azure", "silence": None, "takes_acknowledgement": True, "silent_s": 1.0,
           "last_answer_at": "2026-11-20T10:00:00.000Z", "failures": 0, "reason": ""}
 ANSWERING = STATUS | {"journal": {"writable": True, "reason": ""}, "source": SOURCE}
 

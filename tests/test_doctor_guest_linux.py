@@ -45,20 +45,17 @@ def test_an_azure_machine_with_accelerated_networking(tmp_path: Path) -> None:
     assert (found.hypervisor, found.clocksource) == ("hyperv", "hyperv_clocksource_tsc_page")
     assert found.hardware_clocks == (("ptp0", "hyperv"),)
     assert found.interfaces == (NetworkInterface("enP1s1", "mlx5_core", "eth0"), NetworkInterface("eth0", "hv_netvsc"))
-    assert (found.host_name, found.vmclock, found.rtc, found.counts_switches) == ("NODE-3", "", "", True)
+    assert (found.host_name, found.vmclock, found.counts_switches) == ("NODE-3", "", True)
 
 
 def test_a_kvm_machine_with_everything_its_hypervisor_can_give(tmp_path: Path) -> None:
-    put(tmp_path, sys__class__dmi__id__sys_vendor="QEMU\n", sys__class__ptp__ptp0__clock_name="KVM virtual PTP\n",
-        sys__class__rtc__rtc0__name="rtc_cmos rtc_cmos\n", sys__class__rtc__rtc0__since_epoch="1800000010\n",
-        **{"sys__bus__acpi__devices__QEMUVGID:00__modalias": "acpi:QEMUVGID:VM_GEN_COUNTER:\n"})
+    put(tmp_path, sys__class__dmi__id__sys_vendor="QEMU\n", sys__class__ptp__ptp0__clock_name="KVM virtual PTP\n")
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/vmclock0").write_bytes(
         struct.pack("<IIHBBIQQ2xB", 0x4B4C4356, 4096, 1, 1, 0, 2, 7, 1 << 9, 2).ljust(4096, b"\0"))
-    found = probe(tmp_path, wall_ns=1_800_000_000 * 10**9)
-    assert (found.hypervisor, found.has_generation_id) == ("kvm", True)
+    found = probe(tmp_path)
+    assert found.hypervisor == "kvm"
     assert found.vmclock == "marker 7, notifies, clock synchronised"
-    assert (found.rtc, found.rtc_minus_wall_s) == ("rtc_cmos rtc_cmos", 10.0)
     assert found.host_name is None
 
 
@@ -73,7 +70,7 @@ def test_a_kvm_machine_with_everything_its_hypervisor_can_give(tmp_path: Path) -
     ({"sys__bus__vmbus__drivers__x": ""}, "hyperv"),
     ({"sys__devices__system__clocksource__clocksource0__available_clocksource": "kvm-clock tsc acpi_pm\n"}, "kvm"),
 ], ids=["nothing", "flag only", "hardware", "xen", "vmware", "a laptop", "vmbus", "kvm-clock"])
-def test_the_hypervisor_is_told_from_whatever_shows_it(tmp_path: Path, files: dict[str, str], hypervisor: str) -> None:
+def test_the_hypervisor_is_recognised_by_any_of_its_signs(tmp_path: Path, files: dict[str, str], hypervisor: str) -> None:
     put(tmp_path, **files)
     found = probe(tmp_path)
     assert found.hypervisor == hypervisor
@@ -93,7 +90,7 @@ def test_what_can_be_promised_with_a_time_server_near_by() -> None:
                                 "to ± 4.05 ms, by 10.0.0.1")
 
 
-def test_what_can_be_promised_by_the_date_header_alone_and_by_nobody() -> None:
+def test_what_can_be_promised_by_the_date_header_alone_and_without_any_source() -> None:
     _, stopped = guarantees(PauseWatchSettings(), [GuaranteeSource("the metadata service's Date", 1.0, 1.0)])
     assert stopped.shortest_s == pytest.approx(4, abs=0.1) and stopped.bound_s == pytest.approx(2, abs=0.1)
     _, never = guarantees(PauseWatchSettings(), [])

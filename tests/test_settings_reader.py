@@ -21,18 +21,19 @@ from tideover.settings import (
 from tideover.settings.keys import HOOK, TABLES
 from tideover.settings.render import section_of
 from tideover.settings.types import quoted
-from tideover.settings.values import AwsSettings, GcpSettings
+from tideover.settings.values import AwsSettings, GcpSettings, VsphereSettings
 
 DAY_S = 86400.0
 
 DEFAULTS = {       # by hand from the contract, not from the table
     "source": {"kind": "auto", "endpoint": None, "poll_s": 1.0, "vm_name": None, "gcp": GcpSettings(0.0, 60.0),
-               "aws": AwsSettings(rebalance=False, autoscaling=False)},
+               "aws": AwsSettings(rebalance=False, autoscaling=False), "vsphere": VsphereSettings("tideover", None)},
     "policy": {"act_on": ANNOUNCED, "acknowledge": "when-ready", "acknowledge_shared": False, "mode": "act",
                "prepare": "at-once", "lead_s": 3600.0, "recover_after": "pause", "unannounced": "recover", "on_stop": "keep"},
     "hooks": {"timeout_s": 60.0, "reserve_s": 5.0, "on_failure": "hold"},
     "pause": {"tick_s": 0.25, "threshold_s": 0.5, "settle_s": 5.0},
     "clock": {"servers": (), "tolerance_s": 0.25, "deadline_s": 60.0, "on_deadline": "recover", "remedy": "none"},
+    "notify": {"user": "nobody", "command": ()},
     "log": {"format": "text", "level": "info"},
     "metrics": {"listen": None, "textfile": None},
     "health": {"listen": None},
@@ -46,6 +47,9 @@ kind = "azure"
 endpoint = "http://127.0.0.1:8080/"
 poll = "100ms"
 vm_name = "VM_7"
+[source.vsphere]
+app_name = "tideover-7"
+vmtoolsd = "/opt/vmtoolsd"
 [source.aws]
 rebalance = true
 autoscaling = true
@@ -91,6 +95,9 @@ tolerance = "0.5ms"
 deadline = "2m"
 on_deadline = "hold"
 remedy = "daemon"
+[notify]
+user = ""
+command = ["/usr/local/bin/tell", "--to", "us"]
 [log]
 format = "json"
 level = "debug"
@@ -131,7 +138,8 @@ def test_every_key_of_a_full_file_is_understood() -> None:
     settings = settings_of(EVERYTHING)
     assert fields(settings.source) == {
         "kind": "azure", "endpoint": "http://127.0.0.1:8080", "poll_s": 0.1, "vm_name": "VM_7",
-        "gcp": GcpSettings(120.0, 3600.0), "aws": AwsSettings(rebalance=True, autoscaling=True)}
+        "gcp": GcpSettings(120.0, 3600.0), "aws": AwsSettings(rebalance=True, autoscaling=True),
+        "vsphere": VsphereSettings("tideover-7", "/opt/vmtoolsd")}
     assert fields(settings.policy) == {
         "act_on": {Kind.FREEZE, Kind.REBOOT}, "acknowledge": "never", "acknowledge_shared": True, "mode": "observe",
         "prepare": "just-in-time", "lead_s": 7200.0, "recover_after": "event", "unannounced": "record",
@@ -146,6 +154,7 @@ def test_every_key_of_a_full_file_is_understood() -> None:
         "servers": (Address("ntp.example", 123), Address("10.0.0.1", 1123), Address("2001:db8::1", 124),
                     Address("2001:db8::2", 123)),
         "tolerance_s": 0.0005, "deadline_s": 120.0, "on_deadline": "hold", "remedy": "daemon"}
+    assert fields(settings.notify) == {"user": None, "command": ("/usr/local/bin/tell", "--to", "us")}
     assert fields(settings.log) == {"format": "json", "level": "debug"}
     assert fields(settings.metrics) == {
         "listen": Address("127.0.0.1", 9477), "textfile": "/var/lib/node_exporter/tideover.prom"}
@@ -236,7 +245,7 @@ def test_a_slash_at_the_end_of_a_path_means_nothing_but_at_the_root() -> None:
     assert read_settings('[paths]\nstate = "D:/"', file="x", defaults=windows_paths("C:\\")).paths.state == "D:/"
 
 
-def test_settings_are_values_that_nobody_changes() -> None:
+def test_settings_are_values_that_are_never_changed() -> None:
     settings = settings_of(EVERYTHING)
     for value in (settings, *(section_of(settings, table) for table in TABLES), settings.hook["haproxy"]):
         with pytest.raises(dataclasses.FrozenInstanceError):

@@ -12,8 +12,11 @@ from tideover.humanize import Times
 from tideover.record import Row, records_of
 from tideover.status import status_of
 
-AGENT = {"alive": True, "pid": 4711, "version": "0.1.0", "started_at": "2026-11-20T09:00:00.000Z"}
-SOURCE = {"kind": "azure", "last_answer_at": "2026-11-20T10:00:00.000Z", "failures": 0, "reason": ""}
+AGENT = {"alive": True, "pid": 4711, "version": "0.1.0", "started_at": "2026-11-20T09:00:00.000Z",
+         "why": ""}
+SOURCE = {"kind": "azure", "platform": "Azure", "silence": None, "takes_acknowledgement": True,
+          "last_answer_at": "2026-11-20T10:00:00.000Z", "silent_s": 0.4, "failures": 0, "reason": ""}
+CATALOGUE = {"ready": 2, "refused": [], "disabled": []}
 
 
 @dataclass
@@ -33,7 +36,9 @@ class ToldLife(Life):
         return Times(at(self.now_s).utc)
 
     def status(self, **agent: Any) -> dict[str, Any]:
-        return status_of(self.state, self.rows, self.now) | {"agent": AGENT | agent, "source": SOURCE}
+        return status_of(self.state, self.rows, self.now) | {
+            "mode": "act", "agent": AGENT | agent, "source": SOURCE, "journal": None, "events_of_others": 0,
+            "catalogue": CATALOGUE}
 
     def shown(self, width: int | None = 80, **agent: Any) -> list[str]:
         return render_lines(status_parts(self.status(**agent), self.times), Terminal(width))

@@ -181,23 +181,64 @@ class CatalogueDocument(TypedDict):
     disabled: list[str]
 
 
-class StatusDocument(TypedDict):
-    """What `tideover status --json` has at least, with an agent and without one."""
+class AgentDocument(TypedDict):
+    alive: bool
+    pid: int | None
+    version: str | None
+    started_at: Timestamp | None
+    why: str                        # why it does not answer; "": this is its own answer
 
-    schema: Annotated[int, (SCHEMA,)]
-    agent: dict[str, Any]
-    mode: Annotated[str, get_args(Mode)]
+
+class JournalStatusDocument(TypedDict):
+    writable: bool
+    reason: str
+
+
+class SourceStatusDocument(TypedDict):
+    kind: str
+    platform: str
+    silence: str | None             # why no events can be received; null: they can
+    takes_acknowledgement: bool
+    last_answer_at: Timestamp | None
+    silent_s: float                 # since the last answer, or since the start
+    failures: int
+    reason: str
+
+
+class StateDocument(TypedDict):
+    """What the state and the record say."""
+
     vm_name: str | None
     waiting_for: str
     events: list[EventStatusDocument]
-    events_of_others: int
     next_event: EventStatusDocument | None
     last_pause: ListedPauseDocument | None
     clock: ClockStatusDocument | None
     hooks: list[HookStatusDocument]
     recover_pending: list[str]
     events_left_out: int
+
+
+class AgentStatusDocument(StateDocument):
+    """The answer of the agent to `status`; without an agent, what its journal says: source and journal are null."""
+
+    mode: Annotated[str, get_args(Mode)]
+    agent: AgentDocument
+    journal: JournalStatusDocument | None
+    source: SourceStatusDocument | None
+
+
+class ShownStatusDocument(AgentStatusDocument):
+    """What the command `status` shows."""
+
+    events_of_others: int           # that are left out of `events`
     catalogue: CatalogueDocument
+
+
+class StatusDocument(ShownStatusDocument):
+    """What `tideover status --json` has at least, with an agent and without one."""
+
+    schema: Annotated[int, (SCHEMA,)]
 
 
 DOCUMENTS = {"record": HistoryDocument, "pauses": PausesDocument, "status": StatusDocument}

@@ -5,11 +5,24 @@ observations, not exceptions. These exceptions are for what stops a command or t
 """
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 EXIT_OK = 0
 EXIT_NO = 1            # the answer is "no"
 EXIT_WRONG_USE = 2     # wrong use or configuration
 EXIT_UNREACHABLE = 3   # the agent or the platform cannot be reached
 EXIT_BUG = 70          # EX_SOFTWARE (sysexits.h): an unforeseen exception has ended the process
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why something is not used, and what to do about it ("": nothing can be named)."""
+
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.hint}" if self.hint else self.what
 
 
 class TideoverError(Exception):

@@ -37,6 +37,8 @@ QUEUED_LOWER = QUEUED_CHARACTERS * 3 // 4
 """Lines below warning fill no more of the queue than this: a hook that prints without end leaves room for warnings."""
 LINE_OVERHEAD = 200                 # characters that a line without fields counts for
 
+RECENT_CHARACTERS = 128 * 1024      # of the newest lines, which stay in memory for a bundle
+
 FLUSH_LIMIT_S = 1.0
 """At the end of a process, lines that wait for their reader are given this long."""
 
@@ -165,6 +167,8 @@ class LineWriter:
         self._changed = threading.Condition()
         self._queue: deque[tuple[Sink, LogLine, int]] = deque()    # with the number of lines lost just before each
         self._queued = 0                    # characters
+        self._recent: deque[LogLine] = deque()      # the newest lines, whatever became of them
+        self._recent_size = 0               # characters
         self._lost = 0                      # lines, since the last one that was queued
         self._is_writing = False
         self._loop: Loop | None = None
@@ -183,6 +187,7 @@ class LineWriter:
     def _take(self, sink: Sink, line: LogLine) -> None:
         limit = QUEUED_CHARACTERS if PRIORITIES[line.level] <= PRIORITIES["warning"] else QUEUED_LOWER
         with self._changed:
+            self._remember(line)
             if self._queued + _size(line) > limit:
                 self._lost += 1
                 return
@@ -191,6 +196,18 @@ class LineWriter:
             if self._loop is None:
                 self._start()
             self._changed.notify_all()
+
+    def recent(self) -> list[str]:
+        """Return the newest lines as text, the oldest first. Any thread."""
+        with self._changed:
+            lines = list(self._recent)
+        return [line.as_text() for line in lines]
+
+    def _remember(self, line: LogLine) -> None:
+        self._recent.append(line)
+        self._recent_size += _size(line)
+        while self._recent_size > RECENT_CHARACTERS:
+            self._recent_size -= _size(self._recent.popleft())
 
     def _start(self) -> None:
         """Where the system gives no thread, the next line tries again."""

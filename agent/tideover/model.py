@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import overload
 
 _LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 
@@ -329,6 +330,12 @@ def utc_if_any(seconds: float) -> datetime | None:
         return None
 
 
+@overload
+def utc_text(at: datetime) -> str: ...
+@overload
+def utc_text(at: None) -> None: ...
+@overload
+def utc_text(at: datetime | None) -> str | None: ...
 def utc_text(at: datetime | None) -> str | None:
     """Given an aware moment, return it as the record writes it (2026-11-20T10:00:00.123Z); None stays None."""
     if at is None:

@@ -20,7 +20,6 @@ class Support(enum.Enum):
     """What this version can do on a platform."""
 
     SERVED = "served"            # its module receives events
-    PLANNED = "planned"          # it announces events in the guest; its module is not built yet
     SILENT = "silent"            # it announces nothing that the guest could ask for
 
 
@@ -36,7 +35,9 @@ class Platform:
     module: str = ""                     # where it is served
     service: str = "the metadata service"
     takes_acknowledgement: bool = True
+    tells_pause: bool = False            # its events say how long the machine is paused
     prepares_just_in_time: bool = False  # unless configured: its NotBefore is the earliest time of a long window
+    shortest_poll_s: float = 0.0         # where a poll costs more than a request
     simulator: str = ""                  # the stand-in that plays it
     time_server: str = ""                # that the platform offers inside itself
 
@@ -52,8 +53,6 @@ class Platform:
     @property
     def silence(self) -> str:
         """Why no events can be received, completing "no events can be received: …"; "" where they can."""
-        if self.support is Support.PLANNED:
-            return f"this version does not serve {self.name} yet"
         return self.why if self.support is Support.SILENT else ""
 
     def matches(self, found: DmiFields) -> bool:
@@ -68,7 +67,7 @@ SPOT_ONLY = "it tells a guest only that a spot instance ends, which this version
 AZURE = Platform(
     "azure", "Azure", Support.SERVED, ({"chassis_asset_tag": "7783-7084-3265-9085-8269-3286-77"},),
     "the DMI chassis asset tag is that of every Azure VM",       # cloud-init's Azure data source goes by it too
-    module="tideover.sources.azure", simulator="tideover.simulator.imds")
+    module="tideover.sources.azure", tells_pause=True, simulator="tideover.simulator.imds")
 HYPERV = Platform(
     "hyperv", "Hyper-V", Support.SILENT,
     ({"sys_vendor": "Microsoft Corporation", "product_name": "Virtual Machine"},),
@@ -94,8 +93,9 @@ PLATFORMS = (
     Platform("oci", "Oracle Cloud", Support.SILENT, ({"chassis_asset_tag": r"OracleCloud\.com"},), ONLY_OUTSIDE),
     Platform("alibaba", "Alibaba Cloud", Support.SILENT,
              ({"product_name": "Alibaba Cloud ECS"}, {"sys_vendor": "Alibaba Cloud"}), SPOT_ONLY),
-    Platform("vsphere", "VMware vSphere", Support.PLANNED, ({"sys_vendor": "VMware.*"},),
-             "the DMI vendor is VMware", service="VMware Tools"),
+    Platform("vsphere", "VMware vSphere", Support.SERVED, ({"sys_vendor": "VMware.*"},),
+             "the DMI vendor is VMware", module="tideover.sources.vsphere", service="VMware Tools",
+             shortest_poll_s=2.0, simulator="tideover.simulator.vmware_tools"),
     HYPERV,
     Platform("tencent", "Tencent Cloud", Support.SILENT, ({"sys_vendor": "Tencent Cloud"},), SPOT_ONLY),
     Platform("huawei", "Huawei Cloud", Support.SILENT, ({"sys_vendor": "Huawei Cloud"},), NO_NOTICE),
@@ -113,8 +113,6 @@ PLATFORMS = (
 )
 SOURCE_KINDS = (AUTO, *(one.kind for one in PLATFORMS if one.is_served or one in (HYPERV, NONE)))
 SIMULATED_KINDS = tuple(one.kind for one in PLATFORMS if one.simulator)
-PLANNED_KINDS = {one.kind: f"this version does not serve {one.name} yet" for one in PLATFORMS
-                 if one.support is Support.PLANNED}
 
 
 def detect(found: DmiFields) -> Platform:

@@ -37,6 +37,10 @@ class Policy:
     def acts_on(self, kind: Kind) -> bool:
         return kind in self.act_on
 
+    def wants(self, kind: Kind) -> bool:
+        """Return whether some hook takes part in events of a kind."""
+        return self.acts_on(kind) and any(kind in spec.kinds for spec in self.hooks)
+
     def hooks_for(self, event: Event) -> tuple[HookSpec, ...]:
         """Given an event, return the hooks that want its kind and are not spared by its announced length."""
         return tuple(spec for spec in self.hooks if event.kind in spec.kinds and not _spared(spec, event))

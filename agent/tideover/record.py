@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tideover.lifecycle.state import Phase, Subject
 from tideover.model import (
@@ -27,6 +27,9 @@ from tideover.model import (
     fold_case,
     utc_text,
 )
+
+if TYPE_CHECKING:
+    from tideover.documents import ClockDocument, HookRunDocument, ListedPauseDocument, PauseDocument, RecordDocument
 
 ASLEEP = frozenset({Cause.VM_PAUSE, Cause.SUSPEND, Cause.RESTART})
 """Causes that mean the machine was away, not only the agent's process."""
@@ -172,7 +175,7 @@ class EventRecord:
         explained_s = sum(pause.length_s or 0.0 for pause in self.interruptions) + _EXPLAINED_S
         return any(abs(sample.offset_s) > explained_s for sample in self.clock.samples)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> RecordDocument:
         """The contract's RECORD. Unknown values are None, never 0."""
         return {
             "event_id": self.event_id, "source": self.source, "kind": self.kind.value if self.source else None,
@@ -196,8 +199,8 @@ class PauseRecord:
     pause: Pause
     event_ids: tuple[str, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
-        return pause_json(self.pause) | {"event_ids": list(self.event_ids)}
+    def as_json(self) -> ListedPauseDocument:
+        return {**pause_json(self.pause), "event_ids": list(self.event_ids)}
 
 
 # --- From the journal's rows
@@ -288,7 +291,7 @@ def _at(row: Row | None) -> datetime | None:
 
 # --- To JSON
 
-def pause_json(pause: Pause) -> dict[str, Any]:
+def pause_json(pause: Pause) -> PauseDocument:
     """Given a pause, return it as the record shows it; lengths in seconds."""
     return {
         "id": pause.id, "resumed_at": utc_text(pause.resumed_at), "length_s": _rounded(pause.length_s),
@@ -299,7 +302,7 @@ def pause_json(pause: Pause) -> dict[str, Any]:
     }
 
 
-def _run_json(run: HookRun) -> dict[str, Any]:
+def _run_json(run: HookRun) -> HookRunDocument:
     report = run.report
     return {
         "name": run.name, "kind": "hook", "phase": run.phase.value, "attempt": run.attempt,
@@ -309,7 +312,7 @@ def _run_json(run: HookRun) -> dict[str, Any]:
     }
 
 
-def _clock_json(clock: ClockRecord) -> dict[str, Any]:
+def _clock_json(clock: ClockRecord) -> ClockDocument:
     check = clock.check
     return {
         "verdict": check.verdict.value, "offset_s": _rounded(check.offset_s, 6),

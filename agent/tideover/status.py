@@ -1,9 +1,9 @@
 """The status document: what `tideover status` and the status API report, and what the agent waits for. Pure."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tideover.lifecycle import Case, HookState, Phase, Stage, State
 from tideover.lifecycle.manual import is_pending
@@ -19,6 +19,16 @@ from tideover.model import ClockCheck, Moment, Verdict, utc_text
 from tideover.platforms import Platform
 from tideover.policy import names_me
 from tideover.record import Row, pauses_of
+
+if TYPE_CHECKING:
+    from tideover.documents import (
+        AgentStatusDocument,
+        ClockStatusDocument,
+        EventStatusDocument,
+        HookStatusDocument,
+        ShownStatusDocument,
+        StateDocument,
+    )
 
 # --- What an event, and the whole agent, waits for, in one sentence
 
@@ -110,11 +120,10 @@ def _named(hooks: list[HookState]) -> str:
 # --- The document
 
 HOOK_PHASES = {Stage.PREPARING: "prepare", Stage.STOPPING: "prepare", Stage.RECOVERING: "recover"}
-RAW_TIMES = ("seconds_left", "wakes_in_s", "running_s", "again_in_s")
 
 
 def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int = 0,
-              platform: Platform | None = None) -> dict[str, Any]:
+              platform: Platform | None = None) -> StateDocument:
     """Given the state, the record's rows (all, or the newest), how many polls have failed since the last document and
     the platform (None: not known), return what is going on, own events before other machines'. Unknown values are
     None."""
@@ -140,51 +149,52 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
 SILENT_AT_MOST_S = 60.0     # a platform is polled every few seconds, also after errors
 
 
-def problems_of(status: Mapping[str, Any]) -> list[str]:
+def problems_of(status: AgentStatusDocument) -> list[str]:
     """Given the status of an agent that answers, return what needs a look, each in a few words; empty: healthy."""
     problems = []
     failed = sorted(hook["name"] for hook in status["hooks"] if hook["stage"] == Stage.RECOVER_FAILED.value)
     if failed:
         problems.append(f"recovery of {', '.join(failed)} failed")
-    journal, source = status.get("journal") or {}, status.get("source") or {}
-    if journal.get("writable") is False:
+    journal, source = status["journal"], status["source"]
+    if journal is not None and not journal["writable"]:
         problems.append(f"the journal cannot be written: {journal['reason']}")
-    if source.get("silence"):
+    if source is not None and source["silence"]:
         problems.append(f"no events can be received: {source['silence']}")
-    elif source.get("silent_s", 0.0) > SILENT_AT_MOST_S:        # an agent of an earlier version does not say
+    elif source is not None and source["silent_s"] > SILENT_AT_MOST_S:
         reason = f": {source['reason']}" if source["reason"] else ""
         problems.append(f"no successful poll for {source['silent_s']:.0f} s{reason}")
     return problems + [f"the acknowledgement of {event['event_id']} is held: prepare of {', '.join(names)} failed"
                        for event in status["events"] if (names := _withholding(event, status["hooks"]))]
 
 
-def is_observing(status: Mapping[str, Any]) -> bool:
-    """Whether the agent of this status runs no hook and acknowledges nothing. An agent of an earlier version does not
-    say, and acts."""
-    return bool(status.get("mode") == "observe")
+def is_observing(status: AgentStatusDocument) -> bool:
+    """Whether the agent of this status runs no hook and acknowledges nothing."""
+    return status["mode"] == "observe"
 
 
-def _withholding(event: Mapping[str, Any], hooks: Iterable[Mapping[str, Any]]) -> list[str]:
+def _withholding(event: EventStatusDocument, hooks: Iterable[HookStatusDocument]) -> list[str]:
     """Names of the hooks whose failed preparation keeps this event held. One preparation serves events that overlap."""
     if event["phase"] != Phase.HELD.value or event["acknowledged"]:
         return []
     return sorted(hook["name"] for hook in hooks if hook["refused"] or (hook["required"] and hook["worked"] is False))
 
 
-def own_events_only(status: dict[str, Any]) -> dict[str, Any]:
+def own_events_only(status: ShownStatusDocument) -> ShownStatusDocument:
     """Given a status, return it without the events of other machines, and how many those are."""
-    own = [event for event in status["events"] if event.get("ours", True)]      # an agent of an earlier version: all
-    return status | {"events": own, "events_of_others": len(status["events"]) - len(own)}
+    own = [event for event in status["events"] if event["ours"]]
+    return {**status, "events": own, "events_of_others": len(status["events"]) - len(own)}
 
 
-def without_raw_times(status: dict[str, Any]) -> dict[str, Any]:
+def without_raw_times(status: StateDocument) -> StateDocument:
     """Given the status of another boot's state, return it without what was counted on that boot's raw clock."""
-    shown = dict(status)
-    for part in ("events", "hooks"):
-        shown[part] = [entry | {name: None for name in RAW_TIMES if name in entry} for entry in status[part]]
     upcoming = status["next_event"]
-    shown["next_event"] = upcoming and upcoming | {name: None for name in RAW_TIMES if name in upcoming}
-    return shown
+    return {**status, "events": [_untimed(event) for event in status["events"]],
+            "hooks": [{**hook, "running_s": None, "again_in_s": None} for hook in status["hooks"]],
+            "next_event": _untimed(upcoming) if upcoming is not None else None}
+
+
+def _untimed(event: EventStatusDocument) -> EventStatusDocument:
+    return {**event, "seconds_left": None, "wakes_in_s": None}
 
 
 def recover_pending(state: State) -> list[str]:
@@ -204,7 +214,7 @@ def draining_because(state: State, *, observes: bool = False) -> str | None:
     return None
 
 
-def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> dict[str, Any]:
+def _case(state: State, case: Case, rows: Sequence[Row], now: Moment) -> EventStatusDocument:
     waits = case.due_raw_s is not None and not case.began
     left = round(case.due_raw_s - now.raw_s, 3) if waits and case.due_raw_s is not None else None
     return {
@@ -226,7 +236,7 @@ def _why(case: Case, rows: Sequence[Row]) -> str:
                 "")
 
 
-def _hook(hook: HookState, now: Moment) -> dict[str, Any]:
+def _hook(hook: HookState, now: Moment) -> HookStatusDocument:
     again = hook.stage in (Stage.PREPARE_RETRY, *RETRIED_RECOVERS)
     runs = hook.stage in RUNNING
     result = hook.prepare_result if hook.stage is Stage.PREPARED else None
@@ -247,7 +257,7 @@ def _file(hook: HookState) -> str:
     return hook.spec.path.replace("\\", "/").rpartition("/")[2]
 
 
-def _clock(rows: Iterable[Row]) -> dict[str, Any] | None:
+def _clock(rows: Iterable[Row]) -> ClockStatusDocument | None:
     last = None
     for row in rows:
         if isinstance(row.subject, ClockCheck):
@@ -257,13 +267,13 @@ def _clock(rows: Iterable[Row]) -> dict[str, Any] | None:
     return finding_of(last)
 
 
-def finding_of(check: ClockCheck) -> dict[str, Any]:
+def finding_of(check: ClockCheck) -> ClockStatusDocument:
     """Given what outside time says, return it as the status shows it."""
     return {"verdict": check.verdict.value, "offset_s": check.offset_s, "error_bound_s": check.error_bound_s,
             "checked_at": utc_text(check.checked_at), "reason": check.reason}
 
 
-def read_finding(document: Mapping[str, Any]) -> ClockCheck:
+def read_finding(document: ClockStatusDocument) -> ClockCheck:
     """Given a check as a status document has it, return it."""
     at = document["checked_at"]
     return ClockCheck(Verdict(document["verdict"]), document["offset_s"], document["error_bound_s"],

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tideover import __version__
-from tideover.cli.app import COMMANDS
+from tideover.cli.app import group
+from tideover.cli.completion import CompletedCommand, CompletedOption, completed_commands
 from tideover.settings import render_default_file
 from tideover.settings.keys import HOOK, TABLES, KeyTable, SettingKey
 
@@ -30,6 +31,7 @@ prints every key with its value and where it comes from.
 .PP
 Durations are text: "250ms", "5s", "2m", "1h", "365d". A running agent reads the file again on SIGHUP.
 """
+COMMON = {"--config", "--help"}        # of every command; the page has them once
 TAIL = """.SH SEE ALSO
 .BR tideover (1)
 """
@@ -42,7 +44,23 @@ def escaped(text: str) -> str:
 
 
 def commands() -> str:
-    return "\n".join(f".TP\n.B {escaped(name)}\n{escaped(about)}" for name, (_, about) in COMMANDS.items())
+    """Return each command with its arguments, what it does, and its options, as its --help has them."""
+    return "\n".join(_command(one) for one in completed_commands(group, "tideover", "") if one.at != "tideover")
+
+
+def _command(one: CompletedCommand) -> str:
+    name = one.at.partition(" ")[2]
+    if one.subcommands:
+        return f".SS {escaped(name)} COMMAND\n{escaped(one.about)}"
+    usage = " ".join([rf"\fB{escaped(name)}\fR", *(rf"\fI{escaped(argument)}\fR" for argument in one.usage)])
+    return "\n".join([f".TP\n{usage}\n{escaped(one.about)}", ".RS", *(_option(option) for option in one.options
+                                                                      if not COMMON & set(option.names)), ".RE"])
+
+
+def _option(option: CompletedOption) -> str:
+    names = ", ".join(rf"\fB{escaped(name)}\fR" for name in option.names)
+    value = rf" \fI{escaped(option.metavar)}\fR" if option.takes else ""
+    return f".TP\n{names}{value}\n{escaped(option.about)}"
 
 
 def defaults() -> dict[tuple[str, str], str]:

@@ -63,7 +63,7 @@ def test_installing_gives_a_running_watched_confined_service_that_starts_with_th
     print(f"\nstart to READY: {', '.join(f'{start_s:.2f}' for start_s in starts_s)} s")
     assert min(starts_s) < READY_LIMIT_S
     figure = re.search(r"exposure level.*: ([\d.]+)", here.run("systemd-analyze security tideover --no-pager"))
-    assert figure and f"says {figure[1]}:" in (TOP / "README.md").read_text()
+    assert figure and f"The first command says {figure[1]}." in (TOP / "docs/security.md").read_text()
     print(f"systemd-analyze security: {figure[1]}")
 
 
@@ -142,6 +142,10 @@ def test_removal_recovers_what_is_prepared_and_a_purge_leaves_nothing(machine, p
         assert "nothing was prepared" in here.run(f"tideover hooks run {name} recover; true")
     here.run("tideover hooks disable webhook && tideover hooks disable lb-health && tideover hooks enable service-stop")
     assert (here.root / "etc/tideover/hooks.d/80-service-stop").readlink() == Path("/usr/share/tideover/hooks/service-stop")
+    for language in ("", " --python"):
+        here.run(f"tideover hooks new mine{language} && tideover hooks check && tideover hooks run mine prepare")
+        assert "resumed" in here.run("tideover hooks run mine recover --reason resumed --pause 7s")
+        here.run("rm /etc/tideover/hooks.d/60-mine")
     assert "Recovered: first." in here.run("dpkg --remove tideover")
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
     assert (here.root / "var/lib/tideover/journal.db").exists(), "records outlive a removal"
@@ -206,6 +210,7 @@ def test_a_purge_keeps_what_can_still_recover_an_application_and_says_where(mach
     assert "/var/lib/tideover (journal, hooks' state) and /etc/tideover/hooks.d are kept" in said
     assert "first: /etc/tideover/hooks.d/10-first recover\n" in here.text(f"{STATE}/PENDING")
     assert (here.root / STATE[1:] / "journal.db").exists() and (here.root / "etc/tideover/hooks.d/10-first").exists()
+    assert not (here.root / "etc/tideover/tideover.toml").exists(), "the faulty configuration would prevent it again"
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
     here.put("/root/mended", "")
     here.install(package)
@@ -218,7 +223,7 @@ def test_a_purge_keeps_what_can_still_recover_an_application_and_says_where(mach
 def test_a_removal_that_cannot_even_run_the_program_keeps_the_journal_too(machine, package):
     here, metadata = installed(machine, package)
     with_an_open_event(here, metadata)
-    here.run("rm /usr/lib/python3/dist-packages/tideover/daemon/by_hand.py")
+    here.run("rm /usr/lib/python3/dist-packages/tideover/daemon/offline.py")
     assert "could not be recovered" in here.run("dpkg --purge tideover")
     assert (here.root / STATE[1:] / "journal.db").exists() and "Not known" in here.text(f"{STATE}/PENDING")
 

@@ -7,12 +7,15 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tideover import __version__
 from tideover.errors import UnreachableError, system_reason
 from tideover.http_server import OnProblem, ignore_problem
 from tideover.system.file_lock import LockHolder, read_holder
+
+if TYPE_CHECKING:
+    from tideover.documents import AgentStatusDocument
 
 __all__ = ["API", "ApiListener", "Channel", "connect", "read_line"]
 
@@ -49,19 +52,24 @@ CANNOT = "cannot ask the agent"
 RUNNING = "Is it running? tideover service status"
 RESTART = "Restart the agent: tideover service stop, then tideover service start."
 
-_NUMBER, _TEXT = (int, float, type(None)), (str, type(None))
+_NUMBER, _TEXT, _FLAG = (int, float, type(None)), (str, type(None)), (bool, type(None))
 # What a status must hold for those who show it or wait for it: names and types, of lists those of each item.
 _PAUSE = {"length_s": _NUMBER, "uncertainty_s": _NUMBER, "cause": str, "resumed_at": _TEXT}
 _CLOCK = {"verdict": str, "reason": str, "offset_s": _NUMBER, "error_bound_s": _NUMBER, "checked_at": _TEXT}
 _EVENT = {"event_id": str, "kind": str, "phase": str, "waiting_for": str, "description": str, "not_before": _TEXT,
           "seconds_left": _NUMBER, "expected_pause_s": _NUMBER, "acknowledged": bool, "acknowledgements_sent": int,
-          "started": bool}
-_HOOK = {"name": str, "order": int, "stage": str, "limit_s": _NUMBER, "again_in_s": _NUMBER, "failures": int}
+          "started": bool, "ours": bool, "wakes_in_s": _NUMBER, "why": str, "resources": [str]}
+_HOOK = {"name": str, "order": int, "file": str, "stage": str, "phase": _TEXT, "running_s": _NUMBER,
+         "limit_s": _NUMBER, "timeout_s": (int, float), "again_in_s": _NUMBER, "failures": int, "required": bool,
+         "worked": _FLAG, "refused": _FLAG}
+_SOURCE = {"kind": str, "platform": str, "silence": _TEXT, "takes_acknowledgement": bool, "last_answer_at": _TEXT,
+           "silent_s": (int, float), "failures": int, "reason": str}
 _STATUS: Mapping[str, Any] = {
     "waiting_for": str, "events": [_EVENT], "hooks": [_HOOK], "recover_pending": [str], "last_pause": (_PAUSE, None),
-    "clock": (_CLOCK, None), "source": ({"kind": str, "last_answer_at": _TEXT, "failures": int, "reason": str}, None),
+    "clock": (_CLOCK, None), "source": (_SOURCE, None),
     "journal": ({"writable": bool, "reason": _TEXT}, None),
-    "agent": {"alive": bool, "pid": int, "version": _TEXT, "started_at": _TEXT},
+    "agent": {"alive": bool, "pid": int, "version": _TEXT, "started_at": _TEXT, "why": str},
+    "mode": str, "events_left_out": int, "next_event": (_EVENT, None),
 }
 _ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "status": {"status": _STATUS}, "recover": {"were_pending": [str]}, "plan": {"pending": [str], "ahead": [str]},
@@ -91,9 +99,9 @@ def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str
     return _checked(answer, "plan" if question.get("dry_run") else str(question["ask"]))
 
 
-def read_status(path: Path, state_directory: Path) -> dict[str, Any]:
+def read_status(path: Path, state_directory: Path) -> AgentStatusDocument:
     """Given the socket and the agent's state directory, return the agent's status. Raise UnreachableError as `ask`."""
-    return dict(ask(path, state_directory, {"ask": "status"})["status"])
+    return cast("AgentStatusDocument", ask(path, state_directory, {"ask": "status"})["status"])
 
 
 def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:

@@ -83,6 +83,9 @@ def _run_words(words: list[str]) -> int:
     config = _plain_run(words)
     if config is not None:
         return _run(config)
+    if words[:1] == ["__complete"]:     # a shell's, at a press of a key: without click
+        from tideover.cli.completion_words import print_words
+        return print_words(words[1:])
     from tideover.cli.app import run_command
     return run_command(words)
 

@@ -12,7 +12,14 @@ import click
 
 from tideover import __version__
 from tideover.cli.endings import raise_at_interrupt
-from tideover.cli.options import SuggestingGroup, config_before, example, with_config, with_config_for_all
+from tideover.cli.options import (
+    SuggestingGroup,
+    config_before,
+    example,
+    print_sentence,
+    with_config,
+    with_config_for_all,
+)
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
 
@@ -39,11 +46,13 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "clock": ("tideover.cli.clock.command", "Check the clock against time servers now."),
     "hooks": ("tideover.cli.hooks.command", "List, describe, check, write, run, enable and disable hooks."),
     "doctor": ("tideover.cli.doctor.command", "Check the setup of this machine."),
+    "replay": ("tideover.cli.replay.command", "Decide again what a bundle recorded, and compare."),
     "acknowledge": ("tideover.cli.actions.acknowledge_command", "Acknowledge an event by hand (StartRequests)."),
     "recover": ("tideover.cli.actions.recover_command", "Run pending recover hooks now."),
-    "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service."),
+    "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service and time server."),
     "config": ("tideover.cli.config.command", "Validate or show the configuration."),
     "service": ("tideover.cli.service.command", "Install, remove, start or stop the service (for pip installations)."),
+    "completion": ("tideover.cli.completion.command", "Print the completion script of bash, zsh or fish."),
 })
 
 NO_ARGUMENTS: tuple[type[click.UsageError], ...] = tuple(
@@ -89,10 +98,12 @@ def run_command(words: list[str]) -> int:
             print(trouble.ctx.get_help() if trouble.ctx else "")
         else:
             command = trouble.ctx.command_path if trouble.ctx else "tideover"
-            print(f"tideover: {trouble.format_message()} See {command} --help.", file=sys.stderr)
+            message = trouble.format_message()
+            end = "" if message.endswith((".", "?", "!")) else "."     # click's own sentences end with and without
+            print_sentence(f"tideover: {message}{end} See {command} --help.", hanging=2, to_errors=True)
         return EXIT_WRONG_USE
     except click.ClickException as trouble:
-        print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)
+        print_sentence(f"tideover: {trouble.format_message()} See tideover --help.", hanging=2, to_errors=True)
         return EXIT_WRONG_USE
     except click.Abort as trouble:
         if isinstance(trouble.__cause__, KeyboardInterrupt):

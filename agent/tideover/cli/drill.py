@@ -28,7 +28,9 @@ from tideover.drill import (
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import length_text
 from tideover.model import ANNOUNCED, Kind
+from tideover.platforms import SIMULATED_KINDS, platform_named
 from tideover.settings import default_settings
+from tideover.simulator import load_simulator
 
 KINDS = [kind.value for kind in Kind if kind in ANNOUNCED]
 LINE_INDENT = 23                # "  +12.34 s  platform   "
@@ -48,6 +50,8 @@ class Interrupted(TideoverError):
 
 @click.command("drill", epilog=example("tideover drill --kind reboot --pause 8s"))
 @click.option("--kind", type=click.Choice(KINDS), default="freeze", show_default=True, help="The kind of event.")
+@click.option("--platform", "platform_kind", type=click.Choice(SIMULATED_KINDS), default=SIMULATED_KINDS[0],
+              show_default=True, help="The platform that is simulated.")
 @click.option("--pause", callback=duration_between(SHORTEST_PAUSE_S, LONGEST_PAUSE_S), default="5s", metavar="DURATION",
               show_default=True,
               help="How long the machine is paused.")
@@ -88,13 +92,22 @@ def _interrupted(stage: DrillEnvironment) -> Interrupted:
                        "Run it again to see a complete event.")
 
 
-def _plan(context: click.Context, config: str | None, with_own_hooks: bool, *, kind: str, pause: float,
-          cancel: bool) -> DrillPlan:
+def _plan(context: click.Context, config: str | None, with_own_hooks: bool, *, kind: str, platform_kind: str,
+          pause: float, cancel: bool) -> DrillPlan:
     check_named(context, config)
+    platform = platform_named(platform_kind)
+    simulator = load_simulator(platform)
+    if kind not in simulator.EVENT_WORDS:
+        raise WrongUseError(f"cannot drill {kind}", f"{platform.name} announces no event of this kind",
+                            f"Choose another one with --kind: {', '.join(simulator.EVENT_WORDS)}")
+    if kind in simulator.CANCEL_ONLY and not cancel:
+        raise WrongUseError(f"cannot drill {kind}", f"on {platform.name} only a restart of the machine shows its "
+                            "start", "Add --cancel to rehearse its preparation and recovery")
     loaded = load(context, config) if with_own_hooks else None
     own = user_hooks(loaded.settings, loaded.origin) if loaded else None
-    acknowledged = default_settings().policy_for(Kind(kind)).acknowledge == "when-ready"
-    return DrillPlan(Kind(kind), pause, acknowledged, cancel, own)
+    acknowledged = (platform.takes_acknowledgement
+                    and default_settings().policy_for(Kind(kind)).acknowledge == "when-ready")
+    return DrillPlan(Kind(kind), pause, acknowledged, cancel, own, platform)
 
 
 def _must_run_hooks(plan: DrillPlan) -> None:

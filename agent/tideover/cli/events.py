@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tideover import __version__
-from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
-from tideover.cli.render import Table, event_parts, history_table, pauses_table
-from tideover.cli.terminal import render_lines, this_terminal
+from tideover.cli.options import (
+    example,
+    print_json,
+    print_lines,
+    print_sentence,
+    with_json,
+    with_readable_settings,
+    with_utc,
+)
+from tideover.cli.render import Table, event_parts, history_table, pauses_table, table_row
+from tideover.cli.terminal import render_lines, table_lines, this_terminal, wrapped_line
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.humanize import Times
@@ -77,7 +85,7 @@ def _print_listing(key: str, found: list[Listed], as_json: bool, text: str | Non
     elif text is not None:
         sys.stdout.buffer.write(text.encode())
     elif not found:
-        print_lines([nothing])
+        print_sentence(nothing)
     else:
         print_lines(render_lines([table(Times(datetime.now(UTC), utc))], this_terminal()))
 
@@ -190,7 +198,7 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
             from trouble
     if not quietly:
         alone = " Only you can read it, because it can contain hook output; change that with chmod."
-        click.echo(f"Wrote {file}.{alone if is_new else ''}")
+        print_sentence(f"Wrote {file}.{alone if is_new else ''}")
 
 
 def _write_text(path: Path, content: bytes) -> bool:
@@ -294,5 +302,8 @@ def report_command(loaded: Loaded, as_json: bool, html: str | None, since: Any, 
     if as_json:
         print_json(report_document(figures))
     elif html is None:
-        print_lines(dot_controls(line) for line in report_lines(figures, times))
+        terminal = this_terminal()
+        for part in report_lines(figures, times):
+            print_lines(wrapped_line(part, terminal.width) if isinstance(part, str) else
+                        table_lines(Table(tuple(part[0]), tuple(table_row(*row) for row in part[1:])), terminal))
     return EXIT_OK

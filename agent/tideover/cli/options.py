@@ -101,8 +101,9 @@ def with_readable_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _print_faults(trouble: TideoverError) -> None:
     faults = trouble.faults if isinstance(trouble, ConfigurationError) else ()
-    click.echo("\n".join([f"tideover: {trouble}", *(f"  {fault}" for fault in faults),
-                          "tideover: this command uses the valid settings, and defaults for the others."]), err=True)
+    for line in (f"tideover: {trouble}", *(f"  {fault}" for fault in faults),
+                 "tideover: this command uses the valid settings, and defaults for the others."):
+        print_sentence(line, hanging=2, to_errors=True)
 
 
 def confirmed(act: Callable[[bool], Result], yes: bool) -> Result:
@@ -200,10 +201,18 @@ def api_refusal(doing: str, event: str | None, answer: Mapping[str, Any]) -> Tid
                 str(answer.get("do", "See tideover status.")))
 
 
-def print_json(document: dict[str, Any]) -> None:
+def print_json(document: Mapping[str, Any]) -> None:
     """Print one document, with the number of its schema, but where it is a schema itself."""
     numbered = document if "$schema" in document else {"schema": SCHEMA, **document}
     click.echo(safe_json(numbered, indent=2))
+
+
+def print_sentence(text: str, *, hanging: int = 0, to_errors: bool = False) -> None:
+    """Print one line of plain text, harmless; a terminal gets it wrapped between words, further lines indented by
+    `hanging`."""
+    from tideover.cli.terminal import this_terminal, wrapped_line
+    width = this_terminal(sys.stderr if to_errors else None).width
+    click.echo("\n".join(wrapped_line(text, width, hanging)), err=to_errors)
 
 
 def print_lines(lines: Iterable[str]) -> None:

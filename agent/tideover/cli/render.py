@@ -23,6 +23,16 @@ from tideover.record import EventRecord, PauseRecord, Row, trace_id
 from tideover.status import is_observing, read_finding
 
 if TYPE_CHECKING:
+    from tideover.documents import (
+        AgentDocument,
+        CatalogueDocument,
+        ClockStatusDocument,
+        EventStatusDocument,
+        HookStatusDocument,
+        ListedPauseDocument,
+        ShownStatusDocument,
+        SourceStatusDocument,
+    )
     from tideover.hooks.description import HookDescription
 
 # --- The parts. A text may hold foreign text: `terminal` makes it safe
@@ -100,23 +110,23 @@ STAGES = {
 VERDICT_TONES = {Verdict.GOOD: Style.GOOD, Verdict.BAD: Style.BAD}         # any other leaves a doubt
 
 
-def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
+def status_parts(status: ShownStatusDocument, times: Times) -> list[Part]:
     """Given a status, return its output; the first part is the summary."""
     parts: list[Part] = [Paragraph(_status_sentence(status))]
-    journal = status.get("journal")
+    journal = status["journal"]
     if journal is not None and not journal["writable"]:
         parts.append(Paragraph(StyledText("The journal cannot be written, so nothing is acknowledged: "
                                           f"{journal['reason']}",
                                    Style.BAD)))
-    own = [event for event in status["events"] if event.get("ours", True)]
+    own = [event for event in status["events"] if event["ours"]]
     for event in own:
         parts += _event_parts(event, times)
-    if status.get("events_of_others"):
+    if status["events_of_others"]:
         parts.append(key_value("Not ours", f"{_times(status['events_of_others'], 'event')} of other machines "
                                            "(tideover status --all)", Style.FAINT))
     if status["hooks"]:
         parts.append(_hooks(status))
-    if status.get("events_left_out"):
+    if status["events_left_out"]:
         parts.append(key_value("Left out", f"{status['events_left_out']} events: more are listed than are handled at "
                                            "once",
                                Style.WARN))
@@ -124,23 +134,22 @@ def status_parts(status: dict[str, Any], times: Times) -> list[Part]:
         parts.append(key_value("Pending", f"recovery of {', '.join(status['recover_pending'])}", _pending_tone(status)))
     parts.append(_pause_fact(status["last_pause"], times))
     parts.append(_clock_facts(status["clock"], times))
-    if status.get("catalogue"):
-        parts.append(_catalogue_facts(status["catalogue"]))
+    parts.append(_catalogue_facts(status["catalogue"]))
     if status["source"]:
         parts.append(_source_fact(status["source"], times))
     parts.append(_agent_facts(status["agent"], times))
-    others = [event for event in status["events"] if not event.get("ours", True)]
+    others = [event for event in status["events"] if not event["ours"]]
     return [*parts, _others(others, times)] if others else parts
 
 
-def _status_sentence(status: dict[str, Any]) -> StyledText:
+def _status_sentence(status: ShownStatusDocument) -> StyledText:
     agent, waits, pending = status["agent"], status["waiting_for"], status["recover_pending"]
-    if agent["alive"] and agent.get("why"):
+    if agent["alive"] and agent["why"]:
         return StyledText(f"The agent (process {agent['pid'] or 'unknown'}) does not answer: {agent['why']}. By its "
                           f"journal, it waits for {waits}.", Style.BAD)
     if agent["alive"]:
         failed = any(hook["stage"] == "recover-failed" for hook in status["hooks"])
-        silence = (status["source"] or {}).get("silence")
+        silence = status["source"]["silence"] if status["source"] else None
         why = f" No events can be received: {silence}." if silence else ""
         observes = ("The agent only observes ([policy] mode): it prepares nothing and acknowledges nothing. It"
                     if is_observing(status) else "The agent")
@@ -155,13 +164,13 @@ def _status_sentence(status: dict[str, Any]) -> StyledText:
     return StyledText(f"No agent is running: {START_IT}. {before}", Style.BAD)
 
 
-def _event_parts(event: dict[str, Any], times: Times) -> list[Part]:
+def _event_parts(event: EventStatusDocument, times: Times) -> list[Part]:
     about = StyledText(event["description"], Style.FAINT)
     return [key_value("Event", f"{event['kind']} {event['event_id']}", Style.HEAD, *([about] if about.text else [])),
             key_value("NotBefore", _due(event, times), _due_tone(event)), key_value("Phase", _phase_text(event))]
 
 
-def _others(events: Sequence[dict[str, Any]], times: Times) -> Table:
+def _others(events: Sequence[EventStatusDocument], times: Times) -> Table:
     """Other machines' events: a row for each."""
     return Table(("NOT-OURS", "KIND", "NOTBEFORE", "MACHINES"), tuple(
         table_row(event["event_id"], event["kind"], _due(event, times), names_text(event["resources"]))
@@ -178,7 +187,7 @@ PAST_START = frozenset({"checking-clock", "settling", "recovering", "recovered",
 """The phases in which the start of the event is no longer waited for."""
 
 
-def _due(event: dict[str, Any], times: Times) -> str:
+def _due(event: EventStatusDocument, times: Times) -> str:
     left = event["seconds_left"]
     if event["started"]:
         return f"{times.local(event['not_before'])}; it has started"
@@ -189,18 +198,18 @@ def _due(event: dict[str, Any], times: Times) -> str:
     return f"{times.local(event['not_before'])}, {countdown_text(left)} left"
 
 
-def _due_tone(event: dict[str, Any]) -> Style:
+def _due_tone(event: EventStatusDocument) -> Style:
     left = event["seconds_left"]
     may_start = left is not None and left <= 0 and not event["started"] and event["phase"] not in PAST_START
     return Style.WARN if may_start else Style.PLAIN
 
 
-def _phase_text(event: dict[str, Any]) -> str:
+def _phase_text(event: EventStatusDocument) -> str:
     parts = [event["phase"]]
-    if event.get("wakes_in_s") is not None:         # an agent of an earlier version does not say
+    if event["wakes_in_s"] is not None:
         what = "prepare begins" if event["phase"] == "scheduled" else "recover begins at the latest"
         parts[0] += f" ({what} {distance_text(-event['wakes_in_s'])})"
-    if event.get("why"):
+    if event["why"]:
         parts[0] += f" ({event['why']})"
     if event["phase"] != "acknowledged":
         parts.append("acknowledged" if event["acknowledged"] else "not acknowledged")
@@ -209,19 +218,19 @@ def _phase_text(event: dict[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _hooks(status: dict[str, Any]) -> Table:
-    runs = status["agent"]["alive"] and not status["agent"].get("why")
+def _hooks(status: ShownStatusDocument) -> Table:
+    runs = status["agent"]["alive"] and not status["agent"]["why"]
     hooks = sorted(status["hooks"], key=lambda hook: (hook["order"], hook["name"]))
     return Table(("HOOK", "STATE", "RUNNING", "BUDGET"), tuple(_hook_fact(hook, runs) for hook in hooks))
 
 
-def _hook_fact(hook: dict[str, Any], agent_answers: bool) -> TableRow:
-    running, limit, tone = hook.get("running_s"), hook["limit_s"], Style.PLAIN
+def _hook_fact(hook: HookStatusDocument, agent_answers: bool) -> TableRow:
+    running, limit, tone = hook["running_s"], hook["limit_s"], Style.PLAIN
     state = STAGES.get(hook["stage"], hook["stage"])
-    if hook.get("refused"):
+    if hook["refused"]:
         state, tone = "refused: withholds the acknowledgement", Style.WARN       # required or not
-    elif hook.get("worked") is False:
-        state, tone = "prepare failed" if hook.get("required") else "prepare failed (not required)", Style.WARN
+    elif hook["worked"] is False:
+        state, tone = "prepare failed" if hook["required"] else "prepare failed (not required)", Style.WARN
     elif hook["failures"]:
         state, tone = f"{state}, failed {_times(hook['failures'])}", Style.WARN
     if hook["again_in_s"] is not None and agent_answers:
@@ -232,22 +241,21 @@ def _hook_fact(hook: dict[str, Any], agent_answers: bool) -> TableRow:
         running = None                  # it is not known whether it still runs
     late = running is not None and limit is not None and running > limit
     shown = StyledText(countdown_text(running), Style.WARN if late else Style.PLAIN) if running is not None else "-"
-    file = hook.get("file") or f"{hook['order']:02d}-{hook['name']}"        # an earlier agent does not say
-    return table_row(file, StyledText(state, tone), shown, _budget(hook))
+    return table_row(hook["file"], StyledText(state, tone), shown, _budget(hook))
 
 
-def _budget(hook: dict[str, Any]) -> str:
-    if hook.get("phase") is None:
-        return "-" if hook.get("timeout_s") is None else length_text(hook["timeout_s"])
+def _budget(hook: HookStatusDocument) -> str:
+    if hook["phase"] is None:
+        return length_text(hook["timeout_s"])
     return countdown_text(hook["limit_s"]) if hook["limit_s"] is not None else "-"
 
 
-def _pending_tone(status: dict[str, Any]) -> Style:
+def _pending_tone(status: ShownStatusDocument) -> Style:
     """While an event is open it is only to be expected."""
     return Style.PLAIN if status["events"] and status["agent"]["alive"] else Style.BAD
 
 
-def _pause_fact(pause: dict[str, Any] | None, times: Times) -> KeyValue:
+def _pause_fact(pause: ListedPauseDocument | None, times: Times) -> KeyValue:
     if pause is None:
         return key_value("Last pause", "none detected")
     length = pause_length_text(pause["length_s"], pause["uncertainty_s"])
@@ -259,7 +267,7 @@ def pause_length_text(length_s: float | None, uncertainty_s: float | None) -> st
     return f"length {NOT_KNOWN}" if length_s is None else bounded_text(length_s, uncertainty_s)
 
 
-def _clock_facts(clock: dict[str, Any] | None, times: Times) -> KeyValue:
+def _clock_facts(clock: ClockStatusDocument | None, times: Times) -> KeyValue:
     if clock is None:
         return key_value("Clock", "not checked yet (checked after each pause; check now with tideover clock)")
     check = read_finding(clock)
@@ -278,7 +286,7 @@ def clock_fact(check: ClockCheck, checked: str) -> KeyValue:
     return key_value("Clock", ", ".join(parts), VERDICT_TONES.get(check.verdict, Style.WARN))
 
 
-def _catalogue_facts(catalogue: dict[str, Any]) -> KeyValue:
+def _catalogue_facts(catalogue: CatalogueDocument) -> KeyValue:
     refused = catalogue["refused"]
     text = f"{catalogue['ready']} ready"
     if catalogue["disabled"]:
@@ -289,12 +297,12 @@ def _catalogue_facts(catalogue: dict[str, Any]) -> KeyValue:
     return key_value("Hooks", text)
 
 
-def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
-    if source.get("silence"):
+def _source_fact(source: SourceStatusDocument, times: Times) -> KeyValue:
+    if source["silence"]:
         return key_value("Source", f"{source['kind']} ({source['platform']}); no events can be received", Style.WARN)
     last = source["last_answer_at"]
     text = f"{source['kind']}, last answer {times.moment(last)}" if last else f"{source['kind']}, no answer yet"
-    if source.get("takes_acknowledgement") is False:
+    if not source["takes_acknowledgement"]:
         text += "; takes no acknowledgement"
     if not source["failures"]:
         return key_value("Source", text)
@@ -302,7 +310,7 @@ def _source_fact(source: dict[str, Any], times: Times) -> KeyValue:
                      StyledText(source["reason"]))
 
 
-def _agent_facts(agent: dict[str, Any], times: Times) -> KeyValue:
+def _agent_facts(agent: AgentDocument, times: Times) -> KeyValue:
     if not agent["alive"]:
         return key_value("Agent", "not running", Style.BAD)
     version = f", version {agent['version']}" if agent["version"] else ""
@@ -463,8 +471,9 @@ def description_parts(about: HookDescription, file: str, *, enabled: bool) -> li
         parts.append(Table(("SETTING", "DEFAULT", "MEANING"), tuple(
             table_row(one.name, StyledText("required", Style.WARN) if one.required else one.default or "-", one.meaning)
             for one in about.settings)))
-        parts.append(Paragraph(StyledText(f"Settings are set in the configuration: [hook.{about.name}] environment = "
-                                          "{ NAME = \"value\" }")))
+        named = next((one for one in about.settings if one.required), about.settings[0]).name
+        parts.append(key_value("Configuration", f"[hook.{about.name}]", Style.PLAIN,
+                               StyledText(f'environment = {{ {named} = "…" }}')))
     return parts
 
 

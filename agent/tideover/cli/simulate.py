@@ -12,8 +12,9 @@ from tideover.cli.render import key_value
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
-from tideover.settings.types import is_ipv4, listen_address
+from tideover.settings.types import is_ipv4, listen_address, quoted
 from tideover.simulator import Request, SimulatedService, SimulatorModule, load_simulator
+from tideover.simulator.ntp_server import TimeServer
 from tideover.simulator.scenarios import Scenario, play, read_scenario, scenario_names
 from tideover.text_safety import dot_controls
 from tideover.threads import start_task
@@ -31,12 +32,12 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
 @click.option("--platform", "kind", type=click.Choice(SIMULATED_KINDS), default=SIMULATED_KINDS[0], show_default=True,
               help="The platform whose service is simulated.")
 @click.option("--vm-name", default="vm-1", show_default=True, help="The name of this VM in the events.")
-@click.option("--pace", type=click.FloatRange(0.01, 1000.0), default=1.0, show_default=True,
+@click.option("--pace", type=click.FloatRange(0.01, 1000.0), metavar="FACTOR", default=1.0, show_default=True,
               help="The speed factor; 2 takes half the time.")
 @click.option("--list", "lists", is_flag=True, help="List the built-in scenarios.")
 @without_settings
 def command(scenario: str | None, listen: str, kind: str, vm_name: str, pace: float, lists: bool) -> int:
-    """Serve a simulated metadata service that runs SCENARIO (a name or a file), until Ctrl-C."""
+    """Serve a simulated metadata service that runs SCENARIO (a name or a file), and a time server, until Ctrl-C."""
     if lists:
         parts = [key_value(name, read_scenario(name, kind).about) for name in scenario_names(kind)]
         print_lines(render_lines(parts, this_terminal()))
@@ -44,8 +45,8 @@ def command(scenario: str | None, listen: str, kind: str, vm_name: str, pace: fl
     story = read_scenario(scenario or load_simulator(platform_named(kind)).FIRST_SCENARIO, kind)
     platform = platform_named(kind)
     simulator = load_simulator(platform)
-    with until_interrupted(), _open(simulator, listen, vm_name) as service:
-        _show_head(platform, simulator, service, story)
+    with until_interrupted(), _open(simulator, listen, vm_name) as service, _open_time_server(service) as time_server:
+        _show_head(platform, simulator, service, story, time_server)
         _ScenarioRun(simulator, service, story, pace).run()
     return EXIT_OK
 
@@ -62,6 +63,15 @@ def _open(simulator: SimulatorModule, listen: str, vm_name: str) -> SimulatedSer
     except OSError as trouble:
         raise WrongUseError("cannot simulate", f"{listen}: {system_reason(trouble)}",
                             "Choose another address with --listen, or omit the option.") from trouble
+
+
+def _open_time_server(service: SimulatedService) -> TimeServer:
+    """At the service's own address and port number, which is UDP's here; at any port where that one is in use."""
+    host, _, port = service.endpoint.rpartition("//")[2].rpartition(":")
+    try:
+        return TimeServer(host=host, port=int(port))
+    except OSError:
+        return TimeServer(host=host)
 
 
 class _ScenarioRun:
@@ -142,8 +152,11 @@ class _ScenarioRun:
         click.echo(f"{time.monotonic() - self._began_s:8.2f} s  {who:<9} {dot_controls(what)}")
 
 
-def _show_head(platform: Platform, simulator: SimulatorModule, service: SimulatedService, story: Scenario) -> None:
-    source = f'[source]\nkind = "{platform.kind}"\nendpoint = "{service.endpoint}"'
+def _show_head(platform: Platform, simulator: SimulatorModule, service: SimulatedService, story: Scenario,
+               time_server: TimeServer) -> None:
+    source = "\n".join(["[source]", f"kind = {quoted(platform.kind)}",
+                        *(f"{key} = {quoted(text)}" for key, text in simulator.source_settings(service).items()),
+                        "[clock]", f"servers = [{quoted(time_server.address)}]"])
     lines = [f"{story.name}: {story.about}",
              f"{platform.service[0].upper()}{platform.service[1:]} of {platform.name}, simulated for the VM "
              f"{dot_controls(service.vm_name)}, at {service.endpoint} (Ctrl-C ends it)", ""]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +23,9 @@ from tideover.settings import Settings
 from tideover.status import is_observing, own_events_only, problems_of
 from tideover.text_safety import dot_controls, safe_json
 
+if TYPE_CHECKING:
+    from tideover.documents import AgentStatusDocument, ShownStatusDocument
+
 # --- --watch
 
 REFRESH_S = 1.0
@@ -30,7 +33,7 @@ REFRESH_S = 1.0
 BEGIN, END = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 HOME, REST_OF_LINE, REST_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 
-ReadStatus = Callable[[], dict[str, Any]]
+ReadStatus = Callable[[], "ShownStatusDocument"]
 
 
 def watch_status(look: ReadStatus, *, as_json: bool, utc: bool) -> None:
@@ -128,9 +131,9 @@ def command(loaded: Loaded, as_json: bool, utc: bool, others_too: bool, watch: b
             raise WrongUseError("cannot check and watch", "--check ends at once", "Use one of the two options.")
         return _check(read_status(loaded.settings), as_json)
 
-    def look() -> dict[str, Any]:
+    def look() -> ShownStatusDocument:
         status = _with_catalogue(read_status(loaded.settings), loaded.settings)
-        return status | {"events_of_others": 0} if others_too else own_events_only(status)
+        return status if others_too else own_events_only(status)
 
     if watch:
         watch_status(look, as_json=as_json, utc=utc)
@@ -144,10 +147,10 @@ def command(loaded: Loaded, as_json: bool, utc: bool, others_too: bool, watch: b
 OBSERVES = " only observes ([policy] mode) and"
 
 
-def _check(status: dict[str, Any], as_json: bool) -> int:
+def _check(status: AgentStatusDocument, as_json: bool) -> int:
     """Given a status, print in one line whether it is healthy; return the exit status."""
     agent = status["agent"]
-    if agent["alive"] and not agent.get("why"):
+    if agent["alive"] and not agent["why"]:
         problems = problems_of(status)
         line = (f"PROBLEM: {'; '.join(problems)}" if problems
                 else f"OK: the agent{OBSERVES if is_observing(status) else ''} waits for {status['waiting_for']}")
@@ -165,8 +168,8 @@ def _check(status: dict[str, Any], as_json: bool) -> int:
     return exit_status
 
 
-def read_status(settings: Settings) -> dict[str, Any]:
-    """Given the settings, return the agent's own word, or what its journal says when it does not answer."""
+def read_status(settings: Settings) -> AgentStatusDocument:
+    """Given the settings, return the agent's answer, or what its journal says when it does not answer."""
     from tideover.api.protocol import read_status as ask_status
     try:
         return ask_status(Path(settings.paths.socket), Path(settings.paths.state))
@@ -174,28 +177,27 @@ def read_status(settings: Settings) -> dict[str, Any]:
         return _from_journal(settings, trouble)
 
 
-def _with_catalogue(status: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """What lies in the hooks directory now, as the next event would find it."""
+def _with_catalogue(status: AgentStatusDocument, settings: Settings) -> ShownStatusDocument:
+    """Add what lies in the hooks directory now, as the next event would find it."""
     from tideover.daemon.policy_source import catalogue_of
     catalogue = catalogue_of(settings)
-    return status | {"catalogue": {
+    return {**status, "events_of_others": 0, "catalogue": {
         "ready": sum(spec.refused is None for spec in catalogue.hooks),
         "refused": [Path(spec.path).name for spec in catalogue.hooks if spec.refused is not None],
         "disabled": list(catalogue.disabled)}}
 
 
-def _from_journal(settings: Settings, trouble: UnreachableError) -> dict[str, Any]:
+def _from_journal(settings: Settings, trouble: UnreachableError) -> AgentStatusDocument:
     from tideover.journal import Journal
     from tideover.pause import MachineClocks, read_boot_id
     from tideover.status import status_of, without_raw_times
     from tideover.system.file_lock import read_holder
     state, rows = read_memory(settings, Journal.newest_rows)
     held = read_holder(Path(settings.paths.state))
-    status = {"mode": settings.policy.mode, **status_of(state, rows, MachineClocks().moment())}
+    status = status_of(state, rows, MachineClocks().moment())
     if state.boot_id != read_boot_id():
         status = without_raw_times(status)
-    status["agent"] = {"alive": held is not None, "pid": held.pid if held else None, "version": None,
-                       "started_at": None,
-                       "why": trouble.cause if held is not None else "no agent is running"}
-    status["source"] = status["journal"] = None
-    return status
+    why = trouble.cause if held is not None else "no agent is running"
+    return {**status, "mode": settings.policy.mode, "journal": None, "source": None,
+            "agent": {"alive": held is not None, "pid": held.pid if held else None, "version": None,
+                      "started_at": None, "why": why}}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from tideover.timekeeping.intervals import NS
 
 if TYPE_CHECKING:
     from tideover.clock.host import HostAccess
-    from tideover.clock.worker import ClockWorker, News
+    from tideover.clock.worker import News
     from tideover.timekeeping.intervals import TimeSample
 
 NEAR_EVENT_SAMPLING_S = 8.0  # while an event is near or Started: ntpd's default average; rate-limited for others
@@ -55,11 +56,10 @@ class ClockChecker:
         self._worker = ClockWorker(self._answer, settings, clocks=self._clocks, wakeup=self._wakeup,
                               run_on_worker=self._run_on_worker, surroundings=surroundings or HostAccess(),
                               on_sample=self._on_sample)
-        # The thread that has taken the worker off this queue runs it.
-        self._worker_slot: queue.SimpleQueue[ClockWorker] = queue.SimpleQueue()
-        self._worker_slot.put(self._worker)
-        self._is_hurried = False      # news came that a round under way must not keep waiting
+        self._lock = threading.Lock()           # for the two below
+        self._loop: Loop | None = None          # the worker's thread, while there is work
         self._is_closed = False
+        self._is_hurried = False      # news came that a round under way must not keep waiting
 
     def start(self, effect: CheckClock) -> None:
         """Begin one check; its deadline is counted on the raw clock from now."""
@@ -70,12 +70,12 @@ class ClockChecker:
     def cancel(self, key: str) -> None:
         """Forget one check; it is not answered any more. One that was answered is still followed."""
         self._unanswered.pop(key, None)
-        if self._worker_slot.empty():      # no thread at work: there is nothing to forget
+        if self._is_running:
             self._send(lambda worker: worker.forget(key))
 
     def clock_was_set(self) -> None:
         """The wall clock was set: what is being checked is judged and asked again at once."""
-        if self._worker_slot.empty():
+        if self._is_running:
             self._run_on_worker(lambda worker: worker.look_again())
 
     def sample_near_event(self) -> None:
@@ -89,7 +89,7 @@ class ClockChecker:
 
     def sample_now(self) -> None:
         """This machine may have stopped, or soon will: sample outside time as soon as the rate limits allow."""
-        if self._worker_slot.empty():
+        if self._is_running:
             self._run_on_worker(lambda worker: worker.measure())
 
     def look(self) -> ClockCheck:
@@ -111,16 +111,20 @@ class ClockChecker:
 
     def close(self) -> None:
         """End the worker; checks under way are not answered, and nothing is followed any more."""
-        if self._is_closed:
-            return
-        self._is_closed = True
-        if self._worker_slot.empty():
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed, loop = True, self._loop
+        if loop is not None:
             self._inbox.put(lambda worker: worker.close())
             self._is_hurried = True
             self._wakeup.set()
-        with contextlib.suppress(queue.Empty):
-            self._worker_slot.get(timeout=_CLOSE_TIMEOUT_S)      # never put back: nothing starts any more
+        if loop is None or loop.end(_CLOSE_TIMEOUT_S):
             self._wakeup.close()
+
+    @property
+    def _is_running(self) -> bool:
+        return self._loop is not None
 
     def _send(self, news: News) -> None:
         """Bring news that a round under way must not keep waiting."""
@@ -134,21 +138,21 @@ class ClockChecker:
         self._wake()
 
     def _wake(self) -> None:
+        """After news: have the thread take it, and start one where none runs."""
         self._wakeup.set()
-        if not self._is_closed:
-            with contextlib.suppress(queue.Empty):
-                worker = self._worker_slot.get_nowait()
-                self._start_thread(worker)
-
-    def _start_thread(self, worker: ClockWorker) -> None:
-        try:
-            Loop("tideover-clock", lambda: self._work(worker), self._failed).start()
-        except RuntimeError:        # how `threading` says that the system gives no more
-            self._worker_slot.put(worker)
-            self._failed(NO_THREAD)
+        with self._lock:
+            if self._is_running or self._is_closed:
+                return
+            self._loop = Loop("tideover-clock", self._work, self._failed)
+            try:
+                self._loop.start()
+                return
+            except RuntimeError:        # how `threading` says that the system gives no more
+                self._loop = None
+        self._failed(NO_THREAD)
 
     def _answer(self, seen: Observation) -> None:
-        """Tell what the worker found; a check that was answered or called off is not answered again."""
+        """Post what the worker found; a check that was answered or cancelled is not answered again."""
         if isinstance(seen, ClockJudged) and self._unanswered.pop(_key(seen), None) is None:
             return
         self._post(seen)
@@ -159,29 +163,27 @@ class ClockChecker:
         for effect in list(self._unanswered.values()):
             self._answer(ClockJudged(effect.event_id, effect.round, ClockCheck(Verdict.UNKNOWN, reason=reason)))
 
-    def _work(self, worker: ClockWorker) -> None:
+    def _work(self) -> None:
+        worker = self._worker
         while True:
             while worker.has_work or not self._inbox.empty():
-                self._take_news(worker, worker.idle_s())
+                self._take_news(worker.idle_s())
                 worker.settle()
                 self._is_hurried = False
                 if worker.is_due() and self._inbox.empty():
                     worker.ask(lambda: self._is_hurried)
-                    self._take_news(worker, 0.0)
+                    self._take_news(0.0)
                     worker.settle()
-            self._worker_slot.put(worker)
-            if self._inbox.empty():
-                return
-            try:      # news came between the look and the putting back, and no thread took it up
-                self._worker_slot.get_nowait()
-            except queue.Empty:
-                return
+            with self._lock:            # news that comes after this look finds no thread and starts one
+                if self._inbox.empty():
+                    self._loop = None
+                    return
 
-    def _take_news(self, worker: ClockWorker, wait_s: float) -> None:
+    def _take_news(self, wait_s: float) -> None:
         """Wait so long for news; take in all there is."""
         with contextlib.suppress(queue.Empty):
             while True:
-                self._inbox.get(timeout=wait_s)(worker)
+                self._inbox.get(timeout=wait_s)(self._worker)
                 wait_s = 0.0
 
 

@@ -371,9 +371,8 @@ class NameResolver:
                 start_task("tideover-clock-name", partial(self._resolve, server, host, port),
                            partial(self._found_none, server))
 
-    def collect(self) -> tuple[str, ...]:
-        """Take in what the look-ups have brought; return the servers that were looked up."""
-        brought: list[str] = []
+    def collect(self) -> None:
+        """Take in what the look-ups have brought."""
         with contextlib.suppress(queue.Empty):
             while True:
                 server, targets, failure = self._found.get_nowait()
@@ -384,8 +383,6 @@ class NameResolver:
                 else:
                     self.failures[server] = failure
                     self._looked_up_s.pop(server, None)
-                brought.append(server)
-        return tuple(brought)
 
     def _resolve(self, server: str, host: str, port: int) -> None:
         targets, failure = _addresses(server, host, port)

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -17,7 +17,7 @@ from tideover.clock.types import ClockCheckSettings
 from tideover.config_file import Loaded
 from tideover.daemon.api_handlers import ApiHandlers
 from tideover.daemon.effect_handlers import AcknowledgeHandler, ClockHandler, HookHandler, NullHandler, WatchHandler
-from tideover.daemon.listeners import LogListener
+from tideover.daemon.listeners import CompositeListener, LogListener, NotifyListener, open_metering, open_notifier
 from tideover.daemon.policy_source import PolicySource, environment_of, open_chosen_source
 from tideover.daemon.startup import (
     HOOKS_STATE,
@@ -33,16 +33,20 @@ from tideover.errors import WrongUseError
 from tideover.hooks.runner import HookRunner
 from tideover.humanize import offset_text
 from tideover.journal import JournalUnwritable
+from tideover.lifecycle import State
 from tideover.lifecycle.step import date_ahead_s, is_date_doubtful
 from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseWatch, PauseWatchSettings
+from tideover.record import Row
+from tideover.sources import SourceContext
 from tideover.sources.poller import Acknowledger, Poller
-from tideover.status import draining_because, finding_of, is_checking
+from tideover.status import draining_because, finding_of, is_checking, status_of
 from tideover.timekeeping.intervals import NS, TimeSample
 
 if TYPE_CHECKING:
     from tideover.daemon.listeners import MetricsExport
+    from tideover.documents import AgentStatusDocument
     from tideover.http_server import HealthPage
     from tideover.metrics.collector import MetricsCollector, Present
 
@@ -55,15 +59,17 @@ class Agent:
     """All parts of one agent, wired. `start`, then `engine.run()`, then `close`."""
 
     def __init__(self, loaded: Loaded, *, drill: bool = False, log_sink: Sink | None = None,
-                 before: Agent | None = None) -> None:
+                 before: Agent | None = None, recent_log: Callable[[], list[str]] = list) -> None:
         """Given the configuration, open what this agent works on.
 
         Raise WrongUseError if another one works on it, or another user could change it. `log_sink`: where log lines
         go; None: standard error, or the journal behind it. `before`: the closed agent whose place this one takes in
-        the same process: what is reported of the process (its start, its counters) continues.
+        the same process: what is reported of the process (its start, its counters) continues. `recent_log`: the newest
+        lines of the log, for a bundle.
         """
         require_trusted(loaded)
         settings = self.settings = loaded.settings
+        self._recent_log, self._drill = recent_log, drill
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
@@ -76,7 +82,8 @@ class Agent:
             self._polling = Trouble(self.log, "poll", lambda: self.clocks.moment().raw_s)
             self._reading = Trouble(self.log, "document", lambda: self.clocks.moment().raw_s)
             self._dating = Trouble(self.log, "date", lambda: self.clocks.moment().raw_s)
-            self.platform, self._source = open_chosen_source(settings)
+            self.platform, self._source = open_chosen_source(
+                settings, SourceContext(state_directory, lambda kind: self.choices.current.wants(kind)))
             self.checker = ClockChecker(self.post, ClockCheckSettings.of(settings), on_sample=self._on_sample)
             self._runtime_trouble = self._make_runtime_directory()
             self._spare = fallback_hooks_state(settings)
@@ -89,7 +96,8 @@ class Agent:
             self._answered_before: datetime | None = before.last_answer_at() if before is not None else None
             self.poller = self._acknowledger = None
             if self._source is not None:
-                self.poller = Poller(self._on_poll, self._source, settings.source.poll_s)
+                self.poller = Poller(self._on_poll, self._source,
+                                     max(settings.source.poll_s, self.platform.shortest_poll_s))
                 self._acknowledger = Acknowledger(self.post, self._source)
             self._metering: MetricsExport | None = None
             self._figures: MetricsCollector | None = before.figures if before is not None else None
@@ -155,13 +163,17 @@ class Agent:
                 fx.WatchClosely: WatchHandler(self.watch, self.checker)}
 
     def _listener(self) -> Listener:
-        """The log listener; and the metrics where [metrics] asks for them: their library costs memory."""
-        log_listener, wanted = LogListener(self.log, self.runner.forget, self._prune), self.settings.metrics
-        if wanted.listen is None and not wanted.textfile:
-            return log_listener
-        from tideover.daemon.listeners import CompositeListener, open_metering
-        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
-        return log_listener if self._metering is None else CompositeListener(log_listener, self._metering.figures)
+        """The log listener; the metrics where [metrics] asks for them (their library costs memory), and the
+        notification program where [notify] names one."""
+        listeners: list[Listener] = [LogListener(self.log, self.runner.forget, self._prune)]
+        settings = self.settings
+        if settings.metrics.listen is not None or settings.metrics.textfile:
+            self._metering = open_metering(settings.metrics, self.log, self._present, self.clocks.moment, self._figures)
+            listeners += [self._metering.figures] if self._metering is not None else []
+        if settings.notify.command:
+            notifier = open_notifier(settings.notify, self.log, Path(settings.paths.state), drill=self._drill)
+            listeners.append(NotifyListener(notifier, self.clocks.moment))
+        return CompositeListener(*listeners)
 
     def _make_runtime_directory(self) -> str:
         """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""
@@ -175,8 +187,8 @@ class Agent:
 
     def _listen(self) -> None:
         """Where that fails it is tried again (`_look_after_listeners`)."""
-        requests = ApiHandlers(self.engine, self.memory.journal.path, self._about, self.checker.look,
-                            lambda: self.choices.current, self.platform)
+        requests = ApiHandlers(self.engine, self.memory.journal.path, self.status_of, self.checker.look,
+                            lambda: self.choices.current, self._recent_log)
         reason: object = self._runtime_trouble
         if not reason:
             try:
@@ -244,16 +256,18 @@ class Agent:
         """What takes why something does not work, and None when it does again."""
         return Trouble(self.log, name, lambda: self.clocks.moment().raw_s).report
 
-    def _about(self) -> dict[str, Any]:
-        """What only the wiring knows, for `status`. Any thread."""
+    def status_of(self, state: State, rows: Sequence[Row]) -> AgentStatusDocument:
+        """Given a state and rows of the record, return the status: what they say, and what only the wiring knows. Any
+        thread."""
         polling = self.poller.status() if self.poller is not None else None
         last = polling.last_good if polling else None
         found = self._clock_found()
+        about = status_of(state, rows, self.clocks.moment(), polling.failures if polling else 0, self.platform)
         return {
-            **({"clock": finding_of(found)} if found is not None else {}),
+            **about, "clock": finding_of(found) if found is not None else about["clock"],
             "mode": self.settings.policy.mode,
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
-                      "started_at": utc_text(self.process_started_at)},
+                      "started_at": utc_text(self.process_started_at), "why": ""},
             "journal": {"writable": not self.engine.trouble, "reason": self.engine.trouble},
             "source": {"kind": self.platform.source_kind, "platform": self.platform.name,
                        "silence": self.platform.silence or None,

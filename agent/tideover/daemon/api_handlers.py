@@ -3,10 +3,10 @@ engine.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tideover import observations as ob
 from tideover.api.protocol import RequestHandler
@@ -15,15 +15,16 @@ from tideover.clock.types import ClockCheckSettings
 from tideover.engine import Engine
 from tideover.errors import TideoverError, UnconfirmedError
 from tideover.journal import Journal, JournalUnreadable, JournalUnwritable
-from tideover.lifecycle import Case, Phase
+from tideover.lifecycle import Case, Phase, State
 from tideover.lifecycle.manual import Objections, RecoverPlan, find_case, objections, plan_recover, why_not_forget
 from tideover.model import ClockCheck
-from tideover.pause import MachineClocks
-from tideover.platforms import Platform
 from tideover.policy import Policy
+from tideover.record import Row
 from tideover.settings import Settings
-from tideover.status import status_of
 from tideover.text_safety import drop_controls
+
+if TYPE_CHECKING:
+    from tideover.documents import AgentStatusDocument
 
 ACCEPTED_WITHIN_S = 5.0       # for news to be taken in: the engine may be writing to a slow disk
 CANNOT_ACKNOWLEDGE = {
@@ -41,24 +42,26 @@ CHECK_STATUS_HINT = "See tideover status for what it waits for."
 class ApiHandlers:
     """The answers of one agent."""
 
-    def __init__(self, engine: Engine, journal: Path, about: Callable[[], dict[str, Any]],
-                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy], platform: Platform) -> None:
-        """`about`: what the wiring knows beside the state. `check_clock`: one look; may block for a second. `policy`:
-        the one in force."""
-        self._engine, self._journal, self._about, self._check_clock = engine, journal, about, check_clock
-        self._policy, self._platform = policy, platform
+    def __init__(self, engine: Engine, journal: Path, status_of: Callable[[State, Sequence[Row]], AgentStatusDocument],
+                 check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy],
+                 recent_log: Callable[[], list[str]] = list) -> None:
+        """`status_of`: the status by a state and rows of the record. `check_clock`: one look; may block for a second.
+        `policy`: the one in force."""
+        self._engine, self._journal, self._status_of, self._check_clock = engine, journal, status_of, check_clock
+        self._policy, self._recent_log = policy, recent_log
 
     def answers(self) -> Mapping[str, RequestHandler]:
         return {"status": self._status, "acknowledge": _answering(self._acknowledge),
-                "recover": _answering(self._recover), "forget": self._forget}
+                "recover": _answering(self._recover), "forget": self._forget,
+                "log": self._log}
 
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        about = self._about()
-        failures = about["source"]["failures"]
-        status = status_of(self._engine.state, self._rows(), MachineClocks().moment(), failures, self._platform)
-        return {"ok": True, "status": status | about}
+        return {"ok": True, "status": self._status_of(self._engine.state, self._rows())}
 
-    def _rows(self) -> list[Any]:
+    def _log(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "lines": self._recent_log()}
+
+    def _rows(self) -> list[Row]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""
         try:
             with closing(Journal.reading(self._journal)) as journal:

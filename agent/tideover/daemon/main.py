@@ -178,7 +178,7 @@ class AgentProcess:
     def _build_agent(self, loaded: Loaded, before: Agent | None = None) -> Agent:
         """`before`: the agent whose place this one takes in the same process."""
         sink = self._lines.through(_sink_of(self._manager, loaded.settings.log.format))
-        return Agent(loaded, drill=self._drill, log_sink=sink, before=before)
+        return Agent(loaded, drill=self._drill, log_sink=sink, before=before, recent_log=self._lines.recent)
 
     def _begin(self) -> None:
         for caution in config_warnings(self._loaded.settings):

@@ -14,7 +14,7 @@ from tideover.observations import Observation, Polled, Restarted
 from tideover.platforms import Platform, platform_of
 from tideover.policy import Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
-from tideover.sources import Source, open_source
+from tideover.sources import Source, SourceContext, open_source
 from tideover.system.dmi import read_dmi
 from tideover.system.platform import RESERVE
 
@@ -61,10 +61,11 @@ class PolicySource:
         return news
 
 
-def open_chosen_source(settings: Settings) -> tuple[Platform, Source | None]:
-    """Given the settings, return the platform that is used here, and its source; None: it announces nothing."""
+def open_chosen_source(settings: Settings, context: SourceContext | None = None) -> tuple[Platform, Source | None]:
+    """Given the settings and the context of the agent that runs on them, None for a command without one, return the
+    platform that is used here, and its source; None: it announces nothing."""
     platform = platform_of(settings.source.kind, read_dmi())
-    return platform, open_source(platform, settings.source)
+    return platform, open_source(platform, settings.source, context=context)
 
 
 def environment_of(settings: Settings, name: str) -> OwnerVariables:

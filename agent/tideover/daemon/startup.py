@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tideover.config_file import Loaded, platform_paths
 from tideover.engine import Engine
-from tideover.errors import BusyError, WrongUseError, system_reason
+from tideover.errors import BusyError, Refusal, WrongUseError, system_reason
 from tideover.hooks.orphans import OrphanRun, end_orphans
 from tideover.hooks.runner import HookRunner
 from tideover.hooks.trust import untrusted_component
@@ -53,7 +53,7 @@ def require_trusted_path(file: Path | None, *, is_secret: bool = False) -> None:
     with suppress(OSError):         # a pipe has no path to check, and belongs to this command
         reason = untrusted_component(str(file.absolute()), is_secret=is_secret)
         if reason is not None:
-            raise WrongUseError(f"cannot use the configuration {file}", reason, "Then try again.")
+            raise WrongUseError(f"cannot use the configuration {file}", str(reason), "Then try again.")
 
 
 def require_trusted(loaded: Loaded) -> None:
@@ -127,14 +127,15 @@ def make_directory(directory: Path, mode: int) -> None:
 def _require_safe_way(directory: Path, way: Path) -> None:
     """Raise WrongUseError if another user could change the way to the directory, or as much of it as there is."""
     try:
-        reason = _find_unsafe(way)
+        reason: Refusal | str | None = _find_unsafe(way)
     except OSError as trouble:
         reason = system_reason(trouble)
     if reason is not None:
-        raise WrongUseError(f"cannot use the directory {directory}", reason, "Or set another directory with [paths].")
+        raise WrongUseError(f"cannot use the directory {directory}", str(reason),
+                            "Or set another directory with [paths].")
 
 
-def _find_unsafe(way: Path) -> str | None:
+def _find_unsafe(way: Path) -> Refusal | None:
     for path in (way, *way.parents):
         with suppress(FileNotFoundError):
             return untrusted_component(str(path))

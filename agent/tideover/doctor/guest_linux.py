@@ -31,7 +31,6 @@ VENDORS = (
 GUEST_CLOCKSOURCES = (("kvm-clock", "kvm"), ("hyperv_clocksource", "hyperv"), ("xen", "xen"))
 
 # ACPI ids of a VM generation ID device (Microsoft's specification; linux drivers/virt/vmgenid.c).
-GENERATION_IDS = ("VM_GEN_COUNTER", "VMGENCTR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +51,22 @@ class Capabilities:
     clocksources: tuple[str, ...]
     hardware_clocks: tuple[tuple[str, str], ...]     # device, name: "KVM virtual PTP", "hyperv" …
     vmclock: str                                     # "", "not readable", or what it says
-    has_generation_id: bool
     interfaces: tuple[NetworkInterface, ...]
     host_name: str | None                            # of the physical host; None: no pool, "": a pool without it
-    rtc: str                                         # name of the battery clock
-    rtc_minus_wall_s: float | None
     hears_clock_set: bool
     hears_interfaces: bool
     counts_switches: bool                            # can tell a stopped machine from a stalled process
 
 
-def probe(root: Path = ROOT, *, wall_ns: int | None = None) -> Capabilities:
-    """Given the root of the file system, and the wall clock to hold the battery clock against, return what is here."""
+def probe(root: Path = ROOT) -> Capabilities:
+    """Given the root of the file system, return what is here."""
     available = tuple(_word(root / CLOCKSOURCE.replace("current_", "available_")).split())
-    rtc = root / "sys/class/rtc/rtc0"
-    rtc_s = _word(rtc / "since_epoch")
     return Capabilities(
         hypervisor=_hypervisor(root, available),
         clocksource=_word(root / CLOCKSOURCE), clocksources=available,
         hardware_clocks=tuple((clock.name, _word(clock / "clock_name")) for clock in _entries(root / "sys/class/ptp")),
-        vmclock=_vmclock(root), has_generation_id=_has_generation_id(root), interfaces=tuple(_interfaces(root)),
-        host_name=_host_name(root / POOL), rtc=_word(rtc / "name"),
-        rtc_minus_wall_s=int(rtc_s) - wall_ns / 1e9 if rtc_s.isdigit() and wall_ns is not None else None,
+        vmclock=_vmclock(root), interfaces=tuple(_interfaces(root)),
+        host_name=_host_name(root / POOL),
         hears_clock_set=_opens(open_clock_set_reader()), hears_interfaces=_opens(open_links_reader(root)),
         counts_switches=_counts_switches(root))
 
@@ -105,11 +98,6 @@ def _vmclock(root: Path) -> str:
         return "not readable"
     notifies = "notifies" if page.can_notify else "must be read"
     return f"marker {page.marker}, {notifies}, clock {CLOCK_STATUS.get(page.status, 'unknown')}"
-
-
-def _has_generation_id(root: Path) -> bool:
-    return any(known in _word(device / "modalias") for device in _entries(root / "sys/bus/acpi/devices")
-               for known in GENERATION_IDS)
 
 
 def _interfaces(root: Path) -> Iterator[NetworkInterface]:

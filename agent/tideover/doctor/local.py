@@ -3,18 +3,20 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tideover.api.protocol import read_status
 from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
-from tideover.errors import UnreachableError, system_reason
+from tideover.errors import Refusal, UnreachableError, system_reason
 from tideover.findings import Finding, bad, good, remark
 from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
+from tideover.hooks.environment import UnusableAccountError
+from tideover.hooks.notifier import notify_account, why_not_run
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle.hook_stages import longest_by_order
@@ -24,12 +26,15 @@ from tideover.status import recover_pending
 from tideover.system.file_lock import read_holder
 from tideover.system.platform import ADMIN_NAME, HOW_TO_ELEVATE
 
+if TYPE_CHECKING:
+    from tideover.documents import AgentStatusDocument, JournalStatusDocument
+
 # --- The agent
 
 START = f"tideover service start, or tideover run as {ADMIN_NAME}."
 
 
-def ask_agent(settings: Settings) -> dict[str, Any] | str:
+def ask_agent(settings: Settings) -> AgentStatusDocument | str:
     """Given the settings, return the agent's status, or why there is none."""
     try:
         return read_status(Path(settings.paths.socket), Path(settings.paths.state))
@@ -37,12 +42,11 @@ def ask_agent(settings: Settings) -> dict[str, Any] | str:
         return trouble.cause
 
 
-def check_agent(settings: Settings, status: dict[str, Any] | str | None) -> list[Finding]:
+def check_agent(settings: Settings, status: AgentStatusDocument | str | None) -> list[Finding]:
     """Given the settings and the agent's status (text: why there is none; None: no answer in time), say how it is."""
     if isinstance(status, dict):
-        pid = (status.get("agent") or {}).get("pid")
-        pending = [str(name) for name in status.get("recover_pending") or ()]
-        runs = [good("agent", f"it runs (process {pid})"), *_unwritable(status.get("journal"))]
+        pending = status["recover_pending"]
+        runs = [good("agent", f"it runs (process {status['agent']['pid']})"), *_unwritable(status["journal"])]
         return [*runs, remark("agent", f"recovery is pending for {', '.join(pending)}: the agent retries it",
                            "See tideover status.")] if pending else runs
     held = read_holder(Path(settings.paths.state))
@@ -57,10 +61,10 @@ def check_agent(settings: Settings, status: dict[str, Any] | str | None) -> list
     return [remark("agent", "not running", START), *_journal(settings, True)]
 
 
-def _unwritable(journal: object) -> list[Finding]:
-    if not isinstance(journal, dict) or journal.get("writable") is not False:
+def _unwritable(journal: JournalStatusDocument | None) -> list[Finding]:
+    if journal is None or journal["writable"]:
         return []
-    return [bad("journal", f"the agent cannot write its journal, so it acknowledges nothing: {journal.get('reason')}",
+    return [bad("journal", f"the agent cannot write its journal, so it acknowledges nothing: {journal['reason']}",
                 "Free disk space and make the state directory writable; the agent then continues by itself.")]
 
 
@@ -161,29 +165,49 @@ HOOKS_TOPIC = "hooks"
 
 def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
     """Given the configuration and what lies in the hooks directory, say what would be run."""
-    return [_count(loaded.settings, catalogue), *_not_run(loaded.settings, catalogue), *_tables(loaded, catalogue),
-            *_time(loaded.settings, [spec for spec in catalogue.hooks if spec.refused is None])]
+    settings = loaded.settings
+    missing = missing_settings(settings, catalogue)
+    lacking = [bad(HOOKS_TOPIC, f"{spec.path} cannot work: {lack.what}", f"{lack.hint[:1].upper()}{lack.hint[1:]}.")
+               for spec, lack in missing]
+    return [_count(settings, catalogue, {spec for spec, _ in missing}), *_not_run(settings, catalogue), *lacking,
+            *_tables(loaded, catalogue),
+            *_time(settings, [spec for spec in catalogue.hooks if spec.refused is None])]
 
 
-def _count(settings: Settings, catalogue: Catalogue) -> Finding:
+def check_notify(settings: Settings) -> list[Finding]:
+    """Given the settings, say whether the notification program could be run; nothing where there is none."""
+    if not settings.notify.command:
+        return []
+    program = settings.notify.command[0]
+    refusal = why_not_run(program)
+    if refusal is None:
+        try:
+            account = notify_account(settings.notify.user)
+        except UnusableAccountError as fault:
+            refusal = Refusal(str(fault))
+    if refusal is not None:
+        return [bad("notify", f"{program} cannot be run, so no event is reported: {refusal.what}",
+                    refusal.hint or "Correct it, or remove [notify] command.")]
+    return [good("notify", f"{program} reports each change of an event, as user {account.name}")]
+
+
+def _count(settings: Settings, catalogue: Catalogue, missing: Set[HookSpec]) -> Finding:
     place = settings.paths.hooks
     if not catalogue.hooks:
         seen = f"{place} does not exist, or this user cannot read it" if catalogue.warnings else f"no hook in {place}"
         return remark(HOOKS_TOPIC, f"{seen}: without hooks nothing is prepared or acknowledged",
                     "Enable a library hook with tideover hooks enable NAME, or put your own hook there as NN-name.")
-    refused = {spec for spec, _ in catalogue.refusals}
+    refused = {spec for spec, _ in catalogue.refusals} | missing
     ready = [spec.name for spec in catalogue.hooks if spec not in refused]
     text = f"{len(ready)} of {len(catalogue.hooks)} in {place} can run{': ' if ready else ''}{', '.join(ready)}"
     return good(HOOKS_TOPIC, text) if ready else remark(HOOKS_TOPIC, text)
 
 
 def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
-    for spec, why in catalogue.refusals:
-        what, _, remedy = why.rpartition(": ")
-        yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: {what or remedy}",
-                  remedy if what else "Fix it, then run tideover hooks check.")
-    for spec, why in missing_settings(settings, catalogue):
-        yield bad(HOOKS_TOPIC, f"{spec.path} lacks settings: {why}", f"See tideover hooks describe {spec.name}.")
+    for spec, refusal in catalogue.refusals:
+        yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: "
+                               f"{refusal.what}",
+                  refusal.hint or "Fix it, then run tideover hooks check.")
     for file in catalogue.disabled:
         yield remark(HOOKS_TOPIC, f"{file} is disabled: it has no run bit",
                    f"chmod +x {settings.paths.hooks}/{file} enables it.")

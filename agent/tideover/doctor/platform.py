@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from tideover.doctor.machine import Machine
 from tideover.findings import CALL_S, WHOLE_S, Finding, PollReport, bad, good, remark
-from tideover.platforms import AUTO, NONE, PLATFORMS, Platform, Support, platform_of
+from tideover.platforms import AUTO, NONE, PLATFORMS, Platform, platform_of
 from tideover.settings import Settings
 from tideover.sources import VmIdentity, load_platform, open_source
 from tideover.system.dmi import read_dmi
@@ -41,8 +41,6 @@ def check_platform(settings: Settings, platform: Platform) -> list[Finding]:
                     'pauses only, set "none".')]
     text = (f"{platform.source_kind}, because the DMI tables say {platform.name}: no events can be received, "
             f"{platform.silence}; pauses are still detected")
-    if platform.support is Support.PLANNED:
-        return [bad(PLATFORM_TOPIC, text, 'If pauses are all you want detected, set [source] kind = "none".')]
     return [remark(PLATFORM_TOPIC, text)]
 
 

@@ -209,8 +209,10 @@ def _check_notice(seen: DrillEvidence) -> CheckResult:
             "the event was cancelled, and no acknowledgement was sent after that")
         return CheckResult(2, title, not posts and len(seen.posts) <= 1, (f"{late} ({len(seen.posts)} in all)",))
     if not seen.plan.acknowledged:
-        return CheckResult(2, title, not seen.posts, (
-            f"{_requests(seen)}: an event of kind {seen.plan.kind.value} is acknowledged by hand only",))
+        platform = seen.plan.platform
+        why = (f"an event of kind {seen.plan.kind.value} is acknowledged by hand only" if platform.takes_acknowledgement
+               else f"{platform.name} takes no acknowledgement")
+        return CheckResult(2, title, not seen.posts, (f"{_requests(seen)}: {why}",))
     if failed and not seen.posts:
         return CheckResult(2, title, HELD, (f"not acknowledged: prepare of {', '.join(failed)} failed",))
     if len(seen.posts) != 1 or seen.acknowledged_ids != (seen.event_id,):

@@ -49,7 +49,12 @@ class RecordFollower:
         except (JournalUnreadable, JournalUnwritable):
             return []
         try:
-            return journal.rows(self._event_id)
+            rows = journal.rows(self._event_id)
+            if not rows:            # a platform that gives its events no id: the agent has made one
+                made = next((row.event_id for row in journal.rows() if row.what is EntryKind.NOTICED), None)
+                rows = journal.rows(made) if made is not None else rows
+                self._event_id = made or self._event_id
+            return rows
         except (sqlite3.Error, ValueError):
             return []                       # damaged, or locked for longer than a reader waits: the next look will tell
         finally:
@@ -96,7 +101,7 @@ WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
     Phase.PREPARING: _always("runs the prepare hooks"),
     Phase.ACKNOWLEDGING: _always("acknowledges the event"),
     Phase.UNCONFIRMED: lambda note: f"acknowledgement unconfirmed ({note}); waits for the next document",
-    EntryKind.ACK_ACCEPTED: _always("acknowledgement accepted (HTTP 200)"),
+    EntryKind.ACK_ACCEPTED: _always("acknowledgement accepted"),
     EntryKind.ACK_REFUSED: lambda note: f"acknowledgement refused: {note}",
     Phase.HELD: lambda note: f"acknowledgement withheld: {note}",
     EntryKind.STARTED: _always("the event has started"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tideover.drill.checks import (
     CheckResult,
@@ -11,22 +12,23 @@ from tideover.drill.checks import (
     ObservedRun,
     all_checks_passed,
     check_evidence,
+    prepares,
     read_numbers,
     runs_from_notes,
     runs_from_record,
 )
 from tideover.drill.environment import DrillEnvironment, Outage
 from tideover.drill.observer import DrillFailed, DrillObserver, TimelineLine
-from tideover.drill.plan import DrillPlan
+from tideover.drill.plan import DrillPlan, hooks_that_run
 from tideover.drill.process_group import HOW_KILLED, HOW_STOPPED
-from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder
+from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder, sample_hook_names
 from tideover.humanize import length_text
 from tideover.lifecycle import Phase
 from tideover.model import EntryKind, HookOutcome, HookPhase, HookRun, Kind
 from tideover.record import EventRecord, last_check, record_of
 
 AGENT_START_S = 15.0        # Python starts in half a second; a small machine under load takes its time
-MOVE_S = 5.0                # for the agent to see and write down what does not depend on hooks
+MOVE_S = 10.0                # for the agent to see and write down what does not depend on hooks
 HOOKS_MORE_S = 10.0         # beside the hooks' own timeouts; the sample hooks need a second of it
 BEFORE_START_S = 0.4        # from the acknowledgement to the start, to be seen; the platform takes longer
 BEFORE_STOP_S = 0.3
@@ -58,7 +60,7 @@ def run_drill(stage: DrillEnvironment, plan: DrillPlan, show: Callable[[Timeline
     The stage keeps its folder if a check failed. Raise WrongUseError if the drill cannot even begin.
     """
     course = _DrillRun(stage, plan, show)
-    fill_folder(stage.folder, plan, stage.service.endpoint, stage.time.address)
+    fill_folder(stage.folder, plan, stage.simulator.source_settings(stage.service), stage.time.address)
     broken = None
     try:
         course.run()
@@ -104,7 +106,11 @@ class _DrillRun:
             stage.counter.start()
             note("machine", "the sample application runs: it counts, and must not be stopped in the middle of a number")
         self._start_agent()
-        note("agent", f"runs (pid {stage.agent.pid}) and polls the metadata service every {POLL}")
+        note("agent", f"runs (pid {stage.agent.pid}) and polls {self._plan.platform.service} every {self._poll()}")
+
+    def _poll(self) -> str:
+        shortest_s = self._plan.platform.shortest_poll_s
+        return length_text(shortest_s) if shortest_s else POLL
 
     def _start_agent(self) -> None:
         requests = self._stage.service.requests
@@ -117,9 +123,10 @@ class _DrillRun:
         plan, word = self._plan, self._stage.simulator.EVENT_WORDS[self._plan.kind.value]
         self._event_id = self._stage.service.add_event(word, duration_s=plan.duration_s,
                                                        not_before_in_s=plan.notice_s)
-        length = f" of about {length_text(plan.duration_s)}" if plan.duration_s > 0 else ""
-        self.observer.note("platform", f"announces a {word}{length}: in {length_text(plan.notice_s)}, or as soon as it "
-                                     "is acknowledged")
+        tells_length = plan.platform.tells_pause and plan.duration_s > 0
+        length = f" of about {length_text(plan.duration_s)}" if tells_length else ""
+        sooner = ", or as soon as it is acknowledged" if plan.platform.takes_acknowledgement else ""
+        self.observer.note("platform", f"announces {word}{length}: in {length_text(plan.notice_s)}{sooner}")
         self.observer.follow(self._event_id)
         self.observer.until(lambda: self.observer.has_seen(Phase.PREPARING), MOVE_S,
                             "the agent did not begin to prepare")
@@ -136,6 +143,9 @@ class _DrillRun:
 
     def _let_go_ahead(self) -> None:
         has_seen = self.observer.has_seen
+        if not self._plan.platform.takes_acknowledgement:
+            self._start_in_its_own_time()
+            return
         self.observer.until(lambda: has_seen(Phase.ACKNOWLEDGED, Phase.HELD),
                            self._plan.budget_s + HOOKS_MORE_S, "preparation did not end")
         self.observer.wait(BEFORE_START_S)
@@ -143,6 +153,19 @@ class _DrillRun:
                          "starts the event without an acknowledgement")
         self._stage.service.start_event(self._event_id)
         self.observer.until(lambda: has_seen(EntryKind.STARTED), MOVE_S, "the agent did not detect the start")
+
+    def _start_in_its_own_time(self) -> None:
+        """The platform takes no acknowledgement, and never says that the event has started."""
+        plan, service = self._plan, self._stage.service
+        names = set(_hook_names(plan))
+        self.observer.until(lambda: names <= {run.hook for run in prepares(self._runs()) if run.ended_at is not None},
+                           plan.budget_s + HOOKS_MORE_S, "preparation did not end")
+        if plan.kind.info.ends_by_pause:
+            self.observer.note("platform", "takes no acknowledgement: it starts the event when its notice is over")
+            self.observer.until(lambda: self.observer.has_seen(EntryKind.STARTED), plan.notice_s + MOVE_S,
+                               "the agent did not take the event as started when its notice was over")
+        self.observer.note("platform", "starts the event, without a word")
+        service.start_event(self._event_id)
 
     def _pause(self) -> None:
         self.observer.note("machine",
@@ -202,7 +225,8 @@ class _DrillRun:
             self._seen, runs=self._runs(), record=record_of(rows) if rows else None, check=last_check(rows),
             event_id=self._event_id, broken=broken,
             seen_by="by the hooks' own notes" if self._has_counter else "by the record",
-            posts=tuple(request.at for request in stage.service.requests if request.method == "POST"),
+            posts=tuple(request.at for request in stage.service.requests
+                        if stage.simulator.is_acknowledgement(request)),
             acknowledged_ids=tuple(given.event_id for given in stage.service.acknowledgements),
             numbers=read_numbers(stage.folder.counter / "numbers") if self._has_counter else None,
             ntp_queries=stage.time.asked - self._ntp_queries)
@@ -212,3 +236,10 @@ class _DrillRun:
             return runs_from_notes(self._stage.folder.notes)
         rows = self.observer.rows()
         return runs_from_record(record_of(rows) if rows else None, self._plan)
+
+
+def _hook_names(plan: DrillPlan) -> list[str]:
+    """Return the names of the hooks that the event of a plan runs."""
+    if plan.own is None:
+        return [Path(name).stem[3:] for name in sample_hook_names()]
+    return [spec.name for spec in hooks_that_run(plan.kind, plan.duration_s, plan.own.specs)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def sample_hook_names() -> list[str]:
     return sorted(path.name for path in SAMPLE_HOOKS.glob("[0-9]*"))
 
 
-def fill_folder(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_server: str) -> None:
+def fill_folder(folder: DrillDirectory, plan: DrillPlan, source: Mapping[str, str], time_server: str) -> None:
     """Write the configuration, and the sample hooks where the owner's are not used. Raise WrongUseError."""
     try:
         folder.counter.mkdir()
@@ -98,19 +98,21 @@ def fill_folder(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_ser
             _copy(SAMPLE_HOOKS / NOTEBOOK, folder.notebook, FILE_MODE)
             for name in sample_hook_names():
                 _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
-        lines = [*_own_lines(folder, plan, endpoint, time_server), *_hook_lines(folder, plan)]
+        lines = [*_own_lines(folder, plan, source, time_server), *_hook_lines(folder, plan)]
         folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         folder.configuration.chmod(FILE_MODE)
     except OSError as trouble:
         raise _unusable(trouble) from trouble
 
 
-def _own_lines(folder: DrillDirectory, plan: DrillPlan, endpoint: str, time_server: str) -> Iterable[str]:
+def _own_lines(folder: DrillDirectory, plan: DrillPlan, source: Mapping[str, str], time_server: str) -> Iterable[str]:
     """Beside these, the defaults: what is shown is what a new installation does."""
     yield "# Made by `tideover drill`."
     yield f"source.kind = {quoted(plan.platform.kind)}"
-    yield f"source.endpoint = {quoted(endpoint)}"
+    yield from (f"source.{key} = {quoted(text)}" for key, text in source.items())
     yield f"source.poll = {quoted(POLL)}"
+    if plan.platform.prepares_just_in_time:
+        yield 'policy.prepare = "at-once"'      # a drill does not wait for its own notice
     yield f"clock.servers = {listed([time_server])}"
     yield f'clock.deadline = "{CLOCK_DEADLINE_S:g}s"'
     yield f"pause.settle = {quoted(SETTLE)}"

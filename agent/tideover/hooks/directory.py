@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from tideover.errors import Refusal
 from tideover.hooks.environment import UnusableAccountError
 from tideover.hooks.environment_file import owner_variables
 from tideover.hooks.trust import (
-    SDK_PYTHON,
-    SDK_SHELL,
+    SDK_FILES,
     SHOWN_PATH,
     SUFFIXES,
     find_account,
@@ -80,19 +80,18 @@ class Catalogue:
     ignored: tuple[tuple[str, str], ...] = ()         # (file name, why it is no hook)
     warnings: tuple[str, ...] = ()
     is_readable: bool = True                          # False: the first of `hooks` stands for it
-    unprepared: tuple[tuple[str, str], ...] = ()      # (path, why its prepare would be refused: its environment file)
+    reasons: tuple[tuple[str, Refusal], ...] = ()     # (path, why its prepare would be refused), by path
 
     @property
-    def refusals(self) -> tuple[tuple[HookSpec, str], ...]:
-        """The hooks whose prepare would be refused, and why."""
-        unprepared = dict(self.unprepared)
-        found = ((spec, spec.refused or unprepared.get(spec.path)) for spec in self.hooks)
-        return tuple((spec, why) for spec, why in found if why is not None)
+    def refusals(self) -> tuple[tuple[HookSpec, Refusal], ...]:
+        """The hooks whose prepare would be refused, and why: `refused`, or for their environment file alone."""
+        reasons = dict(self.reasons)
+        return tuple((spec, reasons[spec.path]) for spec in self.hooks if spec.path in reasons)
 
     @property
     def faults(self) -> tuple[tuple[str, str], ...]:
         """What cannot work, as (path or file name, why): as `hooks check`, the doctor and the start's log say it."""
-        return *((spec.path, why) for spec, why in self.refusals), *self.ignored
+        return *((spec.path, str(why)) for spec, why in self.refusals), *self.ignored
 
 
 def read_catalogue(
@@ -111,11 +110,13 @@ def read_catalogue(
         if isinstance(error, FileNotFoundError) and not home.is_symlink():
             return Catalogue(warnings=(
                 f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
-        why = f"the hooks directory {shown} cannot be read: {error.strerror}. Correct that, or [paths] hooks"
-        return Catalogue((HookSpec(UNREADABLE, 0, str(home), ANNOUNCED, refused=why),), is_readable=False)
+        why = Refusal(f"the hooks directory {shown} cannot be read ({error.strerror})",
+                      "correct that, or [paths] hooks")
+        return Catalogue((HookSpec(UNREADABLE, 0, str(home), ANNOUNCED, refused=str(why)),), is_readable=False,
+                         reasons=((str(home), why),))
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
-        if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):
+        if not LEFTOVER.fullmatch(file) and file not in SDK_FILES:
             found.take(file)
     return found.as_catalogue()
 
@@ -129,7 +130,7 @@ class _CatalogueBuilder:
         self._first_of: dict[str, str] = {}           # NAME → the file that has it
         self._disabled: list[str] = []
         self._ignored: list[tuple[str, str]] = []
-        self._unprepared: list[tuple[str, str]] = []
+        self._reasons: list[tuple[str, Refusal]] = []
         self._safe: set[str] = set()
         self._trusted = trusted_users()
         self._search_path = standing_environment(os.environ)["PATH"]
@@ -137,7 +138,7 @@ class _CatalogueBuilder:
     def as_catalogue(self) -> Catalogue:
         hooks = sorted(self._hooks.values(), key=lambda hook: (hook.order, hook.name, hook.path))
         return Catalogue(tuple(hooks), tuple(self._disabled), tuple(self._ignored),
-                         unprepared=tuple(self._unprepared))
+                         reasons=tuple(self._reasons))
 
     def take(self, file: str) -> None:
         path = self._home / file
@@ -149,10 +150,10 @@ class _CatalogueBuilder:
             mode = path.stat().st_mode
         except FileNotFoundError:
             if path.is_symlink():    # an enabled hook: ignored, the event would be acknowledged without it
-                self._add(file, parts, "its link is broken: install its target, or remove the link")
+                self._add(file, parts, Refusal("its link is broken", "install its target, or remove the link"))
             return
         except OSError as error:
-            self._add(file, parts, f"it cannot be read: {error.strerror}. Fix its link or its directory")
+            self._add(file, parts, _unreadable(error))
             return
         if not stat.S_ISREG(mode):
             self._ignore(file, "it is not a regular file")
@@ -161,29 +162,30 @@ class _CatalogueBuilder:
         else:
             self._add(file, parts, None)
 
-    def _add(self, file: str, parts: tuple[int, str], refused: str | None) -> None:
+    def _add(self, file: str, parts: tuple[int, str], refused: Refusal | None) -> None:
         order, name = parts
         wanted = self._describe(name)
         kept = {field: getattr(wanted, field) for field in SPEC_OPTIONS}
         spec = HookSpec(name, order, str(self._home / file), **kept)
         first = self._first_of.setdefault(name, file)
         if first != file:
-            refused = f"{first} has the name {name} already: rename or remove one of the two"
+            refused = Refusal(f"{first} has the name {name} already", "rename or remove one of the two")
         owners = owner_variables(wanted)
         refused = refused or self._why_not(spec, owners.variables.get("PATH", ""))
-        if owners.trouble and not owners.is_unknown and refused is None:
-            self._unprepared.append((spec.path, owners.trouble))
-        self._hooks[file] = replace(spec, refused=refused)
+        why = refused or (owners.trouble if not owners.is_unknown else None)
+        if why is not None:
+            self._reasons.append((spec.path, why))
+        self._hooks[file] = replace(spec, refused=str(refused) if refused is not None else None)
 
-    def _why_not(self, spec: HookSpec, search_path: str) -> str | None:
+    def _why_not(self, spec: HookSpec, search_path: str) -> Refusal | None:
         try:
             find_account(spec.user)
             return find_hook_refusal(spec.path, self._trusted, self._safe) or find_obstacle(
                 spec.path, search_path or self._search_path)
         except UnusableAccountError as error:
-            return str(error)
+            return error.refusal
         except OSError as error:
-            return f"it cannot be read: {error.strerror}. Fix its link or its directory"
+            return _unreadable(error)
 
     def _ignore(self, file: str, why: str) -> None:
         self._ignored.append((drop_controls(file, FILE_NAME_SHOWN), why))
@@ -191,3 +193,7 @@ class _CatalogueBuilder:
     def _suffix_wanted(self) -> str:
         wanted = [suffix for suffix in self._suffixes if suffix]
         return f" with one of {' '.join(wanted)}" if wanted else ""
+
+
+def _unreadable(error: OSError) -> Refusal:
+    return Refusal(f"it cannot be read ({error.strerror})", "fix its link or its directory")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tideover.effects import RunHook
+from tideover.errors import Refusal
 from tideover.model import HookPhase, Kind, utc_text
 from tideover.text_safety import drop_controls
 
@@ -22,7 +23,11 @@ class UserAccount:
 
 
 class UnusableAccountError(Exception):
-    """One sentence why hooks cannot be run as that user, with what to do."""
+    """Hooks cannot be run as that user."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class SpawnSpec:
     """Everything a hook's process is started with."""
 
     path: str
-    phase: str
+    arguments: tuple[str, ...]  # of a hook its phase
     environment: Mapping[str, str]
     directory: str
     record: bytes               # standard input

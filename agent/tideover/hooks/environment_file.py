@@ -8,7 +8,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tideover.errors import system_reason
+from tideover.errors import Refusal, system_reason
 from tideover.hooks.environment import NAME
 from tideover.hooks.trust import untrusted_component
 from tideover.settings import HookOptions
@@ -18,21 +18,21 @@ RESERVED = "TIDEOVER_"          # the agent's own variables, as in the `environm
 
 
 class UnusableEnvironmentFileError(Exception):
-    """One sentence why the file cannot be used, with what to do. `is_denied`: this user may not read it."""
+    """The file cannot be used. `is_denied`: this user may not read it."""
 
-    def __init__(self, why: str, *, is_denied: bool = False) -> None:
-        super().__init__(why)
-        self.is_denied = is_denied
+    def __init__(self, refusal: Refusal, *, is_denied: bool = False) -> None:
+        super().__init__(str(refusal))
+        self.refusal, self.is_denied = refusal, is_denied
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerVariables:
-    """What a hook is given, and why the file is not part of it; '': it is, or there is none.
+    """What a hook is given, and why the file is not part of it; None: it is, or there is none.
 
     `is_unknown`: this user may not read the file, so a command of another user than the agent's cannot judge it."""
 
     variables: Mapping[str, str] = field(default_factory=dict)
-    trouble: str = ""
+    trouble: Refusal | None = None
     is_unknown: bool = False
 
 
@@ -44,7 +44,7 @@ def owner_variables(options: HookOptions) -> OwnerVariables:
     try:
         return OwnerVariables({**options.environment, **read_environment_file(options.environment_file)})
     except UnusableEnvironmentFileError as error:
-        return OwnerVariables(options.environment, str(error), error.is_denied)
+        return OwnerVariables(options.environment, error.refusal, error.is_denied)
 
 
 def read_environment_file(path: str) -> dict[str, str]:
@@ -53,12 +53,12 @@ def read_environment_file(path: str) -> dict[str, str]:
     try:
         reason = untrusted_component(path, is_secret=True)
         if reason is not None:
-            raise UnusableEnvironmentFileError(f"environment_file {path}: {reason}")
+            raise UnusableEnvironmentFileError(Refusal(f"environment_file {path}: {reason.what}", reason.hint))
         text = _content(path)
     except OSError as error:
         why = system_reason(error)
         raise UnusableEnvironmentFileError(
-            f"environment_file {path} cannot be read ({why}): correct the path or the file",
+            Refusal(f"environment_file {path} cannot be read ({why})", "correct the path or the file"),
             is_denied=isinstance(error, PermissionError)) from None
     return _variables(path, text)
 
@@ -67,18 +67,21 @@ def _content(path: str) -> bytes:
     """Opened without waiting: opening a pipe would wait for a writer."""
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise UnusableEnvironmentFileError(f"environment_file {path} is not a regular file: name a file of text")
+            raise UnusableEnvironmentFileError(
+                Refusal(f"environment_file {path} is not a regular file", "name a file of text"))
         return file.read(LARGEST_BYTES + 1)
 
 
 def _variables(path: str, content: bytes) -> dict[str, str]:
     """Values are taken as they stand: no quotes, no escapes, no expansion."""
     if len(content) > LARGEST_BYTES:
-        raise UnusableEnvironmentFileError(f"environment_file {path} is longer than 128 KiB: leave lines out")
+        raise UnusableEnvironmentFileError(
+            Refusal(f"environment_file {path} is longer than 128 KiB", "leave lines out"))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UnusableEnvironmentFileError(f"environment_file {path} is not UTF-8: save it as UTF-8") from None
+        raise UnusableEnvironmentFileError(
+            Refusal(f"environment_file {path} is not UTF-8", "save it as UTF-8")) from None
     found = {}
     for number, line in enumerate(text.split("\n"), start=1):
         bare = line.strip()
@@ -87,7 +90,7 @@ def _variables(path: str, content: bytes) -> dict[str, str]:
         name, equals, value = bare.partition("=")
         fault = _fault(name, equals, value)
         if fault:
-            raise UnusableEnvironmentFileError(f"environment_file {path}, line {number}: {fault}")
+            raise UnusableEnvironmentFileError(Refusal(f"environment_file {path}, line {number}: {fault}"))
         found[name] = value
     return found
 

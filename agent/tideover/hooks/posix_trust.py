@@ -20,6 +20,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tideover.errors import Refusal
 from tideover.hooks.environment import UnusableAccountError, UserAccount
 from tideover.text_safety import drop_controls
 
@@ -38,37 +39,37 @@ def has_run_bit(mode: int) -> bool:
     return bool(mode & (stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH))
 
 
-def why_untrusted(path: str, trusted: frozenset[int], safe: set[str]) -> str | None:
+def why_untrusted(path: str, trusted: frozenset[int], safe: set[str]) -> Refusal | None:
     """Given an absolute path, who may write and the directories already found safe, return why not to run the file.
 
     None: it may be run; `safe` has gained the directories on the way. Raise OSError if the way cannot be walked.
     """
     found = _look(path, trusted, safe)
-    if isinstance(found, str):
+    if isinstance(found, Refusal):
         return found
-    return None if stat.S_ISREG(found) else f"{_shown(path)} is not a regular file: put a program there"
+    return None if stat.S_ISREG(found) else Refusal(f"{_shown(path)} is not a regular file", "put a program there")
 
 
-def untrusted_component(path: str, *, is_secret: bool = False) -> str | None:
+def untrusted_component(path: str, *, is_secret: bool = False) -> Refusal | None:
     """Given an absolute path of any kind of file, return who else could change what lies there, or read it where it is
     secret; None: no other account.
 
     Others are all but root and the agent's own user. Raise OSError if the way cannot be walked.
     """
     found = _look(path, trusted_users(), set())
-    if isinstance(found, str):
+    if isinstance(found, Refusal):
         return found
     return _judge_secret(path, found) if is_secret else None
 
 
-def _judge_secret(path: str, mode: int) -> str | None:
+def _judge_secret(path: str, mode: int) -> Refusal | None:
     if not mode & (stat.S_IRGRP | stat.S_IROTH):
         return None
     whom, bits = ("everybody", "go-r") if mode & stat.S_IROTH else ("its group", "g-r")
-    return f"{_shown(path)} is secret and can be read by {whom}: chmod {bits} {_shown(path)}"
+    return Refusal(f"{_shown(path)} is secret and can be read by {whom}", f"chmod {bits} {_shown(path)}")
 
 
-def _look(path: str, trusted: frozenset[int], safe: set[str]) -> str | int:
+def _look(path: str, trusted: frozenset[int], safe: set[str]) -> Refusal | int:
     """Return the mode of what lies at the path's end, or why it is not safe."""
     mode = 0
     for step, status in _walk(path, safe):
@@ -109,11 +110,11 @@ def _steps(path: str) -> list[str]:
     return [*reversed(names), "/"] if path.startswith("/") else names[::-1]
 
 
-def _judge(step: str, status: os.stat_result, trusted: frozenset[int]) -> str | None:
+def _judge(step: str, status: os.stat_result, trusted: frozenset[int]) -> Refusal | None:
     if status.st_uid not in trusted:
         follow = "-h " if stat.S_ISLNK(status.st_mode) else ""
-        return (f"{_shown(step)} belongs to user id {status.st_uid}, who could change it: "
-                f"chown {follow}root {_shown(step)}")
+        return Refusal(f"{_shown(step)} belongs to user id {status.st_uid}, who could change it",
+                       f"chown {follow}root {_shown(step)}")
     if stat.S_ISLNK(status.st_mode):
         return None         # a link has no mode of its own (symlink(7)); only the directory it lies in guards it
     mode = status.st_mode
@@ -122,7 +123,7 @@ def _judge(step: str, status: os.stat_result, trusted: frozenset[int]) -> str | 
     if stat.S_ISDIR(mode) and mode & stat.S_ISVTX and status.st_uid == 0:
         return None         # sticky: what lies in it can be moved by its owner and root only (unlink(2))
     whom, bit = ("everybody", "go-w") if mode & stat.S_IWOTH else ("its group", "g-w")
-    return f"{_shown(step)} can be written by {whom}: chmod {bit} {_shown(step)}"
+    return Refusal(f"{_shown(step)} can be written by {whom}", f"chmod {bit} {_shown(step)}")
 
 
 def _shown(path: str) -> str:
@@ -138,39 +139,44 @@ RUNS_ALSO = {62: {3}, 183: {40}, 21: {20}}      # x86-64: i386; aarch64: arm; pp
 ENV_PROGRAMS = frozenset({"/usr/bin/env", "/bin/env"})
 
 
-def find_obstacle(path: str, search_path: str) -> str | None:
+def find_obstacle(path: str, search_path: str) -> Refusal | None:
     """Given the absolute path of a hook's file and the PATH it will have, return why it cannot be started, with what to
     do; None: it can, or we may not look. Raise OSError if it is not there."""
     if os.statvfs(path).f_flag & os.ST_NOEXEC:
-        return f"{_shown(path)} lies on a file system that is mounted noexec: move it, or mount that without noexec"
+        return Refusal(f"{_shown(path)} lies on a file system that is mounted noexec",
+                       "move it, or mount that without noexec")
     try:
         with Path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)
     except PermissionError:
         return None
     if not head:
-        return f"{_shown(path)} is empty: write the hook, or remove the file"
+        return Refusal(f"{_shown(path)} is empty", "write the hook, or remove the file")
     if head.startswith(b"\x7fELF"):
-        return None if _is_our_machines(head) or _is_known_format(head) else (
-            f"{_shown(path)} is a program for another kind of machine: install the one for this machine")
+        return None if _is_our_machines(head) or _is_known_format(head) else Refusal(
+            f"{_shown(path)} is a program for another kind of machine", "install the one for this machine")
     if head.startswith(b"\xef\xbb\xbf"):
-        return f"{_shown(path)} begins with a byte order mark, which hides the #! line: save it as UTF-8 without one"
+        return Refusal(f"{_shown(path)} begins with a byte order mark, which hides the #! line",
+                       "save it as UTF-8 without one")
     if not head.startswith(b"#!"):
-        return None if _is_known_format(head) else (
-            f"{_shown(path)} is not a program and has no #! line: begin a script with a line such as #!/bin/sh")
+        return None if _is_known_format(head) else Refusal(
+            f"{_shown(path)} is not a program and has no #! line", "begin a script with a line such as #!/bin/sh")
     return _look_at_first_line(path, head[2:].split(b"\n")[0], search_path)
 
 
-def _look_at_first_line(path: str, line: bytes, search_path: str) -> str | None:
+def _look_at_first_line(path: str, line: bytes, search_path: str) -> Refusal | None:
     if line.endswith(b"\r"):
-        return f"the first line of {_shown(path)} ends with a carriage return, as Windows writes it: sed -i 's/\\r$//'"
+        return Refusal(f"the first line of {_shown(path)} ends with a carriage return, as Windows writes it",
+                       "sed -i 's/\\r$//'")
     interpreter, *arguments = os.fsdecode(line).split() or [""]
     if not interpreter:
-        return f"the first line of {_shown(path)} names no interpreter: write one, such as #!/bin/sh"
+        return Refusal(f"the first line of {_shown(path)} names no interpreter", "write one, such as #!/bin/sh")
     missing = _why_no_interpreter(interpreter)
     if missing is None and interpreter in ENV_PROGRAMS:
         missing = _why_not_found(arguments, search_path)
-    return missing and f"the first line of {_shown(path)} names {missing}: install it or correct the line"
+    if missing is None:
+        return None
+    return Refusal(f"the first line of {_shown(path)} names {missing}", "install it or correct the line")
 
 
 def _why_no_interpreter(program: str) -> str | None:
@@ -243,13 +249,13 @@ def find_account(user: str | None) -> UserAccount:
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
-        raise UnusableAccountError(f"user {user} does not exist here: create it, or correct `user` of the "
-                                   "hook") from None
+        raise UnusableAccountError(Refusal(f"user {user} does not exist here",
+                                           "create it, or correct `user` of the hook")) from None
     if entry.pw_uid == os.geteuid():
         return UserAccount(user, entry.pw_dir)
     if os.geteuid() != 0:
-        raise UnusableAccountError(
-            f"only an agent run by root can run it as user {user}: run the agent as root, or remove `user`")
+        raise UnusableAccountError(Refusal(f"only an agent run by root can run it as user {user}",
+                                           "run the agent as root, or remove `user`"))
     groups = tuple(os.getgrouplist(user, entry.pw_gid))
     return UserAccount(user, entry.pw_dir, (entry.pw_uid, entry.pw_gid, groups))
 

@@ -151,14 +151,14 @@ def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) ->
     if run.spec.refused is not None:
         raise CannotStartError(HookOutcome.REFUSED, run.spec.refused)
     if owners.trouble and run.phase is HookPhase.PREPARE:
-        raise CannotStartError(HookOutcome.REFUSED, owners.trouble)
+        raise CannotStartError(HookOutcome.REFUSED, str(owners.trouble))
     account = _find_account(run)
     _check_file(run.spec.path)
     directory = _open_directory(run, account, around)
     place = HookPaths(account.home, directory, around.standing, owners.variables, around.extra)
     environment = hook_environment(run, order.trace_id, place)
     return _start(order, SpawnSpec(
-        run.spec.path, run.phase.value, environment, directory, order.record, account, run.spec.umask,
+        run.spec.path, (run.phase.value,), environment, directory, order.record, account, run.spec.umask,
         str(around.traces.ended_file(order.trace))))
 
 
@@ -175,7 +175,7 @@ def _check_file(path: str) -> None:
     except OSError as error:
         raise CannotStartError(HookOutcome.FAILED, processes.why_not_started(error, path)) from None
     if reason is not None:
-        raise CannotStartError(HookOutcome.REFUSED, reason)
+        raise CannotStartError(HookOutcome.REFUSED, str(reason))
 
 
 def _open_directory(run: RunHook, account: UserAccount, around: RunContext) -> str:

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tideover.errors import Refusal
+
 if sys.platform == "win32":
     from tideover.hooks.windows_trust import (
         SHOWN_PATH,
@@ -39,11 +41,12 @@ else:
 # --- The hook SDK, which a hook reads: its files are as much part of what is run as the hook's own
 
 SDK_PYTHON, SDK_SHELL = "tideover_hook.py", "tideover-hook.sh"      # the hook SDK's files, which are no hooks
+SDK_FILES = (SDK_PYTHON, "tideover_hook_message.py", SDK_SHELL)
 SDK_READ_BYTES = 65_536      # of a hook: the lines that read the SDK stand at its top
 ABSOLUTE = re.compile(r"""(?:/|[A-Za-z]:[\\/])[^\s"';]+""")
 
 
-def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> str | None:
+def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> Refusal | None:
     """Given a hook's absolute path, who may write and the directories already found safe, return why not to run it: for
     its file, or for a file of the SDK that it reads. None: it may be run. Raise OSError if the way cannot be walked."""
     reason = why_untrusted(path, trusted, safe)
@@ -52,7 +55,7 @@ def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> str
     for file in find_sdk_files(path):
         reason = why_untrusted(file, trusted, safe)
         compiled = Path(file).with_name("__pycache__")      # Python would read what lies there instead
-        if reason is None and file.endswith(SDK_PYTHON) and os.path.lexists(compiled):
+        if reason is None and file.endswith(".py") and os.path.lexists(compiled):
             reason = untrusted_component(str(compiled))
         if reason is not None:
             return reason
@@ -60,8 +63,8 @@ def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> str
 
 
 def find_sdk_files(path: str) -> list[str]:
-    """Given a hook's path, return the files of the hook SDK that it may read: those beside its real file, at absolute
-    paths that it names, and the installation's. Raise OSError."""
+    """Given the path of a hook or a notification program, return the files of the hook SDK that it may read: those
+    beside its real file or in ../hooks, at absolute paths that it names, and the installation's. Raise OSError."""
     try:
         with Path(path).open("rb") as file:
             text = file.read(SDK_READ_BYTES).decode(errors="replace")
@@ -73,13 +76,14 @@ def find_sdk_files(path: str) -> list[str]:
     installed = Path(sys.prefix, "share/tideover/hooks")
     named = [Path(word) for line in text.splitlines() if "sys.path" in line or SDK_SHELL in line
              for word in ABSOLUTE.findall(line)]
-    directories = dict.fromkeys((real, installed, installed / "windows",
+    directories = dict.fromkeys((real, real.parent / "hooks", installed, installed / "windows",
                                  *(place.parent if place.name == SDK_SHELL else place for place in named)))
-    return [str(directory / name) for directory in directories for name in (SDK_PYTHON, SDK_SHELL)
+    return [str(directory / name) for directory in directories for name in SDK_FILES
             if os.path.lexists(directory / name)]
 
 
 __all__ = [
+    "SDK_FILES",
     "SDK_PYTHON",
     "SDK_SHELL",
     "SHOWN_PATH",

@@ -10,8 +10,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tideover.errors import Refusal
+
 # Rights to a file · to a directory (winnt.h)
-WRITE, APPEND, DELETE_CHILD, WRITE_ATTRIBUTES = 0x2, 0x4, 0x40, 0x100    # also: ADD_FILE, ADD_SUBDIRECTORY
+WRITE, APPEND, DELETE_CHILD = 0x2, 0x4, 0x40    # also: ADD_FILE, ADD_SUBDIRECTORY
 DELETE, CHANGE_RIGHTS, TAKE_OWNERSHIP = 0x1_0000, 0x4_0000, 0x8_0000
 GENERIC_ALL, GENERIC_WRITE = 0x1000_0000, 0x4000_0000
 READING = 0x1 | 0x8000_0000                         # FILE_READ_DATA, GENERIC_READ
@@ -52,20 +54,20 @@ class Grant:
 
 def why_not_safe(
     shown: str, place: AclTarget, owner: str, access: bytes | None, trusted: frozenset[str], *, is_secret: bool = False,
-) -> str | None:
+) -> Refusal | None:
     """Given a step's path for people, what it is, its owner, its access list and whom we trust, return why others
     could change what is run, or read it where the file is secret; None if they cannot."""
     forbidden = _FORBIDDEN[place] | (READING if is_secret and place is AclTarget.FILE else 0)
     if owner not in trusted:
-        return (f"{shown} belongs to {named(owner)}, who could change it: "
-                f'icacls "{shown}" /setowner Administrators')
+        return Refusal(f"{shown} belongs to {named(owner)}, who could change it",
+                       f'icacls "{shown}" /setowner Administrators')
     if access is None:
-        return f'{shown} has no access list, so every user can change it: icacls "{shown}" /reset'
+        return Refusal(f"{shown} has no access list, so every user can change it", f'icacls "{shown}" /reset')
     for grant in grants_in(access):
         if grant.who not in trusted and grant.who != _OWNER_RIGHTS and grant.rights & forbidden:
             what = "changed" if grant.rights & _FORBIDDEN[place] else "read"
-            return (f"{shown} can be {what} by {named(grant.who)}: "
-                    f'icacls "{shown}" /inheritance:d, then icacls "{shown}" /remove:g *{grant.who}')
+            return Refusal(f"{shown} can be {what} by {named(grant.who)}",
+                           f'icacls "{shown}" /inheritance:d, then icacls "{shown}" /remove:g *{grant.who}')
     return None
 
 

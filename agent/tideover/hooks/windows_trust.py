@@ -15,6 +15,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
+from tideover.errors import Refusal
 from tideover.hooks.environment import UnusableAccountError, UserAccount
 from tideover.hooks.windows_acl import AclTarget, why_not_safe
 from tideover.text_safety import drop_controls
@@ -36,7 +37,7 @@ def has_run_bit(mode: int) -> bool:
     return True
 
 
-def why_untrusted(path: str, trusted: frozenset[str], safe: set[str]) -> str | None:
+def why_untrusted(path: str, trusted: frozenset[str], safe: set[str]) -> Refusal | None:
     """Given an absolute path, who may write and the directories already found safe, return why not to run the file.
 
     None: it may be run; `safe` has gained the directories on the way. Raise OSError if the way cannot be walked.
@@ -52,11 +53,12 @@ def why_untrusted(path: str, trusted: frozenset[str], safe: set[str]) -> str | N
         if place is not AclTarget.FILE:
             safe.add(found)
     if "%" in path and path.lower().endswith((".cmd", ".bat")):
-        return f"{drop_controls(path, SHOWN_PATH)} has a % in its path, which cmd.exe would read as a variable: move it"
+        return Refusal(f"{drop_controls(path, SHOWN_PATH)} has a % in its path, which cmd.exe would read as a variable",
+                       "move it")
     return None
 
 
-def untrusted_component(path: str, *, is_secret: bool = False) -> str | None:
+def untrusted_component(path: str, *, is_secret: bool = False) -> Refusal | None:
     """Given an absolute path of a file or a directory, return who else could change what lies there, or read it where
     it is secret; None: no other account.
 
@@ -79,26 +81,26 @@ def _place_of(step: PureWindowsPath, way: list[PureWindowsPath]) -> AclTarget:
     return AclTarget.HOME if len(way) > 1 and step == way[-2] else AclTarget.ABOVE
 
 
-def _judge(step: str, place: AclTarget, trusted: frozenset[str], *, is_secret: bool = False) -> str | None:
+def _judge(step: str, place: AclTarget, trusted: frozenset[str], *, is_secret: bool = False) -> Refusal | None:
     shown = drop_controls(step, SHOWN_PATH)
     status = os.lstat(step)
     if status.st_reparse_tag in _LINKS:
-        return f"{shown} is a link: put the file itself into a directory without links above it"
+        return Refusal(f"{shown} is a link", "put the file itself into a directory without links above it")
     if place is AclTarget.FILE and not stat.S_ISREG(status.st_mode):
-        return f"{shown} is not a regular file: put a program there"
+        return Refusal(f"{shown} is not a regular file", "put a program there")
     security = read_file_security(step)
     return why_not_safe(shown, place, security.owner, security.access, trusted, is_secret=is_secret)
 
 
-def find_obstacle(path: str, search_path: str) -> str | None:
+def find_obstacle(path: str, search_path: str) -> Refusal | None:
     """Given the absolute path of a hook's file, return why it cannot be started, with what to do; None: it can. Raise
     OSError if it is not there."""
     if Path(path).stat().st_size == 0:
-        return f"{drop_controls(path, SHOWN_PATH)} is empty: write the hook, or remove the file"
+        return Refusal(f"{drop_controls(path, SHOWN_PATH)} is empty", "write the hook, or remove the file")
     if path.lower().endswith(".exe"):
         with Path(path).open("rb") as file:
             if file.read(2) != b"MZ":
-                return f"{drop_controls(path, SHOWN_PATH)} is not a program for Windows: replace it"
+                return Refusal(f"{drop_controls(path, SHOWN_PATH)} is not a program for Windows", "replace it")
     return None
 
 
@@ -108,8 +110,8 @@ def find_account(user: str | None) -> UserAccount:
     """Given a hook's user (None: the agent's own), return the account. Raise UnusableAccountError if another's."""
     own = os.environ.get("USERNAME", "")
     if user is not None and user.lower() != own.lower():
-        raise UnusableAccountError(
-            f"on Windows a hook cannot be run as user {user}: remove `user`, or let the hook start a scheduled task")
+        raise UnusableAccountError(Refusal(f"on Windows a hook cannot be run as user {user}",
+                                           "remove `user`, or let the hook start a scheduled task"))
     return UserAccount(own, own_profile() or os.environ.get("USERPROFILE", "C:\\"))
 
 

@@ -248,6 +248,11 @@ class Journal:
             "UNION SELECT max(n) FROM entries WHERE event_id IN (SELECT id FROM cases) GROUP BY event_id, what"
             ") ORDER BY n", (limit,))
 
+    def rows_of_newest_events(self, limit: int) -> list[Row]:
+        """Return the rows of the events that were written to last, in order. Raise JournalUnreadable."""
+        return self._rows("WHERE event_id IN (SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id "
+                          "ORDER BY max(n) DESC LIMIT ?) ORDER BY n", (limit,))
+
     def rows_of_pauses(self) -> Iterator[Row]:
         """Yield the rows that speak of a pause, in order, one at a time. Raise JournalUnreadable."""
         return self._each_row("WHERE type = 'Pause' ORDER BY n", ())

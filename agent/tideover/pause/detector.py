@@ -90,10 +90,6 @@ class PauseDetector:
         """No event is near. Any thread."""
         self._incidents.expect_nothing()
 
-    def latest_beat(self) -> Moment:
-        """Return when the clocks were read last."""
-        return _moment(self._last, self._last.raw_ns)
-
     def tick(self, period_ns: int, signals: Sequence[PushSignal] = ()) -> None:
         """Given that a wait of at most `period_ns` is over, and what ended it, read the clocks and tell what shows."""
         before, self._last = self._last, read_all(self._clocks)

@@ -139,6 +139,7 @@ class _OpenIncident:
     hints: list[str] = field(default_factory=list)
     host: tuple[str, str] | None = None
     proven_ns: int | None = None
+    has_asked: bool = False      # for outside time
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +184,9 @@ class IncidentTracker:
         return self._open is not None or self._outside.is_torn
 
     def step(self, raw_ns: int, stepped_ns: int) -> None:
-        """The wall clock was set."""
+        """The wall clock was set. A host does that after a stop of this machine, and so does a time daemon."""
         self._steps.append((raw_ns, stepped_ns))
-        self._opened(raw_ns).steps.append((raw_ns, stepped_ns))
+        self._opened(raw_ns, is_urgent=self._is_of_a_stop(stepped_ns)).steps.append((raw_ns, stepped_ns))
 
     def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
         """A sign that proves a move. One that follows a pause reported just now adds nothing."""
@@ -236,11 +237,20 @@ class IncidentTracker:
         incident, self._open = self._open, None
         return self._closed(incident, votes, period_ns)
 
-    def _opened(self, raw_ns: int) -> _OpenIncident:
+    def _opened(self, raw_ns: int, *, is_urgent: bool = True) -> _OpenIncident:
         if self._open is None:
             self._open = _OpenIncident(raw_ns)
-            self._outside_wanted()
+            if is_urgent:
+                self._ask_outside(self._open)
         return self._open
+
+    def _ask_outside(self, incident: _OpenIncident) -> None:
+        incident.has_asked = True
+        self._outside_wanted()
+
+    def _is_of_a_stop(self, stepped_ns: int) -> bool:
+        """Whether a step may put right what a new stop has left behind: by more than is due since the last one."""
+        return stepped_ns > self._expected_ns + PRIOR_OFFSET_NS
 
     def _look_outside(self, raw_ns: int) -> None:
         """Sources that contradict themselves: a stop long enough opens an incident, an error is forgotten."""
@@ -268,12 +278,14 @@ class IncidentTracker:
         incident.proven_ns = incident.proven_ns or raw_ns
         waited_ns = raw_ns - incident.proven_ns
         if self._is_finer_to_come(incident, votes):
+            if not incident.has_asked:
+                self._ask_outside(incident)
             return waited_ns >= (FINER_WAIT_NS if self.event_is_near else WAIT_NS)
         answers = sum(vote.answers_after for vote in votes.values() if vote.is_proven)
         if answers + len(incident.markers) + len(incident.hints) >= ENOUGH_ANSWERS:
             return True
         if is_first_proof:
-            self._outside_wanted()
+            self._ask_outside(incident)
         return waited_ns >= (CLOSE_WAIT_NS if self.event_is_near else WAIT_NS)
 
     def _is_finer_to_come(self, incident: _OpenIncident, votes: dict[str, Frozen]) -> bool:
@@ -301,7 +313,7 @@ class IncidentTracker:
         known = Incident(
             frozen=tuple(vote.length for vote in votes.values()), stepped_ns=stepped_ns, period_ns=period_ns,
             visible=self._small_gaps(since_ns), markers=tuple(incident.markers), hints=tuple(incident.hints),
-            event_open=self.event_is_near and stepped_ns > self._expected_ns + PRIOR_OFFSET_NS)
+            event_open=self.event_is_near and self._is_of_a_stop(stepped_ns))
         finding = judge(known)
         self._settle(finding, votes, resumed_ns, stepped_ns)
         if finding is None or finding.cause is Cause.CLOCK_STEP:

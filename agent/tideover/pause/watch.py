@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tideover.model import Document, Moment
+from tideover.model import Document
 from tideover.observations import Observation
 from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
@@ -133,10 +133,6 @@ class PauseWatch:
     def check_now(self) -> None:
         """Something may have happened to this machine or its clock: read the clocks. Any thread; never blocks."""
         self._wait.wake()
-
-    def latest_beat(self) -> Moment:
-        """Return when the clocks were read last. Any thread."""
-        return self._detector.latest_beat()
 
     def close(self) -> None:
         """End the watch and give its descriptors back."""

@@ -68,7 +68,7 @@ def install(config: str | None, hooks: Path) -> Path:
     for file in (command[0], tideover.__file__):
         refusal = why_untrusted(str(Path(file).absolute()), trusted_users(), set())
         if refusal is not None:
-            raise WrongUseError("cannot install the service", refusal,
+            raise WrongUseError("cannot install the service", str(refusal),
                                 "Everything that root runs must belong to root; put the virtual environment into "
                                 "/opt/tideover, for example.")
     hooks.mkdir(mode=0o755, parents=True, exist_ok=True)

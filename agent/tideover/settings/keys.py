@@ -13,9 +13,10 @@ from types import MappingProxyType
 from typing import Any, get_args
 
 from tideover.model import ANNOUNCED, Kind
-from tideover.platforms import AUTO, PLANNED_KINDS, SOURCE_KINDS
+from tideover.platforms import AUTO, SOURCE_KINDS
 from tideover.settings import values
 from tideover.settings.types import (
+    COMMAND,
     ENVIRONMENT,
     FLAG,
     PATH,
@@ -84,6 +85,10 @@ def _written(address: Address) -> str:
     return address.text
 
 
+def _app_name(text: str) -> str | None:
+    return text if re.fullmatch("[A-Za-z0-9.-]{1,64}", text) else None
+
+
 _LISTEN = optional('an IP address and port such as "127.0.0.1:9477" or "[::1]:9477"', listen_address,
                    lambda address: f'"{address.text}"')
 _SERVERS = list_of('"host", "host:port" or "[v6]:port"', time_server, _written)
@@ -94,7 +99,7 @@ _RUN_TIME = duration("10ms", "24h", "shorter is too short to start anything, and
 
 TABLES = (
     KeyTable("source", values.SourceSettings, "The platform that announces maintenance to this machine.", (
-        SettingKey("kind", one_of(SOURCE_KINDS, PLANNED_KINDS), AUTO,
+        SettingKey("kind", one_of(SOURCE_KINDS), AUTO,
             "Which platform's events to read; auto decides by the DMI tables, without network access."),
         SettingKey("endpoint", _ENDPOINT, "",
             'The URL of the metadata service; "" is the platform\'s own.'),
@@ -115,6 +120,12 @@ TABLES = (
             "Whether a rebalance recommendation counts as a Spot interruption; it may never come true."),
         SettingKey("autoscaling", FLAG, False,
             "Whether the end that its Auto Scaling group plans for this instance counts as a termination."),
+    )),
+    KeyTable("source.vsphere", values.VsphereSettings, "How the host is asked through VMware Tools.", (
+        SettingKey("app_name", optional("a name of letters, digits, dots and hyphens", _app_name), "tideover",
+            "The name under which the agent registers, as an administrator sees it."),
+        SettingKey("vmtoolsd", _FILE, "",
+            'The program of VMware Tools; "" is the one that is found on PATH.'),
     )),
     KeyTable("policy", values.PolicySettings, "What to do about events. [policy.KIND] overrides it for one kind.", (
         SettingKey("act_on", kinds_among(ANNOUNCED_IN_ORDER), [kind.value for kind in ANNOUNCED_IN_ORDER],
@@ -175,6 +186,12 @@ TABLES = (
             "When the clock is still bad at the deadline: recover, or hold recovery."),
         SettingKey("remedy", one_of(get_args(values.RemedyMode)), "none",
             "After a pause, make the time daemon (chrony, timesyncd, w32time) measure again at once."),
+    )),
+    KeyTable("notify", values.NotifySettings, "A program that is run at each change of phase of an event of this VM.", (
+        SettingKey("user", optional("a user name", _account), "nobody",
+            'The user it runs as if the agent is root; "" is the agent\'s own. Linux only.'),
+        SettingKey("command", COMMAND, [],
+            "The program and its arguments; [] is off. At most 10s each; a failure is logged and holds nothing."),
     )),
     KeyTable("log", values.LogSettings, "The log.", (
         SettingKey("format", one_of(get_args(values.LogFormat)), "text", "The format of a line: text, or a JSON "

@@ -10,7 +10,15 @@ from tideover.errors import ConfigurationError
 from tideover.model import Kind
 from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, PlatformDefault, SettingKey
 from tideover.settings.toml import KeyOrigin, NotToml, Path, TomlDocument, merge, parse, parse_readable_tables
-from tideover.settings.types import InvalidValue, SettingProblem, Wrong, dotted, found_text, problem_lines
+from tideover.settings.types import (
+    InvalidValue,
+    SettingProblem,
+    Wrong,
+    dotted,
+    found_secret_text,
+    found_text,
+    problem_lines,
+)
 from tideover.settings.values import LINUX, HookOptions, HooksSettings, PlatformPaths, PolicySettings, Settings
 
 _ROWS = {table.name: table.keys for table in (*TABLES, HOOK)}
@@ -187,8 +195,9 @@ class _SettingsReader:
 
     def _read(self, key: SettingKey, raw: object) -> object:
         value = key.takes.read(raw)
-        if key.takes.is_path and isinstance(value, str) and not self._platform.is_absolute(value):
-            raise InvalidValue(Wrong(found_text(raw)))
+        paths = value[:1] if isinstance(value, tuple) else (value,)         # of a program and its arguments
+        if key.takes.is_path and not all(self._platform.is_absolute(path) for path in paths if isinstance(path, str)):
+            raise InvalidValue(Wrong(found_secret_text(raw) if isinstance(raw, list) else found_text(raw)))
         return value
 
     def _default(self, key: SettingKey) -> object:

@@ -10,7 +10,7 @@ from tideover.model import Kind
 from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, KeyTable, PlatformDefault, SettingKey
 from tideover.settings.reader import default_settings, options_for
 from tideover.settings.toml import KeyOrigin
-from tideover.settings.types import dotted, inline_table, quoted
+from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.values import LINUX, PlatformPaths, Settings
 
 _HEAD = """\
@@ -34,7 +34,11 @@ class EffectiveValue(NamedTuple):
 
 
 def show_hidden(shown: EffectiveValue) -> EffectiveValue:
-    """Given a key as it is shown, return it without its value where that may be secret: a variable of a hook's."""
+    """Given a key as it is shown, return it without its value where that may be secret: a variable of a hook's, or an
+    argument of the notification program."""
+    if shown.key == "notify.command":
+        return shown._replace(value=listed(quoted(word if not place else HIDDEN)
+                                           for place, word in enumerate(shown.native)))
     if not shown.key.endswith(".environment"):
         return shown
     return shown._replace(value=inline_table(dict.fromkeys(shown.native, HIDDEN)))

@@ -86,6 +86,14 @@ class AwsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class VsphereSettings:
+    """How this VM's host is asked through VMware Tools."""
+
+    app_name: str | None = "tideover"    # None: tideover
+    vmtoolsd: str | None = None      # the program; None: the one that is installed
+
+
+@dataclass(frozen=True, slots=True)
 class SourceSettings:
     kind: str                        # one of platforms.SOURCE_KINDS
     endpoint: str | None             # http://host[:port], no last slash; None: the platform's own
@@ -93,6 +101,7 @@ class SourceSettings:
     vm_name: str | None              # exactly as written; None: ask the metadata service
     gcp: GcpSettings = GcpSettings()
     aws: AwsSettings = AwsSettings()
+    vsphere: VsphereSettings = VsphereSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,12 @@ class ClockSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NotifySettings:
+    user: str | None                 # None: the agent's own
+    command: tuple[str, ...]         # the program and its arguments; (): there is none
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     format: LogFormat
     level: LogLevel
@@ -188,6 +203,7 @@ class Settings:
     hook: Mapping[str, HookOptions]                  # only the hooks that have a table; see options_for
     pause: PauseSettings
     clock: ClockSettings
+    notify: NotifySettings
     log: LogSettings
     metrics: MetricsSettings
     health: HealthSettings

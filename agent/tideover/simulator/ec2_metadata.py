@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ REBALANCE = "events/recommendations/rebalance"
 LIFECYCLE = "autoscaling/target-lifecycle-state"
 
 FIRST_SCENARIO = "scheduled-reboot"
+CANCEL_ONLY: frozenset[str] = frozenset({"preempt"})
 EVENT_WORDS = {"reboot": "system-reboot", "freeze": "system-maintenance", "terminate": "instance-retirement",
                "preempt": "spot-terminate", "unknown": "system-maintenance"}
 """The word of each kind: a code of scheduled events, or `spot-` and the action of an interruption. `freeze`: the
@@ -210,11 +211,21 @@ def asks_for_events(request: Request) -> bool:
     return urlsplit(request.target).path == ROOT + SCHEDULED
 
 
+def is_acknowledgement(request: Request) -> bool:
+    """Whether a request tries to acknowledge an event, granted or not."""
+    return request.method == "POST"
+
+
 def describe(service: SimulatedService, request: Request) -> str:
     """Given a request, return what was made of it; "" where there is nothing to say."""
     if urlsplit(request.target).path == TOKEN:
         return "asks for a token" if request.method == "PUT" else "refused, 405: a token is asked for by PUT"
     return "" if request.header(TOKEN_HEADER) else "refused, 401: it has no token"
+
+
+def source_settings(service: SimulatedService) -> Mapping[str, str]:
+    """Return what [source] says to an agent that is to ask this service, beside its kind."""
+    return {"endpoint": service.endpoint}
 
 
 def usage(service: SimulatedService) -> tuple[tuple[str, str], ...]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +26,7 @@ HEADERS = (FLAVOR, ("X-XSS-Protection", "0"), ("X-Frame-Options", "SAMEORIGIN"))
 LONGEST_WAIT_S = 60.0            # of ?wait_for_change=true without timeout_sec: a real one would hang for an hour
 
 FIRST_SCENARIO = "live-migration"
+CANCEL_ONLY: frozenset[str] = frozenset({"redeploy", "terminate", "preempt"})
 EVENT_WORDS = {"freeze": "MIGRATE_ON_HOST_MAINTENANCE", "redeploy": "TERMINATE_ON_HOST_MAINTENANCE",
                "terminate": "TERMINATE_ON_HOST_MAINTENANCE", "preempt": "PREEMPTED"}
 """The word of each kind. `terminate`: with automatic-restart FALSE. PREEMPTED stands for instance/preempted TRUE."""
@@ -169,11 +170,21 @@ def asks_for_events(request: Request) -> bool:
     return urlsplit(request.target).path == ROOT + MAINTENANCE
 
 
+def is_acknowledgement(request: Request) -> bool:
+    """Whether a request tries to acknowledge an event, granted or not."""
+    return request.method == "POST"
+
+
 def describe(service: SimulatedService, request: Request) -> str:
     """Given a request, return what was made of it; "" where there is nothing to say."""
     if (request.header("Metadata-Flavor") or "") != "Google":
         return "refused, 403: it lacks the header Metadata-Flavor: Google"
     return "asks for the key, so 60 s of notice are given" if asks_for_events(request) else ""
+
+
+def source_settings(service: SimulatedService) -> Mapping[str, str]:
+    """Return what [source] says to an agent that is to ask this service, beside its kind."""
+    return {"endpoint": service.endpoint, "gcp.preempt_notice": "120s"}
 
 
 def usage(service: SimulatedService) -> tuple[tuple[str, str], ...]:

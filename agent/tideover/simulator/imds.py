@@ -263,6 +263,7 @@ class MetadataService(SimulatedService):
 # --- What `simulate` and `drill` need to know
 
 FIRST_SCENARIO = "freeze"
+CANCEL_ONLY: frozenset[str] = frozenset()
 EVENT_WORDS = {"freeze": "Freeze", "reboot": "Reboot", "redeploy": "Redeploy", "preempt": "Preempt",
                "terminate": "Terminate", "unknown": "Defragment"}
 """Its own words (Azure docs, "Scheduled Events"); the last is one it does not have (yet)."""
@@ -276,6 +277,11 @@ def open_service(vm_name: str = "vm-1", *, address: str = "127.0.0.1", port: int
 def asks_for_events(request: Request) -> bool:
     """Whether a request asks what is announced."""
     return request.target.lower().startswith(EVENTS)
+
+
+def is_acknowledgement(request: Request) -> bool:
+    """Whether a request tries to acknowledge an event, granted or not."""
+    return request.method == "POST"
 
 
 def describe(service: SimulatedService, request: Request) -> str:
@@ -294,6 +300,11 @@ def describe(service: SimulatedService, request: Request) -> str:
     named = ", ".join(name[:LONGEST_SHOWN] for name in ids)
     taken = any(given.at_monotonic_s == request.at_monotonic_s for given in service.acknowledgements)
     return f"ACKNOWLEDGES {named}" if taken else f"refused, no such event is listed: {named}"
+
+
+def source_settings(service: SimulatedService) -> Mapping[str, str]:
+    """Return what [source] says to an agent that is to ask this service, beside its kind."""
+    return {"endpoint": service.endpoint}
 
 
 def usage(service: SimulatedService) -> tuple[tuple[str, str], ...]:

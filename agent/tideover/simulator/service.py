@@ -139,15 +139,26 @@ class SimulatorModule(Protocol):
     def EVENT_WORDS(self) -> Mapping[str, str]:
         """The platform's word for each kind of event that a drill can play."""
 
+    @property
+    def CANCEL_ONLY(self) -> frozenset[str]:
+        """The kinds of which a drill can only show the cancellation: nothing but a restart of the machine would show
+        that they have begun."""
+
     def open_service(self, vm_name: str = "vm-1", *, address: str = "127.0.0.1", port: int = 0) -> SimulatedService:
         """Return a service that is not started yet. Raise OSError if it cannot be served there."""
 
     def asks_for_events(self, request: Request) -> bool:
         """Whether a request asks what is announced."""
 
+    def is_acknowledgement(self, request: Request) -> bool:
+        """Whether a request tries to acknowledge an event, granted or not."""
+
     def describe(self, service: SimulatedService, request: Request) -> str:
         """Given a request, return what was made of it: a refusal, an acknowledgement; "" where there is nothing to say.
         What the client sent is in it as it came."""
+
+    def source_settings(self, service: SimulatedService) -> Mapping[str, str]:
+        """Return what [source] says to an agent that is to ask this service, beside its kind."""
 
     def usage(self, service: SimulatedService) -> tuple[tuple[str, str], ...]:
         """Return how a person or a program can use the service: what for, and the command or the lines to copy."""

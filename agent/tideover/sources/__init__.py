@@ -6,13 +6,15 @@ another. It is imported only when it is opened: the HTTP client is the heaviest 
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from tideover.model import Event, VmIdentity
+from tideover.model import Event, Kind, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.platforms import Platform
 
@@ -41,12 +43,23 @@ class Source(Protocol):
         """End a poll that is under way, and ask nothing more. From any thread."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceContext:
+    """What a running agent gives its source. `state_directory`: its own, root's alone. `wants`: whether some hook or
+    application takes part in events of a kind, by the policy as it is now; from any thread."""
+
+    state_directory: Path
+    wants: Callable[[Kind], bool]
+
+
 class PlatformModule(Protocol):
     """What the module of a served platform has."""
 
-    def open_source(self, settings: SourceSettings, longest_call_s: float | None = None) -> Source:
-        """Given [source] and the longest that one request may take (None: as long as the service may need), return the
-        source. Asks nothing yet."""
+    def open_source(self, settings: SourceSettings, longest_call_s: float | None = None,
+                    context: SourceContext | None = None) -> Source:
+        """Given [source], the longest that one request may take (None: as long as the service may need) and the agent's
+        context (None: no agent runs on it, and the platform must not wait for one), return the source. Asks nothing
+        yet."""
 
     def findings(self, settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
         """Given [source], what one poll brought and this machine's hostname, return what doctor says of the service."""
@@ -57,11 +70,13 @@ def load_platform(platform: Platform) -> PlatformModule:
     return cast(PlatformModule, import_module(platform.module))
 
 
-def open_source(platform: Platform, settings: SourceSettings, longest_call_s: float | None = None) -> Source | None:
+def open_source(platform: Platform, settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> Source | None:
     """Given a platform and [source], return the source. None: that platform announces nothing that could be asked for.
 
-    `longest_call_s`: how long one request may take; None: as long as the service may need."""
-    return load_platform(platform).open_source(settings, longest_call_s) if platform.is_served else None
+    `longest_call_s`: how long one request may take; None: as long as the service may need. `context`: of the agent that
+    runs on it; None: nothing does."""
+    return load_platform(platform).open_source(settings, longest_call_s, context) if platform.is_served else None
 
 
 # --- What every metadata service needs
@@ -116,5 +131,5 @@ def read_time(text: str) -> datetime | None:
         return None
 
 
-__all__ = ["KeyFailed", "NotADocument", "PlatformModule", "Source", "VmIdentity", "describe_status", "load_platform",
-           "open_source", "read_time", "trouble_of"]
+__all__ = ["KeyFailed", "NotADocument", "PlatformModule", "Source", "SourceContext", "VmIdentity", "describe_status",
+           "load_platform", "open_source", "read_time", "trouble_of"]

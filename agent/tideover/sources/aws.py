@@ -15,10 +15,10 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
-from tideover.model import Document, Event, VmIdentity
+from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import KeyFailed, NotADocument, SourceContext, describe_status, read_time, trouble_of
 from tideover.sources.ec2_metadata import (
     InstanceKeys,
     SpotAction,
@@ -62,7 +62,8 @@ HOP_LIMIT = ("in a container, the answer to the request for a token may need a h
              "(HttpPutResponseHopLimit)")
 
 
-def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> Ec2Source:
+def open_source(settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> Ec2Source:
     """Given [source] and the longest that one poll may take, None: the usual 5 s, return the source."""
     return Ec2Source(settings.endpoint or "", poll_s=longest_call_s or POLL_S, rebalance=settings.aws.rebalance,
                      autoscaling=settings.aws.autoscaling)
@@ -141,7 +142,8 @@ class Ec2Source:
                             self._completed() & gone if gone else gone)
         self._known = events_of(keys, instance_id, self._known)
         document = Document(self._known, date=date, asked_raw_s=answer.sent_raw_s,
-                            received_raw_s=answer.received_raw_s, left_out=left_out)
+                            received_raw_s=answer.received_raw_s, left_out=left_out,
+                            raw=answer.body[:RAW_KEPT].decode("utf-8", "replace"))
         return Polled(document, instance_id, instance_id)
 
     def _who_am_i(self) -> str:

@@ -19,7 +19,7 @@ from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFai
 from tideover.model import RAW_KEPT, Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import NotADocument, SourceContext, describe_status, read_time, trouble_of
 from tideover.sources.scheduled_events import (
     read_document,
     read_identity,
@@ -63,7 +63,8 @@ HINTS: Mapping[int, str] = MappingProxyType({
 PASSING = frozenset({408, 410, 425, 429})
 
 
-def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> AzureSource:
+def open_source(settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> AzureSource:
     """Given [source] and the longest that one request may take, None: as the service may need, return the source."""
     endpoint, vm_name = settings.endpoint or "", settings.vm_name or ""
     if longest_call_s is None:

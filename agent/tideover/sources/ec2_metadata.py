@@ -179,7 +179,7 @@ def events_of(keys: InstanceKeys, instance_id: str, known: tuple[Event, ...]) ->
     AWS lists an event for up to an hour after the reboot that it announced: one whose NotBefore lies before this boot
     is over. One that the history says was carried out shows as started once, and is gone in the next poll.
     """
-    listed = [_scheduled_event(entry, instance_id) for entry in keys.scheduled
+    listed = [_scheduled_event(entry, instance_id, keys.now) for entry in keys.scheduled
               if not entry.is_over and not _has_happened(entry, keys.booted_at)]
     here = {event.id for event in listed}
     listed += [replace(event, started=True) for event in known
@@ -204,8 +204,11 @@ def _has_happened(entry: ScheduledEvent, booted_at: datetime) -> bool:
     return entry.not_before is not None and entry.not_before <= booted_at
 
 
-def _scheduled_event(entry: ScheduledEvent, instance_id: str) -> Event:
-    return Event(entry.id, entry.kind, (instance_id,), not_before=entry.not_before,
+def _scheduled_event(entry: ScheduledEvent, instance_id: str, now: datetime) -> Event:
+    """AWS never says that an event has begun. Maintenance of the network counts as begun at NotBefore, the earliest
+    time; what takes the machine away shows by that."""
+    begins = entry.kind is Kind.FREEZE and entry.not_before is not None and entry.not_before <= now
+    return Event(entry.id, entry.kind, (instance_id,), started=begins, not_before=entry.not_before,
                  description=entry.description or entry.code, source="aws", takes_acknowledgement=False,
                  extra=entry.facts)
 

@@ -21,7 +21,7 @@ from tideover.http_client import HttpClient, HttpResponse, RequestFailed
 from tideover.model import RAW_KEPT, Document, Event, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
-from tideover.sources import KeyFailed, NotADocument, describe_status, read_time, trouble_of
+from tideover.sources import KeyFailed, NotADocument, SourceContext, describe_status, read_time, trouble_of
 from tideover.sources.compute_metadata import (
     HostAction,
     MetadataKeys,
@@ -55,7 +55,8 @@ HINTS: Mapping[int, str] = MappingProxyType({
 })
 
 
-def open_source(settings: SourceSettings, longest_call_s: float | None = None) -> ComputeEngineSource:
+def open_source(settings: SourceSettings, longest_call_s: float | None = None,
+                context: SourceContext | None = None) -> ComputeEngineSource:
     """Given [source] and the longest that one poll may take, None: the usual 5 s, return the source."""
     return ComputeEngineSource(settings.endpoint or "", settings.vm_name or "", poll_s=longest_call_s or POLL_S,
                                preempt_notice_s=settings.gcp.preempt_notice_s,

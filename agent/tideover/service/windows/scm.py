@@ -212,7 +212,7 @@ def install(config: str | None, hooks: Path) -> Path:
     for file in (program.command[0], tideover.__file__):
         refusal = why_untrusted(str(Path(file).absolute()), trusted_users(), set())
         if refusal is not None:
-            raise WrongUseError("cannot install the service", refusal,
+            raise WrongUseError("cannot install the service", str(refusal),
                                 "Everything that the system runs must be writable by administrators only.")
     make_folder(hooks, EVERYBODY_READS)
     for warning in register(program):
