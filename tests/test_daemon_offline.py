@@ -137,7 +137,7 @@ def test_no_command_acknowledges_for_another_vm(tmp_path, agent):
         event = here.freeze(resources=["vm-of-somebody-else"])
         if agent:
             here.start()
-            here.until(lambda: here.ask("status")["events"])
+            here.until(lambda: here.ask("status", "--all")["events"])
         answer = here.command("acknowledge", event)
         assert answer.returncode == 1 and ("this VM" in answer.stderr or "it concerns other VMs" in answer.stderr)
         assert posts(here) == 0
