@@ -137,7 +137,7 @@ def test_no_command_acknowledges_for_another_vm(tmp_path, agent):
         event = here.freeze(resources=["vm-of-somebody-else"])
         if agent:
             here.start()
-            here.until(lambda: here.ask("status")["events"])
+            here.until(lambda: here.ask("status", "--all")["events"])
         answer = here.command("acknowledge", event)
         assert answer.returncode == 1 and ("this VM" in answer.stderr or "it concerns other VMs" in answer.stderr)
         assert posts(here) == 0
@@ -300,6 +300,8 @@ def test_a_service_that_cannot_start_for_its_configuration_recovers_first_and_en
         assert ended.returncode == 2 and "recover.pending" not in ended.stderr
         assert not (here.home / "state" / "PENDING").exists()
         assert (tmp_path / "seen").read_text().splitlines() == ["prepare there", "recover there", "recover there"]
+        notes = [step["note"] for step in here.record()["timeline"] if step["what"] == "recovering"]
+        assert notes == ["no agent could start with its configuration"]
         began = time.monotonic()
         assert here.command("run").returncode == 2 and time.monotonic() - began < 10, "nothing is pending any more"
 

@@ -110,7 +110,7 @@ def test_an_agent_that_starts_on_such_a_disk_protects_all_the_same(tmp_path, dis
         disk.fill() if how == "full" else disk.read_only()
         event_id = begin(here)
         expect_protection_without_a_word(here)
-        assert "no room where it belongs" in here.said(), "hooks note down in the spare place what they must restore"
+        assert "no space in the state directory" in here.said(), "hooks note down in the spare place what they must restore"
         disk.make_room() if how == "full" else disk.writable()
         expect_recovery(here, event_id)
 
