@@ -113,7 +113,7 @@ def test_a_pending_recovery_is_never_forgotten():
 
 
 def test_what_was_started_needs_a_recover():
-    """From the moment a prepare is begun, only its own "nothing changed" can make it not owed."""
+    """From the moment a prepare is begun, only its own "nothing changed" can make a recover needless."""
     for _, state, seen, move in every_change():
         for name, known in state.hooks.items():
             after = move.state.hooks.get(name)
@@ -133,7 +133,7 @@ def test_no_hook_is_recovered_while_an_event_claims_the_applications():
 
 
 def test_no_recover_starts_before_the_clock_is_judged():
-    """After a start or a pause; only the owner's hand, or a start of the agent that had asked before, may pass it."""
+    """After a start or a pause; only a command, or a start of the agent that had asked before, may pass it."""
     for _, state, seen, move in every_change():
         begun = [e for e in new_effects(state, move.state, seen.now) if isinstance(e, fx.RunHook) and e.phase is RECOVER]
         for effect in begun:
@@ -390,7 +390,7 @@ def test_a_hook_has_one_run_at_a_time_and_never_a_number_twice():
 
 
 def test_no_hook_is_prepared_again_in_vain():
-    """While nothing is announced anew, a settled preparation stays settled."""
+    """While nothing is announced again, a settled preparation stays settled."""
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.Due | ob.PollFailed):
             for name, known in state.hooks.items():
