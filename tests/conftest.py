@@ -9,6 +9,7 @@ import gc
 import os
 import re
 import shutil
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -51,7 +52,7 @@ def pytest_configure(config):
 def _write_into_memory(config):
     """Hundreds of the fast tests open a journal, which waits for the disk at each entry. Whatever they write lies in
     memory where the system offers such a directory; what failed tests wrote is kept."""
-    if config.option.basetemp is None and "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) \
+    if sys.platform != "win32" and config.option.basetemp is None and "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) \
             and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC and shutil.disk_usage(MEMORY).free > 64 << 20:
         place = tempfile.mkdtemp(prefix="t-", dir=MEMORY)
         Path(place).chmod(0o711)            # hooks of other users enter it

@@ -69,7 +69,7 @@ def told_by_the_agent(phase: str) -> set[str]:
 
 
 @pytest.mark.parametrize("phase", ["prepare", "recover"])
-def test_a_hook_tried_by_hand_is_told_every_variable_that_the_agent_tells(trial: Trial, phase: str) -> None:
+def test_a_hook_tried_by_hand_gets_every_variable_that_the_agent_sets(trial: Trial, phase: str) -> None:
     trial.run(phase)
     told = {name for name in trial.environment() if name.startswith("TIDEOVER_")}
     assert told == told_by_the_agent(phase)
@@ -81,7 +81,7 @@ def test_what_is_not_known_by_hand_is_empty_and_the_clock_unknown_as_the_agent_s
     assert trial.run("recover", "--kind", "unannounced")["output"] == "resumed|||unknown|\n"
 
 
-def test_a_recover_by_hand_is_told_the_reason_the_pause_and_the_clock_that_are_asked_for(trial: Trial) -> None:
+def test_a_recover_by_hand_gets_the_reason_the_pause_and_the_clock_of_the_options(trial: Trial) -> None:
     """In its environment and in the record on its standard input alike."""
     told = trial.run("recover", "--kind", "reboot", "--reason", "restarted", "--pause", "7s", "--clock", "bad")
     assert told["output"] == "restarted|7.000|0.050|bad|\n"
@@ -92,7 +92,7 @@ def test_a_recover_by_hand_is_told_the_reason_the_pause_and_the_clock_that_are_a
     assert trial.run("recover", "--reason", "cancelled", "--clock", "good")["output"] == "cancelled|||good|\n"
 
 
-def test_prepare_by_hand_is_not_told_what_comes_after_it(trial: Trial) -> None:
+def test_prepare_by_hand_does_not_get_what_comes_after_it(trial: Trial) -> None:
     trial.run("prepare", "--reason", "resumed", "--pause", "7s", "--clock", "bad")
     assert not {"TIDEOVER_REASON", "TIDEOVER_PAUSE_S", "TIDEOVER_CLOCK"} & trial.environment().keys()
     assert (trial.record()["pauses"], trial.record()["clock"]["verdict"]) == ([], "unknown")

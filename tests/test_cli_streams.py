@@ -31,7 +31,7 @@ def configured(tmp_path: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["status", "history --json", "config show", "hooks list", "--help", "", "simulate --list"])
-def test_a_full_disk_behind_standard_output_is_told_in_one_sentence(words, configured):
+def test_a_full_disk_behind_standard_output_is_reported_in_one_sentence(words, configured):
     done = in_shell(f"{TIDEOVER} {words} {configured if words[:1].isalpha() and 'simulate' not in words else ''} > /dev/full")
     assert done.returncode == EXIT_NO
     assert done.stderr == ("tideover: cannot write the output: no space left on device. Free disk space, or redirect the output.\n")
@@ -55,7 +55,7 @@ def test_a_reader_that_goes_away_is_no_failure(words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", ["-n 10", "-n 7", "-n 6", "-n 5", "-f 0", "-v 100000"])
-def test_tiny_limits_are_told_in_one_sentence(limits, configured):
+def test_tiny_limits_are_reported_in_one_sentence(limits, configured):
     for words in ("status", "doctor", "history"):
         done = in_shell(f"ulimit {limits}; {TIDEOVER} {words} {configured}")
         assert done.returncode in (0, 1, 2, 3), (words, done.stderr)
@@ -91,7 +91,7 @@ def test_a_fault_of_ours_ends_with_status_70_and_a_trace():
     (ImportError("libx.so: failed to map\nsegment"), "cannot load a part of the program: libx.so: failed to map segment."),
     (RuntimeError("can't start new thread"), "cannot continue: no thread can be started."),
 ])
-def test_what_the_system_lacks_is_told_in_one_sentence(monkeypatch, capsys, trouble, told):
+def test_what_the_system_lacks_is_reported_in_one_sentence(monkeypatch, capsys, trouble, told):
     def fail(words: list[str]) -> int:
         raise trouble
 

@@ -17,7 +17,7 @@ class Screen(io.StringIO):
         return True
 
 
-def test_nothing_steers_a_terminal_whoever_wrote_it():
+def test_no_text_of_any_origin_steers_a_terminal():
     """Escapes of both kinds, bells, marks of direction, lone surrogates, line ends."""
     for parts in ([key_value(HOSTILE, HOSTILE, Style.BAD, StyledText(HOSTILE))],
                   [Table(("A", "B"), (table_row(HOSTILE, StyledText(HOSTILE, Style.GOOD), below=(StyledText(HOSTILE),)),))]):

@@ -57,7 +57,7 @@ def test_without_a_file_in_the_usual_place_the_defaults_apply(tmp_path: Path) ->
     assert (loaded.settings, loaded.file, dict(loaded.origin)) == (default_settings(), None, {})
 
 
-def test_a_file_somebody_named_must_be_there(tmp_path: Path) -> None:
+def test_a_named_file_must_be_there(tmp_path: Path) -> None:
     missing = tmp_path / "none.toml"
     for path, environ, who in ((missing, {}, "--config"), (None, {"TIDEOVER_CONFIG": str(missing)}, "TIDEOVER_CONFIG")):
         with pytest.raises(WrongUseError) as refused:
@@ -159,7 +159,7 @@ def test_what_can_be_read_of_a_faulty_file_counts(tmp_path: Path, text: str, fau
         load_settings(file, {}, LINUX)
 
 
-def test_a_good_file_has_no_trouble_and_a_file_somebody_named_must_be_there_all_the_same(tmp_path: Path) -> None:
+def test_a_good_file_has_no_trouble_and_a_named_file_must_be_there_all_the_same(tmp_path: Path) -> None:
     good = written(tmp_path / "good", '[source]\npoll = "2s"\n')
     assert load_tolerantly(good, {}) == load_settings(good, {})
     with pytest.raises(WrongUseError, match="there is no such file"):

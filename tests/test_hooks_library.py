@@ -67,7 +67,7 @@ def test_a_name_that_no_hook_has_is_wrong_use_of_each_command_that_takes_one(tmp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no run bits")
-def test_a_hook_that_is_disabled_is_not_said_to_be_missing(tmp_path, capsys):
+def test_a_hook_that_is_disabled_is_not_reported_as_missing(tmp_path, capsys):
     (tmp_path / "hooks.d").mkdir()
     hook = tmp_path / "hooks.d" / "10-web"
     hook.write_text("#!/bin/sh\n")

@@ -94,7 +94,7 @@ def test_the_record_is_standard_input(bench: Bench) -> None:
     assert bench.answer().report.output.split()[1] == "1048576"
 
 
-def test_a_hook_that_never_reads_its_record_keeps_nobody_waiting(bench: Bench) -> None:
+def test_a_hook_that_never_reads_its_record_delays_no_other(bench: Bench) -> None:
     bench.start(bench.order(bench.write("10-a", "exit 0")), b"x" * 1_048_576)
     assert bench.answer().report.outcome is HookOutcome.DONE
 
@@ -319,17 +319,17 @@ def test_a_state_directory_lives_from_prepare_to_a_recover_that_worked(bench: Be
         assert not (bench.state / "a").exists()
 
 
-def test_state_directories_are_nobody_elses_to_see(bench: Bench) -> None:
+def test_state_directories_cannot_be_seen_by_other_users(bench: Bench) -> None:
     bench.say("exit 0")
     assert stat.S_IMODE(bench.state.stat().st_mode) == 0o711
     assert stat.S_IMODE((bench.state / "said").stat().st_mode) == 0o700
 
 
-def test_modes_that_somebody_loosened_are_mended(bench: Bench) -> None:
+def test_modes_that_were_loosened_are_corrected(bench: Bench) -> None:
     bench.say("exit 0")
     bench.state.chmod(0o777)
     (bench.state / "said").chmod(0o777)
-    test_state_directories_are_nobody_elses_to_see(bench)
+    test_state_directories_cannot_be_seen_by_other_users(bench)
 
 
 def test_a_link_in_the_place_of_a_state_directory_is_not_followed(bench: Bench) -> None:

@@ -183,7 +183,7 @@ def test_an_application_that_a_hook_started_outlives_the_agent(bench: Bench, way
 
 
 @pytest.mark.slow
-def test_what_a_hook_left_is_not_ended_although_nobody_was_there_to_hear_of_its_end(bench: Bench) -> None:
+def test_what_a_hook_left_is_not_ended_although_no_agent_saw_its_end(bench: Bench) -> None:
     """The agent is killed, the hook goes on, prints more than a pipe holds, ends by itself, and leaves a program."""
     agent = agent_with(bench, "echo $$ > pid; until test -e go; do sleep 0.01; done; head -c 500000 /dev/zero\n"
                               "sleep 60 & echo $! > child; exit 0")

@@ -45,7 +45,7 @@ def test_it_says_200_or_503_with_the_reason_and_speaks_haproxys_words(page):
 
 
 @pytest.mark.slow
-def test_a_client_that_drips_or_leaves_keeps_nobody_out(page):
+def test_a_client_that_drips_or_leaves_keeps_no_other_client_out(page):
     made, _ = page
     with socket.create_connection(("127.0.0.1", made.port)) as slow:
         slow.sendall(b"GET /hea")

@@ -120,7 +120,7 @@ def no_room(monkeypatch):
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED, *(
     pytest.param(other, marks=pytest.mark.slow) for other in (errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EINTR))],
     ids=errno.errorcode.get)
-def test_what_the_system_cannot_give_is_told_once_and_asked_for_again(kind, number, tmp_path, no_room):
+def test_what_the_system_cannot_give_is_reported_once_and_asked_for_again(kind, number, tmp_path, no_room):
     told: list[str | None] = []
     door = Door(kind, tmp_path, told.append)
     no_room.trouble, no_room.tries = number, 0

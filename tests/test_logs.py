@@ -109,7 +109,7 @@ def test_all_lines_of_an_event_its_record_and_its_hooks_share_one_id():
     assert re.fullmatch(r"[0-9a-f]{32}", trace_id("\udc80")), "an id that is no proper text has one too"
 
 
-def test_a_life_is_told_with_documented_names_and_fields_and_a_line_a_move():
+def test_a_life_is_logged_with_documented_names_and_fields_and_a_line_a_move():
     kept = Kept()
     life = narrated(ToldLife(Policy(hooks=(hook("first", 10), hook("second", 20)))), kept)
     life.polled(event("E-1")).settle(FAILED, exit_status=9).settle(DONE).after(1000).polled(started(event("E-1"))).paused().judged()

@@ -69,7 +69,7 @@ def test_the_check_of_the_configuration_warns_of_the_missing_library(tmp_path, p
         assert done.returncode == 0 and ("prometheus_client is not installed" in done.stderr) is warns, done
 
 
-def test_an_address_that_is_taken_and_a_directory_that_is_not_there_are_told_and_events_are_carried(tmp_path):
+def test_an_address_that_is_taken_and_a_directory_that_is_not_there_are_reported_and_events_are_handled(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken, world(tmp_path) as here:
         here.hook("10-only")
         here.configure(f'[metrics]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\ntextfile = "{tmp_path}/none/x.prom"')

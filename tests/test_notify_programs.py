@@ -81,7 +81,7 @@ def test_plain_json_has_everything_that_is_known_and_the_record_if_asked(receive
     assert "the event is over (resumed, pause 7.020 s, clock good)" in body["text"]
 
 
-def test_slack_gets_a_text_and_a_section_in_which_a_name_mentions_nobody(receiver) -> None:
+def test_slack_gets_a_text_and_a_section_in_which_a_name_mentions_no_user(receiver) -> None:
     url, kept = receiver
     assert notify("webhook", "--url", f"{url}/ok", "--format", "slack").returncode == 0
     [(_, _, body)] = kept

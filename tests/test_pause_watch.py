@@ -197,7 +197,7 @@ def test_a_descriptor_that_hung_up_is_reported_and_does_not_spin() -> None:
     os.close(hear)
 
 
-def test_the_clock_set_timer_is_silent_while_nobody_sets_the_clock() -> None:
+def test_the_clock_set_timer_is_silent_while_the_clock_is_not_set() -> None:
     reader = open_clock_set_reader()
     if reader is None:
         pytest.skip("this system has no timer that is cancelled when the clock is set")
@@ -317,7 +317,7 @@ def test_a_stopped_process_tells_one_stall_whose_interval_holds_the_truth(second
     assert abs(float(length) - truth_s) <= float(uncertainty) + 0.002, (line, truth_s)
 
 
-def test_news_that_comes_while_the_watch_is_closed_ends_nobody() -> None:
+def test_news_that_comes_while_the_watch_is_closed_ends_no_thread() -> None:
     """A time server's answer may be heard on another thread until the very end; found by the soak."""
     wait = new_wait()
     wait.close()

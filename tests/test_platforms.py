@@ -54,7 +54,7 @@ def test_the_tables_tell_the_platform(tmp_path, tables, kind):
     ("gcp", "gcp"), ("aws_nitro", "aws"), ("aws_xen", "aws"), ("vmware8", "vsphere"), ("oci", "oci"),
     ("alibaba", "alibaba"), ("openstack", "openstack"), ("xenserver", "xen"), ("nutanix", "nutanix"), ("hetzner", "hetzner"),
 ])
-def test_a_captured_machine_is_told_by_its_fields(tmp_path, name, kind):
+def test_a_captured_machine_is_recognised_by_its_fields(tmp_path, name, kind):
     assert detect(read_dmi(put(tmp_path, captured(name)))).kind == kind
 
 

@@ -47,7 +47,7 @@ def test_each_documented_word_is_read(name, word):
 
 
 @pytest.mark.parametrize("body", [b"", b"MAYBE", b"\xff\xfe", b"<html>", b"migrate_on_host_maintenance"])
-def test_a_word_that_nobody_knows_is_no_document(body):
+def test_an_unknown_word_is_no_document(body):
     with pytest.raises(NotADocument):
         read_host_action(body)
 

@@ -89,6 +89,21 @@ class HookSettled:
     report: HookReport
 
 
+@dataclass(frozen=True, slots=True)
+class ApplicationConnected:
+    """An application has connected. `instance`: its own word for its process; the same one goes on where it was."""
+
+    name: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationGone:
+    """The connection of an application has ended."""
+
+    name: str
+
+
 class AckOutcome(enum.Enum):
     ACCEPTED = "accepted"       # 200
     REFUSED = "refused"         # 400, 404 and their like: asking again is pointless
@@ -158,5 +173,6 @@ class StopRequested:
     """The service is being stopped, and applications are recovered first (on_stop = "recover")."""
 
 
-Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged
-               | ClockFollowed | Due | AcknowledgeRequested | RecoverRequested | ForgetRequested | StopRequested)
+Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | ApplicationConnected
+               | ApplicationGone | AckSettled | ClockJudged | ClockFollowed | Due | AcknowledgeRequested
+               | RecoverRequested | ForgetRequested | StopRequested)

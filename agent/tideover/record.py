@@ -305,7 +305,8 @@ def pause_json(pause: Pause) -> PauseDocument:
 def _run_json(run: HookRun) -> HookRunDocument:
     report = run.report
     return {
-        "name": run.name, "kind": "hook", "phase": run.phase.value, "attempt": run.attempt,
+        "name": run.name, "kind": "application" if run.is_application else "hook", "phase": run.phase.value,
+        "attempt": run.attempt,
         "outcome": report.outcome.value, "exit_status": report.exit_status,
         "started_at": utc_text(report.started_at), "duration_s": _rounded(report.duration_s),
         "limit_s": _rounded(run.limit_s), "output": report.output, "note": report.note,

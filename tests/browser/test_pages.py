@@ -74,7 +74,7 @@ def test_the_page_of_a_real_event_fits_and_asks_for_nothing(pages, tab):
                 assert (narrow > 0) is (width <= 700) and (wide > 0) is (width > 700)
 
 
-def test_strangers_words_are_text_and_nothing_else(pages, tab):
+def test_untrusted_text_are_text_and_nothing_else(pages, tab):
     tab.show(pages[0], 1280)
     elements = set(tab.evaluate(ELEMENTS))
     assert not elements & {"script", "img", "a", "link", "iframe", "object", "form", "foreignObject"}

@@ -198,7 +198,7 @@ TOLD_ELSEWHERE = {
     # These two speak of the walk's pauses (all of a known length) and policy (a freeze is recovered after its pause).
     "test_every_pause_of_the_machine_after_the_start_is_followed_by_a_clock_check",
     "test_a_pause_before_the_start_is_kept_and_moves_nothing",
-    "test_the_platform_is_told_only_after_a_preparation_that_worked_or_by_hand",        # `told_rightly`, for all names
+    "test_the_platform_gets_an_acknowledgement_only_after_a_preparation_that_worked_or_by_hand",        # `told_rightly`, for all names
 }
 LAWS = [law for name, law in vars(test_laws).items() if name.startswith("test_") and name not in TOLD_ELSEWHERE]
 
@@ -270,7 +270,7 @@ def come_home(policy, state, now):
 
 
 @fuzz("events that change under way", policies, st.lists(news(documents), max_size=30), many=1500)
-def test_an_event_that_turns_into_another_one_is_never_told_wrongly(policy, script):
+def test_an_event_that_turns_into_another_one_is_never_reported_wrongly(policy, script):
     """One id, but another kind, other VMs, another source from document to document: no platform should do that."""
     steps = play(policy, script)
     told_rightly(steps)
@@ -312,7 +312,7 @@ class Watched(EngineWorld):
 @fuzz("a disk that comes and goes", st.lists(st.sampled_from(
     ["full", "room", "answer", "answer", "answer", "scheduled", "started", "gone", "pause", "restart"]), max_size=40), many=500,
       cases=[(["scheduled", "full", "answer", "answer"],), (["scheduled", "answer", "full", "answer", "room", "scheduled", "answer", "full"],)])
-def test_whatever_the_disk_does_nothing_is_told_that_could_be_forgotten(script):
+def test_whatever_the_disk_does_nothing_is_acknowledged_that_could_be_forgotten(script):
     """Restarts come while it can be written (what is not remembered at a kill is lost, as told); all is recovered."""
     with tempfile.TemporaryDirectory() as home:
         engine_world = Watched()

@@ -169,7 +169,7 @@ def test_a_storm_of_429_delays_and_loses_nothing(tmp_path):
 
 
 @slow
-def test_an_old_document_that_is_replayed_tells_nobody_twice(tmp_path):
+def test_an_old_document_that_is_replayed_acknowledges_nothing_twice(tmp_path):
     """A cache answers with yesterday's list: what was acknowledged is not acknowledged again, what is prepared is recovered."""
     with trial("old documents replayed", "the list of a closed event, ten polls long", "no second acknowledgement; prepared = recovered"), \
             world(tmp_path) as here:
@@ -311,7 +311,7 @@ def test_a_first_connection_that_is_swallowed_after_a_restart_does_not_keep_a_pr
 
 
 @slow
-def test_a_recover_that_is_owed_needs_no_document(tmp_path):
+def test_a_pending_recover_needs_no_document(tmp_path):
     """The agent was killed while it recovered, and the platform answers nobody any more."""
     with trial("metadata service", "swallows all, from a restart within recover on", "recovered as ever"), \
             gated(tmp_path) as (here, gate):
@@ -333,7 +333,7 @@ def test_a_recover_that_is_owed_needs_no_document(tmp_path):
 
 @slow
 @pytest.mark.parametrize("date", ["Mon, 01 Jan 0001 00:00:00 GMT", "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_date_that_is_years_off_keeps_no_event_from_being_prepared_and_is_told(tmp_path, date):
+def test_a_date_that_is_years_off_keeps_no_event_from_being_prepared_and_is_reported(tmp_path, date):
     with trial("metadata service", f"Date: {date}", "prepared, told"), world(tmp_path) as here:
         here.hook("10-first")
         body = json.dumps({"DocumentIncarnation": 2, "Events": [{

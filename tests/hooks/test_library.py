@@ -195,7 +195,7 @@ def test_recover_without_prepare_has_nothing_to_do(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", [SHELL[0], PYTHON[0]])
-def test_a_wrong_call_is_told(name: str, tmp_path: Path) -> None:
+def test_a_wrong_call_is_reported(name: str, tmp_path: Path) -> None:
     """Neither phase nor describe: status 2."""
     assert Hook(name, tmp_path / "state").run("begin").status == WRONG_USE
 

@@ -159,7 +159,7 @@ def test_no_alert_fires_on_reloads_of_the_configuration(tmp_path):
             assert server.value("changes(tideover_start_time_seconds[5m])") == 0, "a reload is no start"
 
 
-def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_owed_and_end_when_both_are_mended(tmp_path):
+def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_pending_and_end_when_both_are_corrected(tmp_path):
     """The product's rules, but that their `for:` of 2, 5 and 15 minutes is 2 s here."""
     rules = tmp_path / "short.rules.yml"
     shorter, changed = re.subn(r"^( +for: )(2m|5m|15m)$", r"\g<1>2s", RULES.read_text(), flags=re.MULTILINE)

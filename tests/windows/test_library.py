@@ -159,13 +159,13 @@ def test_an_unknown_service_is_refused_before_any_is_stopped(service: str, tmp_p
 
 
 @pytest.mark.parametrize("settings", [{}, {"SERVICES": "x", "HOW": "kick"}])
-def test_settings_that_cannot_be_are_told(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_settings_that_cannot_be_are_reported(tmp_path: Path, settings: dict[str, str]) -> None:
     assert run("service-stop", "prepare", tmp_path, **settings)[0] == WRONG_USE
 
 
 # --- lb-health ------------------------------------------------------------------------------------------------------
 
-def test_the_health_file_comes_and_goes_and_a_strangers_is_left_alone(tmp_path: Path) -> None:
+def test_the_health_file_comes_and_goes_and_another_programs_is_left_alone(tmp_path: Path) -> None:
     file, state = tmp_path / "drain" / "now", tmp_path / "state"
     state.mkdir()
     for _ in range(2):

@@ -87,7 +87,7 @@ def test_a_hook_that_never_ends_holds_the_acknowledgement_and_its_tree_is_ended(
     assert here.begun() == ["stuck prepare", "stuck recover"]
 
 
-def test_recover_by_hand_without_the_agent_runs_what_it_owed(here: World) -> None:
+def test_recover_by_hand_without_the_agent_runs_what_is_pending(here: World) -> None:
     here.hook("10-first.cmd")
     here.start()
     here.metadata.add_event("Freeze", duration_s=5)

@@ -57,7 +57,7 @@ def test_another_version_of_python_than_the_wheels_is_refused(refused):
     assert "there is no python311.dll" in refused({"python313.dll": b""})
 
 
-def test_a_program_that_nobody_has_signed_is_refused(refused, program):
+def test_an_unsigned_program_is_refused(refused, program):
     assert "the signature of python.exe does not hold" in refused({"python311.dll": program, "python.exe": program})
 
 

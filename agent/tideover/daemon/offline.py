@@ -23,7 +23,8 @@ from tideover.daemon.api_handlers import (
     unconfirmed_acknowledgement,
     unconfirmed_recover,
 )
-from tideover.daemon.effect_handlers import HookHandler, NullHandler
+from tideover.daemon.applications import ApplicationService
+from tideover.daemon.effect_handlers import NullHandler, ParticipantHandler, run_input
 from tideover.daemon.listeners import LogListener
 from tideover.daemon.policy_source import PolicySource, catalogue_of, environment_of, open_chosen_source, policy_of
 from tideover.daemon.startup import (
@@ -127,7 +128,8 @@ def run_hook_once(
     now = read_moment()
     case = _sample_case(phase, sample, now)
     try:
-        HookHandler(runner, lambda event_id: _rows(case, now)).start(_run_and_wait(case, spec, phase, sample, now))
+        effect = _run_and_wait(case, spec, phase, sample, now)
+        runner.start(effect, *run_input(effect, lambda event_id: _rows(case, now)))
         while isinstance(answer := answers.get(), str):
             if show_line is not None:
                 show_line(answer)
@@ -309,7 +311,8 @@ class _Desk:
         self._runner = HookRunner(self._post, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                   environment_of=partial(environment_of, settings))
         idle = NullHandler()
-        handlers: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
+        away = ApplicationService(settings, self._runner, self._log, MachineClocks().moment, self._post)
+        handlers: dict[type[Any], Any] = {fx.RunHook: ParticipantHandler(self._runner, away, self._memory.journal.rows),
                                        fx.Acknowledge: idle, fx.CheckClock: idle, fx.WatchClosely: idle}
         log_listener = (LogListener if log is not None else _SilentLogListener)(self._log, self._runner.forget,
                                                                             _refuse_unsuitable)
@@ -374,9 +377,9 @@ class _Desk:
 
 
 class _SilentLogListener(LogListener):
-    """Tells nothing of what was decided."""
+    """Logs nothing of what was decided."""
 
-    def _post(self, before: State, entry: Entry) -> None:
+    def _log_entry(self, before: State, entry: Entry) -> None:
         """The record has it."""
 
 
