@@ -155,10 +155,12 @@ class AcknowledgeRequested:
 
 @dataclass(frozen=True, slots=True)
 class RecoverRequested:
-    """An operator asks to run pending recovers (of one event, or all). `clock`: its verdict then, for the hooks."""
+    """An operator asks to run pending recovers (of one event, or all), or no agent can start. `clock`: its verdict
+    then, for the hooks; `because`: what the record says."""
 
     event_id: str | None = None
     clock: ClockCheck | None = None
+    because: str = "by hand"
 
 
 @dataclass(frozen=True, slots=True)

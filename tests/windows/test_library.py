@@ -55,11 +55,12 @@ def test_nothing_prepared_is_nothing_to_recover(name: str, tmp_path: Path) -> No
 def test_a_hook_is_copied_from_the_library_and_taken_away_unless_it_was_changed(tmp_path: Path) -> None:
     directory = tmp_path / "hooks.d"
     made = library.enable("service-stop", directory, LIBRARY)
-    assert made == directory / "80-service-stop.py"
+    assert (made.file, made.was_there) == (directory / "80-service-stop.py", False)
+    assert library.enable("service-stop", directory, LIBRARY).was_there
+    assert library.disable("service-stop", directory, LIBRARY) == made.file and not made.file.exists()
+    library.enable("service-stop", directory, LIBRARY).file.write_text("# mine now\n")
     with pytest.raises(TideoverError, match="there already"):
         library.enable("service-stop", directory, LIBRARY)
-    assert library.disable("service-stop", directory, LIBRARY) == made and not made.exists()
-    library.enable("service-stop", directory, LIBRARY).write_text("# mine now\n")
     with pytest.raises(TideoverError, match="no link to the library"):
         library.disable("service-stop", directory, LIBRARY)
 

@@ -211,8 +211,8 @@ class Agent:
                 self.log.info("api.listening")
 
     def _look_after_listeners(self) -> None:
-        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket, and a
-        load balancer its health page, however scarce descriptors were at the start."""
+        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket, a load
+        balancer its health page and Prometheus its figures, however scarce descriptors were at the start."""
         server, raw_s = self._server, self.clocks.moment().raw_s
         if self._is_closing:
             return
@@ -229,6 +229,8 @@ class Agent:
                 self._listen()
             if self._health is None:
                 self._show_health()
+            if self._metering is not None:
+                self._metering.listen()
 
     def _show_health(self) -> None:
         address = self.settings.health.listen

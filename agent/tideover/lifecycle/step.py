@@ -420,8 +420,9 @@ def on_restart(transition: Transition, seen: ob.Restarted) -> None:
             transition.move(case, cases.AgentRestarted(), "the agent was restarted")
     for case in list(transition.state.cases.values()):
         _prepare_if_only_observed(transition, case)
+    known = frozenset(transition.state.cases)
     for witness in seen.found:
-        _take_witness(transition, witness, seen.boot_id)
+        _take_witness(transition, witness, seen.boot_id, known)
 
 
 def _prepare_if_only_observed(transition: Transition, case: Case) -> None:
@@ -432,9 +433,10 @@ def _prepare_if_only_observed(transition: Transition, case: Case) -> None:
         transition.enter_phase(None, prepared, "[policy] mode is act again")
 
 
-def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> None:
+def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str, known_events: frozenset[str]) -> None:
     """What has a private directory was prepared. Where the journal lost that, or is one of before, the directory says
-    it: the clock is checked, then the hook is recovered."""
+    it: the clock is checked, then the hook is recovered. Directories that name one event which the journal does not
+    know are of one event."""
     name = witness.name
     known = transition.state.hooks.get(name)
     if known is not None:
@@ -447,7 +449,7 @@ def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> 
                           f"{name} has a state directory, so it was prepared, but neither the journal nor a hook of "
                           "that name tells how to recover it")
         return
-    is_usable = witness.event_id and witness.event_id not in transition.state.cases
+    is_usable = witness.event_id and witness.event_id not in known_events
     event_id = witness.event_id if is_usable else f"found-{name}"
     event = Event(event_id, witness.kind, (transition.state.me,) if transition.state.me else (), started=True,
                   event_source="none", source="none",
@@ -529,7 +531,7 @@ def on_recover_request(transition: Transition, seen: ob.RecoverRequested) -> Non
             if seen.clock is not None:
                 transition.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(seen.clock), seen.clock)
                 case = replace(case, clock=seen.clock)
-            transition.move(case, cases.ManualRecover(stopping=False), "by hand")
+            transition.move(case, cases.ManualRecover(stopping=False), seen.because)
 
 
 def on_stop_request(transition: Transition, seen: ob.StopRequested) -> None:
