@@ -218,7 +218,7 @@ def test_a_program_that_hangs_delays_nothing_of_an_event_and_hears_of_its_end(tm
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may change its user")
-def test_run_by_root_the_program_is_the_user_nobody_unless_another_is_named(tmp_path: Path) -> None:
+def test_run_by_root_the_program_has_the_unprivileged_account_unless_another_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     for above in list(tmp_path.parents)[:2]:
         above.chmod(above.stat().st_mode | 0o055)

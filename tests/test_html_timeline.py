@@ -118,7 +118,7 @@ def test_nothing_is_drawn_outside_the_picture(layout):
                 assert -1.0 <= x <= drawing.width + 1.0 and -1.0 <= y <= drawing.height + 1.0, (drawing.name, shape)
 
 
-def test_what_came_after_a_pause_in_which_the_clock_stood_still_is_drawn_after_it():
+def test_what_came_after_a_pause_in_which_the_clock_stopped_is_drawn_after_it():
     """The clock showed 10:00:03 when the machine stopped, and the same when it ran again seven seconds later."""
     account = read_record(stood_still(7.0))
     stage = TimelineLayout(account, times(), WIDE)

@@ -75,7 +75,7 @@ def test_every_answer_asked_for_moves_something():
             assert move.state != state, (state, seen)
 
 
-def test_the_platform_is_told_only_after_a_preparation_that_worked_or_by_hand():
+def test_the_platform_gets_an_acknowledgement_only_after_a_preparation_that_worked_or_by_hand():
     """Never for an event that has started, that was acknowledged before, or that names others."""
     for _, state, seen, move in every_change():
         for effect in new_effects(state, move.state, seen.now):
@@ -96,7 +96,7 @@ def changed_nothing(settled: HookReport) -> bool:
     return settled.outcome in (NOTHING, REFUSED) or not settled.begun
 
 
-def test_what_is_owed_a_recover_is_never_forgotten():
+def test_a_pending_recovery_is_never_forgotten():
     """A hook leaves the table only when its recover worked, or when no run of it can have changed anything."""
     for _, state, seen, move in every_change():
         for name, known in state.hooks.items():
@@ -110,8 +110,8 @@ def test_what_is_owed_a_recover_is_never_forgotten():
             assert harmless or recovered, (state, seen)
 
 
-def test_what_was_begun_is_owed():
-    """From the moment a prepare is begun, only its own "nothing changed" can make it not owed."""
+def test_what_was_started_needs_a_recover():
+    """From the moment a prepare is begun, only its own "nothing changed" can make a recover needless."""
     for _, state, seen, move in every_change():
         for name, known in state.hooks.items():
             after = move.state.hooks.get(name)
@@ -122,7 +122,7 @@ def test_what_was_begun_is_owed():
             assert running or after.needs_recover or (settled and not known.needs_recover), (state, seen)
 
 
-def test_nobody_is_recovered_while_an_event_claims_the_applications():
+def test_no_hook_is_recovered_while_an_event_claims_the_applications():
     for _, state, seen, move in every_change():
         begun = [e for e in new_effects(state, move.state, seen.now) if isinstance(e, fx.RunHook) and e.phase is RECOVER]
         if begun:
@@ -130,8 +130,8 @@ def test_nobody_is_recovered_while_an_event_claims_the_applications():
             assert not any(known.stage in (Stage.PREPARING, Stage.STOPPING) for known in move.state.hooks.values())
 
 
-def test_nobody_is_told_to_carry_on_before_the_clock_is_judged():
-    """After a start or a pause; only the owner's hand, or a start of the agent that had asked before, may pass it."""
+def test_no_recover_starts_before_the_clock_is_judged():
+    """After a start or a pause; only a command, or a start of the agent that had asked before, may pass it."""
     for _, state, seen, move in every_change():
         begun = [e for e in new_effects(state, move.state, seen.now) if isinstance(e, fx.RunHook) and e.phase is RECOVER]
         for effect in begun:
@@ -140,7 +140,7 @@ def test_nobody_is_told_to_carry_on_before_the_clock_is_judged():
                 assert case.clock is not None or case.is_recovered_early, (state, seen)
 
 
-def test_nobody_is_told_to_carry_on_before_the_quiet_time_after_the_newest_pause_is_over():
+def test_no_recover_starts_before_the_quiet_time_after_the_newest_pause_is_over():
     """While the event is listed: what is gone is over."""
     for world, state, seen, move in every_change():
         if isinstance(seen.observation, ob.Due | ob.ClockJudged):
@@ -386,8 +386,8 @@ def test_a_hook_has_one_run_at_a_time_and_never_a_number_twice():
                 assert run.run > state.runs, (state, seen)
 
 
-def test_nobody_is_prepared_again_in_vain():
-    """While nothing is announced anew, a settled preparation stays settled."""
+def test_no_hook_is_prepared_again_in_vain():
+    """While nothing is announced again, a settled preparation stays settled."""
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.Due | ob.PollFailed):
             for name, known in state.hooks.items():

@@ -245,7 +245,7 @@ def test_a_slash_at_the_end_of_a_path_means_nothing_but_at_the_root() -> None:
     assert read_settings('[paths]\nstate = "D:/"', file="x", defaults=windows_paths("C:\\")).paths.state == "D:/"
 
 
-def test_settings_are_values_that_nobody_changes() -> None:
+def test_settings_are_values_that_are_never_changed() -> None:
     settings = settings_of(EVERYTHING)
     for value in (settings, *(section_of(settings, table) for table in TABLES), settings.hook["haproxy"]):
         with pytest.raises(dataclasses.FrozenInstanceError):

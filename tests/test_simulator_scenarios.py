@@ -1,4 +1,4 @@
-"""The scenarios that come along can be read and played to their end, and a bad one is told in a sentence."""
+"""The scenarios that come along can be read and played to their end, and a bad one is reported in one sentence."""
 from __future__ import annotations
 
 import threading
@@ -68,21 +68,21 @@ def test_a_scenario_can_be_stopped():
 @pytest.mark.parametrize(("text", "words"), [
     ("about = ", "not valid TOML"), ("about = 'nothing'", "list of steps"), ("step = 3", "list of steps"),
     ("[[step]]\ndo = 'explode'", "unknown `do`")])
-def test_a_file_that_is_no_scenario_is_told(tmp_path, text, words):
+def test_a_file_that_is_no_scenario_is_reported(tmp_path, text, words):
     file = tmp_path / "own.toml"
     file.write_text(text)
     with pytest.raises(WrongUseError, match=words):
         read_scenario(str(file))
 
 
-def test_a_scenario_nobody_knows_is_told_with_those_that_exist():
+def test_an_unknown_scenario_is_reported_with_those_that_exist():
     with pytest.raises(WrongUseError, match="freeze-without-notice"):
         read_scenario("frieze")
 
 
 @pytest.mark.parametrize("step", ["do = 'start'\nevent = 'x'", "do = 'wait'", "do = 'wait'\nfor_s = 'long'",
                                   "do = 'announce'\nevent = 'x'\ncolour = 'red'"])
-def test_a_step_that_does_not_fit_is_told_by_its_number(tmp_path, step):
+def test_a_step_that_does_not_fit_is_reported_by_its_number(tmp_path, step):
     file = tmp_path / "own.toml"
     file.write_text(f"[[step]]\ndo = 'wait'\nfor_s = 0\n[[step]]\n{step}")
     service = MetadataService()

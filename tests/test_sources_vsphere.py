@@ -223,7 +223,7 @@ def test_after_a_restart_of_the_vm_the_token_is_void_and_what_was_listed_is_over
     assert listed(second) == () and host.registered is not None
 
 
-def test_a_registration_that_the_host_has_lost_is_made_anew(host, source):
+def test_a_registration_that_the_host_has_lost_is_made_again(host, source):
     listed(source)
     host.restart_vm()
     assert "registers again" in failed(source).reason
@@ -245,7 +245,7 @@ def test_another_registered_program_is_named_as_the_reason(host, source):
     assert news.trouble is PollTrouble.REFUSED and "another program of this VM is registered" in news.reason
 
 
-def test_notifications_that_are_not_enabled_are_said_to_be_so_and_who_enables_them(host, source):
+def test_notifications_that_are_not_enabled_are_reported_as_that_and_who_enables_them(host, source):
     host.enabled = False
     assert "vmOpNotificationToAppEnabled" in failed(source).reason
 

@@ -20,14 +20,14 @@ PRIVATE = re.compile(
     r"set aside|lingering|doubting)\b", re.IGNORECASE)
 ALLOWED = {"journal/migrations.py": "the words of earlier journals, which it translates"}
 """module -> why its texts may have them."""
-PAGES = ("README.md", "SECURITY.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))), "packaging/man/tideover.1", "packaging/deb/debian/control",
+PAGES = ("README.md", "SECURITY.md", "hooks/README.md", *(f"docs/{page.name}" for page in sorted((ROOT / "docs").glob("*.md"))), "packaging/man/tideover.1", "packaging/deb/debian/control",
          "packaging/prometheus/tideover.rules.yml", "agent/tideover/service/tideover.service")
 
 OLD = re.compile(r"(?<![A-Za-z])(nobody|somebody|anybody|no one|whoever|told|said|owed?|owes|owing|anew|afresh|lent|lends?|"
                  r"borrow(s|ed|er|ers)?|mend(s|ed|ing)?|st(oo|an)d(s|ing)? still|strangers?|doors?|bell|manners|patience|"
                  r"upstairs|(?<!by[ _-])hands?)(?![A-Za-z])", re.IGNORECASE)
 """Words that neither code nor pages have, in names, comments and docstrings either; `by hand` is the one use of hand."""
-SOURCES = ("agent/tideover", "hooks", "packaging", "docs", ".ci", "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
+SOURCES = ("agent/tideover", "hooks", "notify", "packaging", "docs", ".ci", "README.md", "CONTRIBUTING.md", "CHANGELOG.md",
            "SECURITY.md", "RELEASING.md", "noxfile.py")
 
 

@@ -75,7 +75,7 @@ class Seen:
 
 
 def alphabet(state: State, world: World) -> Iterator[Seen]:
-    """Everything that can happen to this state, answers nobody waits for included."""
+    """Everything that can happen to this state, unwanted answers included."""
     now = at(0)
     for events in world.documents:
         yield Seen(ob.Polled(Document(events, "1", now.utc, now.raw_s, now.raw_s), ME), now)  # type: ignore[arg-type]
@@ -95,7 +95,7 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
 
 
 def answers(state: State, world: World) -> Iterator[ob.Observation]:
-    """Every answer a hand could bring now, asked for or not."""
+    """Every answer an effect handler could bring now, asked for or not."""
     for name, known in state.hooks.items():
         for phase in HookPhase:
             for outcome in world.outcomes:
@@ -108,7 +108,7 @@ def answers(state: State, world: World) -> Iterator[ob.Observation]:
 
 
 def is_asked(state: State, answer: ob.Observation, now: Moment) -> bool:
-    """Whether the state wants the effect this would be the answer to (a run being stopped still owes its answer)."""
+    """Whether the state wants the effect this would be the answer to (a run being stopped still has to answer)."""
     keys = _KEYS.get(id(state)) or _KEYS.setdefault(id(state), (state, {effect.key for effect in desired_effects(state, now)}))
     return _names_an_effect(state, answer, keys[1])
 
@@ -130,7 +130,7 @@ def _names_an_effect(state: State, answer: ob.Observation, keys: set[str]) -> bo
 
 
 def identity(state: State) -> object:
-    """Coarse on purpose: one representative of each combination of phases, stages and what is owed is walked on from.
+    """Coarse on purpose: one representative of each combination of phases, stages and what is pending is walked on from.
     `whole_identity` leaves nothing out that can matter; that walk takes minutes."""
     return (frozenset((case.id, case.phase, case.pending_pause is not None, case.began, case.ack, case.recovered_by,
                        case.phase is Phase.UNCONFIRMED and case.wake_raw_s is not None,

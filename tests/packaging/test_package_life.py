@@ -159,7 +159,7 @@ STATE = "/var/lib/tideover"
 
 
 def test_a_configuration_that_cannot_be_used_ends_the_service_at_once_after_what_is_prepared_is_recovered(machine, package):
-    """Not one restart: none would mend it."""
+    """Not one restart: none would repair it."""
     here, metadata = installed(machine, package)
     with_an_open_event(here, metadata)
     here.put("/etc/tideover/tideover.toml", FAULTY)

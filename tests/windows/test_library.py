@@ -52,14 +52,15 @@ def test_nothing_prepared_is_nothing_to_recover(name: str, tmp_path: Path) -> No
     assert run(name, "recover", tmp_path)[0] == NOTHING
 
 
-def test_a_hook_is_copied_from_the_library_and_taken_away_unless_somebody_changed_it(tmp_path: Path) -> None:
+def test_a_hook_is_copied_from_the_library_and_taken_away_unless_it_was_changed(tmp_path: Path) -> None:
     directory = tmp_path / "hooks.d"
     made = library.enable("service-stop", directory, LIBRARY)
-    assert made == directory / "80-service-stop.py"
+    assert (made.file, made.was_there) == (directory / "80-service-stop.py", False)
+    assert library.enable("service-stop", directory, LIBRARY).was_there
+    assert library.disable("service-stop", directory, LIBRARY) == made.file and not made.file.exists()
+    library.enable("service-stop", directory, LIBRARY).file.write_text("# mine now\n")
     with pytest.raises(TideoverError, match="there already"):
         library.enable("service-stop", directory, LIBRARY)
-    assert library.disable("service-stop", directory, LIBRARY) == made and not made.exists()
-    library.enable("service-stop", directory, LIBRARY).write_text("# mine now\n")
     with pytest.raises(TideoverError, match="no link to the library"):
         library.disable("service-stop", directory, LIBRARY)
 
@@ -129,13 +130,13 @@ def test_an_unknown_service_is_refused_before_any_is_stopped(service: str, tmp_p
 
 
 @pytest.mark.parametrize("settings", [{}, {"SERVICES": "x", "HOW": "kick"}])
-def test_settings_that_cannot_be_are_told(tmp_path: Path, settings: dict[str, str]) -> None:
+def test_settings_that_cannot_be_are_reported(tmp_path: Path, settings: dict[str, str]) -> None:
     assert run("service-stop", "prepare", tmp_path, **settings)[0] == WRONG_USE
 
 
 # --- lb-health ------------------------------------------------------------------------------------------------------
 
-def test_the_health_file_comes_and_goes_and_a_strangers_is_left_alone(tmp_path: Path) -> None:
+def test_the_health_file_comes_and_goes_and_another_programs_is_left_alone(tmp_path: Path) -> None:
     file, state = tmp_path / "drain" / "now", tmp_path / "state"
     state.mkdir()
     for _ in range(2):

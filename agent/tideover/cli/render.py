@@ -471,8 +471,9 @@ def description_parts(about: HookDescription, file: str, *, enabled: bool) -> li
         parts.append(Table(("SETTING", "DEFAULT", "MEANING"), tuple(
             table_row(one.name, StyledText("required", Style.WARN) if one.required else one.default or "-", one.meaning)
             for one in about.settings)))
-        parts.append(Paragraph(StyledText(f"Settings are set in the configuration: [hook.{about.name}] environment = "
-                                          "{ NAME = \"value\" }")))
+        named = next((one for one in about.settings if one.required), about.settings[0]).name
+        parts.append(key_value("Configuration", f"[hook.{about.name}]", Style.PLAIN,
+                               StyledText(f'environment = {{ {named} = "…" }}')))
     return parts
 
 
