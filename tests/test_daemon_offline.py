@@ -331,7 +331,7 @@ def test_a_recover_whose_environment_cannot_be_read_runs_without_it_and_says_so(
 
 @pytest.mark.slow
 def test_a_taken_state_directory_is_no_faulty_configuration(tmp_path):
-    """The service manager must try again: whoever holds it lets it go."""
+    """The service manager must try again: its holder releases it."""
     with world(tmp_path) as here:
         here.start()
         assert here.command("run").returncode == 3

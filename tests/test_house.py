@@ -1,4 +1,4 @@
-"""The house has floors, and nobody borrows from upstairs; below the hands nothing can touch the world."""
+"""The house has floors, and imports go down only; below the effects nothing can touch the world."""
 import ast
 import tomllib
 from graphlib import TopologicalSorter
@@ -100,7 +100,7 @@ def test_no_files_import_each_other_in_a_circle():
 
 
 def test_the_pure_floors_touch_nothing():
-    """No clock, socket, file, process, thread or logger below the hands."""
+    """No clock, socket, file, process, thread or logger below the effects."""
     for room, path in modules():
         if room in PURE or path.relative_to(HOUSE).with_suffix("").as_posix() in PURE_FILES:
             libraries = LIBRARIES_BELOW.get(path.relative_to(HOUSE).with_suffix("").as_posix(), {})

@@ -213,7 +213,7 @@ def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
     (7.0, 0.0002, 0.001), (7.0, 0.031, 0.031), (7.0, 0.0310001, 0.032), (7.0, 1e-12, 0.001), (7.0004, 0.0009, 0.002),
     (7.0, 0.0, 0.0), (7.0, None, None), (None, 0.0021, 0.003)])
 def test_the_uncertainty_of_a_pause_is_never_shown_smaller_than_it_is(length_s, uncertainty_s, told_s):
-    """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that somebody set is."""
+    """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that was set is."""
     known = replace(pause(), length_s=length_s, uncertainty_s=uncertainty_s)
     assert pauses_of([_row(Entry("e1", EntryKind.PAUSE, "", known))])[0].as_json()["uncertainty_s"] == told_s
     if length_s is None or uncertainty_s is None:

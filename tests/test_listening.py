@@ -1,4 +1,4 @@
-"""Those who listen: nobody keeps anybody else out, and what the system cannot give now is asked for again."""
+"""Those who listen: no client keeps another one out, and what the system cannot give now is asked for again."""
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Figures are extra: whatever is wrong with them is told in a sentence, and the agent goes on."""
+"""Figures are extra: whatever is wrong with them is reported in one sentence, and the agent goes on."""
 from __future__ import annotations
 
 import http.client

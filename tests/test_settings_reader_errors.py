@@ -1,4 +1,4 @@
-"""What is wrong with a configuration is told all at once, each fault with its line, its key and what was expected."""
+"""What is wrong with a configuration is reported all at once, each fault with its line, its key and what was expected."""
 from __future__ import annotations
 
 import random

@@ -1,4 +1,4 @@
-"""The scenarios that come along can be read and played to their end, and a bad one is told in a sentence."""
+"""The scenarios that come along can be read and played to their end, and a bad one is reported in one sentence."""
 from __future__ import annotations
 
 import threading

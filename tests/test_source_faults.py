@@ -233,7 +233,7 @@ def test_closing_at_any_moment_ends_the_poll_and_every_connection():
 @pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_a_first_connection_that_is_swallowed_costs_two_seconds_not_two_minutes(named):
-    """Whoever asks beside it is answered, and that is the document."""
+    """The second request is answered, and that is the document."""
     with service(faults.swallows, times=1) as there:
         source = open_source(AZURE, SourceSettings("azure", there.endpoint, 1.0, "vm-1" if named else None))
         began_s = time.monotonic()

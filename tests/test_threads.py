@@ -1,4 +1,4 @@
-"""An exception that nobody foresaw, on a thread beside the engine's: the effect is answered, the loop goes on, the process
+"""An unforeseen exception, on a thread beside the engine's: the effect is answered, the loop goes on, the process
 lives, and the log says so once."""
 from __future__ import annotations
 
