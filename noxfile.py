@@ -64,8 +64,15 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Writes again what is made from the code (diagram, configuration reference), and checks links and named files."""
+    """Writes again what is made from the code (diagram, configuration reference, tables), and checks the documents."""
     install(session, "test")
-    for script in sorted(Path("docs").glob("*.py")):
-        session.run("python", str(script))
+    for script in ("draw_phases", "write_configuration", "write_tables"):
+        session.run("python", f"docs/{script}.py")
     session.run("pytest", "-q", *map(str, sorted(Path("tests").glob("test_docs_*.py"))))
+
+
+@nox.session
+def screens(session: nox.Session) -> None:
+    """Draws the pictures of the documents from a real drill."""
+    install(session, "test")
+    session.run("python", "docs/draw_screens.py")

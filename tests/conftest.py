@@ -1,7 +1,7 @@
 """Which tests run. Plain `pytest` is the fast suite; `pytest -m slow` runs the proofs, `pytest -m ""` both, the fast tests
 first. In CI the proofs are sampled (`sampled.toml`).
 
-The slow proofs need tools: real servers, a hypervisor, a container. One that is missing is told by a skipped test; where
+The slow proofs need tools: real servers, a hypervisor, a container. One that is missing is reported by a skipped test; where
 TIDEOVER_PROOFS=required (CI, which installs them), it fails instead."""
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import gc
 import os
 import re
 import shutil
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,7 @@ LEFT = pytest.StashKey[list[int]]()
 
 def pytest_configure(config):
     """Thousands of tests keep what they made; looking through it all time and again costs the fast suite a second. The
-    slow proofs need it: what nobody closed keeps its files open until then."""
+    slow proofs need it: what was not closed keeps its files open until then."""
     if not config.option.markexpr and "-m" not in config.invocation_params.args and not any("::" in word for word in config.args):
         config.option.markexpr = FAST
     if config.option.markexpr == FAST:
@@ -51,12 +52,17 @@ def pytest_configure(config):
 def _write_into_memory(config):
     """Hundreds of the fast tests open a journal, which waits for the disk at each entry. Whatever they write lies in
     memory where the system offers such a directory; what failed tests wrote is kept."""
-    if config.option.basetemp is None and "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) \
+    if sys.platform != "win32" and config.option.basetemp is None and "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) \
             and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC and shutil.disk_usage(MEMORY).free > 64 << 20:
         place = tempfile.mkdtemp(prefix="t-", dir=MEMORY)
         Path(place).chmod(0o711)            # hooks of other users enter it
         os.environ["TMPDIR"] = tempfile.tempdir = place
         config.stash[PLACE] = place
+
+
+def pytest_collection_finish(session):
+    if session.config.option.markexpr == FAST:
+        gc.freeze()                         # modules and tests live to the end
 
 
 @pytest.hookimpl(trylast=True)

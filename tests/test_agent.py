@@ -84,7 +84,7 @@ def test_a_required_hook_that_fails_means_no_acknowledgement(tmp_path):
 
 
 @slow
-def test_a_hook_that_anyone_can_write_is_refused_told_and_nothing_is_acknowledged(tmp_path):
+def test_a_hook_that_anyone_can_write_is_refused_and_reported_and_nothing_is_acknowledged(tmp_path):
     with world(tmp_path) as here:
         here.hook("10-open")
         (here.home / "hooks.d" / "10-open").chmod(0o777)
@@ -176,7 +176,7 @@ def test_a_service_stopped_while_a_hook_prepares_tells_of_that_run_at_its_next_s
 
 @slow
 def test_recover_waits_for_a_good_clock(tmp_path):
-    """4 s off after the stop: nobody is told to carry on before outside time agrees."""
+    """4 s off after the stop: no recover starts before outside time agrees."""
     with world(tmp_path) as here:
         here.hook("10-first")
         here.start()
@@ -255,7 +255,7 @@ def test_a_second_agent_on_the_same_state_directory_refuses(tmp_path):
 
 
 @slow
-def test_an_agent_whose_socket_another_process_replaced_listens_there_anew(tmp_path):
+def test_an_agent_whose_socket_another_process_replaced_listens_there_again(tmp_path):
     with world(tmp_path) as here:
         agent = here.start()
         place = here.home / "run" / "tideover.sock"
@@ -319,7 +319,7 @@ def test_a_held_event_is_acknowledged_by_hand_through_the_agent_and_once(tmp_pat
 
 
 @slow
-def test_what_is_owed_is_recovered_by_hand_without_the_agent(tmp_path):
+def test_what_is_pending_is_recovered_by_hand_without_the_agent(tmp_path):
     with world(tmp_path) as here:
         here.hook("10-first")
         here.hook("20-second")
@@ -559,7 +559,7 @@ def test_a_hooks_directory_that_can_no_longer_be_read_holds_the_acknowledgement_
         (tmp_path / "hooks.d").unlink()
         (tmp_path / "real").rename(tmp_path / "hooks.d")
         assert not here.metadata.acknowledgements
-        assert "cannot be read: Too many levels of symbolic links" in here.said()
+        assert "cannot be read: too many levels of symbolic links" in here.said()
         here.metadata.remove_event(event)
         here.until(lambda: here.record()["status"] == "closed")
         second = here.freeze()

@@ -142,7 +142,7 @@ def test_an_agent_whose_number_could_not_be_written_is_no_less_an_agent(place: P
     ({"ok": True, "status": STATUS, "api": 0, "version": "0.0.9"}, f"version 0.0.9 and this command is version {__version__}"),
     ({"ok": True, "status": STATUS, "api": None, "version": 7}, "an earlier version"),
 ])
-def test_an_answer_that_is_none_is_said_to_be_one(place: Place, capsys: Any, answer: dict[str, Any], words: str) -> None:
+def test_an_answer_that_is_not_valid_is_refused(place: Place, capsys: Any, answer: dict[str, Any], words: str) -> None:
     lock = Lock(place.state)
     with place.answering(answer):
         with pytest.raises(UnreachableError) as refused:
@@ -213,7 +213,7 @@ def test_nothing_is_changed_through_a_link_that_others_can_make(tmp_path: Path) 
     assert not list(target.iterdir()) and not (shared / "new").exists()
 
 
-def test_the_mode_of_an_own_directory_is_mended(tmp_path: Path) -> None:
+def test_the_mode_of_an_own_directory_is_corrected(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(0o777)
     make_directory(tmp_path / "state", 0o711)

@@ -1,4 +1,4 @@
-"""`tideover hooks run`: a hook tried by hand is told what the agent would tell it, of an event that is made up."""
+"""`tideover hooks run`: a hook run by hand gets what the agent would give it, of an event that is made up."""
 from __future__ import annotations
 
 import json
@@ -69,7 +69,7 @@ def told_by_the_agent(phase: str) -> set[str]:
 
 
 @pytest.mark.parametrize("phase", ["prepare", "recover"])
-def test_a_hook_tried_by_hand_is_told_every_variable_that_the_agent_tells(trial: Trial, phase: str) -> None:
+def test_a_hook_tried_by_hand_gets_every_variable_that_the_agent_sets(trial: Trial, phase: str) -> None:
     trial.run(phase)
     told = {name for name in trial.environment() if name.startswith("TIDEOVER_")}
     assert told == told_by_the_agent(phase)
@@ -81,7 +81,7 @@ def test_what_is_not_known_by_hand_is_empty_and_the_clock_unknown_as_the_agent_s
     assert trial.run("recover", "--kind", "unannounced")["output"] == "resumed|||unknown|\n"
 
 
-def test_a_recover_by_hand_is_told_the_reason_the_pause_and_the_clock_that_are_asked_for(trial: Trial) -> None:
+def test_a_recover_by_hand_gets_the_reason_the_pause_and_the_clock_of_the_options(trial: Trial) -> None:
     """In its environment and in the record on its standard input alike."""
     told = trial.run("recover", "--kind", "reboot", "--reason", "restarted", "--pause", "7s", "--clock", "bad")
     assert told["output"] == "restarted|7.000|0.050|bad|\n"
@@ -92,7 +92,7 @@ def test_a_recover_by_hand_is_told_the_reason_the_pause_and_the_clock_that_are_a
     assert trial.run("recover", "--reason", "cancelled", "--clock", "good")["output"] == "cancelled|||good|\n"
 
 
-def test_prepare_by_hand_is_not_told_what_comes_after_it(trial: Trial) -> None:
+def test_prepare_by_hand_does_not_get_what_comes_after_it(trial: Trial) -> None:
     trial.run("prepare", "--reason", "resumed", "--pause", "7s", "--clock", "bad")
     assert not {"TIDEOVER_REASON", "TIDEOVER_PAUSE_S", "TIDEOVER_CLOCK"} & trial.environment().keys()
     assert (trial.record()["pauses"], trial.record()["clock"]["verdict"]) == ([], "unknown")
@@ -120,7 +120,7 @@ def test_a_hook_tried_by_hand_reads_a_whole_record(trial: Trial, phase: str) -> 
 
 @pytest.mark.slow
 def test_a_hook_that_is_tried_shows_its_output_as_it_comes(trial: Trial) -> None:
-    """Whoever tries it sees where it waits; and all of it, however much it prints."""
+    """The user sees where it waits; and all of it, however much it prints."""
     (trial.home / "hooks.d" / "10-web").write_text(
         f"#!/bin/sh\necho begun\nuntil test -e {trial.home}/go; do sleep 0.01; done\nseq 1500\n")
     command = subprocess.Popen(

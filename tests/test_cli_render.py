@@ -1,4 +1,4 @@
-"""What people are told of an event while it runs and when it is over, to the letter, on narrow and wide terminals."""
+"""What people see of an event while it runs and when it is over, to the letter, on narrow and wide terminals."""
 from __future__ import annotations
 
 import os
@@ -152,8 +152,8 @@ def test_what_does_not_fit_beside_stands_below_and_nothing_is_lost():
         "    of 0.050 s"]
 
 
-def test_a_pause_whose_length_or_beginning_is_not_known_is_never_told_as_shorter_than_it_may_have_been():
-    """Half of 7.8 s ± half of 7.8 s is "at most 7.8 s", in the list as in the story; what nobody knows is no number."""
+def test_a_pause_whose_length_or_beginning_is_not_known_is_never_shown_as_shorter_than_it_may_have_been():
+    """Half of 7.8 s ± half of 7.8 s is "at most 7.8 s", in the list as in the story; an unknown value is no number."""
     life = over()
     record, pause = records_of(life.rows)[0], pauses_of(life.rows)[0]
     for length_s, doubt_s, listed, story in (
@@ -229,7 +229,7 @@ def test_where_no_events_can_be_received_the_first_line_says_so_and_why(platform
     assert any(line.startswith("Source") and "no events can be received" in line for line in shown)
 
 
-def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason():
+def test_a_platform_that_got_no_acknowledgement_is_waited_for_with_the_reason():
     life = ToldLife(Policy(hooks=HOOKS, rules={Kind.FREEZE: Rules(acknowledge=False)}))
     life.polled(event("E-1")).settle().settle().settle()
     assert life.first() == ("The agent waits for the platform to start the event; it is not acknowledged "
@@ -239,7 +239,7 @@ def test_a_platform_that_was_not_told_to_go_ahead_is_waited_for_with_the_reason(
     assert any("passed" in line and "it may start at any time" in line for line in life.shown(140))
 
 
-def test_an_event_that_was_cancelled_is_not_said_to_start_at_any_time():
+def test_an_event_that_was_cancelled_is_not_shown_to_start_at_any_time():
     life = ToldLife(Policy(hooks=HOOKS))
     life.polled(event("E-1")).settle().settle().settle().acknowledged()
     assert [line for line in life.shown() if line.startswith("Phase")] == ["Phase      acknowledged; expected pause 5 s"]
@@ -248,7 +248,7 @@ def test_an_event_that_was_cancelled_is_not_said_to_start_at_any_time():
     assert not any("start at any time" in line for line in life.shown(140))
 
 
-def test_a_refused_hook_is_told_as_refused_and_as_what_holds_the_acknowledgement_though_it_need_not_work():
+def test_a_refused_hook_is_shown_as_refused_and_as_what_holds_the_acknowledgement_though_it_need_not_work():
     """Two files of one NAME: the second, which never runs, is shown by its file's name, once."""
     first, second = hook("dup", 50), replace(hook("dup", 60, required=False), refused="50-dup has the name dup already")
     life = ToldLife(policy_of(default_settings(), Catalogue((first, second))))
@@ -259,7 +259,7 @@ def test_a_refused_hook_is_told_as_refused_and_as_what_holds_the_acknowledgement
     assert any("a required preparation failed: 60-dup (refused)" in line for line in life.shown(140))
 
 
-def test_a_hook_that_failed_and_need_not_work_is_told_as_such():
+def test_a_hook_that_failed_and_need_not_work_is_shown_as_such():
     policy = Policy(hooks=(hook("worker", 40, required=False),))
     for exit_status, outcome in ((1, FAILED), (4, REFUSED)):
         life = ToldLife(policy).polled(event("E-1")).settle(outcome, exit_status=exit_status)
@@ -277,7 +277,7 @@ def test_an_event_stopped_while_its_hooks_run_and_one_that_waits_for_another_say
                              "the platform to start the event (reboot E-2).")
 
 
-def test_without_an_agent_the_first_line_says_so_and_what_is_owed():
+def test_without_an_agent_the_first_line_says_so_and_what_is_pending():
     life = preparing()
     assert life.first(alive=False) == (
         "No agent is running, and recovery of haproxy, health-file is pending: start it with tideover service start, or run "
@@ -288,7 +288,7 @@ def test_without_an_agent_the_first_line_says_so_and_what_is_owed():
     assert silent.startswith("The agent (process 4711) does not answer: connection refused. By its journal, it waits")
 
 
-def test_a_bad_clock_is_told_with_its_reason():
+def test_a_bad_clock_is_reported_with_its_reason():
     life = preparing()
     life.settle().settle().acknowledged().polled(started(event("E-1"))).paused().judged(BAD)
     (clock,) = [line for line in life.shown(140) if line.startswith("Clock")]
@@ -332,12 +332,12 @@ def test_hooks_are_listed_with_the_refused_and_the_reason_below():
         "40  worker   1 min 30 s  may fail  ready     freeze, unannounced"]
 
 
-def test_kinds_are_told_in_words():
+def test_kinds_are_shown_in_words():
     assert kinds_text(ANNOUNCED | {Kind.UNANNOUNCED}) == "all announced, unannounced"
     assert HookSpec("x", 1, "/x").kinds == ANNOUNCED
 
 
-def test_a_settled_run_that_nobody_asked_for_changes_nothing_that_is_told():
+def test_a_settled_run_that_was_not_wanted_changes_nothing_that_is_shown():
     life = preparing()
     before = life.shown()
     life.see(ob.HookSettled("haproxy", PREPARE, 99, report()))

@@ -24,7 +24,7 @@ AGENT = Path(__file__).parents[1] / "agent"
 
 @contextmanager
 def simulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running `tideover simulate` and the address it told."""
+    """A running `tideover simulate` and the address that it printed."""
     environment = {**os.environ, "PYTHONPATH": str(AGENT)}
     with subprocess.Popen([sys.executable, "-m", "tideover", "simulate", *words], text=True, env=environment,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -45,7 +45,7 @@ def ask(url: str, body: bytes | None = None, metadata: str = "true") -> bytes:
         return bytes(answer.read())
 
 
-def test_a_client_sees_the_scenario_and_its_acknowledgement_is_told():
+def test_a_client_sees_the_scenario_and_its_acknowledgement_is_reported():
     with simulating("reboot", "--vm-name", "web-7") as (process, url):
         event = {}
         while not event:
@@ -101,19 +101,19 @@ def test_the_scenarios_are_listed(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(scenario_names())
 
 
-def test_a_scenario_that_does_not_fit_is_told_when_it_comes_to_that(tmp_path, capsys):
+def test_a_scenario_that_does_not_fit_is_reported_when_it_comes_to_that(tmp_path, capsys):
     (tmp_path / "own.toml").write_text('[[step]]\ndo = "start"\nevent = "nobody"\n')
     assert main(["simulate", str(tmp_path / "own.toml")]) == 2
     assert "step 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("frieze",), ("--listen", "here"), ("--listen", "[::1]:8080"), ("--pace", "0")])
-def test_wrong_use_is_told(words, capsys):
+def test_wrong_use_is_reported(words, capsys):
     assert main(["simulate", *words]) == 2
     assert capsys.readouterr().err.startswith("tideover: ")
 
 
-def test_an_address_that_is_taken_is_told(capsys):
+def test_an_address_that_is_taken_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert main(["simulate", "--listen", f"127.0.0.1:{taken.getsockname()[1]}"]) == 2
     assert "address already in use" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from tideover.errors import EXIT_BUG, EXIT_NO, EXIT_OK, WrongUseError
 from tideover.simulator.scenarios import read_scenario
 
 TIDEOVER = f"{sys.executable} -m tideover"
+REPOSITORY = Path(__file__).parents[1]
 
 
 def in_shell(line: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -31,7 +32,7 @@ def configured(tmp_path: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", ["status", "history --json", "config show", "hooks list", "--help", "", "simulate --list"])
-def test_a_full_disk_behind_standard_output_is_told_in_one_sentence(words, configured):
+def test_a_full_disk_behind_standard_output_is_reported_in_one_sentence(words, configured):
     done = in_shell(f"{TIDEOVER} {words} {configured if words[:1].isalpha() and 'simulate' not in words else ''} > /dev/full")
     assert done.returncode == EXIT_NO
     assert done.stderr == ("tideover: cannot write the output: no space left on device. Free disk space, or redirect the output.\n")
@@ -55,7 +56,7 @@ def test_a_reader_that_goes_away_is_no_failure(words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", ["-n 10", "-n 7", "-n 6", "-n 5", "-f 0", "-v 100000"])
-def test_tiny_limits_are_told_in_one_sentence(limits, configured):
+def test_tiny_limits_are_reported_in_one_sentence(limits, configured):
     for words in ("status", "doctor", "history"):
         done = in_shell(f"ulimit {limits}; {TIDEOVER} {words} {configured}")
         assert done.returncode in (0, 1, 2, 3), (words, done.stderr)
@@ -75,6 +76,30 @@ def test_ctrl_c_while_a_command_starts_ends_it_without_a_word(configured):
         assert done.stderr.strip() == "" and done.returncode in (-signal.SIGINT, 0, 1), (delay_s, done)
 
 
+LOOKS = """
+import _signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+early = []
+
+class Look:
+    def find_spec(name, path=None, target=None):
+        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+            early.append(name)
+
+sys.meta_path.insert(0, Look)
+"""
+
+
+@pytest.mark.parametrize(("start", "before"), [
+    ("import tideover.__main__", ["tideover", "tideover.__main__"]),
+    (f"try: exec(open({str(REPOSITORY / 'packaging/deb/debian/tideover.py')!r}).read())\nexcept SystemExit: pass", [])])
+def test_nothing_is_loaded_before_ctrl_c_ends_the_command_without_a_trace(start, before):
+    """The way in of pip's command and that of the Debian package."""
+    done = subprocess.run([sys.executable, "-IS", "-c", f"{LOOKS}{start}\nprint(early)", str(REPOSITORY / "agent"), "--help"],
+                          capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == str(before)
+
+
 @pytest.mark.slow
 def test_a_fault_of_ours_ends_with_status_70_and_a_trace():
     program = ("import sys, tideover.cli\ntideover.cli._run_words = lambda words: 1 // 0\nsys.argv = ['tideover', 'status']\n"
@@ -91,7 +116,7 @@ def test_a_fault_of_ours_ends_with_status_70_and_a_trace():
     (ImportError("libx.so: failed to map\nsegment"), "cannot load a part of the program: libx.so: failed to map segment."),
     (RuntimeError("can't start new thread"), "cannot continue: no thread can be started."),
 ])
-def test_what_the_system_lacks_is_told_in_one_sentence(monkeypatch, capsys, trouble, told):
+def test_what_the_system_lacks_is_reported_in_one_sentence(monkeypatch, capsys, trouble, told):
     def fail(words: list[str]) -> int:
         raise trouble
 

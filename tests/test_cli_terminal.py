@@ -1,4 +1,4 @@
-"""The gate to the terminal: nothing a stranger wrote steers it, colour only where it is wanted, --watch draws in place."""
+"""The gate to the terminal: no untrusted text steers it, colour only where it is wanted, --watch draws in place."""
 from __future__ import annotations
 
 import io
@@ -17,7 +17,7 @@ class Screen(io.StringIO):
         return True
 
 
-def test_nothing_steers_a_terminal_whoever_wrote_it():
+def test_no_text_of_any_origin_steers_a_terminal():
     """Escapes of both kinds, bells, marks of direction, lone surrogates, line ends."""
     for parts in ([key_value(HOSTILE, HOSTILE, Style.BAD, StyledText(HOSTILE))],
                   [Table(("A", "B"), (table_row(HOSTILE, StyledText(HOSTILE, Style.GOOD), below=(StyledText(HOSTILE),)),))]):

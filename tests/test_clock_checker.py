@@ -168,7 +168,7 @@ def test_each_start_has_exactly_one_answer() -> None:
 
 
 def test_a_check_that_starts_while_another_waits_for_the_network_is_not_held_up() -> None:
-    """What was on its way when the machine froze is lost; nobody waits for it."""
+    """What was on its way when the machine froze is lost; it is not waited for."""
     def deaf_once(question: faults.Question) -> list[faults.Reply]:
         return faults.silent(question) if question.number == 0 else faults.honest(question)
     with TimeServer(deaf_once) as server, owner(server) as one:
@@ -203,14 +203,14 @@ def test_closing_ends_a_check_under_way_without_an_answer() -> None:
         assert one.heard.empty()
 
 
-def test_a_name_is_resolved_and_its_silent_addresses_are_told() -> None:
+def test_a_name_is_resolved_and_its_silent_addresses_are_reported() -> None:
     with TimeServer() as server:
         report = check_now(settings_for(f"localhost:{server.port}"), surroundings=NOWHERE)
         assert report.check.verdict is Verdict.GOOD
         assert {one.server for one in report.servers} == {f"localhost:{server.port}"}
 
 
-def test_a_name_without_an_address_is_told() -> None:
+def test_a_name_without_an_address_is_reported() -> None:
     report = check_now(settings_for("no-such-host.invalid"), surroundings=NOWHERE)
     assert report.check.verdict is Verdict.UNKNOWN
     assert "name" in report.servers[0].dropped
@@ -226,7 +226,7 @@ def test_a_server_over_ipv6_is_asked() -> None:
         pytest.skip(f"no IPv6 on loopback: {error}")
 
 
-def test_a_port_where_nobody_listens_is_told_at_once() -> None:
+def test_a_port_without_a_listener_is_reported_at_once() -> None:
     with TimeServer() as gone:
         name = gone.name
     began = time.monotonic()
@@ -260,7 +260,7 @@ def test_a_server_that_says_rate_is_asked_more_rarely() -> None:
         assert len(server.questions) == 1
 
 
-def test_what_was_followed_of_an_earlier_pause_is_told_before_it_is_dropped() -> None:
+def test_what_was_followed_of_an_earlier_pause_is_reported_before_it_is_dropped() -> None:
     """A further pause begins a new check; the samples since the last verdict are in the record all the same."""
     with TimeServer() as server, owner(server) as one:
         one.check()
@@ -275,7 +275,7 @@ def test_what_was_followed_of_an_earlier_pause_is_told_before_it_is_dropped() ->
 
 
 def test_between_checks_the_newest_finding_is_that_of_what_was_heard_last() -> None:
-    """A clock that was bad at the last event and has been mended since must not look bad for ever."""
+    """A clock that was bad at the last event and has been corrected since must not look bad for ever."""
     clocks = PlayedClocks(4.0)
     with TimeServer() as server, owner(server, clocks=clocks) as one:
         one.checker.sample_near_event()
@@ -325,7 +325,7 @@ def test_checking_the_clock_sets_nothing() -> None:
         assert not any(word in text for word in ("clock_settime", "settimeofday", "ADJ_SETOFFSET")), file
 
 
-def test_a_server_that_is_written_like_none_is_told_and_nothing_breaks() -> None:
+def test_a_server_that_is_written_like_none_is_reported_and_nothing_breaks() -> None:
     """Settings are validated long before, but another program's configuration may hold anything."""
     report = check_now(settings_for("[::1"), surroundings=NOWHERE)
     assert report.check.verdict is Verdict.UNKNOWN
@@ -351,8 +351,8 @@ def test_a_server_that_steps_is_taken_at_its_newest_word() -> None:
     assert second.offset_s == pytest.approx(-5.0, abs=0.1)
 
 
-def test_watching_keeps_the_manners_from_one_look_to_the_next() -> None:
-    """The owner's server: never twice within 2 s; the looks between judge what it said before."""
+def test_watching_keeps_the_rate_limits_from_one_look_to_the_next() -> None:
+    """The owner's server: never twice within 2 s; the looks between judge its earlier samples."""
     with TimeServer() as server:
         clocks, looks = PlayedClocks(), []
         watching = watch_clock(settings_for(server.name), clocks, interval_s=0.0, surroundings=NOWHERE)
@@ -378,7 +378,7 @@ def test_four_servers_on_loopback_are_heard_within_a_tenth_of_a_second() -> None
 
 
 def test_an_exchange_across_the_rollover_of_2036_is_ordinary() -> None:
-    """2036-02-08, and the very second the count begins anew: a live exchange with both clocks there."""
+    """2036-02-08, and the very second the count begins again: a live exchange with both clocks there."""
     for there_s in (2_085_978_496.0, 2_085_978_495.9999, 2_086_041_600.0):
         ahead_s = there_s - time.time()
         with TimeServer(ahead_s=ahead_s) as server:
@@ -387,7 +387,7 @@ def test_an_exchange_across_the_rollover_of_2036_is_ordinary() -> None:
         assert (check.check.verdict, round(check.check.offset_s or 0, 1)) == (Verdict.GOOD, -0.5)
 
 
-def test_in_a_leap_second_nobody_is_believed_and_afterwards_all_is_well() -> None:
+def test_in_a_leap_second_no_server_is_believed_and_afterwards_all_is_well() -> None:
     """2028-06-30 23:59:60 would be announced by leap = 1; within 2 s of it a server may show either second."""
     midnight_s = 1_845_936_000.0
     for after_s, verdict in ((-1.0, Verdict.UNKNOWN), (0.5, Verdict.UNKNOWN), (60.0, Verdict.GOOD)):

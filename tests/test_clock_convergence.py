@@ -45,7 +45,7 @@ class Life:
         self.clocks.behind_s -= mended_s if self.clocks.behind_s > 0 else -mended_s
 
     def live(self, updates_s: tuple[float, ...] = (), steps_s: dict[int, float] | None = None) -> Told:
-        """Follow with the schedule's own pauses until something is told. `steps_s`: at which look what is stepped."""
+        """Follow with the schedule's own pauses until something is reported. `steps_s`: at which look what is stepped."""
         resumed_at = utc(self.clocks.truth_s)
         for number in range(1, 100):
             left_s = (self.following.until_ns - self.clocks.raw_ns()) / NS
@@ -70,7 +70,7 @@ def test_a_good_clock_has_converged_after_three_good_answers() -> None:
 
 
 def test_a_slewed_clock_has_converged_when_it_is_good_and_runs_evenly_again() -> None:
-    """5 s at chrony's 83 300 ppm take 60 s; inside the tolerance it is still being moved, and not told before."""
+    """5 s at chrony's 83 300 ppm take 60 s; inside the tolerance it is still being moved, and not reported before."""
     told = Life(5.0, slew=0.0833).live()
     assert told.state == CONVERGED
     assert 60 < told.after_s < 300
@@ -78,26 +78,26 @@ def test_a_slewed_clock_has_converged_when_it_is_good_and_runs_evenly_again() ->
     assert [one.offset_s for one in told.check.samples] == sorted(one.offset_s for one in told.check.samples)
 
 
-def test_a_daemon_that_had_to_mend_is_given_a_second_measurement() -> None:
+def test_a_daemon_that_had_to_correct_the_clock_is_given_a_second_measurement() -> None:
     """chrony has stepped half way at its first, 2.3 s off and "Normal"."""
     assert Life(5.0).live(updates_s=(10.0, 200.0), steps_s={2: 5.0}).after_s >= 200
     assert Life(5.0).live(updates_s=(1.0, 2.0), steps_s={2: 5.0}).after_s < 70
     assert Life(5.0).live(updates_s=(), steps_s={2: 5.0}).after_s < 70
 
 
-def test_a_clock_that_nobody_mends_is_stuck_after_ten_minutes() -> None:
+def test_a_clock_that_is_not_corrected_is_stuck_after_ten_minutes() -> None:
     told = Life(5.0).live()
     assert (told.state, told.after_s, told.check.verdict) == (STUCK, 600.0, Verdict.BAD)
     assert told.check.good_after_s is None
 
 
-def test_a_clock_that_is_still_being_mended_is_not_stuck() -> None:
+def test_a_clock_that_is_still_being_corrected_is_not_stuck() -> None:
     """adjtime's 500 ppm: 5 s take 2.8 hours."""
     assert Life(5.0, slew=0.0005).live().state == FOLLOWING
     assert Life(5.0).live(steps_s={3: 2.5}).state == FOLLOWING
 
 
-def test_a_step_begins_the_counting_anew() -> None:
+def test_a_step_begins_the_counting_again() -> None:
     """Good, good, stepped away and back: three good answers must follow the last step."""
     told = Life(0.0).live(steps_s={2: 0.1, 3: -0.1})
     assert told.state == CONVERGED
@@ -125,7 +125,7 @@ def test_without_new_answers_nothing_converges() -> None:
     (0.0, [1, 2, 4, 8, 16, 32, 64, 64]), (1.0, [1, 2, 4, 8, 16, 32, 64, 64]), (15.0, [15, 30, 60, 64, 64]),
     (1800.0, [1800, 1800]),
 ])
-def test_following_grows_rarer_and_keeps_to_the_manners(spacing_s: float, pauses: list[float]) -> None:
+def test_following_grows_rarer_and_keeps_to_the_rate_limits(spacing_s: float, pauses: list[float]) -> None:
     asked = [pause_while_following(number, spacing_s) for number in range(1, len(pauses) + 1)]
     assert asked == [pytest.approx(pause) for pause in pauses]
 
@@ -158,7 +158,7 @@ def test_a_step_is_no_rate_and_two_readings_at_once_are_none() -> None:
 
 
 @pytest.mark.slow
-def test_a_live_clock_is_followed_until_it_has_converged_and_told_once() -> None:
+def test_a_live_clock_is_followed_until_it_has_converged_and_reported_once() -> None:
     """The engine calls off what is answered; the clock is watched on all the same, and then no thread is left."""
     with TimeServer() as server, owner(server) as one:
         effect = one.start()

@@ -1,4 +1,4 @@
-"""The time daemon as context and as patient: what it believes, how old that is, and what makes it measure afresh."""
+"""The time daemon as context and as what is acted on: what it believes, how old that is, and what makes it measure again."""
 from __future__ import annotations
 
 import os
@@ -220,13 +220,13 @@ def test_a_selection_by_old_measurements_is_no_new_one(tmp_path: Path) -> None:
     assert seen == [3]
 
 
-def test_chrony_is_not_told_to_step_by_what_we_do_not_see(tmp_path: Path) -> None:
+def test_chrony_is_not_made_to_step_by_what_we_do_not_see(tmp_path: Path) -> None:
     ended, commands = Patient(2.0).heal(tmp_path, lambda offset_s: False)
     assert commands == ["chronyc reset sources", "chronyc burst 4/4"]
     assert ended == CommandResult("chrony was made to measure again (reset sources, burst 4/4)")
 
 
-def test_chrony_that_selects_nothing_is_told_and_not_waited_for_for_ever(tmp_path: Path) -> None:
+def test_chrony_that_selects_nothing_is_reported_and_not_waited_for_for_ever(tmp_path: Path) -> None:
     patient = Patient(5.0)
     patient.looks = 100
     ended, _ = patient.heal(tmp_path, lambda offset_s: True)
@@ -234,7 +234,7 @@ def test_chrony_that_selects_nothing_is_told_and_not_waited_for_for_ever(tmp_pat
     assert patient.looks == 140
 
 
-def test_a_missing_chronyc_is_said(tmp_path: Path) -> None:
+def test_a_missing_chronyc_is_reported(tmp_path: Path) -> None:
     ended = Chrony(machine(tmp_path, {})).measure_again(lambda offset_s: True)
     assert ended.trouble == "reset sources: chronyc is not installed"
 
@@ -375,7 +375,7 @@ def test_the_daemons_word_is_in_the_reason_with_its_age(tmp_path: Path) -> None:
 
 # --- the remedy as the engine sees it -------------------------------------------------------------------------------
 
-def test_a_bad_clock_has_its_daemon_told_once_and_that_is_told(tmp_path: Path) -> None:
+def test_a_bad_clock_makes_its_daemon_measure_once_and_that_is_reported(tmp_path: Path) -> None:
     commands = Commands()
     here = machine(tmp_path, {"/run/systemd/timesync/synchronized": ""}, run=commands)
     with TimeServer() as server:
@@ -403,7 +403,7 @@ def test_a_daemon_is_left_alone_unless_the_clock_is_bad_and_the_owner_wants_it(
     assert not any("try-restart" in command for command in commands.asked)
 
 
-def test_a_remedy_that_failed_is_told_as_that(tmp_path: Path) -> None:
+def test_a_remedy_that_failed_is_shown_as_that(tmp_path: Path) -> None:
     with TimeServer() as server:
         with owner(server, clocks=PlayedClocks(4.0), remedy="daemon") as one:
             assert "the remedy failed" in one.check_to_the_deadline("the remedy failed").reason
@@ -412,7 +412,7 @@ def test_a_remedy_that_failed_is_told_as_that(tmp_path: Path) -> None:
             assert "the remedy failed: no known time daemon" in told.check.reason
 
 
-def test_a_slewing_clock_is_told_with_the_time_it_still_needs(tmp_path: Path) -> None:
+def test_a_slewing_clock_is_reported_with_the_time_it_still_needs(tmp_path: Path) -> None:
     here = machine(tmp_path, {}, kernel_clock=lambda: KernelClock(10_833, -20.0))
     with TimeServer() as server:
         with owner(server, clocks=PlayedClocks(5.0), surroundings=here) as one:

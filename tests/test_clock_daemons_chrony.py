@@ -78,8 +78,8 @@ def test_monitoring_port_and_chronyc_say_the_same_of_a_real_chrony(client: HostA
     wait_for(both)
 
 
-def test_a_real_chrony_forgets_and_measures_afresh_when_it_is_told_to(client: HostAccess) -> None:
-    """reset sources, burst, a new selection, makestep: the last cannot be carried out with -x, and that is said."""
+def test_a_real_chrony_forgets_and_measures_again_on_request(client: HostAccess) -> None:
+    """reset sources, burst, a new selection, makestep: the last cannot be carried out with -x, and that is reported."""
     asked: list[str] = []
 
     def noted(arguments: Sequence[str]) -> CommandResult:
@@ -97,7 +97,7 @@ def test_a_real_chrony_forgets_and_measures_afresh_when_it_is_told_to(client: Ho
     assert before.updated_at is not None and after.updated_at is not None and after.updated_at > before.updated_at
 
 
-def test_a_bad_clock_has_the_real_chrony_told_and_the_record_says_so(client: HostAccess, server_port: int) -> None:
+def test_a_bad_clock_makes_the_real_chrony_measure_and_the_record_says_so(client: HostAccess, server_port: int) -> None:
     """Only our clock is played to be off; chrony's is right, so it may not step by what it does not see."""
     with owner(f"127.0.0.1:{server_port}", clocks=PlayedClocks(4.0), surroundings=client, remedy="daemon") as one:
         one.start()

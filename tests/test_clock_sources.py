@@ -61,7 +61,7 @@ def test_else_what_the_platform_offers_and_only_where_the_firmware_names_it(
     assert sources(machine(tmp_path, tables)) == server
 
 
-def test_a_machine_with_nothing_has_no_source_and_is_told_so_at_once(tmp_path: Path) -> None:
+def test_a_machine_with_nothing_has_no_source_and_reports_that_at_once(tmp_path: Path) -> None:
     report = check_now(settings_for(), surroundings=machine(tmp_path, {}))
     assert (report.check.verdict, report.check.reason) == (Verdict.UNKNOWN, NO_SOURCE)
     with owner() as one:
@@ -90,7 +90,7 @@ class Device:
 
 
 def freeze(clocks: SimulatedClocks, seconds: float) -> None:
-    """Every counter of the guest stands still."""
+    """Every counter of the guest stops."""
     clocks.truth_s += seconds
     clocks.behind_s += seconds
 
@@ -141,7 +141,7 @@ def test_hypervs_clock_counts_when_it_agrees_with_itself_for_longer_than_the_hos
 
 
 @pytest.mark.parametrize("code", [errno.ESTALE, errno.EACCES, errno.ENOENT])
-def test_a_hardware_clock_that_cannot_be_read_is_told(code: int) -> None:
+def test_a_hardware_clock_that_cannot_be_read_is_reported(code: int) -> None:
     clocks = SimulatedClocks()
     device = Device(clocks)
     device.trouble = OSError(code, os.strerror(code))
@@ -238,7 +238,7 @@ def test_timesyncd_without_servers_of_its_own_takes_the_networks_or_its_fallback
     assert sources(here) == expected
 
 
-def test_timesyncds_built_in_fallback_is_nobodys_choice_while_it_does_not_run(tmp_path: Path) -> None:
+def test_timesyncds_built_in_fallback_is_not_used_while_it_does_not_run(tmp_path: Path) -> None:
     here = machine(tmp_path, {"/etc/systemd/timesyncd.conf": "[Time]\n#FallbackNTP=0.debian.pool.ntp.org\n"})
     assert sources(here) == []
 
@@ -280,7 +280,7 @@ def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origi
 
 
 def asked_over(manners: RateLimiter, source: TimeSource, since_s: float, until_s: float) -> list[float]:
-    """Ask as often as the manners allow; return when."""
+    """Ask as often as the rate limits allow; return when."""
     now_s, asked = since_s, []
     while (now_s := now_s + manners.wait_s(source, now_s)) < until_s:
         manners.note_asked(source, now_s)
@@ -320,7 +320,7 @@ def test_one_question_beyond_the_credit_is_kept_for_the_measurement_of_a_stop() 
         assert level <= 64.0
 
 
-def test_a_server_that_said_rate_is_not_urged() -> None:
+def test_a_server_that_answered_rate_is_not_urged() -> None:
     manners, source = RateLimiter(chance=lambda: 0.0), TimeSource("server")
     manners.note_asked(source, 100.0)
     manners.note_answer(source, Rejected("server", "192.0.2.1", RejectReason.KISS, "RATE"), 100.0)
@@ -387,7 +387,7 @@ def test_a_learnt_server_is_asked_a_moment_later_by_chance_and_the_owners_at_onc
                 assert server.questions[-1].at_s - began_s >= waits_s
 
 
-def test_a_person_who_watches_a_pool_is_told_when_its_word_is_too_old(tmp_path: Path) -> None:
+def test_a_person_who_watches_a_pool_sees_when_its_sample_is_too_old(tmp_path: Path) -> None:
     with TimeServer() as server:
         here, clocks = machine(tmp_path, {"/etc/chrony.conf": f"pool 127.0.0.1 port {server.port}"}), PlayedClocks()
         watching = watch_clock(settings_for(), clocks, 0.0, here)
@@ -398,7 +398,7 @@ def test_a_person_who_watches_a_pool_is_told_when_its_word_is_too_old(tmp_path: 
         assert len(server.questions) == 1
 
 
-def test_a_pool_that_was_just_asked_is_left_alone_and_that_is_told(tmp_path: Path) -> None:
+def test_a_pool_that_was_just_asked_is_left_alone_and_that_is_reported(tmp_path: Path) -> None:
     """One question in half an hour: a second check has none, and nothing is followed."""
     with TimeServer() as server:
         here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"pool 127.0.0.1 port {server.port}"})

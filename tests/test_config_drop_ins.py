@@ -68,7 +68,7 @@ def test_config_show_says_which_file_and_line_each_value_is_from(home, capsys):
     assert origin["source.poll"] == "default" and shown["drop_ins"] == [str(file)]
 
 
-def test_all_faults_of_all_files_are_told_at_once_each_with_its_file(home):
+def test_all_faults_of_all_files_are_reported_at_once_each_with_its_file(home):
     (home / "tideover.toml").write_text('[hooks]\ntimeout = "soon"\n')
     one = drop_in(home, "10.toml", '[hooks]\ntimeout = "30s"\nreserv = "1s"\n')
     two = drop_in(home, "20.toml", "[hooks\n")
@@ -111,7 +111,7 @@ def test_a_drop_in_that_others_can_change_is_refused(home, capsys):
 
 
 @POSIX_ONLY
-def test_a_drop_in_that_cannot_be_read_is_told(home):
+def test_a_drop_in_that_cannot_be_read_is_reported(home):
     (home / "conf.d" / "10.toml").mkdir()
     with pytest.raises(WrongUseError, match="directory"):
         load(home)

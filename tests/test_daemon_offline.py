@@ -59,7 +59,7 @@ def test_recover_by_hand_says_its_result_in_one_sentence(tmp_path, agent):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
-def test_whoever_is_recovered_by_hand_is_told_how_the_clock_is(tmp_path, agent):
+def test_a_recover_by_hand_gets_the_verdict_on_the_clock(tmp_path, agent):
     """Its owner decides that it carries on; that the clock is wrong it must hear all the same."""
     with held(tmp_path, agent=agent, body=f'echo "$TIDEOVER_CLOCK $TIDEOVER_CLOCK_OFFSET_S" > {tmp_path}/told') as (here, _):
         assert here.time_server is not None
@@ -77,7 +77,7 @@ def posts(here: World) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
-def test_what_is_acknowledged_by_hand_is_told_to_the_platform_once(tmp_path, agent):
+def test_what_is_acknowledged_by_hand_is_sent_to_the_platform_once(tmp_path, agent):
     """Also by an agent that is started later, and though the platform lists the event as Scheduled on and on."""
     with world(tmp_path, start_after_s=600.0) as here:
         here.hook("10-first")
@@ -116,7 +116,7 @@ def test_an_agent_that_had_no_answer_hears_of_the_acknowledgement_by_hand_that_f
 
 
 @pytest.mark.slow
-def test_what_cannot_be_acknowledged_is_told_for_its_true_reason(tmp_path):
+def test_what_cannot_be_acknowledged_is_reported_for_its_true_reason(tmp_path):
     with held(tmp_path, agent=True) as (here, event):
         unknown = here.command("acknowledge", "no-such-event")
         assert (unknown.returncode, unknown.stdout) == (1, "")
@@ -131,13 +131,13 @@ def test_what_cannot_be_acknowledged_is_told_for_its_true_reason(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
-def test_nobody_acknowledges_for_another_vm(tmp_path, agent):
+def test_no_command_acknowledges_for_another_vm(tmp_path, agent):
     with world(tmp_path) as here:
         here.configure()
         event = here.freeze(resources=["vm-of-somebody-else"])
         if agent:
             here.start()
-            here.until(lambda: here.ask("status")["events"])
+            here.until(lambda: here.ask("status", "--all")["events"])
         answer = here.command("acknowledge", event)
         assert answer.returncode == 1 and ("this VM" in answer.stderr or "it concerns other VMs" in answer.stderr)
         assert posts(here) == 0
@@ -262,7 +262,7 @@ FAULTS = {"unknown-key": "[hooks]\ntimeoutt = 3\n", "no-toml": "[log]\nlevel = i
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("agent", [True, False], ids=["with-agent", "without"])
-def test_a_faulty_configuration_keeps_nobody_from_looking_and_recovering(tmp_path, agent, fault):
+def test_a_faulty_configuration_does_not_prevent_status_and_recover(tmp_path, agent, fault):
     with held(tmp_path, agent=agent) as (here, event):
         with (here.home / "tideover.toml").open("a") as file:
             file.write(FAULTS[fault])
@@ -300,6 +300,8 @@ def test_a_service_that_cannot_start_for_its_configuration_recovers_first_and_en
         assert ended.returncode == 2 and "recover.pending" not in ended.stderr
         assert not (here.home / "state" / "PENDING").exists()
         assert (tmp_path / "seen").read_text().splitlines() == ["prepare there", "recover there", "recover there"]
+        notes = [step["note"] for step in here.record()["timeline"] if step["what"] == "recovering"]
+        assert notes == ["no agent could start with its configuration"]
         began = time.monotonic()
         assert here.command("run").returncode == 2 and time.monotonic() - began < 10, "nothing is pending any more"
 
@@ -329,7 +331,7 @@ def test_a_recover_whose_environment_cannot_be_read_runs_without_it_and_says_so(
 
 @pytest.mark.slow
 def test_a_taken_state_directory_is_no_faulty_configuration(tmp_path):
-    """The service manager must try again: whoever holds it lets it go."""
+    """The service manager must try again: its holder releases it."""
     with world(tmp_path) as here:
         here.start()
         assert here.command("run").returncode == 3

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -184,6 +186,23 @@ def test_each_sh_block_of_a_page_runs_for_a_new_user(page, user):
     session = user(lines)
     assert session.returncode == 0, session.stdout[-3000:] + session.stderr[-3000:]
     assert "Traceback" not in session.stderr and "✗" not in session.stdout
+
+
+@pytest.mark.slow
+def test_the_first_commands_of_the_readme_lead_from_a_clone_to_a_drill_in_a_minute(tmp_path):
+    """With Debian's python3, a home without anything in it, and nothing of this checkout's environment."""
+    section = (TOP / "README.md").read_text().partition("## See it in one minute")[2].partition("\n## ")[0]
+    [first] = [text for info, text in BLOCK.findall(section) if info == "console"]
+    subprocess.run(["git", "clone", "-q", f"file://{TOP}", tmp_path / "tideover"], check=True)
+    allowed = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_", "REQUESTS_"))}
+    began = time.monotonic()
+    session = subprocess.run(["/bin/sh", "-e"], input="\n".join(typed(Block("", "console", "", first))), text=True,
+                             capture_output=True, timeout=300, cwd=tmp_path / "tideover", check=False,
+                             env={**allowed, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"})
+    took_s = time.monotonic() - began
+    assert session.returncode == 0, session.stdout[-3000:] + session.stderr[-3000:]
+    assert "Every check passed" in session.stdout
+    assert took_s < 60 * (3 if os.getloadavg()[0] > 2 else 1), f"{took_s:.0f} s"
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def patient(tmp_path):
 
 @pytest.fixture
 def nobody(patient):
-    """A machine on which nobody outside is asked: for what stands in its files alone."""
+    """A machine on which no time source is asked: for what stands in its files alone."""
     patient.source = 'kind = "none"'
     return patient
 
@@ -136,7 +136,7 @@ def test_the_promises_say_what_can_be_seen_calm_and_close(patient):
     assert "pause with stopped clocks: pauses of 500 ms or more are detected within 16.05 s" in close and server.address in close
 
 
-def test_a_server_that_manners_spare_promises_no_more_than_it_may_be_asked_for(nobody):
+def test_a_rate_limited_server_promises_no_more_than_it_may_be_asked_for(nobody):
     """One of the time daemon's is asked every 15 s at most, so a pause shows within two of those."""
     with TimeServer() as server:
         nobody.files["/etc/chrony/chrony.conf"] = f"makestep 1 -1\nserver {server.host} port {server.port} maxpoll 6\n"
@@ -153,7 +153,7 @@ def test_the_date_of_the_services_answers_is_outside_time_too(patient):
         assert "not detectable" in patient.examined().guarantees[1].sentence
 
 
-def test_where_nobody_outside_answers_a_frozen_pause_cannot_be_seen_and_that_is_said(nobody):
+def test_where_no_time_source_answers_a_frozen_pause_cannot_be_seen_and_that_is_reported(nobody):
     nobody.files.pop("/etc/chrony/chrony.conf")
     found = nobody.examined()
     assert "can neither be detected nor measured" in told(found, "pauses", FindingLevel.BAD)
@@ -177,7 +177,7 @@ def test_a_wrong_clock_is_bad(nobody):
 
 
 @pytest.mark.slow
-def test_a_service_that_never_answers_holds_nobody_up(patient):
+def test_a_service_that_never_answers_delays_no_other_check(patient):
     with MetadataService("vm-1") as service:
         service.inject_fault(InjectedFault(delay_s=30.0), path="/metadata", times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
@@ -199,7 +199,7 @@ def test_another_programs_answer_in_the_services_place_is_bad(patient):
 
 
 @pytest.mark.parametrize("path", ["/metadata", "/metadata/scheduledevents"])
-def test_a_403_is_told_as_what_azures_metadata_security_protocol_may_say_with_what_to_allow(patient, path):
+def test_a_403_is_shown_as_what_azures_metadata_security_protocol_may_say_with_what_to_allow(patient, path):
     with MetadataService("vm-1") as service:
         service.inject_fault(InjectedFault(status=403), path=path, times=None)
         patient.source = f'endpoint = "{service.endpoint}"'
@@ -230,7 +230,7 @@ def test_the_name_is_compared_with_the_hostname_and_with_the_configured_one(pati
         assert not told(patient.examined(), "name", FindingLevel.BAD)
 
 
-def test_what_is_announced_now_is_told(patient):
+def test_what_is_announced_now_is_reported(patient):
     with MetadataService("vm-1") as service:
         patient.source = f'endpoint = "{service.endpoint}"'
         mine = service.add_event("Freeze", resources=["vm-1", "vm-2"])
@@ -287,7 +287,7 @@ def test_a_configuration_that_chronyd_was_given_by_hand_is_the_one_that_counts(n
     assert "makestep 1 3" in told(nobody.examined(), "time daemon", FindingLevel.NOTE)
 
 
-def test_files_that_cannot_even_be_looked_at_stop_nobody(nobody):
+def test_files_that_cannot_even_be_looked_at_stop_no_check(nobody):
     """A name that is too long stands for a folder this user may not enter: asking whether it is there is an error."""
     nobody.files["/proc/7/cmdline"] = f"chronyd\0-f\0/{'x' * 300}\0"
     nobody.files["/etc/chrony/chrony.conf"] = "makestep 1 3\n"
@@ -327,7 +327,7 @@ def test_without_a_time_daemon_the_clock_stays_wrong_but_hyperv_may_put_it_right
     assert "nothing corrects the clock" in told(nobody.examined(), "time daemon", FindingLevel.BAD)
 
 
-def test_hooks_that_are_not_run_are_told_with_the_reason(nobody):
+def test_hooks_that_are_not_run_are_reported_with_the_reason(nobody):
     nobody.hook("10-open", 0o757)
     nobody.hook("20-off", 0o644)
     nobody.hook("web.sh")
@@ -354,7 +354,7 @@ def test_no_hook_is_a_note(nobody):
 
 
 def test_timeouts_are_held_against_the_shortest_notice_of_each_kind(nobody):
-    """Hooks of one NN run side by side; a kind nobody wants or acts on counts for nothing."""
+    """Hooks of one NN run side by side; a kind that is not wanted or not acted on counts for nothing."""
     nobody.hook("10-a")
     nobody.hook("10-b")
     nobody.more = '[hooks]\ntimeout = "20s"\nreserve = "5s"\n'
@@ -373,7 +373,7 @@ def test_directories_that_cannot_be_used_are_bad_for_root(nobody):
     assert "is not a directory" in told(nobody.examined(), "rights", FindingLevel.BAD)
 
 
-def test_who_is_not_root_is_told_what_that_means(nobody):
+def test_a_user_who_is_not_root_sees_what_that_means(nobody):
     nobody.user_id = 1000
     assert "sudo" in told(nobody.examined(), "rights", FindingLevel.NOTE)
 
@@ -390,7 +390,7 @@ def owe(home: Path, *, close: bool = True) -> None:
         KILLED.append(journal)      # what is written stays in the log beside the file
 
 
-def test_a_recovery_that_is_owed_while_no_agent_runs_is_bad_and_looking_writes_nothing(nobody):
+def test_a_recovery_that_is_pending_while_no_agent_runs_is_bad_and_looking_writes_nothing(nobody):
     owe(nobody.home)
     before = tree(nobody.home / "state")
     found = nobody.examined()
@@ -412,7 +412,7 @@ def test_an_agent_that_holds_the_state_directory_and_does_not_answer_is_bad(nobo
     assert not told(found, "journal", FindingLevel.BAD), "that agent may be about to recover it"
 
 
-def test_an_agent_that_answers_is_believed_about_what_it_owes(nobody):
+def test_an_agent_that_answers_is_believed_about_what_is_pending(nobody):
     settings = nobody.loaded().settings
     (nobody.home / "run").mkdir()
     (nobody.home / "state").mkdir()
@@ -474,7 +474,7 @@ def test_who_reads_about_scheduled_events_is_no_client_of_them(nobody):
     assert told(nobody.examined(), "others", FindingLevel.GOOD)
 
 
-def test_a_machine_that_is_no_vm_of_azures_is_told_so_unless_its_owner_knows(patient):
+def test_a_machine_that_is_no_vm_of_azures_is_reported_as_such_unless_the_configuration_names_it(patient):
     patient.files = {}
     assert "no events can be received" in told(patient.examined(), "source", FindingLevel.BAD)
     patient.source = 'kind = "none"'
@@ -517,7 +517,7 @@ def test_the_command_prints_one_document_and_ends_by_what_it_found(nobody, capsy
     assert tree(tmp_path) == before
 
 
-def test_a_faulty_configuration_is_told_with_its_faults_and_the_rest_is_looked_at_all_the_same(tmp_path):
+def test_a_faulty_configuration_is_reported_with_its_faults_and_the_rest_is_looked_at_all_the_same(tmp_path):
     from tideover.errors import ConfigurationError
     patient = Patient(tmp_path)
     patient.source = 'kind = "none"'

@@ -70,7 +70,7 @@ def test_a_kvm_machine_with_everything_its_hypervisor_can_give(tmp_path: Path) -
     ({"sys__bus__vmbus__drivers__x": ""}, "hyperv"),
     ({"sys__devices__system__clocksource__clocksource0__available_clocksource": "kvm-clock tsc acpi_pm\n"}, "kvm"),
 ], ids=["nothing", "flag only", "hardware", "xen", "vmware", "a laptop", "vmbus", "kvm-clock"])
-def test_the_hypervisor_is_told_from_whatever_shows_it(tmp_path: Path, files: dict[str, str], hypervisor: str) -> None:
+def test_the_hypervisor_is_recognised_by_any_of_its_signs(tmp_path: Path, files: dict[str, str], hypervisor: str) -> None:
     put(tmp_path, **files)
     found = probe(tmp_path)
     assert found.hypervisor == hypervisor
@@ -90,7 +90,7 @@ def test_what_can_be_promised_with_a_time_server_near_by() -> None:
                                 "to ± 4.05 ms, by 10.0.0.1")
 
 
-def test_what_can_be_promised_by_the_date_header_alone_and_by_nobody() -> None:
+def test_what_can_be_promised_by_the_date_header_alone_and_without_any_source() -> None:
     _, stopped = guarantees(PauseWatchSettings(), [GuaranteeSource("the metadata service's Date", 1.0, 1.0)])
     assert stopped.shortest_s == pytest.approx(4, abs=0.1) and stopped.bound_s == pytest.approx(2, abs=0.1)
     _, never = guarantees(PauseWatchSettings(), [])

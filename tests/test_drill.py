@@ -108,7 +108,7 @@ def test_hooks_that_all_have_nothing_to_do_fail_no_drill():
     assert held(replace(GOOD, runs=(), numbers=None))[0] is False
 
 
-def test_nothing_may_be_told_after_a_withdrawal():
+def test_nothing_may_be_acknowledged_after_a_withdrawal():
     withdrawn = replace(GOOD, stop=None, posts=(), acknowledged_ids=(), withdrawn_at=AT + 0.3,
                         record=record(outcome=Outcome.CANCELLED, acknowledged_at=None, pauses=()))
     assert held(withdrawn) == [True, True, None, None, True]
@@ -188,13 +188,13 @@ def hold_drill(tmp_path: Path, *words: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("words", [("--pause", "900ms"), ("--pause", "long"), ("--kind", "frieze"), ("--pause", "1h")])
-def test_wrong_use_is_told_in_a_sentence(tmp_path, words):
+def test_wrong_use_is_reported_in_a_sentence(tmp_path, words):
     from tideover.cli import main
     assert main(["drill", *words]) == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_where_a_socket_has_no_room_is_told(tmp_path, monkeypatch, capsys):
+def test_a_folder_where_a_socket_has_no_room_is_reported(tmp_path, monkeypatch, capsys):
     import tempfile
 
     from tideover.cli import main
@@ -258,7 +258,7 @@ def own_hooks(tmp_path: Path, **texts: str) -> Path:
 
 
 @pytest.mark.slow
-def test_the_owners_hooks_run_with_their_settings_and_are_told_that_it_is_a_drill(tmp_path):
+def test_the_owners_hooks_run_with_their_settings_and_know_that_it_is_a_drill(tmp_path):
     file = own_hooks(tmp_path, _10_first='echo "$1 $TIDEOVER_DRILL" >> "$LOG"', _20_idle="exit 3")
     status, told, trouble = hold_drill(tmp_path, "--hooks", "--pause", "1.2s", "--config", str(file))
     assert (status, trouble) == (0, ""), told
@@ -282,7 +282,7 @@ def test_an_interrupted_drill_recovers_the_owners_hooks_first(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_recovered_is_told_and_its_folder_kept(tmp_path):
+def test_what_cannot_be_recovered_is_reported_and_its_folder_kept(tmp_path):
     file = own_hooks(tmp_path, _10_first='test "$1" = prepare')
     status, told, _ = hold_drill(tmp_path, "--hooks", "--pause", "1.2s", "--config", str(file))
     assert status == 1
@@ -291,7 +291,7 @@ def test_what_cannot_be_recovered_is_told_and_its_folder_kept(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_agent_that_dies_is_told_and_its_hooks_are_ended(tmp_path):
+def test_an_agent_that_dies_is_reported_and_its_hooks_are_ended(tmp_path):
     drill = start_drill(tmp_path)
     assert drill.stdout is not None
     told = ""

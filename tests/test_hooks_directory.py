@@ -94,7 +94,7 @@ def test_leftovers_of_editors_and_packages_are_passed_over_in_silence(hooks: Pat
 
 
 @pytest.mark.parametrize("file", ["1-a", "100-a", "10-A", "10-a.sh", "10_a", "README", "10-", "10-a\n", "١٠-a"])
-def test_a_file_of_another_name_is_no_hook_and_that_is_told(hooks: Path, file: str) -> None:
+def test_a_file_of_another_name_is_no_hook_and_that_is_reported(hooks: Path, file: str) -> None:
     put(hooks / file)
     found = read(hooks)
     assert not found.hooks
@@ -170,7 +170,7 @@ WRITABLE = [
 
 
 @pytest.mark.parametrize(("step", "mode"), WRITABLE)
-def test_what_others_can_write_is_refused_and_the_hint_mends_it(hooks: Path, step: str, mode: int) -> None:
+def test_what_others_can_write_is_refused_and_the_hint_corrects_it(hooks: Path, step: str, mode: int) -> None:
     """Each step of the path counts. What the sentence says to do makes the hook acceptable."""
     put(hooks / "10-a")
     assert refusal(hooks) == ""
@@ -184,7 +184,7 @@ def test_what_others_can_write_is_refused_and_the_hint_mends_it(hooks: Path, ste
 
 @as_root
 @pytest.mark.parametrize("step", ["hooks.d/10-a", "hooks.d"])
-def test_what_belongs_to_another_user_is_refused_and_the_hint_mends_it(hooks: Path, step: str) -> None:
+def test_what_belongs_to_another_user_is_refused_and_the_hint_corrects_it(hooks: Path, step: str) -> None:
     put(hooks / "10-a")
     os.chown(hooks.parent / step, NOBODY, NOBODY)
     sentence = refusal(hooks)
@@ -226,7 +226,7 @@ def test_a_linked_directory_on_the_way_is_followed_too(hooks: Path) -> None:
 
 
 def test_a_link_to_nothing_is_refused_not_forgotten(hooks: Path) -> None:
-    """Its owner wants it to run: passed over in silence, the platform would be told to go ahead without it."""
+    """Its owner wants it to run: passed over in silence, the platform would be to go ahead without it."""
     (hooks / "10-a").symlink_to("gone")
     assert "link is broken" in refusal(hooks)
 
@@ -334,7 +334,7 @@ def test_an_interpreter_is_looked_for_where_the_hook_will_look(hooks: Path, tmp_
     assert "my-own-sh" in refusal(hooks)
 
 
-def test_everything_that_cannot_work_is_told_in_one_place(hooks: Path) -> None:
+def test_everything_that_cannot_work_is_reported_in_one_place(hooks: Path) -> None:
     """What hooks check, the doctor and the start's log go by: a disabled file and a leftover are no faults."""
     put(hooks / "10-a").write_bytes(b"")
     put(hooks / "web.sh")

@@ -1,4 +1,4 @@
-"""The parts of the hooks' hand that touch nothing: lived time, the environment, what is kept of an output."""
+"""The parts of the hooks that touch nothing: lived time, the environment, what is kept of an output."""
 from __future__ import annotations
 
 import json
@@ -41,7 +41,7 @@ def test_a_pause_costs_a_deadline_at_most_one_slice_and_a_tenth(pause_s: float) 
     assert lived._left_s + 1e-9 >= 1.0 - 0.35
 
 
-def test_a_hook_is_told_which_run_it_is() -> None:
+def test_a_hook_knows_which_run_it_is() -> None:
     assert environment() == {
         "HOME": "/home/a", "PATH": "/bin", "LANG": "C", "TIDEOVER_NOT_BEFORE": "", "TIDEOVER_SECONDS_LEFT": "", "TIDEOVER_EXPECTED_PAUSE_S": "",
         "TIDEOVER_PHASE": "prepare", "TIDEOVER_EVENT_ID": "e",
@@ -49,7 +49,7 @@ def test_a_hook_is_told_which_run_it_is() -> None:
         "TIDEOVER_RUN": "a:prepare:7", "TIDEOVER_TRACE_ID": "trace"}
 
 
-def test_only_recover_is_told_a_reason() -> None:
+def test_only_recover_gets_a_reason() -> None:
     assert environment(phase=HookPhase.RECOVER, reason="cancelled")["TIDEOVER_REASON"] == "cancelled"
 
 

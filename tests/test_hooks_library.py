@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from running_agent import world
 from tideover.cli import main
 from tideover.errors import TideoverError, WrongUseError
 from tideover.hooks import library
@@ -66,7 +67,7 @@ def test_a_name_that_no_hook_has_is_wrong_use_of_each_command_that_takes_one(tmp
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no run bits")
-def test_a_hook_that_is_disabled_is_not_said_to_be_missing(tmp_path, capsys):
+def test_a_hook_that_is_disabled_is_not_reported_as_missing(tmp_path, capsys):
     (tmp_path / "hooks.d").mkdir()
     hook = tmp_path / "hooks.d" / "10-web"
     hook.write_text("#!/bin/sh\n")
@@ -232,3 +233,14 @@ def test_a_new_hook_goes_through_a_drill(own, language):
     own("new", "mine", *language)
     for words in ((), ("--cancel",), ("--kind", "reboot")):
         assert main(["drill", "--hooks", *words, "--pause", "1s", "--config", str(own.file)]) == 0
+
+
+@pytest.mark.slow
+def test_the_doctor_and_the_start_of_the_agent_name_missing_settings_as_the_check_does(tmp_path):
+    with world(tmp_path) as here:
+        here.configure("")
+        library.enable("haproxy-drain", here.home / "hooks.d", LIBRARY)
+        doctor = here.command("doctor")
+        assert "0 of 1" in doctor.stdout and "20-haproxy-drain cannot work: required settings are not set: SERVERS" in doctor.stdout
+        here.start()
+        here.until(lambda: any("hook.cannot-run" in line and "SERVERS" in line for line in here.said().splitlines()))

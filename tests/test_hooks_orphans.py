@@ -111,7 +111,7 @@ def test_only_the_run_that_is_named_is_ended(bench: Bench, other: OrphanRun) -> 
         child.wait()
 
 
-def test_a_stranger_with_the_number_of_an_old_hook_is_not_touched(
+def test_a_process_with_the_number_of_an_old_hook_is_not_touched(
     bench: Bench, stranger: subprocess.Popen[bytes],
 ) -> None:
     """Never trust a number alone: its start differs, so it is not the process that was meant."""

@@ -244,7 +244,7 @@ def test_where_the_process_table_is_hidden_a_run_is_known_by_its_marks(bench: Be
         child.wait()
 
 
-def test_a_number_that_went_to_a_stranger_while_the_tree_was_read_is_not_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_number_that_went_to_another_process_while_the_tree_was_read_is_not_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     stranger = subprocess.Popen(["sleep", "60"])
     parent = subprocess.Popen(["sleep", "60"])
     try:
@@ -283,7 +283,7 @@ def test_a_number_used_again_is_not_signalled() -> None:
         child.wait()
 
 
-def test_a_session_whose_leader_is_another_process_by_now_is_a_strangers() -> None:
+def test_a_session_whose_leader_is_another_process_by_now_is_not_the_hooks() -> None:
     stranger = subprocess.Popen(["sh", "-c", "sleep 60 & wait"], start_new_session=True)
     try:
         await_that(lambda: psutil.Process(stranger.pid).children())

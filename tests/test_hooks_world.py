@@ -66,7 +66,7 @@ def test_a_hook_has_the_umask_of_its_table(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("agents", "hooks"), [("-900", "0"), ("0", "0"), ("300", "300")])
 def test_what_protects_the_agent_when_memory_runs_out_does_not_protect_hooks(tmp_path: Path, agents: str, hooks: str) -> None:
-    """Whoever is chosen before others stays so: only a privilege could take that back."""
+    """A process that is preferred stays so: only a privilege could take that back."""
     score = tmp_path / "oom_score_adj"
     score.write_text(agents)
     give_up_protection(score)
@@ -183,7 +183,7 @@ def test_an_application_that_a_hook_started_outlives_the_agent(bench: Bench, way
 
 
 @pytest.mark.slow
-def test_what_a_hook_left_is_not_ended_although_nobody_was_there_to_hear_of_its_end(bench: Bench) -> None:
+def test_what_a_hook_left_is_not_ended_although_no_agent_saw_its_end(bench: Bench) -> None:
     """The agent is killed, the hook goes on, prints more than a pipe holds, ends by itself, and leaves a program."""
     agent = agent_with(bench, "echo $$ > pid; until test -e go; do sleep 0.01; done; head -c 500000 /dev/zero\n"
                               "sleep 60 & echo $! > child; exit 0")

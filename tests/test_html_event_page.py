@@ -1,4 +1,4 @@
-"""The pages as files: nothing a stranger wrote becomes markup, nothing is fetched, and the file is whole or not there."""
+"""The pages as files: no untrusted text becomes markup, nothing is fetched, and the file is whole or not there."""
 from __future__ import annotations
 
 import json
@@ -66,7 +66,7 @@ def test_a_page_fetches_nothing_and_runs_nothing():
         assert len(seen.ids) == len(set(seen.ids))
 
 
-def test_strangers_words_stay_text():
+def test_untrusted_text_stays_text():
     """The same elements, in the same numbers, whatever they write; and their words are there to be read."""
     for plain, nasty in zip(pages(), pages(hostile), strict=True):
         was, now = Seen(plain), Seen(nasty)
@@ -111,7 +111,7 @@ def contrast(one, other):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_can_be_told_apart(scheme):
+def test_colours_can_be_distinguished(scheme):
     light, dark = (dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", part)) for part in re.findall(r":root \{\n(.*?)\}", style_sheet(), re.S)[:2])
     assert light.keys() == dark.keys()
     colours = light if scheme == "light" else dark
@@ -210,7 +210,7 @@ def test_json_beside_a_page_is_all_there_is_on_standard_output(config, tmp_path,
     assert json.loads(capsys.readouterr().out)["why"] == "--json uses standard output already"
 
 
-def test_what_is_asked_wrongly_is_told_in_a_sentence(config, tmp_path, capsys):
+def test_what_is_asked_wrongly_is_reported_in_a_sentence(config, tmp_path, capsys):
     for words, status, cause in ((["show", "nobody", "--html", str(tmp_path / "page")], 1, "no event id begins with it"),
                                  (["show", "event-1", "--html", str(tmp_path / "no" / "page")], 2, "no such file"),
                                  (["report", "--html", str(tmp_path)], 2, "is a directory"),

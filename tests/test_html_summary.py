@@ -20,7 +20,7 @@ def test_the_verdict_of_a_freeze_says_pause_hooks_and_clock():
         "all 3 hooks prepared in 2.25 s and recovered; the clock was good to within 1.77 ms at recovery.")
 
 
-def test_only_a_pause_of_the_machine_is_told_as_the_platforms_freeze():
+def test_only_a_pause_of_the_machine_is_shown_as_the_platforms_freeze():
     record = kept("freeze")
     record["pauses"][0]["cause"] = "vm-pause"
     assert said(record)[1].startswith("The platform froze this machine for 4.18 s")
@@ -28,7 +28,7 @@ def test_only_a_pause_of_the_machine_is_told_as_the_platforms_freeze():
     assert any("only the agent" in one for one in not_known(read_record(kept("freeze"))))
 
 
-def test_an_event_that_nobody_prepared_for_is_not_told_as_carried_over():
+def test_an_event_without_preparation_is_not_shown_as_handled():
     tone, sentence = said(kept("freeze", hooks=[]))
     assert tone is Severity.PASSED and "no application was prepared" in sentence
 
@@ -50,7 +50,7 @@ def test_a_restart_of_which_only_the_bound_is_known():
     assert "down for at most 7.85 s" in said(kept("reboot"))[1]
 
 
-def test_a_clock_that_was_wrong_or_unknown_is_never_told_as_right():
+def test_a_clock_that_was_wrong_or_unknown_is_never_shown_as_right():
     for verdict, words in (("bad", "the clock was still 3 s behind at recovery"),
                            ("unknown", "whether the clock was good at recovery is not known")):
         record = kept("freeze")
@@ -59,14 +59,14 @@ def test_a_clock_that_was_wrong_or_unknown_is_never_told_as_right():
         assert tone is Severity.ATTENTION and words in sentence and "right to within" not in sentence
 
 
-def test_a_pause_of_unknown_length_is_told_as_unknown():
+def test_a_pause_of_unknown_length_is_shown_as_unknown():
     record = kept("freeze")
     record["pauses"][0] |= {"length_s": None, "uncertainty_s": None, "quality": "unknown"}
     assert "was paused for an unknown time" in said(record)[1]
     assert any(one.startswith("How long the machine was paused") for one in not_known(read_record(record)))
 
 
-def test_a_recovery_that_failed_is_said_whatever_else_went_well():
+def test_a_recovery_that_failed_is_shown_whatever_else_went_well():
     record = kept("freeze")
     record["hooks"][-1] |= {"outcome": "failed", "exit_status": 1}
     tone, sentence = said(record)
@@ -76,8 +76,8 @@ def test_a_recovery_that_failed_is_said_whatever_else_went_well():
 CUT_SHORT = {"outcome": "stopped", "exit_status": None, "duration_s": None, "output": ""}
 
 
-def test_a_run_whose_end_nobody_saw_is_given_no_length_anywhere():
-    """Preparation took until its last run ended; where a hook was not run again after nobody saw its end, nobody can say."""
+def test_a_run_whose_end_was_not_seen_is_given_no_length_anywhere():
+    """Preparation took until its last run ended; where a hook was not run again after its end was not seen, that is not known."""
     whole = kept("freeze")
     first, *rest = whole["hooks"]
     again = dict(whole, hooks=[first | CUT_SHORT, first | {"attempt": 2}, *rest])
@@ -89,13 +89,13 @@ def test_a_run_whose_end_nobody_saw_is_given_no_length_anywhere():
     assert "prepare: stopped, end not known" in page and "not known" in page
 
 
-def test_a_recovery_cut_short_is_not_told_as_done():
+def test_a_recovery_cut_short_is_not_shown_as_done():
     record = kept("freeze")
     record["hooks"][-1] |= CUT_SHORT
     assert "recovery of haproxy failed" in said(record)[1]
 
 
-def test_an_event_that_is_not_over_is_told_as_open():
+def test_an_event_that_is_not_over_is_shown_as_open():
     tone, sentence = said(kept("freeze", status="held", outcome=None, ended_at=None, closed_at=None))
     assert tone is Severity.OPEN and sentence.startswith("Still open, a freeze")
 
@@ -113,7 +113,7 @@ def test_a_number_never_parts_from_its_unit_on_a_page():
     assert tag("td", "31 ms") == "<td>31\u202fms</td>"
 
 
-def test_what_strangers_said_is_not_typeset():
+def test_untrusted_text_is_not_typeset():
     """Their words are copied and searched for: a space they wrote is the space that is there."""
     assert untrusted("took -5 s ± 3 ms") == "<bdi>took -5 s ± 3 ms</bdi>" and verbatim("<5 s") == "&lt;5 s"
     page = page_of(kept("freeze", description="about 9 s & more"), times(), "1.0")
@@ -142,6 +142,16 @@ def test_the_report_holds_preparation_against_notice():
     lines = list(report_lines(figures, times()))
     assert lines[0] == "20 events: 20 handled."
     assert "Your hooks need 2.25 s; 1 of 20 notices gave less." in lines
+
+
+def test_the_report_of_one_event_does_not_count_it():
+    record = kept("freeze")
+    record["clock"] |= {"verdict": "bad", "good_after_s": None}
+    assert "The clock was not known to be good at recovery." in list(report_lines(statistics_of([record], times()), times()))
+    lines = list(report_lines(statistics_of([*history(), moved(record, timedelta(days=1))], times()), times()))
+    assert any("in 1 of 21 events it was not known to be good at recovery" in line for line in lines if isinstance(line, str))
+    lines = list(report_lines(statistics_of([record, moved(record, timedelta(days=1))], times()), times()))
+    assert "The clock was not known to be good at recovery in any of 2 events." in lines
 
 
 def test_the_report_counts_by_local_month_and_keeps_empty_months():

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -11,6 +12,7 @@ from kept_records import NAMES, disordered, hostile, kept, read_record, statisti
 from tideover.html.clock_chart import clock_drawing, panel_for
 from tideover.html.markup import LAYOUTS, WIDE, Area, Box, Dot, Label, SvgLine, text_width
 from tideover.html.report import lengths_drawing, months_drawing
+from tideover.html.statistics import Spread
 from tideover.html.time_axis import TimeSpan, axis_over, seconds_since_notice, ticks
 from tideover.html.timeline import GAP, TimelineLayout, place_labels, timeline
 
@@ -97,6 +99,18 @@ def test_nothing_is_drawn_outside_the_picture_by_a_clock_that_was_set(seed):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("lengths_s", [(5.0, 8.5), (0.2, 40.0), (0.004, 90_000.0)])
+def test_a_scale_of_lengths_is_named_however_short_its_range_is(layout, lengths_s):
+    """A logarithmic scale says nothing without two lengths to read it by."""
+    none = Spread((), 0)
+    figures = replace(statistics_of([kept("freeze")], times()), notice=Spread(lengths_s, 0), preparation=none, pause=none,
+                      clock=none, need_s=None)
+    drawing = lengths_drawing(figures, layout)
+    named = [shape.text for shape in drawing.shapes if isinstance(shape, Label) and shape.look == "scale"]
+    assert len(named) >= 2 and len(set(named)) == len(named), named
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 def test_nothing_is_drawn_outside_the_picture(layout):
     for drawing in drawings(layout):
         for shape in drawing.shapes:
@@ -104,7 +118,7 @@ def test_nothing_is_drawn_outside_the_picture(layout):
                 assert -1.0 <= x <= drawing.width + 1.0 and -1.0 <= y <= drawing.height + 1.0, (drawing.name, shape)
 
 
-def test_what_came_after_a_pause_in_which_the_clock_stood_still_is_drawn_after_it():
+def test_what_came_after_a_pause_in_which_the_clock_stopped_is_drawn_after_it():
     """The clock showed 10:00:03 when the machine stopped, and the same when it ran again seven seconds later."""
     account = read_record(stood_still(7.0))
     stage = TimelineLayout(account, times(), WIDE)

@@ -1,4 +1,4 @@
-"""How lengths and moments are told, on a terminal and on a page alike: to the digit that is known, and no zone guessed."""
+"""How durations and timestamps are shown, on a terminal and on a page alike: to the digit that is known, and no zone guessed."""
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
@@ -30,12 +30,12 @@ CET = timezone(timedelta(hours=1), "CET")
     (75.3, "1 min 15.3 s"), (599.9996, "10 min"), (605, "10 min 5 s"), (871.2, "14 min 31 s"), (3599.6, "1 h"),
     (3600, "1 h"), (7199, "1 h 59 min"), (11520, "3 h 12 min"), (93784, "26 h 3 min"), (172799.6, "2 d"),
     (187200, "2 d 4 h"), (604800, "7 d")])
-def test_a_length_is_told_in_the_units_that_fit_and_keeps_what_was_measured(seconds, words):
+def test_a_length_is_reported_in_the_units_that_fit_and_keeps_what_was_measured(seconds, words):
     """A pause of 75.3 s is neither "1 min" nor "1 min 15 s"."""
     assert length_text(seconds) == words
 
 
-def test_a_length_of_which_only_the_bound_is_known_is_told_so():
+def test_a_length_of_which_only_the_bound_is_known_is_shown_as_that():
     assert bounded_text(3.927, 3.927) == "at most 7.854 s"
     assert bounded_text(4.184, 0.031) == "4.184 s ± 31 ms"
     assert bounded_text(4.184, None) == "4.184 s"
@@ -45,12 +45,12 @@ def test_a_length_of_which_only_the_bound_is_known_is_told_so():
 @pytest.mark.parametrize(("length_s", "doubt_s", "words"), [
     (871.2, 0.031, "14 min 31.2 s ± 31 ms"), (871.2, 2.0, "14 min 31 s ± 2 s"), (11525.25, 0.05, "3 h 12 min 5.25 s ± 50 ms"),
     (11525.25, 90.0, "3 h 12 min ± 1 min 30 s"), (187265.0, 5.0, "2 d 4 h 1 min 5 s ± 5 s")])
-def test_a_long_pause_is_told_as_finely_as_it_was_measured(length_s, doubt_s, words):
+def test_a_long_pause_is_shown_as_finely_as_it_was_measured(length_s, doubt_s, words):
     """14 min 31 s ± 31 ms would be false where 14 min 31.2 s was measured."""
     assert bounded_text(length_s, doubt_s) == words
 
 
-def test_a_sentence_is_told_two_decimals_and_no_more():
+def test_a_sentence_has_two_decimals_and_no_more():
     assert [round_length_text(seconds) for seconds in (None, 0.0314, 4.1844, 75.34, 871.2)] == [
         "not known", "31 ms", "4.18 s", "1 min 15 s", "14 min 31 s"]
     assert bounded_text(4.1844, 0.0311, rounded=True) == "4.18 s ± 31 ms"
@@ -67,7 +67,7 @@ def test_an_offset_says_in_words_which_way():
 @pytest.mark.parametrize(("seconds", "words"), [
     (0.0, "now"), (0.9, "now"), (-0.5, "now"), (3.2, "3 s ago"), (59.9, "59 s ago"), (60, "1 min ago"), (7199, "119 min ago"),
     (7200, "2 h ago"), (172800, "2 d ago"), (-41, "in 41 s"), (-900, "in 15 min")])
-def test_a_distance_is_told_in_one_unit_and_never_rounded_up(seconds, words):
+def test_a_distance_is_reported_in_one_unit_and_never_rounded_up(seconds, words):
     assert distance_text(seconds) == words
 
 
@@ -78,7 +78,7 @@ def test_a_countdown_is_no_finer_than_it_can_be_read():
 
 # --- moments ------------------------------------------------------------------------------------------------------
 
-def test_a_moment_of_a_record_is_told_in_local_time_and_how_long_ago():
+def test_a_moment_of_a_record_is_reported_in_local_time_and_how_long_ago():
     times = Times(NOW, zone=CET)
     assert times.moment("2026-11-20T10:00:00.000Z") == "2026-11-20 11:00:00 CET (3 min ago)"
     assert times.local("2026-11-20T10:17:00.000Z") == times.local(NOW + timedelta(minutes=14)) == "2026-11-20 11:17:00 CET"
@@ -111,7 +111,7 @@ def test_utc_stands_beside_local_time_with_its_day_where_that_is_another():
     assert (times.clock(late), times.utc_clock(late), times.is_utc(late)) == ("00:30:00.000", "23:30:00.000", False)
 
 
-def test_where_local_time_is_utc_it_is_said_once():
+def test_where_local_time_is_utc_it_is_shown_once():
     for times in (Times(NOW, utc=True), Times(NOW, zone=UTC), Times(NOW, utc=True, zone=CET)):
         assert times.full(NOW) == "2026-11-20 10:03:00 UTC" and times.brief(NOW, NOW) == "10:03:00 UTC"
         assert times.zone_and_distance(NOW) == "UTC" and times.is_utc(NOW)
@@ -122,14 +122,14 @@ def test_where_local_time_is_utc_it_is_said_once():
     (1, "W. Europe Standard Time", "UTC+01:00", "UTC+01:00"), (1, "Romance", "UTC+01:00", "UTC+01:00"),
     (-3, "-03", "UTC-03:00", "UTC-03:00"),
     (5.75, "+0545", "UTC+05:45", "UTC+05:45")])
-def test_a_zone_without_a_short_name_is_told_by_its_distance_from_utc(hours, name, short, whole):
+def test_a_zone_without_a_short_name_is_reported_by_its_distance_from_utc(hours, name, short, whole):
     """Windows has only long names; some zones are called by a number; and a name alone can mean several zones."""
     zone = timezone(timedelta(hours=hours), name)
     assert zone_text(NOW.astimezone(zone)) == short and Times(NOW, zone=zone).zone_and_distance(NOW) == whole
     assert moment_text(NOW.astimezone(zone)).endswith(f"00 {short}")
 
 
-def test_the_last_day_there_is_can_be_told_where_it_is_over_already():
+def test_the_last_day_there_is_can_be_shown_where_it_is_over_already():
     """A NotBefore of the year 9999 is shown as it was given, not refused."""
     ahead, behind = timezone(timedelta(hours=13)), timezone(timedelta(hours=-5))
     last, first = datetime(9999, 12, 31, 23, 59, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)

@@ -101,7 +101,7 @@ def test_the_journal_is_its_owners_alone(tmp_path):
     assert (tmp_path / "j.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_second_process_cannot_take_the_lock_and_is_told_who_has_it(tmp_path):
+def test_a_second_process_cannot_take_the_lock_and_learns_which_process_has_it(tmp_path):
     lock = Lock(tmp_path)
     told = textwrap.dedent(f"""
         from pathlib import Path
@@ -119,7 +119,7 @@ def test_a_second_process_cannot_take_the_lock_and_is_told_who_has_it(tmp_path):
     Lock(tmp_path).release()
 
 
-def test_a_state_directory_that_is_not_there_is_told_in_a_sentence(tmp_path):
+def test_a_state_directory_that_is_not_there_is_reported_in_a_sentence(tmp_path):
     with pytest.raises(WrongUseError, match="cannot use the state directory"):
         Lock(tmp_path / "gone")
 
@@ -228,8 +228,8 @@ def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
 @pytest.mark.parametrize(("length_s", "uncertainty_s", "told_s"), [
     (7.0, 0.0002, 0.001), (7.0, 0.031, 0.031), (7.0, 0.0310001, 0.032), (7.0, 1e-12, 0.001), (7.0004, 0.0009, 0.002),
     (7.0, 0.0, 0.0), (7.0, None, None), (None, 0.0021, 0.003)])
-def test_the_uncertainty_of_a_pause_is_never_told_smaller_than_it_is(length_s, uncertainty_s, told_s):
-    """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that somebody set is."""
+def test_the_uncertainty_of_a_pause_is_never_shown_smaller_than_it_is(length_s, uncertainty_s, told_s):
+    """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that was set is."""
     known = replace(pause(), length_s=length_s, uncertainty_s=uncertainty_s)
     assert pauses_of([_row(Entry("e1", EntryKind.PAUSE, "", known))])[0].as_json()["uncertainty_s"] == told_s
     if length_s is None or uncertainty_s is None:

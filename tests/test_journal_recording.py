@@ -97,7 +97,7 @@ def test_any_life_decided_again_is_the_same(tmp_path: Path, rounds: int) -> None
     print(f"seed {seed}: {written} decisions, {repeated} repeated")
 
 
-def test_another_decision_than_the_recorded_one_is_told_by_step_entry_and_effect(journal: Journal) -> None:
+def test_another_decision_than_the_recorded_one_is_reported_by_step_entry_and_effect(journal: Journal) -> None:
     whole_life(RecordedLife(journal))
     [_, [again]] = recorded(journal)
     other = replace(again, decisions=tuple(replace(one, policy=replace(one.policy, hooks=(hook("first", 10, timeout_s=7.0),)))

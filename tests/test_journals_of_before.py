@@ -30,7 +30,7 @@ def opened(stored: Path, directory: Path) -> Journal:
 
 
 def recovered_to_the_end(life: Life) -> set[str]:
-    """The event is gone, the clock is good, every hook does as it is told; return which were recovered."""
+    """The event is gone, the clock is good, every hook does its work; return which were recovered."""
     life.see(ob.Polled(Document((), "9", life.now.utc, life.now.raw_s, life.now.raw_s), ME))
     for _ in range(12):
         life.judged(GOOD).settle(DONE).stop_ended()
@@ -158,7 +158,7 @@ def witness(name: str = "drain", event_id: str = "e1") -> ob.Witness:
     return read_witness(name, note_of(run))
 
 
-def test_a_private_directory_of_which_the_journal_knows_nothing_brings_a_checked_clock_then_recover_and_is_told():
+def test_a_private_directory_of_which_the_journal_knows_nothing_brings_a_checked_clock_then_recover_and_is_reported():
     life = Life(GONE).see(ob.Restarted("boot-1", 1.0, (witness(),)))
     assert life.phase() == "checking-clock" and life.running() == [], "no application recovers while the clock may be wrong"
     assert [entry.note for entry in life.entries if entry.what is EntryKind.FOUND_PREPARED]
@@ -168,14 +168,14 @@ def test_a_private_directory_of_which_the_journal_knows_nothing_brings_a_checked
     assert not life.state.hooks and life.phase() == "closed"
 
 
-def test_a_private_directory_without_a_note_is_recovered_by_the_hook_of_that_name_else_told():
+def test_a_private_directory_without_a_note_is_recovered_by_the_hook_of_that_name_else_reported():
     life = Life().see(ob.Restarted("boot-1", 1.0, (ob.Witness("drain"), ob.Witness("gone"))))
     life.judged(GOOD)
     assert life.running() == ["drain recover"]
     assert ["gone" in entry.note for entry in life.entries if entry.what is EntryKind.RECOVERY_IMPOSSIBLE] == [True]
 
 
-def test_a_private_directory_of_a_hook_that_the_journal_takes_for_not_begun_makes_it_owed_a_recover():
+def test_a_private_directory_of_a_hook_that_the_journal_takes_for_not_begun_makes_its_recovery_pending():
     """A journal that lost its newest rows."""
     life = Life(Policy(hooks=(hook("a", 10), hook("b", 20)))).polled(event())
     assert life.state.hooks["b"].stage.value == "queued"

@@ -1,4 +1,4 @@
-"""The lives of events, told one by one."""
+"""The lives of events, one by one."""
 from dataclasses import replace
 from datetime import timedelta
 
@@ -69,7 +69,7 @@ def test_a_vm_is_named_whole_and_without_case_and_one_without_a_name_by_nothing(
 
 
 @pytest.mark.parametrize("wait_s", [2.0, 5.0])
-def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_anybody_else_is_told(wait_s):
+def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_a_further_recover(wait_s):
     """While the pause settles, and between two recovers: what was good when it was judged may be a day off now."""
     policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
     life = Life(policy).polled(FREEZE).settle().settle().acknowledged().polled(started(FREEZE)).paused().judged()
@@ -81,20 +81,20 @@ def test_a_clock_that_is_set_after_it_was_judged_is_judged_again_before_anybody_
     assert life.begun[-1].facts.clock is Verdict.BAD
 
 
-def test_recover_is_not_told_before_the_clock_is_judged():
+def test_recover_does_not_start_before_the_clock_is_judged():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(30.0).polled(started(FREEZE))
     assert life.phase() == "checking-clock" and life.running() == []
 
 
 @pytest.mark.parametrize("check, waits", [(GOOD, False), (BAD, True), (UNKNOWN, False)])
-def test_an_owner_who_holds_for_the_clock_waits_for_a_good_one_unless_there_is_nobody_to_ask(check, waits):
+def test_an_owner_who_holds_for_the_clock_waits_for_a_good_one_unless_there_is_no_source_to_ask(check, waits):
     life = Life(Policy(hooks=(hook(),), hold_for_clock=True)).polled(FREEZE).settle().acknowledged()
     life.polled(started(FREEZE)).paused().after(10.0).judged(check)
     assert (life.phase() == "checking-clock") is waits
     assert any(isinstance(effect, fx.CheckClock) for effect in life.wanted().values()) is waits
 
 
-def test_recover_hooks_are_told_the_pause_the_verdict_and_the_reason():
+def test_recover_hooks_get_the_pause_the_verdict_and_the_reason():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(7.25).judged(BAD).after(5.0)
     [run] = life.runs()
     facts = {one.name: one.value(run) for one in VARIABLES}
@@ -129,8 +129,8 @@ def test_recover_runs_for_each_hook_whose_prepare_may_have_changed_something_and
     assert len(life.runs()) == owed and life.phase() == ("recovering" if owed else "closed")
 
 
-def test_a_run_that_changed_nothing_does_not_take_back_what_an_earlier_one_owes():
-    """The first prepare died with the agent, nobody knows how far it came; the second found nothing left to do."""
+def test_a_run_that_changed_nothing_does_not_take_back_what_an_earlier_one_left_pending():
+    """The first prepare died with the agent, and how far it came is not known; the second found nothing left to do."""
     life = Life().polled(FREEZE).restarted().polled(FREEZE).settle(NOTHING, exit_status=3).polled()
     assert life.running() == ["drain recover"]
 
@@ -225,8 +225,8 @@ def test_never_means_by_hand():
 # --- the acknowledgement --------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("status", ["Postponed", ""])
-def test_a_status_nobody_knows_is_prepared_for_and_acknowledged_only_by_hand(status):
-    """It may announce as much as any other, and nobody has said what "go ahead" would mean."""
+def test_an_unknown_status_is_prepared_for_and_acknowledged_only_by_hand(status):
+    """It may announce as much as any other, and the meaning of "go ahead" is not defined."""
     odd = replace(FREEZE, odd_status=status)
     life = Life().polled(odd)
     assert life.running() == ["drain prepare"]
@@ -236,7 +236,7 @@ def test_a_status_nobody_knows_is_prepared_for_and_acknowledged_only_by_hand(sta
     assert life.see(ob.AcknowledgeRequested("e1")).acknowledgements() == 1
 
 
-def test_an_acknowledgement_in_doubt_is_not_sent_again_under_a_status_nobody_knows():
+def test_an_acknowledgement_in_doubt_is_not_sent_again_under_an_unknown_status():
     life = Life().polled(FREEZE).settle().acknowledged(ob.AckOutcome.LOST).after(60.0)
     assert life.polled(replace(FREEZE, odd_status="Postponed")).phase() == "held"
     assert life.acknowledgements() == 1
@@ -293,7 +293,7 @@ def test_a_date_is_believed_as_long_as_no_clock_is_known_to_be_better():
 
 
 def test_an_event_listed_in_upper_and_lower_case_is_one_event_acknowledged_once():
-    """EventIds are GUIDs. The first spelling stays the record's; the platform is told its newest."""
+    """EventIds are GUIDs. The first spelling stays the record's; the acknowledgement has its newest."""
     upper, lower = event("AB-1"), event("ab-1")
     life = Life().polled(upper, lower).settle()
     assert list(life.state.cases) == ["AB-1"] and life.begun_runs() == ["drain prepare"]
@@ -390,7 +390,7 @@ def test_a_stall_of_our_own_process_counts_from_a_second_on(length_s, phase):
     assert life.phase() == phase and len(life.state.cases["e1"].pauses) == 1
 
 
-def test_a_clock_step_is_nobodys_pause():
+def test_a_clock_step_is_no_pause_of_any_event():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(0.0, Cause.CLOCK_STEP)
     assert life.phase() == "started" and life.state.cases["e1"].pauses == ()
 
@@ -415,8 +415,8 @@ def test_a_further_pause_while_recover_runs_stops_further_recovers_until_the_clo
 
 @pytest.mark.parametrize("first", [Cause.VM_PAUSE, Cause.PROCESS_STALL])
 @pytest.mark.parametrize("reached", ["checking-clock", "settling", "recovering", "recovered"])
-def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew(reached, first):
-    """Else recover began milliseconds after it, told a verdict from before it (found by stopping a real agent)."""
+def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_again(reached, first):
+    """Else recover began milliseconds after it, with a verdict from before it (found by stopping a real agent)."""
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(1.5, first)
     for phase, go_on in (("settling", lambda: life.judged()), ("recovering", lambda: life.after(5.0)),
                          ("recovered", lambda: life.settle())):
@@ -439,7 +439,7 @@ def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_anew
 
 
 @pytest.mark.parametrize("stopped_at_s, stopped_for_s", [(2.0, 8.0), (3.0, 1.9), (4.9, 1.1), (2.0, 2.9)])
-def test_a_wait_that_ends_in_a_pause_does_not_begin_recover_before_the_pause_is_told(stopped_at_s, stopped_for_s):
+def test_a_wait_that_ends_in_a_pause_does_not_begin_recover_before_the_pause_is_reported(stopped_at_s, stopped_for_s):
     """At the resume the wait is over, and the pause watch speaks some milliseconds later (found with a real agent)."""
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().judged().after(stopped_at_s)
     life.now_s += stopped_for_s
@@ -449,7 +449,7 @@ def test_a_wait_that_ends_in_a_pause_does_not_begin_recover_before_the_pause_is_
     assert life.see(ob.Resumed(pause("p2", stopped_for_s, Cause.PROCESS_STALL, life.now))).phase() == "checking-clock"
 
 
-def test_a_check_that_outlasts_the_quiet_time_does_not_begin_recover_before_a_pause_is_told_either():
+def test_a_check_that_outlasts_the_quiet_time_does_not_begin_recover_before_a_pause_is_reported_either():
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused().after(10.0).judged()
     assert life.phase() == "settling"
     assert life.after(0.26).phase() == "recovering"
@@ -514,7 +514,7 @@ ASKING_TWO = Policy(hooks=(hook("a", 10, kinds=frozenset({Kind.UNANNOUNCED})), h
 
 @pytest.mark.parametrize("cause", [Cause.VM_PAUSE, Cause.PROCESS_STALL, Cause.CLOCK_STEP])
 def test_what_makes_the_clock_doubtful_after_an_unannounced_pause_holds_back_who_has_not_recovered_yet(cause):
-    """Who has recovered is told again only of a further pause of the machine: else a hook whose start stalls the agent
+    """A recovered hook runs again only for a further pause of the machine: else a hook whose start stalls the agent
     would be run for ever."""
     life = Life(ASKING_TWO).paused().judged()
     assert life.running() == ["b recover"]
@@ -711,7 +711,7 @@ NEVER = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})
 @pytest.mark.parametrize("policy, down_s, outcome, reason", [
     (NEVER, 60.0, "cancelled", "cancelled"), (NEVER, 900.0, "missed", "resumed"), (WHEN_READY, 60.0, "missed", "resumed")])
 def test_what_went_while_the_agent_was_down_was_cancelled_if_it_cannot_have_come(policy, down_s, outcome, reason):
-    """The platform begins nothing before NotBefore, unless it was told to go ahead."""
+    """The platform begins nothing before NotBefore, without an acknowledgement."""
     life = Life(policy).polled(FREEZE).settle().after(down_s).restarted().polled()
     life.judged()
     assert life.reasons() == [reason] and life.settle().outcome() == outcome
@@ -805,7 +805,7 @@ def test_a_reboot_after_which_the_event_is_gone_or_started_is_its_own(document):
 
 
 def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too():
-    """Else the event would wait for ever for a preparation that nobody runs (found by killing a real agent there)."""
+    """Else the event would wait for ever for a preparation that is not run (found by killing a real agent there)."""
     policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
     life = Life(policy).polled(FREEZE).settle().restarted("boot-2").polled(FREEZE)
     assert life.running() == ["first prepare"]
@@ -847,7 +847,7 @@ def test_a_run_that_was_being_stopped_when_the_agent_ended_is_in_the_record_once
 
 
 def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
-    """Nobody else could: how it ended nobody saw, when it began is known, and the next one of it is another."""
+    """No other could: its end was not seen, when it began is known, and the next one of it is another."""
     life = Life().after(3.0).polled(FREEZE).after(4.0).restarted().polled(FREEZE).settle().acknowledged()
     life.polled(started(FREEZE)).paused().judged().after(5.0).restarted()
     words = [(entry.what.value, entry.note) for entry in life.entries if entry.event_id == "e1"]
@@ -875,7 +875,7 @@ def test_what_is_withdrawn_is_cancelled_though_the_machine_was_rebooted_or_stall
 
 # --- recover that fails ---------------------------------------------------------------------------------------------
 
-def test_a_failed_recover_is_tried_again_after_5_30_and_120_s_and_then_stays_owed():
+def test_a_failed_recover_is_tried_again_after_5_30_and_120_s_and_then_stays_pending():
     life = Life().polled(FREEZE).settle().polled()
     for wait_s in (5.0, 30.0, 120.0):
         assert life.settle(FAILED, exit_status=1).running() == []
@@ -948,7 +948,7 @@ def test_a_document_seen_twice_changes_nothing():
 
 # --- bounds -------------------------------------------------------------------------------------------------------
 
-def test_of_thousands_of_own_events_the_earliest_are_carried_and_the_others_are_told_and_wait_their_turn():
+def test_of_thousands_of_own_events_the_earliest_are_handled_and_the_others_are_reported_and_wait_their_turn():
     many = [event(f"e{n}", notice_s=900.0 + (n * 7919) % 4000) for n in range(4000)]
     begun = started(event("begun"))
     life = Life().polled(*many, begun)
@@ -981,7 +981,7 @@ def test_an_event_on_a_machine_that_stalls_for_weeks_keeps_its_newest_pause_and_
 # --- durations ------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("wrong_by_s", [0.0, -86400.0 * 3, 86400.0 * 4000])
-def test_the_notice_is_told_by_the_platforms_own_time_whatever_our_clock_says(wrong_by_s):
+def test_the_notice_is_computed_by_the_platforms_own_time_whatever_our_clock_says(wrong_by_s):
     life = Life()
     platform = BEGIN + timedelta(seconds=wrong_by_s)
     ahead = replace(event(), not_before=platform + timedelta(seconds=40))

@@ -50,7 +50,7 @@ def test_what_would_not_have_been_acknowledged_says_why(policy: Policy, because:
     assert not told(life, EntryKind.WOULD_ACKNOWLEDGE)
 
 
-def test_just_in_time_is_told_at_the_time_at_which_it_would_be_prepared() -> None:
+def test_just_in_time_is_shown_at_the_time_at_which_it_would_be_prepared() -> None:
     life = Life(replace(OBSERVES, rules={Kind.FREEZE: Rules(just_in_time=True)})).polled(FREEZE)
     assert life.phase("Freeze-1") == "scheduled"
     assert not told(life, EntryKind.WOULD_PREPARE)

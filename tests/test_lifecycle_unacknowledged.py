@@ -27,7 +27,7 @@ def test_a_pause_says_that_it_has_started_where_the_platform_does_not():
     assert life.outcome() == "resumed" and life.running() == []
 
 
-def test_a_migration_whose_pause_nobody_noticed_is_resumed_and_not_cancelled():
+def test_a_migration_whose_pause_was_not_detected_is_resumed_and_not_cancelled():
     """Its minute was over: the source says so, the platform never does."""
     life = Life().polled(MIGRATION).settle().after(61.0).polled(BEGUN)
     assert life.phase() == "started"

@@ -1,4 +1,4 @@
-"""Whoever reads the agent's lines may stop: no thread waits for that, and what is lost is counted and told."""
+"""The reader of the agent's lines may stop: no thread waits for that, and what is lost is counted and reported."""
 from __future__ import annotations
 
 import contextlib
@@ -22,7 +22,7 @@ from tideover.logs import QUEUED_CHARACTERS, Descriptor, LineWriter, Log, LogLin
 
 
 class Reader:
-    """A sink whose reader stops, or fails, when told to."""
+    """A sink whose reader stops, or fails, on request."""
 
     def __init__(self) -> None:
         self.reads = threading.Event()
@@ -53,7 +53,7 @@ def test_a_line_is_handed_over_at_once_while_its_reader_has_stopped():
     assert [line.fields["number"] for line in reader.lines] == list(range(1000))
 
 
-def test_what_does_not_fit_is_dropped_counted_and_told_where_it_is_missing():
+def test_what_does_not_fit_is_dropped_counted_and_reported_where_it_is_missing():
     """Memory is bounded; warnings still find room when lines of less weight have filled their part."""
     reader, writer = Reader(), LineWriter()
     reader.reads.clear()
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_dropped_counted_and_told_where_it_is_missing():
     assert {line.level for line in lost} == {"warning"}
 
 
-def test_lines_that_could_not_be_written_are_told_when_one_can():
+def test_lines_that_could_not_be_written_are_reported_when_one_can():
     reader, writer = Reader(), LineWriter()
     log = Log(sink=writer.through(reader))
     reader.trouble = OSError(errno.ENOSPC, "No space left on device")
@@ -88,7 +88,7 @@ def test_lines_that_could_not_be_written_are_told_when_one_can():
     assert [(line.name, dict(line.fields)) for line in reader.lines] == [("log.lines-lost", {"lines": 3}), ("c.d", {})]
 
 
-def test_a_descriptor_that_somebody_made_non_blocking_gets_whole_lines():
+def test_a_descriptor_that_was_made_non_blocking_gets_whole_lines():
     """Ssh and some supervisors set O_NONBLOCK on a shared standard error."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -151,7 +151,7 @@ def unread(here: World) -> Iterator[int]:
 
 
 @pytest.mark.slow
-def test_a_whole_event_is_lived_through_while_nobody_reads_the_log(tmp_path):
+def test_a_whole_event_is_lived_through_while_the_log_is_not_read(tmp_path):
     """From the start on, with a hook that prints much; the lines are there when one reads again."""
     with world(tmp_path) as here:
         here.hook("10-chatty", "seq 1 40000")
@@ -172,7 +172,7 @@ def test_a_whole_event_is_lived_through_while_nobody_reads_the_log(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_agent_that_nobody_reads_ends_when_it_is_told_to(tmp_path):
+def test_an_agent_whose_log_is_not_read_ends_on_request(tmp_path):
     with world(tmp_path) as here, unread(here):
         here.until(lambda: len(here.metadata.requests) > 1)
         here.agents[0].terminate()

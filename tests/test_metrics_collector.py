@@ -132,7 +132,7 @@ def test_it_shows_the_figures_and_nothing_else(page):
     assert ask(page.port, "/")[0] == 404 and ask(page.port, method="DELETE")[0] == 405
 
 
-def test_a_client_that_does_not_read_a_large_answer_keeps_nobody_waiting():
+def test_a_client_that_does_not_read_a_large_answer_delays_no_other():
     big = MetricsPage("127.0.0.1", 0, lambda: b"x" * (16 << 20), CONTENT_TYPE)
     with socket.create_connection(("127.0.0.1", big.port)) as slow:
         slow.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
@@ -162,7 +162,7 @@ def test_a_file_is_replaced_whole_and_readable_by_all_and_leaves_nothing_beside_
     assert list(tmp_path.iterdir()) == [place]
 
 
-def test_a_link_that_somebody_left_at_the_new_files_name_is_not_followed(tmp_path):
+def test_a_link_that_was_left_at_the_new_files_name_is_not_followed(tmp_path):
     victim = tmp_path / "shadow"
     victim.write_text("secret")
     victim.chmod(0o600)
@@ -171,7 +171,7 @@ def test_a_link_that_somebody_left_at_the_new_files_name_is_not_followed(tmp_pat
     assert victim.read_text() == "secret" and victim.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_that_cannot_be_written_is_told_and_tried_again(tmp_path):
+def test_a_file_that_cannot_be_written_is_reported_and_tried_again(tmp_path):
     told: list[str | None] = []
     place = tmp_path / "not-there" / "tideover.prom"
     writer = Textfile(place, lambda: b"figures", told.append)

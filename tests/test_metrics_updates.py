@@ -124,7 +124,7 @@ def test_a_run_and_a_pause_that_belong_to_two_events_happened_once():
     assert life.counted(CounterName.PAUSES) == {("vm-pause", "true"): 1} and life.measured(HistogramName.PAUSE) == [5.0]
 
 
-def test_a_pause_nobody_announced_is_told_apart():
+def test_an_unannounced_pause_is_distinguished():
     life = Counting()
     life.polled().paused(7.0)
     life.judged()
@@ -224,7 +224,7 @@ def test_the_next_not_before_is_the_earliest_of_what_has_not_begun_and_none_when
     assert state_snapshot(life.state).next_not_before == at(86400.0).utc
 
 
-def test_a_recovery_is_owed_from_the_prepare_on_also_after_a_restart_until_it_is_done_or_has_failed_for_good():
+def test_a_recovery_is_pending_from_the_prepare_on_also_after_a_restart_until_it_is_done_or_has_failed_for_good():
     def owed():
         return {stage: hooks for stage, hooks in state_snapshot(life.state).recoveries_pending.items() if hooks}
     life = Life()

@@ -44,7 +44,7 @@ def test_a_stop_of_this_process_alone_is_a_stall(machine: PlayedMachine) -> None
     assert any("ran in the gap" in line for line in pause.evidence)
 
 
-def test_starvation_is_a_stall_even_where_nobody_else_switches(machine: PlayedMachine) -> None:
+def test_starvation_is_a_stall_even_where_no_other_process_switches(machine: PlayedMachine) -> None:
     machine.counters.add(waited_ns=ns(2.9))
     machine.halt(3.0)
     assert [pause.cause for pause in machine.heard.pauses] == [Cause.PROCESS_STALL]
@@ -70,7 +70,7 @@ def test_a_gap_in_the_first_second_is_not_called_a_stop_of_the_machine() -> None
 
 
 @pytest.mark.parametrize(("by_s", "words"), [(4.0, "forward by 4.000 s"), (-0.7, "back by 0.700 s")])
-def test_a_step_of_the_wall_clock_is_told_without_a_length(machine: PlayedMachine, by_s: float, words: str) -> None:
+def test_a_step_of_the_wall_clock_is_reported_without_a_length(machine: PlayedMachine, by_s: float, words: str) -> None:
     machine.clocks.set_wall(by_s)
     machine.tick(20)
     [step] = machine.heard.pauses
@@ -93,7 +93,7 @@ def test_steps_too_small_to_tell_add_up_to_one_that_is_not(machine: PlayedMachin
     assert machine.heard.clock_sets == 1
 
 
-def test_a_suspend_is_told_with_its_exact_length_and_is_no_step(machine: PlayedMachine) -> None:
+def test_a_suspend_is_reported_with_its_exact_length_and_is_no_step(machine: PlayedMachine) -> None:
     machine.clocks.suspend(3600.0)
     machine.tick(20)
     [pause] = machine.heard.pauses

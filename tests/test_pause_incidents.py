@@ -1,4 +1,4 @@
-"""Pauses in which every clock stood still, moves to another host, and what must not be taken for either."""
+"""Pauses in which every clock stopped, moves to another host, and what must not be taken for either."""
 from __future__ import annotations
 
 import random
@@ -31,7 +31,7 @@ def machine() -> PlayedMachine:
     return machine
 
 
-def test_a_pause_with_all_clocks_standing_still_is_found_and_measured_by_outside_time(machine: PlayedMachine) -> None:
+def test_a_pause_in_which_all_clocks_stop_is_found_and_measured_by_outside_time(machine: PlayedMachine) -> None:
     machine.freeze(10)
     machine.live(30)
     [pause] = machine.pauses
@@ -40,7 +40,7 @@ def test_a_pause_with_all_clocks_standing_still_is_found_and_measured_by_outside
     assert "left behind by 10.0" in " ".join(pause.evidence)
 
 
-def test_a_stop_is_told_a_beat_after_its_second_answer(machine: PlayedMachine) -> None:
+def test_a_stop_is_reported_a_beat_after_its_second_answer(machine: PlayedMachine) -> None:
     """One answer alone may be a server's error; the second is asked for at once."""
     machine.freeze(10)
     machine.ask()
@@ -51,7 +51,7 @@ def test_a_stop_is_told_a_beat_after_its_second_answer(machine: PlayedMachine) -
     assert len(machine.pauses) == 1 and not machine.noticer.is_waiting
 
 
-def test_a_stop_that_only_one_answer_showed_is_told_when_nobody_answers_again(machine: PlayedMachine) -> None:
+def test_a_stop_that_only_one_answer_showed_is_reported_when_no_source_answers_again(machine: PlayedMachine) -> None:
     machine.freeze(10)
     machine.ask()
     machine.tick(50)
@@ -144,7 +144,7 @@ def test_a_step_by_hand_is_no_pause_even_while_one_is_due(machine: PlayedMachine
     assert "no pause longer than" in " ".join(machine.pauses[0].evidence)
 
 
-def test_a_step_there_and_back_while_nobody_answers_is_two_steps(machine: PlayedMachine) -> None:
+def test_a_step_there_and_back_while_no_source_answers_is_two_steps(machine: PlayedMachine) -> None:
     machine.clocks.set_wall(5.0)
     machine.tick(4)
     machine.clocks.set_wall(-5.0)
@@ -153,7 +153,7 @@ def test_a_step_there_and_back_while_nobody_answers_is_two_steps(machine: Played
     assert machine.pauses[0].resumed_raw_s < machine.pauses[1].resumed_raw_s
 
 
-def test_a_machine_that_can_ask_nobody_infers_the_pause_from_the_step_when_one_is_due() -> None:
+def test_a_machine_without_a_source_infers_the_pause_from_the_step_when_one_is_due() -> None:
     machine = PlayedMachine()
     machine.tick(40)
     machine.noticer.expect_event()
@@ -209,7 +209,7 @@ def test_a_finer_source_is_waited_for_when_a_coarse_one_shows_the_pause_first() 
 
 
 def stopped_as_the_date_shows(*, fine_source_spoke_before: bool) -> PlayedMachine:
-    """A machine near an event that stood still for ten seconds; two answers' Date show it, no time server does yet."""
+    """A machine near an event that was paused for ten seconds; two answers' Date show it, no time server does yet."""
     machine = PlayedMachine()
     machine.noticer.expect_event()
     machine.live(30, "date:metadata", bound_s=1.0)
@@ -235,7 +235,7 @@ def test_a_time_server_that_must_be_left_alone_for_two_seconds_measures_the_stop
     assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s < 0.01
 
 
-def test_what_is_known_is_told_when_the_finer_source_stays_silent() -> None:
+def test_what_is_known_is_reported_when_the_finer_source_stays_silent() -> None:
     machine = stopped_as_the_date_shows(fine_source_spoke_before=True)
     machine.live(2.5, "date:metadata", every_s=0.5, bound_s=1.0)
     assert machine.pauses == []
@@ -244,7 +244,7 @@ def test_what_is_known_is_told_when_the_finer_source_stays_silent() -> None:
     assert holds(pause, 10) and pause.uncertainty_s is not None and pause.uncertainty_s > 0.5
 
 
-def test_a_finer_source_that_said_nothing_before_the_stop_is_not_waited_for() -> None:
+def test_a_finer_source_that_gave_nothing_before_the_stop_is_not_waited_for() -> None:
     machine = stopped_as_the_date_shows(fine_source_spoke_before=False)
     assert len(machine.pauses) == 1
     machine = stopped_as_the_date_shows(fine_source_spoke_before=False)
@@ -333,7 +333,7 @@ def test_a_network_event_alone_is_a_reason_to_look_and_no_pause(signal: NetworkA
         assert machine.pauses == []
 
 
-def test_the_hypervisors_marker_is_told_with_the_blackout_however_short(machine: PlayedMachine) -> None:
+def test_the_hypervisors_marker_is_reported_with_the_blackout_however_short(machine: PlayedMachine) -> None:
     machine.freeze(0.04)
     machine.tick(1, MarkerMoved(1, 2))
     machine.live(10)
@@ -342,7 +342,7 @@ def test_the_hypervisors_marker_is_told_with_the_blackout_however_short(machine:
     assert "from 1 to 2" in " ".join(pause.evidence)
 
 
-def test_a_move_too_short_for_any_clock_is_bounded_and_one_nobody_can_measure_is_unknown(
+def test_a_move_too_short_for_any_clock_is_bounded_and_one_that_cannot_be_measured_is_unknown(
         machine: PlayedMachine) -> None:
     machine.tick(1, MarkerMoved(1, 2))
     machine.live(10)
@@ -391,7 +391,7 @@ def test_a_suspend_too_short_to_tell_is_silent(machine: PlayedMachine) -> None:
     assert machine.pauses == []
 
 
-def test_a_pause_inferred_from_its_step_is_not_told_again_when_the_server_is_back(machine: PlayedMachine) -> None:
+def test_a_pause_inferred_from_its_step_is_not_reported_again_when_the_server_is_back(machine: PlayedMachine) -> None:
     machine.noticer.expect_event()
     machine.freeze(9)
     machine.clocks.set_wall(9.0)
@@ -429,7 +429,7 @@ def test_gaps_that_were_part_of_one_pause_are_not_part_of_the_next(machine: Play
 
 
 @pytest.mark.parametrize("by_s", [0.1, -5.0])
-def test_what_a_source_said_before_it_was_set_is_forgotten(machine: PlayedMachine, by_s: float) -> None:
+def test_the_samples_of_a_source_before_it_was_set_are_forgotten(machine: PlayedMachine, by_s: float) -> None:
     """So that the next stop is measured from the newest word."""
     machine.set_server("ntp:a", by_s)
     machine.live(44, every_s=4)
@@ -439,7 +439,7 @@ def test_what_a_source_said_before_it_was_set_is_forgotten(machine: PlayedMachin
     assert len(machine.pauses) == 1 and holds(machine.pauses[0], 4)
 
 
-def test_of_two_sources_that_disagree_the_one_that_jumped_is_compared_anew(machine: PlayedMachine) -> None:
+def test_of_two_sources_that_disagree_the_one_that_jumped_is_compared_again(machine: PlayedMachine) -> None:
     machine.live(10, "ntp:a", "ntp:b")
     machine.set_server("ntp:a", 5)
     machine.live(10, "ntp:a", "ntp:b")
@@ -460,7 +460,7 @@ def test_coarse_answers_go_on_narrowing_however_many_there_are() -> None:
     assert [holds(pause, 1.2) for pause in machine.pauses] == [True]
 
 
-def test_a_host_name_that_comes_seconds_after_its_pause_is_called_out_and_told_no_second_time(
+def test_a_host_name_that_comes_seconds_after_its_pause_is_logged_and_reported_no_second_time(
         machine: PlayedMachine) -> None:
     machine.freeze(3)
     machine.live(8)
@@ -478,7 +478,7 @@ def test_a_marker_beside_a_visible_gap_makes_it_the_machines(machine: PlayedMach
     assert (pause.cause, pause.quality) == (Cause.VM_PAUSE, Quality.INFERRED) and holds(pause, 3)
 
 
-def test_what_nobody_can_tell_is_the_stop_that_was_due_and_the_next_is_a_stall_again(machine: PlayedMachine) -> None:
+def test_what_cannot_be_decided_is_the_stop_that_was_due_and_the_next_is_a_stall_again(machine: PlayedMachine) -> None:
     """An agent held up while its event is cleared up must not make a second, unannounced stop of the machine of it."""
     machine.counters.rate = 0
     machine.tick(100)
@@ -490,7 +490,7 @@ def test_what_nobody_can_tell_is_the_stop_that_was_due_and_the_next_is_a_stall_a
         (Cause.VM_PAUSE, Quality.INFERRED), (Cause.PROCESS_STALL, Quality.INFERRED)]
 
 
-def test_a_pause_that_shows_in_part_on_the_raw_clock_is_told_in_two_parts_that_add_up(machine: PlayedMachine) -> None:
+def test_a_pause_that_shows_in_part_on_the_raw_clock_is_reported_in_two_parts_that_add_up(machine: PlayedMachine) -> None:
     """A clocksource that wraps (acpi_pm, 4.7 s) shows 0.63 s of a 10 s pause as a gap; the rest only outside."""
     machine.freeze(9.37)
     machine.halt(0.9)
@@ -507,7 +507,7 @@ def test_a_gap_below_the_threshold_counts_as_part_of_the_frozen_time_it_goes_wit
     assert holds(pause, 3.5)
 
 
-def test_a_suspend_is_told_once_and_not_again_by_outside_time(machine: PlayedMachine) -> None:
+def test_a_suspend_is_reported_once_and_not_again_by_outside_time(machine: PlayedMachine) -> None:
     machine.clocks.suspend(600)
     machine.freeze(600)
     machine.live(30)
@@ -540,7 +540,7 @@ def test_only_the_first_contradiction_wakes_the_watch(machine: PlayedMachine) ->
 
 
 @pytest.mark.parametrize("bound_s", [0.0005, 0.02])
-def test_whatever_the_order_of_answers_and_signs_every_stop_is_told_once_within_its_bounds(bound_s: float) -> None:
+def test_whatever_the_order_of_answers_and_signs_every_stop_is_reported_once_within_its_bounds(bound_s: float) -> None:
     """Random lives: stops of 1 to 20 s, with or without signs and steps by the host, answers at any moment."""
     seed = random.randrange(2**32)
     dice = random.Random(seed)

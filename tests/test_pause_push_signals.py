@@ -65,7 +65,7 @@ def device(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_hypervisors_marker_and_its_warnings_are_told_once_each(device: Path) -> None:
+def test_the_hypervisors_marker_and_its_warnings_are_reported_once_each(device: Path) -> None:
     reader = open_vmclock_reader(device.parents[1])
     assert reader is not None and reader.fileno() is None and reader.read() == ()
     device.write_bytes(page(marker=2, sequence=4))
@@ -80,7 +80,7 @@ def test_the_hypervisors_marker_and_its_warnings_are_told_once_each(device: Path
     reader.close()
 
 
-def test_a_disruption_announced_before_the_agent_started_is_told_at_its_first_beat(device: Path) -> None:
+def test_a_disruption_announced_before_the_agent_started_is_reported_at_its_first_beat(device: Path) -> None:
     device.write_bytes(page(marker=5, flags=0b100))
     reader = open_vmclock_reader(device.parents[1])
     assert reader is not None and reader.unfinished
@@ -159,7 +159,7 @@ def link(index: int, name: str, changes: int, event: int = 0, kind: int = 16) ->
                    attribute(44, struct.pack("=I", event)))
 
 
-def test_a_nic_that_announces_itself_anew_is_told_and_a_containers_is_not(
+def test_a_nic_that_announces_itself_again_is_reported_and_a_containers_is_not(
         links: tuple[LinksReader, socket.socket]) -> None:
     reader, kernel = links
     kernel.send(link(2, "eth0", 3, event=4) + link(9, "veth1", 0, event=4) + link(2, "eth0", 3, event=5))
@@ -167,7 +167,7 @@ def test_a_nic_that_announces_itself_anew_is_told_and_a_containers_is_not(
     assert reader.read() == () and not reader.unfinished
 
 
-def test_a_link_that_flaps_and_a_virtual_function_that_goes_and_comes_are_told(
+def test_a_link_that_flaps_and_a_virtual_function_that_goes_and_comes_are_reported(
         links: tuple[LinksReader, socket.socket]) -> None:
     reader, kernel = links
     kernel.send(link(2, "eth0", 3))
@@ -267,7 +267,7 @@ def kvp(tmp_path: Path) -> Path:
 
 
 def rewrite(file: Path, content: bytes) -> None:
-    """As the daemon does: the same file, truncated and written anew."""
+    """As the daemon does: the same file, truncated and written again."""
     with file.open("wb") as writing:
         writing.write(content)
 
@@ -384,7 +384,7 @@ def test_a_pool_that_appears_or_is_replaced_later_is_heard_as_well(kvp: Path) ->
     reader.close()
 
 
-def test_the_other_pools_wake_nobody(kvp: Path) -> None:
+def test_the_other_pools_wake_no_thread(kvp: Path) -> None:
     """Provisioning agents write telemetry to pool 1 all the time."""
     rewrite(kvp, pool("node-3"))
     reader = opened(kvp)

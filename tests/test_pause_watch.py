@@ -70,7 +70,7 @@ def test_a_push_signal_is_heard_at_once_and_not_at_the_next_tick() -> None:
 
 
 def test_outside_time_that_jumps_wakes_the_watch_and_is_asked_for_again() -> None:
-    """A stop with all clocks still is told milliseconds after the second answer, however slow the heartbeat."""
+    """A stop with all clocks still is reported milliseconds after the second answer, however slow the heartbeat."""
     heard, clocks = Heard(), PlayedClocks()
     truth = ns(1_799_999_000)
 
@@ -197,7 +197,7 @@ def test_a_descriptor_that_hung_up_is_reported_and_does_not_spin() -> None:
     os.close(hear)
 
 
-def test_the_clock_set_timer_is_silent_while_nobody_sets_the_clock() -> None:
+def test_the_clock_set_timer_is_silent_while_the_clock_is_not_set() -> None:
     reader = open_clock_set_reader()
     if reader is None:
         pytest.skip("this system has no timer that is cancelled when the clock is set")
@@ -290,7 +290,7 @@ watch.close()
 
 
 def stopped(seconds: float, threshold_s: float) -> tuple[list[str], float]:
-    """Stop a real child that watches, for so long; return what it told and the time it was really stopped."""
+    """Stop a real child that watches, for so long; return what it reported and the time it was really stopped."""
     child = subprocess.Popen([sys.executable, "-c", WATCHED, str(threshold_s)], text=True, stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, env={"PYTHONPATH": str(Path(tideover.__file__).parents[1])})
     assert child.stdout is not None and child.stdin is not None
@@ -317,7 +317,7 @@ def test_a_stopped_process_tells_one_stall_whose_interval_holds_the_truth(second
     assert abs(float(length) - truth_s) <= float(uncertainty) + 0.002, (line, truth_s)
 
 
-def test_news_that_comes_while_the_watch_is_closed_ends_nobody() -> None:
+def test_news_that_comes_while_the_watch_is_closed_ends_no_thread() -> None:
     """A time server's answer may be heard on another thread until the very end; found by the soak."""
     wait = new_wait()
     wait.close()

@@ -21,7 +21,7 @@ AZURE = "7783-7084-3265-9085-8269-3286-77"
 
 
 def captured(name: str) -> dict[str, str]:
-    """The fields of a machine as somebody read them there."""
+    """The fields of a machine as they were read there."""
     lines = (DOCUMENTS / f"dmi_{name}.txt").read_text().splitlines()
     return {field: text for field, _, text in (line.partition("=") for line in lines)}
 
@@ -54,7 +54,7 @@ def test_the_tables_tell_the_platform(tmp_path, tables, kind):
     ("gcp", "gcp"), ("aws_nitro", "aws"), ("aws_xen", "aws"), ("vmware8", "vsphere"), ("oci", "oci"),
     ("alibaba", "alibaba"), ("openstack", "openstack"), ("xenserver", "xen"), ("nutanix", "nutanix"), ("hetzner", "hetzner"),
 ])
-def test_a_captured_machine_is_told_by_its_fields(tmp_path, name, kind):
+def test_a_captured_machine_is_recognised_by_its_fields(tmp_path, name, kind):
     assert detect(read_dmi(put(tmp_path, captured(name)))).kind == kind
 
 

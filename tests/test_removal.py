@@ -75,7 +75,7 @@ def test_what_cannot_be_removed_is_returned_and_the_rest_goes(tmp_path):
         subprocess.run(["chattr", "-i", *(str(path) for path in tmp_path.rglob("stuck"))], check=False)
 
 
-def test_a_directory_that_is_not_there_is_said_to_be_missing():
+def test_a_directory_that_is_not_there_is_reported_as_missing():
     with pytest.raises(FileNotFoundError):
         empty_directory(Path("/nothing-of-the-kind"))
 
@@ -95,7 +95,7 @@ def test_what_a_hook_left_deep_down_goes_after_it_was_recovered(monkeypatch):
     bench.close()
 
 
-def test_what_cannot_be_deleted_is_told_once(monkeypatch):
+def test_what_cannot_be_deleted_is_reported_once(monkeypatch):
     bench = Bench()
     monkeypatch.setattr("tideover.hooks.state_directory.empty_directory",
                         lambda directory: PermissionError(1, "Operation not permitted", "stuck"))

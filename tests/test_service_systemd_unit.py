@@ -49,7 +49,7 @@ def test_a_configuration_that_cannot_be_used_is_tried_once():
 
 @pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="this machine is run by systemd (sd_booted(3))")
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("start",), ("stop",)])
-def test_where_no_systemd_runs_that_is_told_as_somebody_who_cannot_be_reached(tmp_path, monkeypatch, capsys, words):
+def test_where_no_systemd_runs_that_is_reported_as_unreachable(tmp_path, monkeypatch, capsys, words):
     """systemctl may be there all the same, as in a container. With --json there is one document, on standard output."""
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho 'System has not been booted with systemd as init system.' >&2\nexit 1\n")
     (tmp_path / "systemctl").chmod(0o755)

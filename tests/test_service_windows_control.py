@@ -29,7 +29,7 @@ PACKAGING = Path(__file__).parents[1] / "packaging" / "windows"
 
 
 class Agent:
-    """Remembers what it was told."""
+    """Remembers what was reported to it."""
 
     def __init__(self):
         self.told = []
@@ -64,7 +64,7 @@ class Windows:
         return self.reports[-1].standing
 
 
-def test_a_stop_a_shutdown_and_an_upgrade_are_told_apart():
+def test_a_stop_a_shutdown_and_an_upgrade_are_distinguished():
     """on_stop = "recover" is for a stop only: the machine's end and an upgrade are followed by a start."""
     for control, why in ((ServiceControlCode.STOP, StopReason.STOP), (ServiceControlCode.PRESHUTDOWN, StopReason.SHUTDOWN),
                          (ServiceControlCode.SHUTDOWN, StopReason.SHUTDOWN), (ServiceControlCode.MAKE_WAY, StopReason.RESTART)):
@@ -120,7 +120,7 @@ def test_the_end_of_a_sleep_and_a_clock_that_was_set_are_reasons_to_look():
     assert windows.agent.told == ["look"]
 
 
-def test_a_control_that_nobody_knows_changes_nothing():
+def test_an_unknown_control_changes_nothing():
     windows = Windows().running()
     for control in (2, 3, 14, 17, 127, 129, 255):
         windows.control.on_control(control)
@@ -128,7 +128,7 @@ def test_a_control_that_nobody_knows_changes_nothing():
 
 
 def test_what_takes_long_counts_up_and_says_how_long_it_may_take():
-    """A service whose checkpoint stands still for longer than its hint is given up by whoever waits for it."""
+    """A service whose checkpoint does not change for longer than its hint is given up by its caller."""
     windows = Windows().running()
     windows.control.on_control(ServiceControlCode.STOP)
     windows.control.stopping()
@@ -148,7 +148,7 @@ def test_a_running_service_accepts_one_kind_of_shutdown_and_a_pending_one_accept
     assert windows.reports[-1].accepted is AcceptedControls.NOTHING
 
 
-def test_a_start_that_failed_is_told_with_its_exit_status():
+def test_a_start_that_failed_is_reported_with_its_exit_status():
     windows = Windows()
     windows.control.starting()
     windows.control.stopped(2)
@@ -182,7 +182,7 @@ def test_every_number_has_a_text_in_the_programs_own_table_and_in_windows():
 
 
 def test_an_agent_whose_loop_hangs_is_ended_and_one_whose_loop_turns_is_not():
-    """What counts is looks: a machine that stood still for an hour has not looked."""
+    """What counts is looks: a machine that was paused for an hour has not looked."""
     windows = Windows().running()
     assert windows.control.longest_silence_s * 2 <= LOOKS * LOOK_EVERY_S
     for _ in range(5):

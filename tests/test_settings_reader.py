@@ -33,6 +33,7 @@ DEFAULTS = {       # by hand from the contract, not from the table
     "hooks": {"timeout_s": 60.0, "reserve_s": 5.0, "on_failure": "hold"},
     "pause": {"tick_s": 0.25, "threshold_s": 0.5, "settle_s": 5.0},
     "clock": {"servers": (), "tolerance_s": 0.25, "deadline_s": 60.0, "on_deadline": "recover", "remedy": "none"},
+    "notify": {"user": "nobody", "command": ()},
     "log": {"format": "text", "level": "info"},
     "metrics": {"listen": None, "textfile": None},
     "health": {"listen": None},
@@ -94,6 +95,9 @@ tolerance = "0.5ms"
 deadline = "2m"
 on_deadline = "hold"
 remedy = "daemon"
+[notify]
+user = ""
+command = ["/usr/local/bin/tell", "--to", "us"]
 [log]
 format = "json"
 level = "debug"
@@ -150,6 +154,7 @@ def test_every_key_of_a_full_file_is_understood() -> None:
         "servers": (Address("ntp.example", 123), Address("10.0.0.1", 1123), Address("2001:db8::1", 124),
                     Address("2001:db8::2", 123)),
         "tolerance_s": 0.0005, "deadline_s": 120.0, "on_deadline": "hold", "remedy": "daemon"}
+    assert fields(settings.notify) == {"user": None, "command": ("/usr/local/bin/tell", "--to", "us")}
     assert fields(settings.log) == {"format": "json", "level": "debug"}
     assert fields(settings.metrics) == {
         "listen": Address("127.0.0.1", 9477), "textfile": "/var/lib/node_exporter/tideover.prom"}
@@ -240,7 +245,7 @@ def test_a_slash_at_the_end_of_a_path_means_nothing_but_at_the_root() -> None:
     assert read_settings('[paths]\nstate = "D:/"', file="x", defaults=windows_paths("C:\\")).paths.state == "D:/"
 
 
-def test_settings_are_values_that_nobody_changes() -> None:
+def test_settings_are_values_that_are_never_changed() -> None:
     settings = settings_of(EVERYTHING)
     for value in (settings, *(section_of(settings, table) for table in TABLES), settings.hook["haproxy"]):
         with pytest.raises(dataclasses.FrozenInstanceError):

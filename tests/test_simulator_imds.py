@@ -130,7 +130,7 @@ def test_an_id_that_is_not_listed_is_refused_as_chosen(service):
     assert service.acknowledgements == []
 
 
-def test_events_start_by_themselves_only_where_told_to():
+def test_events_start_by_themselves_only_where_set_to():
     clock = [1_800_000_000.0]
     with MetadataService(start_after_acknowledge_s=2, start_at_not_before=True, now=lambda: clock[0]) as service:
         due, asked = service.add_event(not_before_in_s=60), service.add_event(not_before_in_s=90)
@@ -210,8 +210,8 @@ def test_every_request_is_remembered_as_it_came(service):
     assert not service.wait_until(lambda: len(service.requests) == 2, 0.01)
 
 
-def test_a_connection_that_is_going_to_be_closed_is_told_so(service):
-    """A pool that is not told sends its next request into a closing connection (node-fetch on Node 20 did)."""
+def test_a_connection_that_is_going_to_be_closed_is_marked_so(service):
+    """A pool that gets no such header sends its next request into a closing connection (node-fetch on Node 20 did)."""
     assert ask(service, headers={**HEADERS, "Connection": "close"})[2]["Connection"] == "close"
     assert ask(service)[2]["Connection"] is None
 

@@ -1,4 +1,4 @@
-"""The scenarios that come along can be read and played to their end, and a bad one is told in a sentence."""
+"""The scenarios that come along can be read and played to their end, and a bad one is reported in one sentence."""
 from __future__ import annotations
 
 import threading
@@ -40,8 +40,17 @@ def test_each_platforms_scenarios_fit_its_own_service(kind, name):
     assert simulator.FIRST_SCENARIO in scenario_names(kind)
     service = simulator.open_service()
     told: list[str] = []
+    added: list[str] = []
+    add_event = service.add_event
+
+    def remember(*words, **more) -> str:
+        added.append(add_event(*words, **more))
+        return added[-1]
+
+    service.add_event = remember
     play(read_scenario(name, kind), service, show=told.append, pace=10_000.0)
-    assert told and service._listed == {}
+    assert told and [service.status_of(event_id) for event_id in added] == [None] * len(added)
+    service.close()
 
 
 def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():
@@ -68,21 +77,21 @@ def test_a_scenario_can_be_stopped():
 @pytest.mark.parametrize(("text", "words"), [
     ("about = ", "not valid TOML"), ("about = 'nothing'", "list of steps"), ("step = 3", "list of steps"),
     ("[[step]]\ndo = 'explode'", "unknown `do`")])
-def test_a_file_that_is_no_scenario_is_told(tmp_path, text, words):
+def test_a_file_that_is_no_scenario_is_reported(tmp_path, text, words):
     file = tmp_path / "own.toml"
     file.write_text(text)
     with pytest.raises(WrongUseError, match=words):
         read_scenario(str(file))
 
 
-def test_a_scenario_nobody_knows_is_told_with_those_that_exist():
+def test_an_unknown_scenario_is_reported_with_those_that_exist():
     with pytest.raises(WrongUseError, match="freeze-without-notice"):
         read_scenario("frieze")
 
 
 @pytest.mark.parametrize("step", ["do = 'start'\nevent = 'x'", "do = 'wait'", "do = 'wait'\nfor_s = 'long'",
                                   "do = 'announce'\nevent = 'x'\ncolour = 'red'"])
-def test_a_step_that_does_not_fit_is_told_by_its_number(tmp_path, step):
+def test_a_step_that_does_not_fit_is_reported_by_its_number(tmp_path, step):
     file = tmp_path / "own.toml"
     file.write_text(f"[[step]]\ndo = 'wait'\nfor_s = 0\n[[step]]\n{step}")
     service = MetadataService()

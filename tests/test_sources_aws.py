@@ -172,7 +172,7 @@ def ask_all_keys(source: Ec2Source) -> None:
     source._seldom_due_raw_s = 0.0
 
 
-def test_a_quiet_instance_is_told_who_it_is_and_that_nothing_is_scheduled(source):
+def test_a_quiet_instance_learns_who_it_is_and_that_nothing_is_scheduled(source):
     news = polled(source)
     assert (news.me, news.vm_id, news.document.events) == (INSTANCE, INSTANCE, ())
     assert news.document.date is not None and source.identity() == VmIdentity(INSTANCE, INSTANCE)
@@ -268,7 +268,7 @@ def test_an_auto_scaling_group_that_ends_the_instance_counts_only_where_it_is_as
     asking.close()
 
 
-def test_a_source_that_is_opened_anew_goes_on_with_the_event_of_before(service, source):
+def test_a_source_that_is_opened_again_goes_on_with_the_event_of_before(service, source):
     service.add_event("spot-terminate", not_before_in_s=120.0)
     [event] = polled(source).document.events
     other = Ec2Source(service.endpoint)

@@ -130,7 +130,7 @@ def test_the_connection_is_kept_alive_and_an_acknowledgement_has_its_own(service
     (InjectedFault(status=400), "Metadata header"), (InjectedFault(status=404), "not be an Azure VM"), (InjectedFault(status=407), "proxy"), (InjectedFault(status=403), "Metadata Security Protocol"),
     (InjectedFault(status=204), "204"), (InjectedFault(status=599, body=b"\0" * 99), "599"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_a_bad_answer_is_told_in_a_sentence_and_the_next_good_one_is_taken(service, fault, words):
+def test_a_bad_answer_is_reported_in_a_sentence_and_the_next_good_one_is_taken(service, fault, words):
     """It never says anything about an event, and never stops the polling."""
     service.add_event()
     source = AzureSource(service.endpoint, "pool_7")
@@ -257,7 +257,7 @@ def test_the_identity_can_be_asked_for_by_itself(service):
     (InjectedFault(reset=True), AckOutcome.LOST), (InjectedFault(drop=True), AckOutcome.LOST), (InjectedFault(delay_s=9), AckOutcome.LOST),
     (InjectedFault(drip_s=0.02), AckOutcome.LOST), (InjectedFault(raw=b"no\r\n\r\n"), AckOutcome.LOST)])
 def test_what_came_of_an_acknowledgement(service, fault, outcome):
-    """Only an answer that asking again cannot change is final; after silence nobody knows."""
+    """Only an answer that asking again cannot change is final; after silence that is not known."""
     event_id = service.add_event()
     service.inject_fault(fault, method="POST")
     found, reason = AzureSource(service.endpoint, **QUICK).acknowledge(event_id)
@@ -277,7 +277,7 @@ def test_an_acknowledgement_names_its_event_as_it_was_received(service):
 @pytest.mark.parametrize(("endpoint", "words"), [
     ("http://127.0.0.1:1", "connection refused"), ("https://127.0.0.1:1", "not an http:// address"),
     ("http://[", "not a valid address"), ("nonsense", "not an http:// address"), ("http://127.0.0.1:99999", "no document")])
-def test_nobody_at_the_address_is_told_with_a_hint(endpoint, words):
+def test_no_server_at_the_address_is_reported_with_a_hint(endpoint, words):
     source = AzureSource(endpoint + "/", "mine")
     assert words in failure(source)
     assert f" {endpoint} " in failure(source)

@@ -36,7 +36,7 @@ def paths(server: GceMetadataServer) -> list[str]:
     return [request.target.removeprefix(ROOT) for request in server.requests]
 
 
-def test_a_quiet_vm_is_told_who_it_is_and_that_nothing_is_announced(server, source):
+def test_a_quiet_vm_learns_who_it_is_and_that_nothing_is_announced(server, source):
     news = polled(source)
     assert (news.me, news.vm_id, news.document.events) == ("web-1", "1234567890123456789", ())
     assert news.document.date is not None
@@ -73,7 +73,7 @@ def test_the_scheduling_policy_is_asked_for_when_something_is_announced(server, 
     assert polled(source).document.events[0].kind is Kind.TERMINATE
 
 
-def test_a_source_that_is_opened_anew_goes_on_with_the_event_of_before(server, source):
+def test_a_source_that_is_opened_again_goes_on_with_the_event_of_before(server, source):
     polled(source)
     server.add_event()
     [event] = polled(source).document.events

@@ -67,14 +67,14 @@ def polling(inbox):
         poller.close()
 
 
-def test_each_poll_is_told_and_the_next_starts_an_interval_after_its_start(inbox, polling):
+def test_each_poll_is_posted_and_the_next_starts_an_interval_after_its_start(inbox, polling):
     source = Script(GOOD)
     polling(source, 0.01)
     assert [inbox.get(timeout=2) for _ in range(6)] == [GOOD] * 6
     assert source.asked[5] - source.asked[0] >= 0.045
 
 
-def test_failures_are_told_each_and_make_the_polls_rarer_until_one_succeeds(inbox, polling):
+def test_failures_are_reported_each_and_make_the_polls_rarer_until_one_succeeds(inbox, polling):
     source = Script(GOOD, BAD, BAD, BAD, GOOD)
     polling(source, 0.005)
     assert [inbox.get(timeout=2) for _ in range(7)] == [GOOD, BAD, BAD, BAD, GOOD, GOOD, GOOD]
@@ -113,7 +113,7 @@ def test_a_failure_that_took_long_is_followed_by_a_rest(inbox):
     inbox.get(timeout=2)
     inbox.get(timeout=2)
     poller.close()
-    assert source.asked[1] - source.asked[0] >= 0.05
+    assert source.asked[1] - source.asked[0] >= 0.03       # without a rest it would be 0; a clock may tick every 16 ms
 
 
 def test_poll_now_does_not_wait_for_the_interval(inbox, polling):
@@ -183,7 +183,7 @@ def test_polling_goes_on_through_every_fault_of_the_service(inbox):
     assert [event.id for event in news[-1].document.events] == [event_id]
 
 
-def test_an_acknowledgement_is_sent_and_told_once(inbox):
+def test_an_acknowledgement_is_sent_and_reported_once(inbox):
     with MetadataService("vm-1") as service:
         event_id = service.add_event()
         acknowledger = Acknowledger(inbox.put, AzureSource(service.endpoint))
@@ -195,7 +195,7 @@ def test_an_acknowledgement_is_sent_and_told_once(inbox):
     assert inbox.empty()
 
 
-def test_starting_an_acknowledgement_never_blocks_and_what_left_is_told_as_it_ends(inbox):
+def test_starting_an_acknowledgement_never_blocks_and_what_left_is_reported_as_it_ends(inbox):
     """It cannot be called back."""
     source = Script(GOOD)
     source.gate.clear()
@@ -213,7 +213,7 @@ def test_starting_an_acknowledgement_never_blocks_and_what_left_is_told_as_it_en
     assert inbox.empty()
 
 
-def test_the_platform_is_told_of_an_event_in_its_newest_spelling(inbox):
+def test_the_platform_is_asked_about_an_event_in_its_newest_spelling(inbox):
     source = Script(GOOD)
     acknowledger = Acknowledger(inbox.put, source)
     acknowledger.start(Acknowledge("AB-1", 1, "ab-1"))
@@ -221,8 +221,8 @@ def test_the_platform_is_told_of_an_event_in_its_newest_spelling(inbox):
     acknowledger.close()
 
 
-def test_one_called_off_before_it_left_is_not_sent_and_told_as_lost(inbox):
-    """Whoever wins the race: one answer, and a sent one is never told as unsent."""
+def test_one_called_off_before_it_left_is_not_sent_and_reported_as_lost(inbox):
+    """In either order: one answer, and a sent one is never reported as unsent."""
     source = Script(GOOD)
     acknowledger = Acknowledger(inbox.put, source)
     for attempt in range(200):

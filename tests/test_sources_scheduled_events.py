@@ -81,7 +81,7 @@ def test_what_has_no_list_of_events_is_no_document(body, words):
     entry(EventId="a\nb"), entry(EventId="a\0b"), entry(EventId="\ud800"), entry(EventId="x" * 10_000), "0B2F", None,
     []],
     ids=lambda bad: repr(bad)[:30])
-def test_an_entry_nobody_can_name_is_left_out_and_told_and_spoils_none_beside_it(bad):
+def test_an_entry_without_an_id_is_left_out_and_reported_and_spoils_none_beside_it(bad):
     """The document says that it is not whole: the entry may be an event that would otherwise look vanished."""
     found = read(document(entry(), bad, entry(EventId="other")))
     assert [known.id for known in found.events] == [entry()["EventId"], "other"]
@@ -142,7 +142,7 @@ def test_every_form_of_not_before_that_was_met_is_read(text):
 
 @pytest.mark.parametrize("text", ["soon", "20261120", "2026-11-20", "Fri, 99 Nov 2026 10:15:00 GMT", ":", ":" * 99,
                                   "0001-01-01T00:00:00+14:00", "Fri, 20 Nov 2026 10:15:00 +99999999"])
-def test_a_not_before_nobody_can_read_is_none_and_kept(text):
+def test_an_unreadable_not_before_is_none_and_kept(text):
     found = event(NotBefore=text)
     assert (found.not_before, found.extra["NotBefore"]) == (None, text)
 
@@ -168,7 +168,7 @@ def test_the_incarnation_may_be_anything(raw, text):
     assert read(document(incarnation=raw)).incarnation == text
 
 
-def test_resources_are_kept_as_received_and_what_is_no_name_is_still_somebody():
+def test_resources_are_kept_as_received_and_what_is_no_name_is_still_a_resource():
     """An entry we cannot read must not make an event look as if it concerned this VM alone."""
     assert event(Resources=["db-1", "DB_2"]).resources == ("db-1", "DB_2")
     assert event(Resources="db-1").resources == ("db-1",)

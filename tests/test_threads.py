@@ -1,4 +1,4 @@
-"""An exception that nobody foresaw, on a thread beside the engine's: the effect is answered, the loop goes on, the process
+"""An unforeseen exception, on a thread beside the engine's: the effect is answered, the loop goes on, the process
 lives, and the log says so once."""
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_loop_goes_on_after_an_exception_and_does_not_burn_a_processor(met):
     assert loop.end(PATIENCE_S), "what returns by itself has ended"
 
 
-def test_a_system_error_is_told_in_the_systems_words():
+def test_a_system_error_is_reported_in_the_systems_words():
     assert reason_of(OSError(24, os.strerror(24))) == "too many open files"
     assert reason_of(KeyError("x")) == "KeyError: 'x'" and reason_of(MemoryError()) == "MemoryError"
 

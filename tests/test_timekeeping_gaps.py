@@ -51,12 +51,12 @@ def test_slewing_and_a_slow_raw_clock_are_no_step() -> None:
     assert not shift_between(BEFORE, later(raw=1, mono=1.083, wall=1.083, boot=1.083)).is_step
 
 
-def test_a_step_smaller_than_the_reading_is_sure_of_is_not_told() -> None:
+def test_a_step_smaller_than_the_reading_is_sure_of_is_not_reported() -> None:
     assert not shift_between(BEFORE, later(wall=1.004, width=ns(0.008))).is_step
     assert shift_between(BEFORE, later(wall=1.006, width=ns(0.008))).is_step
 
 
-def test_a_suspend_smaller_than_the_reading_is_sure_of_is_not_told() -> None:
+def test_a_suspend_smaller_than_the_reading_is_sure_of_is_not_reported() -> None:
     assert not shift_between(BEFORE, later(boot=1.004, wall=1.004, width=ns(0.008))).is_suspend
     assert shift_between(BEFORE, later(boot=1.006, wall=1.006, width=ns(0.008))).is_suspend
 
@@ -67,6 +67,6 @@ def test_a_suspend_shows_in_the_boot_clock_exactly_and_is_no_step() -> None:
     assert shift.suspended_ns == ns(60)
 
 
-def test_a_step_within_a_suspend_is_told_apart_from_it() -> None:
+def test_a_step_within_a_suspend_is_distinguished_from_it() -> None:
     shift = shift_between(BEFORE, later(boot=61, wall=59))
     assert shift.suspended_ns == ns(60) and shift.stepped_ns == ns(-2)

@@ -1,4 +1,4 @@
-"""Who stood still in a gap, by what the kernel counted meanwhile."""
+"""Whether machine or process was paused in a gap, by what the kernel counted meanwhile."""
 from __future__ import annotations
 
 import pytest
@@ -70,14 +70,14 @@ INTERRUPTS = [
 
 @pytest.mark.parametrize(("stall", "cause"), [row[1:] for row in INTERRUPTS],
                          ids=[f"{n} {row[0]}" for n, row in enumerate(INTERRUPTS)])
-def test_a_machine_that_stands_still_serves_no_interrupt_and_one_that_runs_serves_its_timers(
+def test_a_paused_machine_serves_no_interrupt_and_one_that_runs_serves_its_timers(
         stall: Stall, cause: Cause) -> None:
     judged = judge_stall(stall)
     assert (judged.cause, judged.quality) == (cause, Quality.MEASURED)
     assert "interrupts in the gap" in judged.evidence[1]
 
 
-def test_a_gap_too_short_for_the_burst_of_a_resume_to_be_told_from_life_is_undetermined() -> None:
+def test_a_gap_too_short_for_the_burst_of_a_resume_to_be_distinguished_from_activity_is_undetermined() -> None:
     assert judge_stall(counted(0.6, 27, 50, processors=2)).quality is Quality.INFERRED
 
 
@@ -133,7 +133,7 @@ def test_what_rose_over_the_gap_is_counted_and_not_what_stood_there_before() -> 
     assert (stall.waited_s, stall.stolen_s, stall.frozen_s, stall.throttled_s) == (0.5, 1.0, 1.5, 2.0)
 
 
-def test_the_evidence_is_told_in_figures_and_what_explains_nothing_is_left_out() -> None:
+def test_the_evidence_is_given_in_figures_and_what_explains_nothing_is_left_out() -> None:
     told = " | ".join(judge_stall(Stall(3.0, expected=ProcessActivity(630), seen=ProcessActivity(12), waited_s=0.02, stolen_s=2.5,
                                         frozen_s=0.0, throttled_s=0.149)).evidence)
     assert "12 of about 630 context switches expected of other processes" in told

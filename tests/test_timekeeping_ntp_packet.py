@@ -157,7 +157,7 @@ def test_an_exchange_across_the_rollover_itself_is_ordinary() -> None:
     assert (abs(sample.behind_ns) < 10_000, abs(sample.delay_ns - 2_000_000) < 10_000) == (True, True)
 
 
-def test_nobody_is_believed_in_a_leap_second() -> None:
+def test_no_server_is_believed_in_a_leap_second() -> None:
     midnight_s = float(calendar.timegm((2028, 7, 1, 0, 0, 0)))
     for after_s, leap, refused in ((-1.5, 1, True), (0.5, 1, True), (-0.5, 2, True), (-60, 1, False), (-0.5, 0, False)):
         truth_s = midnight_s + after_s
@@ -176,6 +176,6 @@ def test_a_server_is_a_host_with_or_without_a_port(text: str, host: str, port: i
 
 @pytest.mark.parametrize("text", ["", ":123", "host:", "host:ntp", "host:0", "host:70000", "[fd00::1", "[fd00::1]x",
                                   "a b", " host", "host:-1", "host:١٢٣"])
-def test_what_is_no_server_is_said_to_be_none(text: str) -> None:
+def test_what_is_no_server_is_refused_as_that(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected|port"):
         ntp_packet.split_server(text)

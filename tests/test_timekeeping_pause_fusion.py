@@ -166,7 +166,7 @@ def test_the_date_of_an_answer_is_a_second_wide_either_way_around_its_middle() -
     assert sample == SourceSample(ns(100.0), ns(5000.5 - 100.1), ns(1.1))
 
 
-def test_the_claimed_frozen_time_holds_the_truth_when_nobody_knows_where_it_was() -> None:
+def test_the_claimed_frozen_time_holds_the_truth_when_its_place_is_not_known() -> None:
     """Answers of any precision, a raw clock that drifts, one stop: the truth lies inside whatever is claimed."""
     seed = random.randrange(2**32)
     dice = random.Random(seed)
@@ -218,6 +218,6 @@ def test_a_hardware_clock_that_learns_of_a_resume_late_has_no_say_until_then() -
     assert may_vote("ptp_hyperv", late) and may_vote("ptp_hyperv", moved) and may_vote("ntp:a", early)
 
 
-def test_nobody_agreeing_is_not_an_agreement_on_nothing() -> None:
+def test_no_agreement_is_not_an_agreement_on_nothing() -> None:
     assert agreed(()) is None and agreed((span(-3, -2),)) is None and agreed((SURE, NOTHING)) is None
     assert agreed((SURE, span(4, 6))) == SURE

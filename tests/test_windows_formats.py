@@ -51,7 +51,7 @@ def test_what_only_administrators_can_change_is_run(place: AclTarget) -> None:
 
 
 def test_the_usual_root_of_a_drive_may_stand_above_hooks_but_not_hold_them() -> None:
-    """What others add beside our directories harms nobody; beside a hook it could be its library."""
+    """What others add beside our directories does no harm; beside a hook it could be its library."""
     assert refusal(AclTarget.ABOVE, ROOT_OF_A_DRIVE) is None
     assert "S-1-5-11" in str(refusal(AclTarget.HOME, ROOT_OF_A_DRIVE))
 
@@ -67,7 +67,7 @@ def test_a_directory_above_from_which_others_can_take_things_away_is_refused(rig
     assert "everybody" in str(refusal(AclTarget.ABOVE, access(*OURS, (EVERYBODY, rights))))
 
 
-def test_what_a_stranger_owns_or_nobody_guards_is_refused() -> None:
+def test_what_another_user_owns_or_no_list_guards_is_refused() -> None:
     """An owner can always give himself the rights; no list at all means all rights for all."""
     stranger = "S-1-5-21-1-2-3-1001"
     assert stranger in str(refusal(AclTarget.FILE, access(*OURS), stranger))
@@ -136,19 +136,19 @@ def test_the_time_services_servers_are_read_without_their_flags_and_once() -> No
     {(SERVICE + r"\Parameters", "Type"): "NoSync"}, {(SERVICE + r"\TimeProviders\NtpClient", "Enabled"): 0},
     {(SERVICE + r"\Parameters", "NtpServer"): None}, {(SERVICE + r"\Parameters", "NtpServer"): b"\0"},
     {(POLICY + r"\Parameters", "Type"): "NT5DS"}])
-def test_a_time_service_that_asks_nobody_names_no_server(change: dict[tuple[str, str], object]) -> None:
+def test_a_time_service_without_a_server_names_none(change: dict[tuple[str, str], object]) -> None:
     """Switched off, not there, in a domain, without its client; a policy goes before the settings."""
     assert [one.server for one in time_service(USUAL | change).servers() if "time" in one.server] == []
 
 
-def test_the_time_service_is_told_to_measure_again_by_its_own_tool() -> None:
+def test_the_time_service_is_made_to_measure_again_by_its_own_tool() -> None:
     ran: list[object] = []
     assert time_service(USUAL, ran).measure_again(lambda offset: True).trouble == ""
     assert ran == [["w32tm", "/resync", "/rediscover", "/nowait"]]
     assert "domain" in time_service(USUAL | {(SERVICE + r"\Parameters", "Type"): "NT5DS"}).report().note
 
 
-def test_a_time_service_that_is_stopped_now_still_names_the_servers_it_is_told_to_ask() -> None:
+def test_a_time_service_that_is_stopped_now_still_names_its_configured_servers() -> None:
     """Windows starts and stops it as it likes where there is no domain."""
     for runs in (True, False):
         service = W32Time(HostAccess(registry=lambda key, name: USUAL.get((key, name)),       # type: ignore[arg-type,return-value]
@@ -158,7 +158,7 @@ def test_a_time_service_that_is_stopped_now_still_names_the_servers_it_is_told_t
 
 # --- the physical host ----------------------------------------------------------------------------------------------
 
-def test_a_new_physical_host_in_the_registry_is_told_once() -> None:
+def test_a_new_physical_host_in_the_registry_is_reported_once() -> None:
     names = {"PhysicalHostName": "host-1", "HostName": "Host one"}
     reader = GuestParametersReader(lambda key, name: names.get(name, ""))
     assert reader.read() == ()

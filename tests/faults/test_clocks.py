@@ -24,14 +24,14 @@ def both_ways(life: str, there: str, back: str, **options: Any) -> list[Tried]:
 
 
 @pytest.mark.slow
-def test_a_wall_clock_set_wrong_anywhere_lets_nobody_carry_on_before_it_is_right():
+def test_a_wall_clock_set_wrong_anywhere_starts_no_recover_before_it_is_right():
     with trial("clock set by -1 day, +1 day", "at each commit and act; right again 1.2 s later", "nobody is told to carry "
                "on before it is right; all of the above") as tried:
         count(tried, both_ways("slow freeze", "a day back", "a day ahead"))
 
 
 @pytest.mark.slow
-def test_a_wall_clock_wrong_for_good_is_told_to_whoever_carries_on_at_the_deadline():
+def test_a_wall_clock_wrong_for_good_is_reported_to_the_hooks_that_recover_at_the_deadline():
     with trial("clock set by -1 day, +1 day", "at each commit and act; for good", "recovered at the deadline, told that "
                "the clock is bad; all of the above") as tried:
         count(tried, both_ways("slow freeze", "a day back for good", "a day ahead for good", deadline="1s"))

@@ -14,7 +14,7 @@ from faults.table import trial
 @pytest.mark.slow
 @pytest.mark.parametrize("reboots", [False, True], ids=["same-boot", "rebooted"])
 @pytest.mark.parametrize("name", SIX)
-def test_whoever_dies_anywhere_forgets_nobody(name, reboots):
+def test_an_agent_that_dies_anywhere_forgets_no_hook(name, reboots):
     points = points_of(name)
     how = "the machine starts anew" if reboots else "kill -9 by itself"
     with trial(f"death: {name}", f"{how} at each commit and act", "recovered who was prepared, one copy at a time, no "
@@ -23,7 +23,7 @@ def test_whoever_dies_anywhere_forgets_nobody(name, reboots):
 
 
 @pytest.mark.slow
-def test_whoever_dies_again_while_it_takes_up_what_a_death_has_left_forgets_nobody():
+def test_an_agent_that_dies_again_in_its_startup_recovery_forgets_no_hook():
     """The second death is at a point drawn by a seed, among the first twenty after the start."""
     seed = 8
     points = points_of("freeze")

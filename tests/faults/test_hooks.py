@@ -137,7 +137,7 @@ def test_a_hook_that_changes_its_own_file_is_recovered_by_what_lies_there(tmp_pa
 
 @slow
 @pytest.mark.parametrize("how", ["removed", "replaced by a stranger's", "disabled"])
-def test_a_hook_that_cannot_be_run_at_recover_is_owed_told_and_run_once_it_is_mended(tmp_path, how):
+def test_a_hook_that_cannot_be_run_at_recover_stays_pending_is_reported_and_run_once_it_is_corrected(tmp_path, how):
     if how != "removed" and os.geteuid() != 0:
         pytest.skip("only root can give files away")
     with trial(f"hook {how} before recover", "while prepared; mended later", "told, tried again, recovered"), world(tmp_path) as here:
@@ -166,8 +166,8 @@ def test_a_hook_that_cannot_be_run_at_recover_is_owed_told_and_run_once_it_is_me
 
 
 @slow
-def test_a_hook_that_was_removed_before_it_could_begin_is_owed_nothing(tmp_path):
-    """It holds the acknowledgement: it was wanted. But what never ran is not recovered, and nobody waits for it."""
+def test_a_hook_that_was_removed_before_it_could_begin_needs_no_recover(tmp_path):
+    """It holds the acknowledgement: it was wanted. But what never ran is not recovered, and it is not waited for."""
     with trial("hook removed before prepare", "after the catalogue was read", "holds, and is not recovered"), world(tmp_path) as here:
         here.hook("10-first", f'[ "$1" = recover ] || rm -f {tmp_path}/hooks.d/20-second')
         here.hook("20-second")
@@ -203,7 +203,7 @@ def test_a_hook_that_says_not_yet_all_day_and_prints_fills_no_record():
 
 
 @pytest.mark.parametrize("outcome", [HookOutcome.FAILED, HookOutcome.TIMED_OUT, HookOutcome.STOPPED])
-def test_a_prepare_that_was_never_begun_is_owed_no_recover(outcome):
+def test_a_prepare_that_was_never_begun_needs_no_recover(outcome):
     """No file, no time, no room: no process was started, so there is nothing to undo (contract: and for no other)."""
     life = Life(policy=Policy(hooks=(hook("must", 10), hook("other", 20)))).polled(event())
     [run] = life.runs()

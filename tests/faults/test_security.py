@@ -1,4 +1,4 @@
-"""Who must not be trusted is not: other users of this machine, whoever writes an event, whoever is on the network."""
+"""Who must not be trusted is not: other users of this machine, authors of events, hosts on the network."""
 from __future__ import annotations
 
 import grp
@@ -151,7 +151,7 @@ def test_an_agent_refuses_what_others_can_write(home, step):
 
 @contextmanager
 def under_attack(program, *words):
-    """While a stranger's process tries it all the time, to the end."""
+    """While another user's process tries it all the time, to the end."""
     attack = subprocess.Popen([PYTHON, "-c", program, *words], user="nobody", extra_groups=[])
     try:
         yield
@@ -164,7 +164,7 @@ def under_attack(program, *words):
 @as_root
 @slow
 def test_a_hook_cannot_be_swapped_between_the_check_and_the_start(home):
-    """A stranger tries it all the time: renames, links, writes, in the hook's directory and above, which is sticky."""
+    """Another user tries it all the time: renames, links, writes, in the hook's directory and above, which is sticky."""
     with trial("hook swapped", "a stranger's process races the start, 150 runs", "what was checked is what is run") as tried:
         tried.times = 150
         bench = Bench()
@@ -191,7 +191,7 @@ while True:
 
 @as_root
 @slow
-def test_a_link_that_a_stranger_can_turn_is_never_run_through(home):
+def test_a_link_that_another_user_can_change_is_never_run_through(home):
     """The link of ours leads to one of his, which he points now at root's good file, now at his own, all the time."""
     with trial("link turned", "a stranger's process races the start, 150 runs", "refused each time, never run through") as tried:
         tried.times = 150
@@ -239,7 +239,7 @@ def mode(path: Path) -> int:
 
 @as_root
 @slow
-def test_what_the_agent_keeps_is_nobody_elses_to_read_or_lock(home):
+def test_what_the_agent_keeps_cannot_be_read_or_locked_by_other_users(home):
     with trial("others look", "modes and owners; another user tries", "state 0711, journal and lock 0600, hook's directory 0700 and its user's"), \
             world(home) as here:
         here.hook("10-theirs", f'[ $1 = recover ] || {{ cd "$TIDEOVER_STATE_DIR"; id -G > groups; touch mine; stat -c "%a %U" . > {home}/own; cat groups > {home}/groups; }}')
@@ -309,7 +309,7 @@ def test_no_secret_and_no_open_file_of_the_agent_reaches_a_hook(home):
 # ---- what strangers write ----
 
 @slow
-def test_what_an_event_says_steers_nobody(home):
+def test_the_text_of_an_event_steers_no_terminal(home):
     """Environment, log lines, terminal, JSON: a description is text and stays text."""
     with trial("event says evil things", "escape sequences, line ends, shell, HTML in each field", "inert in environment, log, terminal, JSON"), \
             world(home) as here:
@@ -372,7 +372,7 @@ def test_only_the_configured_endpoint_and_time_servers_are_talked_to(home):
 
 
 @slow
-def test_a_stranger_on_the_socket_learns_and_changes_nothing(home):
+def test_another_user_on_the_socket_learns_and_changes_nothing(home):
     """Garbage at the agent's own door: answered or hung up on, and the agent lives."""
     with trial("garbage on the agent's socket", "random and half questions, 60", "one refusal each, the agent goes on") as tried, \
             world(home) as here:

@@ -48,7 +48,7 @@ def begin(here: World) -> str:
 
 
 def expect_protection_without_a_word(here: World) -> None:
-    """Both are prepared, nobody is told to go ahead, and log and status say why."""
+    """Both are prepared, nothing is acknowledged, and log and status say why."""
     here.until(lambda: here.begun()[-2:] == ["first prepare", "second prepare"])
     time.sleep(1.0)
     assert here.metadata.acknowledgements == [] and here.agents[-1].poll() is None
@@ -110,7 +110,7 @@ def test_an_agent_that_starts_on_such_a_disk_protects_all_the_same(tmp_path, dis
         disk.fill() if how == "full" else disk.read_only()
         event_id = begin(here)
         expect_protection_without_a_word(here)
-        assert "no room where it belongs" in here.said(), "hooks note down in the spare place what they must restore"
+        assert "no space in the state directory" in here.said(), "hooks note down in the spare place what they must restore"
         disk.make_room() if how == "full" else disk.writable()
         expect_recovery(here, event_id)
 
@@ -118,7 +118,7 @@ def test_an_agent_that_starts_on_such_a_disk_protects_all_the_same(tmp_path, dis
 @slow
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_an_agent_killed_while_prepared_recovers_after_a_start_on_such_a_disk(tmp_path, disk, how):
-    """What it owes stands in the journal and its log, which can still be read."""
+    """What is pending stands in the journal and its log, which can still be read."""
     with trial(f"disk {how}, at a start that owes", "kill -9 while prepared", "what stood in the journal is recovered"), \
             world(tmp_path) as here:
         event_id = begin(here)
@@ -168,7 +168,7 @@ def test_a_disk_that_becomes_read_only_while_the_agent_runs(tmp_path, when):
 
 
 @slow
-def test_a_journal_that_somebody_else_has_locked(tmp_path):
+def test_a_journal_that_another_process_has_locked(tmp_path):
     """News does not queue up behind it: hooks and documents are taken in as they come."""
     with trial("journal locked", "another process holds its write lock", PROTECTED), world(tmp_path) as here:
         here.hook("10-first")
@@ -185,7 +185,7 @@ def test_a_journal_that_somebody_else_has_locked(tmp_path):
 
 @slow
 @pytest.mark.parametrize("what", ["directory", "journal", "log"])
-def test_a_journal_that_is_removed_while_the_agent_runs_is_written_anew_as_a_whole(tmp_path, what):
+def test_a_journal_that_is_removed_while_the_agent_runs_is_written_again_as_a_whole(tmp_path, what):
     """SQLite calls a write to a file without a name a success; the agent must not."""
     with trial(f"{what} removed", "rm -r while prepared, then kill -9", "written anew before anything is acknowledged"), \
             world(tmp_path) as here:
@@ -213,7 +213,7 @@ def test_a_journal_that_is_removed_while_the_agent_runs_is_written_anew_as_a_who
 
 
 @slow
-def test_a_second_agent_cannot_slip_into_a_directory_that_was_made_anew(tmp_path):
+def test_a_second_agent_cannot_slip_into_a_directory_that_was_made_again(tmp_path):
     with trial("state directory removed", "and a second agent started", "one of the two refuses, nobody is told twice"), \
             world(tmp_path) as here:
         here.hook("10-first")
@@ -420,7 +420,7 @@ def damage(path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_journal_that_was_damaged_while_open_is_set_aside_and_written_anew(tmp_path, at_once):
+def test_a_journal_that_was_damaged_while_open_is_quarantined_and_written_again(tmp_path, at_once):
     """Also where that cannot be done at once: what had not changed since is written then as well."""
     path, troubles = tmp_path / "journal.db", [JournalUnwritable("cannot write", "no room", "Make room.")]
 
@@ -444,7 +444,7 @@ def test_a_journal_that_was_damaged_while_open_is_set_aside_and_written_anew(tmp
     assert told and Journal(path).load() == after
 
 
-def test_a_journal_in_use_stays_the_same_file_whoever_reads_it(tmp_path):
+def test_a_journal_in_use_stays_the_same_file_while_it_is_read(tmp_path):
     path = tmp_path / "journal.db"
     journal, told = lasting(path)
     before, life = path.stat().st_ino, Life().polled(event())
@@ -457,7 +457,7 @@ def test_a_journal_in_use_stays_the_same_file_whoever_reads_it(tmp_path):
 
 
 def test_the_same_vm_in_other_letters_is_no_other_vm(tmp_path):
-    """Its journal would be set aside, and with it what it owes."""
+    """Its journal would be set aside, and with it what is pending."""
     world_, journal, renewed = EngineWorld(), Journal(tmp_path / "j.db"), []
     engine = Engine(journal, {kind: world_ for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
                     lambda seen: POLICY, lambda: at(0), world_, lambda: renewed.append(vm_id))
@@ -511,7 +511,7 @@ def test_the_lock_can_be_held_where_no_file_can_be_made_and_by_one_only(tmp_path
         lock.release()
 
 
-def test_nobody_else_can_take_the_lock_or_read_it(tmp_path):
+def test_no_other_user_can_take_the_lock_or_read_it(tmp_path):
     (tmp_path / "agent.lock").touch(0o644)
     Lock(tmp_path)
     assert (tmp_path / "agent.lock").stat().st_mode & 0o777 == 0o600

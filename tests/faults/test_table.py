@@ -6,7 +6,7 @@ import pytest
 from faults.table import Table, trial
 
 
-def test_a_fault_that_did_not_hold_is_told():
+def test_a_fault_that_did_not_hold_is_reported():
     table = Table()
     with trial("disk full", "a small disk", "all protected", table) as tried:
         tried.times = 3

@@ -1,4 +1,4 @@
-"""What can be said of every hook without its server: it describes itself, stands on the SDK alone, and fails plainly."""
+"""What holds for every hook without its server: it describes itself, stands on the SDK alone, and fails plainly."""
 from __future__ import annotations
 
 import ast
@@ -73,19 +73,19 @@ def test_a_shell_hook_has_the_defaults_it_describes(name: str) -> None:
         assert f': "${{{key}:={setting["default"]}}}"\n' in text
 
 
-@pytest.mark.parametrize("name", [*PYTHON, "tideover_hook.py"])
+@pytest.mark.parametrize("name", [*PYTHON, "tideover_hook.py", "tideover_hook_message.py"])
 def test_a_hook_needs_nothing_but_the_sdk_and_the_standard_library(name: str) -> None:
     """A hook runs with the system's Python, where the agent's own packages may not be."""
     for node in ast.walk(ast.parse((LIBRARY / name).read_text())):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else \
             [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         for module in names:
-            assert module.split(".")[0] in sys.stdlib_module_names | {"tideover_hook"}
+            assert module.split(".")[0] in sys.stdlib_module_names | {"tideover_hook", "tideover_hook_message"}
 
 
-@pytest.mark.parametrize("name", ["tideover_hook.py", "tideover-hook.sh"])
+@pytest.mark.parametrize("name", ["tideover_hook.py", "tideover_hook_message.py", "tideover-hook.sh"])
 def test_the_sdk_is_no_hook(name: str, tmp_path: Path) -> None:
-    """It lies beside the library's hooks, and may lie beside an owner's: neither is told of it as a hook."""
+    """It lies beside the library's hooks, and may lie beside an owner's: neither takes it for a hook."""
     assert name not in known_names(LIBRARY) and not os.access(LIBRARY / name, os.X_OK)
     shutil.copy(LIBRARY / name, tmp_path)
     found = read_catalogue(tmp_path, lambda name: options_for(default_settings(), name))
@@ -195,7 +195,7 @@ def test_recover_without_prepare_has_nothing_to_do(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", [SHELL[0], PYTHON[0]])
-def test_a_wrong_call_is_told(name: str, tmp_path: Path) -> None:
+def test_a_wrong_call_is_reported(name: str, tmp_path: Path) -> None:
     """Neither phase nor describe: status 2."""
     assert Hook(name, tmp_path / "state").run("begin").status == WRONG_USE
 

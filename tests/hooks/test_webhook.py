@@ -75,7 +75,7 @@ def test_an_answer_that_drips_ends_in_its_time(receiver: tuple[str, Path], tmp_p
     assert ran.took_s < 4
 
 
-def test_a_receiver_behind_tls_is_told(authority: Authority, tmp_path: Path) -> None:
+def test_a_receiver_behind_tls_gets_the_document(authority: Authority, tmp_path: Path) -> None:
     """With the owner's authority: before, and after."""
     told = tmp_path / "told"
     with serving(told, authority.file("good.crt"), authority.file("good.key")) as place:
@@ -90,9 +90,9 @@ def test_a_receiver_behind_tls_is_told(authority: Authority, tmp_path: Path) -> 
     ("good", "strange.crt", "unable to get local issuer"), ("good", "", "unable to get local issuer"),
     ("expired", "ours.crt", "expired"), ("elsewhere", "ours.crt", "mismatch")],
     ids=["of-a-strange-authority", "unknown-to-the-system", "expired", "of-another-host"])
-def test_a_certificate_that_does_not_hold_is_told_nothing(authority: Authority, tmp_path: Path,
+def test_a_receiver_whose_certificate_is_not_valid_gets_nothing(authority: Authority, tmp_path: Path,
                                                           certificate: str, trusted: str, why: str) -> None:
-    """The news may carry secrets in its headers: whoever is not proved to be the receiver gets none of it."""
+    """The news may carry secrets in its headers: a host that is not proved to be the receiver gets none of it."""
     told = tmp_path / "told"
     with serving(told, authority.file(f"{certificate}.crt"), authority.file(f"{certificate}.key")) as place:
         settings = {"URL": f"https://{place}/ok", "CA_FILE": authority.file(trusted) if trusted else ""}

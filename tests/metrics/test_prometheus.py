@@ -44,7 +44,7 @@ def without_a_figure(server: Prometheus, asked: dict[str, str], begun: float) ->
 
 
 def page(here: World, address: str) -> str:
-    """Once the newest agent has said that it is up."""
+    """Once the newest agent has reported that it is up."""
     here.until(lambda: here.said().count("agent.started") == len(here.agents))
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         return answer.read().decode()
@@ -56,7 +56,7 @@ def test_the_rules_are_sound_and_fire_when_they_should():
 
 
 def test_every_metric_that_the_rules_ask_for_is_one_of_ours(tmp_path):
-    """A rule about a name that nobody has never fires; a text that speaks of one sends its reader nowhere."""
+    """A rule about a name that does not exist never fires; a text that speaks of one sends its reader nowhere."""
     with world(tmp_path) as here:
         here.hook("10-only")
         address = with_metrics(here)
@@ -159,7 +159,7 @@ def test_no_alert_fires_on_reloads_of_the_configuration(tmp_path):
             assert server.value("changes(tideover_start_time_seconds[5m])") == 0, "a reload is no start"
 
 
-def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_owed_and_end_when_both_are_mended(tmp_path):
+def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_pending_and_end_when_both_are_corrected(tmp_path):
     """The product's rules, but that their `for:` of 2, 5 and 15 minutes is 2 s here."""
     rules = tmp_path / "short.rules.yml"
     shorter, changed = re.subn(r"^( +for: )(2m|5m|15m)$", r"\g<1>2s", RULES.read_text(), flags=re.MULTILINE)

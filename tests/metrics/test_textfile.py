@@ -31,7 +31,7 @@ def read(url: str) -> str:
             time.sleep(0.05)
 
 
-def test_node_exporter_hands_our_figures_on_and_the_rule_about_the_files_age_finds_it(tmp_path):
+def test_node_exporter_exposes_our_metrics_and_the_rule_about_the_files_age_finds_it(tmp_path):
     with tempfile.TemporaryDirectory() as shared:
         Path(shared).chmod(0o755)
         before = os.umask(SERVICES_UMASK)

@@ -1,11 +1,15 @@
 """What is built: by one command, the same each time, without a word of lintian's, leaving nothing behind."""
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from deb_build import TOP, build
+
+from test_dependencies import NEEDED_BY_THEM, OPTIONAL, imported
 
 pytestmark = pytest.mark.slow
 DEBIANS = "/usr/bin/python3"
@@ -37,12 +41,27 @@ def test_lintian_finds_no_error_and_no_warning(package):
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
-def test_the_package_depends_on_debians_own_libraries_and_has_the_programs_version(package):
+def test_the_package_depends_on_debians_libraries_that_are_imported_and_no_other_and_has_the_programs_version(package):
     told = subprocess.run(["dpkg-deb", "-f", package], capture_output=True, text=True, check=True).stdout
     version = re.search(r'__version__ = "(.*)"', (TOP / "agent/tideover/__init__.py").read_text())
     assert version and f"Version: {version[1]}\n" in told
-    for library in ("python3-click", "python3-ntplib", "python3-psutil", "python3-requests", "python3:any (>= 3.11"):
-        assert library in told
+    [depends] = re.findall(r"^Depends: (.*)$", told, re.MULTILINE)
+    libraries = {name.split()[0] for name in depends.split(", ")}
+    assert libraries == {"python3:any"} | {f"python3-{name}" for name in imported() - OPTIONAL - {"pywin32"}}
+    assert "python3:any (>= 3.11" in depends
+
+
+def test_pip_installs_into_an_empty_environment_what_is_imported_and_what_that_needs_and_no_more(tmp_path):
+    source, environment = tmp_path / "source", tmp_path / "environment"
+    shutil.copytree(TOP, source, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv*", "*_cache", "__pycache__", "*.egg-info"))
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    installs = subprocess.run([environment / "bin/pip", "install", "-q", source], capture_output=True, text=True, check=False)
+    assert installs.returncode == 0, installs.stderr
+    told = json.loads(subprocess.run([environment / "bin/pip", "list", "--format=json"], capture_output=True, text=True, check=True).stdout)
+    brought = {one["name"].lower().replace("_", "-") for one in told} - {"tideover", "pip", "setuptools"}
+    for_windows = {"pywin32", "colorama"}
+    assert brought == (imported() - OPTIONAL | NEEDED_BY_THEM) - for_windows
+    assert subprocess.run([environment / "bin/pip", "check"], capture_output=True, check=False).returncode == 0
 
 
 def test_the_manual_pages_say_all_commands_and_keys_and_are_sound(package, tmp_path):

@@ -1,4 +1,4 @@
-"""apt itself, with nobody to ask: installs from the signed repository, upgrades, removes and purges."""
+"""apt itself, without a terminal: installs from the signed repository, upgrades, removes and purges."""
 import shutil
 import tempfile
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_apt_installs_from_the_signed_repository_and_from_no_other(offered):
     assert "/srv/packages" in here.run("apt-cache policy tideover")
 
 
-def test_the_whole_life_of_an_installation_passes_with_nobody_to_answer_a_question(offered, package, tmp_path):
+def test_the_whole_life_of_an_installation_passes_without_a_question(offered, package, tmp_path):
     """Install, configure by a drop-in, upgrade with an edited configuration in the middle of an event, remove, purge."""
     here, metadata, made = offered
     here.put("/etc/systemd/system/tideover.service.d/container.conf", SHOWS_ITS_BOOT_ID)

@@ -152,7 +152,7 @@ def test_a_powershell_hook_is_handed_to_powershell_by_its_file(bench: Bench) -> 
     assert line.endswith('-ExecutionPolicy Bypass -File "C:\\hooks.d\\10-a b.ps1" prepare')
 
 
-def test_a_hook_that_never_reads_keeps_nobody_waiting(bench: Bench) -> None:
+def test_a_hook_that_never_reads_delays_no_other(bench: Bench) -> None:
     report = bench.run(bench.write("10-one.cmd", "@exit /b 0\n"), record=b"x" * 2_000_000)
     assert report.outcome is HookOutcome.DONE
 
@@ -189,7 +189,7 @@ def test_another_users_hook_is_refused(bench: Bench) -> None:
     assert report.outcome is HookOutcome.REFUSED and "somebody-else" in report.note
 
 
-def test_a_hook_that_is_gone_is_told_in_a_sentence(bench: Bench) -> None:
+def test_a_hook_that_is_gone_is_reported_in_a_sentence(bench: Bench) -> None:
     report = bench.run(HookSpec("one", 10, str(bench.hooks / "10-one.cmd")))
     assert report.outcome is HookOutcome.FAILED and "10-one.cmd" in report.note
 
@@ -253,8 +253,8 @@ def test_hooks_die_with_the_agent_that_started_them(bench: Bench) -> None:
     bench.until(lambda: bench.anybody_lives() == [])
 
 
-def test_the_agent_after_a_crash_ends_what_somebody_kept_alive_and_erases_the_trace(bench: Bench) -> None:
-    """A job lives as long as anybody has a handle to it; its name follows from the run."""
+def test_the_agent_after_a_crash_ends_what_was_kept_alive_and_erases_the_trace(bench: Bench) -> None:
+    """A job lives as long as any process has a handle to it; its name follows from the run."""
     path = bench.hooks / "10-one.cmd"
     bench.write("10-one.cmd", f"@{bench.tree()}\n")
     agent = subprocess.Popen([sys.executable, str(AGENT), str(bench.state), str(path), "60", "1"])
@@ -285,7 +285,7 @@ def test_a_recovered_hooks_directory_is_gone_and_the_next_one_is_empty(bench: Be
     assert "kept.txt" not in bench.run(spec).output
 
 
-def test_a_directory_that_somebody_is_at_home_in_is_empty_for_the_next_prepare(bench: Bench) -> None:
+def test_a_directory_in_use_is_empty_for_the_next_prepare(bench: Bench) -> None:
     """A program that a hook left behind holds it, and Windows does not let it go."""
     bench.tree(0)
     text = (f"import os, subprocess, sys\nfrom pathlib import Path\nos.chdir(os.environ['TIDEOVER_STATE_DIR'])\nprint(sorted(os.listdir()))\n"

@@ -35,7 +35,7 @@ from tideover.winapi.security import ADMINISTRATORS, SYSTEM, own_sid, read_file_
 
 # --- the door -------------------------------------------------------------------------------------------------------
 
-def test_whoever_asks_at_the_pipe_is_answered_also_at_length(tmp_path: Path) -> None:
+def test_a_client_of_the_pipe_is_answered_also_at_length(tmp_path: Path) -> None:
     lock = Lock(tmp_path)
     server = ApiServer(tmp_path / "run" / "tideover.sock", {"much": lambda question: {"ok": True, "word": "x" * 1_000_000}})
     try:
@@ -75,8 +75,8 @@ def test_where_no_agent_listens_the_answer_is_a_sentence(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(hasattr(ntdll, "wine_get_version"), reason="Wine 8 lets anybody take a pipe's name")
-def test_nobody_else_can_take_the_pipes_name(tmp_path: Path) -> None:
-    """A stranger who listened under our name would answer in it."""
+def test_no_other_process_can_take_the_pipes_name(tmp_path: Path) -> None:
+    """Another process that listened under our name would answer in it."""
     first = ApiServer(tmp_path / "x", {})
     with pytest.raises(OSError):
         ApiServer(tmp_path / "x", {})
@@ -121,7 +121,7 @@ def test_clients_that_send_half_a_question_block_no_other_client(tmp_path: Path)
     lock.release()
 
 
-def test_what_the_system_cannot_give_is_told_once_and_asked_for_again(tmp_path: Path, monkeypatch: Any) -> None:
+def test_what_the_system_cannot_give_is_reported_once_and_asked_for_again(tmp_path: Path, monkeypatch: Any) -> None:
     """Each client needs an end of the pipe of its own."""
     told: list[str | None] = []
     tries = []
@@ -226,7 +226,7 @@ def test_the_boot_has_an_id_that_every_process_reads_alike() -> None:
 
 # --- rights ---------------------------------------------------------------------------------------------------------
 
-def test_what_the_agent_makes_is_its_own_and_nobody_elses(tmp_path: Path) -> None:
+def test_what_the_agent_makes_is_its_own_and_no_other_users(tmp_path: Path) -> None:
     made = tmp_path / "state" / "hooks"
     make_own_directory(made, 0o700)
     for path in (made, made.parent):
@@ -236,7 +236,7 @@ def test_what_the_agent_makes_is_its_own_and_nobody_elses(tmp_path: Path) -> Non
         assert allowed <= {SYSTEM, ADMINISTRATORS, own_sid()}, allowed
 
 
-def test_a_file_in_the_place_of_a_directory_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_a_directory_is_reported(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("x")
     with pytest.raises(OSError):
         make_own_directory(tmp_path / "state", 0o700)
@@ -252,7 +252,7 @@ def allow_everybody(path: Path, rights: int) -> None:
 
 
 @pytest.mark.parametrize("what", ["file", "home", "above"])
-def test_a_hook_that_others_can_change_is_refused_and_the_way_to_mend_it_told(tmp_path: Path, what: str) -> None:
+def test_a_hook_that_others_can_change_is_refused_and_the_correction_is_named(tmp_path: Path, what: str) -> None:
     home = tmp_path / "above" / "hooks.d"
     make_own_directory(home, 0o700)
     hook = home / "10-one.cmd"
@@ -297,14 +297,14 @@ def test_folders_are_where_windows_says() -> None:
     assert Path(own_profile()).is_dir() and Path(system_directory(), "cmd.exe").is_file()
 
 
-def test_nobody_can_plant_a_kernels_file(tmp_path: Path) -> None:
+def test_no_user_can_plant_a_kernels_file(tmp_path: Path) -> None:
     """Every user of Windows may make C:\\etc and C:\\proc."""
     with pytest.raises(OSError):
         (ROOT / "etc").mkdir(parents=True)
     assert not (ROOT / "proc").exists()
 
 
-def test_the_platform_is_told_by_the_firmware() -> None:
+def test_the_platform_is_recognised_by_the_firmware() -> None:
     assert firmware_table()
     assert detect(read_dmi()).source_kind == "none"
 

@@ -20,7 +20,7 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 
 def test_an_event_from_its_announcement_to_its_record(here: World) -> None:
-    """Batch hooks prepare, the platform is told once, the stop is measured, the clock checked, hooks recover in reverse."""
+    """Batch hooks prepare, one acknowledgement is sent, the stop is measured, the clock checked, hooks recover in reverse."""
     here.hook("10-first.cmd")
     here.hook("20-second.cmd")
     here.start()
@@ -87,7 +87,7 @@ def test_a_hook_that_never_ends_holds_the_acknowledgement_and_its_tree_is_ended(
     assert here.begun() == ["stuck prepare", "stuck recover"]
 
 
-def test_recover_by_hand_without_the_agent_runs_what_it_owed(here: World) -> None:
+def test_recover_by_hand_without_the_agent_runs_what_is_pending(here: World) -> None:
     here.hook("10-first.cmd")
     here.start()
     here.metadata.add_event("Freeze", duration_s=5)

@@ -21,7 +21,7 @@ python_zip_folder=.
 
 @pytest.fixture
 def refused(tmp_path):
-    """Build with a zip of our own in Python's place; return what is said of it."""
+    """Build with a zip of our own in Python's place; return the output."""
     missing = [tool for tool in (COMPILER, "osslsigncode", "unzip") if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (tests/windows_install/packages.txt)")
@@ -42,7 +42,7 @@ def refused(tmp_path):
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
-    """A program for Windows that nobody has signed."""
+    """An unsigned program for Windows."""
     place = tmp_path_factory.mktemp("program")
     (place / "nothing.c").write_text("int main(void) { return 0; }\n")
     subprocess.run([COMPILER, "-o", place / "nothing.exe", place / "nothing.c"], check=True, timeout=60)
@@ -57,7 +57,7 @@ def test_another_version_of_python_than_the_wheels_is_refused(refused):
     assert "there is no python311.dll" in refused({"python313.dll": b""})
 
 
-def test_a_program_that_nobody_has_signed_is_refused(refused, program):
+def test_an_unsigned_program_is_refused(refused, program):
     assert "the signature of python.exe does not hold" in refused({"python311.dll": program, "python.exe": program})
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from windows_world import HOME, HOOK, LINES, PROGRAMS, SERVICE_PROGRAM
 
+from test_dependencies import NEEDED_BY_THEM, OPTIONAL, imported
+
 pytestmark = pytest.mark.slow
 SERVICE = "HKLM\\System\\CurrentControlSet\\Services\\tideover"
 SOURCE = "HKLM\\System\\CurrentControlSet\\Services\\EventLog\\Application\\tideover"
@@ -38,6 +40,8 @@ def test_a_silent_installation_gives_a_running_service_that_starts_with_the_mach
     assert (service["Start"], service["ObjectName"], service["PreshutdownTimeout"]) == ("0x2", "LocalSystem", "0x4e20")
     assert world.machine.registry(APPS)["DisplayVersion"] == world.tideover("--version").split()[-1]
     assert f"{PROGRAMS}\\bin" in world.machine.registry(SYSTEM_PATH)["PATH"]
+    libraries = {path.name.partition("-")[0].replace("_", "-") for path in world.machine.path(PROGRAMS).glob("python/Lib/site-packages/*.dist-info")}
+    assert libraries == imported() - OPTIONAL | NEEDED_BY_THEM, "what is imported, what that needs, and no more"
     status = json.loads(world.tideover("status", "--json"))
     assert status["agent"]["alive"] is True
     assert f"active (running), started at boot: {service['ImagePath']}" in world.tideover("service", "status")

@@ -14,6 +14,7 @@ from tideover.cli.options import (
     duration_between,
     example,
     print_json,
+    print_sentence,
     with_json,
     with_readable_settings,
     with_yes,
@@ -45,7 +46,7 @@ def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) ->
     if as_json:
         print_json({"ok": True, "why": answer, "event_id": event_id})
     else:
-        click.echo(f"{dot_controls(event_id)}: {answer}")
+        print_sentence(f"{dot_controls(event_id)}: {answer}")
     return EXIT_OK
 
 
@@ -122,7 +123,7 @@ def recover_command(loaded: Loaded, event: str | None, dry_run: bool, yes: bool,
         raise TideoverError("recovery is still pending", ", ".join(still_pending), INSIDE if _is_inside_a_run() else
                             "See the reason with tideover show last.")
     else:
-        click.echo(f"Recovered: {', '.join(were_pending)}." if were_pending else "No recovery is pending.")
+        print_sentence(f"Recovered: {', '.join(were_pending)}." if were_pending else "No recovery is pending.")
     return EXIT_NO if still_pending else EXIT_OK
 
 
@@ -175,9 +176,9 @@ def _plan(loaded: Loaded, event: str | None, as_json: bool) -> int:
     if as_json:
         print_json({"ok": True, "event_id": plan["event_id"], "pending": pending, "ahead": ahead})
         return EXIT_OK
-    click.echo(f"Would recover, in this order: {', '.join(pending)}." if pending else "No recovery is pending.")
+    print_sentence(f"Would recover, in this order: {', '.join(pending)}." if pending else "No recovery is pending.")
     if ahead:
-        click.echo(f"Not started yet: {dot_controls(', '.join(ahead))}. recover asks for confirmation, or needs --yes.")
+        print_sentence(f"Not started yet: {', '.join(ahead)}. recover asks for confirmation, or needs --yes.")
     return EXIT_OK
 
 
@@ -195,7 +196,7 @@ def _forget(loaded: Loaded, name: str, event: str | None, dry_run: bool, as_json
     if as_json:
         print_json({"ok": True, "forgotten": [name]})
     else:
-        click.echo(f"The pending recovery of {dot_controls(name)} was given up.")
+        print_sentence(f"The pending recovery of {dot_controls(name)} was given up.")
     return EXIT_OK
 
 

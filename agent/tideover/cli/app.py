@@ -12,7 +12,14 @@ import click
 
 from tideover import __version__
 from tideover.cli.endings import raise_at_interrupt
-from tideover.cli.options import SuggestingGroup, config_before, example, with_config, with_config_for_all
+from tideover.cli.options import (
+    SuggestingGroup,
+    config_before,
+    example,
+    print_sentence,
+    with_config,
+    with_config_for_all,
+)
 from tideover.errors import EXIT_OK, EXIT_WRONG_USE
 
 
@@ -93,10 +100,10 @@ def run_command(words: list[str]) -> int:
             command = trouble.ctx.command_path if trouble.ctx else "tideover"
             message = trouble.format_message()
             end = "" if message.endswith((".", "?", "!")) else "."     # click's own sentences end with and without
-            print(f"tideover: {message}{end} See {command} --help.", file=sys.stderr)
+            print_sentence(f"tideover: {message}{end} See {command} --help.", hanging=2, to_errors=True)
         return EXIT_WRONG_USE
     except click.ClickException as trouble:
-        print(f"tideover: {trouble.format_message()} See tideover --help.", file=sys.stderr)
+        print_sentence(f"tideover: {trouble.format_message()} See tideover --help.", hanging=2, to_errors=True)
         return EXIT_WRONG_USE
     except click.Abort as trouble:
         if isinstance(trouble.__cause__, KeyboardInterrupt):

@@ -8,7 +8,7 @@ import click
 
 from tideover.cli.options import example, print_json, with_json, with_settings
 from tideover.cli.render import Table, table_row
-from tideover.cli.terminal import table_lines, this_terminal
+from tideover.cli.terminal import table_lines, this_terminal, wrapped_line
 from tideover.clock.on_demand import check_now, watch_clock
 from tideover.clock.types import ClockCheckSettings, ClockReport, DaemonReport
 from tideover.config_file import Loaded
@@ -75,24 +75,26 @@ def report_document(report: ClockReport) -> dict[str, Any]:
 
 def report_lines(report: ClockReport, tolerance_s: float) -> list[str]:
     """Given a report, return its lines for a person."""
-    check = report.check
-    lines = [f"The clock is {check.verdict.value}" + (f": {dot_controls(check.reason)}." if check.reason else ".")]
+    check, terminal = report.check, this_terminal()
+    sentences = [f"The clock is {check.verdict.value}" + (f": {check.reason}." if check.reason else ".")]
     if check.offset_s is not None:
-        lines.append(f"This machine's clock: {offset_text(check.offset_s, check.error_bound_s)}; "
-                     f"the tolerance is {length_text(tolerance_s)}.")
+        sentences.append(f"This machine's clock: {offset_text(check.offset_s, check.error_bound_s)}; "
+                         f"the tolerance is {length_text(tolerance_s)}.")
     if report.daemon is not None:
-        lines.append(_daemon_line(report.daemon))
+        sentences.append(_daemon_line(report.daemon))
     if not report.servers:
-        lines.append("No time source was queried. Set time servers in [clock] servers.")
+        sentences.append("No time source was queried. Set time servers in [clock] servers.")
+    elif report.origin:
+        sentences.append(f"Time sources are from {report.origin}.")
+    lines = [line for sentence in sentences for line in wrapped_line(sentence, terminal.width)]
+    if not report.servers:
         return lines
-    if report.origin:
-        lines.append(f"Time sources are from {report.origin}.")
     rows = [table_row(one.server, one.address, offset_text(one.offset_s) if one.offset_s is not None else "-",
                 length_text(one.delay_s) if one.delay_s is not None else "-",
                 str(one.stratum) if one.stratum is not None else "-", one.dropped or "used")
             for one in report.servers]
     heads = ("SERVER", "ADDRESS", "OFFSET", "DELAY", "STRATUM", "STATUS")
-    return lines + table_lines(Table(heads, tuple(rows)), this_terminal())
+    return lines + table_lines(Table(heads, tuple(rows)), terminal)
 
 
 def _daemon_document(daemon: DaemonReport) -> dict[str, Any]:
@@ -107,5 +109,5 @@ def _daemon_line(daemon: DaemonReport) -> str:
                 None: "does not report whether it is synchronised"}[daemon.is_synchronised]
     offset = f", {offset_text(daemon.offset_s)}" if daemon.offset_s is not None else ""
     age = f", last measured {length_text(daemon.last_update_age_s)} ago" if daemon.last_update_age_s is not None else ""
-    note = f" ({dot_controls(daemon.note)})" if daemon.note else ""
+    note = f" ({daemon.note})" if daemon.note else ""
     return f"The time daemon {daemon.name} {believes}{offset}{age}{note} (not used as evidence)."

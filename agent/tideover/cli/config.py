@@ -12,6 +12,7 @@ from tideover.cli.options import (
     example,
     print_json,
     print_lines,
+    print_sentence,
     with_config,
     with_config_for_all,
     with_json,
@@ -52,9 +53,9 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
         print_json({"ok": True, **_files(loaded), "faults": [], "warnings": warnings})
         return EXIT_OK
     for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+        print_sentence(f"warning: {warning}", hanging=2, to_errors=True)
     files = [str(file) for file in (loaded.file, *loaded.drop_ins) if file is not None]
-    click.echo(f"{', '.join(files)}: OK" if files else "No configuration file: the defaults apply.")
+    print_sentence(f"{', '.join(files)}: OK" if files else "No configuration file: the defaults apply.")
     return EXIT_OK
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tideover.cli.options import example, print_json, with_json, with_readable_settings
+from tideover.cli.options import example, print_json, print_sentence, with_json, with_readable_settings
 from tideover.cli.terminal import this_terminal, wrapped
 from tideover.config_file import Loaded
 from tideover.doctor import Examination, Finding, FindingLevel, examine, this_machine
@@ -56,8 +56,8 @@ def _write_bundle(file: Path, loaded: Loaded, found: Examination, *, as_json: bo
     if as_json:
         print_json({"ok": True, "file": str(file), "files": sorted(members), "bytes": size})
     else:
-        click.echo(f"Wrote {file}: {len(members)} files, {size / 1024:.0f} KiB. Only you can read it. It holds what "
-                   "hooks printed and names of machines; values of hook environments are hidden.")
+        print_sentence(f"Wrote {file}: {len(members)} files, {size / 1024:.0f} KiB. Only you can read it. It holds "
+                       "what hooks printed and names of machines; values of hook environments are hidden.")
     return EXIT_OK
 
 

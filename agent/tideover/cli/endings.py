@@ -87,8 +87,13 @@ def lacking(trouble: Exception) -> TideoverError | None:
 
 def print_error(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
     """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing."""
+    lines = [f"tideover: {trouble}", *(f"  {fault}" for fault in faults)]
     try:
-        print(f"tideover: {trouble}", *(f"  {fault}" for fault in faults), sep="\n", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            from tideover.cli.terminal import this_terminal, wrapped_line
+            width = this_terminal(sys.stderr).width
+            lines = [part for line in lines for part in wrapped_line(line, width, 2)]
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
     except OSError:
         give_up_errors()
 

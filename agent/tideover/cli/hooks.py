@@ -13,6 +13,7 @@ from tideover.cli.options import (
     example,
     print_json,
     print_lines,
+    print_sentence,
     with_config_for_all,
     with_json,
     with_settings,
@@ -35,6 +36,9 @@ def command() -> None:
     """List, describe, check, write, run, enable and disable hooks."""
 
 
+HANGING = 10                # columns of the words before a file in `hooks check`
+
+
 @command.command("list", epilog=example("tideover hooks list --available"))
 @click.option("--available", is_flag=True, help="List the hooks of the library instead.")
 @with_json
@@ -49,12 +53,12 @@ def list_hooks(loaded: Loaded, available: bool, as_json: bool) -> int:
                     "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
-        print_lines([f"No hook in {dot_controls(loaded.settings.paths.hooks)}. Those of the library are listed by "
-                     "tideover hooks list --available; tideover hooks new NAME makes one of your own."])
+        print_sentence(f"No hook in {loaded.settings.paths.hooks}. tideover hooks list --available lists those of the "
+                       "library; tideover hooks new NAME makes one of your own.")
     else:
         print_lines(render_lines([hooks_table(catalogue.hooks, catalogue.disabled)], this_terminal()))
     for warning in catalogue.warnings:
-        click.echo(dot_controls(warning), err=True)
+        print_sentence(warning, to_errors=True)
     return EXIT_OK
 
 
@@ -120,7 +124,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
     from tideover.settings import unused_hook_tables
     catalogue = _catalogue(loaded)
     refused = [{"name": spec.name, "path": spec.path, "why": str(why)} for spec, why in catalogue.refusals]
-    missing = [{"name": spec.name, "path": spec.path, "why": why}
+    missing = [{"name": spec.name, "path": spec.path, "why": str(why)}
                for spec, why in missing_settings(loaded.settings, catalogue)]
     ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]
     unused = unused_hook_tables(loaded.settings, [spec.name for spec in catalogue.hooks], loaded.origin)
@@ -131,15 +135,15 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
                     "warnings": warnings})
         return exit_status
     for one in refused:
-        click.echo(f"refused   {dot_controls(one['path'])}: {dot_controls(one['why'])}")
+        print_sentence(f"refused   {one['path']}: {one['why']}", hanging=HANGING)
     for one in missing:
-        click.echo(f"missing   {dot_controls(one['path'])}: {dot_controls(one['why'])}")
+        print_sentence(f"missing   {one['path']}: {one['why']}", hanging=HANGING)
     for one in ignored:
-        click.echo(f"ignored   {dot_controls(one['file'])}: {dot_controls(one['why'])}")
+        print_sentence(f"ignored   {one['file']}: {one['why']}", hanging=HANGING)
     for name in catalogue.disabled:
-        click.echo(f"disabled  {dot_controls(name)}: no run bit; chmod +x enables it")
+        print_sentence(f"disabled  {name}: no run bit; chmod +x enables it", hanging=HANGING)
     for warning in warnings:
-        click.echo(f"warning   {dot_controls(warning)}")
+        print_sentence(f"warning   {warning}", hanging=HANGING)
     can_run = len(catalogue.hooks) - len(refused) - len(missing)
     click.echo(f"{can_run} of {len(catalogue.hooks)} hooks can run.")
     return exit_status
@@ -159,15 +163,15 @@ def new_hook(loaded: Loaded, name: str, python: bool, stage: int) -> int:
     """
     from tideover.hooks import library
     file = library.new_hook(name, stage, Path(loaded.settings.paths.hooks), python=python)
-    click.echo(f"Wrote {file}. Edit it; then tideover hooks check, and tideover hooks run {name} prepare.")
+    print_sentence(f"Wrote {file}. Edit it; then tideover hooks check, and tideover hooks run {name} prepare.")
     return EXIT_OK
 
 
 @command.command("run", epilog=example("sudo tideover hooks run haproxy-drain recover --reason resumed --pause 7s"))
 @click.argument("name")
 @click.argument("phase", type=click.Choice([phase.value for phase in HookPhase]))
-@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), default=Kind.FREEZE.value, show_default=True,
-              help="The kind of the sample event.")
+@click.option("--kind", type=click.Choice([kind.value for kind in Kind]), metavar="KIND", default=Kind.FREEZE.value,
+              show_default=True, help=f"The kind of the sample event: {', '.join(kind.value for kind in Kind)}.")
 @click.option("--reason", type=click.Choice(["resumed", "cancelled", "restarted"]), default=None,
               help="Why recover runs. Without it: resumed after a pause, else cancelled.")
 @click.option("--pause", "pause_s", callback=duration_between(0.0, 86_400.0), metavar="LENGTH", default=None,
@@ -193,8 +197,8 @@ def run_hook(loaded: Loaded, name: str, phase: str, kind: str, reason: str | Non
                     "duration_s": took_s, "output": report.output, "note": report.note})
     else:
         status = "" if report.exit_status is None else f", exit status {report.exit_status}"
-        note = f": {dot_controls(report.note)}" if report.note else ""
-        click.echo(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")
+        note = f": {report.note}" if report.note else ""
+        print_sentence(f"{name} {phase}: {report.outcome.value}{status}, {length_text(report.duration_s)}{note}")
     return EXIT_OK if report.outcome in (HookOutcome.DONE, HookOutcome.NOTHING) else EXIT_NO
 
 
@@ -207,7 +211,7 @@ def enable_hook(loaded: Loaded, name: str) -> int:
     from tideover.hooks.environment_file import owner_variables
     from tideover.settings import options_for
     enabled = library.enable(name, Path(loaded.settings.paths.hooks), library.library())
-    click.echo(f"{enabled.file} {'was enabled already' if enabled.was_there else 'is enabled'}.")
+    print_sentence(f"{enabled.file} {'was enabled already' if enabled.was_there else 'is enabled'}.")
     owners = owner_variables(options_for(loaded.settings, name))
     missing = () if owners.trouble else enabled.description.missing(owners.variables)
     if missing:
@@ -217,7 +221,7 @@ def enable_hook(loaded: Loaded, name: str) -> int:
         table = ", ".join(f'{one.name} = "…"' for one in missing)
         print_lines([f"  [hook.{name}]", f"  environment = {{ {table} }}"])
     else:
-        click.echo(f"Its settings belong into [hook.{name}]; see tideover hooks describe {name}.")
+        print_sentence(f"Its settings belong into [hook.{name}]; see tideover hooks describe {name}.")
     return EXIT_OK
 
 
@@ -233,7 +237,7 @@ def disable_hook(loaded: Loaded, name: str) -> int:
         raise TideoverError(f"cannot disable {dot_controls(name)}", "it is prepared, and recover needs the file",
                             "Wait until the event is over, or run tideover recover first.")
     link = library.disable(name, Path(loaded.settings.paths.hooks), library.library())
-    click.echo(f"{name} was not enabled." if link is None else f"{link} is removed.")
+    print_sentence(f"{name} was not enabled." if link is None else f"{link} is removed.")
     return EXIT_OK
 
 

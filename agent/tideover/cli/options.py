@@ -101,8 +101,9 @@ def with_readable_settings(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _print_faults(trouble: TideoverError) -> None:
     faults = trouble.faults if isinstance(trouble, ConfigurationError) else ()
-    click.echo("\n".join([f"tideover: {trouble}", *(f"  {fault}" for fault in faults),
-                          "tideover: this command uses the valid settings, and defaults for the others."]), err=True)
+    for line in (f"tideover: {trouble}", *(f"  {fault}" for fault in faults),
+                 "tideover: this command uses the valid settings, and defaults for the others."):
+        print_sentence(line, hanging=2, to_errors=True)
 
 
 def confirmed(act: Callable[[bool], Result], yes: bool) -> Result:
@@ -204,6 +205,24 @@ def print_json(document: Mapping[str, Any]) -> None:
     """Print one document, with the number of its schema, but where it is a schema itself."""
     numbered = document if "$schema" in document else {"schema": SCHEMA, **document}
     click.echo(safe_json(numbered, indent=2))
+
+
+def print_sentence(text: str, *, hanging: int = 0, to_errors: bool = False) -> None:
+    """Print one line of plain text, harmless; a terminal gets it wrapped between words, further lines indented by
+    `hanging`."""
+    from tideover.cli.terminal import this_terminal, wrapped_line
+    width = this_terminal(sys.stderr if to_errors else None).width
+    click.echo("\n".join(wrapped_line(text, width, hanging)), err=to_errors)
+
+
+def print_json_listing(key: str, items: Iterable[Mapping[str, Any]]) -> None:
+    """Print one document that is one list, in the form of `print_json`, item by item, however many there are."""
+    is_empty = True
+    sys.stdout.write(f'{{\n  "schema": {SCHEMA},\n  "{key}": [')
+    for item in items:
+        sys.stdout.write(("\n    " if is_empty else ",\n    ") + safe_json(item, indent=2).replace("\n", "\n    "))
+        is_empty = False
+    sys.stdout.write("]\n}\n" if is_empty else "\n  ]\n}\n")
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -1,6 +1,8 @@
 """`tideover service`: the service of a pip installation. The packages bring their own."""
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from tideover.cli.options import (
     config_before,
     example,
     print_json,
+    print_sentence,
     with_config_for_all,
     with_json,
     with_readable_settings,
@@ -35,8 +38,15 @@ def install_service(context: click.Context, loaded: Loaded) -> int:
     from tideover.service import install
     named = context.params.get("config") or config_before(context)
     file = install(str(Path(named).absolute()) if named else None, Path(loaded.settings.paths.hooks))
-    click.echo(f"{file} is installed and enabled. Start it now with tideover service start.")
+    print_sentence(f"{file} is installed and enabled. Start it now with {_typed_name()} service start.")
     return EXIT_OK
+
+
+def _typed_name() -> str:
+    """The name by which this program can be called again: sudo's PATH has no virtual environment."""
+    found, called = shutil.which("tideover"), Path(sys.argv[0])
+    is_usual = called.stem != "tideover" or (found is not None and Path(found).resolve() == called.resolve())
+    return "tideover" if is_usual else sys.argv[0]
 
 
 @command.command("remove", epilog=example("sudo .venv/bin/tideover service remove"))
@@ -52,7 +62,7 @@ def remove_service(loaded: Loaded) -> int:
         raise TideoverError("cannot remove the service", f"recovery is still pending: {', '.join(still_pending)}",
                             "See the reason with tideover show last; retry with tideover recover.")
     remove()
-    click.echo("The service was removed.")
+    print_sentence("The service was removed.")
     return EXIT_OK
 
 
@@ -62,7 +72,7 @@ def start_service() -> int:
     """Start the service and wait until it is ready."""
     from tideover.service import start
     start()
-    click.echo("The service is running.")
+    print_sentence("The service is running.")
     return EXIT_OK
 
 
@@ -72,7 +82,7 @@ def stop_service() -> int:
     """Stop the service; [policy] on_stop decides what happens to prepared applications."""
     from tideover.service import stop
     stop()
-    click.echo("The service has stopped.")
+    print_sentence("The service has stopped.")
     return EXIT_OK
 
 
@@ -86,11 +96,11 @@ def service_status(as_json: bool) -> int:
     if as_json:
         print_json(asdict(report))
     elif not report.is_installed:
-        click.echo("The service is not installed.")
+        print_sentence("The service is not installed.")
     else:
         enabled = "started at boot" if report.is_enabled else "not started at boot"
         restarted = "" if report.restarts is None else f", restarted {report.restarts} times"
-        click.echo(f"{report.state} ({report.detail}), {enabled}{restarted}: {report.unit}")
+        print_sentence(f"{report.state} ({report.detail}), {enabled}{restarted}: {report.unit}")
         if report.status_text:
-            click.echo(report.status_text)
+            print_sentence(report.status_text)
     return EXIT_OK if report.is_active else EXIT_NO

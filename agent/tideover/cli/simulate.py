@@ -32,7 +32,7 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
 @click.option("--platform", "kind", type=click.Choice(SIMULATED_KINDS), default=SIMULATED_KINDS[0], show_default=True,
               help="The platform whose service is simulated.")
 @click.option("--vm-name", default="vm-1", show_default=True, help="The name of this VM in the events.")
-@click.option("--pace", type=click.FloatRange(0.01, 1000.0), default=1.0, show_default=True,
+@click.option("--pace", type=click.FloatRange(0.01, 1000.0), metavar="FACTOR", default=1.0, show_default=True,
               help="The speed factor; 2 takes half the time.")
 @click.option("--list", "lists", is_flag=True, help="List the built-in scenarios.")
 @without_settings

@@ -178,3 +178,12 @@ def wrapped(text: str, room: int | None) -> list[str]:
         else:
             lines.append(word)
     return lines
+
+
+def wrapped_line(text: str, width: int | None, hanging: int = 0) -> list[str]:
+    """Given one line of text, a terminal's columns (None: there is no terminal) and by how many columns its further
+    lines are indented more, return its lines, harmless and all as far from the left as it was."""
+    indent = text[:len(text) - len(text.lstrip(" "))]
+    room = None if width is None else width - len(indent) - hanging
+    return [indent + " " * (hanging if index else 0) + line
+            for index, line in enumerate(wrapped(dot_controls(text.lstrip(" ")), room))]

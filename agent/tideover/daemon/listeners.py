@@ -4,16 +4,20 @@ Without the library, the address or the file the agent continues without metrics
 """
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tideover import observations as ob
 from tideover.engine import Listener
-from tideover.journal import JournalUnwritable
+from tideover.hooks.notifier import Notifier, NotifyEnd, why_not_run
+from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Entry, HookState, Phase, Stage, State
 from tideover.lifecycle.hook_stages import required_failures
+from tideover.lifecycle.notifications import Notification, notifications_of
 from tideover.lifecycle.state import RUNNING
 from tideover.logs import Log, Trouble
 from tideover.metrics import why_not
@@ -28,7 +32,8 @@ from tideover.model import (
     Verdict,
     utc_text,
 )
-from tideover.settings import MetricsSettings
+from tideover.record import Row, record_of
+from tideover.settings import MetricsSettings, NotifySettings
 
 if TYPE_CHECKING:
     from tideover.metrics.collector import MetricsCollector, Present
@@ -126,6 +131,58 @@ def event_line_name(what: EntryKind | Phase) -> str:
     return f"event.{what.value.removeprefix('event ').replace(' ', '-')}"
 
 
+# --- Notifications
+
+class NotifyListener:
+    """Gives each change of an event of this VM to the notification program."""
+
+    def __init__(self, notifier: Notifier, moment: Callable[[], Moment]) -> None:
+        self._notifier, self._moment = notifier, moment
+
+    def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
+        for news in notifications_of(before, after, entries, self._moment()):
+            self._notifier.take(news)
+
+    def on_journal_unwritable(self, trouble: JournalUnwritable) -> None:
+        """The program is run all the same."""
+
+    def on_journal_writable(self) -> None:
+        """Nothing to report."""
+
+
+def open_notifier(settings: NotifySettings, log: Log, state: Path, *, drill: bool) -> Notifier:
+    """Given [notify] with a command, return what runs it, and say in the log if it cannot be run."""
+    reason = why_not_run(settings.command[0])
+    if reason is not None:
+        log.error("notify.cannot-run", program=settings.command[0], reason=reason,
+                  consequence="events are not reported; everything else works")
+
+    def ended(end: NotifyEnd) -> None:
+        event, phase, duration_s = end.what.event_id, end.what.phase.value, round(end.duration_s, 3)
+        if end.why:
+            log.warning("notify.failed", event=event, phase=phase, reason=end.why, duration_s=duration_s)
+        else:
+            log.debug("notify.done", event=event, phase=phase, duration_s=duration_s)
+
+    return Notifier(
+        settings, state, lambda news: record_until(state / FILE, news), ended,
+        lambda news: log.warning("notify.dropped", event=news.event_id, phase=news.phase.value,
+                                 reason="the program is slower than the events change"),
+        lambda news, line: log.info("notify.output", event=news.event_id, phase=news.phase.value, line=line),
+        drill=drill)
+
+
+def record_until(journal: Path, news: Notification) -> bytes:
+    """Given the journal's path and a notification, return the event's record up to that change, as JSON. A reader of
+    its own: the engine's belongs to the engine's thread."""
+    rows: list[Row] = []
+    with suppress(JournalUnreadable, JournalUnwritable), closing(Journal.reading(journal)) as reader:
+        rows = reader.rows(news.event_id)
+    places = [place for place, row in enumerate(rows) if row.what is news.phase and row.at <= news.at.utc]
+    shown = rows[:places[-1] + 1] if places else rows
+    return json.dumps(record_of(shown).as_json() if shown else {"event_id": news.event_id}).encode()
+
+
 # --- Metrics
 
 CONSEQUENCE = "no metrics are served; everything else works"
@@ -141,21 +198,33 @@ class MetricsExport:
         self._asked = Trouble(log, "metrics", lambda: moment().raw_s)
         self._page: MetricsPage | None = None
         self._textfile: Textfile | None = None
+        self._has_failed = False            # to listen
 
     def start(self) -> None:
-        from tideover.metrics.collector import CONTENT_TYPE
-        from tideover.metrics.exporters import MetricsPage, Textfile
-        address = self._settings.listen
-        if address is not None:
-            try:
-                self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE,
-                                         self._asked.report)
-            except OSError as trouble:
-                self._log.error("metrics.listen-failed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
-                                hint="set another address with [metrics] listen, or stop the program that listens "
-                                     "there")
+        from tideover.metrics.exporters import Textfile
+        self.listen()
         if self._settings.textfile:
             self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._writing.report)
+
+    def listen(self) -> None:
+        """Open the page where it is wanted and not open: at the start, and from time to time where that failed."""
+        from tideover.metrics.collector import CONTENT_TYPE
+        from tideover.metrics.exporters import MetricsPage
+        address = self._settings.listen
+        if address is None or self._page is not None:
+            return
+        try:
+            self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE, self._asked.report)
+        except (OSError, RuntimeError) as trouble:      # no more descriptors or threads: for now
+            if not self._has_failed:
+                self._log.error("metrics.listen-failed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
+                                hint="set another address with [metrics] listen, or stop the program that listens "
+                                     "there; the agent tries again")
+            self._has_failed = True
+        else:
+            if self._has_failed:
+                self._log.info("metrics.listening")
+            self._has_failed = False
 
     def polled(self, news: ob.Observation) -> None:
         """A poll has ended. On the poller's thread."""

@@ -158,7 +158,7 @@ class AgentProcess:
         open_events = len(self._agent.engine.state.cases)
         self._begin()
         self._agent.log.info("agent.started", version=__version__, pid=os.getpid(),
-                             source=self._agent.platform.source_kind,
+                             source=self._agent.platform.source_kind, mode=self._agent.settings.policy.mode,
                              hooks=len(self._agent.choices.catalogue.hooks), open_events=open_events)
         while not self._must_end:
             self._agent.engine.run_until(self._may_change)

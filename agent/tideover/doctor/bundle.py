@@ -25,8 +25,9 @@ from tideover import __version__
 from tideover.api.protocol import ask
 from tideover.config_file import Loaded, platform_paths
 from tideover.documents import SCHEMA
-from tideover.errors import ConfigurationError, TideoverError, UnreachableError, WrongUseError
+from tideover.errors import ConfigurationError, TideoverError, UnreachableError, WrongUseError, system_reason
 from tideover.hooks.environment_file import owner_variables
+from tideover.hooks.notifier import hidden_arguments
 from tideover.hooks.output import HIDDEN_FROM
 from tideover.journal import Journal
 from tideover.journal.recording import recordings_of
@@ -175,9 +176,10 @@ def log_tail(loaded: Loaded) -> tuple[list[str], str]:
 
 def secrets_of(settings: Settings) -> frozenset[str]:
     """Given the settings, return the values that must not be in a bundle: of the hooks' environments and of their
-    files, as far as this user can read those, and what programs are given as arguments. A value of less than 6
-    characters ("1", "eth0") is no secret."""
+    files, as far as this user can read those, and addresses that the notification program is given. A value of less
+    than 6 characters ("1", "eth0") is no secret."""
     values = [value for options in settings.hook.values() for value in owner_variables(options).variables.values()]
+    values += hidden_arguments(settings.notify.command).values()
     return frozenset(value for value in values if len(value) >= HIDDEN_FROM)
 
 
@@ -210,7 +212,7 @@ def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
 
 
 def _unwritable(path: Path, trouble: OSError) -> WrongUseError:
-    return WrongUseError(f"cannot write the bundle {path}", (trouble.strerror or str(trouble)).lower(),
+    return WrongUseError(f"cannot write the bundle {path}", system_reason(trouble),
                          "Name a new file in a directory that has free space and that you can write to.")
 
 
@@ -237,7 +239,7 @@ def read_recordings(path: Path) -> list[list[Recording]]:
     except (tarfile.TarError, EOFError) as trouble:
         raise WrongUseError(operation, f"it is no bundle: {trouble}", MADE_BY) from trouble
     except OSError as trouble:
-        raise WrongUseError(operation, (trouble.strerror or str(trouble)).lower(), "Check the name.") from trouble
+        raise WrongUseError(operation, system_reason(trouble), "Check the name.") from trouble
     try:
         return recordings_of(_recorded_rows(content))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as trouble:

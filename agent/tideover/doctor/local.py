@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -11,10 +11,12 @@ from urllib.parse import quote
 from tideover.api.protocol import read_status
 from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
-from tideover.errors import UnreachableError, system_reason
+from tideover.errors import Refusal, UnreachableError, system_reason
 from tideover.findings import Finding, bad, good, remark
 from tideover.hooks.description import missing_settings
 from tideover.hooks.directory import Catalogue
+from tideover.hooks.environment import UnusableAccountError
+from tideover.hooks.notifier import notify_account, why_not_run
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle.hook_stages import longest_by_order
@@ -163,17 +165,39 @@ HOOKS_TOPIC = "hooks"
 
 def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
     """Given the configuration and what lies in the hooks directory, say what would be run."""
-    return [_count(loaded.settings, catalogue), *_not_run(loaded.settings, catalogue), *_tables(loaded, catalogue),
-            *_time(loaded.settings, [spec for spec in catalogue.hooks if spec.refused is None])]
+    settings = loaded.settings
+    missing = missing_settings(settings, catalogue)
+    lacking = [bad(HOOKS_TOPIC, f"{spec.path} cannot work: {lack.what}", f"{lack.hint[:1].upper()}{lack.hint[1:]}.")
+               for spec, lack in missing]
+    return [_count(settings, catalogue, {spec for spec, _ in missing}), *_not_run(settings, catalogue), *lacking,
+            *_tables(loaded, catalogue),
+            *_time(settings, [spec for spec in catalogue.hooks if spec.refused is None])]
 
 
-def _count(settings: Settings, catalogue: Catalogue) -> Finding:
+def check_notify(settings: Settings) -> list[Finding]:
+    """Given the settings, say whether the notification program could be run; nothing where there is none."""
+    if not settings.notify.command:
+        return []
+    program = settings.notify.command[0]
+    refusal = why_not_run(program)
+    if refusal is None:
+        try:
+            account = notify_account(settings.notify.user)
+        except UnusableAccountError as fault:
+            refusal = Refusal(str(fault))
+    if refusal is not None:
+        return [bad("notify", f"{program} cannot be run, so no event is reported: {refusal.what}",
+                    refusal.hint or "Correct it, or remove [notify] command.")]
+    return [good("notify", f"{program} reports each change of an event, as user {account.name}")]
+
+
+def _count(settings: Settings, catalogue: Catalogue, missing: Set[HookSpec]) -> Finding:
     place = settings.paths.hooks
     if not catalogue.hooks:
         seen = f"{place} does not exist, or this user cannot read it" if catalogue.warnings else f"no hook in {place}"
         return remark(HOOKS_TOPIC, f"{seen}: without hooks nothing is prepared or acknowledged",
                     "Enable a library hook with tideover hooks enable NAME, or put your own hook there as NN-name.")
-    refused = {spec for spec, _ in catalogue.refusals}
+    refused = {spec for spec, _ in catalogue.refusals} | missing
     ready = [spec.name for spec in catalogue.hooks if spec not in refused]
     text = f"{len(ready)} of {len(catalogue.hooks)} in {place} can run{': ' if ready else ''}{', '.join(ready)}"
     return good(HOOKS_TOPIC, text) if ready else remark(HOOKS_TOPIC, text)
@@ -184,8 +208,6 @@ def _not_run(settings: Settings, catalogue: Catalogue) -> Iterator[Finding]:
         yield bad(HOOKS_TOPIC, f"{spec.path} is refused, which counts as a preparation that failed: "
                                f"{refusal.what}",
                   refusal.hint or "Fix it, then run tideover hooks check.")
-    for spec, why in missing_settings(settings, catalogue):
-        yield bad(HOOKS_TOPIC, f"{spec.path} lacks settings: {why}", f"See tideover hooks describe {spec.name}.")
     for file in catalogue.disabled:
         yield remark(HOOKS_TOPIC, f"{file} is disabled: it has no run bit",
                    f"chmod +x {settings.paths.hooks}/{file} enables it.")

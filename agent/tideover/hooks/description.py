@@ -8,15 +8,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tideover.errors import TideoverError
+from tideover.errors import Refusal, TideoverError
 from tideover.hooks.directory import Catalogue
 from tideover.hooks.environment_file import owner_variables
-from tideover.hooks.trust import find_sdk_files, standing_environment
+from tideover.hooks.trust import sdk_text, standing_environment
 from tideover.model import HookSpec
 from tideover.settings import Settings, options_for
 
@@ -61,7 +61,7 @@ class HookDescription:
 def can_describe(file: Path) -> bool:
     """Given a hook's file, return whether it reads the hook SDK, whose first word is `describe`."""
     try:
-        return bool(find_sdk_files(str(file)))
+        return bool(sdk_text(str(file)))
     except OSError:
         return False
 
@@ -108,26 +108,25 @@ def _described(name: str, file: Path, ran: subprocess.Popen[bytes] | OSError) ->
                              "Run that command to see why.")
 
 
-def missing_settings(settings: Settings, catalogue: Catalogue) -> tuple[tuple[HookSpec, str], ...]:
+def missing_settings(settings: Settings, catalogue: Catalogue) -> tuple[tuple[HookSpec, Refusal], ...]:
     """Given the configuration and what lies in the hooks directory, return the hooks whose required settings are not
     set, and which those are. Hooks that are refused are not run, and one that cannot describe itself says so."""
     refused = {spec.path for spec, _ in catalogue.refusals}
     asked = [spec for spec in catalogue.hooks if spec.path not in refused and can_describe(Path(spec.path))]
-    description = describe_all({spec.path: Path(spec.path) for spec in asked})
-    return tuple((spec, why) for spec in asked if (why := _why_missing(settings, spec, description[spec.path])))
+    found = describe_all({spec.path: Path(spec.path) for spec in asked})
+    lacking = ((spec, _lack(settings, spec, found[spec.path])) for spec in asked)
+    return tuple((spec, lack) for spec, lack in lacking if lack is not None)
 
 
-def _why_missing(settings: Settings, spec: HookSpec, description: HookDescription | TideoverError) -> str:
-    if isinstance(description, TideoverError):
-        return f"{description.cause}. {description.hint}"
+def _lack(settings: Settings, spec: HookSpec, found: HookDescription | TideoverError) -> Refusal | None:
+    if isinstance(found, TideoverError):
+        return Refusal(found.cause, found.hint)
     owners = owner_variables(options_for(settings, spec.name))
-    return "" if owners.trouble else missing_text(spec.name, description.missing(owners.variables))
-
-
-def missing_text(name: str, missing: Iterable[HookSetting]) -> str:
-    """Given a hook's NAME and required settings that have no value, return the sentence that says so; "": none."""
-    names = ", ".join(f"{one.name} ({one.meaning})" for one in missing)
-    return names and f"required settings are not set: {names}. Set them in [hook.{name}] environment"
+    names = ", ".join(f"{one.name} ({one.meaning})" for one in found.missing(owners.variables))
+    if not names or owners.trouble:
+        return None
+    return Refusal(f"required settings are not set: {names}",
+                   f"set them in [hook.{spec.name}] environment; see tideover hooks describe {spec.name}")
 
 
 def _command(file: Path) -> list[str] | str:

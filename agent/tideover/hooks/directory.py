@@ -14,8 +14,7 @@ from tideover.errors import Refusal
 from tideover.hooks.environment import UnusableAccountError
 from tideover.hooks.environment_file import owner_variables
 from tideover.hooks.trust import (
-    SDK_PYTHON,
-    SDK_SHELL,
+    SDK_FILES,
     SHOWN_PATH,
     SUFFIXES,
     find_account,
@@ -117,7 +116,7 @@ def read_catalogue(
                          reasons=((str(home), why),))
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:
-        if not LEFTOVER.fullmatch(file) and file not in (SDK_PYTHON, SDK_SHELL):
+        if not LEFTOVER.fullmatch(file) and file not in SDK_FILES:
             found.take(file)
     return found.as_catalogue()
 

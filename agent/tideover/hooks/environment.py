@@ -35,7 +35,7 @@ class SpawnSpec:
     """Everything a hook's process is started with."""
 
     path: str
-    phase: str
+    arguments: tuple[str, ...]  # of a hook its phase
     environment: Mapping[str, str]
     directory: str
     record: bytes               # standard input

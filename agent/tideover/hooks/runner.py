@@ -158,7 +158,7 @@ def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) ->
     place = HookPaths(account.home, directory, around.standing, owners.variables, around.extra)
     environment = hook_environment(run, order.trace_id, place)
     return _start(order, SpawnSpec(
-        run.spec.path, run.phase.value, environment, directory, order.record, account, run.spec.umask,
+        run.spec.path, (run.phase.value,), environment, directory, order.record, account, run.spec.umask,
         str(around.traces.ended_file(order.trace))))
 
 
@@ -396,6 +396,15 @@ class HookRunner:
     def forget(self, name: str) -> None:
         """No recovery of this hook is pending: its state directory goes, after whatever of the hook runs now."""
         self._in_turn(name, lambda over: self._forget(name), lambda reason: self._cannot_forget(name, reason))
+
+    def keep_witness(self, run: RunHook) -> str:
+        """Given the prepare of a participant that is no hook, make its private directory, as that of a hook is made;
+        return why that failed, "": it did not. Any thread."""
+        try:
+            self._around.states.open(run.spec.name, find_account(None), note_of(run))
+        except OSError as error:
+            return f"its state directory {error.filename} cannot be made: {error.strerror}"
+        return ""
 
     def witnesses(self) -> tuple[Witness, ...]:
         """The hooks that have a private directory: their prepare was begun, and they are not recovered."""

@@ -171,7 +171,7 @@ def _start(plan: SpawnSpec, record_name: str) -> tuple[subprocess.Popen[bytes], 
     uid, gid, groups = plan.account.change_to or (None, None, None)
     environment = {encoded(name): encoded(value) for name, value in plan.environment.items()}
     hook = subprocess.Popen(
-        [plan.path, plan.phase], stdin=record, stdout=inlet, stderr=inlet, cwd="/", env=environment,
+        [plan.path, *plan.arguments], stdin=record, stdout=inlet, stderr=inlet, cwd="/", env=environment,
         start_new_session=True, umask=plan.umask, user=uid, group=gid, extra_groups=groups)
     os.close(inlet)
     os.close(record)

@@ -41,6 +41,7 @@ else:
 # --- The hook SDK, which a hook reads: its files are as much part of what is run as the hook's own
 
 SDK_PYTHON, SDK_SHELL = "tideover_hook.py", "tideover-hook.sh"      # the hook SDK's files, which are no hooks
+SDK_FILES = (SDK_PYTHON, "tideover_hook_message.py", SDK_SHELL)
 SDK_READ_BYTES = 65_536      # of a hook: the lines that read the SDK stand at its top
 ABSOLUTE = re.compile(r"""(?:/|[A-Za-z]:[\\/])[^\s"';]+""")
 
@@ -54,34 +55,42 @@ def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> Ref
     for file in find_sdk_files(path):
         reason = why_untrusted(file, trusted, safe)
         compiled = Path(file).with_name("__pycache__")      # Python would read what lies there instead
-        if reason is None and file.endswith(SDK_PYTHON) and os.path.lexists(compiled):
+        if reason is None and file.endswith(".py") and os.path.lexists(compiled):
             reason = untrusted_component(str(compiled))
         if reason is not None:
             return reason
     return None
 
 
-def find_sdk_files(path: str) -> list[str]:
-    """Given a hook's path, return the files of the hook SDK that it may read: those beside its real file, at absolute
-    paths that it names, and the installation's. Raise OSError."""
+def sdk_text(path: str) -> str:
+    """Given the path of a hook or a notification program, return its text if that names the hook SDK, else "". Raise
+    OSError."""
     try:
         with Path(path).open("rb") as file:
             text = file.read(SDK_READ_BYTES).decode(errors="replace")
     except PermissionError:             # a program that may be run and not read
-        return []
-    if Path(SDK_PYTHON).stem not in text and SDK_SHELL not in text:
+        return ""
+    return text if Path(SDK_PYTHON).stem in text or SDK_SHELL in text else ""
+
+
+def find_sdk_files(path: str) -> list[str]:
+    """Given the path of a hook or a notification program, return the files of the hook SDK that it may read: those
+    beside its real file or in ../hooks, at absolute paths that it names, and the installation's. Raise OSError."""
+    text = sdk_text(path)
+    if not text:
         return []
     real = Path(path).resolve().parent
     installed = Path(sys.prefix, "share/tideover/hooks")
     named = [Path(word) for line in text.splitlines() if "sys.path" in line or SDK_SHELL in line
              for word in ABSOLUTE.findall(line)]
-    directories = dict.fromkeys((real, installed, installed / "windows",
+    directories = dict.fromkeys((real, real.parent / "hooks", installed, installed / "windows",
                                  *(place.parent if place.name == SDK_SHELL else place for place in named)))
-    return [str(directory / name) for directory in directories for name in (SDK_PYTHON, SDK_SHELL)
+    return [str(directory / name) for directory in directories for name in SDK_FILES
             if os.path.lexists(directory / name)]
 
 
 __all__ = [
+    "SDK_FILES",
     "SDK_PYTHON",
     "SDK_SHELL",
     "SHOWN_PATH",
@@ -91,6 +100,7 @@ __all__ = [
     "find_obstacle",
     "find_sdk_files",
     "has_run_bit",
+    "sdk_text",
     "standing_environment",
     "trusted_users",
     "untrusted_component",

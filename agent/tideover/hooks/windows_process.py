@@ -45,20 +45,20 @@ from tideover.winapi.security import for_us_alone, security_attributes
 
 # --- Interpreters: which program runs a hook's file
 
-def command_for(path: str, phase: str) -> str:
-    """Given a hook's file and a phase (a word of letters), return the command line that runs it."""
+def command_for(path: str, *arguments: str) -> str:
+    """Given a program's file and its arguments (of a hook its phase), return the command line that runs it."""
     match Path(path).suffix.lower():
         case ".cmd" | ".bat":
             # /s: cmd.exe takes the outer quotes away and leaves the rest alone; /d: no AutoRun of some user's
-            return f'"{_system("cmd.exe")}" /d /s /c ""{path}" {phase}"'
+            return f'"{_system("cmd.exe")}" /d /s /c ""{path}" {command_line(arguments)}"'
         case ".ps1":
             # Whether the file may be run was asked of its owner and its rights, which is more than the policy asks
             return command_line([_system("WindowsPowerShell\\v1.0\\powershell.exe"), "-NoLogo", "-NoProfile",
-                                 "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", path, phase])
+                                 "-NonInteractive", "-ExecutionPolicy", "Bypass", "-File", path, *arguments])
         case ".py":
-            return command_line([python_program(), path, phase])
+            return command_line([python_program(), path, *arguments])
         case _:
-            return command_line([path, phase])
+            return command_line([path, *arguments])
 
 
 def python_program() -> str:
@@ -292,7 +292,7 @@ def launch(plan: SpawnSpec) -> HookProcess:
         record = _open_record(plan)
         try:
             job = _create_job(plan)
-            started = start_in_job(command_for(plan.path, plan.phase), plan.environment,
+            started = start_in_job(command_for(plan.path, *plan.arguments), plan.environment,
                                    f"{plan.environment['SystemDrive']}\\",
                                    (msvcrt.get_osfhandle(record), inlet), job)
         finally:

@@ -1,7 +1,7 @@
 """The report over a whole history: sentences, tables, drawings, JSON and the page. Pure."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import floor, log10
 from types import MappingProxyType
 from typing import Any
@@ -65,7 +65,7 @@ def sentences(figures: HistoryStatistics) -> list[str]:
         parts.append(_notice(figures))
     if figures.pause.lengths_s or figures.pause.unknown:
         parts.append(_pauses_words(figures.pause))
-    if figures.clock.lengths_s or figures.clock_not_good:
+    if figures.clock_checked:
         parts.append(_clock_words(figures))
     if figures.watched:
         parts.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and were only "
@@ -73,8 +73,8 @@ def sentences(figures: HistoryStatistics) -> list[str]:
     return parts
 
 
-def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
-    """Given figures, return the report as lines of plain text."""
+def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str | list[list[str]]]:
+    """Given figures, return the report as lines of plain text and tables of plain text, heads first."""
     yield headline(figures, times)
     yield from sentences(figures)
     if not figures.events:
@@ -84,10 +84,10 @@ def report_lines(figures: HistoryStatistics, times: Times) -> Iterator[str]:
     rows = [heads, *([month_text(month), *(str(month.by_kind.get(kind, 0) or "-")
                                                               for kind in figures.kinds)]
                                          for month in figures.months)]
-    yield from _columns(rows)
+    yield rows
     yield ""
-    yield from _columns([["", "SHORTEST", "MEDIAN", "LONGEST", "COUNTED"],
-                         *([name, *spread_texts(spread)] for name, spread in spreads(figures))])
+    yield [["", "SHORTEST", "MEDIAN", "LONGEST", "COUNTED"],
+           *([name, *spread_texts(spread)] for name, spread in spreads(figures))]
     looked_at = [event for event in figures.events if event.tone in (Severity.ATTENTION, Severity.OPEN)]
     if looked_at:
         yield ""
@@ -188,26 +188,21 @@ def _pauses_words(pause: Spread) -> str:
 
 
 def _clock_words(figures: HistoryStatistics) -> str:
-    bad = figures.clock_not_good
-    failed = f"{bad} time{'s' if bad > 1 else ''} it was not known to be good at recovery" \
-        if bad else ""
-    if not figures.clock.lengths_s:
-        return f"The clock: {failed}."
-    several = f" (median), {round_length_text(figures.clock.most_s)} at most" \
-        if len(figures.clock.lengths_s) > 1 else ""
+    bad, checked = figures.clock_not_good, figures.clock_checked
+    lengths = figures.clock.lengths_s
+    if bad == checked:
+        events = "" if checked == 1 else f" in any of {checked} events"
+        return f"The clock was not known to be good at recovery{events}."
+    failed = f"in {bad} of {checked} events it was not known to be good at recovery" if bad else ""
+    if not lengths:
+        return f"The clock: {failed}." if failed else "The clock was good at recovery."
+    several = f" (median), {round_length_text(figures.clock.most_s)} at most" if len(lengths) > 1 else ""
     good = f"The clock was good {round_length_text(figures.clock.middle_s)} after the resume{several}"
     return "; ".join(filter(None, (good, failed))) + "."
 
 
 def _joined(parts: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        yield "  ".join(cells).rstrip()
 
 
 # --- JSON ---------------------------------------------------------------------------------------------------------
@@ -233,6 +228,8 @@ def _numbers(spread: Spread) -> dict[str, Any]:
 COLUMNS_HEIGHT, WIDEST_COLUMN, NARROWEST_COLUMN = 150.0, 46.0, 4.0
 LEGEND_ROW = 20.0
 DECADES_S = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0, 86400.0, 604800.0)
+FINER_S = tuple(unit * step for unit in DECADES_S[:8] for step in (1, 2, 3, 4, 5, 6, 8))
+NAMED_AT_LEAST = 3          # lengths at the axis; a range that holds fewer decades is named in finer steps
 DOT = 4.2
 PlaceOf = Callable[[float], float]
 LEAST_S = 0.001              # what took less lies at the left edge
@@ -264,7 +261,7 @@ def months_drawing(figures: HistoryStatistics, layout: PageLayout) -> Drawing:
 
 
 def lengths_drawing(figures: HistoryStatistics, layout: PageLayout) -> Drawing:
-    """Given figures, return a row of dots for each sort of length, all on one scale whose steps are tenfold."""
+    """Given figures, return a row of dots for each sort of length, all on one logarithmic scale."""
     rows = [(name, spread) for name, spread in spreads(figures) if spread.lengths_s]
     every = [max(length_s, LEAST_S) for _, spread in rows for length_s in spread.lengths_s]
     left, right = (layout.left + 8, layout.width - 24) if layout.left else (10.0, layout.width - 14)
@@ -324,10 +321,12 @@ def _column(month: Month, kinds: Sequence[Kind], middle: float, width: float, ba
 def _length_axis(x_of: PlaceOf, top: float, bottom: float, right: float, layout: PageLayout) -> list[SvgShape]:
     shapes: list[SvgShape] = []
     written_until = -100.0
-    for length_s in DECADES_S:
+    def shown(lengths_s: Iterable[float]) -> list[float]:
+        return [length_s for length_s in lengths_s if (layout.left or 0) <= x_of(length_s) <= right + 1]
+
+    named = shown(DECADES_S)
+    for length_s in named if len(named) >= NAMED_AT_LEAST else shown(sorted({*DECADES_S, *FINER_S})):
         x = x_of(length_s)
-        if x > right + 1 or length_s < LEAST_S or x < (layout.left or 0):
-            continue
         shapes.append(SvgLine(((x, top), (x, bottom)), "lane-line"))
         text = length_text(length_s)
         width = text_width(text, layout.text - 1)
@@ -406,10 +405,11 @@ def _lengths_section(figures: HistoryStatistics) -> Markup:
     def draw(layout: PageLayout) -> Drawing:
         return lengths_drawing(figures, layout)
 
+    need = "" if figures.need_s is None else " The dashed line is the longest preparation."
     rows: TableRows = [[name, *spread_texts(spread)] for name, spread in spreads(figures)]
     return section("Durations",
                    figure(draw, "Each dot is one event or pause; the vertical line is the median. The scale is "
-                                "logarithmic. The dashed line is the longest preparation."),
+                                f"logarithmic.{need}"),
                    table(["", "Shortest", "Median", "Longest", "Counted"], rows, "stacks keep"))
 
 

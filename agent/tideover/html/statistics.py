@@ -86,6 +86,7 @@ class HistoryStatistics:
     without_notice: int
     short_notices: int
     need_s: float | None
+    clock_checked: int          # events whose clock was checked at recovery
     clock_not_good: int
 
     def of_tone(self, tone: Severity) -> int:
@@ -110,7 +111,8 @@ def history_statistics(records: Iterable[EventRecord], times: Times, since: date
         clock=_spread(clock.check.good_after_s for clock in judged if clock.check.verdict is Verdict.GOOD),
         without_notice=sum(account.notice_s == 0 for account in announced),
         short_notices=0 if need_s is None else sum(length_s < need_s for length_s in notices.lengths_s),
-        need_s=need_s, clock_not_good=sum(clock.check.verdict is not Verdict.GOOD for clock in judged))
+        need_s=need_s, clock_checked=len(judged),
+        clock_not_good=sum(clock.check.verdict is not Verdict.GOOD for clock in judged))
 
 
 def _summary(account: EventRecord) -> EventSummary:

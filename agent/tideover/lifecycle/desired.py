@@ -19,6 +19,8 @@ def desired_effects(state: State, now: Moment) -> tuple[fx.Effect, ...]:
     for hook in state.hooks.values():
         wanted.extend(_hook_wants(state, hook, now))
     wanted.extend(_watch_wants(state, now))
+    if now.raw_s < state.connect_raw_s:
+        wanted.append(fx.WakeAt("applications", state.connect_raw_s))
     return tuple(wanted)
 
 
@@ -65,14 +67,22 @@ def _watch_wants(state: State, now: Moment) -> list[fx.Effect]:
 def _run(state: State, hook: HookState, phase: HookPhase) -> fx.RunHook:
     case = state.cases.get(hook.event_id)
     return fx.RunHook(hook.spec, phase, hook.run, hook.attempt, hook.limit_s, hook.event_id, hook.kind, hook.reason,
-                      _facts(hook, case, phase))
+                      _facts(hook, case, phase), hook.resumed_instance)
 
 
 def _facts(hook: HookState, case: Case | None, phase: HookPhase) -> fx.RunFacts:
     event = case.event if case else None
     facts = fx.RunFacts(event.not_before if event else None, hook.limit_s, event.expected_pause_s if event else None)
-    if phase is HookPhase.PREPARE or case is None:
-        return facts
+    return facts if phase is HookPhase.PREPARE or case is None else _with_pause(facts, case)
+
+
+def case_facts(case: Case, now: Moment) -> fx.RunFacts:
+    """Given an event's case, return all that is known of it now, for a notification."""
+    left_s = None if case.due_raw_s is None or case.began else max(0.0, case.due_raw_s - now.raw_s)
+    return _with_pause(fx.RunFacts(case.event.not_before, left_s, case.event.expected_pause_s), case)
+
+
+def _with_pause(facts: fx.RunFacts, case: Case) -> fx.RunFacts:
     longest = max((p for p in case.pauses if p.length_s is not None), key=lambda p: p.length_s or 0.0, default=None)
     clock = case.clock or ClockCheck(Verdict.UNKNOWN)
     return replace(facts, pause_s=longest.length_s if longest else None,

@@ -341,6 +341,25 @@ def list_of(expected: str, understand: Callable[[str], object], write: Callable[
                      schema={"type": "array", "items": {"type": "string"}})
 
 
+def whole_number(lowest: int, highest: int) -> ValueType:
+    """Given the bounds, both allowed, return the type."""
+    def read(raw: object) -> object:
+        if isinstance(raw, int) and not isinstance(raw, bool) and lowest <= raw <= highest:
+            return raw
+        raise InvalidValue(Wrong(found_text(raw)))
+
+    return ValueType(f"a whole number from {lowest} to {highest}", read, str,
+                     schema={"type": "integer", "minimum": lowest, "maximum": highest})
+
+
+def _read_command(raw: object) -> object:
+    """Arguments may hold secrets: a fault repeats none."""
+    if not isinstance(raw, list) or not all(isinstance(word, str) and "\0" not in word for word in raw) or (
+            raw and not raw[0].isprintable()):
+        raise InvalidValue(Wrong(found_secret_text(raw)))
+    return tuple(raw)
+
+
 def _read_flag(raw: object) -> object:
     if isinstance(raw, bool):
         return raw
@@ -396,6 +415,10 @@ def _either(names: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def _write_texts(words: tuple[str, ...]) -> str:
+    return listed(map(quoted, words))
+
+
 def _write_flag(value: bool) -> str:
     return "true" if value else "false"
 
@@ -405,6 +428,8 @@ def _write_environment(value: Mapping[str, str]) -> str:
 
 
 FLAG = ValueType("true or false", _read_flag, _write_flag, schema={"type": "boolean"})
+COMMAND = ValueType("a list of texts, the first one the absolute path of a program", _read_command, _write_texts,
+                    schema={"type": "array", "items": {"type": "string"}}, is_path=True)
 PATH = ValueType("an absolute path", _read_path, quoted, is_path=True)
 UMASK = ValueType('three octal digits in quotes, such as "022"', _read_umask, lambda mask: quoted(f"{mask:03o}"),
                   schema={"type": "string", "pattern": f"^{_UMASK.pattern}$"})

@@ -17,31 +17,30 @@ from tideover.errors import BusyError, WrongUseError, system_reason
 AGENT_LOCK = "agent.lock"       # in the state directory: held by the one agent that works on it
 
 if sys.platform == "win32":
-    import ctypes
     import msvcrt
 
-    from tideover.winapi import base
+    import pywintypes
+    import win32con
+    import win32file
+
+    from tideover.winapi.base import os_errors
 
     # LockFileEx. What is locked cannot be read by others, so it is one byte far beyond what is ever written.
-    _FAIL_IMMEDIATELY, _EXCLUSIVE, _AT_BYTE = 1, 2, 1 << 30
-
-    class _LockOverlapped(ctypes.Structure):
-        _fields_ = (("internal", ctypes.c_size_t * 2), ("at", base.DWORD * 2), ("event", base.HANDLE))
-
-    _lock = base.declare(base.kernel32, "LockFileEx", ctypes.c_int, base.HANDLE, base.DWORD, base.DWORD,
-                          base.DWORD, base.DWORD, ctypes.POINTER(_LockOverlapped))
+    _AT_BYTE = 1 << 30
 
     def lock_alone(descriptor: int) -> None:
         """Given an open file, lock it against everybody else. Raise OSError."""
-        _take(descriptor, _FAIL_IMMEDIATELY | _EXCLUSIVE)
+        _take(descriptor, win32con.LOCKFILE_FAIL_IMMEDIATELY | win32con.LOCKFILE_EXCLUSIVE_LOCK)
 
     def lock_together(descriptor: int) -> None:
         """Given an open file, lock it against those who want it alone. Raise OSError."""
-        _take(descriptor, _FAIL_IMMEDIATELY)
+        _take(descriptor, win32con.LOCKFILE_FAIL_IMMEDIATELY)
 
     def _take(descriptor: int, how: int) -> None:
-        place = _LockOverlapped(at=(_AT_BYTE, 0))
-        base.check(_lock(msvcrt.get_osfhandle(descriptor), how, 0, 1, 0, ctypes.byref(place)))
+        place = pywintypes.OVERLAPPED()
+        place.Offset = _AT_BYTE
+        with os_errors():
+            win32file.LockFileEx(msvcrt.get_osfhandle(descriptor), how, 1, 0, place)
 
 else:
     import fcntl

@@ -1,5 +1,6 @@
-"""Windows calls that several packages need, each with its types, and nothing more. Imported on Windows only.
+"""Windows calls that several packages need, and nothing more. Imported on Windows only.
 
 A package's own Windows part lies in the package (`hooks/windows_process`, `api/named_pipe`) and decides how to use
-them. ctypes, not pywin32: that costs ten times the memory for what is used here. Names and constants are those of the
-Windows SDK; learn.microsoft.com/windows/win32/api has each under its name. """
+them. They are pywin32's; ctypes only where pywin32 has no such call, with the reason beside it. Handles are plain
+numbers, closed with `close_handle`; failures are OSError.
+"""

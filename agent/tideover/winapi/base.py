@@ -14,25 +14,41 @@ import os
 import threading
 import uuid
 import winreg
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from ctypes import wintypes
 from typing import Any
 
+import pywintypes
+import win32api
+import win32con
+import win32event
+
 from tideover.threads import start_task
 
-# --- Libraries, and how their failures become OSError
+# --- Failures become OSError; functions that pywin32 lacks
 
 kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-advapi32 = ctypes.WinDLL("advapi32", use_last_error=True)
 ntdll = ctypes.WinDLL("ntdll")
 
 HANDLE = wintypes.HANDLE
 DWORD = wintypes.DWORD
 INVALID_HANDLE = ctypes.c_void_p(-1).value
 
-ERROR_FILE_NOT_FOUND, ERROR_ACCESS_DENIED, ERROR_BROKEN_PIPE, ERROR_PIPE_BUSY = 2, 5, 109, 231
-ERROR_MORE_DATA, ERROR_NO_DATA, ERROR_PIPE_CONNECTED, ERROR_IO_PENDING = 234, 232, 535, 997
-ERROR_OPERATION_ABORTED = 995
+ERROR_BROKEN_PIPE, ERROR_PIPE_BUSY, ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED = 109, 231, 232, 233
+ERROR_PIPE_CONNECTED, ERROR_OPERATION_ABORTED = 535, 995
+
+
+@contextmanager
+def os_errors(file: str | None = None) -> Iterator[None]:
+    """Inside, a failure of pywin32 (`pywintypes.error`, which is no OSError) is raised as the OSError of its code, with
+    the file that it was about."""
+    try:
+        yield
+    except pywintypes.error as failure:
+        error = last_error(failure.winerror)
+        error.filename = file
+        raise error from None
 
 
 def declare(library: ctypes.WinDLL, name: str, result: Any, *arguments: Any) -> Any:
@@ -43,12 +59,12 @@ def declare(library: ctypes.WinDLL, name: str, result: Any, *arguments: Any) -> 
 
 
 def last_error(code: int | None = None) -> OSError:
-    """Return the OSError of a code, or of the last call that failed on this thread."""
+    """Return the OSError of a code, or of the last call by ctypes that failed on this thread."""
     return ctypes.WinError(ctypes.get_last_error() if code is None else code)
 
 
 def check(result: Any) -> Any:
-    """Given a call's result, return it. Raise OSError if it is the false value that means failure."""
+    """Given the result of a call by ctypes, return it. Raise OSError if it is the false value that means failure."""
     if not result or result == INVALID_HANDLE:
         raise last_error()
     return result
@@ -56,60 +72,54 @@ def check(result: Any) -> Any:
 
 # --- Handles, events, and the wait for any of them
 
-WAIT_TIMEOUT, WAIT_FAILED = 0x102, 0xFFFFFFFF
-EVENT_MODIFY_STATE = 0x2
-HANDLE_FLAG_INHERIT = 1
-
-_close = declare(kernel32, "CloseHandle", wintypes.BOOL, HANDLE)
-_create_event = declare(kernel32, "CreateEventW", HANDLE, ctypes.c_void_p, wintypes.BOOL, wintypes.BOOL,
-                        wintypes.LPCWSTR)
-_open_event = declare(kernel32, "OpenEventW", HANDLE, DWORD, wintypes.BOOL, wintypes.LPCWSTR)
-_set_event = declare(kernel32, "SetEvent", wintypes.BOOL, HANDLE)
-_wait = declare(kernel32, "WaitForMultipleObjects", DWORD, DWORD, ctypes.POINTER(HANDLE), wintypes.BOOL, DWORD)
-_inherit = declare(kernel32, "SetHandleInformation", wintypes.BOOL, HANDLE, DWORD, DWORD)
+def number_of(handle: Any) -> int:
+    """Given a handle of pywin32, which would close itself, return it as a number for `close_handle`."""
+    return int(handle.Detach())
 
 
 def close_handle(handle: int) -> None:
-    """Given a handle, give it back."""
-    _close(handle)
+    """Given a handle, close it."""
+    with suppress(pywintypes.error):
+        win32api.CloseHandle(handle)
 
 
 def create_event(name: str | None = None) -> int:
     """Return a new event that stays set once it is, without a name or with one. Raise OSError."""
-    return int(check(_create_event(None, True, False, name)))
+    with os_errors():
+        return number_of(win32event.CreateEvent(None, True, False, name))
 
 
 def open_event(name: str) -> int:
     """Given the name of an event of some process, return a handle to set it. Raise OSError if there is none."""
-    return int(check(_open_event(EVENT_MODIFY_STATE, False, name)))
+    with os_errors():
+        return number_of(win32event.OpenEvent(win32event.EVENT_MODIFY_STATE, False, name))
 
 
 def set_event(event: int) -> None:
-    check(_set_event(event))
+    with os_errors():
+        win32event.SetEvent(event)
+
+
+def reset_event(event: int) -> None:
+    with os_errors():
+        win32event.ResetEvent(event)
 
 
 def let_inherit(handle: int) -> None:
     """Given a handle, let the processes that are started with it named have it too."""
-    check(_inherit(handle, HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT))
+    with os_errors():
+        win32api.SetHandleInformation(handle, win32con.HANDLE_FLAG_INHERIT, win32con.HANDLE_FLAG_INHERIT)
 
 
 def wait_for_any(handles: Sequence[int], seconds: float | None) -> int | None:
     """Given handles, wait until one is set; return its place among them, None if the time is up. Raise OSError."""
-    milliseconds = 0xFFFFFFFF if seconds is None else min(max(0, round(seconds * 1000)), 0xFFFFFFFE)
-    signalled = _wait(len(handles), (HANDLE * len(handles))(*handles), False, milliseconds)
-    if signalled == WAIT_TIMEOUT:
-        return None
-    check(signalled != WAIT_FAILED)
-    return int(signalled)
+    milliseconds = win32event.INFINITE if seconds is None else min(max(0, round(seconds * 1000)), 0x7FFFFFFF)
+    with os_errors():
+        signalled = win32event.WaitForMultipleObjects(list(handles), False, milliseconds)
+    return None if signalled == win32event.WAIT_TIMEOUT else int(signalled)
 
 
 # --- Console control events, and the event by which another process requests a stop
-
-CTRL_C, CTRL_BREAK, CTRL_CLOSE, CTRL_LOGOFF, CTRL_SHUTDOWN = 0, 1, 2, 5, 6
-_HANDLER = ctypes.WINFUNCTYPE(wintypes.BOOL, wintypes.DWORD)
-_set_handler = declare(kernel32, "SetConsoleCtrlHandler", wintypes.BOOL, ctypes.c_void_p, wintypes.BOOL)
-_kept: list[object] = []            # the system calls them for as long as we live
-
 
 def on_console_close(end: Callable[[], None], ended: threading.Event) -> None:
     """From now on call `end` at Ctrl-C, Ctrl-Break, when the console is closed and when the system goes down.
@@ -117,16 +127,15 @@ def on_console_close(end: Callable[[], None], ended: threading.Event) -> None:
     In the last two cases the system ends the process as soon as the handler returns, so that waits for `ended`.
     """
     def handle(what: int) -> bool:
-        if what == CTRL_LOGOFF:
+        if what == win32con.CTRL_LOGOFF_EVENT:
             return False                # another session's: a service is notified of all sessions
         end()
-        if what in (CTRL_CLOSE, CTRL_SHUTDOWN):
+        if what in (win32con.CTRL_CLOSE_EVENT, win32con.CTRL_SHUTDOWN_EVENT):
             ended.wait()
         return True
 
-    handler = _HANDLER(handle)
-    _kept.append(handler)
-    check(_set_handler(ctypes.cast(handler, ctypes.c_void_p), True))
+    with os_errors():
+        win32api.SetConsoleCtrlHandler(handle, True)
 
 
 def on_stop_request(end: Callable[[], None]) -> None:
@@ -175,13 +184,11 @@ def own_profile() -> str:
 
 def system_directory() -> str:
     r"""Return C:\Windows\System32, wherever it is."""
-    room = ctypes.create_unicode_buffer(260)
-    kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
-    length = declare(kernel32, "GetSystemDirectoryW", wintypes.UINT, wintypes.LPWSTR, wintypes.UINT)(room, len(room))
-    return room.value if length else "C:\\Windows\\System32"
+    return win32api.GetSystemDirectory()
 
 
 def _known_folder(identifier: str) -> str:
+    """By ctypes: pywin32 has SHGetKnownFolderPath in win32com only, which loads COM."""
     shell32, ole32 = ctypes.WinDLL("shell32"), ctypes.WinDLL("ole32")
     find = declare(shell32, "SHGetKnownFolderPath", ctypes.c_long, ctypes.c_char_p, wintypes.DWORD, HANDLE,
                    ctypes.POINTER(ctypes.c_void_p))

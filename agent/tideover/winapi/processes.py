@@ -1,8 +1,7 @@
 """Job objects of Windows, and processes that are started in one. Everything else about processes is psutil's.
 
-psutil knows no jobs, and pywin32 starts no process that inherits two handles and no more (no attribute list), so these
-calls are declared here; the job's stay beside them, made with the security attributes of `winapi.security`.
-"""
+Jobs are pywin32's. Starting a process is ctypes': pywin32 has no attribute list, by which a process inherits two
+handles and no more. """
 from __future__ import annotations
 
 import sys
@@ -10,61 +9,38 @@ import sys
 assert sys.platform == "win32"
 
 import ctypes
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import wintypes
 from dataclasses import dataclass
+from typing import Any
+
+import pywintypes
+import win32api
+import win32job
 
 from tideover.winapi.base import (
     DWORD,
-    ERROR_MORE_DATA,
     HANDLE,
     check,
     close_handle,
     declare,
     kernel32,
-    last_error,
+    number_of,
+    os_errors,
     wait_for_any,
 )
-from tideover.winapi.security import ERROR_ALREADY_EXISTS, SecurityAttributes
 
 # --- Job objects: a job holds every process started in it and all that those start
 # learn.microsoft.com/windows/win32/procthread/job-objects. A process cannot leave a job that does not allow it,
-# whatever
-# it does; only what another service starts on its behalf (the service control manager, the task scheduler, WMI) is not
-# in
-# it. Needs Windows 8 or Server 2012 where the agent is in a job itself (nested jobs).
+# whatever it does; only what another service starts on its behalf (the service control manager, the task scheduler,
+# WMI) is not in it. Needs Windows 8 or Server 2012 where the agent is in a job itself (nested jobs).
 
 JOB_OBJECT_TERMINATE, JOB_OBJECT_QUERY = 0x8, 0x4
-_BASIC_PROCESS_ID_LIST, _EXTENDED_LIMIT_INFORMATION = 3, 9
-_KILL_ON_JOB_CLOSE = 0x2000
+ERROR_ALREADY_EXISTS = 183
 ENDED_BY_US = 1                 # exit status of what is ended; a hook's own report never comes from it
-_ROOM = 256                     # processes at first
-
-
-class _BasicLimits(ctypes.Structure):
-    _fields_ = (
-        ("process_time", ctypes.c_int64), ("job_time", ctypes.c_int64), ("flags", DWORD),
-        ("least_working_set", ctypes.c_size_t), ("most_working_set", ctypes.c_size_t), ("processes", DWORD),
-        ("affinity", ctypes.c_size_t), ("priority", DWORD), ("scheduling", DWORD))
-
-
-class _ExtendedLimits(ctypes.Structure):
-    _fields_ = (
-        ("basic", _BasicLimits), ("input_and_output", ctypes.c_uint64 * 6), ("process_memory", ctypes.c_size_t),
-        ("job_memory", ctypes.c_size_t), ("process_peak", ctypes.c_size_t), ("job_peak", ctypes.c_size_t))
-
-
-_create_job = declare(kernel32, "CreateJobObjectW", HANDLE, ctypes.c_void_p, wintypes.LPCWSTR)
-_open_job = declare(kernel32, "OpenJobObjectW", HANDLE, DWORD, wintypes.BOOL, wintypes.LPCWSTR)
-_assign_process = declare(kernel32, "AssignProcessToJobObject", wintypes.BOOL, HANDLE, HANDLE)
-_terminate_job = declare(kernel32, "TerminateJobObject", wintypes.BOOL, HANDLE, wintypes.UINT)
-_set_information = declare(kernel32, "SetInformationJobObject", wintypes.BOOL, HANDLE, ctypes.c_int, ctypes.c_void_p,
-                           DWORD)
-_query_information = declare(kernel32, "QueryInformationJobObject", wintypes.BOOL, HANDLE, ctypes.c_int,
-                             ctypes.c_void_p, DWORD,
-                 ctypes.c_void_p)
 
 
 class Job:
@@ -74,48 +50,48 @@ class Job:
         self.handle = handle
 
     @classmethod
-    def create(cls, name: str | None = None, attributes: SecurityAttributes | None = None) -> Job:
+    def create(cls, name: str | None = None, attributes: Any = None) -> Job:
         """Return a new job whose processes die with us. One of that name that is there already is left alone, and the
-        new one has none. Raise OSError."""
-        made = ctypes.byref(attributes) if attributes is not None else None
-        ctypes.set_last_error(0)
-        handle = int(check(_create_job(made, name)))
-        if ctypes.get_last_error() == ERROR_ALREADY_EXISTS:
-            close_handle(handle)
-            handle = int(check(_create_job(made, None)))
-        job = cls(handle)
-        job._dies_with_us(True)
+        new one has one of its own. `attributes`: of `security_attributes`. Raise OSError."""
+        make: Any = win32job.CreateJobObject
+        unnamed = f"Local\\tideover-{os.getpid()}-{os.urandom(8).hex()}"      # pywin32 takes no job without a name
+        with os_errors():
+            win32api.SetLastError(0)
+            handle = make(attributes, name or unnamed)
+            if win32api.GetLastError() == ERROR_ALREADY_EXISTS:
+                handle = make(attributes, unnamed)
+            job = cls(number_of(handle))
+            job._dies_with_us(True)
         return job
 
     @classmethod
     def open(cls, name: str) -> Job | None:
         """Given the name of a job, return it, None if there is none that we may end."""
-        handle = _open_job(JOB_OBJECT_TERMINATE | JOB_OBJECT_QUERY, False, name)
-        return cls(int(handle)) if handle else None
+        open_job: Any = win32job.OpenJobObject
+        try:
+            return cls(number_of(open_job(JOB_OBJECT_TERMINATE | JOB_OBJECT_QUERY, False, name)))
+        except pywintypes.error:
+            return None
 
     def take_in(self, process: int) -> None:
         """Given a handle of a process, take it into the job. Raise OSError."""
-        check(_assign_process(self.handle, process))
+        with os_errors():
+            win32job.AssignProcessToJobObject(self.handle, process)
 
     def pids(self) -> set[int]:
         """Return the numbers of its living processes."""
-        room = _ROOM
-        while True:
-            found = (ctypes.c_size_t * (room + 1))()      # two DWORDs, then the numbers, each as wide as a pointer
-            if _query_information(self.handle, _BASIC_PROCESS_ID_LIST, found, ctypes.sizeof(found), None):
-                listed = ctypes.cast(found, ctypes.POINTER(DWORD))[1]
-                return set(found[1:1 + listed])
-            if ctypes.get_last_error() != ERROR_MORE_DATA:
-                raise last_error()
-            room *= 4
+        with os_errors():
+            return set(win32job.QueryInformationJobObject(self.handle, win32job.JobObjectBasicProcessIdList))
 
     def end(self) -> None:
         """End all its processes, at once and without asking. Raise OSError."""
-        check(_terminate_job(self.handle, ENDED_BY_US))
+        with os_errors():
+            win32job.TerminateJobObject(self.handle, ENDED_BY_US)
 
     def let_go(self) -> None:
         """Give the job back, and let what is left in it live on. Raise OSError."""
-        self._dies_with_us(False)
+        with os_errors():
+            self._dies_with_us(False)
         close_handle(self.handle)
 
     def close(self) -> None:
@@ -123,9 +99,10 @@ class Job:
         close_handle(self.handle)
 
     def _dies_with_us(self, does: bool) -> None:
-        limits = _ExtendedLimits()
-        limits.basic.flags = _KILL_ON_JOB_CLOSE if does else 0
-        check(_set_information(self.handle, _EXTENDED_LIMIT_INFORMATION, ctypes.byref(limits), ctypes.sizeof(limits)))
+        kind = win32job.JobObjectExtendedLimitInformation
+        limits = win32job.QueryInformationJobObject(self.handle, kind)
+        limits["BasicLimitInformation"]["LimitFlags"] = win32job.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE if does else 0
+        win32job.SetInformationJobObject(self.handle, kind, limits)
 
 
 # --- Processes

@@ -8,63 +8,42 @@ import sys
 
 assert sys.platform == "win32"
 
-import ctypes
-from ctypes import wintypes
+import struct
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from tideover.winapi.base import DWORD, HANDLE, advapi32, check, close_handle, declare, kernel32, last_error
+import pywintypes
+import win32api
+import win32con
+import win32file
+import win32security
+
+from tideover.winapi.base import os_errors
 
 SYSTEM, ADMINISTRATORS = "S-1-5-18", "S-1-5-32-544"
 # NT SERVICE\\TrustedInstaller, who owns what Windows itself installed
 TRUSTED_INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
-_TOKEN_QUERY, _TOKEN_USER = 0x8, 1
-_SE_FILE_OBJECT, _OWNER_AND_DACL = 1, 0x1 | 0x4
-_SDDL_REVISION = 1
-ERROR_ALREADY_EXISTS = 183
-
-
-class SecurityAttributes(ctypes.Structure):
-    """SECURITY_ATTRIBUTES: what an object is made with."""
-
-    _fields_ = (("size", DWORD), ("descriptor", ctypes.c_void_p), ("inherit", wintypes.BOOL))
+_OWNER_AND_DACL = win32security.OWNER_SECURITY_INFORMATION | win32security.DACL_SECURITY_INFORMATION
+_DACL_AT = 16            # SECURITY_DESCRIPTOR_RELATIVE.Dacl: where the access list lies in it; 0: it has none
 
 
 @dataclass(frozen=True, slots=True)
 class FileSecurity:
-    """A file's owner, and its access list as it lies in memory (ACL); None: it has none, so everybody may do all."""
+    """A file's owner, and its access list as bytes (ACL); None: it has none, so everybody may do all."""
 
     owner: str
     access: bytes | None
 
 
-_free = declare(kernel32, "LocalFree", HANDLE, ctypes.c_void_p)
-_own_process = declare(kernel32, "GetCurrentProcess", HANDLE)
-_open_token = declare(advapi32, "OpenProcessToken", wintypes.BOOL, HANDLE, DWORD, ctypes.POINTER(HANDLE))
-_token_information = declare(advapi32, "GetTokenInformation", wintypes.BOOL, HANDLE, ctypes.c_int, ctypes.c_void_p,
-                             DWORD, ctypes.POINTER(DWORD))
-_sid_text = declare(advapi32, "ConvertSidToStringSidW", wintypes.BOOL, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p))
-_descriptor_of = declare(advapi32, "ConvertStringSecurityDescriptorToSecurityDescriptorW", wintypes.BOOL,
-                         wintypes.LPCWSTR, DWORD, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(DWORD))
-_file_security = declare(advapi32, "GetNamedSecurityInfoW", DWORD, wintypes.LPCWSTR, ctypes.c_int, DWORD,
-                         ctypes.POINTER(ctypes.c_void_p), ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p),
-                         ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p))
-_make_directory = declare(kernel32, "CreateDirectoryW", wintypes.BOOL, wintypes.LPCWSTR, ctypes.c_void_p)
-_is_admin = declare(ctypes.WinDLL("shell32"), "IsUserAnAdmin", wintypes.BOOL)
-
-
 @cache
 def own_sid() -> str:
     """Return the user that this process runs as."""
-    token = HANDLE()
-    check(_open_token(_own_process(), _TOKEN_QUERY, ctypes.byref(token)))
-    try:
-        room, used = ctypes.create_string_buffer(256), DWORD()     # a SID has 68 bytes at most
-        check(_token_information(token, _TOKEN_USER, room, len(room), ctypes.byref(used)))
-        return _text_of(ctypes.cast(room, ctypes.POINTER(ctypes.c_void_p))[0])
-    finally:
-        close_handle(token.value or 0)
+    with os_errors():
+        token = win32security.OpenProcessToken(win32api.GetCurrentProcess(), win32con.TOKEN_QUERY)
+        user, _ = win32security.GetTokenInformation(token, win32security.TokenUser)
+        return win32security.ConvertSidToStringSid(user)
 
 
 def trusted_sids(own: str) -> frozenset[str]:
@@ -74,7 +53,9 @@ def trusted_sids(own: str) -> frozenset[str]:
 
 def is_administrator() -> bool:
     """Whether this process has the rights of an administrator."""
-    return bool(_is_admin())
+    administrators = win32security.ConvertStringSidToSid(ADMINISTRATORS)
+    is_member: Any = win32security.CheckTokenMembership
+    return bool(is_member(None, administrators))       # None: of this thread
 
 
 def for_us_alone() -> str:
@@ -84,27 +65,24 @@ def for_us_alone() -> str:
 
 
 @cache
-def security_attributes(text: str) -> SecurityAttributes:
-    """Given a security descriptor in its language, return what to make an object with. Kept for good."""
-    descriptor = ctypes.c_void_p()
-    check(_descriptor_of(text, _SDDL_REVISION, ctypes.byref(descriptor), None))
-    return SecurityAttributes(ctypes.sizeof(SecurityAttributes), descriptor.value, False)
+def security_attributes(text: str) -> Any:
+    """Given a security descriptor in its language, return what to make an object with."""
+    attributes = pywintypes.SECURITY_ATTRIBUTES()
+    with os_errors():
+        attributes.SECURITY_DESCRIPTOR = win32security.ConvertStringSecurityDescriptorToSecurityDescriptor(
+            text, win32security.SDDL_REVISION_1)
+    return attributes
 
 
 def read_file_security(path: str) -> FileSecurity:
     """Given a path, return who owns the file and who may do what to it. Raise OSError."""
-    owner, access, descriptor = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
-    code = _file_security(path, _SE_FILE_OBJECT, _OWNER_AND_DACL, ctypes.byref(owner), None, ctypes.byref(access), None,
-                          ctypes.byref(descriptor))
-    if code:
-        error = last_error(code)
-        error.filename = path
-        raise error
-    try:
-        size = ctypes.cast(access, ctypes.POINTER(ctypes.c_uint16))[1] if access.value else 0    # ACL.AclSize
-        return FileSecurity(_text_of(owner.value), ctypes.string_at(access, size) if access.value else None)
-    finally:
-        _free(descriptor)
+    with os_errors(path):
+        found: Any = win32security.GetNamedSecurityInfo(path, win32security.SE_FILE_OBJECT, _OWNER_AND_DACL)
+        owner = win32security.ConvertSidToStringSid(found.GetSecurityDescriptorOwner())
+    whole = bytes(found)
+    at = struct.unpack_from("<I", whole, _DACL_AT)[0]
+    size = struct.unpack_from("<H", whole, at + 2)[0]       # ACL.AclSize
+    return FileSecurity(owner, whole[at:at + size] if at else None)
 
 
 def make_private_directory(path: Path) -> None:
@@ -114,17 +92,9 @@ def make_private_directory(path: Path) -> None:
         return
     if path.parent != path:
         make_private_directory(path.parent)
-    if not _make_directory(str(path), ctypes.byref(security_attributes(for_us_alone()))):
-        error = last_error()
-        if error.winerror != ERROR_ALREADY_EXISTS or not path.is_dir():
-            error.filename = str(path)
-            raise error
-
-
-def _text_of(sid: int | None) -> str:
-    text = ctypes.c_void_p()
-    check(_sid_text(sid, ctypes.byref(text)))
     try:
-        return ctypes.wstring_at(text.value or 0)
-    finally:
-        _free(text)
+        with os_errors(str(path)):
+            win32file.CreateDirectoryW(str(path), security_attributes(for_us_alone()))
+    except FileExistsError:
+        if not path.is_dir():
+            raise

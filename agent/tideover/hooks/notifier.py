@@ -1,0 +1,198 @@
+"""Runs the notification program of [notify]: one run at a time on a thread of its own, within its time, behind a
+bounded queue. Nothing waits for it, and nothing depends on what becomes of it.
+"""
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideover.effects import RunHook
+from tideover.errors import Refusal
+from tideover.hooks.environment import (
+    DRILL_NAME,
+    HookPaths,
+    RunFingerprint,
+    SpawnSpec,
+    UnusableAccountError,
+    UserAccount,
+    environment_markers,
+    hook_environment,
+)
+from tideover.hooks.output import HookOutput
+from tideover.hooks.runner import ActiveTimer
+from tideover.hooks.trust import (
+    find_account,
+    find_hook_refusal,
+    find_obstacle,
+    standing_environment,
+    trusted_users,
+)
+from tideover.lifecycle.notifications import Notification, enqueue
+from tideover.model import HookPhase, HookSpec
+from tideover.record import trace_id
+from tideover.settings import NotifySettings
+from tideover.system.clocks import read_raw_s
+from tideover.system.platform import RESERVE
+from tideover.threads import reason_of, start_task
+
+if sys.platform == "win32":
+    import tideover.hooks.windows_process as processes
+else:
+    import tideover.hooks.posix_process as processes
+
+LIMIT_S = 10.0              # of one run (contract)
+GRACE_S = 1.0               # between SIGTERM and SIGKILL
+LINES_AT_MOST = 20          # of what one run prints, in the log
+NAME = "notify"
+PHASE_NAME = "TIDEOVER_EVENT_PHASE"
+UMASK = 0o022
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyEnd:
+    """How one run ended. `why`: "" if it worked, else one sentence."""
+
+    what: Notification
+    why: str
+    duration_s: float
+
+
+class Notifier:
+    """Takes notifications from any thread and never blocks. It needs no end: what waits when the agent is replaced by
+    one with another configuration is still run, and the end of the process does not wait for it."""
+
+    def __init__(self, settings: NotifySettings, state: Path, read_record: Callable[[Notification], bytes],
+                 ended: Callable[[NotifyEnd], None], dropped: Callable[[Notification], None],
+                 log_line: Callable[[Notification, str], None], *, drill: bool = False,
+                 limit_s: float = LIMIT_S) -> None:
+        """`state`: the state directory. `read_record`: the event's record as JSON; it, `ended`, and `log_line`, which
+        gets each line that the program prints, are called on the notifier's thread. `dropped`: there was no room."""
+        self._settings, self._state, self._read_record = settings, state, read_record
+        self._ended, self._dropped, self._log_line = ended, dropped, log_line
+        self._marks = {DRILL_NAME: "1"} if drill else {}
+        self._limit_s = limit_s
+        self._lock = threading.Lock()
+        self._queue: tuple[Notification, ...] = ()
+        self._is_running = False
+        self._runs = 0
+
+    def take(self, news: Notification) -> None:
+        """Report this as soon as what waits before it has been reported."""
+        with self._lock:
+            self._queue, dropped = enqueue(self._queue, news)
+            starts, self._is_running = not self._is_running, True
+        if dropped is not None:
+            self._dropped(dropped)
+        if starts:
+            start_task(NAME, self._run_all, self._failed)
+
+    def _run_all(self) -> None:
+        while (news := self._next()) is not None:
+            began_s = read_raw_s()
+            why = self._run(news)
+            self._ended(NotifyEnd(news, why, read_raw_s() - began_s))
+
+    def _next(self) -> Notification | None:
+        with self._lock:
+            if not self._queue:
+                self._is_running = False
+                return None
+            news, *rest = self._queue
+            self._queue = tuple(rest)
+            return news
+
+    def _failed(self, reason: str) -> None:
+        """The thread met what was not foreseen, or there is none: what waits is tried with the next news."""
+        with self._lock:
+            self._is_running = False
+            waiting = self._queue[:1]
+        for news in waiting:
+            self._ended(NotifyEnd(news, reason, 0.0))
+
+    # --- one run ----------------------------------------------------------------------------------------------------
+
+    def _run(self, news: Notification) -> str:
+        """Run the program once; return why it failed, "" if it worked."""
+        try:
+            account = notify_account(self._settings.user)
+            reason = why_not_run(self._settings.command[0])
+            if reason is not None:
+                return f"refused: {reason}"
+            self._runs += 1
+            plan = self._plan(news, account)
+            with RESERVE.available():
+                process = processes.launch(plan)
+        except UnusableAccountError as fault:
+            return str(fault)
+        except OSError as error:
+            return processes.why_not_started(error, self._settings.command[0])
+        output = HookOutput(lambda line: self._log_line(news, line), hidden_arguments(self._settings.command),
+                            LINES_AT_MOST)
+        is_in_time = self._attend(process, output)
+        left = 0 if is_in_time else self._end(plan, process, output)
+        status = process.finish(output.take)
+        output.finish()
+        process.tidy_up()
+        if not is_in_time:
+            return (f"it took longer than {self._limit_s:g} s; its processes were ended"
+                    f"{f', but {left} could not be killed' if left else ''}")
+        if status is None:
+            return "its exit status was lost"
+        return "" if status == 0 else (
+            f"ended by {processes.signal_name(-status)}" if status < 0 else f"exit status {status}")
+
+    def _plan(self, news: Notification, account: UserAccount) -> SpawnSpec:
+        path, *arguments = self._settings.command
+        run = RunHook(HookSpec(NAME, 0, path), HookPhase.RECOVER, self._runs, 1, self._limit_s, news.event_id,
+                      news.kind, news.reason, news.facts)
+        place = HookPaths(account.home, "", standing_environment(os.environ), {}, self._marks)
+        environment = {**hook_environment(run, trace_id(news.event_id), place), PHASE_NAME: news.phase.value,
+                       "TIDEOVER_PHASE": ""}
+        beside = self._state / NAME             # never made: a name in the state directory
+        return SpawnSpec(path, tuple(arguments), environment, str(beside), self._read_record(news), account, UMASK,
+                         str(beside / "ended"))
+
+    def _attend(self, process: processes.HookProcess, output: HookOutput) -> bool:
+        """Wait for its end; return whether it came in time. A pause of the machine takes nothing of it."""
+        lived = ActiveTimer(self._limit_s, read_raw_s())
+        while not process.has_exited:
+            if lived.is_over():
+                return False
+            process.watch(lived.next_wait_s(), output.take)
+            lived.count(read_raw_s())
+        return not process.was_abandoned
+
+    def _end(self, plan: SpawnSpec, process: processes.HookProcess, output: HookOutput) -> int:
+        """End its whole tree; return how many of it are left."""
+        markers = environment_markers(plan.environment["TIDEOVER_RUN"], plan.environment["TIDEOVER_TRACE_ID"], "")
+        marks = RunFingerprint(markers, process.leader, process.channels, process.supervisor, process.group)
+        with RESERVE.available():
+            return len(processes.end_runs([marks], GRACE_S, lambda seconds: process.linger(seconds, output.take)))
+
+
+def notify_account(user: str | None) -> UserAccount:
+    """Given [notify] user, return the account that the program runs as: this process's own where that may not be
+    changed, as on Windows. Raise UnusableAccountError."""
+    may_change = hasattr(os, "geteuid") and os.geteuid() == 0
+    return find_account(user if may_change else None)
+
+
+def why_not_run(path: str) -> Refusal | None:
+    """Given the program, return why it is not run, by the rule for hooks; None: it may be, and can."""
+    try:
+        standing = standing_environment(os.environ)
+        return find_hook_refusal(path, trusted_users(), set()) or find_obstacle(path, standing.get("PATH", ""))
+    except OSError as error:
+        return Refusal(f"{shlex.quote(path)} cannot be read: {reason_of(error)}", "correct [notify] command")
+
+
+def hidden_arguments(command: Sequence[str]) -> Mapping[str, str]:
+    """Given the program with its arguments, return those that may hold a secret, addresses with a token in them, by the
+    names that stand for them where the program prints one."""
+    return {f"argument {number}": argument for number, argument in enumerate(command[1:], start=1)
+            if "://" in argument}
