@@ -86,7 +86,7 @@ def _with_known(now: Catalogue, before: Catalogue) -> Catalogue:
     if now.is_readable:
         return now
     known = before.hooks if before.is_readable else before.hooks[1:]
-    return replace(now, hooks=(*now.hooks, *known))
+    return replace(now, hooks=(*now.hooks, *known), reasons=(*now.reasons, *before.reasons))
 
 
 def config_warnings(settings: Settings) -> tuple[str, ...]:
