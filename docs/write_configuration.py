@@ -16,7 +16,7 @@ sys.path.insert(0, str(PAGE.parents[1] / "agent"))
 
 from tideover.model import Kind  # noqa: E402
 from tideover.settings import LINUX, windows_paths  # noqa: E402
-from tideover.settings.keys import HOOK, TABLES, PlatformDefault, SettingKey  # noqa: E402
+from tideover.settings.keys import NAMED_TABLES, TABLES, PlatformDefault, SettingKey  # noqa: E402
 
 WINDOWS = windows_paths("%ProgramData%")
 HEAD = f"""\
@@ -75,7 +75,8 @@ def _tables() -> Iterator[str]:
         yield from (f"## [{table.name}]", table.about, "", *_rows(table.keys), "")
         if table.name == "policy":
             yield from _kinds(table.keys)
-    yield from ("## [hook.NAME]", HOOK.about, "", *_rows(HOOK.keys))
+    for named in NAMED_TABLES:
+        yield from (f"## [{named.name}.NAME]", named.about, "", *_rows(named.keys), "")
 
 
 def _rows(keys: Iterable[SettingKey]) -> Iterator[str]:

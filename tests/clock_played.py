@@ -33,7 +33,7 @@ class PlayedClocks:
 
 
 class SimulatedClocks:
-    """Time that passes only when it is told to: seconds on the raw clock, and the truth beside it."""
+    """Time that passes only by a call: seconds on the raw clock, and the truth beside it."""
 
     def __init__(self, behind_s: float = 0.0) -> None:
         self.raw_s, self.truth_s, self.behind_s = 1_000.0, 1_795_200_000.0, behind_s

@@ -1,7 +1,7 @@
 """Which tests run. Plain `pytest` is the fast suite; `pytest -m slow` runs the proofs, `pytest -m ""` both, the fast tests
 first. In CI the proofs are sampled (`sampled.toml`).
 
-The slow proofs need tools: real servers, a hypervisor, a container. One that is missing is told by a skipped test; where
+The slow proofs need tools: real servers, a hypervisor, a container. One that is missing is reported by a skipped test; where
 TIDEOVER_PROOFS=required (CI, which installs them), it fails instead."""
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LEFT = pytest.StashKey[list[int]]()
 
 def pytest_configure(config):
     """Thousands of tests keep what they made; looking through it all time and again costs the fast suite a second. The
-    slow proofs need it: what nobody closed keeps its files open until then."""
+    slow proofs need it: what was not closed keeps its files open until then."""
     if not config.option.markexpr and "-m" not in config.invocation_params.args and not any("::" in word for word in config.args):
         config.option.markexpr = FAST
     if config.option.markexpr == FAST:
@@ -58,6 +58,11 @@ def _write_into_memory(config):
         Path(place).chmod(0o711)            # hooks of other users enter it
         os.environ["TMPDIR"] = tempfile.tempdir = place
         config.stash[PLACE] = place
+
+
+def pytest_collection_finish(session):
+    if session.config.option.markexpr == FAST:
+        gc.freeze()                         # modules and tests live to the end
 
 
 @pytest.hookimpl(trylast=True)

@@ -118,7 +118,7 @@ def says(data: bytes) -> Fault:
 
 
 def floods(head: bytes, block: bytes, at_most: int = 700 << 20) -> Fault:
-    """These bytes, then a block again and again, as long as somebody takes it; 700 MiB at most."""
+    """These bytes, then a block again and again, as long as it is read; 700 MiB at most."""
     def flood(client: socket.socket) -> None:
         client.sendall(head)
         for _ in range(at_most // len(block)):

@@ -8,7 +8,7 @@ from typing import Any
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float), "null": type(None)}
 NOTES = {"$schema", "$defs", "title", "description", "default", "format", "examples"}
 KNOWN = NOTES | {"type", "enum", "const", "pattern", "items", "properties", "required", "additionalProperties", "patternProperties",
-                 "propertyNames", "anyOf", "$ref", "minimum"}
+                 "propertyNames", "anyOf", "$ref", "minimum", "maximum"}
 
 
 def errors(value: Any, schema: Any, root: Any = None, at: str = "$") -> Iterator[str]:
@@ -28,6 +28,8 @@ def errors(value: Any, schema: Any, root: Any = None, at: str = "$") -> Iterator
         yield f"{at}: not like {schema['pattern']}: {value!r}"
     if isinstance(value, (int, float)) and value < schema.get("minimum", value):
         yield f"{at}: less than {schema['minimum']}: {value!r}"
+    if isinstance(value, (int, float)) and value > schema.get("maximum", value):
+        yield f"{at}: more than {schema['maximum']}: {value!r}"
     if isinstance(value, list) and "items" in schema:
         for number, item in enumerate(value):
             yield from errors(item, schema["items"], root, f"{at}[{number}]")

@@ -70,7 +70,7 @@ def moved(record: dict[str, Any], by: timedelta) -> dict[str, Any]:
 
 
 def hostile(record: dict[str, Any]) -> dict[str, Any]:
-    """The same record with strangers' words in every field that strangers can fill."""
+    """The same record with untrusted text in every field that others can fill."""
     said = copy.deepcopy(record)
     long = HOSTILE + "A" * 9000
     said |= {"event_id": HOSTILE, "description": long, "resources": [long, HOSTILE], "event_source": HOSTILE,
@@ -88,7 +88,7 @@ def hostile(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def stood_still(lost_s: float = 7.0) -> dict[str, Any]:
-    """A freeze over which this machine's clock stood still and was stepped two seconds later."""
+    """A freeze over which this machine's clock stopped and was stepped two seconds later."""
     begin = datetime(2026, 11, 20, 10, 0, tzinfo=UTC)
 
     def at(seconds: float) -> str:
@@ -110,7 +110,7 @@ def stood_still(lost_s: float = 7.0) -> dict[str, Any]:
 
 
 def disordered(record: dict[str, Any], chance: random.Random) -> dict[str, Any]:
-    """The same record by a clock that somebody set while it was written, with holes where nothing was known."""
+    """The same record by a clock that was set while it was written, with holes where nothing was known."""
     def change(value: Any, key: str = "") -> Any:
         if isinstance(value, dict):
             return {name: change(item, name) for name, item in value.items()}

@@ -104,7 +104,7 @@ class Life:
         return self.see(ob.Polled(part, ME))
 
     def after(self, seconds: float) -> Life:
-        """Time passes, and whoever asked to be woken in it is."""
+        """Time passes, and each waiter whose time has come is woken."""
         end_s = self.now_s + seconds
         while True:
             wakes = [effect for effect in self.wanted().values() if isinstance(effect, fx.WakeAt)]

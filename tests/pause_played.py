@@ -21,7 +21,7 @@ def ns(seconds: float) -> int:
 
 @dataclass
 class PlayedClocks:
-    """Four clocks that stand still until the test lets time pass, together or one without the others."""
+    """Four clocks that stop until the test lets time pass, together or one without the others."""
 
     raw: int = ns(1000)
     mono: int = ns(1000)
@@ -96,7 +96,7 @@ class PlayedCounters:
 
 @dataclass
 class Heard:
-    """What the watch told, in order."""
+    """What the watch reported, in order."""
 
     told: list[Observation] = field(default_factory=list)
     clock_sets: int = 0
@@ -122,9 +122,9 @@ class Heard:
 
 
 class PlayedMachine:
-    """A played machine with a watch on it, a time server beside it, and what the watch told.
+    """A played machine with a watch on it, a time server beside it, and what the watch reported.
 
-    `tick`: ordinary beats; `halt`: a stop during which the clocks ran on; `freeze`: one in which they all stood still;
+    `tick`: ordinary beats; `halt`: a stop during which the clocks ran on; `freeze`: one in which they all stopped;
     `ask`: the server answers, now, with an error of its own and a round trip."""
 
     TICK_S = 0.25

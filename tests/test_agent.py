@@ -176,7 +176,7 @@ def test_a_service_stopped_while_a_hook_prepares_tells_of_that_run_at_its_next_s
 
 @slow
 def test_recover_waits_for_a_good_clock(tmp_path):
-    """4 s off after the stop: nobody is told to carry on before outside time agrees."""
+    """4 s off after the stop: no recover starts before outside time agrees."""
     with world(tmp_path) as here:
         here.hook("10-first")
         here.start()

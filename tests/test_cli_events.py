@@ -4,16 +4,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 
-from lives import Life, event, hook, pause, started
+from lives import Life, at, event, hook, pause, started
+from running_agent import environment
 from tideover.cli import main
-from tideover.cli.events import csv_text
+from tideover.cli.events import csv_lines
 from tideover.cli.terminal import wrapped_line
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import State
+from tideover.lifecycle.state import Entry
+from tideover.model import EntryKind
 from tideover.policy import Policy
 
 OTHERS = 100
@@ -97,8 +102,61 @@ def test_the_csv_of_pauses_has_a_row_for_each(here):
     assert row["evidence"] == "; ".join(expected.evidence)
 
 
+@pytest.fixture
+def many(tmp_path, capsys):
+    """As `here`, on a machine that has stalled 1200 times; the last one belongs to an event as well."""
+    (tmp_path / "many" / "state").mkdir(parents=True)
+    stalls = [Entry("", EntryKind.PAUSE, "", pause(f"p{number}", 1.5)) for number in range(1200)]
+    journal = Journal(tmp_path / "many" / "state" / FILE)
+    journal.commit(at(0.0), State(), State(), [*stalls, Entry("e1", EntryKind.PAUSE, "", pause("p1199", 1.5))])
+    journal.close()
+    file = tmp_path / "many" / "tideover.toml"
+    file.write_text(f'[paths]\nstate = "{tmp_path}/many/state"\nhooks = "{tmp_path}/many/hooks.d"\nruntime = "{tmp_path}/many/run"\n')
+
+    def command(*words):
+        assert main([*words, "--config", str(file)]) == 0
+        return capsys.readouterr().out
+    return command
+
+
+def test_documents_hold_every_pause_and_the_table_the_newest(many):
+    """And says so; a hundred thousand would take 200 MB to lay out."""
+    told = json.loads(many("pauses", "--json"))
+    assert told["schema"] == 1 and [one["id"] for one in told["pauses"]] == [f"p{number}" for number in range(1200)]
+    assert [one["event_ids"] for one in told["pauses"][-2:]] == [[], ["e1"]]
+    assert len(list(csv.DictReader(io.StringIO(many("pauses", "--csv"))))) == 1200
+    lines = many("pauses").splitlines()
+    assert len(lines) == 1002 and "e1" in lines[-2] and lines[-1] == "These are the newest 1000 of 1200 pauses; --all lists all."
+    assert len(many("pauses", "--all").splitlines()) == 1201
+
+
+def test_a_list_is_one_document_in_the_form_of_all_others(here, tmp_path):
+    listed = [here("pauses", "--json")[1], here("history", "--json")[1]]
+    (tmp_path / "state" / FILE).unlink()
+    for said in (*listed, here("pauses", "--json")[1]):
+        assert said == json.dumps(json.loads(said), indent=2, ensure_ascii=False) + "\n"
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_pauses_are_listed_in_little_memory(tmp_path):
+    (tmp_path / "state").mkdir()
+    journal = Journal(tmp_path / "state" / FILE)
+    for first in range(0, 100_000, 10_000):
+        journal.commit(at(float(first)), State(), State(), [
+            Entry("", EntryKind.PAUSE, "", pause(f"p{number}", 1.5)) for number in range(first, first + 10_000)])
+    journal.close()
+    file = tmp_path / "tideover.toml"
+    file.write_text(f'[paths]\nstate = "{tmp_path}/state"\nhooks = "{tmp_path}/hooks.d"\nruntime = "{tmp_path}/run"\n')
+    for form in ("--json", "--csv", "--utc"):
+        ask = ("import re, sys; from pathlib import Path; from tideover.cli import main\n"
+               f"main(['pauses', {form!r}, '--config', {str(file)!r}])\n"
+               "print(re.search(r'VmHWM:\\s*(\\d+)', Path('/proc/self/status').read_text())[1], file=sys.stderr)")
+        done = subprocess.run([sys.executable, "-c", ask], env=environment(), capture_output=True, text=True, check=True)
+        assert int(done.stderr) < 80 << 10, (form, done.stderr)
+
+
 def test_csv_quotes_as_rfc_4180_says_and_nothing_in_it_steers_a_terminal():
-    assert csv_text(("a", "b"), [('say "x"', "one,two"), ("\x1b[31m\nred", None)]) == (
+    assert "".join(csv_lines(("a", "b"), [('say "x"', "one,two"), ("\x1b[31m\nred", None)])) == (
         'a,b\r\n"say ""x""","one,two"\r\n·[31m red,\r\n')
 
 

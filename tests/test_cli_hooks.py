@@ -1,4 +1,4 @@
-"""`tideover hooks run`: a hook tried by hand is told what the agent would tell it, of an event that is made up."""
+"""`tideover hooks run`: a hook run by hand gets what the agent would give it, of an event that is made up."""
 from __future__ import annotations
 
 import json
@@ -120,7 +120,7 @@ def test_a_hook_tried_by_hand_reads_a_whole_record(trial: Trial, phase: str) -> 
 
 @pytest.mark.slow
 def test_a_hook_that_is_tried_shows_its_output_as_it_comes(trial: Trial) -> None:
-    """Whoever tries it sees where it waits; and all of it, however much it prints."""
+    """The user sees where it waits; and all of it, however much it prints."""
     (trial.home / "hooks.d" / "10-web").write_text(
         f"#!/bin/sh\necho begun\nuntil test -e {trial.home}/go; do sleep 0.01; done\nseq 1500\n")
     command = subprocess.Popen(

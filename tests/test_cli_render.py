@@ -1,4 +1,4 @@
-"""What people are told of an event while it runs and when it is over, to the letter, on narrow and wide terminals."""
+"""What people see of an event while it runs and when it is over, to the letter, on narrow and wide terminals."""
 from __future__ import annotations
 
 import os
@@ -153,7 +153,7 @@ def test_what_does_not_fit_beside_stands_below_and_nothing_is_lost():
 
 
 def test_a_pause_whose_length_or_beginning_is_not_known_is_never_shown_as_shorter_than_it_may_have_been():
-    """Half of 7.8 s ± half of 7.8 s is "at most 7.8 s", in the list as in the story; what nobody knows is no number."""
+    """Half of 7.8 s ± half of 7.8 s is "at most 7.8 s", in the list as in the story; an unknown value is no number."""
     life = over()
     record, pause = records_of(life.rows)[0], pauses_of(life.rows)[0]
     for length_s, doubt_s, listed, story in (

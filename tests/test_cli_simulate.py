@@ -24,7 +24,7 @@ AGENT = Path(__file__).parents[1] / "agent"
 
 @contextmanager
 def simulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A running `tideover simulate` and the address it told."""
+    """A running `tideover simulate` and the address that it printed."""
     environment = {**os.environ, "PYTHONPATH": str(AGENT)}
     with subprocess.Popen([sys.executable, "-m", "tideover", "simulate", *words], text=True, env=environment,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

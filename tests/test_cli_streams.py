@@ -15,6 +15,7 @@ from tideover.errors import EXIT_BUG, EXIT_NO, EXIT_OK, WrongUseError
 from tideover.simulator.scenarios import read_scenario
 
 TIDEOVER = f"{sys.executable} -m tideover"
+REPOSITORY = Path(__file__).parents[1]
 
 
 def in_shell(line: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -73,6 +74,30 @@ def test_ctrl_c_while_a_command_starts_ends_it_without_a_word(configured):
         done = subprocess.run([sys.executable, "-c", program, "doctor", *configured.split(), str(delay_s)], env=environment(),
                               capture_output=True, text=True, timeout=60, check=False)
         assert done.stderr.strip() == "" and done.returncode in (-signal.SIGINT, 0, 1), (delay_s, done)
+
+
+LOOKS = """
+import _signal, sys
+sys.path.insert(0, sys.argv.pop(1))
+early = []
+
+class Look:
+    def find_spec(name, path=None, target=None):
+        if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+            early.append(name)
+
+sys.meta_path.insert(0, Look)
+"""
+
+
+@pytest.mark.parametrize(("start", "before"), [
+    ("import tideover.__main__", ["tideover", "tideover.__main__"]),
+    (f"try: exec(open({str(REPOSITORY / 'packaging/deb/debian/tideover.py')!r}).read())\nexcept SystemExit: pass", [])])
+def test_nothing_is_loaded_before_ctrl_c_ends_the_command_without_a_trace(start, before):
+    """The way in of pip's command and that of the Debian package."""
+    done = subprocess.run([sys.executable, "-IS", "-c", f"{LOOKS}{start}\nprint(early)", str(REPOSITORY / "agent"), "--help"],
+                          capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == str(before)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The gate to the terminal: nothing a stranger wrote steers it, colour only where it is wanted, --watch draws in place."""
+"""The gate to the terminal: no untrusted text steers it, colour only where it is wanted, --watch draws in place."""
 from __future__ import annotations
 
 import io

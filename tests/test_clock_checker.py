@@ -168,7 +168,7 @@ def test_each_start_has_exactly_one_answer() -> None:
 
 
 def test_a_check_that_starts_while_another_waits_for_the_network_is_not_held_up() -> None:
-    """What was on its way when the machine froze is lost; nobody waits for it."""
+    """What was on its way when the machine froze is lost; it is not waited for."""
     def deaf_once(question: faults.Question) -> list[faults.Reply]:
         return faults.silent(question) if question.number == 0 else faults.honest(question)
     with TimeServer(deaf_once) as server, owner(server) as one:
@@ -275,7 +275,7 @@ def test_what_was_followed_of_an_earlier_pause_is_reported_before_it_is_dropped(
 
 
 def test_between_checks_the_newest_finding_is_that_of_what_was_heard_last() -> None:
-    """A clock that was bad at the last event and has been mended since must not look bad for ever."""
+    """A clock that was bad at the last event and has been corrected since must not look bad for ever."""
     clocks = PlayedClocks(4.0)
     with TimeServer() as server, owner(server, clocks=clocks) as one:
         one.checker.sample_near_event()
@@ -352,7 +352,7 @@ def test_a_server_that_steps_is_taken_at_its_newest_word() -> None:
 
 
 def test_watching_keeps_the_rate_limits_from_one_look_to_the_next() -> None:
-    """The owner's server: never twice within 2 s; the looks between judge what it said before."""
+    """The owner's server: never twice within 2 s; the looks between judge its earlier samples."""
     with TimeServer() as server:
         clocks, looks = PlayedClocks(), []
         watching = watch_clock(settings_for(server.name), clocks, interval_s=0.0, surroundings=NOWHERE)
@@ -378,7 +378,7 @@ def test_four_servers_on_loopback_are_heard_within_a_tenth_of_a_second() -> None
 
 
 def test_an_exchange_across_the_rollover_of_2036_is_ordinary() -> None:
-    """2036-02-08, and the very second the count begins anew: a live exchange with both clocks there."""
+    """2036-02-08, and the very second the count begins again: a live exchange with both clocks there."""
     for there_s in (2_085_978_496.0, 2_085_978_495.9999, 2_086_041_600.0):
         ahead_s = there_s - time.time()
         with TimeServer(ahead_s=ahead_s) as server:

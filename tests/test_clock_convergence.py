@@ -45,7 +45,7 @@ class Life:
         self.clocks.behind_s -= mended_s if self.clocks.behind_s > 0 else -mended_s
 
     def live(self, updates_s: tuple[float, ...] = (), steps_s: dict[int, float] | None = None) -> Told:
-        """Follow with the schedule's own pauses until something is told. `steps_s`: at which look what is stepped."""
+        """Follow with the schedule's own pauses until something is reported. `steps_s`: at which look what is stepped."""
         resumed_at = utc(self.clocks.truth_s)
         for number in range(1, 100):
             left_s = (self.following.until_ns - self.clocks.raw_ns()) / NS
@@ -70,7 +70,7 @@ def test_a_good_clock_has_converged_after_three_good_answers() -> None:
 
 
 def test_a_slewed_clock_has_converged_when_it_is_good_and_runs_evenly_again() -> None:
-    """5 s at chrony's 83 300 ppm take 60 s; inside the tolerance it is still being moved, and not told before."""
+    """5 s at chrony's 83 300 ppm take 60 s; inside the tolerance it is still being moved, and not reported before."""
     told = Life(5.0, slew=0.0833).live()
     assert told.state == CONVERGED
     assert 60 < told.after_s < 300

@@ -1,4 +1,4 @@
-"""The time daemon as context and as patient: what it believes, how old that is, and what makes it measure afresh."""
+"""The time daemon as context and as what is acted on: what it believes, how old that is, and what makes it measure again."""
 from __future__ import annotations
 
 import os

@@ -79,7 +79,7 @@ def test_monitoring_port_and_chronyc_say_the_same_of_a_real_chrony(client: HostA
 
 
 def test_a_real_chrony_forgets_and_measures_again_on_request(client: HostAccess) -> None:
-    """reset sources, burst, a new selection, makestep: the last cannot be carried out with -x, and that is said."""
+    """reset sources, burst, a new selection, makestep: the last cannot be carried out with -x, and that is reported."""
     asked: list[str] = []
 
     def noted(arguments: Sequence[str]) -> CommandResult:

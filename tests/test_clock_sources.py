@@ -90,7 +90,7 @@ class Device:
 
 
 def freeze(clocks: SimulatedClocks, seconds: float) -> None:
-    """Every counter of the guest stands still."""
+    """Every counter of the guest stops."""
     clocks.truth_s += seconds
     clocks.behind_s += seconds
 
@@ -280,7 +280,7 @@ def test_each_kind_of_source_is_asked_as_often_as_its_namer_allows(origin: Origi
 
 
 def asked_over(manners: RateLimiter, source: TimeSource, since_s: float, until_s: float) -> list[float]:
-    """Ask as often as the manners allow; return when."""
+    """Ask as often as the rate limits allow; return when."""
     now_s, asked = since_s, []
     while (now_s := now_s + manners.wait_s(source, now_s)) < until_s:
         manners.note_asked(source, now_s)

@@ -1,4 +1,4 @@
-"""Which file counts, and what is said when it cannot be read. The files are real."""
+"""Which file counts, and what is reported when it cannot be read. The files are real."""
 from __future__ import annotations
 
 import dataclasses
@@ -129,7 +129,7 @@ def test_this_platforms_paths_are_the_contracts() -> None:
 
 
 def test_reading_a_good_file_imports_nothing_heavy() -> None:
-    """The agent idles in little memory; whoever made no fault pays for no guessing."""
+    """The agent idles in little memory; without a fault no guessing is loaded."""
     ask = ("import sys; from tideover.settings import *\n"
            "read_settings(render_default_file(), file='x', defaults=LINUX)\n"
            "print(*sorted({'difflib', 'socket', 'urllib', 'logging', 'subprocess', 'pathlib'}"
@@ -146,7 +146,7 @@ def test_reading_a_good_file_imports_nothing_heavy() -> None:
     ("[log]\nlevel = \"loud\"\n[source]\npoll = 7\n", 2), ("[log]\nx = \"\xff\"\n", 1), ("[paths]\nstate = 3\n", 1)])
 @pytest.mark.parametrize("order", [1, -1])
 def test_what_can_be_read_of_a_faulty_file_counts(tmp_path: Path, text: str, faults: int, order: int) -> None:
-    """Wherever the fault stands: where the journal lies must not depend on it. All faults are told."""
+    """Wherever the fault stands: where the journal lies must not depend on it. All faults are reported."""
     good = '[paths]\nstate = "/srv/state"\n[hook.web.environment]\nTOKEN = "x"\n'
     file = tmp_path / "tideover.toml"
     file.write_bytes("".join([good, text][::order]).encode("latin-1"))

@@ -103,7 +103,7 @@ def test_a_new_configuration_is_applied_between_events_and_a_faulty_one_refused(
 
 @slow
 def test_a_table_of_a_hook_that_is_not_there_is_reported_at_the_start_and_with_each_new_configuration(tmp_path):
-    """Its owner believes that the hook runs with these settings; nobody runs `config check` for a service."""
+    """Its owner believes that the hook runs with these settings; `config check` is not run for a service."""
     with world(tmp_path) as here:
         here.hook("10-first")
         here.configure('[hook.first]\ntimeout = "5s"\n[hook.frist]\ntimeout = "5s"')

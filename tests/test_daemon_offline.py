@@ -300,6 +300,8 @@ def test_a_service_that_cannot_start_for_its_configuration_recovers_first_and_en
         assert ended.returncode == 2 and "recover.pending" not in ended.stderr
         assert not (here.home / "state" / "PENDING").exists()
         assert (tmp_path / "seen").read_text().splitlines() == ["prepare there", "recover there", "recover there"]
+        notes = [step["note"] for step in here.record()["timeline"] if step["what"] == "recovering"]
+        assert notes == ["no agent could start with its configuration"]
         began = time.monotonic()
         assert here.command("run").returncode == 2 and time.monotonic() - began < 10, "nothing is pending any more"
 
@@ -329,7 +331,7 @@ def test_a_recover_whose_environment_cannot_be_read_runs_without_it_and_says_so(
 
 @pytest.mark.slow
 def test_a_taken_state_directory_is_no_faulty_configuration(tmp_path):
-    """The service manager must try again: whoever holds it lets it go."""
+    """The service manager must try again: its holder releases it."""
     with world(tmp_path) as here:
         here.start()
         assert here.command("run").returncode == 3

@@ -85,7 +85,7 @@ def patient(tmp_path):
 
 @pytest.fixture
 def nobody(patient):
-    """A machine on which nobody outside is asked: for what stands in its files alone."""
+    """A machine on which no time source is asked: for what stands in its files alone."""
     patient.source = 'kind = "none"'
     return patient
 
@@ -354,7 +354,7 @@ def test_no_hook_is_a_note(nobody):
 
 
 def test_timeouts_are_held_against_the_shortest_notice_of_each_kind(nobody):
-    """Hooks of one NN run side by side; a kind nobody wants or acts on counts for nothing."""
+    """Hooks of one NN run side by side; a kind that is not wanted or not acted on counts for nothing."""
     nobody.hook("10-a")
     nobody.hook("10-b")
     nobody.more = '[hooks]\ntimeout = "20s"\nreserve = "5s"\n'

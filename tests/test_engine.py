@@ -29,7 +29,7 @@ class Died(Exception):
 
 @dataclass
 class World:
-    """Remembers everything that was done to it, answers, and dies when told to."""
+    """Remembers everything that was done to it, answers, and dies on request."""
 
     die_at: int | None = None
     points: int = 0
@@ -112,7 +112,7 @@ def points_of_a_life(tmp_path) -> int:
 @pytest.mark.parametrize("first", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_dying_at_any_point_skips_no_effect_and_forgets_no_hook(tmp_path, first):
     """At every point where something has just been written or done (a third of them in the fast suite): all is prepared,
-    told once, checked and recovered."""
+    acknowledged once, checked and recovered."""
     points = points_of_a_life(tmp_path)
     assert points > 30
     for die_at in range(first, points + 1, 3):

@@ -226,7 +226,7 @@ def test_a_linked_directory_on_the_way_is_followed_too(hooks: Path) -> None:
 
 
 def test_a_link_to_nothing_is_refused_not_forgotten(hooks: Path) -> None:
-    """Its owner wants it to run: passed over in silence, the platform would be told to go ahead without it."""
+    """Its owner wants it to run: passed over in silence, the platform would be to go ahead without it."""
     (hooks / "10-a").symlink_to("gone")
     assert "link is broken" in refusal(hooks)
 

@@ -1,4 +1,4 @@
-"""The parts of the hooks' hand that touch nothing: lived time, the environment, what is kept of an output."""
+"""The parts of the hooks that touch nothing: lived time, the environment, what is kept of an output."""
 from __future__ import annotations
 
 import json

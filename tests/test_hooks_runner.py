@@ -45,7 +45,7 @@ def test_death_by_a_signal_is_a_failure_without_an_exit_status(bench: Bench) -> 
 
 
 def test_an_exit_status_is_the_hooks_whatever_the_agent_does_with_its_children(bench: Bench) -> None:
-    """Were a lost one called 0, the platform would be told to go ahead for a hook that may have failed."""
+    """Were a lost one called 0, the event would be acknowledged for a hook that may have failed."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         report = bench.say("exit 3")
@@ -111,7 +111,7 @@ def test_a_hook_that_closes_its_outputs_is_still_waited_for(bench: Bench) -> Non
 
 
 def test_a_hook_that_says_nothing_is_waited_for_without_turning_round(bench: Bench) -> None:
-    """Neither a closed output nor a bell may keep the wait from waiting."""
+    """Neither a closed output nor a wakeup may keep the wait from waiting."""
     bench.say("exec >/dev/null 2>&1 <&-; sleep 0.05")
     assert bench.readings < 20
 
@@ -197,7 +197,7 @@ def test_of_two_files_that_a_renumbered_hook_could_be_none_is_run(bench: Bench) 
 
 
 def test_a_prepare_is_run_of_the_very_file_that_was_wanted(bench: Bench) -> None:
-    """Nothing is owed to it yet, and the catalogue knows where it lies by now."""
+    """Nothing of it is pending yet, and the catalogue knows where it lies by now."""
     spec = bench.write("10-a", "exit 0")
     Path(spec.path).rename(bench.hooks / "15-a")
     assert bench.run(spec).outcome is HookOutcome.FAILED
@@ -362,6 +362,7 @@ def test_forgetting_removes_the_state_directory_after_what_runs(bench: Bench) ->
 
 # ---- one answer a run ----
 
+@pytest.mark.slow
 def test_two_runs_of_one_hook_never_overlap(bench: Bench) -> None:
     spec = bench.write("10-a", "mkdir alone || exit 9; sleep 0.02; rmdir alone")
     for _ in range(4):

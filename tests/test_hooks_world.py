@@ -66,7 +66,7 @@ def test_a_hook_has_the_umask_of_its_table(bench: Bench) -> None:
 
 @pytest.mark.parametrize(("agents", "hooks"), [("-900", "0"), ("0", "0"), ("300", "300")])
 def test_what_protects_the_agent_when_memory_runs_out_does_not_protect_hooks(tmp_path: Path, agents: str, hooks: str) -> None:
-    """Whoever is chosen before others stays so: only a privilege could take that back."""
+    """A process that is preferred stays so: only a privilege could take that back."""
     score = tmp_path / "oom_score_adj"
     score.write_text(agents)
     give_up_protection(score)

@@ -1,4 +1,4 @@
-"""The pages as files: nothing a stranger wrote becomes markup, nothing is fetched, and the file is whole or not there."""
+"""The pages as files: no untrusted text becomes markup, nothing is fetched, and the file is whole or not there."""
 from __future__ import annotations
 
 import json
@@ -66,7 +66,7 @@ def test_a_page_fetches_nothing_and_runs_nothing():
         assert len(seen.ids) == len(set(seen.ids))
 
 
-def test_untrusted_text_stay_text():
+def test_untrusted_text_stays_text():
     """The same elements, in the same numbers, whatever they write; and their words are there to be read."""
     for plain, nasty in zip(pages(), pages(hostile), strict=True):
         was, now = Seen(plain), Seen(nasty)

@@ -77,7 +77,7 @@ CUT_SHORT = {"outcome": "stopped", "exit_status": None, "duration_s": None, "out
 
 
 def test_a_run_whose_end_was_not_seen_is_given_no_length_anywhere():
-    """Preparation took until its last run ended; where a hook was not run again after nobody saw its end, nobody can say."""
+    """Preparation took until its last run ended; where a hook was not run again after its end was not seen, that is not known."""
     whole = kept("freeze")
     first, *rest = whole["hooks"]
     again = dict(whole, hooks=[first | CUT_SHORT, first | {"attempt": 2}, *rest])

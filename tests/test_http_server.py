@@ -1,4 +1,4 @@
-"""The health page: what load balancers are told while the applications must not get new work."""
+"""The health page: what load balancers get while the applications must not get new work."""
 from __future__ import annotations
 
 import http.client
@@ -75,7 +75,7 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(page):
 
 
 def test_it_drains_from_the_preparation_until_all_is_recovered():
-    """And for nobody else's event."""
+    """And for no other machine's event."""
     freeze = event()
     life = Life()
     assert draining_because(life.state) is None

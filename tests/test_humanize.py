@@ -1,4 +1,4 @@
-"""How lengths and moments are told, on a terminal and on a page alike: to the digit that is known, and no zone guessed."""
+"""How durations and timestamps are shown, on a terminal and on a page alike: to the digit that is known, and no zone guessed."""
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone

@@ -18,6 +18,7 @@ from tideover.effects import RunHook
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, set_aside
 from tideover.journal.codec import from_json, to_json
+from tideover.journal.store import PRUNED_AT_ONCE
 from tideover.lifecycle import Entry, Phase, State
 from tideover.model import ClockCheck, EntryKind, Event, HookPhase, HookRun, Moment, Pause
 from tideover.record import pauses_of, record_of, records_of
@@ -174,6 +175,21 @@ def test_what_is_older_than_the_owner_keeps_is_removed_and_what_is_open_is_not(t
     assert [record.event_id for record in records_of(journal.rows())] == ["open", "new"]
 
 
+def test_a_journal_becomes_smaller_when_its_old_rows_go(tmp_path):
+    """A year later, a storm of events takes no more disk than any other year."""
+    path = tmp_path / "j.db"
+    journal = Journal(path)
+    for number in range(PRUNED_AT_ONCE):
+        entries = tuple(Entry(f"e{number}", EntryKind.NOTICED, "x" * 4000) for _ in range(5))
+        journal.commit(NOW, State(), State(), entries)
+    assert journal.checkpoint()
+    largest = path.stat().st_size
+    assert journal.forget_before(at(86400.0 * 400), 86400.0 * 365) == 5 * PRUNED_AT_ONCE
+    assert journal.checkpoint()
+    assert path.stat().st_size < largest / 10
+    assert Journal(path).rows() == []
+
+
 def test_a_record_tells_the_whole_story_in_the_contracts_words(tmp_path):
     life = Life().polled(event()).settle().acknowledged().polled(started(event())).paused(7.0).judged().after(5.0)
     life.settle().polled()
@@ -213,7 +229,7 @@ def test_a_pause_is_listed_once_with_every_event_it_belongs_to():
     (7.0, 0.0002, 0.001), (7.0, 0.031, 0.031), (7.0, 0.0310001, 0.032), (7.0, 1e-12, 0.001), (7.0004, 0.0009, 0.002),
     (7.0, 0.0, 0.0), (7.0, None, None), (None, 0.0021, 0.003)])
 def test_the_uncertainty_of_a_pause_is_never_shown_smaller_than_it_is(length_s, uncertainty_s, told_s):
-    """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that somebody set is."""
+    """Also to hooks and in the story; 0 is only what is exact, as the step of a clock that was set is."""
     known = replace(pause(), length_s=length_s, uncertainty_s=uncertainty_s)
     assert pauses_of([_row(Entry("e1", EntryKind.PAUSE, "", known))])[0].as_json()["uncertainty_s"] == told_s
     if length_s is None or uncertainty_s is None:

@@ -30,7 +30,7 @@ def opened(stored: Path, directory: Path) -> Journal:
 
 
 def recovered_to_the_end(life: Life) -> set[str]:
-    """The event is gone, the clock is good, every hook does as it is told; return which were recovered."""
+    """The event is gone, the clock is good, every hook does its work; return which were recovered."""
     life.see(ob.Polled(Document((), "9", life.now.utc, life.now.raw_s, life.now.raw_s), ME))
     for _ in range(12):
         life.judged(GOOD).settle(DONE).stop_ended()

@@ -1,4 +1,4 @@
-"""The lives of events, told one by one."""
+"""The lives of events, one by one."""
 from dataclasses import replace
 from datetime import timedelta
 
@@ -130,7 +130,7 @@ def test_recover_runs_for_each_hook_whose_prepare_may_have_changed_something_and
 
 
 def test_a_run_that_changed_nothing_does_not_take_back_what_an_earlier_one_left_pending():
-    """The first prepare died with the agent, nobody knows how far it came; the second found nothing left to do."""
+    """The first prepare died with the agent, and how far it came is not known; the second found nothing left to do."""
     life = Life().polled(FREEZE).restarted().polled(FREEZE).settle(NOTHING, exit_status=3).polled()
     assert life.running() == ["drain recover"]
 
@@ -226,7 +226,7 @@ def test_never_means_by_hand():
 
 @pytest.mark.parametrize("status", ["Postponed", ""])
 def test_an_unknown_status_is_prepared_for_and_acknowledged_only_by_hand(status):
-    """It may announce as much as any other, and nobody has said what "go ahead" would mean."""
+    """It may announce as much as any other, and the meaning of "go ahead" is not defined."""
     odd = replace(FREEZE, odd_status=status)
     life = Life().polled(odd)
     assert life.running() == ["drain prepare"]
@@ -293,7 +293,7 @@ def test_a_date_is_believed_as_long_as_no_clock_is_known_to_be_better():
 
 
 def test_an_event_listed_in_upper_and_lower_case_is_one_event_acknowledged_once():
-    """EventIds are GUIDs. The first spelling stays the record's; the platform is told its newest."""
+    """EventIds are GUIDs. The first spelling stays the record's; the acknowledgement has its newest."""
     upper, lower = event("AB-1"), event("ab-1")
     life = Life().polled(upper, lower).settle()
     assert list(life.state.cases) == ["AB-1"] and life.begun_runs() == ["drain prepare"]
@@ -416,7 +416,7 @@ def test_a_further_pause_while_recover_runs_stops_further_recovers_until_the_clo
 @pytest.mark.parametrize("first", [Cause.VM_PAUSE, Cause.PROCESS_STALL])
 @pytest.mark.parametrize("reached", ["checking-clock", "settling", "recovering", "recovered"])
 def test_a_further_stall_of_a_second_is_a_further_pause_settled_and_checked_again(reached, first):
-    """Else recover began milliseconds after it, told a verdict from before it (found by stopping a real agent)."""
+    """Else recover began milliseconds after it, with a verdict from before it (found by stopping a real agent)."""
     life = Life().polled(FREEZE).settle().acknowledged().polled(started(FREEZE)).paused(1.5, first)
     for phase, go_on in (("settling", lambda: life.judged()), ("recovering", lambda: life.after(5.0)),
                          ("recovered", lambda: life.settle())):
@@ -514,7 +514,7 @@ ASKING_TWO = Policy(hooks=(hook("a", 10, kinds=frozenset({Kind.UNANNOUNCED})), h
 
 @pytest.mark.parametrize("cause", [Cause.VM_PAUSE, Cause.PROCESS_STALL, Cause.CLOCK_STEP])
 def test_what_makes_the_clock_doubtful_after_an_unannounced_pause_holds_back_who_has_not_recovered_yet(cause):
-    """Who has recovered is told again only of a further pause of the machine: else a hook whose start stalls the agent
+    """A recovered hook runs again only for a further pause of the machine: else a hook whose start stalls the agent
     would be run for ever."""
     life = Life(ASKING_TWO).paused().judged()
     assert life.running() == ["b recover"]
@@ -711,7 +711,7 @@ NEVER = Policy(hooks=(hook(),), rules={Kind.FREEZE: Rules(acknowledge=False)})
 @pytest.mark.parametrize("policy, down_s, outcome, reason", [
     (NEVER, 60.0, "cancelled", "cancelled"), (NEVER, 900.0, "missed", "resumed"), (WHEN_READY, 60.0, "missed", "resumed")])
 def test_what_went_while_the_agent_was_down_was_cancelled_if_it_cannot_have_come(policy, down_s, outcome, reason):
-    """The platform begins nothing before NotBefore, unless it was told to go ahead."""
+    """The platform begins nothing before NotBefore, without an acknowledgement."""
     life = Life(policy).polled(FREEZE).settle().after(down_s).restarted().polled()
     life.judged()
     assert life.reasons() == [reason] and life.settle().outcome() == outcome
@@ -805,7 +805,7 @@ def test_a_reboot_after_which_the_event_is_gone_or_started_is_its_own(document):
 
 
 def test_a_reboot_while_hooks_prepare_prepares_again_those_that_had_settled_too():
-    """Else the event would wait for ever for a preparation that nobody runs (found by killing a real agent there)."""
+    """Else the event would wait for ever for a preparation that is not run (found by killing a real agent there)."""
     policy = Policy(hooks=(hook("first", 10), hook("second", 20)))
     life = Life(policy).polled(FREEZE).settle().restarted("boot-2").polled(FREEZE)
     assert life.running() == ["first prepare"]
@@ -847,7 +847,7 @@ def test_a_run_that_was_being_stopped_when_the_agent_ended_is_in_the_record_once
 
 
 def test_the_record_says_which_run_the_end_of_the_agent_cut_short():
-    """Nobody else could: how it ended nobody saw, when it began is known, and the next one of it is another."""
+    """No other could: its end was not seen, when it began is known, and the next one of it is another."""
     life = Life().after(3.0).polled(FREEZE).after(4.0).restarted().polled(FREEZE).settle().acknowledged()
     life.polled(started(FREEZE)).paused().judged().after(5.0).restarted()
     words = [(entry.what.value, entry.note) for entry in life.entries if entry.event_id == "e1"]

@@ -9,7 +9,7 @@ import pytest
 from lives import BAD, FAILED, GOOD, NOTHING, Life, event, hook, started
 from tideover import observations as ob
 from tideover.errors import TideoverError
-from tideover.lifecycle import Stage
+from tideover.lifecycle import Phase, Stage
 from tideover.lifecycle.manual import find_case
 from tideover.model import EntryKind, HookRun, Kind, utc_if_any
 from tideover.observations import AckOutcome
@@ -131,6 +131,21 @@ def test_a_private_directory_that_could_not_be_removed_is_found_again_for_the_sa
     life.paused().see(found)
     assert len(life.state.cases["found-drain"].pauses) == 1, "what was seen of it is kept"
     assert list(life.state.cases) == ["found-drain"] and life.state.hooks["drain"].stage is Stage.RECOVER_PENDING
+
+
+def test_private_directories_that_name_one_event_are_of_one_event():
+    """The journal lost it, and knows no more of it than the directories of its hooks."""
+    witnesses = tuple(ob.Witness(name, hook(name, order), "e7", Kind.FREEZE) for name, order in (("drain", 20), ("flush", 30)))
+    life = Life().see(ob.Restarted("boot-1", 1.0, witnesses))
+    assert list(life.state.cases) == ["e7"] and {known.event_id for known in life.state.hooks.values()} == {"e7"}
+    life.judged().settle().settle()
+    assert life.phase("e7") == "closed" and life.begun_runs() == ["flush recover", "drain recover"]
+
+
+def test_the_record_says_why_a_recover_was_asked_for():
+    life = Life().polled(FREEZE).settle().acknowledged()
+    life.see(ob.RecoverRequested(because="no agent could start"))
+    assert [entry.note for entry in life.entries if entry.what is Phase.RECOVERING] == ["no agent could start"]
 
 
 @pytest.mark.parametrize(("event_id", "told"), [("e1", ("e1", Kind.FREEZE)), ("", ("", Kind.UNKNOWN))])

@@ -1,4 +1,4 @@
-"""Those who listen: nobody keeps anybody else out, and what the system cannot give now is asked for again."""
+"""Those who listen: no client keeps another one out, and what the system cannot give now is asked for again."""
 from __future__ import annotations
 
 import contextlib
@@ -7,13 +7,18 @@ import json
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from hooks_tried import await_that
 from tideover.api.protocol import ApiServer, connect, read_line
+from tideover.daemon.listeners import MetricsExport
 from tideover.http_server import CONNECTIONS_AT_MOST, ConnectionLimits, ConnectionListener, HealthPage
+from tideover.logs import Log
 from tideover.metrics.exporters import MetricsPage
+from tideover.settings.types import Address
+from tideover.settings.values import MetricsSettings
 from tideover.simulator.http import HttpServer, SimulatedResponse
 
 HALF_OPEN = 64
@@ -134,6 +139,21 @@ def test_what_the_system_cannot_give_is_reported_once_and_asked_for_again(kind, 
         assert tries < 10, "without a busy loop"
     waiting.close()
     door.part.close()
+
+
+def test_figures_whose_page_could_not_be_opened_are_shown_once_it_can():
+    """A reload with no descriptor left: Prometheus finds the page again without another reload."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port, lines = taken.getsockname()[1], []
+        export = MetricsExport(MetricsSettings(Address("127.0.0.1", port), None), Log(sink=lines.append),
+                               SimpleNamespace(text=lambda: b"figures\n"), lambda: None)
+        for _ in range(2):
+            export.listen()
+        assert [line.name for line in lines] == ["metrics.listen-failed"], "told once"
+    export.listen()
+    export.listen()
+    assert [line.name for line in lines][1:] == ["metrics.listening"] and http(port, "/metrics").endswith(b"figures\n")
+    export.close()
 
 
 def test_the_simulators_server_goes_on_as_well(no_room):

@@ -1,4 +1,4 @@
-"""Whoever reads the agent's lines may stop: no thread waits for that, and what is lost is counted and told."""
+"""The reader of the agent's lines may stop: no thread waits for that, and what is lost is counted and reported."""
 from __future__ import annotations
 
 import contextlib
@@ -22,7 +22,7 @@ from tideover.logs import QUEUED_CHARACTERS, Descriptor, LineWriter, Log, LogLin
 
 
 class Reader:
-    """A sink whose reader stops, or fails, when told to."""
+    """A sink whose reader stops, or fails, on request."""
 
     def __init__(self) -> None:
         self.reads = threading.Event()

@@ -31,7 +31,7 @@ FIELDS = set(re.findall(r"^\| `(\w+)` \| ", DOCUMENT.partition("## Names")[0], r
 
 
 class Kept:
-    """A sink that keeps its lines, as a service of another system would hand them on."""
+    """A sink that keeps its lines, as a service of another system would pass them on."""
 
     def __init__(self) -> None:
         self.lines: list[LogLine] = []
@@ -41,7 +41,7 @@ class Kept:
 
 
 def narrated(life: ToldLife, kept: Kept) -> ToldLife:
-    """The life told to the log, observation by observation."""
+    """The life in the log, observation by observation."""
     narrator = LogListener(Log(sink=kept), lambda name: None, lambda: None)
     see = life.see
 
@@ -126,7 +126,7 @@ def test_a_life_is_logged_with_documented_names_and_fields_and_a_line_a_move():
 
 
 def test_a_withheld_acknowledgement_is_a_warning_that_names_who_failed_and_what_to_do():
-    """At level warning, which is what people watch; an event that nobody takes part in needs no one."""
+    """At level warning, which is what people watch; an event without participants needs no action."""
     kept = Kept()
     life = narrated(ToldLife(Policy(hooks=(hook("first", 10), hook("second", 20)))), kept)
     life.polled(event("E 1")).settle(FAILED, exit_status=9).settle(DONE)

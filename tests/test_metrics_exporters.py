@@ -1,4 +1,4 @@
-"""Figures are extra: whatever is wrong with them is told in a sentence, and the agent goes on."""
+"""Figures are extra: whatever is wrong with them is reported in one sentence, and the agent goes on."""
 from __future__ import annotations
 
 import http.client
@@ -72,12 +72,17 @@ def test_the_check_of_the_configuration_warns_of_the_missing_library(tmp_path, p
 def test_an_address_that_is_taken_and_a_directory_that_is_not_there_are_reported_and_events_are_handled(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken, world(tmp_path) as here:
         here.hook("10-only")
-        here.configure(f'[metrics]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\ntextfile = "{tmp_path}/none/x.prom"')
+        address = taken.getsockname()
+        here.configure(f'[metrics]\nlisten = "127.0.0.1:{address[1]}"\ntextfile = "{tmp_path}/none/x.prom"')
         here.start()
         assert carries_an_event(here)
         assert re.search(r"error metrics.listen-failed address=\S+ reason=\"?\[Errno 98\]", here.said()), here.said()
         assert f"cannot write {tmp_path}/none/x.prom: no such file or directory" in here.said()
-        assert "Traceback" not in here.said()
+        taken.close()
+        here.until(lambda: "metrics.listening" in here.said())
+        with urllib.request.urlopen("http://{}:{}/metrics".format(*address), timeout=5) as answer:
+            assert b"tideover_build_info" in answer.read()
+        assert here.said().count("metrics.listen-failed") == 1 and "Traceback" not in here.said()
 
 
 def test_an_agent_without_metrics_loads_nothing_of_them(tmp_path):

@@ -1,4 +1,4 @@
-"""Pauses in which every clock stood still, moves to another host, and what must not be taken for either."""
+"""Pauses in which every clock stopped, moves to another host, and what must not be taken for either."""
 from __future__ import annotations
 
 import random
@@ -209,7 +209,7 @@ def test_a_finer_source_is_waited_for_when_a_coarse_one_shows_the_pause_first() 
 
 
 def stopped_as_the_date_shows(*, fine_source_spoke_before: bool) -> PlayedMachine:
-    """A machine near an event that stood still for ten seconds; two answers' Date show it, no time server does yet."""
+    """A machine near an event that was paused for ten seconds; two answers' Date show it, no time server does yet."""
     machine = PlayedMachine()
     machine.noticer.expect_event()
     machine.live(30, "date:metadata", bound_s=1.0)

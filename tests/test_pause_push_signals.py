@@ -267,7 +267,7 @@ def kvp(tmp_path: Path) -> Path:
 
 
 def rewrite(file: Path, content: bytes) -> None:
-    """As the daemon does: the same file, truncated and written anew."""
+    """As the daemon does: the same file, truncated and written again."""
     with file.open("wb") as writing:
         writing.write(content)
 

@@ -70,7 +70,7 @@ def test_a_push_signal_is_heard_at_once_and_not_at_the_next_tick() -> None:
 
 
 def test_outside_time_that_jumps_wakes_the_watch_and_is_asked_for_again() -> None:
-    """A stop with all clocks still is told milliseconds after the second answer, however slow the heartbeat."""
+    """A stop with all clocks still is reported milliseconds after the second answer, however slow the heartbeat."""
     heard, clocks = Heard(), PlayedClocks()
     truth = ns(1_799_999_000)
 
@@ -290,7 +290,7 @@ watch.close()
 
 
 def stopped(seconds: float, threshold_s: float) -> tuple[list[str], float]:
-    """Stop a real child that watches, for so long; return what it told and the time it was really stopped."""
+    """Stop a real child that watches, for so long; return what it reported and the time it was really stopped."""
     child = subprocess.Popen([sys.executable, "-c", WATCHED, str(threshold_s)], text=True, stdin=subprocess.PIPE,
                              stdout=subprocess.PIPE, env={"PYTHONPATH": str(Path(tideover.__file__).parents[1])})
     assert child.stdout is not None and child.stdin is not None

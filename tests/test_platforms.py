@@ -21,7 +21,7 @@ AZURE = "7783-7084-3265-9085-8269-3286-77"
 
 
 def captured(name: str) -> dict[str, str]:
-    """The fields of a machine as somebody read them there."""
+    """The fields of a machine as they were read there."""
     lines = (DOCUMENTS / f"dmi_{name}.txt").read_text().splitlines()
     return {field: text for field, _, text in (line.partition("=") for line in lines)}
 

@@ -29,7 +29,7 @@ PACKAGING = Path(__file__).parents[1] / "packaging" / "windows"
 
 
 class Agent:
-    """Remembers what it was told."""
+    """Remembers what was reported to it."""
 
     def __init__(self):
         self.told = []
@@ -128,7 +128,7 @@ def test_an_unknown_control_changes_nothing():
 
 
 def test_what_takes_long_counts_up_and_says_how_long_it_may_take():
-    """A service whose checkpoint stands still for longer than its hint is given up by whoever waits for it."""
+    """A service whose checkpoint does not change for longer than its hint is given up by its caller."""
     windows = Windows().running()
     windows.control.on_control(ServiceControlCode.STOP)
     windows.control.stopping()
@@ -182,7 +182,7 @@ def test_every_number_has_a_text_in_the_programs_own_table_and_in_windows():
 
 
 def test_an_agent_whose_loop_hangs_is_ended_and_one_whose_loop_turns_is_not():
-    """What counts is looks: a machine that stood still for an hour has not looked."""
+    """What counts is looks: a machine that was paused for an hour has not looked."""
     windows = Windows().running()
     assert windows.control.longest_silence_s * 2 <= LOOKS * LOOK_EVERY_S
     for _ in range(5):

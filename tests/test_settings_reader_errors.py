@@ -1,4 +1,4 @@
-"""What is wrong with a configuration is told all at once, each fault with its line, its key and what was expected."""
+"""What is wrong with a configuration is reported all at once, each fault with its line, its key and what was expected."""
 from __future__ import annotations
 
 import random
@@ -44,6 +44,8 @@ def faults_of(text: str | bytes) -> tuple[str, ...]:
 def test_a_value_of_a_wrong_type_is_refused_at_its_line_for_every_key(table: str, key: str) -> None:
     for value, found in (("7", "7"), ("1.5", "1.5"), ("1979-05-27", "a date or time"), ("[[]]", None),
                          ("{ x = 7 }", None)):
+        if key == "connections" and value == "7":
+            continue                                # a number is right there
         faults = faults_of(f"# first\n[{table}]\n\n{key} = {value} # here\n")
         assert len(faults) == 1, (value, faults)
         below = ".x" if key == "environment" and found is None and value != "[[]]" else ""
@@ -125,8 +127,8 @@ keep = 1
 
 @pytest.mark.parametrize(("text", "fault"), [
     ('poll = "1s"', "line 1: poll: unknown table or key, it belongs in [source]"),
-    ('[hooks]\nuser = "x"', "line 2: hooks.user: unknown key, it belongs in [notify] or [hook.NAME]"),
-    ('[log]\ntimeout = "1s"', "line 2: log.timeout: unknown key, it belongs in [hooks] or [hook.NAME]"),
+    ('[hooks]\nuser = "x"', "line 2: hooks.user: unknown key, it belongs in [notify] or [hook.NAME] or [application.NAME]"),
+    ('[log]\ntimeout = "1s"', "line 2: log.timeout: unknown key, it belongs in [hooks] or [hook.NAME] or [application.NAME]"),
     ("[hooks.web]\n", "line 1: hooks.web: unknown key, one hook's own table is [hook.web]"),
     ("[policy.freze]\n", "line 1: policy.freze: unknown key, did you mean freeze?"),
     ("[log]\nzzz = 1", "line 2: log.zzz: unknown key, [log] takes format, level"),
@@ -134,8 +136,8 @@ keep = 1
     ("source = 3", "line 1: source: expected a table [source], found 3"),
     ("[[source]]", "line 1: source: expected a table [source], found a list"),
     ('policy.freeze = "x"', 'line 1: policy.freeze: expected a table [policy.freeze], found "x"'),
-    ("[hook.Web]", "line 1: hook.Web: expected a hook's name of small letters, digits and hyphens"),
-    ('[hook."a b"]', "line 1: hook.\"a b\": expected a hook's name of small letters, digits and hyphens"),
+    ("[hook.Web]", "line 1: hook.Web: expected a name of small letters, digits and hyphens for the hook"),
+    ('[hook."a b"]', "line 1: hook.\"a b\": expected a name of small letters, digits and hyphens for the hook"),
     ("[log]\nlevel = true", "line 2: log.level: expected debug, info, warning or error, found true"),
     ("[log]\nlevel = false", "line 2: log.level: expected debug, info, warning or error, found false"),
     ("[log]\nlevel = 07:32:00", "line 2: log.level: expected debug, info, warning or error, found a date or time"),

@@ -1,4 +1,4 @@
-"""The line told for a key is the line it stands on, whatever way the file writes it."""
+"""The line reported for a key is the line it stands on, whatever way the file writes it."""
 from __future__ import annotations
 
 import random

@@ -1,4 +1,4 @@
-"""What is allowed but likely to surprise is told, with its line; nothing else is."""
+"""What is allowed but likely to surprise is reported, with its line; nothing else is."""
 from __future__ import annotations
 
 import pytest

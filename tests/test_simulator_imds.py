@@ -211,7 +211,7 @@ def test_every_request_is_remembered_as_it_came(service):
 
 
 def test_a_connection_that_is_going_to_be_closed_is_marked_so(service):
-    """A pool that is not told sends its next request into a closing connection (node-fetch on Node 20 did)."""
+    """A pool that gets no such header sends its next request into a closing connection (node-fetch on Node 20 did)."""
     assert ask(service, headers={**HEADERS, "Connection": "close"})[2]["Connection"] == "close"
     assert ask(service)[2]["Connection"] is None
 

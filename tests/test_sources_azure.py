@@ -257,7 +257,7 @@ def test_the_identity_can_be_asked_for_by_itself(service):
     (InjectedFault(reset=True), AckOutcome.LOST), (InjectedFault(drop=True), AckOutcome.LOST), (InjectedFault(delay_s=9), AckOutcome.LOST),
     (InjectedFault(drip_s=0.02), AckOutcome.LOST), (InjectedFault(raw=b"no\r\n\r\n"), AckOutcome.LOST)])
 def test_what_came_of_an_acknowledgement(service, fault, outcome):
-    """Only an answer that asking again cannot change is final; after silence nobody knows."""
+    """Only an answer that asking again cannot change is final; after silence that is not known."""
     event_id = service.add_event()
     service.inject_fault(fault, method="POST")
     found, reason = AzureSource(service.endpoint, **QUICK).acknowledge(event_id)

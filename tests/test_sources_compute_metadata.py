@@ -80,7 +80,7 @@ def test_what_is_neither_json_nor_lines_is_refused_and_says_nothing_of_any_event
 
 
 def test_a_live_migration_is_a_freeze_a_minute_ahead_that_starts_when_the_minute_is_over():
-    """The key never says that it starts: a migration whose pause nobody notices would look cancelled."""
+    """The key never says that it starts: a migration whose pause is not detected would look cancelled."""
     [event] = events_of(MIGRATES, VM, ())
     assert (event.kind, event.resources, event.started) == (Kind.FREEZE, ("web-1",), False)
     assert event.not_before == NOW + timedelta(seconds=60) and not event.takes_acknowledgement

@@ -113,7 +113,7 @@ def test_a_failure_that_took_long_is_followed_by_a_rest(inbox):
     inbox.get(timeout=2)
     inbox.get(timeout=2)
     poller.close()
-    assert source.asked[1] - source.asked[0] >= 0.05
+    assert source.asked[1] - source.asked[0] >= 0.03       # without a rest it would be 0; a clock may tick every 16 ms
 
 
 def test_poll_now_does_not_wait_for_the_interval(inbox, polling):
@@ -222,7 +222,7 @@ def test_the_platform_is_asked_about_an_event_in_its_newest_spelling(inbox):
 
 
 def test_one_called_off_before_it_left_is_not_sent_and_reported_as_lost(inbox):
-    """Whoever wins the race: one answer, and a sent one is never told as unsent."""
+    """In either order: one answer, and a sent one is never reported as unsent."""
     source = Script(GOOD)
     acknowledger = Acknowledger(inbox.put, source)
     for attempt in range(200):

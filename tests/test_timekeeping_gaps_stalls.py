@@ -1,4 +1,4 @@
-"""Who stood still in a gap, by what the kernel counted meanwhile."""
+"""Whether machine or process was paused in a gap, by what the kernel counted meanwhile."""
 from __future__ import annotations
 
 import pytest

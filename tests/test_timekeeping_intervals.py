@@ -74,7 +74,7 @@ def test_a_sample_loses_its_worth_with_age() -> None:
 
 
 def test_a_source_that_jumped_is_taken_at_its_newest_word() -> None:
-    """Either it was set, or the raw clock stood still meanwhile: what it said before is void."""
+    """Either it was set, or the raw clock stopped meanwhile: its earlier samples are void."""
     seen = [sample("a", 0, 1, at_s=100), sample("a", 3000, 2, at_s=101)]
     assert combine(seen, 101 * NS).chosen == (seen[1],)
 

@@ -51,7 +51,7 @@ def test_what_only_administrators_can_change_is_run(place: AclTarget) -> None:
 
 
 def test_the_usual_root_of_a_drive_may_stand_above_hooks_but_not_hold_them() -> None:
-    """What others add beside our directories harms nobody; beside a hook it could be its library."""
+    """What others add beside our directories does no harm; beside a hook it could be its library."""
     assert refusal(AclTarget.ABOVE, ROOT_OF_A_DRIVE) is None
     assert "S-1-5-11" in str(refusal(AclTarget.HOME, ROOT_OF_A_DRIVE))
 

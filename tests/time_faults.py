@@ -166,7 +166,7 @@ def flood_of_strangers(question: Question) -> list[Reply]:
 
 
 def strangers_then_honest(question: Question) -> list[Reply]:
-    """Somebody who can forge the server's address is faster than the server, but does not know the cookie."""
+    """A host that can forge the server's address is faster than the server, but does not know the cookie."""
     forged = [Reply(replace(question.packet(500), origin=bytes([n]) * 8).data()) for n in range(20)]
     return [*forged, Reply(question.packet().data())]
 

@@ -1,4 +1,4 @@
-"""A life whose record is kept, and what people are told of it at any moment."""
+"""A life whose record is kept, and what people see of it at any moment."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field

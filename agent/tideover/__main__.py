@@ -1,6 +1,16 @@
-"""`python -m tideover`: the same as the command."""
+"""Where the command starts: `tideover` and `python -m tideover`.
+
+Nothing is imported before Ctrl-C ends the process without a message: while modules are loaded it would print a trace. A
+process that was started with the signal ignored goes on ignoring it. (`signal` itself would load `enum` first.)
+"""
+import _signal
+
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
 import sys
 
 from tideover.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -41,6 +41,7 @@ class RunHook:
     kind: Kind
     reason: str = ""                # recover: resumed | cancelled | restarted
     facts: RunFacts = RunFacts()
+    resumed_instance: str = ""      # of an application: the one that was sent this run before the agent's restart
 
     @property
     def key(self) -> str:

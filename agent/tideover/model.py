@@ -128,7 +128,7 @@ class HookPhase(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class HookSpec:
-    """One hook of the directory together with the configuration for it."""
+    """One participant: a hook of the directory, or an application, with the configuration for it."""
 
     name: str
     order: int                           # NN of the file's name
@@ -140,6 +140,8 @@ class HookSpec:
     user: str | None = None
     umask: int = 0o022                   # as umask(2); without effect on Windows
     refused: str | None = None           # why it must not be run; None: it may
+    is_application: bool = False         # it takes part over the socket: no file is run, `user` says who may be it
+    fails_absent: bool = False           # an application that is not connected when it is to prepare has failed
 
 
 class HookOutcome(enum.Enum):
@@ -179,6 +181,7 @@ class HookRun:
     attempt: int
     report: HookReport
     limit_s: float | None = None         # the budget this run was given; None: an older journal did not keep it
+    is_application: bool = False         # else a hook
 
     @property
     def started_at(self) -> datetime:

@@ -89,6 +89,21 @@ class HookSettled:
     report: HookReport
 
 
+@dataclass(frozen=True, slots=True)
+class ApplicationConnected:
+    """An application has connected. `instance`: its own word for its process; the same one goes on where it was."""
+
+    name: str
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationGone:
+    """The connection of an application has ended."""
+
+    name: str
+
+
 class AckOutcome(enum.Enum):
     ACCEPTED = "accepted"       # 200
     REFUSED = "refused"         # 400, 404 and their like: asking again is pointless
@@ -140,10 +155,12 @@ class AcknowledgeRequested:
 
 @dataclass(frozen=True, slots=True)
 class RecoverRequested:
-    """An operator asks to run pending recovers (of one event, or all). `clock`: its verdict then, for the hooks."""
+    """An operator asks to run pending recovers (of one event, or all), or no agent can start. `clock`: its verdict
+    then, for the hooks; `because`: what the record says."""
 
     event_id: str | None = None
     clock: ClockCheck | None = None
+    because: str = "by hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,5 +175,6 @@ class StopRequested:
     """The service is being stopped, and applications are recovered first (on_stop = "recover")."""
 
 
-Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | AckSettled | ClockJudged
-               | ClockFollowed | Due | AcknowledgeRequested | RecoverRequested | ForgetRequested | StopRequested)
+Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | ApplicationConnected
+               | ApplicationGone | AckSettled | ClockJudged | ClockFollowed | Due | AcknowledgeRequested
+               | RecoverRequested | ForgetRequested | StopRequested)

@@ -9,7 +9,8 @@ from tideover.model import ANNOUNCED, NO_SOURCE, ClockCheck, Event, HookSpec, Ki
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the configuration chooses for one kind of event."""
+    """What the configuration chooses for one kind of event, as the decision asks for it: the words of [policy]
+    (`PolicySettings`) end in `policy_of`."""
 
     acknowledge: bool = True
     acknowledge_shared: bool = False

@@ -4,7 +4,7 @@ nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -246,15 +246,28 @@ def record_of(rows: Sequence[Row]) -> EventRecord:
     )
 
 
-def pauses_of(rows: Iterable[Row]) -> list[PauseRecord]:
+def pauses_of(rows: Sequence[Row]) -> list[PauseRecord]:
     """Given rows, return every pause noticed, oldest first, each once."""
-    seen: dict[str, Pause] = {}
-    event_ids: dict[str, list[str]] = {}
+    return list(each_pause(rows, events_of_pauses(rows)))
+
+
+def events_of_pauses(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """Given rows, return for each pause that belongs to an event, by its id, the events."""
+    events: dict[str, tuple[str, ...]] = {}
     for row in rows:
-        if isinstance(row.subject, Pause):
-            seen.setdefault(row.subject.id, row.subject)
-            event_ids.setdefault(row.subject.id, []).extend([row.event_id] if row.event_id else [])
-    return [PauseRecord(pause, tuple(event_ids[pause.id])) for pause in seen.values()]
+        if row.event_id and isinstance(row.subject, Pause):
+            events[row.subject.id] = (*events.get(row.subject.id, ()), row.event_id)
+    return events
+
+
+def each_pause(rows: Iterable[Row], events: Mapping[str, tuple[str, ...]]) -> Iterator[PauseRecord]:
+    """Given rows and the events of pauses, yield every pause noticed, oldest first, each once. Of those before only the
+    ids are kept: there may be a hundred thousand."""
+    seen = set()
+    for row in rows:
+        if isinstance(row.subject, Pause) and row.subject.id not in seen:
+            seen.add(row.subject.id)
+            yield PauseRecord(row.subject, events.get(row.subject.id, ()))
 
 
 def last_check(rows: Sequence[Row]) -> ClockCheck | None:
@@ -305,7 +318,8 @@ def pause_json(pause: Pause) -> PauseDocument:
 def _run_json(run: HookRun) -> HookRunDocument:
     report = run.report
     return {
-        "name": run.name, "kind": "hook", "phase": run.phase.value, "attempt": run.attempt,
+        "name": run.name, "kind": "application" if run.is_application else "hook", "phase": run.phase.value,
+        "attempt": run.attempt,
         "outcome": report.outcome.value, "exit_status": report.exit_status,
         "started_at": utc_text(report.started_at), "duration_s": _rounded(report.duration_s),
         "limit_s": _rounded(run.limit_s), "output": report.output, "note": report.note,

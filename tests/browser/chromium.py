@@ -26,7 +26,7 @@ REQUESTS = {"Network.requestWillBeSent", "Network.webSocketCreated"}
 
 
 class Browser:
-    """One browser with one tab. What it said and asked for is kept, in order."""
+    """One browser with one tab. Its messages and requests are kept, in order."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self._to, self._from = to_browser, from_browser
@@ -72,7 +72,7 @@ class Browser:
                                          printBackground=False)["data"])
 
     def complaints(self) -> list[dict[str, Any]]:
-        """Everything the console was told."""
+        """All messages of the console."""
         return [event for event in self.events if event["method"] in MESSAGES]
 
     def requests(self) -> list[str]:

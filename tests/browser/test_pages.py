@@ -1,4 +1,4 @@
-"""The page of a real event in a real browser: it fits, asks for nothing, complains of nothing, and strangers' words stay
+"""The page of a real event in a real browser: it fits, asks for nothing, complains of nothing, and untrusted text stay
 text. The browser has no network at all; what it asked for is counted all the same."""
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_page_of_a_real_event_fits_and_asks_for_nothing(pages, tab):
                 assert (narrow > 0) is (width <= 700) and (wide > 0) is (width > 700)
 
 
-def test_untrusted_text_are_text_and_nothing_else(pages, tab):
+def test_untrusted_text_is_text_and_nothing_else(pages, tab):
     tab.show(pages[0], 1280)
     elements = set(tab.evaluate(ELEMENTS))
     assert not elements & {"script", "img", "a", "link", "iframe", "object", "form", "foreignObject"}
@@ -86,7 +86,7 @@ def test_untrusted_text_are_text_and_nothing_else(pages, tab):
 
 
 def test_a_page_with_a_script_in_it_would_not_run_it(pages, tab):
-    """The policy by itself: a copy of the page into which somebody has put a script, a picture and a style."""
+    """The policy by itself: a copy of the page into which was put a script, a picture and a style."""
     nasty = pages[0].with_name("nasty.html")
     nasty.write_text(pages[0].read_text().replace("</body>", (
         '<script>document.title="owned"</script><img src="http://192.0.2.1/x.png" onerror="document.title=1">'

@@ -19,7 +19,7 @@ PATIENCE_S = 60.0
 
 
 class Place:
-    """`said`: what `tideover simulate` prints, as far as it has come."""
+    """`said`: the output of `tideover simulate`, as far as it has come."""
 
     def __init__(self, keeper: int, said: Path) -> None:
         self._inside, self._said = ["nsenter", "-t", str(keeper), "-n"], said

@@ -1,4 +1,4 @@
-"""Disks that can be filled, made read-only and mended, in a mount namespace that nobody else sees."""
+"""Disks that can be filled, made read-only and repaired, in a mount namespace that no other process sees."""
 from __future__ import annotations
 
 import ctypes
@@ -39,7 +39,7 @@ def own_mounts() -> Iterator[None]:
 
 
 def _go_back(libc: ctypes.CDLL, before: int) -> None:
-    """Not possible while a thread that was started inside still ends; who stays harms nobody."""
+    """Not possible while a thread that was started inside still ends; a thread that stays does no harm."""
     for _ in range(100):
         if libc.setns(before, CLONE_NEWNS) == 0:
             return
@@ -81,7 +81,7 @@ class Disk:
 
 class BreakingDisk:
     """An ext4 file system on a loop device, which the kernel can be made to give up: read-only from one moment to the
-    next for files that are open as well (mount option `abort`, ext4(5)), until it is mounted anew."""
+    next for files that are open as well (mount option `abort`, ext4(5)), until it is mounted again."""
 
     def __init__(self, place: Path) -> None:
         self.place, self._image = place, place.with_name("image")
@@ -102,7 +102,7 @@ class BreakingDisk:
         mount("-o", "remount,abort", str(self.place))
 
     def repair(self) -> None:
-        """As an administrator would, once nobody uses it any more."""
+        """As an administrator would, once it is not used any more."""
         self.remove()
         subprocess.run(["e2fsck", "-p", "-f", str(self._image)], check=False, capture_output=True)
         self._mount()

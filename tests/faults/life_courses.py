@@ -15,7 +15,7 @@ BRIEF = "unless_orphaned 0.05"
 class Life:
     """`play` plays the platform on a stage with the hooks; then all its events are closed.
 
-    `posts`: of each event, how often the platform is told; `outcomes`: of each event, how it may have ended when
+    `posts`: of each event, how often an acknowledgement is sent; `outcomes`: of each event, how it may have ended when
     nothing befell the agent. `stage`: further settings of the stage.
     """
 
@@ -78,7 +78,7 @@ def _shared(here: Stage) -> None:
 
 
 def _waiting(here: Stage) -> None:
-    """Announced earlier than the owner wants to begin; the platform starts it once it is told."""
+    """Announced earlier than the owner wants to begin; the platform starts it once it is acknowledged."""
     here.announce("E1", not_before_in_s=1.5)
     here.until(lambda: here.has_started("E1"))
     here.finish("E1")

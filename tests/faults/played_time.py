@@ -40,7 +40,7 @@ class PlayedTime:
             self._map = mmap.mmap(opened.fileno(), LAYOUT.size)
 
     def set_wall(self, seconds: float) -> None:
-        """Somebody sets the wall clock, by so much against the truth."""
+        """The wall clock is set, by so much against the truth."""
         self._put(WALL, round(seconds * NS))
 
     def leap(self, seconds: float) -> None:

@@ -29,7 +29,7 @@ def _agent(here: Stage) -> list[str]:
 
 
 def _hooks(here: Stage) -> list[str]:
-    """Recovered is who was prepared, and nobody else; one copy at a time."""
+    """Recovered is who was prepared, and no other; one copy at a time."""
     lines = here.lines()
     broken = [f"two copies of {line[1]}" for line in lines if line[2] == "TWO-COPIES"]
     owed = {name for name, phase in _begun(here) if phase == "prepare"}
@@ -98,7 +98,7 @@ def _one_record(record: dict[str, Any], outcomes: set[str]) -> list[str]:
 
 
 def _runs(here: Stage, records: list[dict[str, Any]]) -> list[str]:
-    """Every run that the journal says has begun stands in a record: how it ended, or that nobody saw its end."""
+    """Every run that the journal says has begun stands in a record: how it ended, or that its end was not seen."""
     told = {(run["name"], run["phase"], run["started_at"]) for record in records for run in record["hooks"]}
     known = Counter((name, phase) for name, phase, _ in told)
     begun = Counter(_begun(here))
@@ -134,7 +134,7 @@ def _stops(here: Stage) -> list[str]:
 
 
 def _wrong_clock(here: Stage) -> list[str]:
-    """From when the agent has written that the clock was set wrong, nobody is told that it is good, or to carry on
+    """From when the agent has written that the clock was set wrong, no hook gets a good verdict or recovers
     before it is right."""
     points = here.points()
     wrong = next((place for place, line in enumerate(points) if line.startswith("-- a day")), None)

@@ -1,4 +1,4 @@
-"""Whatever can be said is said: random lives obey the laws, random bytes are read or refused, never a traceback.
+"""Whatever can be observed is observed: random lives obey the laws, random bytes are read or refused, never a traceback.
 
 Among the slow proofs only: to load the library and to draw a few examples took a tenth of the fast suite's time. What was
 found stands as cases here, and where it could as a test of its own.
@@ -204,7 +204,7 @@ LAWS = [law for name, law in vars(test_laws).items() if name.startswith("test_")
 
 
 def told_rightly(steps):
-    """Nobody but this VM is named (in any case of letters), nothing has begun, it was not said before; and what is
+    """Only this VM is named (in any case of letters), nothing has begun, it was not observed before; and what is
     required has worked, or by hand or on_stop, or it is a user's own event that no hook wants."""
     by_hand: set[str] = set()
     for _, state, seen, move in steps:
@@ -253,7 +253,7 @@ def test_a_random_life_obeys_the_laws(policy, told_of, script):
 
 
 def come_home(policy, state, now):
-    """Once nothing is announced and everybody answers well, nothing is owed and no event is open."""
+    """Once nothing is announced and everybody answers well, nothing is pending and no event is open."""
     def see(seen, state):
         return step(state, seen, policy, now).state
 
@@ -313,7 +313,7 @@ class Watched(EngineWorld):
     ["full", "room", "answer", "answer", "answer", "scheduled", "started", "gone", "pause", "restart"]), max_size=40), many=500,
       cases=[(["scheduled", "full", "answer", "answer"],), (["scheduled", "answer", "full", "answer", "room", "scheduled", "answer", "full"],)])
 def test_whatever_the_disk_does_nothing_is_acknowledged_that_could_be_forgotten(script):
-    """Restarts come while it can be written (what is not remembered at a kill is lost, as told); all is recovered."""
+    """Restarts come while it can be written (what is not remembered at a kill is lost, as documented); all is recovered."""
     with tempfile.TemporaryDirectory() as home:
         engine_world = Watched()
 
@@ -471,7 +471,7 @@ def is_told(document) -> None:
              (b"", ["leap=0", "stratum=1", "rootdisp=1", "rootdelay=1", "offset=1", "reftime=0xffffffffff.ffffffffff"]),
              (b"", ["1", "2", "3", "9" * 30, "nan", *["1"] * 8, "Normal"])])
 def test_any_word_of_a_time_daemon_is_a_report_or_none(data, words):
-    """Its numbers may be anything: what comes out can be told, and nothing ends the agent."""
+    """Its numbers may be anything: what comes out can be shown, and nothing ends the agent."""
     sequence = data[:4].ljust(4, b"x")
     for command in (chrony.TRACKING, chrony.SOURCE_DATA, chrony.N_SOURCES):
         chrony.reply_body(command, sequence, data)

@@ -167,7 +167,7 @@ def test_a_hook_that_cannot_be_run_at_recover_stays_pending_is_reported_and_run_
 
 @slow
 def test_a_hook_that_was_removed_before_it_could_begin_needs_no_recover(tmp_path):
-    """It holds the acknowledgement: it was wanted. But what never ran is not recovered, and nobody waits for it."""
+    """It holds the acknowledgement: it was wanted. But what never ran is not recovered, and it is not waited for."""
     with trial("hook removed before prepare", "after the catalogue was read", "holds, and is not recovered"), world(tmp_path) as here:
         here.hook("10-first", f'[ "$1" = recover ] || rm -f {tmp_path}/hooks.d/20-second')
         here.hook("20-second")

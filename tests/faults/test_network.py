@@ -76,7 +76,7 @@ def test_a_service_that_is_away_for_long_ends_nothing(tmp_path, how, when):
 
 @slow
 def test_the_first_answer_may_take_110_seconds(tmp_path):
-    """The first call turns the feature on, which may take two minutes (Azure's documentation). Whoever asks meanwhile is
+    """The first call turns the feature on, which may take two minutes (Azure's documentation). A client that asks meanwhile is
     held back too."""
     with trial("first answer after 110 s", "the simulator holds all back", "waited for, then all as ever"), world(tmp_path) as here:
         here.hook("10-first")
@@ -115,7 +115,7 @@ def test_an_answer_that_is_none_ends_no_event(tmp_path, what, fault):
 @slow
 @pytest.mark.parametrize("carried_out", [True, False])
 def test_a_reset_in_the_answer_to_the_acknowledgement_is_decided_by_a_fresh_document(tmp_path, carried_out):
-    """Carried out: the document says Started, and it is not said again. Not carried out: it is."""
+    """Carried out: the document says Started, and it is not sent again. Not carried out: it is."""
     made = "after it was carried out" if carried_out else "before it was carried out"
     with trial("reset in the answer to the POST", made, "told again only if still Scheduled"), gated(tmp_path) as (here, gate):
         here.hook("10-first")
@@ -132,7 +132,7 @@ def test_a_reset_in_the_answer_to_the_acknowledgement_is_decided_by_a_fresh_docu
 
 @contextmanager
 def another_program(here: World):
-    """Somebody else in this VM who asks in bursts of six: for most of each second, five a second are used up."""
+    """Another program in this VM that asks in bursts of six: for most of each second, five a second are used up."""
     stop, place = threading.Event(), urlsplit(here.metadata.endpoint)
 
     def ask() -> None:
@@ -195,7 +195,7 @@ def test_an_old_document_that_is_replayed_acknowledges_nothing_twice(tmp_path):
 # ---- outside time ----
 
 def clock_told(tmp_path: Path, servers: list[str], deadline: str = "4s") -> tuple[str, float, World]:
-    """Play a freeze against these servers; return the verdict that recover was told, and how long it had waited."""
+    """Play a freeze against these servers; return the verdict that recover got, and how long it had waited."""
     with world(tmp_path, time_offset_s=None) as here:
         here.hook("10-first")
         here.configure("", deadline=deadline)
@@ -266,7 +266,7 @@ def spend_the_first_answer(server: time_faults.TimeServer) -> None:
 
 @slow
 def test_a_flood_at_every_port_of_the_agent_does_not_keep_it_from_its_work(tmp_path):
-    """Somebody on the network sends whatever he likes as fast as he can, while an honest server answers too."""
+    """A host on the network sends anything as fast as he can, while an honest server answers too."""
     with trial("a flood of packets", "10 000 to each question, beside an honest server", "good, at once, memory flat"), \
             TimeServer(0.0) as honest, time_faults.TimeServer(time_faults.flood_of_strangers) as flood:
         told, waited_s, _ = clock_told(tmp_path, [honest.address, flood.name])
@@ -275,7 +275,7 @@ def test_a_flood_at_every_port_of_the_agent_does_not_keep_it_from_its_work(tmp_p
 
 
 def test_the_gate_of_these_proofs_lets_through_what_it_should(tmp_path):
-    """A proof that cannot fail is none: through an open gate all is well, through a shut one nobody answers."""
+    """A proof that cannot fail is none: through an open gate all is well, through a shut one there is no answer."""
     from tideover.observations import Polled, PollFailed
     from tideover.platforms import AZURE
     from tideover.settings.values import SourceSettings
@@ -292,7 +292,7 @@ def test_the_gate_of_these_proofs_lets_through_what_it_should(tmp_path):
 
 @slow
 def test_a_first_connection_that_is_swallowed_after_a_restart_does_not_keep_a_prepared_application_waiting(tmp_path):
-    """The agent was killed, and the event ended, while nobody looked: only a document can tell, and the first question is
+    """The agent was killed, and the event ended, while no agent ran: only a document can tell, and the first question is
     never answered."""
     with trial("metadata service", "the first connection after a restart is swallowed", "recovered within 10 s"), \
             gated(tmp_path) as (here, gate):
@@ -312,7 +312,7 @@ def test_a_first_connection_that_is_swallowed_after_a_restart_does_not_keep_a_pr
 
 @slow
 def test_a_pending_recover_needs_no_document(tmp_path):
-    """The agent was killed while it recovered, and the platform answers nobody any more."""
+    """The agent was killed while it recovered, and the platform answers no more."""
     with trial("metadata service", "swallows all, from a restart within recover on", "recovered as ever"), \
             gated(tmp_path) as (here, gate):
         here.hook("10-first", f'[ "$1" = prepare ] || [ -e {tmp_path}/go ] || sleep 60')

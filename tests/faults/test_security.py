@@ -1,4 +1,4 @@
-"""Who must not be trusted is not: other users of this machine, whoever writes an event, whoever is on the network."""
+"""Who must not be trusted is not: other users of this machine, authors of events, hosts on the network."""
 from __future__ import annotations
 
 import grp
@@ -151,7 +151,7 @@ def test_an_agent_refuses_what_others_can_write(home, step):
 
 @contextmanager
 def under_attack(program, *words):
-    """While a stranger's process tries it all the time, to the end."""
+    """While another user's process tries it all the time, to the end."""
     attack = subprocess.Popen([PYTHON, "-c", program, *words], user="nobody", extra_groups=[])
     try:
         yield
@@ -164,7 +164,7 @@ def under_attack(program, *words):
 @as_root
 @slow
 def test_a_hook_cannot_be_swapped_between_the_check_and_the_start(home):
-    """A stranger tries it all the time: renames, links, writes, in the hook's directory and above, which is sticky."""
+    """Another user tries it all the time: renames, links, writes, in the hook's directory and above, which is sticky."""
     with trial("hook swapped", "a stranger's process races the start, 150 runs", "what was checked is what is run") as tried:
         tried.times = 150
         bench = Bench()

@@ -48,7 +48,7 @@ def begin(here: World) -> str:
 
 
 def expect_protection_without_a_word(here: World) -> None:
-    """Both are prepared, nobody is told to go ahead, and log and status say why."""
+    """Both are prepared, nothing is acknowledged, and log and status say why."""
     here.until(lambda: here.begun()[-2:] == ["first prepare", "second prepare"])
     time.sleep(1.0)
     assert here.metadata.acknowledgements == [] and here.agents[-1].poll() is None
@@ -118,7 +118,7 @@ def test_an_agent_that_starts_on_such_a_disk_protects_all_the_same(tmp_path, dis
 @slow
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_an_agent_killed_while_prepared_recovers_after_a_start_on_such_a_disk(tmp_path, disk, how):
-    """What it owes stands in the journal and its log, which can still be read."""
+    """What is pending stands in the journal and its log, which can still be read."""
     with trial(f"disk {how}, at a start that owes", "kill -9 while prepared", "what stood in the journal is recovered"), \
             world(tmp_path) as here:
         event_id = begin(here)
@@ -457,7 +457,7 @@ def test_a_journal_in_use_stays_the_same_file_while_it_is_read(tmp_path):
 
 
 def test_the_same_vm_in_other_letters_is_no_other_vm(tmp_path):
-    """Its journal would be set aside, and with it what it owes."""
+    """Its journal would be set aside, and with it what is pending."""
     world_, journal, renewed = EngineWorld(), Journal(tmp_path / "j.db"), []
     engine = Engine(journal, {kind: world_ for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
                     lambda seen: POLICY, lambda: at(0), world_, lambda: renewed.append(vm_id))

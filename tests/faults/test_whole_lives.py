@@ -97,7 +97,7 @@ class Life:
 
 @contextlib.contextmanager
 def log_pipe_full(here: World) -> Iterator[Life]:
-    """Nobody reads what the agent says, from the start."""
+    """The agent's output is not read, from the start."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     with contextlib.suppress(BlockingIOError):
@@ -244,7 +244,7 @@ def test_the_whole_life_of_an_event_while_something_is_out_of_order(tmp_path, di
 # --- nothing is imported once an event may come -----------------------------------------------------------------------
 
 def imports(here: World) -> list[str]:
-    """What was imported after the agent had said that it runs (python -X importtime)."""
+    """What was imported after the agent had reported that it runs (python -X importtime)."""
     said = here.said()
     after = said[said.index("agent.started"):]
     return [line.rpartition("|")[2].strip() for line in after.splitlines() if line.startswith("import time:")]

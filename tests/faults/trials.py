@@ -190,7 +190,7 @@ class Stage:
             self._reboot()
 
     def reboot(self) -> None:
-        """The machine starts anew: the agent and all hooks are gone at once."""
+        """The machine starts again: the agent and all hooks are gone at once."""
         before, self.is_rebooting = self.boot, True
         while self.boot == before and self._keeper.is_alive():
             with contextlib.suppress(ProcessLookupError):
@@ -230,7 +230,7 @@ class Stage:
         return [line for line in self.points() if line[0].isdigit()]
 
     def has_committed(self, *words: str) -> bool:
-        """Whether some transaction said all of these."""
+        """Whether some transaction wrote all of these."""
         return any(point.endswith(": committed") and all(word in point for word in words) for point in self.points())
 
     def lines(self) -> list[list[str]]:
@@ -277,7 +277,7 @@ class Stage:
         return self.metadata.status_of(event_id) == "Started" and self.has_committed(f"{event_id} event started")
 
     def pause_until(self, question: Callable[[], Any]) -> None:
-        """The machine is away; where nobody saw it, because no agent ran, it happens again."""
+        """The machine is away; where it was not seen, because no agent ran, it happens again."""
         for _ in range(4):
             self.until(lambda: not self.is_stopped)
             self.time.pass_by(AWAY_S)

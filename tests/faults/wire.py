@@ -38,7 +38,7 @@ class Gate:
         threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     def shut(self) -> None:
-        """Nobody listens any more, and what was open is cut."""
+        """No server listens any more, and what was open is cut."""
         listener, self._listener = self._listener, None
         if listener is not None:
             with suppress(OSError):

@@ -55,7 +55,7 @@ def inhabitants(namespace: str) -> list[int]:
 
 
 def signal_all(namespace: str, number: signal.Signals) -> None:
-    """Given a namespace, signal all in it, until a look finds nobody new (a fork may escape the first)."""
+    """Given a namespace, signal all in it, until a look finds no new process (a fork may escape the first)."""
     done: set[int] = set()
     while new := set(inhabitants(namespace)) - done:
         for pid in new:

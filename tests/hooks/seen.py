@@ -31,7 +31,7 @@ class Seen:
     def spares(self, bare: Seen, *, one_in: int) -> bool:
         """Given what the same load saw without the hook, did it now fail at most once where it failed `one_in` times?
 
-        A ratio within one run: on a busy machine a client's patience may end now and then whatever the hook does.
+        A ratio within one run: on a busy machine a client may time out now and then whatever the hook does.
         """
         return self.failed * one_in <= bare.failed
 

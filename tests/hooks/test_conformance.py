@@ -109,7 +109,7 @@ def test_a_frozen_server_does_not_hold_the_hook_beyond_its_time(stage: Stage, tm
 
 
 def test_recover_keeps_its_time_with_the_server_frozen_and_its_debt(stage: Stage, tmp_path: Path) -> None:
-    """A recover that could not reach its server says so, keeps what it owes, and pays when the server is back."""
+    """A recover that could not reach its server says so, keeps its recovery pending, and recovers when the server is back."""
     before = stage.look()
     hook = prepared(stage, tmp_path / "state")
     stage.freeze()

@@ -98,7 +98,7 @@ def test_etcd_move_leader_leaves_no_election_to_wait_for(lab: Bench, tmp_path: P
 
 
 def test_etcd_move_leader_trusts_and_is_trusted_by_certificate_and_password(lab: Bench, tmp_path: Path) -> None:
-    """Over TLS, with client certificates and authentication on: whoever is not proved is not asked to do anything."""
+    """Over TLS, with client certificates and authentication on: a host that is not proved is not asked to do anything."""
     need("etcd", "curl")
     authority = Authority(tmp_path / "certificates")
     authority.signs("hook", "DNS:hook")

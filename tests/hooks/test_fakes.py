@@ -109,7 +109,7 @@ def test_kubernetes_evicts_before_a_restart_and_waits_for_budgets(cluster: tuple
 
 
 def test_kubernetes_without_a_right_to_it_fails_plainly(cluster: tuple[Hook, Path], tmp_path: Path) -> None:
-    """A wrong token changes nothing and is told."""
+    """A wrong token changes nothing and is reported."""
     hook, _ = cluster
     (tmp_path / "wrong").write_text("wrong\n")
     ran = replace(hook, settings={**hook.settings, "TOKEN_FILE": str(tmp_path / "wrong")}).prepare()
@@ -143,7 +143,7 @@ def test_kubernetes_publishes_kind_not_before_and_length_and_that_it_is_over(clu
 
 
 def test_kubernetes_publishes_for_a_node_that_an_operator_has_cordoned_and_says_what_is_not_known(cluster: tuple[Hook, Path]) -> None:
-    """It owes the end of the condition then, so it is recovered; the operator's mark stays."""
+    """It must end the condition then, so it is recovered; the operator's mark stays."""
     first, _ = cluster
     assert first.prepare().status == DONE
     hook = replace(first, state=first.state.with_name("second"), kind="reboot", settings={**first.settings, "PUBLISH": "yes"})

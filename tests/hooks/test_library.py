@@ -1,4 +1,4 @@
-"""What can be said of every hook without its server: it describes itself, stands on the SDK alone, and fails plainly."""
+"""What holds for every hook without its server: it describes itself, stands on the SDK alone, and fails plainly."""
 from __future__ import annotations
 
 import ast
@@ -85,7 +85,7 @@ def test_a_hook_needs_nothing_but_the_sdk_and_the_standard_library(name: str) ->
 
 @pytest.mark.parametrize("name", ["tideover_hook.py", "tideover_hook_message.py", "tideover-hook.sh"])
 def test_the_sdk_is_no_hook(name: str, tmp_path: Path) -> None:
-    """It lies beside the library's hooks, and may lie beside an owner's: neither is told of it as a hook."""
+    """It lies beside the library's hooks, and may lie beside an owner's: neither takes it for a hook."""
     assert name not in known_names(LIBRARY) and not os.access(LIBRARY / name, os.X_OK)
     shutil.copy(LIBRARY / name, tmp_path)
     found = read_catalogue(tmp_path, lambda name: options_for(default_settings(), name))

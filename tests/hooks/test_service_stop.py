@@ -77,7 +77,7 @@ def test_service_stop_lets_downloads_end(lab: Bench, manager: UserManager, tmp_p
 
 
 def test_it_starts_what_ran_and_leaves_what_did_not(manager: UserManager, tmp_path: Path) -> None:
-    """A freeze stops nothing; a unit that does not exist is told before anything is stopped."""
+    """A freeze stops nothing; a unit that does not exist is reported before anything is stopped."""
     settings = {"UNITS": "web.service idle.service", "SCOPE": "user", "XDG_RUNTIME_DIR": "/run/user/0"}
     assert Hook("service-stop", tmp_path / "s", settings, inside=manager.inside).prepare().status == NOTHING
     wrong = settings | {"UNITS": "web.service no-such.service"}

@@ -1,4 +1,4 @@
-"""How long clients stand still after a 10 s stop of their server: tcp-reset-after-resume."""
+"""How long clients wait after a 10 s stop of their server: tcp-reset-after-resume."""
 from __future__ import annotations
 
 import dataclasses

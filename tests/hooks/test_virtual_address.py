@@ -33,7 +33,7 @@ def routers(lab: Bench, home: Path) -> list[Path]:
 
 
 def settled(lab: Bench) -> None:
-    """Wait until machine 1, and nobody else, has held the address for a while."""
+    """Wait until machine 1, and no other, has held the address for a while."""
     until(lambda: VIP in answers(lab.machines[0], "ip", "-o", "addr"), "machine 1 holds the virtual address")
     until(lambda: VIP not in answers(lab.machines[1], "ip", "-o", "addr"), "machine 2 does not")
     until(lambda: answers(lab, "curl", "-fsS", f"http://{VIP}:8080/small") != "", "the virtual address serves")

@@ -92,7 +92,7 @@ def test_a_receiver_behind_tls_gets_the_document(authority: Authority, tmp_path:
     ids=["of-a-strange-authority", "unknown-to-the-system", "expired", "of-another-host"])
 def test_a_receiver_whose_certificate_is_not_valid_gets_nothing(authority: Authority, tmp_path: Path,
                                                           certificate: str, trusted: str, why: str) -> None:
-    """The news may carry secrets in its headers: whoever is not proved to be the receiver gets none of it."""
+    """The news may carry secrets in its headers: a host that is not proved to be the receiver gets none of it."""
     told = tmp_path / "told"
     with serving(told, authority.file(f"{certificate}.crt"), authority.file(f"{certificate}.key")) as place:
         settings = {"URL": f"https://{place}/ok", "CA_FILE": authority.file(trusted) if trusted else ""}

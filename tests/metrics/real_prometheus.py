@@ -43,7 +43,7 @@ def free_port() -> int:
 
 
 def promtool(*words: str, text: str | None = None) -> str:
-    """Run it; return what it said. Its own checks fail the test."""
+    """Run it; return its output. Its own checks fail the test."""
     done = subprocess.run(["promtool", *words], input=text, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -121,7 +121,7 @@ class Prometheus:
 
 @contextmanager
 def exporter(directory: Path) -> Iterator[str]:
-    """A node_exporter, not as root, that hands on the files of a directory; gives its HOST:PORT."""
+    """A node_exporter, not as root, that exposes the files of a directory; gives its HOST:PORT."""
     port = free_port()
     process = subprocess.Popen(
         [EXPORTER, "--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={directory}",

@@ -44,7 +44,7 @@ def without_a_figure(server: Prometheus, asked: dict[str, str], begun: float) ->
 
 
 def page(here: World, address: str) -> str:
-    """Once the newest agent has said that it is up."""
+    """Once the newest agent has reported that it is up."""
     here.until(lambda: here.said().count("agent.started") == len(here.agents))
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
         return answer.read().decode()
@@ -56,7 +56,7 @@ def test_the_rules_are_sound_and_fire_when_they_should():
 
 
 def test_every_metric_that_the_rules_ask_for_is_one_of_ours(tmp_path):
-    """A rule about a name that nobody has never fires; a text that speaks of one sends its reader nowhere."""
+    """A rule about a name that does not exist never fires; a text that speaks of one sends its reader nowhere."""
     with world(tmp_path) as here:
         here.hook("10-only")
         address = with_metrics(here)

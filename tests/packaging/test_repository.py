@@ -1,4 +1,4 @@
-"""apt itself, with nobody to ask: installs from the signed repository, upgrades, removes and purges."""
+"""apt itself, without a terminal: installs from the signed repository, upgrades, removes and purges."""
 import shutil
 import tempfile
 from pathlib import Path

@@ -48,7 +48,7 @@ class Choices:
 
 @dataclass(frozen=True, slots=True)
 class HookRan:
-    """One run of one of the lab's hooks, as it said itself. `ahead_s`: the guest's clock then, by the host's."""
+    """One run of one of the lab's hooks, as it printed itself. `ahead_s`: the guest's clock then, by the host's."""
 
     name: str
     phase: str
@@ -61,7 +61,7 @@ class HookRan:
 
 
 def install(machine: Machine, choices: Choices) -> None:
-    """Put the agent into the guest and start it; return when it says that it is ready."""
+    """Put the agent into the guest and start it; return when it reports that it is ready."""
     _write_configuration(machine, choices)
     package = os.environ.get(PACKAGE)
     if package:
@@ -74,7 +74,7 @@ def install(machine: Machine, choices: Choices) -> None:
 
 
 def configure(machine: Machine, choices: Choices) -> None:
-    """Start the agent anew with these choices; return when it says that it is ready."""
+    """Start the agent again with these choices; return when it reports that it is ready."""
     _write_configuration(machine, choices)
     machine.run("systemctl restart tideover")
 
@@ -97,7 +97,7 @@ def record(machine: Machine, event: str) -> dict[str, Any]:
 
 
 def hooks_run(ear: Ear, since: float) -> list[HookRan]:
-    """Return what the hooks have said since then, in order."""
+    """Return what the hooks have printed since then, in order."""
     return [_hook(line, found) for line in ear.told(since) if (found := HOOK.search(line.text))]
 
 

@@ -1,4 +1,4 @@
-"""Every way in which the lab lets a machine stand still, each with the truth about it: the hypervisor's own event times."""
+"""Every way in which the lab pauses a machine, each with the truth about it: the hypervisor's own event times."""
 from __future__ import annotations
 
 import os
@@ -21,7 +21,7 @@ TOLD_IN_S = 0.001                    # lengths and bounds are told in millisecon
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """When the machine stood still, in seconds since the epoch by the host."""
+    """When the machine was paused, in seconds since the epoch by the host."""
 
     stopped_at: float
     resumed_at: float

@@ -1,6 +1,6 @@
-"""What is done to the guest, and what the agent owes an answer to. One row of CASES is one promise.
+"""What is done to the guest, and what the agent must answer. One row of CASES is one promise.
 
-Two kinds of pause: in the one the guest's clocks stand still with it and only outside time can show it, in the other
+Two kinds of pause: in the one the guest's clocks stop with it and only outside time can show it, in the other
 its counters run on. And what is no pause of the machine at all: a clock set by hand, a process that got no processor.
 """
 from __future__ import annotations

@@ -22,7 +22,7 @@ RESET = b"\xff"                      # makes the guest agent forget half a reque
 
 
 def connect(path: Path, patience_s: float = 10.0) -> socket.socket:
-    """Given a socket that is about to be served, return a connection to it. Raise LabError if nobody serves it."""
+    """Given a socket that is about to be served, return a connection to it. Raise LabError if it is not served."""
     until = time.monotonic() + patience_s
     while True:
         connection = socket.socket(socket.AF_UNIX)
@@ -135,7 +135,7 @@ class Told:
 
 
 class Ear:
-    """Listens to what guests tell on their second serial port, stamped by the host's clock, which nobody stops."""
+    """Listens to what guests tell on their second serial port, stamped by the host's clock, which is never stopped."""
 
     def __init__(self) -> None:
         self._told: list[Told] = []
@@ -146,12 +146,12 @@ class Ear:
         threading.Thread(target=self._hear, args=(connect(path),), name="ear", daemon=True).start()
 
     def told(self, since: float = 0.0) -> list[Told]:
-        """Return what was told since then."""
+        """Return what was printed since then."""
         with self._more:
             return [line for line in self._told if line.at >= since]
 
     def wait_for(self, words: str, since: float, patience_s: float) -> Told | None:
-        """Given words, return the first line told since then that has them; None: none came in time."""
+        """Given words, return the first line printed since then that has them; None: none came in time."""
         def found() -> Told | None:
             return next((line for line in self._told if line.at >= since and words in line.text), None)
         with self._more:

@@ -33,7 +33,7 @@ def booted() -> Snapshot:
 
 @pytest.fixture(scope="session")
 def _plays() -> Iterator[list[Play]]:
-    """The guests of this run. A run that is told to end (CI out of patience) ends them too."""
+    """The guests of this run. A run that is ended (CI at its limit) ends them too."""
     plays: list[Play] = []
     before = signal.signal(signal.SIGTERM, _interrupt)
     yield plays

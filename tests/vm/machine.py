@@ -1,7 +1,7 @@
 """One virtual machine: a QEMU process that emulates its processor, the monitor to it and the shell in its guest.
 
 Emulated on purpose: /dev/kvm may exist on a machine inside a cloud and not boot a stock kernel. All clocks of an
-emulated guest follow the hypervisor's one virtual clock: they stand still with it, and run on when only the process
+emulated guest follow the hypervisor's one virtual clock: they stop with it, and run on when only the process
 is stopped.
 """
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A network of the lab's own: a bridge with the metadata service's real address, and two sockets for guests.
 
-It lives in an anonymous network namespace that this process alone holds open: nobody else can see it, no address of the
+It lives in an anonymous network namespace that this process alone holds open: no other process can see it, no address of the
 machine is touched, and it is gone with the process, however that ends.
 """
 from __future__ import annotations

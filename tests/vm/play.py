@@ -55,7 +55,7 @@ class Play:
         return heard
 
     def claims(self, since: float) -> list[tuple[float, dict[str, Any]]]:
-        """Return the pauses told since then, each with the time at which it was told, by the host."""
+        """Return the pauses reported since then, each with the time of its report, by the host."""
         told = {found[1]: line.at for line in self.stage.ear.told(since) if (found := NOTICED.search(line.text))}
         return [(told[one["id"]], one) for one in agent.pauses(self.machine) if one["id"] in told]
 
@@ -68,14 +68,14 @@ class Play:
         return agent.hooks_run(self.stage.ear, since)
 
     def configure(self, choices: Choices) -> None:
-        """Let the agent start anew with these choices, unless it runs with them already."""
+        """Let the agent start again with these choices, unless it runs with them already."""
         if choices != self._choices:
             self._choices = choices
             agent.configure(self.machine, choices)
             self.cloud.wait_for_polls(POLLS)
 
     def start_time_daemon(self, manner: str) -> None:
-        """Start the guest's chrony in one of the lab's manners, and wait until the clock is right by it."""
+        """Start the guest's chrony in one of the lab's ways, and wait until the clock is right by it."""
         self.machine.set_clock()
         self.machine.run(f"cp /etc/chrony/lab-{manner}.conf /etc/chrony/chrony.conf; systemctl restart chrony; "
                          "chronyc waitsync 40 0.01 0 0.5")

@@ -1,4 +1,4 @@
-"""The table of a run: what was done to the guest, and what the agent said of it."""
+"""The table of a run: what was done to the guest, and what the agent reported of it."""
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ def _carried_over_a_freeze(play: Play, *, closed_within_s: float) -> tuple[dict[
 
 
 def test_recover_waits_until_the_clock_is_good(play: Play, tell: Callable[[Row], None]) -> None:
-    """Nobody is told "carry on" while the clock is ten seconds behind; a time daemon that steps ends the wait."""
+    """No recover starts while the clock is ten seconds behind; a time daemon that steps ends the wait."""
     play.configure(Choices())
     play.start_time_daemon("steps")
     record, recovered, truth = _carried_over_a_freeze(play, closed_within_s=60)
@@ -62,7 +62,7 @@ def test_recover_waits_until_the_clock_is_good(play: Play, tell: Callable[[Row],
 
 def test_with_a_daemon_that_repairs_slowly_recover_runs_at_the_deadline_and_says_so(
         play: Play, tell: Callable[[Row], None]) -> None:
-    """Applications wait for a good clock as long as their owner chose, and are told that it is bad."""
+    """Applications wait for a good clock as long as their owner chose, and get a bad verdict."""
     play.configure(Choices(deadline="15s"))
     play.start_time_daemon("slews")
     record, recovered, truth = _carried_over_a_freeze(play, closed_within_s=60)
@@ -75,7 +75,7 @@ def test_with_a_daemon_that_repairs_slowly_recover_runs_at_the_deadline_and_says
 
 
 def test_the_remedy_makes_a_slow_daemon_quick(play: Play, tell: Callable[[Row], None]) -> None:
-    """Told to measure afresh, the same daemon has the clock right long before it would have by itself."""
+    """Made to measure again, the same daemon has the clock right long before it would have by itself."""
     play.configure(Choices(deadline="60s", remedy="daemon"))
     play.start_time_daemon("slews")
     record, recovered, truth = _carried_over_a_freeze(play, closed_within_s=90)

@@ -254,7 +254,7 @@ def test_hooks_die_with_the_agent_that_started_them(bench: Bench) -> None:
 
 
 def test_the_agent_after_a_crash_ends_what_was_kept_alive_and_erases_the_trace(bench: Bench) -> None:
-    """A job lives as long as anybody has a handle to it; its name follows from the run."""
+    """A job lives as long as any process has a handle to it; its name follows from the run."""
     path = bench.hooks / "10-one.cmd"
     bench.write("10-one.cmd", f"@{bench.tree()}\n")
     agent = subprocess.Popen([sys.executable, str(AGENT), str(bench.state), str(path), "60", "1"])

@@ -76,7 +76,7 @@ def test_where_no_agent_listens_the_answer_is_a_sentence(tmp_path: Path) -> None
 
 @pytest.mark.skipif(hasattr(ntdll, "wine_get_version"), reason="Wine 8 lets anybody take a pipe's name")
 def test_no_other_process_can_take_the_pipes_name(tmp_path: Path) -> None:
-    """A stranger who listened under our name would answer in it."""
+    """Another process that listened under our name would answer in it."""
     first = ApiServer(tmp_path / "x", {})
     with pytest.raises(OSError):
         ApiServer(tmp_path / "x", {})

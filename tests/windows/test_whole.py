@@ -20,7 +20,7 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 
 def test_an_event_from_its_announcement_to_its_record(here: World) -> None:
-    """Batch hooks prepare, the platform is told once, the stop is measured, the clock checked, hooks recover in reverse."""
+    """Batch hooks prepare, one acknowledgement is sent, the stop is measured, the clock checked, hooks recover in reverse."""
     here.hook("10-first.cmd")
     here.hook("20-second.cmd")
     here.start()

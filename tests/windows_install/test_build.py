@@ -21,7 +21,7 @@ python_zip_folder=.
 
 @pytest.fixture
 def refused(tmp_path):
-    """Build with a zip of our own in Python's place; return what is said of it."""
+    """Build with a zip of our own in Python's place; return the output."""
     missing = [tool for tool in (COMPILER, "osslsigncode", "unzip") if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)} (tests/windows_install/packages.txt)")
@@ -42,7 +42,7 @@ def refused(tmp_path):
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
-    """A program for Windows that nobody has signed."""
+    """An unsigned program for Windows."""
     place = tmp_path_factory.mktemp("program")
     (place / "nothing.c").write_text("int main(void) { return 0; }\n")
     subprocess.run([COMPILER, "-o", place / "nothing.exe", place / "nothing.c"], check=True, timeout=60)

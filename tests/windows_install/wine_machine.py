@@ -54,7 +54,7 @@ class WineMachine:
             self._call("wine", "wineboot", events=events)
 
     def power_off(self) -> None:
-        """At once: no service is told."""
+        """At once: no service is notified."""
         self._call("wineserver", "-k")
         self._call("wineserver", "-w")
 

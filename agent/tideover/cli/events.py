@@ -7,7 +7,8 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from tideover import __version__
 from tideover.cli.options import (
     example,
     print_json,
+    print_json_listing,
     print_lines,
     print_sentence,
     with_json,
@@ -30,9 +32,9 @@ from tideover.cli.terminal import render_lines, table_lines, this_terminal, wrap
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.humanize import Times
-from tideover.journal.store import read_memory, read_through
+from tideover.journal.store import Journal, read_memory, read_through
 from tideover.model import fold_case, utc_text
-from tideover.record import EventRecord, PauseRecord, pauses_of, records_of
+from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, records_of
 from tideover.settings import read_duration
 from tideover.text_safety import dot_controls
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 # --- history, pauses
 
 Listed = TypeVar("Listed", EventRecord, PauseRecord)
+NEWEST = 1000       # pauses of a table, unless all are asked for: a hundred thousand take 200 MB to lay out
 with_csv: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--csv", "as_csv", is_flag=True, help="Print CSV (RFC 4180), a row each, exact times in UTC.")
 
@@ -57,47 +60,88 @@ def history_command(loaded: Loaded, as_json: bool, as_csv: bool, utc: bool, othe
     """List past and present events of this machine, oldest first."""
     state, rows = read_memory(loaded.settings)
     found = [record for record in records_of(rows) if others_too or record.concerns(state.me)]
-    _print_listing("events", found, as_json, history_csv(found) if as_csv else None, "No event recorded.",
-                   lambda times: history_table(found, times, state.me), utc)
+    _refuse_two_formats(as_json, as_csv)
+    if as_json:
+        print_json_listing("events", (record.as_json() for record in found))
+    elif as_csv:
+        print_csv(HISTORY_COLUMNS, found)
+    else:
+        _print_table(found, "No event recorded.", lambda times: history_table(found, times, state.me), utc)
     return EXIT_OK
 
 
 @click.command("pauses", epilog=example("tideover pauses --csv"))
+@click.option("--all", "is_all", is_flag=True,
+              help=f"List every pause, not only the newest {NEWEST}. JSON and CSV always list every pause.")
 @with_csv
 @with_json
 @with_utc
 @with_readable_settings
-def pauses_command(loaded: Loaded, as_json: bool, as_csv: bool, utc: bool) -> int:
+def pauses_command(loaded: Loaded, as_json: bool, as_csv: bool, utc: bool, is_all: bool) -> int:
     """List the pauses detected, with length, uncertainty, cause and evidence."""
-    found = read_through(loaded.settings, lambda journal: pauses_of(journal.rows_of_pauses())) or []
-    _print_listing("pauses", found, as_json, pauses_csv(found) if as_csv else None, "No pause detected.",
-                   lambda times: pauses_table(found, times), utc)
+    _refuse_two_formats(as_json, as_csv)
+
+    def print_them(pauses: Iterable[PauseRecord]) -> None:
+        if as_json:
+            print_json_listing("pauses", (known.as_json() for known in pauses))
+        elif as_csv:
+            print_csv(PAUSE_COLUMNS, pauses)
+        else:
+            _print_pauses(pauses, None if is_all else NEWEST, utc)
+
+    def read(journal: Journal) -> bool:
+        print_them(each_pause(journal.rows_of_pauses(), events_of_pauses(journal.rows_of_pauses_of_events())))
+        return True
+
+    if read_through(loaded.settings, read) is None:
+        print_them(())
     return EXIT_OK
 
 
-def _print_listing(key: str, found: list[Listed], as_json: bool, text: str | None, nothing: str,
-                   table: Callable[[Times], Table], utc: bool) -> None:
-    """`key`: the list's name in the JSON document; `text`: the rows as CSV, None where that is not wanted."""
-    if text is not None and as_json:
+def _print_pauses(pauses: Iterable[PauseRecord], limit: int | None, utc: bool) -> None:
+    count = 0
+
+    def counted() -> Iterator[PauseRecord]:
+        nonlocal count
+        for known in pauses:
+            count += 1
+            yield known
+
+    newest = deque(counted(), limit)
+    _print_table(newest, "No pause detected.", lambda times: pauses_table(newest, times), utc)
+    if count > len(newest):
+        print_lines([f"These are the newest {len(newest)} of {count} pauses; --all lists all."])
+
+
+def _refuse_two_formats(as_json: bool, as_csv: bool) -> None:
+    if as_csv and as_json:
         raise WrongUseError("cannot print both", "--csv and --json are two formats of one output", "Use one of them.")
-    if as_json:
-        print_json({key: [one.as_json() for one in found]})
-    elif text is not None:
-        sys.stdout.buffer.write(text.encode())
-    elif not found:
-        print_sentence(nothing)
-    else:
-        print_lines(render_lines([table(Times(datetime.now(UTC), utc))], this_terminal()))
+
+
+def _print_table(found: Collection[object], nothing: str, table: Callable[[Times], Table], utc: bool) -> None:
+    lines = render_lines([table(Times(datetime.now(UTC), utc))], this_terminal()) if found else [nothing]
+    print_lines(lines)
 
 
 # --- `--csv`: a row each, unknown values empty
 
-def csv_text(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Given a header and rows, return them as RFC 4180 has it, in which nothing steers a terminal."""
+def print_csv(columns: Mapping[str, Callable[[Listed], object]], found: Iterable[Listed]) -> None:
+    """Given columns by their names, print a header and a row for each of what was found."""
+    sys.stdout.flush()
+    for line in csv_lines(tuple(columns), ([read(one) for read in columns.values()] for one in found)):
+        sys.stdout.buffer.write(line.encode())
+
+
+def csv_lines(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+    """Given a header and rows, yield them as RFC 4180 has it, in which nothing steers a terminal."""
+    yield _csv_line(heads)
+    for row in rows:
+        yield _csv_line([dot_controls(_csv_value(value)) for value in row])
+
+
+def _csv_line(values: Sequence[str]) -> str:
     written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\r\n")
-    writer.writerow(heads)
-    writer.writerows([dot_controls(_csv_value(value)) for value in row] for row in rows)
+    csv.writer(written, lineterminator="\r\n").writerow(values)
     return written.getvalue()
 
 
@@ -145,16 +189,6 @@ PAUSE_COLUMNS: Mapping[str, Callable[[PauseRecord], object]] = MappingProxyType(
     "event_ids": lambda known: " ".join(known.event_ids),
     "evidence": lambda known: "; ".join(known.pause.evidence),
 })
-
-
-def history_csv(records: Iterable[EventRecord]) -> str:
-    """Given records, return them as CSV."""
-    return csv_text(tuple(HISTORY_COLUMNS), ([read(record) for read in HISTORY_COLUMNS.values()] for record in records))
-
-
-def pauses_csv(pauses: Iterable[PauseRecord]) -> str:
-    """Given pauses, return them as CSV."""
-    return csv_text(tuple(PAUSE_COLUMNS), ([read(known) for read in PAUSE_COLUMNS.values()] for known in pauses))
 
 
 # --- HTML files: what `--html FILE` writes

@@ -215,6 +215,16 @@ def print_sentence(text: str, *, hanging: int = 0, to_errors: bool = False) -> N
     click.echo("\n".join(wrapped_line(text, width, hanging)), err=to_errors)
 
 
+def print_json_listing(key: str, items: Iterable[Mapping[str, Any]]) -> None:
+    """Print one document that is one list, in the form of `print_json`, item by item, however many there are."""
+    is_empty = True
+    sys.stdout.write(f'{{\n  "schema": {SCHEMA},\n  "{key}": [')
+    for item in items:
+        sys.stdout.write(("\n    " if is_empty else ",\n    ") + safe_json(item, indent=2).replace("\n", "\n    "))
+        is_empty = False
+    sys.stdout.write("]\n}\n" if is_empty else "\n  ]\n}\n")
+
+
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines that are harmless already, in the colours they have."""
     for line in lines:

@@ -28,7 +28,8 @@ class CommandResult:
 
 @dataclass(frozen=True, slots=True)
 class ClockCheckSettings:
-    """The owner's [clock] table, as the configuration has validated it."""
+    """[clock] as a check takes it: servers by the text that names them in samples and reports, and without on_deadline,
+    which is the policy's. So a check can be made without a configuration."""
 
     servers: tuple[str, ...] = ()        # "host", "host:port", "[v6]:port"; (): hardware clock and daemon's servers
     tolerance_s: float = 0.25

@@ -16,8 +16,15 @@ from tideover.clock.checker import ClockChecker
 from tideover.clock.types import ClockCheckSettings
 from tideover.config_file import Loaded
 from tideover.daemon.api_handlers import ApiHandlers
-from tideover.daemon.effect_handlers import AcknowledgeHandler, ClockHandler, HookHandler, NullHandler, WatchHandler
-from tideover.daemon.listeners import CompositeListener, LogListener, NotifyListener, open_metering, open_notifier
+from tideover.daemon.applications import ApplicationService
+from tideover.daemon.effect_handlers import (
+    AcknowledgeHandler,
+    ClockHandler,
+    NullHandler,
+    ParticipantHandler,
+    WatchHandler,
+)
+from tideover.daemon.listeners import CompositeListener, LogListener, open_metering
 from tideover.daemon.policy_source import PolicySource, environment_of, open_chosen_source
 from tideover.daemon.startup import (
     HOOKS_STATE,
@@ -89,6 +96,7 @@ class Agent:
             self._spare = fallback_hooks_state(settings)
             self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                      environment_of=partial(environment_of, settings), log_line=self._hook_line)
+            self.applications = ApplicationService(settings, self.runner, self.log, self.clocks.moment, self.post)
             self.watch = PauseWatch(
                 self._on_pause, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
                 clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
@@ -124,6 +132,7 @@ class Agent:
 
     def start(self) -> None:
         """Resume from the journal, then start to poll, to watch and to listen."""
+        self.applications.open(self.engine, lambda: self.choices.current, self._trouble("applications"))
         resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
         if self._source is not None:
             self._source.remember(case.event for case in self.engine.state.cases.values() if case.listed)
@@ -140,7 +149,8 @@ class Agent:
     def close(self) -> None:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
         self._is_closing = True
-        for part in (self._health, self._metering, self._server, self.poller, self._source, self.watch, self.runner,
+        for part in (self._health, self._metering, self._server, self.applications, self.poller, self._source,
+                     self.watch, self.runner,
                      self.checker, self._acknowledger):
             if part is not None:
                 part.close()
@@ -158,22 +168,20 @@ class Agent:
 
     def _effect_handlers(self) -> Mapping[type[Any], Any]:
         acknowledge = AcknowledgeHandler(self._acknowledger) if self._acknowledger is not None else NullHandler()
-        return {fx.RunHook: HookHandler(self.runner, self.memory.journal.rows),
+        return {fx.RunHook: ParticipantHandler(self.runner, self.applications, self.memory.journal.rows),
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHandler(self.checker),
                 fx.WatchClosely: WatchHandler(self.watch, self.checker)}
 
     def _listener(self) -> Listener:
-        """The log listener; the metrics where [metrics] asks for them (their library costs memory), and the
-        notification program where [notify] names one."""
-        listeners: list[Listener] = [LogListener(self.log, self.runner.forget, self._prune)]
-        settings = self.settings
-        if settings.metrics.listen is not None or settings.metrics.textfile:
-            self._metering = open_metering(settings.metrics, self.log, self._present, self.clocks.moment, self._figures)
-            listeners += [self._metering.figures] if self._metering is not None else []
-        if settings.notify.command:
-            notifier = open_notifier(settings.notify, self.log, Path(settings.paths.state), drill=self._drill)
-            listeners.append(NotifyListener(notifier, self.clocks.moment))
-        return CompositeListener(*listeners)
+        """The log listener; and the metrics where [metrics] asks for them: their library costs memory."""
+        log_listener: Listener = LogListener(self.log, self.runner.forget, self._prune)
+        wanted = self.settings.metrics
+        if self.settings.application or self.settings.applications.listeners:
+            log_listener = CompositeListener(log_listener, self.applications)
+        if wanted.listen is None and not wanted.textfile:
+            return log_listener
+        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
+        return log_listener if self._metering is None else CompositeListener(log_listener, self._metering.figures)
 
     def _make_runtime_directory(self) -> str:
         """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""
@@ -203,8 +211,8 @@ class Agent:
                 self.log.info("api.listening")
 
     def _look_after_listeners(self) -> None:
-        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket, and a
-        load balancer its health page, however scarce descriptors were at the start."""
+        """At each poll, on the poller's thread: commands must find this agent, whatever became of its socket, a load
+        balancer its health page and Prometheus its figures, however scarce descriptors were at the start."""
         server, raw_s = self._server, self.clocks.moment().raw_s
         if self._is_closing:
             return
@@ -221,6 +229,8 @@ class Agent:
                 self._listen()
             if self._health is None:
                 self._show_health()
+            if self._metering is not None:
+                self._metering.listen()
 
     def _show_health(self) -> None:
         address = self.settings.health.listen

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tideover import effects as fx
 from tideover.clock.checker import ClockChecker
+from tideover.daemon.applications import ApplicationService
 from tideover.hooks.runner import HookRunner
 from tideover.journal import JournalUnreadable
 from tideover.pause import PauseWatch
@@ -13,26 +14,40 @@ from tideover.record import Row, record_of, trace_id
 from tideover.sources.poller import Acknowledger
 
 
-class HookHandler:
-    """Runs hooks, with the event's record on their standard input."""
+class ParticipantHandler:
+    """Runs hooks, with the event's record on their standard input, and asks applications."""
 
-    def __init__(self, runner: HookRunner, rows: Callable[[str], list[Row]]) -> None:
+    def __init__(self, runner: HookRunner, applications: ApplicationService, rows: Callable[[str], list[Row]]) -> None:
         """`rows`: the journal's rows of one event; asked on the engine's thread."""
-        self._runner, self._rows = runner, rows
+        self._runner, self._applications, self._rows = runner, applications, rows
 
     def start(self, effect: fx.RunHook) -> None:
-        try:
-            rows = self._rows(effect.event_id)
-        except JournalUnreadable:
-            rows = []                       # the hook matters more than its environment
-        record = json.dumps(record_of(rows).as_json() if rows else {"event_id": effect.event_id}).encode()
-        self._runner.start(effect, record, trace_id(effect.event_id))
+        if effect.spec.is_application:
+            self._applications.start(effect)
+            return
+        self._runner.start(effect, *run_input(effect, self._rows))
 
     def cancel(self, effect: fx.RunHook) -> None:
-        self._runner.cancel(effect.key)
+        if effect.spec.is_application:
+            self._applications.cancel(effect)
+        else:
+            self._runner.cancel(effect.key)
 
     def adjust(self, effect: fx.RunHook) -> None:
-        self._runner.shorten(effect.key, effect.limit_s)
+        if effect.spec.is_application:
+            self._applications.adjust(effect)
+        else:
+            self._runner.shorten(effect.key, effect.limit_s)
+
+
+def run_input(effect: fx.RunHook, rows_of: Callable[[str], list[Row]]) -> tuple[bytes, str]:
+    """Given a run and what gives the journal's rows of an event, return the hook's standard input and the trace id."""
+    try:
+        rows = rows_of(effect.event_id)
+    except JournalUnreadable:
+        rows = []                       # the hook matters more than its environment
+    record = json.dumps(record_of(rows).as_json() if rows else {"event_id": effect.event_id}).encode()
+    return record, trace_id(effect.event_id)
 
 
 class AcknowledgeHandler:

@@ -198,21 +198,33 @@ class MetricsExport:
         self._asked = Trouble(log, "metrics", lambda: moment().raw_s)
         self._page: MetricsPage | None = None
         self._textfile: Textfile | None = None
+        self._has_failed = False            # to listen
 
     def start(self) -> None:
-        from tideover.metrics.collector import CONTENT_TYPE
-        from tideover.metrics.exporters import MetricsPage, Textfile
-        address = self._settings.listen
-        if address is not None:
-            try:
-                self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE,
-                                         self._asked.report)
-            except OSError as trouble:
-                self._log.error("metrics.listen-failed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
-                                hint="set another address with [metrics] listen, or stop the program that listens "
-                                     "there")
+        from tideover.metrics.exporters import Textfile
+        self.listen()
         if self._settings.textfile:
             self._textfile = Textfile(Path(self._settings.textfile), self.figures.text, self._writing.report)
+
+    def listen(self) -> None:
+        """Open the page where it is wanted and not open: at the start, and from time to time where that failed."""
+        from tideover.metrics.collector import CONTENT_TYPE
+        from tideover.metrics.exporters import MetricsPage
+        address = self._settings.listen
+        if address is None or self._page is not None:
+            return
+        try:
+            self._page = MetricsPage(address.host, address.port, self.figures.text, CONTENT_TYPE, self._asked.report)
+        except (OSError, RuntimeError) as trouble:      # no more descriptors or threads: for now
+            if not self._has_failed:
+                self._log.error("metrics.listen-failed", address=address.text, reason=trouble, consequence=CONSEQUENCE,
+                                hint="set another address with [metrics] listen, or stop the program that listens "
+                                     "there; the agent tries again")
+            self._has_failed = True
+        else:
+            if self._has_failed:
+                self._log.info("metrics.listening")
+            self._has_failed = False
 
     def polled(self, news: ob.Observation) -> None:
         """A poll has ended. On the poller's thread."""

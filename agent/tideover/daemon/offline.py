@@ -23,7 +23,8 @@ from tideover.daemon.api_handlers import (
     unconfirmed_acknowledgement,
     unconfirmed_recover,
 )
-from tideover.daemon.effect_handlers import HookHandler, NullHandler
+from tideover.daemon.applications import ApplicationService
+from tideover.daemon.effect_handlers import NullHandler, ParticipantHandler, run_input
 from tideover.daemon.listeners import LogListener
 from tideover.daemon.policy_source import PolicySource, catalogue_of, environment_of, open_chosen_source, policy_of
 from tideover.daemon.startup import (
@@ -127,7 +128,8 @@ def run_hook_once(
     now = read_moment()
     case = _sample_case(phase, sample, now)
     try:
-        HookHandler(runner, lambda event_id: _rows(case, now)).start(_run_and_wait(case, spec, phase, sample, now))
+        effect = _run_and_wait(case, spec, phase, sample, now)
+        runner.start(effect, *run_input(effect, lambda event_id: _rows(case, now)))
         while isinstance(answer := answers.get(), str):
             if show_line is not None:
                 show_line(answer)
@@ -176,6 +178,7 @@ def _rows(case: Case, now: Moment) -> list[Row]:
 # --- Recover and acknowledge
 
 WITHOUT_AGENT = "by hand, while no agent ran"
+NO_AGENT = "no agent could start with its configuration"
 PENDING = "PENDING"
 """A file in the state directory that names the participants which a recover without an agent could not recover. While
 it is there, a purge of the package keeps the journal."""
@@ -267,7 +270,7 @@ def recover_instead_of_agent(loaded: Loaded, log: Log, still_starting: Callable[
             return
         log.warning("recover.without-agent", hooks=" ".join(plan.pending), reason="the agent cannot start")
         desk.engine.set_heartbeat(partial(still_starting, STARTING_S), STARTING_S / 3)
-        found = desk.recover(plan, partial(_awaited_clock, desk.settings, still_starting))
+        found = desk.recover(plan, partial(_awaited_clock, desk.settings, still_starting), NO_AGENT)
         if found.still_pending:
             log.error("recover.pending", hooks=" ".join(found.still_pending),
                       consequence="the next start with a valid configuration retries them")
@@ -309,7 +312,8 @@ class _Desk:
         self._runner = HookRunner(self._post, self._memory.directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                   environment_of=partial(environment_of, settings))
         idle = NullHandler()
-        handlers: dict[type[Any], Any] = {fx.RunHook: HookHandler(self._runner, self._memory.journal.rows),
+        away = ApplicationService(settings, self._runner, self._log, MachineClocks().moment, self._post)
+        handlers: dict[type[Any], Any] = {fx.RunHook: ParticipantHandler(self._runner, away, self._memory.journal.rows),
                                        fx.Acknowledge: idle, fx.CheckClock: idle, fx.WatchClosely: idle}
         log_listener = (LogListener if log is not None else _SilentLogListener)(self._log, self._runner.forget,
                                                                             _refuse_unsuitable)
@@ -320,9 +324,10 @@ class _Desk:
     def _post(self, seen: ob.Observation) -> None:
         self.engine.post(seen)
 
-    def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck]) -> RecoverResult:
+    def recover(self, plan: RecoverPlan, look_at_clock: Callable[[], ClockCheck],
+                because: str = "by hand") -> RecoverResult:
         """Run what the plan names, once; where it is not of one event, also what only the hooks' private directories
-        say is prepared."""
+        say is prepared. `because`: what the record says."""
         for name in plan.pending:
             if self._may_lack_environment(name):
                 self._log.warning("hook.environment-unknown", hook=name,
@@ -330,7 +335,8 @@ class _Desk:
         resume_from_journal(self._memory, self.engine, self._runner, MachineClocks().moment(), self._log, self._spare)
         found = recover_pending(self.engine.state) if plan.event_id is None else ()
         were_pending = tuple(sorted({*plan.pending, *found}))
-        self.engine.handle(ob.RecoverRequested(plan.event_id, look_at_clock() if were_pending else None))
+        clock = look_at_clock() if were_pending else None
+        self.engine.handle(ob.RecoverRequested(plan.event_id, clock, because))
         self.engine.run_until(_nothing_runs)
         self._leave_word()
         still_pending = tuple(name for name in recover_pending(self.engine.state) if name in were_pending)

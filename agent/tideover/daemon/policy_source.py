@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
+from tideover.daemon.applications import application_specs
 from tideover.hooks.directory import Catalogue, read_catalogue
 from tideover.hooks.environment_file import OwnerVariables, owner_variables
 from tideover.model import ANNOUNCED, HookSpec, Kind
@@ -85,7 +86,7 @@ def _with_known(now: Catalogue, before: Catalogue) -> Catalogue:
     if now.is_readable:
         return now
     known = before.hooks if before.is_readable else before.hooks[1:]
-    return replace(now, hooks=(*now.hooks, *known))
+    return replace(now, hooks=(*now.hooks, *known), reasons=(*now.reasons, *before.reasons))
 
 
 def config_warnings(settings: Settings) -> tuple[str, ...]:
@@ -100,7 +101,7 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
     return Policy(
         rules=MappingProxyType({kind: _rules(settings, kind) for kind in ANNOUNCED}),
         act_on=settings.policy.act_on,
-        hooks=_distinct(catalogue.hooks),
+        hooks=_distinct((*catalogue.hooks, *application_specs(settings))),
         reserve_s=settings.hooks.reserve_s,
         settle_s=settings.pause.settle_s,
         recover_unannounced=settings.policy.unannounced == "recover",

@@ -25,7 +25,7 @@ from tideover import __version__
 from tideover.api.protocol import ask
 from tideover.config_file import Loaded, platform_paths
 from tideover.documents import SCHEMA
-from tideover.errors import ConfigurationError, TideoverError, UnreachableError, WrongUseError
+from tideover.errors import ConfigurationError, TideoverError, UnreachableError, WrongUseError, system_reason
 from tideover.hooks.environment_file import owner_variables
 from tideover.hooks.notifier import hidden_arguments
 from tideover.hooks.output import HIDDEN_FROM
@@ -212,7 +212,7 @@ def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
 
 
 def _unwritable(path: Path, trouble: OSError) -> WrongUseError:
-    return WrongUseError(f"cannot write the bundle {path}", (trouble.strerror or str(trouble)).lower(),
+    return WrongUseError(f"cannot write the bundle {path}", system_reason(trouble),
                          "Name a new file in a directory that has free space and that you can write to.")
 
 
@@ -239,7 +239,7 @@ def read_recordings(path: Path) -> list[list[Recording]]:
     except (tarfile.TarError, EOFError) as trouble:
         raise WrongUseError(operation, f"it is no bundle: {trouble}", MADE_BY) from trouble
     except OSError as trouble:
-        raise WrongUseError(operation, (trouble.strerror or str(trouble)).lower(), "Check the name.") from trouble
+        raise WrongUseError(operation, system_reason(trouble), "Check the name.") from trouble
     try:
         return recordings_of(_recorded_rows(content))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as trouble:

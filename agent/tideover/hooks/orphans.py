@@ -105,8 +105,9 @@ def note_of(run: RunHook) -> str:
     the journal is lost. Its environment is not part of that: values in it may be secret."""
     spec = run.spec
     return json.dumps({"name": spec.name, "order": spec.order, "path": spec.path, "timeout_s": spec.timeout_s,
-                       "required": spec.required, "user": spec.user, "umask": spec.umask, "event_id": run.event_id,
-                       "kind": run.kind.value, "boot_id": read_boot_id()})
+                       "required": spec.required, "user": spec.user, "umask": spec.umask,
+                       "is_application": spec.is_application, "event_id": run.event_id, "kind": run.kind.value,
+                       "boot_id": read_boot_id()})
 
 
 def read_witness(name: str, note: str) -> Witness:
@@ -115,7 +116,7 @@ def read_witness(name: str, note: str) -> Witness:
         noted = json.loads(note)
         spec = HookSpec(name, int(noted["order"]), str(noted["path"]), timeout_s=float(noted["timeout_s"]),
                         required=bool(noted["required"]), user=None if noted["user"] is None else str(noted["user"]),
-                        umask=int(noted["umask"]))
+                        umask=int(noted["umask"]), is_application=noted.get("is_application") is True)
         return Witness(name, spec, str(noted["event_id"]), Kind(noted["kind"]), str(noted["boot_id"]))
     except (ValueError, TypeError, KeyError, RecursionError):
         return Witness(name)

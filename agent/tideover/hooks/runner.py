@@ -397,6 +397,15 @@ class HookRunner:
         """No recovery of this hook is pending: its state directory goes, after whatever of the hook runs now."""
         self._in_turn(name, lambda over: self._forget(name), lambda reason: self._cannot_forget(name, reason))
 
+    def keep_witness(self, run: RunHook) -> str:
+        """Given the prepare of a participant that is no hook, make its private directory, as that of a hook is made;
+        return why that failed, "": it did not. Any thread."""
+        try:
+            self._around.states.open(run.spec.name, find_account(None), note_of(run))
+        except OSError as error:
+            return f"its state directory {error.filename} cannot be made: {error.strerror}"
+        return ""
+
     def witnesses(self) -> tuple[Witness, ...]:
         """The hooks that have a private directory: their prepare was begun, and they are not recovered."""
         return tuple(read_witness(name, note) for name, note in self._around.states.notes().items())

@@ -30,6 +30,7 @@ from tideover.journal.database import (
     open_in_memory,
     open_to_read,
     open_to_write,
+    return_free_pages,
     set_aside,
     unopenable,
     unreadable,
@@ -54,6 +55,8 @@ says the like. The first row of an event stays."""
 
 PRUNED_AT_ONCE = 50
 """So many events go at most in one pass: a clock that is wrong all the same loses no history at once."""
+
+PAGE_ROWS = 1000            # of a long list, read at once
 
 SUBJECTS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Event, HookRun, Pause, ClockCheck)}
 PHASE_ROW = "Phase"
@@ -189,15 +192,19 @@ class Journal:
         limit = (now.utc - timedelta(seconds=keep_s)).isoformat()
         self._kept.clear()
         try:
-            return self._db.execute(
+            removed = self._db.execute(
                 "DELETE FROM entries WHERE n IN ("
                 "SELECT n FROM (SELECT n FROM entries WHERE event_id = '' AND at < :limit ORDER BY n LIMIT :most) "
                 "UNION SELECT n FROM entries WHERE event_id IN ("
                 "SELECT event_id FROM entries WHERE event_id <> '' AND event_id NOT IN (SELECT id FROM cases) "
                 "GROUP BY event_id HAVING max(at) < :limit ORDER BY max(n) LIMIT :most))",
                 {"limit": limit, "most": PRUNED_AT_ONCE}).rowcount
+            return_free_pages(self._db)
         except sqlite3.Error as trouble:
             raise unwritable(self.path, trouble) from trouble
+        if removed:
+            self.checkpoint()
+        return removed
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -253,9 +260,27 @@ class Journal:
         return self._rows("WHERE event_id IN (SELECT event_id FROM entries WHERE event_id <> '' GROUP BY event_id "
                           "ORDER BY max(n) DESC LIMIT ?) ORDER BY n", (limit,))
 
-    def rows_of_pauses(self) -> Iterator[Row]:
-        """Yield the rows that speak of a pause, in order, one at a time. Raise JournalUnreadable."""
-        return self._each_row("WHERE type = 'Pause' ORDER BY n", ())
+    def rows_of_pauses(self, which: str = "") -> Iterator[Row]:
+        """Yield the rows that speak of a pause, in order. They are read a page at a time, so that a reader who takes
+        long (a pager) does not keep the agent from shortening its write-ahead log. `which`: a further condition. Raise
+        JournalUnreadable."""
+        last = 0
+        while True:
+            try:
+                page = self._db.execute("SELECT n, at, event_id, what, note, type, subject FROM entries "
+                                        f"WHERE type = 'Pause' AND n > ? {which} ORDER BY n LIMIT ?",
+                                        (last, PAGE_ROWS)).fetchall()
+            except DAMAGE as trouble:
+                raise unreadable(self.path, trouble) from trouble
+            for _, *columns in page:
+                yield _row(*columns)
+            if len(page) < PAGE_ROWS:
+                return
+            last = page[-1][0]
+
+    def rows_of_pauses_of_events(self) -> Iterator[Row]:
+        """Yield those of them that belong to an event. Raise JournalUnreadable."""
+        return self.rows_of_pauses("AND event_id <> ''")
 
     def rows_of_events(self) -> Iterator[Row]:
         """Yield the rows that belong to an event, in order, one at a time. Raise JournalUnreadable."""

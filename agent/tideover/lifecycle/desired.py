@@ -19,6 +19,8 @@ def desired_effects(state: State, now: Moment) -> tuple[fx.Effect, ...]:
     for hook in state.hooks.values():
         wanted.extend(_hook_wants(state, hook, now))
     wanted.extend(_watch_wants(state, now))
+    if now.raw_s < state.connect_raw_s:
+        wanted.append(fx.WakeAt("applications", state.connect_raw_s))
     return tuple(wanted)
 
 
@@ -65,7 +67,7 @@ def _watch_wants(state: State, now: Moment) -> list[fx.Effect]:
 def _run(state: State, hook: HookState, phase: HookPhase) -> fx.RunHook:
     case = state.cases.get(hook.event_id)
     return fx.RunHook(hook.spec, phase, hook.run, hook.attempt, hook.limit_s, hook.event_id, hook.kind, hook.reason,
-                      _facts(hook, case, phase))
+                      _facts(hook, case, phase), hook.resumed_instance)
 
 
 def _facts(hook: HookState, case: Case | None, phase: HookPhase) -> fx.RunFacts:

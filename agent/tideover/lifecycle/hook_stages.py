@@ -10,8 +10,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from itertools import groupby
+from types import MappingProxyType
 
-from tideover.lifecycle.state import RETRIED_RECOVERS, RUNNING, Case, HookState, Phase, PrepareResult, Stage, State
+from tideover.lifecycle.state import (
+    CONNECT_AGAIN_S,
+    RETRIED_RECOVERS,
+    RUNNING,
+    Case,
+    HookState,
+    Phase,
+    PrepareResult,
+    Stage,
+    State,
+)
 from tideover.model import Cause, Event, HookOutcome, HookPhase, HookReport, HookSpec, Kind, Moment, Pause
 from tideover.observations import HookSettled
 from tideover.policy import Policy
@@ -144,7 +155,7 @@ def recover_unprepared(state: State, case: Case, policy: Policy) -> State:
     for each pause of the machine, however often the clock is checked again meanwhile."""
     state = state.with_case(replace(case, hooks_named=True))
     for spec in () if policy.observes else policy.hooks_for(case.event):
-        if spec.name not in state.hooks:
+        if spec.name not in state.hooks and state.is_reachable(spec):
             state = state.with_hook(HookState(spec, Stage.RECOVER_PENDING, needs_recover=True))
     return state
 
@@ -212,6 +223,8 @@ def settle_hook(state: State, seen: HookSettled, now: Moment) -> State:
     if recovering:
         return _settle_recover(state, hook, seen.report, now)
     settled = _settle_prepare(hook, seen.report, now)
+    if settled.stage is Stage.PREPARED and _has_newer_instance(state, settled):
+        settled = _to_prepare_again(settled)
     return state.with_hook(_requeue_if_short(state, settled) if settled.stage is Stage.PREPARED else settled)
 
 
@@ -344,6 +357,7 @@ def _begin(state: State, hook: HookState, stage: Stage, limit_s: float, window_s
     again = hook.stage in (Stage.PREPARE_RETRY, *RETRIED_RECOVERS) and hook.until_raw_s > 0
     run = state.runs + 1
     begun = replace(hook, stage=stage, run=run, attempt=hook.attempt + 1, limit_s=limit_s,
+                    instance=state.connected.get(hook.spec.name, ""), resumed_instance="",
                     begun_raw_s=now.raw_s, begun_at=now.utc,
                     until_raw_s=hook.until_raw_s if again else now.raw_s + window_s,
                     prepared_for=0 if stage is Stage.RECOVERING else hook.prepared_for)
@@ -375,9 +389,12 @@ def _begin_recover(state: State, now: Moment) -> State:
     hooks = state.hooks.values()
     if any(hook.stage in (Stage.PREPARING, Stage.STOPPING) for hook in hooks):
         return state
-    in_the_way = [hook.spec.order for hook in hooks
-                  if hook.stage in (Stage.RECOVER_PENDING, Stage.RECOVERING, Stage.RECOVER_NOT_YET)]
+    are_awaited = now.raw_s < state.connect_raw_s
+    in_the_way = [hook.spec.order for hook in hooks if (are_awaited or state.is_reachable(hook.spec))
+                  and hook.stage in (Stage.RECOVER_PENDING, Stage.RECOVERING, Stage.RECOVER_NOT_YET)]
     for hook in hooks:
+        if not state.is_reachable(hook.spec):
+            continue                    # it is asked when it connects; the others do not wait for that
         waits = max(in_the_way, default=-1) > hook.spec.order
         leaving = hook.stage is Stage.RECOVER_PENDING and not waits
         again = hook.stage in RETRIED_RECOVERS and hook.again_raw_s <= now.raw_s
@@ -399,10 +416,46 @@ def _for_the_last(state: State, hook: HookState) -> HookState:
     return replace(hook, event_id=last.id, kind=last.event.kind, reason=last.reason)
 
 
+# --- applications that connect --------------------------------------------------------------------------------
+
+def connect_application(state: State, name: str, instance: str) -> State:
+    """Given an application that has connected, return the state with it: a recovery that failed, or waits, is asked for
+    now. Whether it has to prepare is another question (`unprepared_applications`)."""
+    state = state.with_connected(name, instance)
+    hook = state.hooks.get(name)
+    if hook is None or hook.stage not in (Stage.RECOVER_FAILED, *RETRIED_RECOVERS):
+        return state
+    return state.with_hook(_start_recover(hook))
+
+
+def unprepared_applications(state: State) -> tuple[str, ...]:
+    """Return the applications that count as prepared, in another instance than is connected now: that one knows nothing
+    of it."""
+    return tuple(name for name, hook in state.hooks.items()
+                 if hook.stage in (Stage.PREPARED, Stage.PREPARE_RETRY) and _has_newer_instance(state, hook))
+
+
+def prepare_again(state: State, name: str) -> State:
+    """Given a participant, return the state in which its preparation is to be run again."""
+    return state.with_hook(_to_prepare_again(state.hooks[name]))
+
+
+def _has_newer_instance(state: State, hook: HookState) -> bool:
+    return hook.spec.is_application and state.connected.get(hook.spec.name, hook.instance) != hook.instance
+
+
+def _to_prepare_again(hook: HookState) -> HookState:
+    return replace(hook, stage=Stage.QUEUED, attempt=0, prepared_for=0, prepare_result=PrepareResult.NONE)
+
+
 # --- starts of the agent, and manual commands --------------------------------------------------------------------
 
 def resume_after_restart(state: State, now: Moment) -> State:
-    """The agent was away, and whatever it had running has been ended: what ran is to be run again or recovered."""
+    """The agent was away, and whatever it had running has been ended: what ran is to be run again or recovered.
+    Applications are about to connect again."""
+    has_applications = any(hook.spec.is_application for hook in state.hooks.values())
+    state = replace(state, connected=MappingProxyType({}),
+                    connect_raw_s=now.raw_s + CONNECT_AGAIN_S if has_applications else 0.0)
     return _each(state, lambda hook: _resumed(hook, now))
 
 
@@ -418,7 +471,10 @@ def retry_failed_recovers(state: State, now: Moment) -> State:
 
 
 def _resumed(hook: HookState, now: Moment) -> HookState:
+    """A run of an application goes on, by its number: the same instance may be connected again in a moment."""
     match hook.stage:
+        case Stage.PREPARING | Stage.RECOVERING if hook.spec.is_application and hook.instance:
+            return replace(hook, needs_recover=True, resumed_instance=hook.instance)
         case Stage.PREPARING:
             return replace(hook, stage=Stage.QUEUED, needs_recover=True)
         case Stage.PREPARE_RETRY:

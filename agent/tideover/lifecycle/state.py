@@ -46,6 +46,9 @@ set has machines."""
 PAUSES_AT_MOST = 100
 """So many pauses are kept with one event for deciding; its record has more."""
 
+CONNECT_AGAIN_S = 3.0
+"""After a start of the agent applications have so long to connect again, before the others go on without them."""
+
 AWAITING_PLATFORM = frozenset({Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.HELD,
                                Phase.ACKNOWLEDGED})
 """The phases of an event of this VM that is prepared for and has not started."""
@@ -217,6 +220,8 @@ class HookState:
     until_raw_s: float = 0.0            # "not yet" is tried again up to here
     again_raw_s: float = 0.0            # PREPARE_RETRY, RECOVER_NOT_YET, RECOVER_RETRY: not before
     failures: int = 0                   # of recover
+    instance: str = ""                  # of an application: the one that its newest run was begun with
+    resumed_instance: str = ""          # the same, while its newest run is one of before the agent's restart
     event_id: str = ""                  # whose run the newest one was
     kind: Kind = Kind.UNKNOWN
     reason: str = ""
@@ -235,6 +240,8 @@ class State:
     settled: tuple[str, ...] = ()       # events whose acknowledgement got its 200, the newest last
     beyond: int = 0                     # events of the newest document that are not carried: there are too many
     over: tuple[str, ...] = ()          # events that were carried to their end and not missed, the newest last
+    connect_raw_s: float = 0.0          # after a start of the agent: until then applications may connect again
+    connected: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))      # application: its instance
 
     def with_case(self, case: Case) -> State:
         return replace(self, cases=MappingProxyType({**self.cases, case.id: case}))
@@ -253,6 +260,15 @@ class State:
 
     def with_hook(self, hook: HookState) -> State:
         return replace(self, hooks=MappingProxyType({**self.hooks, hook.spec.name: hook}))
+
+    def with_connected(self, name: str, instance: str | None) -> State:
+        """Given an application and its instance, None if its connection has ended, return the state with that."""
+        others = {other: known for other, known in self.connected.items() if other != name}
+        return replace(self, connected=MappingProxyType(others if instance is None else {**others, name: instance}))
+
+    def is_reachable(self, spec: HookSpec) -> bool:
+        """Whether a recover of this participant can be run now: of an application, while it is connected."""
+        return not spec.is_application or spec.name in self.connected
 
     def without_hook(self, name: str) -> State:
         return replace(self, hooks=MappingProxyType({k: v for k, v in self.hooks.items() if k != name}))

@@ -315,7 +315,8 @@ def on_hook_settled(transition: Transition, seen: ob.HookSettled) -> None:
     if after is transition.state:
         return
     before = transition.state.hooks[seen.name]
-    run = HookRun(seen.name, seen.phase, before.attempt, _shortened(seen.report), before.limit_s)
+    run = HookRun(seen.name, seen.phase, before.attempt, _shortened(seen.report), before.limit_s,
+                  before.spec.is_application)
     for case in transition.state.cases.values():
         if records_hook_runs(case):
             transition.record(case.id, EntryKind.of_run(seen.phase), f"{seen.name}: {seen.report.outcome.value}", run)
@@ -326,6 +327,31 @@ def on_hook_settled(transition: Transition, seen: ob.HookSettled) -> None:
             if case.phase is Phase.RECOVERING:
                 transition.record(case.id, EntryKind.RECOVER_FAILED,
                             f"{seen.name} failed {hook.failures} times; an operator must act")
+
+
+def on_application_connected(transition: Transition, seen: ob.ApplicationConnected) -> None:
+    transition.state = hook_stages.connect_application(transition.state, seen.name, seen.instance)
+    _prepare_new_instances(transition)
+
+
+def on_application_gone(transition: Transition, seen: ob.ApplicationGone) -> None:
+    transition.state = transition.state.with_connected(seen.name, None)
+
+
+def _prepare_new_instances(transition: Transition) -> None:
+    """An application was prepared, or was not there, and another instance of it is connected now: it prepares while the
+    event has not started, also if that was acknowledged meanwhile. Later it is asked to recover, as all are."""
+    for name in hook_stages.unprepared_applications(transition.state):
+        waiting = [case for case in transition.state.cases.values()
+                   if case.id in transition.state.hooks[name].wanted_by and not case.has_begun
+                   and case.phase in (Phase.PREPARING, Phase.HELD, Phase.ACKNOWLEDGED)]
+        if not waiting or transition.policy.observes:
+            continue
+        transition.state = hook_stages.prepare_again(transition.state, name)
+        for case in waiting:
+            if case.phase is not Phase.PREPARING:
+                prepared = cases.enter(case, Phase.PREPARING, transition.policy, transition.now)
+                transition.enter_phase(case.phase, prepared, f"another instance of {name} is connected")
 
 
 def _shortened(report: HookReport) -> HookReport:
@@ -344,6 +370,7 @@ def on_acknowledgement_settled(transition: Transition, seen: ob.AckSettled) -> N
         return                                          # it is not waited for, and it did not count
     transition.record(case.id, ACKNOWLEDGEMENT_ENTRIES[seen.outcome], seen.reason)
     transition.move(case, cases.AckAnswered(seen.outcome, seen.reason), seen.reason)
+    _prepare_new_instances(transition)
 
 
 def on_clock_judged(transition: Transition, seen: ob.ClockJudged) -> None:
@@ -393,8 +420,9 @@ def on_restart(transition: Transition, seen: ob.Restarted) -> None:
             transition.move(case, cases.AgentRestarted(), "the agent was restarted")
     for case in list(transition.state.cases.values()):
         _prepare_if_only_observed(transition, case)
+    known = frozenset(transition.state.cases)
     for witness in seen.found:
-        _take_witness(transition, witness, seen.boot_id)
+        _take_witness(transition, witness, seen.boot_id, known)
 
 
 def _prepare_if_only_observed(transition: Transition, case: Case) -> None:
@@ -405,9 +433,10 @@ def _prepare_if_only_observed(transition: Transition, case: Case) -> None:
         transition.enter_phase(None, prepared, "[policy] mode is act again")
 
 
-def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> None:
+def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str, known_events: frozenset[str]) -> None:
     """What has a private directory was prepared. Where the journal lost that, or is one of before, the directory says
-    it: the clock is checked, then the hook is recovered."""
+    it: the clock is checked, then the hook is recovered. Directories that name one event which the journal does not
+    know are of one event."""
     name = witness.name
     known = transition.state.hooks.get(name)
     if known is not None:
@@ -420,7 +449,7 @@ def _take_witness(transition: Transition, witness: ob.Witness, boot_id: str) -> 
                           f"{name} has a state directory, so it was prepared, but neither the journal nor a hook of "
                           "that name tells how to recover it")
         return
-    is_usable = witness.event_id and witness.event_id not in transition.state.cases
+    is_usable = witness.event_id and witness.event_id not in known_events
     event_id = witness.event_id if is_usable else f"found-{name}"
     event = Event(event_id, witness.kind, (transition.state.me,) if transition.state.me else (), started=True,
                   event_source="none", source="none",
@@ -462,7 +491,7 @@ def _record_interrupted_runs(transition: Transition) -> None:
             transition.record(case.id, EntryKind.AGENT_RESTARTED)
         if records_hook_runs(case):
             for name, hook in transition.state.hooks.items():
-                if hook.stage in RUNNING:
+                if hook.stage in RUNNING and not (hook.spec.is_application and hook.stage is not Stage.STOPPING):
                     run = _cut_short(name, hook)
                     transition.record(case.id, EntryKind.of_run(_phase_of(hook), interrupted=True),
                                 f"{name}: {CUT_SHORT}", run)
@@ -502,7 +531,7 @@ def on_recover_request(transition: Transition, seen: ob.RecoverRequested) -> Non
             if seen.clock is not None:
                 transition.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(seen.clock), seen.clock)
                 case = replace(case, clock=seen.clock)
-            transition.move(case, cases.ManualRecover(stopping=False), "by hand")
+            transition.move(case, cases.ManualRecover(stopping=False), seen.because)
 
 
 def on_stop_request(transition: Transition, seen: ob.StopRequested) -> None:
@@ -536,6 +565,8 @@ HANDLERS: Mapping[type[Any], Callable[[Transition, Any], None]] = MappingProxyTy
     ob.Polled: on_poll,
     ob.PollFailed: on_poll_failed,
     ob.HookSettled: on_hook_settled,
+    ob.ApplicationConnected: on_application_connected,
+    ob.ApplicationGone: on_application_gone,
     ob.AckSettled: on_acknowledgement_settled,
     ob.ClockJudged: on_clock_judged,
     ob.ClockFollowed: on_clock_followed,

@@ -13,7 +13,8 @@ from tideover.timekeeping.intervals import NS
 
 @dataclass(frozen=True, slots=True)
 class PauseWatchSettings:
-    """Given tick and threshold in seconds: how often the clocks are read, calm and close, and what is worth telling."""
+    """How often the clocks are read, idle and near an event (which is no setting), and the shortest pause that is
+    reported. `settle_s` of [pause] is the policy's."""
 
     tick_s: float = 0.25
     close_tick_s: float = 0.05

@@ -31,6 +31,7 @@ from tideover.settings.types import (
     one_of,
     optional,
     time_server,
+    whole_number,
     without_last_slash,
 )
 
@@ -93,6 +94,7 @@ _LISTEN = optional('an IP address and port such as "127.0.0.1:9477" or "[::1]:94
                    lambda address: f'"{address.text}"')
 _SERVERS = list_of('"host", "host:port" or "[v6]:port"', time_server, _written)
 _ENDPOINT = optional('"http://host" or "http://host:port"', http_endpoint)
+_USERS = list_of("user names", _account, str)
 _FILE = replace(optional("an absolute path", without_last_slash), is_path=True)
 _NAMED_KINDS = kinds_among((*ANNOUNCED_IN_ORDER, Kind.UNANNOUNCED, Kind.LIVE_MIGRATION))
 _RUN_TIME = duration("10ms", "24h", "shorter is too short to start anything, and no notice is longer than a day")
@@ -212,6 +214,11 @@ TABLES = (
         SettingKey("keep", duration("1m", "36500d", "a record may be removed only after its event is over"), "365d",
             "How long to keep the records of closed events."),
     )),
+    KeyTable("applications", values.ApplicationsSettings, "Programs that take part, or listen, over the socket.", (
+        SettingKey("listeners", _USERS, [],
+            "Users whose programs may listen, beside root and the users of [application] tables."),
+        SettingKey("connections", whole_number(1, 10000), 64, "The connections that one user may have at once."),
+    )),
     KeyTable("paths", values.PathsSettings, "Directories. A second agent on the same machine needs all three of its "
                                             "own.", (
         SettingKey("hooks", PATH, PlatformDefault.PLATFORM, "The directory of the hooks."),
@@ -221,6 +228,20 @@ TABLES = (
                                                               "of the pipe."),
     )),
 )
+
+APPLICATION = KeyTable("application", values.ApplicationOptions,
+                       "One program that takes part over the socket instead of by a hook file. NAME is what it says.", (
+    SettingKey("order", whole_number(0, 99), 50, "Its place among the hooks' numbers."),
+    SettingKey("user", optional("a user name", _account), "",
+        'The user whose processes may be it; "" is the agent\'s own.'),
+    SettingKey("timeout", _RUN_TIME, None, "The timeout of one run; default: hooks.timeout."),
+    SettingKey("kinds", _NAMED_KINDS, [kind.value for kind in ANNOUNCED_IN_ORDER],
+        "The kinds it takes part in; unannounced and live-migration only if named here."),
+    SettingKey("required", FLAG, None,
+        "Whether its failure withholds the acknowledgement; default: true if hooks.on_failure is hold."),
+    SettingKey("absent", one_of(get_args(values.AbsentMode)), "skip",
+        "What it means that it is not connected when it is to prepare: nothing to prepare, or a failure."),
+))
 
 HOOK = KeyTable("hook", values.HookOptions, "Settings of one hook. NAME is its file name without number and suffix.", (
     SettingKey("kinds", _NAMED_KINDS, [kind.value for kind in ANNOUNCED_IN_ORDER],
@@ -236,3 +257,6 @@ HOOK = KeyTable("hook", values.HookOptions, "Settings of one hook. NAME is its f
     SettingKey("environment_file", _FILE, "",
         "A file of further variables, read at each run: lines NAME=value, taken literally; mode 0600."),
 ))
+
+NAMED_TABLES = (HOOK, APPLICATION)
+"""Tables of which there is one for each name: [hook.NAME], [application.NAME]."""

@@ -8,7 +8,17 @@ from typing import Any
 
 from tideover.errors import ConfigurationError
 from tideover.model import Kind
-from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, PlatformDefault, SettingKey
+from tideover.settings.keys import (
+    ANNOUNCED_IN_ORDER,
+    APPLICATION,
+    HOOK,
+    HOOK_NAME,
+    NAMED_TABLES,
+    TABLES,
+    KeyTable,
+    PlatformDefault,
+    SettingKey,
+)
 from tideover.settings.toml import KeyOrigin, NotToml, Path, TomlDocument, merge, parse, parse_readable_tables
 from tideover.settings.types import (
     InvalidValue,
@@ -21,7 +31,8 @@ from tideover.settings.types import (
 )
 from tideover.settings.values import LINUX, HookOptions, HooksSettings, PlatformPaths, PolicySettings, Settings
 
-_ROWS = {table.name: table.keys for table in (*TABLES, HOOK)}
+_NAMED = tuple(table.name for table in NAMED_TABLES)
+_ROWS = {table.name: table.keys for table in (*TABLES, *NAMED_TABLES)}
 _KINDS = tuple(kind.value for kind in ANNOUNCED_IN_ORDER)
 
 
@@ -106,13 +117,13 @@ def default_settings(platform: PlatformPaths = LINUX) -> Settings:
 def options_for(settings: Settings, name: str) -> HookOptions:
     """Given a hook's name (without number and suffix), return its options, everything filled in."""
     named = settings.hook.get(name)
-    return named if named else HookOptions(**_hook_defaults(settings.hooks))
+    return named if named else HookOptions(**_participant_defaults(HOOK, settings.hooks))
 
 
-def _hook_defaults(hooks: HooksSettings) -> dict[str, Any]:
+def _participant_defaults(table: KeyTable, hooks: HooksSettings) -> dict[str, Any]:
     followed = {"timeout_s": hooks.timeout_s, "required": hooks.on_failure == "hold"}
     return {key.field: followed[key.field] if key.default is None else key.takes.read(key.default)
-            for key in HOOK.keys}
+            for key in table.keys}
 
 
 class _SettingsReader:
@@ -137,7 +148,8 @@ class _SettingsReader:
             made[table.name] = table.makes(**self._section(table.name, top[table.name]), **within)
         return Settings(**made,
                         policy_by_kind=self._policies(top["policy"], made["policy"]),
-                        hook=self._hooks(top[HOOK.name], made["hooks"]))
+                        hook=self._participants(HOOK, top, made["hooks"]),
+                        application=self._participants(APPLICATION, top, made["hooks"]))
 
     def _section(self, name: str, raw: Mapping[str, object]) -> dict[str, Any]:
         path = tuple(name.split("."))
@@ -162,23 +174,27 @@ class _SettingsReader:
         changes: dict[str, Any] = {row.field: row.takes.read(row.by_kind[kind]) for row in rows if kind in row.by_kind}
         return replace(policy, **changes | self._given(path, own, allowed))
 
-    def _hooks(self, raw: Mapping[str, object], hooks: HooksSettings) -> Mapping[str, HookOptions]:
-        defaults = _hook_defaults(hooks)
+    def _participants(self, named: KeyTable, top: Mapping[str, Mapping[str, object]],
+                      hooks: HooksSettings) -> Mapping[str, Any]:
+        """Return the options of [hook.NAME] or [application.NAME], by name."""
+        defaults = _participant_defaults(named, hooks)
         made = {}
-        for name in raw:
-            path = (HOOK.name, name)
+        for name in top[named.name]:
+            path = (named.name, name)
             if not HOOK_NAME.fullmatch(name):
-                self._fault(path, "expected a hook's name of small letters, digits and hyphens")
-            table = self._table(path, raw)
-            self._refuse_unknown(path, table, tuple(key.name for key in HOOK.keys))
-            made[name] = HookOptions(**defaults | self._given(path, table, HOOK.keys))
+                self._fault(path, f"expected a name of small letters, digits and hyphens for the {named.name}")
+            if named is APPLICATION and name in top[HOOK.name]:
+                self._fault(path, f"a hook and an application may not share a name, and there is [hook.{name}]")
+            table = self._table(path, top[named.name])
+            self._refuse_unknown(path, table, tuple(key.name for key in named.keys))
+            made[name] = named.makes(**defaults | self._given(path, table, named.keys))
         return MappingProxyType(made)
 
     def _table(self, path: Path, parent: Mapping[str, object]) -> Mapping[str, object]:
         found = parent.get(path[-1], {})
         if isinstance(found, dict):
             return found
-        name = "hook.NAME" if path[0] == HOOK.name else dotted(path)
+        name = f"{path[0]}.NAME" if path[0] in _NAMED else dotted(path)
         self._fault(path, f"expected a table [{name}], found {found_text(found)}")
         return {}
 
@@ -228,7 +244,7 @@ class _SettingsReader:
 
 
 def _tables_with(name: str) -> list[str]:
-    return [f"[{'hook.NAME' if table == HOOK.name else table}]" for table, keys in _ROWS.items()
+    return [f"[{f'{table}.NAME' if table in _NAMED else table}]" for table, keys in _ROWS.items()
             if name in {key.name for key in keys}]
 
 

@@ -7,7 +7,16 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from tideover.model import Kind
-from tideover.settings.keys import ANNOUNCED_IN_ORDER, HOOK, HOOK_NAME, TABLES, KeyTable, PlatformDefault, SettingKey
+from tideover.settings.keys import (
+    ANNOUNCED_IN_ORDER,
+    HOOK,
+    HOOK_NAME,
+    NAMED_TABLES,
+    TABLES,
+    KeyTable,
+    PlatformDefault,
+    SettingKey,
+)
 from tideover.settings.reader import default_settings, options_for
 from tideover.settings.toml import KeyOrigin
 from tideover.settings.types import dotted, inline_table, listed, quoted
@@ -56,8 +65,9 @@ def _effective(settings: Settings, origin: Mapping[str, KeyOrigin]) -> Iterator[
         if table.name == "policy":
             yield from _exceptions(settings, table, origin)
         if table.name == "hooks":
-            for name, options in settings.hook.items():
-                yield from _rows((HOOK.name, name), HOOK.keys, options)
+            for named in NAMED_TABLES:
+                for name, options in getattr(settings, named.name).items():
+                    yield from _rows((named.name, name), named.keys, options)
 
 
 def section_of(settings: Settings, table: KeyTable) -> Any:
@@ -144,8 +154,9 @@ def configuration_schema() -> dict[str, Any]:
     for kind in ANNOUNCED_IN_ORDER:
         own = [key for key in policy.keys if kind in key.kinds]
         tables["policy"]["properties"][kind.value] = _table(f"For {kind.value} events.", own)
-    tables[HOOK.name] = {"type": "object", "description": HOOK.about, "additionalProperties": False,
-                         "patternProperties": {f"^{HOOK_NAME.pattern}$": _table(HOOK.about, HOOK.keys)}}
+    for named in NAMED_TABLES:
+        tables[named.name] = {"type": "object", "description": named.about, "additionalProperties": False,
+                              "patternProperties": {f"^{HOOK_NAME.pattern}$": _table(named.about, named.keys)}}
     return {"$schema": DIALECT, "title": "Configuration of tideover", "type": "object",
             "properties": tables, "additionalProperties": False}
 

@@ -341,6 +341,17 @@ def list_of(expected: str, understand: Callable[[str], object], write: Callable[
                      schema={"type": "array", "items": {"type": "string"}})
 
 
+def whole_number(lowest: int, highest: int) -> ValueType:
+    """Given the bounds, both allowed, return the type."""
+    def read(raw: object) -> object:
+        if isinstance(raw, int) and not isinstance(raw, bool) and lowest <= raw <= highest:
+            return raw
+        raise InvalidValue(Wrong(found_text(raw)))
+
+    return ValueType(f"a whole number from {lowest} to {highest}", read, str,
+                     schema={"type": "integer", "minimum": lowest, "maximum": highest})
+
+
 def _read_command(raw: object) -> object:
     """Arguments may hold secrets: a fault repeats none."""
     if not isinstance(raw, list) or not all(isinstance(word, str) and "\0" not in word for word in raw) or (

@@ -138,6 +138,25 @@ class HookOptions:
     environment_file: str | None     # None: there is none
 
 
+AbsentMode = Literal["skip", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationOptions:
+    order: int                       # its place among the hooks' numbers
+    user: str | None                 # whose processes may be it; None: the agent's own
+    timeout_s: float
+    kinds: frozenset[Kind]
+    required: bool
+    absent: AbsentMode               # what it means that it is not connected when it is to prepare
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationsSettings:
+    listeners: tuple[str, ...]       # users whose programs may listen, beside root and those of [application] tables
+    connections: int                 # of one user at once
+
+
 @dataclass(frozen=True, slots=True)
 class PauseSettings:
     tick_s: float
@@ -201,6 +220,8 @@ class Settings:
     policy_by_kind: Mapping[Kind, PolicySettings]    # one for each announced kind, complete
     hooks: HooksSettings
     hook: Mapping[str, HookOptions]                  # only the hooks that have a table; see options_for
+    application: Mapping[str, ApplicationOptions]    # each application has a table
+    applications: ApplicationsSettings
     pause: PauseSettings
     clock: ClockSettings
     notify: NotifySettings

@@ -9,6 +9,7 @@ import sys
 assert sys.platform == "win32"
 
 import ctypes
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,13 +52,14 @@ class Job:
     @classmethod
     def create(cls, name: str | None = None, attributes: Any = None) -> Job:
         """Return a new job whose processes die with us. One of that name that is there already is left alone, and the
-        new one has none. `attributes`: of `security_attributes`. Raise OSError."""
+        new one has one of its own. `attributes`: of `security_attributes`. Raise OSError."""
         make: Any = win32job.CreateJobObject
+        unnamed = f"Local\\tideover-{os.getpid()}-{os.urandom(8).hex()}"      # pywin32 takes no job without a name
         with os_errors():
             win32api.SetLastError(0)
-            handle = make(attributes, name)
+            handle = make(attributes, name or unnamed)
             if win32api.GetLastError() == ERROR_ALREADY_EXISTS:
-                handle = make(attributes, None)
+                handle = make(attributes, unnamed)
             job = cls(number_of(handle))
             job._dies_with_us(True)
         return job

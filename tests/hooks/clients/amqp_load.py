@@ -51,7 +51,7 @@ def consume(opened: pika.adapters.blocking_connection.BlockingChannel) -> None:
 
 
 def main() -> None:
-    """Go on until told to end; print every row."""
+    """Go on until it is ended; print every row."""
     numbers, hosts, opened = itertools.count(), itertools.cycle(HOSTS), None
     while not over():
         due = time.monotonic()

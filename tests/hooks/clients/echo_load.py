@@ -1,6 +1,6 @@
 """Twenty long-lived connections that ask every 100 ms and connect again when reset: echo_load.py HOST PORT.
 
-Like a database's or a broker's client without a timeout of its own: how long it stands still is TCP's doing.
+Like a database's or a broker's client without a timeout of its own: how long it waits is TCP's doing.
 """
 from __future__ import annotations
 

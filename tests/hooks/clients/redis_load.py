@@ -42,7 +42,7 @@ class Redis:
 
 
 def connect() -> Redis:
-    """Connect to where writes belong. Raise OSError if nobody says."""
+    """Connect to where writes belong. Raise OSError if that is not known."""
     if not AWARE:
         return Redis(PEERS[0])
     for peer in PEERS:

@@ -66,7 +66,7 @@ class ApiServer(BaseHTTPRequestHandler):
     """One request."""
 
     def is_allowed(self) -> bool:
-        """A request without the token is nobody's."""
+        """A request without the token is refused."""
         if self.headers["Authorization"] == "Bearer secret":
             return True
         self.answer(401, {"message": "Unauthorized"})

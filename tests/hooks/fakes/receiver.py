@@ -32,7 +32,7 @@ class Receiver(BaseHTTPRequestHandler):
         return self.answer(200)
 
     def do_GET(self) -> None:
-        """A redirected POST arrives like this: nobody may take it."""
+        """A redirected POST arrives like this: no receiver may take it."""
         Path(sys.argv[3]).write_text("a GET came\n")
         self.answer(405)
 

@@ -47,7 +47,7 @@ def answers(bench: Bench | Machine, *argv: str) -> str:
 
 
 def listens(bench: Bench, address: str, port: int) -> bool:
-    """Does somebody accept connections there, seen from the clients?"""
+    """Does a server accept connections there, seen from the clients?"""
     return bool(answers(bench, "bash", "-c", f"exec 3<>/dev/tcp/{address}/{port} && echo yes"))
 
 

@@ -55,7 +55,7 @@ class UserManager:
 
 
 def is_removed(group: Path) -> bool:
-    """Given a cgroup, remove it with all below it. Is it gone, or does somebody still live there?"""
+    """Given a cgroup, remove it with all below it. Is it gone, or does a process still live there?"""
     try:
         for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
             directory.rmdir()

@@ -19,7 +19,7 @@ OPENS = [f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in (
 
 
 def flink_libraries() -> Path:
-    """Where Flink's jars are (pyflink/lib of PyPI's apache-flink-libraries). Skip when nobody says."""
+    """Where Flink's jars are (pyflink/lib of PyPI's apache-flink-libraries). Skip when that is not set."""
     need("java", "javac", "jar")
     where = Path(os.environ.get("TIDEOVER_FLINK_LIB", "/nonexistent"))
     if not list(where.glob("flink-dist-*.jar")):

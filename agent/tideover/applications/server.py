@@ -1,0 +1,448 @@
+"""The connections of applications and listeners, and the runs that applications carry out. One thread.
+
+A client costs a bounded amount: one line of input, a bounded queue of output, so many connections a user. Each run that
+is started is answered exactly once (HookSettled), whatever becomes of the connection. An instance that reconnects
+within 2 s is sent its run again, by the same number.
+"""
+from __future__ import annotations
+
+import contextlib
+import queue
+import selectors
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+from tideover.applications import protocol
+from tideover.effects import RunHook
+from tideover.errors import system_reason
+from tideover.hooks.runner import ActiveTimer
+from tideover.lifecycle.state import CONNECT_AGAIN_S
+from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Moment
+from tideover.observations import ApplicationConnected, ApplicationGone, HookSettled, Observation
+from tideover.system.wakeup import Wakeup
+from tideover.threads import Loop
+
+HELLO_S = 5.0                    # from the connection to its first line
+BACK_S = 2.0                     # an instance that is back by then goes on with its run
+CANCELLED_S = 5.0                # a cancelled run has so long to answer
+OUTPUT_BYTES = 256 * 1024        # what a client may leave unread
+READ_AT_ONCE = 65536
+REST_S = 0.5                     # of accepting, after the system could not
+CLOSE_S = 2.0
+LOST = "the connection ended during the run"
+OTHER_INSTANCE = "another instance of it is connected"
+LATE = "its answer came after the run was over"
+
+_CREDENTIALS = struct.Struct("3i")     # pid, uid, gid (unix(7), SO_PEERCRED)
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationAccess:
+    """Who may take part. Asked on the server's thread, at each hello.
+
+    `find`: given a name, the participant of that name, None if there is none. `user_id`: given a user's name, None: the
+    agent's own, the number of that user; None if there is none. `listeners`: users that may listen beside root.
+    """
+
+    find: Callable[[str], HookSpec | None]
+    user_id: Callable[[str | None], int | None]
+    listeners: Callable[[], tuple[str | None, ...]]
+    connections_at_most: int = 64        # of one user
+
+
+class _Peer:
+    """One client. `name`: "" until its hello was taken."""
+
+    __slots__ = ("channel", "hello_until_s", "instance", "is_listener", "name", "output", "reader", "user_id")
+
+    def __init__(self, channel: socket.socket, user_id: int) -> None:
+        self.channel, self.user_id = channel, user_id
+        self.name, self.instance, self.is_listener = "", "", False
+        self.reader, self.output = protocol.LineReader(), bytearray()
+        self.hello_until_s = time.monotonic() + HELLO_S
+
+
+@dataclass(slots=True)
+class _OpenRun:
+    """A run that has no answer yet. `sent_to`: the instance that was sent it, "": none was. `ending`: what it counts as
+    since it was cancelled, None: it was not. `until_s`: when it is answered without the client."""
+
+    effect: RunHook
+    message: bytes
+    begun: Moment
+    timer: ActiveTimer
+    sent_to: str = ""
+    ending: HookOutcome | None = None
+    until_s: float | None = None
+    note: str = ""
+
+
+@dataclass(slots=True)
+class _Participants:
+    """By name: the connection of each application that is connected, and the run of each that has one."""
+
+    connections: dict[str, _Peer] = field(default_factory=dict)
+    runs: dict[str, _OpenRun] = field(default_factory=dict)
+
+
+class ApplicationServer:
+    """Serves at the socket `path`. Raise OSError if that fails.
+
+    `start`, `cancel`, `shorten` and `tell_listeners` come from the engine's thread; they only leave a message.
+    """
+
+    def __init__(self, path: Path, post: Callable[[Observation], None], access: ApplicationAccess, *,
+                 read_moment: Callable[[], Moment], phase: Callable[[], str], keep_witness: Callable[[RunHook], str],
+                 log: Callable[[str, str], None], on_problem: Callable[[str | None], None]) -> None:
+        """`phase`: of the event under way. `keep_witness`: makes the private directory of what is prepared, and returns
+        why it could not ("": it could). `log`: given a name and a sentence."""
+        self._post, self._access, self._read_moment, self._phase = post, access, read_moment, phase
+        self._keep_witness, self._log, self._on_problem = keep_witness, log, on_problem
+        self._path, self._listener = path, _listen(path)
+        self._began_s = time.monotonic()
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._wakeup = Wakeup()
+        self._connections: dict[int, _Peer] = {}
+        self._of_user: Counter[int] = Counter()
+        self._here = _Participants()
+        self._accept_at_s: float | None = None
+        self._is_troubled, self._is_closing = False, False
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
+        self._loop = Loop("applications", self._serve)
+        self._loop.start()
+
+    # --- From other threads
+
+    def start(self, effect: RunHook, trace_id: str) -> None:
+        """Carry out a run. Its answer is HookSettled."""
+        self._leave(partial(self._start, effect, trace_id))
+
+    def cancel(self, effect: RunHook) -> None:
+        """The run is no longer wanted. It still gives its answer."""
+        self._leave(partial(self._cancel, effect.spec.name, effect.run, HookOutcome.STOPPED, "cancelled"))
+
+    def shorten(self, effect: RunHook) -> None:
+        """The run has less time than it was begun with."""
+        self._leave(partial(self._shorten, effect))
+
+    def tell_listeners(self, fields: Mapping[str, object]) -> None:
+        """An event has another phase."""
+        self._leave(partial(self._tell_listeners, protocol.event(fields)))
+
+    def connected(self) -> Mapping[str, str]:
+        """Return the applications that are connected, by name, with their instances. Any thread."""
+        return {name: connection.instance for name, connection in list(self._here.connections.items())}
+
+    def close(self) -> None:
+        """End every connection. A run under way is not answered: the next agent goes on with it."""
+        self._is_closing = True
+        self._wakeup.set()
+        if self._loop.end(CLOSE_S):
+            for connection in list(self._connections.values()):
+                connection.channel.close()
+            self._selector.close()
+            self._wakeup.close()
+        self._listener.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _leave(self, act: Callable[[], None]) -> None:
+        self._inbox.put(act)
+        self._wakeup.set()
+
+    # --- The thread
+
+    def _serve(self) -> None:
+        while not self._is_closing:
+            for key, mask in self._selector.select(self._wait_s()):
+                if key.fileobj is self._wakeup:
+                    self._wakeup.clear()
+                elif key.fileobj is self._listener:
+                    self._accept()
+                else:
+                    connection = self._connections.get(key.fd)
+                    if connection is not None and connection.channel is key.fileobj:
+                        self._converse(connection, mask)
+            self._take_inbox()
+            self._look_at_the_time()
+
+    def _wait_s(self) -> float | None:
+        now_s = time.monotonic()
+        moments = [connection.hello_until_s for connection in self._connections.values() if not connection.name]
+        moments += [run.until_s for run in self._here.runs.values() if run.until_s is not None]
+        moments += [now_s + run.timer.next_wait_s() for run in self._here.runs.values()]
+        if self._accept_at_s is not None:
+            moments.append(self._accept_at_s)
+        return max(0.0, min(moments) - now_s) if moments else None
+
+    def _take_inbox(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._inbox.get_nowait()()
+
+    def _look_at_the_time(self) -> None:
+        now_s = time.monotonic()
+        for connection in list(self._connections.values()):
+            if not connection.name and now_s >= connection.hello_until_s:
+                self._end(connection, "no hello came")
+        for name, run in list(self._here.runs.items()):
+            run.timer.count(self._read_moment().raw_s)
+            if run.until_s is not None and now_s >= run.until_s:
+                self._give_up(name, run)
+            elif run.ending is None and run.timer.is_over():
+                self._cancel(name, run.effect.run, HookOutcome.TIMED_OUT,
+                             f"took longer than {run.effect.limit_s:.3g} s")
+        if self._accept_at_s is not None and now_s >= self._accept_at_s:
+            self._selector.register(self._listener, selectors.EVENT_READ)
+            self._accept_at_s = None
+
+    # --- Connections
+
+    def _accept(self) -> None:
+        try:
+            channel, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        except OSError as trouble:      # no descriptor, no memory: waiting clients would wake the thread all the time
+            self._selector.unregister(self._listener)
+            self._accept_at_s = time.monotonic() + REST_S
+            if not self._is_troubled:
+                self._is_troubled = True
+                self._on_problem(system_reason(trouble))
+            return
+        if self._is_troubled:
+            self._is_troubled = False
+            self._on_problem(None)
+        channel.setblocking(False)
+        try:
+            user_id = _peer_user_id(channel)
+        except OSError:
+            channel.close()
+            return
+        connection = self._connections[channel.fileno()] = _Peer(channel, user_id)
+        self._of_user[user_id] += 1
+        self._selector.register(channel, selectors.EVENT_READ)
+        if self._of_user[user_id] > self._access.connections_at_most:
+            self._send(connection, protocol.refused(f"a user may have {self._access.connections_at_most} connections"))
+            self._end(connection)
+
+    def _converse(self, connection: _Peer, mask: int) -> None:
+        try:
+            if mask & selectors.EVENT_WRITE:
+                self._flush(connection)
+            if mask & selectors.EVENT_READ:
+                data = connection.channel.recv(READ_AT_ONCE)
+                if not data:
+                    self._end(connection)
+                    return
+                for line in connection.reader.lines(data):
+                    if connection.channel.fileno() >= 0:
+                        self._take_line(connection, line)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end(connection)
+        except protocol.ViolationError as violation:
+            self._end(connection, str(violation))
+
+    def _take_line(self, connection: _Peer, line: bytes) -> None:
+        message = protocol.read_line(line)
+        if isinstance(message, protocol.Hello):
+            if connection.name:
+                raise protocol.ViolationError("a second hello")
+            self._take_hello(connection, message)
+        elif not connection.name or connection.is_listener:
+            raise protocol.ViolationError("an answer without a run")
+        else:
+            self._take_answer(connection, message)
+
+    def _take_hello(self, connection: _Peer, hello: protocol.Hello) -> None:
+        why = self._why_refused(connection, hello)
+        if why:
+            self._send(connection, protocol.refused(why))
+            self._end(connection)
+            return
+        connection.name, connection.instance, connection.is_listener = hello.name, hello.instance, hello.listens
+        self._send(connection, protocol.welcome(hello.name, self._phase()))
+        if hello.listens:
+            return
+        self._here.connections[hello.name] = connection
+        run = self._here.runs.get(hello.name)
+        if run is not None and run.sent_to and run.sent_to != hello.instance:
+            self._settle(hello.name, run, run.ending or HookOutcome.FAILED, run.note or OTHER_INSTANCE)
+            run = None
+        self._post(ApplicationConnected(hello.name, hello.instance))
+        if run is not None:
+            self._send_run(connection, run)
+
+    def _why_refused(self, connection: _Peer, hello: protocol.Hello) -> str:
+        if hello.protocol != protocol.PROTOCOL:
+            return f"protocol {hello.protocol} is not spoken here"
+        if hello.listens:
+            allowed = {self._access.user_id(user) for user in self._access.listeners()} | {0}
+            return "" if connection.user_id in allowed else "this user may not listen ([applications] listeners)"
+        spec = self._access.find(hello.name)
+        if spec is None:
+            return f"there is no [application.{hello.name}] in the configuration"
+        if self._access.user_id(spec.user) != connection.user_id:
+            return f"[application.{hello.name}] names the user {spec.user or 'of the agent'}, not that of this process"
+        return f"{hello.name} is connected already" if hello.name in self._here.connections else ""
+
+    def _send(self, connection: _Peer, data: bytes) -> None:
+        """A client that does not read is ended once too much waits for it."""
+        connection.output += data
+        try:
+            self._flush(connection)
+        except OSError:
+            self._end(connection)
+            return
+        if len(connection.output) > OUTPUT_BYTES:
+            self._end(connection)
+
+    def _flush(self, connection: _Peer) -> None:
+        """Raise OSError."""
+        with contextlib.suppress(BlockingIOError):
+            while connection.output:
+                del connection.output[:connection.channel.send(connection.output)]
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.output else 0)
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.modify(connection.channel, wanted)
+
+    def _end(self, connection: _Peer, violation: str = "") -> None:
+        """Close a connection; with one line that says what was wrong, if something was."""
+        number = connection.channel.fileno()
+        if number < 0:
+            return
+        if violation:
+            with contextlib.suppress(OSError):
+                connection.channel.send(protocol.error(violation))
+            self._log(connection.name, f"its connection was closed: {violation}")
+        with contextlib.suppress(KeyError, ValueError, OSError):
+            self._selector.unregister(connection.channel)
+        connection.channel.close()
+        self._connections.pop(number, None)
+        self._of_user[connection.user_id] -= 1
+        if not self._of_user[connection.user_id]:
+            del self._of_user[connection.user_id]
+        if connection.name and not connection.is_listener and self._here.connections.get(connection.name) is connection:
+            del self._here.connections[connection.name]
+            self._post(ApplicationGone(connection.name))
+            self._lost_during_run(connection.name)
+
+    def _lost_during_run(self, name: str) -> None:
+        run = self._here.runs.get(name)
+        if run is None or not run.sent_to:
+            return
+        if run.ending is not None:
+            self._settle(name, run, run.ending, run.note)
+        else:
+            run.until_s, run.note = time.monotonic() + BACK_S, LOST
+
+    # --- Runs
+
+    def _start(self, effect: RunHook, trace_id: str) -> None:
+        name, begun = effect.spec.name, self._read_moment()
+        if effect.phase is HookPhase.PREPARE and (why := self._keep_witness(effect)):
+            report = HookReport(HookOutcome.FAILED, None, begun.utc, 0.0, note=why, begun=False)
+            self._post(HookSettled(name, effect.phase, effect.run, report))
+            return
+        run = _OpenRun(effect, protocol.run_message(effect, trace_id), begun, ActiveTimer(effect.limit_s, begun.raw_s))
+        self._here.runs[name] = run
+        connection = self._here.connections.get(name)
+        run.sent_to = effect.resumed_instance
+        if connection is not None and run.sent_to in ("", connection.instance):
+            self._send_run(connection, run)
+        elif connection is not None:
+            self._settle(name, run, HookOutcome.FAILED, OTHER_INSTANCE)
+        else:
+            run.until_s = max(time.monotonic(), self._began_s + CONNECT_AGAIN_S)
+            run.note = LOST if run.sent_to else "it is not connected"
+
+    def _send_run(self, connection: _Peer, run: _OpenRun) -> None:
+        run.sent_to, run.until_s, run.note = connection.instance, None, ""
+        self._send(connection, run.message)
+
+    def _give_up(self, name: str, run: _OpenRun) -> None:
+        """No answer will come: the application is away, or did not answer to cancel."""
+        if run.ending is not None:
+            self._settle(name, run, run.ending, run.note)
+        elif run.sent_to or run.effect.phase is HookPhase.RECOVER or run.effect.spec.fails_absent:
+            self._settle(name, run, HookOutcome.FAILED, run.note)
+        else:
+            self._settle(name, run, HookOutcome.NOTHING, run.note)
+
+    def _cancel(self, name: str, number: int, ending: HookOutcome, note: str) -> None:
+        run = self._here.runs.get(name)
+        if run is None or run.effect.run != number or run.ending is not None:
+            return
+        connection = self._here.connections.get(name)
+        if not run.sent_to or connection is None:
+            self._settle(name, run, ending, note)
+            return
+        run.ending, run.note, run.until_s = ending, note, time.monotonic() + CANCELLED_S
+        self._send(connection, protocol.cancel(number))
+
+    def _shorten(self, effect: RunHook) -> None:
+        run = self._here.runs.get(effect.spec.name)
+        if run is not None and run.effect.run == effect.run:
+            run.effect = replace(run.effect, limit_s=effect.limit_s)
+            run.timer.limit(effect.limit_s)
+
+    def _take_answer(self, connection: _Peer, answer: protocol.RunAnswer) -> None:
+        run = self._here.runs.get(connection.name)
+        if run is None or run.effect.run != answer.run:
+            self._log(connection.name, LATE)
+            return
+        if run.ending is not None:
+            self._settle(connection.name, run, run.ending, run.note)
+        else:
+            self._settle(connection.name, run, answer.outcome, answer.why, answer.exit_status)
+
+    def _settle(self, name: str, run: _OpenRun, outcome: HookOutcome, note: str,
+                exit_status: int | None = None) -> None:
+        self._here.runs.pop(name, None)
+        now = self._read_moment()
+        report = HookReport(outcome, exit_status, run.begun.utc, now.raw_s - run.begun.raw_s, note=note,
+                            begun=bool(run.sent_to))
+        self._post(HookSettled(name, run.effect.phase, run.effect.run, report))
+
+    def _tell_listeners(self, line: bytes) -> None:
+        for connection in list(self._connections.values()):
+            if connection.is_listener:
+                self._send(connection, line)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Given the path, whose directory is ours, return the socket that listens there, for every user. Raise OSError."""
+    if sys.platform == "win32":
+        raise OSError("named pipes for applications are not built yet")
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen(128)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _peer_user_id(channel: socket.socket) -> int:
+    """Return the number of the user whose process is connected, as the kernel says it. Raise OSError."""
+    if sys.platform == "win32":
+        raise OSError("there are no peer credentials")
+    _, user_id, _ = _CREDENTIALS.unpack(
+        channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(user_id)

@@ -1,0 +1,161 @@
+"""The wiring of applications: who may take part, their runs, their listeners. Nothing of it is loaded where the
+configuration names none."""
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tideover.daemon.startup import make_directory
+from tideover.effects import RunHook
+from tideover.engine import Engine
+from tideover.errors import WrongUseError
+from tideover.hooks.runner import HookRunner
+from tideover.journal import JournalUnwritable
+from tideover.lifecycle import Entry, Phase, State
+from tideover.logs import Log
+from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Moment, utc_text
+from tideover.observations import HookSettled, Observation
+from tideover.policy import Policy
+from tideover.record import trace_id
+from tideover.settings import Settings
+
+if TYPE_CHECKING:
+    from tideover.applications.server import ApplicationServer
+
+DIRECTORY, SOCKET = "applications", "socket"
+DIRECTORY_MODE = 0o755           # apart from the control socket, so that containers can mount it
+NOT_SERVED = "applications cannot connect: {}"
+
+
+def application_specs(settings: Settings) -> tuple[HookSpec, ...]:
+    """Given the settings, return the participants that are applications."""
+    return tuple(HookSpec(name, options.order, "", kinds=options.kinds, timeout_s=options.timeout_s,
+                          required=options.required, user=options.user, is_application=True,
+                          fails_absent=options.absent == "fail")
+                 for name, options in settings.application.items())
+
+
+class ApplicationService:
+    """Serves applications and listeners while some may connect; carries out the runs of the first, and tells the second
+    of each change of phase. On the engine's thread, but for `connected`."""
+
+    def __init__(self, settings: Settings, runner: HookRunner, log: Log, read_moment: Callable[[], Moment],
+                 post: Callable[[Observation], None]) -> None:
+        self._settings, self._runner, self._log, self._read_moment = settings, runner, log, read_moment
+        self._post = post
+        self._engine: Engine | None = None
+        self._policy: Callable[[], Policy] | None = None
+        self._server: ApplicationServer | None = None
+        self.reason = "no agent runs"   # why none can connect
+
+    @property
+    def socket(self) -> Path:
+        """Where they connect."""
+        return Path(self._settings.paths.runtime) / DIRECTORY / SOCKET
+
+    def open(self, engine: Engine, policy: Callable[[], Policy], on_problem: Callable[[str | None], None]) -> None:
+        """Listen, if the configuration names an application or a listener, or a recovery of an application is pending.
+        Before anything is carried out. Where that fails it is logged, and none can connect."""
+        self._engine, self._policy, self.reason = engine, policy, ""
+        pending = any(hook.spec.is_application for hook in engine.state.hooks.values())
+        if not (self._settings.application or self._settings.applications.listeners or pending):
+            return
+        from tideover.applications.server import ApplicationAccess, ApplicationServer
+        try:
+            make_directory(self.socket.parent, DIRECTORY_MODE)
+            access = ApplicationAccess(self._find, _user_id, self._listeners, self._settings.applications.connections)
+            self._server = ApplicationServer(
+                self.socket, engine.post, access, read_moment=self._read_moment, phase=self._phase,
+                keep_witness=self._runner.keep_witness, log=self._log_line, on_problem=on_problem)
+        except WrongUseError as trouble:
+            self._cannot(f"{trouble.operation}: {trouble.cause}")
+        except (OSError, RuntimeError) as trouble:
+            self._cannot(str(trouble))
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    def connected(self) -> list[str]:
+        """Return the names of the applications that are connected. Any thread."""
+        return sorted(self._server.connected()) if self._server is not None else []
+
+    # --- The runs of applications, for the handler of hooks
+
+    def start(self, effect: RunHook) -> None:
+        if self._server is not None:
+            self._server.start(effect, trace_id(effect.event_id))
+            return
+        skips = effect.phase is HookPhase.PREPARE and not effect.spec.fails_absent and not effect.resumed_instance
+        outcome = HookOutcome.NOTHING if skips else HookOutcome.FAILED
+        report = HookReport(outcome, None, self._read_moment().utc, 0.0, note=NOT_SERVED.format(self.reason),
+                            begun=False)
+        self._post(HookSettled(effect.spec.name, effect.phase, effect.run, report))
+
+    def cancel(self, effect: RunHook) -> None:
+        if self._server is not None:
+            self._server.cancel(effect)
+
+    def adjust(self, effect: RunHook) -> None:
+        if self._server is not None:
+            self._server.shorten(effect)
+
+    # --- News, as a listener of the engine
+
+    def on_transition(self, before: State, after: State, entries: tuple[Entry, ...]) -> None:
+        if self._server is None:
+            return
+        for entry in entries:
+            if isinstance(entry.what, Phase):
+                case = after.cases.get(entry.event_id) or before.cases.get(entry.event_id)
+                event = case.event if case is not None else None
+                self._server.tell_listeners({
+                    "event_id": entry.event_id, "phase": entry.what.value, "kind": event.kind.value if event else None,
+                    "not_before": utc_text(event.not_before) if event else None, "why": entry.note})
+
+    def on_journal_unwritable(self, trouble: JournalUnwritable) -> None:
+        """It is no news for applications."""
+
+    def on_journal_writable(self) -> None:
+        """It is no news for applications."""
+
+    # --- What the server asks, on its thread
+
+    def _find(self, name: str) -> HookSpec | None:
+        """Also one whose table was removed while its recovery is pending."""
+        assert self._engine is not None and self._policy is not None
+        known = next((spec for spec in self._policy().hooks if spec.is_application and spec.name == name), None)
+        hook = self._engine.state.hooks.get(name)
+        return known or (hook.spec if hook is not None and hook.spec.is_application else None)
+
+    def _listeners(self) -> tuple[str | None, ...]:
+        return (*self._settings.applications.listeners, *(one.user for one in self._settings.application.values()))
+
+    def _phase(self) -> str:
+        assert self._engine is not None
+        phases = [case.phase for case in self._engine.state.cases.values() if case.phase is not Phase.OBSERVED]
+        return phases[-1].value if phases else Phase.CLOSED.value
+
+    def _log_line(self, name: str, sentence: str) -> None:
+        self._log.info("application.message", application=name, message=sentence)
+
+    def _cannot(self, reason: str) -> None:
+        self.reason = reason
+        self._log.error("applications.listen-failed", reason=reason, socket=str(self.socket),
+                        consequence="applications cannot connect, so none can prepare")
+
+
+def _user_id(name: str | None) -> int | None:
+    """Given a user's name, None: the one this agent runs as, return its number; None if there is no such user."""
+    if sys.platform == "win32":
+        return None
+    import os
+    import pwd
+    if name is None:
+        return os.geteuid()
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None

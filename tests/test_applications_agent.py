@@ -1,0 +1,181 @@
+"""Applications with a real agent and the client library: their place among the hooks, crashes of either side."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from running_agent import World
+from tideover.simulator import MetadataService, TimeServer
+
+pytestmark = pytest.mark.slow
+if os.name == "nt":
+    pytest.skip("Unix sockets", allow_module_level=True)
+
+CONFIGURATION = """
+[source]
+kind = "azure"
+endpoint = "{endpoint}"
+poll = "100ms"
+[pause]
+settle = "500ms"
+[clock]
+servers = ["{time_server}"]
+[paths]
+hooks = "{home}/hooks.d"
+state = "{home}/state"
+runtime = "{home}/run"
+[application.first]
+order = 5
+[application.middle]
+order = 15
+[application.away]
+order = 90
+"""
+
+BLOCKING = """
+import sys
+from tideover.client import Application
+name, path, notes = sys.argv[1:4]
+with Application(name, socket_path=path) as app:
+    for run in app.runs():
+        with run, open(notes, "a") as file:
+            file.write(f"{name} {run.phase} {run.kind} {run.reason} {run.clock}\\n")
+"""
+
+ASYNC = """
+import asyncio, sys
+from tideover.client import AsyncApplication
+name, path, notes = sys.argv[1:4]
+async def main():
+    async with AsyncApplication(name, socket_path=path) as app:
+        async for run in app.runs():
+            async with run:
+                with open(notes, "a") as file:
+                    file.write(f"{name} {run.phase} {run.kind} {run.reason} {run.clock}\\n")
+asyncio.run(main())
+"""
+
+
+class Applications:
+    """Real processes that take part, and what they wrote down."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.notes = home, home / "notes"
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, name: str, program: str = BLOCKING) -> subprocess.Popen[bytes]:
+        script = self.home / f"{name}.py"
+        script.write_text(textwrap.dedent(program))
+        process = subprocess.Popen([sys.executable, str(script), name, str(self.home / "run/applications/socket"), str(self.notes)])
+        self.running.append(process)
+        return process
+
+    def lines(self) -> list[str]:
+        return self.notes.read_text().splitlines() if self.notes.exists() else []
+
+    def close(self) -> None:
+        for process in self.running:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def here(tmp_path):
+    with MetadataService("vm-1") as service, TimeServer() as clock:
+        world = World(tmp_path, service, clock)
+        world.hook("10-web")
+        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
+            endpoint=service.endpoint, time_server=clock.address, home=tmp_path))
+        world.applications = Applications(tmp_path)
+        yield world
+        world.applications.close()
+        world.close()
+
+
+def runs(record: dict) -> list[tuple[str, str, str, str]]:
+    return [(run["name"], run["kind"], run["phase"], run["outcome"]) for run in record["hooks"]]
+
+
+def carry(here: World) -> dict:
+    """One event, from the notice to its end."""
+    event = here.metadata.add_event("Freeze", not_before_in_s=900.0)
+    here.until(lambda: here.metadata.acknowledgements)
+    here.metadata.start_event(event)
+    with here.stopped():
+        time.sleep(1.5)
+    here.until(lambda: here.record()["status"] == "recovered")
+    here.metadata.remove_event(event)
+    here.until(lambda: here.record()["status"] == "closed")
+    return here.record()
+
+
+def test_applications_and_hooks_prepare_in_order_and_recover_in_reverse(here):
+    here.start()
+    here.applications.start("first")
+    here.applications.start("middle", ASYNC)
+    time.sleep(1.5)
+    record = carry(here)
+    assert [run for run in runs(record) if run[0] != "away"] == [
+        ("first", "application", "prepare", "done"), ("web", "hook", "prepare", "done"),
+        ("middle", "application", "prepare", "done"), ("middle", "application", "recover", "done"),
+        ("web", "hook", "recover", "done"), ("first", "application", "recover", "done")]
+    assert ("away", "application", "prepare", "nothing") in runs(record)
+    assert here.applications.lines() == [
+        "first prepare freeze  unknown", "middle prepare freeze  unknown", "middle recover freeze resumed good",
+        "first recover freeze resumed good"]
+    assert len(here.metadata.acknowledgements) == 1 and record["outcome"] == "resumed"
+    assert not list((here.home / "state/hooks").glob("first"))
+
+
+def test_an_agent_that_is_killed_while_prepared_recovers_the_same_instances_once(here):
+    here.start()
+    here.applications.start("first")
+    here.applications.start("middle", ASYNC)
+    time.sleep(1.5)
+    event = here.metadata.add_event("Freeze", not_before_in_s=900.0)
+    here.until(lambda: here.metadata.acknowledgements)
+    here.kill()
+    here.start()
+    here.metadata.start_event(event)
+    here.metadata.remove_event(event)
+    here.until(lambda: here.record()["status"] == "closed")
+    lines = [line.split()[:2] for line in here.applications.lines()]
+    assert lines == [["first", "prepare"], ["middle", "prepare"], ["middle", "recover"], ["first", "recover"]]
+
+
+def test_a_new_instance_prepares_again_while_the_event_is_ahead_and_the_event_is_acknowledged_once(here):
+    here.start()
+    first = here.applications.start("first")
+    time.sleep(1.5)
+    here.metadata.add_event("Freeze", not_before_in_s=900.0)
+    here.until(lambda: here.metadata.acknowledgements)
+    first.kill()
+    first.wait()
+    here.applications.start("first")
+    here.until(lambda: len(here.applications.lines()) == 2)
+    assert [line.split()[1] for line in here.applications.lines()] == ["prepare", "prepare"]
+    assert len(here.metadata.acknowledgements) == 1
+
+
+def test_a_recovery_of_an_application_that_is_away_is_pending_and_asked_for_when_it_connects(here):
+    here.start()
+    first = here.applications.start("first")
+    time.sleep(1.5)
+    event = here.metadata.add_event("Freeze", not_before_in_s=900.0)
+    here.until(lambda: here.metadata.acknowledgements)
+    first.kill()
+    first.wait()
+    here.metadata.start_event(event)
+    here.metadata.remove_event(event)
+    here.until(lambda: "web recover" in here.begun())
+    time.sleep(1.0)
+    assert here.record()["status"] == "recovering"
+    here.applications.start("first")
+    here.until(lambda: here.record()["status"] == "closed")
+    assert [line.split()[1] for line in here.applications.lines()] == ["prepare", "recover"]
