@@ -22,13 +22,13 @@ from lives import Life, event
 from tideover.cli import main
 from tideover.cli.events import write_page
 from tideover.errors import WrongUseError
-from tideover.html import report_document, report_lines, report_page
+from tideover.html import event_page, report_document, report_lines, report_page
 from tideover.html.components import style_sheet
 from tideover.humanize import Times
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
 from tideover.model import EntryKind, Event, Kind, Moment, utc
-from tideover.record import records_of
+from tideover.record import Row, record_of
 
 FETCHING = {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image", "use", "a", "foreignobject"}
 
@@ -107,9 +107,9 @@ def test_a_record_by_a_clock_that_was_set_makes_a_page_all_the_same(seed):
 def test_a_start_at_the_edge_of_the_calendar_makes_a_page_all_the_same(year):
     edge = datetime.max if year == 9999 else datetime.min
     life = Life().polled(replace(event("e1"), not_before=edge.replace(tzinfo=UTC), notice_s=None))
-    [record] = records_of(life.rows)
+    record = record_of([Row(life.now.utc, one.event_id, one.what, one.note, one.subject) for one in life.entries])
     for zone in (timezone(timedelta(hours=14)), UTC, timezone(timedelta(hours=-12))):
-        Seen(page_of(record, Times(datetime(2026, 11, 20, tzinfo=UTC), zone=zone), "1.0"))
+        Seen(event_page(record, Times(datetime(2026, 11, 20, tzinfo=UTC), zone=zone), "1.0"))
 
 
 def luminance(colour):
