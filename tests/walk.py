@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
@@ -37,12 +37,14 @@ class World:
     acknowledgements: tuple[AckOutcome, ...] = tuple(AckOutcome)
     restarts: bool = True
     by_hand: tuple[ob.Observation, ...] = ()
+    applications: tuple[str, ...] = ()          # names; each may connect, in two instances, and go, at any moment
 
 
 ONE = Policy(hooks=(hook("must", 10),))
 TWO = Policy(hooks=(hook("must", 10), hook("may", 20, required=False)))
 ASKS = Policy(hooks=(hook("asks", 10, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE})),))
 SURE = (AckOutcome.ACCEPTED,)
+APPLICATION = Policy(hooks=(hook("must", 10), replace(hook("app", 20), path="", is_application=True)))
 HAND = (ob.AcknowledgeRequested("e1"), ob.RecoverRequested(), ob.StopRequested())
 
 WORLDS = (
@@ -61,6 +63,8 @@ WORLDS = (
           by_hand=(ob.AcknowledgeRequested("e3"), ob.RecoverRequested(), ob.StopRequested())),
     World("somebody else's beside ours", ONE, ((), (THEIRS,), (FREEZE, THEIRS), (started(FREEZE), started(THEIRS))),
           causes=(), outcomes=(DONE,), acknowledgements=SURE, restarts=False),
+    World("an application that comes and goes", APPLICATION, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
+          acknowledgements=SURE, applications=("app",)),
     World("unannounced", ASKS, ((), (FREEZE,), (started(FREEZE),)), causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL),
           outcomes=(DONE,), acknowledgements=SURE, restarts=False),
 )
@@ -86,6 +90,13 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
         yield Seen(ob.Restarted(state.boot_id or "boot"), now)
         yield Seen(ob.Restarted(f"{state.boot_id[:9]}'" if "'" not in state.boot_id else "boot"), now)
     yield from (Seen(thing, now) for thing in (*world.by_hand, ob.PollFailed("no answer")))
+    for name in world.applications:
+        if name in state.connected:
+            yield Seen(ob.ApplicationGone(name), now)
+        else:
+            yield from (Seen(ob.ApplicationConnected(name, instance), now) for instance in ("1", "2"))
+    if state.connect_raw_s > now.raw_s:
+        yield Seen(ob.Due("applications"), at(LATER_S))
     yield from (Seen(ob.Due(f"case:{event_id}"), at(LATER_S)) for event_id in state.cases)
     yield from (Seen(ob.Due(f"case:{case.id}"), at(case.wake_raw_s - RAW_S)) for case in state.cases.values()
                 if case.wake_raw_s is not None)
@@ -136,8 +147,17 @@ def identity(state: State) -> object:
                        case.phase is Phase.UNCONFIRMED and case.wake_raw_s is not None,
                        case.phase is Phase.SETTLING and case.looked_raw_s > 0)
                       for case in state.cases.values()),
-            frozenset((known.spec.name, known.stage, known.needs_recover) for known in state.hooks.values()),
-            state.fresh)
+            frozenset((known.spec.name, known.stage, known.needs_recover, *_instance(state, known))
+                      for known in state.hooks.values()),
+            state.fresh, bool(state.connected))
+
+
+def _instance(state: State, known: HookState) -> tuple[bool, ...]:
+    """Of an application: whether a run was begun with an instance, whether that one is connected, and whether the run
+    is one of before the agent's restart."""
+    if not known.spec.is_application:
+        return ()
+    return bool(known.instance), state.connected.get(known.spec.name) == known.instance, bool(known.resumed_instance)
 
 
 def whole_identity(state: State) -> object:

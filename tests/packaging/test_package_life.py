@@ -140,12 +140,13 @@ def test_removal_recovers_what_is_prepared_and_a_purge_leaves_nothing(machine, p
     here.run("tideover hooks enable webhook && tideover hooks enable lb-health")
     for name in ("webhook", "lb-health"):       # one in Python, one in shell: both find the SDK through the link
         assert "nothing was prepared" in here.run(f"tideover hooks run {name} recover; true")
-    here.run("tideover hooks disable webhook && tideover hooks disable lb-health && tideover hooks enable service-stop")
-    assert (here.root / "etc/tideover/hooks.d/80-service-stop").readlink() == Path("/usr/share/tideover/hooks/service-stop")
+    here.run("tideover hooks disable webhook && tideover hooks disable lb-health")
     for language in ("", " --python"):
         here.run(f"tideover hooks new mine{language} && tideover hooks check && tideover hooks run mine prepare")
         assert "resumed" in here.run("tideover hooks run mine recover --reason resumed --pause 7s")
         here.run("rm /etc/tideover/hooks.d/60-mine")
+    here.run("tideover hooks enable service-stop")
+    assert (here.root / "etc/tideover/hooks.d/80-service-stop").readlink() == Path("/usr/share/tideover/hooks/service-stop")
     assert "Recovered: first." in here.run("dpkg --remove tideover")
     assert lines(here) == ["prepare freeze", "recover freeze cancelled"]
     assert (here.root / "var/lib/tideover/journal.db").exists(), "records outlive a removal"

@@ -15,6 +15,7 @@ import pytest
 import win32service
 import win32serviceutil
 
+from tideover.cli import main
 from tideover.errors import TideoverError
 from tideover.hooks import library
 
@@ -53,16 +54,44 @@ def test_nothing_prepared_is_nothing_to_recover(name: str, tmp_path: Path) -> No
 
 
 def test_a_hook_is_copied_from_the_library_and_taken_away_unless_it_was_changed(tmp_path: Path) -> None:
+    """Each as often as it is asked for."""
     directory = tmp_path / "hooks.d"
-    made = library.enable("service-stop", directory, LIBRARY)
-    assert (made.file, made.was_there) == (directory / "80-service-stop.py", False)
+    assert library.disable("service-stop", directory, LIBRARY) is None
+    made = library.enable("service-stop", directory, LIBRARY).file
+    assert made == directory / "80-service-stop.py"
     assert library.enable("service-stop", directory, LIBRARY).was_there
-    assert library.disable("service-stop", directory, LIBRARY) == made.file and not made.file.exists()
+    assert library.disable("service-stop", directory, LIBRARY) == made and not made.exists()
     library.enable("service-stop", directory, LIBRARY).file.write_text("# mine now\n")
-    with pytest.raises(TideoverError, match="there already"):
-        library.enable("service-stop", directory, LIBRARY)
     with pytest.raises(TideoverError, match="no link to the library"):
         library.disable("service-stop", directory, LIBRARY)
+    with pytest.raises(TideoverError, match="there already"):
+        library.enable("service-stop", directory, LIBRARY)
+
+
+def test_a_new_hook_is_written_in_python_passes_the_check_and_runs_both_phases(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "tideover.toml"
+    file.write_text("[paths]\n" + "".join(f"{name} = {json.dumps(str(tmp_path / name))}\n"
+                                          for name in ("hooks", "state")))
+
+    def hooks(*words: str) -> tuple[int, str]:
+        status = main(["hooks", *words, "--config", str(file)])
+        seen = capsys.readouterr()
+        return status, seen.out + seen.err
+
+    assert hooks("new", "mine")[0] == 0 and (tmp_path / "hooks" / "60-mine.py").is_file()
+    assert hooks("check") == (0, "1 of 1 hooks can run.\n")
+    status, seen = hooks("describe", "mine")
+    assert status == 0 and "GREETING" in seen
+    status, seen = hooks("run", "mine", "prepare")
+    assert status == 0 and "prepared" in seen, seen
+    status, seen = hooks("run", "mine", "recover", "--reason", "resumed", "--pause", "7s", "--clock", "bad")
+    assert status == 0 and "reason resumed; pause 7.000 s" in seen, seen
+    assert hooks("enable", "service-stop")[0] == 0
+    status, seen = hooks("check")
+    assert status == 1 and ("SERVICES" in seen or "tideover_hook" in seen), "a copy finds the SDK of an installation only"
+    told = json.loads((hooks("list", "--available", "--json"))[1])["available"]
+    assert {one["name"]: one["enabled"] is not None for one in told} == {"lb-health": False, "service-stop": True}
 
 
 # --- service-stop ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 from tideover.errors import Refusal, TideoverError
 from tideover.hooks.directory import Catalogue
 from tideover.hooks.environment_file import owner_variables
-from tideover.hooks.trust import find_sdk_files, standing_environment
+from tideover.hooks.trust import sdk_text, standing_environment
 from tideover.model import HookSpec
 from tideover.settings import Settings, options_for
 
@@ -61,7 +61,7 @@ class HookDescription:
 def can_describe(file: Path) -> bool:
     """Given a hook's file, return whether it reads the hook SDK, whose first word is `describe`."""
     try:
-        return bool(find_sdk_files(str(file)))
+        return bool(sdk_text(str(file)))
     except OSError:
         return False
 

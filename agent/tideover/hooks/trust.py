@@ -62,15 +62,22 @@ def find_hook_refusal(path: str, trusted: frozenset[Any], safe: set[str]) -> Ref
     return None
 
 
-def find_sdk_files(path: str) -> list[str]:
-    """Given the path of a hook or a notification program, return the files of the hook SDK that it may read: those
-    beside its real file or in ../hooks, at absolute paths that it names, and the installation's. Raise OSError."""
+def sdk_text(path: str) -> str:
+    """Given the path of a hook or a notification program, return its text if that names the hook SDK, else "". Raise
+    OSError."""
     try:
         with Path(path).open("rb") as file:
             text = file.read(SDK_READ_BYTES).decode(errors="replace")
     except PermissionError:             # a program that may be run and not read
-        return []
-    if Path(SDK_PYTHON).stem not in text and SDK_SHELL not in text:
+        return ""
+    return text if Path(SDK_PYTHON).stem in text or SDK_SHELL in text else ""
+
+
+def find_sdk_files(path: str) -> list[str]:
+    """Given the path of a hook or a notification program, return the files of the hook SDK that it may read: those
+    beside its real file or in ../hooks, at absolute paths that it names, and the installation's. Raise OSError."""
+    text = sdk_text(path)
+    if not text:
         return []
     real = Path(path).resolve().parent
     installed = Path(sys.prefix, "share/tideover/hooks")
@@ -93,6 +100,7 @@ __all__ = [
     "find_obstacle",
     "find_sdk_files",
     "has_run_bit",
+    "sdk_text",
     "standing_environment",
     "trusted_users",
     "untrusted_component",

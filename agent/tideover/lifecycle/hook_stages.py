@@ -473,9 +473,8 @@ def retry_failed_recovers(state: State, now: Moment) -> State:
 def _resumed(hook: HookState, now: Moment) -> HookState:
     """A run of an application goes on, by its number: the same instance may be connected again in a moment."""
     match hook.stage:
-        case Stage.PREPARING | Stage.RECOVERING if hook.spec.is_application:
-            return replace(hook, needs_recover=hook.needs_recover or bool(hook.instance),
-                           resumed_instance=hook.instance)
+        case Stage.PREPARING | Stage.RECOVERING if hook.spec.is_application and hook.instance:
+            return replace(hook, needs_recover=True, resumed_instance=hook.instance)
         case Stage.PREPARING:
             return replace(hook, stage=Stage.QUEUED, needs_recover=True)
         case Stage.PREPARE_RETRY:
