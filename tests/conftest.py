@@ -60,6 +60,11 @@ def _write_into_memory(config):
         config.stash[PLACE] = place
 
 
+def pytest_collection_finish(session):
+    if session.config.option.markexpr == FAST:
+        gc.freeze()                         # modules and tests live to the end
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session):
     if session.config.option.markexpr == FAST:

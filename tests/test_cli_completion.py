@@ -193,6 +193,7 @@ def test_the_library_is_offered_without_being_run(home, capsys):
     assert capsys.readouterr().out.split() == library.known_names(library.library())
 
 
+@pytest.mark.slow
 def test_asking_for_words_loads_no_command(home):
     """A shell asks at each press of a key."""
     code = ("import sys; from tideover.cli import main; "

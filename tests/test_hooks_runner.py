@@ -362,6 +362,7 @@ def test_forgetting_removes_the_state_directory_after_what_runs(bench: Bench) ->
 
 # ---- one answer a run ----
 
+@pytest.mark.slow
 def test_two_runs_of_one_hook_never_overlap(bench: Bench) -> None:
     spec = bench.write("10-a", "mkdir alone || exit 9; sleep 0.02; rmdir alone")
     for _ in range(4):

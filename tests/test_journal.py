@@ -18,6 +18,7 @@ from tideover.effects import RunHook
 from tideover.errors import WrongUseError
 from tideover.journal import Journal, JournalUnreadable, set_aside
 from tideover.journal.codec import from_json, to_json
+from tideover.journal.store import PRUNED_AT_ONCE
 from tideover.lifecycle import Entry, Phase, State
 from tideover.model import ClockCheck, EntryKind, Event, HookPhase, HookRun, Moment, Pause
 from tideover.record import pauses_of, record_of, records_of
@@ -172,6 +173,21 @@ def test_what_is_older_than_the_owner_keeps_is_removed_and_what_is_open_is_not(t
     later = Moment(at(86400.0 * 3).utc, 0.0)
     assert journal.forget_before(later, 2.5 * 86400.0) == 2
     assert [record.event_id for record in records_of(journal.rows())] == ["open", "new"]
+
+
+def test_a_journal_becomes_smaller_when_its_old_rows_go(tmp_path):
+    """A year later, a storm of events takes no more disk than any other year."""
+    path = tmp_path / "j.db"
+    journal = Journal(path)
+    for number in range(PRUNED_AT_ONCE):
+        entries = tuple(Entry(f"e{number}", EntryKind.NOTICED, "x" * 4000) for _ in range(5))
+        journal.commit(NOW, State(), State(), entries)
+    assert journal.checkpoint()
+    largest = path.stat().st_size
+    assert journal.forget_before(at(86400.0 * 400), 86400.0 * 365) == 5 * PRUNED_AT_ONCE
+    assert journal.checkpoint()
+    assert path.stat().st_size < largest / 10
+    assert Journal(path).rows() == []
 
 
 def test_a_record_tells_the_whole_story_in_the_contracts_words(tmp_path):

@@ -81,6 +81,7 @@ def test_plain_json_has_everything_that_is_known_and_the_record_if_asked(receive
     assert "the event is over (resumed, pause 7.020 s, clock good)" in body["text"]
 
 
+@pytest.mark.slow
 def test_slack_gets_a_text_and_a_section_in_which_a_name_mentions_no_user(receiver) -> None:
     url, kept = receiver
     assert notify("webhook", "--url", f"{url}/ok", "--format", "slack").returncode == 0
@@ -92,6 +93,7 @@ def test_slack_gets_a_text_and_a_section_in_which_a_name_mentions_no_user(receiv
     assert {"type": "mrkdwn", "text": "*Event*\nE &lt;1&gt;"} in section["fields"]
 
 
+@pytest.mark.slow
 def test_teams_gets_a_message_with_one_adaptive_card(receiver) -> None:
     url, kept = receiver
     assert notify("webhook", "--url", f"{url}/ok", "--format", "teams").returncode == 0
@@ -103,6 +105,7 @@ def test_teams_gets_a_message_with_one_adaptive_card(receiver) -> None:
     assert {"title": "Event", "value": "E <1>"} in card["body"][1]["facts"]
 
 
+@pytest.mark.slow
 def test_only_the_phases_that_are_wanted_are_sent(receiver) -> None:
     url, kept = receiver
     for phase in ("acknowledging", "settling"):
@@ -124,6 +127,7 @@ def test_what_is_not_taken_fails_with_a_sentence(receiver, path: str, why: str) 
     assert [one for one in kept if one[0] == "/ok"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("--url", "ftp://x"), ("--url-file", "/nowhere"), ("--url", "http://127.0.0.1:1/")])
 def test_an_address_that_cannot_be_used_fails_with_a_sentence(words: tuple[str, ...]) -> None:
     ran = notify("webhook", *words)
@@ -131,6 +135,7 @@ def test_an_address_that_cannot_be_used_fails_with_a_sentence(words: tuple[str, 
     assert (ran.stdout.startswith("not sent: "), ran.stderr) == (True, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["webhook", "mail"])
 def test_a_phase_that_there_is_not_is_refused(program: str) -> None:
     ran = notify(program, "--phases", "held,helt", *(["--url", "http://x"] if program == "webhook" else ["--to", "a@b"]))
@@ -147,6 +152,7 @@ def sendmail(tmp_path: Path) -> Path:
     return program
 
 
+@pytest.mark.slow
 def test_a_mail_has_who_what_and_the_record_and_goes_to_those_that_are_named(sendmail: Path, tmp_path: Path) -> None:
     ran = notify("mail", "--to", "one@example.org", "--to", "two@example.org", "--from", "vm@example.org", "--record",
                  "--sendmail", str(sendmail), phase="closed", record='{"é": 1}', **ENDED)
@@ -162,6 +168,7 @@ def test_a_mail_has_who_what_and_the_record_and_goes_to_those_that_are_named(sen
     assert b"\r" not in (tmp_path / "letter").read_bytes()
 
 
+@pytest.mark.slow
 def test_foreign_text_adds_no_header_and_no_recipient(sendmail: Path, tmp_path: Path) -> None:
     notify("mail", "--to", "one@example.org", "--sendmail", str(sendmail), TIDEOVER_KIND="freeze\nBcc: evil@example.org",
            TIDEOVER_EVENT_ID="x\n.\nRCPT TO:<evil@example.org>")
@@ -170,6 +177,7 @@ def test_foreign_text_adds_no_header_and_no_recipient(sendmail: Path, tmp_path: 
     assert (tmp_path / "arguments").read_text().split() == ["-i", "--", "one@example.org"]
 
 
+@pytest.mark.slow
 def test_a_mail_that_is_not_taken_fails_with_what_sendmail_says(sendmail: Path, tmp_path: Path) -> None:
     (tmp_path / "refuses").touch()
     ran = notify("mail", "--to", "one@example.org", "--sendmail", str(sendmail))

@@ -40,8 +40,17 @@ def test_each_platforms_scenarios_fit_its_own_service(kind, name):
     assert simulator.FIRST_SCENARIO in scenario_names(kind)
     service = simulator.open_service()
     told: list[str] = []
+    added: list[str] = []
+    add_event = service.add_event
+
+    def remember(*words, **more) -> str:
+        added.append(add_event(*words, **more))
+        return added[-1]
+
+    service.add_event = remember
     play(read_scenario(name, kind), service, show=told.append, pace=10_000.0)
-    assert told and service._listed == {}
+    assert told and [service.status_of(event_id) for event_id in added] == [None] * len(added)
+    service.close()
 
 
 def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():

@@ -76,7 +76,11 @@ def test_an_answer_without_an_end_costs_little_memory_and_little_processor_time(
         assert poll(source) == ""
 
 
-@pytest.mark.parametrize("fault", [row[1] for row in faults.SLOW], ids=[row[0] for row in faults.SLOW])
+IN_THE_FAST_SUITE = ("nothing", "headers by the byte", "a chunk at a time")
+
+
+@pytest.mark.parametrize("fault", [pytest.param(fault, id=name, marks=() if name in IN_THE_FAST_SUITE else pytest.mark.slow)
+                                   for name, fault in faults.SLOW])
 def test_a_slow_answer_is_over_at_the_deadline_of_the_whole(fault):
     with service() as there:
         source = open_at(there.endpoint, later_call_s=0.04)
@@ -175,6 +179,7 @@ def descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
+@pytest.mark.slow
 def test_every_connection_is_closed_when_its_work_is_over():
     """Not when the garbage collector comes by: an agent with few descriptors must not lose one for each event."""
     with service() as there:
@@ -199,6 +204,7 @@ def test_every_connection_is_closed_when_its_work_is_over():
             gc.enable()
 
 
+@pytest.mark.slow
 def test_closing_at_any_moment_ends_the_poll_and_every_connection():
     """Also while a connection is being made, of the first call or of the one beside it."""
     with service() as there:

@@ -145,6 +145,7 @@ def test_a_vm_without_a_hook_for_a_freeze_does_not_register(host, source, wishes
     assert listed(source) == () and host.registered is None and host.requests == []
 
 
+@pytest.mark.slow
 def test_registration_follows_the_hooks_and_ends_with_the_source(host, opened, wishes):
     source = opened()
     listed(source)
@@ -170,6 +171,7 @@ def test_a_vmotion_is_announced_acknowledged_once_and_ended(host, source):
     assert listed(source) == ()
 
 
+@pytest.mark.slow
 def test_a_vmotion_that_begins_when_the_last_hook_has_just_gone_is_acknowledged_at_once(host, source, wishes):
     listed(source)
     event_id = host.add_event()
@@ -179,6 +181,7 @@ def test_a_vmotion_that_begins_when_the_last_hook_has_just_gone_is_acknowledged_
     assert [given.event_id for given in host.acknowledgements] == [event_id]
 
 
+@pytest.mark.slow
 def test_a_changed_timeout_is_acknowledged_and_is_no_event(host, source):
     listed(source)
     changed = host.change_timeout(60)
@@ -186,6 +189,7 @@ def test_a_changed_timeout_is_acknowledged_and_is_no_event(host, source):
     assert [given.event_id for given in host.acknowledgements] == [changed]
 
 
+@pytest.mark.slow
 def test_a_start_that_waited_in_the_queue_until_the_host_went_ahead_is_no_event(host, source):
     listed(source)
     host.replayed.append((DOCUMENTS / "vsphere_check_2-start.json").read_bytes())
@@ -195,6 +199,7 @@ def test_a_start_that_waited_in_the_queue_until_the_host_went_ahead_is_no_event(
     assert listed(source) == ()
 
 
+@pytest.mark.slow
 def test_the_token_is_kept_for_root_alone_and_an_agent_that_was_killed_goes_on_with_it(host, opened, tmp_path):
     first = opened()
     listed(first)
@@ -210,6 +215,7 @@ def test_the_token_is_kept_for_root_alone_and_an_agent_that_was_killed_goes_on_w
     assert listed(second) == ()
 
 
+@pytest.mark.slow
 def test_after_a_restart_of_the_vm_the_token_is_void_and_what_was_listed_is_over(host, opened, tmp_path):
     first = opened()
     listed(first)
@@ -223,6 +229,7 @@ def test_after_a_restart_of_the_vm_the_token_is_void_and_what_was_listed_is_over
     assert listed(second) == () and host.registered is not None
 
 
+@pytest.mark.slow
 def test_a_registration_that_the_host_has_lost_is_made_again(host, source):
     listed(source)
     host.restart_vm()
@@ -230,6 +237,7 @@ def test_a_registration_that_the_host_has_lost_is_made_again(host, source):
     assert listed(source) == () and host.registered is not None
 
 
+@pytest.mark.slow
 def test_a_source_that_closes_with_an_event_under_way_leaves_its_registration_to_the_next(host, opened):
     source = opened()
     listed(source)
@@ -258,7 +266,7 @@ def test_doctor_only_looks_and_registers_nothing(host):
 
 @pytest.mark.parametrize(("script", "words"), [
     ("exit 1", "no VM of VMware"), ("echo NULL >&2; exit 1", "no VM of VMware"), ("echo Permission denied; exit 1", "gave no document"),
-    ("echo '{'", "not JSON"), ("exec sleep 30", "did not end within"),
+    ("echo '{'", "not JSON"), pytest.param("exec sleep 30", "did not end within", marks=pytest.mark.slow),
 ], ids=["silent", "NULL", "text", "cut", "hangs"])
 def test_a_fault_of_vmware_tools_is_one_sentence(tmp_path, wishes, script, words):
     program = tmp_path / "vmtoolsd"

@@ -3,7 +3,10 @@ lives, and the log says so once."""
 from __future__ import annotations
 
 import os
+import platform
 import queue
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -251,3 +254,28 @@ def test_where_no_descriptor_is_left_those_of_the_reserve_are_used():
         with_reserve(lambda: os.open("/nothing-of-the-kind", os.O_RDONLY))
     with RESERVE.available():
         pass
+
+
+MANY_THREADS = """
+import sys, threading
+from pathlib import Path
+from tideover.system.platform import use_one_heap
+def address_space_kib():
+    return int(Path("/proc/self/status").read_text().partition("VmSize:")[2].split()[0])
+if sys.argv[1] == "one":
+    use_one_heap()
+threading.stack_size(256 * 1024)
+before_kib, together = address_space_kib(), threading.Barrier(9)
+for _ in range(8):
+    threading.Thread(target=lambda: (together.wait(), bytearray(5000), together.wait()), daemon=True).start()
+together.wait(), together.wait()
+print((address_space_kib() - before_kib) // 1024)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has an arena for each thread")
+def test_many_threads_share_one_heap():
+    """Each arena of glibc takes 64 MiB of address space and keeps what its thread once used."""
+    grown_mib = {heaps: int(subprocess.run([sys.executable, "-c", MANY_THREADS, heaps], capture_output=True, text=True, check=True).stdout)
+                 for heaps in ("one", "many")}
+    assert grown_mib["one"] < 64 <= grown_mib["many"], grown_mib

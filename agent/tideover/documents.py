@@ -151,8 +151,10 @@ class EventStatusDocument(TypedDict):
 
 class HookStatusDocument(TypedDict):
     name: str
+    kind: Annotated[str, ("hook", "application")]
     order: int
-    file: str
+    file: str                       # of an application: its name
+    connected: bool | None          # of an application
     stage: Annotated[str, Stage]
     phase: Annotated[str, HookPhase] | None
     attempt: int
@@ -216,6 +218,7 @@ class StateDocument(TypedDict):
     clock: ClockStatusDocument | None
     hooks: list[HookStatusDocument]
     recover_pending: list[str]
+    applications: list[str]         # those that are connected
     events_left_out: int
 
 

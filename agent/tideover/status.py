@@ -138,8 +138,9 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "next_event": min(ahead, key=lambda case: case["not_before"] or "9999", default=None),
         "last_pause": pauses[-1].as_json() if pauses else None,
         "clock": _clock(rows),
-        "hooks": [_hook(hook, now) for hook in state.hooks.values()],
+        "hooks": [_hook(state, hook, now) for hook in state.hooks.values()],
         "recover_pending": recover_pending(state),
+        "applications": sorted(state.connected),
         "events_left_out": state.beyond,
     }
 
@@ -236,12 +237,14 @@ def _why(case: Case, rows: Sequence[Row]) -> str:
                 "")
 
 
-def _hook(hook: HookState, now: Moment) -> HookStatusDocument:
+def _hook(state: State, hook: HookState, now: Moment) -> HookStatusDocument:
     again = hook.stage in (Stage.PREPARE_RETRY, *RETRIED_RECOVERS)
     runs = hook.stage in RUNNING
     result = hook.prepare_result if hook.stage is Stage.PREPARED else None
     return {
-        "name": hook.spec.name, "order": hook.spec.order, "file": _file(hook), "stage": hook.stage.value,
+        "name": hook.spec.name, "kind": "application" if hook.spec.is_application else "hook",
+        "order": hook.spec.order, "file": _file(hook) or hook.spec.name,
+        "connected": state.is_reachable(hook.spec) if hook.spec.is_application else None, "stage": hook.stage.value,
         "phase": HOOK_PHASES.get(hook.stage), "attempt": hook.attempt,
         "running_s": round(max(0.0, now.raw_s - hook.begun_raw_s), 3) if runs and hook.begun_raw_s else None,
         "limit_s": hook.limit_s if hook.run else None, "timeout_s": hook.spec.timeout_s,

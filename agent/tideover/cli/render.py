@@ -124,6 +124,8 @@ def status_parts(status: ShownStatusDocument, times: Times) -> list[Part]:
     if status["events_of_others"]:
         parts.append(key_value("Not ours", f"{_times(status['events_of_others'], 'event')} of other machines "
                                            "(tideover status --all)", Style.FAINT))
+    if status["applications"]:
+        parts.append(key_value("Applications", f"connected: {', '.join(status['applications'])}"))
     if status["hooks"]:
         parts.append(_hooks(status))
     if status["events_left_out"]:
@@ -233,6 +235,8 @@ def _hook_fact(hook: HookStatusDocument, agent_answers: bool) -> TableRow:
         state, tone = "prepare failed" if hook["required"] else "prepare failed (not required)", Style.WARN
     elif hook["failures"]:
         state, tone = f"{state}, failed {_times(hook['failures'])}", Style.WARN
+    if hook["connected"] is False:
+        state += ", not connected"
     if hook["again_in_s"] is not None and agent_answers:
         state += f" {distance_text(-hook['again_in_s'])}"
     if hook["stage"] == "recover-failed":

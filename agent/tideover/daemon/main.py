@@ -25,7 +25,7 @@ from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
-from tideover.system.platform import RESERVE, log_trace, return_free_memory
+from tideover.system.platform import RESERVE, log_trace, return_free_memory, use_one_heap
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers
@@ -105,6 +105,7 @@ def run_agent(loaded: Loaded, *, drill: bool = False, manager: ServiceManager | 
     Return the exit status. Raise WrongUseError if it cannot start.
     """
     manager = manager or Systemd(os.environ)
+    use_one_heap()
     running = AgentProcess(loaded, manager, drill=drill)
     ended = threading.Event()
     if isinstance(manager, Systemd):

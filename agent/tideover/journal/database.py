@@ -128,6 +128,11 @@ BUSY_S = 2.0
 SCRATCH = ("/dev/shm", "/run", "")
 """Where a copy may lie for a moment while it is read: in memory, if that can be; "": where temporary files lie."""
 
+VACUUM_ON_DEMAND = "PRAGMA auto_vacuum = INCREMENTAL"
+"""Of a new file, or before it is rewritten: only then can free pages be given back later (`return_free_pages`)."""
+PAGES_AT_ONCE = 1000
+"""So many pages of 4 KiB are given back in one go: the engine's thread does it, in some milliseconds."""
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS cases (id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -146,6 +151,7 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         _refuse_newer(db)
         if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("its pages contradict each other")
+        db.execute(VACUUM_ON_DEMAND)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
@@ -171,6 +177,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 def open_in_memory(path: Path) -> sqlite3.Connection:
     """Return a new one that has no file: whatever lies at the path is left alone."""
     db = sqlite3.connect(":memory:", isolation_level=None)
+    db.execute(VACUUM_ON_DEMAND)
     db.executescript(TABLES)
     db.execute(f"PRAGMA user_version = {VERSION}")
     return db
@@ -225,6 +232,12 @@ def checkpoint(db: sqlite3.Connection) -> bool:
         return bool(db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
     finally:
         db.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+
+
+def return_free_pages(db: sqlite3.Connection) -> None:
+    """Take free pages out of the file: after rows were removed, it would stay as large as it ever was. The file itself
+    becomes smaller with the next checkpoint. Raise sqlite3.Error."""
+    db.executescript(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE});")      # `execute` ends after the first page
 
 
 def _bring_up_to_date(db: sqlite3.Connection) -> None:

@@ -30,6 +30,7 @@ from tideover.journal.database import (
     open_in_memory,
     open_to_read,
     open_to_write,
+    return_free_pages,
     set_aside,
     unopenable,
     unreadable,
@@ -191,15 +192,19 @@ class Journal:
         limit = (now.utc - timedelta(seconds=keep_s)).isoformat()
         self._kept.clear()
         try:
-            return self._db.execute(
+            removed = self._db.execute(
                 "DELETE FROM entries WHERE n IN ("
                 "SELECT n FROM (SELECT n FROM entries WHERE event_id = '' AND at < :limit ORDER BY n LIMIT :most) "
                 "UNION SELECT n FROM entries WHERE event_id IN ("
                 "SELECT event_id FROM entries WHERE event_id <> '' AND event_id NOT IN (SELECT id FROM cases) "
                 "GROUP BY event_id HAVING max(at) < :limit ORDER BY max(n) LIMIT :most))",
                 {"limit": limit, "most": PRUNED_AT_ONCE}).rowcount
+            return_free_pages(self._db)
         except sqlite3.Error as trouble:
             raise unwritable(self.path, trouble) from trouble
+        if removed:
+            self.checkpoint()
+        return removed
 
     # --- reading ------------------------------------------------------------------------------------------------
 

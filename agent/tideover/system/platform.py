@@ -29,6 +29,19 @@ directories, must not be believed: there it is a name that no file can have."""
 
 # --- Memory of this process
 
+ARENA_MAX = -8               # M_ARENA_MAX, mallopt(3)
+
+
+def use_one_heap() -> None:
+    """Before the first thread: let all threads allocate from one heap. glibc makes one for each thread, up to eight a
+    processor, and keeps what is free in each; Python's threads run one at a time and need but one. Does nothing where
+    there is no such call (musl, Windows)."""
+    import ctypes
+    set_option = None if sys.platform == "win32" else getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(ARENA_MAX, 1)
+
+
 def return_free_memory() -> None:
     """Give the system back what is free on the heap. The C library keeps it otherwise: what the parts of a program used
     up to be loaded would stay resident for as long as an agent runs. Does nothing where there is no such call (musl,
