@@ -10,20 +10,25 @@ import stat
 import threading
 from base64 import b64encode
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 from html.parser import HTMLParser
 
 import pytest
 
 from kept_records import NAMES, disordered, hostile, kept, page_of, statistics_of, stood_still, times
+from lives import Life, event
 from tideover.cli import main
 from tideover.cli.events import write_page
 from tideover.errors import WrongUseError
-from tideover.html import report_document, report_lines, report_page
+from tideover.html import event_page, report_document, report_lines, report_page
 from tideover.html.components import style_sheet
+from tideover.humanize import Times
 from tideover.journal import FILE, Journal
 from tideover.lifecycle import Entry, State
 from tideover.model import EntryKind, Event, Kind, Moment, utc
+from tideover.record import Row, record_of
 
 FETCHING = {"script", "img", "link", "iframe", "object", "embed", "base", "form", "image", "use", "a", "foreignobject"}
 
@@ -96,6 +101,15 @@ def test_a_record_by_a_clock_that_was_set_makes_a_page_all_the_same(seed):
     figures = statistics_of(records, times())
     Seen(report_page(figures, times(), "", "1.0"))
     assert json.dumps(report_document(figures)) and list(report_lines(figures, times()))
+
+
+@pytest.mark.parametrize("year", [1, 9999])
+def test_a_start_at_the_edge_of_the_calendar_makes_a_page_all_the_same(year):
+    edge = datetime.max if year == 9999 else datetime.min
+    life = Life().polled(replace(event("e1"), not_before=edge.replace(tzinfo=UTC), notice_s=None))
+    record = record_of([Row(life.now.utc, one.event_id, one.what, one.note, one.subject) for one in life.entries])
+    for zone in (timezone(timedelta(hours=14)), UTC, timezone(timedelta(hours=-12))):
+        Seen(event_page(record, Times(datetime(2026, 11, 20, tzinfo=UTC), zone=zone), "1.0"))
 
 
 def luminance(colour):

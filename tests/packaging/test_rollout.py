@@ -85,6 +85,15 @@ def test_the_ansible_role_installs_configures_upgrades_and_removes_and_a_second_
         changed, said = controller.apply(here, {"tideover_state": "purged"})
         assert changed == 0, said
 
+        from_a_file = {"tideover_deb": str(package), "tideover_configuration": CONFIGURATION + "[hooks]\ntimeoutt = 3\n"}
+        _, said = controller.apply(here, from_a_file, succeeds=False)
+        assert "hooks.timeoutt" in said, "told although the program was not there yet when the file was written"
+        from_a_file["tideover_configuration"] = ""
+        controller.apply(here, from_a_file)
+        assert here.told("ActiveState") == {"ActiveState": "active"} and not (here.root / "etc/tideover/conf.d/50-ansible.toml").exists()
+        changed, said = controller.apply(here, from_a_file)
+        assert changed == 0, said
+
 
 def test_cloud_init_installs_and_configures_the_agent_at_the_first_boot(offered):
     """The file as it is shipped, with the address and the key put in."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from tideover.html.clock_chart import curve, panel_for
@@ -309,6 +309,7 @@ def _bar(stage: TimelineLayout, bar: Bar, y: float, free_until: float) -> list[S
 FLAG_ROW, FLAG_HEIGHT = 19.0, 16.0
 LEAST_PAUSE = 2.5
 SECONDS_A_DAY = 86400
+LATEST = datetime.max.replace(tzinfo=UTC)
 
 def timeline(account: EventRecord, times: Times, layout: PageLayout) -> Drawing:
     """Given an account, return its drawing for one layout."""
@@ -454,6 +455,7 @@ def _origin_s(stage: TimelineLayout) -> float:
 
 
 def _clock_text(stage: TimelineLayout, at_s: float) -> str:
-    at = stage.account.noticed_at + timedelta(seconds=at_s, microseconds=500)
+    begun = stage.account.noticed_at
+    at = begun + min(timedelta(seconds=at_s, microseconds=500), LATEST - begun)
     text = stage.times.clock(at)
     return text[:8] if text.endswith(".000") else text[:10]
