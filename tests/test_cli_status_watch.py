@@ -16,14 +16,11 @@ import sys
 import termios
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from running_agent import World, environment, world
-from tideover.cli.render import status_parts
-from tideover.humanize import Times
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 20.0
@@ -160,8 +157,8 @@ def test_elsewhere_a_line_is_printed_for_each_change(tmp_path):
         assert len(lines) == 2 and all(re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z  The agent waits", line) for line in lines)
 
 
-def test_a_terminal_without_our_signs_and_an_earlier_agents_words_stop_nothing(tmp_path):
-    """Latin-1 has few of the world's signs; what an older agent leaves out is left out."""
+def test_a_terminal_without_our_signs_stops_nothing(tmp_path):
+    """Latin-1 has few of the world's signs."""
     with world(tmp_path) as here:
         here.hook("10-first")
         here.start()
@@ -172,15 +169,6 @@ def test_a_terminal_without_our_signs_and_an_earlier_agents_words_stop_nothing(t
                                   env=environment() | {"PYTHONIOENCODING": "latin-1"}, capture_output=True, timeout=60)
             assert done.returncode in (0, 1) and done.stdout and b"Traceback" not in done.stderr, done.stderr
             assert words == ("doctor",) or b"\\u6f22\\u5b57 \xb1" in done.stdout, done.stdout
-        status = here.ask("status")
-    for event in status["events"]:
-        for newer in ("wakes_in_s", "why"):
-            del event[newer]
-    for known in status["hooks"]:
-        for newer in ("phase", "running_s", "timeout_s", "required", "worked"):
-            del known[newer]
-    del status["catalogue"]
-    assert status_parts(status, Times(datetime.now(UTC)))
 
 
 def test_a_program_can_watch_too(tmp_path):

@@ -216,30 +216,24 @@ def test_python_hooks_are_among_what_ruff_reads() -> None:
     assert [name for name in named if name.startswith("hooks/")] == [f"hooks/{name}" for name in PYTHON]
 
 
-ADMIN = """#!/bin/sh
-cd "${0%/*}" && case $1 in accepting) cat accepting ;; accept) echo "$2" > accepting ;; busy) cat busy ;; esac
-"""
-
-
-def test_the_template_in_the_readme_is_a_hook(tmp_path: Path) -> None:
-    """Drained, not yet while busy, given back, and nothing to do twice."""
-    body = (LIBRARY / "README.md").read_text().split("```sh\n#!/bin/sh\n")[1].split("```")[0]
+def test_the_shell_example_of_the_documents_is_a_hook(tmp_path: Path) -> None:
+    """Not yet while a job runs, then closed; opened again; and nothing to do where an operator has closed it."""
+    text = (LIBRARY.parent / "docs" / "hooks.md").read_text()
+    body = text.split("```sh hook=60-batch-runner\n")[1].split("```")[0]
     assert ". /usr/share/tideover/hooks/tideover-hook.sh\n" in body
-    mine = tmp_path / "my-application"
-    mine.write_text("#!/bin/sh\n" + body.replace("/usr/share/tideover/hooks", str(LIBRARY)))
-    (tmp_path / "admin").write_text(ADMIN)
-    for program in (mine, tmp_path / "admin"):
-        program.chmod(0o755)
-    accepting, busy = tmp_path / "accepting", tmp_path / "busy"
-    accepting.write_text("yes\n")
-    busy.write_text("1\n")
-    hook = Hook(str(mine), tmp_path / "state", {"ADMIN": str(tmp_path / "admin")})       # an absolute name leaves the library
+    mine, spool = tmp_path / "batch-runner", tmp_path / "spool"
+    mine.write_text(body.replace("/usr/share/tideover/hooks", str(LIBRARY)))
+    mine.chmod(0o755)
+    spool.mkdir()
+    (spool / "job.1").write_text("")
+    hook = Hook(str(mine), tmp_path / "state", {"SPOOL": str(spool)})       # an absolute name leaves the library
     assert hook.run("prepare").status == NOT_YET
-    busy.write_text("0\n")
+    (spool / "job.1").unlink()
     assert [hook.run("prepare").status, hook.run("prepare").status] == [DONE, DONE]
-    assert accepting.read_text() == "no\n"
-    assert [hook.run("recover").status, accepting.read_text(), hook.run("recover").status] == [DONE, "yes\n", NOTHING]
-    accepting.write_text("no\n")
+    assert (spool / "closed").exists()
+    assert hook.run("recover").status == DONE and not (spool / "closed").exists()
+    assert hook.run("recover").status == NOTHING
+    (spool / "closed").write_text("")
     assert hook.run("prepare").status == NOTHING, "an operator's own"
     if shutil.which("shellcheck"):
         done = subprocess.run(["shellcheck", str(mine)], capture_output=True, text=True)
