@@ -38,7 +38,8 @@ from tideover.settings import LINUX, read_settings
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", *sorted((TOP / "docs").glob("*.md")), TOP / "hooks" / "README.md"]
 BLOCK = re.compile(r"^```(.*)\n((?s:.*?))^```$", re.MULTILINE)
-LANGUAGES = {"sh", "console", "powershell", "toml", "text", "mermaid", "json", "python", "yaml"}
+LANGUAGES = {"js", "go", "java",       # of docs/applications.md: tests/test_docs_applications.py runs the first
+             "sh", "console", "powershell", "toml", "text", "mermaid", "json", "python", "yaml"}
 INLINE = re.compile(r"`(tideover(?: [^`]+)?)`")
 PROMPT = re.compile(r"^[$#] ", re.MULTILINE)
 INSTALLED_SDK = "/usr/share/tideover/hooks"

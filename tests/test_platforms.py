@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from running_agent import environment
 from source_trees import nodes
 from tideover.platforms import PLATFORMS, SOURCE_KINDS, detect, platform_of
 from tideover.sources import PlatformModule, load_platform
@@ -145,7 +146,7 @@ def test_an_agent_loads_no_other_platforms_module(tmp_path):
         Path(f"{home}.toml").write_text(f'[source]\nkind = "{kind}"\n[paths]\nhooks = "{home}/hooks"\nstate = "{home}/state"\n'
                                         f'runtime = "{home}/run"\n')
     ran = subprocess.run([sys.executable, "-c", LOADED, *(str(tmp_path / f"{kind}.toml") for kind in kinds)],
-                         capture_output=True, text=True, check=True)
+                         capture_output=True, text=True, check=True, env=environment())
     wire = {"azure": "tideover.sources.scheduled_events", "gcp": "tideover.sources.compute_metadata",
             "aws": "tideover.sources.ec2_metadata", "vsphere": "tideover.sources.vm_operation"}
     assert len(ran.stdout.splitlines()) == len(kinds) == len(wire)

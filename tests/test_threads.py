@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from hooks_tried import Bench
+from running_agent import environment
 from tideover.clock.checker import ClockChecker
 from tideover.clock.host import HostAccess
 from tideover.clock.types import ClockCheckSettings
@@ -276,6 +277,7 @@ print((address_space_kib() - before_kib) // 1024)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has an arena for each thread")
 def test_many_threads_share_one_heap():
     """Each arena of glibc takes 64 MiB of address space and keeps what its thread once used."""
-    grown_mib = {heaps: int(subprocess.run([sys.executable, "-c", MANY_THREADS, heaps], capture_output=True, text=True, check=True).stdout)
+    grown_mib = {heaps: int(subprocess.run([sys.executable, "-c", MANY_THREADS, heaps], capture_output=True, text=True, check=True,
+                                            env=environment()).stdout)
                  for heaps in ("one", "many")}
     assert grown_mib["one"] < 64 <= grown_mib["many"], grown_mib
