@@ -1,6 +1,7 @@
 """The server of applications, over real sockets. The engine's part is played: what it is told is kept."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -56,7 +57,8 @@ class Client:
             self.send({"hello": name, "protocol": 1, "instance": instance, **more})
 
     def send(self, message: object) -> None:
-        self.channel.sendall(json.dumps(message).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):      # it was refused before it had spoken
+            self.channel.sendall(json.dumps(message).encode() + b"\n")
 
     def read(self) -> dict | None:
         try:

@@ -13,11 +13,13 @@ import pytest
 from lives import GOOD, ME, Life, at, event, hook, pause, started
 from running_agent import world
 from tideover import observations as ob
+from tideover.config_file import load_settings
+from tideover.daemon.agent import Agent
 from tideover.effects import RunFacts
 from tideover.hooks.notifier import Notifier, NotifyEnd
 from tideover.lifecycle import Phase
 from tideover.lifecycle.notifications import QUEUED_AT_MOST, Notification, enqueue, notifications_of
-from tideover.model import Kind
+from tideover.model import Document, Kind
 from tideover.policy import Policy
 from tideover.settings import NotifySettings, read_settings
 from tideover.settings.values import LINUX
@@ -245,3 +247,24 @@ def test_a_command_that_is_none_is_refused_without_repeating_it(text: str) -> No
         read_settings(f"[notify]\n{text}\n", file="t", defaults=LINUX)
     assert "the absolute path of a program" in refused.value.faults[0]
     assert "secret" not in refused.value.faults[0]
+
+
+def test_an_agent_reports_to_its_program(tmp_path: Path) -> None:
+    """In this process, and without a platform: one document is enough."""
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho $TIDEOVER_EVENT_PHASE >> {tmp_path}/phases\n")
+    program.chmod(0o755)
+    (tmp_path / "tideover.toml").write_text(
+        f'[source]\nkind = "none"\n[notify]\nuser = ""\ncommand = ["{program}"]\n'
+        f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n')
+    agent = Agent(load_settings(tmp_path / "tideover.toml", {}))
+    try:
+        now = agent.clocks.moment()
+        for seen in (ob.Restarted("boot"), ob.Polled(Document((event(),), "1", now.utc, now.raw_s, now.raw_s), ME)):
+            agent.engine.handle(seen)
+        end_s = time.monotonic() + 20
+        while not (tmp_path / "phases").exists() or "held" not in (tmp_path / "phases").read_text():
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+    finally:
+        agent.close()

@@ -24,7 +24,7 @@ from tideover.daemon.effect_handlers import (
     ParticipantHandler,
     WatchHandler,
 )
-from tideover.daemon.listeners import CompositeListener, LogListener, open_metering
+from tideover.daemon.listeners import CompositeListener, LogListener, NotifyListener, open_metering, open_notifier
 from tideover.daemon.policy_source import PolicySource, environment_of, open_chosen_source
 from tideover.daemon.startup import (
     HOOKS_STATE,
@@ -173,15 +173,19 @@ class Agent:
                 fx.WatchClosely: WatchHandler(self.watch, self.checker)}
 
     def _listener(self) -> Listener:
-        """The log listener; and the metrics where [metrics] asks for them: their library costs memory."""
-        log_listener: Listener = LogListener(self.log, self.runner.forget, self._prune)
-        wanted = self.settings.metrics
-        if self.settings.application or self.settings.applications.listeners:
-            log_listener = CompositeListener(log_listener, self.applications)
-        if wanted.listen is None and not wanted.textfile:
-            return log_listener
-        self._metering = open_metering(wanted, self.log, self._present, self.clocks.moment, self._figures)
-        return log_listener if self._metering is None else CompositeListener(log_listener, self._metering.figures)
+        """The log listener; applications that listen; the metrics where [metrics] asks for them (their library costs
+        memory); and the notification program where [notify] names one."""
+        settings = self.settings
+        listeners: list[Listener] = [LogListener(self.log, self.runner.forget, self._prune)]
+        if settings.application or settings.applications.listeners:
+            listeners.append(self.applications)
+        if settings.metrics.listen is not None or settings.metrics.textfile:
+            self._metering = open_metering(settings.metrics, self.log, self._present, self.clocks.moment, self._figures)
+            listeners += [self._metering.figures] if self._metering is not None else []
+        if settings.notify.command:
+            notifier = open_notifier(settings.notify, self.log, Path(settings.paths.state), drill=self._drill)
+            listeners.append(NotifyListener(notifier, self.clocks.moment))
+        return CompositeListener(*listeners)
 
     def _make_runtime_directory(self) -> str:
         """Return why there is none that can be used; "" where there is. Without one no command can ask this agent."""

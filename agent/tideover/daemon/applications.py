@@ -29,14 +29,6 @@ DIRECTORY_MODE = 0o755           # apart from the control socket, so that contai
 NOT_SERVED = "applications cannot connect: {}"
 
 
-def application_specs(settings: Settings) -> tuple[HookSpec, ...]:
-    """Given the settings, return the participants that are applications."""
-    return tuple(HookSpec(name, options.order, "", kinds=options.kinds, timeout_s=options.timeout_s,
-                          required=options.required, user=options.user, is_application=True,
-                          fails_absent=options.absent == "fail")
-                 for name, options in settings.application.items())
-
-
 class ApplicationService:
     """Serves applications and listeners while some may connect; carries out the runs of the first, and tells the second
     of each change of phase. On the engine's thread, but for `connected`."""

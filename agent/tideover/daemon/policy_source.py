@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
-from tideover.daemon.applications import application_specs
 from tideover.hooks.directory import Catalogue, read_catalogue
 from tideover.hooks.environment_file import OwnerVariables, owner_variables
 from tideover.model import ANNOUNCED, HookSpec, Kind
@@ -108,6 +107,14 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
         hold_for_clock=settings.clock.on_deadline == "hold",
         observes=settings.policy.mode == "observe",
     )
+
+
+def application_specs(settings: Settings) -> tuple[HookSpec, ...]:
+    """Given the settings, return the participants that are applications."""
+    return tuple(HookSpec(name, options.order, "", kinds=options.kinds, timeout_s=options.timeout_s,
+                          required=options.required, user=options.user, is_application=True,
+                          fails_absent=options.absent == "fail")
+                 for name, options in settings.application.items())
 
 
 def _distinct(hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
