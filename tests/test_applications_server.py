@@ -257,7 +257,7 @@ def test_users_that_no_table_names_are_counted_together(world, monkeypatch):
     numbers = iter(range(5000, 6000))
     monkeypatch.setattr(server, "peer_user_id", lambda channel: next(numbers))
     silent = [Client(world.path, hello=False) for _ in range(admission.UNNAMED_USERS_AT_MOST)]
-    assert "does not name" in Client(world.path, hello=False).read()["refused"]
+    assert "no table names" in Client(world.path, hello=False).read()["refused"]
     monkeypatch.undo()
     assert connected(world)
     for client in silent:

@@ -57,7 +57,7 @@ class Admission:
         self._of_user[counted_as] += 1
         count, own = self._of_user[counted_as], self._access.connections_at_most
         if counted_as == UNNAMED_USER and count > UNNAMED_USERS_AT_MOST:
-            return counted_as, f"users that the configuration does not name may have {UNNAMED_USERS_AT_MOST} connections"
+            return counted_as, f"users that no table names may have {UNNAMED_USERS_AT_MOST} connections together"
         if count > own:
             return counted_as, f"a user may have {own} connections"
         is_full = self._of_user.total() > self._at_most
