@@ -27,7 +27,7 @@ if os.name == "nt":
 
 SHARES = 4
 SIDE_BY_SIDE = 3
-PATIENCE_S = 40.0
+PATIENCE_S = 30.0
 TABLES = "".join(f'[application.{name}]\norder = {order}\nrequired = true\n'
                  for name, order in (("blocking", 5), ("asyncio", 15), ("node", 25)))
 ORDER = ["blocking", "web", "asyncio", "disk", "node"]
@@ -211,7 +211,11 @@ def broken(life: Life, agent_died: bool) -> list[str]:
             found.append(f"pending: {pending}")
     finally:
         journal.close()
-    left = [path.name for path in (life.home / "state/hooks").glob("*") if path.name in ORDER]
+    until = time.monotonic() + 3.0             # they go when the recovery stands in the journal
+    while (left := [path.name for path in (life.home / "state/hooks").glob("*") if path.name in ORDER]):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
     return found + ([f"private directories of {left}"] if left else [])
 
 

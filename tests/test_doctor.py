@@ -436,12 +436,15 @@ def test_applications_whose_user_does_not_exist_or_that_are_not_connected_are_na
     assert "[application.media]: its user no-such-user does not exist" in alone and "feed" not in alone
     settings = nobody.loaded().settings
     (nobody.home / "run").mkdir()
+    (nobody.home / "state").mkdir()
+    lock = Lock(nobody.home / "state")
     agent = {"alive": True, "pid": 77, "version": None, "started_at": None, "why": ""}
     status = status_of(Memory(), (), MachineClocks().moment()) | {
         "agent": agent, "applications": ["here"], "source": None, "journal": None, "mode": "act"}
     server = ApiServer(Path(settings.paths.socket), {"status": lambda _: {"ok": True, "status": status}})
     found = nobody.examined()
     server.close()
+    lock.release()
     assert told(found, "applications", FindingLevel.GOOD).startswith("here is connected")
     noted = told(found, "applications", FindingLevel.NOTE)
     assert "feed is not connected, so nothing of it is prepared" in noted
