@@ -14,7 +14,9 @@ import pytest
 if os.name == "nt":
     pytest.skip("Unix sockets", allow_module_level=True)
 
-from tideover.applications.server import ApplicationAccess, ApplicationServer
+from tideover.applications import admission, server
+from tideover.applications.admission import ApplicationAccess
+from tideover.applications.server import ApplicationServer
 from tideover.effects import RunHook
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind
 from tideover.observations import ApplicationConnected, ApplicationGone, HookSettled
@@ -164,10 +166,11 @@ def test_another_instance_ends_the_run_of_the_one_before_as_failed(world):
     world.server.start(run(), "t")
     client.read()
     client.close()
-    Client(world.path, instance="two")
+    other = Client(world.path, instance="two")
     seen = [world.next() for _ in range(3)]
     assert [type(one).__name__ for one in seen] == ["ApplicationGone", "HookSettled", "ApplicationConnected"]
     assert seen[1].report.outcome is HookOutcome.FAILED and seen[1].report.begun
+    other.close()
 
 
 @pytest.mark.slow
@@ -235,6 +238,38 @@ def test_a_user_has_so_many_connections_and_no_more(tmp_path):
     while time.monotonic() < until and "welcome" not in (Client(world.path, name="eye", listen=True).read() or {}):
         time.sleep(0.05)
     assert time.monotonic() < until
+    world.server.close()
+
+
+def test_a_client_that_is_gone_before_its_welcome_does_not_keep_its_name_taken(world):
+    for number in range(200):
+        hasty = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        hasty.connect(str(world.path))
+        hasty.sendall(json.dumps({"hello": "media", "protocol": 1, "instance": f"hasty {number}"}).encode() + b"\n")
+        hasty.close()
+    until, answer = time.monotonic() + 5, {}
+    while time.monotonic() < until and "welcome" not in answer:
+        answer = Client(world.path).read() or {}
+    assert "welcome" in answer
+
+
+def test_users_that_no_table_names_are_counted_together(world, monkeypatch):
+    numbers = iter(range(5000, 6000))
+    monkeypatch.setattr(server, "peer_user_id", lambda channel: next(numbers))
+    silent = [Client(world.path, hello=False) for _ in range(admission.UNNAMED_USERS_AT_MOST)]
+    assert "no table names" in Client(world.path, hello=False).read()["refused"]
+    monkeypatch.undo()
+    assert connected(world)
+    for client in silent:
+        client.close()
+
+
+def test_connections_leave_the_agent_the_descriptors_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(admission, "descriptors_allowed", lambda: admission.DESCRIPTORS_KEPT + 2)
+    world = World(tmp_path / "socket")
+    clients = [Client(world.path, name="eye", listen=True) for _ in range(2)]
+    assert all("welcome" in client.read() for client in clients)
+    assert "no descriptors to spare" in Client(world.path, hello=False).read()["refused"]
     world.server.close()
 
 

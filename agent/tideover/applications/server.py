@@ -10,21 +10,20 @@ import contextlib
 import queue
 import selectors
 import socket
-import struct
-import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice, takewhile
 from pathlib import Path
 
 from tideover.applications import protocol
+from tideover.applications.admission import Admission, ApplicationAccess, listen, peer_user_id
 from tideover.effects import RunHook
 from tideover.errors import system_reason
 from tideover.hooks.runner import ActiveTimer
 from tideover.lifecycle.state import CONNECT_AGAIN_S
-from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Moment
+from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import ApplicationConnected, ApplicationGone, HookSettled, Observation
 from tideover.system.wakeup import Wakeup
 from tideover.threads import Loop
@@ -40,30 +39,15 @@ LOST = "the connection ended during the run"
 OTHER_INSTANCE = "another instance of it is connected"
 LATE = "its answer came after the run was over"
 
-_CREDENTIALS = struct.Struct("3i")     # pid, uid, gid (unix(7), SO_PEERCRED)
-
-
-@dataclass(frozen=True, slots=True)
-class ApplicationAccess:
-    """Who may take part. Asked on the server's thread, at each hello.
-
-    `find`: given a name, the participant of that name, None if there is none. `user_id`: given a user's name, None: the
-    agent's own, the number of that user; None if there is none. `listeners`: users that may listen beside root.
-    """
-
-    find: Callable[[str], HookSpec | None]
-    user_id: Callable[[str | None], int | None]
-    listeners: Callable[[], tuple[str | None, ...]]
-    connections_at_most: int = 64        # of one user
-
 
 class _Peer:
     """One client. `name`: "" until its hello was taken."""
 
-    __slots__ = ("channel", "hello_until_s", "instance", "is_listener", "name", "output", "reader", "user_id")
+    __slots__ = ("channel", "counted_as", "hello_until_s", "instance", "is_listener", "name", "output", "reader",
+                 "user_id")
 
     def __init__(self, channel: socket.socket, user_id: int) -> None:
-        self.channel, self.user_id = channel, user_id
+        self.channel, self.user_id, self.counted_as = channel, user_id, user_id
         self.name, self.instance, self.is_listener = "", "", False
         self.reader, self.output = protocol.LineReader(), bytearray()
         self.hello_until_s = time.monotonic() + HELLO_S
@@ -103,14 +87,15 @@ class ApplicationServer:
                  log: Callable[[str, str], None], on_problem: Callable[[str | None], None]) -> None:
         """`phase`: of the event under way. `keep_witness`: makes the private directory of what is prepared, and returns
         why it could not ("": it could). `log`: given a name and a sentence."""
-        self._post, self._access, self._read_moment, self._phase = post, access, read_moment, phase
+        self._post, self._read_moment, self._phase = post, read_moment, phase
+        self._admission = Admission(access)
         self._keep_witness, self._log, self._on_problem = keep_witness, log, on_problem
-        self._path, self._listener = path, _listen(path)
+        self._path, self._listener = path, listen(path)
         self._began_s = time.monotonic()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wakeup = Wakeup()
         self._connections: dict[int, _Peer] = {}
-        self._of_user: Counter[int] = Counter()
+        self._without_hello: dict[int, _Peer] = {}      # the oldest first
         self._here = _Participants()
         self._accept_at_s: float | None = None
         self._is_troubled, self._is_closing = False, False
@@ -177,7 +162,7 @@ class ApplicationServer:
 
     def _wait_s(self) -> float | None:
         now_s = time.monotonic()
-        moments = [connection.hello_until_s for connection in self._connections.values() if not connection.name]
+        moments = [connection.hello_until_s for connection in islice(self._without_hello.values(), 1)]
         moments += [run.until_s for run in self._here.runs.values() if run.until_s is not None]
         moments += [now_s + run.timer.next_wait_s() for run in self._here.runs.values()]
         if self._accept_at_s is not None:
@@ -191,9 +176,8 @@ class ApplicationServer:
 
     def _look_at_the_time(self) -> None:
         now_s = time.monotonic()
-        for connection in list(self._connections.values()):
-            if not connection.name and now_s >= connection.hello_until_s:
-                self._end(connection, "no hello came")
+        for connection in list(takewhile(lambda one: now_s >= one.hello_until_s, self._without_hello.values())):
+            self._end(connection, "no hello came")
         for name, run in list(self._here.runs.items()):
             run.timer.count(self._read_moment().raw_s)
             if run.until_s is not None and now_s >= run.until_s:
@@ -224,16 +208,20 @@ class ApplicationServer:
             self._on_problem(None)
         channel.setblocking(False)
         try:
-            user_id = _peer_user_id(channel)
+            user_id = peer_user_id(channel)
         except OSError:
             channel.close()
             return
-        connection = self._connections[channel.fileno()] = _Peer(channel, user_id)
-        self._of_user[user_id] += 1
+        connection = _Peer(channel, user_id)
+        self._connections[channel.fileno()] = self._without_hello[channel.fileno()] = connection
         self._selector.register(channel, selectors.EVENT_READ)
-        if self._of_user[user_id] > self._access.connections_at_most:
-            self._send(connection, protocol.refused(f"a user may have {self._access.connections_at_most} connections"))
-            self._end(connection)
+        connection.counted_as, why = self._admission.enter(user_id)
+        if why:
+            self._refuse(connection, why)
+
+    def _refuse(self, connection: _Peer, why: str) -> None:
+        self._send(connection, protocol.refused(why))
+        self._end(connection)
 
     def _converse(self, connection: _Peer, mask: int) -> None:
         try:
@@ -266,13 +254,17 @@ class ApplicationServer:
             self._take_answer(connection, message)
 
     def _take_hello(self, connection: _Peer, hello: protocol.Hello) -> None:
-        why = self._why_refused(connection, hello)
+        why = self._admission.why_refused(connection.user_id, hello)
+        if not why and not hello.listens and hello.name in self._here.connections:
+            why = f"{hello.name} is connected already"
         if why:
-            self._send(connection, protocol.refused(why))
-            self._end(connection)
+            self._refuse(connection, why)
             return
-        connection.name, connection.instance, connection.is_listener = hello.name, hello.instance, hello.listens
         self._send(connection, protocol.welcome(hello.name, self._phase()))
+        if connection.channel.fileno() < 0:         # it has gone: nothing may stay connected in its name
+            return
+        self._without_hello.pop(connection.channel.fileno(), None)
+        connection.name, connection.instance, connection.is_listener = hello.name, hello.instance, hello.listens
         if hello.listens:
             return
         self._here.connections[hello.name] = connection
@@ -283,19 +275,6 @@ class ApplicationServer:
         self._post(ApplicationConnected(hello.name, hello.instance))
         if run is not None:
             self._send_run(connection, run)
-
-    def _why_refused(self, connection: _Peer, hello: protocol.Hello) -> str:
-        if hello.protocol != protocol.PROTOCOL:
-            return f"protocol {hello.protocol} is not spoken here"
-        if hello.listens:
-            allowed = {self._access.user_id(user) for user in self._access.listeners()} | {0}
-            return "" if connection.user_id in allowed else "this user may not listen ([applications] listeners)"
-        spec = self._access.find(hello.name)
-        if spec is None:
-            return f"there is no [application.{hello.name}] in the configuration"
-        if self._access.user_id(spec.user) != connection.user_id:
-            return f"[application.{hello.name}] names the user {spec.user or 'of the agent'}, not that of this process"
-        return f"{hello.name} is connected already" if hello.name in self._here.connections else ""
 
     def _send(self, connection: _Peer, data: bytes) -> None:
         """A client that does not read is ended once too much waits for it."""
@@ -330,9 +309,8 @@ class ApplicationServer:
             self._selector.unregister(connection.channel)
         connection.channel.close()
         self._connections.pop(number, None)
-        self._of_user[connection.user_id] -= 1
-        if not self._of_user[connection.user_id]:
-            del self._of_user[connection.user_id]
+        self._without_hello.pop(number, None)
+        self._admission.leave(connection.counted_as)
         if connection.name and not connection.is_listener and self._here.connections.get(connection.name) is connection:
             del self._here.connections[connection.name]
             self._post(ApplicationGone(connection.name))
@@ -419,30 +397,3 @@ class ApplicationServer:
         for connection in list(self._connections.values()):
             if connection.is_listener:
                 self._send(connection, line)
-
-
-def _listen(path: Path) -> socket.socket:
-    """Given the path, whose directory is ours, return the socket that listens there, for every user. Raise OSError."""
-    if sys.platform == "win32":
-        raise OSError("named pipes for applications are not built yet")
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o666)
-        listener.listen(128)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _peer_user_id(channel: socket.socket) -> int:
-    """Return the number of the user whose process is connected, as the kernel says it. Raise OSError."""
-    if sys.platform == "win32":
-        raise OSError("there are no peer credentials")
-    _, user_id, _ = _CREDENTIALS.unpack(
-        channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return int(user_id)

@@ -54,7 +54,8 @@ class ApplicationService:
         pending = any(hook.spec.is_application for hook in engine.state.hooks.values())
         if not (self._settings.application or self._settings.applications.listeners or pending):
             return
-        from tideover.applications.server import ApplicationAccess, ApplicationServer
+        from tideover.applications.admission import ApplicationAccess
+        from tideover.applications.server import ApplicationServer
         try:
             make_directory(self.socket.parent, DIRECTORY_MODE)
             access = ApplicationAccess(self._find, _user_id, self._listeners, self._settings.applications.connections)
