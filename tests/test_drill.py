@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -237,13 +238,23 @@ def test_every_kind_can_be_drilled(tmp_path, kind, not_shown, requests):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="applications cannot connect on Windows yet")
+def test_an_application_takes_part_beside_the_sample_hooks_also_over_a_reboot():
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        status, told, trouble = hold_drill(Path(short), "--kind", "reboot", "--pause", "1.5s", "--json")
+    assert (status, trouble) == (0, ""), told
+    runs = [(run["name"], run["phase"]) for run in json.loads(told)["record"]["hooks"] if run["kind"] == "application"]
+    assert runs == [("feed", "prepare"), ("feed", "recover")]
+
+
+@pytest.mark.slow
 def test_a_withdrawn_event_is_recovered_at_once(tmp_path):
     status, told, trouble = hold_drill(tmp_path, "--cancel", "--json")
     verdict = json.loads(told)
     assert (status, trouble) == (0, ""), told
     assert verdict["record"]["outcome"] == "cancelled"
     assert verdict["measured"]["acknowledgements"] == 0
-    assert {hook["name"] for hook in verdict["measured"]["hooks"]} == {"notes", "traffic"}
+    assert {hook["name"] for hook in verdict["measured"]["hooks"]} - {"feed"} == {"notes", "traffic"}
 
 
 def own_hooks(tmp_path: Path, **texts: str) -> Path:

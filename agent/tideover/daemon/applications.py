@@ -23,7 +23,6 @@ from tideover.settings import Settings
 if TYPE_CHECKING:
     from tideover.applications.server import ApplicationServer
 
-DIRECTORY, SOCKET = "applications", "socket"
 DIRECTORY_MODE = 0o755           # apart from the control socket, so that containers can mount it
 NOT_SERVED = "applications cannot connect: {}"
 
@@ -44,7 +43,7 @@ class ApplicationService:
     @property
     def socket(self) -> Path:
         """Where they connect."""
-        return Path(self._settings.paths.runtime) / DIRECTORY / SOCKET
+        return Path(self._settings.paths.applications_socket)
 
     def open(self, engine: Engine, policy: Callable[[], Policy], on_problem: Callable[[str | None], None]) -> None:
         """Listen, if the configuration names an application or a listener, or a recovery of an application is pending.

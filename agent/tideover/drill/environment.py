@@ -133,6 +133,24 @@ class SampleAppProcess:
             self._group.kill()
 
 
+class SampleFeedProcess:
+    """The sample application that takes part over the socket (see `sample/feed.py`)."""
+
+    def __init__(self, folder: DrillDirectory) -> None:
+        self._folder = folder
+        self._group: ProcessGroup | None = None
+
+    def start(self) -> None:
+        """Raise WrongUseError if it cannot be started."""
+        program = Path(__file__).with_name("sample") / "feed.py"
+        self._group = _start([sys.executable, str(program), str(self._folder.applications), str(self._folder.notes)],
+                             self._folder.path / "feed.log", dict(os.environ))
+
+    def kill(self) -> None:
+        if self._group is not None:
+            self._group.kill()
+
+
 def _start(command: list[str], log: Path, environment: dict[str, str]) -> ProcessGroup:
     try:
         return ProcessGroup(command, log, environment)
@@ -158,6 +176,7 @@ class DrillEnvironment:
         self.left_prepared: list[str] = []
         self._plan = plan
         self.agent, self.counter = DrillAgent(self.folder), SampleAppProcess(self.folder)
+        self.feed = SampleFeedProcess(self.folder)
         try:
             self.simulator = load_simulator(plan.platform)
             self.service, self.time = self.simulator.open_service(), TimeServer()
@@ -177,6 +196,7 @@ class DrillEnvironment:
             self.left_prepared = self._pending()
         self.agent.close()
         self.counter.kill()
+        self.feed.kill()
         self.service.close()
         self.time.close()
         self.keeps_folder = self.keeps_folder or bool(self.left_prepared)

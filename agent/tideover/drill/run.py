@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tideover.api.protocol import read_status
 from tideover.drill.checks import (
     CheckResult,
     DrillEvidence,
@@ -21,7 +22,14 @@ from tideover.drill.environment import DrillEnvironment, Outage
 from tideover.drill.observer import DrillFailed, DrillObserver, TimelineLine
 from tideover.drill.plan import DrillPlan, hooks_that_run
 from tideover.drill.process_group import HOW_KILLED, HOW_STOPPED
-from tideover.drill.sandbox import CLOCK_DEADLINE_S, POLL, fill_folder, sample_hook_names
+from tideover.drill.sandbox import (
+    CLOCK_DEADLINE_S,
+    POLL,
+    SAMPLE_APPLICATION,
+    fill_folder,
+    sample_hook_names,
+)
+from tideover.errors import UnreachableError
 from tideover.humanize import length_text
 from tideover.lifecycle import Phase
 from tideover.model import EntryKind, HookOutcome, HookPhase, HookRun, Kind
@@ -78,6 +86,7 @@ class _DrillRun:
     def __init__(self, stage: DrillEnvironment, plan: DrillPlan, show: Callable[[TimelineLine], None]) -> None:
         self._stage, self._plan = stage, plan
         self._has_counter = plan.own is None
+        self._has_feed = plan.own is None and stage.folder.has_application
         self._event_id = ""
         self._ntp_queries = 0            # when the machine came back
         self._seen = DrillEvidence(plan, (), "", None)
@@ -106,6 +115,10 @@ class _DrillRun:
             stage.counter.start()
             note("machine", "the sample application runs: it counts, and must not be stopped in the middle of a number")
         self._start_agent()
+        if self._has_feed:
+            stage.feed.start()
+            self.observer.until(self._is_feed_connected, AGENT_START_S, "the sample application did not connect")
+            note("machine", f"the application {SAMPLE_APPLICATION} is connected: it takes part over the socket")
         note("agent", f"runs (pid {stage.agent.pid}) and polls {self._plan.platform.service} every {self._poll()}")
 
     def _poll(self) -> str:
@@ -118,6 +131,13 @@ class _DrillRun:
         self._stage.agent.start()
         self.observer.until(lambda: any(map(self._stage.simulator.asks_for_events, requests[asked:])),
                            AGENT_START_S, "the agent asked for no events")
+
+    def _is_feed_connected(self) -> bool:
+        try:
+            status = read_status(self._stage.folder.socket, self._stage.folder.state)
+        except UnreachableError:
+            return False
+        return SAMPLE_APPLICATION in status["applications"]
 
     def _announce(self) -> None:
         plan, word = self._plan, self._stage.simulator.EVENT_WORDS[self._plan.kind.value]
@@ -157,7 +177,7 @@ class _DrillRun:
     def _start_in_its_own_time(self) -> None:
         """The platform takes no acknowledgement, and never says that the event has started."""
         plan, service = self._plan, self._stage.service
-        names = set(_hook_names(plan))
+        names = {*_hook_names(plan), *([SAMPLE_APPLICATION] if self._has_feed else [])}
         self.observer.until(lambda: names <= {run.hook for run in prepares(self._runs()) if run.ended_at is not None},
                            plan.budget_s + HOOKS_MORE_S, "preparation did not end")
         if plan.kind.info.ends_by_pause:
@@ -184,11 +204,14 @@ class _DrillRun:
         down, down_at = time.monotonic(), time.time()
         stage.agent.kill()
         stage.counter.kill()
+        stage.feed.kill()
         time.sleep(self._plan.away_s)
         self._ntp_queries = stage.time.asked
         self.observer.note("machine", f"comes up ({what} started again)")
         if self._has_counter:
             stage.counter.start()
+        if self._has_feed:
+            stage.feed.start()
         self._start_agent()
         length_s = time.monotonic() - down
         self._seen = replace(self._seen, away=Outage(length_s, length_s, down_at, time.time()))

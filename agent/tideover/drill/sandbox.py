@@ -15,6 +15,7 @@ from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
 
 SAMPLE_HOOKS = Path(__file__).with_name("sample") / "hooks" / ("windows" if sys.platform == "win32" else "posix")
+SAMPLE_APPLICATION = "feed"          # takes part over the socket, between the first hook and the second
 NOTEBOOK = "notebook"       # in the same folder: what each of them reads
 SETTLE = "500ms"            # of quiet after the stop: enough to be seen, short enough to be waited for
 POLL = "200ms"              # five a second is what the platform's own service would allow
@@ -42,6 +43,15 @@ class DrillDirectory:
     @property
     def socket(self) -> Path:
         return self.path / "run" / "tideover.sock"
+
+    @property
+    def applications(self) -> Path:
+        return self.socket.parent / "applications" / "socket"
+
+    @property
+    def has_application(self) -> bool:
+        """Whether the sample application can connect: not on Windows, nor where its socket's name would be too long."""
+        return sys.platform != "win32" and len(str(self.applications).encode()) <= LONGEST_SOCKET_PATH
 
     @property
     def hooks(self) -> Path:
@@ -128,6 +138,8 @@ def _hook_lines(folder: DrillDirectory, plan: DrillPlan) -> Iterable[str]:
     yield f"paths.hooks = {quoted(str(folder.hooks))}"
     drain_s = LONG_DRAIN_S if plan.cancel else DRAIN_S
     environment = {"NOTEBOOK": str(folder.notebook), "COUNTER": str(folder.counter), "DRAIN_S": f"{drain_s:g}"}
+    if folder.has_application:
+        yield f"application.{SAMPLE_APPLICATION}.order = 15"
     for name in sample_hook_names():
         yield f"{dotted(('hook', Path(name).stem[3:], 'environment'))} = {inline_table(environment)}"
 
