@@ -178,3 +178,11 @@ def test_a_row_of_no_event_belongs_to_no_record():
     rows = [Row(life.now.utc, entry.event_id, entry.what, entry.note, entry.subject) for entry in life.entries]
     nobodys = replace(rows[0], event_id="")
     assert [record.event_id for record in records_of([nobodys, *rows])] == ["e1"]
+
+
+def test_a_record_is_of_this_vm_by_what_became_of_it_and_else_by_its_name():
+    theirs = Life().polled(event("e9", resources=("vm-2",))).polled()
+    rows = [Row(theirs.now.utc, entry.event_id, entry.what, entry.note, entry.subject) for entry in theirs.entries]
+    [closed], [listed] = records_of(rows), records_of(rows[:2])
+    assert not closed.concerns("vm-2")
+    assert listed.concerns("vm-2") and not listed.concerns("vm-1") and listed.concerns("")
