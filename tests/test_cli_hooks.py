@@ -141,3 +141,11 @@ def test_a_check_says_no_for_a_file_that_is_no_hook(trial: Trial, capsys: pytest
     (trial.home / "hooks.d" / "web.sh").touch()
     assert main(words) == 1
     assert "web.sh: its name is not NN-name" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a Unix socket")
+def test_a_check_names_an_application_whose_user_does_not_exist(trial: Trial, capsys: pytest.CaptureFixture[str]) -> None:
+    configuration = trial.home / "tideover.toml"
+    configuration.write_text(configuration.read_text() + '\n[application.media]\nuser = "no-such-user"\n')
+    assert main(["hooks", "check", "--config", str(configuration)]) == 1
+    assert "[application.media]: its user no-such-user does not exist" in " ".join(capsys.readouterr().out.split())

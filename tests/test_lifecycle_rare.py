@@ -6,12 +6,12 @@ from types import MappingProxyType
 
 import pytest
 
-from lives import BAD, FAILED, GOOD, NOTHING, Life, event, hook, started
-from tideover import observations as ob
+from lives import BAD, FAILED, GOOD, NOTHING, PREPARE, Life, event, hook, started
+from tideover import effects as fx, observations as ob
 from tideover.errors import TideoverError
 from tideover.lifecycle import Phase, Stage
 from tideover.lifecycle.manual import find_case
-from tideover.model import EntryKind, HookRun, Kind, utc_if_any
+from tideover.model import EntryKind, HookRun, HookSpec, Kind, utc_if_any
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 from tideover.record import Row, records_of
@@ -186,3 +186,13 @@ def test_a_record_is_of_this_vm_by_what_became_of_it_and_else_by_its_name():
     [closed], [listed] = records_of(rows), records_of(rows[:2])
     assert not closed.concerns("vm-2")
     assert listed.concerns("vm-2") and not listed.concerns("vm-1") and listed.concerns("")
+
+
+def test_an_application_that_connects_while_it_is_awaited_is_asked_to_prepare_once():
+    """After a start of the agent a run waits for its application, and is sent to the instance that connects."""
+    spec = HookSpec("media", 30, "", is_application=True)
+    life = Life(Policy(hooks=(spec,))).polled(event())
+    life.see(ob.ApplicationConnected("media", "one")).settle()
+    assert [run.phase for run in life.begun if isinstance(run, fx.RunHook)] == [PREPARE]
+    life.acknowledged().see(ob.ApplicationGone("media"), ob.ApplicationConnected("media", "two"))
+    assert [run.phase for run in life.begun if isinstance(run, fx.RunHook)] == [PREPARE, PREPARE]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tideover.applications import protocol
 from tideover.model import HookSpec
+from tideover.settings import Settings
 
 UNNAMED_USER = -1                    # what a user that no table names is counted as
 UNNAMED_USERS_AT_MOST = 32           # their connections, together
@@ -125,3 +126,28 @@ def peer_user_id(channel: socket.socket) -> int:
     _, user_id, _ = _CREDENTIALS.unpack(
         channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
     return int(user_id)
+
+
+# --- Users
+
+def find_user_id(name: str | None) -> int | None:
+    """Given a user's name, None: the one this agent runs as, return its number; None if there is no such user."""
+    if sys.platform == "win32":
+        return None
+    import os
+    import pwd
+    if name is None:
+        return os.geteuid()
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
+
+
+def unusable_tables(settings: Settings) -> list[tuple[str, str]]:
+    """Given the settings, return the applications that none can be, because their user does not exist: name and
+    user."""
+    if sys.platform == "win32":
+        return []
+    return [(name, options.user) for name, options in settings.application.items()
+            if options.user is not None and find_user_id(options.user) is None]

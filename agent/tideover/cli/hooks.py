@@ -120,6 +120,7 @@ def describe_hook(loaded: Loaded, name: str, as_json: bool) -> int:
 @with_settings
 def check_hooks(loaded: Loaded, as_json: bool) -> int:
     """Check that each hook can run and has its required settings, and say why not. Exit status 1 if one cannot."""
+    from tideover.applications.admission import unusable_tables
     from tideover.hooks.description import missing_settings
     from tideover.settings import unused_hook_tables
     catalogue = _catalogue(loaded)
@@ -129,15 +130,19 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
     ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]
     unused = unused_hook_tables(loaded.settings, [spec.name for spec in catalogue.hooks], loaded.origin)
     warnings = [*catalogue.warnings, *unused]
-    exit_status = EXIT_NO if catalogue.faults or missing else EXIT_OK
+    applications = [{"name": name, "why": f"its user {user} does not exist here, so none can be it"}
+                    for name, user in unusable_tables(loaded.settings)]
+    exit_status = EXIT_NO if catalogue.faults or missing or applications else EXIT_OK
     if as_json:
         print_json({"refused": refused, "missing": missing, "ignored": ignored, "disabled": list(catalogue.disabled),
-                    "warnings": warnings})
+                    "applications": applications, "warnings": warnings})
         return exit_status
     for one in refused:
         print_sentence(f"refused   {one['path']}: {one['why']}", hanging=HANGING)
     for one in missing:
         print_sentence(f"missing   {one['path']}: {one['why']}", hanging=HANGING)
+    for application in applications:
+        print_sentence(f"unusable  [application.{application['name']}]: {application['why']}", hanging=HANGING)
     for one in ignored:
         print_sentence(f"ignored   {one['file']}: {one['why']}", hanging=HANGING)
     for name in catalogue.disabled:

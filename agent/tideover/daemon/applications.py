@@ -2,7 +2,6 @@
 configuration names none."""
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +53,12 @@ class ApplicationService:
         pending = any(hook.spec.is_application for hook in engine.state.hooks.values())
         if not (self._settings.application or self._settings.applications.listeners or pending):
             return
-        from tideover.applications.admission import ApplicationAccess
+        from tideover.applications.admission import ApplicationAccess, find_user_id
         from tideover.applications.server import ApplicationServer
         try:
             make_directory(self.socket.parent, DIRECTORY_MODE)
-            access = ApplicationAccess(self._find, _user_id, self._listeners, self._settings.applications.connections)
+            access = ApplicationAccess(self._find, find_user_id, self._listeners,
+                                       self._settings.applications.connections)
             self._server = ApplicationServer(
                 self.socket, engine.post, access, read_moment=self._read_moment, phase=self._phase,
                 keep_witness=self._runner.keep_witness, log=self._log_line, on_problem=on_problem)
@@ -138,17 +138,3 @@ class ApplicationService:
         self.reason = reason
         self._log.error("applications.listen-failed", reason=reason, socket=str(self.socket),
                         consequence="applications cannot connect, so none can prepare")
-
-
-def _user_id(name: str | None) -> int | None:
-    """Given a user's name, None: the one this agent runs as, return its number; None if there is no such user."""
-    if sys.platform == "win32":
-        return None
-    import os
-    import pwd
-    if name is None:
-        return os.geteuid()
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
-        return None

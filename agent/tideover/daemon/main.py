@@ -301,8 +301,11 @@ def is_between_events(state: State) -> bool:
 
 
 def is_every_recover_tried(state: State) -> bool:
-    """Whether a stop has nothing more to wait for: all is recovered, or failed for good and reported."""
-    return all(hook.stage is Stage.RECOVER_FAILED for hook in state.hooks.values())
+    """Whether a stop has nothing more to wait for: all is recovered, or failed for good and reported, or is of an
+    application that is away, which the next agent asks."""
+    return all(hook.stage is Stage.RECOVER_FAILED
+               or (hook.stage is not Stage.RECOVERING and not state.is_reachable(hook.spec))
+               for hook in state.hooks.values())
 
 
 def state_in_words(state: State) -> str:

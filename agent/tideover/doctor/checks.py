@@ -12,7 +12,14 @@ from tideover.clock.on_demand import check_now
 from tideover.clock.types import ClockCheckSettings, ClockReport
 from tideover.config_file import Loaded
 from tideover.doctor.clock import Guarantee, check_clock, check_guarantees
-from tideover.doctor.local import ask_agent, check_agent, check_hooks, check_notify, check_rights
+from tideover.doctor.local import (
+    ask_agent,
+    check_agent,
+    check_applications,
+    check_hooks,
+    check_notify,
+    check_rights,
+)
 from tideover.doctor.machine import Machine
 from tideover.doctor.other_agents import check_other_agents
 from tideover.doctor.platform import (
@@ -104,7 +111,8 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
         *_configuration(loaded), *check_platform(settings, platform),
         *check_service(settings, platform, polled, machine.hostname), *check_proxies(machine),
         *shown, *pauses, *check_clock(clock),
-        *kept, *check_hooks(loaded, catalogue), *check_notify(settings),
+        *kept, *check_hooks(loaded, catalogue),
+        *check_applications(settings, answers.get("agent")), *check_notify(settings),
         *check_rights(settings, machine), *check_agent(settings, answers.get("agent")), *check_other_agents(machine))
     return Examination(findings, tuple(promised))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from tideover.api.protocol import read_status
+from tideover.applications.admission import unusable_tables
 from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
 from tideover.errors import Refusal, UnreachableError, system_reason
@@ -174,6 +175,28 @@ def check_hooks(loaded: Loaded, catalogue: Catalogue) -> list[Finding]:
             *_time(settings, [spec for spec in catalogue.hooks if spec.refused is None])]
 
 
+APPLICATIONS_TOPIC = "applications"
+
+
+def check_applications(settings: Settings, status: AgentStatusDocument | str | None) -> list[Finding]:
+    """Given the settings and the agent's status (text: why there is none; None: no answer in time), say which
+    applications of the configuration can take part, and which are connected."""
+    unusable = dict(unusable_tables(settings))
+    findings = [bad(APPLICATIONS_TOPIC, f"[application.{name}]: its user {user} does not exist here, so none can be it",
+                    "Create the user, or correct `user`.") for name, user in unusable.items()]
+    if not isinstance(status, dict):
+        return findings
+    for name, options in settings.application.items():
+        if name in status["applications"]:
+            findings.append(good(APPLICATIONS_TOPIC, f"{name} is connected"))
+        elif name not in unusable:
+            meaning = ("which counts as a preparation that failed" if options.absent == "fail" else
+                       "so nothing of it is prepared for an event")
+            findings.append(remark(APPLICATIONS_TOPIC, f"{name} is not connected, {meaning}",
+                                   "Start it; its log says why it cannot connect, and so does the agent's."))
+    return findings
+
+
 def check_notify(settings: Settings) -> list[Finding]:
     """Given the settings, say whether the notification program could be run; nothing where there is none."""
     if not settings.notify.command:
@@ -193,6 +216,8 @@ def check_notify(settings: Settings) -> list[Finding]:
 
 def _count(settings: Settings, catalogue: Catalogue, missing: Set[HookSpec]) -> Finding:
     place = settings.paths.hooks
+    if not catalogue.hooks and settings.application:
+        return good(HOOKS_TOPIC, f"no hook in {place}; applications take part over the socket")
     if not catalogue.hooks:
         seen = f"{place} does not exist, or this user cannot read it" if catalogue.warnings else f"no hook in {place}"
         return remark(HOOKS_TOPIC, f"{seen}: without hooks nothing is prepared or acknowledged",

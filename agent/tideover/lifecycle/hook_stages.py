@@ -420,9 +420,12 @@ def _for_the_last(state: State, hook: HookState) -> HookState:
 
 def connect_application(state: State, name: str, instance: str) -> State:
     """Given an application that has connected, return the state with it: a recovery that failed, or waits, is asked for
-    now. Whether it has to prepare is another question (`unprepared_applications`)."""
+    now, and a run that was begun while none was connected is this instance's. Whether it has to prepare is another
+    question (`unprepared_applications`)."""
     state = state.with_connected(name, instance)
     hook = state.hooks.get(name)
+    if hook is not None and hook.stage in RUNNING and not hook.instance:
+        return state.with_hook(replace(hook, instance=instance))
     if hook is None or hook.stage not in (Stage.RECOVER_FAILED, *RETRIED_RECOVERS):
         return state
     return state.with_hook(_start_recover(hook))

@@ -120,7 +120,7 @@ def on_forget_request(transition: Transition, seen: ob.ForgetRequested) -> None:
         return
     hook = transition.state.hooks[seen.name]
     report = HookReport(HookOutcome.FORGOTTEN, None, transition.now.utc, None, note=GIVEN_UP)
-    run = HookRun(seen.name, HookPhase.RECOVER, hook.attempt, report)
+    run = HookRun(seen.name, HookPhase.RECOVER, hook.attempt, report, is_application=hook.spec.is_application)
     recording = [case.id for case in transition.state.cases.values() if records_hook_runs(case)]
     for event_id in recording or [hook.event_id]:
         transition.record(event_id, EntryKind.RECOVER_RUN, f"{seen.name}: {GIVEN_UP}", run)

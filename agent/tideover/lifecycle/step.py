@@ -502,7 +502,7 @@ def _cut_short(name: str, hook: HookState) -> HookRun | None:
     if hook.begun_at is None:
         return None
     report = HookReport(HookOutcome.STOPPED, None, hook.begun_at, None, note=CUT_SHORT)
-    return HookRun(name, _phase_of(hook), hook.attempt, report, hook.limit_s)
+    return HookRun(name, _phase_of(hook), hook.attempt, report, hook.limit_s, hook.spec.is_application)
 
 
 def _phase_of(hook: HookState) -> HookPhase:
