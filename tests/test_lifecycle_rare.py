@@ -180,6 +180,14 @@ def test_a_row_of_no_event_belongs_to_no_record():
     assert [record.event_id for record in records_of([nobodys, *rows])] == ["e1"]
 
 
+def test_a_record_is_of_this_vm_by_what_became_of_it_and_else_by_its_name():
+    theirs = Life().polled(event("e9", resources=("vm-2",))).polled()
+    rows = [Row(theirs.now.utc, entry.event_id, entry.what, entry.note, entry.subject) for entry in theirs.entries]
+    [closed], [listed] = records_of(rows), records_of(rows[:2])
+    assert not closed.concerns("vm-2")
+    assert listed.concerns("vm-2") and not listed.concerns("vm-1") and listed.concerns("")
+
+
 def test_an_application_that_connects_while_it_is_awaited_is_asked_to_prepare_once():
     """After a start of the agent a run waits for its application, and is sent to the instance that connects."""
     spec = HookSpec("media", 30, "", is_application=True)
