@@ -156,10 +156,10 @@ def test_a_user_that_does_not_exist_is_refused(hooks: Path) -> None:
 def test_looking_at_ten_hooks_takes_about_no_time(hooks: Path) -> None:
     for number in range(10, 20):
         put(hooks / f"{number}-hook{number}")
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(10):
         assert len(read(hooks).hooks) == 10
-    assert (time.perf_counter() - began) / 10 < 0.05
+    assert (time.process_time() - began) / 10 < 0.05
 
 
 # ---- whose files are never run ----
