@@ -79,6 +79,13 @@ def test_a_faulty_configuration_disables_nothing_that_looks_or_recovers(tmp_path
     assert f"cannot use the configuration {file}: one fault" in told.err and "line 3: source.pol: unknown key" in told.err
 
 
+def test_the_last_event_of_a_machine_without_events_is_an_error_that_says_so(tmp_path, capsys):
+    file = tmp_path / "tideover.toml"
+    file.write_text(f'[paths]\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n')
+    assert main(["show", "last", "--config", str(file)]) == 1
+    assert "cannot show last: no event of this machine is recorded" in capsys.readouterr().err
+
+
 def test_the_configuration_that_stands_nearest_counts(tmp_path, capsys):
     for name in ("far", "near"):
         (tmp_path / name).write_text(f'[paths]\nhooks = "{tmp_path}/{name}.d"\n')

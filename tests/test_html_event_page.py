@@ -17,7 +17,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kept_records import NAMES, disordered, hostile, kept, page_of, statistics_of, stood_still, times
+from kept_records import NAMES, disordered, hostile, kept, page_of, read_record, statistics_of, stood_still, times
 from lives import Life, event
 from tideover.cli import main
 from tideover.cli.events import write_page
@@ -69,6 +69,13 @@ def test_a_page_fetches_nothing_and_runs_nothing():
         assert not {name for name in seen.attributes if name.startswith("on") or name in ("src", "href", "style")}
         assert "url(" not in page and "@import" not in page and "://" not in page
         assert len(seen.ids) == len(set(seen.ids))
+
+
+def test_a_run_of_an_application_is_called_one():
+    whole = read_record(kept(NAMES[0]))
+    first = replace(whole.hooks[0], is_application=True)
+    shown = Seen(event_page(replace(whole, hooks=(first, *whole.hooks[1:])), times(), "1.0")).text
+    assert f"{first.name} (application)" in shown and shown.count("(application)") == 1
 
 
 def test_untrusted_text_stays_text():

@@ -294,6 +294,9 @@ def find_record(records: list[EventRecord], wanted: str, me: str = "") -> EventR
     own = [record for record in records if record.concerns(me)]
     if wanted == "last" and own and not exact:
         return own[-1]
+    if wanted == "last" and not found:
+        raise TideoverError("cannot show last", "no event of this machine is recorded", "Events of other machines: "
+                            "tideover history --all.")
     if len(exact or found) != 1:
         cause = "no event id begins with it" if not found else f"{len(found)} event ids begin with it"
         raise TideoverError(f"cannot show {dot_controls(wanted)}", cause, "List events with tideover history --all.")

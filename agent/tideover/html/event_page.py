@@ -36,7 +36,7 @@ def hooks_section(account: EventRecord, times: Times) -> Markup:
     if not account.hooks:
         return section("Hooks", tag("p", "No hook ran."))
     rows: TableRows = [
-        [TableCell(untrusted(run.name, NAME_SIGNS)),
+        [TableCell(join(untrusted(run.name, NAME_SIGNS), " (application)" if run.is_application else "")),
          f"{run.phase.value}{f', attempt {run.attempt}' if run.attempt > 1 else ''}",
          TableCell(times.clock(run.started_at), "moment"), TableCell(_outcome(run), _outcome_look(run)),
          TableCell(length_text(run.report.duration_s), "moment"), TableCell(length_text(run.limit_s), "moment"),
