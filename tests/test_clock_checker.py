@@ -404,3 +404,23 @@ def test_a_look_while_the_agent_samples_asks_no_server_twice_within_two_seconds(
         assert one.checker.look().verdict is Verdict.GOOD
         assert one.checker.look().verdict is Verdict.GOOD
         assert len(server.questions) == 1
+
+
+@pytest.mark.slow
+def test_a_check_on_demand_leaves_two_seconds_between_the_agents_question_and_its_own() -> None:
+    """ntpd's limit counts the questions of an address, whichever process asks them."""
+    with TimeServer() as server, owner(server) as one:
+        one.start()
+        assert one.answer().check.verdict is Verdict.GOOD
+        asked_s = time.monotonic()
+        report = check_now(settings_for(server.name), surroundings=NOWHERE, agent_queries=one.checker.recent_queries)
+        assert report.check.verdict is Verdict.GOOD
+        assert time.monotonic() - asked_s > 1.5 and len(server.questions) >= 2
+
+
+def test_a_check_on_demand_leaves_out_an_address_that_the_agent_goes_on_asking() -> None:
+    with TimeServer() as server:
+        report = check_now(settings_for(server.name), surroundings=NOWHERE,
+                           agent_queries=lambda: {("127.0.0.1", server.port): 2.0})
+        assert "its address was queried less than 2 s ago" in report.servers[0].dropped
+        assert server.questions == []

@@ -47,6 +47,7 @@ def read_line(channel: Channel, longest: int) -> bytes:
 # --- Client
 
 ANSWER_TIMEOUT_S = 10.0
+TIME_QUERIES_TIMEOUT_S = 1.0      # an agent that does not answer does not delay a clock check for long
 LONGEST_ANSWER = 16 * 1024 * 1024
 CANNOT = "cannot ask the agent"
 RUNNING = "Is it running? tideover service status"
@@ -73,18 +74,19 @@ _STATUS: Mapping[str, Any] = {
 }
 _ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "status": {"status": _STATUS}, "recover": {"were_pending": [str]}, "plan": {"pending": [str], "ahead": [str]},
-    "acknowledge": {"why": str},
+    "acknowledge": {"why": str}, "time-queries": {"queries": [{"address": list, "ago_s": (int, float)}]},
 }
 
 
-def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str, Any]:
+def ask(path: Path, state_directory: Path, question: dict[str, Any],
+        timeout_s: float = ANSWER_TIMEOUT_S) -> dict[str, Any]:
     """Given the socket, the agent's state directory and a question, return the answer.
 
     Raise UnreachableError if no agent answers, another process than the one that holds the state directory's lock does,
     or the answer is not one of this version.
     """
     try:
-        with contextlib.closing(connect(path, ANSWER_TIMEOUT_S)) as channel:
+        with contextlib.closing(connect(path, timeout_s)) as channel:
             _require_agent(channel, path, state_directory)
             channel.send(json.dumps(question).encode() + b"\n")
             received = read_line(channel, LONGEST_ANSWER)
@@ -102,6 +104,16 @@ def ask(path: Path, state_directory: Path, question: dict[str, Any]) -> dict[str
 def read_status(path: Path, state_directory: Path) -> AgentStatusDocument:
     """Given the socket and the agent's state directory, return the agent's status. Raise UnreachableError as `ask`."""
     return cast("AgentStatusDocument", ask(path, state_directory, {"ask": "status"})["status"])
+
+
+def read_time_queries(path: Path, state_directory: Path) -> dict[tuple[str | int, ...], float]:
+    """Given the socket and the agent's state directory, return how many seconds ago the agent asked each address of a
+    time server, of those asked within about 2 s; nothing where no agent answers within a second."""
+    try:
+        answer = ask(path, state_directory, {"ask": "time-queries"}, TIME_QUERIES_TIMEOUT_S)
+    except UnreachableError:
+        return {}
+    return {tuple(one["address"]): one["ago_s"] for one in answer.get("queries", [])}
 
 
 def _require_agent(channel: Channel, path: Path, state_directory: Path) -> None:

@@ -2,14 +2,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
 
+from tideover.api.protocol import read_time_queries
 from tideover.cli.options import example, print_json, with_json, with_settings
 from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import table_lines, this_terminal, wrapped_line
-from tideover.clock.on_demand import check_now, watch_clock
+from tideover.clock.on_demand import AgentQueries, check_now, watch_clock
 from tideover.clock.types import ClockCheckSettings, ClockReport, DaemonReport
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE
@@ -28,9 +31,10 @@ EXITS = {Verdict.GOOD: EXIT_OK, Verdict.BAD: EXIT_NO, Verdict.UNKNOWN: EXIT_WRON
 def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
     """Check the clock against time servers now. Exit status 0 good, 1 bad, 2 unknown."""
     settings = loaded.settings
+    agent_queries = partial(read_time_queries, Path(settings.paths.socket), Path(settings.paths.state))
     if watch:
-        return _watch(settings)
-    report = check_now(ClockCheckSettings.of(settings))
+        return _watch(settings, agent_queries)
+    report = check_now(ClockCheckSettings.of(settings), agent_queries=agent_queries)
     if as_json:
         print_json(report_document(report))
     else:
@@ -39,10 +43,10 @@ def command(loaded: Loaded, as_json: bool, watch: bool) -> int:
     return EXITS[report.check.verdict]
 
 
-def _watch(settings: Settings) -> int:
+def _watch(settings: Settings, agent_queries: AgentQueries) -> int:
     last = Verdict.UNKNOWN
     try:
-        for report in watch_clock(ClockCheckSettings.of(settings)):
+        for report in watch_clock(ClockCheckSettings.of(settings), agent_queries=agent_queries):
             last = report.check.verdict
             click.echo(watch_line(report, datetime.now(UTC)))
     except KeyboardInterrupt:

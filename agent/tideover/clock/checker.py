@@ -105,6 +105,10 @@ class ClockChecker:
         """Return the newest finding of any check, under way, answered or followed; None before the first."""
         return self._worker.latest
 
+    def recent_queries(self) -> dict[object, float]:
+        """Return how many seconds ago each address (as of a socket) was asked, of those asked within about 2 s."""
+        return self._worker.recent_queries()
+
     def has_sources(self) -> bool | None:
         """Return whether there is a source to ask; None: not looked yet."""
         return self._worker.has_sources

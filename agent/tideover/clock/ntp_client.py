@@ -43,7 +43,7 @@ SPACING_S: Mapping[Origin, float] = MappingProxyType({
 # allows 8; the rest is for the time daemon and for `tideover clock`, which ask from this address too.
 _CREDIT: Mapping[Origin, float] = MappingProxyType({Origin.OWNER: 5.0})
 _RESERVE = 1.0                # … and so many beyond that for what measures a stop: paid back before the next usual one
-_GAP_S = 2.1                  # between two questions to one server: ntpd's 2 s, and what the network may take off them
+GAP_S = 2.1                   # between two questions to one server: ntpd's 2 s, and what the network may take off them
 # All machines of a host wake from one freeze at once; servers that are not the owner's are spared the chorus.
 _SPREAD_S = 0.5
 _LEARNT = frozenset({Origin.DAEMON, Origin.POOL, Origin.PLATFORM})
@@ -119,11 +119,20 @@ class RateLimiter:
     def may_ask_address(self, address: object, now_s: float) -> bool:
         """Given an address with its port, return whether it was left alone long enough, under any name; it counts as
         asked then."""
-        self._asked_s = {known: at_s for known, at_s in self._asked_s.items() if now_s - at_s < _GAP_S}
+        self._asked_s = {known: at_s for known, at_s in self._asked_s.items() if now_s - at_s < GAP_S}
         if address in self._asked_s:
             return False
         self._asked_s[address] = now_s
         return True
+
+    def recent_queries(self, now_s: float) -> dict[object, float]:
+        """Return how many seconds ago each address with its port was asked, of those that must be left alone yet. Any
+        thread."""
+        return {address: now_s - at_s for address, at_s in self._asked_s.copy().items() if now_s - at_s < GAP_S}
+
+    def note_asked_by_agent(self, ago_s: Mapping[tuple[str | int, ...], float], now_s: float) -> None:
+        """Given how many seconds ago another process of this machine asked each address, count that as ours."""
+        self._asked_s.update({address: now_s - ago for address, ago in ago_s.items()})
 
     def note_not_asked(self, address: object) -> None:
         """The question that `may_ask_address` allowed could not be sent."""
@@ -147,7 +156,7 @@ class RateLimiter:
         account = self._accounts.get(source.server)
         if account is None:
             spacing_s = SPACING_S[source.origin]
-            gap_s = spacing_s if source.origin in _LEARNT else min(spacing_s, _GAP_S)
+            gap_s = spacing_s if source.origin in _LEARNT else min(spacing_s, GAP_S)
             account = self._accounts[source.server] = _TokenBucket(
                 spacing_s, gap_s, _CREDIT.get(source.origin, 1.0), now_s)
         if account.spacing_s <= 0:
@@ -542,8 +551,8 @@ class QueryRounds:
             if self.rate_limiter.is_banned(target.address, now_s):
                 asking.note(Rejected(target.server, target.address, RejectReason.BANNED))
             elif not self.rate_limiter.may_ask_address(target.sockaddr, now_s):
-                asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK, "queried under another "
-                                                                                            "name"))
+                asking.note(Rejected(target.server, target.address, RejectReason.HELD_BACK,
+                                     "its address was queried less than 2 s ago"))
             else:
                 self._send_question(target, asking)
         if is_first:

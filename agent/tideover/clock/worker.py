@@ -177,6 +177,10 @@ class ClockWorker:
         """Whether there is a source to ask; None: not looked yet."""
         return bool(self._sources) if self._has_looked else None
 
+    def recent_queries(self) -> dict[object, float]:
+        """Return how many seconds ago each address was asked lately. Any thread."""
+        return self._inquiry.rate_limiter.recent_queries(self._clocks.raw_ns() / NS)
+
     @property
     def has_work(self) -> bool:
         return bool(self._jobs or self._followings or self._sampling_s)

@@ -200,7 +200,7 @@ class Agent:
     def _listen(self) -> None:
         """Where that fails it is tried again (`_look_after_listeners`)."""
         requests = ApiHandlers(self.engine, self.memory.journal.path, self.status_of, self.checker.look,
-                            lambda: self.choices.current, self._recent_log)
+                            lambda: self.choices.current, self._recent_log, self.checker.recent_queries)
         reason: object = self._runtime_trouble
         if not reason:
             try:

@@ -44,22 +44,27 @@ class ApiHandlers:
 
     def __init__(self, engine: Engine, journal: Path, status_of: Callable[[State, Sequence[Row]], AgentStatusDocument],
                  check_clock: Callable[[], ClockCheck], policy: Callable[[], Policy],
-                 recent_log: Callable[[], list[str]] = list) -> None:
+                 recent_log: Callable[[], list[str]] = list,
+                 time_queries: Callable[[], Mapping[object, float]] = dict) -> None:
         """`status_of`: the status by a state and rows of the record. `check_clock`: one look; may block for a second.
-        `policy`: the one in force."""
+        `policy`: the one in force. `time_queries`: how many seconds ago each address of a time server was asked."""
         self._engine, self._journal, self._status_of, self._check_clock = engine, journal, status_of, check_clock
-        self._policy, self._recent_log = policy, recent_log
+        self._policy, self._recent_log, self._time_queries = policy, recent_log, time_queries
 
     def answers(self) -> Mapping[str, RequestHandler]:
         return {"status": self._status, "acknowledge": _answering(self._acknowledge),
                 "recover": _answering(self._recover), "forget": self._forget,
-                "log": self._log}
+                "log": self._log, "time-queries": self._recent_time_queries}
 
     def _status(self, question: Mapping[str, Any]) -> dict[str, Any]:
         return {"ok": True, "status": self._status_of(self._engine.state, self._rows())}
 
     def _log(self, question: Mapping[str, Any]) -> dict[str, Any]:
         return {"ok": True, "lines": self._recent_log()}
+
+    def _recent_time_queries(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        return {"ok": True, "queries": [{"address": address, "ago_s": ago_s}
+                                        for address, ago_s in self._time_queries().items()]}
 
     def _rows(self) -> list[Row]:
         """A second reader of the journal: the engine's own belongs to the engine's thread."""

@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from tideover.api.protocol import read_time_queries
 from tideover.clock.on_demand import check_now
 from tideover.clock.types import ClockCheckSettings, ClockReport
 from tideover.config_file import Loaded
@@ -119,8 +121,10 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
 
 def _questions(settings: Settings, machine: Machine, platform: Platform) -> dict[str, FactQuestion]:
     checked = ClockCheckSettings.of(settings)
-    questions: dict[str, FactQuestion] = {"clock": partial(check_now, checked, surroundings=machine.surroundings),
-                                      "agent": partial(ask_agent, settings)}
+    queries = partial(read_time_queries, Path(settings.paths.socket), Path(settings.paths.state))
+    questions: dict[str, FactQuestion] = {
+        "clock": partial(check_now, checked, surroundings=machine.surroundings, agent_queries=queries),
+        "agent": partial(ask_agent, settings)}
     if platform.is_served:
         questions["service"] = partial(ask_service, settings, platform)
         if settings.source.vm_name:
