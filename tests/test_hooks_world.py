@@ -1,6 +1,7 @@
 """The world of a run: where it starts, what of it is ended, and that what it leaves behind does not depend on us."""
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -118,6 +119,17 @@ def test_a_run_whose_supervisor_is_killed_has_failed_and_says_what_could_not_be_
     assert (report.outcome, report.exit_status) == (HookOutcome.FAILED, None)
     assert "supervisor process was killed" in report.note and "detached ones could not be found" in report.note
     assert not is_alive(hook)
+
+
+def test_a_run_whose_supervisor_is_killed_at_its_start_may_have_begun(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hook may have been started, and have changed something, before the agent heard of it: it is recovered."""
+    def killed(plan: object) -> None:
+        raise OSError(errno.ECHILD, "its supervisor process was killed")
+
+    monkeypatch.setattr("tideover.hooks.posix_process.launch", killed)
+    bench.start(bench.order(bench.write("10-a", "exit 0")))
+    report = bench.answer().report
+    assert (report.outcome, report.begun) == (HookOutcome.FAILED, True)
 
 
 def test_a_hook_cannot_take_its_supervisor_for_the_agent(bench: Bench) -> None:

@@ -133,11 +133,11 @@ BUSY_ROUND_S = 0.05
 
 
 class CannotStartError(Exception):
-    """Nothing was started; outcome and one sentence why."""
+    """Nothing was started; outcome and one sentence why. `begun`: it may have been started all the same, and ended."""
 
-    def __init__(self, outcome: HookOutcome, why: str) -> None:
+    def __init__(self, outcome: HookOutcome, why: str, *, begun: bool = False) -> None:
         super().__init__(why)
-        self.outcome, self.why = outcome, why
+        self.outcome, self.why, self.begun = outcome, why, begun
 
 
 def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) -> processes.HookProcess:
@@ -198,7 +198,8 @@ def _start(order: RunRequest, plan: SpawnSpec) -> processes.HookProcess:
         wakeup = order.wakeup.fileno()
         process = _launch(order, plan)
     except OSError as error:
-        raise CannotStartError(HookOutcome.FAILED, processes.why_not_started(error, plan.path)) from None
+        begun = error.errno == errno.ECHILD     # its supervisor was killed, perhaps after the hook had been started
+        raise CannotStartError(HookOutcome.FAILED, processes.why_not_started(error, plan.path), begun=begun) from None
     process.listen_to(wakeup)
     return process
 
@@ -263,7 +264,7 @@ def _run_hook(order: RunRequest, around: RunContext, owners: OwnerVariables,
         with RESERVE.available():
             process = spawn_hook(order, around, owners)
     except CannotStartError as fault:
-        return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why, begun=False)
+        return HookReport(fault.outcome, None, begun.utc, 0.0, note=fault.why, begun=fault.begun)
     _write_run_file(order, around, process)
     ending = _supervise(order, around, process, output)
     status = process.finish(output.take)

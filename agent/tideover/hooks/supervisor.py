@@ -141,6 +141,10 @@ def _supervise(line: socket.socket, plan: SpawnSpec, record_name: str, group: st
     os._exit(0)
 
 
+FOR_THE_AGENT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that are sent to the agent, and to all its processes by mistake: they end no run."""
+
+
 def _close_all_but(kept: int) -> None:
     """Above all our own locks, and the pipe that the agent's log is read from."""
     null = os.open(os.devnull, os.O_RDWR)
@@ -156,8 +160,13 @@ def _wake_at_each_end() -> int:
     """Return a file that can be read from when a child has ended: pidfds are newer (Linux 5.3), and for one child."""
     woken, wakes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
+    for number in (signal.SIGCHLD, *FOR_THE_AGENT):
+        signal.signal(number, _ignore)
     return woken
+
+
+def _ignore(number: int, frame: object) -> None:
+    """A handler, and not SIG_IGN, which the hook would inherit. All are blocked once the hook runs."""
 
 
 def _start(plan: SpawnSpec, record_name: str) -> tuple[subprocess.Popen[bytes], int]:
