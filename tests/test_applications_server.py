@@ -50,8 +50,8 @@ class Client:
 
     def __init__(self, path: Path, name: str = "media", instance: str = "one", hello: bool = True, **more: object) -> None:
         self.channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.channel.connect(str(path))        # waits where a timeout would have it fail: the queue may be full
         self.channel.settimeout(5.0)
-        self.channel.connect(str(path))
         self.file = self.channel.makefile("rb")
         if hello:
             self.send({"hello": name, "protocol": 1, "instance": instance, **more})
