@@ -20,6 +20,7 @@ from tideover.daemon.agent import Agent
 from tideover.daemon.policy_source import catalogue_of, config_warnings
 from tideover.daemon.startup import require_trusted
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
+from tideover.hooks.description import missing_settings
 from tideover.journal import JournalUnwritable
 from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
@@ -195,7 +196,6 @@ class AgentProcess:
 
     def _log_missing_settings(self) -> None:
         """On a thread of its own: the hooks are asked, and the start does not wait for them."""
-        from tideover.hooks.description import missing_settings
         settings = self._loaded.settings
         for spec, why in missing_settings(settings, catalogue_of(settings)):
             self._agent.log.warning("hook.cannot-run", file=spec.path, reason=why)
