@@ -284,3 +284,29 @@ def test_an_agent_reports_to_its_program(tmp_path: Path) -> None:
             time.sleep(0.01)
     finally:
         agent.close()
+
+
+def test_a_reload_leaves_a_running_program_and_the_stop_after_it_ends_it(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 300\n")
+    program.chmod(0o755)
+    (tmp_path / "tideover.toml").write_text(
+        f'[source]\nkind = "none"\n[notify]\nuser = ""\ncommand = ["{program}"]\n'
+        f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n')
+    first = Agent(load_settings(tmp_path / "tideover.toml", {}))
+    now = first.clocks.moment()
+    for seen in (ob.Restarted("boot"), ob.Polled(Document((event(),), "1", now.utc, now.raw_s, now.raw_s), ME)):
+        first.engine.handle(seen)
+    end_s = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    first.close()
+    second = Agent(load_settings(tmp_path / "tideover.toml", {}), before=first)
+    pid = (tmp_path / "pid").read_text().strip()
+    state = ["ps", "-o", "stat=", "-p", pid]
+    after_reload = subprocess.run(state, capture_output=True, text=True).stdout.strip()
+    second.close()
+    second.end_notifications()
+    assert after_reload[:1] == "S"
+    assert subprocess.run(state, capture_output=True, text=True).stdout.strip()[:1] in ("", "Z")
