@@ -149,3 +149,21 @@ def test_a_check_names_an_application_whose_user_does_not_exist(trial: Trial, ca
     configuration.write_text(configuration.read_text() + '\n[application.media]\nuser = "no-such-user"\n')
     assert main(["hooks", "check", "--config", str(configuration)]) == 1
     assert "[application.media]: its user no-such-user does not exist" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_hook_whose_environment_file_is_missing_is_refused_in_list_and_status_as_in_check(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hooks = tmp_path / "hooks.d"
+    hooks.mkdir()
+    (hooks / "10-first").write_text("#!/bin/sh\nexit 0\n")
+    (hooks / "10-first").chmod(0o755)
+    config = tmp_path / "tideover.toml"
+    config.write_text(f'[paths]\nhooks = "{hooks}"\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n'
+                      f'[hook.first]\nenvironment_file = "{tmp_path}/missing"\n')
+    told = {}
+    for words in ("check", "list"):
+        main(["hooks", words, "--json", "--config", str(config)])
+        told[words] = json.loads(capsys.readouterr().out)
+    assert told["list"]["hooks"][0]["refused"] == told["check"]["refused"][0]["why"]
+    main(["status", "--json", "--config", str(config)])
+    assert json.loads(capsys.readouterr().out)["catalogue"] == {"ready": 0, "refused": ["10-first"], "disabled": []}

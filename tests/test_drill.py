@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tideover.cli import main
 from tideover.drill import DrillPlan, hooks_that_run
 from tideover.drill.checks import DrillEvidence, ObservedRun, all_checks_passed, check_evidence, runs_from_notes
 from tideover.drill.environment import Outage
@@ -193,6 +194,25 @@ def test_wrong_use_is_reported_in_a_sentence(tmp_path, words):
     from tideover.cli import main
     assert main(["drill", *words]) == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_proc_the_drill_says_so_in_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("tideover.drill.environment.PROCESS_TABLE", tmp_path / "missing")
+    assert main(["drill"]) == 2
+    said = capsys.readouterr().err
+    assert "/proc is not mounted" in said
+    assert "Traceback" not in said
+
+
+def test_a_path_longer_than_its_column_stays_whole_on_a_line_of_its_own(monkeypatch, capsys):
+    from tideover.cli.drill import _show_finding, _show_line
+    from tideover.drill import CheckResult, TimelineLine
+    monkeypatch.setenv("COLUMNS", "61")
+    path = "/srv/" + "very-long-name/" * 6 + "agent.log"
+    _show_line(TimelineLine(1.0, "agent", f"writes to {path} now"))
+    _show_finding(CheckResult("G1", "a check", True, (f"it stands in {path} there",)))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines.count(path) == 2
 
 
 def test_a_folder_where_a_socket_has_no_room_is_reported(tmp_path, monkeypatch, capsys):

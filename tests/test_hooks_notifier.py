@@ -184,6 +184,22 @@ def test_what_it_prints_goes_to_the_log_without_an_address_that_may_hold_a_token
     assert len(played.lines) == 21
 
 
+def test_a_program_that_runs_when_the_agent_stops_is_killed_with_all_its_processes(tmp_path: Path) -> None:
+    played = Played(tmp_path, '(setsid sh -c "trap \'\' TERM; echo \\$\\$ > HOME_OF_TEST/detached; exec sleep 600" &)\nsleep 600', limit_s=600.0)
+    played.notifier.take(news("running"))
+    played.notifier.take(news("waiting"))
+    end_s = time.monotonic() + 20
+    while not (tmp_path / "detached").exists() or not (tmp_path / "detached").read_text().strip():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    played.notifier.end()
+    pid = int((tmp_path / "detached").read_text())
+    assert subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip() in ("", "Z", "Zs")
+    played.notifier.take(news("late"))
+    [end] = played.until(1)
+    assert (end.what.event_id, end.why) == ("running", "the agent stopped")
+
+
 # --- with a real agent
 
 @pytest.mark.slow

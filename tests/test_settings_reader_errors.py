@@ -261,7 +261,7 @@ def test_garbage_is_a_fault_on_one_line_never_a_traceback_and_never_a_long_wait(
     print(f"seed {SEED}")
     began = time.monotonic()
     faults = faults_of(garbage(SEED)[name])
-    assert len(faults) == 1
+    assert len(faults) == 1 or (name == "marks of TOML" and faults)      # it may hold headers of unknown tables
     assert len(faults[0]) < 300
     assert faults[0].isprintable()
     assert time.monotonic() - began < 5
@@ -280,3 +280,14 @@ def test_thousands_of_faults_are_counted_and_the_first_hundred_shown() -> None:
 def test_a_file_may_have_256_kibibytes_and_no_more() -> None:
     assert faults_of(b"#" * 262144) == ()
     assert faults_of(b"#" * 262145) == ("larger than 256 KiB, which cannot be a configuration of tideover",)
+
+
+def test_a_file_that_is_not_toml_has_the_same_faults_for_every_command() -> None:
+    from tideover.settings import read_tolerantly
+    text = "[policy]\nbogus = 1\n[clock]\nfoo = \n[log]\nzz = 1\n"
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings(text, file="t", defaults=LINUX)
+    _, trouble = read_tolerantly(text, file="t", defaults=LINUX)
+    assert trouble is not None
+    assert refused.value.faults == trouble.faults
+    assert len(trouble.faults) == 3

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from tideover.cli.options import check_named, duration_between, example, load, print_json, with_config, with_json
+from tideover.cli.terminal import wrapped
 from tideover.drill import (
     LONGEST_PAUSE_S,
     SHORTEST_PAUSE_S,
@@ -166,12 +166,12 @@ def _show_head(plan: DrillPlan, stage: DrillEnvironment) -> None:
     if plan.kind.info.deletes_machine and not plan.cancel:
         parts.append("The platform would delete this machine; in the drill it restarts, to show that nothing stays "
                      "prepared.")
-    click.echo(textwrap.fill(" ".join(parts), _width(), break_on_hyphens=False) + "\n")
+    click.echo("\n".join(wrapped(" ".join(parts), _width())) + "\n")
 
 
 def _show_line(line: TimelineLine) -> None:
     head = f"  {f'+{line.at_s:.2f} s':>9}  {line.who:<9} "
-    lines = textwrap.wrap(line.what, _width() - LINE_INDENT, break_on_hyphens=False) or [""]
+    lines = wrapped(line.what, _width() - LINE_INDENT)
     colour = {"platform": "cyan", "machine": "magenta"}.get(line.who)
     _echo(head, ("\n" + " " * LINE_INDENT).join(lines), colour=colour)
 
@@ -180,7 +180,7 @@ def _show_verdict(outcome: DrillOutcome, stage: DrillEnvironment) -> None:
     click.echo("\nChecks:")
     for finding in outcome.findings:
         _show_finding(finding)
-    click.echo("\n" + textwrap.fill(_last_sentence(outcome, stage), _width(), break_on_hyphens=False))
+    click.echo("\n" + "\n".join(wrapped(_last_sentence(outcome, stage), _width())))
 
 
 def _last_sentence(outcome: DrillOutcome, stage: DrillEnvironment) -> str:
@@ -204,8 +204,7 @@ def _show_finding(finding: CheckResult) -> None:
         mark = PLAIN_MARKS[mark]
     _echo(f"  {mark} ", f"{finding.guarantee}  {finding.title}", colour=colour)
     for fact in finding.evidence:
-        click.echo(textwrap.fill(fact, _width(), initial_indent=" " * 7, subsequent_indent=" " * 7,
-                                 break_on_hyphens=False))
+        click.echo("\n".join(" " * 7 + line for line in wrapped(fact, _width() - 7)))
 
 
 def _echo(head: str, rest: str, *, colour: str | None) -> None:

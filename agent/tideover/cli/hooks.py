@@ -49,14 +49,14 @@ def list_hooks(loaded: Loaded, available: bool, as_json: bool) -> int:
         return _list_library(loaded, as_json)
     catalogue = _catalogue(loaded)
     if as_json:
-        print_json({"hooks": [_document(spec) for spec in catalogue.hooks], "disabled": list(catalogue.disabled),
+        print_json({"hooks": [_document(spec) for spec in catalogue.judged], "disabled": list(catalogue.disabled),
                     "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
         print_sentence(f"No hook in {loaded.settings.paths.hooks}. tideover hooks list --available lists those of the "
                        "library; tideover hooks new NAME makes one of your own.")
     else:
-        print_lines(render_lines([hooks_table(catalogue.hooks, catalogue.disabled)], this_terminal()))
+        print_lines(render_lines([hooks_table(catalogue.judged, catalogue.disabled)], this_terminal()))
     for warning in catalogue.warnings:
         print_sentence(warning, to_errors=True)
     return EXIT_OK

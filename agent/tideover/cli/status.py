@@ -182,8 +182,8 @@ def _with_catalogue(status: AgentStatusDocument, settings: Settings) -> ShownSta
     from tideover.daemon.policy_source import catalogue_of
     catalogue = catalogue_of(settings)
     return {**status, "events_of_others": 0, "catalogue": {
-        "ready": sum(spec.refused is None for spec in catalogue.hooks),
-        "refused": [Path(spec.path).name for spec in catalogue.hooks if spec.refused is not None],
+        "ready": sum(spec.refused is None for spec in catalogue.judged),
+        "refused": [Path(spec.path).name for spec in catalogue.judged if spec.refused is not None],
         "disabled": list(catalogue.disabled)}}
 
 

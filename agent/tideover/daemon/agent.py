@@ -37,6 +37,7 @@ from tideover.daemon.startup import (
 )
 from tideover.engine import Engine, Listener
 from tideover.errors import WrongUseError
+from tideover.hooks.notifier import Notifier
 from tideover.hooks.runner import HookRunner
 from tideover.humanize import offset_text
 from tideover.journal import JournalUnwritable
@@ -108,6 +109,8 @@ class Agent:
                                      max(settings.source.poll_s, self.platform.shortest_poll_s))
                 self._acknowledger = Acknowledger(self.post, self._source)
             self._metering: MetricsExport | None = None
+            self.notifiers: list[Notifier] = [
+                one for one in before.notifiers if one.is_running] if before is not None else []
             self._figures: MetricsCollector | None = before.figures if before is not None else None
             self.engine = Engine(self.memory.journal, self._effect_handlers(), self.choices.policy, self.clocks.moment,
                                  self._listener(), lambda: renew_journal(self.memory.journal))
@@ -159,6 +162,11 @@ class Agent:
                            consequence="what happened since its last successful write is lost")
         self.memory.close()
 
+    def end_notifications(self) -> None:
+        """The process ends: kill what notification programs run, also of the agents before this one."""
+        for notifier in self.notifiers:
+            notifier.end()
+
     @property
     def figures(self) -> MetricsCollector | None:
         """What this agent, and those before it in this process, have counted; None: nothing was to be counted."""
@@ -184,6 +192,7 @@ class Agent:
             listeners += [self._metering.figures] if self._metering is not None else []
         if settings.notify.command:
             notifier = open_notifier(settings.notify, self.log, Path(settings.paths.state), drill=self._drill)
+            self.notifiers.append(notifier)
             listeners.append(NotifyListener(notifier, self.clocks.moment))
         return CompositeListener(*listeners)
 

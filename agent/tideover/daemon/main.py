@@ -174,6 +174,7 @@ class AgentProcess:
     def close(self) -> None:
         self._manager.stopping()
         self._agent.close()
+        self._agent.end_notifications()
         self._agent.log.info("agent.stopped", open_events=len(self._agent.engine.state.cases))
         self._lines.close()
 

@@ -162,6 +162,7 @@ def _start(command: list[str], log: Path, environment: dict[str, str]) -> Proces
 
 # --- The environment
 
+PROCESS_TABLE = Path("/proc/self/stat")     # of Linux (proc(5))
 RECOVER_MORE_S = 10.0       # beside the hooks' own timeouts
 
 
@@ -171,6 +172,9 @@ class DrillEnvironment:
 
     def __init__(self, plan: DrillPlan) -> None:
         """Raise WrongUseError if there is no room for a drill."""
+        if sys.platform != "win32" and not PROCESS_TABLE.exists():
+            raise WrongUseError("cannot run a drill", "/proc is not mounted, and without it the drill cannot find the "
+                                "processes that it has to stop and end", "Mount it: mount -t proc proc /proc")
         self.folder: DrillDirectory = make_folder()
         self.keeps_folder = False
         self.left_prepared: list[str] = []

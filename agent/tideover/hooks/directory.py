@@ -89,6 +89,13 @@ class Catalogue:
         return tuple((spec, reasons[spec.path]) for spec in self.hooks if spec.path in reasons)
 
     @property
+    def judged(self) -> tuple[HookSpec, ...]:
+        """The hooks, each with why its prepare would be refused as its `refused`: as commands show them."""
+        reasons = dict(self.reasons)
+        return tuple(replace(spec, refused=str(reasons[spec.path])) if spec.path in reasons else spec
+                     for spec in self.hooks)
+
+    @property
     def faults(self) -> tuple[tuple[str, str], ...]:
         """What cannot work, as (path or file name, why): as `hooks check`, the doctor and the start's log say it."""
         return *((spec.path, str(why)) for spec, why in self.refusals), *self.ignored

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ else:
 
 LIMIT_S = 10.0              # of one run (contract)
 GRACE_S = 1.0               # between SIGTERM and SIGKILL
+START_WAIT_S = 1.0          # at the agent's stop, for a program that is just being started
+STOPPED = "the agent stopped"
 LINES_AT_MOST = 20          # of what one run prints, in the log
 NAME = "notify"
 PHASE_NAME = "TIDEOVER_EVENT_PHASE"
@@ -63,8 +66,8 @@ class NotifyEnd:
 
 
 class Notifier:
-    """Takes notifications from any thread and never blocks. It needs no end: what waits when the agent is replaced by
-    one with another configuration is still run, and the end of the process does not wait for it."""
+    """Takes notifications from any thread and never blocks. What waits when the agent is replaced by one with another
+    configuration is still run; `end` is for the end of the process, which does not wait for the program."""
 
     def __init__(self, settings: NotifySettings, state: Path, read_record: Callable[[Notification], bytes],
                  ended: Callable[[NotifyEnd], None], dropped: Callable[[Notification], None],
@@ -76,20 +79,41 @@ class Notifier:
         self._ended, self._dropped, self._log_line = ended, dropped, log_line
         self._marks = {DRILL_NAME: "1"} if drill else {}
         self._limit_s = limit_s
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()               # never held while the system is asked for anything
+        self._starting = threading.Lock()           # held while a program is started, and while its tree is ended
         self._queue: tuple[Notification, ...] = ()
-        self._is_running = False
+        self._is_running = self._is_ending = False
+        self._started: RunFingerprint | None = None     # of the run under way
         self._runs = 0
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a notification is being reported, or waits."""
+        return self._is_running
 
     def take(self, news: Notification) -> None:
         """Report this as soon as what waits before it has been reported."""
         with self._lock:
+            if self._is_ending:
+                return
             self._queue, dropped = enqueue(self._queue, news)
             starts, self._is_running = not self._is_running, True
         if dropped is not None:
             self._dropped(dropped)
         if starts:
             start_task(NAME, self._run_all, self._failed)
+
+    def end(self) -> None:
+        """Take nothing more, and kill the whole tree of the run under way: past the agent it would have no limit."""
+        with self._lock:
+            self._is_ending, self._queue = True, ()
+        if self._starting.acquire(timeout=START_WAIT_S):
+            try:
+                if self._started is not None:
+                    with RESERVE.available():
+                        processes.end_runs([self._started], 0.0, time.sleep)
+            finally:
+                self._starting.release()
 
     def _run_all(self) -> None:
         while (news := self._next()) is not None:
@@ -125,8 +149,12 @@ class Notifier:
                 return f"refused: {reason}"
             self._runs += 1
             plan = self._plan(news, account)
-            with RESERVE.available():
-                process = processes.launch(plan)
+            with self._starting:            # so that `end` finds either no run, or all of one
+                if self._is_ending:
+                    return STOPPED
+                with RESERVE.available():
+                    process = processes.launch(plan)
+                self._started = _marks_of(plan, process)
         except UnusableAccountError as fault:
             return str(fault)
         except OSError as error:
@@ -137,7 +165,11 @@ class Notifier:
         left = 0 if is_in_time else self._end(plan, process, output)
         status = process.finish(output.take)
         output.finish()
+        with self._starting:
+            self._started = None
         process.tidy_up()
+        if self._is_ending:
+            return STOPPED
         if not is_in_time:
             return (f"it took longer than {self._limit_s:g} s; its processes were ended"
                     f"{f', but {left} could not be killed' if left else ''}")
@@ -169,10 +201,14 @@ class Notifier:
 
     def _end(self, plan: SpawnSpec, process: processes.HookProcess, output: HookOutput) -> int:
         """End its whole tree; return how many of it are left."""
-        markers = environment_markers(plan.environment["TIDEOVER_RUN"], plan.environment["TIDEOVER_TRACE_ID"], "")
-        marks = RunFingerprint(markers, process.leader, process.channels, process.supervisor, process.group)
         with RESERVE.available():
-            return len(processes.end_runs([marks], GRACE_S, lambda seconds: process.linger(seconds, output.take)))
+            return len(processes.end_runs([_marks_of(plan, process)], GRACE_S,
+                                          lambda seconds: process.linger(seconds, output.take)))
+
+
+def _marks_of(plan: SpawnSpec, process: processes.HookProcess) -> RunFingerprint:
+    markers = environment_markers(plan.environment["TIDEOVER_RUN"], plan.environment["TIDEOVER_TRACE_ID"], "")
+    return RunFingerprint(markers, process.leader, process.channels, process.supervisor, process.group)
 
 
 def notify_account(user: str | None) -> UserAccount:

@@ -49,11 +49,14 @@ class ReadResult:
     origin: Mapping[str, KeyOrigin]
 
 
+UNKNOWN_AT_TOP = "unknown table or key"
+
+
 def read(text: str | bytes, *, file: str, defaults: PlatformPaths, drop_ins: Sequence[DropIn] = ()) -> ReadResult:
     """Given a whole file, the drop-ins beside it in their order and the platform's paths, return what they mean.
 
     Raise ConfigurationError with all faults of all files."""
-    reading, faults = _read_files([(file, text), *drop_ins], defaults, tolerantly=False)
+    reading, faults = _read_files([(file, text), *drop_ins], defaults)
     if faults:
         raise ConfigurationError(file, problem_lines(faults))
     return reading
@@ -62,12 +65,11 @@ def read(text: str | bytes, *, file: str, defaults: PlatformPaths, drop_ins: Seq
 def read_tolerantly(text: str | bytes, *, file: str, defaults: PlatformPaths,
                     drop_ins: Sequence[DropIn] = ()) -> tuple[ReadResult, ConfigurationError | None]:
     """Given the same, return what can be read of them, defaults elsewhere; and all faults, None where there is none."""
-    reading, faults = _read_files([(file, text), *drop_ins], defaults, tolerantly=True)
+    reading, faults = _read_files([(file, text), *drop_ins], defaults)
     return reading, ConfigurationError(file, problem_lines(faults)) if faults else None
 
 
-def _read_files(files: Sequence[DropIn], defaults: PlatformPaths, *,
-                tolerantly: bool) -> tuple[ReadResult, list[SettingProblem]]:
+def _read_files(files: Sequence[DropIn], defaults: PlatformPaths) -> tuple[ReadResult, list[SettingProblem]]:
     """Each file is judged by itself, so that a value is wrong also where a later file has another; what is wrong in a
     file takes nothing away from the files before it."""
     tree: dict[str, object] = {}
@@ -75,9 +77,11 @@ def _read_files(files: Sequence[DropIn], defaults: PlatformPaths, *,
     faults: list[SettingProblem] = []
     for name, text in files:
         is_drop_in = name != files[0][0]
-        document, found = _parsed(text, tolerantly=tolerantly)
+        document, found = _parsed(text)
         reader = _SettingsReader(document, defaults)
         reader.settings()
+        if found:
+            reader.faults = [fault for fault in reader.faults if not _is_consequence(fault, document)]
         faults += [replace(fault, drop_in=name if is_drop_in else "") for fault in (*found, *reader.faults)]
         tree = merge(tree, _without(document.tree, reader.wrong) if len(files) > 1 else document.tree)
         origin |= {dotted(path): KeyOrigin(name, line, is_drop_in) for path, line in document.lines.items()}
@@ -85,11 +89,19 @@ def _read_files(files: Sequence[DropIn], defaults: PlatformPaths, *,
     return ReadResult(settings, MappingProxyType(origin)), faults
 
 
-def _parsed(text: str | bytes, *, tolerantly: bool) -> tuple[TomlDocument, list[SettingProblem]]:
+def _parsed(text: str | bytes) -> tuple[TomlDocument, list[SettingProblem]]:
+    """A file that is not TOML is judged as far as it can be read: its other faults are named with that one."""
     try:
         return parse(text), []
     except NotToml as trouble:
-        return parse_readable_tables(text) if tolerantly else TomlDocument({}, {}), [trouble.fault]
+        return parse_readable_tables(text), [trouble.fault]
+
+
+def _is_consequence(fault: SettingProblem, document: TomlDocument) -> bool:
+    """Whether this fault of a file that is not TOML comes of that: where a table's header cannot be read, its keys are
+    taken for the file's own."""
+    value = document.tree.get(fault.key)
+    return fault.what == UNKNOWN_AT_TOP and not isinstance(value, dict)
 
 
 def _without(tree: Mapping[str, object], wrong: Iterable[Path]) -> dict[str, object]:
@@ -232,7 +244,7 @@ class _SettingsReader:
                 others = _tables_with(name)
                 # A key before the first header lacks only its table; within a table a slip of the pen is likelier.
                 near = "" if others and not path else name
-                self._fault((*path, name), "unknown key" if path else "unknown table or key", near=near, likely=known,
+                self._fault((*path, name), "unknown key" if path else UNKNOWN_AT_TOP, near=near, likely=known,
                             otherwise=_where_it_belongs(others, path, name, raw[name]) or _what_it_takes(path, known))
 
     def _fault(self, path: Path, what: str, *, near: str = "", likely: tuple[str, ...] = (),
