@@ -14,6 +14,7 @@ from tideover.model import Event, Kind
 from tideover.sources import NotADocument
 
 SERVICE = "vm-operation-notification"
+SUCCESS = "success"                      # opStatus of an end; no other is documented
 NOTIFICATION_TYPE = "sla-miss"           # the one that there is
 LONGEST_TEXT = 256
 CLOCKS_AGREE_S = 5.0                     # host and guest: then the host's time of an event is believed

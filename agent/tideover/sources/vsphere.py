@@ -28,6 +28,7 @@ from tideover.sources.vm_operation import (
     LIMIT_REACHED,
     NOT_ENABLED,
     NOTIFICATION_TYPE,
+    SUCCESS,
     UNKNOWN_TOKEN,
     Operation,
     Reply,
@@ -36,7 +37,7 @@ from tideover.sources.vm_operation import (
     read_operation,
     read_reply,
 )
-from tideover.system.clocks import read_boot_id
+from tideover.system.clocks import read_boot_id, read_raw_s
 
 PROGRAM = "vmtoolsd"
 WINDOWS_PROGRAM = r"C:\Program Files\VMware\VMware Tools\vmtoolsd.exe"
@@ -85,6 +86,7 @@ class VsphereSource:
         self._listed: dict[str, Event] = {}
         self._remembered: tuple[Event, ...] = ()
         self._acknowledged: set[str] = set()
+        self._over: set[str] = set()                # shown as started for one poll
         self._closing = threading.Event()
 
     def remember(self, events: Iterable[Event]) -> None:
@@ -95,6 +97,7 @@ class VsphereSource:
     def poll(self) -> Polled | PollFailed:
         """Ask the host for what is new until there is nothing more; return the events. Each command takes 5 s at
         most."""
+        asked_raw_s = read_raw_s()
         try:
             if self._context is None:
                 self._ask("list")
@@ -104,7 +107,8 @@ class VsphereSource:
             return PollFailed(f"VMware Tools: {failed}", failed.trouble)
         except NotADocument as error:
             return PollFailed(f"VMware Tools gave no document: {error}", PollTrouble.NO_DOCUMENT)
-        return Polled(Document(tuple(self._listed.values())), self._vm_name, _vm_id())
+        document = Document(tuple(self._listed.values()), asked_raw_s=asked_raw_s, received_raw_s=read_raw_s())
+        return Polled(document, self._vm_name, _vm_id())
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
         """Given an operation's id, let the vMotion go ahead; return what came of it, and why. REFUSED: by the
@@ -176,6 +180,9 @@ class VsphereSource:
     # --- Events
 
     def _read_events(self, is_wanted: bool) -> None:
+        for event_id in self._over:
+            self._end(event_id)
+        self._over.clear()
         for _ in range(MOST_EVENTS):
             reply = self._call(command("check-for-event", uniqueToken=self._token))
             if UNKNOWN_TOKEN in reply.error:        # the VM was restarted, or its registration was removed
@@ -196,13 +203,22 @@ class VsphereSource:
             elif not event.started and (event.id in self._acknowledged or late_s >= 0.0):
                 self._listed[event.id] = replace(event, started=True)
 
+    def _take_end(self, operation: Operation) -> None:
+        """One that succeeded has taken place: it is shown as started before it is gone, in the next poll."""
+        event = self._listed.get(operation.id)
+        if event is not None and not event.started and operation.facts.get("opStatus") == SUCCESS:
+            self._listed[operation.id] = replace(event, started=True)
+            self._over.add(operation.id)
+        else:
+            self._end(operation.id)
+
     def _end(self, event_id: str) -> None:
         self._listed.pop(event_id, None)
         self._acknowledged.discard(event_id)
 
     def _take(self, operation: Operation, is_wanted: bool) -> None:
         if operation.what == "end":
-            self._end(operation.id)
+            self._take_end(operation)
         elif operation.what == "timeout-change":
             self.acknowledge(operation.id)          # as VMware's samples do; the next start has the new timeout
         else:
