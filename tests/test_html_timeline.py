@@ -9,7 +9,7 @@ from datetime import datetime
 import pytest
 
 from kept_records import NAMES, disordered, hostile, kept, read_record, statistics_of, stood_still, times
-from tideover.html.clock_chart import clock_drawing, panel_for
+from tideover.html.clock_chart import clock_drawing, describe, panel_for
 from tideover.html.markup import LAYOUTS, WIDE, Area, Box, Dot, Label, SvgLine, text_width
 from tideover.html.report import lengths_drawing, months_drawing
 from tideover.html.statistics import Spread
@@ -174,3 +174,10 @@ def test_a_budget_is_drawn_no_longer_than_it_was():
     begin = stage.axis.x(stage.seconds(begun.started_at))
     mine = next(box for box in budgets if box.x == pytest.approx(begin))
     assert mine.width == pytest.approx(run["limit_s"] * stage.axis.scale)
+
+
+def test_one_sample_of_the_clock_is_not_a_curve_from_the_first_to_the_last():
+    record = read_record(kept("freeze"))
+    several = describe(record.clock)
+    one = describe(replace(record.clock, samples=record.clock.samples[:1]))
+    assert one.startswith("One sample, ") and (len(record.clock.samples) < 2 or " samples, from " in several)

@@ -73,6 +73,8 @@ def describe(clock: ClockRecord) -> str:
     first, last = clock.samples[0], clock.samples[-1]
     tolerance_s = clock.check.tolerance_s
     tolerance = f", against a tolerance of {length_text(tolerance_s)}" if tolerance_s is not None else ""
+    if len(clock.samples) == 1:
+        return f"One sample, {offset_text(first.offset_s)}{tolerance}."
     return (f"{len(clock.samples)} samples, from {offset_text(first.offset_s)} in the first to "
             f"{offset_text(last.offset_s)} in the last{tolerance}.")
 
