@@ -16,7 +16,6 @@ import pytest
 
 from hooks_tried import UNTIL_GO, Bench, await_that, end, is_alive, read_pid
 from tideover.hooks.environment import UnusableAccountError
-from tideover.hooks.output import LEFTOVER_PIPE_THREAD
 from tideover.hooks.posix_trust import find_account
 from tideover.model import HookOutcome, HookPhase, Kind
 
@@ -417,12 +416,13 @@ def test_closing_ends_what_runs_and_answers_for_it(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_runs_leave_no_files_open_and_no_threads(bench: Bench) -> None:
+    strangers = set(threading.enumerate())      # the main thread, and what tests before this one have left
     bench.say("exit 0")
 
     def held() -> tuple[int, int]:
-        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+        return len(list(Path("/proc/self/fd").iterdir())), len(set(threading.enumerate()) - strangers)
 
-    await_that(lambda: held()[1] <= 1 + sum(t.name == LEFTOVER_PIPE_THREAD for t in threading.enumerate()))
+    await_that(lambda: held()[1] == 0)
     before = held()
     for _ in range(10):
         bench.say("exit 0")
