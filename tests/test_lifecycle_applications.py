@@ -8,6 +8,7 @@ import pytest
 from lives import DONE, FAILED, NOTHING, Life, event, hook, started
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Phase, Stage
+from tideover.lifecycle.hook_stages import unanswered_outcome
 from tideover.lifecycle.state import CONNECT_AGAIN_S
 from tideover.model import HookPhase, Kind
 from tideover.policy import Policy
@@ -52,6 +53,14 @@ def test_an_application_that_was_away_and_changed_nothing_is_not_recovered():
     life.settle(NOTHING, exit_status=None).acknowledged()
     assert life.state.cases["e1"].phase is Phase.ACKNOWLEDGED
     assert runs(over(life)) == [] and not life.state.hooks
+
+
+def test_an_application_that_gave_no_answer_had_nothing_to_prepare_or_has_failed():
+    strict = replace(APP, fails_absent=True)
+    assert unanswered_outcome(APP, HookPhase.PREPARE, may_have_begun=False) is NOTHING
+    assert unanswered_outcome(APP, HookPhase.PREPARE, may_have_begun=True) is FAILED
+    assert unanswered_outcome(APP, HookPhase.RECOVER, may_have_begun=False) is FAILED
+    assert unanswered_outcome(strict, HookPhase.PREPARE, may_have_begun=False) is FAILED
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])

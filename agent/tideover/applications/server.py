@@ -22,6 +22,7 @@ from tideover.applications.admission import Admission, ApplicationAccess, listen
 from tideover.effects import RunHook
 from tideover.errors import system_reason
 from tideover.hooks.runner import ActiveTimer
+from tideover.lifecycle.hook_stages import unanswered_outcome
 from tideover.lifecycle.state import CONNECT_AGAIN_S
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import ApplicationConnected, ApplicationGone, HookSettled, Observation
@@ -351,12 +352,9 @@ class ApplicationServer:
 
     def _give_up(self, name: str, run: _OpenRun) -> None:
         """No answer will come: the application is away, or did not answer to cancel."""
-        if run.ending is not None:
-            self._settle(name, run, run.ending, run.note)
-        elif run.sent_to or run.effect.phase is HookPhase.RECOVER or run.effect.spec.fails_absent:
-            self._settle(name, run, HookOutcome.FAILED, run.note)
-        else:
-            self._settle(name, run, HookOutcome.NOTHING, run.note)
+        effect = run.effect
+        outcome = run.ending or unanswered_outcome(effect.spec, effect.phase, may_have_begun=bool(run.sent_to))
+        self._settle(name, run, outcome, run.note)
 
     def _cancel(self, name: str, number: int, ending: HookOutcome, note: str) -> None:
         run = self._here.runs.get(name)

@@ -13,8 +13,9 @@ from tideover.errors import WrongUseError
 from tideover.hooks.runner import HookRunner
 from tideover.journal import JournalUnwritable
 from tideover.lifecycle import Entry, Phase, State
+from tideover.lifecycle.hook_stages import unanswered_outcome
 from tideover.logs import Log
-from tideover.model import HookOutcome, HookPhase, HookReport, HookSpec, Moment, utc_text
+from tideover.model import HookReport, HookSpec, Moment, utc_text
 from tideover.observations import HookSettled, Observation
 from tideover.policy import Policy
 from tideover.record import trace_id
@@ -80,8 +81,7 @@ class ApplicationService:
         if self._server is not None:
             self._server.start(effect, trace_id(effect.event_id))
             return
-        skips = effect.phase is HookPhase.PREPARE and not effect.spec.fails_absent and not effect.resumed_instance
-        outcome = HookOutcome.NOTHING if skips else HookOutcome.FAILED
+        outcome = unanswered_outcome(effect.spec, effect.phase, may_have_begun=bool(effect.resumed_instance))
         report = HookReport(outcome, None, self._read_moment().utc, 0.0, note=NOT_SERVED.format(self.reason),
                             begun=False)
         self._post(HookSettled(effect.spec.name, effect.phase, effect.run, report))

@@ -418,6 +418,13 @@ def _for_the_last(state: State, hook: HookState) -> HookState:
 
 # --- applications that connect --------------------------------------------------------------------------------
 
+def unanswered_outcome(spec: HookSpec, phase: HookPhase, *, may_have_begun: bool) -> HookOutcome:
+    """Given an application that gave no answer to its run, and whether the run may have reached it, return how the run
+    counts: one that was away when it should prepare had nothing to prepare, unless its table says `absent = "fail"`."""
+    is_skipped = phase is HookPhase.PREPARE and not spec.fails_absent and not may_have_begun
+    return HookOutcome.NOTHING if is_skipped else HookOutcome.FAILED
+
+
 def connect_application(state: State, name: str, instance: str) -> State:
     """Given an application that has connected, return the state with it: a recovery that failed, or waits, is asked for
     now, and a run that was begun while none was connected is this instance's. Whether it has to prepare is another
