@@ -80,7 +80,6 @@ class VsphereSource:
         self._program, self._app_name, self._vm_name, self._context = program, app_name, vm_name, context
         self._call_s, self._now = call_s, now
         self._file = None if context is None else context.state_directory / TOKEN_FILE
-        self._lock = threading.Lock()               # of the token: polls and acknowledgements are two threads
         self._token = ""
         self._is_token_read = False
         self._listed: dict[str, Event] = {}
@@ -160,8 +159,7 @@ class VsphereSource:
         if reply.error or not reply.text("uniqueToken"):
             raise _CallFailed(f"the host did not register this agent: {reply.error or 'it gave no token'}",
                               PollTrouble.REFUSED)
-        with self._lock:
-            self._token = reply.text("uniqueToken")
+        self._token = reply.text("uniqueToken")
         self._listed = {}           # an operation that was under way belonged to another registration
         _keep_token(self._file, self._token)
 
@@ -171,8 +169,7 @@ class VsphereSource:
         self._forget_token()
 
     def _forget_token(self) -> None:
-        with self._lock:
-            self._token = ""
+        self._token = ""
         if self._file is not None:
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
