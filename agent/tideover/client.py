@@ -196,6 +196,33 @@ class _Session:
         return line
 
 
+class _Reconnects:
+    """How long to wait before the next connection, and which refusal was logged last. Both clients share it."""
+
+    def __init__(self) -> None:
+        self._wait_s, self._refusal = FIRST_WAIT_S, ""
+
+    def heard(self, line: bytes) -> None:
+        """A line of the agent's has come. Raise _RefusedError if it ends the connection."""
+        self._wait_s = FIRST_WAIT_S
+        refusal = _refusal(line)
+        if refusal:
+            raise _RefusedError(refusal)
+        self._refusal = ""
+
+    def refused(self, name: str, why: str) -> None:
+        """Each reason is logged once, until the agent takes this client."""
+        self._wait_s = REFUSED_WAIT_S
+        if why != self._refusal:
+            self._refusal = why
+            log.warning("the agent refuses %s: %s", name, why)
+
+    def next_s(self) -> float:
+        wait_s = self._wait_s * random.uniform(0.5, 1.0)
+        self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
+        return wait_s
+
+
 # --- Blocking
 
 class Application(_Answer):
@@ -273,7 +300,7 @@ def listen(name: str, *, socket_path: str | None = None) -> Iterator[Mapping[str
 
 def _lines(path: str, session: _Session, closing: threading.Event, connected: Any) -> Iterator[bytes]:
     """Yield the agent's lines, connecting again whenever the connection ends. A refusal is logged, and tried again."""
-    wait_s, last_refusal = FIRST_WAIT_S, ""
+    waits = _Reconnects()
     while not closing.is_set():
         try:
             with _connect(path) as channel:
@@ -281,23 +308,15 @@ def _lines(path: str, session: _Session, closing: threading.Event, connected: An
                 connected(channel)
                 with channel.makefile("rb") as lines:
                     while line := lines.readline(LINE_BYTES):
-                        wait_s = FIRST_WAIT_S
-                        refusal = _refusal(line)
-                        if refusal:
-                            raise _RefusedError(refusal)
-                        last_refusal = ""
+                        waits.heard(line)
                         yield line
         except (OSError, ValueError):
             pass                            # no agent runs, or it is restarted
         except _RefusedError as refused:
-            wait_s = REFUSED_WAIT_S
-            if refused.why != last_refusal:
-                last_refusal = refused.why
-                log.warning("the agent refuses %s: %s", session.name, refused.why)
+            waits.refused(session.name, refused.why)
         finally:
             connected(None)
-        closing.wait(wait_s * random.uniform(0.5, 1.0))
-        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        closing.wait(waits.next_s())
 
 
 # --- asyncio
@@ -363,7 +382,7 @@ async def listen_async(name: str, *, socket_path: str | None = None) -> AsyncIte
 
 
 async def _lines_async(path: str, session: _Session, connected: Any) -> AsyncIterator[bytes]:
-    wait_s, last_refusal = FIRST_WAIT_S, ""
+    waits = _Reconnects()
     while True:
         writer: asyncio.StreamWriter | None = None
         try:
@@ -371,25 +390,17 @@ async def _lines_async(path: str, session: _Session, connected: Any) -> AsyncIte
             writer.write(session.hello())
             connected(writer)
             while line := await reader.readline():
-                wait_s = FIRST_WAIT_S
-                refusal = _refusal(line)
-                if refusal:
-                    raise _RefusedError(refusal)
-                last_refusal = ""
+                waits.heard(line)
                 yield line
         except (OSError, ValueError):
             pass
         except _RefusedError as refused:
-            wait_s = REFUSED_WAIT_S
-            if refused.why != last_refusal:
-                last_refusal = refused.why
-                log.warning("the agent refuses %s: %s", session.name, refused.why)
+            waits.refused(session.name, refused.why)
         finally:
             connected(None)
             if writer is not None:
                 writer.close()
-        await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
-        wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+        await asyncio.sleep(waits.next_s())
 
 
 # --- Both
