@@ -80,8 +80,8 @@ def catalogue_of(settings: Settings) -> Catalogue:
 
 
 def _with_known(now: Catalogue, before: Catalogue) -> Catalogue:
-    """Where the directory cannot be read, the hooks that were known before are prepared all the same: the platform may
-    go ahead without an acknowledgement."""
+    """Where the directory cannot be read, the hooks that were known before are prepared all the same: the platform can
+    start the event without an acknowledgement."""
     if now.is_readable:
         return now
     known = before.hooks if before.is_readable else before.hooks[1:]

@@ -12,9 +12,9 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, get_args
 
+import tideover.settings.values as values
 from tideover.model import ANNOUNCED, Kind
 from tideover.platforms import AUTO, SOURCE_KINDS
-from tideover.settings import values
 from tideover.settings.types import (
     COMMAND,
     ENVIRONMENT,

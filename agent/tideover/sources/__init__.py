@@ -30,7 +30,7 @@ class Source(Protocol):
         """Ask once for all that is listed now. One thread only."""
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Tell the platform to go ahead with one event; return what came of it, and why. From any thread."""
+        """Acknowledge one event; return what came of it, and why. From any thread."""
 
     def identity(self) -> VmIdentity | None:
         """Return who this VM is, asking if that is not known yet; None: no answer. From any thread."""

@@ -1,4 +1,4 @@
-"""Azure Scheduled Events over the instance metadata service: ask what is announced, say "go ahead", say who we are.
+"""Azure Scheduled Events over the instance metadata service: poll the events, acknowledge one, ask for the VM's name.
 
 Never decides anything about an event, and never retries: the poller and the lifecycle do. What the service answers is
 reported in sentences that stay the same from poll to poll. Documentation: learn.microsoft.com, "Scheduled Events for

@@ -94,7 +94,7 @@ def read_operation(reply: Reply) -> Operation | None:
 
 def event_of(started: Operation, vm_name: str, seen_at: datetime, poll_s: float) -> Event:
     """Given the start of an operation, this VM's name, when it was read and the seconds between two reads, return the
-    event. NotBefore is when the host goes ahead without us: counted from the host's time where both clocks agree within
+    event. NotBefore is when the host starts without us: counted from the host's time where both clocks agree within
     seconds, else from the read before."""
     age_s = None if started.generated_at_s is None else seen_at.timestamp() - started.generated_at_s
     waited_s = age_s if age_s is not None and 0.0 <= age_s <= poll_s + CLOCKS_AGREE_S else poll_s

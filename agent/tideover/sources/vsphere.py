@@ -110,8 +110,8 @@ class VsphereSource:
         return Polled(document, self._vm_name, _vm_id())
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
-        """Given an operation's id, let the vMotion go ahead; return what came of it, and why. REFUSED: by the
-        host. LOST: nothing came back."""
+        """Given an operation's id, acknowledge it, which lets the vMotion start; return what came of it, and
+        why. REFUSED: by the host. LOST: nothing came back."""
         try:
             reply = self._call(command("ack-event", uniqueToken=self._token, operationId=int(event_id)))
         except (_CallFailed, NotADocument, ValueError) as error:
