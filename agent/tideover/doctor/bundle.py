@@ -238,6 +238,8 @@ def read_recordings(path: Path) -> list[list[Recording]]:
         raise WrongUseError(operation, f"it has no {RECORDING}", MADE_BY) from trouble
     except (tarfile.TarError, EOFError) as trouble:
         raise WrongUseError(operation, f"it is no bundle: {trouble}", MADE_BY) from trouble
+    except PermissionError as trouble:
+        raise WrongUseError(operation, system_reason(trouble), "Run as the user who wrote it, or as root.") from trouble
     except OSError as trouble:
         raise WrongUseError(operation, system_reason(trouble), "Check the name.") from trouble
     try:
