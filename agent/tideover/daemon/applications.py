@@ -2,6 +2,7 @@
 configuration names none."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,9 +43,10 @@ class ApplicationService:
         self.reason = "no agent runs"   # why none can connect
 
     @property
-    def socket(self) -> Path:
-        """Where they connect."""
-        return Path(self._settings.paths.applications_socket)
+    def address(self) -> str:
+        """Where they connect: a socket, on Windows the name of a pipe."""
+        from tideover.applications.transport import address_of
+        return address_of(self._settings.paths)
 
     def open(self, engine: Engine, policy: Callable[[], Policy], on_problem: Callable[[str | None], None]) -> None:
         """Listen, if the configuration names an application or a listener, or a recovery of an application is pending.
@@ -53,14 +55,14 @@ class ApplicationService:
         pending = any(hook.spec.is_application for hook in engine.state.hooks.values())
         if not (self._settings.application or self._settings.applications.listeners or pending):
             return
-        from tideover.applications.admission import ApplicationAccess, find_user_id
+        from tideover.applications.admission import ApplicationAccess
         from tideover.applications.server import ApplicationServer
         try:
-            make_directory(self.socket.parent, DIRECTORY_MODE)
-            access = ApplicationAccess(self._find, find_user_id, self._listeners,
-                                       self._settings.applications.connections)
+            if sys.platform != "win32":         # a pipe lies in no directory
+                make_directory(Path(self.address).parent, DIRECTORY_MODE)
+            access = ApplicationAccess(self._find, self._listeners, self._settings.applications.connections)
             self._server = ApplicationServer(
-                self.socket, engine.post, access, read_moment=self._read_moment, phase=self._phase,
+                Path(self.address), engine.post, access, read_moment=self._read_moment, phase=self._phase,
                 keep_witness=self._runner.keep_witness, log=self._log_line, on_problem=on_problem)
         except WrongUseError as trouble:
             self._cannot(f"{trouble.operation}: {trouble.cause}")
@@ -135,5 +137,5 @@ class ApplicationService:
 
     def _cannot(self, reason: str) -> None:
         self.reason = reason
-        self._log.error("applications.listen-failed", reason=reason, socket=str(self.socket),
+        self._log.error("applications.listen-failed", reason=reason, socket=self.address,
                         consequence="applications cannot connect, so none can prepare")
