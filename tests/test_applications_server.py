@@ -280,7 +280,7 @@ def test_listeners_get_each_change_and_one_that_never_reads_is_dropped(world):
     for number in range(300):
         world.server.tell_listeners({"event_id": "e", "phase": "preparing", "why": "x" * 2000, "number": number})
         assert reads.read()["event"]["number"] == number
-    assert world.server.connected() == {}
+    assert world.server._here.connections == {}
     assert len(world.server._peers) == 1
 
 

@@ -115,10 +115,6 @@ class ApplicationServer:
         """An event has another phase."""
         self._leave(partial(self._tell_listeners, protocol.event(fields)))
 
-    def connected(self) -> Mapping[str, str]:
-        """Return the applications that are connected, by name, with their instances. Any thread."""
-        return {name: connection.instance for name, connection in list(self._here.connections.items())}
-
     def close(self) -> None:
         """End every connection. A run under way is not answered: the next agent goes on with it."""
         if self._is_closing:

@@ -17,7 +17,7 @@ from tideover.lifecycle import Entry, Phase, State
 from tideover.lifecycle.hook_stages import unanswered_outcome
 from tideover.logs import Log
 from tideover.model import HookReport, HookSpec, Moment, utc_text
-from tideover.observations import HookSettled, Observation
+from tideover.observations import ApplicationConnected, HookSettled, Observation
 from tideover.policy import Policy
 from tideover.record import trace_id
 from tideover.settings import Settings
@@ -31,10 +31,12 @@ NOT_SERVED = "applications cannot connect: {}"
 
 class ApplicationService:
     """Serves applications and listeners while some may connect; carries out the runs of the first, and tells the second
-    of each change of phase. On the engine's thread, but for `connected`."""
+    of each change of phase. On the engine's thread, but for `never_connected`."""
 
     def __init__(self, settings: Settings, runner: HookRunner, log: Log, read_moment: Callable[[], Moment],
-                 post: Callable[[Observation], None]) -> None:
+                 post: Callable[[Observation], None], before: ApplicationService | None = None) -> None:
+        """`before`: of the agent whose place this one takes in the same process."""
+        self._have_connected: set[str] = set(before._have_connected) if before is not None else set()
         self._settings, self._runner, self._log, self._read_moment = settings, runner, log, read_moment
         self._post = post
         self._engine: Engine | None = None
@@ -62,7 +64,7 @@ class ApplicationService:
                 make_directory(Path(self.address).parent, DIRECTORY_MODE)
             access = ApplicationAccess(self._find, self._listeners, self._settings.applications.connections)
             self._server = ApplicationServer(
-                Path(self.address), engine.post, access, read_moment=self._read_moment, phase=self._phase,
+                Path(self.address), self._post_seen, access, read_moment=self._read_moment, phase=self._phase,
                 keep_witness=self._runner.keep_witness, log=self._log_line, on_problem=on_problem)
         except WrongUseError as trouble:
             self._cannot(f"{trouble.operation}: {trouble.cause}")
@@ -73,9 +75,10 @@ class ApplicationService:
         if self._server is not None:
             self._server.close()
 
-    def connected(self) -> list[str]:
-        """Return the names of the applications that are connected. Any thread."""
-        return sorted(self._server.connected()) if self._server is not None else []
+    def never_connected(self) -> list[str]:
+        """Return the applications of the configuration that have not connected since the process's start. Any
+        thread."""
+        return sorted(self._settings.application.keys() - self._have_connected)
 
     # --- The runs of applications, for the handler of hooks
 
@@ -115,7 +118,12 @@ class ApplicationService:
     def on_journal_writable(self) -> None:
         """It is no news for applications."""
 
-    # --- What the server asks, on its thread
+    # --- What the server tells and asks, on its thread
+
+    def _post_seen(self, seen: Observation) -> None:
+        if isinstance(seen, ApplicationConnected):
+            self._have_connected.add(seen.name)
+        self._post(seen)
 
     def _find(self, name: str) -> HookSpec | None:
         """Also one whose table was removed while its recovery is pending."""
