@@ -224,6 +224,37 @@ def test_a_live_migration_is_carried_from_notice_to_record_without_an_acknowledg
 
 
 @pytest.mark.slow
+def test_a_migration_whose_pause_is_below_the_threshold_is_recorded_as_resumed(here):
+    """It may also be over before the minute of notice is: the drift token tells it from one that was withdrawn."""
+    here.start()
+    for moves in (True, False):
+        event = here.metadata.add_event()
+        here.until(lambda: here.begun()[-1:] == ["web prepare"])
+        if moves:
+            here.metadata.start_event(event)
+        here.metadata.remove_event(event)
+        here.until(lambda: here.begun()[-1:] == ["web recover"])
+        here.until(lambda: here.record()["status"] == "closed")
+    moved, withdrawn = [record for record in here.records() if record["kind"] == "freeze"]
+    assert (moved["outcome"], withdrawn["outcome"]) == ("resumed", "cancelled")
+    assert moved["started_at"] is not None and withdrawn["started_at"] is None
+    pauses = here.ask("pauses")["pauses"]
+    assert [pause for pause in pauses if any("drift token" in words for words in pause["evidence"])]
+
+
+@pytest.mark.slow
+def test_a_pause_that_nothing_announced_is_proved_a_live_migration_by_the_drift_token(here):
+    here.start()
+    with here.stopped():
+        time.sleep(1.2)
+    here.metadata.drift_token = 9
+    proofs = lambda: [words for pause in here.ask("pauses")["pauses"] for words in pause["evidence"]]     # noqa: E731
+    here.until(lambda: any("from 0 to 9" in words for words in proofs()))
+    assert "event.pause-evidence" in here.said() and "machine.moved" in here.said()
+    assert here.begun() == []
+
+
+@pytest.mark.slow
 def test_an_agent_that_is_killed_while_prepared_goes_on_with_the_same_event(here):
     here.start()
     event = here.metadata.add_event()
