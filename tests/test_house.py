@@ -8,7 +8,7 @@ from source_trees import PACKAGE as HOUSE, nodes
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
     {"__init__", "model", "errors", "platforms", "text_safety"},
     {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
-     "humanize"},
+     "humanize", "fleet_documents"},
     {"lifecycle"},
     {"documents"},
     {"record"},
