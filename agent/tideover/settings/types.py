@@ -200,7 +200,7 @@ ETCD_PORT = 2379               # the registered port of etcd's clients (IANA)
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """Where the fleet's store is: the hosts of an etcd cluster, or a container of Azure Blob Storage."""
+    """Where the fleet's store is: the hosts of an etcd cluster, or a container of blob storage."""
 
     scheme: str                            # etcd, etcds (TLS) or azblob
     hosts: tuple[Address, ...] = ()        # of etcd
