@@ -20,7 +20,7 @@ from tideover.settings import (
 )
 from tideover.settings.keys import HOOK, TABLES
 from tideover.settings.render import section_of
-from tideover.settings.types import StoreAddress, quoted
+from tideover.settings.types import quoted
 from tideover.settings.values import AwsSettings, GcpSettings, VsphereSettings
 
 DAY_S = 86400.0
@@ -173,7 +173,7 @@ def test_every_key_of_a_full_file_is_understood() -> None:
     assert fields(settings.notify) == {"user": None, "command": ("/usr/local/bin/tell", "--to", "us")}
     assert fields(settings.log) == {"format": "json", "level": "debug"}
     assert fields(settings.fleet) == {
-        "store": StoreAddress("etcds", (Address("etcd-1", 2379), Address("::1", 4001))), "endpoint": None,
+        "store": "etcds://etcd-1,[::1]:4001/", "endpoint": None,
         "group": "web.A_1", "slots": 2, "shared": "alone", "on_unreachable": "proceed", "takeover_s": None,
         "prefix": "ops/tideover", "user": "tideover", "password_file": "/etc/tideover/etcd.password",
         "ca_file": "/etc/tideover/ca.pem", "cert_file": "/etc/tideover/etcd.pem", "key_file": "/etc/tideover/etcd.key",
@@ -188,8 +188,7 @@ def test_every_key_of_a_full_file_is_understood() -> None:
 def test_a_blob_container_is_named_by_its_account_and_an_emulator_by_its_address() -> None:
     fleet = settings_of('[fleet]\nstore = "azblob://opsaccount/fleet-1"\nidentity = true\n'
                         'endpoint = "http://127.0.0.1:10000/opsaccount/"\ntakeover = "90s"').fleet
-    assert fleet.store == StoreAddress("azblob", account="opsaccount", container="fleet-1")
-    assert (fleet.store.text, fleet.endpoint, fleet.takeover_s) == (
+    assert (fleet.store, fleet.endpoint, fleet.takeover_s) == (
         "azblob://opsaccount/fleet-1", "http://127.0.0.1:10000/opsaccount", 90.0)
 
 

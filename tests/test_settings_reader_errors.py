@@ -218,19 +218,19 @@ def test_text_that_is_no_address_path_or_name_is_refused(table: str, key: str, w
 @pytest.mark.parametrize(("text", "faults"), [
     ('store = "etcd://a"\nuser = "x"', ["line 3: fleet.user: needs password_file too"]),
     ('store = "etcd://a"\npassword_file = "/p"', ["line 3: fleet.password_file: needs user too"]),
-    ('store = "etcd://a"\nca_file = "/p"', ["line 3: fleet.ca_file: needs TLS: write the store as etcds://"]),
+    ('store = "etcd://a"\nca_file = "/p"', ["line 3: fleet.ca_file: is not for etcd://, which takes user, password_file"]),
     ('store = "etcds://a"\nca_file = "/p"', []),
     ('store = "etcds://a"\ncert_file = "/p"', ["line 3: fleet.cert_file: needs key_file too"]),
     ('store = "etcds://a"\nkey_file = "/p"', ["line 3: fleet.key_file: needs cert_file too"]),
     ('store = "etcd://a"\nidentity = true', [
-        "line 3: fleet.identity: is for azblob; etcd takes user and password_file, etcds also ca_file, cert_file and key_file"]),
-    ('store = "azblob://account/fleet"', ["line 2: fleet.store: azblob needs sas_file or identity = true"]),
+        "line 3: fleet.identity: is not for etcd://, which takes user, password_file"]),
+    ('store = "azblob://account/fleet"', ["line 2: fleet.store: needs sas_file or identity = true"]),
     ('store = "azblob://account/fleet"\nsas_file = "/s"', []),
     ('store = "azblob://account/fleet"\nidentity = true', []),
     ('store = "azblob://account/fleet"\nidentity = true\nsas_file = "/s"',
      ["line 3: fleet.identity: cannot be used with sas_file: choose one"]),
     ('store = "azblob://account/fleet"\nidentity = true\nuser = "x"',
-     ["line 4: fleet.user: is for etcd; azblob takes sas_file or identity"]),
+     ["line 4: fleet.user: is not for azblob://, which takes endpoint, sas_file, identity"]),
     ('user = "x"\nsas_file = "/s"', []),                      # without a store nothing of it is used
     ('store = "azblob://x"', None),                            # what follows from a wrong value is no further fault
 ])
@@ -248,7 +248,7 @@ def test_a_store_may_stand_in_one_file_and_its_credentials_in_another() -> None:
     assert read(parts[0], file="main", defaults=LINUX, drop_ins=[("b", parts[1])]).settings.fleet.sas_file == "/s"
     with pytest.raises(ConfigurationError) as refused:
         read(parts[0], file="main", defaults=LINUX, drop_ins=[("b", parts[1]), ("c", parts[2])])
-    assert refused.value.faults == ("c line 2: fleet.user: is for etcd; azblob takes sas_file or identity",)
+    assert refused.value.faults == ("c line 2: fleet.user: is not for azblob://, which takes endpoint, sas_file, identity",)
 
 
 @pytest.mark.parametrize("server", ["", "ntp://x", "a b", "x:0", "x:65536", "x:", "[::1", "::1]:123", "[x]:1", "1.2.3",

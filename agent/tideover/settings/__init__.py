@@ -16,7 +16,7 @@ from tideover.settings.reader import (
 )
 from tideover.settings.render import EffectiveValue, effective_values, render_default_file, show_hidden
 from tideover.settings.toml import LARGEST_BYTES, KeyOrigin
-from tideover.settings.types import Address, StoreAddress, read_duration, write_duration
+from tideover.settings.types import Address, read_duration, write_duration
 from tideover.settings.values import (
     LINUX,
     ClockSettings,
@@ -61,7 +61,6 @@ __all__ = [
     "ReadResult",
     "Settings",
     "SourceSettings",
-    "StoreAddress",
     "default_settings",
     "effective_values",
     "options_for",

@@ -32,13 +32,13 @@ from tideover.settings.types import (
     listen_address,
     one_of,
     optional,
-    quoted,
     store_address,
     text_of,
     time_server,
     whole_number,
     without_last_slash,
 )
+from tideover.stores import STORES
 
 ANNOUNCED_IN_ORDER = tuple(kind for kind in Kind if kind in ANNOUNCED)
 HOOK_NAME = re.compile(r"[a-z0-9-]+")
@@ -107,8 +107,7 @@ _LISTEN = optional('an IP address and port such as "127.0.0.1:9477" or "[::1]:94
                    lambda address: f'"{address.text}"')
 _SERVERS = list_of('"host", "host:port" or "[v6]:port"', time_server, _written)
 _ENDPOINT = optional('"http://host" or "http://host:port"', http_endpoint)
-_STORE = optional('"etcd://HOST:2379,HOST:2379", "etcds://…" (TLS) or "azblob://ACCOUNT/CONTAINER"', store_address,
-                  lambda store: quoted(store.text))
+_STORE = optional(" or ".join(f'"{one.form}"' for one in STORES), store_address)
 _USERS = list_of("user names", _account, str)
 _FILE = replace(optional("an absolute path", without_last_slash), is_path=True)
 _NAMED_KINDS = kinds_among((*ANNOUNCED_IN_ORDER, Kind.UNANNOUNCED, Kind.LIVE_MIGRATION))

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from tideover.model import Kind
+from tideover.stores import read_store
 
 # --- Durations: "250ms", "5s", "2m", "1h", "365d"; decimals such as "1.5s" too
 
@@ -192,43 +193,16 @@ def http_endpoint(text: str) -> str | None:
     return text.rstrip("/") if match and _address(match["address"], 80) else None
 
 
-_STORE = re.compile(r"(?P<scheme>etcds?|azblob)://(?P<rest>[^?#@\s]+)")
-_BLOB_PLACE = re.compile(r"(?P<account>[a-z0-9]{3,24})/(?P<container>[a-z0-9](?:-?[a-z0-9]){2,62})")
 _BLOB_ENDPOINT = re.compile(r"https?://(?P<address>[^/?#@\s]+)(?:/[A-Za-z0-9-]+)?/?")
-ETCD_PORT = 2379               # the registered port of etcd's clients (IANA)
 
 
-@dataclass(frozen=True, slots=True)
-class StoreAddress:
-    """Where the fleet's store is: the hosts of an etcd cluster, or a container of blob storage."""
-
-    scheme: str                            # etcd, etcds (TLS) or azblob
-    hosts: tuple[Address, ...] = ()        # of etcd
-    account: str = ""                      # of azblob
-    container: str = ""
-
-    @property
-    def is_etcd(self) -> bool:
-        return self.scheme != "azblob"
-
-    @property
-    def text(self) -> str:
-        where = ",".join(host.text for host in self.hosts) if self.is_etcd else f"{self.account}/{self.container}"
-        return f"{self.scheme}://{where}"
-
-
-def store_address(text: str) -> StoreAddress | None:
-    """Given "etcd://HOST:PORT,…", "etcds://…" or "azblob://ACCOUNT/CONTAINER", return it, or None if it is none."""
-    match = _STORE.fullmatch(text)
-    if match is None:
+def store_address(text: str) -> str | None:
+    """Given the address of a store of a kind that the table of stores has, return it, or None if it is none."""
+    try:
+        read_store(text)
+    except ValueError:
         return None
-    scheme, rest = match["scheme"], match["rest"]
-    if scheme == "azblob":
-        place = _BLOB_PLACE.fullmatch(rest)
-        return StoreAddress(scheme, account=place["account"], container=place["container"]) if place else None
-    hosts = [_address(host, ETCD_PORT) for host in rest.removesuffix("/").split(",")]
-    known = tuple(host for host in hosts if host is not None)
-    return StoreAddress(scheme, known) if len(known) == len(hosts) else None
+    return text
 
 
 def blob_endpoint(text: str) -> str | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tideover.model import Kind
-from tideover.settings.types import Address, StoreAddress
+from tideover.settings.types import Address
 
 # --- Default paths of each platform: values only
 # The rows are the contract's table of paths. Which of them holds is chosen by `configuration`, which may look.
@@ -207,7 +207,7 @@ class JournalSettings:
 class FleetSettings:
     """The store over which agents coordinate, and what they coordinate. The files are read by who opens the store."""
 
-    store: StoreAddress | None       # None: there is no fleet
+    store: str | None                # its address (stores.read_store); None: there is no fleet
     endpoint: str | None             # of azblob: http(s)://host[:port][/account], no last slash; None: Azure's own
     group: str
     slots: int                       # 0: no limit

@@ -9,6 +9,7 @@ from tideover.model import ANNOUNCED, Kind
 from tideover.settings.toml import KeyOrigin
 from tideover.settings.types import did_you_mean, dotted, is_loopback
 from tideover.settings.values import HookOptions, PolicySettings, Settings
+from tideover.stores import read_store
 
 FASTEST_POLL_S = 0.2             # Azure Instance Metadata Service docs: 5 requests a second for each VM, all of it
 SHORTEST_NOTICE_S = 30.0         # Azure Scheduled Events docs: a Preempt event
@@ -49,9 +50,9 @@ def _is_open_to_others(settings: Settings) -> bool:
 
 
 def _password_in_clear(settings: Settings) -> bool:
-    store = settings.fleet.store
-    return settings.fleet.user is not None and store is not None and store.scheme == "etcd" and not all(
-        is_loopback(host.host) for host in store.hosts)
+    place = read_store(settings.fleet.store) if settings.fleet.store is not None else None
+    return settings.fleet.user is not None and place is not None and place.kind.scheme == "etcd" and not all(
+        is_loopback(host.rpartition(":")[0].strip("[]")) for host in place.hosts)
 
 
 WARNINGS = (
