@@ -6,9 +6,9 @@ from graphlib import TopologicalSorter
 from source_trees import PACKAGE as HOUSE, nodes
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
-    {"__init__", "model", "errors", "platforms", "text_safety"},
+    {"__init__", "model", "errors", "platforms", "stores", "text_safety"},
     {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
-     "humanize"},
+     "humanize", "fleet_documents"},
     {"lifecycle"},
     {"documents"},
     {"record"},
@@ -18,7 +18,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"system"},     # the choice between the systems, for what several hands need
     {"http_client", "http_server"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "config_file", "logs", "sd_notify",
-     "metrics"},
+     "metrics", "fleet"},
     {"engine", "applications"},
     {"daemon", "doctor", "drill", "service"},
     {"cli"},

@@ -278,7 +278,7 @@ def test_the_nearer_start_counts_where_the_answers_date_and_a_good_clock_differ_
     """Up to an hour the Date counts: it is the clock that NotBefore is meant by."""
     life = Life(LATE)
     date = life.now.utc + timedelta(seconds=date_off_s)
-    life.see(ob.Polled(Document((FREEZE,), "1", date, life.now.raw_s, life.now.raw_s), ME, clock_is_good=clock_is_good))
+    life.see(ob.Polled(Document((FREEZE,), life.now.raw_s, life.now.raw_s, "1", date), ME, clock_is_good=clock_is_good))
     assert life.phase() == phase
     assert life.after(890.0).phase() == "preparing", "900 s of notice by our own clock are nearly over"
 
@@ -288,7 +288,7 @@ def test_a_date_is_believed_as_long_as_no_clock_is_known_to_be_better():
     for clock_is_good, phase in ((False, "scheduled"), (False, "scheduled"), (True, "preparing")):
         now = life.after(445.0).now
         years_ago = now.utc - timedelta(days=7300)
-        life.see(ob.Polled(Document((FREEZE,), "1", years_ago, now.raw_s, now.raw_s), ME, clock_is_good=clock_is_good))
+        life.see(ob.Polled(Document((FREEZE,), now.raw_s, now.raw_s, "1", years_ago), ME, clock_is_good=clock_is_good))
         assert life.after(0.0).phase() == phase
 
 
@@ -353,7 +353,7 @@ def test_a_document_asked_for_before_the_answer_was_lost_decides_nothing():
     life = Life().polled(FREEZE).settle().after(1.0).acknowledged(AckOutcome.LOST)
     life.now_s += 10.0
     asked_before = at(0.5).raw_s
-    life.see(ob.Polled(Document((FREEZE,), "1", None, asked_before, asked_before), ME))
+    life.see(ob.Polled(Document((FREEZE,), asked_before, asked_before, "1", None), ME))
     assert life.phase() == "unconfirmed"
 
 
@@ -985,14 +985,14 @@ def test_the_notice_is_computed_by_the_platforms_own_time_whatever_our_clock_say
     life = Life()
     platform = BEGIN + timedelta(seconds=wrong_by_s)
     ahead = replace(event(), not_before=platform + timedelta(seconds=40))
-    life.see(ob.Polled(Document((ahead,), "1", platform, life.now.raw_s, life.now.raw_s), ME))
+    life.see(ob.Polled(Document((ahead,), life.now.raw_s, life.now.raw_s, "1", platform), ME))
     assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries]).as_json()["notice_s"] == 40.0
 
 
 def test_a_notice_that_only_our_clock_could_tell_is_unknown_and_one_of_a_started_event_is_none():
     for one, expected in ((event(), None), (started(event()), 0.0), (event(notice_s=None), None)):
         life = Life()
-        life.see(ob.Polled(Document((one,), "1", None, life.now.raw_s, life.now.raw_s), ME))
+        life.see(ob.Polled(Document((one,), life.now.raw_s, life.now.raw_s, "1", None), ME))
         assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries]).as_json()["notice_s"] == expected
 
 

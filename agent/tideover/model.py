@@ -105,10 +105,10 @@ class Document:
     """One well-formed answer of a source: everything that is listed now, but for what was left out."""
 
     events: tuple[Event, ...]
+    asked_raw_s: float                   # CLOCK_MONOTONIC_RAW when the request left
+    received_raw_s: float                # … and when the answer was here
     incarnation: str = ""
     date: datetime | None = None         # the answer's own Date, aware UTC, whole seconds; None: not sent
-    asked_raw_s: float = 0.0             # CLOCK_MONOTONIC_RAW when the request left
-    received_raw_s: float = 0.0          # … and when the answer was here
     left_out: str = ""                   # which entries could not be used, and why; "": all are here
     raw: str = field(default="", compare=False, repr=False)     # the answer's beginning as it came, for the recording
 
