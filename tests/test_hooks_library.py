@@ -14,7 +14,6 @@ from running_agent import world
 from tideover.cli import main
 from tideover.errors import TideoverError, WrongUseError
 from tideover.hooks import library
-from tideover.errors import TideoverError
 from tideover.hooks.description import describe
 
 LIBRARY = library.library()
