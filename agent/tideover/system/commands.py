@@ -114,7 +114,7 @@ else:
                 if any(len(one) > most_bytes for one in found):
                     return [bytes(one[:most_bytes]) for one in found], True
                 if has_ended and not ready:
-                    break           # another program holds its output open: it has said what it had to say
+                    break           # its output is held open by another program, and all that it printed was read
                 if not has_ended and time.monotonic() >= end_s:
                     raise subprocess.TimeoutExpired(process.args, deadline_s)
         while not _has_exited(process):
