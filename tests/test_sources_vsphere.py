@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import time
 from datetime import UTC, datetime, timedelta
@@ -371,6 +372,43 @@ def test_a_vmotion_is_carried_from_notice_to_record_with_one_acknowledgement(her
     assert here.begun() == ["web prepare", "web recover"] and len(here.metadata.acknowledgements) == 1
     assert (record["source"], record["kind"], record["outcome"], record["event_id"]) == (
         "vsphere", "freeze", "resumed", event)
+
+
+@pytest.mark.slow
+def test_a_vmotion_is_acknowledged_once_and_not_before_the_preparation_has_ended(here):
+    here.hook("10-web", "sleep 1")
+    here.start()
+    here.until(lambda: registered(here))
+    event = here.metadata.add_event()
+    here.until(lambda: here.metadata.acknowledgements)
+    time.sleep(2.5)
+    [given] = here.metadata.acknowledgements
+    [ended] = [float(line[0]) for line in here.lines() if line[2] == "prepare-ended"]
+    assert given.event_id == event and given.at >= ended - 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ['[hook.web]\nkinds = ["reboot"]', '[policy]\nmode = "observe"',
+                                  '[policy]\nact_on = ["reboot"]'], ids=["other kinds", "observe", "not acted on"])
+def test_no_vmotion_waits_for_an_agent_that_prepares_nothing_for_it(here, more):
+    """It does not register, so the host asks nobody."""
+    file = here.home / "tideover.toml"
+    file.write_text(file.read_text() + more + "\n")
+    here.start(asks=False)
+    here.until(lambda: "agent.ready" in here.said() or "agent.started" in here.said())
+    here.metadata.add_event()
+    time.sleep(2.5)
+    assert not registered(here) and here.metadata.requests == [] and here.begun() == []
+
+
+@pytest.mark.slow
+def test_an_agent_whose_last_hook_for_a_freeze_is_taken_away_unregisters(here):
+    here.start()
+    here.until(lambda: registered(here))
+    (here.home / "hooks.d" / "10-web").unlink()
+    here.agents[-1].send_signal(signal.SIGHUP)
+    here.until(lambda: not registered(here))
+    assert here.metadata.acknowledgements == []
 
 
 @pytest.mark.slow
