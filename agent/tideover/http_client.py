@@ -492,7 +492,8 @@ _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
     (TimeoutError, "no complete answer in time"),
     ((requests.exceptions.InvalidURL, http.client.InvalidURL), "not a valid address"),
     ((http.client.IncompleteRead, IncompleteRead), "the answer was cut short"),
-    ((http.client.RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError), "the connection was closed without an answer"),
+    ((http.client.RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError),
+     "the connection was closed without an answer"),
 )
 
 
@@ -523,7 +524,7 @@ def _is_tls_failure(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and those below it; urllib3 hands a TLS failure on as an argument."""
+    """Yield an exception and those below it; urllib3 wraps a TLS failure as an argument."""
     while error is not None:
         yield error
         wrapped = next((one for one in error.args if isinstance(one, BaseException)), None)

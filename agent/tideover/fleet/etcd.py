@@ -58,6 +58,8 @@ GATEWAY_HINT = ("its JSON gateway is off, as etcd 3.4 has it when it is started 
 SPACE_HINT = ("compact its history, defragment it and disarm the alarm (etcdctl compaction, defrag, alarm disarm), and "
               "turn on automatic compaction (--auto-compaction-retention)")
 TLS_HINT = "check fleet.ca_file, fleet.cert_file, and that the server's certificate names it as fleet.store does"
+TLS_REACH_HINT = ("check that its servers run, that no firewall is between, and whether they ask for a client "
+                  "certificate (fleet.cert_file)")
 REACH_HINT = "check that its servers run, and that no firewall is between"
 
 
@@ -295,7 +297,8 @@ class EtcdStore:
         except RequestFailed as error:
             if path == RANGE and str(error) == BODY_TOO_LARGE:
                 raise _PageTooLarge from error
-            trouble, hint = (StoreTrouble.DENIED, TLS_HINT) if error.is_tls else (StoreTrouble.UNAVAILABLE, REACH_HINT)
+            trouble = StoreTrouble.DENIED if error.is_tls else StoreTrouble.UNAVAILABLE
+            hint = TLS_HINT if error.is_tls else TLS_REACH_HINT if server.url.startswith("https") else REACH_HINT
             raise _ServerFailed(trouble, str(error), hint, is_unknown=error.may_be_received) from error
 
     def _log_in(self, server: _EtcdServer, end_raw_s: float) -> None:
