@@ -13,24 +13,28 @@ ETCD_PORT = 2379
 
 @dataclass(frozen=True, slots=True)
 class StoreKind:
-    """One kind of store. `form`: how `[fleet] store` names one, for messages."""
+    """One kind of store. `form`: how `[fleet] store` names one, for messages; `takes`: the keys of [fleet] that say how
+    it is opened, beside `store` and `prefix`."""
 
     scheme: str
     name: str                    # for people
     module: str
     form: str
     pattern: re.Pattern[str]     # of what follows "://"
+    takes: tuple[str, ...]
 
 
 _HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?"
 _ETCD = re.compile(rf"(?P<hosts>{_HOST}(?:,{_HOST})*)/?")
 # learn.microsoft.com, "Naming rules and restrictions for Azure resources": storage accounts and containers
 _AZURE_BLOB = re.compile("(?P<account>[a-z0-9]{3,24})/(?P<container>[a-z0-9](?:-?[a-z0-9]){2,62})/?")
+_USER, _TLS = ("user", "password_file"), ("ca_file", "cert_file", "key_file")
 
 STORES = (
-    StoreKind("etcd", "etcd", "tideover.fleet.etcd", "etcd://HOST:2379,HOST:2379", _ETCD),
-    StoreKind("etcds", "etcd", "tideover.fleet.etcd", "etcds://HOST:2379,HOST:2379", _ETCD),
-    StoreKind("azblob", "Azure Blob Storage", "tideover.fleet.azure_blob", "azblob://ACCOUNT/CONTAINER", _AZURE_BLOB),
+    StoreKind("etcd", "etcd", "tideover.fleet.etcd", "etcd://HOST:2379,HOST:2379", _ETCD, _USER),
+    StoreKind("etcds", "etcd", "tideover.fleet.etcd", "etcds://HOST:2379,HOST:2379", _ETCD, (*_USER, *_TLS)),
+    StoreKind("azblob", "Azure Blob Storage", "tideover.fleet.azure_blob", "azblob://ACCOUNT/CONTAINER", _AZURE_BLOB,
+              ("endpoint", "sas_file", "identity")),
 )
 
 
