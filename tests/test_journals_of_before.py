@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lives import DONE, GOOD, ME, Life, event, hook
+from lives import DONE, GOOD, ME, Life, document_at, event, hook
 from tideover import effects as fx, observations as ob
 from tideover.effects import RunHook
 from tideover.hooks.orphans import note_of, read_witness
 from tideover.journal import Journal, JournalUnreadable, LastingJournal, database
 from tideover.lifecycle import Phase, State
 from tideover.lifecycle.state import RecoveredBy
-from tideover.model import Document, EntryKind, HookPhase, Kind
+from tideover.model import EntryKind, HookPhase, Kind
 from tideover.policy import Policy
 from tideover.record import record_of, records_of
 
@@ -31,7 +31,7 @@ def opened(stored: Path, directory: Path) -> Journal:
 
 def recovered_to_the_end(life: Life) -> set[str]:
     """The event is gone, the clock is good, every hook does its work; return which were recovered."""
-    life.see(ob.Polled(Document((), "9", life.now.utc, life.now.raw_s, life.now.raw_s), ME))
+    life.see(ob.Polled(document_at((), life.now, "9"), ME))
     for _ in range(12):
         life.judged(GOOD).settle(DONE).stop_ended()
         life.after(130.0).judged(GOOD)

@@ -97,10 +97,11 @@ def _files(loaded: Loaded) -> dict[str, Any]:
 
 
 def _require_safe(loaded: Loaded) -> None:
-    """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
-    from tideover.daemon.startup import require_trusted
+    """Raise ConfigurationError if the agent would refuse a file for who else can write it, or read a credential."""
+    from tideover.daemon.startup import require_private_credentials, require_trusted
     try:
         require_trusted(loaded)
+        require_private_credentials(loaded)
     except WrongUseError as trouble:
         raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 

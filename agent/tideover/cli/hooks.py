@@ -21,7 +21,7 @@ from tideover.cli.options import (
 from tideover.cli.render import description_parts, hooks_table, key_value, library_table
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
-from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
 from tideover.humanize import length_text
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind, Verdict
 from tideover.text_safety import dot_controls
@@ -131,7 +131,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
                for spec, why in missing_settings(loaded.settings, catalogue)]
     ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]
     unused = unused_hook_tables(loaded.settings, [spec.name for spec in catalogue.hooks], loaded.origin)
-    warnings = [*catalogue.warnings, *unused]
+    warnings = [*catalogue.warnings, *unused, *_never_connected(loaded)]
     applications = [{"name": name, "why": f"its user {user} does not exist here, so none can be it"}
                     for name, user in unusable_tables(loaded.settings)]
     exit_status = EXIT_NO if catalogue.faults or missing or applications else EXIT_OK
@@ -155,6 +155,20 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
     can_run = count - len(refused) - len(missing)
     print_sentence(f"{can_run} of {count} hooks can run." if count else f"No hook in {loaded.settings.paths.hooks}.")
     return exit_status
+
+
+def _never_connected(loaded: Loaded) -> list[str]:
+    """What a running agent knows of the applications; nothing where none answers."""
+    from tideover.api.protocol import read_status
+    if not loaded.settings.application:
+        return []
+    paths = loaded.settings.paths
+    try:
+        status = read_status(Path(paths.socket), Path(paths.state))
+    except UnreachableError:
+        return []
+    return [f"[application.{name}]: it has not connected since the agent's start"
+            for name in status["applications_never_connected"] or ()]
 
 
 @command.command("new", epilog=example("sudo tideover hooks new my-application"))

@@ -126,6 +126,9 @@ def status_parts(status: ShownStatusDocument, times: Times) -> list[Part]:
                                            "(tideover status --all)", Style.FAINT))
     if status["applications"]:
         parts.append(key_value("Applications", f"connected: {', '.join(status['applications'])}"))
+    if status["applications_never_connected"]:
+        parts.append(key_value("Not connected", f"since the agent's start: "
+                                                f"{', '.join(status['applications_never_connected'])}"))
     if status["hooks"]:
         parts.append(_hooks(status))
     if status["events_left_out"]:
