@@ -157,6 +157,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "hooks": [_hook(state, hook, now) for hook in state.hooks.values()],
         "recover_pending": recover_pending(state),
         "applications": sorted(state.connected),
+        "applications_never_connected": None,
         "events_left_out": state.beyond,
     }
 
