@@ -126,6 +126,8 @@ def _print_table(found: Collection[object], nothing: str, table: Callable[[Times
 
 # --- `--csv`: a row each, unknown values empty
 
+FORMULA_SIGNS = ("=", "+", "-", "@")        # a spreadsheet would run a text that begins so; an apostrophe makes it text
+
 def print_csv(columns: Mapping[str, Callable[[Listed], object]], found: Iterable[Listed]) -> None:
     """Given columns by their names, print a header and a row for each of what was found."""
     sys.stdout.flush()
@@ -134,7 +136,7 @@ def print_csv(columns: Mapping[str, Callable[[Listed], object]], found: Iterable
 
 
 def csv_lines(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """Given a header and rows, yield them as RFC 4180 has it, in which nothing steers a terminal."""
+    """Given a header and rows, yield them as RFC 4180 has it, in which nothing steers a terminal or is a formula."""
     yield _csv_line(heads)
     for row in rows:
         yield _csv_line([dot_controls(_csv_value(value)) for value in row])
@@ -147,6 +149,8 @@ def _csv_line(values: Sequence[str]) -> str:
 
 
 def _csv_value(value: object) -> str:
+    if isinstance(value, str) and value.lstrip()[:1] in FORMULA_SIGNS:
+        return f"'{value}"
     if isinstance(value, datetime):
         return utc_text(value) or ""
     if isinstance(value, enum.Enum):
