@@ -25,6 +25,7 @@ from tideover import __version__
 from tideover.findings import Finding, bad, good, remark
 from tideover.fleet.store import (
     OPERATION_S,
+    AnswerTooLarge,
     Conflict,
     Stored,
     StoreFailed,
@@ -130,7 +131,7 @@ class AzureBlobStore:
                      f"&prefix={quote(f'{self._prefix}/{prefix}', safe='')}")
             try:
                 answer = self._ask(f"list {prefix}", "GET", asked, until_raw_s)
-            except _PageTooLarge as error:
+            except AnswerTooLarge as error:
                 if page == 1:
                     raise _too_large(f"list {prefix}") from error
                 page = max(page // 4, 1)
@@ -160,7 +161,7 @@ class AzureBlobStore:
     def _get(self, key: str, until_raw_s: float) -> Stored | None:
         try:
             answer = self._ask(f"read {key}", "GET", self._place(key), until_raw_s)
-        except _PageTooLarge as error:
+        except AnswerTooLarge as error:
             raise _too_large(f"read {key}") from error
         if answer.status == 404 and _code(answer) == "BlobNotFound":
             return None
@@ -231,7 +232,7 @@ class AzureBlobStore:
             return self._client.exchange(method, url, left_s, body, {**headers, **more})
         except RequestFailed as error:
             if not is_write and str(error) == BODY_TOO_LARGE:
-                raise _PageTooLarge from error
+                raise AnswerTooLarge from error
             trouble = StoreTrouble.DENIED if error.is_tls else StoreTrouble.UNAVAILABLE
             where = urlsplit(self._url).netloc
             raise StoreFailed(trouble, f"cannot {operation} in Azure Blob Storage: {where}: {error}",
@@ -283,10 +284,6 @@ class _Blob:
 
     key: str
     document: Stored | None = None
-
-
-class _PageTooLarge(Exception):
-    """The answer to a read was larger than an exchange may bring."""
 
 
 class _NoCredentials(Exception):
