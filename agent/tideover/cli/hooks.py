@@ -45,18 +45,20 @@ HANGING = 10                # columns of the words before a file in `hooks check
 @with_settings
 def list_hooks(loaded: Loaded, available: bool, as_json: bool) -> int:
     """List the hooks of the hooks directory, in the order in which they prepare."""
+    from tideover.hooks.description import missing_settings
     if available:
         return _list_library(loaded, as_json)
     catalogue = _catalogue(loaded)
+    missing = {spec.path: str(why) for spec, why in missing_settings(loaded.settings, catalogue)}
     if as_json:
-        print_json({"hooks": [_document(spec) for spec in catalogue.judged], "disabled": list(catalogue.disabled),
-                    "warnings": list(catalogue.warnings)})
+        print_json({"hooks": [{**_document(spec), "missing": missing.get(spec.path)} for spec in catalogue.judged],
+                    "disabled": list(catalogue.disabled), "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
         print_sentence(f"No hook in {loaded.settings.paths.hooks}. tideover hooks list --available lists those of the "
                        "library; tideover hooks new NAME makes one of your own.")
     else:
-        print_lines(render_lines([hooks_table(catalogue.judged, catalogue.disabled)], this_terminal()))
+        print_lines(render_lines([hooks_table(catalogue.judged, catalogue.disabled, missing)], this_terminal()))
     for warning in catalogue.warnings:
         print_sentence(warning, to_errors=True)
     return EXIT_OK
@@ -149,8 +151,9 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
         print_sentence(f"disabled  {name}: no run bit; chmod +x enables it", hanging=HANGING)
     for warning in warnings:
         print_sentence(f"warning   {warning}", hanging=HANGING)
-    can_run = len(catalogue.hooks) - len(refused) - len(missing)
-    click.echo(f"{can_run} of {len(catalogue.hooks)} hooks can run.")
+    count = len(catalogue.hooks)
+    can_run = count - len(refused) - len(missing)
+    print_sentence(f"{can_run} of {count} hooks can run." if count else f"No hook in {loaded.settings.paths.hooks}.")
     return exit_status
 
 
