@@ -32,6 +32,7 @@ def simulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         line = ""
         while "curl" not in line:
             line = process.stdout.readline()
+            assert line or process.poll() is None, process.stderr and process.stderr.read()
         try:
             yield process, line.split("'")[1]
         finally:
