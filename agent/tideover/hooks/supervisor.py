@@ -150,7 +150,7 @@ def _close_all_but(kept: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
     os.closerange(3, kept)
     os.closerange(kept + 1, highest + 1)
 
