@@ -67,5 +67,13 @@ def _pending(settings: Settings) -> Iterable[str]:
     return recover_pending(read_memory(settings, lambda journal: ())[0])
 
 
+def _scenarios(settings: Settings) -> Iterable[str]:
+    """Of any platform."""
+    from tideover.platforms import SIMULATED_KINDS
+    from tideover.simulator.scenarios import scenario_names
+    return [name for kind in SIMULATED_KINDS for name in scenario_names(kind)]
+
+
 WORDS: dict[str, Callable[[Settings], Iterable[str]]] = {
-    "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending}
+    "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending,
+    "scenarios": _scenarios}

@@ -39,6 +39,7 @@ from tideover.sources.vm_operation import (
     read_reply,
 )
 from tideover.system.clocks import read_boot_id, read_raw_s
+from tideover.system.commands import finish_command, start_command
 
 PROGRAM = "vmtoolsd"
 WINDOWS_PROGRAM = r"C:\Program Files\VMware\VMware Tools\vmtoolsd.exe"
@@ -184,7 +185,10 @@ class VsphereSource:
         for event_id in self._over:
             self._end(event_id)
         self._over.clear()
+        began_raw_s = read_raw_s()
         for _ in range(MOST_EVENTS):
+            if read_raw_s() - began_raw_s > self._call_s:
+                break               # the rest waits for the next poll: what was read must not wait for it
             reply = self._call(command("check-for-event", uniqueToken=self._token))
             if UNKNOWN_TOKEN in reply.error:        # the VM was restarted, or its registration was removed
                 self._forget_token()
@@ -254,9 +258,8 @@ class VsphereSource:
 
     def _run(self, text: str) -> str:
         try:
-            done = subprocess.run([self._program, "--cmd", text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=self._call_s, check=False,
-                                  env={**os.environ, "LC_ALL": "C"})
+            ended = finish_command(start_command([self._program, "--cmd", text], {**os.environ, "LC_ALL": "C"}),
+                                   self._call_s, MOST_BYTES)
         except FileNotFoundError:
             raise _CallFailed(f"{self._program} is not installed", PollTrouble.NO_ANSWER) from None
         except subprocess.TimeoutExpired:
@@ -264,7 +267,9 @@ class VsphereSource:
         except OSError as error:
             raise _CallFailed(f"{self._program} cannot be run: {error.strerror or error}",
                               PollTrouble.NO_ANSWER) from None
-        return done.stdout[:MOST_BYTES].decode("utf-8", "replace")
+        if ended.was_cut:
+            raise _CallFailed(f"{self._program} printed more than 64 KiB", PollTrouble.NO_DOCUMENT)
+        return ended.output.decode("utf-8", "replace")
 
 
 class _CallFailed(Exception):
@@ -343,11 +348,11 @@ def _check_registrant(settings: SourceSettings, about: Mapping[str, str]) -> lis
 def _check_time_sync() -> list[Finding]:
     """VMware Tools can step the clock forward after a resume, beside the time daemon."""
     try:
-        status = subprocess.run(["vmware-toolbox-cmd", "timesync", "status"], stdin=subprocess.DEVNULL, check=False,
-                              capture_output=True, text=True, timeout=CALL_S).stdout
-    except (OSError, subprocess.SubprocessError):
+        asked = start_command(["vmware-toolbox-cmd", "timesync", "status"], {**os.environ, "LC_ALL": "C"})
+        status = finish_command(asked, CALL_S, MOST_BYTES).output
+    except (OSError, subprocess.TimeoutExpired):
         return []
-    if status.strip() != "Enabled":
+    if status.strip() != b"Enabled":
         return []
     return [remark("time-sync", "VMware Tools set the clock of this VM periodically, beside its time daemon",
                    "Disable it where a time daemon runs: vmware-toolbox-cmd timesync disable")]
