@@ -3,24 +3,59 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
 
 import pytest
 
+from real_etcd import RealEtcd
 from tideover.fleet.memory_store import MemoryDocuments, MemoryStore
 from tideover.fleet.store import Conflict, Store, StoreFailed
 
 OpenStore = Callable[[], Store]
 
+PREFIXES = count(1)
 
-def open_memory() -> OpenStore:
+
+@contextmanager
+def memory(home: Path) -> Iterator[Callable[[str], Store]]:
     documents = MemoryDocuments()
-    return lambda: MemoryStore(documents)
+    yield lambda prefix: MemoryStore(documents)
+
+
+@contextmanager
+def etcd(home: Path, members: int = 1) -> Iterator[Callable[[str], Store]]:
+    with RealEtcd(home, members) as running:
+        yield running.store
+
+
+SERVERS = {"memory": memory, "etcd": etcd, "etcd, three members": partial(etcd, members=3)}
+"""What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix."""
+
+
+@pytest.fixture(scope="module", params=["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVERS if name != "memory")])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Store]]:
+    with SERVERS[request.param](tmp_path_factory.mktemp("store")) as opened:
+        yield opened
 
 
 @pytest.fixture
-def open_one() -> Iterator[OpenStore]:
-    """Given nothing, each call returns one more member's way to the same empty store."""
-    yield open_memory()
+def open_one(server: Callable[[str], Store], request: pytest.FixtureRequest) -> Iterator[OpenStore]:
+    """Each call returns one more member's way to the same store, in which nothing is."""
+    prefix, opened = f"fleet-{next(PREFIXES)}", []
+
+    def open_another() -> Store:
+        opened.append(server(prefix))
+        return opened[-1]
+
+    yield open_another
+    cleaner = server(prefix)
+    for one in cleaner.list(""):
+        cleaner.delete(one.key, one.revision)
+    for store in (*opened, cleaner):
+        store.close()
 
 
 def refused(work: Callable[[], object]) -> bool:

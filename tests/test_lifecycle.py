@@ -472,6 +472,18 @@ def test_a_stall_while_recover_runs_holds_back_only_those_that_have_not_begun():
         "beside recover", "first recover", "last recover", "second recover"]
 
 
+def test_later_evidence_of_a_pause_stands_in_its_record_and_moves_nothing():
+    life = Life(THREE).polled(started(FREEZE)).paused()
+    [known] = life.state.cases[FREEZE.id].pauses
+    before = life.phase(), list(life.begun)
+    proved = replace(known, evidence=("a gap", "the drift token changed"))
+    life.see(ob.PauseProved(proved), ob.PauseProved(replace(proved, id="another")))
+    assert (life.phase(), life.begun) == before
+    assert life.state.cases[FREEZE.id].pauses[0].evidence == ("a gap", "the drift token changed")
+    told = [(entry.event_id, entry.note) for entry in life.entries if entry.what is EntryKind.PAUSE_EVIDENCE]
+    assert told == [(FREEZE.id, "the drift token changed"), ("", "the drift token changed")]
+
+
 @pytest.mark.parametrize("length_s", [0.9, 3.0])
 def test_a_stall_after_an_event_was_withdrawn_is_not_its_pause(length_s):
     life = Life(THREE).polled(FREEZE).settle().settle().settle().acknowledged().polled()

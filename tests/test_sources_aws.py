@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -353,6 +354,26 @@ def test_a_scheduled_event_that_is_completed_is_recovered_and_recorded_as_such(h
     assert here.begun()[-1] == "web recover" and here.begun().count("web recover") == 1
     assert (record["source"], record["kind"], record["outcome"]) == ("aws", "freeze", "resumed")
     assert record["acknowledged_at"] is None and len(here.records()) == 1
+
+
+@pytest.mark.slow
+def test_a_reboot_that_is_still_listed_after_it_took_place_prepares_nothing_a_second_time(here):
+    """AWS lists it for up to an hour more. The boot after NotBefore tells; played by the platform's clock, which is
+    ahead by more than this machine has been up, and by another boot in the journal."""
+    here.start()
+    event = here.metadata.add_event(EVENT_WORDS["reboot"], not_before_in_s=60.0)
+    here.until(lambda: ["web", "prepare-ended"] in [line[1:3] for line in here.lines()])
+    here.kill()
+    with sqlite3.connect(here.home / "state" / "journal.db") as journal:
+        journal.execute("UPDATE about SET value = json_set(value, '$.boot_id', 'the boot before') WHERE key = 'state'")
+    here.metadata.platform_ahead_s = time.clock_gettime(time.CLOCK_BOOTTIME) + 120.0
+    here.start()
+    here.until(lambda: here.record()["status"] == "closed")
+    asked = len(here.metadata.requests)
+    here.until(lambda: len(here.metadata.requests) > asked + 10)
+    assert here.metadata.status_of(event) == "Scheduled", "it is listed yet"
+    assert here.begun() == ["web prepare", "web recover"] and len(here.records()) == 1
+    assert here.record()["outcome"] == "restarted" and here.lines()[2][5] == "restarted"
 
 
 @pytest.mark.slow

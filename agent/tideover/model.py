@@ -110,6 +110,8 @@ class Document:
     incarnation: str = ""
     date: datetime | None = None         # the answer's own Date, aware UTC, whole seconds; None: not sent
     left_out: str = ""                   # which entries could not be used, and why; "": all are here
+    moved: str = ""                      # what shows that this machine has moved to another host since; "": nothing
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)   # what else it says of this VM, for doctor
     raw: str = field(default="", compare=False, repr=False)     # the answer's beginning as it came, for the recording
 
 
@@ -249,6 +251,7 @@ class EntryKind(enum.Enum):
     LEFT_OUT = "events left out"                         # too many are listed at once
     LEFT_OUT_NO_MORE = "events no longer left out"
     PAUSE = "pause"
+    PAUSE_EVIDENCE = "pause evidence"                    # what came to be known of a pause after it was recorded
     PREPARE_RUN = "hook prepare"                         # one run has ended
     RECOVER_RUN = "hook recover"
     PREPARE_INTERRUPTED = "hook prepare interrupted"     # the agent ended before the run did

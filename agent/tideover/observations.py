@@ -80,6 +80,13 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseProved:
+    """More evidence of a pause that was reported before. `pause`: the same pause with all its evidence."""
+
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
 class HookSettled:
     """One run of one hook has ended. The three names say which run was asked for."""
 
@@ -175,6 +182,6 @@ class StopRequested:
     """The service is being stopped, and applications are recovered first (on_stop = "recover")."""
 
 
-Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | ApplicationConnected
-               | ApplicationGone | AckSettled | ClockJudged | ClockFollowed | Due | AcknowledgeRequested
-               | RecoverRequested | ForgetRequested | StopRequested)
+Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | PauseProved | HookSettled
+               | ApplicationConnected | ApplicationGone | AckSettled | ClockJudged | ClockFollowed | Due
+               | AcknowledgeRequested | RecoverRequested | ForgetRequested | StopRequested)

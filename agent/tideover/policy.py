@@ -39,8 +39,8 @@ class Policy:
         return kind in self.act_on
 
     def wants(self, kind: Kind) -> bool:
-        """Return whether some hook takes part in events of a kind."""
-        return self.acts_on(kind) and any(kind in spec.kinds for spec in self.hooks)
+        """Return whether some hook or application takes part in events of a kind; none does where only observed."""
+        return not self.observes and self.acts_on(kind) and any(kind in spec.kinds for spec in self.hooks)
 
     def hooks_for(self, event: Event) -> tuple[HookSpec, ...]:
         """Given an event, return the hooks that want its kind and are not spared by its announced length."""

@@ -34,7 +34,7 @@ from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.humanize import Times
 from tideover.journal.store import Journal, read_memory, read_through
 from tideover.model import fold_case, utc_text
-from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, records_of
+from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, evidence_of_pauses, records_of
 from tideover.settings import read_duration
 from tideover.text_safety import dot_controls
 
@@ -90,7 +90,8 @@ def pauses_command(loaded: Loaded, as_json: bool, as_csv: bool, utc: bool, is_al
             _print_pauses(pauses, None if is_all else NEWEST, utc)
 
     def read(journal: Journal) -> bool:
-        print_them(each_pause(journal.rows_of_pauses(), events_of_pauses(journal.rows_of_pauses_of_events())))
+        print_them(each_pause(journal.rows_of_pauses(), events_of_pauses(journal.rows_of_pauses_of_events()),
+                              evidence_of_pauses(journal.rows_of_evidence_of_pauses())))
         return True
 
     if read_through(loaded.settings, read) is None:

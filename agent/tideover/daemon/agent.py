@@ -353,6 +353,9 @@ class Agent:
             self.watch.outside_date(self.platform.service.removeprefix("the "), news.document)
             news = replace(news, clock_is_good=is_confirmed(self.checker.latest(), self.clocks.moment()))
             self._doubt_date(news)
+            if document.moved:
+                self.log.info("machine.moved", evidence=document.moved)
+                self.watch.move_proved(document.moved)
         self.post(news)
 
     def _doubt_date(self, news: ob.Polled) -> None:

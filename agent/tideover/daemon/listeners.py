@@ -98,6 +98,8 @@ class LogListener:
                 write("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
                      duration_s=took_s, note=report.note)
+            case Pause(id=name) if entry.what is EntryKind.PAUSE_EVIDENCE:
+                self._log.info(event_line_name(entry.what), event=entry.event_id, pause=name, note=entry.note)
             case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
                 self._log.warning("pause.detected", event=entry.event_id, pause=name, cause=cause.value,
                                   length_s=length_s, uncertainty_s=uncertainty_s)

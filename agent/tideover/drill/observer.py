@@ -80,6 +80,8 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
     match row.subject:
         case HookRun():
             return "hook", _hook(row.subject)
+        case Pause() if row.what is EntryKind.PAUSE_EVIDENCE:
+            return "agent", f"more evidence of that pause: {row.note}"
         case Pause():
             return "agent", _pause(row.subject)
         case ClockCheck():

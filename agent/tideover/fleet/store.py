@@ -17,15 +17,14 @@ Adding a store
 from __future__ import annotations
 
 import enum
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import Protocol, cast
 
+from tideover.findings import Finding, bad, good
 from tideover.stores import read_store
-
-if TYPE_CHECKING:
-    from tideover.findings import Finding
 
 OPERATION_S = 2.0            # of one operation, over all servers of the store
 SERVER_S = 1.0               # … of which one server gets so much while others remain
@@ -58,9 +57,9 @@ class StoreFailed(Exception):
     `outcome_unknown`: a write that may have been made, or may still be: read again before anything is concluded.
     """
 
-    def __init__(self, trouble: StoreTrouble, reason: str, *, outcome_unknown: bool = False) -> None:
-        super().__init__(reason)
-        self.trouble, self.outcome_unknown = trouble, outcome_unknown
+    def __init__(self, trouble: StoreTrouble, cause: str, hint: str = "", *, outcome_unknown: bool = False) -> None:
+        super().__init__(f"{cause}; {hint}" if hint else cause)
+        self.trouble, self.cause, self.hint, self.outcome_unknown = trouble, cause, hint, outcome_unknown
 
 
 class Conflict(Exception):
@@ -146,3 +145,26 @@ def open_store(settings: StoreSettings) -> Store:
     """Given [fleet] with a store, return the store. Asks nothing yet. Raise ValueError for an address that is none,
     StoreFailed for a certificate or key that cannot be used."""
     return load_store_module(settings).open_store(settings)
+
+
+PROBE = "v1/probes/"             # below it each check of the rights writes one key, and deletes it
+
+
+def check_rights(topic: str, store: Store) -> list[Finding]:
+    """Given doctor's topic and a store, write, read, list and delete a probe key; return what doctor says of that."""
+    key = f"{PROBE}{secrets.token_hex(8)}"
+    try:
+        revision = store.put(key, b"tideover doctor", None)
+        try:
+            found = store.get(key)
+            store.list(PROBE)
+        finally:
+            store.delete(key, revision)
+    except StoreFailed as failure:
+        return [bad(topic, failure.cause, f"{failure.hint[:1].upper()}{failure.hint[1:]}." if failure.hint else "")]
+    except Conflict:
+        found = None
+    if found is None or found.revision != revision:
+        return [bad(topic, f"the store did not keep the probe key {key} as it was written",
+                    "Check that nothing else deletes or rewrites keys below fleet.prefix.")]
+    return [good(topic, "a probe key was written, read, listed and deleted: the rights are sufficient")]

@@ -254,6 +254,19 @@ def on_resume(transition: Transition, seen: ob.Resumed) -> None:
         transition.record("", EntryKind.PAUSE, length_text(pause), pause)
 
 
+def on_pause_proved(transition: Transition, seen: ob.PauseProved) -> None:
+    """Evidence moves nothing: what a pause is, and whose, was decided when it was reported."""
+    proved, note = seen.pause, seen.pause.evidence[-1]
+    having = [case for case in transition.state.cases.values() if any(known.id == proved.id for known in case.pauses)]
+    for case in having:
+        pauses = tuple(replace(known, evidence=proved.evidence, host=proved.host) if known.id == proved.id else known
+                       for known in case.pauses)
+        transition.state = transition.state.with_case(replace(case, pauses=pauses))
+        transition.record(case.id, EntryKind.PAUSE_EVIDENCE, note, proved)
+    if not having:
+        transition.record("", EntryKind.PAUSE_EVIDENCE, note, proved)
+
+
 def _open_case(transition: Transition, pause: Pause) -> None:
     """An unannounced pause: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
     event = _event_of(transition, pause)
@@ -572,6 +585,7 @@ HANDLERS: Mapping[type[Any], Callable[[Transition, Any], None]] = MappingProxyTy
     ob.ClockFollowed: on_clock_followed,
     ob.Due: on_timer,
     ob.Resumed: on_resume,
+    ob.PauseProved: on_pause_proved,
     ob.Restarted: on_restart,
     ob.AnotherVm: became_another_vm,
     ob.AcknowledgeRequested: manual.on_acknowledge_request,

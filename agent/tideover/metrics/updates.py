@@ -104,7 +104,7 @@ def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) 
     match entry.subject:
         case HookRun(name, phase, _, report):
             yield Counted(CounterName.HOOK_RUNS, (name, phase.value, report.outcome.value))
-        case Pause() as pause:
+        case Pause() as pause if entry.what is not EntryKind.PAUSE_EVIDENCE:
             announced = case is not None and case.announced
             yield Counted(CounterName.PAUSES, (pause.cause.value, str(announced).lower()))
             if pause.length_s is not None and _stood_still(pause, case):

@@ -131,6 +131,10 @@ def play(scenario: Scenario, service: SimulatedService, *, vm_names: tuple[str, 
         try:
             keys = {key: value / pace if key in IN_SECONDS else value for key, value in step.items() if key != "do"}
             STEPS[step["do"]](stage, **keys)
+        except NotImplementedError as error:
+            raise WrongUseError(f"cannot run the scenario {scenario.name}", f"step {number}: this platform gives no "
+                                f"time that {step['do']} could change",
+                                "Compare with the built-in scenarios") from error
         except (KeyError, TypeError) as error:
             raise WrongUseError(f"cannot run the scenario {scenario.name}", f"step {number} does not fit ({error})",
                                 "Compare with the built-in scenarios") from error
