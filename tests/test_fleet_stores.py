@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from real_etcd import RealEtcd
+from tideover.fleet.etcd import EtcdStore
 from tideover.fleet.memory_store import MemoryDocuments, MemoryStore
 from tideover.fleet.store import Conflict, Store, StoreFailed
+from tideover.simulator.etcd_gateway import SimulatedEtcd
 
 OpenStore = Callable[[], Store]
 
@@ -31,11 +33,20 @@ def etcd(home: Path, members: int = 1) -> Iterator[Callable[[str], Store]]:
         yield running.store
 
 
-SERVERS = {"memory": memory, "etcd": etcd, "etcd, three members": partial(etcd, members=3)}
+@contextmanager
+def simulated_etcd(home: Path) -> Iterator[Callable[[str], Store]]:
+    with SimulatedEtcd() as running:
+        yield lambda prefix: EtcdStore([f"http://{running.address}"], prefix)
+
+
+SERVERS = {"memory": memory, "simulated etcd": simulated_etcd, "etcd": etcd, "etcd, three members": partial(etcd, members=3)}
 """What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix."""
 
 
-@pytest.fixture(scope="module", params=["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVERS if name != "memory")])
+QUICK = ("memory", "simulated etcd")
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SERVERS])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Store]]:
     with SERVERS[request.param](tmp_path_factory.mktemp("store")) as opened:
         yield opened

@@ -324,7 +324,8 @@ class FleetStatusDocument(TypedDict):
     events: list[FleetSharedEventDocument]
 
 
-DOCUMENTS = {"record": HistoryDocument, "pauses": PausesDocument, "status": StatusDocument, "fleet": FleetStatusDocument}
+DOCUMENTS = {"record": HistoryDocument, "pauses": PausesDocument, "status": StatusDocument,
+             "fleet": FleetStatusDocument}
 
 
 # --- From types to schemas

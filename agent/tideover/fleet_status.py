@@ -187,8 +187,8 @@ def _disputes(reading: FleetReading) -> Iterable[str]:
     for event in reading.events.values():
         for name, own in event.members.items():
             if own.disputed:
-                yield (f"two machines named {name} write to the store: {event.kind} {event.event_id} is not acknowledged "
-                       "while both run")
+                yield (f"two machines named {name} write to the store: {event.kind} {event.event_id} is not "
+                       "acknowledged while both run")
 
 
 def _failed_recoveries(reading: FleetReading) -> Iterable[str]:
@@ -222,9 +222,9 @@ def _without_grant(groups: Iterable[FleetGroupDocument]) -> Iterable[str]:
     for group in groups:
         for holder in group["holders"]:
             if holder["counts"] and not holder["granted"]:
-                yield (f"{_listed(holder['members'])} of {group['name']} {'is' if len(holder['members']) == 1 else 'are'} "
-                       f"prepared or away without a granted slot ({holder['kind'] or 'event'} "
-                       f"{holder['event_id'] or holder['digest'][:8]})")
+                are = "is" if len(holder["members"]) == 1 else "are"
+                yield (f"{_listed(holder['members'])} of {group['name']} {are} prepared or away without a granted slot "
+                       f"({holder['kind'] or 'event'} {holder['event_id'] or holder['digest'][:8]})")
 
 
 def _taken_over(reading: FleetReading) -> Iterable[str]:

@@ -67,5 +67,24 @@ def _pending(settings: Settings) -> Iterable[str]:
     return recover_pending(read_memory(settings, lambda journal: ())[0])
 
 
+def _members(settings: Settings) -> Iterable[str]:
+    """Of the fleet's store, which is asked once."""
+    from tideover.fleet.store import StoreFailed, open_store
+    from tideover.fleet_documents import members_prefix
+    from tideover.fleet_status import read_documents
+    if settings.fleet.store is None:
+        return []
+    try:
+        store = open_store(settings.fleet)
+        try:
+            found = read_documents((one.key, one.value, None) for one in store.list(members_prefix()))
+        finally:
+            store.close()
+    except StoreFailed:
+        return []
+    return [entry.document.name for entry in found.members]
+
+
 WORDS: dict[str, Callable[[Settings], Iterable[str]]] = {
-    "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending}
+    "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending,
+    "members": _members}

@@ -1,8 +1,8 @@
 """`tideover fleet`: the view of all machines that share a store, and what a person does there by hand."""
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from tideover.cli.options import (
     with_utc,
     with_yes,
 )
+from tideover.cli.render import Part
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import (
@@ -36,12 +37,13 @@ from tideover.errors import (
     UnreachableError,
     WrongUseError,
 )
-from tideover.humanize import Times
-from tideover.text_safety import dot_controls, safe_json
+from tideover.humanize import Times, distance_text
+from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:
     from tideover.documents import FleetStatusDocument
     from tideover.fleet.store import Store
+    from tideover.fleet_status import MemberEntry
 
 REFRESH_S = 2.0             # of --watch: one reading lists the whole store
 
@@ -85,8 +87,9 @@ def status_command(loaded: Loaded, watch: bool, as_json: bool, utc: bool) -> int
 def release_command(loaded: Loaded, member: str, yes: bool, as_json: bool) -> int:
     """Release the slots of MEMBER: for a machine that is gone for good, or whose recovery has failed.
 
-    The command shows what it would release and asks first. A released machine acknowledges nothing with that slot. If
-    the machine has written to the store within the last minute, it lives, and --yes is needed.
+    The command shows what it would release and asks first. A released machine acknowledges nothing with that slot. A
+    machine that has written to the store within the last minute is refused without --yes: its agent runs. Where the
+    store keeps no times (etcd), the command watches for 20 s whether it writes.
     """
     from tideover.fleet import administration
     with _opened(loaded) as store, _reporting("release the slots"):
@@ -99,21 +102,16 @@ def release_command(loaded: Loaded, member: str, yes: bool, as_json: bool) -> in
                                 "tideover fleet status lists the members.")
         slots = ", ".join(f"{slot_text(one.granted)} {one.kind or 'event'} {one.digest[:8]} in {one.group}"
                           for one in held)
-        if not yes:
-            if not as_json:
-                print_sentence(f"{dot_controls(member)} holds: {slots}.")
-                if any(entry.age_s is None for entry in entries):
-                    print_sentence(f"Watching for {administration.WATCH_S:.0f} s whether it writes …", to_errors=True)
-            if administration.has_written_lately(store, entries):
-                raise UnconfirmedError(f"cannot release the slots of {dot_controls(member)}",
-                                       "it has written to the store within the last minute, so its agent runs",
-                                       "Run tideover recover there, or add --yes.")
+        what = f"cannot release the slots of {dot_controls(member)}"
+        if not as_json:
+            print_sentence(f"{dot_controls(member)} holds {slots}; {_last_heard(entries)}.", to_errors=True)
 
         def act(sure: bool) -> None:
             if not sure:
-                raise UnconfirmedError(f"cannot release the slots of {dot_controls(member)}",
-                                       f"other machines can then be away while it is; it holds {slots}",
-                                       "Add --yes to confirm.")
+                raise UnconfirmedError(what, "other machines can then be away while it is", "Add --yes to confirm.")
+            if not yes and administration.has_written_lately(store, entries):
+                raise TideoverError(what, "it has written to the store within the last minute, so its agent runs",
+                                    "Run tideover recover there, or add --yes.")
             administration.release(store, member, dict.fromkeys(one.group for one in held))
 
         confirmed(act, yes)
@@ -124,6 +122,16 @@ def release_command(loaded: Loaded, member: str, yes: bool, as_json: bool) -> in
     else:
         print_sentence(f"Released: {slots}.")
     return EXIT_OK
+
+
+def _last_heard(entries: Sequence[MemberEntry]) -> str:
+    """When the machine wrote last, for a person."""
+    ages = [entry.age_s for entry in entries if entry.age_s is not None]
+    if ages:
+        return f"it wrote to the store {distance_text(min(ages))}"
+    at = max((entry.document.at for entry in entries), default="")
+    return f"it wrote to the store {Times(datetime.now(UTC)).moment(at)}, by its own clock" if at else (
+        "when it wrote to the store is not known")
 
 
 @command.command("prune", epilog=example("tideover fleet prune --dry-run"))
@@ -226,10 +234,15 @@ def _known_ids(loaded: Loaded) -> dict[str, str]:
 
 
 def _watch(look: Callable[[], FleetStatusDocument], *, as_json: bool, utc: bool) -> None:
-    from tideover.cli.status import watch_parts
+    from tideover.cli.status import draw, print_changes, print_documents
+
+    def parts_of(times: Times) -> list[Part]:
+        return fleet_parts(look(), times)
+
     with until_interrupted():
         if as_json:
-            while True:
-                click.echo(safe_json(look()))
-                time.sleep(REFRESH_S)
-        watch_parts(lambda times: fleet_parts(look(), times), utc, REFRESH_S)
+            print_documents(look, REFRESH_S)
+        elif sys.stdout.isatty():
+            draw(parts_of, utc, REFRESH_S, "every two seconds")
+        else:
+            print_changes(parts_of, utc, REFRESH_S)

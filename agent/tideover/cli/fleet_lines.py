@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tideover.documents import (
         FleetEventDocument,
         FleetGroupDocument,
+        FleetHolderDocument,
         FleetMachineDocument,
         FleetMemberDocument,
         FleetSharedEventDocument,
@@ -88,14 +89,14 @@ def _member_rows(member: FleetMemberDocument, group: FleetGroupDocument, fleet: 
     if not member["events"]:
         yield table_row(member["name"], member["phase"] or "idle", "-", "-", "-", changed, member["version"] or "-")
     for index, event in enumerate(member["events"]):
-        what = f"{event['kind'] or 'event'} {(event['event_id'] or event['digest'])[:ID_SIGNS]}"
         slot = StyledText(SLOT_WORDS.get(event["slot"] or "", "-"),
                           Style.WARN if event["slot"] in ("not-granted", "released") else Style.PLAIN)
         below = [StyledText(event["why"], Style.FAINT)] if event["why"] and event["ready"] == "not-ready" else []
         if event["slot"] == "waiting":
             below.append(StyledText(_waits_for(event, group, fleet), Style.FAINT))
-        yield table_row(member["name"] if not index else "", (member["phase"] or "-") if not index else "", what, slot,
-                        READY_WORDS.get(event["ready"] or "", "-"), changed if not index else "",
+        yield table_row(member["name"] if not index else "", (member["phase"] or "-") if not index else "",
+                        _event_text(event), slot, READY_WORDS.get(event["ready"] or "", "-"),
+                        changed if not index else "",
                         (member["version"] or "-") if not index else "", below=tuple(below))
 
 
@@ -104,24 +105,27 @@ def _waits_for(event: FleetEventDocument, group: FleetGroupDocument, fleet: Flee
     holders = [holder for holder in group["holders"] if holder["counts"] and holder["digest"] != event["digest"]]
     if not holders:
         return "waits for a slot"
-    held = "; ".join(f"{names_text(holder['members'])} ({holder['kind'] or 'event'} "
-                     f"{(holder['event_id'] or holder['digest'])[:ID_SIGNS]}){_waits_in_turn(holder['event_id'], fleet)}"
+    held = "; ".join(names_text(holder["members"]) + f" ({_event_text(holder)}{_waits_in_turn(holder, fleet)})"
                      for holder in holders)
     return f"waits for a slot of {group['name']}, held by {held}"
 
 
-def _waits_in_turn(event_id: str | None, fleet: FleetStatusDocument) -> str:
+def _event_text(event: FleetEventDocument | FleetHolderDocument) -> str:
+    return f"{event['kind'] or 'event'} {(event['event_id'] or event['digest'])[:ID_SIGNS]}"
+
+
+def _waits_in_turn(holder: FleetHolderDocument, fleet: FleetStatusDocument) -> str:
     """Two events can wait for each other's groups: only NotBefore ends that."""
     waiting = [f"{member['name']}, which waits for a slot of {group['name']}"
                for group in fleet["groups"] for member in group["members"] for own in member["events"]
-               if event_id is not None and own["event_id"] == event_id and own["slot"] == "waiting"]
-    return f", an event that waits for {'; '.join(waiting)}" if waiting else ""
+               if own["digest"] == holder["digest"] and own["slot"] == "waiting"]
+    return f", which waits for {'; '.join(waiting)}" if waiting else ""
 
 
 def _changed_text(member: FleetMemberDocument, times: Times) -> str:
     if member["last_change_s"] is not None:
         return distance_text(member["last_change_s"])
-    return times.clock(member["written_at"]) if member["written_at"] else "-"
+    return times.ago(member["written_at"]) if member["written_at"] else "-"
 
 
 def _event_part(event: FleetSharedEventDocument, times: Times) -> KeyValue:

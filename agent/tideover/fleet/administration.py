@@ -82,7 +82,7 @@ def entries_of(reading: FleetReading, name: str) -> list[MemberEntry]:
     return [entry for entry in reading.members if fold_case(entry.document.name) == fold_case(name)]
 
 
-def has_written_lately(store: Store, entries: Iterable[MemberEntry], *, watch_s: float = WATCH_S) -> bool:
+def has_written_lately(store: Store, entries: Iterable[MemberEntry]) -> bool:
     """Given a machine's entries, return whether it has written one of them within the last minute: by the store's
     clock; where the store has none, whether it writes while this watches. Raise StoreFailed."""
     known = list(entries)
@@ -90,9 +90,9 @@ def has_written_lately(store: Store, entries: Iterable[MemberEntry], *, watch_s:
         return True
     unknown = [entry.key for entry in known if entry.age_s is None]
     before = {key: store.get(key) for key in unknown}
-    until_s = time.monotonic() + (watch_s if unknown else 0.0)
+    until_s = time.monotonic() + (WATCH_S if unknown else 0.0)
     while time.monotonic() < until_s:
-        time.sleep(min(LOOK_S, watch_s))
+        time.sleep(LOOK_S)
         if any(_revision(store.get(key)) != _revision(before[key]) for key in unknown):
             return True
     return False
@@ -149,7 +149,7 @@ EVENT_OVER_S = 86400.0
 
 
 def find_leftovers(reading: FleetReading, now: datetime, older_than_s: float) -> list[Leftover]:
-    """Given what was read, this machine's wall clock and how long a machine that is alive writes nothing at most, return
+    """Given what was read, this machine's wall clock and how long a machine that lives writes nothing at most, return
     what may be removed. Whether it is, a person decides: clocks may be wrong."""
     gone = [entry for entry in reading.members if _is_gone(entry, now, older_than_s)]
     alive = {(fold_case(entry.document.name), entry.document.vm_id) for entry in reading.members if entry not in gone}
@@ -157,7 +157,7 @@ def find_leftovers(reading: FleetReading, now: datetime, older_than_s: float) ->
     found = [Leftover(entry.key, f"the entry of {entry.document.name} (VM id {entry.document.vm_id or 'unknown'})",
                       f"it has not written for {older_than_s / 86400:.0f} days or more") for entry in gone]
     for group, slots in sorted(reading.slots.items()):
-        found += [Leftover(slots_key(group), f"the slot of {', '.join(sorted(holder.members)) or 'no machine'} in {group}",
+        found += [Leftover(slots_key(group), f"the slot of {', '.join(sorted(holder.members))} in {group}",
                            "no machine of that entry writes any more", holder.event)
                   for holder in slots.holders if holder.event not in worked_on
                   and not any((name, one.vm_id) in alive for name, one in holder.members.items())]
