@@ -171,6 +171,19 @@ def test_what_is_no_bundle_of_this_version_is_refused_with_a_sentence(tmp_path, 
         read_recordings(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="reads as another user, which root can become")
+def test_a_bundle_of_another_user_is_refused_with_the_way_to_read_it(tmp_path):
+    """As after `sudo tideover doctor --bundle`."""
+    write_bundle(tmp_path / "bundle.tar", {})
+    os.seteuid(65534)
+    try:
+        with pytest.raises(WrongUseError, match="permission denied") as refused:
+            read_recordings(tmp_path / "bundle.tar")
+    finally:
+        os.seteuid(0)
+    assert refused.value.hint == "Run as the user who wrote it, or as root."
+
+
 def test_a_bundle_of_a_machine_without_events_says_that_nothing_is_recorded(tmp_path):
     write_bundle(tmp_path / "bundle.tar", {"recording.jsonl": b""})
     stretches = [[replay(one) for one in segments] for segments in read_recordings(tmp_path / "bundle.tar")]

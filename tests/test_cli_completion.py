@@ -84,6 +84,7 @@ CASES = [
     ("tideover show --utc 4f", {"4f9a-one"}),
     ("tideover acknowledge 7", {"7c02-two"}),
     ("tideover completion ", set(SHELLS)),
+    ("tideover simulate freeze-", {"freeze-without-notice"}),
     ("tideover service st", {"start", "stop", "status"}),
 ]
 

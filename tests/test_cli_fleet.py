@@ -64,7 +64,7 @@ def test_status_is_0_where_all_is_well_1_where_something_needs_a_look_and_3_with
     assert run(capsys, "status")[0] == 0
     fleet.fill(stored(slots={"web": [holder(OWN, "web-1", granted=False)]}))
     status, out, _ = run(capsys, "status")
-    assert status == 1 and out.startswith("Web-1 of web is prepared or away without a granted slot")
+    assert status == 1 and out.startswith("A slot of web is in use that was not granted: web-1")
     fleet.etcd.is_down = True
     status, out, _ = run(capsys, "status")
     assert status == 3 and out.startswith("The store cannot be reached: ")

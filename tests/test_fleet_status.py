@@ -46,7 +46,7 @@ def test_a_machine_that_waits_shows_whose_slot_it_waits_for():
     assert (first["slot"], first["event_id"], first["ready"]) == ("granted", OWN, None)
     assert (second["slot"], second["event_id"]) == ("waiting", None)
     assert "waits for a slot of web, held by web-1 (freeze 1A2B3C4D)" in shown(found)
-    assert "web: 1 of 1 slot in use" in shown(found)
+    assert "web: slots in use: 1 of 1" in shown(found)
 
 
 def test_a_wait_for_a_slot_whose_event_waits_for_another_groups_slot_is_told():
@@ -70,9 +70,9 @@ PROBLEMS = {
     f"freeze {SHARED} is not acknowledged: web-2 is not ready (haproxy failed)": stored(
         member("web-1"), member("web-2", phase="held", events=(digest(SHARED),)),
         events=(shared({"web-1": said("web-1"), "web-2": said("web-2", "not-ready", why="haproxy failed")}),)),
-    "web-1 of web is prepared or away without a granted slot (freeze 1A2B3C4D": stored(
+    "a slot of web is in use that was not granted: web-1 (freeze 1A2B3C4D": stored(
         member("web-1", phase="started", events=(digest(),)), slots={"web": [holder(OWN, "web-1", granted=False)]}),
-    "web-2 has taken over the slot of web-1 in web": stored(
+    "a slot of web was taken over: web-2 has that of web-1": stored(
         member("web-2", phase="preparing", events=(digest(),)), slots={"web": [holder(OWN, "web-2", taken_from=("web-1",))]}),
     "members of web disagree on fleet.slots: web-1 has 1; web-2, web-3 have 2": stored(
         member("web-1"), member("web-2", slots=2), member("web-3", slots=2)),
@@ -133,7 +133,7 @@ def test_a_store_that_cannot_be_reached_is_the_only_line():
 
 def test_an_event_that_takes_several_machines_of_a_group_says_how_many():
     found = view(stored(*IDLE, slots={"web": [holder(SHARED, "web-1", "web-2")]}))
-    assert "web: 1 of 1 slot in use, by 2 machines" in shown(found)
+    assert "web: slots in use: 1 of 1, by 2 machines" in shown(found)
 
 
 @pytest.mark.parametrize("width", [80, 120])

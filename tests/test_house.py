@@ -13,6 +13,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"documents"},
     {"record"},
     {"status", "html", "findings", "fleet_status"},
+    {"client_windows"},     # what the client library needs of Windows; the library needs nothing else
     {"threads", "client"},    # an exception that nobody foresaw ends no process
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need

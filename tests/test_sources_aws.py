@@ -278,15 +278,6 @@ def test_a_source_that_is_opened_again_goes_on_with_the_event_of_before(service,
     other.close()
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DOCUMENTS.glob("aws_scheduled_*")))
-def test_each_captured_document_is_replayed_byte_for_byte(service, source, name):
-    service.replayed[SCHEDULED] = document(name)
-    read, _ = read_scheduled(document(name))
-    long_ago = Ec2Source(service.endpoint, read_uptime_s=lambda: 20 * 365 * 86400.0)
-    assert [event.id for event in polled(long_ago).document.events] == [one.id for one in read if not one.is_over]
-    long_ago.close()
-
-
 @pytest.mark.parametrize(("fault", "trouble", "words"), [
     (InjectedFault(status=503), PollTrouble.SERVER_ERROR, "temporary"),
     (InjectedFault(status=403), PollTrouble.REFUSED, "disabled for this instance"),

@@ -152,14 +152,6 @@ def test_a_machine_family_without_planned_maintenance_is_asked_for_it_hourly(ser
     assert sum(UPCOMING in path for path in paths(server)) == 1
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DOCUMENTS.glob("*maintenance-event*")))
-def test_each_captured_document_is_replayed_byte_for_byte_and_gives_what_it_says(server, source, name):
-    polled(source)
-    server.replayed[MAINTENANCE] = (DOCUMENTS / name).read_bytes()
-    kinds = [event.kind for event in polled(source).document.events]
-    assert kinds == ([] if "none" in name else [Kind.FREEZE] if "migrate" in name else [Kind.REDEPLOY])
-
-
 @pytest.mark.parametrize(("fault", "trouble", "words"), [
     (InjectedFault(status=503), PollTrouble.SERVER_ERROR, "live migration"),
     (InjectedFault(status=403), PollTrouble.REFUSED, "Metadata-Flavor"),

@@ -222,10 +222,9 @@ def test_a_changed_timeout_is_acknowledged_and_is_no_event(host, source):
 @pytest.mark.slow
 def test_a_start_that_waited_in_the_queue_until_the_host_went_ahead_is_no_event(host, source):
     listed(source)
-    host.replayed.append((DOCUMENTS / "vsphere_check_2-start.json").read_bytes())
     source._now = lambda: SEEN + timedelta(days=1)
     late = json.loads((DOCUMENTS / "vsphere_check_2-start.json").read_text())
-    host.replayed[0] = json.dumps({**late, "notificationTimeoutInSec": 1}).encode()
+    host.replayed["check-for-event"].append(json.dumps({**late, "notificationTimeoutInSec": 1}).encode())
     assert listed(source) == ()
 
 

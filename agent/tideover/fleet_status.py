@@ -222,8 +222,7 @@ def _without_grant(groups: Iterable[FleetGroupDocument]) -> Iterable[str]:
     for group in groups:
         for holder in group["holders"]:
             if holder["counts"] and not holder["granted"]:
-                are = "is" if len(holder["members"]) == 1 else "are"
-                yield (f"{_listed(holder['members'])} of {group['name']} {are} prepared or away without a granted slot "
+                yield (f"a slot of {group['name']} is in use that was not granted: {_listed(holder['members'])} "
                        f"({holder['kind'] or 'event'} {holder['event_id'] or holder['digest'][:8]})")
 
 
@@ -231,8 +230,8 @@ def _taken_over(reading: FleetReading) -> Iterable[str]:
     for group, slots in sorted(reading.slots.items()):
         for holder in slots.holders:
             if holder.taken_from:
-                yield (f"{_listed(sorted(holder.members))} has taken over the slot of {_listed(holder.taken_from)} in "
-                       f"{group}, which was silent")
+                yield (f"a slot of {group} was taken over: {_listed(sorted(holder.members))} has that of "
+                       f"{_listed(holder.taken_from)}, which was silent")
 
 
 def _disagreements(groups: Iterable[FleetGroupDocument]) -> Iterable[str]:

@@ -85,6 +85,13 @@ def _members(settings: Settings) -> Iterable[str]:
     return [entry.document.name for entry in found.members]
 
 
+def _scenarios(settings: Settings) -> Iterable[str]:
+    """Of any platform."""
+    from tideover.platforms import SIMULATED_KINDS
+    from tideover.simulator.scenarios import scenario_names
+    return [name for kind in SIMULATED_KINDS for name in scenario_names(kind)]
+
+
 WORDS: dict[str, Callable[[Settings], Iterable[str]]] = {
     "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending,
-    "members": _members}
+    "scenarios": _scenarios, "members": _members}

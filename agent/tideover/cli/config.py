@@ -81,8 +81,12 @@ def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
 @command.command("schema", epilog=example("tideover config schema > tideover.schema.json"))
 @click.argument("document", type=click.Choice(["config", *DOCUMENTS]), default="config")
 @with_config
-def show_schema(document: str, config: str | None) -> int:
-    """Print the JSON Schema of the configuration file, or of a document: record (history --json), pauses, status."""
+@with_json
+def show_schema(document: str, config: str | None, as_json: bool) -> int:
+    """Print the JSON Schema of the configuration file, or of a document: record (history --json), pauses, status.
+
+    It is JSON with --json and without.
+    """
     from tideover.settings.render import configuration_schema
     print_json(configuration_schema() if document == "config" else document_schema(document))
     return EXIT_OK

@@ -77,10 +77,10 @@ def _group_parts(group: FleetGroupDocument, fleet: FleetStatusDocument, times: T
 def _slots_text(group: FleetGroupDocument) -> str:
     used, allowed = group["slots_used"], group["slots_allowed"]
     if allowed is None:
-        return f"no limit, {used} in use" if used else "no limit of slots"
+        return f"no limit of slots{f', {used} in use' if used else ''}"
     largest = max((sum(len(holder["members"]) for holder in group["holders"] if holder["counts"]), 0))
     machines = f", by {largest} machines" if largest > used else ""
-    return f"{used} of {allowed} {'slot' if allowed == 1 else 'slots'} in use{machines}"
+    return f"slots in use: {used} of {allowed}{machines}"
 
 
 def _member_rows(member: FleetMemberDocument, group: FleetGroupDocument, fleet: FleetStatusDocument,

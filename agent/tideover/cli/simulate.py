@@ -175,7 +175,7 @@ class _ScenarioRun:
 
     def _show_repeats(self) -> None:
         if self._repeats:
-            self._show("client", f"repeated {self._repeats} times")
+            self._show("client", "repeated once" if self._repeats == 1 else f"repeated {self._repeats} times")
         self._repeats, self._shown_s = 0, time.monotonic()
 
     def _described(self, service: SimulatedService, request: Request) -> str:

@@ -240,6 +240,8 @@ def read_recordings(path: Path) -> list[list[Recording]]:
         content = None
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as trouble:
         raise WrongUseError(operation, f"it is no bundle: {trouble}", MADE_BY) from trouble
+    except PermissionError as trouble:
+        raise WrongUseError(operation, system_reason(trouble), "Run as the user who wrote it, or as root.") from trouble
     except OSError as trouble:
         raise WrongUseError(operation, system_reason(trouble), "Check the name.") from trouble
     if content is None:         # a link or a device of that name is none

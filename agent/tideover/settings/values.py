@@ -244,11 +244,6 @@ class PathsSettings:
     runtime: str                     # a directory; on Windows the full name of the pipe
 
     @property
-    def applications_socket(self) -> str:
-        """Where applications connect: in a directory of its own, so that containers can mount it."""
-        return f"{self.runtime}/applications/socket"
-
-    @property
     def socket(self) -> str:
         r"""Where the agent listens: a socket in `runtime`, or `runtime` itself where that is a pipe (\\.\pipe\…)."""
         return self.runtime if self.runtime.startswith("\\\\.\\pipe\\") else f"{self.runtime}/tideover.sock"

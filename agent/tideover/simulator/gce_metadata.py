@@ -135,7 +135,9 @@ class GceMetadataServer(SimulatedService):
         if key in self.replayed:
             return replace(_text(200, ""), body=self.replayed[key])
         value = self._value(key, query)
-        return _text(404, "Not found") if value is None else _text(200, value)
+        if value is None:
+            return _text(404, "Not found")
+        return replace(_text(200, value), content_type="application/json" if "alt" in query else "application/text")
 
     def _wait_for_change(self, key: str, query: dict[str, str]) -> None:
         """Until the value's ETag is another one than the caller's, or for the time-out."""
