@@ -4,16 +4,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from real_azurite import RealAzurite
 from real_etcd import RealEtcd
 from tideover.fleet.etcd import EtcdStore
 from tideover.fleet.memory_store import MemoryDocuments, MemoryStore
-from tideover.fleet.store import Conflict, Store, StoreFailed
+from tideover.fleet.store import Conflict, Store, StoreFailed, open_store
 from tideover.simulator.etcd_gateway import SimulatedEtcd
 
 OpenStore = Callable[[], Store]
@@ -39,16 +41,21 @@ def simulated_etcd(home: Path) -> Iterator[Callable[[str], Store]]:
         yield lambda prefix: EtcdStore([f"http://{running.address}"], prefix)
 
 
-SERVERS = {"memory": memory, "simulated etcd": simulated_etcd, "etcd": etcd, "etcd, three members": partial(etcd, members=3)}
-"""What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix."""
+@contextmanager
+def azurite(home: Path) -> Iterator[Callable[[str], Store]]:
+    with RealAzurite(home) as running:
+        yield lambda prefix: open_store(replace(running.keys, prefix=prefix))
 
 
-QUICK = ("memory", "simulated etcd")
+SERVERS = {"memory": (memory, ()), "simulated etcd": (simulated_etcd, ()), "etcd": (etcd, (pytest.mark.slow,)),
+           "etcd, three members": (partial(etcd, members=3), (pytest.mark.slow,)),
+           "azurite": (azurite, (pytest.mark.slow, pytest.mark.extra))}      # from npm: by hand
+"""What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix; and its marks."""
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SERVERS])
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks) for name, (_, marks) in SERVERS.items()])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Store]]:
-    with SERVERS[request.param](tmp_path_factory.mktemp("store")) as opened:
+    with SERVERS[request.param][0](tmp_path_factory.mktemp("store")) as opened:
         yield opened
 
 
