@@ -74,8 +74,8 @@ def sentences(figures: HistoryStatistics) -> list[str]:
     if figures.clock_checked:
         parts.append(_clock_words(figures))
     if figures.watched:
-        parts.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and were only "
-                     "observed.")
+        parts.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and "
+                     f"{'was' if figures.watched == 1 else 'were'} only observed.")
     return parts
 
 
@@ -183,7 +183,7 @@ def _short(figures: HistoryStatistics) -> str:
 
 
 def _pauses_words(pause: Spread) -> str:
-    unknown = f"; the length of {pause.unknown} is not known" if pause.unknown else ""
+    unknown = f"; the length of {pause.unknown} more is not known" if pause.unknown else ""
     count = len(pause.lengths_s)
     if not count:
         return f"{pause.unknown} pause{'s' if pause.unknown > 1 else ''} of unknown length."
