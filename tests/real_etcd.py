@@ -195,6 +195,16 @@ def answers(url: str) -> bool:
         return False
 
 
+def answers_at_all(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=1.0).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 class TcpProxy:
     """Before a server. `mode`: "pass"; "swallow" (takes a connection, and bytes, and never answers); "half" (cuts each answer in its
     midst); `shut` refuses."""

@@ -4,57 +4,19 @@ The same with real servers: test_fleet_etcd_servers.py."""
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from http_faults import answer
+from played_http import PlayedRequest, PlayedServer, Reply
+from real_etcd import FleetKeys
 from tideover.fleet.etcd import EtcdStore
-from tideover.fleet.store import Conflict, StoreFailed, StoreTrouble
-
-Reply = Callable[[str, dict[str, str], dict[str, Any]], bytes]
-"""Given path, headers (lower case) and the JSON asked, what is sent back; b"" closes the connection."""
-
-
-class PlayedEtcd:
-    """One server; `reply` may be changed. `asked`: the paths so far."""
-
-    def __init__(self, reply: Reply) -> None:
-        self.reply, self.asked = reply, []      # type: ignore[assignment, var-annotated]
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def shut(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        with suppress(OSError), client, client.makefile("rb") as lines:
-            while first := lines.readline().decode():
-                headers: dict[str, str] = {}
-                while (line := lines.readline().decode().strip()):
-                    name, _, value = line.partition(":")
-                    headers[name.lower()] = value.strip()
-                path, fields = first.split()[1], json.loads(lines.read(int(headers["content-length"])))
-                self.asked.append(path)
-                sent = self.reply(path, headers, fields)
-                if not sent:
-                    return
-                client.sendall(sent)
+from tideover.fleet.store import Conflict, StoreFailed, StoreTrouble, open_store
 
 
 def header(revision: int = 5, cluster: int = 77) -> dict[str, Any]:
@@ -74,15 +36,17 @@ def error(status: bytes, code: int, message: str) -> bytes:
     return answer(json.dumps({"error": message, "message": message, "code": code}).encode(), status=status)
 
 
+LOGIN = "/v3/auth/authenticate"
+HALF_AN_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{"
 UNAUTHENTICATED = error(b"401 Unauthorized", 16, "etcdserver: invalid auth token")
 
 
 @pytest.fixture
-def play() -> Iterator[Callable[..., PlayedEtcd]]:
-    playing: list[PlayedEtcd] = []
+def play() -> Iterator[Callable[..., PlayedServer]]:
+    playing: list[PlayedServer] = []
 
-    def begin(reply: Reply | bytes) -> PlayedEtcd:
-        playing.append(PlayedEtcd((lambda *_: reply) if isinstance(reply, bytes) else reply))
+    def begin(reply: Reply | bytes) -> PlayedServer:
+        playing.append(PlayedServer(reply))
         return playing[-1]
 
     yield begin
@@ -94,6 +58,12 @@ def failure(work: Callable[[], object]) -> StoreFailed:
     with pytest.raises(StoreFailed) as found:
         work()
     return found.value
+
+
+def shorten_if_endless(monkeypatch, sent):
+    """An answer that never ends is waited for up to the bound: here a short one."""
+    if sent == HALF_AN_ANSWER:
+        monkeypatch.setattr("tideover.fleet.etcd.OPERATION_S", 0.06)
 
 
 @pytest.mark.parametrize(("sent", "trouble", "words"), [
@@ -111,11 +81,11 @@ def failure(work: Callable[[], object]) -> StoreFailed:
     (answer(b'{"header": 3}'), StoreTrouble.MALFORMED, "no header of etcd"),
     (answer(b'{"header": {"cluster_id": "1", "revision": "many"}}'), StoreTrouble.MALFORMED, "no header of etcd"),
     (b"SSH-2.0-OpenSSH_9.2\r\n", StoreTrouble.UNAVAILABLE, "not a valid HTTP answer"),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{", StoreTrouble.UNAVAILABLE, "in time"),
+    (HALF_AN_ANSWER, StoreTrouble.UNAVAILABLE, "in time"),
     (b"", StoreTrouble.UNAVAILABLE, "closed without an answer"),
 ])
 def test_each_answer_that_is_no_success_is_one_sentence_with_cause_and_hint(play, sent, trouble, words, monkeypatch):
-    monkeypatch.setattr("tideover.fleet.etcd.OPERATION_S", 0.06)
+    shorten_if_endless(monkeypatch, sent)
     server = play(sent)
     store = EtcdStore([server.url], "tideover")
     for work in (lambda: store.get("v1/a"), lambda: store.put("v1/a", b"x", None), lambda: store.list("v1/")):
@@ -130,14 +100,14 @@ def test_each_answer_that_is_no_success_is_one_sentence_with_cause_and_hint(play
     (error(b"503 Service Unavailable", 14, "etcdserver: request timed out"), True),
     (error(b"500 Internal Server Error", 2, "context deadline exceeded"), True),
     (answer(b"<html>welcome</html>"), True),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{", True),
+    (HALF_AN_ANSWER, True),
     (b"", True),
     (error(b"403 Forbidden", 7, "etcdserver: permission denied"), False),
     (error(b"429 Too Many Requests", 8, "etcdserver: mvcc: database space exceeded"), False),
 ])
 def test_a_write_whose_answer_leaves_it_open_is_unknown(play, sent, unknown, monkeypatch):
     """A read is never unknown, nor is a write that no server has received."""
-    monkeypatch.setattr("tideover.fleet.etcd.OPERATION_S", 0.06)
+    shorten_if_endless(monkeypatch, sent)
     server = play(sent)
     store = EtcdStore([server.url], "tideover")
     assert failure(lambda: store.put("v1/a", b"x", None)).outcome_unknown is unknown
@@ -162,13 +132,13 @@ def test_the_next_server_is_asked_where_one_fails_and_first_from_then_on(play):
         store = EtcdStore([failing.url, good.url], "tideover")
         assert store.get("v1/a") is None
         assert store.get("v1/a") is None
-        assert (len(failing.asked), len(good.asked)) == (1, 2)
+        assert (len(failing.requests), len(good.requests)) == (1, 2)
 
 
 def test_what_every_server_would_say_ends_the_operation(play):
     denying, good = play(error(b"403 Forbidden", 7, "etcdserver: permission denied")), play(ok())
     assert failure(lambda: EtcdStore([denying.url, good.url], "tideover").get("v1/a")).trouble is StoreTrouble.DENIED
-    assert good.asked == []
+    assert good.requests == []
 
 
 def test_of_several_servers_that_fail_the_sentence_names_each(play):
@@ -183,11 +153,11 @@ def test_the_user_logs_in_and_a_token_that_is_refused_is_renewed_once(play, tmp_
     password.write_text("first\n")
     given: list[str] = []
 
-    def reply(path: str, headers: dict[str, str], fields: dict[str, Any]) -> bytes:
-        if path == "/v3/auth/authenticate":
-            given.append(fields["password"])
+    def reply(request: PlayedRequest) -> bytes:
+        if request.target == LOGIN:
+            given.append(json.loads(request.body)["password"])
             return answer(json.dumps({**header(), "token": f"token-{len(given)}"}).encode())
-        return ok() if headers.get("authorization") == valid else UNAUTHENTICATED
+        return ok() if request.headers.get("authorization") == valid else UNAUTHENTICATED
 
     valid = "token-1"
     server = play(reply)
@@ -208,12 +178,12 @@ def test_roles_that_have_changed_and_users_that_were_turned_on_need_a_login_too(
     (tmp_path / "password").write_text("secret")
     on = False
 
-    def reply(path: str, headers: dict[str, str], fields: dict[str, Any]) -> bytes:
-        if path == "/v3/auth/authenticate":
+    def reply(request: PlayedRequest) -> bytes:
+        if request.target == LOGIN:
             return answer(json.dumps({**header(), "token": "t2"}).encode()) if on else error(
                 b"412 Precondition Failed", 9, "etcdserver: authentication is not enabled")
-        if on and headers.get("authorization") != "t2":
-            return error(b"400 Bad Request", 3, "etcdserver: user name is empty" if "authorization" not in headers
+        if on and request.headers.get("authorization") != "t2":
+            return error(b"400 Bad Request", 3, "etcdserver: user name is empty" if "authorization" not in request.headers
                          else "etcdserver: revision of auth store is old")
         return ok()
 
@@ -224,7 +194,7 @@ def test_roles_that_have_changed_and_users_that_were_turned_on_need_a_login_too(
     store.get("v1/a")
     store._token = "t1"
     store.get("v1/a")
-    assert server.asked.count("/v3/auth/authenticate") == 3
+    assert [one.target for one in server.requests].count(LOGIN) == 3
 
 
 def test_a_wrong_password_and_a_file_that_is_missing_are_told(play, tmp_path):
@@ -247,10 +217,10 @@ def test_another_or_a_restored_store_is_a_new_generation_in_which_old_revisions_
     server.reply = lambda *_: answer(json.dumps({**after, "kvs": [kv("v1/a", b"x", 3)], "count": "1"}).encode())
     now = store.get("v1/a")
     assert store.generation == 1 and now is not None and now.revision != before.revision
-    asked = len(server.asked)
+    asked = len(server.requests)
     with pytest.raises(Conflict):
         store.put("v1/a", b"y", before.revision)
-    assert len(server.asked) == asked
+    assert len(server.requests) == asked
     store.get("v1/a")
     assert store.generation == 1
 
@@ -268,7 +238,8 @@ def test_a_write_that_meets_another_store_is_unknown(play):
 def test_a_stale_list_asks_for_one_servers_knowledge_and_never_makes_a_generation(play):
     asked: list[dict[str, Any]] = []
 
-    def reply(path: str, headers: dict[str, str], fields: dict[str, Any]) -> bytes:
+    def reply(request: PlayedRequest) -> bytes:
+        fields = json.loads(request.body)
         asked.append(fields)
         return answer(json.dumps(header(2 if fields.get("serializable") else 5)).encode())
 
@@ -301,7 +272,8 @@ def test_a_long_list_comes_in_pages_and_a_page_that_is_too_large_in_smaller_ones
     documents = [kv(f"v1/members/m{number:03}", b"x" * 9000, 3) for number in range(450)]
     limits: list[int] = []
 
-    def reply(path: str, headers: dict[str, str], fields: dict[str, Any]) -> bytes:
+    def reply(request: PlayedRequest) -> bytes:
+        fields = json.loads(request.body)
         limits.append(int(fields["limit"]))
         rest = [one for one in documents if b64decode(one["key"]) >= b64decode(fields["key"])]
         page = rest[:limits[-1]]
@@ -333,8 +305,6 @@ def test_a_store_closed_while_it_waits_ends_at_once(play):
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_a_certificate_that_cannot_be_used_is_told_when_the_store_is_opened(tmp_path: Path, content: str | None) -> None:
-    from real_etcd import FleetKeys
-    from tideover.fleet.store import open_store
     file = tmp_path / "ca.pem"
     if content:
         file.write_text(content)

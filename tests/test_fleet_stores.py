@@ -4,15 +4,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from real_azurite import RealAzurite
 from real_etcd import RealEtcd
 from tideover.fleet.memory_store import MemoryDocuments, MemoryStore
-from tideover.fleet.store import Conflict, Store, StoreFailed
+from tideover.fleet.store import Conflict, Store, StoreFailed, open_store
 
 OpenStore = Callable[[], Store]
 
@@ -31,13 +33,21 @@ def etcd(home: Path, members: int = 1) -> Iterator[Callable[[str], Store]]:
         yield running.store
 
 
-SERVERS = {"memory": memory, "etcd": etcd, "etcd, three members": partial(etcd, members=3)}
-"""What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix."""
+@contextmanager
+def azurite(home: Path) -> Iterator[Callable[[str], Store]]:
+    with RealAzurite(home) as running:
+        yield lambda prefix: open_store(replace(running.keys, prefix=prefix))
 
 
-@pytest.fixture(scope="module", params=["memory", *(pytest.param(name, marks=pytest.mark.slow) for name in SERVERS if name != "memory")])
+SERVERS = {"memory": (memory, ()), "etcd": (etcd, (pytest.mark.slow,)),
+           "etcd, three members": (partial(etcd, members=3), (pytest.mark.slow,)),
+           "azurite": (azurite, (pytest.mark.slow, pytest.mark.extra))}      # from npm: by hand
+"""What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix; and its marks."""
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=marks) for name, (_, marks) in SERVERS.items()])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Store]]:
-    with SERVERS[request.param](tmp_path_factory.mktemp("store")) as opened:
+    with SERVERS[request.param][0](tmp_path_factory.mktemp("store")) as opened:
         yield opened
 
 

@@ -278,24 +278,6 @@ def test_a_source_that_is_opened_again_goes_on_with_the_event_of_before(service,
     other.close()
 
 
-@pytest.mark.parametrize(("fault", "trouble", "words"), [
-    (InjectedFault(status=503), PollTrouble.SERVER_ERROR, "temporary"),
-    (InjectedFault(status=403), PollTrouble.REFUSED, "disabled for this instance"),
-    (InjectedFault(status=400), PollTrouble.REFUSED, "changed on the way"),
-    (InjectedFault(status=429), PollTrouble.THROTTLED, "too many"),
-    (InjectedFault(status=302), PollTrouble.REDIRECTED, "never followed"),
-    (InjectedFault(reset=True), PollTrouble.NO_ANSWER, "gave no document"),
-    (InjectedFault(status=200, body=b"<html>"), PollTrouble.NO_DOCUMENT, "not JSON"),
-], ids=["503", "403", "400", "429", "redirect", "reset", "html"])
-def test_a_fault_is_one_sentence_and_takes_no_event_away(service, source, fault, trouble, words):
-    event_id = service.add_event()
-    polled(source)
-    service.inject_fault(fault)
-    news = failed(source)
-    assert news.trouble is trouble and words in news.reason and "\n" not in news.reason
-    assert [event.id for event in polled(source).document.events] == [event_id]
-
-
 def test_an_instance_whose_metadata_service_is_disabled_says_so(service, source):
     service.enabled = False
     assert "HttpEndpoint" in failed(source).reason

@@ -51,32 +51,32 @@ class UnusableDocument(ValueError):
 
 # --- Keys
 
-def member_key(prefix: str, name: str, vm_id: str) -> str:
+def member_key(name: str, vm_id: str) -> str:
     """Given a VM's name and the platform's id of it, return the key of its entry: two VMs of one name have two."""
     digest = hashlib.sha256(fold_case(vm_id).encode()).hexdigest()[:12]
-    return f"{members_prefix(prefix)}{_in_key(name)}-{digest}"
+    return f"{members_prefix()}{_in_key(name)}-{digest}"
 
 
-def slots_key(prefix: str, group: str) -> str:
+def slots_key(group: str) -> str:
     """Given a group, return the key of its slots."""
-    return f"{groups_prefix(prefix)}{_in_key(group)}/slots"
+    return f"{groups_prefix()}{_in_key(group)}/slots"
 
 
-def event_key(prefix: str, digest: str) -> str:
+def event_key(digest: str) -> str:
     """Given an event's digest, return the key of its document."""
-    return f"{events_prefix(prefix)}{digest}"
+    return f"{events_prefix()}{digest}"
 
 
-def members_prefix(prefix: str) -> str:
-    return f"{prefix}/{LAYOUT}/members/"
+def members_prefix() -> str:
+    return f"{LAYOUT}/members/"
 
 
-def groups_prefix(prefix: str) -> str:
-    return f"{prefix}/{LAYOUT}/groups/"
+def groups_prefix() -> str:
+    return f"{LAYOUT}/groups/"
 
 
-def events_prefix(prefix: str) -> str:
-    return f"{prefix}/{LAYOUT}/events/"
+def events_prefix() -> str:
+    return f"{LAYOUT}/events/"
 
 
 def event_digest(source: str, event_id: str) -> str:
@@ -93,7 +93,8 @@ def _in_key(name: str) -> str:
 @dataclass(frozen=True, slots=True)
 class MemberDocument:
     """What one agent says of itself. `events`: digests of the events it works on; `phase`: that of the first of them,
-    "" when it is idle; `slots`: as its configuration says; `beat` rises with each write."""
+    "" when it is idle; `slots`: as its configuration says; `beat` rises with each write; `at`: when that was, by the
+    machine's clock, for people; `failed`: names of hooks whose recovery has failed for good."""
 
     name: str
     vm_id: str
@@ -104,6 +105,8 @@ class MemberDocument:
     phase: str = ""
     events: tuple[str, ...] = ()
     beat: int = 0
+    at: str = ""
+    failed: tuple[str, ...] = ()
     write: str = ""
     extra: Mapping[str, Any] = field(default_factory=_nothing)
 
@@ -123,7 +126,8 @@ class Holder:
     """One event that has a slot of the group, or is prepared for without one (not `granted`).
 
     `event`: its digest; `machines`: the folded names of all machines it names; `members`: folded name -> those of the
-    group that have entered; `not_before`: RFC 3339 or "", for people.
+    group that have entered; `not_before`: RFC 3339 or "", for people; `taken_from`: the silent machines whose entry
+    made room for it.
     """
 
     event: str
@@ -132,6 +136,7 @@ class Holder:
     not_before: str = ""
     machines: tuple[str, ...] = ()
     members: Mapping[str, SlotMember] = field(default_factory=_nothing)
+    taken_from: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=_nothing)
 
     @property
@@ -156,7 +161,7 @@ class SlotsDocument:
 @dataclass(frozen=True, slots=True)
 class EventMember:
     """What one machine says of itself in a shared event. `slot`: whether its group granted one; None: its group has no
-    limit. `rival`: the id of another VM of this name whose entry this one replaced."""
+    limit. `rival`: the id of another VM of this name whose entry this one replaced; `disputed`: that one writes too."""
 
     state: str
     slot: bool | None = None
@@ -164,6 +169,7 @@ class EventMember:
     vm_id: str = ""
     boot_id: str = ""
     rival: str = ""
+    disputed: bool = False
     extra: Mapping[str, Any] = field(default_factory=_nothing)
 
 
@@ -298,7 +304,8 @@ def _member(given: _Given) -> MemberDocument:
     return MemberDocument(
         given.take("name", str), given.take("vm_id", str), given.take("boot_id", str, ""),
         given.take("group", str, "default"), given.take("slots", int, 0), given.take("version", str, ""),
-        given.take("phase", str, ""), given.texts("events"), given.take("beat", int, 0), given.take("write", str, ""),
+        given.take("phase", str, ""), given.texts("events"), given.take("beat", int, 0), given.take("at", str, ""),
+        given.texts("failed"), given.take("write", str, ""),
         given.rest())
 
 
@@ -310,7 +317,7 @@ def _slot_member(given: _Given) -> SlotMember:
 def _holder(given: _Given) -> Holder:
     return Holder(given.take("event", str), given.take("granted", bool), given.take("kind", str, ""),
                   given.take("not_before", str, ""), given.texts("machines"), given.each("members", _slot_member),
-                  given.rest())
+                  given.texts("taken_from"), given.rest())
 
 
 def _slots(given: _Given) -> SlotsDocument:
@@ -326,7 +333,7 @@ def _event_member(given: _Given) -> EventMember:
         raise _Misfit("the state of a member is no known word")
     return EventMember(state, given.take("slot", _OPTIONAL_BOOL), given.take("why", str, ""),
                        given.take("vm_id", str, ""), given.take("boot_id", str, ""), given.take("rival", str, ""),
-                       given.rest())
+                       given.take("disputed", bool, False), given.rest())
 
 
 def _claim(given: _Given) -> Claim:

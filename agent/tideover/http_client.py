@@ -42,6 +42,7 @@ MOST_ADDRESSES = 4               # of one name that are tried, each for its shar
 CLOSE_CHECK_S = 0.25             # how soon a wait sees that it was closed: shutdown(2) wakes no reader on Windows
 JSON_CONTENT: Mapping[str, str] = MappingProxyType({"Content-Type": "application/json"})
 BODY_TOO_LARGE = "the answer is larger than 1 MiB"
+CLOSED = "the connection was closed without an answer"
 HEAD_TOO_LARGE = "the headers of the answer are larger than 64 KiB"
 
 
@@ -155,6 +156,8 @@ def make_tls_context(ca_file: str | None = None, cert_file: str | None = None,
     certificate and name are always checked. Raise OSError (ssl.SSLError is one) if a file cannot be used."""
     context = ssl.create_default_context(cafile=ca_file)
     context.sslsocket_class = _LimitedTlsSocket
+    # Python ignores an end of the connection that TLS does not confirm: an answer that was cut would look whole.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
     if cert_file is not None:
         context.load_cert_chain(cert_file, key_file, password="")       # an encrypted key is refused, not asked for
     return context
@@ -241,7 +244,8 @@ class _TlsConnection(_Connection):
 
     def _new_conn(self) -> socket.socket:
         plain = super()._new_conn()
-        secure = self._tls.wrap_socket(plain, server_hostname=self.host.strip("[]"), do_handshake_on_connect=False)
+        secure = self._tls.wrap_socket(plain, server_hostname=self.host.strip("[]"), do_handshake_on_connect=False,
+                                       suppress_ragged_eofs=False)
         assert isinstance(secure, _LimitedTlsSocket)
         secure.limits, self.limits.sock = self.limits, secure
         secure.settimeout(self.limits.left_s())
@@ -492,8 +496,7 @@ _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str
     (TimeoutError, "no complete answer in time"),
     ((requests.exceptions.InvalidURL, http.client.InvalidURL), "not a valid address"),
     ((http.client.IncompleteRead, IncompleteRead), "the answer was cut short"),
-    ((http.client.RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError),
-     "the connection was closed without an answer"),
+    (http.client.RemoteDisconnected, CLOSED),
 )
 
 
@@ -510,8 +513,9 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
         if _is_tls_failure(cause):
             reason = getattr(cause, "reason", None) or "the server ended it"
             return f"TLS failed: {reason.lower().replace('_', ' ')}", False
-        is_eof = isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
-        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror and not is_eof:
+        if _is_tls_end(cause):
+            return CLOSED, False
+        if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
             return cause.strerror.lower(), False
     for kinds, words in _REASONS:
         if any(isinstance(cause, kinds) for cause in causes):
@@ -520,7 +524,13 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
 
 
 def _is_tls_failure(error: BaseException) -> bool:
-    return isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError)
+    return isinstance(error, ssl.SSLError) and not _is_tls_end(error)
+
+
+def _is_tls_end(error: BaseException) -> bool:
+    """The connection ended where TLS did not: the server was killed, or a cut on the way."""
+    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or (
+        isinstance(error, ssl.SSLError) and error.reason == "UNEXPECTED_EOF_WHILE_READING")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

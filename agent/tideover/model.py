@@ -269,6 +269,17 @@ class EntryKind(enum.Enum):
     FOUND_PREPARED = "found prepared"                    # by its private directory alone
     RECOVERY_IMPOSSIBLE = "recovery impossible"
     JOURNAL_UNWRITABLE = "journal unwritable"
+    ACK_WITHHELD = "acknowledgement not sent"            # the fleet's store does not show that it may be
+    ACK_BY_PEER = "acknowledged by another machine"      # of the fleet; the note names it
+    SLOT_TAKEN = "slot granted"                          # of the fleet's group
+    SLOT_WAITING = "slot waited for"
+    SLOT_NOT_GRANTED = "slot not granted"                # it is entered all the same, so that others wait
+    SLOT_RELEASED = "slot released"                      # by an operator
+    SLOT_GIVEN_BACK = "slot given back"
+    SLOT_TAKEN_OVER = "slot taken over"                  # of a machine that was silent
+    FLEET_READY = "ready"                                # this machine, as its entry in the store says
+    CLAIMED = "acknowledgement claimed"                  # this machine is the one that sends it
+    TOO_LATE = "consent not taken back"                  # a claim is open
     WOULD_PREPARE = "would prepare"                      # [policy] mode is observe: what was not done, at its time
     WOULD_ACKNOWLEDGE = "would acknowledge"
     WOULD_RECOVER = "would recover"

@@ -14,7 +14,8 @@ from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE, TideoverError
 from tideover.settings import Settings
 
 EVENTS_AT_MOST = 50
-SAFE = re.compile(r"[A-Za-z0-9._/@+-]+")      # a foreign word that a shell would read as more than a word is left out
+SAFE = re.compile(r"[A-Za-z0-9._/@+][A-Za-z0-9._/@+-]*")
+"""Words that a shell reads as more than a word, and this program as an option, are left out."""
 
 
 def print_words(arguments: list[str]) -> int:

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 # --- Log lines: one for each change, none for each poll
 
 GRAVE = frozenset({EntryKind.RECOVER_FAILED, EntryKind.ACK_REFUSED, EntryKind.RECOVERY_IMPOSSIBLE})    # to be looked at
-WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.VM_CHANGED})
+WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.VM_CHANGED, EntryKind.ACK_WITHHELD,
+                          EntryKind.SLOT_NOT_GRANTED, EntryKind.SLOT_RELEASED, EntryKind.SLOT_TAKEN_OVER,
+                          EntryKind.TOO_LATE})
 
 
 class LogListener:

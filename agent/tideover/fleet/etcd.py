@@ -21,6 +21,7 @@ from tideover.findings import Finding, bad, good, remark
 from tideover.fleet.store import (
     OPERATION_S,
     SERVER_S,
+    AnswerTooLarge,
     Conflict,
     Stored,
     StoreFailed,
@@ -139,7 +140,7 @@ class EtcdStore:
     def get(self, key: str) -> Stored | None:
         try:
             answer = self._ask(f"read {key}", RANGE, {"key": self._encode(key)}, self._read_raw_s() + OPERATION_S)
-        except _PageTooLarge as error:
+        except AnswerTooLarge as error:
             raise StoreFailed(StoreTrouble.MALFORMED, f"cannot read {key} in etcd: {BODY_TOO_LARGE}",
                               "check that nothing else writes below fleet.prefix") from error
         found = answer.fields.get("kvs", [])
@@ -183,7 +184,7 @@ class EtcdStore:
             asked = {"key": b64encode(first).decode(), "range_end": b64encode(end).decode(), "limit": str(limit)}
             try:
                 answer = self._ask(f"list {prefix}", RANGE, asked | options, until_raw_s).fields
-            except _PageTooLarge as error:
+            except AnswerTooLarge as error:
                 if limit == 1:
                     raise StoreFailed(StoreTrouble.MALFORMED, f"cannot list {prefix} in etcd: {BODY_TOO_LARGE}",
                                       "check that nothing else writes below fleet.prefix") from error
@@ -296,7 +297,7 @@ class EtcdStore:
             return server.client.exchange("POST", server.url + path, left_s, body, headers)
         except RequestFailed as error:
             if path == RANGE and str(error) == BODY_TOO_LARGE:
-                raise _PageTooLarge from error
+                raise AnswerTooLarge from error
             trouble = StoreTrouble.DENIED if error.is_tls else StoreTrouble.UNAVAILABLE
             hint = TLS_HINT if error.is_tls else TLS_REACH_HINT if server.url.startswith("https") else REACH_HINT
             raise _ServerFailed(trouble, str(error), hint, is_unknown=error.may_be_received) from error
@@ -398,10 +399,6 @@ class EtcdStore:
             found.append(bad(topic, f"the servers of fleet.store are of {len(clusters)} clusters: {words}",
                              "Name the servers of one cluster only."))
         return found
-
-
-class _PageTooLarge(Exception):
-    """The answer to a read was larger than an exchange may bring."""
 
 
 def _fields(body: bytes) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class Conflict(Exception):
     """The document is not as expected: read it again."""
 
 
+class AnswerTooLarge(Exception):
+    """Inside a store's module: the answer to a read was larger than an exchange may bring; a list asks for less."""
+
+
 class Store(Protocol):
     """A store, for one thread at a time; `close` may come from any thread. Keys are below the fleet's prefix.
 

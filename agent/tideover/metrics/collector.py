@@ -36,13 +36,14 @@ from tideover.status import recover_pending
 # --- Gauges from the state alone, right after a restart as well as before it
 
 FOREMOST = (Phase.SETTLING, Phase.CHECKING_CLOCK, Phase.STARTED, Phase.ACKNOWLEDGED, Phase.HELD, Phase.UNCONFIRMED,
-            Phase.ACKNOWLEDGING, Phase.PREPARING, Phase.RECOVERING, Phase.SCHEDULED, Phase.RECOVERED, Phase.OBSERVED)
+            Phase.ACKNOWLEDGING, Phase.WAITING_FOR_PEERS, Phase.PREPARING, Phase.RECOVERING, Phase.WAITING_FOR_SLOT,
+            Phase.SCHEDULED, Phase.RECOVERED, Phase.OBSERVED)
 """Where several events are open, the one furthest on says how the machine is. One that recovers waits for all claims to
 go, so it comes after them; what is over, or not ours, comes last."""
 
 IDLE = "idle"
 STATES = (IDLE, *(phase.value for phase in FOREMOST))
-AHEAD = AWAITING_PLATFORM | {Phase.SCHEDULED}
+AHEAD = AWAITING_PLATFORM | {Phase.SCHEDULED, Phase.WAITING_FOR_SLOT}
 CLAIMED, DUE, FAILED = "claimed", "due", "failed"
 PENDING_STAGES = (CLAIMED, DUE, FAILED)
 

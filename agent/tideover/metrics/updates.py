@@ -23,7 +23,7 @@ ACKNOWLEDGEMENTS: Mapping[EntryKind | Phase, str] = MappingProxyType({
 """The label for each answer of the platform."""
 
 STANDSTILLS = frozenset({Cause.VM_PAUSE, Cause.SUSPEND})
-PREPARED = frozenset({Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED})
+PREPARED = frozenset({Phase.WAITING_FOR_PEERS, Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED})
 REMEMBERED = 100
 """So many events whose clock was not good are remembered, in case it is found good later."""
 
