@@ -99,7 +99,7 @@ def run_command(words: list[str]) -> int:
             print(trouble.ctx.get_help() if trouble.ctx else "")
         else:
             command = trouble.ctx.command_path if trouble.ctx else "tideover"
-            message = trouble.format_message()
+            message = " ".join(trouble.format_message().split())       # click breaks lists of choices with tabs
             end = "" if message.endswith((".", "?", "!")) else "."     # click's own sentences end with and without
             print_sentence(f"tideover: {message}{end} See {command} --help.", hanging=2, to_errors=True)
         return EXIT_WRONG_USE
