@@ -97,11 +97,11 @@ def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
             return READY, "" if fleet.takes_slot else NOTHING_TO_PREPARE
         case Phase.HELD if fleet.hold:
             return NOT_READY, fleet.hold
-        case Phase.RECOVERED if case.has_begun:
+        case Phase.RECOVERED if case.began:     # a pause before that may be another event's
             return OVER, ""
         case Phase.SCHEDULED | Phase.WAITING_FOR_SLOT | Phase.PREPARING | Phase.RECOVERED:
             return NOT_READY, WORDS[case.phase]
-        case Phase.RECOVERING if not case.has_begun:
+        case Phase.RECOVERING if not case.began:
             return NOT_READY, WORDS[case.phase]
         case _:
             return None, ""
