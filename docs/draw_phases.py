@@ -25,7 +25,8 @@ from tideover.lifecycle import Phase, case as cases  # noqa: E402
 BEGIN, END = "<!-- phases: begin, drawn by docs/draw_phases.py -->", "<!-- phases: end -->"
 FIRST = {
     Phase.OBSERVED: "detected, other machines' or not acted on", Phase.SCHEDULED: "detected, preparation starts later",
-    Phase.PREPARING: "detected", Phase.STARTED: "detected as started",
+    Phase.WAITING_FOR_SLOT: "detected, no slot is free yet", Phase.PREPARING: "detected",
+    Phase.STARTED: "detected as started",
     Phase.CHECKING_CLOCK: "a pause without an event",
 }
 """The phases in which an event begins (`lifecycle/step.py`, not in the table)."""

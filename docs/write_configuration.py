@@ -63,6 +63,10 @@ PASSWORD=secret
 
 Values of `environment` and `environment_file` are passed to the hook and stored nowhere else. `tideover config show`
 hides those of `environment` without `--secrets`.
+
+The files that `[fleet]` names are refused by the rule of the hooks: `password_file`, `key_file` and `sas_file` if a
+user other than root or the agent's own can read or change them, `ca_file` and `cert_file` if one can change them.
+`acknowledge_shared` is ignored, with a warning, where `[fleet]` has a store.
 """
 
 

@@ -42,7 +42,7 @@ def metrics() -> Iterator[str]:
     from tideover.metrics.collector import MetricsCollector, Present
     from tideover.model import Moment
     now = datetime.now(UTC)
-    present = Present(State(), None, True, None, ("example",), now)
+    present = Present(State(), None, True, None, ("example",), ("example-application",), now)
     yield "| metric | type | labels | says |"
     yield "|---|---|---|---|"
     for family in MetricsCollector(lambda: present, lambda: Moment(now, 0.0)).collect():

@@ -69,11 +69,22 @@ def phase_message(phase: str, known: Mapping[str, str]) -> dict[str, Any]:
     return {"event_phase": phase, **known, "text": text}
 
 
+def shown_facts(message: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Given a message, return what is shown below its sentence: each fact's name and value. The clock is checked after
+    the event only, before which "unknown" would mislead."""
+    return [(name, _with_unit(key, str(message[key]))) for name, key in FACTS
+            if message.get(key) and (key != "clock" or message.get("reason"))]
+
+
+def _with_unit(key: str, value: str) -> str:
+    return f"{float(value):g} s" if key.endswith("_s") else value
+
+
 # --- payloads
 
 def payload(format_: str, message: Mapping[str, Any]) -> dict[str, Any]:
     """Given a format (one of FORMATS) and a message, return the JSON document that such a receiver takes."""
-    shown = [(name, str(message[key])) for name, key in FACTS if message.get(key)]
+    shown = shown_facts(message)
     match format_:
         case "text":
             return {"text": message["text"]}
@@ -168,7 +179,7 @@ def mail(message: Mapping[str, Any], sender: str, recipients: list[str], record:
         written["From"] = sender
     written["To"] = ", ".join(recipients)
     written["Auto-Submitted"] = "auto-generated"         # RFC 3834: answering machines leave it alone
-    lines = [message["text"], "", *(f"{name}: {message[key]}" for name, key in FACTS if message.get(key)),
+    lines = [message["text"], "", *(f"{name}: {value}" for name, value in shown_facts(message)),
              "", f"On the machine: tideover show {message['event_id']}"]
     written.set_content("\n".join(lines) + "\n")
     if record:

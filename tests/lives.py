@@ -40,6 +40,11 @@ def event(event_id: str = "e1", kind: Kind = Kind.FREEZE, *, started: bool = Fal
     return Event(event_id, kind, resources, started, not_before, expected_s, "", source)
 
 
+def document_at(events: tuple[Event, ...], now: Moment, incarnation: str = "1") -> Document:
+    """What is listed, asked for and answered now."""
+    return Document(events, now.raw_s, now.raw_s, incarnation, now.utc)
+
+
 def started(thing: Event) -> Event:
     return replace(thing, started=True, not_before=None)
 
@@ -93,14 +98,11 @@ class Life:
         return {effect.key: effect for effect in desired_effects(self.state, self.now)}
 
     def polled(self, *events: Event) -> Life:
-        raw_s = self.now.raw_s
-        date = self.now.utc
-        return self.see(ob.Polled(Document(events, "1", date, raw_s, raw_s), ME))
+        return self.see(ob.Polled(document_at(events, self.now), ME))
 
     def polled_in_part(self, *events: Event) -> Life:
         """A document of which an entry had to be left out."""
-        now = self.now
-        part = Document(events, "1", now.utc, now.raw_s, now.raw_s, "entry 1 of the list of events has no usable EventId")
+        part = replace(document_at(events, self.now), left_out="entry 1 of the list of events has no usable EventId")
         return self.see(ob.Polled(part, ME))
 
     def after(self, seconds: float) -> Life:

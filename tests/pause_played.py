@@ -4,7 +4,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from tideover.model import Moment, Pause, utc
-from tideover.observations import Observation, Resumed
+from tideover.observations import Observation, PauseProved, Resumed
 from tideover.pause.detector import PauseCallbacks, PauseDetector
 from tideover.pause.incidents import SourceSamples
 from tideover.pause.types import PauseWatchSettings, PushSignal
@@ -119,6 +119,10 @@ class Heard:
     @property
     def pauses(self) -> list[Pause]:
         return [told.pause for told in self.told if isinstance(told, Resumed)]
+
+    @property
+    def proved(self) -> list[Pause]:
+        return [told.pause for told in self.told if isinstance(told, PauseProved)]
 
 
 class PlayedMachine:

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,6 +164,27 @@ def test_bytes_that_are_no_answer_give_one_sentence(place: Place, capsys: Any, m
             assert place.command(*words) == 3
             said = capsys.readouterr().err
             assert said.startswith("tideover: cannot ask the agent") and "Traceback" not in said
+    lock.release()
+
+
+def test_what_was_asked_before_a_close_is_answered(place: Place) -> None:
+    """A recovery that is given up can end the event for which a new configuration waits: the agent that answers closes."""
+    asked, may_answer, got = threading.Event(), threading.Event(), []
+
+    def answer(_question: object) -> dict[str, Any]:
+        asked.set()
+        may_answer.wait(5.0)
+        return {"ok": True, "why": "given up"}
+
+    lock = Lock(place.state)
+    server = ApiServer(place.socket, {"forget": answer})
+    client = threading.Thread(target=lambda: got.append(place.ask("forget")))
+    client.start()
+    assert asked.wait(5.0)
+    threading.Timer(0.05, may_answer.set).start()
+    server.close()
+    client.join(5.0)
+    assert [one["why"] for one in got] == ["given up"]
     lock.release()
 
 

@@ -120,6 +120,8 @@ def test_applications_and_hooks_prepare_in_order_and_recover_in_reverse(here):
     here.applications.start("first")
     here.applications.start("middle", ASYNC)
     time.sleep(1.5)
+    assert here.ask("status")["applications_never_connected"] == ["away"]
+    assert here.ask("hooks", "check")["warnings"] == ["[application.away]: it has not connected since the agent's start"]
     record = carry(here)
     assert [run for run in runs(record) if run[0] != "away"] == [
         ("first", "application", "prepare", "done"), ("web", "hook", "prepare", "done"),

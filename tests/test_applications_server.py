@@ -14,7 +14,7 @@ import pytest
 if os.name == "nt":
     pytest.skip("Unix sockets", allow_module_level=True)
 
-from tideover.applications import admission, server
+from tideover.applications import admission, unix_socket
 from tideover.applications.admission import ApplicationAccess
 from tideover.applications.server import ApplicationServer
 from tideover.effects import RunHook
@@ -37,7 +37,7 @@ class World:
         specs = {spec.name: spec for spec in (MEDIA, FOREIGN, NEEDED)}
         self.path = path
         self.server = ApplicationServer(
-            path, self.seen.put, ApplicationAccess(specs.get, USERS.get, lambda: (None,), connections_at_most),
+            path, self.seen.put, ApplicationAccess(specs.get, lambda: (None,), connections_at_most, USERS.get),
             read_moment=read_moment, phase=lambda: "closed", keep_witness=lambda run: "",
             log=lambda name, line: self.lines.append((name, line)), on_problem=lambda reason: None)
 
@@ -255,7 +255,7 @@ def test_a_client_that_is_gone_before_its_welcome_does_not_keep_its_name_taken(w
 
 def test_users_that_no_table_names_are_counted_together(world, monkeypatch):
     numbers = iter(range(5000, 6000))
-    monkeypatch.setattr(server, "peer_user_id", lambda channel: next(numbers))
+    monkeypatch.setattr(unix_socket, "peer_user_id", lambda channel: next(numbers))
     silent = [Client(world.path, hello=False) for _ in range(admission.UNNAMED_USERS_AT_MOST)]
     assert "no table names" in Client(world.path, hello=False).read()["refused"]
     monkeypatch.undo()
@@ -265,7 +265,7 @@ def test_users_that_no_table_names_are_counted_together(world, monkeypatch):
 
 
 def test_connections_leave_the_agent_the_descriptors_it_needs(tmp_path, monkeypatch):
-    monkeypatch.setattr(admission, "descriptors_allowed", lambda: admission.DESCRIPTORS_KEPT + 2)
+    monkeypatch.setattr(admission, "connections_possible", lambda: 2)
     world = World(tmp_path / "socket")
     clients = [Client(world.path, name="eye", listen=True) for _ in range(2)]
     assert all("welcome" in client.read() for client in clients)
@@ -280,8 +280,8 @@ def test_listeners_get_each_change_and_one_that_never_reads_is_dropped(world):
     for number in range(300):
         world.server.tell_listeners({"event_id": "e", "phase": "preparing", "why": "x" * 2000, "number": number})
         assert reads.read()["event"]["number"] == number
-    assert world.server.connected() == {}
-    assert len(world.server._connections) == 1
+    assert world.server._here.connections == {}
+    assert len(world.server._peers) == 1
 
 
 def test_the_socket_is_open_to_every_user_and_gone_when_the_server_is(world):

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import stat
+import sys
 import tarfile
 import time
 from pathlib import Path
@@ -170,6 +171,19 @@ def test_what_is_no_bundle_of_this_version_is_refused_with_a_sentence(tmp_path, 
         read_recordings(path)
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="reads as another user, which root can become")
+def test_a_bundle_of_another_user_is_refused_with_the_way_to_read_it(tmp_path):
+    """As after `sudo tideover doctor --bundle`."""
+    write_bundle(tmp_path / "bundle.tar", {})
+    os.seteuid(65534)
+    try:
+        with pytest.raises(WrongUseError, match="permission denied") as refused:
+            read_recordings(tmp_path / "bundle.tar")
+    finally:
+        os.seteuid(0)
+    assert refused.value.hint == "Run as the user who wrote it, or as root."
+
+
 def test_a_bundle_of_a_machine_without_events_says_that_nothing_is_recorded(tmp_path):
     write_bundle(tmp_path / "bundle.tar", {"recording.jsonl": b""})
     stretches = [[replay(one) for one in segments] for segments in read_recordings(tmp_path / "bundle.tar")]
@@ -178,12 +192,30 @@ def test_a_bundle_of_a_machine_without_events_says_that_nothing_is_recorded(tmp_
 
 
 def test_a_bundle_cannot_make_replay_read_or_write_elsewhere(tmp_path):
-    """Nothing is ever unpacked: a link in the place of the recording leads nowhere."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        link = tarfile.TarInfo("tideover-bundle/recording.jsonl")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(link)
-    (tmp_path / "bundle.tar").write_bytes(packed.getvalue())
-    with pytest.raises(WrongUseError):
+    """Nothing is ever unpacked: a link in the place of the recording leads nowhere, also not to itself for ever."""
+    for kind, target in ((tarfile.SYMTYPE, "/etc/passwd"), (tarfile.SYMTYPE, "recording.jsonl"), (tarfile.LNKTYPE, "/etc/passwd"),
+                         (tarfile.FIFOTYPE, ""), (tarfile.DIRTYPE, "")):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            link = tarfile.TarInfo("tideover-bundle/recording.jsonl")
+            link.type, link.linkname = kind, target
+            tar.addfile(link)
+        (tmp_path / "bundle.tar").write_bytes(packed.getvalue())
+        with pytest.raises(WrongUseError, match="it has no recording"):
+            read_recordings(tmp_path / "bundle.tar")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="devices and pipes as files")
+def test_a_device_or_a_pipe_in_the_place_of_a_bundle_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(WrongUseError, match="not a regular file"):
+            read_recordings(path)
+
+
+def test_a_bundle_that_was_compressed_afterwards_is_not_unpacked_into_memory(tmp_path):
+    """400 MB of zeros are a file of 400 kB."""
+    with tarfile.open(tmp_path / "bundle.tar", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("tideover-bundle/recording.jsonl"))
+    with pytest.raises(WrongUseError, match="it is no bundle"):
         read_recordings(tmp_path / "bundle.tar")

@@ -160,6 +160,12 @@ def test_csv_quotes_as_rfc_4180_says_and_nothing_in_it_steers_a_terminal():
         'a,b\r\n"say ""x""","one,two"\r\n·[31m red,\r\n')
 
 
+def test_a_spreadsheet_takes_no_text_of_the_platform_for_a_formula():
+    """Numbers stay numbers, a negative one too."""
+    cells = ["=HYPERLINK(1)", "+1", "-1", "@x", "a=b", -0.5, -3, None]
+    assert list(csv_lines(("h",), [cells]))[1] == "'=HYPERLINK(1),'+1,'-1,'@x,a=b,-0.5,-3,\r\n"
+
+
 def test_two_formats_of_one_output_are_wrong_use(here):
     assert here("history", "--csv", "--json")[0] == 2
     assert here("pauses", "--csv", "--json")[0] == 2

@@ -319,17 +319,29 @@ def test_hooks_are_listed_with_the_refused_and_the_reason_below():
     refused = replace(hook("haproxy", 30), refused="20-haproxy has the name haproxy already: rename one of the two")
     loose = replace(hook("loose", 33, required=False), refused="anybody can write it: chmod go-w")
     some = hook("worker", 40, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE}), required=False, timeout_s=90.0)
-    lines = render_lines([hooks_table([hook("haproxy", 20), refused, loose, some], ["35-asleep"])], Terminal())
+    lacking = hook("redis", 50)
+    lines = render_lines([hooks_table([hook("haproxy", 20), refused, loose, some, lacking], ["35-asleep"],
+                                      {lacking.path: "required settings are not set: SERVERS"})], Terminal())
     assert lines == [
-        "NN  NAME     TIMEOUT     FAILURE   STATE     KINDS",
-        "20  haproxy  1 min       holds     ready     all announced",
-        "30  haproxy  1 min       holds     refused   all announced",
+        "NN  NAME     TIMEOUT     FAILURE   STATE       KINDS",
+        "20  haproxy  1 min       holds     ready       all announced",
+        "30  haproxy  1 min       holds     refused     all announced",
         "    20-haproxy has the name haproxy already: rename one of the two",
-        "33  loose    1 min       holds     refused   all announced",
+        "33  loose    1 min       holds     refused     all announced",
         "    anybody can write it: chmod go-w",
-        "35  asleep   -           -         disabled  -",
+        "35  asleep   -           -         disabled    -",
         "    no run bit: chmod +x enables it",
-        "40  worker   1 min 30 s  may fail  ready     freeze, unannounced"]
+        "40  worker   1 min 30 s  may fail  ready       freeze, unannounced",
+        "50  redis    1 min       holds     incomplete  all announced",
+        "    required settings are not set: SERVERS"]
+
+
+def test_a_hook_that_is_retried_says_how_often_it_failed_and_when_it_is_tried_next():
+    policy = Policy(hooks=(hook("db", 50),))
+    life = ToldLife(policy).polled(event("E-1")).settle().acknowledged().polled(started(event("E-1"))).polled()
+    life.judged().settle(FAILED, exit_status=1)
+    assert any("50-db  recover is retried, failed 1 time, next try in 5 s" in line for line in life.shown(140)), life.shown(140)
+
 
 
 def test_kinds_are_shown_in_words():

@@ -68,6 +68,28 @@ def test_a_client_sees_the_scenario_and_its_acknowledgement_is_reported():
         assert (process.returncode, trouble) == (0, "")
 
 
+def test_each_vm_of_an_availability_set_has_a_port_of_its_own_and_its_client_sees_its_name():
+    with socket.create_server(("127.0.0.1", 0)) as place:
+        port = place.getsockname()[1]
+    with simulating("availability-set", "--listen", f"127.0.0.1:{port}", "--vm-name", "web-7") as (process, url):
+        urls = [url, *(url.replace(str(port), str(port + offset)) for offset in (1, 2))]
+        events = [json.loads(ask(one))["Events"] for one in urls]
+        while not events[0]:
+            events = [json.loads(ask(one))["Events"] for one in urls]
+        assert [event["Resources"] for [event] in events] == [["web-7"]] * 3
+        ask(urls[2], json.dumps({"StartRequests": [{"EventId": events[0][0]["EventId"]}]}).encode())
+        assert process.stdout is not None
+        told = ""
+        while "ACKNOWLEDGES" not in told:
+            told = process.stdout.readline()
+        assert told.split()[2] == "vm-3"
+
+
+def test_a_platform_that_shows_each_vm_its_own_events_is_reported(capsys):
+    assert main(["simulate", "--platform", "gcp", "--vm-name", "a", "--vm-name", "b"]) == 2
+    assert "shows each VM its own events" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_an_agent_with_the_configuration_that_is_printed_ends_the_event_with_a_good_clock(tmp_path):
     with simulating("freeze-without-notice", "--pace", "20") as (process, _):

@@ -8,6 +8,7 @@ import pytest
 
 from tideover.cli import main
 from tideover.config_file import load_settings, load_tolerantly
+from tideover.daemon.startup import require_private_credentials
 from tideover.errors import ConfigurationError, WrongUseError
 
 POSIX_ONLY = pytest.mark.skipif(sys.platform == "win32", reason="mode bits")
@@ -108,6 +109,26 @@ def test_a_drop_in_that_others_can_change_is_refused(home, capsys):
     (home / "conf.d").chmod(0o777)
     assert main(["config", "check", str(home / "tideover.toml")]) == 2
     assert f"chmod go-w {home / 'conf.d'}" in capsys.readouterr().err
+
+
+@POSIX_ONLY
+def test_a_credential_file_of_the_fleet_is_refused_if_others_can_read_a_secret_or_change_a_certificate(home, capsys):
+    password, authority = home / "password", home / "ca.pem"
+    for file in (password, authority):
+        file.write_text("x")
+        file.chmod(0o644)
+    drop_in(home, "10.toml", f'[fleet]\nstore = "etcds://a"\nuser = "u"\npassword_file = "{password}"\nca_file = "{authority}"\n')
+    config = str(home / "tideover.toml")
+    assert main(["config", "check", config]) == 2
+    assert f"chmod go-r {password}" in capsys.readouterr().err
+    with pytest.raises(WrongUseError, match="cannot use a credential file of \\[fleet\\]: "):
+        require_private_credentials(load(home))
+    password.chmod(0o600)
+    assert main(["config", "check", config]) == 0
+    authority.chmod(0o666)
+    assert main(["config", "check", config]) == 2
+    drop_in(home, "20.toml", '[fleet]\nstore = ""\n')
+    assert main(["config", "check", config]) == 0           # without a store nothing of it is used
 
 
 @POSIX_ONLY

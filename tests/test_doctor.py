@@ -428,7 +428,6 @@ def test_an_agent_that_answers_is_believed_about_what_is_pending(nobody):
     assert "pending for web: the agent retries it" in told(found, "agent", FindingLevel.NOTE)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="applications cannot connect on Windows yet")
 def test_applications_whose_user_does_not_exist_or_that_are_not_connected_are_named(nobody):
     nobody.more = ('[application.media]\nuser = "no-such-user"\n[application.feed]\n[application.trade]\nabsent = "fail"\n'
                    '[application.here]\n')
@@ -440,14 +439,15 @@ def test_applications_whose_user_does_not_exist_or_that_are_not_connected_are_na
     lock = Lock(nobody.home / "state")
     agent = {"alive": True, "pid": 77, "version": None, "started_at": None, "why": ""}
     status = status_of(Memory(), (), MachineClocks().moment()) | {
-        "agent": agent, "applications": ["here"], "source": None, "journal": None, "mode": "act"}
+        "agent": agent, "applications": ["here"], "applications_never_connected": ["feed"], "source": None, "journal": None, "mode": "act"}
     server = ApiServer(Path(settings.paths.socket), {"status": lambda _: {"ok": True, "status": status}})
     found = nobody.examined()
     server.close()
     lock.release()
-    assert told(found, "applications", FindingLevel.GOOD).startswith("here is connected")
+    good = told(found, "applications", FindingLevel.GOOD)
+    assert f"they connect at {nobody.home / 'run/applications/socket'}" in good and "here is connected" in good
     noted = told(found, "applications", FindingLevel.NOTE)
-    assert "feed is not connected, so nothing of it is prepared" in noted
+    assert "feed has not connected since the agent's start, so nothing of it is prepared" in noted
     assert "trade is not connected, which counts as a preparation that failed" in noted and "media" not in noted
 
 

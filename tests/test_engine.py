@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lives import BEGIN, ME, at, event, hook, pause, report, started
+from lives import BEGIN, ME, at, document_at, event, hook, pause, report, started
 from tideover import effects as fx, observations as ob
 from tideover.engine import Engine, is_same_vm
 from tideover.journal import Journal, JournalUnwritable, LastingJournal
@@ -75,7 +75,7 @@ def engine_on(path, world: World, journal: Journal | None = None, moment=lambda:
 
 def documents():
     now = at(0)
-    return [ob.Polled(Document(events, "1", now.utc, now.raw_s, now.raw_s), ME)
+    return [ob.Polled(document_at(events, now), ME)
             for events in ((FREEZE,), (started(FREEZE),), ())]
 
 
@@ -153,7 +153,7 @@ def test_what_is_wanted_differently_while_it_is_done_is_handed_on_and_not_begun_
     engine.handle(ob.Restarted("boot-1"))
     for notice_s in (900.0, 900.0, 25.0, 25.0):
         listed = (event(notice_s=notice_s),)
-        engine.handle(ob.Polled(Document(listed, "1", now.utc, now.raw_s, now.raw_s), ME))
+        engine.handle(ob.Polled(document_at(listed, now), ME))
     assert [key for key in world.done if "hook" in key] == ["hook:first:prepare:1"]
     assert [limit_s for key, limit_s in limits if key == "hook:first:prepare:1"] == [10.0]
 
@@ -208,7 +208,7 @@ def test_the_journal_of_another_vm_is_set_aside_with_its_history_and_what_is_pre
     engine.handle(ob.Polled(polled.document, ME, "vm-id-1"))
     engine.handle(ob.Polled(polled.document, ME, "vm-id-1"))
     assert told == [] and journal.vm_id() == "vm-id-1"
-    engine.handle(ob.Polled(Document((), "2", None, 0.0, 0.0), ME, "vm-id-2"))
+    engine.handle(ob.Polled(Document((), 0.0, 0.0, "2", None), ME, "vm-id-2"))
     [kept_as] = told
     assert next(row.what for row in Journal.reading(kept_as).rows("e1")) is EntryKind.NOTICED
     assert [row.what for row in journal.rows()][:2] == [EntryKind.VM_CHANGED, Phase.CHECKING_CLOCK], "the history stays behind"
@@ -287,7 +287,7 @@ def test_the_engine_wakes_itself_for_a_timer(tmp_path):
     engine = engine_on(tmp_path / "j.db", world, moment=lambda: next(moments))
     engine.handle(ob.Restarted("boot-1"))
     now = at(0)
-    engine.handle(ob.Polled(Document((event(notice_s=3601.0),), "1", now.utc, now.raw_s, now.raw_s), ME))
+    engine.handle(ob.Polled(document_at((event(notice_s=3601.0),), now), ME))
     assert world.done == []
     engine.run_until(lambda state: bool(state.hooks))
     assert world.done == ["hook:first:prepare:1"]
@@ -300,7 +300,7 @@ def test_an_event_centuries_ahead_is_waited_for_like_any_other(tmp_path, year):
     for boot in ("boot-1", "boot-1", "boot-2"):
         engine = engine_on(tmp_path / "j.db", World())
         engine.handle(ob.Restarted(boot))
-        engine.post(ob.Polled(Document((far,), "1", now.utc, now.raw_s, now.raw_s), ME))
+        engine.post(ob.Polled(document_at((far,), now), ME))
         threading.Timer(0.01, engine.stop).start()     # after the engine has begun to wait
         engine.run()
         assert engine.state.cases[FREEZE.id].phase.value == "scheduled"

@@ -168,6 +168,17 @@ def test_available_lists_every_hook_of_the_library_with_its_words_and_whether_it
     assert not [name for name in told if name not in said]
 
 
+@pytest.mark.parametrize(("script", "words"), [("exec yes", "more than 64 KiB"), ("echo no >&2; exit 7", "no"),
+                                               ("printf '[%.0s' $(seq 30000)", "recursion")], ids=["endless", "fails", "deep"])
+def test_a_hook_that_does_not_describe_itself_costs_one_sentence(tmp_path, script, words):
+    hook = tmp_path / "50-own"
+    hook.write_text(f"#!/bin/sh\n{script}\n")
+    hook.chmod(0o755)
+    with pytest.raises(TideoverError, match="cannot describe own") as refused:
+        describe(hook, "own")
+    assert words in str(refused.value)
+
+
 def test_describe_shows_a_hooks_own_words_and_its_required_settings(own):
     status, said = own("describe", "service-stop")
     about = describe(LIBRARY / "service-stop", "service-stop")

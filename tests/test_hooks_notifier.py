@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lives import GOOD, ME, Life, at, event, hook, pause, started
+from lives import GOOD, ME, Life, at, document_at, event, hook, pause, started
 from running_agent import world
 from tideover import observations as ob
 from tideover.config_file import load_settings
@@ -19,7 +19,7 @@ from tideover.effects import RunFacts
 from tideover.hooks.notifier import Notifier, NotifyEnd
 from tideover.lifecycle import Phase
 from tideover.lifecycle.notifications import QUEUED_AT_MOST, Notification, enqueue, notifications_of
-from tideover.model import Document, Kind
+from tideover.model import Kind
 from tideover.policy import Policy
 from tideover.settings import NotifySettings, read_settings
 from tideover.settings.values import LINUX
@@ -276,7 +276,7 @@ def test_an_agent_reports_to_its_program(tmp_path: Path) -> None:
     agent = Agent(load_settings(tmp_path / "tideover.toml", {}))
     try:
         now = agent.clocks.moment()
-        for seen in (ob.Restarted("boot"), ob.Polled(Document((event(),), "1", now.utc, now.raw_s, now.raw_s), ME)):
+        for seen in (ob.Restarted("boot"), ob.Polled(document_at((event(),), now), ME)):
             agent.engine.handle(seen)
         end_s = time.monotonic() + 20
         while not (tmp_path / "phases").exists() or "held" not in (tmp_path / "phases").read_text():
@@ -295,7 +295,7 @@ def test_a_reload_leaves_a_running_program_and_the_stop_after_it_ends_it(tmp_pat
         f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n')
     first = Agent(load_settings(tmp_path / "tideover.toml", {}))
     now = first.clocks.moment()
-    for seen in (ob.Restarted("boot"), ob.Polled(Document((event(),), "1", now.utc, now.raw_s, now.raw_s), ME)):
+    for seen in (ob.Restarted("boot"), ob.Polled(document_at((event(),), now), ME)):
         first.engine.handle(seen)
     end_s = time.monotonic() + 20
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():

@@ -6,19 +6,20 @@ from graphlib import TopologicalSorter
 from source_trees import PACKAGE as HOUSE, nodes
 
 FLOORS = [      # ground floor first; a name is a file or a folder of the package
-    {"__init__", "model", "errors", "platforms", "text_safety"},
+    {"__init__", "model", "errors", "platforms", "stores", "text_safety"},
     {"observations", "effects", "policy", "settings", "timekeeping", "service_manager",
-     "humanize"},
+     "humanize", "fleet_documents"},
     {"lifecycle"},
     {"documents"},
     {"record"},
     {"status", "html", "findings"},
+    {"client_windows"},     # what the client library needs of Windows; the library needs nothing else
     {"threads", "client"},    # an exception that nobody foresaw ends no process
     {"winapi"},     # the calls of Windows, and nothing more
     {"system"},     # the choice between the systems, for what several hands need
     {"http_client", "http_server"},
     {"journal", "sources", "hooks", "pause", "clock", "api", "simulator", "config_file", "logs", "sd_notify",
-     "metrics"},
+     "metrics", "fleet"},
     {"engine", "applications"},
     {"daemon", "doctor", "drill", "service"},
     {"cli"},

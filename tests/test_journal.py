@@ -21,7 +21,7 @@ from tideover.journal.codec import from_json, to_json
 from tideover.journal.store import PRUNED_AT_ONCE
 from tideover.lifecycle import Entry, Phase, State
 from tideover.model import ClockCheck, EntryKind, Event, HookPhase, HookRun, Moment, Pause
-from tideover.record import pauses_of, record_of, records_of
+from tideover.record import each_pause, events_of_pauses, evidence_of_pauses, pauses_of, record_of, records_of
 from tideover.system.file_lock import Lock, read_holder
 
 NOW = at(0)
@@ -245,6 +245,19 @@ def test_the_uncertainty_of_a_pause_is_never_shown_smaller_than_it_is(length_s, 
 def _row(entry: Entry):
     from tideover.record import Row
     return Row(NOW.utc, entry.event_id, entry.what, entry.note, entry.subject)
+
+
+def test_evidence_that_came_later_stands_with_its_pause_which_is_listed_once(tmp_path):
+    """In the record, in the list of pauses, and where that is read a page at a time."""
+    journal, known = Journal(tmp_path / "j.db"), pause("p1")
+    fuller = replace(known, evidence=("a gap", "the drift token changed"))
+    journal.commit(NOW, State(), State(), [Entry("e1", EntryKind.PAUSE, "", known),
+                                           Entry("e1", EntryKind.PAUSE_EVIDENCE, "", fuller)])
+    [listed], [streamed] = pauses_of(journal.rows()), each_pause(
+        journal.rows_of_pauses(), events_of_pauses(journal.rows_of_pauses_of_events()),
+        evidence_of_pauses(journal.rows_of_evidence_of_pauses()))
+    assert listed == streamed and listed.event_ids == ("e1",)
+    assert listed.pause.evidence == record_of(journal.rows("e1")).pauses[0].evidence == fuller.evidence
 
 
 @pytest.mark.parametrize(("check", "confirmed"), [

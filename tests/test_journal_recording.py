@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from lives import DONE, ME, Life, at, event, hook, report, started
+from lives import DONE, ME, Life, at, document_at, event, hook, report, started
 from tideover import observations as ob
 from tideover.journal import Journal, TakenStep
 from tideover.journal.recording import STRETCHES, recordings_of
 from tideover.lifecycle import Phase, State, step
 from tideover.lifecycle.replay import Decision, Recording, effects_by_key, entry_lines, replay
-from tideover.model import Document, HookReport, Moment
+from tideover.model import HookReport, Moment
 from tideover.policy import Policy
 from walk import WORLDS, alphabet
 
@@ -169,7 +169,7 @@ def test_a_write_that_failed_leaves_no_gap_within_a_segment(journal: Journal) ->
     life = RecordedLife(journal)
     life.polled(event()).settle(DONE, "first")
     skipped = life.state
-    unwritten = step(skipped, ob.Polled(Document((), "1", at(9).utc, at(9).raw_s, at(9).raw_s), ME), TWO, at(9)).state
+    unwritten = step(skipped, ob.Polled(document_at((), at(9)), ME), TWO, at(9)).state
     life.state = unwritten          # decided on while the disk was full
     life.stop_ended()
     assert [replay(one).differences for stretch in recorded(journal) for one in stretch] == [(), (), ()]

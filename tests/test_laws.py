@@ -3,7 +3,7 @@ import gc
 
 import pytest
 
-from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, report, started
+from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, document_at, report, started
 from test_docs_phases import draw_phases
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Phase, Stage, State, desired_effects, step
@@ -19,7 +19,7 @@ from tideover.lifecycle.state import (
     ends_an_event,
     stopped_the_machine,
 )
-from tideover.model import Cause, Document, HookPhase, HookReport, Kind
+from tideover.model import Cause, HookPhase, HookReport, Kind
 from tideover.policy import names_me
 from walk import (
     FREEZE,
@@ -440,7 +440,7 @@ def test_from_anywhere_the_answers_lead_home():
 def lead_home(world):
     for state, _ in reachable(world):
         now = at(2 * LATER_S)
-        state = _see(state, ob.Polled(Document((), "9", now.utc, now.raw_s, now.raw_s), ME), world, now)
+        state = _see(state, ob.Polled(document_at((), now, "9"), ME), world, now)
         for name in world.applications:
             state = _see(state, ob.ApplicationConnected(name, state.connected.get(name, "last")), world, now)
         for round_ in range(12):

@@ -278,7 +278,7 @@ def test_the_nearer_start_counts_where_the_answers_date_and_a_good_clock_differ_
     """Up to an hour the Date counts: it is the clock that NotBefore is meant by."""
     life = Life(LATE)
     date = life.now.utc + timedelta(seconds=date_off_s)
-    life.see(ob.Polled(Document((FREEZE,), "1", date, life.now.raw_s, life.now.raw_s), ME, clock_is_good=clock_is_good))
+    life.see(ob.Polled(Document((FREEZE,), life.now.raw_s, life.now.raw_s, "1", date), ME, clock_is_good=clock_is_good))
     assert life.phase() == phase
     assert life.after(890.0).phase() == "preparing", "900 s of notice by our own clock are nearly over"
 
@@ -288,7 +288,7 @@ def test_a_date_is_believed_as_long_as_no_clock_is_known_to_be_better():
     for clock_is_good, phase in ((False, "scheduled"), (False, "scheduled"), (True, "preparing")):
         now = life.after(445.0).now
         years_ago = now.utc - timedelta(days=7300)
-        life.see(ob.Polled(Document((FREEZE,), "1", years_ago, now.raw_s, now.raw_s), ME, clock_is_good=clock_is_good))
+        life.see(ob.Polled(Document((FREEZE,), now.raw_s, now.raw_s, "1", years_ago), ME, clock_is_good=clock_is_good))
         assert life.after(0.0).phase() == phase
 
 
@@ -353,7 +353,7 @@ def test_a_document_asked_for_before_the_answer_was_lost_decides_nothing():
     life = Life().polled(FREEZE).settle().after(1.0).acknowledged(AckOutcome.LOST)
     life.now_s += 10.0
     asked_before = at(0.5).raw_s
-    life.see(ob.Polled(Document((FREEZE,), "1", None, asked_before, asked_before), ME))
+    life.see(ob.Polled(Document((FREEZE,), asked_before, asked_before, "1", None), ME))
     assert life.phase() == "unconfirmed"
 
 
@@ -470,6 +470,18 @@ def test_a_stall_while_recover_runs_holds_back_only_those_that_have_not_begun():
         life.judged().after(5.0)
     assert life.phase() == "recovered" and sorted(life.begun_runs()[4:]) == [
         "beside recover", "first recover", "last recover", "second recover"]
+
+
+def test_later_evidence_of_a_pause_stands_in_its_record_and_moves_nothing():
+    life = Life(THREE).polled(started(FREEZE)).paused()
+    [known] = life.state.cases[FREEZE.id].pauses
+    before = life.phase(), list(life.begun)
+    proved = replace(known, evidence=("a gap", "the drift token changed"))
+    life.see(ob.PauseProved(proved), ob.PauseProved(replace(proved, id="another")))
+    assert (life.phase(), life.begun) == before
+    assert life.state.cases[FREEZE.id].pauses[0].evidence == ("a gap", "the drift token changed")
+    told = [(entry.event_id, entry.note) for entry in life.entries if entry.what is EntryKind.PAUSE_EVIDENCE]
+    assert told == [(FREEZE.id, "the drift token changed"), ("", "the drift token changed")]
 
 
 @pytest.mark.parametrize("length_s", [0.9, 3.0])
@@ -985,14 +997,14 @@ def test_the_notice_is_computed_by_the_platforms_own_time_whatever_our_clock_say
     life = Life()
     platform = BEGIN + timedelta(seconds=wrong_by_s)
     ahead = replace(event(), not_before=platform + timedelta(seconds=40))
-    life.see(ob.Polled(Document((ahead,), "1", platform, life.now.raw_s, life.now.raw_s), ME))
+    life.see(ob.Polled(Document((ahead,), life.now.raw_s, life.now.raw_s, "1", platform), ME))
     assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries]).as_json()["notice_s"] == 40.0
 
 
 def test_a_notice_that_only_our_clock_could_tell_is_unknown_and_one_of_a_started_event_is_none():
     for one, expected in ((event(), None), (started(event()), 0.0), (event(notice_s=None), None)):
         life = Life()
-        life.see(ob.Polled(Document((one,), "1", None, life.now.raw_s, life.now.raw_s), ME))
+        life.see(ob.Polled(Document((one,), life.now.raw_s, life.now.raw_s, "1", None), ME))
         assert record_of([Row(life.now.utc, *told(entry)) for entry in life.entries]).as_json()["notice_s"] == expected
 
 

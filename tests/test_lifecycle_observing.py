@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from lives import BAD, DONE, FAILED, GOOD, ME, Life, at, event, hook, pause, report, started
+from lives import BAD, DONE, FAILED, GOOD, ME, Life, at, document_at, event, hook, pause, report, started
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Phase, desired_effects, step
 from tideover.lifecycle.manual import is_pending
-from tideover.model import Document, EntryKind, HookPhase, Kind
+from tideover.model import EntryKind, HookPhase, Kind
 from tideover.policy import Policy, Rules
 from walk import ONE, WORLDS, World, reachable
 
@@ -131,7 +131,7 @@ def test_from_every_state_that_can_be_reached_observing_recovers_what_is_prepare
         for turn in range(12):
             now_s += 100.0
             now = at(now_s)
-            document = ob.Polled(Document((), "1", now.utc, now.raw_s, now.raw_s), ME)
+            document = ob.Polled(document_at((), now), ME)
             after = step(after, document, observing, now).state
             for effect in desired_effects(after, now):
                 match effect:

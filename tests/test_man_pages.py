@@ -12,7 +12,7 @@ import pytest
 from tideover.cli import main
 from tideover.cli.app import group
 from tideover.cli.completion import completed_commands
-from tideover.settings.keys import HOOK, TABLES
+from tideover.settings.keys import APPLICATION, HOOK, TABLES
 
 TOP = Path(__file__).parents[1]
 COMMANDS = {one.at: one for one in completed_commands(group, "tideover", "")}
@@ -70,7 +70,8 @@ def test_what_is_written_by_hand_in_the_manual_page_names_no_option_that_is_not_
 def test_the_manual_page_of_the_configuration_has_every_key_under_its_table(pages):
     sections = dict(re.findall(r"^\.SS \[(.*?)\]\n(.*?)(?=^\.S[SH] )", plain(pages / "tideover.toml.5"), re.M | re.S))
     found = {header: re.findall(r"^\.TP\n\.B (\S+)$", text, re.M) for header, text in sections.items()}
-    assert found == {**{one.name: [key.name for key in one.keys] for one in TABLES}, "hook.NAME": [key.name for key in HOOK.keys]}
+    named = {f"{one.name}.NAME": [key.name for key in one.keys] for one in (HOOK, APPLICATION)}
+    assert found == {one.name: [key.name for key in one.keys] for one in TABLES} | named
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from tideover.metrics.collector import CONTENT_TYPE, MetricsCollector, Present
 from tideover.metrics.exporters import MetricsPage, Textfile, replace_file
 from tideover.observations import PollTrouble
 
-NOTHING = Present(Life().state, None, True, None, ("drain",), at(0).utc)
+NOTHING = Present(Life().state, None, True, None, ("drain",), ("media",), at(0).utc)
 
 
 class Watched:
@@ -41,7 +41,8 @@ class Watched:
 def test_what_can_be_counted_is_there_from_the_start_with_0():
     """A counter that is born with 1 has no increase a rule could see."""
     found = Watched().read()
-    for name, *labels in (("tideover_events_total", "preempt", "missed"), ("tideover_hook_runs_total", "drain", "timed-out", "prepare"),
+    for name, *labels in (("tideover_events_total", "preempt", "missed"), ("tideover_hook_runs_total", "drain", "hook", "timed-out", "prepare"),
+                          ("tideover_hook_runs_total", "media", "application", "done", "recover"),
                           ("tideover_acknowledgements_total", "lost"), ("tideover_pauses_total", "false", "vm-pause"),
                           ("tideover_poll_errors_total", "throttled"), ("tideover_pause_seconds_count",),
                           ("tideover_recoveries_pending", "failed")):
@@ -87,7 +88,7 @@ def test_a_life_is_in_the_figures_and_no_events_id_among_them():
         live(act)
     found = watched.read()
     assert found["tideover_events_total", ("freeze", "resumed")] == 1
-    assert found["tideover_hook_runs_total", ("drain", "done", "recover")] == 1
+    assert found["tideover_hook_runs_total", ("drain", "hook", "done", "recover")] == 1
     assert found["tideover_notice_seconds_bucket", ("900.0",)] == 1 and found["tideover_notice_seconds_bucket", ("600.0",)] == 0
     assert found["tideover_pause_seconds_sum", ()] == 5.0
     assert "SECRET" not in watched.figures.text().decode()

@@ -59,7 +59,7 @@ def test_a_whole_freeze_is_counted_and_measured_once():
     life.paused(5.0).judged(replace(GOOD, good_after_s=1.5)).after(5.0)
     life.settle().polled()
     assert life.counted(CounterName.EVENTS) == {("freeze", "resumed"): 1}
-    assert life.counted(CounterName.HOOK_RUNS) == {("drain", "prepare", "done"): 1, ("drain", "recover", "done"): 1}
+    assert life.counted(CounterName.HOOK_RUNS) == {("drain", "hook", "prepare", "done"): 1, ("drain", "hook", "recover", "done"): 1}
     assert life.counted(CounterName.ACKNOWLEDGEMENTS) == {("accepted",): 1}
     assert life.counted(CounterName.PAUSES) == {("vm-pause", "true"): 1}
     assert (life.measured(HistogramName.NOTICE), life.measured(HistogramName.PREPARATION)) == ([900.0], [3.0])
@@ -120,7 +120,7 @@ def test_a_run_and_a_pause_that_belong_to_two_events_happened_once():
     life.acknowledged().polled(started(FREEZE), started(other)).paused(5.0)
     assert sum(entry.what is EntryKind.PAUSE for entry in life.entries) == 2
     assert sum(entry.what is EntryKind.PREPARE_RUN for entry in life.entries) == 2
-    assert life.counted(CounterName.HOOK_RUNS) == {("drain", "prepare", "done"): 1}
+    assert life.counted(CounterName.HOOK_RUNS) == {("drain", "hook", "prepare", "done"): 1}
     assert life.counted(CounterName.PAUSES) == {("vm-pause", "true"): 1} and life.measured(HistogramName.PAUSE) == [5.0]
 
 

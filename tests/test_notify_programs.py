@@ -81,6 +81,14 @@ def test_plain_json_has_everything_that_is_known_and_the_record_if_asked(receive
     assert "the event is over (resumed, pause 7.020 s, clock good)" in body["text"]
 
 
+def test_lengths_have_their_unit_and_the_clock_is_told_after_the_event_only() -> None:
+    """It is checked then: before, "unknown" is no news."""
+    before = messages.phase_message("held", messages.facts(KNOWN | {"TIDEOVER_CLOCK": "unknown"}))
+    assert messages.shown_facts(before)[2:] == [("Not before", "2026-11-20T10:15:00.000Z"), ("Expected pause", "9 s")]
+    after = messages.phase_message("closed", messages.facts(KNOWN | ENDED))
+    assert messages.shown_facts(after)[4:] == [("Pause", "7.02 s"), ("Clock", "good"), ("Reason", "resumed")]
+
+
 @pytest.mark.slow
 def test_slack_gets_a_text_and_a_section_in_which_a_name_mentions_no_user(receiver) -> None:
     url, kept = receiver
@@ -163,7 +171,7 @@ def test_a_mail_has_who_what_and_the_record_and_goes_to_those_that_are_named(sen
     assert letter["Subject"].startswith("tideover: ")
     assert "the event is over" in letter["Subject"]
     text, record = letter.iter_parts()
-    assert "Pause: 7.020" in text.get_content()
+    assert "Pause: 7.02 s" in text.get_content()
     assert json.loads(record.get_content()) == {"é": 1}
     assert b"\r" not in (tmp_path / "letter").read_bytes()
 

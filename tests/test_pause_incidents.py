@@ -13,6 +13,7 @@ from tideover.pause.types import (
     DisruptionAnnounced,
     HostChanged,
     MarkerMoved,
+    MoveProved,
     NetworkAnnounced,
 )
 from tideover.timekeeping.pause_fusion import SourceSample
@@ -351,6 +352,24 @@ def test_a_move_too_short_for_any_clock_is_bounded_and_one_that_cannot_be_measur
     [bounded], [unknown] = machine.pauses, lonely.pauses
     assert bounded.quality is Quality.BOUNDED and holds(bounded, 0.0)
     assert (unknown.quality, unknown.length_s, unknown.uncertainty_s) == (Quality.UNKNOWN, None, None)
+
+
+def test_what_proves_a_pause_after_it_was_reported_becomes_evidence_of_that_pause(machine: PlayedMachine) -> None:
+    """A pause is reported at once; the platform's word of it comes with a later poll."""
+    machine.halt(2.0)
+    machine.tick(12)
+    machine.tick(1, MoveProved("the drift token changed from 3 to 4"))
+    machine.tick(40, MoveProved("the drift token changed from 3 to 4"))
+    [pause], [proved] = machine.pauses, machine.heard.proved
+    assert proved.id == pause.id and proved.evidence == (*pause.evidence, "the drift token changed from 3 to 4")
+
+
+def test_a_move_that_no_clock_shows_is_a_pause_by_the_word_of_the_platform_alone(machine: PlayedMachine) -> None:
+    machine.tick(1, MoveProved("the drift token changed from 3 to 4"))
+    machine.live(10)
+    [pause] = machine.pauses
+    assert pause.cause is Cause.VM_PAUSE and pause.evidence[0] == "the drift token changed from 3 to 4"
+    assert machine.heard.proved == []
 
 
 def test_a_change_of_the_physical_host_is_called_out_and_in_the_pause(machine: PlayedMachine) -> None:

@@ -38,6 +38,9 @@ DEFAULTS = {       # by hand from the contract, not from the table
     "metrics": {"listen": None, "textfile": None},
     "health": {"listen": None},
     "journal": {"keep_s": 365 * DAY_S},
+    "fleet": {"store": None, "endpoint": None, "group": "default", "slots": 0, "shared": "together",
+              "on_unreachable": "hold", "takeover_s": 1800.0, "prefix": "tideover", "user": None, "password_file": None,
+              "ca_file": None, "cert_file": None, "key_file": None, "sas_file": None, "identity": False},
     "paths": {"hooks": "/etc/tideover/hooks.d", "state": "/var/lib/tideover", "runtime": "/run/tideover"},
 }
 
@@ -108,6 +111,19 @@ textfile = "/var/lib/node_exporter/tideover.prom"
 listen = "[::]:9478"
 [journal]
 keep = "30d"
+[fleet]
+store = "etcds://etcd-1,[::1]:4001/"
+group = "web.A_1"
+slots = 2
+shared = "alone"
+on_unreachable = "proceed"
+takeover = "never"
+prefix = "ops/tideover"
+user = "tideover"
+password_file = "/etc/tideover/etcd.password"
+ca_file = "/etc/tideover/ca.pem"
+cert_file = "/etc/tideover/etcd.pem"
+key_file = "/etc/tideover/etcd.key"
 [paths]
 hooks = "/home/me/hooks/"
 state = "/home/me/state"
@@ -156,11 +172,24 @@ def test_every_key_of_a_full_file_is_understood() -> None:
         "tolerance_s": 0.0005, "deadline_s": 120.0, "on_deadline": "hold", "remedy": "daemon"}
     assert fields(settings.notify) == {"user": None, "command": ("/usr/local/bin/tell", "--to", "us")}
     assert fields(settings.log) == {"format": "json", "level": "debug"}
+    assert fields(settings.fleet) == {
+        "store": "etcds://etcd-1,[::1]:4001/", "endpoint": None,
+        "group": "web.A_1", "slots": 2, "shared": "alone", "on_unreachable": "proceed", "takeover_s": None,
+        "prefix": "ops/tideover", "user": "tideover", "password_file": "/etc/tideover/etcd.password",
+        "ca_file": "/etc/tideover/ca.pem", "cert_file": "/etc/tideover/etcd.pem", "key_file": "/etc/tideover/etcd.key",
+        "sas_file": None, "identity": False}
     assert fields(settings.metrics) == {
         "listen": Address("127.0.0.1", 9477), "textfile": "/var/lib/node_exporter/tideover.prom"}
     assert settings.health.listen == Address("::", 9478)
     assert settings.journal.keep_s == 30 * DAY_S
     assert fields(settings.paths) == {"hooks": "/home/me/hooks", "state": "/home/me/state", "runtime": "/home/me/run"}
+
+
+def test_a_blob_container_is_named_by_its_account_and_an_emulator_by_its_address() -> None:
+    fleet = settings_of('[fleet]\nstore = "azblob://opsaccount/fleet-1"\nidentity = true\n'
+                        'endpoint = "http://127.0.0.1:10000/opsaccount/"\ntakeover = "90s"').fleet
+    assert (fleet.store, fleet.endpoint, fleet.takeover_s) == (
+        "azblob://opsaccount/fleet-1", "http://127.0.0.1:10000/opsaccount", 90.0)
 
 
 def test_one_kinds_policy_says_otherwise_and_inherits_the_rest() -> None:

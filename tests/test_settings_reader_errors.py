@@ -9,7 +9,7 @@ import pytest
 
 from sampling import thinned
 from tideover.errors import EXIT_WRONG_USE, ConfigurationError
-from tideover.settings import LARGEST_BYTES, LINUX, read_settings
+from tideover.settings import LARGEST_BYTES, LINUX, read, read_settings
 from tideover.settings.keys import HOOK, TABLES
 
 ROWS = [(f"{table.name if table is not HOOK else 'hook.web'}", key.name) for table in (*TABLES, HOOK)
@@ -29,6 +29,7 @@ RANGES = [        # table, key, just too small, smallest, largest, just too larg
     ("pause", "settle", None, "0s", "10m", "11m"),
     ("clock", "tolerance", "0s", "0.1ms", "1h", "61m"),
     ("clock", "deadline", None, "0s", "24h", "25h"),
+    ("fleet", "takeover", "59s", "1m", "30d", "31d"),
     ("journal", "keep", "59s", "1m", "36500d", "36501d"),
 ]
 
@@ -45,7 +46,7 @@ def faults_of(text: str | bytes) -> tuple[str, ...]:
 def test_a_value_of_a_wrong_type_is_refused_at_its_line_for_every_key(table: str, key: str) -> None:
     for value, found in (("7", "7"), ("1.5", "1.5"), ("1979-05-27", "a date or time"), ("[[]]", None),
                          ("{ x = 7 }", None)):
-        if key == "connections" and value == "7":
+        if key in ("connections", "slots") and value == "7":
             continue                                # a number is right there
         faults = faults_of(f"# first\n[{table}]\n\n{key} = {value} # here\n")
         assert len(faults) == 1, (value, faults)
@@ -70,8 +71,9 @@ def test_the_ends_of_every_range_are_allowed_and_nothing_beyond(
     for wrong in (below, above):
         if wrong:
             [fault] = faults_of(f'[{table}]\n{key} = "{wrong}"')
+            other = '"never" or ' if key == "takeover" else ""
             assert fault.startswith(
-                f'line 2: {table}.{key}: expected a duration from "{low}" to "{high}", found "{wrong}" ('), fault
+                f'line 2: {table}.{key}: expected {other}a duration from "{low}" to "{high}", found "{wrong}" ('), fault
 
 
 def test_every_duration_of_the_table_has_its_range_tested() -> None:
@@ -128,7 +130,7 @@ keep = 1
 
 @pytest.mark.parametrize(("text", "fault"), [
     ('poll = "1s"', "line 1: poll: unknown table or key, it belongs in [source]"),
-    ('[hooks]\nuser = "x"', "line 2: hooks.user: unknown key, it belongs in [notify] or [hook.NAME] or [application.NAME]"),
+    ('[hooks]\nuser = "x"', "line 2: hooks.user: unknown key, it belongs in [notify] or [fleet] or [hook.NAME] or [application.NAME]"),
     ('[log]\ntimeout = "1s"', "line 2: log.timeout: unknown key, it belongs in [hooks] or [hook.NAME] or [application.NAME]"),
     ("[hooks.web]\n", "line 1: hooks.web: unknown key, one hook's own table is [hook.web]"),
     ("[policy.freze]\n", "line 1: policy.freze: unknown key, did you mean freeze?"),
@@ -199,10 +201,55 @@ def test_kinds_that_are_never_announced_have_no_policy_and_are_not_acted_on(kind
     ("health", "listen", "0.0.0.0:65536"), ("metrics", "textfile", "a.prom"), ("paths", "hooks", ""),
     ("paths", "state", "~/state"), ("paths", "runtime", "/a\\u0000"), ("hook.web", "user", "a:b"),
     ("hook.web", "user", "\\t"),
+    *(("fleet", "store", text) for text in (
+        "etcd://", "etcd:///", "etcd://a,", "etcd://a:0", "etcd://u:secret@a", "http://a", "consul://a", "azblob://acc",
+        "azblob://ac/container", "azblob://Account/container", "azblob://account/co", "azblob://account/a--b",
+        "azblob://account/container/x", "azblob://account/container?sig=secret", "etcd://a/b")),
+    *(("fleet", "group", text) for text in ("", "a b", "a/b", ".a", "-a", "é", "a" * 65)),
+    *(("fleet", "prefix", text) for text in ("", "/a", "a/", "a//b", "a/../b", "a b", "a" * 65)),
+    *(("fleet", "endpoint", text) for text in ("x", "ftp://x", "http://x/a/b", "https://x?sig=secret", "https://u:secret@x")),
+    ("fleet", "password_file", "etcd.password"), ("fleet", "takeover", "Never"),
 ])
 def test_text_that_is_no_address_path_or_name_is_refused(table: str, key: str, wrong: str) -> None:
     [fault] = faults_of(f'[{table}]\n{key} = "{wrong}"')
     assert fault.startswith(f"line 2: {table}.{key}: expected ")
+    assert "secret" not in fault
+
+
+@pytest.mark.parametrize(("text", "faults"), [
+    ('store = "etcd://a"\nuser = "x"', ["line 3: fleet.user: needs password_file too"]),
+    ('store = "etcd://a"\npassword_file = "/p"', ["line 3: fleet.password_file: needs user too"]),
+    ('store = "etcd://a"\nca_file = "/p"', ["line 3: fleet.ca_file: is not for etcd://, which takes user, password_file"]),
+    ('store = "etcds://a"\nca_file = "/p"', []),
+    ('store = "etcds://a"\ncert_file = "/p"', ["line 3: fleet.cert_file: needs key_file too"]),
+    ('store = "etcds://a"\nkey_file = "/p"', ["line 3: fleet.key_file: needs cert_file too"]),
+    ('store = "etcd://a"\nidentity = true', [
+        "line 3: fleet.identity: is not for etcd://, which takes user, password_file"]),
+    ('store = "azblob://account/fleet"', ["line 2: fleet.store: needs sas_file or identity = true"]),
+    ('store = "azblob://account/fleet"\nsas_file = "/s"', []),
+    ('store = "azblob://account/fleet"\nidentity = true', []),
+    ('store = "azblob://account/fleet"\nidentity = true\nsas_file = "/s"',
+     ["line 3: fleet.identity: cannot be used with sas_file: choose one"]),
+    ('store = "azblob://account/fleet"\nidentity = true\nuser = "x"',
+     ["line 4: fleet.user: is not for azblob://, which takes endpoint, sas_file, identity"]),
+    ('user = "x"\nsas_file = "/s"', []),                      # without a store nothing of it is used
+    ('store = "azblob://x"', None),                            # what follows from a wrong value is no further fault
+])
+def test_keys_of_the_fleet_that_do_not_go_together_are_refused(text: str, faults: list[str] | None) -> None:
+    found = faults_of(f"[fleet]\n{text}")
+    if faults is None:
+        assert len(found) == 1
+        assert found[0].startswith("line 2: fleet.store: expected ")
+    else:
+        assert list(found) == faults
+
+
+def test_a_store_may_stand_in_one_file_and_its_credentials_in_another() -> None:
+    parts = ('[fleet]\nstore = "azblob://account/fleet"\n', '[fleet]\nsas_file = "/s"\n', '[fleet]\nuser = "x"\n')
+    assert read(parts[0], file="main", defaults=LINUX, drop_ins=[("b", parts[1])]).settings.fleet.sas_file == "/s"
+    with pytest.raises(ConfigurationError) as refused:
+        read(parts[0], file="main", defaults=LINUX, drop_ins=[("b", parts[1]), ("c", parts[2])])
+    assert refused.value.faults == ("c line 2: fleet.user: is not for azblob://, which takes endpoint, sas_file, identity",)
 
 
 @pytest.mark.parametrize("server", ["", "ntp://x", "a b", "x:0", "x:65536", "x:", "[::1", "::1]:123", "[x]:1", "1.2.3",

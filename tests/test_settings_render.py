@@ -112,6 +112,10 @@ tolerance = "0.25ms"
 [metrics]
 listen = "[::1]:9477"
 textfile = "/var/x.prom"
+[fleet]
+store = "etcd://a,[::1]:5"
+takeover = "never"
+slots = 3
 """.replace("''", "")
     reading = read(text, file="x", defaults=LINUX)
     again = "\n".join(f"{line.key} = {line.value}" for line in effective_values(reading.settings, reading.origin))

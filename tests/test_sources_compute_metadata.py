@@ -46,6 +46,24 @@ def test_each_documented_word_is_read(name, word):
     assert read_host_action(captured(name)) == word
 
 
+def test_another_drift_token_shows_that_the_announced_migration_has_taken_place():
+    """Also one that is over before its minute is, and whose pause no clock shows."""
+    [event] = events_of(replace(MIGRATES, drift_token="3"), VM, ())
+    assert events_of(replace(after(MIGRATES, 20), drift_token="3"), VM, (event,)) == (event,)
+    [moved] = events_of(replace(after(MIGRATES, 20), drift_token="4"), VM, (event,))
+    assert moved.started and moved.id == event.id
+    [over] = events_of(replace(after(QUIET, 20), drift_token="4"), VM, (event,))
+    assert over.started and over.id == event.id
+    assert events_of(replace(after(QUIET, 21), drift_token="4"), VM, (over,)) == ()
+    for unknown in ("3", ""):
+        assert events_of(replace(after(QUIET, 20), drift_token=unknown), VM, (event,)) == (), "withdrawn"
+
+
+def test_the_stop_of_a_vm_is_not_shown_by_its_drift_token():
+    [event] = events_of(replace(QUIET, host_action=HostAction.TERMINATE, drift_token="3"), VM, ())
+    assert events_of(replace(after(QUIET, 20), drift_token="4"), VM, (event,)) == ()
+
+
 @pytest.mark.parametrize("body", [b"", b"MAYBE", b"\xff\xfe", b"<html>", b"migrate_on_host_maintenance"])
 def test_an_unknown_word_is_no_document(body):
     with pytest.raises(NotADocument):

@@ -12,11 +12,11 @@ from tideover.http_client import HttpClient
 from tideover.model import Kind, VmIdentity
 from tideover.observations import AckOutcome, PollTrouble
 from tideover.simulator import InjectedFault, TimeServer
-from tideover.simulator.gce_metadata import EVENT_WORDS, MAINTENANCE, ROOT, GceMetadataServer
+from tideover.simulator.gce_metadata import EVENT_WORDS, MAINTENANCE, PLANNED, ROOT, GceMetadataServer
 from tideover.sources.gcp import ComputeEngineSource
 
 DOCUMENTS = Path(__file__).parent / "platform_documents"
-UPCOMING = "instance/upcoming-maintenance"
+UPCOMING, DRIFT = "instance/upcoming-maintenance", "instance/virtual-clock/drift-token"
 
 
 @pytest.fixture
@@ -66,6 +66,58 @@ def test_a_live_migration_is_announced_ended_and_never_acknowledged(server, sour
     assert all(request.method == "GET" for request in server.requests)
 
 
+def test_a_live_migration_that_is_over_before_its_minute_is_known_by_the_drift_token(server, source):
+    polled(source)
+    event_id = server.add_event()
+    [event] = polled(source).document.events
+    server.start_event(event_id)
+    server.remove_event(event_id)
+    document = polled(source).document
+    assert [(one.id, one.started) for one in document.events] == [(event.id, True)]
+    assert "from 0 to 1" in document.moved and polled(source).document.events == ()
+
+
+def test_a_live_migration_that_nothing_announced_is_proved_by_the_drift_token(server):
+    """On a sole-tenant node, or where nobody asked for the key."""
+    now_s = [1000.0]
+    source = ComputeEngineSource(server.endpoint, read_raw_s=lambda: now_s[0])
+    assert polled(source).document.moved == ""
+    server.drift_token = 7
+    now_s[0] += 5.0
+    assert "from 0 to 7" in polled(source).document.moved
+    now_s[0] += 5.0
+    assert polled(source).document.moved == ""
+    server.replayed[DRIFT] = b"<html>"
+    now_s[0] += 5.0
+    assert polled(source).document.moved == "", "evidence only: what cannot be read fails no poll"
+    source.close()
+
+
+@pytest.mark.parametrize("key", ["preempted", "scheduling/on-host-maintenance", "scheduling/automatic-restart",
+                                 "upcoming-maintenance", "virtual-clock/drift-token"])
+def test_a_server_without_one_of_the_keys_still_announces_a_live_migration(server, source, key):
+    """Yandex Cloud has not all of Google's."""
+    server.inject_fault(InjectedFault(status=404), path=f"{ROOT}instance/{key}".lower(), times=None)
+    polled(source)
+    server.add_event()
+    assert [event.kind for event in polled(source).document.events] == [Kind.FREEZE]
+
+
+def test_planned_maintenance_that_is_moved_stays_one_event_and_becomes_the_migration(server, source):
+    window = server.add_event(PLANNED, not_before_in_s=604800.0)
+    [planned] = polled(source).document.events
+    assert planned.kind is Kind.FREEZE and planned.extra["maintenance_status"] == "PENDING"
+    server.move_event(window, 30.0)
+    source._upcoming_due_raw_s = 0.0
+    [moved] = polled(source).document.events
+    assert moved.id == planned.id and moved.not_before < planned.not_before
+    server.start_event(window)
+    server.add_event()
+    source._upcoming_due_raw_s = 0.0
+    [event] = polled(source).document.events
+    assert event.id == planned.id and not event.started, "an open window is no migration that runs"
+
+
 def test_the_scheduling_policy_is_asked_for_when_something_is_announced(server, source):
     polled(source)
     server.restarts = False
@@ -98,33 +150,6 @@ def test_a_machine_family_without_planned_maintenance_is_asked_for_it_hourly(ser
     polled(source)
     polled(source)
     assert sum(UPCOMING in path for path in paths(server)) == 1
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in DOCUMENTS.glob("*maintenance-event*")))
-def test_each_captured_document_is_replayed_byte_for_byte_and_gives_what_it_says(server, source, name):
-    polled(source)
-    server.replayed[MAINTENANCE] = (DOCUMENTS / name).read_bytes()
-    kinds = [event.kind for event in polled(source).document.events]
-    assert kinds == ([] if "none" in name else [Kind.FREEZE] if "migrate" in name else [Kind.REDEPLOY])
-
-
-@pytest.mark.parametrize(("fault", "trouble", "words"), [
-    (InjectedFault(status=503), PollTrouble.SERVER_ERROR, "live migration"),
-    (InjectedFault(status=403), PollTrouble.REFUSED, "Metadata-Flavor"),
-    (InjectedFault(status=404), PollTrouble.REFUSED, "no such key"),
-    (InjectedFault(status=429), PollTrouble.THROTTLED, "too many"),
-    (InjectedFault(status=302), PollTrouble.REDIRECTED, "never followed"),
-    (InjectedFault(reset=True), PollTrouble.NO_ANSWER, "gave no document"),
-    (InjectedFault(status=200, body=b"NONE"), PollTrouble.NO_DOCUMENT, "another server"),
-], ids=["503", "403", "404", "429", "redirect", "reset", "no flavour"])
-def test_a_fault_is_one_sentence_and_takes_no_event_away(server, source, fault, trouble, words):
-    polled(source)
-    server.add_event()
-    [event] = polled(source).document.events
-    server.inject_fault(fault)
-    news = failed(source)
-    assert news.trouble is trouble and words in news.reason and "\n" not in news.reason
-    assert polled(source).document.events == (event,)
 
 
 def test_all_requests_of_one_poll_share_one_deadline(server):
@@ -169,6 +194,37 @@ def test_a_live_migration_is_carried_from_notice_to_record_without_an_acknowledg
     assert (record["source"], record["kind"], record["outcome"]) == ("gcp", "freeze", "resumed")
     assert record["acknowledged_at"] is None and record["started_at"] is not None
     assert not {"held", "acknowledging", "acknowledged"} & {entry["what"] for entry in record["timeline"]}
+
+
+@pytest.mark.slow
+def test_a_migration_whose_pause_is_below_the_threshold_is_recorded_as_resumed(here):
+    """It may also be over before the minute of notice is: the drift token tells it from one that was withdrawn."""
+    here.start()
+    for moves in (True, False):
+        event = here.metadata.add_event()
+        here.until(lambda: here.begun()[-1:] == ["web prepare"])
+        if moves:
+            here.metadata.start_event(event)
+        here.metadata.remove_event(event)
+        here.until(lambda: here.begun()[-1:] == ["web recover"])
+        here.until(lambda: here.record()["status"] == "closed")
+    moved, withdrawn = [record for record in here.records() if record["kind"] == "freeze"]
+    assert (moved["outcome"], withdrawn["outcome"]) == ("resumed", "cancelled")
+    assert moved["started_at"] is not None and withdrawn["started_at"] is None
+    pauses = here.ask("pauses")["pauses"]
+    assert [pause for pause in pauses if any("drift token" in words for words in pause["evidence"])]
+
+
+@pytest.mark.slow
+def test_a_pause_that_nothing_announced_is_proved_a_live_migration_by_the_drift_token(here):
+    here.start()
+    with here.stopped():
+        time.sleep(1.2)
+    here.metadata.drift_token = 9
+    proofs = lambda: [words for pause in here.ask("pauses")["pauses"] for words in pause["evidence"]]     # noqa: E731
+    here.until(lambda: any("from 0 to 9" in words for words in proofs()))
+    assert "event.pause-evidence" in here.said() and "machine.moved" in here.said()
+    assert here.begun() == []
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from tideover.simulator import InjectedFault, MetadataService
 from tideover.sources.azure import AzureSource
 from tideover.sources.poller import Acknowledger, Poller, back_off_s
 
-GOOD, BAD = Polled(Document(()), "me"), PollFailed("nobody there")
+GOOD, BAD = Polled(Document((), 0.0, 0.0), "me"), PollFailed("nobody there")
 
 
 class Script:

@@ -58,7 +58,7 @@ def test_layout_and_the_order_of_fields_do_not_matter(layout):
 
 
 def test_an_empty_list_is_a_document_also_with_incarnation_nought():
-    assert read(b'{"DocumentIncarnation":0,"Events":[]}') == Document((), "0", None, 1.0, 2.0)
+    assert read(b'{"DocumentIncarnation":0,"Events":[]}') == Document((), 1.0, 2.0, "0", None)
 
 
 @pytest.mark.parametrize(("body", "words"), [

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import time
 from datetime import UTC, datetime, timedelta
@@ -79,6 +80,23 @@ def test_what_is_no_reply_is_refused_with_a_sentence(output):
 def test_an_event_of_a_sort_that_is_not_known_is_refused():
     with pytest.raises(NotADocument, match="not known"):
         read_operation(read_reply('{"result": true, "eventType": "shrink", "operationId": 7}'))
+
+
+@pytest.mark.parametrize("number", [10**400, 1 << 63, -(1 << 62), (1 << 64) - 1], ids=["googol", "2^63", "negative", "2^64-1"])
+@pytest.mark.parametrize("name", ["notificationTimeoutInSec", "eventGenTimeInSec"])
+def test_numbers_that_no_clock_holds_make_an_event_all_the_same(name, number):
+    """float() and timedelta refuse them, and the poller must not end on that."""
+    told = {"result": True, "eventType": "start", "operationId": 7, name: number}
+    operation = read_operation(read_reply(json.dumps(told)))
+    assert operation is not None
+    event = event_of(operation, "vm-1", SEEN, 2.0)
+    assert event.id == "7" and event.not_before is not None
+
+
+def test_what_a_journal_cannot_hold_is_replaced_in_the_facts_of_an_event():
+    told = {"result": True, "eventType": "start", "operationId": 7, "host\udc00": "\ud800\0"}
+    operation = read_operation(read_reply(json.dumps(told)))
+    assert operation is not None and operation.facts == {"host?": "?\N{REPLACEMENT CHARACTER}"}
 
 
 def test_an_operation_id_leaves_as_the_number_that_it_is():
@@ -204,10 +222,9 @@ def test_a_changed_timeout_is_acknowledged_and_is_no_event(host, source):
 @pytest.mark.slow
 def test_a_start_that_waited_in_the_queue_until_the_host_went_ahead_is_no_event(host, source):
     listed(source)
-    host.replayed.append((DOCUMENTS / "vsphere_check_2-start.json").read_bytes())
     source._now = lambda: SEEN + timedelta(days=1)
     late = json.loads((DOCUMENTS / "vsphere_check_2-start.json").read_text())
-    host.replayed[0] = json.dumps({**late, "notificationTimeoutInSec": 1}).encode()
+    host.replayed["check-for-event"].append(json.dumps({**late, "notificationTimeoutInSec": 1}).encode())
     assert listed(source) == ()
 
 
@@ -276,19 +293,6 @@ def test_doctor_only_looks_and_registers_nothing(host):
     source.close()
 
 
-@pytest.mark.parametrize(("script", "words"), [
-    ("exit 1", "no VM of VMware"), ("echo NULL >&2; exit 1", "no VM of VMware"), ("echo Permission denied; exit 1", "gave no document"),
-    ("echo '{'", "not JSON"), pytest.param("exec sleep 30", "did not end within", marks=pytest.mark.slow),
-], ids=["silent", "NULL", "text", "cut", "hangs"])
-def test_a_fault_of_vmware_tools_is_one_sentence(tmp_path, wishes, script, words):
-    program = tmp_path / "vmtoolsd"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    source = VsphereSource(str(program), "tideover", "this VM", SourceContext(tmp_path, wishes), call_s=0.3)
-    news = failed(source)
-    assert words in news.reason and "\n" not in news.reason
-
-
 def test_vmware_tools_that_are_not_installed_are_named(tmp_path, wishes):
     source = VsphereSource("/nonexistent/vmtoolsd", "tideover", "this VM", SourceContext(tmp_path, wishes))
     assert "not installed" in failed(source).reason
@@ -353,6 +357,43 @@ def test_a_vmotion_is_carried_from_notice_to_record_with_one_acknowledgement(her
     assert here.begun() == ["web prepare", "web recover"] and len(here.metadata.acknowledgements) == 1
     assert (record["source"], record["kind"], record["outcome"], record["event_id"]) == (
         "vsphere", "freeze", "resumed", event)
+
+
+@pytest.mark.slow
+def test_a_vmotion_is_acknowledged_once_and_not_before_the_preparation_has_ended(here):
+    here.hook("10-web", "sleep 1")
+    here.start()
+    here.until(lambda: registered(here))
+    event = here.metadata.add_event()
+    here.until(lambda: here.metadata.acknowledgements)
+    time.sleep(2.5)
+    [given] = here.metadata.acknowledgements
+    [ended] = [float(line[0]) for line in here.lines() if line[2] == "prepare-ended"]
+    assert given.event_id == event and given.at >= ended - 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ['[hook.web]\nkinds = ["reboot"]', '[policy]\nmode = "observe"',
+                                  '[policy]\nact_on = ["reboot"]'], ids=["other kinds", "observe", "not acted on"])
+def test_no_vmotion_waits_for_an_agent_that_prepares_nothing_for_it(here, more):
+    """It does not register, so the host asks nobody."""
+    file = here.home / "tideover.toml"
+    file.write_text(file.read_text() + more + "\n")
+    here.start(asks=False)
+    here.until(lambda: "agent.ready" in here.said() or "agent.started" in here.said())
+    here.metadata.add_event()
+    time.sleep(2.5)
+    assert not registered(here) and here.metadata.requests == [] and here.begun() == []
+
+
+@pytest.mark.slow
+def test_an_agent_whose_last_hook_for_a_freeze_is_taken_away_unregisters(here):
+    here.start()
+    here.until(lambda: registered(here))
+    (here.home / "hooks.d" / "10-web").unlink()
+    here.agents[-1].send_signal(signal.SIGHUP)
+    here.until(lambda: not registered(here))
+    assert here.metadata.acknowledgements == []
 
 
 @pytest.mark.slow

@@ -10,12 +10,28 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
-from lives import BAD, DONE, FAILED, GOOD, ME, NOT_YET, NOTHING, RAW_S, at, event, hook, pause, report, started
+from lives import (
+    BAD,
+    DONE,
+    FAILED,
+    GOOD,
+    ME,
+    NOT_YET,
+    NOTHING,
+    RAW_S,
+    at,
+    document_at,
+    event,
+    hook,
+    pause,
+    report,
+    started,
+)
 from tideover import effects as fx, observations as ob
 from tideover.lifecycle import Case, HookState, Phase, Stage, State, desired_effects, step
 from tideover.lifecycle.state import RETRIED_RECOVERS
 from tideover.lifecycle.step import Step
-from tideover.model import Cause, Document, HookOutcome, HookPhase, Kind, Moment
+from tideover.model import Cause, HookOutcome, HookPhase, Kind, Moment
 from tideover.observations import AckOutcome
 from tideover.policy import Policy
 
@@ -82,7 +98,7 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
     """Everything that can happen to this state, unwanted answers included."""
     now = at(0)
     for events in world.documents:
-        yield Seen(ob.Polled(Document(events, "1", now.utc, now.raw_s, now.raw_s), ME), now)  # type: ignore[arg-type]
+        yield Seen(ob.Polled(document_at(events, now), ME), now)  # type: ignore[arg-type]
     for cause in world.causes:
         if not any(known.id == f"p-{cause.value}" for case in state.cases.values() for known in case.pauses):
             yield Seen(ob.Resumed(pause(f"p-{cause.value}", cause=cause, now=now)), now)

@@ -28,14 +28,16 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-DEFAULT_SOCKET = "/run/tideover/applications/socket"
+DEFAULT_SOCKET = ("\\\\.\\pipe\\tideover-applications" if sys.platform == "win32" else
+                  "/run/tideover/applications/socket")
 VARIABLE = "TIDEOVER_APPLICATIONS_SOCKET"
 PROTOCOL = 1
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0     # between two tries to connect: the agent waits 2 s for an instance
 REFUSED_WAIT_S = 5.0
 LINE_BYTES = 64 * 1024
+READ_AT_ONCE = 65536
 
 log = logging.getLogger("tideover.client")
 
@@ -234,7 +236,7 @@ class Application(_Answer):
         self._session = _Session(name, self)
         self._runs: queue.SimpleQueue[Run | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._channel: socket.socket | None = None
+        self._channel: _AgentConnection | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep_connected, name=f"tideover-{name}", daemon=True)
 
@@ -283,7 +285,7 @@ class Application(_Answer):
             if run is not None:
                 self._runs.put(run)
 
-    def _connected(self, channel: socket.socket | None) -> None:
+    def _connected(self, channel: _AgentConnection | None) -> None:
         with self._lock:
             self._channel = channel
 
@@ -303,13 +305,12 @@ def _lines(path: str, session: _Session, closing: threading.Event, connected: An
     waits = _Reconnects()
     while not closing.is_set():
         try:
-            with _connect(path) as channel:
+            with contextlib.closing(_connect(path)) as channel:
                 channel.sendall(session.hello())
                 connected(channel)
-                with channel.makefile("rb") as lines:
-                    while line := lines.readline(LINE_BYTES):
-                        waits.heard(line)
-                        yield line
+                for line in _split(channel):
+                    waits.heard(line)
+                    yield line
         except (OSError, ValueError):
             pass                            # no agent runs, or it is restarted
         except _RefusedError as refused:
@@ -317,6 +318,16 @@ def _lines(path: str, session: _Session, closing: threading.Event, connected: An
         finally:
             connected(None)
         closing.wait(waits.next_s())
+
+
+def _split(channel: _AgentConnection) -> Iterator[bytes]:
+    """Yield the lines that come. Raise OSError, ValueError for one that is too long."""
+    rest = b""
+    while data := channel.recv(READ_AT_ONCE):
+        *lines, rest = (rest + data).split(b"\n")
+        yield from lines
+        if len(rest) > LINE_BYTES:
+            raise ValueError("a line that is too long")
 
 
 # --- asyncio
@@ -386,7 +397,7 @@ async def _lines_async(path: str, session: _Session, connected: Any) -> AsyncIte
     while True:
         writer: asyncio.StreamWriter | None = None
         try:
-            reader, writer = await asyncio.open_connection(sock=_connect(path), limit=LINE_BYTES)
+            reader, writer = await _connect_async(path)
             writer.write(session.hello())
             connected(writer)
             while line := await reader.readline():
@@ -409,17 +420,50 @@ def _path(given: str | None) -> str:
     return given or os.environ.get(VARIABLE) or DEFAULT_SOCKET
 
 
-def _connect(path: str) -> socket.socket:
-    """Raise OSError. It is local and answered at once, so asyncio may wait for it."""
-    if sys.platform == "win32":
-        raise OSError("applications cannot connect on Windows yet")
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        channel.connect(path)
-    except OSError:
-        channel.close()
-        raise
-    return channel
+class _AgentConnection(Protocol):
+    """What the blocking client needs of a socket, or on Windows of a pipe."""
+
+    def recv(self, size: int, /) -> bytes: ...
+    def sendall(self, data: bytes, /) -> None: ...
+    def shutdown(self, how: int, /) -> None: ...
+    def close(self) -> None: ...
+
+
+if sys.platform == "win32":
+    from tideover.client_windows import PipeConnection, check_owner
+
+    def _connect(path: str) -> PipeConnection:
+        """Raise OSError."""
+        return PipeConnection(path)
+
+    async def _connect_async(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raise OSError. It needs asyncio's own loop of Windows, which is the default one."""
+        loop = asyncio.get_running_loop()
+        if not isinstance(loop, asyncio.ProactorEventLoop):
+            raise TypeError("AsyncApplication needs asyncio's ProactorEventLoop on Windows")
+        reader = asyncio.StreamReader(LINE_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await loop.create_pipe_connection(lambda: protocol, path)
+        try:
+            check_owner(transport.get_extra_info("pipe").handle)
+        except OSError:
+            transport.close()
+            raise
+        return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+else:
+    def _connect(path: str) -> socket.socket:
+        """Raise OSError. It is local and answered at once, so asyncio may wait for it."""
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            channel.connect(path)
+        except OSError:
+            channel.close()
+            raise
+        return channel
+
+    async def _connect_async(path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Raise OSError."""
+        return await asyncio.open_connection(sock=_connect(path), limit=LINE_BYTES)
 
 
 def _line(message: Mapping[str, object]) -> bytes:

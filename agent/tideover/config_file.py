@@ -52,6 +52,13 @@ class Loaded:
         directories = dict.fromkeys(path.parent for path in self.drop_ins)
         return tuple(filter(None, (self.file, *directories, *self.drop_ins)))
 
+    @property
+    def credential_files(self) -> dict[Path, bool]:
+        """The files with which the fleet's store is opened, and whether no other user may read it."""
+        fleet = self.settings.fleet
+        return {Path(name): is_secret for names, is_secret in ((fleet.public_files, False), (fleet.secret_files, True))
+                for name in names}
+
 
 def platform_paths() -> PlatformPaths:
     """Return the paths of the system this runs on."""

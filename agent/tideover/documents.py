@@ -219,6 +219,7 @@ class StateDocument(TypedDict):
     hooks: list[HookStatusDocument]
     recover_pending: list[str]
     applications: list[str]         # those that are connected
+    applications_never_connected: list[str] | None      # of the configuration's, since the agent's start
     events_left_out: int
 
 

@@ -6,6 +6,7 @@ a bound, whatever happens; an answer to a cancelled effect is allowed, and is ig
 """
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,6 +56,7 @@ class Acknowledge:
     event_id: str
     attempt: int
     spelling: str = ""              # the id as it is sent: the newest document has it so; "": as `event_id`
+    is_guarded: bool = False        # of a fleet: sent only while its store shows own claim and granted slot
 
     @property
     def key(self) -> str:
@@ -91,4 +93,42 @@ class WatchClosely:
         return "watch-closely"
 
 
-Effect = RunHook | Acknowledge | CheckClock | WakeAt | WatchClosely
+class SlotWish(enum.Enum):
+    """What one event of this machine wants of the slots of its group."""
+
+    NONE = "none"
+    TAKE = "take"           # a slot, and wait for it
+    ENTER = "enter"         # be entered: with a slot if one is free, else without
+    AWAY = "away"           # be entered, without a slot unless there is one already
+    LEAVE = "leave"         # give back what there is
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinate:
+    """Keep what the fleet's store says of this machine and one event as it is here, and look at what the others say.
+    Answers: FleetSeen, after each change; FleetLeft once, when nothing of this machine is left (`leaves`)."""
+
+    event_id: str
+    source: str
+    kind: Kind
+    resources: tuple[str, ...]
+    not_before: str                 # RFC 3339 or ""
+    phase: str
+    slot: SlotWish = SlotWish.NONE
+    had_slot: bool = False          # it was entered: if that is gone, another machine took it over
+    is_shared: bool = False         # it names other machines too
+    says: str | None = None         # READY, NOT_READY or OVER of the documents; None: what is written stays
+    why: str = ""
+    may_claim: bool = False
+    sent: int = 0                   # the newest claim number with which an acknowledgement may be on its way
+    passes: int = 0                 # the claim number that is passed on to another machine; 0: none
+    result: int | None = None       # the platform's answer to this machine's acknowledgement
+    due_raw_s: float | None = None  # NotBefore on the raw clock
+    leaves: bool = False            # the event is over here
+
+    @property
+    def key(self) -> str:
+        return f"fleet:{self.event_id}"
+
+
+Effect = RunHook | Acknowledge | CheckClock | WakeAt | WatchClosely | Coordinate

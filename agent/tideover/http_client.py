@@ -3,13 +3,17 @@
 `requests` and `urllib3` do the protocol. Two things they cannot do are added at the socket: their timeouts bound each
 wait, so a body that drips one byte a second lasts forever, and they bound one line or one body, so interim responses,
 trailers and chunks have no end. Here the socket itself knows the deadline of the exchange, and how many bytes may still
-arrive. A `requests.Session` is not used: proxies of the environment, redirects, cookies, .netrc and decompression are
-its work, and a metadata service must be asked without them. The transport adapter below it does none of these.
+arrive; TLS is spoken through a socket that knows the same, and a name is resolved within the deadline too. A
+`requests.Session` is not used: proxies of the environment, redirects, cookies, .netrc and decompression are its work,
+and a metadata service must be asked without them. The transport adapter below it does none of these.
 """
 from __future__ import annotations
 
 import http.client
+import math
+import queue
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -24,6 +28,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, IncompleteRead
+from urllib3.poolmanager import SSL_KEYWORDS
 
 from tideover.system.clocks import read_raw_s
 from tideover.threads import start_task
@@ -33,8 +38,11 @@ MAX_HEAD_BYTES = 1 << 16         # status line, headers, and the interim respons
 MAX_FRAMING_BYTES = 1 << 16      # what comes with a body: chunk sizes, chunk ends, trailers
 MAX_LENGTH_DIGITS = 20           # of a Content-Length: int() refuses more than 4300
 CONNECT_TIMEOUT_S = 5.0          # the servers asked are on this host, or one hop away
+MOST_ADDRESSES = 4               # of one name that are tried, each for its share of the time
 CLOSE_CHECK_S = 0.25             # how soon a wait sees that it was closed: shutdown(2) wakes no reader on Windows
+JSON_CONTENT: Mapping[str, str] = MappingProxyType({"Content-Type": "application/json"})
 BODY_TOO_LARGE = "the answer is larger than 1 MiB"
+CLOSED = "the connection was closed without an answer"
 HEAD_TOO_LARGE = "the headers of the answer are larger than 64 KiB"
 
 
@@ -42,17 +50,19 @@ class RequestFailed(Exception):
     """There was no complete HTTP response; the message says why, the same for the same cause.
 
     `status`: of a response that was complete but of no use, None if there was none. `timed_out`: neither a response
-    nor an error arrived in time.
+    nor an error arrived in time. `may_be_received`: the server may have got the request, and may act on it.
+    `is_tls`: server and client do not trust each other, or do not speak the same TLS.
     """
 
-    def __init__(self, reason: str, status: int | None = None, *, timed_out: bool = False) -> None:
+    def __init__(self, reason: str, status: int | None = None, *, timed_out: bool = False,
+                 may_be_received: bool = True, is_tls: bool = False) -> None:
         super().__init__(reason)
-        self.status, self.timed_out = status, timed_out
+        self.status, self.timed_out, self.may_be_received, self.is_tls = status, timed_out, may_be_received, is_tls
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """One response. `body` is read for a 200 to a GET or a PUT only; otherwise it is empty."""
+    """One response. `body` is read for a 200 to a GET or a PUT only, and by `exchange`; otherwise it is empty."""
 
     status: int
     body: bytes
@@ -99,17 +109,22 @@ class _ExchangeLimits:
         return left_s
 
 
-class _LimitedSocket(socket.socket):
-    """A socket whose reads all end at the deadline of the exchange, and count against its bytes."""
+class _NotResolved(TimeoutError):
+    """The name service has not answered within the time of the exchange."""
+
+
+class _Limited:
+    """The part of a socket whose reads and writes all end at the deadline of the exchange; reads count against its
+    bytes."""
 
     limits: _ExchangeLimits
 
-    def recv_into(self, *place: Any) -> int:
+    def recv_into(self: Any, *place: Any) -> int:
         left_s = self.limits.left_s()
         while True:
             self.settimeout(min(left_s, CLOSE_CHECK_S))
             try:
-                received = super().recv_into(*place)
+                received: int = super().recv_into(*place)     # type: ignore[misc]
             except TimeoutError:
                 left_s -= CLOSE_CHECK_S
                 if left_s <= 0:
@@ -119,49 +134,166 @@ class _LimitedSocket(socket.socket):
                 return received
             self.limits.left_s()
 
+    def sendall(self: Any, *data: Any) -> None:
+        self.settimeout(self.limits.left_s())
+        super().sendall(*data)      # type: ignore[misc]
+
+
+class _LimitedSocket(_Limited, socket.socket):
+    pass
+
+
+class _LimitedTlsSocket(_Limited, ssl.SSLSocket):
+    def send(self, *data: Any) -> int:
+        """What its `sendall` repeats, each time with the socket's whole timeout."""
+        self.settimeout(self.limits.left_s())
+        return super().send(*data)
+
+
+def make_tls_context(ca_file: str | None = None, cert_file: str | None = None,
+                     key_file: str | None = None) -> ssl.SSLContext:
+    """Given PEM files (no `ca_file`: the system's authorities), return what an HttpClient speaks TLS with. The server's
+    certificate and name are always checked. Raise OSError (ssl.SSLError is one) if a file cannot be used."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.sslsocket_class = _LimitedTlsSocket
+    # Python ignores an end of the connection that TLS does not confirm: an answer that was cut would look whole.
+    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
+    if cert_file is not None:
+        context.load_cert_chain(cert_file, key_file, password="")       # an encrypted key is refused, not asked for
+    return context
+
+
+class _Resolver:
+    """Addresses of names, within a time. Of a name service that does not answer, one thread at most waits."""
+
+    def __init__(self) -> None:
+        self._answers: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
+        self._is_waiting = False
+
+    def addresses(self, host: str, port: int, timeout_s: float) -> list[str]:
+        """Given a name or an address, return the addresses to try. Raise OSError."""
+        if _is_address(host):
+            return [host]
+        if not self._is_waiting:
+            self._is_waiting = True
+            start_task("http-resolve", partial(self._resolve, host, port), lambda why: self._answers.put(OSError(why)))
+        try:
+            answer = self._answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise _NotResolved from None
+        self._is_waiting = False
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def _resolve(self, host: str, port: int) -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            self._answers.put(error)
+        else:
+            self._answers.put(list(dict.fromkeys(str(one[4][0]) for one in found))[:MOST_ADDRESSES])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host.partition("%")[0])
+    except (OSError, UnicodeError):
+        return False
+    return True
+
 
 class _Connection(HTTPConnection):
     """A connection of urllib3 that reads through a limited socket."""
 
-    def __init__(self, *arguments: Any, limits: _ExchangeLimits, **options: Any) -> None:
+    def __init__(self, *arguments: Any, limits: _ExchangeLimits, resolver: _Resolver, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.limits = limits
+        self.limits, self._resolver = limits, resolver
 
     def _new_conn(self) -> socket.socket:
-        plain: socket.socket = super()._new_conn()
+        plain = self._connect_plain()
         limited = _LimitedSocket(plain.family, plain.type, plain.proto, plain.detach())
         limited.limits, limited.limits.sock = self.limits, limited
         limited.settimeout(self.limits.left_s())        # raises when the client was closed while this connected
         return limited
 
+    def _connect_plain(self) -> socket.socket:
+        """Connect to one of the host's addresses, all of them in the time that this exchange has."""
+        name = self._dns_host
+        addresses = self._resolver.addresses(name.strip("[]"), self.port, self.limits.left_s())
+        try:
+            while True:
+                self._dns_host = addresses.pop(0)
+                self.timeout = min(CONNECT_TIMEOUT_S, self.limits.left_s() / (len(addresses) + 1))
+                try:
+                    plain: socket.socket = super()._new_conn()
+                    return plain
+                except (HTTPError, OSError):
+                    if not addresses:
+                        raise
+        finally:
+            self._dns_host = name
+
+
+class _TlsConnection(_Connection):
+    default_port = 443      # type: ignore[misc]
+
+    def __init__(self, *arguments: Any, tls: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._tls = tls
+
+    def _new_conn(self) -> socket.socket:
+        plain = super()._new_conn()
+        secure = self._tls.wrap_socket(plain, server_hostname=self.host.strip("[]"), do_handshake_on_connect=False,
+                                       suppress_ragged_eofs=False)
+        assert isinstance(secure, _LimitedTlsSocket)
+        secure.limits, self.limits.sock = self.limits, secure
+        secure.settimeout(self.limits.left_s())
+        secure.do_handshake()       # its timeout bounds all of it
+        return secure
+
 
 class _Pool(HTTPConnectionPool):
-    def __init__(self, limits: _ExchangeLimits, *arguments: Any, **options: Any) -> None:
-        self.ConnectionCls = partial(_Connection, limits=limits)    # type: ignore[assignment]
-        super().__init__(*arguments, **options)
+    """A pool of one connection. The TLS options of requests and urllib3 do not reach it: the context has them all."""
+
+    def __init__(self, connection: Callable[..., HTTPConnection], *arguments: Any, **options: Any) -> None:
+        self.ConnectionCls = connection         # type: ignore[assignment]
+        super().__init__(*arguments, **{name: value for name, value in options.items() if name not in SSL_KEYWORDS})
 
 
 class _Adapter(HTTPAdapter):
-    """The transport of requests with one kept-alive connection, plain http only, and no retries of its own."""
+    """The transport of requests with one kept-alive connection, http or https as given, and no retries of its own."""
 
-    def __init__(self, limits: _ExchangeLimits) -> None:
-        self._limits = limits
+    def __init__(self, limits: _ExchangeLimits, tls: ssl.SSLContext | None) -> None:
+        if tls is None:
+            self._pools = {"http": partial(_Pool, partial(_Connection, limits=limits, resolver=_Resolver()))}
+        else:
+            secure = partial(_TlsConnection, tls=tls, limits=limits, resolver=_Resolver())
+            self._pools = {"https": partial(_Pool, secure)}
         super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
 
     def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
         self.poolmanager = PoolManager(num_pools=1, maxsize=1)
-        self.poolmanager.pool_classes_by_scheme = {"http": partial(_Pool, self._limits)}    # type: ignore[dict-item]
+        self.poolmanager.pool_classes_by_scheme = self._pools    # type: ignore[assignment]
+
+    def cert_verify(self, *what: Any) -> None:
+        """The context does it; requests would add the authorities of its own file."""
 
 
 class HttpClient:
     """One kept-alive connection to a server, for one thread at a time; `close` may come from any thread."""
 
-    def __init__(self, headers: Mapping[str, str], read_raw_s: Callable[[], float] = read_raw_s) -> None:
-        """`headers`: sent with every request."""
+    def __init__(self, headers: Mapping[str, str], read_raw_s: Callable[[], float] = read_raw_s, *,
+                 tls: ssl.SSLContext | None = None, longest_idle_s: float = math.inf) -> None:
+        """`headers`: sent with every request. `tls`: of `make_tls_context`, for https:// and nothing else; None: for
+        http:// and nothing else. `longest_idle_s`: a connection that was idle for longer is not used again: a NAT or a
+        load balancer may have forgotten it without a word."""
         self._headers = dict(headers)
         self._read_raw_s = read_raw_s
+        self._scheme = "http" if tls is None else "https"
         self._limits = _ExchangeLimits(read_raw_s)
-        self._adapter = _Adapter(self._limits)
+        self._adapter = _Adapter(self._limits, tls)
+        self._longest_idle_s, self._used_raw_s = longest_idle_s, -math.inf
         self._busy = threading.Lock()
 
     def get(self, url: str, timeout_s: float, headers: Mapping[str, str] = MappingProxyType({})) -> HttpResponse:
@@ -176,7 +308,13 @@ class HttpClient:
     def post(self, url: str, body: bytes, timeout_s: float) -> HttpResponse:
         """Given a URL, a JSON body and how long the whole exchange may take, return the response. Raise
         RequestFailed."""
-        return self._exchange("POST", url, body, timeout_s)
+        return self._exchange("POST", url, body, timeout_s, JSON_CONTENT)
+
+    def exchange(self, method: str, url: str, timeout_s: float, body: bytes | None = None,
+                 headers: Mapping[str, str] = MappingProxyType({})) -> HttpResponse:
+        """Any method, with a body or without; return the response with its body, whatever its status. Raise
+        RequestFailed."""
+        return self._exchange(method, url, body, timeout_s, headers, read_all=True)
 
     def close(self) -> None:
         """End an exchange in progress, and refuse every further one."""
@@ -199,27 +337,31 @@ class HttpClient:
         if sock is not None:
             sock.close()            # urllib3 never saw it if the connection was not finished
 
-    def _exchange(self, method: str, url: str, body: bytes | None, timeout_s: float,
-                  headers: Mapping[str, str] = MappingProxyType({})) -> HttpResponse:
-        _check_url(url)
+    def _exchange(self, method: str, url: str, body: bytes | None, timeout_s: float, headers: Mapping[str, str],
+                  *, read_all: bool = False) -> HttpResponse:
+        _check_url(url, self._scheme)
         try:
             with self._busy:
-                return self._try_exchange(method, url, body, timeout_s, headers)
+                return self._try_exchange(method, url, body, timeout_s, headers, read_all)
         finally:
             if self._limits.closed:
                 self._dispose()
 
-    def _try_exchange(self, method: str, url: str, body: bytes | None, timeout_s: float,
-                      headers: Mapping[str, str]) -> HttpResponse:
+    def _try_exchange(self, method: str, url: str, body: bytes | None, timeout_s: float, headers: Mapping[str, str],
+                      read_all: bool) -> HttpResponse:
         self._limits.begin(timeout_s)
+        if self._read_raw_s() - self._used_raw_s > self._longest_idle_s:
+            self._disconnect()
         try:
-            return self._send(self._prepare(method, url, body, headers))
+            return self._send(self._prepare(method, url, body, headers), read_all)
         except (requests.RequestException, HTTPError, OSError, ValueError, http.client.HTTPException) as error:
+            was_connected = self._limits.sock is not None
             self._disconnect()
             if self._limits.closed:
-                raise RequestFailed("ended by this agent") from error
+                raise RequestFailed("ended by this agent", may_be_received=was_connected) from error
             reason, timed_out = _reason_for(error)
-            raise RequestFailed(reason, timed_out=timed_out) from error
+            raise RequestFailed(reason, timed_out=timed_out, may_be_received=was_connected,
+                                is_tls=any(map(_is_tls_failure, _chain(error)))) from error
         except RequestFailed:
             self._disconnect()
             raise
@@ -227,22 +369,22 @@ class HttpClient:
     def _prepare(self, method: str, url: str, body: bytes | None,
                  headers: Mapping[str, str]) -> requests.PreparedRequest:
         request = requests.PreparedRequest()
-        content = {} if body is None else {"Content-Type": "application/json"}
-        request.prepare(method=method, url=url, headers={**self._headers, **headers, **content}, data=body)
+        request.prepare(method=method, url=url, headers={**self._headers, **headers}, data=body)
         return request
 
-    def _send(self, request: requests.PreparedRequest) -> HttpResponse:
+    def _send(self, request: requests.PreparedRequest, read_all: bool) -> HttpResponse:
         sent_raw_s, left_s = self._read_raw_s(), self._limits.left_s()
         response = self._adapter.send(request, stream=True, timeout=(min(CONNECT_TIMEOUT_S, left_s), left_s))
         self._limits.expect_body()
         try:
-            wanted = request.method in ("GET", "PUT") and response.status_code == 200
+            wanted = read_all or (request.method in ("GET", "PUT") and response.status_code == 200)
             body = _read_body(response) if wanted else b""
         finally:
             if not response.raw.closed:
                 response.close()        # with its connection: a body that was not read would be in the way
+        self._used_raw_s = self._read_raw_s()
         return HttpResponse(response.status_code, body, response.headers.get("Date", ""), response.headers,
-                            sent_raw_s, self._read_raw_s())
+                            sent_raw_s, self._used_raw_s)
 
 
 class HedgedGet:
@@ -309,15 +451,15 @@ class HedgedGet:
         return None
 
 
-def _check_url(url: str) -> None:
-    """Raise RequestFailed if this is no URL that can be requested."""
+def _check_url(url: str, scheme: str) -> None:
+    """Raise RequestFailed if this is no URL of the scheme that can be requested."""
     try:
         place = urlsplit(url)
-        usable = place.scheme == "http" and bool(place.hostname) and place.port != 0
+        usable = place.scheme == scheme and bool(place.hostname) and place.port != 0
     except ValueError as error:
-        raise RequestFailed("not a valid address") from error
+        raise RequestFailed("not a valid address", may_be_received=False) from error
     if not usable:
-        raise RequestFailed("not an http:// address")
+        raise RequestFailed(f"not an {scheme}:// address", may_be_received=False)
 
 
 def _read_body(response: requests.Response) -> bytes:
@@ -349,11 +491,12 @@ def _promised_length(response: requests.Response) -> int | None:
 
 
 _REASONS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], str], ...] = (
+    (_NotResolved, "its name was not resolved in time"),
     (requests.ConnectTimeout, "the connection was not accepted in time"),
     (TimeoutError, "no complete answer in time"),
     ((requests.exceptions.InvalidURL, http.client.InvalidURL), "not a valid address"),
     ((http.client.IncompleteRead, IncompleteRead), "the answer was cut short"),
-    (http.client.RemoteDisconnected, "the connection was closed without an answer"),
+    (http.client.RemoteDisconnected, CLOSED),
 )
 
 
@@ -365,6 +508,13 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
             return str(cause), False
         if isinstance(cause, socket.gaierror):
             return "its name cannot be resolved", False
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its certificate is refused: {cause.verify_message.lower()}", False
+        if _is_tls_failure(cause):
+            reason = getattr(cause, "reason", None) or "the server ended it"
+            return f"TLS failed: {reason.lower().replace('_', ' ')}", False
+        if _is_tls_end(cause):
+            return CLOSED, False
         if isinstance(cause, OSError) and cause.errno is not None and cause.strerror:
             return cause.strerror.lower(), False
     for kinds, words in _REASONS:
@@ -373,7 +523,19 @@ def _reason_for(error: BaseException) -> tuple[str, bool]:
     return "not a valid HTTP answer", False
 
 
+def _is_tls_failure(error: BaseException) -> bool:
+    return isinstance(error, ssl.SSLError) and not _is_tls_end(error)
+
+
+def _is_tls_end(error: BaseException) -> bool:
+    """The connection ended where TLS did not: the server was killed, or a cut on the way."""
+    return isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError) or (
+        isinstance(error, ssl.SSLError) and error.reason == "UNEXPECTED_EOF_WHILE_READING")
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those below it; urllib3 wraps a TLS failure as an argument."""
     while error is not None:
         yield error
-        error = error.__cause__ or error.__context__
+        wrapped = next((one for one in error.args if isinstance(one, BaseException)), None)
+        error = error.__cause__ or error.__context__ or wrapped

@@ -28,6 +28,7 @@ ACCEPTED_AT_ONCE = 16           # before those who are in are looked at again
 FIRST_REST_S, LONGEST_REST_S = 0.05, 1.0        # of accepting, after the system could not
 QUIET_S = 5.0                   # without trouble, until it counts as over
 CLOSE_S = 2.0
+ANSWERED_WITHIN_S = 1.0         # at the close: what was asked before it may be its cause, and is answered
 
 Answer = bytes | Callable[[], bytes] | None
 """The bytes, or the function that makes them (on a thread of its own: it may take long); None: the request is
@@ -103,15 +104,22 @@ class ConnectionListener:
 
     def _serve(self) -> None:
         while not self._is_closing:
-            for key, _ in self._selector.select(self._wait_s()):
-                if key.fileobj is self._wakeup:
-                    self._take_made()
-                elif key.fileobj is self._listener:
-                    self._accept()
-                elif (client := self._clients.get(key.fd)) is not None and client.channel is key.fileobj:
-                    # else the number is a newer client's: the event's own was dropped a moment ago
-                    self._go_on(client, self._send if client.answer else self._receive)
-            self._look_at_the_time()
+            self._serve_once(self._wait_s())
+        until_s = time.monotonic() + ANSWERED_WITHIN_S
+        while any(client.is_request_read for client in self._clients.values()) \
+                and (left_s := until_s - time.monotonic()) > 0:
+            self._serve_once(left_s)
+
+    def _serve_once(self, wait_s: float | None) -> None:
+        for key, _ in self._selector.select(wait_s):
+            if key.fileobj is self._wakeup:
+                self._take_made()
+            elif key.fileobj is self._listener:
+                self._accept()
+            elif (client := self._clients.get(key.fd)) is not None and client.channel is key.fileobj:
+                # else the number is a newer client's: the event's own was dropped a moment ago
+                self._go_on(client, self._send if client.answer else self._receive)
+        self._look_at_the_time()
 
     def _wait_s(self) -> float | None:
         moments = [client.next_s for client in self._clients.values()]

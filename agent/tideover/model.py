@@ -105,11 +105,13 @@ class Document:
     """One well-formed answer of a source: everything that is listed now, but for what was left out."""
 
     events: tuple[Event, ...]
+    asked_raw_s: float                   # CLOCK_MONOTONIC_RAW when the request left
+    received_raw_s: float                # … and when the answer was here
     incarnation: str = ""
     date: datetime | None = None         # the answer's own Date, aware UTC, whole seconds; None: not sent
-    asked_raw_s: float = 0.0             # CLOCK_MONOTONIC_RAW when the request left
-    received_raw_s: float = 0.0          # … and when the answer was here
     left_out: str = ""                   # which entries could not be used, and why; "": all are here
+    moved: str = ""                      # what shows that this machine has moved to another host since; "": nothing
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)   # what else it says of this VM, for doctor
     raw: str = field(default="", compare=False, repr=False)     # the answer's beginning as it came, for the recording
 
 
@@ -249,6 +251,7 @@ class EntryKind(enum.Enum):
     LEFT_OUT = "events left out"                         # too many are listed at once
     LEFT_OUT_NO_MORE = "events no longer left out"
     PAUSE = "pause"
+    PAUSE_EVIDENCE = "pause evidence"                    # what came to be known of a pause after it was recorded
     PREPARE_RUN = "hook prepare"                         # one run has ended
     RECOVER_RUN = "hook recover"
     PREPARE_INTERRUPTED = "hook prepare interrupted"     # the agent ended before the run did
@@ -266,6 +269,17 @@ class EntryKind(enum.Enum):
     FOUND_PREPARED = "found prepared"                    # by its private directory alone
     RECOVERY_IMPOSSIBLE = "recovery impossible"
     JOURNAL_UNWRITABLE = "journal unwritable"
+    ACK_WITHHELD = "acknowledgement not sent"            # the fleet's store does not show that it may be
+    ACK_BY_PEER = "acknowledged by another machine"      # of the fleet; the note names it
+    SLOT_TAKEN = "slot granted"                          # of the fleet's group
+    SLOT_WAITING = "slot waited for"
+    SLOT_NOT_GRANTED = "slot not granted"                # it is entered all the same, so that others wait
+    SLOT_RELEASED = "slot released"                      # by an operator
+    SLOT_GIVEN_BACK = "slot given back"
+    SLOT_TAKEN_OVER = "slot taken over"                  # of a machine that was silent
+    FLEET_READY = "ready"                                # this machine, as its entry in the store says
+    CLAIMED = "acknowledgement claimed"                  # this machine is the one that sends it
+    TOO_LATE = "consent not taken back"                  # a claim is open
     WOULD_PREPARE = "would prepare"                      # [policy] mode is observe: what was not done, at its time
     WOULD_ACKNOWLEDGE = "would acknowledge"
     WOULD_RECOVER = "would recover"

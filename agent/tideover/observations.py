@@ -80,6 +80,13 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class PauseProved:
+    """More evidence of a pause that was reported before. `pause`: the same pause with all its evidence."""
+
+    pause: Pause
+
+
+@dataclass(frozen=True, slots=True)
 class HookSettled:
     """One run of one hook has ended. The three names say which run was asked for."""
 
@@ -108,6 +115,7 @@ class AckOutcome(enum.Enum):
     ACCEPTED = "accepted"       # 200
     REFUSED = "refused"         # 400, 404 and their like: asking again is pointless
     LOST = "lost"               # no answer, 429, 5xx: it is not known whether it counted
+    WITHHELD = "withheld"       # not sent: the fleet's store does not show that this machine may send it
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,48 @@ class AckSettled:
     attempt: int
     outcome: AckOutcome
     reason: str = ""
+
+
+class SlotState(enum.Enum):
+    """What one event of this machine has of the slots of its group."""
+
+    NONE = "none"                   # it is not entered
+    WAITING = "waiting"             # none is free
+    GRANTED = "granted"
+    NOT_GRANTED = "not-granted"     # it is entered, so that others wait, and does not acknowledge
+    RELEASED = "released"           # an operator gave it up
+
+
+@dataclass(frozen=True, slots=True)
+class FleetView:
+    """What the fleet's store says of one event, as this machine has read it."""
+
+    slot: SlotState = SlotState.NONE
+    taken_from: str = ""                # the machines whose silent entry this one has replaced
+    says: str = ""                      # READY, NOT_READY or OVER, as this machine's entry has it; "": it has none
+    not_ready: tuple[tuple[str, str], ...] = ()     # machines and reasons, the first few
+    not_ready_count: int = 0
+    claim: int = 0                      # its number; 0: nothing was claimed
+    claimed_by: str = ""                # a machine's folded name
+    claim_is_mine: bool = False
+    result: int | None = None           # the platform's answer to the claimant
+    is_too_late: bool = False           # this machine wants its consent back, and it may be used already
+    is_reached: bool = True             # False: the store has not answered for some seconds
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSeen:
+    """The fleet's store says something new of an event."""
+
+    event_id: str
+    view: FleetView
+
+
+@dataclass(frozen=True, slots=True)
+class FleetLeft:
+    """The fleet's store has nothing of this machine for an event any more."""
+
+    event_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +198,10 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class AcknowledgeRequested:
-    """An operator asks to acknowledge this event."""
+    """An operator asks to acknowledge this event. `alone`: without the other machines that it names."""
 
     event_id: str
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +226,6 @@ class StopRequested:
     """The service is being stopped, and applications are recovered first (on_stop = "recover")."""
 
 
-Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | HookSettled | ApplicationConnected
-               | ApplicationGone | AckSettled | ClockJudged | ClockFollowed | Due | AcknowledgeRequested
-               | RecoverRequested | ForgetRequested | StopRequested)
+Observation = (Restarted | AnotherVm | Polled | PollFailed | Resumed | PauseProved | HookSettled
+               | ApplicationConnected | ApplicationGone | AckSettled | FleetSeen | FleetLeft | ClockJudged
+               | ClockFollowed | Due | AcknowledgeRequested | RecoverRequested | ForgetRequested | StopRequested)

@@ -20,6 +20,15 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetRules:
+    """What [fleet] chooses. `slots`: how many events of the group may be prepared or away at once; 0: no limit."""
+
+    slots: int = 0
+    is_together: bool = True        # an event that names other machines waits for them
+    waives_slot: bool = False       # on_unreachable = "proceed"
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the configuration chooses, and the hooks there are now."""
 
@@ -31,6 +40,7 @@ class Policy:
     recover_unannounced: bool = True
     hold_for_clock: bool = False        # [clock] on_deadline = "hold"
     observes: bool = False              # [policy] mode = "observe": nothing is prepared, nothing is acknowledged
+    fleet: FleetRules | None = None     # None: [fleet] has no store
 
     def rules_for(self, kind: Kind) -> Rules:
         return self.rules.get(kind, Rules())
@@ -39,8 +49,8 @@ class Policy:
         return kind in self.act_on
 
     def wants(self, kind: Kind) -> bool:
-        """Return whether some hook takes part in events of a kind."""
-        return self.acts_on(kind) and any(kind in spec.kinds for spec in self.hooks)
+        """Return whether some hook or application takes part in events of a kind; none does where only observed."""
+        return not self.observes and self.acts_on(kind) and any(kind in spec.kinds for spec in self.hooks)
 
     def hooks_for(self, event: Event) -> tuple[HookSpec, ...]:
         """Given an event, return the hooks that want its kind and are not spared by its announced length."""
@@ -56,6 +66,11 @@ class Policy:
             return False
         return self.hold_for_clock
 
+    def waits_for_peers(self, event: Event, me: str) -> bool:
+        """Given an event, return whether the machines that it names agree on its acknowledgement through the store."""
+        together = self.fleet is not None and self.fleet.is_together
+        return together and event.takes_acknowledgement and names_me(event, me) and names_others(event, me)
+
     def why_not_acknowledge(self, event: Event, me: str) -> str | None:
         """Given an event whose preparation worked, return why it is not acknowledged; None: it is."""
         rules = self.rules_for(event.kind)
@@ -63,7 +78,7 @@ class Policy:
             return f"its status is {event.odd_status or 'not given'}, and only a Scheduled event can be acknowledged"
         if not rules.acknowledge:
             return f"{event.kind.value} events are acknowledged by hand ([policy] acknowledge)"
-        if not rules.acknowledge_shared and names_others(event, me):
+        if not rules.acknowledge_shared and names_others(event, me) and not self.waits_for_peers(event, me):
             return "it names other VMs too, and an acknowledgement would count for all"
         return None
 

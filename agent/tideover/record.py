@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
 from types import MappingProxyType
@@ -240,7 +240,7 @@ def record_of(rows: Sequence[Row]) -> EventRecord:
         ended_at=_at(_last(rows, EntryKind.REMOVED)),
         closed_at=_at(closed),
         hooks=tuple(row.subject for row in rows if isinstance(row.subject, HookRun)),
-        pauses=tuple(row.subject for row in rows if isinstance(row.subject, Pause)),
+        pauses=tuple({row.subject.id: row.subject for row in rows if isinstance(row.subject, Pause)}.values()),
         clock=_clock_record(rows),
         timeline=tuple(rows),
     )
@@ -248,26 +248,34 @@ def record_of(rows: Sequence[Row]) -> EventRecord:
 
 def pauses_of(rows: Sequence[Row]) -> list[PauseRecord]:
     """Given rows, return every pause noticed, oldest first, each once."""
-    return list(each_pause(rows, events_of_pauses(rows)))
+    return list(each_pause(rows, events_of_pauses(rows), evidence_of_pauses(rows)))
 
 
 def events_of_pauses(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
     """Given rows, return for each pause that belongs to an event, by its id, the events."""
     events: dict[str, tuple[str, ...]] = {}
     for row in rows:
-        if row.event_id and isinstance(row.subject, Pause):
+        if row.event_id and isinstance(row.subject, Pause) and row.event_id not in events.get(row.subject.id, ()):
             events[row.subject.id] = (*events.get(row.subject.id, ()), row.event_id)
     return events
 
 
-def each_pause(rows: Iterable[Row], events: Mapping[str, tuple[str, ...]]) -> Iterator[PauseRecord]:
-    """Given rows and the events of pauses, yield every pause noticed, oldest first, each once. Of those before only the
-    ids are kept: there may be a hundred thousand."""
+def evidence_of_pauses(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    """Given rows, return for each pause of which more became known after it was recorded, by its id, all evidence."""
+    return {row.subject.id: row.subject.evidence for row in rows
+            if row.what is EntryKind.PAUSE_EVIDENCE and isinstance(row.subject, Pause)}
+
+
+def each_pause(rows: Iterable[Row], events: Mapping[str, tuple[str, ...]],
+               evidence: Mapping[str, tuple[str, ...]]) -> Iterator[PauseRecord]:
+    """Given rows, the events of pauses and what became known later, yield every pause noticed, oldest first, each once.
+    Of those before only the ids are kept: there may be a hundred thousand."""
     seen = set()
     for row in rows:
         if isinstance(row.subject, Pause) and row.subject.id not in seen:
             seen.add(row.subject.id)
-            yield PauseRecord(row.subject, events.get(row.subject.id, ()))
+            known = replace(row.subject, evidence=evidence.get(row.subject.id, row.subject.evidence))
+            yield PauseRecord(known, events.get(row.subject.id, ()))
 
 
 def last_check(rows: Sequence[Row]) -> ClockCheck | None:

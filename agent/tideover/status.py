@@ -16,6 +16,7 @@ from tideover.lifecycle.state import (
     ends_an_event,
 )
 from tideover.model import ClockCheck, Moment, Verdict, utc_text
+from tideover.observations import FleetView
 from tideover.platforms import Platform
 from tideover.policy import names_me
 from tideover.record import Row, pauses_of
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
 WAITING_FOR = {
     Phase.OBSERVED: "nothing: it concerns other VMs, or a kind outside act_on",
     Phase.SCHEDULED: "the time to prepare",
+    Phase.WAITING_FOR_SLOT: "a slot of its group",
     Phase.PREPARING: "the prepare hooks",
+    Phase.WAITING_FOR_PEERS: "the other machines that it names",
     Phase.ACKNOWLEDGING: "the platform's answer to the acknowledgement",
     Phase.UNCONFIRMED: "the next poll: the acknowledgement is unconfirmed",
     Phase.HELD: "the platform to start the event; it is not acknowledged",
@@ -73,6 +76,8 @@ def waited_for(state: State, case: Case) -> str:
             return _prepared_by(state, case)
         case Phase.RECOVERING:
             return _recovered_by(state)
+        case Phase.WAITING_FOR_PEERS if case.fleet is not None:
+            return _peers_of(case.fleet.view)
         case Phase.STARTED if any(ends_an_event(pause) for pause in case.pauses):
             return "the end of the event; its pause was detected"
         case _:
@@ -95,6 +100,17 @@ def _prepared_by(state: State, case: Case) -> str:
     settled = all(hook.stage is Stage.PREPARED for hook in wanted)
     own_time = settled and not case.event.takes_acknowledgement
     return "the platform to start the event, in its own time" if own_time else WAITING_FOR[Phase.PREPARING]
+
+
+def _peers_of(view: FleetView) -> str:
+    if not view.is_reached:
+        return "the fleet's store, which cannot be reached"
+    if not view.not_ready:
+        claimant = view.claimed_by
+        return f"{claimant} to acknowledge the event" if claimant else WAITING_FOR[Phase.WAITING_FOR_PEERS]
+    shown = "; ".join(f"{name}: {why}" for name, why in view.not_ready[:NAMED_AT_MOST])
+    rest = view.not_ready_count - NAMED_AT_MOST
+    return f"other machines ({shown}{f'; and {rest} more' if rest > 0 else ''})"
 
 
 def _recovered_by(state: State) -> str:
@@ -129,7 +145,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
     None."""
     cases = [_case(state, case, rows, now) for case in state.cases.values()]
     ahead = [shown for shown, case in zip(cases, state.cases.values(), strict=True)
-             if case.phase is Phase.SCHEDULED or case.phase in AWAITING_PLATFORM]
+             if case.phase in (Phase.SCHEDULED, Phase.WAITING_FOR_SLOT) or case.phase in AWAITING_PLATFORM]
     pauses = pauses_of(rows)
     return {
         "vm_name": state.me or None,
@@ -141,6 +157,7 @@ def status_of(state: State, rows: Sequence[Row], now: Moment, poll_failures: int
         "hooks": [_hook(state, hook, now) for hook in state.hooks.values()],
         "recover_pending": recover_pending(state),
         "applications": sorted(state.connected),
+        "applications_never_connected": None,
         "events_left_out": state.beyond,
     }
 

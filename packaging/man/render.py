@@ -11,7 +11,7 @@ from tideover import __version__
 from tideover.cli.app import group
 from tideover.cli.completion import CompletedCommand, CompletedOption, completed_commands
 from tideover.settings import render_default_file
-from tideover.settings.keys import HOOK, TABLES, KeyTable, SettingKey
+from tideover.settings.keys import APPLICATION, HOOK, TABLES, KeyTable, SettingKey
 
 HEAD = """.TH TIDEOVER.TOML 5 "@DATE@" "tideover @VERSION@" "File Formats"
 .SH NAME
@@ -91,7 +91,8 @@ def _key(key: SettingKey, default: str) -> str:
 def configuration_page() -> str:
     known = defaults()
     tables = "\n".join(table(one, one.name, known) for one in TABLES)
-    return f"{HEAD}.SH TABLES\n{tables}\n{table(HOOK, 'hook.NAME', known)}\n{TAIL}"
+    named = "\n".join(table(one, f"{one.name}.NAME", known) for one in (HOOK, APPLICATION))
+    return f"{HEAD}.SH TABLES\n{tables}\n{named}\n{TAIL}"
 
 
 def main(directory: Path) -> None:

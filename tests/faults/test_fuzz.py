@@ -18,7 +18,7 @@ from ntplib import NTP
 
 import test_laws
 from faults.table import trial
-from lives import BAD, GOOD, ME, Life, at, event, hook, pause, report
+from lives import BAD, GOOD, ME, Life, at, document_at, event, hook, pause, report
 from test_engine import FullDisk, World as EngineWorld, documents as engine_documents, engine_on
 from tideover import effects as fx, observations as ob
 from tideover.clock.daemons import chrony, ntpd, timesyncd
@@ -34,7 +34,6 @@ from tideover.model import (
     Cause,
     ClockCheck,
     ClockSample,
-    Document,
     Event,
     HookOutcome,
     HookPhase,
@@ -138,7 +137,7 @@ def told_of_in(drawn, known):
 def observation(kind, drawn, state, now, number):
     match kind:
         case "document":
-            return ob.Polled(Document(drawn, str(number), now.utc, now.raw_s, now.raw_s), ME)
+            return ob.Polled(document_at(drawn, now, str(number)), ME)
         case "answer":
             asked = [effect for effect in desired_effects(state, now)] + [known for known in state.hooks.values()
                                                                 if known.stage is Stage.STOPPING]
@@ -259,7 +258,7 @@ def come_home(policy, state, now):
 
     for round_ in range(30):
         now = at(1e6 + 1000.0 * round_)
-        state = see(ob.Polled(Document((), "9", now.utc, now.raw_s, now.raw_s), ME), state)
+        state = see(ob.Polled(document_at((), now, "9"), ME), state)
         for effect in desired_effects(state, now):
             state = see(test_laws._reply(effect, state), state)
         for name, known in list(state.hooks.items()):

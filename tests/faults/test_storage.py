@@ -462,7 +462,7 @@ def test_the_same_vm_in_other_letters_is_no_other_vm(tmp_path):
     engine = Engine(journal, {kind: world_ for kind in (fx.RunHook, fx.Acknowledge, fx.CheckClock, fx.WatchClosely)},
                     lambda seen: POLICY, lambda: at(0), world_, lambda: renewed.append(vm_id))
     for vm_id in ("0aa1-bb", "0AA1-BB"):
-        engine.handle(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", vm_id))
+        engine.handle(ob.Polled(Document((), 0.0, 0.0, "1", None), "vm-1", vm_id))
     assert renewed == [] and journal.vm_id() == "0aa1-bb"
 
 
@@ -478,7 +478,7 @@ def test_a_vm_that_could_not_be_remembered_is_remembered_with_the_next_document(
     world_, journal = EngineWorld(), Full(tmp_path / "j.db")
     engine = engine_on(None, world_, journal)
     for _ in range(2):
-        engine.handle(ob.Polled(Document((), "1", None, 0.0, 0.0), "vm-1", "vm-id-1"))
+        engine.handle(ob.Polled(Document((), 0.0, 0.0, "1", None), "vm-1", "vm-id-1"))
         assert journal.vm_id() == ("" if journal.full else "vm-id-1")
         journal.full = False
 

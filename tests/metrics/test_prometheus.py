@@ -85,7 +85,7 @@ def test_a_whole_event_is_seen_and_nothing_fires(tmp_path):
             here.metadata.remove_event(freeze)
             server.until(lambda: server.value('tideover_events_total{kind="freeze", outcome="resumed"}') == 1)
             record = here.record()
-            assert server.query('tideover_hook_runs_total > 0') == {"drain done prepare": 1, "drain done recover": 1}
+            assert server.query('tideover_hook_runs_total > 0') == {"drain hook done prepare": 1, "drain hook done recover": 1}
             assert server.query("tideover_acknowledgements_total > 0") == {"accepted": 1}
             assert server.query("tideover_pauses_total > 0") == Counter(f"true {one['cause']}" for one in record["pauses"])
             assert server.value("tideover_pause_seconds_sum") == pytest.approx(

@@ -18,9 +18,8 @@ from pathlib import Path
 
 from tideover.http_server import CLOSE_S, CONNECTIONS_AT_MOST, FIRST_REST_S, LONGEST_REST_S, OnProblem
 from tideover.threads import Loop, reason_of, start_task
-from tideover.winapi.base import close_handle, create_event, set_event, wait_for_any
-from tideover.winapi.pipes import PipeEnd, connect_pipe, create_pipe
-from tideover.winapi.security import for_us_alone, security_attributes
+from tideover.winapi.pipes import PipeEnd, PipeListener, connect_pipe
+from tideover.winapi.security import for_us_alone
 
 PIPES = "\\\\.\\pipe\\"
 LEAVE_S = 1.0               # for the one who asked to take the answer; what he has not taken by then is lost
@@ -58,11 +57,9 @@ class ApiListener:
     def __init__(self, path: Path, reply: Callable[[bytes], bytes], timeout_s: float, longest_question: int,
                  on_problem: OnProblem) -> None:
         """`reply`: given a line, what is answered; any thread, and it may take long."""
-        self._name, self._attributes = pipe_name(str(path)), security_attributes(for_us_alone())
         self._reply, self._on_problem = reply, on_problem
         self._timeout_s, self._longest_question = timeout_s, longest_question
-        self._closing = create_event()
-        self._free: PipeEnd | None = create_pipe(self._name, self._attributes, is_first=True)
+        self._listener = PipeListener(pipe_name(str(path)), for_us_alone())
         self._rest_s, self._is_troubled = FIRST_REST_S, False
         self._talking: set[Channel] = set()
         self._loop = Loop("api", self._serve)
@@ -73,17 +70,17 @@ class ApiListener:
         return False
 
     def close(self) -> None:
-        set_event(self._closing)
+        self._listener.close()
         if self._loop.end(CLOSE_S):
-            close_handle(self._closing)
+            self._listener.release()
 
     def _serve(self) -> None:
         while True:
             try:
-                end = self._accept()
+                end = self._listener.accept()
             except OSError as trouble:
                 self._report_problem(reason_of(trouble))
-                if wait_for_any([self._closing], self._rest_s) is not None:
+                if self._listener.wait_closed(self._rest_s):
                     return
                 self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
                 continue
@@ -97,23 +94,6 @@ class ApiListener:
             channel = Channel(end, self._timeout_s, answers=True)
             self._talking.add(channel)
             start_task("api-answer", partial(self._converse, channel), partial(self._end, channel))
-
-    def _accept(self) -> PipeEnd | None:
-        """Wait for a client; None: closed. Raise OSError if the system has no resources for one more."""
-        if self._free is None:
-            self._free = create_pipe(self._name, self._attributes, is_first=False)
-        here, self._free = self._free, None
-        try:
-            here.begin_listening()
-        except OSError:
-            here.close()
-            raise
-        if wait_for_any([self._closing, here.event], None) == 0:
-            here.close()
-            return None
-        with contextlib.suppress(OSError):      # tried again, and reported, before the next client is waited for
-            self._free = create_pipe(self._name, self._attributes, is_first=False)
-        return here
 
     def _converse(self, channel: Channel) -> None:
         with contextlib.suppress(OSError):

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import selectors
-import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,23 +16,21 @@ from itertools import islice, takewhile
 from pathlib import Path
 
 from tideover.applications import protocol
-from tideover.applications.admission import Admission, ApplicationAccess, listen, peer_user_id
+from tideover.applications.admission import Admission, ApplicationAccess
+from tideover.applications.transport import ClientChannel, User, open_transport
 from tideover.effects import RunHook
-from tideover.errors import system_reason
 from tideover.hooks.runner import ActiveTimer
 from tideover.lifecycle.hook_stages import unanswered_outcome
 from tideover.lifecycle.state import CONNECT_AGAIN_S
 from tideover.model import HookOutcome, HookPhase, HookReport, Moment
 from tideover.observations import ApplicationConnected, ApplicationGone, HookSettled, Observation
-from tideover.system.wakeup import Wakeup
 from tideover.threads import Loop
 
 HELLO_S = 5.0                    # from the connection to its first line
 BACK_S = 2.0                     # an instance that is back by then goes on with its run
 CANCELLED_S = 5.0                # a cancelled run has so long to answer
 OUTPUT_BYTES = 256 * 1024        # what a client may leave unread
-READ_AT_ONCE = 65536
-REST_S = 0.5                     # of accepting, after the system could not
+UNIDENTIFIED_AT_MOST = 64        # clients whose user is not known yet (Windows: before their first bytes)
 CLOSE_S = 2.0
 LOST = "the connection ended during the run"
 OTHER_INSTANCE = "another instance of it is connected"
@@ -42,15 +38,15 @@ LATE = "its answer came after the run was over"
 
 
 class _Peer:
-    """One client. `name`: "" until its hello was taken."""
+    """One client. `name`: "" until its hello was taken. `counted_as`: None while its user is not known."""
 
-    __slots__ = ("channel", "counted_as", "hello_until_s", "instance", "is_listener", "name", "output", "reader",
-                 "user_id")
+    __slots__ = ("channel", "counted_as", "hello_until_s", "instance", "is_listener", "name", "reader")
 
-    def __init__(self, channel: socket.socket, user_id: int) -> None:
-        self.channel, self.user_id, self.counted_as = channel, user_id, user_id
+    def __init__(self, channel: ClientChannel) -> None:
+        self.channel = channel
+        self.counted_as: User | None = None
         self.name, self.instance, self.is_listener = "", "", False
-        self.reader, self.output = protocol.LineReader(), bytearray()
+        self.reader = protocol.LineReader()
         self.hello_until_s = time.monotonic() + HELLO_S
 
 
@@ -78,7 +74,7 @@ class _Participants:
 
 
 class ApplicationServer:
-    """Serves at the socket `path`. Raise OSError if that fails.
+    """Serves at `path`: a socket, on Windows the name of a pipe. Raise OSError if that fails.
 
     `start`, `cancel`, `shorten` and `tell_listeners` come from the engine's thread; they only leave a message.
     """
@@ -90,19 +86,14 @@ class ApplicationServer:
         why it could not ("": it could). `log`: given a name and a sentence."""
         self._post, self._read_moment, self._phase = post, read_moment, phase
         self._admission = Admission(access)
-        self._keep_witness, self._log, self._on_problem = keep_witness, log, on_problem
-        self._path, self._listener = path, listen(path)
+        self._keep_witness, self._log = keep_witness, log
+        self._transport = open_transport(path, on_problem)
         self._began_s = time.monotonic()
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._wakeup = Wakeup()
-        self._connections: dict[int, _Peer] = {}
-        self._without_hello: dict[int, _Peer] = {}      # the oldest first
+        self._peers: dict[ClientChannel, _Peer] = {}
+        self._without_hello: dict[ClientChannel, _Peer] = {}      # the oldest first
         self._here = _Participants()
-        self._accept_at_s: float | None = None
-        self._is_troubled, self._is_closing = False, False
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._selector.register(self._wakeup, selectors.EVENT_READ)
+        self._is_closing = False
         self._loop = Loop("applications", self._serve)
         self._loop.start()
 
@@ -124,40 +115,25 @@ class ApplicationServer:
         """An event has another phase."""
         self._leave(partial(self._tell_listeners, protocol.event(fields)))
 
-    def connected(self) -> Mapping[str, str]:
-        """Return the applications that are connected, by name, with their instances. Any thread."""
-        return {name: connection.instance for name, connection in list(self._here.connections.items())}
-
     def close(self) -> None:
         """End every connection. A run under way is not answered: the next agent goes on with it."""
+        if self._is_closing:
+            return
         self._is_closing = True
-        self._wakeup.set()
+        self._transport.wake()
         if self._loop.end(CLOSE_S):
-            for connection in list(self._connections.values()):
-                connection.channel.close()
-            self._selector.close()
-            self._wakeup.close()
-        self._listener.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+            self._transport.close()
 
     def _leave(self, act: Callable[[], None]) -> None:
         self._inbox.put(act)
-        self._wakeup.set()
+        self._transport.wake()
 
     # --- The thread
 
     def _serve(self) -> None:
         while not self._is_closing:
-            for key, mask in self._selector.select(self._wait_s()):
-                if key.fileobj is self._wakeup:
-                    self._wakeup.clear()
-                elif key.fileobj is self._listener:
-                    self._accept()
-                else:
-                    connection = self._connections.get(key.fd)
-                    if connection is not None and connection.channel is key.fileobj:
-                        self._converse(connection, mask)
+            for channel, data in self._transport.wait(self._wait_s()):
+                self._converse(channel, data)
             self._take_inbox()
             self._look_at_the_time()
 
@@ -166,8 +142,6 @@ class ApplicationServer:
         moments = [connection.hello_until_s for connection in islice(self._without_hello.values(), 1)]
         moments += [run.until_s for run in self._here.runs.values() if run.until_s is not None]
         moments += [now_s + run.timer.next_wait_s() for run in self._here.runs.values()]
-        if self._accept_at_s is not None:
-            moments.append(self._accept_at_s)
         return max(0.0, min(moments) - now_s) if moments else None
 
     def _take_inbox(self) -> None:
@@ -186,62 +160,38 @@ class ApplicationServer:
             elif run.ending is None and run.timer.is_over():
                 self._cancel(name, run.effect.run, HookOutcome.TIMED_OUT,
                              f"took longer than {run.effect.limit_s:.3g} s")
-        if self._accept_at_s is not None and now_s >= self._accept_at_s:
-            self._selector.register(self._listener, selectors.EVENT_READ)
-            self._accept_at_s = None
 
     # --- Connections
 
-    def _accept(self) -> None:
-        try:
-            channel, _ = self._listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return
-        except OSError as trouble:      # no descriptor, no memory: waiting clients would wake the thread all the time
-            self._selector.unregister(self._listener)
-            self._accept_at_s = time.monotonic() + REST_S
-            if not self._is_troubled:
-                self._is_troubled = True
-                self._on_problem(system_reason(trouble))
-            return
-        if self._is_troubled:
-            self._is_troubled = False
-            self._on_problem(None)
-        channel.setblocking(False)
-        try:
-            user_id = peer_user_id(channel)
-        except OSError:
-            channel.close()
-            return
-        connection = _Peer(channel, user_id)
-        self._connections[channel.fileno()] = self._without_hello[channel.fileno()] = connection
-        self._selector.register(channel, selectors.EVENT_READ)
-        connection.counted_as, why = self._admission.enter(user_id)
-        if why:
-            self._refuse(connection, why)
-
-    def _refuse(self, connection: _Peer, why: str) -> None:
-        self._send(connection, protocol.refused(why))
-        self._end(connection)
-
-    def _converse(self, connection: _Peer, mask: int) -> None:
-        try:
-            if mask & selectors.EVENT_WRITE:
-                self._flush(connection)
-            if mask & selectors.EVENT_READ:
-                data = connection.channel.recv(READ_AT_ONCE)
-                if not data:
-                    self._end(connection)
-                    return
-                for line in connection.reader.lines(data):
-                    if connection.channel.fileno() >= 0:
-                        self._take_line(connection, line)
-        except BlockingIOError:
-            return
-        except OSError:
+    def _converse(self, channel: ClientChannel, data: bytes | None) -> None:
+        """Given a connection and what has arrived: b"" for a new one, None at its end."""
+        connection = self._peers.get(channel) or self._welcome_later(channel)
+        if connection.counted_as is None and channel.user is not None:
+            connection.counted_as, why = self._admission.enter(channel.user)
+            if why:
+                self._refuse(connection, why)
+                return
+        if data is None:
             self._end(connection)
+            return
+        try:
+            for line in connection.reader.lines(data):
+                if not channel.is_closed:
+                    self._take_line(connection, line)
         except protocol.ViolationError as violation:
             self._end(connection, str(violation))
+
+    def _welcome_later(self, channel: ClientChannel) -> _Peer:
+        """A new connection. Where the system says whose it is at its first bytes only, the oldest of too many that stay
+        silent makes room."""
+        connection = self._peers[channel] = self._without_hello[channel] = _Peer(channel)
+        unidentified = [one for one in self._without_hello.values() if one.counted_as is None]
+        if len(unidentified) > UNIDENTIFIED_AT_MOST:
+            self._end(unidentified[0])
+        return connection
+
+    def _refuse(self, connection: _Peer, why: str) -> None:
+        self._end(connection, last=protocol.refused(why))
 
     def _take_line(self, connection: _Peer, line: bytes) -> None:
         message = protocol.read_line(line)
@@ -255,16 +205,18 @@ class ApplicationServer:
             self._take_answer(connection, message)
 
     def _take_hello(self, connection: _Peer, hello: protocol.Hello) -> None:
-        why = self._admission.why_refused(connection.user_id, hello)
+        user = connection.channel.user
+        assert user is not None         # its first bytes have come
+        why = self._admission.why_refused(user, hello)
         if not why and not hello.listens and hello.name in self._here.connections:
             why = f"{hello.name} is connected already"
         if why:
             self._refuse(connection, why)
             return
         self._send(connection, protocol.welcome(hello.name, self._phase()))
-        if connection.channel.fileno() < 0:         # it has gone: nothing may stay connected in its name
+        if connection.channel.is_closed:            # it has gone: nothing may stay connected in its name
             return
-        self._without_hello.pop(connection.channel.fileno(), None)
+        self._without_hello.pop(connection.channel, None)
         connection.name, connection.instance, connection.is_listener = hello.name, hello.instance, hello.listens
         if hello.listens:
             return
@@ -279,39 +231,26 @@ class ApplicationServer:
 
     def _send(self, connection: _Peer, data: bytes) -> None:
         """A client that does not read is ended once too much waits for it."""
-        connection.output += data
         try:
-            self._flush(connection)
+            connection.channel.send(data)
         except OSError:
             self._end(connection)
             return
-        if len(connection.output) > OUTPUT_BYTES:
+        if connection.channel.unsent > OUTPUT_BYTES:
             self._end(connection)
 
-    def _flush(self, connection: _Peer) -> None:
-        """Raise OSError."""
-        with contextlib.suppress(BlockingIOError):
-            while connection.output:
-                del connection.output[:connection.channel.send(connection.output)]
-        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if connection.output else 0)
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.modify(connection.channel, wanted)
-
-    def _end(self, connection: _Peer, violation: str = "") -> None:
+    def _end(self, connection: _Peer, violation: str = "", last: bytes = b"") -> None:
         """Close a connection; with one line that says what was wrong, if something was."""
-        number = connection.channel.fileno()
-        if number < 0:
+        channel = connection.channel
+        if channel.is_closed:
             return
+        channel.close(protocol.error(violation) if violation else last)
         if violation:
-            with contextlib.suppress(OSError):
-                connection.channel.send(protocol.error(violation))
             self._log(connection.name, f"its connection was closed: {violation}")
-        with contextlib.suppress(KeyError, ValueError, OSError):
-            self._selector.unregister(connection.channel)
-        connection.channel.close()
-        self._connections.pop(number, None)
-        self._without_hello.pop(number, None)
-        self._admission.leave(connection.counted_as)
+        self._peers.pop(channel, None)
+        self._without_hello.pop(channel, None)
+        if connection.counted_as is not None:
+            self._admission.leave(connection.counted_as)
         if connection.name and not connection.is_listener and self._here.connections.get(connection.name) is connection:
             del self._here.connections[connection.name]
             self._post(ApplicationGone(connection.name))
@@ -392,6 +331,6 @@ class ApplicationServer:
         self._post(HookSettled(name, run.effect.phase, run.effect.run, report))
 
     def _tell_listeners(self, line: bytes) -> None:
-        for connection in list(self._connections.values()):
+        for connection in list(self._peers.values()):
             if connection.is_listener:
                 self._send(connection, line)

@@ -33,16 +33,19 @@ ACCEPTED = "acknowledgement accepted by the platform"
 
 @click.command("acknowledge", epilog=example("sudo tideover acknowledge last"))
 @click.argument("event")
+@click.option("--alone", "alone", is_flag=True,
+              help="In a fleet: send it now, without the other machines that the event names.")
 @with_yes
 @with_json
 @with_readable_settings
-def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) -> int:
+def acknowledge_command(loaded: Loaded, event: str, alone: bool, yes: bool, as_json: bool) -> int:
     """Acknowledge EVENT by hand: for a held event, or where [policy] acknowledge is "never".
 
     EVENT is an id, the beginning of one, or "last". If a participant is not prepared, or if the event names other
-    machines, the command lists them and asks for confirmation. It works without the agent.
+    machines, the command lists them and asks for confirmation. In a fleet this machine counts as ready from then on,
+    and the event is acknowledged when every machine named is. It works without the agent.
     """
-    event_id, answer = confirmed(lambda sure: _acknowledge(loaded, event, sure), yes)
+    event_id, answer = confirmed(lambda sure: _acknowledge(loaded, event, sure, alone), yes)
     if as_json:
         print_json({"ok": True, "why": answer, "event_id": event_id})
     else:
@@ -50,21 +53,22 @@ def acknowledge_command(loaded: Loaded, event: str, yes: bool, as_json: bool) ->
     return EXIT_OK
 
 
-def _acknowledge(loaded: Loaded, event: str, sure: bool) -> tuple[str, str]:
+def _acknowledge(loaded: Loaded, event: str, sure: bool, alone: bool) -> tuple[str, str]:
     """Return the event's id and how the acknowledgement was answered. Raise TideoverError if it was not sent,
     UnconfirmedError."""
     from tideover.api.protocol import ask
     from tideover.system.file_lock import read_holder
     socket, state = Path(loaded.settings.paths.socket), Path(loaded.settings.paths.state)
     try:
-        answer = ask(socket, state, {"ask": "acknowledge", "event": event, "confirmed": sure})
+        answer = ask(socket, state, {"ask": "acknowledge", "event": event, "confirmed": sure, "alone": alone})
     except UnreachableError:
         if read_holder(state) is not None:
             raise                           # the agent alone decides what is acknowledged
         from tideover.daemon.offline import acknowledge_by_hand
         event_id, note = acknowledge_by_hand(loaded, event, confirmed=sure)
         return event_id, note or ACCEPTED
-    if answer["ok"] and isinstance(answer.get("sent_before"), int) and isinstance(answer.get("event_id"), str):
+    is_sent = answer["ok"] and not answer.get("waits")
+    if is_sent and isinstance(answer.get("sent_before"), int) and isinstance(answer.get("event_id"), str):
         answer = _wait_until_acknowledged(socket, state, answer)
     if not answer.get("ok"):
         raise api_refusal("acknowledge", event, answer)

@@ -29,6 +29,7 @@ NAMED: Mapping[tuple[str, str], str] = MappingProxyType({
     ("hooks disable", "name"): "@hooks",
     ("hooks enable", "name"): "@library",
     ("hooks describe", "name"): "@all-hooks",
+    ("simulate", "scenario"): "@scenarios",
 })
 """What `tideover __complete` is asked for a command's parameter."""
 

@@ -14,7 +14,8 @@ from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE, TideoverError
 from tideover.settings import Settings
 
 EVENTS_AT_MOST = 50
-SAFE = re.compile(r"[A-Za-z0-9._/@+-]+")      # a foreign word that a shell would read as more than a word is left out
+SAFE = re.compile(r"[A-Za-z0-9._/@+][A-Za-z0-9._/@+-]*")
+"""Words that a shell reads as more than a word, and this program as an option, are left out."""
 
 
 def print_words(arguments: list[str]) -> int:
@@ -67,5 +68,13 @@ def _pending(settings: Settings) -> Iterable[str]:
     return recover_pending(read_memory(settings, lambda journal: ())[0])
 
 
+def _scenarios(settings: Settings) -> Iterable[str]:
+    """Of any platform."""
+    from tideover.platforms import SIMULATED_KINDS
+    from tideover.simulator.scenarios import scenario_names
+    return [name for kind in SIMULATED_KINDS for name in scenario_names(kind)]
+
+
 WORDS: dict[str, Callable[[Settings], Iterable[str]]] = {
-    "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending}
+    "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending,
+    "scenarios": _scenarios}

@@ -81,8 +81,12 @@ def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
 @command.command("schema", epilog=example("tideover config schema > tideover.schema.json"))
 @click.argument("document", type=click.Choice(["config", *DOCUMENTS]), default="config")
 @with_config
-def show_schema(document: str, config: str | None) -> int:
-    """Print the JSON Schema of the configuration file, or of a document: record (history --json), pauses, status."""
+@with_json
+def show_schema(document: str, config: str | None, as_json: bool) -> int:
+    """Print the JSON Schema of the configuration file, or of a document: record (history --json), pauses, status.
+
+    It is JSON with --json and without.
+    """
     from tideover.settings.render import configuration_schema
     print_json(configuration_schema() if document == "config" else document_schema(document))
     return EXIT_OK
@@ -93,10 +97,11 @@ def _files(loaded: Loaded) -> dict[str, Any]:
 
 
 def _require_safe(loaded: Loaded) -> None:
-    """Raise ConfigurationError if the agent would refuse the file for who else can write it."""
-    from tideover.daemon.startup import require_trusted
+    """Raise ConfigurationError if the agent would refuse a file for who else can write it, or read a credential."""
+    from tideover.daemon.startup import require_private_credentials, require_trusted
     try:
         require_trusted(loaded)
+        require_private_credentials(loaded)
     except WrongUseError as trouble:
         raise ConfigurationError(str(loaded.file), (trouble.cause,)) from trouble
 

@@ -34,7 +34,7 @@ from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.humanize import Times
 from tideover.journal.store import Journal, read_memory, read_through
 from tideover.model import fold_case, utc_text
-from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, records_of
+from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, evidence_of_pauses, records_of
 from tideover.settings import read_duration
 from tideover.text_safety import dot_controls
 
@@ -90,7 +90,8 @@ def pauses_command(loaded: Loaded, as_json: bool, as_csv: bool, utc: bool, is_al
             _print_pauses(pauses, None if is_all else NEWEST, utc)
 
     def read(journal: Journal) -> bool:
-        print_them(each_pause(journal.rows_of_pauses(), events_of_pauses(journal.rows_of_pauses_of_events())))
+        print_them(each_pause(journal.rows_of_pauses(), events_of_pauses(journal.rows_of_pauses_of_events()),
+                              evidence_of_pauses(journal.rows_of_evidence_of_pauses())))
         return True
 
     if read_through(loaded.settings, read) is None:
@@ -125,6 +126,11 @@ def _print_table(found: Collection[object], nothing: str, table: Callable[[Times
 
 # --- `--csv`: a row each, unknown values empty
 
+FORMULA_BEGINS = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet takes a text that begins so for a formula: an apostrophe goes before it, because ids, names and
+descriptions are the platform's."""
+
+
 def print_csv(columns: Mapping[str, Callable[[Listed], object]], found: Iterable[Listed]) -> None:
     """Given columns by their names, print a header and a row for each of what was found."""
     sys.stdout.flush()
@@ -133,7 +139,7 @@ def print_csv(columns: Mapping[str, Callable[[Listed], object]], found: Iterable
 
 
 def csv_lines(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """Given a header and rows, yield them as RFC 4180 has it, in which nothing steers a terminal."""
+    """Given a header and rows, yield them as RFC 4180 has it, in which nothing steers a terminal or a spreadsheet."""
     yield _csv_line(heads)
     for row in rows:
         yield _csv_line([dot_controls(_csv_value(value)) for value in row])
@@ -150,6 +156,8 @@ def _csv_value(value: object) -> str:
         return utc_text(value) or ""
     if isinstance(value, enum.Enum):
         return str(value.value)
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(FORMULA_BEGINS) else value
     return "" if value is None else f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 

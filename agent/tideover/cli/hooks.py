@@ -21,7 +21,7 @@ from tideover.cli.options import (
 from tideover.cli.render import description_parts, hooks_table, key_value, library_table
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
-from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
+from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
 from tideover.humanize import length_text
 from tideover.model import HookOutcome, HookPhase, HookSpec, Kind, Verdict
 from tideover.text_safety import dot_controls
@@ -45,18 +45,20 @@ HANGING = 10                # columns of the words before a file in `hooks check
 @with_settings
 def list_hooks(loaded: Loaded, available: bool, as_json: bool) -> int:
     """List the hooks of the hooks directory, in the order in which they prepare."""
+    from tideover.hooks.description import missing_settings
     if available:
         return _list_library(loaded, as_json)
     catalogue = _catalogue(loaded)
+    missing = {spec.path: str(why) for spec, why in missing_settings(loaded.settings, catalogue)}
     if as_json:
-        print_json({"hooks": [_document(spec) for spec in catalogue.judged], "disabled": list(catalogue.disabled),
-                    "warnings": list(catalogue.warnings)})
+        print_json({"hooks": [{**_document(spec), "missing": missing.get(spec.path)} for spec in catalogue.judged],
+                    "disabled": list(catalogue.disabled), "warnings": list(catalogue.warnings)})
         return EXIT_OK
     if not catalogue.hooks and not catalogue.disabled:
         print_sentence(f"No hook in {loaded.settings.paths.hooks}. tideover hooks list --available lists those of the "
                        "library; tideover hooks new NAME makes one of your own.")
     else:
-        print_lines(render_lines([hooks_table(catalogue.judged, catalogue.disabled)], this_terminal()))
+        print_lines(render_lines([hooks_table(catalogue.judged, catalogue.disabled, missing)], this_terminal()))
     for warning in catalogue.warnings:
         print_sentence(warning, to_errors=True)
     return EXIT_OK
@@ -129,7 +131,7 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
                for spec, why in missing_settings(loaded.settings, catalogue)]
     ignored = [{"file": file, "why": why} for file, why in catalogue.ignored]
     unused = unused_hook_tables(loaded.settings, [spec.name for spec in catalogue.hooks], loaded.origin)
-    warnings = [*catalogue.warnings, *unused]
+    warnings = [*catalogue.warnings, *unused, *_never_connected(loaded)]
     applications = [{"name": name, "why": f"its user {user} does not exist here, so none can be it"}
                     for name, user in unusable_tables(loaded.settings)]
     exit_status = EXIT_NO if catalogue.faults or missing or applications else EXIT_OK
@@ -149,9 +151,24 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
         print_sentence(f"disabled  {name}: no run bit; chmod +x enables it", hanging=HANGING)
     for warning in warnings:
         print_sentence(f"warning   {warning}", hanging=HANGING)
-    can_run = len(catalogue.hooks) - len(refused) - len(missing)
-    click.echo(f"{can_run} of {len(catalogue.hooks)} hooks can run.")
+    count = len(catalogue.hooks)
+    can_run = count - len(refused) - len(missing)
+    print_sentence(f"{can_run} of {count} hooks can run." if count else f"No hook in {loaded.settings.paths.hooks}.")
     return exit_status
+
+
+def _never_connected(loaded: Loaded) -> list[str]:
+    """What a running agent knows of the applications; nothing where none answers."""
+    from tideover.api.protocol import read_status
+    if not loaded.settings.application:
+        return []
+    paths = loaded.settings.paths
+    try:
+        status = read_status(Path(paths.socket), Path(paths.state))
+    except UnreachableError:
+        return []
+    return [f"[application.{name}]: it has not connected since the agent's start"
+            for name in status["applications_never_connected"] or ()]
 
 
 @command.command("new", epilog=example("sudo tideover hooks new my-application"))

@@ -126,6 +126,9 @@ def status_parts(status: ShownStatusDocument, times: Times) -> list[Part]:
                                            "(tideover status --all)", Style.FAINT))
     if status["applications"]:
         parts.append(key_value("Applications", f"connected: {', '.join(status['applications'])}"))
+    if status["applications_never_connected"]:
+        parts.append(key_value("Not connected", f"since the agent's start: "
+                                                f"{', '.join(status['applications_never_connected'])}"))
     if status["hooks"]:
         parts.append(_hooks(status))
     if status["events_left_out"]:
@@ -238,7 +241,7 @@ def _hook_fact(hook: HookStatusDocument, agent_answers: bool) -> TableRow:
     if hook["connected"] is False:
         state += ", not connected"
     if hook["again_in_s"] is not None and agent_answers:
-        state += f" {distance_text(-hook['again_in_s'])}"
+        state += f", next try {distance_text(-hook['again_in_s'])}"
     if hook["stage"] == "recover-failed":
         tone = Style.BAD
     if running is not None and not agent_answers:
@@ -284,7 +287,7 @@ def clock_fact(check: ClockCheck, checked: str) -> KeyValue:
     if check.offset_s is not None:
         parts.append(offset_text(check.offset_s, check.error_bound_s))
     if check.good_after_s is not None:
-        parts.append(f"{length_text(check.good_after_s)} after the resume")
+        parts.append(f"good after {length_text(check.good_after_s)}")
     if check.checked_at is not None:
         parts.append(checked)
     return key_value("Clock", ", ".join(parts), VERDICT_TONES.get(check.verdict, Style.WARN))
@@ -440,10 +443,10 @@ def _pauses_row(pause: Pause, event_ids: Sequence[str], times: Times) -> TableRo
                      pause.cause.value, pause.quality.value, ", ".join(event_ids) or "-", "; ".join(pause.evidence))
 
 
-def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str]) -> Table:
-    """Given what lies in the hooks directory, return a row for each file that is or could be a hook, in the order of
-    their names; below a refused one why it is."""
-    rows = [(spec.order, spec.name, _hooks_row(spec)) for spec in hooks]
+def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str], missing: Mapping[str, str]) -> Table:
+    """Given what lies in the hooks directory, and by its path which required settings a hook lacks, return a row for
+    each file that is or could be a hook, in the order of their names; below it why it cannot run."""
+    rows = [(spec.order, spec.name, _hooks_row(spec, missing.get(spec.path))) for spec in hooks]
     rows += [(int(file[:2]), file[3:], table_row(file[:2], file[3:], "-", "-", StyledText("disabled", Style.FAINT), "-",
                                            below=(StyledText("no run bit: chmod +x enables it", Style.FAINT),)))
              for file in disabled]
@@ -519,12 +522,13 @@ def _longest_text(pauses: Sequence[Pause]) -> str:
     return bounded_text(longest.length_s, doubt_s if doubt_s is not None and doubt_s >= longest.length_s else None)
 
 
-def _hooks_row(spec: HookSpec) -> TableRow:
+def _hooks_row(spec: HookSpec, missing: str | None) -> TableRow:
     failure = "holds" if spec.required or spec.refused else "may fail"
+    why = spec.refused or missing
+    state = "refused" if spec.refused else "incomplete" if missing else "ready"
     return table_row(f"{spec.order:02d}", spec.name, length_text(spec.timeout_s), failure,
-               StyledText("refused", Style.BAD) if spec.refused else StyledText("ready", Style.GOOD),
-               kinds_text(spec.kinds),
-               below=(StyledText(spec.refused, Style.BAD),) if spec.refused else ())
+                     StyledText(state, Style.BAD if why else Style.GOOD), kinds_text(spec.kinds),
+                     below=(StyledText(why, Style.BAD),) if why else ())
 
 
 def _when_heads(what: str, times: Times) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ import ctypes
 import errno
 import os
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tideover.clock.types import DEADLINE_S, MOST_BYTES, CommandResult
+from tideover.system.commands import finish_command, start_command
 from tideover.system.platform import ROOT
 
 # --- Other programs of the system: argument list, deadline, bounded output; never a shell
@@ -29,48 +29,31 @@ if sys.platform == "win32":
 
     _DIRECTORY, _ENCODING = system_directory(), "oem"
     _ENVIRONMENT = {"SystemRoot": _DIRECTORY.rpartition("\\")[0], "PATH": _DIRECTORY}
-    _SUFFIX, _CREATION_FLAGS = ".exe", subprocess.CREATE_NO_WINDOW
+    _SUFFIX = ".exe"
 else:
     _DIRECTORY, _ENCODING = "/", "utf-8"
     _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-    _SUFFIX, _CREATION_FLAGS = "", 0
+    _SUFFIX = ""
 
 
 def run_command(arguments: Sequence[str], deadline_s: float = DEADLINE_S) -> CommandResult:
-    """Given a program and its arguments, run it until the deadline at most and return the beginning of what it printed.
-
-    The program must be one of the system's: what it prints until the deadline is held in memory.
-    """
+    """Given a program of the system and its arguments, run it until the deadline at most; return the beginning of what
+    it printed."""
     name = Path(arguments[0]).name
     program = shutil.which(arguments[0] + _SUFFIX, path=_ENVIRONMENT["PATH"])
     if program is None:
         return CommandResult(trouble=f"{name} is not installed")
     try:
-        # It stays in our session, whose children no other part of the agent reaps, in a group that can be ended whole:
-        # subprocess.run would end the program alone, and what it has started would live on.
-        process = subprocess.Popen([program, *arguments[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                   stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd=_DIRECTORY, process_group=0,
-                                   creationflags=_CREATION_FLAGS)
+        ended = finish_command(start_command([program, *arguments[1:]], _ENVIRONMENT, _DIRECTORY), deadline_s,
+                               MOST_BYTES)
+    except subprocess.TimeoutExpired:
+        return CommandResult(trouble=f"{name} did not end within {deadline_s:.3g} s")
     except OSError as error:
         return CommandResult(trouble=f"{name} cannot be run: {error.strerror or error}")
-    with process:
-        try:
-            output, _ = process.communicate(timeout=deadline_s)
-        except subprocess.TimeoutExpired:
-            _kill(process)
-            return CommandResult(trouble=f"{name} did not end within {deadline_s:.3g} s")
-    text = output[:MOST_BYTES].decode(_ENCODING, "replace").strip()
-    if process.returncode:
-        return CommandResult(text, f"{name} failed: {text[-200:] or f'exit status {process.returncode}'}")
+    text = ended.output.decode(_ENCODING, "replace").strip()
+    if ended.status and not ended.was_cut:
+        return CommandResult(text, f"{name} failed: {text[-200:] or f'exit status {ended.status}'}")
     return CommandResult(text)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":
-        process.kill()
-        process.communicate()       # its reader threads end with the program
-    else:
-        os.killpg(process.pid, signal.SIGKILL)      # not reaped yet, so the number is still its own
 
 
 # --- The kernel's clock discipline (adjtimex, read only)

@@ -81,6 +81,7 @@ class Agent:
         self.log = Log(settings.log.format, settings.log.level, log_sink)
         self.clocks = MachineClocks()
         self.started_at = self.clocks.moment()
+        self.applications: ApplicationService
         self.process_started_at: datetime = before.process_started_at if before is not None else self.started_at.utc
         state_directory = Path(settings.paths.state)
         self.memory = open_state_directory(state_directory, self.log)
@@ -97,7 +98,8 @@ class Agent:
             self._spare = fallback_hooks_state(settings)
             self.runner = HookRunner(self.post, state_directory / HOOKS_STATE, spare=self._spare, drill=drill,
                                      environment_of=partial(environment_of, settings), log_line=self._hook_line)
-            self.applications = ApplicationService(settings, self.runner, self.log, self.clocks.moment, self.post)
+            self.applications = ApplicationService(settings, self.runner, self.log, self.clocks.moment, self.post,
+                                                   before.applications if before is not None else None)
             self.watch = PauseWatch(
                 self._on_pause, PauseWatchSettings(settings.pause.tick_s, threshold_s=settings.pause.threshold_s),
                 clock_was_set=self.checker.clock_was_set, outside_wanted=self.checker.sample_now,
@@ -286,6 +288,7 @@ class Agent:
         about = status_of(state, rows, self.clocks.moment(), polling.failures if polling else 0, self.platform)
         return {
             **about, "clock": finding_of(found) if found is not None else about["clock"],
+            "applications_never_connected": self.applications.never_connected(),
             "mode": self.settings.policy.mode,
             "agent": {"alive": True, "pid": os.getpid(), "version": __version__,
                       "started_at": utc_text(self.process_started_at), "why": ""},
@@ -314,7 +317,8 @@ class Agent:
         """What the figures show as it is now. Any thread."""
         from tideover.metrics.collector import Present
         return Present(self.engine.state, self.checker.latest(), self.poller is not None, self.last_answer_at(),
-                       tuple(spec.name for spec in self.choices.catalogue.hooks), self.process_started_at)
+                       tuple(spec.name for spec in self.choices.catalogue.hooks), tuple(self.settings.application),
+                       self.process_started_at)
 
     def _prune(self) -> None:
         """At the start, whenever an event has closed, and hourly: on the engine's thread, whose journal it is. Only by
@@ -353,6 +357,9 @@ class Agent:
             self.watch.outside_date(self.platform.service.removeprefix("the "), news.document)
             news = replace(news, clock_is_good=is_confirmed(self.checker.latest(), self.clocks.moment()))
             self._doubt_date(news)
+            if document.moved:
+                self.log.info("machine.moved", evidence=document.moved)
+                self.watch.move_proved(document.moved)
         self.post(news)
 
     def _doubt_date(self, news: ob.Polled) -> None:

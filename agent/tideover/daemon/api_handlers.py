@@ -30,12 +30,15 @@ ACCEPTED_WITHIN_S = 5.0       # for news to be taken in: the engine may be writi
 CANNOT_ACKNOWLEDGE = {
     Phase.OBSERVED: "it concerns other VMs, or a kind outside act_on",
     Phase.SCHEDULED: "its preparation has not started",
+    Phase.WAITING_FOR_SLOT: "it waits for a slot of its group",
     Phase.PREPARING: "its preparation is still running",
+    Phase.WAITING_FOR_PEERS: "it waits for the other machines that it names; --alone does not wait for them",
     Phase.ACKNOWLEDGING: "it is being acknowledged now",
     Phase.UNCONFIRMED: "it is being acknowledged now; the last acknowledgement is unconfirmed",
 }
 LONGEST_ANSWER = 1000     # characters of what a platform's document says
 ACKNOWLEDGED = "it is acknowledged already"
+READY_BY_HAND = "this machine is ready; the fleet acknowledges the event when every machine named is"
 CHECK_STATUS_HINT = "See tideover status for what it waits for."
 
 
@@ -81,13 +84,15 @@ class ApiHandlers:
             return {"ok": True, "why": ACKNOWLEDGED, "event_id": case.id}
         if self._policy().observes:
             raise observing(case.id)
-        if case.phase is not Phase.HELD:
+        alone = question.get("alone") is True
+        if case.phase is not Phase.HELD and not (alone and case.phase is Phase.WAITING_FOR_PEERS):
             return {"ok": False, "why": _why_not(case), "do": CHECK_STATUS_HINT, "event_id": case.id}
-        against = objections(state, case.event, state.me, self._policy())
+        against = objections(state, case.event, state.me, self._policy(), alone=alone)
         if against and question.get("confirmed") is not True:
             raise unconfirmed_acknowledgement(case.id, against)
-        self._engine.post_and_wait(ob.AcknowledgeRequested(case.id), ACCEPTED_WITHIN_S)
-        return {"ok": True, "why": "the acknowledgement is being sent",
+        self._engine.post_and_wait(ob.AcknowledgeRequested(case.id, alone), ACCEPTED_WITHIN_S)
+        waits = case.fleet is not None and case.fleet.is_shared and not alone
+        return {"ok": True, "why": READY_BY_HAND if waits else "the acknowledgement is being sent", "waits": waits,
                 "event_id": case.id, "sent_before": case.ack_attempts}
 
     def _recover(self, question: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 configuration names none."""
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from tideover.lifecycle import Entry, Phase, State
 from tideover.lifecycle.hook_stages import unanswered_outcome
 from tideover.logs import Log
 from tideover.model import HookReport, HookSpec, Moment, utc_text
-from tideover.observations import HookSettled, Observation
+from tideover.observations import ApplicationConnected, HookSettled, Observation
 from tideover.policy import Policy
 from tideover.record import trace_id
 from tideover.settings import Settings
@@ -30,10 +31,12 @@ NOT_SERVED = "applications cannot connect: {}"
 
 class ApplicationService:
     """Serves applications and listeners while some may connect; carries out the runs of the first, and tells the second
-    of each change of phase. On the engine's thread, but for `connected`."""
+    of each change of phase. On the engine's thread, but for `never_connected`."""
 
     def __init__(self, settings: Settings, runner: HookRunner, log: Log, read_moment: Callable[[], Moment],
-                 post: Callable[[Observation], None]) -> None:
+                 post: Callable[[Observation], None], before: ApplicationService | None = None) -> None:
+        """`before`: of the agent whose place this one takes in the same process."""
+        self._have_connected: set[str] = set(before._have_connected) if before is not None else set()
         self._settings, self._runner, self._log, self._read_moment = settings, runner, log, read_moment
         self._post = post
         self._engine: Engine | None = None
@@ -42,9 +45,10 @@ class ApplicationService:
         self.reason = "no agent runs"   # why none can connect
 
     @property
-    def socket(self) -> Path:
-        """Where they connect."""
-        return Path(self._settings.paths.applications_socket)
+    def address(self) -> str:
+        """Where they connect: a socket, on Windows the name of a pipe."""
+        from tideover.applications.transport import address_of
+        return address_of(self._settings.paths)
 
     def open(self, engine: Engine, policy: Callable[[], Policy], on_problem: Callable[[str | None], None]) -> None:
         """Listen, if the configuration names an application or a listener, or a recovery of an application is pending.
@@ -53,14 +57,14 @@ class ApplicationService:
         pending = any(hook.spec.is_application for hook in engine.state.hooks.values())
         if not (self._settings.application or self._settings.applications.listeners or pending):
             return
-        from tideover.applications.admission import ApplicationAccess, find_user_id
+        from tideover.applications.admission import ApplicationAccess
         from tideover.applications.server import ApplicationServer
         try:
-            make_directory(self.socket.parent, DIRECTORY_MODE)
-            access = ApplicationAccess(self._find, find_user_id, self._listeners,
-                                       self._settings.applications.connections)
+            if sys.platform != "win32":         # a pipe lies in no directory
+                make_directory(Path(self.address).parent, DIRECTORY_MODE)
+            access = ApplicationAccess(self._find, self._listeners, self._settings.applications.connections)
             self._server = ApplicationServer(
-                self.socket, engine.post, access, read_moment=self._read_moment, phase=self._phase,
+                Path(self.address), self._post_seen, access, read_moment=self._read_moment, phase=self._phase,
                 keep_witness=self._runner.keep_witness, log=self._log_line, on_problem=on_problem)
         except WrongUseError as trouble:
             self._cannot(f"{trouble.operation}: {trouble.cause}")
@@ -71,9 +75,10 @@ class ApplicationService:
         if self._server is not None:
             self._server.close()
 
-    def connected(self) -> list[str]:
-        """Return the names of the applications that are connected. Any thread."""
-        return sorted(self._server.connected()) if self._server is not None else []
+    def never_connected(self) -> list[str]:
+        """Return the applications of the configuration that have not connected since the process's start. Any
+        thread."""
+        return sorted(self._settings.application.keys() - self._have_connected)
 
     # --- The runs of applications, for the handler of hooks
 
@@ -113,7 +118,12 @@ class ApplicationService:
     def on_journal_writable(self) -> None:
         """It is no news for applications."""
 
-    # --- What the server asks, on its thread
+    # --- What the server tells and asks, on its thread
+
+    def _post_seen(self, seen: Observation) -> None:
+        if isinstance(seen, ApplicationConnected):
+            self._have_connected.add(seen.name)
+        self._post(seen)
 
     def _find(self, name: str) -> HookSpec | None:
         """Also one whose table was removed while its recovery is pending."""
@@ -135,5 +145,5 @@ class ApplicationService:
 
     def _cannot(self, reason: str) -> None:
         self.reason = reason
-        self._log.error("applications.listen-failed", reason=reason, socket=str(self.socket),
+        self._log.error("applications.listen-failed", reason=reason, socket=self.address,
                         consequence="applications cannot connect, so none can prepare")

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 # --- Log lines: one for each change, none for each poll
 
 GRAVE = frozenset({EntryKind.RECOVER_FAILED, EntryKind.ACK_REFUSED, EntryKind.RECOVERY_IMPOSSIBLE})    # to be looked at
-WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.VM_CHANGED})
+WORTH_A_LOOK = frozenset({EntryKind.LEFT_OUT, EntryKind.FOUND_PREPARED, EntryKind.VM_CHANGED, EntryKind.ACK_WITHHELD,
+                          EntryKind.SLOT_NOT_GRANTED, EntryKind.SLOT_RELEASED, EntryKind.SLOT_TAKEN_OVER,
+                          EntryKind.TOO_LATE})
 
 
 class LogListener:
@@ -98,6 +100,8 @@ class LogListener:
                 write("hook.finished", event=entry.event_id, hook=name, phase=phase.value, attempt=attempt,
                      outcome=report.outcome.value, exit_status=report.exit_status,
                      duration_s=took_s, note=report.note)
+            case Pause(id=name) if entry.what is EntryKind.PAUSE_EVIDENCE:
+                self._log.info(event_line_name(entry.what), event=entry.event_id, pause=name, note=entry.note)
             case Pause(id=name, length_s=length_s, uncertainty_s=uncertainty_s, cause=cause):
                 self._log.warning("pause.detected", event=entry.event_id, pause=name, cause=cause.value,
                                   length_s=length_s, uncertainty_s=uncertainty_s)

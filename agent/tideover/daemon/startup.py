@@ -45,7 +45,7 @@ class StateDirectory:
         self.lock.release()
 
 
-def require_trusted_path(file: Path | None, *, is_secret: bool = False) -> None:
+def require_trusted_path(file: Path | None, *, is_credential: bool = False, is_secret: bool = False) -> None:
     """Given a file of the configuration (None: there is none), raise WrongUseError if another user could change it, or
     read it where it is secret: it says what is run, as whom and with which environment."""
     if file is None:
@@ -53,13 +53,21 @@ def require_trusted_path(file: Path | None, *, is_secret: bool = False) -> None:
     with suppress(OSError):         # a pipe has no path to check, and belongs to this command
         reason = untrusted_component(str(file.absolute()), is_secret=is_secret)
         if reason is not None:
-            raise WrongUseError(f"cannot use the configuration {file}", str(reason), "Then try again.")
+            what = "a credential file of [fleet]:" if is_credential else "the configuration"
+            raise WrongUseError(f"cannot use {what} {file}", str(reason), "Then try again.")
 
 
 def require_trusted(loaded: Loaded) -> None:
     """Given a configuration, raise WrongUseError if another user could change one of its files, or add one."""
     for path in loaded.trusted_paths:
         require_trusted_path(path)
+
+
+def require_private_credentials(loaded: Loaded) -> None:
+    """Given a configuration, raise WrongUseError if another user could change a file with which the fleet's store is
+    opened, or read one that is secret."""
+    for path, is_secret in loaded.credential_files.items():
+        require_trusted_path(path, is_credential=True, is_secret=is_secret)
 
 
 def trusted(loaded: Loaded) -> Loaded:

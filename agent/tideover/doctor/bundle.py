@@ -11,6 +11,7 @@ import io
 import json
 import os
 import platform as python_platform
+import stat
 import subprocess
 import sys
 import tarfile
@@ -44,7 +45,7 @@ ROOT = "tideover-bundle"
 RECORDING = "recording.jsonl"
 EVENTS_AT_MOST, PAUSES_AT_MOST, SAMPLES_AT_MOST = 50, 1000, 2000
 LOG_LINES, LOG_TIMEOUT_S = 2000, 10.0
-LARGEST_RECORDING = 256 * 1024 * 1024       # bytes of a bundle's member that are read
+LARGEST_RECORDING = 64 * 1024 * 1024        # bytes that are read; the journal keeps 8 MiB of characters
 LIBRARIES = ("requests", "psutil", "ntplib", "click", "prometheus-client", "pywin32")
 HIDDEN = b"(hidden)"
 MADE_BY = "Name a file of tideover doctor --bundle."
@@ -231,20 +232,34 @@ def read_recordings(path: Path) -> list[list[Recording]]:
     or a newer version's."""
     operation = f"cannot replay {path}"
     try:
-        with tarfile.open(path) as tar:
-            member = tar.extractfile(f"{ROOT}/{RECORDING}")
-            content = b"" if member is None else member.read(LARGEST_RECORDING + 1)
-    except KeyError as trouble:
-        raise WrongUseError(operation, f"it has no {RECORDING}", MADE_BY) from trouble
-    except (tarfile.TarError, EOFError) as trouble:
+        with open(path, "rb", opener=_open_file) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            found = tar.getmember(f"{ROOT}/{RECORDING}")
+            member = tar.extractfile(found) if found.isreg() else None
+            content = None if member is None else member.read(LARGEST_RECORDING + 1)
+    except KeyError:
+        content = None
+    except (tarfile.TarError, EOFError, ValueError, OverflowError) as trouble:
         raise WrongUseError(operation, f"it is no bundle: {trouble}", MADE_BY) from trouble
+    except PermissionError as trouble:
+        raise WrongUseError(operation, system_reason(trouble), "Run as the user who wrote it, or as root.") from trouble
     except OSError as trouble:
         raise WrongUseError(operation, system_reason(trouble), "Check the name.") from trouble
+    if content is None:         # a link or a device of that name is none
+        raise WrongUseError(operation, f"it has no {RECORDING}", MADE_BY)
     try:
         return recordings_of(_recorded_rows(content))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as trouble:
         raise WrongUseError(operation, f"its recording cannot be read: {trouble}",
                             "It may be damaged, or of another version: use the version that made it.") from trouble
+
+
+def _open_file(name: str, flags: int) -> int:
+    """Without waiting: a pipe would wait for a writer, and a device may have no end. Raise ReadError."""
+    descriptor = os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise tarfile.ReadError("not a regular file")
+    return descriptor
 
 
 def _recorded_rows(content: bytes) -> Iterator[tuple[int, int, str]]:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from tideover.api.protocol import read_status
 from tideover.applications.admission import unusable_tables
+from tideover.applications.transport import address_of
 from tideover.config_file import Loaded
 from tideover.doctor.machine import Machine
 from tideover.errors import Refusal, UnreachableError, system_reason
@@ -186,13 +187,17 @@ def check_applications(settings: Settings, status: AgentStatusDocument | str | N
                     "Create the user, or correct `user`.") for name, user in unusable.items()]
     if not isinstance(status, dict):
         return findings
+    never = status["applications_never_connected"] or ()
+    if settings.application:
+        findings.append(good(APPLICATIONS_TOPIC, f"they connect at {address_of(settings.paths)}"))
     for name, options in settings.application.items():
         if name in status["applications"]:
             findings.append(good(APPLICATIONS_TOPIC, f"{name} is connected"))
         elif name not in unusable:
             meaning = ("which counts as a preparation that failed" if options.absent == "fail" else
                        "so nothing of it is prepared for an event")
-            findings.append(remark(APPLICATIONS_TOPIC, f"{name} is not connected, {meaning}",
+            since = "has not connected since the agent's start" if name in never else "is not connected"
+            findings.append(remark(APPLICATIONS_TOPIC, f"{name} {since}, {meaning}",
                                    "Start it; its log says why it cannot connect, and so does the agent's."))
     return findings
 

@@ -143,7 +143,7 @@ class SampleFeedProcess:
     def start(self) -> None:
         """Raise WrongUseError if it cannot be started."""
         program = Path(__file__).with_name("sample") / "feed.py"
-        self._group = _start([sys.executable, str(program), str(self._folder.applications), str(self._folder.notes)],
+        self._group = _start([sys.executable, str(program), self._folder.applications, str(self._folder.notes)],
                              self._folder.path / "feed.log", dict(os.environ))
 
     def kill(self) -> None:

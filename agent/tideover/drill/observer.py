@@ -80,6 +80,8 @@ def timeline_line(row: Row) -> tuple[str, str] | None:
     match row.subject:
         case HookRun():
             return "hook", _hook(row.subject)
+        case Pause() if row.what is EntryKind.PAUSE_EVIDENCE:
+            return "agent", f"more evidence of that pause: {row.note}"
         case Pause():
             return "agent", _pause(row.subject)
         case ClockCheck():
@@ -98,7 +100,15 @@ WORDS: Mapping[EntryKind | Phase, Callable[[str], str]] = MappingProxyType({
     EntryKind.NOTICED: lambda note: "event detected" + (f"; {note}" if note else ""),
     EntryKind.CHANGED: lambda note: note,
     Phase.SCHEDULED: _always("waits for the time to prepare"),
+    Phase.WAITING_FOR_SLOT: _always("waits for a slot of its group"),
+    EntryKind.SLOT_TAKEN: _always("has a slot of its group"),
+    EntryKind.SLOT_NOT_GRANTED: _always("goes on without a slot, and does not acknowledge"),
+    EntryKind.SLOT_GIVEN_BACK: _always("gives its slot back"),
+    EntryKind.SLOT_TAKEN_OVER: lambda note: f"takes a slot over: {note}",
     Phase.PREPARING: _always("runs the prepare hooks"),
+    Phase.WAITING_FOR_PEERS: _always("is ready, and waits for the other machines"),
+    EntryKind.CLAIMED: _always("all machines are ready; this one acknowledges the event"),
+    EntryKind.ACK_BY_PEER: lambda note: f"acknowledged by {note}",
     Phase.ACKNOWLEDGING: _always("acknowledges the event"),
     Phase.UNCONFIRMED: lambda note: f"acknowledgement unconfirmed ({note}); waits for the next document",
     EntryKind.ACK_ACCEPTED: _always("acknowledgement accepted"),

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tideover.applications.transport import address_of
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import why_no_place
 from tideover.errors import WrongUseError, system_reason
 from tideover.settings.types import dotted, inline_table, listed, quoted
+from tideover.settings.values import PathsSettings
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
 
 SAMPLE_HOOKS = Path(__file__).with_name("sample") / "hooks" / ("windows" if sys.platform == "win32" else "posix")
@@ -45,13 +47,14 @@ class DrillDirectory:
         return self.path / "run" / "tideover.sock"
 
     @property
-    def applications(self) -> Path:
-        return self.socket.parent / "applications" / "socket"
+    def applications(self) -> str:
+        """Where applications connect."""
+        return address_of(PathsSettings(str(self.hooks), str(self.state), str(self.socket.parent)))
 
     @property
     def has_application(self) -> bool:
-        """Whether the sample application can connect: not on Windows, nor where its socket's name would be too long."""
-        return sys.platform != "win32" and len(str(self.applications).encode()) <= LONGEST_SOCKET_PATH
+        """Whether the sample application can connect: not where its socket's name would be too long."""
+        return sys.platform == "win32" or len(self.applications.encode()) <= LONGEST_SOCKET_PATH
 
     @property
     def hooks(self) -> Path:

@@ -19,8 +19,10 @@ from tideover.hooks.environment_file import owner_variables
 from tideover.hooks.trust import sdk_text, standing_environment
 from tideover.model import HookSpec
 from tideover.settings import Settings, options_for
+from tideover.system.commands import finish_command, start_command
 
 DESCRIBE_LIMIT_S = 10.0
+MOST_BYTES = 1 << 16         # of a description
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,7 @@ def describe_all(files: Mapping[str, Path]) -> dict[str, HookDescription | Tideo
 def _start(file: Path) -> subprocess.Popen[bytes] | OSError:
     """Its output is shorter than a pipe holds, so it does not have to be read while the others are."""
     try:
-        return subprocess.Popen(_command(file), env=standing_environment(os.environ), stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return start_command(_command(file), standing_environment(os.environ), with_errors=True)
     except OSError as error:
         return error
 
@@ -94,16 +95,14 @@ def _described(name: str, file: Path, ran: subprocess.Popen[bytes] | OSError) ->
     try:
         if isinstance(ran, OSError):
             raise ran
-        with ran:
-            try:
-                output, errors = ran.communicate(timeout=DESCRIBE_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                ran.kill()
-                raise
-        if ran.returncode:
-            raise ValueError(errors.decode(errors="replace").strip() or f"exit status {ran.returncode}")
-        return _read(json.loads(output), name)
-    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError, AttributeError) as trouble:
+        ended = finish_command(ran, DESCRIBE_LIMIT_S, MOST_BYTES)
+        if ended.was_cut:
+            raise ValueError("it prints more than 64 KiB")
+        if ended.status:
+            raise ValueError(ended.errors.decode(errors="replace").strip() or f"exit status {ended.status}")
+        return _read(json.loads(ended.output), name)
+    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError, AttributeError,
+            RecursionError) as trouble:
         return TideoverError(f"cannot describe {name}", f"{file} describe does not print a description: {trouble}",
                              "Run that command to see why.")
 

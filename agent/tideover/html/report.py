@@ -53,9 +53,15 @@ def headline(figures: HistoryStatistics, times: Times) -> str:
     count = len(figures.events)
     if not count:
         return f"No event{since} concerned this machine."
-    parts = [f"{number} {words}" for tone, words in COUNTED.items() if (number := figures.of_tone(tone))]
-    return f"One event{since}, {parts[0].removeprefix('1 ')}." if count == 1 else \
-        f"{count} events{since}: {_joined(parts)}."
+    parts = [(number, words) for tone, words in COUNTED.items() if (number := figures.of_tone(tone))]
+    if count == 1:
+        return f"One event{since}, {_of_one(parts[0][1])}."
+    counted = [f"{number} {_of_one(words) if number == 1 else words}" for number, words in parts]
+    return f"{count} events{since}: {_joined(counted)}."
+
+
+def _of_one(words: str) -> str:
+    return words.replace("need ", "needs ")
 
 
 def sentences(figures: HistoryStatistics) -> list[str]:

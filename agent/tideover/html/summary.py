@@ -35,7 +35,9 @@ class Summary:
 
 STILL_OPEN: Mapping[Phase, str] = MappingProxyType({
     Phase.SCHEDULED: "preparation starts later",
+    Phase.WAITING_FOR_SLOT: "it waits for a slot of its group",
     Phase.PREPARING: "the prepare hooks run",
+    Phase.WAITING_FOR_PEERS: "this machine is ready, and other machines that the event names are not yet",
     Phase.ACKNOWLEDGING: "the acknowledgement is being sent",
     Phase.UNCONFIRMED: "the acknowledgement is unconfirmed",
     Phase.HELD: "preparation is over, and the event is not acknowledged",

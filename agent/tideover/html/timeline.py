@@ -25,6 +25,12 @@ WORDS: Mapping[EntryKind | Phase, str] = MappingProxyType({
     EntryKind.NOTICED: "detected",
     EntryKind.ACK_ACCEPTED: "acknowledged",
     EntryKind.ACK_REFUSED: "acknowledgement refused",
+    EntryKind.ACK_BY_PEER: "acknowledged by a peer",
+    EntryKind.SLOT_TAKEN: "slot granted",
+    EntryKind.SLOT_WAITING: "waits for slot",
+    EntryKind.SLOT_NOT_GRANTED: "slot not granted",
+    EntryKind.SLOT_TAKEN_OVER: "slot taken over",
+    EntryKind.FLEET_READY: "ready",
     EntryKind.STARTED: "started",
     EntryKind.MACHINE_RESTARTED: "rebooted",
     EntryKind.PAUSE: "resumed",
@@ -178,7 +184,9 @@ NAME_SIGNS = 18
 
 DOINGS: Mapping[EntryKind | Phase, tuple[str, str]] = MappingProxyType({
     Phase.SCHEDULED: ("quiet", "waits"),
+    Phase.WAITING_FOR_SLOT: ("quiet", "waits for slot"),
     Phase.PREPARING: ("prepare", "prepares"),
+    Phase.WAITING_FOR_PEERS: ("quiet", "waits for peers"),
     Phase.ACKNOWLEDGING: ("prepare", "acknowledges"),
     Phase.UNCONFIRMED: ("quiet", "unconfirmed"),
     Phase.HELD: ("quiet", "held"),

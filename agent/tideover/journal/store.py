@@ -282,6 +282,10 @@ class Journal:
         """Yield those of them that belong to an event. Raise JournalUnreadable."""
         return self.rows_of_pauses("AND event_id <> ''")
 
+    def rows_of_evidence_of_pauses(self) -> Iterator[Row]:
+        """Yield those of them that say what became known of a pause later. Raise JournalUnreadable."""
+        return self.rows_of_pauses(f"AND what = '{EntryKind.PAUSE_EVIDENCE.value}'")
+
     def rows_of_events(self) -> Iterator[Row]:
         """Yield the rows that belong to an event, in order, one at a time. Raise JournalUnreadable."""
         return self._each_row("WHERE event_id <> '' ORDER BY n", ())

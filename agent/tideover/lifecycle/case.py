@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from tideover.lifecycle.hook_stages import start_raw_s
+from tideover.lifecycle.hook_stages import last_start_raw_s, start_raw_s
 from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
     PAUSES_AT_MOST,
@@ -25,7 +25,7 @@ from tideover.lifecycle.state import (
     stopped_the_machine,
 )
 from tideover.model import Cause, ClockCheck, Event, Kind, Moment, Pause, fold_case
-from tideover.observations import AckOutcome
+from tideover.observations import AckOutcome, FleetView, SlotState
 from tideover.policy import Policy
 
 # --- The inputs: what one observation means for one case, the columns of the table
@@ -58,10 +58,11 @@ class TimerElapsed:
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """All hooks it wanted have settled. `hold`: why the acknowledgement is withheld; None: it may be sent.
-    `observed_only`: nothing was prepared, for [policy] mode is observe."""
+    `observed_only`: nothing was prepared, for [policy] mode is observe; `awaits_slot`: only a slot is missing."""
 
     hold: str | None
     observed_only: bool = False
+    awaits_slot: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,9 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class ManualAcknowledge:
-    """An operator asks for the acknowledgement."""
+    """An operator asks for the acknowledgement. `alone`: without the other machines that it names."""
+
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +112,19 @@ class ManualRecover:
     stopping: bool
 
 
+@dataclass(frozen=True, slots=True)
+class FleetNews:
+    """What the fleet's store says of it."""
+
+    view: FleetView
+
+
 CaseInput = (Began | Scheduled | Removed | TimerElapsed | Prepared | AckAnswered | Paused | ClockChecked | Rebooted
              | AgentRestarted
-          | Released | ManualAcknowledge | ManualRecover)
+          | Released | ManualAcknowledge | ManualRecover | FleetNews)
 COLUMNS: tuple[type[CaseInput], ...] = (
     Began, Scheduled, Removed, TimerElapsed, Prepared, AckAnswered, Paused, ClockChecked, Rebooted, AgentRestarted,
-    Released, ManualAcknowledge, ManualRecover)
+    Released, ManualAcknowledge, ManualRecover, FleetNews)
 
 
 # --- The table, its cells and its entry actions
@@ -132,6 +142,18 @@ DETECTED_S = 0.25
 EARLY_START_S = 60.0
 """How long before NotBefore a pause may be that of an event whose start the platform never tells: a notice of a live
 migration is no longer (Google Compute Engine)."""
+
+SHORT_NOTICE_S = 4.0
+"""With less time than this to the last start of the preparation no slot is waited for: two requests to the store."""
+
+PASSES_ON_S = 10.0
+"""After so long without an answer of the platform another machine sends the acknowledgement of a shared event."""
+
+TAKEN = 200
+"""The platform's status code for an acknowledgement that it took."""
+
+ASKED = frozenset({Phase.WAITING_FOR_PEERS, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.HELD})
+"""The phases of a shared event in which the acknowledgement of another machine is its own."""
 
 DUE_MOVES_S = 1.0
 """NotBefore on our raw clock is corrected only by more than the grain of the answer's Date header."""
@@ -155,18 +177,25 @@ def _prepared(case: Case, seen: Prepared, policy: Policy, now: Moment) -> Phase 
         return stay
     if case.acknowledged:
         return K
-    return A if seen.hold is None and case.ack is AckState.OPEN else H
+    if seen.hold is not None or case.ack is not AckState.OPEN:
+        return H
+    return V if case.fleet is not None and case.fleet.is_shared else A
 
 
 def _on_ack_answer(case: Case, seen: AckAnswered, policy: Policy, now: Moment) -> Phase | None:
     if seen.outcome is AckOutcome.ACCEPTED:
         return K
+    if seen.outcome is AckOutcome.WITHHELD and case.fleet is not None and case.fleet.is_shared:
+        return V
     return D if seen.outcome is AckOutcome.LOST else H
 
 
 def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Moment) -> Phase | None:
     """Only a document asked for after the answer was lost says that the first request did not count. What was agreed
-    to then is not agreed to for a VM that was not named then, nor for a status that was not known then."""
+    to then is not agreed to for a VM that was not named then, nor for a status that was not known then. What the
+    platform does not answer one machine of a fleet, another one may get through."""
+    if passes_on_raw_s(case) <= now.raw_s:
+        return V
     if case.wake_raw_s is None or now.raw_s < case.wake_raw_s:
         return stay
     if policy.observes:
@@ -204,6 +233,46 @@ def _settled(case: Case, seen: TimerElapsed, policy: Policy, now: Moment) -> Pha
     return R if now.raw_s - case.looked_raw_s < STALL_S else S
 
 
+def _time_to_prepare(case: Case, seen: TimerElapsed, policy: Policy, now: Moment) -> Phase | None:
+    return F if waits_for_slot(case, policy, now) else P
+
+
+def _slot_news(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Phase | None:
+    """It is prepared for with a slot, or entered without one; and what cannot be waited for is not."""
+    known = case.fleet
+    is_entered = known is None or known.view.slot in (SlotState.GRANTED, SlotState.NOT_GRANTED, SlotState.RELEASED)
+    return P if is_entered or (known is not None and known.is_waived) else stay
+
+
+def _peers_news(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Phase | None:
+    if case.acknowledged:
+        return K
+    if seen.view.result is not None:
+        return H
+    is_ours = seen.view.claim_is_mine and case.fleet is not None and seen.view.claim != case.fleet.passes
+    return A if is_ours and seen.view.is_reached else stay
+
+
+def _held_news(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Phase | None:
+    if case.acknowledged:
+        return K
+    has_slot = case.fleet is not None and case.fleet.awaits_slot and case.fleet.has_slot
+    return A if has_slot and case.ack is AckState.OPEN else stay
+
+
+def _acknowledged_elsewhere(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Phase | None:
+    return K if case.acknowledged else stay
+
+
+def _by_hand(case: Case, seen: ManualAcknowledge, policy: Policy, now: Moment) -> Phase | None:
+    """By hand this machine agrees; the acknowledgement waits for the others, unless the operator asks for it alone."""
+    return V if case.fleet is not None and case.fleet.is_shared and not seen.alone else A
+
+
+def _alone(case: Case, seen: ManualAcknowledge, policy: Policy, now: Moment) -> Phase | None:
+    return A if seen.alone else stay
+
+
 def _released(case: Case, seen: Released, policy: Policy, now: Moment) -> Phase | None:
     return L if case.listed else X
 
@@ -219,23 +288,40 @@ def _reboot(case: Case, seen: Rebooted, policy: Policy, now: Moment) -> Phase | 
 
 stay = __ = None      # this cell says: nothing changes
 
-W, T, P, A, D, H, K, U, C, S, R, L, X = Phase      # short names for the grid, and for the grid only
+# Short names for the grid, and for the grid only:
+W, T, F, P, V, A, D, H, K, U, C, S, R, L, X = Phase
 TransitionCell = Phase | None | Callable[[Case, Any, Policy, Moment], Phase | None]
 TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
     #   Began   Sched   Gone   Woken Prepared   Answered   Paused     Judged   Reboot   Restart   Released   Ack Recover
-    W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __),
-    T: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
-    P: (_begun, __,     _gone, __,   _prepared, __,        _paused_unasked, __, P,      __,       __,        __, R),
+    #                                                                                                        Fleet
+    W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __,
+        __),
+    T: (U,      __,     X,     _time_to_prepare, __, __,   __,        __,      __,      __,       __,        __, __,
+        __),
+    F: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __,
+        _slot_news),
+    P: (_begun, __,     _gone, __,   _prepared, __,        _paused_unasked, __, P,      __,       __,        __, R,
+        __),
+    V: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,        _alone, R,
+        _peers_news),
     A: (_begun, __,     _gone, __,   __,        _on_ack_answer, __,        __,      P,       D,        __,        __,
-        R),
-    D: (_begun, _again, _gone, _again, __,      K,         __,        __,      P,       __,       __,        __, R),
-    H: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,        A,  R),
-    K: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        __, R),
-    U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
-    C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),
-    S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R),
-    R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __),
-    L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __),
+        R, _acknowledged_elsewhere),
+    D: (_begun, _again, _gone, _again, __,      K,         __,        __,      P,       __,       __,        __, R,
+        _acknowledged_elsewhere),
+    H: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,        _by_hand,
+        R, _held_news),
+    K: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        __, R,
+        __),
+    U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R,
+        __),
+    C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R,
+        __),
+    S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R,
+        __),
+    R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __,
+        __),
+    L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __,
+        __),
     X: (__,) * len(COLUMNS),
 }
 
@@ -267,6 +353,25 @@ def listed_again(case: Case, event: Event, policy: Policy, now: Moment) -> Case:
     return known if case.is_recovered_early else enter(known, C if back else U, policy, now)
 
 
+def waits_for_slot(case: Case, policy: Policy, now: Moment) -> bool:
+    """Whether its preparation waits for a slot of the group: with short notice, or none, hooks start at once, and the
+    slot is asked for beside them."""
+    last = last_start_raw_s(case, policy)
+    fleet = case.fleet
+    if fleet is None or last is None or not (fleet.is_limited and fleet.takes_slot):
+        return False
+    is_entered = fleet.view.slot in (SlotState.GRANTED, SlotState.NOT_GRANTED, SlotState.RELEASED)
+    return not is_entered and last - now.raw_s > SHORT_NOTICE_S
+
+
+def passes_on_raw_s(case: Case) -> float:
+    """When a claim without an answer of the platform is passed on to another machine; inf: never."""
+    fleet = case.fleet
+    if fleet is None or not fleet.is_shared or fleet.is_alone or not fleet.sent_raw_s:
+        return math.inf
+    return fleet.sent_raw_s + PASSES_ON_S
+
+
 def quiet_raw_s(case: Case, policy: Policy) -> float:
     """When the newest pause counts as over."""
     return max(pause.resumed_raw_s for pause in case.pauses) + policy.settle_s
@@ -285,8 +390,24 @@ def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
     return replace(case, recovered_by=RecoveredBy.EVENT, observed_only=policy.observes)
 
 
+def _wait_for_slot(case: Case, policy: Policy, now: Moment) -> Case:
+    return replace(case, wake_raw_s=last_start_raw_s(case, policy))
+
+
+def _wait_for_peers(case: Case, policy: Policy, now: Moment) -> Case:
+    """A claim that had its time, and no answer of the platform, is passed on."""
+    if case.fleet is None:
+        return case
+    is_passed = passes_on_raw_s(case) <= now.raw_s
+    return replace(case, fleet=replace(case.fleet, hold="", passes=case.fleet.sent if is_passed else case.fleet.passes))
+
+
 def _acknowledge(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, ack_attempts=case.ack_attempts + 1, ack_resources=case.event.resources)
+    fleet = case.fleet
+    is_new = fleet is not None and (fleet.view.claim != fleet.sent or not fleet.sent_raw_s)
+    if fleet is not None and fleet.is_guarded and fleet.is_shared and is_new:
+        fleet = replace(fleet, sent=fleet.view.claim, sent_raw_s=now.raw_s)
+    return replace(case, ack_attempts=case.ack_attempts + 1, ack_resources=case.event.resources, fleet=fleet)
 
 
 def _ack_unconfirmed(case: Case, policy: Policy, now: Moment) -> Case:
@@ -308,7 +429,8 @@ def _settle(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 ENTRIES: Mapping[Phase, Callable[[Case, Policy, Moment], Case]] = MappingProxyType({
-    Phase.SCHEDULED: _wait, Phase.PREPARING: _prepare, Phase.ACKNOWLEDGING: _acknowledge,
+    Phase.SCHEDULED: _wait, Phase.WAITING_FOR_SLOT: _wait_for_slot, Phase.PREPARING: _prepare,
+    Phase.WAITING_FOR_PEERS: _wait_for_peers, Phase.ACKNOWLEDGING: _acknowledge,
     Phase.UNCONFIRMED: _ack_unconfirmed,
     Phase.CHECKING_CLOCK: _check, Phase.SETTLING: _settle,
 })
@@ -329,17 +451,25 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
         case Scheduled(event):
             known = replace(case, event=event, agent_was_down=False, rebooted=case.rebooted
                             and not _awaits_platform(case))
-            if known.phase is Phase.SCHEDULED:
-                return _wait(known, policy, now)
+            if known.phase in (Phase.SCHEDULED, Phase.WAITING_FOR_SLOT):
+                return ENTRIES[known.phase](known, policy, now)
             did_not_count = known.phase is Phase.UNCONFIRMED and seen.asked_raw_s >= known.lost_raw_s
             return replace(known, wake_raw_s=known.again_raw_s) if did_not_count else known
         case Removed():
             unseen = case.agent_was_down and _awaits_platform(case) and _may_have_begun(case, now)
             return replace(case, listed=False, missed=case.missed or unseen)
-        case Prepared(observed_only=True):
-            return replace(case, observed_only=True)
+        case Prepared(hold, observed_only, awaits_slot):
+            fleet = case.fleet and replace(case.fleet, hold=hold or "", awaits_slot=awaits_slot)
+            return replace(case, observed_only=case.observed_only or observed_only, fleet=fleet)
+        case AckAnswered(AckOutcome.WITHHELD):
+            return replace(case, fleet=case.fleet and replace(case.fleet, awaits_slot=not case.fleet.is_shared,
+                                                              sent_raw_s=0.0))
         case AckAnswered(outcome):
             return replace(case, ack=ANSWERED.get(outcome, case.ack))
+        case FleetNews(view):
+            return _with_view(case, view)
+        case ManualAcknowledge(alone):
+            return replace(case, fleet=case.fleet and replace(case.fleet, is_alone=alone or not case.fleet.is_shared))
         case Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.pending_pause
             named = case.hooks_named and not stopped_the_machine(pause)
@@ -352,6 +482,8 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             return replace(case, rebooted=True, agent_was_down=True, due_raw_s=None, wake_raw_s=None,
                            pending_pause=None,
                            lost_raw_s=0.0, again_raw_s=0.0, since_raw_s=0.0, looked_raw_s=0.0,
+                           fleet=case.fleet and replace(case.fleet, sent=0, sent_raw_s=0.0, passes=0, hold="",
+                                                        awaits_slot=False, is_alone=False),
                            pauses=tuple(replace(pause, resumed_raw_s=0.0) for pause in case.pauses))
         case AgentRestarted():
             return replace(_unless_ack_unconfirmed(case, now.raw_s), agent_was_down=True)
@@ -360,6 +492,17 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             return replace(case, recovered_by=RecoveredBy.SERVICE_STOP if by_stop else RecoveredBy.OPERATOR)
         case _:
             return case
+
+
+def _with_view(case: Case, view: FleetView) -> Case:
+    """An acknowledgement that the platform took from another machine counts for this one. A claim that is no longer
+    this machine's has been passed on."""
+    if case.fleet is None:
+        return case
+    kept = case.fleet.passes if view.claim_is_mine and view.claim == case.fleet.passes else 0
+    taken = view.result == TAKEN and not view.claim_is_mine and case.phase in ASKED
+    return replace(case, fleet=replace(case.fleet, view=view, passes=kept),
+                   ack=AckState.ACCEPTED if taken else case.ack)
 
 
 def seen_to_start(case: Case, pause: Pause) -> bool:

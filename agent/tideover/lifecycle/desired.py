@@ -1,9 +1,12 @@
 """The effects that are desired, as a function of the state alone. Crash recovery is asking for them again."""
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from tideover import effects as fx
+from tideover.lifecycle.case import passes_on_raw_s
+from tideover.lifecycle.fleet_case import coordination
 from tideover.lifecycle.state import Case, HookState, Phase, Stage, State
 from tideover.model import ClockCheck, HookPhase, Moment, Verdict
 
@@ -21,16 +24,31 @@ def desired_effects(state: State, now: Moment) -> tuple[fx.Effect, ...]:
     wanted.extend(_watch_wants(state, now))
     if now.raw_s < state.connect_raw_s:
         wanted.append(fx.WakeAt("applications", state.connect_raw_s))
+    wanted.extend(state.leaving)
     return tuple(wanted)
 
 
 def _case_wants(case: Case) -> list[fx.Effect]:
+    wanted = _phase_wants(case)
+    if case.fleet is None:
+        return wanted
+    store = coordination(case)
+    if store is not None:
+        wanted.append(store)
+    if case.phase is Phase.UNCONFIRMED and passes_on_raw_s(case) < math.inf:
+        wanted.append(fx.WakeAt(f"pass:{case.id}", passes_on_raw_s(case)))
+    return wanted
+
+
+def _phase_wants(case: Case) -> list[fx.Effect]:
     match case.phase:
         case Phase.ACKNOWLEDGING:
-            return [fx.Acknowledge(case.id, case.ack_attempts, case.current_id)]
+            return [fx.Acknowledge(case.id, case.ack_attempts, case.current_id,
+                                   case.fleet is not None and case.fleet.is_guarded)]
         case Phase.CHECKING_CLOCK:
             return [fx.CheckClock(case.id, case.check_round, case.since_raw_s)]
-        case Phase.SCHEDULED | Phase.SETTLING | Phase.UNCONFIRMED if case.wake_raw_s is not None:
+        case (Phase.SCHEDULED | Phase.WAITING_FOR_SLOT | Phase.SETTLING
+              | Phase.UNCONFIRMED) if case.wake_raw_s is not None:
             return [fx.WakeAt(f"case:{case.id}", case.wake_raw_s)]
         case _:
             return []

@@ -48,10 +48,16 @@ def start_raw_s(case: Case, policy: Policy) -> float | None:
         return None
     rules = policy.rules_for(case.event.kind)
     earliest = case.due_raw_s - rules.lead_s
-    if not rules.just_in_time:
-        return earliest
+    last = last_start_raw_s(case, policy)
+    return earliest if last is None or not rules.just_in_time else max(earliest, last)
+
+
+def last_start_raw_s(case: Case, policy: Policy) -> float | None:
+    """Given a case, return when its preparation starts at the latest, on the raw clock; None: no time is known."""
+    if case.due_raw_s is None:
+        return None
     budget_s = sum(longest_by_order(policy.hooks_for(case.event)).values())
-    return max(earliest, case.due_raw_s - budget_s - policy.reserve_s)
+    return case.due_raw_s - budget_s - policy.reserve_s
 
 
 def run_limit_s(spec: HookSpec, left_s: float | None, remaining: Mapping[int, float]) -> float:

@@ -148,17 +148,21 @@ class Objections:
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in reasons if names)
 
 
-def objections(state: State, event: Event, me: str, policy: Policy) -> Objections:
-    """Given an event as it is listed and this VM's name, return what speaks against acknowledging it now."""
+def objections(state: State, event: Event, me: str, policy: Policy, *, alone: bool = True) -> Objections:
+    """Given an event as it is listed and this VM's name, return what speaks against acknowledging it now. `alone`:
+    without waiting for the other machines, where a fleet would."""
     wanted = {name: hook for name, hook in state.hooks.items() if event.id in hook.wanted_by}
     missing = [spec.name for spec in policy.hooks_for(event)
                if spec.name not in wanted or wanted[spec.name].stage is not Stage.PREPARED]
-    machines = [name for name in event.resources if fold_case(name) != fold_case(me)]
+    waits = policy.waits_for_peers(event, me) and not alone
+    machines = [] if waits else [name for name in event.resources if fold_case(name) != fold_case(me)]
     return Objections(tuple(hook_stages.failed_names(wanted.values())), tuple(sorted(missing)), tuple(machines))
 
 
 def on_acknowledge_request(transition: Transition, seen: ob.AcknowledgeRequested) -> None:
     case = transition.state.cases.get(seen.event_id)
     if case is not None and not case.acknowledged and transition.state.fresh and not transition.policy.observes:
-        against = objections(transition.state, case.event, transition.state.me, transition.policy).text
-        transition.move(case, cases.ManualAcknowledge(), f"by hand, although {against}" if against else "by hand")
+        against = objections(transition.state, case.event, transition.state.me, transition.policy,
+                             alone=seen.alone).text
+        transition.move(case, cases.ManualAcknowledge(seen.alone),
+                        f"by hand, although {against}" if against else "by hand")

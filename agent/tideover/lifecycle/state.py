@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
 
+from tideover.effects import Coordinate
 from tideover.model import Cause, ClockCheck, EntryKind, Event, HookRun, HookSpec, Kind, Outcome, Pause
+from tideover.observations import FleetView, SlotState
 
 
 class Phase(enum.Enum):
@@ -15,7 +17,9 @@ class Phase(enum.Enum):
 
     OBSERVED = "observed"               # other machines' events, or kinds outside act_on: nothing is done
     SCHEDULED = "scheduled"             # preparation starts later
+    WAITING_FOR_SLOT = "waiting-for-slot"       # the fleet's slot is not free yet
     PREPARING = "preparing"             # prepare hooks run
+    WAITING_FOR_PEERS = "waiting-for-peers"     # prepared; other machines that the event names are not yet
     ACKNOWLEDGING = "acknowledging"     # the acknowledgement is being sent
     UNCONFIRMED = "unconfirmed"         # the acknowledgement's answer was lost; a fresh document decides
     HELD = "held"                       # not acknowledged: required failure, by hand, shared, no participants, refused
@@ -49,8 +53,8 @@ PAUSES_AT_MOST = 100
 CONNECT_AGAIN_S = 3.0
 """After a start of the agent applications have so long to connect again, before the others go on without them."""
 
-AWAITING_PLATFORM = frozenset({Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.HELD,
-                               Phase.ACKNOWLEDGED})
+AWAITING_PLATFORM = frozenset({Phase.PREPARING, Phase.WAITING_FOR_PEERS, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED,
+                               Phase.HELD, Phase.ACKNOWLEDGED})
 """The phases of an event of this VM that is prepared for and has not started."""
 
 CLAIMING = AWAITING_PLATFORM | {Phase.STARTED, Phase.CHECKING_CLOCK, Phase.SETTLING}
@@ -86,6 +90,42 @@ class RecoveredBy(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class FleetState:
+    """What one event of this machine has to do with its fleet. The first four follow from the configuration and the
+    event; `view` is what the store says, as read last."""
+
+    is_shared: bool = False             # it names other machines, and all agree on its acknowledgement
+    is_limited: bool = False            # the group has slots
+    takes_slot: bool = False            # this machine has something to prepare for it
+    waives_slot: bool = False           # on_unreachable = "proceed"
+    view: FleetView = field(default_factory=FleetView)
+    hold: str = ""                      # why this machine is not ready
+    awaits_slot: bool = False           # HELD for want of a slot alone
+    is_alone: bool = False              # an operator sends the acknowledgement, whatever the others say
+    sent: int = 0                       # the newest claim for which an acknowledgement may have left in this boot
+    sent_raw_s: float = 0.0             # when the first one of that claim was begun
+    passes: int = 0                     # the claim that is passed on, for the platform does not answer; 0: none
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether the acknowledgement need not wait for a slot."""
+        if not (self.is_limited and self.takes_slot):
+            return True
+        return self.view.slot is SlotState.GRANTED or (self.is_waived and not self.is_shared)
+
+    @property
+    def is_waived(self) -> bool:
+        """Whether the store is out of reach, and the configuration lets single events go on without a slot."""
+        return self.waives_slot and not self.view.is_reached
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether the acknowledgement is sent only while the store shows own claim and granted slot."""
+        needs = self.is_shared or (self.is_limited and self.takes_slot)
+        return needs and not self.is_alone and not (self.is_waived and not self.is_shared)
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One event's life so far. Raw seconds are CLOCK_MONOTONIC_RAW of this boot.
 
@@ -99,7 +139,8 @@ class Case:
     listed: bool = True                 # in the newest document
     current_id: str = ""                # its id in the newest document, where the spelling differs from the first one
     due_raw_s: float | None = None      # NotBefore on the raw clock
-    wake_raw_s: float | None = None     # SCHEDULED: when to prepare; SETTLING: when quiet is long enough; UNCONFIRMED:
+    wake_raw_s: float | None = None     # SCHEDULED, WAITING_FOR_SLOT: when to prepare; SETTLING: when quiet is long
+                                        # enough; UNCONFIRMED:
                                         # when to ask again, known once a newer document still shows it Scheduled
     ack_attempts: int = 0               # acknowledgements sent
     ack_resources: tuple[str, ...] = ()     # the VMs that the event named when the newest one was sent
@@ -118,6 +159,7 @@ class Case:
     rebooted: bool = False              # another boot than the one it was prepared in
     recovered_by: RecoveredBy = RecoveredBy.EVENT
     observed_only: bool = False         # it was only observed where it would have been prepared ([policy] mode)
+    fleet: FleetState | None = None     # None: no fleet has to do with it
 
     @property
     def id(self) -> str:
@@ -242,6 +284,7 @@ class State:
     over: tuple[str, ...] = ()          # events that were carried to their end and not missed, the newest last
     connect_raw_s: float = 0.0          # after a start of the agent: until then applications may connect again
     connected: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))      # application: its instance
+    leaving: tuple[Coordinate, ...] = ()        # events that are over here and stand in the fleet's store still
 
     def with_case(self, case: Case) -> State:
         return replace(self, cases=MappingProxyType({**self.cases, case.id: case}))

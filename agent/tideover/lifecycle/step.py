@@ -5,6 +5,7 @@ What is wanted of the world is not returned: it follows from the new state alone
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -12,9 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 import tideover.lifecycle.case as cases
+import tideover.lifecycle.fleet_case as fleet_case
 import tideover.lifecycle.hook_stages as hook_stages
 import tideover.lifecycle.manual as manual
 from tideover import observations as ob
+from tideover.lifecycle.fleet_case import news_of, with_fleet
 from tideover.lifecycle.hook_stages import start_raw_s
 from tideover.lifecycle.state import (
     CLAIMING,
@@ -66,7 +69,7 @@ def on_poll(transition: Transition, seen: ob.Polled) -> None:
     whole, listed = not seen.document.left_out, {event.id for event in events}
     fresh = transition.state.fresh or whole or all(
         case.id in listed for case in transition.state.cases.values()
-        if case.phase in (Phase.PREPARING, Phase.HELD, Phase.ACKNOWLEDGED))
+        if case.phase in (Phase.PREPARING, Phase.WAITING_FOR_PEERS, Phase.HELD, Phase.ACKNOWLEDGED))
     if transition.state.fresh != fresh or transition.state.me != seen.me:
         transition.state = replace(transition.state, fresh=fresh, me=seen.me)
     beyond = _beyond_bounds(transition, events, seen)
@@ -84,6 +87,18 @@ def on_poll(transition: Transition, seen: ob.Polled) -> None:
         if whole and case.listed and case.id not in listed:
             transition.record(case.id, EntryKind.REMOVED, "" if case.began else "Started was never seen")
             transition.move(case, cases.Removed(), "the platform has removed the event")
+    _refresh_fleet(transition)
+
+
+def _refresh_fleet(transition: Transition) -> None:
+    """What the configuration says of the fleet may have changed with a new start of the agent, or with the hooks."""
+    for case in transition.state.cases.values():
+        known = with_fleet(case, transition.policy, transition.state.me)
+        if known is not case:
+            transition.state = transition.state.with_case(known)
+        if known.fleet is None and known.phase in (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_PEERS):
+            prepared = cases.enter(known, Phase.PREPARING, transition.policy, transition.now)
+            transition.enter_phase(known.phase, prepared, "[fleet] has no store any more")
 
 
 def _is_news(transition: Transition, case: Case | None, event: Event) -> bool:
@@ -148,6 +163,7 @@ def _remembered(transition: Transition) -> tuple[str, ...]:
 def _first_sight(transition: Transition, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, transition.now),
                 ack=AckState.ACCEPTED if event.id in transition.state.settled else AckState.OPEN)
+    case = with_fleet(case, transition.policy, transition.state.me)
     transition.record(event.id, EntryKind.NOTICED, _whose(transition, event),
                 replace(event, notice_s=_notice_s(event, seen, transition.now)))
     if not _concerns(transition, event):
@@ -156,7 +172,9 @@ def _first_sight(transition: Transition, event: Event, seen: ob.Polled) -> None:
         _started_at_sight(transition, case)
     else:
         start = start_raw_s(case, transition.policy)
-        phase = Phase.PREPARING if start is None or start <= transition.now.raw_s else Phase.SCHEDULED
+        waits = cases.waits_for_slot(case, transition.policy, transition.now)
+        at_once = Phase.WAITING_FOR_SLOT if waits else Phase.PREPARING
+        phase = at_once if start is None or start <= transition.now.raw_s else Phase.SCHEDULED
         transition.enter_phase(None, cases.enter(case, phase, transition.policy, transition.now), "")
 
 
@@ -254,6 +272,19 @@ def on_resume(transition: Transition, seen: ob.Resumed) -> None:
         transition.record("", EntryKind.PAUSE, length_text(pause), pause)
 
 
+def on_pause_proved(transition: Transition, seen: ob.PauseProved) -> None:
+    """Evidence moves nothing: what a pause is, and whose, was decided when it was reported."""
+    proved, note = seen.pause, seen.pause.evidence[-1]
+    having = [case for case in transition.state.cases.values() if any(known.id == proved.id for known in case.pauses)]
+    for case in having:
+        pauses = tuple(replace(known, evidence=proved.evidence, host=proved.host) if known.id == proved.id else known
+                       for known in case.pauses)
+        transition.state = transition.state.with_case(replace(case, pauses=pauses))
+        transition.record(case.id, EntryKind.PAUSE_EVIDENCE, note, proved)
+    if not having:
+        transition.record("", EntryKind.PAUSE_EVIDENCE, note, proved)
+
+
 def _open_case(transition: Transition, pause: Pause) -> None:
     """An unannounced pause: a case of its own, which checks the clock and recovers the hooks that ask for its kind."""
     event = _event_of(transition, pause)
@@ -302,7 +333,7 @@ of all before it."""
 
 ACKNOWLEDGEMENT_ENTRIES: Mapping[ob.AckOutcome, EntryKind] = MappingProxyType({
     ob.AckOutcome.ACCEPTED: EntryKind.ACK_ACCEPTED, ob.AckOutcome.REFUSED: EntryKind.ACK_REFUSED,
-    ob.AckOutcome.LOST: EntryKind.ACK_LOST,
+    ob.AckOutcome.LOST: EntryKind.ACK_LOST, ob.AckOutcome.WITHHELD: EntryKind.ACK_WITHHELD,
 })
 
 
@@ -344,7 +375,7 @@ def _prepare_new_instances(transition: Transition) -> None:
     for name in hook_stages.unprepared_applications(transition.state):
         waiting = [case for case in transition.state.cases.values()
                    if case.id in transition.state.hooks[name].wanted_by and not case.has_begun
-                   and case.phase in (Phase.PREPARING, Phase.HELD, Phase.ACKNOWLEDGED)]
+                   and case.phase in (Phase.PREPARING, Phase.WAITING_FOR_PEERS, Phase.HELD, Phase.ACKNOWLEDGED)]
         if not waiting or transition.policy.observes:
             continue
         transition.state = hook_stages.prepare_again(transition.state, name)
@@ -394,9 +425,41 @@ def on_clock_followed(transition: Transition, seen: ob.ClockFollowed) -> None:
 
 def on_timer(transition: Transition, seen: ob.Due) -> None:
     """A case that waited for this moment moves; a hook that is due starts in `run_to_completion`."""
-    case = transition.state.cases.get(seen.key.removeprefix("case:"))
-    if case is not None and case.wake_raw_s is not None and case.wake_raw_s <= transition.now.raw_s:
+    case = transition.state.cases.get(seen.key.removeprefix("case:").removeprefix("pass:"))
+    if case is None:
+        return
+    wake_raw_s = math.inf if case.wake_raw_s is None else case.wake_raw_s
+    if min(wake_raw_s, cases.passes_on_raw_s(case)) <= transition.now.raw_s:
         transition.move(case, cases.TimerElapsed())
+
+
+def on_fleet_seen(transition: Transition, seen: ob.FleetSeen) -> None:
+    case = transition.state.cases.get(seen.event_id)
+    if case is None or case.fleet is None:
+        return
+    for kind, note in news_of(case, seen.view):
+        transition.record(case.id, kind, note)
+    was_acknowledged = case.acknowledged
+    transition.move(case, cases.FleetNews(seen.view), _note_of(case, seen.view))
+    after = transition.state.cases.get(case.id)
+    if after is not None and after.acknowledged and not was_acknowledged:
+        transition.state = transition.state.with_settled(case.id)
+
+
+def _note_of(case: Case, view: ob.FleetView) -> str:
+    """Why the fleet's news move a case, for its record."""
+    if view.result is not None:
+        return f"by {view.claimed_by}" if view.result == cases.TAKEN else \
+            f"the platform refused the acknowledgement of {view.claimed_by} (status {view.result})"
+    if case.phase is Phase.WAITING_FOR_SLOT and view.slot is not ob.SlotState.GRANTED:
+        return fleet_case.NO_SLOT if view.is_reached else "the fleet's store cannot be reached"
+    return ""
+
+
+def on_fleet_left(transition: Transition, seen: ob.FleetLeft) -> None:
+    left = tuple(one for one in transition.state.leaving if one.event_id != seen.event_id)
+    if left != transition.state.leaving:
+        transition.state = replace(transition.state, leaving=left)
 
 
 # --- Starts of the agent or the machine, and manual commands
@@ -420,6 +483,7 @@ def on_restart(transition: Transition, seen: ob.Restarted) -> None:
             transition.move(case, cases.AgentRestarted(), "the agent was restarted")
     for case in list(transition.state.cases.values()):
         _prepare_if_only_observed(transition, case)
+    _refresh_fleet(transition)
     known = frozenset(transition.state.cases)
     for witness in seen.found:
         _take_witness(transition, witness, seen.boot_id, known)
@@ -568,10 +632,13 @@ HANDLERS: Mapping[type[Any], Callable[[Transition, Any], None]] = MappingProxyTy
     ob.ApplicationConnected: on_application_connected,
     ob.ApplicationGone: on_application_gone,
     ob.AckSettled: on_acknowledgement_settled,
+    ob.FleetSeen: on_fleet_seen,
+    ob.FleetLeft: on_fleet_left,
     ob.ClockJudged: on_clock_judged,
     ob.ClockFollowed: on_clock_followed,
     ob.Due: on_timer,
     ob.Resumed: on_resume,
+    ob.PauseProved: on_pause_proved,
     ob.Restarted: on_restart,
     ob.AnotherVm: became_another_vm,
     ob.AcknowledgeRequested: manual.on_acknowledge_request,

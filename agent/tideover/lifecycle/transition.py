@@ -3,13 +3,19 @@ both. Pure.
 """
 from __future__ import annotations
 
+from dataclasses import replace
+
 import tideover.lifecycle.case as cases
+import tideover.lifecycle.fleet_case as fleet_case
 import tideover.lifecycle.hook_stages as hook_stages
 from tideover.lifecycle.state import AckState, Case, Entry, Phase, State, Subject
 from tideover.model import EntryKind, Moment, Outcome
 from tideover.policy import Policy, names_me
 
 OBSERVING = "[policy] mode is observe"
+
+LEAVING_AT_MOST = 100
+"""So many events that are over are given back to a store that is out of reach; older ones are left to `fleet prune`."""
 
 
 class Transition:
@@ -44,8 +50,16 @@ class Transition:
             self.state = hook_stages.recover_unprepared(self.state, case, self.policy)
         elif case.phase is Phase.CLOSED:
             self.state = self.state.without_case(case.id)
+            self._leave_fleet(case)
             if case.announced and not case.missed and before is not Phase.OBSERVED:
                 self.state = self.state.with_over(case.id)
+
+    def _leave_fleet(self, case: Case) -> None:
+        """What the fleet's store has of an event that is over is given back, however long the store is out of reach."""
+        left = fleet_case.leaving(case)
+        others = tuple(one for one in self.state.leaving if one.event_id != case.id)
+        if left is not None:
+            self.state = replace(self.state, leaving=(*others, left)[-LEAVING_AT_MOST:])
 
     def _record_undone(self, case: Case) -> None:
         """[policy] mode is observe: the record says which hooks would be run now."""
@@ -81,7 +95,13 @@ class Transition:
         if self.policy.observes:
             self._observed(case)
             return
-        hold = hook_stages.why_held(self.state, case) or self.policy.why_not_acknowledge(case.event, self.state.me)
+        hold = self.policy.why_not_acknowledge(case.event, self.state.me)
+        idle = hook_stages.why_held(self.state, case)
+        if idle is not None and not (idle == hook_stages.NO_HOOK and case.fleet is not None and case.fleet.is_shared):
+            hold = idle
+        if hold is None and case.fleet is not None and not case.fleet.is_shared and not case.fleet.has_slot:
+            self.move(case, cases.Prepared(fleet_case.NO_SLOT, awaits_slot=True), fleet_case.NO_SLOT)
+            return
         refused = "its acknowledgement was refused" if case.ack is AckState.REFUSED else ""
         settled = "already acknowledged" if case.acknowledged else refused
         self.move(case, cases.Prepared(hold), hold or settled)

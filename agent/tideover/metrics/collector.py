@@ -26,6 +26,7 @@ from tideover.metrics.updates import (
     HistogramName,
     MetricUpdate,
     PendingTimes,
+    kind_word,
     updates_of,
 )
 from tideover.model import Cause, ClockCheck, HookOutcome, HookPhase, Kind, Moment, Verdict
@@ -35,13 +36,14 @@ from tideover.status import recover_pending
 # --- Gauges from the state alone, right after a restart as well as before it
 
 FOREMOST = (Phase.SETTLING, Phase.CHECKING_CLOCK, Phase.STARTED, Phase.ACKNOWLEDGED, Phase.HELD, Phase.UNCONFIRMED,
-            Phase.ACKNOWLEDGING, Phase.PREPARING, Phase.RECOVERING, Phase.SCHEDULED, Phase.RECOVERED, Phase.OBSERVED)
+            Phase.ACKNOWLEDGING, Phase.WAITING_FOR_PEERS, Phase.PREPARING, Phase.RECOVERING, Phase.WAITING_FOR_SLOT,
+            Phase.SCHEDULED, Phase.RECOVERED, Phase.OBSERVED)
 """Where several events are open, the one furthest on says how the machine is. One that recovers waits for all claims to
 go, so it comes after them; what is over, or not ours, comes last."""
 
 IDLE = "idle"
 STATES = (IDLE, *(phase.value for phase in FOREMOST))
-AHEAD = AWAITING_PLATFORM | {Phase.SCHEDULED}
+AHEAD = AWAITING_PLATFORM | {Phase.SCHEDULED, Phase.WAITING_FOR_SLOT}
 CLAIMED, DUE, FAILED = "claimed", "due", "failed"
 PENDING_STAGES = (CLAIMED, DUE, FAILED)
 
@@ -90,7 +92,8 @@ CREATED = "_created"        # the library's own times of birth say nothing that 
 
 COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
     CounterName.EVENTS: ("Events that are over, by kind and how they ended.", ("kind", "outcome")),
-    CounterName.HOOK_RUNS: ("Runs of hooks that have ended, by how.", ("hook", "phase", "outcome")),
+    CounterName.HOOK_RUNS: ("Runs of hooks and applications that have ended, by how.",
+                            ("hook", "kind", "phase", "outcome")),
     CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by the answer of the platform.", ("outcome",)),
     CounterName.PAUSES: ("Pauses detected (and steps of the clock), by cause and whether an event announced them.",
                    ("cause", "announced")),
@@ -116,6 +119,7 @@ class Present:
     asks_platform: bool                 # False: there is no source that could be polled
     last_poll_at: datetime | None       # the newest that brought a document; None: none yet
     hook_names: tuple[str, ...]
+    application_names: tuple[str, ...]
     started_at: datetime                # the agent
 
 
@@ -173,7 +177,8 @@ class MetricsCollector:
     def collect(self) -> Iterator[Metric]:
         """Yield every family; this is what the library's registry asks for."""
         present = self._present()
-        self._know_hooks(present.hook_names)
+        self._know_hooks(present.hook_names, is_application=False)
+        self._know_hooks(present.application_names, is_application=True)
         for family in self._grown.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith(CREATED)]
             yield family
@@ -201,11 +206,12 @@ class MetricsCollector:
         for trouble in PollTrouble:
             self._poll_errors.labels(trouble.value)
 
-    def _know_hooks(self, names: Iterable[str]) -> None:
+    def _know_hooks(self, names: Iterable[str], *, is_application: bool) -> None:
         for name in names:
             for phase in HookPhase:
                 for outcome in HookOutcome:
-                    self._counters[CounterName.HOOK_RUNS].labels(name, phase.value, outcome.value)
+                    self._counters[CounterName.HOOK_RUNS].labels(name, kind_word(is_application), phase.value,
+                                                                     outcome.value)
 
 
 def _about_agent(present: Present, is_writable: bool) -> Iterator[Metric]:

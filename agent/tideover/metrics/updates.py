@@ -23,7 +23,7 @@ ACKNOWLEDGEMENTS: Mapping[EntryKind | Phase, str] = MappingProxyType({
 """The label for each answer of the platform."""
 
 STANDSTILLS = frozenset({Cause.VM_PAUSE, Cause.SUSPEND})
-PREPARED = frozenset({Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED})
+PREPARED = frozenset({Phase.WAITING_FOR_PEERS, Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED})
 REMEMBERED = 100
 """So many events whose clock was not good are remembered, in case it is found good later."""
 
@@ -73,6 +73,11 @@ class PendingTimes:
     clock_not_good: tuple[str, ...] = ()      # events whose check ended without a good clock
 
 
+def kind_word(is_application: bool) -> str:
+    """Return the `kind` of a participant, as in the record."""
+    return "application" if is_application else "hook"
+
+
 def updates_of(unfinished: PendingTimes, before: State, after: State, entries: Sequence[Entry],
                now: Moment) -> tuple[PendingTimes, tuple[MetricUpdate, ...]]:
     """Given what is unfinished and one step of the lifecycle, return what is unfinished now and what it adds."""
@@ -102,9 +107,10 @@ def _once_for_all_events(subject: object) -> object:
 
 def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) -> Iterator[MetricUpdate]:
     match entry.subject:
-        case HookRun(name, phase, _, report):
-            yield Counted(CounterName.HOOK_RUNS, (name, phase.value, report.outcome.value))
-        case Pause() as pause:
+        case HookRun(name, phase, _, report) as run:
+            kind = kind_word(run.is_application)
+            yield Counted(CounterName.HOOK_RUNS, (name, kind, phase.value, report.outcome.value))
+        case Pause() as pause if entry.what is not EntryKind.PAUSE_EVIDENCE:
             announced = case is not None and case.announced
             yield Counted(CounterName.PAUSES, (pause.cause.value, str(announced).lower()))
             if pause.length_s is not None and _stood_still(pause, case):

@@ -5,8 +5,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tideover.model import Moment, Pause, utc
-from tideover.observations import Observation, Resumed
+from tideover.model import Cause, Moment, Pause, utc
+from tideover.observations import Observation, PauseProved, Resumed
 from tideover.pause.counters import ActivityBaseline, CounterSource
 from tideover.pause.incidents import ConcludedIncident, IncidentTracker, SourceSamples
 from tideover.pause.types import (
@@ -15,6 +15,7 @@ from tideover.pause.types import (
     DisruptionAnnounced,
     HostChanged,
     MarkerMoved,
+    MoveProved,
     NetworkAnnounced,
     PauseWatchSettings,
     PushSignal,
@@ -71,6 +72,7 @@ class PauseDetector:
         self._background = ActivityBaseline(counters)
         self._lateness: deque[int] = deque(maxlen=WAITS_KEPT)
         self._newest_id_ms = 0
+        self._newest: Pause | None = None
 
     def begin(self) -> None:
         """Take now as the start of the first wait. On the thread that will call `beat`."""
@@ -133,12 +135,21 @@ class PauseDetector:
             case CarrierChanged(interface, what):
                 self._incidents.hint(raw_ns, f"{interface}: {what}")
             case MarkerMoved(before, after):
-                self._incidents.marker(raw_ns, f"the hypervisor's disruption marker moved from {before} to {after}")
+                self._take_marker(raw_ns, f"the hypervisor's disruption marker moved from {before} to {after}")
             case HostChanged(before, after):
                 self._listeners.host_changed(before, after)
-                self._incidents.marker(raw_ns, f"the physical host changed from {before} to {after}", (before, after))
+                self._take_marker(raw_ns, f"the physical host changed from {before} to {after}", (before, after))
+            case MoveProved(words):
+                self._take_marker(raw_ns, words)
             case DisruptionAnnounced(imminent):
                 self._listeners.disruption_announced(imminent)
+
+    def _take_marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
+        """A pause is reported at once; what proves it may come after that, and is reported as its evidence."""
+        if self._incidents.marker(raw_ns, words, host) or self._newest is None or words in self._newest.evidence:
+            return
+        self._newest = replace(self._newest, evidence=(*self._newest.evidence, words), host=host or self._newest.host)
+        self._post(PauseProved(self._newest))
 
     def _report_gap(self, now: ClockReading, gap: Gap, shift: ClockShift) -> None:
         """At once: outside time can add to a visible gap, but not take from it."""
@@ -164,10 +175,13 @@ class PauseDetector:
 
     def _report_pause(self, now: ClockReading, concluded: ConcludedIncident) -> None:
         finding, at = concluded.finding, _moment(now, concluded.resumed_ns)
-        self._post(Resumed(Pause(
+        pause = Pause(
             id=self._new_id(at), resumed_at=at.utc, resumed_raw_s=at.raw_s, length_s=_seconds(finding.length_ns),
             uncertainty_s=_seconds(finding.uncertainty_ns), cause=finding.cause, evidence=finding.evidence,
-            quality=finding.quality, clocksource=self._background.clocksource(), host=concluded.host)))
+            quality=finding.quality, clocksource=self._background.clocksource(), host=concluded.host)
+        if pause.cause is not Cause.CLOCK_STEP:
+            self._newest = pause
+        self._post(Resumed(pause))
 
     def _new_id(self, at: Moment) -> str:
         """Two pauses at one time get two ids; no id is reported twice."""

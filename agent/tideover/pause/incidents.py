@@ -188,13 +188,15 @@ class IncidentTracker:
         self._steps.append((raw_ns, stepped_ns))
         self._opened(raw_ns, is_urgent=self._is_of_a_stop(stepped_ns)).steps.append((raw_ns, stepped_ns))
 
-    def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> None:
-        """A sign that proves a move. One that follows a pause reported just now adds nothing."""
+    def marker(self, raw_ns: int, words: str, host: tuple[str, str] | None = None) -> bool:
+        """Take a sign that proves a move; return whether it is one of the open incident. One that follows a pause
+        reported just now belongs to that."""
         if self._open is None and raw_ns - self._reported_ns < SAME_INCIDENT_NS:
-            return
+            return False
         incident = self._opened(raw_ns)
         incident.markers.append(words)
         incident.host = host or incident.host
+        return True
 
     def hint(self, raw_ns: int, words: str) -> None:
         """A sign that goes with a move, and with much else: a reason to look, never to claim."""

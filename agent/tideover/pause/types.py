@@ -78,7 +78,14 @@ class HostChanged:
     after: str
 
 
-PushSignal = ClockSet | NetworkAnnounced | CarrierChanged | MarkerMoved | DisruptionAnnounced | HostChanged
+@dataclass(frozen=True, slots=True)
+class MoveProved:
+    """The platform shows that this machine has moved to another host; `words` say by what."""
+
+    words: str
+
+
+PushSignal = ClockSet | NetworkAnnounced | CarrierChanged | MarkerMoved | DisruptionAnnounced | HostChanged | MoveProved
 
 
 class SignalReader(Protocol):

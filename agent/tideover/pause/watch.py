@@ -5,6 +5,7 @@ It notices; it never decides what a pause means for an event, never sets a clock
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tideover.observations import Observation
 from tideover.pause.counters import CounterSource, open_counters
 from tideover.pause.detector import PauseCallbacks, PauseDetector, post_nowhere
 from tideover.pause.incidents import SourceSamples
-from tideover.pause.types import HOST_KEYS, PauseWatchSettings, PushSignal, SignalReader, change_of_host
+from tideover.pause.types import HOST_KEYS, MoveProved, PauseWatchSettings, PushSignal, SignalReader, change_of_host
 from tideover.system.clocks import Clocks, MachineClocks
 from tideover.system.platform import ROOT
 from tideover.system.wakeup import WaitResult, new_wait
@@ -95,6 +96,7 @@ class PauseWatch:
                                 outside=self._outside, listeners=PauseCallbacks(
                                     clock_was_set, outside_wanted, host_changed, disruption_announced))
         self._mute: set[SignalReader] = set()
+        self._proofs: deque[MoveProved] = deque()
         self._period_ns = self._settings.tick_ns
         self._closing = False
         self._has_begun = False
@@ -130,6 +132,12 @@ class PauseWatch:
             sample = sample_of_date(document.date, asked_ns, received_ns)
             self.outside_sample(source, sample.raw_ns, sample.offset_ns, sample.bound_ns)
 
+    def move_proved(self, words: str) -> None:
+        """The platform shows that this machine has moved to another host: evidence of the pause of now, or of one that
+        no clock shows. Any thread; never blocks."""
+        self._proofs.append(MoveProved(words))
+        self._wait.wake()
+
     def check_now(self) -> None:
         """Something may have happened to this machine or its clock: read the clocks. Any thread; never blocks."""
         self._wait.wake()
@@ -164,9 +172,10 @@ class PauseWatch:
         if woken.broken:
             self._wait.forget(woken.broken)
             self._mute.update(reader for reader in self._readers if reader.fileno() in woken.broken)
-        return [signal for reader in self._readers
-                if reader.fileno() in woken.readable or reader.unfinished or self._is_mute(reader)
-                for signal in reader.read()]
+        proofs = [self._proofs.popleft() for _ in range(len(self._proofs))]
+        return proofs + [signal for reader in self._readers
+                         if reader.fileno() in woken.readable or reader.unfinished or self._is_mute(reader)
+                         for signal in reader.read()]
 
     def _is_mute(self, reader: SignalReader) -> bool:
         return reader.fileno() is None or reader in self._mute

@@ -20,6 +20,7 @@ from tideover.settings.types import Address, read_duration, write_duration
 from tideover.settings.values import (
     LINUX,
     ClockSettings,
+    FleetSettings,
     HealthSettings,
     HookOptions,
     HooksSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "ClockSettings",
     "DropIn",
     "EffectiveValue",
+    "FleetSettings",
     "HealthSettings",
     "HookOptions",
     "HooksSettings",

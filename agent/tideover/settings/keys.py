@@ -23,17 +23,22 @@ from tideover.settings.types import (
     UMASK,
     Address,
     ValueType,
+    blob_endpoint,
     duration,
+    duration_or,
     http_endpoint,
     kinds_among,
     list_of,
     listen_address,
     one_of,
     optional,
+    store_address,
+    text_of,
     time_server,
     whole_number,
     without_last_slash,
 )
+from tideover.stores import STORES
 
 ANNOUNCED_IN_ORDER = tuple(kind for kind in Kind if kind in ANNOUNCED)
 HOOK_NAME = re.compile(r"[a-z0-9-]+")
@@ -90,10 +95,19 @@ def _app_name(text: str) -> str | None:
     return text if re.fullmatch("[A-Za-z0-9.-]{1,64}", text) else None
 
 
+def _group(text: str) -> str | None:
+    return text if re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text) else None
+
+
+def _prefix(text: str) -> str | None:
+    return text if len(text) <= 200 and all(map(_group, text.split("/"))) else None
+
+
 _LISTEN = optional('an IP address and port such as "127.0.0.1:9477" or "[::1]:9477"', listen_address,
                    lambda address: f'"{address.text}"')
 _SERVERS = list_of('"host", "host:port" or "[v6]:port"', time_server, _written)
 _ENDPOINT = optional('"http://host" or "http://host:port"', http_endpoint)
+_STORE = optional(" or ".join(f'"{one.form}"' for one in STORES), store_address)
 _USERS = list_of("user names", _account, str)
 _FILE = replace(optional("an absolute path", without_last_slash), is_path=True)
 _NAMED_KINDS = kinds_among((*ANNOUNCED_IN_ORDER, Kind.UNANNOUNCED, Kind.LIVE_MIGRATION))
@@ -218,6 +232,34 @@ TABLES = (
         SettingKey("listeners", _USERS, [],
             "Users whose programs may listen, beside root and the users of [application] tables."),
         SettingKey("connections", whole_number(1, 10000), 64, "The connections that one user may have at once."),
+    )),
+    KeyTable("fleet", values.FleetSettings, "The store through which the agents of several machines coordinate.", (
+        SettingKey("store", _STORE, "",
+            'The store: an etcd cluster, or a container of Azure Blob Storage; "" is off.'),
+        SettingKey("endpoint", optional('"https://HOST" or "http://HOST:PORT/ACCOUNT"', blob_endpoint), "",
+            'azblob only: the address of an emulator or of a sovereign cloud; "" is Azure\'s own.'),
+        SettingKey("group", text_of("a name of letters, digits, dots, hyphens and underscores, 64 at most", _group),
+            "default", "The group of machines that must not be away together."),
+        SettingKey("slots", whole_number(0, 10000), 0,
+            "How many events of the group may be prepared or away at once; 0 is no limit."),
+        SettingKey("shared", one_of(get_args(values.SharedMode)), "together",
+            "An event of several machines: acknowledge when all are ready, or alone, whatever the others are."),
+        SettingKey("on_unreachable", one_of(get_args(values.OnUnreachable)), "hold",
+            "Without the store: do not acknowledge, or proceed without a slot (a shared event is held in any case)."),
+        SettingKey("takeover", duration_or("never", "1m", "30d", "a machine may be paused for half a minute"), "30m",
+            "A holder that is silent for this long loses its slot (preempt and terminate: after 2m)."),
+        SettingKey("prefix", text_of("names of letters, digits, dots, hyphens and underscores, with / between them",
+                                     _prefix),
+            "tideover", "The prefix of all keys in the store."),
+        SettingKey("user", optional("a user name of etcd", _account), "", 'The user of etcd; "" is none.'),
+        SettingKey("password_file", _FILE, "", "A file with the password of that user; mode 0600."),
+        SettingKey("ca_file", _FILE, "",
+            'etcds only: the certificates (PEM) of the authorities to trust; "" is the system\'s.'),
+        SettingKey("cert_file", _FILE, "", "etcds only: this client's certificate (PEM)."),
+        SettingKey("key_file", _FILE, "", "etcds only: the private key of that certificate (PEM); mode 0600."),
+        SettingKey("sas_file", _FILE, "",
+            "azblob only: a file with a shared access signature of the container; mode 0600."),
+        SettingKey("identity", FLAG, False, "azblob only: use the managed identity of this VM."),
     )),
     KeyTable("paths", values.PathsSettings, "Directories. A second agent on the same machine needs all three of its "
                                             "own.", (

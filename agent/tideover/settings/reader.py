@@ -8,6 +8,7 @@ from typing import Any
 
 from tideover.errors import ConfigurationError
 from tideover.model import Kind
+from tideover.settings.combinations import find_broken_combinations
 from tideover.settings.keys import (
     ANNOUNCED_IN_ORDER,
     APPLICATION,
@@ -86,6 +87,8 @@ def _read_files(files: Sequence[DropIn], defaults: PlatformPaths) -> tuple[ReadR
         tree = merge(tree, _without(document.tree, reader.wrong) if len(files) > 1 else document.tree)
         origin |= {dotted(path): KeyOrigin(name, line, is_drop_in) for path, line in document.lines.items()}
     settings = _SettingsReader(TomlDocument(tree, {}), defaults).settings()
+    if not any(fault.key.startswith("fleet.") for fault in faults):     # what follows from one is no fault of its own
+        faults += find_broken_combinations(settings, origin)
     return ReadResult(settings, MappingProxyType(origin)), faults
 
 

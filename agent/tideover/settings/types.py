@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, time
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
 from typing import Any
 
 from tideover.model import Kind
+from tideover.stores import read_store
 
 # --- Durations: "250ms", "5s", "2m", "1h", "365d"; decimals such as "1.5s" too
 
@@ -145,7 +146,7 @@ def _type_text(value: object) -> str:
     return "a table" if isinstance(value, dict) else "a list" if isinstance(value, list) else "a date or time"
 
 
-# --- Addresses: time servers, listening addresses, the metadata endpoint
+# --- Addresses: time servers, listening addresses, the metadata endpoint, the fleet's store
 # Syntax only. Nothing here resolves a name or asks whether a server listens.
 
 NTP_PORT = 123                 # RFC 5905, section 7.2; a number, because the service's name needs /etc/services
@@ -190,6 +191,25 @@ def http_endpoint(text: str) -> str | None:
     """
     match = _ENDPOINT.fullmatch(text)
     return text.rstrip("/") if match and _address(match["address"], 80) else None
+
+
+_BLOB_ENDPOINT = re.compile(r"https?://(?P<address>[^/?#@\s]+)(?:/[A-Za-z0-9-]+)?/?")
+
+
+def store_address(text: str) -> str | None:
+    """Given the address of a store of a kind that the table of stores has, return it, or None if it is none."""
+    try:
+        read_store(text)
+    except ValueError:
+        return None
+    return text
+
+
+def blob_endpoint(text: str) -> str | None:
+    """Given "https://HOST[:PORT]" or, as emulators have it, with the account as a path, return it without a last slash,
+    or None."""
+    match = _BLOB_ENDPOINT.fullmatch(text)
+    return text.rstrip("/") if match and _address(match["address"], 443) else None
 
 
 def is_ipv4(text: str) -> bool:
@@ -297,6 +317,18 @@ def duration(shortest: str, longest: str, reason: str) -> ValueType:
                  schema={"type": "string", "pattern": f"^{_DURATION.pattern}$"})
 
 
+def duration_or(word: str, shortest: str, longest: str, reason: str) -> ValueType:
+    """Given a word, and a range of durations, return the type that takes either; the word is None."""
+    timed = duration(shortest, longest, reason)
+
+    def read(raw: object) -> object:
+        return None if raw == word else timed.read(raw)
+
+    return replace(timed, expected=f'"{word}" or {timed.expected}', read=read,
+                   write=lambda seconds: quoted(word) if seconds is None else timed.write(seconds),
+                   schema={"type": "string", "pattern": f"^(?:{word}|{_DURATION.pattern})$"})
+
+
 def kinds_among(allowed: tuple[Kind, ...]) -> ValueType:
     names = tuple(kind.value for kind in allowed)
 
@@ -317,14 +349,27 @@ def kinds_among(allowed: tuple[Kind, ...]) -> ValueType:
 def optional(expected: str, understand: Callable[[str], object], write: Callable[[Any], str] = quoted) -> ValueType:
     """Given words, and a reading of text that gives None for what does not fit, return a shape where "" is None."""
     def read(raw: object) -> object:
-        if raw == "":
-            return None
-        value = understand(raw) if isinstance(raw, str) and raw.isprintable() else None
-        if value is None:
-            raise InvalidValue(Wrong(found_text(raw)))
-        return value
+        return None if raw == "" else _understood(understand, raw)
 
     return ValueType(f'{expected}, or ""', read, lambda value: quoted("") if value is None else write(value))
+
+
+def text_of(expected: str, understand: Callable[[str], object]) -> ValueType:
+    """Given the same, return a type where "" does not fit."""
+    return ValueType(expected, lambda raw: _understood(understand, raw), quoted)
+
+
+def _understood(understand: Callable[[str], object], raw: object) -> object:
+    value = understand(raw) if isinstance(raw, str) and raw.isprintable() else None
+    if value is None:
+        raise InvalidValue(Wrong(_found_address_text(raw)))
+    return value
+
+
+def _found_address_text(value: object) -> str:
+    """A URL may hold a password or a signature."""
+    is_url_with_secret = isinstance(value, str) and "://" in value and ("@" in value or "?" in value)
+    return "a URL with a user or a query" if is_url_with_secret else found_text(value)
 
 
 def list_of(expected: str, understand: Callable[[str], object], write: Callable[[Any], str]) -> ValueType:

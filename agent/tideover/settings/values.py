@@ -65,6 +65,8 @@ Mode = Literal["act", "observe"]
 OnFailure = Literal["hold", "proceed"]
 OnDeadline = Literal["recover", "hold"]
 RemedyMode = Literal["none", "daemon"]
+SharedMode = Literal["together", "alone"]
+OnUnreachable = Literal["hold", "proceed"]
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -202,15 +204,44 @@ class JournalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetSettings:
+    """The store over which agents coordinate, and what they coordinate. The files are read by who opens the store."""
+
+    store: str | None                # its address (stores.read_store); None: there is no fleet
+    endpoint: str | None             # of azblob: http(s)://host[:port][/account], no last slash; None: Azure's own
+    group: str
+    slots: int                       # 0: no limit
+    shared: SharedMode
+    on_unreachable: OnUnreachable
+    takeover_s: float | None         # None: never
+    prefix: str
+    user: str | None
+    password_file: str | None
+    ca_file: str | None
+    cert_file: str | None
+    key_file: str | None
+    sas_file: str | None
+    identity: bool
+
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """The files that no other user may read, where there is a store."""
+        return self._files(self.password_file, self.key_file, self.sas_file)
+
+    @property
+    def public_files(self) -> tuple[str, ...]:
+        """The files that no other user may change, where there is a store."""
+        return self._files(self.ca_file, self.cert_file)
+
+    def _files(self, *paths: str | None) -> tuple[str, ...]:
+        return tuple(path for path in paths if path is not None) if self.store is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
 class PathsSettings:
     hooks: str
     state: str
     runtime: str                     # a directory; on Windows the full name of the pipe
-
-    @property
-    def applications_socket(self) -> str:
-        """Where applications connect: in a directory of its own, so that containers can mount it."""
-        return f"{self.runtime}/applications/socket"
 
     @property
     def socket(self) -> str:
@@ -227,6 +258,7 @@ class Settings:
     hook: Mapping[str, HookOptions]                  # only the hooks that have a table; see options_for
     application: Mapping[str, ApplicationOptions]    # each application has a table
     applications: ApplicationsSettings
+    fleet: FleetSettings
     pause: PauseSettings
     clock: ClockSettings
     notify: NotifySettings

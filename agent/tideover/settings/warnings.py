@@ -9,6 +9,7 @@ from tideover.model import ANNOUNCED, Kind
 from tideover.settings.toml import KeyOrigin
 from tideover.settings.types import did_you_mean, dotted, is_loopback
 from tideover.settings.values import HookOptions, PolicySettings, Settings
+from tideover.stores import read_store
 
 FASTEST_POLL_S = 0.2             # Azure Instance Metadata Service docs: 5 requests a second for each VM, all of it
 SHORTEST_NOTICE_S = 30.0         # Azure Scheduled Events docs: a Preempt event
@@ -48,6 +49,12 @@ def _is_open_to_others(settings: Settings) -> bool:
     return settings.metrics.listen is not None and not is_loopback(settings.metrics.listen.host)
 
 
+def _password_in_clear(settings: Settings) -> bool:
+    place = read_store(settings.fleet.store) if settings.fleet.store is not None else None
+    return settings.fleet.user is not None and place is not None and place.kind.scheme == "etcd" and not all(
+        is_loopback(host.rpartition(":")[0].strip("[]")) for host in place.hosts)
+
+
 WARNINGS = (
     WarningRule("source.poll", lambda it: it.source.poll_s < FASTEST_POLL_S,
             "the metadata service answers 5 requests a second for the whole VM and refuses the rest"),
@@ -63,13 +70,20 @@ WARNINGS = (
     WarningRule("metrics.textfile", lambda it: not (it.metrics.textfile or ".prom").endswith(".prom"),
             "node_exporter reads only files whose names end in .prom"),
     WarningRule("health.listen", _same_listener, "metrics.listen is the same, and only one of the two can have it"),
+    WarningRule("fleet.slots", lambda it: it.fleet.slots > 0 and it.fleet.store is None,
+            "has no effect: fleet.store is not set"),
+    WarningRule("fleet.user", _password_in_clear, "the password crosses the network unencrypted; etcds:// encrypts it"),
+    WarningRule("fleet.shared", lambda it: it.fleet.store is not None and it.fleet.shared == "alone",
+            "events that name other VMs too are acknowledged for those as well, prepared or not"),
     WarningRule("paths.runtime", lambda it: len(it.paths.socket.encode()) > LONGEST_SOCKET_PATH,
             "too long for the name of a socket, which has room for 107 bytes with /tideover.sock"),
 )
 
 
 POLICY_WARNINGS = (
-    PolicyWarningRule("acknowledge_shared", lambda policy, _: policy.acknowledge_shared,
+    PolicyWarningRule("acknowledge_shared", lambda policy, it: policy.acknowledge_shared and it.fleet.store is not None,
+                  "is ignored: fleet.store is set, and fleet.shared decides about events that name other VMs too"),
+    PolicyWarningRule("acknowledge_shared", lambda policy, it: policy.acknowledge_shared and it.fleet.store is None,
                   "events that name other VMs too are acknowledged for those as well, prepared or not"),
     PolicyWarningRule("lead", lambda policy, settings: policy.lead_s < _needed_s(settings),
                   "preparation starts so late that a hook's timeout and hooks.reserve do not fit before NotBefore"),

@@ -27,6 +27,8 @@ LONGEST_WAIT_S = 60.0            # of ?wait_for_change=true without timeout_sec:
 
 FIRST_SCENARIO = "live-migration"
 CANCEL_ONLY: frozenset[str] = frozenset({"redeploy", "terminate", "preempt"})
+PLANNED = "PLANNED_MAINTENANCE"
+"""Stands for instance/upcoming-maintenance: a window, days ahead."""
 EVENT_WORDS = {"freeze": "MIGRATE_ON_HOST_MAINTENANCE", "redeploy": "TERMINATE_ON_HOST_MAINTENANCE",
                "terminate": "TERMINATE_ON_HOST_MAINTENANCE", "preempt": "PREEMPTED"}
 """The word of each kind. `terminate`: with automatic-restart FALSE. PREEMPTED stands for instance/preempted TRUE."""
@@ -36,6 +38,7 @@ EVENT_WORDS = {"freeze": "MIGRATE_ON_HOST_MAINTENANCE", "redeploy": "TERMINATE_O
 class _ShownWord:
     word: str
     started: bool = False
+    window_at: float = 0.0       # of planned maintenance: when its window begins, seconds since the epoch
 
 
 class GceMetadataServer(SimulatedService):
@@ -57,24 +60,44 @@ class GceMetadataServer(SimulatedService):
 
     def add_event(self, kind: str = EVENT_WORDS["freeze"], *, not_before_in_s: float = 60.0,
                   duration_s: int | None = None) -> str:
-        """Let a key show a word; return a name for it. The platform says neither how soon nor how long. A live
-        migration begins at once where no client has asked for its key since the last one."""
+        """Let a key show a word; return a name for it. The platform says neither how soon nor how long, but of planned
+        maintenance, whose window begins so soon. A live migration begins at once where no client has asked for its key
+        since the last one."""
         event_id = str(uuid.uuid4())
         with self._changed:
-            self._listed[event_id] = _ShownWord(kind, started=kind == EVENT_WORDS["freeze"] and not self.is_armed)
+            self._listed[event_id] = _ShownWord(kind, kind == EVENT_WORDS["freeze"] and not self.is_armed,
+                                                self.platform_time() + not_before_in_s)
+            if kind == PLANNED:
+                self.announce_upcoming(not_before_in_s)
             self._changed.notify_all()
         return event_id
 
     def start_event(self, event_id: str) -> None:
-        """It begins: nothing shows that. Raise KeyError if it is not listed."""
+        """It begins: nothing shows that, but for the window of planned maintenance, which opens. Raise KeyError if it
+        is not listed."""
         with self._changed:
-            self._listed[event_id].started = True
+            event = self._listed[event_id]
+            event.started = True
+            if event.word == PLANNED:
+                self.announce_upcoming(event.window_at - self.platform_time(), status="ONGOING")
             self._changed.notify_all()
+
+    def move_event(self, event_id: str, not_before_in_s: float) -> None:
+        """Move the window of planned maintenance. Raise KeyError if it is not listed, NotImplementedError for what has
+        none."""
+        with self._changed:
+            event = self._listed[event_id]
+            if event.word != PLANNED:
+                raise NotImplementedError
+            event.window_at = self.platform_time() + not_before_in_s
+            self.announce_upcoming(not_before_in_s)
 
     def remove_event(self, event_id: str) -> None:
         """It is over; a live migration has changed the drift token. Raise KeyError if it is not listed."""
         with self._changed:
             event = self._listed.pop(event_id)
+            if event.word == PLANNED:
+                self.upcoming = None
             self.drift_token += event.started and event.word == EVENT_WORDS["freeze"]
             self.is_armed = False
             self._changed.notify_all()
@@ -112,7 +135,9 @@ class GceMetadataServer(SimulatedService):
         if key in self.replayed:
             return replace(_text(200, ""), body=self.replayed[key])
         value = self._value(key, query)
-        return _text(404, "Not found") if value is None else _text(200, value)
+        if value is None:
+            return _text(404, "Not found")
+        return replace(_text(200, value), content_type="application/json" if "alt" in query else "application/text")
 
     def _wait_for_change(self, key: str, query: dict[str, str]) -> None:
         """Until the value's ETag is another one than the caller's, or for the time-out."""
@@ -123,7 +148,7 @@ class GceMetadataServer(SimulatedService):
 
     def _value(self, key: str, query: dict[str, str]) -> str | None:
         words = [event.word for event in self._listed.values()]
-        host_words = [word for word in words if word != EVENT_WORDS["preempt"]]
+        host_words = [word for word in words if word not in (EVENT_WORDS["preempt"], PLANNED)]
         values = {
             MAINTENANCE: host_words[0] if host_words else "NONE",
             "instance/preempted": str(EVENT_WORDS["preempt"] in words).upper(),

@@ -12,7 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -110,6 +110,14 @@ def as_json(status: int, value: object) -> SimulatedResponse:
     return SimulatedResponse(status, json.dumps(value, separators=(",", ":")).encode())
 
 
+@dataclass(slots=True)
+class _EventList:
+    """What the platform has announced to the VMs of one availability set, by its id in lower case."""
+
+    listed: dict[str, Announced] = field(default_factory=dict)
+    incarnation: int = 1
+
+
 LONGEST_SHOWN = 160               # characters of what a client sent
 
 
@@ -121,7 +129,7 @@ TEXTS = {
     "Redeploy": ("Virtual machine is going to be redeployed as requested by authorized user.", -1),
 }
 class MetadataService(SimulatedService):
-    """The service as the VM `vm_name` sees it.
+    """The service as the VM `vm_name` sees it; `beside` makes those of the other VMs of its availability set.
 
     `start_after_acknowledge_s`, `start_at_not_before`: events start by themselves. `requests_per_s`: more than that
     are answered with 429. `now`: the platform's clock, seconds since the epoch.
@@ -135,8 +143,24 @@ class MetadataService(SimulatedService):
         self.vm_id, self.scale_set = vm_id, scale_set
         self.start_after_acknowledge_s, self.start_at_not_before = start_after_acknowledge_s, start_at_not_before
         self.requests_per_s, self.unknown_id_status = requests_per_s, 400
-        self.incarnation = 1
-        self._listed: dict[str, Announced] = {}
+        self._events = _EventList()
+
+    @property
+    def incarnation(self) -> int:
+        """The number of the document: it rises with each change."""
+        return self._events.incarnation
+
+    def beside(self, vm_name: str, *, port: int = 0) -> MetadataService:
+        """Return the service of another VM of the same availability set: Azure shows the events of a set to all of its
+        VMs. It has requests and faults of its own."""
+        vm_id = str(uuid.uuid5(uuid.UUID(self.vm_id), vm_name))
+        host = self.endpoint.rpartition("//")[2].rpartition(":")[0]
+        peer = MetadataService(
+            vm_name, vm_id, address=host, port=port, scale_set=self.scale_set,
+            start_after_acknowledge_s=self.start_after_acknowledge_s, start_at_not_before=self.start_at_not_before,
+            requests_per_s=self.requests_per_s, now=self._now)
+        peer._events, peer._changed, peer.acknowledgements = self._events, self._changed, self.acknowledgements
+        return peer
 
     def add_event(self, kind: str = "Freeze", *, resources: Sequence[str] | None = None, not_before_in_s: float = 900.0,
                   description: str | None = None, event_source: str = "Platform", duration_s: int | None = None,
@@ -150,37 +174,37 @@ class MetadataService(SimulatedService):
             description=text if description is None else description, event_source=event_source,
             duration_s=usual_s if duration_s is None else duration_s, started=started)
         with self._changed:
-            self._listed[event.id.lower()] = event
+            self._events.listed[event.id.lower()] = event
             self._move_on()
         return event.id
 
     def start_event(self, event_id: str) -> None:
         """Let it be Started. Raise KeyError if it is not listed."""
         with self._changed:
-            self._listed[event_id.lower()].started = True
+            self._events.listed[event_id.lower()].started = True
             self._move_on()
 
     def move_event(self, event_id: str, not_before_in_s: float) -> None:
         """Let its NotBefore be another one, counted from now. Raise KeyError if it is not listed."""
         with self._changed:
-            self._listed[event_id.lower()].not_before = self.platform_time() + not_before_in_s
+            self._events.listed[event_id.lower()].not_before = self.platform_time() + not_before_in_s
             self._move_on()
 
     def remove_event(self, event_id: str) -> None:
         """Take it off the list: finished if it had started, else cancelled. Raise KeyError if it is not listed."""
         with self._changed:
-            del self._listed[event_id.lower()]
+            del self._events.listed[event_id.lower()]
             self._move_on()
 
     def listed(self) -> tuple[str, ...]:
         """Return the ids of what is announced now, oldest first."""
-        return tuple(event.id for event in list(self._listed.values()))
+        return tuple(event.id for event in list(self._events.listed.values()))
 
     def status_of(self, event_id: str) -> str | None:
         """Return Scheduled or Started; None if it is not listed."""
         with self._changed:
             self._settle()
-            event = self._listed.get(event_id.lower())
+            event = self._events.listed.get(event_id.lower())
         return None if event is None else event.status
 
     def inject_fault(self, fault: InjectedFault, *, method: str = "GET", path: str = EVENTS,
@@ -188,12 +212,12 @@ class MetadataService(SimulatedService):
         super().inject_fault(fault, method=method, path=path, times=times)
 
     def _move_on(self) -> None:
-        self.incarnation += 1
+        self._events.incarnation += 1
         self._changed.notify_all()
 
     def _settle(self) -> None:
         """Start what the rules start by now."""
-        for event in self._listed.values():
+        for event in self._events.listed.values():
             if not event.started and self.platform_time() >= self._starts_at(event):
                 event.started = True
                 self._move_on()
@@ -218,7 +242,7 @@ class MetadataService(SimulatedService):
         if request.method not in (("GET", "POST") if path == EVENTS else ("GET",)):
             return as_json(405, {"error": "Method not allowed"})
         if path == EVENTS:
-            return self._events(request, parameters["api-version"])
+            return self._answer_events(request, parameters["api-version"])
         return describe_instance(self._compute(), path, parameters)
 
     def _is_too_often(self, request: Request) -> bool:
@@ -231,7 +255,7 @@ class MetadataService(SimulatedService):
         return {"name": self.vm_name, "vmId": self.vm_id, "vmScaleSetName": self.scale_set, "osType": "Linux",
                 "resourceId": f"/subscriptions/0/resourceGroups/drill/providers/Microsoft.Compute/{self.vm_name}"}
 
-    def _events(self, request: Request, version: str) -> SimulatedResponse:
+    def _answer_events(self, request: Request, version: str) -> SimulatedResponse:
         """An ETag, and 304 for who sends it back, are in no document; Microsoft's own sample in Node works with them
         (github.com/Azure/vm-scheduled-events)."""
         if version not in VERSIONS:
@@ -240,7 +264,7 @@ class MetadataService(SimulatedService):
             return self._acknowledge(request)
         self._settle()
         listed = [{name: value for name, value in event.fields().items() if SINCE.get(name, "") <= version}
-                  for event in self._listed.values() if SINCE.get(event.kind, "") <= version]
+                  for event in self._events.listed.values() if SINCE.get(event.kind, "") <= version]
         etag = f'"{self.incarnation}"'
         if request.header("If-None-Match") == etag:
             return SimulatedResponse(304, etag=etag)
@@ -251,12 +275,12 @@ class MetadataService(SimulatedService):
         ids = read_start_requests(request.body)
         if ids is None:
             return as_bad_request("The request payload is malformed.")
-        if any(event_id.lower() not in self._listed for event_id in ids):
+        if any(event_id.lower() not in self._events.listed for event_id in ids):
             return as_json(self.unknown_id_status, {"error": "Bad request. The event is not known."})
         for event_id in ids:
-            event = self._listed[event_id.lower()]
+            event = self._events.listed[event_id.lower()]
             event.acknowledged_at = event.acknowledged_at or self.platform_time()
-            self.acknowledgements.append(Acknowledgement(event_id, request.at, request.at_monotonic_s))
+            self.acknowledgements.append(Acknowledgement(event_id, request.at, request.at_monotonic_s, self.vm_name))
         return SimulatedResponse(200)
 
 

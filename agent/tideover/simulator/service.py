@@ -18,11 +18,13 @@ REQUESTS_KEPT = 10_000           # two hours and more of one poller
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """One event of an acknowledgement that was carried out. `at` is seconds since the epoch, by the service's clock."""
+    """One event of an acknowledgement that was carried out. `at` is seconds since the epoch, by the service's clock;
+    `vm_name`: the VM that sent it."""
 
     event_id: str
     at: float
     at_monotonic_s: float
+    vm_name: str = ""
 
 
 class SimulatedService:
@@ -58,6 +60,12 @@ class SimulatedService:
 
     def remove_event(self, event_id: str) -> None:
         """Take it off the list: finished if it had started, else cancelled. Raise KeyError if it is not listed."""
+        raise NotImplementedError
+
+    def beside(self, vm_name: str, *, port: int = 0) -> SimulatedService:
+        """Return the service of another VM to which the platform shows the same events, at a port of its own. An
+        acknowledgement by either counts for both. Raise NotImplementedError where the platform shows each VM its own
+        events, OSError if it cannot be served there."""
         raise NotImplementedError
 
     def status_of(self, event_id: str) -> str | None:

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ class VmwareHost(SimulatedService):
                  now: Callable[[], float] = time.time) -> None:
         super().__init__(vm_name, address, port, now)
         self.enabled, self.timeout_s = True, TIMEOUT_S
-        self.replayed: deque[bytes] = deque()       # replies to check-for-event, byte for byte, before all others
+        self.replayed: defaultdict[str, deque[bytes]] = defaultdict(deque)      # replies to a verb, byte for byte
         self.registered: tuple[str, str] | None = None      # the application's name and its token
         self._events: deque[dict[str, Any]] = deque()
         self._migrations: dict[str, _Migration] = {}
@@ -141,8 +141,8 @@ class VmwareHost(SimulatedService):
             arguments = None
         if service != SERVICE or not isinstance(arguments, dict):
             return SimulatedResponse(500, b"", "text/plain")        # exit status 1, and nothing printed
-        if verb == "check-for-event" and self.replayed:
-            return SimulatedResponse(200, self.replayed.popleft())
+        if self.replayed[verb]:
+            return SimulatedResponse(200, self.replayed[verb].popleft())
         reply = self._reply(verb, arguments)
         if isinstance(reply, str):
             reply = {"result": False, "errorMessage": f"{SERVICE}.{verb}: {INVALID.format(reply)}"}

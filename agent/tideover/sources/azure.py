@@ -87,7 +87,7 @@ class AzureSource:
         self._identity: VmIdentity | None = None
         self._ask_again_raw_s = -math.inf
         self._answered_raw_s: float | None = None
-        self._last_body, self._last_document = b"", Document(())
+        self._last_body, self._last_document = b"", Document((), 0.0, 0.0)
 
     def poll(self) -> Polled | PollFailed:
         """Ask once; return the document, or why there is none. Takes 5 s at most; the first call 125 s."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -46,13 +46,15 @@ class UpcomingMaintenance:
 
 @dataclass(frozen=True, slots=True)
 class MetadataKeys:
-    """The keys of one poll. `now`: the platform's clock. `first`: no earlier poll of this agent saw any."""
+    """The keys of one poll. `now`: the platform's clock. `first`: no earlier poll of this agent saw any. `drift_token`:
+    the number that a live migration changes; "": not known."""
 
     host_action: str
     is_preempted: bool
     upcoming: UpcomingMaintenance | None
     now: datetime
     first: bool = False
+    drift_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,14 @@ def read_name(key: str, body: bytes) -> str:
     text = _read_text(body)
     if not text or len(text) > LONGEST_TEXT or not text.isprintable():
         raise NotADocument(f"{key} is no name")
+    return text
+
+
+def read_drift_token(body: bytes) -> str:
+    """Given the body of instance/virtual-clock/drift-token, return its number as text. Raise NotADocument."""
+    text = _read_text(body)
+    if len(text) > LONGEST_TEXT or not re.fullmatch("-?[0-9]+", text):
+        raise NotADocument(f"instance/virtual-clock/drift-token says {text[:LONGEST_TEXT]!r}, which is no whole number")
     return text
 
 
@@ -147,13 +157,16 @@ MAINTENANCE, UPCOMING, PREEMPTION = "maintenance", "upcoming", "preemption"
 """What an event's id begins with: one of each can be listed at once."""
 ACTION_KEY = "maintenance-event"
 """The odd field of an event that this key has shown."""
+DRIFT_KEY = "drift-token"
+"""… and of one that began with this token: another one shows that the live migration has taken place."""
 
 
 def events_of(keys: MetadataKeys, vm: VmFacts, known: tuple[Event, ...]) -> tuple[Event, ...]:
     """Given the keys of a poll, what is known of the VM and the events of the poll before (or of the journal, at a
     start), return the events that are listed now. An event that goes on keeps its id.
 
-    A maintenance that shows in both keys while its window is open is one event, by the id it had first.
+    A maintenance that shows in both keys while its window is open is one event, by the id it had first. A live
+    migration that the drift token proves, and that is over already, shows as started once and is gone in the next poll.
     """
     before = {event.id.partition("-")[0]: event for event in known}
     under_way = next((event for event in known if ACTION_KEY in event.extra), None)
@@ -166,6 +179,8 @@ def events_of(keys: MetadataKeys, vm: VmFacts, known: tuple[Event, ...]) -> tupl
     if action != HostAction.NONE:
         same = under_way or (before.get(UPCOMING) if is_one else None)
         listed.append(_maintenance_event(action, vm, same, keys))
+    elif under_way is not None and not under_way.started and _has_moved(under_way, keys.drift_token):
+        listed.append(replace(under_way, started=True))
     if keys.is_preempted:
         listed.append(_preemption_event(vm, before.get(PREEMPTION), keys))
     return tuple(listed)
@@ -176,19 +191,31 @@ def _covers(upcoming: UpcomingMaintenance, now: datetime) -> bool:
     return begins and (upcoming.ends_at is None or now <= upcoming.ends_at)
 
 
+def awaits_proof(events: Iterable[Event]) -> bool:
+    """Given what is known, return whether a live migration is announced that the drift token may prove."""
+    return any(ACTION_KEY in event.extra and not event.started for event in events)
+
+
+def _has_moved(event: Event, drift_token: str) -> bool:
+    before = event.extra.get(DRIFT_KEY, "")
+    return event.kind is Kind.FREEZE and "" not in (before, drift_token) and before != drift_token
+
+
 def _maintenance_event(action: str, vm: VmFacts, same: Event | None, keys: MetadataKeys) -> Event:
     """The key tells neither when the host acts nor that it does: it acts when the notice is over. One that is there at
     the first look has been there for an unknown time; a live migration may be over."""
     migrates = action == HostAction.MIGRATE
     kind = Kind.FREEZE if migrates else Kind.REDEPLOY if vm.restarts else Kind.TERMINATE
     if same is not None and ACTION_KEY in same.extra:
-        return _begun_by_time(replace(same, kind=kind), keys.now, starts=migrates)
+        going_on = replace(same, kind=kind, started=same.started or _has_moved(same, keys.drift_token))
+        return _begun_by_time(going_on, keys.now, starts=migrates)
     notice_s = MIGRATE_NOTICE_S if migrates else vm.terminate_notice_s
     not_before = None if keys.first and same is None else keys.now + timedelta(seconds=notice_s)
     words = "live migration to another host" if migrates else "the VM is stopped for maintenance of its host"
     event = Event(_id(MAINTENANCE, vm, keys.now), kind, (vm.name,), not_before=not_before,
                   started=keys.first and same is None and migrates, description=words, source="gcp",
-                  takes_acknowledgement=False, extra={ACTION_KEY: action})
+                  takes_acknowledgement=False,
+                  extra={ACTION_KEY: action, **({DRIFT_KEY: keys.drift_token} if keys.drift_token else {})})
     return replace(event, id=same.id) if same is not None else event
 
 

@@ -12,11 +12,13 @@ from datetime import datetime, timedelta
 
 from tideover.model import Event, Kind
 from tideover.sources import NotADocument
+from tideover.text_safety import make_storable
 
 SERVICE = "vm-operation-notification"
 SUCCESS = "success"                      # opStatus of an end; no other is documented
 NOTIFICATION_TYPE = "sla-miss"           # the one that there is
 LONGEST_TEXT = 256
+LONGEST_TIMEOUT_S = 7 * 86400            # that a host may wait; a larger number is damaged
 CLOCKS_AGREE_S = 5.0                     # host and guest: then the host's time of an event is believed
 UNKNOWN_TOKEN = "Could not find application with the token"
 LIMIT_REACHED = "Max allowed limit"
@@ -36,9 +38,9 @@ class Reply:
         return value if isinstance(value, str) else json.dumps(value)
 
     def number(self, name: str) -> int | None:
-        """Given a member, return its whole number; None where it has none."""
+        """Given a member, return its whole number; None where it has none that 64 bits hold."""
         value = self.fields.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,9 @@ def read_operation(reply: Reply) -> Operation | None:
         raise NotADocument(f"an event {what[:LONGEST_TEXT]!r} without an operation id, or of a sort that is not known")
     timeout_s = reply.number("newNotificationTimeoutInSec" if what == "timeout-change" else "notificationTimeoutInSec")
     generated_s = reply.number("eventGenTimeInSec")
-    facts = {name: reply.text(name)[:LONGEST_TEXT] for name in reply.fields
+    facts = {make_storable(name, LONGEST_TEXT): make_storable(reply.text(name), LONGEST_TEXT) for name in reply.fields
              if name not in ("version", "result", "eventType", "operationId")}
-    return Operation(what, str(operation_id), float(max(0, timeout_s or 0)),
+    return Operation(what, str(operation_id), float(min(max(0, timeout_s or 0), LONGEST_TIMEOUT_S)),
                      None if generated_s is None else float(generated_s), facts)
 
 

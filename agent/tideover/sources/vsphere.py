@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,6 +26,7 @@ from tideover.settings.values import SourceSettings
 from tideover.sources import NotADocument, SourceContext
 from tideover.sources.vm_operation import (
     LIMIT_REACHED,
+    LONGEST_TEXT,
     NOT_ENABLED,
     NOTIFICATION_TYPE,
     SUCCESS,
@@ -38,6 +39,7 @@ from tideover.sources.vm_operation import (
     read_reply,
 )
 from tideover.system.clocks import read_boot_id, read_raw_s
+from tideover.system.commands import finish_command, start_command
 
 PROGRAM = "vmtoolsd"
 WINDOWS_PROGRAM = r"C:\Program Files\VMware\VMware Tools\vmtoolsd.exe"
@@ -48,6 +50,7 @@ OVER_AFTER_S = 3600.0            # of NotBefore: an operation of which no end wa
 MOST_EVENTS = 32                 # read in one poll: they queue
 TOKEN_FILE = "vsphere-token"
 THIS_VM = "this VM"
+REGISTERED = "registered"        # in what a document is about: the name of the application, "" where there is none
 VM_ID = Path("/sys/class/dmi/id/product_uuid")       # for root only
 
 INSTALL = "Install VMware Tools (the package open-vm-tools)"
@@ -86,6 +89,7 @@ class VsphereSource:
         self._remembered: tuple[Event, ...] = ()
         self._acknowledged: set[str] = set()
         self._over: set[str] = set()                # shown as started for one poll
+        self._about: Mapping[str, str] = {}
         self._closing = threading.Event()
 
     def remember(self, events: Iterable[Event]) -> None:
@@ -99,14 +103,15 @@ class VsphereSource:
         asked_raw_s = read_raw_s()
         try:
             if self._context is None:
-                self._ask("list")
+                self._about = {REGISTERED: _registered_names(self._ask("list"))}
             else:
                 self._follow(self._context)
         except _CallFailed as failed:
             return PollFailed(f"VMware Tools: {failed}", failed.trouble)
         except NotADocument as error:
             return PollFailed(f"VMware Tools gave no document: {error}", PollTrouble.NO_DOCUMENT)
-        document = Document(tuple(self._listed.values()), asked_raw_s=asked_raw_s, received_raw_s=read_raw_s())
+        document = Document(tuple(self._listed.values()), asked_raw_s=asked_raw_s, received_raw_s=read_raw_s(),
+                            about=self._about)
         return Polled(document, self._vm_name, _vm_id())
 
     def acknowledge(self, event_id: str) -> tuple[AckOutcome, str]:
@@ -180,7 +185,10 @@ class VsphereSource:
         for event_id in self._over:
             self._end(event_id)
         self._over.clear()
+        began_raw_s = read_raw_s()
         for _ in range(MOST_EVENTS):
+            if read_raw_s() - began_raw_s > self._call_s:
+                break               # the rest waits for the next poll: what was read must not wait for it
             reply = self._call(command("check-for-event", uniqueToken=self._token))
             if UNKNOWN_TOKEN in reply.error:        # the VM was restarted, or its registration was removed
                 self._forget_token()
@@ -250,9 +258,8 @@ class VsphereSource:
 
     def _run(self, text: str) -> str:
         try:
-            done = subprocess.run([self._program, "--cmd", text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT, timeout=self._call_s, check=False,
-                                  env={**os.environ, "LC_ALL": "C"})
+            ended = finish_command(start_command([self._program, "--cmd", text], {**os.environ, "LC_ALL": "C"}),
+                                   self._call_s, MOST_BYTES)
         except FileNotFoundError:
             raise _CallFailed(f"{self._program} is not installed", PollTrouble.NO_ANSWER) from None
         except subprocess.TimeoutExpired:
@@ -260,7 +267,9 @@ class VsphereSource:
         except OSError as error:
             raise _CallFailed(f"{self._program} cannot be run: {error.strerror or error}",
                               PollTrouble.NO_ANSWER) from None
-        return done.stdout[:MOST_BYTES].decode("utf-8", "replace")
+        if ended.was_cut:
+            raise _CallFailed(f"{self._program} printed more than 64 KiB", PollTrouble.NO_DOCUMENT)
+        return ended.output.decode("utf-8", "replace")
 
 
 class _CallFailed(Exception):
@@ -314,34 +323,36 @@ def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> lis
                     '[source] kind = "none".')]
     if polled.answer is None:
         return [bad("vmware-tools", f"VMware Tools have not answered within {CALL_S:g} s", f"{INSTALL}, and start it.")]
-    return [good("vmware-tools", f"VMware Tools answered in {polled.took_s:.3f} s"), *_check_registrant(settings),
+    return [good("vmware-tools", f"VMware Tools answered in {polled.took_s:.3f} s"),
+            *_check_registrant(settings, polled.answer.document.about),
             remark("acknowledgement", "a vMotion waits for the acknowledgement, until the host's timeout"),
             *_check_time_sync(), *check_events(polled)]
 
 
-def _check_registrant(settings: SourceSettings) -> list[Finding]:
-    source = open_source(settings)
-    try:
-        found = source._ask("list").fields.get("info")
-    except (_CallFailed, NotADocument):
-        return []
+def _registered_names(reply: Reply) -> str:
+    """Given the reply to list, return the names of the applications: one at most."""
+    found = reply.fields.get("info")
     names = [str(one.get("appName")) for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    others = [name for name in names if name != _app_name(settings)]
-    if others:
-        return [bad("registration", f"another program is registered for vMotion notifications: {', '.join(others)}",
+    return ", ".join(names)[:LONGEST_TEXT]
+
+
+def _check_registrant(settings: SourceSettings, about: Mapping[str, str]) -> list[Finding]:
+    name = about.get(REGISTERED, "")
+    if name and name != _app_name(settings):
+        return [bad("registration", f"another program is registered for vMotion notifications: {name}",
                     "Unregister it, or let it alone prepare for vMotion: a VM can have one only.")]
-    return [good("registration", "this agent is registered" if names else
+    return [good("registration", "this agent is registered" if name else
                  "no program is registered; this agent registers while a hook wants freeze")]
 
 
 def _check_time_sync() -> list[Finding]:
     """VMware Tools can step the clock forward after a resume, beside the time daemon."""
     try:
-        status = subprocess.run(["vmware-toolbox-cmd", "timesync", "status"], stdin=subprocess.DEVNULL, check=False,
-                              capture_output=True, text=True, timeout=CALL_S).stdout
-    except (OSError, subprocess.SubprocessError):
+        asked = start_command(["vmware-toolbox-cmd", "timesync", "status"], {**os.environ, "LC_ALL": "C"})
+        status = finish_command(asked, CALL_S, MOST_BYTES).output
+    except (OSError, subprocess.TimeoutExpired):
         return []
-    if status.strip() != "Enabled":
+    if status.strip() != b"Enabled":
         return []
     return [remark("time-sync", "VMware Tools set the clock of this VM periodically, beside its time daemon",
                    "Disable it where a time daemon runs: vmware-toolbox-cmd timesync disable")]

@@ -36,6 +36,7 @@ from tideover.winapi.base import (
     set_event,
     wait_for_any,
 )
+from tideover.winapi.security import own_sid, read_owner, security_attributes, trusted_sids, user_of_client
 
 _REJECT_REMOTE = 0x8                # PIPE_REJECT_REMOTE_CLIENTS, which pywin32 does not name
 _FIRST_INSTANCE = 0x80000           # FILE_FLAG_FIRST_PIPE_INSTANCE, which pywin32 does not name
@@ -47,21 +48,68 @@ _cancel = declare(kernel32, "CancelIoEx", ctypes.c_int, HANDLE, ctypes.c_void_p)
 """By ctypes: pywin32 has CancelIo only, which cancels nothing that another thread has begun."""
 
 
+class _Call:
+    """One call at a time, begun and later ended. `event` is set while one that was begun has ended."""
+
+    def __init__(self, handle: int) -> None:
+        self.event = create_event()
+        self.overlapped = pywintypes.OVERLAPPED()
+        self.overlapped.hEvent = self.event
+        self._handle = handle
+        self._is_closed_there = False
+
+    def begin(self, call: Callable[[], tuple[int, object]]) -> None:
+        """One that ended at once has set `event` too. Raise OSError."""
+        reset_event(self.event)
+        self._is_closed_there = False
+        try:
+            code, _ = call()
+        except pywintypes.error as failure:
+            if failure.winerror not in _CLOSED:
+                with os_errors():
+                    raise
+            self._is_closed_there = True
+        if self._is_closed_there or code == ERROR_PIPE_CONNECTED:
+            set_event(self.event)
+
+    def ended(self) -> int | None:
+        """Wait for the end of the call; return how many bytes it moved, None: the other end is closed. Raise
+        OSError."""
+        if self._is_closed_there:
+            return None
+        try:
+            return win32file.GetOverlappedResult(self._handle, self.overlapped, True)
+        except pywintypes.error as failure:
+            if failure.winerror in _CLOSED:
+                return None
+            with os_errors():
+                raise
+
+
 class PipeEnd:
-    """Our end of a pipe. One call at a time, by one thread."""
+    """Our end of a pipe. By one thread; a read and a write can be under way at once."""
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
-        self.event = create_event()         # set while a call that was begun has ended
-        self._overlapped = pywintypes.OVERLAPPED()
-        self._overlapped.hEvent = self.event
+        self._read, self._write = _Call(handle), _Call(handle)
         self._room: Any = win32file.AllocateReadBuffer(_BUFFER_BYTES)
-        self._is_reading = self._is_closed_there = False
+        self._is_reading = False
+        self._written = b""                 # the system reads it until the write has ended
+
+    @property
+    def event(self) -> int:
+        """Set while a read, or the wait for a client, that was begun has ended."""
+        return self._read.event
+
+    @property
+    def written(self) -> int:
+        """Set while a write that was begun has ended."""
+        return self._write.event
 
     def begin_reading(self) -> None:
         """Begin to read, if that is not under way; `event` is set once there is something, or will never be."""
         if not self._is_reading:
-            self._begin(lambda: win32file.ReadFile(self.handle, self._room, self._overlapped))
+            self._read.begin(lambda: win32file.ReadFile(self.handle, self._room, self._read.overlapped))
             self._is_reading = True
 
     def finish_reading(self) -> bytes | None:
@@ -70,7 +118,7 @@ class PipeEnd:
             return b""
         self._is_reading = False
         try:
-            size = self._ended()
+            size = self._read.ended()
         except OSError as error:
             if error.winerror == ERROR_OPERATION_ABORTED:   # the thread that began it has ended, and it with that one
                 return b""
@@ -85,63 +133,106 @@ class PipeEnd:
             raise TimeoutError("nothing came in time")
         return self.finish_reading()
 
+    def begin_writing(self, data: bytes) -> None:
+        """Begin to write so much; `written` is set once it is, or never will be. Raise OSError."""
+        self._written = data
+        self._write.begin(lambda: win32file.WriteFile(self.handle, data, self._write.overlapped))
+
+    def finish_writing(self) -> int:
+        """Return how many bytes what `begin_writing` began has written; 0: it has not ended. Raise BrokenPipeError."""
+        if wait_for_any([self.written], 0) is None:
+            return 0
+        size = self._write.ended()
+        if size is None:
+            raise BrokenPipeError("the other end is closed")
+        return size
+
     def write(self, data: bytes, seconds: float) -> None:
         """Write it all, each part within so many seconds. Raise TimeoutError, BrokenPipeError."""
         for start in range(0, len(data), _BUFFER_BYTES):
-            part = data[start:start + _BUFFER_BYTES]
-            self._begin(lambda part=part: win32file.WriteFile(self.handle, part, self._overlapped))     # type: ignore[misc]
-            if wait_for_any([self.event], seconds) is None:
+            self.begin_writing(data[start:start + _BUFFER_BYTES])
+            if wait_for_any([self.written], seconds) is None:
                 self._call_off()
                 raise TimeoutError("not read in time")
-            if self._ended() is None:
-                raise BrokenPipeError("the other end is closed")
+            self.finish_writing()
 
     def begin_listening(self) -> None:
         """Begin to wait for a client; `event` is set once one has connected. Raise OSError."""
-        self._begin(lambda: (win32pipe.ConnectNamedPipe(self.handle, self._overlapped), None))
+        self._read.begin(lambda: (win32pipe.ConnectNamedPipe(self.handle, self._read.overlapped), None))
 
     def server_process(self) -> int:
         """Return the process that answers at the other end of a pipe we opened. Raise OSError."""
         with os_errors():
             return int(win32pipe.GetNamedPipeServerProcessId(self.handle))
 
+    def client_user(self) -> str:
+        """Return the security identifier of the user whose process is at the other end, of which something was read.
+        Raise OSError, also for a client that lets no server know it."""
+        return user_of_client(self.handle)
+
     def close(self) -> None:
         self._call_off()
         close_handle(self.handle)
         close_handle(self.event)
-
-    def _begin(self, call: Callable[[], tuple[int, object]]) -> None:
-        """Begin a call; one that ended at once has set `event` too."""
-        reset_event(self.event)
-        self._is_closed_there = False
-        try:
-            code, _ = call()
-        except pywintypes.error as failure:
-            if failure.winerror not in _CLOSED:
-                with os_errors():
-                    raise
-            self._is_closed_there = True
-        if self._is_closed_there or code == ERROR_PIPE_CONNECTED:
-            set_event(self.event)
-
-    def _ended(self) -> int | None:
-        """Wait for the end of the call; return how many bytes it moved, None: the other end is closed."""
-        if self._is_closed_there:
-            return None
-        try:
-            return win32file.GetOverlappedResult(self.handle, self._overlapped, True)
-        except pywintypes.error as failure:
-            if failure.winerror in _CLOSED:
-                return None
-            with os_errors():
-                raise
+        close_handle(self.written)
 
     def _call_off(self) -> None:
         """What the system still writes into our memory must be over before that memory goes."""
-        self._is_reading = False
         if _cancel(self.handle, None):
-            with contextlib.suppress(OSError):
-                self._ended()
+            for call in (self._read, self._write):
+                with contextlib.suppress(OSError):
+                    call.ended()
+        self._is_reading = False
+
+
+class PipeListener:
+    """Where clients connect to a pipe. Given its name and who may use it (a security descriptor in its language); raise
+    OSError if the name is taken. One thread accepts.
+
+    `may_be_held`: a client that still holds its end of a pipe of the agent before this one keeps the name in use; then
+    it is enough that the pipe was made by one whom we trust.
+    """
+
+    def __init__(self, name: str, access: str, *, may_be_held: bool = False) -> None:
+        self._name, self._attributes = name, security_attributes(access)
+        self._closing = create_event()
+        try:
+            self._free: PipeEnd | None = create_pipe(name, self._attributes, is_first=True)
+        except PermissionError:
+            self._free = create_pipe(name, self._attributes, is_first=False) if may_be_held else None
+            if self._free is None or read_owner(self._free.handle) not in trusted_sids(own_sid()):
+                raise
+
+    def accept(self) -> PipeEnd | None:
+        """Wait for a client; None: closed. Raise OSError if the system has no resources for one more."""
+        if self._free is None:
+            self._free = create_pipe(self._name, self._attributes, is_first=False)
+        here, self._free = self._free, None
+        try:
+            here.begin_listening()
+        except OSError:
+            here.close()
+            raise
+        if wait_for_any([self._closing, here.event], None) == 0:
+            here.close()
+            return None
+        with contextlib.suppress(OSError):      # tried again, and reported, before the next client is waited for
+            self._free = create_pipe(self._name, self._attributes, is_first=False)
+        return here
+
+    def wait_closed(self, seconds: float) -> bool:
+        """Wait so long for `close`; return whether it came."""
+        return wait_for_any([self._closing], seconds) is not None
+
+    def close(self) -> None:
+        """End the wait for a client. Any thread."""
+        set_event(self._closing)
+
+    def release(self) -> None:
+        """When no thread accepts any more."""
+        if self._free is not None:
+            self._free.close()
+        close_handle(self._closing)
 
 
 def create_pipe(name: str, attributes: Any, is_first: bool) -> PipeEnd:

@@ -26,6 +26,7 @@ SYSTEM, ADMINISTRATORS = "S-1-5-18", "S-1-5-32-544"
 # NT SERVICE\\TrustedInstaller, who owns what Windows itself installed
 TRUSTED_INSTALLER = "S-1-5-80-956008885-3418522649-1831038044-1853292631-2271478464"
 _OWNER_AND_DACL = win32security.OWNER_SECURITY_INFORMATION | win32security.DACL_SECURITY_INFORMATION
+_READ_AND_WRITE = 0x12019b       # FILE_GENERIC_READ and FILE_GENERIC_WRITE without FILE_CREATE_PIPE_INSTANCE (4)
 _DACL_AT = 16            # SECURITY_DESCRIPTOR_RELATIVE.Dacl: where the access list lies in it; 0: it has none
 
 
@@ -62,6 +63,42 @@ def for_us_alone() -> str:
     """Return in the security descriptor language who may have what is the agent's own: the system, administrators and
     our user; no other user, whatever the directory above grants."""
     return "D:P" + "".join(f"(A;OICI;FA;;;{sid})" for sid in dict.fromkeys([SYSTEM, ADMINISTRATORS, own_sid()]))
+
+
+def for_every_user() -> str:
+    """Return in the security descriptor language who may use a pipe of ours: every user may read and write, and none
+    but those whom we trust may serve under its name (FILE_CREATE_PIPE_INSTANCE). It is our user's: clients look."""
+    return f"O:{own_sid()}{for_us_alone()}(A;;{_READ_AND_WRITE:#x};;;WD)"
+
+
+def find_account(name: str) -> str | None:
+    """Given a user's name, with or without its domain, return the security identifier; None if there is no such
+    user."""
+    try:
+        found, _, _ = win32security.LookupAccountName(None, name)
+    except pywintypes.error:
+        return None
+    return win32security.ConvertSidToStringSid(found)
+
+
+def user_of_client(pipe: int) -> str:
+    """Given our end of a pipe from which something was read, return who is at the other. Raise OSError."""
+    with os_errors():
+        win32security.ImpersonateNamedPipeClient(pipe)
+        try:
+            token = win32security.OpenThreadToken(win32api.GetCurrentThread(), win32con.TOKEN_QUERY, True)
+        finally:
+            win32security.RevertToSelf()
+        user, _ = win32security.GetTokenInformation(token, win32security.TokenUser)
+        return win32security.ConvertSidToStringSid(user)
+
+
+def read_owner(handle: int) -> str:
+    """Given a handle of a pipe, return who made it. Raise OSError."""
+    with os_errors():
+        found: Any = win32security.GetSecurityInfo(handle, win32security.SE_KERNEL_OBJECT,
+                                                   win32security.OWNER_SECURITY_INFORMATION)
+        return win32security.ConvertSidToStringSid(found.GetSecurityDescriptorOwner())
 
 
 @cache

@@ -2,6 +2,8 @@
 
 A file has `about` and a list of `[[step]]`. Each step has `do`, one of the verbs of STEPS, and that verb's own keys;
 `event` is the scenario's own name for an event. Steps follow one another; only `wait…` takes time.
+`vms`: how many VMs it is about, 1 if it does not say; `announce` names those that an event is for by their numbers, as
+in `vms = [1, 3]`.
 """
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from tideover.simulator.service import SimulatedService
 
 SHELF = Path(__file__).parent
 LARGEST_BYTES = 256 * 1024      # a device or an image named by mistake is not read to its end
+MOST_VMS = 100
 IN_SECONDS = frozenset({"for_s", "at_most_s", "not_before_in_s"})    # what a quicker pace makes shorter
 
 
@@ -30,18 +33,24 @@ class Scenario:
     name: str
     about: str
     steps: tuple[Mapping[str, Any], ...]
+    vms: int = 1
 
 
 @dataclass(slots=True)
 class _Play:
     service: SimulatedService
+    vm_names: tuple[str, ...]
     stopping: threading.Event
     ids: dict[str, str] = field(default_factory=dict)
 
-    def announce(self, *, event: str, others: tuple[str, ...] = (), **fields: Any) -> None:
-        """`others`: VMs that the event names beside this one; `resources`: all that it names."""
+    def announce(self, *, event: str, others: tuple[str, ...] = (), vms: tuple[int, ...] = (), **fields: Any) -> None:
+        """`others`: VMs that the event names beside this one; `vms`: the numbers of those that it names, from 1;
+        `resources`: the names of all."""
         if others:
             fields["resources"] = [self.service.vm_name, *others]
+        if vms:
+            numbered = dict(enumerate(self.vm_names, start=1))
+            fields["resources"] = [numbered[number] for number in vms]
         self.ids[event] = self.service.add_event(**fields)
 
     def start(self, *, event: str) -> None:
@@ -98,17 +107,23 @@ def read_scenario(name: str, kind: str = SIMULATED_KINDS[0]) -> Scenario:
     if not isinstance(steps, list) or not all(isinstance(step, dict) and step.get("do") in STEPS for step in steps):
         raise WrongUseError(operation, "it has no list of steps, or one with an unknown `do`",
                             f"Each [[step]] does one of: {', '.join(STEPS)}")
-    return Scenario(path.stem, str(content.get("about", "")), tuple(steps))
+    vms = content.get("vms", 1)
+    if not isinstance(vms, int) or not 1 <= vms <= MOST_VMS:
+        raise WrongUseError(operation, f"its number of VMs is not from 1 to {MOST_VMS}", "Write it as: vms = 3")
+    return Scenario(path.stem, str(content.get("about", "")), tuple(steps), vms)
 
 
-def play(scenario: Scenario, service: SimulatedService, *, show: Callable[[str], None] = lambda line: None,
-         stopping: threading.Event | None = None, pace: float = 1.0) -> None:
+def play(scenario: Scenario, service: SimulatedService, *, vm_names: tuple[str, ...] = (),
+         show: Callable[[str], None] = lambda line: None, stopping: threading.Event | None = None,
+         pace: float = 1.0) -> None:
     """Given a scenario and a service, do the steps in this thread, each shown in a line before it is done.
+
+    `vm_names`: of all VMs that see the service's events, its own first; (): of its own alone.
 
     `pace` 2.0 takes half the time; `stopping`, once set, ends it at the next step. Raise WrongUseError for a step whose
     keys do not fit its verb, or that names an event which was not announced.
     """
-    stage = _Play(service, stopping or threading.Event())
+    stage = _Play(service, vm_names or (service.vm_name,), stopping or threading.Event())
     for number, step in enumerate(scenario.steps, start=1):
         if stage.stopping.is_set():
             return
@@ -116,6 +131,10 @@ def play(scenario: Scenario, service: SimulatedService, *, show: Callable[[str],
         try:
             keys = {key: value / pace if key in IN_SECONDS else value for key, value in step.items() if key != "do"}
             STEPS[step["do"]](stage, **keys)
+        except NotImplementedError as error:
+            raise WrongUseError(f"cannot run the scenario {scenario.name}", f"step {number}: this platform gives no "
+                                f"time that {step['do']} could change",
+                                "Compare with the built-in scenarios") from error
         except (KeyError, TypeError) as error:
             raise WrongUseError(f"cannot run the scenario {scenario.name}", f"step {number} does not fit ({error})",
                                 "Compare with the built-in scenarios") from error

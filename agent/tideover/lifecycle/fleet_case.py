@@ -1,0 +1,144 @@
+"""What one event wants of its fleet, as a function of its case alone; and what the fleet's news put into its record.
+Pure.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tideover.effects import Coordinate, SlotWish
+from tideover.fleet_documents import NOT_READY, OVER, READY
+from tideover.lifecycle.state import CLAIMING, AckState, Case, FleetState, Phase
+from tideover.model import EntryKind, utc_text
+from tideover.observations import FleetView, SlotState
+from tideover.policy import Policy, names_me
+
+NOTHING_TO_PREPARE = "nothing to prepare"
+NO_SLOT = "its group has granted it no slot"
+ENTERED = frozenset({SlotState.GRANTED, SlotState.NOT_GRANTED})
+ACCEPTED_STATUS, REFUSED_STATUS = 200, 400
+"""What an answer of the platform is written down as: the documents have its status code."""
+
+WORDS: dict[Phase, str] = {
+    Phase.SCHEDULED: "its preparation starts later", Phase.WAITING_FOR_SLOT: "it waits for a slot of its group",
+    Phase.PREPARING: "it prepares", Phase.RECOVERING: "it recovers", Phase.RECOVERED: "it was recovered by hand",
+}
+"""Why a machine is not ready, by the phase of the event on it."""
+
+
+def with_fleet(case: Case, policy: Policy, me: str) -> Case:
+    """Given a case, the policy and this VM's name, return it with what the fleet has to do with it."""
+    rules = policy.fleet
+    if rules is None or not case.announced or not names_me(case.event, me):
+        return replace(case, fleet=None) if case.fleet is not None else case
+    known = case.fleet or FleetState()
+    prepares = policy.acts_on(case.event.kind) and not policy.observes and bool(policy.hooks_for(case.event))
+    was_prepared = known.takes_slot and (case.phase in CLAIMING or case.phase is Phase.RECOVERING)
+    fleet = replace(known, is_shared=policy.waits_for_peers(case.event, me), is_limited=rules.slots > 0,
+                    takes_slot=prepares or was_prepared, waives_slot=rules.waives_slot)
+    return case if fleet == case.fleet else replace(case, fleet=fleet)
+
+
+def coordination(case: Case) -> Coordinate | None:
+    """Given a case, return what it wants of the fleet's store; None: nothing."""
+    fleet = case.fleet
+    if fleet is None:
+        return None
+    slot, (says, why) = _slot_of(case, fleet), _readiness_of(case, fleet)
+    if slot is SlotWish.NONE and not fleet.is_shared:
+        return None
+    return Coordinate(
+        case.id, case.event.source, case.event.kind, case.event.resources, utc_text(case.event.not_before) or "",
+        case.phase.value, slot, fleet.view.slot in ENTERED, fleet.is_shared, says, why,
+        may_claim=case.phase is Phase.WAITING_FOR_PEERS and not fleet.passes, sent=fleet.sent, passes=fleet.passes,
+        result=_result_of(case), due_raw_s=None if case.began else case.due_raw_s)
+
+
+def leaving(case: Case) -> Coordinate | None:
+    """Given a case that is over, return what gives back all that the store has of it; None: nothing can be there."""
+    fleet = case.fleet
+    if fleet is None or not (fleet.is_shared or fleet.is_limited):
+        return None
+    return Coordinate(
+        case.id, case.event.source, case.event.kind, case.event.resources, "", Phase.CLOSED.value,
+        SlotWish.LEAVE if fleet.is_limited else SlotWish.NONE, is_shared=fleet.is_shared, leaves=True)
+
+
+def _slot_of(case: Case, fleet: FleetState) -> SlotWish:
+    """An event that is prepared for, or for which this machine is away, is entered, granted or not."""
+    if not fleet.is_limited:
+        return SlotWish.NONE
+    match case.phase:
+        case Phase.WAITING_FOR_SLOT:
+            wish = SlotWish.TAKE
+        case (Phase.PREPARING | Phase.WAITING_FOR_PEERS | Phase.ACKNOWLEDGING | Phase.UNCONFIRMED | Phase.HELD
+              | Phase.ACKNOWLEDGED) if fleet.takes_slot:
+            wish = SlotWish.ENTER
+        case Phase.STARTED | Phase.CHECKING_CLOCK | Phase.SETTLING | Phase.RECOVERING:
+            wish = SlotWish.AWAY
+        case Phase.OBSERVED if case.began:
+            wish = SlotWish.AWAY
+        case Phase.RECOVERED:
+            wish = SlotWish.LEAVE
+        case _:
+            wish = SlotWish.NONE
+    is_given_up = fleet.view.slot is SlotState.RELEASED and wish is not SlotWish.LEAVE
+    return SlotWish.NONE if is_given_up else wish
+
+
+def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
+    """What this machine says of itself, and why; None: what is written stays."""
+    if not fleet.is_shared:
+        return None, ""
+    match case.phase:
+        case Phase.OBSERVED:
+            return READY, NOTHING_TO_PREPARE
+        case Phase.WAITING_FOR_PEERS | Phase.ACKNOWLEDGING | Phase.UNCONFIRMED | Phase.ACKNOWLEDGED:
+            return READY, "" if fleet.takes_slot else NOTHING_TO_PREPARE
+        case Phase.HELD if fleet.hold:
+            return NOT_READY, fleet.hold
+        case Phase.RECOVERED if case.has_begun:
+            return OVER, ""
+        case Phase.SCHEDULED | Phase.WAITING_FOR_SLOT | Phase.PREPARING | Phase.RECOVERED:
+            return NOT_READY, WORDS[case.phase]
+        case Phase.RECOVERING if not case.has_begun:
+            return NOT_READY, WORDS[case.phase]
+        case _:
+            return None, ""
+
+
+def _result_of(case: Case) -> int | None:
+    return {AckState.ACCEPTED: ACCEPTED_STATUS, AckState.REFUSED: REFUSED_STATUS}.get(case.ack)
+
+
+def news_of(case: Case, view: FleetView) -> Iterator[tuple[EntryKind, str]]:
+    """Given a case and what the store says of it now, yield what its record has to say of the difference."""
+    before = case.fleet.view if case.fleet is not None else FleetView()
+    if view.taken_from and view.taken_from != before.taken_from:
+        yield EntryKind.SLOT_TAKEN_OVER, f"its members were silent: {view.taken_from}"
+    if view.slot is not before.slot and view.is_reached:
+        yield from _slot_news(before.slot, view.slot)
+    if view.says != before.says and view.says == READY:
+        yield EntryKind.FLEET_READY, ""
+    if view.claim_is_mine and (view.claim, before.claim_is_mine) != (before.claim, True):
+        yield EntryKind.CLAIMED, f"claim {view.claim}, after {before.claimed_by}" if view.claim > 1 and \
+            before.claimed_by else f"claim {view.claim}"
+    if view.is_too_late and not before.is_too_late:
+        yield EntryKind.TOO_LATE, "the acknowledgement of the other machines may be on its way"
+    if view.result is not None and before.result is None and not view.claim_is_mine:
+        kind = EntryKind.ACK_BY_PEER if view.result == ACCEPTED_STATUS else EntryKind.ACK_REFUSED
+        yield kind, view.claimed_by if kind is EntryKind.ACK_BY_PEER else f"{view.claimed_by}: status {view.result}"
+
+
+SLOT_ENTRIES = {
+    SlotState.GRANTED: EntryKind.SLOT_TAKEN, SlotState.WAITING: EntryKind.SLOT_WAITING,
+    SlotState.NOT_GRANTED: EntryKind.SLOT_NOT_GRANTED, SlotState.RELEASED: EntryKind.SLOT_RELEASED,
+}
+
+
+def _slot_news(before: SlotState, now: SlotState) -> Iterator[tuple[EntryKind, str]]:
+    if now in SLOT_ENTRIES:
+        lost = before is SlotState.GRANTED and now is SlotState.NOT_GRANTED
+        yield SLOT_ENTRIES[now], "another machine took it over" if lost else ""
+    elif before in ENTERED or before is SlotState.RELEASED:
+        yield EntryKind.SLOT_GIVEN_BACK, ""

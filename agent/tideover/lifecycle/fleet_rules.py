@@ -1,0 +1,287 @@
+"""The rules of a fleet: given a document as it was read and what this machine wants of it, the document as it is to be
+written. Pure.
+
+Each function returns the document it was given where there is nothing to write. What keeps these rules true for
+several agents is that a write is conditional: it counts only if the document is still the one that was read.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from tideover.effects import Coordinate, SlotWish
+from tideover.fleet_documents import (
+    NOT_READY,
+    READY,
+    TEXT_LENGTH,
+    Claim,
+    EventDocument,
+    EventMember,
+    Holder,
+    SlotMember,
+    SlotsDocument,
+    event_digest,
+)
+from tideover.model import Kind, fold_case
+from tideover.observations import SlotState
+
+NO_AGENT = "no agent of the fleet has written for it"
+TWO_OF_A_NAME = "two machines of this name write to the store"
+REPLACED = "another machine of this name had written before"
+
+
+@dataclass(frozen=True, slots=True)
+class FleetMember:
+    """This machine, as it writes itself into the documents. `slots`: of its group; 0: no limit."""
+
+    name: str
+    vm_id: str
+    boot_id: str
+    group: str = "default"
+    slots: int = 0
+
+    @property
+    def folded(self) -> str:
+        return fold_case(self.name)
+
+
+# --- Silence: only what successful reads have shown
+
+LONGEST_COUNTED = 1.5
+"""Of the interval between two reads: what lies beyond was not looked at, and does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """For how many seconds reads have shown an entry unchanged. `seen`: what it was; None: nothing was read."""
+
+    seen: object = None
+    observed_s: float = 0.0
+    read_raw_s: float = 0.0
+
+    def after(self, seen: object, read_raw_s: float, interval_s: float) -> Silence:
+        """Given what a successful read shows and the usual interval between two of them, return what is known now."""
+        if self.seen is None or seen != self.seen:
+            return Silence(seen, 0.0, read_raw_s)
+        gone_s = max(0.0, read_raw_s - self.read_raw_s)
+        return Silence(seen, self.observed_s + min(gone_s, LONGEST_COUNTED * interval_s), read_raw_s)
+
+
+SHORT_NOTICE_TAKEOVER_S = 120.0
+"""Of a holder whose event ends its machine within minutes (contract)."""
+
+ENDING_KINDS = frozenset({Kind.PREEMPT.value, Kind.TERMINATE.value})
+
+
+def takeover_s_of(holder: Holder, takeover_s: float | None) -> float | None:
+    """Given an entry and [fleet] takeover (None: never), return after how much silence of all its members it is
+    replaced."""
+    if takeover_s is None or holder.kind not in ENDING_KINDS:
+        return takeover_s
+    return min(takeover_s, SHORT_NOTICE_TAKEOVER_S)
+
+
+# --- Slots
+
+def used(holders: Iterable[Holder]) -> int:
+    """Given the entries of a group in their order, return how many slots they take. An entry takes none if its machines
+    are away with an earlier one already."""
+    counted: list[Holder] = []
+    known: list[Holder] = []
+    for holder in holders:
+        if not holder.counts:
+            continue
+        if not _is_covered(holder, counted, known):
+            counted.append(holder)
+        known.append(holder)
+    return len(counted)
+
+
+def _is_covered(holder: Holder, counted: Iterable[Holder], known: Iterable[Holder]) -> bool:
+    """The same machines, or some of another entry's: but only one such part of it, for when that entry goes, each part
+    takes a slot."""
+    mine = frozenset(holder.machines)
+    for other in counted:
+        theirs = frozenset(other.machines)
+        if mine == theirs:
+            return True
+        if mine < theirs and not any(frozenset(one.machines) < theirs and frozenset(one.machines) != mine
+                                     for one in known):
+            return True
+    return False
+
+
+def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
+              taken_from: tuple[str, ...] = ()) -> tuple[SlotsDocument, SlotState]:
+    """Given the slots of the group and what this machine wants, return them with its entry, and what it has then.
+    `taken_from`: the silent machines whose entry has just made room."""
+    digest = event_digest(wish.source, wish.event_id)
+    holder = slots.holder(digest)
+    own = holder.members.get(me.folded) if holder is not None else None
+    if wish.slot is SlotWish.LEAVE:
+        return give_back(slots, me, digest), SlotState.NONE
+    if wish.slot is SlotWish.NONE:
+        return slots, SlotState.NONE
+    if own is not None and own.vm_id == me.vm_id and own.released:
+        return slots, SlotState.RELEASED
+    if holder is not None and own is not None and own.vm_id != me.vm_id and len(holder.members) == 1:
+        slots, holder = _without(slots, holder), None       # of a machine of this name that is no more
+    if holder is not None:
+        entered = SlotMember(me.vm_id, me.boot_id, extra=own.extra if own is not None else MappingProxyType({}))
+        joined = replace(holder, members=MappingProxyType({**holder.members, me.folded: entered}))
+        return _with(slots, joined), SlotState.GRANTED if joined.granted else SlotState.NOT_GRANTED
+    mine = Holder(digest, True, wish.kind.value, wish.not_before,
+                  tuple(sorted({me.folded, *(fold_case(name) for name in wish.resources)})),
+                  MappingProxyType({me.folded: SlotMember(me.vm_id, me.boot_id)}), taken_from)
+    is_free = used((*slots.holders, mine)) <= me.slots or used((*slots.holders, mine)) == used(slots.holders)
+    granted = is_free and not wish.had_slot and wish.slot is not SlotWish.AWAY
+    if not granted and wish.slot is SlotWish.TAKE and not wish.had_slot:
+        return slots, SlotState.WAITING
+    entered_slots = replace(slots, holders=(*slots.holders, replace(mine, granted=granted)))
+    return entered_slots, SlotState.GRANTED if granted else SlotState.NOT_GRANTED
+
+
+def give_back(slots: SlotsDocument, me: FleetMember, digest: str) -> SlotsDocument:
+    """Given the slots, return them without this machine's part in an event; the last one takes the entry along."""
+    holder = slots.holder(digest)
+    if holder is None or me.folded not in holder.members or holder.members[me.folded].vm_id != me.vm_id:
+        return slots
+    left = {name: one for name, one in holder.members.items() if name != me.folded}
+    return _with(slots, replace(holder, members=MappingProxyType(left))) if left else _without(slots, holder)
+
+
+def take_over(slots: SlotsDocument, digest: str) -> SlotsDocument:
+    """Given the slots and an event all of whose members are silent, return them without its entry."""
+    holder = slots.holder(digest)
+    return slots if holder is None else _without(slots, holder)
+
+
+def release_slots(slots: SlotsDocument, name: str) -> SlotsDocument:
+    """Given the slots and a machine's name, return them with all its entries released: they count no more, and that
+    machine acknowledges nothing with them."""
+    folded = fold_case(name)
+    for holder in slots.holders:
+        own = holder.members.get(folded)
+        if own is not None and not own.released:
+            members = MappingProxyType({**holder.members, folded: replace(own, released=True)})
+            slots = _with(slots, replace(holder, members=members))
+    return slots
+
+
+def _with(slots: SlotsDocument, holder: Holder) -> SlotsDocument:
+    holders = tuple(holder if one.event == holder.event else one for one in slots.holders)
+    return slots if holders == slots.holders else replace(slots, holders=holders)
+
+
+def _without(slots: SlotsDocument, holder: Holder) -> SlotsDocument:
+    return replace(slots, holders=tuple(one for one in slots.holders if one.event != holder.event))
+
+
+# --- A shared event
+
+def open_event(wish: Coordinate) -> EventDocument:
+    """Given an event that names several machines, return its document before any machine has written into it."""
+    return EventDocument(wish.event_id, wish.source, wish.kind.value, wish.resources, wish.not_before)
+
+
+def write_event(event: EventDocument, me: FleetMember, wish: Coordinate, slot: SlotState, *,
+                claimant_is_silent: bool = False, rival_is_silent: bool = False) -> EventDocument | None:
+    """Given a shared event's document, what this machine wants and what it has of its group's slots, return the
+    document as it is to be written; None: it is to be deleted, for every machine has seen the event removed.
+
+    Readiness and claim stand in one document, so that no acknowledgement is sent of which a machine has just taken its
+    consent back.
+    """
+    if wish.leaves:
+        return _left(event, me)
+    event = _settled(event, me, wish)
+    event = _entered(event, me, wish, slot, rival_is_silent=rival_is_silent)
+    return _claimed(event, me, wish, claimant_is_silent=claimant_is_silent)
+
+
+def not_ready(event: EventDocument) -> tuple[tuple[str, str], ...]:
+    """Given a shared event's document, return the machines that keep its acknowledgement from being sent, each with the
+    reason."""
+    waiting = []
+    for name in event.resources:
+        own = event.members.get(fold_case(name))
+        if own is None:
+            waiting.append((name, NO_AGENT))
+        elif own.disputed:
+            waiting.append((name, TWO_OF_A_NAME))
+        elif own.state != READY:
+            waiting.append((name, own.why or own.state))
+        elif own.slot is False:
+            waiting.append((name, "its group has granted it no slot"))
+    return tuple(waiting)
+
+
+def is_mine(claim: Claim | None, me: FleetMember) -> bool:
+    return claim is not None and claim.by == me.folded and claim.vm_id == me.vm_id
+
+
+def is_too_late(event: EventDocument, me: FleetMember, wish: Coordinate) -> bool:
+    """Whether this machine wants its consent back, and an acknowledgement may be on its way."""
+    own = event.members.get(me.folded)
+    is_given = own is not None and own.vm_id == me.vm_id and own.state == READY
+    return is_given and wish.says == NOT_READY and event.acknowledgement is not None and event.acknowledgement.is_open
+
+
+def _left(event: EventDocument, me: FleetMember) -> EventDocument | None:
+    own = event.members.get(me.folded)
+    if own is None or own.vm_id != me.vm_id:
+        return event if event.members else None
+    left = {name: one for name, one in event.members.items() if name != me.folded}
+    return replace(event, members=MappingProxyType(left)) if left else None
+
+
+def _settled(event: EventDocument, me: FleetMember, wish: Coordinate) -> EventDocument:
+    """An answer of the platform is written down; a claim of this machine of which nothing can be on its way is passed
+    on, where it can no longer use it."""
+    claim = event.acknowledgement
+    if claim is None or not is_mine(claim, me) or claim.result is not None:
+        return event
+    if wish.result is not None:
+        return replace(event, acknowledgement=replace(claim, result=wish.result))
+    is_unused = claim.n > wish.sent and wish.says not in (READY, None)
+    if is_unused or claim.n == wish.passes:
+        return replace(event, acknowledgement=replace(claim, by=None, vm_id="", last=me.folded))
+    return event
+
+
+def _entered(event: EventDocument, me: FleetMember, wish: Coordinate, slot: SlotState, *,
+          rival_is_silent: bool) -> EventDocument:
+    """Of two machines of one name the later one replaces the entry of the earlier one, and waits: if that one still
+    writes, it disputes the entry, and the event is not acknowledged."""
+    own = event.members.get(me.folded)
+    if wish.says is None or is_too_late(event, me, wish) or (own is not None and own.disputed):
+        return event
+    if own is not None and own.vm_id != me.vm_id and own.rival == me.vm_id:
+        return _with_entry(event, me, replace(own, disputed=True))
+    rival = "" if own is None else own.vm_id if own.vm_id != me.vm_id else own.rival
+    waits = bool(rival) and not rival_is_silent and wish.says == READY
+    has_slot = None if slot is SlotState.NONE else slot is SlotState.GRANTED
+    entry = EventMember(NOT_READY if waits else wish.says, has_slot if wish.says == READY else None,
+                       REPLACED if waits else wish.why[:TEXT_LENGTH], me.vm_id, me.boot_id, rival,
+                       extra=own.extra if own is not None else MappingProxyType({}))
+    return event if entry == own else _with_entry(event, me, entry)
+
+
+def _with_entry(event: EventDocument, me: FleetMember, entry: EventMember) -> EventDocument:
+    return replace(event, members=MappingProxyType({**event.members, me.folded: entry}))
+
+
+def _claimed(event: EventDocument, me: FleetMember, wish: Coordinate, *, claimant_is_silent: bool) -> EventDocument:
+    """The machine that completes the consent claims the acknowledgement in the same write."""
+    claim = event.acknowledgement
+    if not wish.may_claim or wish.says != READY or not_ready(event):
+        return event
+    is_free = claim is None or (claim.by is None and (claim.last != me.folded or claimant_is_silent))
+    is_abandoned = claim is not None and claim.is_open and not is_mine(claim, me) and claimant_is_silent
+    if not (is_free or is_abandoned):
+        return event
+    known: Mapping[str, object] = claim.extra if claim is not None else MappingProxyType({})
+    return replace(event, acknowledgement=Claim(me.folded, claim.n + 1 if claim is not None else 1, me.vm_id,
+                                                extra=known))
+

@@ -1,0 +1,57 @@
+"""A server on a raw socket whose every answer a test writes out, byte for byte."""
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PlayedRequest:
+    method: str
+    target: str
+    headers: Mapping[str, str]       # names in lower case
+    body: bytes
+
+
+Reply = Callable[[PlayedRequest], bytes]
+"""Given a request, return what is sent back; b"" closes the connection."""
+
+
+class PlayedServer:
+    """Listens from the start to `shut`. `reply` may be changed; `requests`: all so far."""
+
+    def __init__(self, reply: Reply | bytes) -> None:
+        self.reply: Reply = (lambda _: reply) if isinstance(reply, bytes) else reply
+        self.requests: list[PlayedRequest] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://{self.address}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def shut(self) -> None:
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError), client, client.makefile("rb") as lines:
+            while first := lines.readline().decode():
+                headers: dict[str, str] = {}
+                while line := lines.readline().decode().strip():
+                    name, _, value = line.partition(":")
+                    headers[name.lower()] = value.strip()
+                method, target = first.split()[:2]
+                self.requests.append(PlayedRequest(method, target, headers, lines.read(int(headers.get("content-length", 0)))))
+                sent = self.reply(self.requests[-1])
+                if not sent:
+                    return
+                client.sendall(sent)
