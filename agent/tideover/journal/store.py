@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from tideover.journal.database import (
     JournalDamaged,
     JournalUnreadable,
     JournalUnwritable,
+    NotSynchronous,
     Transaction,
     checkpoint,
     copy_into_memory,
@@ -66,14 +67,6 @@ the outcome, where the phase is `closed`."""
 PHASE_WORDS = frozenset(phase.value for phase in Phase)
 
 
-@dataclass(frozen=True, slots=True)
-class TakenStep:
-    """A step of the decision, and the state before it."""
-
-    before: State
-    decision: Decision
-
-
 class Journal:
     """An open journal. Used by one thread."""
 
@@ -99,12 +92,10 @@ class Journal:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
-               taken: TakenStep | None = None) -> None:
-        """Write what changed between two states, and what the record says of it, in one transaction. `taken`: the step
-        that led to `after`, for the recording; None: it was no step."""
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+        """Write what changed between two states, and what the record says of it, in one transaction."""
         try:
-            self._commit(now, before, after, entries, taken)
+            self._commit(now, before, after, entries)
         except sqlite3.Error as trouble:
             self._kept.clear()
             self._recording.interrupt()
@@ -112,8 +103,7 @@ class Journal:
             raise unwritable(self.path, trouble) from trouble
         self._be_patient(round(BUSY_S * 1000))
 
-    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
-                taken: TakenStep | None) -> None:
+    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
         with Transaction(self._db):
             for entry in entries:
                 self._add(_entry_row(now.utc, entry))
@@ -121,8 +111,15 @@ class Journal:
             self._write_changes("hooks", "name", before.hooks, after.hooks)
             self._set("state", to_json(replace(after, cases={}, hooks={})))
             self._set("last_at", now.utc.isoformat())
-            if taken is not None:
-                self._recording.add(self._db, taken.before, after, taken.decision)
+
+    def record_step(self, before: State, after: State, decision: Decision) -> None:
+        """Write a step that was committed into the recording. Nothing depends on it, so it comes after what the step
+        asks for was begun, and reaches the disk with the next commit. Where that fails, the next commit says why."""
+        try:
+            with NotSynchronous(self._db), Transaction(self._db):
+                self._recording.add(self._db, before, after, decision)
+        except sqlite3.Error:
+            self._recording.interrupt()
 
     def _add(self, row: tuple[str, str, str, str, str | None, str | None]) -> None:
         """Write one row, in the place of older ones that say the like where its event has too many."""
@@ -361,17 +358,16 @@ class LastingJournal(Journal):
         except JournalUnwritable:
             self._read_into_memory(path)
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
-               taken: TakenStep | None = None) -> None:
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
         """Write what changed between two states, and what the record says of it. Raise JournalUnwritable."""
         entries = tuple(entries)
         if not self._is_in_place():
             self._put_down("it was removed or replaced")
         try:
-            super().commit(now, State() if self._has_forgotten else before, after, entries, taken)
+            super().commit(now, State() if self._has_forgotten else before, after, entries)
         except JournalDamaged as trouble:
             self._start_new("unreadable", trouble.cause)
-            super().commit(now, State(), after, entries, taken)
+            super().commit(now, State(), after, entries)
         self._has_forgotten = False
 
     def remember_vm(self, vm_id: str) -> None:

@@ -472,7 +472,8 @@ def on_restart(transition: Transition, seen: ob.Restarted) -> None:
     """What ran has been ended by now. Another boot id: the applications have restarted too."""
     rebooted = bool(transition.state.boot_id) and transition.state.boot_id != seen.boot_id
     _record_interrupted_runs(transition)
-    booted = replace(transition.state, boot_id=seen.boot_id, fresh=False)
+    runs = transition.state.runs or seen.runs_from
+    booted = replace(transition.state, boot_id=seen.boot_id, fresh=False, runs=runs)
     transition.state = hook_stages.resume_after_restart(booted, transition.now)
     if rebooted:
         transition.state = hook_stages.forget_preparation(transition.state)
