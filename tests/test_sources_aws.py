@@ -83,6 +83,13 @@ def test_what_is_no_list_of_events_is_refused_with_a_sentence(name):
         read_scheduled(document(name))
 
 
+def test_no_text_of_an_entry_is_one_that_a_journal_cannot_hold():
+    body = json.dumps([{"EventId": "e-1", "Code": "\ud800", "Description": "\ud800\0", "\ud801": "\ud802"}]).encode()
+    [entry], _ = read_scheduled(body)
+    texts = (entry.code, entry.description, *entry.facts, *entry.facts.values())
+    assert not any("\0" in text or text.encode(errors="replace") != text.encode(errors="ignore") for text in texts), texts
+
+
 def test_an_entry_without_an_id_is_left_out_and_named_and_takes_no_other_away():
     good = json.loads(document("aws_scheduled_system-reboot_doc.json"))
     entries, left_out = read_scheduled(json.dumps([{"Code": "instance-stop"}, 7, *good]).encode())
@@ -276,24 +283,6 @@ def test_a_source_that_is_opened_again_goes_on_with_the_event_of_before(service,
     other.remember([event])
     assert polled(other).document.events == (event,)
     other.close()
-
-
-@pytest.mark.parametrize(("fault", "trouble", "words"), [
-    (InjectedFault(status=503), PollTrouble.SERVER_ERROR, "temporary"),
-    (InjectedFault(status=403), PollTrouble.REFUSED, "disabled for this instance"),
-    (InjectedFault(status=400), PollTrouble.REFUSED, "changed on the way"),
-    (InjectedFault(status=429), PollTrouble.THROTTLED, "too many"),
-    (InjectedFault(status=302), PollTrouble.REDIRECTED, "never followed"),
-    (InjectedFault(reset=True), PollTrouble.NO_ANSWER, "gave no document"),
-    (InjectedFault(status=200, body=b"<html>"), PollTrouble.NO_DOCUMENT, "not JSON"),
-], ids=["503", "403", "400", "429", "redirect", "reset", "html"])
-def test_a_fault_is_one_sentence_and_takes_no_event_away(service, source, fault, trouble, words):
-    event_id = service.add_event()
-    polled(source)
-    service.inject_fault(fault)
-    news = failed(source)
-    assert news.trouble is trouble and words in news.reason and "\n" not in news.reason
-    assert [event.id for event in polled(source).document.events] == [event_id]
 
 
 def test_an_instance_whose_metadata_service_is_disabled_says_so(service, source):

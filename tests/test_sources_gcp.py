@@ -152,25 +152,6 @@ def test_a_machine_family_without_planned_maintenance_is_asked_for_it_hourly(ser
     assert sum(UPCOMING in path for path in paths(server)) == 1
 
 
-@pytest.mark.parametrize(("fault", "trouble", "words"), [
-    (InjectedFault(status=503), PollTrouble.SERVER_ERROR, "live migration"),
-    (InjectedFault(status=403), PollTrouble.REFUSED, "Metadata-Flavor"),
-    (InjectedFault(status=404), PollTrouble.REFUSED, "no such key"),
-    (InjectedFault(status=429), PollTrouble.THROTTLED, "too many"),
-    (InjectedFault(status=302), PollTrouble.REDIRECTED, "never followed"),
-    (InjectedFault(reset=True), PollTrouble.NO_ANSWER, "gave no document"),
-    (InjectedFault(status=200, body=b"NONE"), PollTrouble.NO_DOCUMENT, "another server"),
-], ids=["503", "403", "404", "429", "redirect", "reset", "no flavour"])
-def test_a_fault_is_one_sentence_and_takes_no_event_away(server, source, fault, trouble, words):
-    polled(source)
-    server.add_event()
-    [event] = polled(source).document.events
-    server.inject_fault(fault)
-    news = failed(source)
-    assert news.trouble is trouble and words in news.reason and "\n" not in news.reason
-    assert polled(source).document.events == (event,)
-
-
 def test_all_requests_of_one_poll_share_one_deadline(server):
     source = ComputeEngineSource(server.endpoint, poll_s=0.1)
     server.inject_fault(InjectedFault(delay_s=0.075), path=f"{ROOT}instance/maintenance-event".lower())

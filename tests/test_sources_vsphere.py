@@ -293,20 +293,6 @@ def test_doctor_only_looks_and_registers_nothing(host):
     source.close()
 
 
-@pytest.mark.parametrize(("script", "words"), [
-    ("exit 1", "no VM of VMware"), ("echo NULL >&2; exit 1", "no VM of VMware"), ("echo Permission denied; exit 1", "gave no document"),
-    ("echo '{'", "not JSON"), ("exec yes", "more than 64 KiB"), ("sleep 30 & echo '{}'", "no result"),
-    pytest.param("exec sleep 30", "did not end within", marks=pytest.mark.slow),
-], ids=["silent", "NULL", "text", "cut", "without end", "leaves a child", "hangs"])
-def test_a_fault_of_vmware_tools_is_one_sentence(tmp_path, wishes, script, words):
-    program = tmp_path / "vmtoolsd"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    source = VsphereSource(str(program), "tideover", "this VM", SourceContext(tmp_path, wishes), call_s=0.3)
-    news = failed(source)
-    assert words in news.reason and "\n" not in news.reason
-
-
 def test_vmware_tools_that_are_not_installed_are_named(tmp_path, wishes):
     source = VsphereSource("/nonexistent/vmtoolsd", "tideover", "this VM", SourceContext(tmp_path, wishes))
     assert "not installed" in failed(source).reason

@@ -45,6 +45,7 @@ RENEWED_AFTER = 0.9                          # of its life
 HEADERS: Mapping[str, str] = MappingProxyType({"User-Agent": f"tideover/{__version__}"})
 POLL_S = 5.0                     # one poll, all its requests together
 SPOT_EVERY_S = 5.0               # as often as AWS advises; its notice is 2 minutes
+GONE_AFTER_S = 4.0               # that a key has been missing: one answer 404 or empty may be an error of a moment
 IDENTITY_S = 10.0
 
 ANOTHER_ANSWERS = "another server may be answering in its place"
@@ -91,6 +92,7 @@ class Ec2Source:
         self._seldom_due_raw_s = -math.inf
         self._spot: SpotAction | None = None
         self._recommends_rebalance = False
+        self._missing_since: dict[str, float] = {}      # by key: when it was first missing, of a stretch
         self._lifecycle_state = ""
         self._until_raw_s = 0.0
 
@@ -132,7 +134,12 @@ class Ec2Source:
         """Raise KeyFailed or NotADocument."""
         instance_id = self._who_am_i()
         answer = self._get(SCHEDULED)
-        scheduled, left_out = read_scheduled(answer.body) if answer.status == 200 else ((), "")
+        is_list = answer.status == 200 and bool(answer.body.strip())
+        if self._is_missing_lately(SCHEDULED, answer if is_list else None) and any(
+                "Code" in event.extra for event in self._known):
+            what = "empty" if answer.status == 200 else "missing (404)"
+            raise NotADocument(f"{SCHEDULED} is {what}, though an event was listed there")
+        scheduled, left_out = read_scheduled(answer.body) if is_list else ((), "")
         self._ask_seldom_keys()
         date = read_time(answer.date)
         now = date or datetime.now(UTC)
@@ -169,15 +176,27 @@ class Ec2Source:
         """Raise KeyFailed or NotADocument."""
         if self._read_raw_s() < self._seldom_due_raw_s:
             return
-        answer = self._get("spot/instance-action")
-        self._spot = read_spot_action(answer.body) if answer.status == 200 else None
-        if self._rebalance:
-            answer = self._get("events/recommendations/rebalance")
-            self._recommends_rebalance = answer.status == 200 and read_rebalance(answer.body)
-        if self._autoscaling:
-            answer = self._get("autoscaling/target-lifecycle-state")
-            self._lifecycle_state = read_lifecycle_state(answer.body) if answer.status == 200 else ""
+        if (found := self._find("spot/instance-action")) is not None:
+            self._spot = read_spot_action(found.body) if found.status == 200 else None
+        if self._rebalance and (found := self._find("events/recommendations/rebalance")) is not None:
+            self._recommends_rebalance = found.status == 200 and read_rebalance(found.body)
+        if self._autoscaling and (found := self._find("autoscaling/target-lifecycle-state")) is not None:
+            self._lifecycle_state = read_lifecycle_state(found.body) if found.status == 200 else ""
         self._seldom_due_raw_s = self._read_raw_s() + SPOT_EVERY_S
+
+    def _find(self, key: str) -> HttpResponse | None:
+        """Return the 200 of a key, or its 404 where that has lasted; None: what was known of it stays. Raise
+        KeyFailed."""
+        answer = self._get(key)
+        return None if self._is_missing_lately(key, answer if answer.status == 200 else None) else answer
+
+    def _is_missing_lately(self, key: str, answer: HttpResponse | None) -> bool:
+        """Given a key and its answer, None where it is missing, return whether it is, and only for a moment yet."""
+        now_raw_s = self._read_raw_s()
+        if answer is not None:
+            self._missing_since.pop(key, None)
+            return False
+        return now_raw_s - self._missing_since.setdefault(key, now_raw_s) < GONE_AFTER_S
 
     def _get(self, key: str, *, needed: bool = False) -> HttpResponse:
         """Return the 200 of a key, or its 404 (unless it is `needed`), within what is left of the poll. Raise

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from tideover import __version__
 from tideover.findings import Finding, PollReport, check_answer, check_events, good, remark
 from tideover.http_client import HttpClient, HttpResponse, RequestFailed
-from tideover.model import RAW_KEPT, Document, Event, VmIdentity
+from tideover.model import RAW_KEPT, Document, Event, Kind, VmIdentity
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
 from tideover.settings.values import SourceSettings
 from tideover.sources import KeyFailed, NotADocument, SourceContext, describe_status, read_time, trouble_of
@@ -45,6 +45,7 @@ HEADERS: Mapping[str, str] = MappingProxyType({FLAVOR: "Google", "User-Agent": f
 POLL_S = 5.0                     # one poll, all its requests together
 UPCOMING_EVERY_S = 60.0          # a window is announced days or at least many minutes ahead
 UNSUPPORTED_EVERY_S = 3600.0     # … and most machine families have no such key: 404
+GONE_AFTER_S = 4.0               # that it has been missing: one answer 404 may be an error of a moment
 DRIFT_EVERY_S = 5.0              # what a pause was may be known some seconds after it
 IDENTITY_S = 10.0
 
@@ -166,7 +167,7 @@ class ComputeEngineSource:
         try:
             return read_flag("instance/preempted", self._get("preempted").body)
         except KeyFailed as failed:
-            if failed.status == 404:
+            if failed.status == 404 and not any(event.kind is Kind.PREEMPT for event in self._known):
                 return False
             raise
 
@@ -181,9 +182,12 @@ class ComputeEngineSource:
         except NotADocument as error:
             self._upcoming_trouble = str(error)
         except KeyFailed as failed:
-            if failed.status == 404:
+            if failed.status == 404 and (self._upcoming is None or self._upcoming_trouble):
                 self._upcoming, self._upcoming_trouble = None, ""
                 self._upcoming_due_raw_s = self._read_raw_s() + UNSUPPORTED_EVERY_S
+            elif failed.status == 404:      # it has gone, which ends the maintenance, if it stays so
+                self._upcoming_trouble = f"instance/upcoming-maintenance cannot be read: it {failed}"
+                self._upcoming_due_raw_s = self._read_raw_s() + GONE_AFTER_S
             elif failed.status != 503:      # while nothing is announced that is an answer, too
                 self._upcoming_trouble = f"instance/upcoming-maintenance cannot be read: it {failed}"
 
