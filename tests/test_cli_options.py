@@ -147,12 +147,13 @@ def test_a_misspelt_command_or_option_is_answered_with_the_one_meant_and_the_hel
     assert said.rstrip().endswith(f"See {' '.join(['tideover', *above])} --help.")
 
 
-@pytest.mark.parametrize("typed", [["show"], ["status", "extra"], ["hooks", "run", "web", "resume"], ["drill", "--kind", "x"]], ids=" ".join)
+@pytest.mark.parametrize("typed", [["show"], ["status", "extra"], ["hooks", "run", "web", "resume"], ["hooks", "run", "web"], ["drill", "--kind", "x"]], ids=" ".join)
 def test_a_wrong_use_is_whole_sentences_that_end_with_the_commands_own_help(typed, capsys):
     assert main(typed) == EXIT_WRONG_USE
     said = capsys.readouterr().err
     names = typed[:2] if typed[0] == "hooks" else typed[:1]
     assert said.startswith("tideover: ") and said.endswith(f". See tideover {' '.join(names)} --help.\n") and said.count("\n") == 1
+    assert "  " not in said and "\t" not in said
 
 
 def test_the_help_of_a_group_shows_each_summary_whole(capsys):

@@ -87,6 +87,22 @@ def test_a_damaged_journal_is_noticed_or_read_right_and_never_overwritten(tmp_pa
         assert Journal(path).load() == State()
 
 
+def test_no_text_of_the_world_can_keep_the_journal_from_being_written(tmp_path):
+    """JSON of a platform or of an application can hold half of a surrogate pair, which no database takes. An exception
+    that the write does not know would end the agent with an application prepared."""
+    hostile = "\ud800 \0 \x1b[2J"
+    life = Life().polled(replace(event(hostile), description=hostile, extra={hostile: hostile})).settle()
+    life.see(ob.AckSettled(hostile, 1, ob.AckOutcome.REFUSED, hostile))
+    journal = Journal(tmp_path / "journal.db")
+    journal.commit(life.now, State(), life.state, [*life.entries, Entry(hostile, EntryKind.NOTICED, hostile, event(hostile))])
+    journal.remember_vm(hostile)
+    [case] = journal.load().cases.values()
+    assert case.event.description == "? \0 \x1b[2J"
+    assert journal.rows(hostile)
+    journal.commit(life.now, life.state, State(), ())
+    assert not journal.load().cases
+
+
 def test_a_newer_versions_journal_is_refused(tmp_path):
     Journal(tmp_path / "j.db").close()
     db = sqlite3.connect(tmp_path / "j.db")
