@@ -146,6 +146,8 @@ class Walk:
                              fleet=FleetRules(self.slots, waives_slot=self.chance.random() < 0.15))
         self.events: list[Announced] = []
         self.writes = self.takeovers = self.posts = 0
+        self.looks_at_writes = True
+        self.is_hostile = False                 # freezes claimants, and lets the others recover by hand meanwhile
         self.created_late: set[str] = set()     # by a request that was given up: what `fleet prune` is for
         if change is not None:
             change(self)
@@ -207,6 +209,8 @@ class Walk:
         if not member.is_up and self.chance.random() < 0.2:
             self.restart(member)
         able = member.is_up and member.frozen_until_s <= self.now_s
+        if self.is_hostile and able and any(one.thawing for one in self.members) and self.chance.random() < 0.1:
+            self.see(member, ob.RecoverRequested(None))
         roll = self.chance.random()
         if roll < 0.62:
             for _ in range(self.chance.choice((1, 2, 4, 8)) if able else 0):
@@ -340,7 +344,7 @@ class Walk:
     def applied(self, member: Member, wish: WriteKey) -> bool:
         before = self.store.read(wish.key)
         done = self.store.write(wish)
-        if done:
+        if done and self.looks_at_writes:
             self.look_at_write(member, wish, before.value)
         return done
 
@@ -385,7 +389,7 @@ class Walk:
         member.settled_at[effect.event_id] = member.settled_at[f"begun {effect.event_id}"]
         if value.is_too_late:
             member.told_late.add(effect.event_id)
-        elif value.says == "ready":
+        else:
             member.told_late.discard(effect.event_id)
         if now is None or now.phase != effect.phase:
             return
@@ -415,7 +419,7 @@ class Walk:
         still = any(one.key == effect.key for one in self.wanted(member).get(fx.Acknowledge, ()))
         if not still or boot != member.boot or not (is_fresh or not effect.is_guarded):
             return
-        if self.chance.random() < 0.1:      # frozen between its last check and the request: no store can fence that
+        if self.chance.random() < (0.6 if self.is_hostile else 0.1):      # frozen between its last check and the request: no store can fence that
             member.frozen_until_s = self.now_s + self.chance.choice((2.0, 20.0, 50.0))
             member.thawing = effect, self.claim_of(member, effect)
             return

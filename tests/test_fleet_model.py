@@ -19,6 +19,7 @@ from tideover.lifecycle import fleet_rules, fleet_session
 from tideover.lifecycle.fleet_session import WriteKey
 from tideover.observations import SlotState
 
+IS_TOO_LATE, TAKE_SLOT = fleet_rules.is_too_late, fleet_rules.take_slot
 AT_ONCE = 20        # walks of one fast test: 0.3 s
 WALKS = 1000        # of one slow test
 CAUGHT_WITHIN = 3000
@@ -75,10 +76,8 @@ def retracts_under_a_claim(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def prepares_without_being_entered(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that prepares without a slot does not stand in the group's document."""
-    take = fleet_rules.take_slot
-
     def take_granted_only(slots, me, wish, taken_from=()):
-        after, state = take(slots, me, wish, taken_from)
+        after, state = TAKE_SLOT(slots, me, wish, taken_from)
         return (slots, state) if state is SlotState.NOT_GRANTED and wish.slot is not SlotWish.LEAVE else (after, state)
 
     monkeypatch.setattr(fleet_session, "take_slot", take_granted_only)
@@ -113,11 +112,10 @@ class SplitStore(ModelStore):
 
 def keeps_claims_apart(walk: Walk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness and claim are written apart, and a machine that recovers waits 5 s at most for an open claim."""
-    walk.store, since = SplitStore(), {}
-    is_too_late = fleet_rules.is_too_late
+    walk.store, walk.looks_at_writes, since = SplitStore(), False, {}
 
     def waits_a_while(event, me, wish):
-        if not is_too_late(event, me, wish):
+        if not IS_TOO_LATE(event, me, wish):
             return False
         first = since.setdefault((me.name, event.event_id, event.acknowledgement.n), walk.now_s + RAW_S)
         return walk.now_s + RAW_S - first < 5.0
@@ -137,5 +135,21 @@ OMISSIONS = {
 @pytest.mark.parametrize("omission", OMISSIONS)
 def test_each_rule_left_out_is_caught(omission, monkeypatch):
     leave_out, broken = OMISSIONS[omission]
-    with monkeypatch.context() as patched, pytest.raises(AssertionError, match=broken):
-        walk(range(CAUGHT_WITHIN), lambda one: leave_out(one, patched))
+    with monkeypatch.context() as patched:
+        for seed in range(CAUGHT_WITHIN):
+            one = Walk(seed, lambda one: leave_out(one, patched))
+            one.is_hostile = True
+            try:
+                one.run()
+            except Broken as caught:
+                if str(caught).startswith(broken):
+                    return
+    pytest.fail("nothing was caught")
+
+
+@pytest.mark.slow
+def test_with_every_rule_in_place_a_hostile_walk_breaks_nothing():
+    for seed in range(CAUGHT_WITHIN // 10):
+        one = Walk(seed)
+        one.is_hostile = True
+        one.run()

@@ -101,8 +101,8 @@ def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
             return OVER, ""
         case Phase.SCHEDULED | Phase.WAITING_FOR_SLOT | Phase.PREPARING | Phase.RECOVERED:
             return NOT_READY, WORDS[case.phase]
-        case Phase.RECOVERING if not case.began:
-            return NOT_READY, WORDS[case.phase]
+        case (Phase.RECOVERING | Phase.CHECKING_CLOCK | Phase.SETTLING) if not case.began:
+            return NOT_READY, WORDS[Phase.RECOVERING]       # a pause since may be another event's
         case _:
             return None, ""
 
