@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "replay": ("tideover.cli.replay.command", "Decide again what a bundle recorded, and compare."),
     "acknowledge": ("tideover.cli.actions.acknowledge_command", "Acknowledge an event by hand (StartRequests)."),
     "recover": ("tideover.cli.actions.recover_command", "Run pending recover hooks now."),
+    "fleet": ("tideover.cli.fleet.command", "Show, release or remove what machines of a fleet have in their store."),
     "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service and time server."),
     "config": ("tideover.cli.config.command", "Validate or show the configuration."),
     "service": ("tideover.cli.service.command", "Install, remove, start or stop the service (for pip installations)."),
