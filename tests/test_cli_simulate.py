@@ -47,6 +47,7 @@ def ask(url: str, body: bytes | None = None, metadata: str = "true") -> bytes:
         return bytes(answer.read())
 
 
+@pytest.mark.slow
 def test_a_client_sees_the_scenario_and_its_acknowledgement_is_reported():
     with simulating("reboot", "--vm-name", "web-7") as (process, url):
         event = {}

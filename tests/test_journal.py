@@ -137,6 +137,7 @@ def test_the_journal_is_its_owners_alone(tmp_path):
     assert (tmp_path / "j.db").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_a_second_process_cannot_take_the_lock_and_learns_which_process_has_it(tmp_path):
     lock = Lock(tmp_path)
     told = textwrap.dedent(f"""
@@ -169,7 +170,8 @@ def test_a_wrong_clock_removes_a_portion_of_the_history_at_once_and_never_all_of
 
 @pytest.mark.parametrize(("entry", "rows_at_most", "text_at_most"), [
     pytest.param(Entry("e1", EntryKind.CHANGED, "NotBefore moved", event()), 1010, 1 << 20, marks=pytest.mark.slow),
-    (Entry("e1", EntryKind.CHANGED, "NotBefore moved", replace(event(), extra={"Odd": "x" * 20_000})), 1010, 3 << 20),
+    pytest.param(Entry("e1", EntryKind.CHANGED, "NotBefore moved", replace(event(), extra={"Odd": "x" * 20_000})), 1010, 3 << 20,
+                 marks=pytest.mark.slow),
     (Entry("e1", EntryKind.PREPARE_RUN, "drain: not-yet", HookRun("drain", HookPhase.PREPARE, 1, report())), 1010, 1 << 20)])
 def test_an_event_that_says_the_like_without_end_fills_no_disk(tmp_path, entry, rows_at_most, text_at_most):
     """Its first rows stay, and its newest."""

@@ -199,7 +199,13 @@ class Agent:
         from tideover.fleet.store import open_store
         return Member(MemberSettings(settings.group, settings.slots, settings.takeover_s),
                       lambda: open_store(settings), read_boot_id(), __version__, self.post, self.clocks.moment,
-                      self._trouble("fleet"), pauses=lambda: self._pauses, failed_hooks=self._failed_hooks)
+                      self._trouble("fleet"), pauses=lambda: self._pauses, failed_hooks=self._failed_hooks,
+                      requested=self._on_store_request)
+
+    def _on_store_request(self, operation: str, outcome: str, duration_s: float) -> None:
+        figures = self.figures
+        if figures is not None:
+            figures.store_requested(operation, outcome, duration_s)
 
     def _failed_hooks(self) -> tuple[str, ...]:
         """Whose recovery has failed for good. Any thread."""
@@ -339,10 +345,16 @@ class Agent:
 
     def _present(self) -> Present:
         """What the figures show as it is now. Any thread."""
-        from tideover.metrics.collector import Present
+        from tideover.metrics.collector import FleetPresent, Present
+        fleet = None
+        if self.fleet is not None:
+            status = self.fleet.status
+            asked = status.last_good is not None or status.failing_since is not None
+            fleet = FleetPresent(self.settings.fleet.slots, status.failing_since is None if asked else None,
+                                 status.last_good.utc if status.last_good is not None else None)
         return Present(self.engine.state, self.checker.latest(), self.poller is not None, self.last_answer_at(),
                        tuple(spec.name for spec in self.choices.catalogue.hooks), tuple(self.settings.application),
-                       self.process_started_at)
+                       self.process_started_at, fleet)
 
     def _prune(self) -> None:
         """At the start, whenever an event has closed, and hourly: on the engine's thread, whose journal it is. Only by
