@@ -99,6 +99,8 @@ class PipeChannel:
         wake, end = self._wake, self._end
         assert wake is not None
         reset_event(wake)
+        if self.is_closed and seconds is None:          # closed just before: its wake-up was reset
+            return True
         reads = self._is_taken and not self.is_closed
         if reads:
             end.begin_reading()
