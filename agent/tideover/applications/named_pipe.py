@@ -164,6 +164,13 @@ class PipeTransport:
                 news = self._news.get_nowait()
             self._news.put(news)
 
+    def is_replaced(self) -> bool:
+        """Never: no other process can take the pipe's name while this one has it."""
+        return False
+
+    def listen_again(self) -> None:
+        """Nothing: see `is_replaced`."""
+
     def wake(self) -> None:
         """End the wait. Any thread."""
         self._news.put(None)
