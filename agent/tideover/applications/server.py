@@ -34,7 +34,7 @@ UNIDENTIFIED_AT_MOST = 64        # clients whose user is not known yet (Windows:
 CLOSE_S = 2.0
 LOST = "the connection ended during the run"
 OTHER_INSTANCE = "another instance of it is connected"
-TOLD_AT_ONCE = 20                # listeners, between two looks for runs to start
+LISTENERS_AT_ONCE = 20                # listeners, between two looks for runs to start
 LATE_LOGGED = 10                 # of one connection: a client can send many
 LATE = "its answer came after the run was over"
 
@@ -152,7 +152,7 @@ class ApplicationServer:
             for channel, data in self._transport.wait(self._wait_s()):
                 self._converse(channel, data)
             self._take_inbox()
-            self._tell_news()
+            self._send_news()
             self._look_at_the_time()
 
     def _wait_s(self) -> float | None:
@@ -352,13 +352,13 @@ class ApplicationServer:
                             begun=bool(run.sent_to))
         self._post(HookSettled(name, run.effect.phase, run.effect.run, report))
 
-    def _tell_news(self) -> None:
-        """Many may listen: a run that is to be started does not wait until all are told."""
+    def _send_news(self) -> None:
+        """Many may listen: a run that is to be started does not wait until all have been sent it."""
         with contextlib.suppress(queue.Empty):
             while True:
                 line = self._news.get_nowait()
                 for number, connection in enumerate(list(self._peers.values()), 1):
                     if connection.is_listener:
                         self._send(connection, line)
-                    if number % TOLD_AT_ONCE == 0:
+                    if number % LISTENERS_AT_ONCE == 0:
                         self._take_inbox()
