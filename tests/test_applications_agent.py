@@ -17,19 +17,7 @@ pytestmark = pytest.mark.slow
 if os.name == "nt":
     pytest.skip("Unix sockets", allow_module_level=True)
 
-CONFIGURATION = """
-[source]
-kind = "azure"
-endpoint = "{endpoint}"
-poll = "100ms"
-[pause]
-settle = "500ms"
-[clock]
-servers = ["{time_server}"]
-[paths]
-hooks = "{home}/hooks.d"
-state = "{home}/state"
-runtime = "{home}/run"
+APPLICATIONS = """
 [application.first]
 order = 5
 [application.middle]
@@ -90,8 +78,7 @@ def here(tmp_path):
     with MetadataService("vm-1") as service, TimeServer() as clock:
         world = World(tmp_path, service, clock)
         world.hook("10-web")
-        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
-            endpoint=service.endpoint, time_server=clock.address, home=tmp_path))
+        world.configure(APPLICATIONS)
         world.applications = Applications(tmp_path)
         yield world
         world.applications.close()

@@ -278,7 +278,7 @@ def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):
     engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
 
     def slow_moment() -> Moment:
-        time.sleep(0.02)        # so that the engine is still at it when whoever does not wait looks
+        time.sleep(0.01)        # so that the engine is still at it when whoever does not wait looks
         return at(0)
 
     def live_on_its_own_thread() -> None:

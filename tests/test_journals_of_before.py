@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lives import DONE, GOOD, ME, Life, document_at, event, hook
+from sampling import thinned
 from tideover import effects as fx, observations as ob
 from tideover.effects import RunHook
 from tideover.hooks.orphans import note_of, read_witness
@@ -43,7 +44,7 @@ def recovered_to_the_end(life: Life) -> set[str]:
 
 
 @pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
-@pytest.mark.parametrize("stored", STORED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("stored", thinned(STORED, 2), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_path, stored, boot):
     """In each phase, whatever that was called then, and with hooks that have left the directory since."""
     journal = opened(stored, tmp_path)
@@ -64,7 +65,7 @@ def test_a_journal_stands_for_each_phase_that_the_older_version_knew(version):
     assert len(told) == PHASES[version], "each phase but closed, after which nothing is open"
 
 
-@pytest.mark.parametrize("stored", STORED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("stored", thinned(STORED, 2), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_an_older_journals_history_reads_in_the_words_of_today(tmp_path, stored):
     """Each word is one of today, which reading it requires, and the newest phase is the open case's."""
     journal = opened(stored, tmp_path)

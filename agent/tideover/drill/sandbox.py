@@ -12,7 +12,7 @@ from tideover.applications.transport import address_of
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import why_no_place
 from tideover.errors import WrongUseError, system_reason
-from tideover.platforms import Platform
+from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.values import PathsSettings
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
@@ -113,6 +113,31 @@ def fill_folder(folder: DrillDirectory, plan: DrillPlan, source: Mapping[str, st
             for name in sample_hook_names():
                 _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
         lines = [*_own_lines(folder, plan.platform, source, time_server), *_hook_lines(folder, plan)]
+        folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        folder.configuration.chmod(FILE_MODE)
+    except OSError as trouble:
+        raise _unusable(trouble) from trouble
+
+
+MEMBER_TIMEOUT_S = 5.0      # the notice must be longer than all timeouts, and a slot is asked for each hundredth of it
+MEMBER_HOOKS = 2            # of the sample hooks: those that need no sample application
+
+
+def fill_member_folder(folder: DrillDirectory, endpoint: str, time_server: str, fleet: Iterable[str]) -> None:
+    """Write the configuration and the hooks of one machine of a fleet. Raise WrongUseError."""
+    environment = {"NOTEBOOK": str(folder.notebook), "COUNTER": str(folder.counter), "DRAIN_S": f"{DRAIN_S:g}"}
+    names = sample_hook_names()[:MEMBER_HOOKS]
+    lines = [*_own_lines(folder, platform_named(SIMULATED_KINDS[0]), {"endpoint": endpoint}, time_server),
+             f'hooks.timeout = "{MEMBER_TIMEOUT_S:g}s"', f"paths.hooks = {quoted(str(folder.hooks))}", *fleet,
+             *(f"{dotted(('hook', Path(name).stem[3:], 'environment'))} = {inline_table(environment)}"
+               for name in names)]
+    try:
+        folder.counter.mkdir()
+        folder.hooks.mkdir(HOOK_MODE)
+        folder.hooks.chmod(HOOK_MODE)
+        _copy(SAMPLE_HOOKS / NOTEBOOK, folder.notebook, FILE_MODE)
+        for name in names:
+            _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
         folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         folder.configuration.chmod(FILE_MODE)
     except OSError as trouble:

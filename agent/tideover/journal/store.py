@@ -43,6 +43,7 @@ from tideover.lifecycle.replay import Decision
 from tideover.model import ClockCheck, EntryKind, Event, HookRun, Moment, Outcome, Pause
 from tideover.record import Row
 from tideover.settings import Settings
+from tideover.text_safety import encodable
 
 COUNTED_AT_MOST = 256       # events whose rows are counted in memory
 STILL_BUSY_MS = 50
@@ -140,7 +141,7 @@ class Journal:
                 self._kept.clear()
             self._kept[event_id] = self._db.execute(
                 "SELECT count(*), coalesce(sum(length(note) + coalesce(length(subject), 0)), 0) FROM entries "
-                "WHERE event_id = ?", (event_id,)).fetchone()
+                "WHERE event_id = ?", (encodable(event_id),)).fetchone()
         return self._kept[event_id]
 
     def _remove_alike(self, event_id: str, what: str, note: str) -> int | None:
@@ -168,13 +169,13 @@ class Journal:
             self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     def _write_changes(self, table: str, key: str, before: Any, after: Any) -> None:
-        gone = [(name,) for name in before if name not in after]
-        changed = [(name, to_json(value)) for name, value in after.items() if before.get(name) != value]
+        gone = [(encodable(name),) for name in before if name not in after]
+        changed = [(encodable(name), to_json(value)) for name, value in after.items() if before.get(name) != value]
         self._db.executemany(f"DELETE FROM {table} WHERE {key} = ?", gone)
         self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", changed)
 
     def _set(self, key: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, encodable(value)))
 
     def remember_vm(self, vm_id: str) -> None:
         """Write down whose journal this is."""
@@ -240,7 +241,7 @@ class Journal:
         """Return the record's rows in order, of one event or of all. Raise JournalUnreadable if they are damaged."""
         if event_id is None:
             return self._rows("ORDER BY n", ())
-        return self._rows("WHERE event_id = ? ORDER BY n", (event_id,))
+        return self._rows("WHERE event_id = ? ORDER BY n", (encodable(event_id),))
 
     def newest_rows(self, limit: int = 500) -> list[Row]:
         """Return the newest rows, oldest first, and before them what is older of the newest pause, the newest clock
@@ -317,7 +318,7 @@ def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | No
     subject = entry.subject
     is_phase = isinstance(entry.what, Phase)
     kind = PHASE_ROW if is_phase else None if subject is None else type(subject).__name__
-    return (at.isoformat(), entry.event_id, entry.what.value, entry.note, kind,
+    return (at.isoformat(), encodable(entry.event_id), entry.what.value, encodable(entry.note), kind,
             None if subject is None else to_json(subject))
 
 
