@@ -55,7 +55,7 @@ from tideover.timekeeping.intervals import NS, TimeSample
 
 if TYPE_CHECKING:
     from tideover.daemon.listeners import MetricsExport
-    from tideover.documents import AgentStatusDocument
+    from tideover.documents import AgentStatusDocument, StoreStatusDocument
     from tideover.fleet.member import Member
     from tideover.http_server import HealthPage
     from tideover.metrics.collector import MetricsCollector, Present
@@ -333,7 +333,21 @@ class Agent:
                        "last_answer_at": utc_text(last.utc) if last else None,
                        "silent_s": round(self.clocks.moment().raw_s - (last or self.started_at).raw_s, 3),
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
+            "fleet": self._fleet_status(),
         }
+
+    def _fleet_status(self) -> StoreStatusDocument | None:
+        settings = self.settings.fleet
+        if self.fleet is None:
+            return None
+        from tideover.fleet.member import UNREACHED_S
+        store, since = self.fleet.status, self.fleet.status.failing_since
+        if since is not None and self.clocks.moment().raw_s - since.raw_s < UNREACHED_S:
+            since = None                    # an election takes some seconds
+        return {"store": settings.store or "", "group": settings.group, "slots": settings.slots,
+                "last_answer_at": utc_text(store.last_good.utc) if store.last_good is not None else None,
+                "failing_since": utc_text(since.utc) if since is not None else None,
+                "reason": store.reason if since is not None else ""}
 
     def _clock_found(self) -> ClockCheck | None:
         """What is known of the clock beside its last verdict: that no source can be asked, or what a check under way
