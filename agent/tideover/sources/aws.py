@@ -142,9 +142,11 @@ class Ec2Source:
         scheduled, left_out = read_scheduled(answer.body) if is_list else ((), "")
         self._ask_seldom_keys()
         date = read_time(answer.date)
-        now = date or datetime.now(UTC)
+        here = datetime.now(UTC)
+        now = date or here
+        booted_at = min(now, here) - timedelta(seconds=self._read_uptime_s())    # a Date years ahead hides no event
         gone = vanished(scheduled, self._known)
-        keys = InstanceKeys(scheduled, now, now - timedelta(seconds=self._read_uptime_s()), self._spot,
+        keys = InstanceKeys(scheduled, now, booted_at, self._spot,
                             self._recommends_rebalance, self._lifecycle_state,
                             self._completed() & gone if gone else gone)
         self._known = events_of(keys, instance_id, self._known)
