@@ -12,8 +12,6 @@ from types import MappingProxyType
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.fleet_documents import (
-    NOT_READY,
-    READY,
     TEXT_LENGTH,
     Claim,
     EventDocument,
@@ -23,7 +21,7 @@ from tideover.fleet_documents import (
     SlotsDocument,
     event_digest,
 )
-from tideover.model import Kind, fold_case
+from tideover.model import NOT_READY, READY, Kind, fold_case
 from tideover.observations import SlotState
 
 NO_AGENT = "no agent of the fleet has written for it"

@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 import tideover.lifecycle.case as cases
-import tideover.lifecycle.fleet_case as fleet_case
+import tideover.lifecycle.coordination as coordination
 import tideover.lifecycle.hook_stages as hook_stages
 import tideover.lifecycle.manual as manual
 from tideover import observations as ob
 from tideover.humanize import length_text as seconds_text
-from tideover.lifecycle.fleet_case import news_of, with_fleet
+from tideover.lifecycle.coordination import news_of, with_fleet
 from tideover.lifecycle.hook_stages import start_raw_s
 from tideover.lifecycle.state import (
     CLAIMING,
@@ -467,7 +467,7 @@ def _note_of(case: Case, view: ob.FleetView) -> str:
         return f"by {view.claimed_by}" if view.result == cases.TAKEN else \
             f"the platform refused the acknowledgement of {view.claimed_by} (status {view.result})"
     if case.phase is Phase.WAITING_FOR_SLOT and view.slot is not ob.SlotState.GRANTED:
-        return fleet_case.NO_SLOT if view.is_reached else "the fleet's store cannot be reached"
+        return coordination.NO_SLOT if view.is_reached else "the fleet's store cannot be reached"
     return ""
 
 

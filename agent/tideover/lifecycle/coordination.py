@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tideover.effects import Coordinate, SlotWish
-from tideover.fleet_documents import NOT_READY, OVER, READY
 from tideover.lifecycle.state import CLAIMING, AckState, Case, FleetState, Phase
-from tideover.model import EntryKind, fold_case, utc_text
+from tideover.model import NOT_READY, OVER, READY, EntryKind, fold_case, utc_text
 from tideover.observations import FleetView, SlotState
 from tideover.policy import Policy, names_me
 
