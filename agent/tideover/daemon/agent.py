@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from tideover.fleet.member import Member
     from tideover.http_server import HealthPage
     from tideover.metrics.collector import MetricsCollector, Present
+    from tideover.settings import Settings
 
 RUNTIME_MODE = 0o755
 LISTEN_AGAIN_S = 10.0            # between two tries to listen where that failed
@@ -158,10 +159,12 @@ class Agent:
             self._metering.start()
         self._prune()
 
-    def close(self) -> None:
-        """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
+    def close(self, wanted: Settings | None = None) -> None:
+        """Stop looking, end what runs (it stands in the journal), and let the next agent in. `wanted`: its
+        configuration, where it takes this one's place in the same process."""
         self._is_closing = True
-        for part in (self._health, self._metering, self._server, self.applications, self.poller, self._source,
+        self.applications.close(wanted)
+        for part in (self._health, self._metering, self._server, self.poller, self._source,
                      self.watch, self.runner, self.checker, self.fleet, self._acknowledger):
             if part is not None:
                 part.close()
