@@ -564,6 +564,8 @@ class Walk:
             if others_before != others_after:
                 raise Broken(f"J8: {member.name} changed another one's part: {others_before} {others_after}")
         for gone in old.holders:
+            if new.holder(gone.event) is None and member.name in gone.members and len(gone.members) > 1:
+                raise Broken(f"J8: {member.name} removed an entry of its own with others in it")
             if new.holder(gone.event) is None and set(gone.members) - {member.name}:
                 self.takeovers += 1
                 self.look_at_takeover(member, set(gone.members))

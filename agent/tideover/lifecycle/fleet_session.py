@@ -168,8 +168,9 @@ class FleetSessions:
                 silent = yield from self._silent_holder(slots)
                 if silent is not None:
                     names = tuple(sorted(silent.members))
-                    taken_from = ", ".join(names)
-                    after, state = take_slot(take_over(slots, silent.event), self.me, wish, names)
+                    freed, freed_state = take_slot(take_over(slots, silent.event), self.me, wish, names)
+                    if freed_state is SlotState.GRANTED:
+                        after, state, taken_from = freed, freed_state, ", ".join(names)
             must_write = self._is_unsettled(key, read, wish) and wish.slot is not SlotWish.TAKE
             if after == slots and not must_write:
                 return state, taken_from
@@ -182,17 +183,20 @@ class FleetSessions:
     def _silent_holder(self, slots: SlotsDocument) -> Generator[Operation, StoredValue | bool | None, Holder | None]:
         """One holder is watched at a time, until it has shown that it lives: many that wait share the work."""
         memory, now_raw_s = self.memory, self._raw_s()
-        watched = slots.holder(memory.holder)
+        others = [holder for holder in slots.holders if self.me.folded not in holder.members]
+        if not others:
+            return None
+        watched = next((holder for holder in others if holder.event == memory.holder), None)
         if watched is None:
-            first = int(hashlib.sha256(self.me.vm_id.encode()).hexdigest()[:8], 16) % len(slots.holders)
-            watched, memory.holders = slots.holders[first], Silence()
+            first = int(hashlib.sha256(self.me.vm_id.encode()).hexdigest()[:8], 16) % len(others)
+            watched, memory.holders = others[first], Silence()
         if memory.holders.seen is not None and now_raw_s - memory.holders.read_raw_s < HOLDER_INTERVAL_S:
             return None
         seen, before = (yield from self._members_of(watched)), memory.holders
         memory.holder, memory.holders = watched.event, before.after(
             seen, now_raw_s, self._raw_s(), HOLDER_INTERVAL_S)
         if before.seen is not None and before.seen != seen:
-            following = slots.holders[(slots.holders.index(watched) + 1) % len(slots.holders)]
+            following = others[(others.index(watched) + 1) % len(others)]
             if following != watched:
                 memory.holder, memory.holders = following.event, Silence()
             return None

@@ -175,6 +175,9 @@ def _first_sight(transition: Transition, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, transition.now),
                 ack=AckState.ACCEPTED if event.id in transition.state.settled else AckState.OPEN)
     case = with_fleet(case, transition.policy, transition.state.me)
+    left = tuple(one for one in transition.state.leaving if one.event_id != event.id)
+    if left != transition.state.leaving:        # it is listed again before the fleet's store has let go of it
+        transition.state = replace(transition.state, leaving=left)
     transition.record(event.id, EntryKind.NOTICED, _whose(transition, event),
                 replace(event, notice_s=_notice_s(event, seen, transition.now)))
     if not _concerns(transition, event):
