@@ -37,12 +37,13 @@ def hook_variables() -> Iterator[str]:
 
 
 def metrics() -> Iterator[str]:
-    """Every metric of a fresh agent, with the labels of its samples."""
+    """Every metric of a fresh agent of a fleet, with the labels of its samples."""
     from tideover.lifecycle import State
-    from tideover.metrics.collector import MetricsCollector, Present
+    from tideover.metrics.collector import FleetPresent, MetricsCollector, Present
     from tideover.model import Moment
     now = datetime.now(UTC)
-    present = Present(State(), None, True, None, ("example",), ("example-application",), now)
+    present = Present(State(), None, True, None, ("example",), ("example-application",), now,
+                      FleetPresent(1, True, now))
     yield "| metric | type | labels | says |"
     yield "|---|---|---|---|"
     for family in MetricsCollector(lambda: present, lambda: Moment(now, 0.0)).collect():

@@ -1,13 +1,17 @@
-"""Which slow proofs a sampled run runs: `sampled.toml` says what is sampled, the commit says whose turn it is."""
+"""Which slow proofs a sampled run runs: `sampled.toml` says what is sampled, the commit says whose turn it is. And which
+cases of a large grid the fast suite runs."""
 from __future__ import annotations
 
 import os
 import subprocess
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PLAN = Path(__file__).with_name("sampled.toml")
@@ -49,3 +53,10 @@ def runs_in(turn: int, ids: Iterable[str]) -> list[bool]:
         answers.append(number[file] % turns == turn if rule == "dealt" else turn in rule)
         number[file] += 1
     return answers
+
+
+def thinned(rows: Sequence[Any], every: int) -> list[Any]:
+    """Given a grid's rows for `parametrize`, return them all, of which the fast suite runs the first of each `every`; the
+    others are slow proofs."""
+    return [row if number % every == 0 else pytest.param(*(row if isinstance(row, tuple) else (row,)), marks=pytest.mark.slow)
+            for number, row in enumerate(rows)]

@@ -258,7 +258,7 @@ def test_another_users_directory_keeps_its_mode(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "theirs").stat().st_mode) == 0o700
 
 
-def test_recover_waits_for_a_hook_whose_turn_has_not_come(place: Place) -> None:
+def test_recover_waits_for_a_hook_whose_turn_has_not_come(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Recover runs one hook after another; between two of them none runs, and nothing is given up."""
     def status(stage: str, pending: list[str]) -> dict[str, Any]:
         hook = {"name": "web", "order": 10, "file": "10-web", "stage": stage, "phase": None, "attempt": 1,
@@ -268,6 +268,7 @@ def test_recover_waits_for_a_hook_whose_turn_has_not_come(place: Place) -> None:
 
     loaded = load_settings(place.configuration, {})
     lock = Lock(place.state)
+    monkeypatch.setattr("tideover.cli.actions.RECOVER_CHECK_S", 0.01)
     with place.answering(status("recover-pending", ["web"]), status("prepared", [])):
         assert _wait_until_recovered(loaded, ["web"], 5.0) == []
     lock.release()

@@ -33,9 +33,14 @@ def test_each_answer_means_what_the_exit_status_of_a_hook_means(word, outcome, s
     assert read_line(json.dumps({word: 17, "why": "w"}).encode()) == RunAnswer(17, outcome, status, "w")
 
 
+def test_a_reason_holds_nothing_that_a_journal_or_a_terminal_cannot():
+    assert read_line(b'{"failed": 1, "why": "a \\ud800 \\u001b[31m\\u0000\\n b"}').why == "a  [31m  b"
+
+
 @pytest.mark.parametrize("line", [
     b"", b"\xff\xfe", b"[]", b"7", b'{"hello": "Not A Name", "instance": "x"}', b'{"hello": "a"}', b'{"hello": 7, "instance": "x"}',
-    b'{"hello": "a", "instance": "' + b"x" * 200 + b'"}', b'{"done": "17"}', b'{"done": true}', b'{"done": 1, "failed": 1}', b"{}",
+    b'{"hello": "a", "instance": "' + b"x" * 200 + b'"}', b'{"hello": "a", "instance": "\\ud800"}', b'{"hello": "a", "instance": "\\u001b[31m"}',
+    b'{"done": "17"}', b'{"done": true}', b'{"done": 1, "failed": 1}', b"{}",
     b"[" * 50000,
 ])
 def test_what_is_not_of_the_protocol_is_a_violation_with_a_sentence(line):

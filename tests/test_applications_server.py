@@ -273,6 +273,30 @@ def test_connections_leave_the_agent_the_descriptors_it_needs(tmp_path, monkeypa
     world.server.close()
 
 
+def test_an_application_that_connects_in_a_tight_loop_has_to_wait(world):
+    """Each time it connects the agent may have to prepare it, and writes that down."""
+    taken = 0
+    for number in range(40):
+        client = Client(world.path, instance=f"storm {number}")
+        answer = client.read()
+        taken += "welcome" in answer
+        client.close()
+        while "welcome" in answer and world.next() != ApplicationGone("media"):
+            pass
+    assert 10 <= taken < 20 and "too often" in answer["refused"]
+
+
+def test_answers_that_nothing_asked_for_are_ignored_and_logged_a_few_times_only(world):
+    client = connected(world)
+    for number in range(1000):
+        client.send({"done": number})
+    world.server.start(run(number=2000), "t")
+    assert client.read()["prepare"]["run"] == 2000
+    client.send({"done": 2000})
+    assert settled(world, 2000).report.outcome is HookOutcome.DONE
+    assert len(world.lines) == 10
+
+
 def test_listeners_get_each_change_and_one_that_never_reads_is_dropped(world):
     reads, never = Client(world.path, name="eye", listen=True), Client(world.path, name="deaf", listen=True)
     reads.read()

@@ -25,11 +25,11 @@ PATIENCE_S = 30.0
 @pytest.fixture
 def home(tmp_path):
     """A configuration with two hooks and two events of this machine and one of another; the command on the PATH."""
-    for name in ("10-web", "20-database"):
+    for name in ("10-web", "20-database", "30--rf"):
         (tmp_path / "hooks.d").mkdir(exist_ok=True)
         (tmp_path / "hooks.d" / name).touch()
     (tmp_path / "state").mkdir()
-    life = Life().polled(event("4f9a-one"), event("7c02-two"), event("other", resources=("vm-2",)), event("$(touch owned)"))
+    life = Life().polled(event("4f9a-one"), event("7c02-two"), event("other", resources=("vm-2",)), event("$(touch owned)"), event("-rf"))
     journal = Journal(tmp_path / "state" / FILE)
     journal.commit(life.now, State(), life.state, life.entries)
     journal.close()

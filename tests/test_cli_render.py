@@ -11,7 +11,7 @@ from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, REFUSED, at, event,
 from tideover import observations as ob
 from tideover.cli.clock import report_lines as clock_lines, watch_line
 from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table, status_parts
-from tideover.cli.terminal import Terminal, render_lines
+from tideover.cli.terminal import Terminal, render_lines, wrapped_line
 from tideover.clock.types import ClockReport, DaemonReport, ServerReport
 from tideover.daemon.policy_source import policy_of
 from tideover.hooks.directory import Catalogue
@@ -334,6 +334,10 @@ def test_hooks_are_listed_with_the_refused_and_the_reason_below():
         "40  worker   1 min 30 s  may fail  ready       freeze, unannounced",
         "50  redis    1 min       holds     incomplete  all announced",
         "    required settings are not set: SERVERS"]
+
+
+def test_the_first_line_of_a_hanging_sentence_uses_the_whole_width():
+    assert wrapped_line("missing   aa bb cc dd", 16, 10) == ["missing   aa bb", " " * 10 + "cc dd"]
 
 
 def test_a_hook_that_is_retried_says_how_often_it_failed_and_when_it_is_tried_next():

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ def simulating(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         line = ""
         while "curl" not in line:
             line = process.stdout.readline()
+            assert line or process.poll() is None, process.stderr and process.stderr.read()
         try:
             yield process, line.split("'")[1]
         finally:
@@ -45,6 +47,7 @@ def ask(url: str, body: bytes | None = None, metadata: str = "true") -> bytes:
         return bytes(answer.read())
 
 
+@pytest.mark.slow
 def test_a_client_sees_the_scenario_and_its_acknowledgement_is_reported():
     with simulating("reboot", "--vm-name", "web-7") as (process, url):
         event = {}
@@ -67,11 +70,43 @@ def test_a_client_sees_the_scenario_and_its_acknowledgement_is_reported():
         assert (process.returncode, trouble) == (0, "")
 
 
+APPLICATION = """
+from tideover.client import Application
+with Application("media") as app:
+    for run in app.runs():
+        with run:
+            print(run.phase, run.kind, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C")
+def test_an_application_of_ones_own_is_tried_without_a_configuration():
+    environment = {**os.environ, "PYTHONPATH": str(AGENT)}
+    with simulating("freeze", "--pace", "10", "--application", "media") as (process, _):
+        assert process.stdout is not None
+        told = ""
+        while "TIDEOVER_APPLICATIONS_SOCKET" not in told:
+            told = process.stdout.readline()
+        name, _, path = told.strip().partition("=")
+        with subprocess.Popen([sys.executable, "-c", APPLICATION], env={**environment, name: path}, text=True,
+                              stdout=subprocess.PIPE) as application:
+            assert application.stdout is not None
+            assert [application.stdout.readline() for _ in range(2)] == ["prepare freeze\n", "recover freeze\n"]
+            while "hook.finished" not in told or "phase=recover" not in told:
+                told = process.stdout.readline()
+            assert "hook=media" in told and "outcome=done" in told
+            application.kill()
+        process.send_signal(signal.SIGINT)
+        _, trouble = process.communicate(timeout=15)
+        assert (process.returncode, trouble) == (0, "")
+        assert not Path(path).parents[2].exists()
+
+
 def test_each_vm_of_an_availability_set_has_a_port_of_its_own_and_its_client_sees_its_name():
-    with socket.create_server(("127.0.0.1", 0)) as place:
-        port = place.getsockname()[1]
-    with simulating("availability-set", "--listen", f"127.0.0.1:{port}", "--vm-name", "web-7") as (process, url):
-        urls = [url, *(url.replace(str(port), str(port + offset)) for offset in (1, 2))]
+    place = ".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))])      # where nothing else has a port
+    with simulating("availability-set", "--listen", f"{place}:20080", "--vm-name", "web-7") as (process, url):
+        urls = [url, *(url.replace(":20080", f":{20080 + offset}") for offset in (1, 2))]
         events = [json.loads(ask(one))["Events"] for one in urls]
         while not events[0]:
             events = [json.loads(ask(one))["Events"] for one in urls]

@@ -100,6 +100,17 @@ def test_nothing_is_loaded_before_ctrl_c_ends_the_command_without_a_trace(start,
     assert done.stdout.splitlines()[-1] == str(before)
 
 
+@pytest.mark.parametrize("words", [["replay"], ["simulate"], ["hooks", "enable"], ["hooks", "new"], ["show"], ["acknowledge", "--yes"],
+                                   ["recover", "--yes", "--forget"], ["status", "--config"], ["report", "--html"]])
+def test_a_hostile_name_in_an_error_steers_no_terminal(words, capsys, monkeypatch, tmp_path):
+    (tmp_path / "t.toml").write_text(f'[source]\nkind = "none"\n[paths]\nstate = "{tmp_path}/state"\n')
+    monkeypatch.setenv("TIDEOVER_CONFIG", str(tmp_path / "t.toml"))
+    assert main([*words, "/no/\x1b[31m\x07\N{RIGHT-TO-LEFT OVERRIDE}x\r\nforged"]) != 0
+    said = capsys.readouterr().err
+    assert not {"\x1b", "\x07", "\N{RIGHT-TO-LEFT OVERRIDE}", "\r"} & set(said)
+    assert said.startswith("tideover: ") and said.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_fault_of_ours_ends_with_status_70_and_a_trace():
     program = ("import sys, tideover.cli\ntideover.cli._run_words = lambda words: 1 // 0\nsys.argv = ['tideover', 'status']\n"

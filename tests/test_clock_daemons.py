@@ -392,7 +392,7 @@ def test_a_bad_clock_makes_its_daemon_measure_once_and_that_is_reported(tmp_path
         assert sum("try-restart" in command for command in commands.asked) == 1
 
 
-@pytest.mark.parametrize(("remedy", "behind_s"), [("none", 4.0), ("daemon", 0.0)])
+@pytest.mark.parametrize(("remedy", "behind_s"), [("none", 4.0), pytest.param("daemon", 0.0, marks=pytest.mark.slow)])
 def test_a_daemon_is_left_alone_unless_the_clock_is_bad_and_the_owner_wants_it(
         tmp_path: Path, remedy: str, behind_s: float) -> None:
     commands = Commands()

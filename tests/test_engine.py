@@ -158,6 +158,22 @@ def test_what_is_wanted_differently_while_it_is_done_is_handed_on_and_not_begun_
     assert [limit_s for key, limit_s in limits if key == "hook:first:prepare:1"] == [10.0]
 
 
+def test_a_step_is_written_before_it_acts_and_recorded_for_replay_after_it(tmp_path):
+    class WatchedJournal(Journal):
+        def commit(self, *step) -> None:
+            world.done.append("commit")
+            super().commit(*step)
+
+        def record_step(self, *step) -> None:
+            world.done.append("recorded")
+            super().record_step(*step)
+
+    world = World()
+    engine = engine_on(tmp_path / "journal", world, WatchedJournal(tmp_path / "journal"))
+    engine.handle(documents()[0])
+    assert world.done == ["commit", "hook:first:prepare:1", "recorded"]
+
+
 def test_an_observation_that_changes_nothing_is_not_written(tmp_path):
     """Polls are 86 400 a day."""
     engine = engine_on(tmp_path / "j.db", World())
@@ -175,10 +191,10 @@ class FullDisk(Journal):
 
     full = False
 
-    def commit(self, now: Moment, before: State, after: State, entries: object, taken: object = None) -> None:
+    def commit(self, now: Moment, before: State, after: State, entries: object) -> None:
         if self.full:
             raise JournalUnwritable("cannot write the journal", "no space left on device", "Make room.")
-        super().commit(now, before, after, entries, taken)  # type: ignore[arg-type]
+        super().commit(now, before, after, entries)  # type: ignore[arg-type]
 
 
 def test_a_journal_that_cannot_be_written_stops_the_acknowledgement_and_nothing_else(tmp_path):
@@ -262,7 +278,7 @@ def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):
     engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
 
     def slow_moment() -> Moment:
-        time.sleep(0.02)        # so that the engine is still at it when whoever does not wait looks
+        time.sleep(0.01)        # so that the engine is still at it when whoever does not wait looks
         return at(0)
 
     def live_on_its_own_thread() -> None:

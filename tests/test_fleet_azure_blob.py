@@ -170,6 +170,7 @@ def test_the_managed_identitys_token_is_used_until_shortly_before_its_end_and_re
     valid, now[0] = "token-2", now[0] + 400
     store.get("v1/a")
     assert given == ["token-1", "token-2"]
+    assert len(server.requests) == 3, "the old token is not tried first"
     valid, now[0] = "token-3", now[0] + 10
     store.get("v1/a")
     valid = "none"

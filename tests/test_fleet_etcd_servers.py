@@ -198,11 +198,21 @@ def test_an_emptied_store_of_another_cluster_is_a_new_generation(one: RealEtcd) 
     shutil.rmtree(member.data)
     member.flags = ["--initial-cluster-token", "another"]
     member.start()
+    others = one.store()
+    until_it_works(lambda: others.get("v1/a"))
+    for number in range(9):
+        others.put(f"v1/m{number}", b"x", None)         # its revision is above the one that was seen
     until_it_works(lambda: store.get("v1/a"))
     assert store.generation == 1 and store.get("v1/a") is None
     with pytest.raises(Conflict):
         store.put("v1/a", b"x", first)
     store.put("v1/a", b"x", None)
+
+
+def test_doctor_names_servers_of_two_clusters(one: RealEtcd, tmp_path: Path) -> None:
+    with RealEtcd(tmp_path / "other", flags=["--initial-cluster-token", "another"]) as other:
+        level, words = worst(FleetKeys(f"{one.setting},{other.members[0].address}"))
+    assert level is FindingLevel.BAD and "are of 2 clusters" in words
 
 
 def test_a_leader_that_stands_for_ten_seconds_costs_some_seconds_and_no_write_twice(three: RealEtcd) -> None:

@@ -13,8 +13,10 @@ import pytest
 
 from real_azurite import RealAzurite
 from real_etcd import RealEtcd
+from tideover.fleet.etcd import EtcdStore
 from tideover.fleet.memory_store import MemoryDocuments, MemoryStore
 from tideover.fleet.store import Conflict, Store, StoreFailed, open_store
+from tideover.simulator.etcd_gateway import SimulatedEtcd
 
 OpenStore = Callable[[], Store]
 
@@ -34,12 +36,18 @@ def etcd(home: Path, members: int = 1) -> Iterator[Callable[[str], Store]]:
 
 
 @contextmanager
+def simulated_etcd(home: Path) -> Iterator[Callable[[str], Store]]:
+    with SimulatedEtcd() as running:
+        yield lambda prefix: EtcdStore([f"http://{running.address}"], prefix)
+
+
+@contextmanager
 def azurite(home: Path) -> Iterator[Callable[[str], Store]]:
     with RealAzurite(home) as running:
         yield lambda prefix: open_store(replace(running.keys, prefix=prefix))
 
 
-SERVERS = {"memory": (memory, ()), "etcd": (etcd, (pytest.mark.slow,)),
+SERVERS = {"memory": (memory, ()), "simulated etcd": (simulated_etcd, ()), "etcd": (etcd, (pytest.mark.slow,)),
            "etcd, three members": (partial(etcd, members=3), (pytest.mark.slow,)),
            "azurite": (azurite, (pytest.mark.slow, pytest.mark.extra))}      # from npm: by hand
 """What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix; and its marks."""

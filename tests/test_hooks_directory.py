@@ -60,7 +60,7 @@ def test_hooks_come_by_number_and_then_by_name(hooks: Path) -> None:
 
 def test_a_hook_takes_its_settings_by_its_name(hooks: Path) -> None:
     put(hooks / "10-haproxy")
-    wanted = HookOptions(frozenset({Kind.REBOOT}), 3.0, 20.0, False, "root", 0o022, {}, None)
+    wanted = HookOptions({}, None, kinds=frozenset({Kind.REBOOT}), min_pause_s=3.0, timeout_s=20.0, required=False, user="root", umask=0o022)
     hook = read_catalogue(hooks, {"haproxy": wanted}.__getitem__).hooks[0]
     assert (hook.kinds, hook.min_pause_s, hook.timeout_s, hook.required, hook.user) == (
         wanted.kinds, 3.0, 20.0, False, "root")

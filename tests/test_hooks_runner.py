@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from hooks_tried import UNTIL_GO, Bench, await_that, end, is_alive, read_pid
+from sampling import thinned
 from tideover.hooks.environment import UnusableAccountError
 from tideover.hooks.posix_trust import find_account
 from tideover.model import HookOutcome, HookPhase, Kind
@@ -31,8 +32,8 @@ def bench() -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize(("status", "outcome"), [
-    (0, "done"), (3, "nothing"), (4, "refused"), (75, "not-yet"), (1, "failed"), (2, "failed"), (127, "failed"),
-    (255, "failed")])
+    (0, "done"), (3, "nothing"), (4, "refused"), (75, "not-yet"), (1, "failed"), *(
+        pytest.param(status, "failed", marks=pytest.mark.slow) for status in (2, 127, 255))])
 def test_the_exit_status_says_what_came_of_it(bench: Bench, status: int, outcome: str) -> None:
     report = bench.say(f"exit {status}")
     assert (report.outcome.value, report.exit_status) == (outcome, status)
@@ -228,7 +229,7 @@ def test_a_hook_is_given_its_environment_file_as_it_stands_at_each_run(bench: Be
         assert (report.outcome, report.output, report.note) == (HookOutcome.DONE, "${TOKEN}\n", "")
 
 
-@pytest.mark.parametrize(("content", "mode", "why"), [
+@pytest.mark.parametrize(("content", "mode", "why"), thinned([
     (None, 0, "cannot be read (no such file or directory)"),
     (b"TOKEN=hunter2hunter2\n", 0o644, "can be read by everybody: chmod go-r"),
     (b"TOKEN=hunter2hunter2\n", 0o620, "chmod g-w"),
@@ -238,7 +239,7 @@ def test_a_hook_is_given_its_environment_file_as_it_stands_at_each_run(bench: Be
     (b"TOKEN=hunter2\0hunter2\n", 0o600, "line 1: a value cannot contain a NUL"),
     (b"TOKEN=hunter2hunter2\xff\n", 0o600, "is not UTF-8"),
     (b"#" * 131_073, 0o600, "is longer than 128 KiB"),
-])
+], 3))
 def test_prepare_is_refused_without_its_environment_file_and_recover_runs_without_it(
         bench: Bench, content: bytes | None, mode: int, why: str) -> None:
     """Each says why, and neither repeats what stands in the file. What the table sets holds for recover."""

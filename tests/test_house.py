@@ -12,7 +12,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
     {"lifecycle"},
     {"documents"},
     {"record"},
-    {"status", "html", "findings"},
+    {"status", "html", "findings", "fleet_status"},
     {"client_windows"},     # what the client library needs of Windows; the library needs nothing else
     {"threads", "client"},    # an exception that nobody foresaw ends no process
     {"winapi"},     # the calls of Windows, and nothing more
@@ -27,7 +27,7 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
 ]
 PURE = set().union(*FLOORS[:6])
 PURE_FILES = {  # files that touch nothing although their package does
-    "cli/render", "hooks/windows_acl", "metrics/updates", "sources/scheduled_events", "sources/compute_metadata",
+    "cli/render", "cli/fleet_lines", "hooks/windows_acl", "metrics/updates", "sources/scheduled_events", "sources/compute_metadata",
     "sources/ec2_metadata", "sources/vm_operation", "applications/protocol",
 }
 MAY_BE_PURE = {"__future__", "base64", "bisect", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",

@@ -147,7 +147,7 @@ def test_the_report_holds_preparation_against_notice():
 def test_the_report_of_one_event_does_not_count_it():
     record = kept("freeze")
     record["clock"] |= {"verdict": "bad", "good_after_s": None}
-    assert next(report_lines(statistics_of([record], times()), times())) == "One event, needs attention."
+    assert next(report_lines(statistics_of([record], times()), times())) == "One event, which needs attention."
     assert next(report_lines(statistics_of([*history(), moved(record, timedelta(days=1))], times()), times())) == (
         "21 events: 20 handled and 1 needs attention.")
     assert "The clock was not known to be good at recovery." in list(report_lines(statistics_of([record], times()), times()))

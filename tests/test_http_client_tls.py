@@ -140,8 +140,14 @@ def test_an_answer_without_end_is_cut_off_and_one_that_is_cut_is_none(run, sent,
         client.exchange("GET", server.url, 5.0)
 
 
-def test_a_server_that_reads_nothing_does_not_hold_a_large_request_longer(run):
-    client, server = run(wait)
+def read_slowly(client: socket.socket) -> None:
+    while client.recv(1 << 16):
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("serve", [wait, read_slowly])
+def test_a_server_that_reads_nothing_or_slowly_does_not_hold_a_large_request_longer(run, serve):
+    client, server = run(serve)
     began = time.monotonic()
     with pytest.raises(RequestFailed):
         client.exchange("PUT", server.url, TIMEOUT_S, b"x" * (64 << 20))
@@ -184,6 +190,7 @@ def test_the_environment_changes_neither_way_nor_trust(run, monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent")
     monkeypatch.setenv("CURL_CA_BUNDLE", "/nonexistent")
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", "/nonexistent")     # Debian's, without ca-certificates
     assert client.exchange("GET", server.url, 2.0).status == 403
     strange = HttpClient({}, tls=make_tls_context())
     with pytest.raises(RequestFailed, match="its certificate is refused") as found:

@@ -12,7 +12,7 @@ import pytest
 
 from lives import DONE, ME, Life, at, document_at, event, hook, report, started
 from tideover import observations as ob
-from tideover.journal import Journal, TakenStep
+from tideover.journal import Journal
 from tideover.journal.recording import STRETCHES, recordings_of
 from tideover.lifecycle import Phase, State, step
 from tideover.lifecycle.replay import Decision, Recording, effects_by_key, entry_lines, replay
@@ -37,7 +37,8 @@ class RecordedLife(Life):
             entries = tuple(self.entries[known:])
             if self.state != before or entries:
                 decision = Decision(self.now, seen, self.policy, entry_lines(entries), effects_by_key(self.state, self.now))
-                self.journal.commit(self.now, before, self.state, entries, TakenStep(before, decision))
+                self.journal.commit(self.now, before, self.state, entries)
+                self.journal.record_step(before, self.state, decision)
         return self
 
 
@@ -86,7 +87,8 @@ def test_any_life_decided_again_is_the_same(tmp_path: Path, rounds: int) -> None
                 move = step(state, seen.observation, world.policy, now)
                 if move.state != state or move.entries:
                     decision = Decision(now, seen.observation, world.policy, entry_lines(move.entries), effects_by_key(move.state, now))
-                    journal.commit(now, state, move.state, move.entries, TakenStep(state, decision))
+                    journal.commit(now, state, move.state, move.entries)
+                    journal.record_step(state, move.state, decision)
                     written += 1
                 state = move.state
             again = [replay(one) for stretch in recorded(journal) for one in stretch]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lives import DONE, GOOD, ME, Life, document_at, event, hook
+from sampling import thinned
 from tideover import effects as fx, observations as ob
 from tideover.effects import RunHook
 from tideover.hooks.orphans import note_of, read_witness
@@ -19,6 +20,7 @@ from tideover.record import record_of, records_of
 
 STORED = sorted((Path(__file__).parent / "journals").glob("*/*.sql"))
 I13 = Path(__file__).parent / "journals/i13"
+PHASES = {"141ab53": 11, "i13": 11, "b9b928e": 12}
 GONE = Policy(hooks=())
 
 
@@ -30,7 +32,10 @@ def opened(stored: Path, directory: Path) -> Journal:
 
 
 def recovered_to_the_end(life: Life) -> set[str]:
-    """The event is gone, the clock is good, every hook does its work; return which were recovered."""
+    """The event is gone, the clock is good, every hook does its work, and each application connects again, in another
+    instance; return which were recovered."""
+    for name in [name for name, one in life.state.hooks.items() if one.spec.is_application]:
+        life.see(ob.ApplicationConnected(name, "two"))
     life.see(ob.Polled(document_at((), life.now, "9"), ME))
     for _ in range(12):
         life.judged(GOOD).settle(DONE).stop_ended()
@@ -39,7 +44,7 @@ def recovered_to_the_end(life: Life) -> set[str]:
 
 
 @pytest.mark.parametrize("boot", ["boot-1", "boot-2"])
-@pytest.mark.parametrize("stored", STORED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("stored", thinned(STORED, 2), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_what_an_older_version_had_prepared_is_recovered_from_its_journal(tmp_path, stored, boot):
     """In each phase, whatever that was called then, and with hooks that have left the directory since."""
     journal = opened(stored, tmp_path)
@@ -57,10 +62,10 @@ def text_of(stored: Path) -> str:
 @pytest.mark.parametrize("version", sorted({path.parent.name for path in STORED}))
 def test_a_journal_stands_for_each_phase_that_the_older_version_knew(version):
     told = {text_of(path).splitlines()[1].removeprefix("-- phase: ") for path in STORED if path.parent.name == version}
-    assert len(told) == 11, "each phase but closed, after which nothing is open"
+    assert len(told) == PHASES[version], "each phase but closed, after which nothing is open"
 
 
-@pytest.mark.parametrize("stored", STORED, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("stored", thinned(STORED, 2), ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_an_older_journals_history_reads_in_the_words_of_today(tmp_path, stored):
     """Each word is one of today, which reading it requires, and the newest phase is the open case's."""
     journal = opened(stored, tmp_path)

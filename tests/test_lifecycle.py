@@ -1028,7 +1028,7 @@ def test_a_restart_of_the_machine_has_no_length_for_only_wall_clocks_stand_on_bo
     life = Life().polled(event()).settle().acknowledged().restarted("boot-2", down_s=86400.0 * 4000)
     [told_of] = [entry.subject for entry in life.entries if entry.what is EntryKind.PAUSE]
     assert (told_of.length_s, told_of.uncertainty_s, told_of.quality.value) == (None, None, "unknown")
-    assert "4000 days" in told_of.evidence[0]
+    assert "4000 d old" in told_of.evidence[0]
 
 
 def test_an_acknowledgement_that_was_refused_is_not_sent_again_after_a_reboot_but_by_hand():

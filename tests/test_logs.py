@@ -167,7 +167,7 @@ def names_in_the_code():
     for kind in set(EntryKind) - not_by_this_name:
         yield event_line_name(kind), set()
     yield "log.lines-lost", {"lines"}
-    for trouble in ("poll", "document", "date", "metrics-file"):
+    for trouble in ("poll", "document", "date", "metrics-file", "fleet"):
         yield f"{trouble}.failed", {"reason", "times"}
         yield f"{trouble}.recovered", {"after_failures"}
 

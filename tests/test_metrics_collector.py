@@ -15,7 +15,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from lives import BAD, GOOD, Life, at, event
-from tideover.metrics.collector import CONTENT_TYPE, MetricsCollector, Present
+from tideover.metrics.collector import CONTENT_TYPE, FleetPresent, MetricsCollector, Present
 from tideover.metrics.exporters import MetricsPage, Textfile, replace_file
 from tideover.observations import PollTrouble
 
@@ -92,6 +92,23 @@ def test_a_life_is_in_the_figures_and_no_events_id_among_them():
     assert found["tideover_notice_seconds_bucket", ("900.0",)] == 1 and found["tideover_notice_seconds_bucket", ("600.0",)] == 0
     assert found["tideover_pause_seconds_sum", ()] == 5.0
     assert "SECRET" not in watched.figures.text().decode()
+
+
+def test_what_is_said_of_a_fleet_is_there_only_where_there_is_one():
+    """An agent without [fleet] writes what it wrote before."""
+    watched = Watched()
+    assert not [name for name, _ in watched.read() if name.startswith("tideover_fleet_")]
+    watched.present = replace(NOTHING, fleet=FleetPresent(2, None, None))
+    assert (watched.value("tideover_fleet_slots"), watched.value("tideover_fleet_members", "idle")) == (2, 1)
+    assert math.isnan(watched.value("tideover_fleet_store_up"))
+    watched.present = replace(NOTHING, fleet=FleetPresent(2, False, at(5).utc))
+    watched.figures.store_requested("put", "conflict", 0.002)
+    found = watched.read()
+    assert (found["tideover_fleet_store_up", ()], found["tideover_fleet_slots_in_use", ("true",)]) == (0, 0)
+    assert found["tideover_fleet_store_last_success_timestamp_seconds", ()] == at(5).utc.timestamp()
+    assert (found["tideover_fleet_store_requests_total", ("put", "conflict")], found["tideover_fleet_store_requests_total", ("get", "ok")]) == (1, 0)
+    assert found["tideover_fleet_store_request_duration_seconds_count", ()] == 1
+    assert found["tideover_fleet_acknowledgements_total", ("by-peer",)] == 0
 
 
 def test_polls_are_counted_and_those_that_failed_by_why():

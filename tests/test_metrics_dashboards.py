@@ -12,7 +12,7 @@ pytest.importorskip("prometheus_client")
 from prometheus_client.parser import text_string_to_metric_families
 
 from lives import Life, at
-from tideover.metrics.collector import MetricsCollector, Present
+from tideover.metrics.collector import FleetPresent, MetricsCollector, Present
 
 PACKAGING = Path(__file__).parents[1] / "packaging"
 DASHBOARD = PACKAGING / "grafana" / "tideover.json"
@@ -22,7 +22,7 @@ TARGETS = {"instance", "job"}       # labels that Prometheus adds
 
 def written() -> dict[str, dict[str, set[str]]]:
     """What an agent with one hook writes: by the name of a metric its labels with their values."""
-    present = Present(Life().state, None, True, at(0).utc, ("drain",), ("media",), at(0).utc)
+    present = Present(Life().state, None, True, at(0).utc, ("drain",), ("media",), at(0).utc, FleetPresent(1, True, at(0).utc))
     text = MetricsCollector(lambda: present, lambda: at(0)).text().decode()
     found: dict[str, dict[str, set[str]]] = {}
     for family in text_string_to_metric_families(text):

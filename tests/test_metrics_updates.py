@@ -19,7 +19,7 @@ from tideover.metrics.updates import (
     updates_of,
 )
 from tideover.model import Cause, EntryKind
-from tideover.policy import Policy
+from tideover.policy import FleetRules, Policy
 
 FREEZE = event()
 
@@ -261,3 +261,47 @@ def test_an_acknowledgement_is_held_by_a_failed_required_hook_and_by_nothing_els
     by_hand.acknowledged()
     assert state_snapshot(by_hand.state).acknowledgements_held == 0, "the owner has said so"
 
+
+
+# --- The fleet
+
+ALONE = Policy(hooks=(hook(),), fleet=FleetRules(slots=1))
+
+
+def test_the_wait_for_a_slot_is_measured_and_an_own_acknowledgement_is_sent():
+    life = Counting(ALONE)
+    life.polled(FREEZE)
+    life.see(ob.FleetSeen(FREEZE.id, ob.FleetView(ob.SlotState.WAITING)))
+    life.now_s += 42.0
+    life.see(ob.FleetSeen(FREEZE.id, ob.FleetView(ob.SlotState.GRANTED)))
+    life.settle().acknowledged()
+    assert life.measured(HistogramName.FLEET_SLOT_WAIT) == [42.0]
+    assert life.counted(CounterName.FLEET_ACKNOWLEDGEMENTS) == {("sent",): 1}
+    assert life.counted(CounterName.FLEET_TAKEOVERS) == {}
+
+
+def test_a_slot_that_was_taken_over_is_counted_and_an_event_without_a_slot_is_withheld():
+    life = Counting(ALONE)
+    life.polled(FREEZE)
+    life.see(ob.FleetSeen(FREEZE.id, ob.FleetView(ob.SlotState.GRANTED, taken_from="web-2")))
+    assert life.counted(CounterName.FLEET_TAKEOVERS) == {("slot",): 1}
+    life.see(ob.FleetSeen(FREEZE.id, ob.FleetView(ob.SlotState.NOT_GRANTED)))
+    life.settle()
+    assert life.counted(CounterName.FLEET_ACKNOWLEDGEMENTS) == {("withheld",): 1}
+
+
+def test_an_acknowledgement_by_another_machine_and_a_claim_that_was_taken_over_are_counted():
+    shared = replace(FREEZE, resources=(*FREEZE.resources, "vm-2"))
+    for view, counter, label in (
+            (ob.FleetView(says="ready", claim=1, claimed_by="vm-2", result=200), CounterName.FLEET_ACKNOWLEDGEMENTS, "by-peer"),
+            (ob.FleetView(says="ready", claim=2, claimed_by="vm-1", claim_is_mine=True), CounterName.FLEET_TAKEOVERS, "claim")):
+        life = Counting(Policy(hooks=(hook(),), fleet=FleetRules()))
+        life.polled(shared)
+        life.settle()
+        life.see(ob.FleetSeen(shared.id, view))
+        assert life.counted(counter) == {(label,): 1}
+
+
+def test_an_event_without_a_fleet_counts_nothing_of_one():
+    life = underway(Counting())
+    assert life.counted(CounterName.FLEET_ACKNOWLEDGEMENTS) == {}

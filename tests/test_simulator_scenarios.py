@@ -55,7 +55,7 @@ def test_each_platforms_scenarios_fit_its_own_service(kind, name):
 
 def test_a_scenario_waits_for_the_acknowledgement_and_no_longer():
     with MetadataService() as service:
-        player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 150.0})
+        player = threading.Thread(target=play, args=(read_scenario("reboot"), service), kwargs={"pace": 500.0})
         player.start()
         assert service.wait_until(service.listed)
         (event_id,) = service.listed()

@@ -83,6 +83,13 @@ def test_what_is_no_list_of_events_is_refused_with_a_sentence(name):
         read_scheduled(document(name))
 
 
+def test_no_text_of_an_entry_is_one_that_a_journal_cannot_hold():
+    body = json.dumps([{"EventId": "e-1", "Code": "\ud800", "Description": "\ud800\0", "\ud801": "\ud802"}]).encode()
+    [entry], _ = read_scheduled(body)
+    texts = (entry.code, entry.description, *entry.facts, *entry.facts.values())
+    assert not any("\0" in text or text.encode(errors="replace") != text.encode(errors="ignore") for text in texts), texts
+
+
 def test_an_entry_without_an_id_is_left_out_and_named_and_takes_no_other_away():
     good = json.loads(document("aws_scheduled_system-reboot_doc.json"))
     entries, left_out = read_scheduled(json.dumps([{"Code": "instance-stop"}, 7, *good]).encode())

@@ -155,7 +155,8 @@ def test_a_failure_is_of_one_of_few_kinds_so_that_it_can_be_counted(service, fau
     assert isinstance(news, PollFailed) and news.trouble is trouble, news
 
 
-@pytest.mark.parametrize("fault", [InjectedFault(delay_s=9.0), InjectedFault(drip_s=0.01), InjectedFault(drip_s=0.1)])
+@pytest.mark.parametrize("fault", [
+    InjectedFault(delay_s=9.0), InjectedFault(drip_s=0.01), pytest.param(InjectedFault(drip_s=0.1), marks=pytest.mark.slow)])
 def test_an_exchange_is_over_at_its_deadline_also_when_it_drips(service, fault):
     """Every wait for the next byte is short, in the headers already; the whole is bounded all the same."""
     source = AzureSource(service.endpoint, "pool_7", **QUICK)
@@ -255,7 +256,7 @@ def test_the_identity_can_be_asked_for_by_itself(service):
     (InjectedFault(status=408), AckOutcome.LOST), (InjectedFault(status=410), AckOutcome.LOST), (THROTTLED, AckOutcome.LOST),
     (InjectedFault(status=500), AckOutcome.LOST), (InjectedFault(status=503), AckOutcome.LOST), (InjectedFault(status=302), AckOutcome.LOST),
     (InjectedFault(reset=True), AckOutcome.LOST), (InjectedFault(drop=True), AckOutcome.LOST), (InjectedFault(delay_s=9), AckOutcome.LOST),
-    (InjectedFault(drip_s=0.02), AckOutcome.LOST), (InjectedFault(raw=b"no\r\n\r\n"), AckOutcome.LOST)])
+    pytest.param(InjectedFault(drip_s=0.02), AckOutcome.LOST, marks=pytest.mark.slow), (InjectedFault(raw=b"no\r\n\r\n"), AckOutcome.LOST)])
 def test_what_came_of_an_acknowledgement(service, fault, outcome):
     """Only an answer that asking again cannot change is final; after silence that is not known."""
     event_id = service.add_event()
@@ -287,6 +288,7 @@ def test_no_server_at_the_address_is_reported_with_a_hint(endpoint, words):
     assert source.identity() is None
 
 
+@pytest.mark.slow
 def test_an_address_that_swallows_everything_costs_no_more_than_the_deadline():
     """A listener whose queue is full: the connection is never answered, nor refused."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:

@@ -46,6 +46,14 @@ def test_each_documented_word_is_read(name, word):
     assert read_host_action(captured(name)) == word
 
 
+@pytest.mark.parametrize("starts", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+@pytest.mark.parametrize("action", [HostAction.NONE, HostAction.MIGRATE])
+def test_a_window_at_the_edge_of_time_makes_an_event_all_the_same(starts, action):
+    upcoming = read_upcoming(f'{{"window_start_time": "{starts}", "maintenance_status": "PENDING", "x": "\\ud800"}}'.encode())
+    assert upcoming is not None and upcoming.facts["x"] == "?"
+    assert events_of(replace(QUIET, host_action=action, upcoming=upcoming), VM, ())
+
+
 def test_another_drift_token_shows_that_the_announced_migration_has_taken_place():
     """Also one that is over before its minute is, and whose pause no clock shows."""
     [event] = events_of(replace(MIGRATES, drift_token="3"), VM, ())

@@ -258,3 +258,10 @@ def test_noise_for_a_time_is_a_moment_or_none():
     for _ in range(3000):
         found = read_time(dice.choice(["", " "]).join(dice.choices(parts, k=dice.randrange(1, 9))))
         assert found is None or found.utcoffset() == timedelta(0)
+
+
+def test_a_moment_at_the_edge_of_time_leaves_room_to_count_from_it():
+    """An answer's Date of the year 1, less the time since the boot, would be an exception at each poll."""
+    for text in ("Mon, 01 Jan 0001 00:00:00 GMT", "0001-01-01T00:00:00Z", "Fri, 31 Dec 9999 23:59:59 GMT", "9999-12-31T23:59:59Z"):
+        at = read_time(text)
+        assert at is not None and at - timedelta(days=365) < at < at + timedelta(days=365)

@@ -20,6 +20,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Timestamp = Annotated[str, re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")]
 KindWord = Annotated[str, Kind]
+SLOT_WORDS = ("granted", "not-granted", "waiting", "released")
 
 
 # --- The record
@@ -245,7 +246,87 @@ class StatusDocument(ShownStatusDocument):
     schema: Annotated[int, (SCHEMA,)]
 
 
-DOCUMENTS = {"record": HistoryDocument, "pauses": PausesDocument, "status": StatusDocument}
+# --- The fleet
+
+class FleetEventDocument(TypedDict):
+    """What one machine works on, and what it has of its group's slots."""
+
+    digest: str                     # the event's name in the store
+    event_id: str | None            # where a shared event's document or this machine's agent says it
+    kind: str | None
+    not_before: str | None
+    slot: Annotated[str, SLOT_WORDS] | None     # null: its group has no limit, or it has not asked for one
+    ready: Annotated[str, ("ready", "not-ready", "over")] | None        # null: the event names this machine alone
+    why: str
+
+
+class FleetMemberDocument(TypedDict):
+    name: str
+    vm_id: str
+    phase: str | None               # null: it is idle
+    events: list[FleetEventDocument]
+    slots: int                      # as its configuration says; 0: no limit
+    version: str
+    last_change_s: float | None     # seconds since its entry was written, by the store's clock; null: it does not say
+    written_at: str | None          # … by that machine's own clock
+
+
+class FleetHolderDocument(TypedDict):
+    """One entry in the slots of a group."""
+
+    digest: str
+    event_id: str | None
+    kind: str | None
+    granted: bool
+    counts: bool                    # false: its machines were released
+    members: list[str]
+    released: list[str]
+
+
+class FleetGroupDocument(TypedDict):
+    name: str
+    slots_used: int
+    slots_allowed: int | None       # null: no limit; members may disagree
+    holders: list[FleetHolderDocument]
+    members: list[FleetMemberDocument]
+
+
+class FleetMachineDocument(TypedDict):
+    """One machine that a shared event names."""
+
+    name: str
+    state: Annotated[str, ("ready", "not-ready", "over")] | None      # null: it has not written
+    has_agent: bool
+    slot: bool | None
+    why: str
+
+
+class FleetSharedEventDocument(TypedDict):
+    event_id: str
+    source: str
+    kind: str
+    not_before: str | None
+    machines: list[FleetMachineDocument]
+    acknowledged_by: str | None
+    claim: int                      # its number; 0: not claimed
+    result: int | None              # the platform's answer
+
+
+class FleetStatusDocument(TypedDict):
+    """What `tideover fleet status --json` has at least."""
+
+    schema: Annotated[int, (SCHEMA,)]
+    store: str
+    reachable: bool
+    why: str | None                 # why the store cannot be used
+    stale: bool                     # one server's knowledge, which may be old
+    problems: list[str]             # the worst first
+    groups: list[FleetGroupDocument]
+    events: list[FleetSharedEventDocument]
+
+
+DOCUMENTS = {"record": HistoryDocument, "pauses": PausesDocument, "status": StatusDocument,
+             "fleet": FleetStatusDocument}
 
 
 # --- From types to schemas

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from tideover import effects as fx, observations as ob
-from tideover.journal import Journal, JournalUnwritable, TakenStep
-from tideover.lifecycle import Entry, Phase, State, Step, desired_effects, step
+from tideover.journal import Journal, JournalUnwritable
+from tideover.lifecycle import Entry, Phase, State, Step, step
 from tideover.lifecycle.replay import Decision, effects_by_key, entry_lines
 from tideover.model import EntryKind, Moment
 from tideover.policy import Policy
@@ -129,17 +129,21 @@ class Engine:
         if move.state == self.state and not move.entries and not self._unwritten:
             self._rest(now.raw_s)
             if isinstance(seen, ob.Due):
-                self._reconcile(now)            # what is wanted may depend on how near a moment is
+                self._reconcile(effects_by_key(self.state, now))    # what is wanted may depend on how near a moment is
             return
         self._take(now, seen, policy, move)
 
     def _take(self, now: Moment, seen: ob.Observation, policy: Policy, move: Step) -> None:
         """Write a step down, tell of it, and do what follows."""
         before, self.state = self.state, move.state
-        decision = Decision(now, seen, policy, entry_lines(move.entries), effects_by_key(self.state, now))
-        self._write(now, move.entries, TakenStep(before, decision))
+        wanted = effects_by_key(self.state, now)
+        self._write(now, move.entries)
         self._listener.on_transition(before, self.state, move.entries)
-        self._reconcile(now)
+        self._reconcile(wanted)
+        if not self._unwritten:
+            decision = Decision(now, seen, policy, entry_lines(move.entries), wanted)
+            self._journal.record_step(before, self.state, decision)
+            self._must_checkpoint = True
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -173,13 +177,13 @@ class Engine:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def _write(self, now: Moment, entries: tuple[Entry, ...], taken: TakenStep) -> None:
+    def _write(self, now: Moment, entries: tuple[Entry, ...]) -> None:
         """What cannot be written is kept and tried again with the next news; until then the agent goes on from memory,
         and acknowledges nothing (see `_is_allowed`)."""
         pending = (*self._unwritten, *entries)
         was_unwritable = bool(self._unwritten)
         try:
-            self._journal.commit(now, self._written, self.state, pending, taken)
+            self._journal.commit(now, self._written, self.state, pending)
         except JournalUnwritable as trouble:
             self._unwritten = list(pending) or [Entry("", EntryKind.JOURNAL_UNWRITABLE, str(trouble))]
             self.trouble = str(trouble)
@@ -225,10 +229,9 @@ class Engine:
 
     # --- doing ----------------------------------------------------------------------------------------------------
 
-    def _reconcile(self, now: Moment) -> None:
-        wanted = desired_effects(self.state, now)
-        self._timers = {effect.key: effect.at_raw_s for effect in wanted if isinstance(effect, fx.WakeAt)}
-        doing = {effect.key: effect for effect in wanted if not isinstance(effect, fx.WakeAt)
+    def _reconcile(self, wanted: Mapping[str, fx.Effect]) -> None:
+        self._timers = {key: effect.at_raw_s for key, effect in wanted.items() if isinstance(effect, fx.WakeAt)}
+        doing = {key: effect for key, effect in wanted.items() if not isinstance(effect, fx.WakeAt)
                  and self._is_allowed(effect)}
         for key in [key for key in self._active if key not in doing]:
             effect = self._active.pop(key)

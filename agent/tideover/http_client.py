@@ -144,10 +144,7 @@ class _LimitedSocket(_Limited, socket.socket):
 
 
 class _LimitedTlsSocket(_Limited, ssl.SSLSocket):
-    def send(self, *data: Any) -> int:
-        """What its `sendall` repeats, each time with the socket's whole timeout."""
-        self.settimeout(self.limits.left_s())
-        return super().send(*data)
+    pass
 
 
 def make_tls_context(ca_file: str | None = None, cert_file: str | None = None,

@@ -128,19 +128,25 @@ class HookPhase(enum.Enum):
     RECOVER = "recover"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConditions:
+    """When and how a hook is run: what its table in the configuration says of it and the journal keeps."""
+
+    kinds: frozenset[Kind] = ANNOUNCED
+    min_pause_s: float = 0.0
+    timeout_s: float = 60.0
+    required: bool = True
+    user: str | None = None              # None: the agent's own
+    umask: int = 0o022                   # as umask(2); without effect on Windows
+
+
 @dataclass(frozen=True, slots=True)
-class HookSpec:
+class HookSpec(RunConditions):
     """One participant: a hook of the directory, or an application, with the configuration for it."""
 
     name: str
     order: int                           # NN of the file's name
     path: str
-    kinds: frozenset[Kind] = ANNOUNCED
-    min_pause_s: float = 0.0
-    timeout_s: float = 60.0
-    required: bool = True
-    user: str | None = None
-    umask: int = 0o022                   # as umask(2); without effect on Windows
     refused: str | None = None           # why it must not be run; None: it may
     is_application: bool = False         # it takes part over the socket: no file is run, `user` says who may be it
     fails_absent: bool = False           # an application that is not connected when it is to prepare has failed

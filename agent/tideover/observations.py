@@ -24,11 +24,13 @@ class Witness:
 @dataclass(frozen=True, slots=True)
 class Restarted:
     """The agent has started. `down_s`: wall time since the journal's last row, None if there was none. `found`: the
-    private directories that hooks have now."""
+    private directories that hooks have now. `runs_from`: a new journal numbers runs from there, for an application that
+    sees a number again repeats its answer to it."""
 
     boot_id: str
     down_s: float | None = None
     found: tuple[Witness, ...] = ()
+    runs_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)

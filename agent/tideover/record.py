@@ -86,6 +86,7 @@ class EventRecord:
     not_before: datetime | None = None
     measured_notice_s: float | None = None
     acknowledged_at: datetime | None = None
+    acknowledged_by: str | None = None      # "this machine", or the name of another one of its fleet
     started_at: datetime | None = None
     ended_at: datetime | None = None
     closed_at: datetime | None = None
@@ -184,7 +185,7 @@ class EventRecord:
             "extra": dict(self.extra), "trace_id": trace_id(self.event_id), "status": self.status,
             "outcome": self.outcome.value if self.outcome else None, "noticed_at": utc_text(self.noticed_at),
             "notice_s": _rounded(self.measured_notice_s), "acknowledged_at": utc_text(self.acknowledged_at),
-            "acknowledged_by": THIS_MACHINE if self.acknowledged_at else None,
+            "acknowledged_by": self.acknowledged_by,
             "started_at": utc_text(self.started_at), "ended_at": utc_text(self.ended_at),
             "closed_at": utc_text(self.closed_at), "hooks": [_run_json(run) for run in self.hooks],
             "pauses": [pause_json(pause) for pause in self.pauses], "clock": _clock_json(self.clock),
@@ -221,6 +222,7 @@ def record_of(rows: Sequence[Row]) -> EventRecord:
     phase = next((row.what for row in reversed(rows) if isinstance(row.what, Phase)), None)
     closed = _last(rows, Phase.CLOSED) if phase is Phase.CLOSED else None
     started = _last(rows, EntryKind.STARTED) or _started_at_sight(rows)
+    acknowledged = _last(rows, EntryKind.ACK_ACCEPTED) or _last(rows, EntryKind.ACK_BY_PEER)
     return EventRecord(
         event_id=event.id if event else rows[0].event_id,
         noticed_at=rows[0].at,
@@ -235,7 +237,8 @@ def record_of(rows: Sequence[Row]) -> EventRecord:
         extra=event.extra if event else MappingProxyType({}),
         not_before=(event.not_before if event else None) or (first.not_before if first else None),
         measured_notice_s=first.notice_s if first else None,
-        acknowledged_at=_at(_last(rows, EntryKind.ACK_ACCEPTED)),
+        acknowledged_at=_at(acknowledged),
+        acknowledged_by=_acknowledged_by(acknowledged),
         started_at=_at(started),
         ended_at=_at(_last(rows, EntryKind.REMOVED)),
         closed_at=_at(closed),
@@ -299,6 +302,12 @@ def _clock_record(rows: Sequence[Row]) -> ClockRecord:
 
 def _last(rows: Sequence[Row], what: EntryKind | Phase) -> Row | None:
     return next((row for row in reversed(rows) if row.what is what), None)
+
+
+def _acknowledged_by(row: Row | None) -> str | None:
+    if row is None:
+        return None
+    return row.note if row.what is EntryKind.ACK_BY_PEER else THIS_MACHINE
 
 
 def _started_at_sight(rows: Sequence[Row]) -> Row | None:

@@ -53,7 +53,16 @@ def safe_json(document: object, indent: int | None = None) -> str:
 def make_storable(text: str, limit: int) -> str:
     """Given a text, return its first `limit` characters as a database, a log and an environment can hold them: NUL
     and halves of surrogate pairs are replaced, all else stays."""
-    return text[:limit].replace("\0", REPLACEMENT).encode("utf-8", "replace").decode("utf-8")
+    return encodable(text[:limit].replace("\0", REPLACEMENT))
+
+
+def encodable(text: str) -> str:
+    """Given a text, return it without halves of surrogate pairs (JSON can bring them), which UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
 
 
 def _visible(sign: str) -> str:

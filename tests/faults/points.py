@@ -110,13 +110,17 @@ class PointedDatabase:
 
 
 class PointedJournal(LastingJournal):
-    def commit(self, now: Any, before: Any, after: Any, entries: Iterable[Entry], taken: Any = None) -> None:
+    def commit(self, now: Any, before: Any, after: Any, entries: Iterable[Entry]) -> None:
         entries = list(entries)
         self._db.about = "commit " + (", ".join(map(_words, entries)) or "state")   # type: ignore[attr-defined]
         begun = [(name, "recover" if hook.stage is Stage.RECOVERING else "prepare") for name, hook in after.hooks.items()
                  if hook.run and (name not in before.hooks or before.hooks[name].run != hook.run)]
         self._db.begun = [f"{BEGUN} {name} {phase}" for name, phase in begun]       # type: ignore[attr-defined]
-        super().commit(now, before, after, entries, taken)
+        super().commit(now, before, after, entries)
+
+    def record_step(self, before: Any, after: Any, decision: Any) -> None:
+        self._db.about, self._db.begun = "recording", []        # type: ignore[attr-defined]
+        super().record_step(before, after, decision)
 
 
 def _words(entry: Entry) -> str:

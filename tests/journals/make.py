@@ -1,7 +1,7 @@
 """Makes small journals with an event open in each phase, by the code of whatever checkout it is run in.
 
 Run in a checkout of an older commit, beside that commit's tests:
-PYTHONPATH=tests:agent python make.py DIRECTORY. What it makes is stored as SQL text, a file a phase; each begins with a
+PYTHONPATH=tests:agent python make.py DIRECTORY (lives of what that commit did not know must be left out). What it makes is stored as SQL text, a file a phase; each begins with a
 comment that names the hooks whose prepare was begun and not recovered when the journal was written.
 """
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from lives import DONE, FAILED, NOT_YET, Life, event, hook, started
 from tideover.journal import Journal
 from tideover.lifecycle import State
-from tideover.observations import AckOutcome, RecoverRequested, StopRequested
+from tideover.observations import AckOutcome, ApplicationConnected, ApplicationGone, RecoverRequested, StopRequested
 from tideover.policy import Policy
 
 POLICY = Policy(hooks=(hook("first", 10), hook("second", 20)))
+WITH_APPLICATION = replace(POLICY, hooks=(*POLICY.hooks, replace(hook("app", 30), path="", is_application=True)))
 FREEZE = event()
 
 
@@ -29,6 +30,12 @@ def prepared() -> Life:
 
 def paused() -> Life:
     return prepared().acknowledged().polled(started(FREEZE)).paused()
+
+
+def connected() -> Life:
+    """The hooks have prepared, and the application, which is connected, is being asked to."""
+    life = Life(WITH_APPLICATION).see(ApplicationConnected("app", "one"))
+    return life.polled(FREEZE).settle().settle()
 
 
 LIVES: Mapping[str, Callable[[], Life]] = {
@@ -53,6 +60,11 @@ LIVES: Mapping[str, Callable[[], Life]] = {
     "recovered-by-hand": lambda: prepared().acknowledged().see(RecoverRequested()),
     "stopped-service": lambda: prepared().acknowledged().see(StopRequested()),
     "other-spelling": lambda: prepared().acknowledged().polled(replace(FREEZE, id="E1")),
+    "application-prepares": connected,
+    "application-prepared": lambda: connected().settle().acknowledged(),
+    "application-away": lambda: connected().settle().acknowledged().see(ApplicationGone("app")).polled(started(FREEZE))
+    .paused().judged().after(5.0).after(60.0),
+    "only-observed": lambda: Life(replace(POLICY, observes=True)).polled(FREEZE),
     "cancelled": lambda: Life(POLICY).polled(FREEZE).settle().polled(),
 }
 

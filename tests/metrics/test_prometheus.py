@@ -51,7 +51,7 @@ def page(here: World, address: str) -> str:
 
 
 def test_the_rules_are_sound_and_fire_when_they_should():
-    assert "SUCCESS: 12 rules found" in promtool("check", "rules", str(RULES))
+    assert "SUCCESS: 16 rules found" in promtool("check", "rules", str(RULES))
     assert "SUCCESS" in promtool("test", "rules", str(Path(__file__).with_name("alerts.test.yml")))
 
 

@@ -15,7 +15,6 @@ import pytest
 import win32con
 import win32security
 
-from tideover.api import named_pipe
 from tideover.api.named_pipe import pipe_name
 from tideover.api.protocol import ApiServer, ask, connect
 from tideover.config_file import platform_paths
@@ -29,6 +28,7 @@ from tideover.system.dmi import firmware_table, read_dmi
 from tideover.system.file_lock import Lock, read_holder
 from tideover.system.platform import ROOT, make_own_directory
 from tideover.system.removal import empty_directory
+from tideover.winapi import pipes
 from tideover.winapi.base import ntdll, own_profile, program_data, read_text, system_directory
 from tideover.winapi.clocks import biased_reader, raw_reader
 from tideover.winapi.security import ADMINISTRATORS, SYSTEM, own_sid, read_file_security
@@ -132,11 +132,11 @@ def test_what_the_system_cannot_give_is_reported_once_and_asked_for_again(tmp_pa
 
     lock = Lock(tmp_path)
     server = ApiServer(tmp_path / "x", {"say": lambda question: {"ok": True}}, told.append)
-    real = named_pipe.create_pipe
-    monkeypatch.setattr(named_pipe, "create_pipe", none_left)
+    real = pipes.create_pipe
+    monkeypatch.setattr(pipes, "create_pipe", none_left)
     assert ask(tmp_path / "x", tmp_path, {"ask": "say"})["ok"], "the end that was open already"
     time.sleep(0.5)
-    monkeypatch.setattr(named_pipe, "create_pipe", real)
+    monkeypatch.setattr(pipes, "create_pipe", real)
     end = time.monotonic() + 10
     while True:
         try:

@@ -17,6 +17,7 @@ from tideover.settings import Settings
 
 UNNAMED_USER = -1                    # what a user that no table names is counted as
 UNNAMED_USERS_AT_MOST = 32           # their connections, together
+HELLOS_AT_ONCE, HELLO_EVERY_S = 10, 1.0     # of one name: each may have the agent prepare, and write
 KNOWN_S = 10.0                       # so long it is kept who the users are that tables name
 
 
@@ -35,6 +36,23 @@ class ApplicationAccess:
     find_user: Callable[[str | None], User | None] = find_user
 
 
+class HelloPace:
+    """So many at once, and one each so often."""
+
+    def __init__(self) -> None:
+        self._free, self._counted_at_s = float(HELLOS_AT_ONCE), time.monotonic()
+
+    def is_free(self) -> bool:
+        """Count one more; return whether it may be now."""
+        now_s = time.monotonic()
+        self._free = min(float(HELLOS_AT_ONCE), self._free + (now_s - self._counted_at_s) / HELLO_EVERY_S)
+        self._counted_at_s = now_s
+        if self._free < 1.0:
+            return False
+        self._free -= 1.0
+        return True
+
+
 class Admission:
     """Counts connections, and says who is refused. Owned by the server's thread."""
 
@@ -42,6 +60,7 @@ class Admission:
         self._access = access
         self._of_user: Counter[User] = Counter()
         self._at_most = connections_possible()
+        self._paces: dict[str, HelloPace] = {}
         self._known_users: set[User | None] = set()
         self._known_until_s = 0.0
 
@@ -77,6 +96,11 @@ class Admission:
         if self._access.find_user(spec.user) != user:
             return f"[application.{hello.name}] names the user {spec.user or 'of the agent'}, not that of this process"
         return ""
+
+    def why_too_often(self, name: str) -> str:
+        """An application that may take part connects now: return why it has to wait ("": it has not)."""
+        pace = self._paces.setdefault(name, HelloPace())        # names of tables: few
+        return "" if pace.is_free() else f"{name} connects too often, which may be once a second"
 
     def _counted_as(self, user: User) -> User:
         now_s = time.monotonic()

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from tideover.effects import RunHook
 from tideover.model import HookOutcome, HookPhase, utc_text
+from tideover.text_safety import drop_controls
 
 PROTOCOL = 1
 LINE_BYTES = 64 * 1024           # at most, with its end
@@ -70,7 +71,7 @@ def read_line(line: bytes) -> Hello | RunAnswer:
     if not isinstance(run, int) or isinstance(run, bool):
         raise ViolationError(f"{words[0]} without the number of its run")
     outcome, exit_status = ANSWERS[words[0]]
-    return RunAnswer(run, outcome, exit_status, why[:TEXT_AT_MOST] if isinstance(why, str) else "")
+    return RunAnswer(run, outcome, exit_status, drop_controls(why, TEXT_AT_MOST) if isinstance(why, str) else "")
 
 
 def _read_hello(found: dict[str, object]) -> Hello:
@@ -80,6 +81,8 @@ def _read_hello(found: dict[str, object]) -> Hello:
         raise ViolationError("hello with a name that is not of small letters, digits and hyphens")
     if not isinstance(instance, str) or len(instance) > INSTANCE_AT_MOST or not (instance or listens):
         raise ViolationError("hello without an instance, a random text for each process")
+    if not instance.isprintable():          # halves of surrogate pairs among them, which no database can hold
+        raise ViolationError("hello with an instance that is not of printable characters")
     number = protocol if isinstance(protocol, int) and not isinstance(protocol, bool) else None
     return Hello(name, instance, listens, number)
 

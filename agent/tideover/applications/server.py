@@ -34,19 +34,20 @@ UNIDENTIFIED_AT_MOST = 64        # clients whose user is not known yet (Windows:
 CLOSE_S = 2.0
 LOST = "the connection ended during the run"
 OTHER_INSTANCE = "another instance of it is connected"
+LATE_LOGGED = 10                 # of one connection: a client can send many
 LATE = "its answer came after the run was over"
 
 
 class _Peer:
     """One client. `name`: "" until its hello was taken. `counted_as`: None while its user is not known."""
 
-    __slots__ = ("channel", "counted_as", "hello_until_s", "instance", "is_listener", "name", "reader")
+    __slots__ = ("channel", "counted_as", "hello_until_s", "instance", "is_listener", "late_answers", "name", "reader")
 
     def __init__(self, channel: ClientChannel) -> None:
         self.channel = channel
         self.counted_as: User | None = None
         self.name, self.instance, self.is_listener = "", "", False
-        self.reader = protocol.LineReader()
+        self.reader, self.late_answers = protocol.LineReader(), 0
         self.hello_until_s = time.monotonic() + HELLO_S
 
 
@@ -210,6 +211,8 @@ class ApplicationServer:
         why = self._admission.why_refused(user, hello)
         if not why and not hello.listens and hello.name in self._here.connections:
             why = f"{hello.name} is connected already"
+        if not why and not hello.listens:
+            why = self._admission.why_too_often(hello.name)
         if why:
             self._refuse(connection, why)
             return
@@ -315,7 +318,9 @@ class ApplicationServer:
     def _take_answer(self, connection: _Peer, answer: protocol.RunAnswer) -> None:
         run = self._here.runs.get(connection.name)
         if run is None or run.effect.run != answer.run:
-            self._log(connection.name, LATE)
+            connection.late_answers += 1
+            if connection.late_answers <= LATE_LOGGED:
+                self._log(connection.name, LATE)
             return
         if run.ending is not None:
             self._settle(connection.name, run, run.ending, run.note)

@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType({
     "replay": ("tideover.cli.replay.command", "Decide again what a bundle recorded, and compare."),
     "acknowledge": ("tideover.cli.actions.acknowledge_command", "Acknowledge an event by hand (StartRequests)."),
     "recover": ("tideover.cli.actions.recover_command", "Run pending recover hooks now."),
+    "fleet": ("tideover.cli.fleet.command", "Show, release or remove what machines of a fleet have in their store."),
     "simulate": ("tideover.cli.simulate.command", "Serve a simulated metadata service and time server."),
     "config": ("tideover.cli.config.command", "Validate or show the configuration."),
     "service": ("tideover.cli.service.command", "Install, remove, start or stop the service (for pip installations)."),
@@ -98,7 +99,7 @@ def run_command(words: list[str]) -> int:
             print(trouble.ctx.get_help() if trouble.ctx else "")
         else:
             command = trouble.ctx.command_path if trouble.ctx else "tideover"
-            message = trouble.format_message()
+            message = " ".join(trouble.format_message().split())       # click breaks lists of choices with tabs
             end = "" if message.endswith((".", "?", "!")) else "."     # click's own sentences end with and without
             print_sentence(f"tideover: {message}{end} See {command} --help.", hanging=2, to_errors=True)
         return EXIT_WRONG_USE

@@ -24,6 +24,7 @@ NAMED: Mapping[tuple[str, str], str] = MappingProxyType({
     ("show", "event"): "@events",
     ("acknowledge", "event"): "@events",
     ("recover", "event"): "@events",
+    ("fleet release", "member"): "@members",
     ("recover", "--forget"): "@pending",
     ("hooks run", "name"): "@hooks",
     ("hooks disable", "name"): "@hooks",

@@ -14,7 +14,8 @@ from tideover.errors import EXIT_NO, EXIT_OK, EXIT_WRONG_USE, TideoverError
 from tideover.settings import Settings
 
 EVENTS_AT_MOST = 50
-SAFE = re.compile(r"[A-Za-z0-9._/@+-]+")      # a foreign word that a shell would read as more than a word is left out
+SAFE = re.compile(r"[A-Za-z0-9._/@+][A-Za-z0-9._/@+-]*")
+"""Words that a shell reads as more than a word, and this program as an option, are left out."""
 
 
 def print_words(arguments: list[str]) -> int:
@@ -67,6 +68,24 @@ def _pending(settings: Settings) -> Iterable[str]:
     return recover_pending(read_memory(settings, lambda journal: ())[0])
 
 
+def _members(settings: Settings) -> Iterable[str]:
+    """Of the fleet's store, which is asked once."""
+    from tideover.fleet.store import StoreFailed, open_store
+    from tideover.fleet_documents import members_prefix
+    from tideover.fleet_status import read_documents
+    if settings.fleet.store is None:
+        return []
+    try:
+        store = open_store(settings.fleet)
+        try:
+            found = read_documents((one.key, one.value, None) for one in store.list(members_prefix()))
+        finally:
+            store.close()
+    except StoreFailed:
+        return []
+    return [entry.document.name for entry in found.members]
+
+
 def _scenarios(settings: Settings) -> Iterable[str]:
     """Of any platform."""
     from tideover.platforms import SIMULATED_KINDS
@@ -76,4 +95,4 @@ def _scenarios(settings: Settings) -> Iterable[str]:
 
 WORDS: dict[str, Callable[[Settings], Iterable[str]]] = {
     "hooks": _hooks, "library": _library, "all-hooks": _all_hooks, "events": _events, "pending": _pending,
-    "scenarios": _scenarios}
+    "scenarios": _scenarios, "members": _members}

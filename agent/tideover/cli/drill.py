@@ -5,11 +5,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from tideover.cli.options import check_named, duration_between, example, load, print_json, with_config, with_json
 from tideover.cli.terminal import wrapped
@@ -20,11 +21,14 @@ from tideover.drill import (
     DrillEnvironment,
     DrillOutcome,
     DrillPlan,
+    FleetDrill,
+    FleetOutcome,
     TimelineLine,
     hooks_that_run,
     run_drill,
     user_hooks,
 )
+from tideover.drill.fleet import DEFAULT_PAUSE_S as FLEET_PAUSE_S
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, WrongUseError
 from tideover.humanize import length_text
 from tideover.model import ANNOUNCED, Kind
@@ -56,18 +60,29 @@ class Interrupted(TideoverError):
               show_default=True,
               help="How long the machine is paused.")
 @click.option("--cancel", is_flag=True, help="Cancel the event while prepare runs.")
+@click.option("--fleet", "with_fleet", is_flag=True,
+              help="Rehearse three machines that coordinate: a shared event, then one event each with one slot.")
 @click.option("--hooks", "with_own_hooks", is_flag=True,
               help="Run the hooks of the configured directory instead of the built-in samples.")
 @with_json
 @with_config
 @click.pass_context
-def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, config: str | None, **chosen: Any) -> int:
+def command(context: click.Context, /, with_own_hooks: bool, with_fleet: bool, as_json: bool, config: str | None,
+            **chosen: Any) -> int:
     """Rehearse a maintenance event end to end and check each guarantee.
 
     The drill runs a simulated metadata service and time server, a real agent and real hooks in a temporary directory,
     and stops the agent's process to simulate the pause. It changes nothing outside that directory and never contacts
     the platform. Exit status 0 only if every guarantee held.
+
+    With --fleet there are three agents, three metadata services of one availability set, and a store in the drill's
+    memory. Each pause takes 2s, unless --pause says otherwise.
     """
+    if with_fleet:
+        check_named(context, config)
+        _require_alone(context)
+        pause_s = chosen["pause"] if _is_given(context, "pause") else FLEET_PAUSE_S
+        return _drill_fleet(pause_s, as_json=as_json)
     plan = _plan(context, config, with_own_hooks, **chosen)
     _must_run_hooks(plan)
     stage = DrillEnvironment(plan)
@@ -81,6 +96,63 @@ def command(context: click.Context, /, with_own_hooks: bool, as_json: bool, conf
     else:
         _show_verdict(outcome, stage)
     return EXIT_OK if outcome.held and not stage.left_prepared else EXIT_NO
+
+
+def _is_given(context: click.Context, parameter: str) -> bool:
+    return context.get_parameter_source(parameter) is not ParameterSource.DEFAULT
+
+
+def _require_alone(context: click.Context) -> None:
+    """Raise WrongUseError for an option that means nothing for a fleet."""
+    for name, option in (("kind", "--kind"), ("platform_kind", "--platform"), ("cancel", "--cancel"),
+                         ("with_own_hooks", "--hooks")):
+        if _is_given(context, name):
+            raise WrongUseError("cannot drill a fleet", f"{option} cannot be combined with --fleet",
+                                "Omit one of the two options.")
+
+
+def _drill_fleet(pause_s: float, *, as_json: bool) -> int:
+    drill = FleetDrill(pause_s, (lambda line: None) if as_json else _show_line)
+    if not as_json:
+        click.echo("\n".join(wrapped(
+            f"Rehearsal of four events on three machines of one availability set ({length_text(pause_s)} paused each), "
+            "in this machine's memory and temporary directory. The platform is never contacted.", _width())) + "\n")
+    with _all_endings_shown():
+        try:
+            with _undisturbed_end(drill):
+                outcome = drill.run()
+        except KeyboardInterrupt:
+            raise Interrupted("the drill was interrupted", "its processes were ended and its directories were removed",
+                              "Run it again to see a complete rehearsal.") from None
+    if as_json:
+        print_json(_fleet_document(outcome, drill))
+        return EXIT_OK if outcome.held else EXIT_NO
+    click.echo("\nChecks:")
+    for finding in outcome.findings:
+        _show_finding(finding)
+    broken = sum(finding.held is False for finding in outcome.findings)
+    last = "Every check passed." if outcome.held else (
+        f"{broken} of {len(outcome.findings)} checks failed. The drill's directories are kept: "
+        f"{', '.join(map(str, drill.folders))}")
+    click.echo("\n" + "\n".join(wrapped(last, _width())))
+    return EXIT_OK if outcome.held else EXIT_NO
+
+
+def _fleet_document(outcome: FleetOutcome, drill: FleetDrill) -> dict[str, Any]:
+    return {
+        "held": outcome.held, "ended_early": outcome.broken, "acknowledgements": outcome.acknowledgements,
+        "folders": [str(path) for path in drill.folders] if drill.keeps_folders else [],
+        "checks": _checks(outcome.findings), "timeline": _timeline(outcome.lines),
+    }
+
+
+def _checks(findings: Iterable[CheckResult]) -> list[dict[str, Any]]:
+    return [{"guarantee": finding.guarantee, "title": finding.title, "held": finding.held,
+             "evidence": list(finding.evidence)} for finding in findings]
+
+
+def _timeline(lines: Iterable[TimelineLine]) -> list[dict[str, Any]]:
+    return [{"at_s": round(line.at_s, 3), "who": line.who, "what": line.what} for line in lines]
 
 
 def _interrupted(stage: DrillEnvironment) -> Interrupted:
@@ -139,7 +211,7 @@ def _all_endings_shown() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed_end(stage: DrillEnvironment) -> Iterator[None]:
+def _undisturbed_end(stage: DrillEnvironment | FleetDrill) -> Iterator[None]:
     """A second Ctrl-C does not stop the putting away: it is short, and what it ends may be stopped processes."""
     with stage:
         try:
@@ -232,10 +304,9 @@ def _document(outcome: DrillOutcome, stage: DrillEnvironment) -> dict[str, Any]:
         "held": outcome.held, "kind": seen.plan.kind.value, "cancelled": seen.plan.cancel,
         "ended_early": seen.broken, "left_prepared": stage.left_prepared,
         "folder": str(stage.folder.path) if stage.keeps_folder else None,
-        "checks": [{"guarantee": finding.guarantee, "title": finding.title, "held": finding.held,
-                      "evidence": list(finding.evidence)} for finding in outcome.findings],
+        "checks": _checks(outcome.findings),
         "measured": {"away_s": round(stop.middle_s, 3) if stop else None, "acknowledgements": len(seen.posts),
                      "hooks": [{"name": run.hook, "phase": run.phase.value, "done": run.worked} for run in seen.runs]},
-        "timeline": [{"at_s": round(line.at_s, 3), "who": line.who, "what": line.what} for line in outcome.lines],
+        "timeline": _timeline(outcome.lines),
         "record": outcome.record.as_json() if outcome.record else None,
     }

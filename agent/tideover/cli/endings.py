@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from tideover.errors import EXIT_BUG, TideoverError, system_reason
 from tideover.system.platform import give_up_errors, give_up_output
+from tideover.text_safety import dot_controls
 
 SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOBUFS})
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -86,8 +87,9 @@ def lacking(trouble: Exception) -> TideoverError | None:
 
 
 def print_error(trouble: TideoverError, faults: tuple[str, ...] = ()) -> None:
-    """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing."""
-    lines = [f"tideover: {trouble}", *(f"  {fault}" for fault in faults)]
+    """Say on standard error what failed, why, and what to do; where that cannot be written, say nothing. A name in it
+    may come from anywhere (an argument, a file): nothing of it steers the terminal."""
+    lines = [f"tideover: {dot_controls(str(trouble))}", *(f"  {dot_controls(fault)}" for fault in faults)]
     try:
         if sys.stderr.isatty():
             from tideover.cli.terminal import this_terminal, wrapped_line

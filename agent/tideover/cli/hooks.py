@@ -140,9 +140,9 @@ def check_hooks(loaded: Loaded, as_json: bool) -> int:
                     "applications": applications, "warnings": warnings})
         return exit_status
     for one in refused:
-        print_sentence(f"refused   {one['path']}: {one['why']}", hanging=HANGING)
+        print_sentence(f"refused   {Path(str(one['path'])).name}: {one['why']}", hanging=HANGING)
     for one in missing:
-        print_sentence(f"missing   {one['path']}: {one['why']}", hanging=HANGING)
+        print_sentence(f"missing   {Path(str(one['path'])).name}: {one['why']}", hanging=HANGING)
     for application in applications:
         print_sentence(f"unusable  [application.{application['name']}]: {application['why']}", hanging=HANGING)
     for one in ignored:

@@ -10,10 +10,13 @@ from typing import Protocol
 
 import click
 
+from tideover.applications.protocol import NAME
 from tideover.cli.endings import until_interrupted
 from tideover.cli.options import example, print_lines, without_settings
 from tideover.cli.render import key_value
 from tideover.cli.terminal import render_lines, this_terminal
+from tideover.client import VARIABLE
+from tideover.drill.trial import TrialAgent
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.settings.types import is_ipv4, listen_address, quoted
@@ -40,9 +43,13 @@ SHOWN_AT_MOST = 160         # characters of what a client sends
               "default; repeat it for a scenario of several VMs. Each VM's service has a port of its own.")
 @click.option("--pace", type=click.FloatRange(0.01, 1000.0), metavar="FACTOR", default=1.0, show_default=True,
               help="The speed factor; 2 takes half the time.")
+@click.option("--application", "applications", multiple=True, metavar="NAME", help="Also run an agent in which the "
+              "application NAME takes part, started by you as this user; repeat it for more. The scenario begins when "
+              "all are connected.")
 @click.option("--list", "lists", is_flag=True, help="List the built-in scenarios.")
 @without_settings
-def command(scenario: str | None, listen: str, kind: str, vm_names: Sequence[str], pace: float, lists: bool) -> int:
+def command(scenario: str | None, listen: str, kind: str, vm_names: Sequence[str], pace: float,
+            applications: Sequence[str], lists: bool) -> int:
     """Serve a simulated metadata service that runs SCENARIO (a name or a file), and a time server, until Ctrl-C.
 
     The scenario availability-set serves three VMs that share their events."""
@@ -60,8 +67,22 @@ def command(scenario: str | None, listen: str, kind: str, vm_names: Sequence[str
             services.append(opened.enter_context(_open_beside(services[0], name, listen, offset, platform)))
         time_server = opened.enter_context(_open_time_server(services[0]))
         _show_head(platform, simulator, services, story, time_server)
-        _ScenarioRun(simulator, services, story, pace).run()
+        agent = opened.enter_context(_agent(applications, platform, simulator, services[0], time_server)) \
+            if applications else None
+        _ScenarioRun(simulator, services, story, pace, agent).run()
     return EXIT_OK
+
+
+def _agent(names: Sequence[str], platform: Platform, simulator: SimulatorModule, service: SimulatedService,
+           time_server: TimeServer) -> TrialAgent:
+    """Raise WrongUseError if an application cannot have such a name."""
+    wrong = [name for name in names if not NAME.fullmatch(name)]
+    if wrong:
+        raise WrongUseError("cannot simulate", f"--application {dot_controls(wrong[0])} is not a name of small "
+                            "letters, digits and hyphens", "Name it as in its table [application.NAME].")
+    agent = TrialAgent(names, platform, simulator.source_settings(service), time_server)
+    click.echo(f"An agent runs beside it; start {' and '.join(names)} with\n\n  {VARIABLE}={agent.address}\n")
+    return agent
 
 
 def _open_beside(service: SimulatedService, vm_name: str, listen: str, offset: int,
@@ -106,7 +127,8 @@ class _ScenarioRun:
     """The services, one scenario on a thread of its own, and each request shown as it comes."""
 
     def __init__(self, simulator: SimulatorModule, services: Sequence[SimulatedService], story: Scenario,
-                 pace: float) -> None:
+                 pace: float, agent: TrialAgent | None) -> None:
+        self._agent = agent
         self._simulator = simulator
         self._services, self._story, self._pace = services, story, pace
         self._began_s = time.monotonic()
@@ -117,12 +139,17 @@ class _ScenarioRun:
 
     def run(self) -> None:
         """Until interrupted. Raise WrongUseError for a scenario that does not fit."""
-        start_task("scenario", self._play, self._cannot_play)
         try:
+            if self._agent is not None:
+                self._agent.wait_connected()
+            start_task("scenario", self._play, self._cannot_play)
             while self._trouble is None:
                 self._services[0].wait_until(self._has_news, LOOK_S)
                 for service, request in self._news():
-                    self._show_request(service, request)
+                    if self._agent is None:
+                        self._show_request(service, request)
+                for line in self._agent.news() if self._agent is not None else ():
+                    self._show("agent", line)
                 if self._repeats and time.monotonic() - self._shown_s >= REPEATS_SHOWN_S:
                     self._show_repeats()
         except KeyboardInterrupt:

@@ -4,16 +4,16 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tideover.cli.endings import until_interrupted
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
-from tideover.cli.render import status_parts
+from tideover.cli.render import Part, status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError, WrongUseError
@@ -40,37 +40,39 @@ def watch_status(look: ReadStatus, *, as_json: bool, utc: bool) -> None:
     """Given how to read the status, show it until interrupted (Ctrl-C, SIGTERM) or until its output is closed."""
     with until_interrupted():
         if as_json:
-            _print_documents(look)
+            print_documents(look, REFRESH_S)
         elif sys.stdout.isatty():
-            _draw(look, utc)
+            draw(lambda times: status_parts(look(), times), utc, REFRESH_S, "every second")
         else:
-            _print_changes(look, utc)
+            print_changes(lambda times: status_parts(look(), times), utc, REFRESH_S)
 
 
-def _print_documents(look: ReadStatus) -> None:
-    for _ in _seconds():
+def print_documents(look: Callable[[], Mapping[str, Any]], every_s: float) -> None:
+    """Given how to read a document, print it on a line, again and again until interrupted."""
+    for _ in _beats(every_s):
         click.echo(safe_json(look()))
 
 
-def _print_changes(look: ReadStatus, utc: bool) -> None:
-    """A line for each change of what the first sentence says."""
+def print_changes(parts_of: Callable[[Times], list[Part]], utc: bool, every_s: float) -> None:
+    """Given the same, print a line for each change of what the first sentence says."""
     shown = ""
-    for _ in _seconds():
+    for _ in _beats(every_s):
         times = Times(datetime.now(UTC), utc)
-        first = render_lines(status_parts(look(), times)[:1], this_terminal())[0]
+        first = render_lines(parts_of(times)[:1], this_terminal())[0]
         if first != shown:
             click.echo(f"{times.this_moment()}  {first}")
             shown = first
 
 
-def _draw(look: ReadStatus, utc: bool) -> None:
+def draw(parts_of: Callable[[Times], list[Part]], utc: bool, every_s: float, how_often: str) -> None:
+    """Given how to make a page for a moment, draw it over the one before until interrupted."""
     lines: list[str] = []
     sys.stdout.write(BEGIN)
     try:
-        for _ in _seconds():
+        for _ in _beats(every_s):
             times = Times(datetime.now(UTC), utc)
-            lines = render_lines(status_parts(look(), times), this_terminal())
-            sys.stdout.write(frame([*lines, "", f"{times.this_moment()}, every second; Ctrl-C to quit"],
+            lines = render_lines(parts_of(times), this_terminal())
+            sys.stdout.write(frame([*lines, "", f"{times.this_moment()}, {how_often}; Ctrl-C to quit"],
                                    *shutil.get_terminal_size()))
             sys.stdout.flush()
     finally:
@@ -96,12 +98,12 @@ def cut(line: str, columns: int) -> str:
     return dot_controls(bare) + "…"
 
 
-def _seconds() -> Iterator[None]:
-    """Now, and then at each next second; a look that took longer is not made up for."""
+def _beats(every_s: float) -> Iterator[None]:
+    """Now, and then at each next time; a look that took longer is not made up for."""
     due_s = time.monotonic()
     while True:
         yield
-        due_s = max(due_s + REFRESH_S, time.monotonic())
+        due_s = max(due_s + every_s, time.monotonic())
         time.sleep(max(0.0, due_s - time.monotonic()))
 
 

@@ -167,13 +167,14 @@ def _painted(terminal: Terminal, first: str, margin: str, text: StyledText) -> I
         yield (margin if index else first) + terminal.painted(StyledText(line, text.tone))
 
 
-def wrapped(text: str, room: int | None) -> list[str]:
-    """Given one line of text and the columns there are, return its lines; what is one word is never cut in two."""
-    if room is None or columns_of(text) <= room:
+def wrapped(text: str, room: int | None, first_more: int = 0) -> list[str]:
+    """Given one line of text, the columns there are, and how many more the first line has, return its lines; what is
+    one word is never cut in two."""
+    if room is None or columns_of(text) <= room + first_more:
         return [text]
     lines: list[str] = []
     for word in MAY_BREAK.split(text):
-        if lines and columns_of(lines[-1]) + 1 + columns_of(word) <= room:
+        if lines and columns_of(lines[-1]) + 1 + columns_of(word) <= room + (first_more if len(lines) == 1 else 0):
             lines[-1] += f" {word}"
         else:
             lines.append(word)
@@ -186,4 +187,4 @@ def wrapped_line(text: str, width: int | None, hanging: int = 0) -> list[str]:
     indent = text[:len(text) - len(text.lstrip(" "))]
     room = None if width is None else width - len(indent) - hanging
     return [indent + " " * (hanging if index else 0) + line
-            for index, line in enumerate(wrapped(dot_controls(text.lstrip(" ")), room))]
+            for index, line in enumerate(wrapped(dot_controls(text.lstrip(" ")), room, hanging))]

@@ -41,7 +41,7 @@ from tideover.hooks.notifier import Notifier
 from tideover.hooks.runner import HookRunner
 from tideover.humanize import offset_text
 from tideover.journal import JournalUnwritable
-from tideover.lifecycle import State
+from tideover.lifecycle import Stage, State
 from tideover.lifecycle.step import date_ahead_s, is_date_doubtful
 from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
@@ -50,11 +50,13 @@ from tideover.record import Row
 from tideover.sources import SourceContext
 from tideover.sources.poller import Acknowledger, Poller
 from tideover.status import draining_because, finding_of, is_checking, status_of
+from tideover.system.clocks import read_boot_id
 from tideover.timekeeping.intervals import NS, TimeSample
 
 if TYPE_CHECKING:
     from tideover.daemon.listeners import MetricsExport
     from tideover.documents import AgentStatusDocument
+    from tideover.fleet.member import Member
     from tideover.http_server import HealthPage
     from tideover.metrics.collector import MetricsCollector, Present
 
@@ -110,6 +112,8 @@ class Agent:
                 self.poller = Poller(self._on_poll, self._source,
                                      max(settings.source.poll_s, self.platform.shortest_poll_s))
                 self._acknowledger = Acknowledger(self.post, self._source)
+            self._pauses = 0            # detected by this process
+            self.fleet = self._open_fleet()
             self._metering: MetricsExport | None = None
             self.notifiers: list[Notifier] = [
                 one for one in before.notifiers if one.is_running] if before is not None else []
@@ -138,9 +142,12 @@ class Agent:
     def start(self) -> None:
         """Resume from the journal, then start to poll, to watch and to listen."""
         self.applications.open(self.engine, lambda: self.choices.current, self._trouble("applications"))
+        resumed = frozenset(one.event_id for one in self.engine.state.leaving) | frozenset(self.engine.state.cases)
         resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
         if self._source is not None:
             self._source.remember(case.event for case in self.engine.state.cases.values() if case.listed)
+        if self.fleet is not None:
+            self.fleet.open(resumed)
         self.watch.start()
         self.checker.sample_idle()
         if self.poller is not None:
@@ -155,8 +162,7 @@ class Agent:
         """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
         self._is_closing = True
         for part in (self._health, self._metering, self._server, self.applications, self.poller, self._source,
-                     self.watch, self.runner,
-                     self.checker, self._acknowledger):
+                     self.watch, self.runner, self.checker, self.fleet, self._acknowledger):
             if part is not None:
                 part.close()
         if self.engine.trouble:
@@ -177,10 +183,34 @@ class Agent:
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def _effect_handlers(self) -> Mapping[type[Any], Any]:
-        acknowledge = AcknowledgeHandler(self._acknowledger) if self._acknowledger is not None else NullHandler()
-        return {fx.RunHook: ParticipantHandler(self.runner, self.applications, self.memory.journal.rows),
+        acknowledger = self._acknowledger
+        acknowledge = AcknowledgeHandler(acknowledger, self.fleet) if acknowledger is not None else NullHandler()
+        return {fx.Coordinate: self.fleet or NullHandler(),
+                fx.RunHook: ParticipantHandler(self.runner, self.applications, self.memory.journal.rows),
                 fx.Acknowledge: acknowledge, fx.CheckClock: ClockHandler(self.checker),
                 fx.WatchClosely: WatchHandler(self.watch, self.checker)}
+
+    def _open_fleet(self) -> Member | None:
+        """This machine's part in a fleet; None where [fleet] names no store: then none of it is loaded."""
+        settings = self.settings.fleet
+        if settings.store is None:
+            return None
+        from tideover.fleet.member import Member, MemberSettings
+        from tideover.fleet.store import open_store
+        return Member(MemberSettings(settings.group, settings.slots, settings.takeover_s),
+                      lambda: open_store(settings), read_boot_id(), __version__, self.post, self.clocks.moment,
+                      self._trouble("fleet"), pauses=lambda: self._pauses, failed_hooks=self._failed_hooks,
+                      requested=self._on_store_request)
+
+    def _on_store_request(self, operation: str, outcome: str, duration_s: float) -> None:
+        figures = self.figures
+        if figures is not None:
+            figures.store_requested(operation, outcome, duration_s)
+
+    def _failed_hooks(self) -> tuple[str, ...]:
+        """Whose recovery has failed for good. Any thread."""
+        hooks = self.engine.state.hooks
+        return tuple(sorted(name for name, hook in hooks.items() if hook.stage is Stage.RECOVER_FAILED))
 
     def _listener(self) -> Listener:
         """The log listener; applications that listen; the metrics where [metrics] asks for them (their library costs
@@ -315,10 +345,16 @@ class Agent:
 
     def _present(self) -> Present:
         """What the figures show as it is now. Any thread."""
-        from tideover.metrics.collector import Present
+        from tideover.metrics.collector import FleetPresent, Present
+        fleet = None
+        if self.fleet is not None:
+            status = self.fleet.status
+            asked = status.last_good is not None or status.failing_since is not None
+            fleet = FleetPresent(self.settings.fleet.slots, status.failing_since is None if asked else None,
+                                 status.last_good.utc if status.last_good is not None else None)
         return Present(self.engine.state, self.checker.latest(), self.poller is not None, self.last_answer_at(),
                        tuple(spec.name for spec in self.choices.catalogue.hooks), tuple(self.settings.application),
-                       self.process_started_at)
+                       self.process_started_at, fleet)
 
     def _prune(self) -> None:
         """At the start, whenever an event has closed, and hourly: on the engine's thread, whose journal it is. Only by
@@ -355,6 +391,8 @@ class Agent:
             self.log.debug("poll.answered", events=len(document.events), incarnation=document.incarnation,
                            took_s=round(document.received_raw_s - document.asked_raw_s, 4))
             self.watch.outside_date(self.platform.service.removeprefix("the "), news.document)
+            if self.fleet is not None:
+                self.fleet.identify(news.me, news.vm_id)
             news = replace(news, clock_is_good=is_confirmed(self.checker.latest(), self.clocks.moment()))
             self._doubt_date(news)
             if document.moved:
@@ -373,6 +411,7 @@ class Agent:
 
     def _on_pause(self, seen: ob.Observation) -> None:
         """On the pause watch's thread: what is listed after a resume decides whose pause it was, so ask at once."""
+        self._pauses += 1
         self.post(seen)
         if self.poller is not None:
             self.poller.poll_now()

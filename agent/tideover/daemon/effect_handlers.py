@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tideover import effects as fx
 from tideover.clock.checker import ClockChecker
@@ -12,6 +14,9 @@ from tideover.journal import JournalUnreadable
 from tideover.pause import PauseWatch
 from tideover.record import Row, record_of, trace_id
 from tideover.sources.poller import Acknowledger
+
+if TYPE_CHECKING:
+    from tideover.fleet.member import Member
 
 
 class ParticipantHandler:
@@ -51,13 +56,20 @@ def run_input(effect: fx.RunHook, rows_of: Callable[[str], list[Row]]) -> tuple[
 
 
 class AcknowledgeHandler:
-    def __init__(self, acknowledger: Acknowledger) -> None:
-        self._acknowledger = acknowledger
+    """Sends acknowledgements; those of a fleet through its member, which asks the store first."""
+
+    def __init__(self, acknowledger: Acknowledger, member: Member | None = None) -> None:
+        self._acknowledger, self._member = acknowledger, member
 
     def start(self, effect: fx.Acknowledge) -> None:
-        self._acknowledger.start(effect)
+        if self._member is not None and effect.is_guarded:
+            self._member.acknowledge(effect, partial(self._acknowledger.start, effect))
+        else:
+            self._acknowledger.start(effect)
 
     def cancel(self, effect: fx.Acknowledge) -> None:
+        if self._member is not None:
+            self._member.cancel_acknowledgement(effect.key)
         self._acknowledger.cancel(effect.key)
 
 

@@ -12,7 +12,7 @@ from tideover.hooks.environment_file import OwnerVariables, owner_variables
 from tideover.model import ANNOUNCED, HookSpec, Kind
 from tideover.observations import Observation, Polled, Restarted
 from tideover.platforms import Platform, platform_of
-from tideover.policy import Policy, Rules
+from tideover.policy import FleetRules, Policy, Rules
 from tideover.settings import Settings, options_for, unused_hook_tables, warnings_about
 from tideover.sources import Source, SourceContext, open_source
 from tideover.system.dmi import read_dmi
@@ -106,7 +106,15 @@ def policy_of(settings: Settings, catalogue: Catalogue) -> Policy:
         recover_unannounced=settings.policy.unannounced == "recover",
         hold_for_clock=settings.clock.on_deadline == "hold",
         observes=settings.policy.mode == "observe",
+        fleet=_fleet_rules(settings),
     )
+
+
+def _fleet_rules(settings: Settings) -> FleetRules | None:
+    fleet = settings.fleet
+    if fleet.store is None:
+        return None
+    return FleetRules(fleet.slots, fleet.shared == "together", fleet.on_unreachable == "proceed")
 
 
 def application_specs(settings: Settings) -> tuple[HookSpec, ...]:

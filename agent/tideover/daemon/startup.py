@@ -172,7 +172,7 @@ def resume_from_journal(memory: StateDirectory, engine: Engine, runner: HookRunn
     end_left_runs(memory, engine, log, spare)
     last_at = memory.journal.last_at()
     down_s = None if last_at is None else max(0.0, (now.utc - last_at).total_seconds())
-    engine.handle(Restarted(read_boot_id(), down_s, runner.witnesses()))
+    engine.handle(Restarted(read_boot_id(), down_s, runner.witnesses(), int(now.utc.timestamp())))
 
 
 def end_left_runs(memory: StateDirectory, engine: Engine, log: Log, spare: Path | None) -> None:

@@ -14,6 +14,7 @@ from tideover.clock.on_demand import check_now
 from tideover.clock.types import ClockCheckSettings, ClockReport
 from tideover.config_file import Loaded
 from tideover.doctor.clock import Guarantee, check_clock, check_guarantees
+from tideover.doctor.fleet import check_fleet, late
 from tideover.doctor.local import (
     ask_agent,
     check_agent,
@@ -115,6 +116,7 @@ def examine(loaded: Loaded, catalogue: Catalogue, machine: Machine, wait_s: floa
         *shown, *pauses, *check_clock(clock),
         *kept, *check_hooks(loaded, catalogue),
         *check_applications(settings, answers.get("agent")), *check_notify(settings),
+        *(answers["fleet"] if "fleet" in answers else late(settings, wait_s)),
         *check_rights(settings, machine), *check_agent(settings, answers.get("agent")), *check_other_agents(machine))
     return Examination(findings, tuple(promised))
 
@@ -125,6 +127,8 @@ def _questions(settings: Settings, machine: Machine, platform: Platform) -> dict
     questions: dict[str, FactQuestion] = {
         "clock": partial(check_now, checked, surroundings=machine.surroundings, agent_queries=queries),
         "agent": partial(ask_agent, settings)}
+    if settings.fleet.store is not None:
+        questions["fleet"] = partial(check_fleet, settings)
     if platform.is_served:
         questions["service"] = partial(ask_service, settings, platform)
         if settings.source.vm_name:

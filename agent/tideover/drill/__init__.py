@@ -6,6 +6,7 @@ touches the platform, nor anything outside its own temporary folder (but for wha
 """
 from tideover.drill.checks import CheckResult
 from tideover.drill.environment import DrillEnvironment
+from tideover.drill.fleet import FleetDrill, FleetOutcome
 from tideover.drill.observer import TimelineLine
 from tideover.drill.plan import LONGEST_PAUSE_S, SHORTEST_PAUSE_S, DrillPlan, OwnHooks, hooks_that_run, user_hooks
 from tideover.drill.run import DrillOutcome, run_drill
@@ -17,6 +18,8 @@ __all__ = [
            "DrillEnvironment",
            "DrillOutcome",
            "DrillPlan",
+           "FleetDrill",
+           "FleetOutcome",
            "OwnHooks",
            "TimelineLine",
            "hooks_that_run",

@@ -166,15 +166,20 @@ PROCESS_TABLE = Path("/proc/self/stat")     # of Linux (proc(5))
 RECOVER_MORE_S = 10.0       # beside the hooks' own timeouts
 
 
+def require_process_table() -> None:
+    """Raise WrongUseError where processes could not be found, to be stopped and ended."""
+    if sys.platform != "win32" and not PROCESS_TABLE.exists():
+        raise WrongUseError("cannot run a drill", "/proc is not mounted, and without it the drill cannot find the "
+                            "processes that it has to stop and end", "Mount it: mount -t proc proc /proc")
+
+
 class DrillEnvironment:
     """As a context: leaving it recovers what the owner's hooks have prepared, ends every process, and removes the
     folder unless `keeps_folder` is set or something is left prepared (`left_prepared`: the names of the hooks)."""
 
     def __init__(self, plan: DrillPlan) -> None:
         """Raise WrongUseError if there is no room for a drill."""
-        if sys.platform != "win32" and not PROCESS_TABLE.exists():
-            raise WrongUseError("cannot run a drill", "/proc is not mounted, and without it the drill cannot find the "
-                                "processes that it has to stop and end", "Mount it: mount -t proc proc /proc")
+        require_process_table()
         self.folder: DrillDirectory = make_folder()
         self.keeps_folder = False
         self.left_prepared: list[str] = []

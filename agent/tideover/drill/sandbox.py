@@ -12,6 +12,7 @@ from tideover.applications.transport import address_of
 from tideover.drill.plan import DrillPlan
 from tideover.drill.process_group import why_no_place
 from tideover.errors import WrongUseError, system_reason
+from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.settings.types import dotted, inline_table, listed, quoted
 from tideover.settings.values import PathsSettings
 from tideover.settings.warnings import LONGEST_SOCKET_PATH
@@ -111,20 +112,62 @@ def fill_folder(folder: DrillDirectory, plan: DrillPlan, source: Mapping[str, st
             _copy(SAMPLE_HOOKS / NOTEBOOK, folder.notebook, FILE_MODE)
             for name in sample_hook_names():
                 _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
-        lines = [*_own_lines(folder, plan, source, time_server), *_hook_lines(folder, plan)]
+        lines = [*_own_lines(folder, plan.platform, source, time_server), *_hook_lines(folder, plan)]
         folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
         folder.configuration.chmod(FILE_MODE)
     except OSError as trouble:
         raise _unusable(trouble) from trouble
 
 
-def _own_lines(folder: DrillDirectory, plan: DrillPlan, source: Mapping[str, str], time_server: str) -> Iterable[str]:
+MEMBER_TIMEOUT_S = 5.0      # the notice must be longer than all timeouts, and a slot is asked for each hundredth of it
+MEMBER_HOOKS = 2            # of the sample hooks: those that need no sample application
+
+
+def fill_member_folder(folder: DrillDirectory, endpoint: str, time_server: str, fleet: Iterable[str]) -> None:
+    """Write the configuration and the hooks of one machine of a fleet. Raise WrongUseError."""
+    environment = {"NOTEBOOK": str(folder.notebook), "COUNTER": str(folder.counter), "DRAIN_S": f"{DRAIN_S:g}"}
+    names = sample_hook_names()[:MEMBER_HOOKS]
+    lines = [*_own_lines(folder, platform_named(SIMULATED_KINDS[0]), {"endpoint": endpoint}, time_server),
+             f'hooks.timeout = "{MEMBER_TIMEOUT_S:g}s"', f"paths.hooks = {quoted(str(folder.hooks))}", *fleet,
+             *(f"{dotted(('hook', Path(name).stem[3:], 'environment'))} = {inline_table(environment)}"
+               for name in names)]
+    try:
+        folder.counter.mkdir()
+        folder.hooks.mkdir(HOOK_MODE)
+        folder.hooks.chmod(HOOK_MODE)
+        _copy(SAMPLE_HOOKS / NOTEBOOK, folder.notebook, FILE_MODE)
+        for name in names:
+            _copy(SAMPLE_HOOKS / name, folder.hooks / name, HOOK_MODE)
+        folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        folder.configuration.chmod(FILE_MODE)
+    except OSError as trouble:
+        raise _unusable(trouble) from trouble
+
+
+def fill_for_trial(folder: DrillDirectory, applications: Iterable[str], platform: Platform, source: Mapping[str, str],
+                   time_server: str) -> None:
+    """Write the configuration of an agent without hooks, in which these applications take part, in this order. Raise
+    WrongUseError."""
+    lines = [*_own_lines(folder, platform, source, time_server), 'log.format = "json"',
+             f"paths.hooks = {quoted(str(folder.hooks))}",
+             *(f"{dotted(('application', name, 'order'))} = {order}" for order, name in enumerate(applications, 1))]
+    try:
+        folder.hooks.mkdir(HOOK_MODE)
+        folder.hooks.chmod(HOOK_MODE)
+        folder.configuration.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        folder.configuration.chmod(FILE_MODE)
+    except OSError as trouble:
+        raise _unusable(trouble) from trouble
+
+
+def _own_lines(folder: DrillDirectory, platform: Platform, source: Mapping[str, str],
+               time_server: str) -> Iterable[str]:
     """Beside these, the defaults: what is shown is what a new installation does."""
     yield "# Made by `tideover drill`."
-    yield f"source.kind = {quoted(plan.platform.kind)}"
+    yield f"source.kind = {quoted(platform.kind)}"
     yield from (f"source.{key} = {quoted(text)}" for key, text in source.items())
     yield f"source.poll = {quoted(POLL)}"
-    if plan.platform.prepares_just_in_time:
+    if platform.prepares_just_in_time:
         yield 'policy.prepare = "at-once"'      # a drill does not wait for its own notice
     yield f"clock.servers = {listed([time_server])}"
     yield f'clock.deadline = "{CLOCK_DEADLINE_S:g}s"'

@@ -24,7 +24,7 @@ from tideover.hooks.trust import (
     standing_environment,
     trusted_users,
 )
-from tideover.model import ANNOUNCED, HookSpec
+from tideover.model import HookSpec, RunConditions
 from tideover.settings import HookOptions
 from tideover.text_safety import drop_controls
 
@@ -64,7 +64,7 @@ def find_renumbered(path: str) -> str | None:
 
 # --- The catalogue
 
-SPEC_OPTIONS = tuple({field.name for field in fields(HookOptions)} & {field.name for field in fields(HookSpec)})
+SPEC_OPTIONS = tuple(field.name for field in fields(RunConditions))
 """The options that a hook's spec carries, into the journal as well; the others, which may be secret, it does not."""
 
 FILE_NAME_SHOWN = 255       # NAME_MAX: no real name is cut
@@ -119,7 +119,7 @@ def read_catalogue(
                 f"no hooks: cannot read {shown}: {error.strerror}. Create it, or correct [paths] hooks",))
         why = Refusal(f"the hooks directory {shown} cannot be read ({error.strerror})",
                       "correct that, or [paths] hooks")
-        return Catalogue((HookSpec(UNREADABLE, 0, str(home), ANNOUNCED, refused=str(why)),), is_readable=False,
+        return Catalogue((HookSpec(UNREADABLE, 0, str(home), refused=str(why)),), is_readable=False,
                          reasons=((str(home), why),))
     found = _CatalogueBuilder(home, describe, suffixes)
     for file in files:

@@ -150,10 +150,9 @@ def _close_all_but(kept: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)
-    for file in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        if file > 2 and file != kept:
-            with suppress(OSError):         # the list's own
-                os.close(file)
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    os.closerange(3, kept)
+    os.closerange(kept + 1, highest + 1)
 
 
 def _wake_at_each_end() -> int:

@@ -78,10 +78,11 @@ def _outputs(account: EventRecord) -> list[Markup]:
             continue
         rows = text.rstrip("\n").split("\n")
         earlier, last = rows[:-OUTPUT_LINES], rows[-OUTPUT_LINES:]
-        parts.append(tag("h3", "What ", untrusted(run.name, NAME_SIGNS), f" output of {run.phase.value}",
+        parts.append(tag("h3", "Output of ", untrusted(run.name, NAME_SIGNS), f" in {run.phase.value}",
                         f", attempt {run.attempt}" if run.attempt > 1 else ""))
         if earlier:
-            parts.append(tag("details", tag("summary", f"the {len(earlier)} earlier lines"),
+            count = "one earlier line" if len(earlier) == 1 else f"the {len(earlier)} earlier lines"
+            parts.append(tag("details", tag("summary", count),
                             tag("pre", verbatim("\n".join(earlier)))))
         parts.append(tag("pre", verbatim("\n".join(last))))
     return parts

@@ -55,7 +55,8 @@ def headline(figures: HistoryStatistics, times: Times) -> str:
         return f"No event{since} concerned this machine."
     parts = [(number, words) for tone, words in COUNTED.items() if (number := figures.of_tone(tone))]
     if count == 1:
-        return f"One event{since}, {_of_one(parts[0][1])}."
+        words = _of_one(parts[0][1])
+        return f"One event{since}, {'which ' if words.startswith('needs') else ''}{words}."
     counted = [f"{number} {_of_one(words) if number == 1 else words}" for number, words in parts]
     return f"{count} events{since}: {_joined(counted)}."
 
@@ -74,8 +75,8 @@ def sentences(figures: HistoryStatistics) -> list[str]:
     if figures.clock_checked:
         parts.append(_clock_words(figures))
     if figures.watched:
-        parts.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and were only "
-                     "observed.")
+        parts.append(f"{figures.watched} more concerned other machines or kinds outside act_on, and "
+                     f"{'was' if figures.watched == 1 else 'were'} only observed.")
     return parts
 
 
@@ -183,7 +184,7 @@ def _short(figures: HistoryStatistics) -> str:
 
 
 def _pauses_words(pause: Spread) -> str:
-    unknown = f"; the length of {pause.unknown} is not known" if pause.unknown else ""
+    unknown = f"; the length of {pause.unknown} more is not known" if pause.unknown else ""
     count = len(pause.lengths_s)
     if not count:
         return f"{pause.unknown} pause{'s' if pause.unknown > 1 else ''} of unknown length."
@@ -390,7 +391,8 @@ def _body(figures: HistoryStatistics, times: Times) -> list[Markup]:
 
 
 def _glance(figures: HistoryStatistics) -> list[KeyFigure]:
-    return [KeyFigure(name, length_text(spread.middle_s), "median; longest " + length_text(spread.most_s))
+    return [KeyFigure(name, length_text(spread.middle_s),
+                      f"median; longest {length_text(spread.most_s)}" if len(spread.lengths_s) > 1 else "the only one")
             for name, spread in spreads(figures) if spread.lengths_s]
 
 

@@ -1,6 +1,6 @@
 """The memory that survives us: the state, and the rows every record is made of."""
 from tideover.journal.database import FILE, JournalUnreadable, JournalUnwritable, set_aside, unwritable
-from tideover.journal.store import Journal, LastingJournal, TakenStep
+from tideover.journal.store import Journal, LastingJournal
 
-__all__ = ["FILE", "Journal", "JournalUnreadable", "JournalUnwritable", "LastingJournal", "TakenStep", "set_aside",
+__all__ = ["FILE", "Journal", "JournalUnreadable", "JournalUnwritable", "LastingJournal", "set_aside",
            "unwritable"]

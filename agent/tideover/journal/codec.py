@@ -15,10 +15,18 @@ from enum import Enum
 from functools import cache
 from typing import Any
 
+from tideover.text_safety import encodable
+
 
 def to_json(value: object) -> str:
     """Given a noun, return its JSON text."""
-    return json.dumps(to_plain(value), separators=(",", ":"), ensure_ascii=False)
+    return plain_to_json(to_plain(value))
+
+
+def plain_to_json(plain: object) -> str:
+    """Given plain values, return their JSON text, which a database can hold whatever they are: a text that cannot be
+    written would end the agent."""
+    return encodable(json.dumps(plain, separators=(",", ":"), ensure_ascii=False))
 
 
 def from_json(kind: type[Any], text: str) -> Any:

@@ -268,6 +268,19 @@ def _refuse_newer(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"a newer version of tideover wrote it (format {version}, ours is {VERSION})")
 
 
+class NotSynchronous:
+    """Around a transaction that need not be on the disk when it ends: it is with the next one that must be."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("PRAGMA synchronous = NORMAL")
+
+    def __exit__(self, *raised: object) -> None:
+        self._db.execute("PRAGMA synchronous = FULL")
+
+
 class Transaction:
     """BEGIN IMMEDIATE … COMMIT, or ROLLBACK when anything goes wrong."""
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from tideover.effects import Effect
-from tideover.journal.codec import from_plain, to_plain
+from tideover.journal.codec import from_plain, plain_to_json, to_plain
 from tideover.lifecycle import Phase, State
 from tideover.lifecycle.replay import Decision, Recording
 from tideover.model import Moment
@@ -67,7 +67,7 @@ class InputLog:
         segment = self._segment
         if segment is None or before is not self._after or begins_event or segment.is_full:
             segment = self._begin(db, before, decision.now, goes_on=not is_at_rest(before))
-        text = json.dumps(_row_of(decision, segment), ensure_ascii=False, separators=(",", ":"))
+        text = plain_to_json(_row_of(decision, segment))
         _insert(db, segment, text)
         segment.rows, segment.characters = segment.rows + 1, segment.characters + len(text)
         segment.policy, segment.effects = decision.policy, dict(decision.effects)
@@ -78,7 +78,7 @@ class InputLog:
         newest = db.execute("SELECT max(n), max(stretch) FROM inputs").fetchone()
         number = (newest[0] or 0) + 1
         segment = _Segment(newest[1] if goes_on and newest[1] else number, number)
-        text = json.dumps({"state": to_plain(state), "now": to_plain(now)}, ensure_ascii=False, separators=(",", ":"))
+        text = plain_to_json({"state": to_plain(state), "now": to_plain(now)})
         _insert(db, segment, text)
         _remove_old(db, segment.stretch)
         return segment

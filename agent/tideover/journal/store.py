@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from tideover.journal.database import (
     JournalDamaged,
     JournalUnreadable,
     JournalUnwritable,
+    NotSynchronous,
     Transaction,
     checkpoint,
     copy_into_memory,
@@ -42,6 +43,7 @@ from tideover.lifecycle.replay import Decision
 from tideover.model import ClockCheck, EntryKind, Event, HookRun, Moment, Outcome, Pause
 from tideover.record import Row
 from tideover.settings import Settings
+from tideover.text_safety import encodable
 
 COUNTED_AT_MOST = 256       # events whose rows are counted in memory
 STILL_BUSY_MS = 50
@@ -63,14 +65,6 @@ PHASE_ROW = "Phase"
 """The type of a row about a case's new phase, for some phases and some other entries have the same word. Its subject is
 the outcome, where the phase is `closed`."""
 PHASE_WORDS = frozenset(phase.value for phase in Phase)
-
-
-@dataclass(frozen=True, slots=True)
-class TakenStep:
-    """A step of the decision, and the state before it."""
-
-    before: State
-    decision: Decision
 
 
 class Journal:
@@ -98,12 +92,10 @@ class Journal:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
-               taken: TakenStep | None = None) -> None:
-        """Write what changed between two states, and what the record says of it, in one transaction. `taken`: the step
-        that led to `after`, for the recording; None: it was no step."""
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
+        """Write what changed between two states, and what the record says of it, in one transaction."""
         try:
-            self._commit(now, before, after, entries, taken)
+            self._commit(now, before, after, entries)
         except sqlite3.Error as trouble:
             self._kept.clear()
             self._recording.interrupt()
@@ -111,8 +103,7 @@ class Journal:
             raise unwritable(self.path, trouble) from trouble
         self._be_patient(round(BUSY_S * 1000))
 
-    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
-                taken: TakenStep | None) -> None:
+    def _commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
         with Transaction(self._db):
             for entry in entries:
                 self._add(_entry_row(now.utc, entry))
@@ -120,8 +111,15 @@ class Journal:
             self._write_changes("hooks", "name", before.hooks, after.hooks)
             self._set("state", to_json(replace(after, cases={}, hooks={})))
             self._set("last_at", now.utc.isoformat())
-            if taken is not None:
-                self._recording.add(self._db, taken.before, after, taken.decision)
+
+    def record_step(self, before: State, after: State, decision: Decision) -> None:
+        """Write a step that was committed into the recording. Nothing depends on it, so it comes after what the step
+        asks for was begun, and reaches the disk with the next commit. Where that fails, the next commit says why."""
+        try:
+            with NotSynchronous(self._db), Transaction(self._db):
+                self._recording.add(self._db, before, after, decision)
+        except sqlite3.Error:
+            self._recording.interrupt()
 
     def _add(self, row: tuple[str, str, str, str, str | None, str | None]) -> None:
         """Write one row, in the place of older ones that say the like where its event has too many."""
@@ -143,7 +141,7 @@ class Journal:
                 self._kept.clear()
             self._kept[event_id] = self._db.execute(
                 "SELECT count(*), coalesce(sum(length(note) + coalesce(length(subject), 0)), 0) FROM entries "
-                "WHERE event_id = ?", (event_id,)).fetchone()
+                "WHERE event_id = ?", (encodable(event_id),)).fetchone()
         return self._kept[event_id]
 
     def _remove_alike(self, event_id: str, what: str, note: str) -> int | None:
@@ -171,13 +169,13 @@ class Journal:
             self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
     def _write_changes(self, table: str, key: str, before: Any, after: Any) -> None:
-        gone = [(name,) for name in before if name not in after]
-        changed = [(name, to_json(value)) for name, value in after.items() if before.get(name) != value]
+        gone = [(encodable(name),) for name in before if name not in after]
+        changed = [(encodable(name), to_json(value)) for name, value in after.items() if before.get(name) != value]
         self._db.executemany(f"DELETE FROM {table} WHERE {key} = ?", gone)
         self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", changed)
 
     def _set(self, key: str, value: str) -> None:
-        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, value))
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (key, encodable(value)))
 
     def remember_vm(self, vm_id: str) -> None:
         """Write down whose journal this is."""
@@ -243,7 +241,7 @@ class Journal:
         """Return the record's rows in order, of one event or of all. Raise JournalUnreadable if they are damaged."""
         if event_id is None:
             return self._rows("ORDER BY n", ())
-        return self._rows("WHERE event_id = ? ORDER BY n", (event_id,))
+        return self._rows("WHERE event_id = ? ORDER BY n", (encodable(event_id),))
 
     def newest_rows(self, limit: int = 500) -> list[Row]:
         """Return the newest rows, oldest first, and before them what is older of the newest pause, the newest clock
@@ -320,7 +318,7 @@ def _entry_row(at: datetime, entry: Entry) -> tuple[str, str, str, str, str | No
     subject = entry.subject
     is_phase = isinstance(entry.what, Phase)
     kind = PHASE_ROW if is_phase else None if subject is None else type(subject).__name__
-    return (at.isoformat(), entry.event_id, entry.what.value, entry.note, kind,
+    return (at.isoformat(), encodable(entry.event_id), entry.what.value, encodable(entry.note), kind,
             None if subject is None else to_json(subject))
 
 
@@ -360,17 +358,16 @@ class LastingJournal(Journal):
         except JournalUnwritable:
             self._read_into_memory(path)
 
-    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry],
-               taken: TakenStep | None = None) -> None:
+    def commit(self, now: Moment, before: State, after: State, entries: Iterable[Entry]) -> None:
         """Write what changed between two states, and what the record says of it. Raise JournalUnwritable."""
         entries = tuple(entries)
         if not self._is_in_place():
             self._put_down("it was removed or replaced")
         try:
-            super().commit(now, State() if self._has_forgotten else before, after, entries, taken)
+            super().commit(now, State() if self._has_forgotten else before, after, entries)
         except JournalDamaged as trouble:
             self._start_new("unreadable", trouble.cause)
-            super().commit(now, State(), after, entries, taken)
+            super().commit(now, State(), after, entries)
         self._has_forgotten = False
 
     def remember_vm(self, vm_id: str) -> None:

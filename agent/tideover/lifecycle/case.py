@@ -250,7 +250,7 @@ def _peers_news(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Pha
     if seen.view.result is not None:
         return H
     is_ours = seen.view.claim_is_mine and case.fleet is not None and seen.view.claim != case.fleet.passes
-    return A if is_ours and seen.view.is_reached else stay
+    return A if is_ours else stay
 
 
 def _held_news(case: Case, seen: FleetNews, policy: Policy, now: Moment) -> Phase | None:
@@ -499,6 +499,8 @@ def _with_view(case: Case, view: FleetView) -> Case:
     this machine's has been passed on."""
     if case.fleet is None:
         return case
+    if not view.is_reached:
+        return replace(case, fleet=replace(case.fleet, view=replace(case.fleet.view, is_reached=False)))
     kept = case.fleet.passes if view.claim_is_mine and view.claim == case.fleet.passes else 0
     taken = view.result == TAKEN and not view.claim_is_mine and case.phase in ASKED
     return replace(case, fleet=replace(case.fleet, view=view, passes=kept),

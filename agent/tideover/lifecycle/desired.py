@@ -34,7 +34,7 @@ def _case_wants(case: Case) -> list[fx.Effect]:
         return wanted
     store = coordination(case)
     if store is not None:
-        wanted.append(store)
+        wanted.insert(0, store)         # it is what an acknowledgement is confirmed with
     if case.phase is Phase.UNCONFIRMED and passes_on_raw_s(case) < math.inf:
         wanted.append(fx.WakeAt(f"pass:{case.id}", passes_on_raw_s(case)))
     return wanted

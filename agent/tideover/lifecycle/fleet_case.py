@@ -9,7 +9,7 @@ from dataclasses import replace
 from tideover.effects import Coordinate, SlotWish
 from tideover.fleet_documents import NOT_READY, OVER, READY
 from tideover.lifecycle.state import CLAIMING, AckState, Case, FleetState, Phase
-from tideover.model import EntryKind, utc_text
+from tideover.model import EntryKind, fold_case, utc_text
 from tideover.observations import FleetView, SlotState
 from tideover.policy import Policy, names_me
 
@@ -114,9 +114,11 @@ def _result_of(case: Case) -> int | None:
 def news_of(case: Case, view: FleetView) -> Iterator[tuple[EntryKind, str]]:
     """Given a case and what the store says of it now, yield what its record has to say of the difference."""
     before = case.fleet.view if case.fleet is not None else FleetView()
+    if not view.is_reached:
+        return
     if view.taken_from and view.taken_from != before.taken_from:
         yield EntryKind.SLOT_TAKEN_OVER, f"its members were silent: {view.taken_from}"
-    if view.slot is not before.slot and view.is_reached:
+    if view.slot is not before.slot:
         yield from _slot_news(before.slot, view.slot)
     if view.says != before.says and view.says == READY:
         yield EntryKind.FLEET_READY, ""
@@ -127,7 +129,8 @@ def news_of(case: Case, view: FleetView) -> Iterator[tuple[EntryKind, str]]:
         yield EntryKind.TOO_LATE, "the acknowledgement of the other machines may be on its way"
     if view.result is not None and before.result is None and not view.claim_is_mine:
         kind = EntryKind.ACK_BY_PEER if view.result == ACCEPTED_STATUS else EntryKind.ACK_REFUSED
-        yield kind, view.claimed_by if kind is EntryKind.ACK_BY_PEER else f"{view.claimed_by}: status {view.result}"
+        name = next((name for name in case.event.resources if fold_case(name) == view.claimed_by), view.claimed_by)
+        yield kind, name if kind is EntryKind.ACK_BY_PEER else f"{name}: status {view.result}"
 
 
 SLOT_ENTRIES = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -17,6 +16,7 @@ import tideover.lifecycle.fleet_case as fleet_case
 import tideover.lifecycle.hook_stages as hook_stages
 import tideover.lifecycle.manual as manual
 from tideover import observations as ob
+from tideover.humanize import length_text as seconds_text
 from tideover.lifecycle.fleet_case import news_of, with_fleet
 from tideover.lifecycle.hook_stages import start_raw_s
 from tideover.lifecycle.state import (
@@ -472,7 +472,8 @@ def on_restart(transition: Transition, seen: ob.Restarted) -> None:
     """What ran has been ended by now. Another boot id: the applications have restarted too."""
     rebooted = bool(transition.state.boot_id) and transition.state.boot_id != seen.boot_id
     _record_interrupted_runs(transition)
-    booted = replace(transition.state, boot_id=seen.boot_id, fresh=False)
+    runs = transition.state.runs or seen.runs_from
+    booted = replace(transition.state, boot_id=seen.boot_id, fresh=False, runs=runs)
     transition.state = hook_stages.resume_after_restart(booted, transition.now)
     if rebooted:
         transition.state = hook_stages.forget_preparation(transition.state)
@@ -583,7 +584,7 @@ def _take_reboot(transition: Transition, case: Case, seen: ob.Restarted) -> None
     if after is not None and seen.down_s is not None and after.phase is not Phase.OBSERVED:
         pause = Pause(f"restart-{seen.boot_id}", transition.now.utc, transition.now.raw_s, None, None, Cause.RESTART,
                       ("another boot id; by the wall clock, which no time server has confirmed, the old boot's last "
-                       f"row is {timedelta(seconds=round(seen.down_s))} old",), Quality.UNKNOWN)
+                       f"row is {seconds_text(round(seen.down_s))} old",), Quality.UNKNOWN)
         transition.record(case.id, EntryKind.PAUSE, length_text(pause), pause)
         transition.state = transition.state.with_case(replace(after, pauses=(*after.pauses, pause)))
 

@@ -20,6 +20,9 @@ from tideover.lifecycle import Case, Entry, Phase, Stage, State, hook_stages
 from tideover.lifecycle.state import AWAITING_PLATFORM
 from tideover.metrics.updates import (
     ACKNOWLEDGEMENTS,
+    FLEET_ANSWERS,
+    OF_CLAIM,
+    OF_SLOT,
     OUTCOMES,
     Counted,
     CounterName,
@@ -30,7 +33,7 @@ from tideover.metrics.updates import (
     updates_of,
 )
 from tideover.model import Cause, ClockCheck, HookOutcome, HookPhase, Kind, Moment, Verdict
-from tideover.observations import PollTrouble
+from tideover.observations import PollTrouble, SlotState
 from tideover.status import recover_pending
 
 # --- Gauges from the state alone, right after a restart as well as before it
@@ -97,6 +100,10 @@ COUNTERS: dict[CounterName, tuple[str, tuple[str, ...]]] = {
     CounterName.ACKNOWLEDGEMENTS: ("Acknowledgements sent, by the answer of the platform.", ("outcome",)),
     CounterName.PAUSES: ("Pauses detected (and steps of the clock), by cause and whether an event announced them.",
                    ("cause", "announced")),
+    CounterName.FLEET_ACKNOWLEDGEMENTS: ("Events of the fleet: acknowledged by this machine, by another one, or "
+                                         "withheld.", ("outcome",)),
+    CounterName.FLEET_TAKEOVERS: ("What this machine took over of silent ones: a slot, or the claim to acknowledge.",
+                                  ("of",)),
 }
 BUCKETS_S: dict[HistogramName, tuple[str, tuple[float, ...]]] = {
     HistogramName.PAUSE: ("Lengths of pauses; a pause of unknown length is only counted.",
@@ -107,7 +114,23 @@ BUCKETS_S: dict[HistogramName, tuple[str, tuple[float, ...]]] = {
                        (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
     HistogramName.GOOD_CLOCK: ("Time from the end of a pause until the clock was good.",
                       (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)),
+    HistogramName.FLEET_SLOT_WAIT: ("Time that an event waited for a slot of its group.",
+                                    (1, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600)),
 }
+STORE_OPERATIONS = ("get", "put", "delete")
+STORE_OUTCOMES = ("ok", "conflict", "unavailable", "denied", "full", "malformed")
+STORE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2)
+FLEET = "tideover_fleet_"
+"""Begins the names of what is there only where [fleet] has a store."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPresent:
+    """This machine's part in its fleet. `is_up`: the store answered last; None: it was not asked yet."""
+
+    slots: int
+    is_up: bool | None
+    last_success_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +144,7 @@ class Present:
     hook_names: tuple[str, ...]
     application_names: tuple[str, ...]
     started_at: datetime                # the agent
+    fleet: FleetPresent | None = None   # None: [fleet] has no store
 
 
 class MetricsCollector:
@@ -139,6 +163,11 @@ class MetricsCollector:
                               registry=self._grown)
         self._poll_errors = Counter("tideover_poll_errors_total", "Failed polls, by reason.",
                                     ("reason",), registry=self._grown)
+        self._store_requests = Counter(f"{FLEET}store_requests_total", "Requests to the fleet's store, by outcome.",
+                                       ("operation", "outcome"), registry=self._grown)
+        self._store_durations = Histogram(f"{FLEET}store_request_duration_seconds",
+                                          "Time from a request to the fleet's store to its answer.",
+                                          buckets=STORE_BUCKETS_S, registry=self._grown)
         self._begin_with_nothing()
         self._all.register(self)
 
@@ -168,6 +197,11 @@ class MetricsCollector:
         if trouble is not None:
             self._poll_errors.labels(trouble.value).inc()
 
+    def store_requested(self, operation: str, outcome: str, duration_s: float) -> None:
+        """A request to the fleet's store has ended."""
+        self._store_requests.labels(operation, outcome).inc()
+        self._store_durations.observe(duration_s)
+
     # --- asked ------------------------------------------------------------------------------------------------------
 
     def text(self) -> bytes:
@@ -180,11 +214,15 @@ class MetricsCollector:
         self._know_hooks(present.hook_names, is_application=False)
         self._know_hooks(present.application_names, is_application=True)
         for family in self._grown.collect():
+            if present.fleet is None and family.name.startswith(FLEET):
+                continue
             family.samples = [sample for sample in family.samples if not sample.name.endswith(CREATED)]
             yield family
         yield from _about_agent(present, self._is_writable)
         yield from _about_state(present.state)
         yield from _about_clock(present.clock)
+        if present.fleet is not None:
+            yield from _about_fleet(present.fleet, present.state)
 
     # --- counting ---------------------------------------------------------------------------------------------------
 
@@ -205,6 +243,13 @@ class MetricsCollector:
                 self._counters[CounterName.PAUSES].labels(cause.value, announced)
         for trouble in PollTrouble:
             self._poll_errors.labels(trouble.value)
+        for outcome in FLEET_ANSWERS.values():
+            self._counters[CounterName.FLEET_ACKNOWLEDGEMENTS].labels(outcome)
+        for of in (OF_SLOT, OF_CLAIM):
+            self._counters[CounterName.FLEET_TAKEOVERS].labels(of)
+        for operation in STORE_OPERATIONS:
+            for outcome in STORE_OUTCOMES:
+                self._store_requests.labels(operation, outcome)
 
     def _know_hooks(self, names: Iterable[str], *, is_application: bool) -> None:
         for name in names:
@@ -245,6 +290,27 @@ def _about_state(state: State) -> Iterator[Metric]:
     yield GaugeMetricFamily("tideover_acknowledgements_held",
                             "Events whose acknowledgement is held back because a required preparation failed.",
                             standing.acknowledgements_held)
+
+
+def _about_fleet(fleet: FleetPresent, state: State) -> Iterator[Metric]:
+    """Of this machine alone, so that sums over the agents are those of the fleet."""
+    phase = state_snapshot(state).state
+    members = GaugeMetricFamily(f"{FLEET}members", "1 for the phase that this machine is in.", labels=["phase"])
+    for name in STATES:
+        members.add_metric([name], float(name == phase))
+    yield members
+    yield GaugeMetricFamily(f"{FLEET}slots", "[fleet] slots of this machine; 0 is no limit.", fleet.slots)
+    in_use = GaugeMetricFamily(f"{FLEET}slots_in_use", "Events of this machine that are entered in its group's slots.",
+                               labels=["granted"])
+    held = [case.fleet.view.slot for case in state.cases.values() if case.fleet is not None]
+    in_use.add_metric(["true"], held.count(SlotState.GRANTED))
+    in_use.add_metric(["false"], held.count(SlotState.NOT_GRANTED))
+    yield in_use
+    yield GaugeMetricFamily(f"{FLEET}store_up", "Whether the store answered last; NaN before it was asked.",
+                            math.nan if fleet.is_up is None else float(fleet.is_up))
+    yield GaugeMetricFamily(f"{FLEET}store_last_success_timestamp_seconds",
+                            "When the store last answered, since the epoch; 0 before the first.",
+                            fleet.last_success_at.timestamp() if fleet.last_success_at else 0.0)
 
 
 def _about_clock(check: ClockCheck | None) -> Iterator[Metric]:

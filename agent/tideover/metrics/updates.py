@@ -35,6 +35,8 @@ class CounterName(enum.Enum):
     HOOK_RUNS = "tideover_hook_runs_total"
     ACKNOWLEDGEMENTS = "tideover_acknowledgements_total"
     PAUSES = "tideover_pauses_total"
+    FLEET_ACKNOWLEDGEMENTS = "tideover_fleet_acknowledgements_total"
+    FLEET_TAKEOVERS = "tideover_fleet_takeovers_total"
 
 
 class HistogramName(enum.Enum):
@@ -44,6 +46,7 @@ class HistogramName(enum.Enum):
     NOTICE = "tideover_notice_seconds"
     PREPARATION = "tideover_preparation_seconds"
     GOOD_CLOCK = "tideover_time_to_good_clock_seconds"
+    FLEET_SLOT_WAIT = "tideover_fleet_slot_wait_seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class PendingTimes:
     """What a later entry will be measured from. It does not outlive the agent: what began before is not measured."""
 
     preparing_since_raw_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    waiting_since_raw_s: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))     # for a slot
     clock_not_good: tuple[str, ...] = ()      # events whose check ended without a good clock
 
 
@@ -119,8 +123,27 @@ def _plain_changes(entry: Entry, case: Case | None, before: State, now: Moment) 
         yield Counted(CounterName.EVENTS, _kind_and_outcome(entry, before))
     elif entry.what in ACKNOWLEDGEMENTS:
         yield Counted(CounterName.ACKNOWLEDGEMENTS, (ACKNOWLEDGEMENTS[entry.what],))
-    elif entry.what is EntryKind.NOTICED and case is not None and _has_notice(case):
+    if case is not None and case.fleet is not None:
+        yield from _fleet_changes(entry, case)
+    if entry.what is EntryKind.NOTICED and case is not None and _has_notice(case):
         yield Measured(HistogramName.NOTICE, max(0.0, (case.due_raw_s or 0.0) - now.raw_s))
+
+
+SENT, BY_PEER, WITHHELD = "sent", "by-peer", "withheld"
+FLEET_ANSWERS: Mapping[EntryKind | Phase, str] = MappingProxyType({
+    EntryKind.ACK_ACCEPTED: SENT, EntryKind.ACK_BY_PEER: BY_PEER, Phase.HELD: WITHHELD})
+OF_SLOT, OF_CLAIM = "slot", "claim"
+
+
+def _fleet_changes(entry: Entry, case: Case) -> Iterator[MetricUpdate]:
+    """Of an event that the fleet has to do with: who acknowledged it, and what this machine took over."""
+    assert case.fleet is not None
+    if entry.what in FLEET_ANSWERS:
+        yield Counted(CounterName.FLEET_ACKNOWLEDGEMENTS, (FLEET_ANSWERS[entry.what],))
+    elif entry.what is EntryKind.SLOT_TAKEN_OVER:
+        yield Counted(CounterName.FLEET_TAKEOVERS, (OF_SLOT,))
+    elif entry.what is EntryKind.CLAIMED and case.fleet.view.claim > 1:
+        yield Counted(CounterName.FLEET_TAKEOVERS, (OF_CLAIM,))
 
 
 def _stood_still(pause: Pause, case: Case | None) -> bool:
@@ -147,8 +170,24 @@ def _measured(unfinished: PendingTimes, entry: Entry, after: State, now: Moment)
     if isinstance(entry.subject, ClockCheck):
         return _clock(unfinished, entry.event_id, entry.what is EntryKind.CLOCK_CHECKED, entry.subject)
     if isinstance(entry.what, Phase):
-        return _preparation(unfinished, entry, after, now)
+        unfinished, waited = _slot_wait(unfinished, entry, now)
+        unfinished, prepared = _preparation(unfinished, entry, after, now)
+        return unfinished, [*waited, *prepared]
     return unfinished, []
+
+
+def _slot_wait(unfinished: PendingTimes, entry: Entry, now: Moment) -> tuple[PendingTimes, list[MetricUpdate]]:
+    """From the first look for a slot to the next phase, with a slot or without."""
+    since = dict(unfinished.waiting_since_raw_s)
+    begun_raw_s = since.pop(entry.event_id, None)
+    if entry.what is Phase.WAITING_FOR_SLOT:
+        since[entry.event_id] = now.raw_s if begun_raw_s is None else begun_raw_s
+    elif begun_raw_s is None:
+        return unfinished, []
+    measured: list[MetricUpdate] = []
+    if begun_raw_s is not None and entry.what is not Phase.WAITING_FOR_SLOT:
+        measured.append(Measured(HistogramName.FLEET_SLOT_WAIT, now.raw_s - begun_raw_s))
+    return replace(unfinished, waiting_since_raw_s=MappingProxyType(since)), measured
 
 
 def _preparation(unfinished: PendingTimes, entry: Entry, after: State, now: Moment) -> tuple[PendingTimes,

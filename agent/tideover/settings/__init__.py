@@ -9,7 +9,6 @@ from tideover.settings.reader import (
     DropIn,
     ReadResult,
     default_settings,
-    options_for,
     read,
     read_settings,
     read_tolerantly,
@@ -34,6 +33,7 @@ from tideover.settings.values import (
     PolicySettings,
     Settings,
     SourceSettings,
+    options_for,
     windows_paths,
 )
 from tideover.settings.warnings import unused_hook_tables, warnings_about

@@ -30,7 +30,7 @@ from tideover.settings.types import (
     found_text,
     problem_lines,
 )
-from tideover.settings.values import LINUX, HookOptions, HooksSettings, PlatformPaths, PolicySettings, Settings
+from tideover.settings.values import LINUX, HooksSettings, PlatformPaths, PolicySettings, Settings
 
 _NAMED = tuple(table.name for table in NAMED_TABLES)
 _ROWS = {table.name: table.keys for table in (*TABLES, *NAMED_TABLES)}
@@ -129,12 +129,6 @@ def default_settings(platform: PlatformPaths = LINUX) -> Settings:
     return read_settings("", file="", defaults=platform)
 
 
-def options_for(settings: Settings, name: str) -> HookOptions:
-    """Given a hook's name (without number and suffix), return its options, everything filled in."""
-    named = settings.hook.get(name)
-    return named if named else HookOptions(**_participant_defaults(HOOK, settings.hooks))
-
-
 def _participant_defaults(table: KeyTable, hooks: HooksSettings) -> dict[str, Any]:
     followed = {"timeout_s": hooks.timeout_s, "required": hooks.on_failure == "hold"}
     return {key.field: followed[key.field] if key.default is None else key.takes.read(key.default)
@@ -164,6 +158,7 @@ class _SettingsReader:
         return Settings(**made,
                         policy_by_kind=self._policies(top["policy"], made["policy"]),
                         hook=self._participants(HOOK, top, made["hooks"]),
+                        any_hook=HOOK.makes(**_participant_defaults(HOOK, made["hooks"])),
                         application=self._participants(APPLICATION, top, made["hooks"]))
 
     def _section(self, name: str, raw: Mapping[str, object]) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from tideover.settings.keys import (
     PlatformDefault,
     SettingKey,
 )
-from tideover.settings.reader import default_settings, options_for
+from tideover.settings.reader import default_settings
 from tideover.settings.toml import KeyOrigin
 from tideover.settings.types import dotted, inline_table, listed, quoted
-from tideover.settings.values import LINUX, PlatformPaths, Settings
+from tideover.settings.values import LINUX, PlatformPaths, Settings, options_for
 
 _HEAD = """\
 # The configuration of tideover. Every key is listed with its default; remove the # before a key to change it.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tideover.model import Kind
+from tideover.model import Kind, RunConditions
 from tideover.settings.types import Address
 
 # --- Default paths of each platform: values only
@@ -129,13 +129,9 @@ class HooksSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class HookOptions:
-    kinds: frozenset[Kind]
-    min_pause_s: float
-    timeout_s: float
-    required: bool
-    user: str | None                 # None: the agent's own
-    umask: int                       # as umask(2)
+class HookOptions(RunConditions):
+    """A hook's table: what the decision keeps of it, and the variables, which may be secret."""
+
     environment: Mapping[str, str]
     environment_file: str | None     # None: there is none
 
@@ -256,6 +252,7 @@ class Settings:
     policy_by_kind: Mapping[Kind, PolicySettings]    # one for each announced kind, complete
     hooks: HooksSettings
     hook: Mapping[str, HookOptions]                  # only the hooks that have a table; see options_for
+    any_hook: HookOptions                            # of the hooks without one
     application: Mapping[str, ApplicationOptions]    # each application has a table
     applications: ApplicationsSettings
     fleet: FleetSettings
@@ -271,3 +268,9 @@ class Settings:
     def policy_for(self, kind: Kind) -> PolicySettings:
         """Given any kind, return its policy; a kind that is never announced has [policy]'s."""
         return self.policy_by_kind.get(kind, self.policy)
+
+
+def options_for(settings: Settings, name: str) -> HookOptions:
+    """Given a hook's name (without number and suffix), return its options, everything filled in."""
+    return settings.hook.get(name, settings.any_hook)
+

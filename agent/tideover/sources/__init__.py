@@ -82,6 +82,7 @@ def open_source(platform: Platform, settings: SourceSettings, longest_call_s: fl
 # --- What every metadata service needs
 
 LONGEST_TIME = 64                # the longest form met has 36 characters
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9990, 1, 1, tzinfo=UTC)      # of moments in a document
 
 
 class NotADocument(ValueError):
@@ -119,14 +120,15 @@ def trouble_of(status: int | None) -> PollTrouble:
 def read_time(text: str) -> datetime | None:
     """Given RFC 1123 (its weekday may be wrong) or ISO 8601 text, return aware UTC; None if it is no moment.
 
-    Without a zone it is UTC, the only zone the platform uses. A date without a time of day is no moment.
+    Without a zone it is UTC, the only zone the platform uses. A date without a time of day is no moment. One
+    outside the years in which a machine can live is moved to their edge: from there a day can be added or taken away.
     """
     text = text.strip()
     if not text or len(text) > LONGEST_TIME or ":" not in text:
         return None
     try:
         at = datetime.fromisoformat(text) if text[:4].isdigit() else parsedate_to_datetime(text)
-        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+        return min(max((at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC), EARLIEST), LATEST)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 

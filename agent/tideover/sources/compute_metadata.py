@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from tideover.model import Event, Kind
 from tideover.sources import NotADocument, read_time
+from tideover.text_safety import make_storable
 
 MIGRATE_NOTICE_S = 60.0          # from the change of the key to the live migration
 LONGEST_TEXT = 256               # of a word, or of one field of the record
@@ -125,23 +126,23 @@ def _read_facts(text: str) -> dict[str, str]:
         pairs = [line.partition(" ") for line in text.splitlines() if line.strip()]
         if not all(re.fullmatch("[a-z_]+", name) and value for name, _, value in pairs):
             raise NotADocument("instance/upcoming-maintenance is neither JSON nor lines of a key and a value")
-        return {name: value.strip()[:LONGEST_TEXT] for name, _, value in pairs}
+        return {name: _as_text(value.strip()) for name, _, value in pairs}
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
         raise NotADocument("instance/upcoming-maintenance is not JSON") from None
     if not isinstance(found, dict):
         raise NotADocument("instance/upcoming-maintenance is JSON, but no object")
-    return {_snake_case(str(name)): _as_text(value)[:LONGEST_TEXT] for name, value in found.items()}
+    return {_snake_case(name): _as_text(value) for name, value in found.items()}
 
 
 def _snake_case(name: str) -> str:
     """The API writes windowStartTime where the metadata server has window_start_time."""
-    return re.sub("(?<=[a-z])([A-Z])", r"_\1", name[:LONGEST_TEXT]).lower().replace("-", "_")
+    return re.sub("(?<=[a-z])([A-Z])", r"_\1", make_storable(name, LONGEST_TEXT)).lower().replace("-", "_")
 
 
 def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return make_storable(value if isinstance(value, str) else json.dumps(value), LONGEST_TEXT)
 
 
 def _read_text(body: bytes) -> str:
@@ -187,7 +188,7 @@ def events_of(keys: MetadataKeys, vm: VmFacts, known: tuple[Event, ...]) -> tupl
 
 
 def _covers(upcoming: UpcomingMaintenance, now: datetime) -> bool:
-    begins = upcoming.starts_at is None or upcoming.starts_at - timedelta(seconds=MIGRATE_NOTICE_S) <= now
+    begins = upcoming.starts_at is None or upcoming.starts_at <= now + timedelta(seconds=MIGRATE_NOTICE_S)
     return begins and (upcoming.ends_at is None or now <= upcoming.ends_at)
 
 

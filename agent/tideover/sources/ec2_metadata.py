@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from tideover.model import Event, Kind
 from tideover.sources import NotADocument, read_time
+from tideover.text_safety import make_storable
 
 LONGEST_TEXT = 256               # of a word, or of one field of the record
 OVER = frozenset({"completed", "canceled"})
@@ -110,7 +111,7 @@ def _read_entry(entry: object) -> ScheduledEvent | str:
     """Return the event, or what is wrong with the entry."""
     if not isinstance(entry, dict):
         return "is no object"
-    facts = {str(name)[:LONGEST_TEXT]: _as_text(value)[:LONGEST_TEXT] for name, value in entry.items()}
+    facts = {make_storable(name, LONGEST_TEXT): _as_text(value) for name, value in entry.items()}
     event_id = entry.get("EventId")
     if not isinstance(event_id, str) or not event_id or len(event_id) > LONGEST_TEXT or not event_id.isprintable():
         return "has no EventId"
@@ -122,7 +123,7 @@ def _read_entry(entry: object) -> ScheduledEvent | str:
 
 
 def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return make_storable(value if isinstance(value, str) else json.dumps(value), LONGEST_TEXT)
 
 
 def read_spot_action(body: bytes) -> SpotAction:
@@ -132,7 +133,7 @@ def read_spot_action(body: bytes) -> SpotAction:
     if not isinstance(action, str) or not action:
         raise NotADocument("spot/instance-action has no action")
     at = read_time(str(found.get("time", "")))
-    return SpotAction(action[:LONGEST_TEXT], None if at is None else at.replace(microsecond=0))
+    return SpotAction(_as_text(action), None if at is None else at.replace(microsecond=0))
 
 
 def read_rebalance(body: bytes) -> bool:

@@ -114,10 +114,13 @@ class Acknowledger:
         self._unsent: dict[str, Acknowledge] = {}      # who takes an entry out (one atomic step) settles it
         self._threads: set[threading.Thread] = set()
 
-    def start(self, effect: Acknowledge) -> None:
-        """Send the acknowledgement this effect asks for. Never blocks."""
+    def start(self, effect: Acknowledge, is_fresh: Callable[[], bool] = lambda: True,
+              stale: Callable[[], None] | None = None) -> None:
+        """Send the acknowledgement this effect asks for. Never blocks. `is_fresh`: asked before it leaves; if not,
+        `stale` is called in its place, on the thread that was to send it."""
         self._unsent[effect.key] = effect
-        thread = start_task("acknowledge", lambda: self._send(effect.key), lambda reason: self._failed(effect, reason))
+        thread = start_task("acknowledge", lambda: self._send(effect.key, is_fresh, stale),
+                            lambda reason: self._failed(effect, reason))
         self._threads = {other for other in self._threads if other.is_alive()} | ({thread} if thread else set())
 
     def cancel(self, key: str) -> None:
@@ -141,9 +144,11 @@ class Acknowledger:
         self._unsent.pop(effect.key, None)
         self._post(AckSettled(effect.event_id, effect.attempt, AckOutcome.LOST, reason))
 
-    def _send(self, key: str) -> None:
+    def _send(self, key: str, is_fresh: Callable[[], bool], stale: Callable[[], None] | None) -> None:
         effect = self._unsent.pop(key, None)
-        if effect is not None:
+        if effect is not None and stale is not None and not is_fresh():
+            stale()
+        elif effect is not None:
             with RESERVE.available():
                 outcome, reason = self._source.acknowledge(effect.spelling or effect.event_id)
             self._post(AckSettled(effect.event_id, effect.attempt, outcome, reason))

@@ -73,7 +73,7 @@ def read_reply(output: str) -> Reply:
         raise NotADocument("its reply has no result")
     if found["result"]:
         return Reply(found)
-    error = str(found.get("errorMessage", ""))[:2 * LONGEST_TEXT]
+    error = make_storable(str(found.get("errorMessage", "")), 2 * LONGEST_TEXT)
     return Reply(found, " ".join(error.split()) or "it failed without a reason")
 
 

@@ -55,14 +55,11 @@ def finish_command(process: subprocess.Popen[bytes], deadline_s: float, most_byt
     """Given a program that was started, and how many bytes of each output are read, wait for its end; whatever is left
     of its process group is killed. Raise subprocess.TimeoutExpired if it has not ended by the deadline, in seconds from
     now."""
-    try:
-        with process:
-            try:
-                outputs, was_cut = _read(process, deadline_s, most_bytes)
-            finally:
-                _kill(process)
-    except OSError as error:            # of the pipe
-        raise subprocess.TimeoutExpired(process.args, deadline_s) from error
+    with process:
+        try:
+            outputs, was_cut = _read(process, deadline_s, most_bytes)
+        finally:
+            _kill(process)
     return CommandEnd(outputs[0], outputs[1], process.returncode, was_cut)
 
 
@@ -99,7 +96,7 @@ else:
     def _read(process: subprocess.Popen[bytes], deadline_s: float, most_bytes: int) -> tuple[list[bytes], bool]:
         end_s = time.monotonic() + deadline_s
         found = [bytearray(), bytearray()]
-        with selectors.DefaultSelector() as open_pipes:
+        with selectors.PollSelector() as open_pipes:       # epoll would need one more descriptor
             for place, pipe in enumerate((process.stdout, process.stderr)):
                 if pipe is not None:
                     open_pipes.register(pipe, selectors.EVENT_READ, place)
