@@ -21,11 +21,13 @@ echo "$(date +%s.%N) NAME $1 $$ $TIDEOVER_KIND $TIDEOVER_REASON $TIDEOVER_CLOCK"
 BODY
 echo "$(date +%s.%N) NAME $1-ended" >> LOG
 """
-CONFIGURATION = """
+SOURCE = """
 [source]
 kind = "{kind}"
 endpoint = "{endpoint}"
 poll = "100ms"
+"""
+SURROUNDINGS = """
 [pause]
 settle = "500ms"
 [clock]
@@ -55,10 +57,12 @@ class World:
         path.write_text(HOOK.replace("NAME", name).replace("LOG", str(self.log)).replace("BODY", body))
         path.chmod(0o755)
 
-    def configure(self, more: str = "", deadline: str = "60s") -> None:
+    def configure(self, more: str = "", deadline: str = "60s", source: str = "") -> None:
+        """`source`: other [source] tables than those of the metadata service."""
         servers = f'"{self.time_server.address}"' if self.time_server else ""
-        (self.home / "tideover.toml").write_text(CONFIGURATION.format(
-            kind=self.kind, endpoint=self.metadata.endpoint, servers=servers, home=self.home, more=more, deadline=deadline))
+        (self.home / "tideover.toml").write_text(
+            (source or SOURCE.format(kind=self.kind, endpoint=self.metadata.endpoint))
+            + SURROUNDINGS.format(servers=servers, home=self.home, more=more, deadline=deadline))
 
     def start(self, *, asks: bool = True) -> subprocess.Popen[bytes]:
         """`asks`: wait until it has asked the metadata service."""
@@ -89,6 +93,18 @@ class World:
 
     def freeze(self, **options: Any) -> str:
         return self.metadata.add_event("Freeze", duration_s=5, **options)
+
+    def live_through_freeze(self, stopped_s: float = 0.0) -> str:
+        """An event from its announcement to its end, with a stop of so long; return its id."""
+        event_id = self.freeze()
+        self.until(lambda: self.record().get("started_at"))
+        if stopped_s:
+            with self.stopped():
+                time.sleep(stopped_s)
+            self.until(lambda: self.record()["status"] in ("recovered", "closed"))
+        self.metadata.remove_event(event_id)
+        self.until(lambda: self.record()["status"] == "closed")
+        return event_id
 
     def until(self, question: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
         end = time.monotonic() + patience_s

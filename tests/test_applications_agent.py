@@ -17,19 +17,7 @@ pytestmark = pytest.mark.slow
 if os.name == "nt":
     pytest.skip("Unix sockets", allow_module_level=True)
 
-CONFIGURATION = """
-[source]
-kind = "azure"
-endpoint = "{endpoint}"
-poll = "100ms"
-[pause]
-settle = "500ms"
-[clock]
-servers = ["{time_server}"]
-[paths]
-hooks = "{home}/hooks.d"
-state = "{home}/state"
-runtime = "{home}/run"
+APPLICATIONS = """
 [application.first]
 order = 5
 [application.middle]
@@ -90,8 +78,7 @@ def here(tmp_path):
     with MetadataService("vm-1") as service, TimeServer() as clock:
         world = World(tmp_path, service, clock)
         world.hook("10-web")
-        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
-            endpoint=service.endpoint, time_server=clock.address, home=tmp_path))
+        world.configure(APPLICATIONS)
         world.applications = Applications(tmp_path)
         yield world
         world.applications.close()
@@ -181,3 +168,23 @@ def test_a_recovery_of_an_application_that_is_away_is_pending_and_asked_for_when
     here.applications.start("first")
     here.until(lambda: here.record()["status"] == "closed")
     assert [line.split()[1] for line in here.applications.lines()] == ["prepare", "recover"]
+
+
+def test_a_socket_that_was_removed_is_made_anew_and_who_is_connected_stays(here):
+    here.start()
+    here.applications.start("first")
+    here.until(lambda: here.ask("status")["applications"] == ["first"])
+    (here.home / "run/applications/socket").unlink()
+    here.until(lambda: "applications.socket-replaced" in here.said())
+    here.applications.start("middle", ASYNC)
+    here.until(lambda: here.ask("status")["applications"] == ["first", "middle"])
+
+
+def test_where_applications_cannot_connect_at_first_they_can_when_the_cause_is_gone(here):
+    (here.home / "run").mkdir()
+    (here.home / "run/applications").write_text("in the way")
+    here.start()
+    here.until(lambda: "applications.listen-failed" in here.said())
+    (here.home / "run/applications").unlink()
+    here.applications.start("first")
+    here.until(lambda: here.ask("status")["applications"] == ["first"])

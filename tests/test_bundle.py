@@ -7,7 +7,6 @@ import os
 import stat
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
@@ -39,13 +38,7 @@ def test_a_bundle_of_a_real_event_holds_what_support_needs_and_replays_to_the_sa
         (tmp_path / "secrets").chmod(0o600)
         it.configure(f'[hook.second]\nenvironment = {{ TOKEN = {json.dumps(SECRET)} }}\nenvironment_file = "{tmp_path}/secrets"')
         it.start()
-        event_id = it.freeze()
-        it.until(lambda: it.record().get("started_at"))
-        with it.stopped():
-            time.sleep(2.5)
-        it.until(lambda: it.record()["status"] in ("recovered", "closed"))
-        it.metadata.remove_event(event_id)
-        it.until(lambda: it.record()["status"] == "closed")
+        event_id = it.live_through_freeze(stopped_s=2.5)
         made = it.command("doctor", "--bundle", str(tmp_path / "bundle.tar"))
         assert (made.returncode, made.stderr) == (0, ""), made
         record = it.record()

@@ -81,7 +81,7 @@ def shorten_if_endless(monkeypatch, sent):
     (answer(b'{"header": 3}'), StoreTrouble.MALFORMED, "no header of etcd"),
     (answer(b'{"header": {"cluster_id": "1", "revision": "many"}}'), StoreTrouble.MALFORMED, "no header of etcd"),
     (b"SSH-2.0-OpenSSH_9.2\r\n", StoreTrouble.UNAVAILABLE, "not a valid HTTP answer"),
-    (HALF_AN_ANSWER, StoreTrouble.UNAVAILABLE, "in time"),
+    pytest.param(HALF_AN_ANSWER, StoreTrouble.UNAVAILABLE, "in time", marks=pytest.mark.slow),
     (b"", StoreTrouble.UNAVAILABLE, "closed without an answer"),
 ])
 def test_each_answer_that_is_no_success_is_one_sentence_with_cause_and_hint(play, sent, trouble, words, monkeypatch):
@@ -100,7 +100,7 @@ def test_each_answer_that_is_no_success_is_one_sentence_with_cause_and_hint(play
     (error(b"503 Service Unavailable", 14, "etcdserver: request timed out"), True),
     (error(b"500 Internal Server Error", 2, "context deadline exceeded"), True),
     (answer(b"<html>welcome</html>"), True),
-    (HALF_AN_ANSWER, True),
+    pytest.param(HALF_AN_ANSWER, True, marks=pytest.mark.slow),
     (b"", True),
     (error(b"403 Forbidden", 7, "etcdserver: permission denied"), False),
     (error(b"429 Too Many Requests", 8, "etcdserver: mvcc: database space exceeded"), False),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hooks_tried import await_that
 from lives import GOOD, ME, Life, at, document_at, event, hook, pause, started
 from running_agent import world
 from tideover import observations as ob
@@ -213,13 +214,7 @@ def test_a_program_that_hangs_delays_nothing_of_an_event_and_hears_of_its_end(tm
         it.hook("10-first")
         it.configure(f'[notify]\ncommand = ["{program}"]\nuser = ""')
         it.start()
-        event_id = it.freeze()
-        it.until(lambda: it.record().get("started_at"))
-        with it.stopped():
-            time.sleep(1.2)
-        it.until(lambda: it.record()["status"] in ("recovered", "closed"))
-        it.metadata.remove_event(event_id)
-        it.until(lambda: it.record()["status"] == "closed")
+        it.live_through_freeze(stopped_s=1.2)
         meanwhile = (tmp_path / "told").read_text().split()
         (tmp_path / "release").touch()
         it.until(lambda: "closed" in (tmp_path / "told").read_text().split())
@@ -265,42 +260,34 @@ def test_a_command_that_is_none_is_refused_without_repeating_it(text: str) -> No
     assert "secret" not in refused.value.faults[0]
 
 
+def agent_with_an_event(home: Path, script: str) -> Agent:
+    """Given what its program for notifications does, return an agent in this process, without a platform, that has seen
+    an event."""
+    program = home / "program"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    (home / "tideover.toml").write_text(
+        f'[source]\nkind = "none"\n[notify]\nuser = ""\ncommand = ["{program}"]\n'
+        f'[paths]\nhooks = "{home}/hooks.d"\nstate = "{home}/state"\nruntime = "{home}/run"\n')
+    agent = Agent(load_settings(home / "tideover.toml", {}))
+    now = agent.clocks.moment()
+    for seen in (ob.Restarted("boot"), ob.Polled(document_at((event(),), now), ME)):
+        agent.engine.handle(seen)
+    return agent
+
+
 def test_an_agent_reports_to_its_program(tmp_path: Path) -> None:
     """In this process, and without a platform: one document is enough."""
-    program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\necho $TIDEOVER_EVENT_PHASE >> {tmp_path}/phases\n")
-    program.chmod(0o755)
-    (tmp_path / "tideover.toml").write_text(
-        f'[source]\nkind = "none"\n[notify]\nuser = ""\ncommand = ["{program}"]\n'
-        f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n')
-    agent = Agent(load_settings(tmp_path / "tideover.toml", {}))
+    agent = agent_with_an_event(tmp_path, f"echo $TIDEOVER_EVENT_PHASE >> {tmp_path}/phases")
     try:
-        now = agent.clocks.moment()
-        for seen in (ob.Restarted("boot"), ob.Polled(document_at((event(),), now), ME)):
-            agent.engine.handle(seen)
-        end_s = time.monotonic() + 20
-        while not (tmp_path / "phases").exists() or "held" not in (tmp_path / "phases").read_text():
-            assert time.monotonic() < end_s
-            time.sleep(0.01)
+        await_that(lambda: (tmp_path / "phases").exists() and "held" in (tmp_path / "phases").read_text())
     finally:
         agent.close()
 
 
 def test_a_reload_leaves_a_running_program_and_the_stop_after_it_ends_it(tmp_path: Path) -> None:
-    program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 300\n")
-    program.chmod(0o755)
-    (tmp_path / "tideover.toml").write_text(
-        f'[source]\nkind = "none"\n[notify]\nuser = ""\ncommand = ["{program}"]\n'
-        f'[paths]\nhooks = "{tmp_path}/hooks.d"\nstate = "{tmp_path}/state"\nruntime = "{tmp_path}/run"\n')
-    first = Agent(load_settings(tmp_path / "tideover.toml", {}))
-    now = first.clocks.moment()
-    for seen in (ob.Restarted("boot"), ob.Polled(document_at((event(),), now), ME)):
-        first.engine.handle(seen)
-    end_s = time.monotonic() + 20
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
+    first = agent_with_an_event(tmp_path, f"echo $$ > {tmp_path}/pid\nexec sleep 300")
+    await_that(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
     first.close()
     second = Agent(load_settings(tmp_path / "tideover.toml", {}), before=first)
     pid = (tmp_path / "pid").read_text().strip()

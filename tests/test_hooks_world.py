@@ -114,6 +114,7 @@ def test_a_process_that_left_everything_is_ended_after_the_agent_was_killed(benc
 def test_a_run_whose_supervisor_is_killed_has_failed_and_says_what_could_not_be_found(bench: Bench) -> None:
     bench.start(bench.order(bench.write("10-a", "echo $$ > pid; sleep 60")))
     hook = read_pid(bench.state / "a" / "pid")
+    await_that(lambda: list((bench.state / ".running").glob("*.json")))     # the agent has heard that it runs
     os.kill(supervisor_of(hook), signal.SIGKILL)
     report = bench.answer().report
     assert (report.outcome, report.exit_status) == (HookOutcome.FAILED, None)

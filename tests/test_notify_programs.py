@@ -216,10 +216,7 @@ def test_a_real_event_is_posted_and_mailed_once_a_phase(receiver, sendmail: Path
         it.hook("10-first")
         it.configure(f'[notify]\ncommand = ["{both}"]\nuser = ""')
         it.start()
-        event_id = it.freeze()
-        it.until(lambda: it.record().get("started_at"))
-        it.metadata.remove_event(event_id)
-        it.until(lambda: it.record()["status"] == "closed")
+        event_id = it.live_through_freeze()
         it.until(lambda: (tmp_path / "letter").exists() and (tmp_path / "letter").stat().st_size)
         assert "notify.failed" not in it.said()
     texts = [body["text"] for _, _, body in kept]

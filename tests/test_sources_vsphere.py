@@ -309,20 +309,7 @@ def test_an_acknowledgement_that_the_host_refuses_is_refused_and_one_without_an_
 
 # --- The whole way, with a real agent
 
-CONFIGURATION = """
-[source]
-kind = "vsphere"
-[source.vsphere]
-vmtoolsd = "{program}"
-[pause]
-settle = "500ms"
-[clock]
-servers = ["{time_server}"]
-[paths]
-hooks = "{home}/hooks.d"
-state = "{home}/state"
-runtime = "{home}/run"
-"""
+SOURCE = '[source]\nkind = "vsphere"\n[source.vsphere]\nvmtoolsd = "{program}"\n'
 
 
 @pytest.fixture
@@ -330,8 +317,7 @@ def here(tmp_path):
     with VmwareHost() as host, TimeServer() as clock:
         world = World(tmp_path, host, clock)
         world.hook("10-web")
-        (tmp_path / "tideover.toml").write_text(CONFIGURATION.format(
-            program=host.program, time_server=clock.address, home=tmp_path))
+        world.configure(source=SOURCE.format(program=host.program))
         yield world
         world.close()
 

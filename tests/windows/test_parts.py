@@ -17,7 +17,9 @@ import win32security
 
 from tideover.api.named_pipe import pipe_name
 from tideover.api.protocol import ApiServer, ask, connect
+from tideover.cli.events import write_page
 from tideover.config_file import platform_paths
+from tideover.doctor.bundle import write_bundle
 from tideover.errors import UnreachableError, WrongUseError
 from tideover.hooks.trust import trusted_users, why_untrusted
 from tideover.pause.types import HostChanged
@@ -234,6 +236,18 @@ def test_what_the_agent_makes_is_its_own_and_no_other_users(tmp_path: Path) -> N
         access = found.GetSecurityDescriptorDacl()
         allowed = {win32security.ConvertSidToStringSid(access.GetAce(n)[2]) for n in range(access.GetAceCount())}
         assert allowed <= {SYSTEM, ADMINISTRATORS, own_sid()}, allowed
+
+
+def test_a_page_and_a_bundle_can_be_read_by_their_owner_and_administrators_only(tmp_path: Path) -> None:
+    write_page(str(tmp_path / "page.html"), "<p>", quietly=True)
+    write_bundle(tmp_path / "bundle.tar", {"a.txt": b"a"})
+    for path in (tmp_path / "page.html", tmp_path / "bundle.tar"):
+        found = win32security.GetFileSecurity(str(path), win32security.DACL_SECURITY_INFORMATION)
+        access = found.GetSecurityDescriptorDacl()
+        allowed = {win32security.ConvertSidToStringSid(access.GetAce(n)[2]) for n in range(access.GetAceCount())}
+        assert allowed and allowed <= {SYSTEM, ADMINISTRATORS, own_sid()}, allowed
+    with pytest.raises(WrongUseError):
+        write_bundle(tmp_path / "bundle.tar", {})
 
 
 def test_a_file_in_the_place_of_a_directory_is_reported(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ UNIDENTIFIED_AT_MOST = 64        # clients whose user is not known yet (Windows:
 CLOSE_S = 2.0
 LOST = "the connection ended during the run"
 OTHER_INSTANCE = "another instance of it is connected"
+LISTENERS_AT_ONCE = 20                # listeners, between two looks for runs to start
 LATE_LOGGED = 10                 # of one connection: a client can send many
 LATE = "its answer came after the run was over"
 
@@ -90,6 +91,7 @@ class ApplicationServer:
         self._keep_witness, self._log = keep_witness, log
         self._transport = open_transport(path, on_problem)
         self._began_s = time.monotonic()
+        self._news: queue.SimpleQueue[bytes] = queue.SimpleQueue()      # for listeners
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._peers: dict[ClientChannel, _Peer] = {}
         self._without_hello: dict[ClientChannel, _Peer] = {}      # the oldest first
@@ -114,7 +116,21 @@ class ApplicationServer:
 
     def tell_listeners(self, fields: Mapping[str, object]) -> None:
         """An event has another phase."""
-        self._leave(partial(self._tell_listeners, protocol.event(fields)))
+        self._news.put(protocol.event(fields))
+        self._transport.wake()
+
+    def is_replaced(self) -> bool:
+        """Whether another process took the place where clients connect. Any thread."""
+        return self._transport.is_replaced()
+
+    def listen_again(self, on_failure: Callable[[OSError], None]) -> None:
+        """Listen in the place of what is there now."""
+        def listen() -> None:
+            try:
+                self._transport.listen_again()
+            except OSError as trouble:
+                on_failure(trouble)
+        self._leave(listen)
 
     def close(self) -> None:
         """End every connection. A run under way is not answered: the next agent goes on with it."""
@@ -136,6 +152,7 @@ class ApplicationServer:
             for channel, data in self._transport.wait(self._wait_s()):
                 self._converse(channel, data)
             self._take_inbox()
+            self._send_news()
             self._look_at_the_time()
 
     def _wait_s(self) -> float | None:
@@ -335,7 +352,13 @@ class ApplicationServer:
                             begun=bool(run.sent_to))
         self._post(HookSettled(name, run.effect.phase, run.effect.run, report))
 
-    def _tell_listeners(self, line: bytes) -> None:
-        for connection in list(self._peers.values()):
-            if connection.is_listener:
-                self._send(connection, line)
+    def _send_news(self) -> None:
+        """Many may listen: a run that is to be started does not wait until all have been sent it."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                line = self._news.get_nowait()
+                for number, connection in enumerate(list(self._peers.values()), 1):
+                    if connection.is_listener:
+                        self._send(connection, line)
+                    if number % LISTENERS_AT_ONCE == 0:
+                        self._take_inbox()

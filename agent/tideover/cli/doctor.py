@@ -45,6 +45,7 @@ def command(loaded: Loaded, as_json: bool, bundle: str | None) -> int:
 def _write_bundle(file: Path, loaded: Loaded, found: Examination, *, as_json: bool) -> int:
     from tideover.cli.status import read_status
     from tideover.doctor.bundle import bundle_members, write_bundle
+    from tideover.system.platform import READERS
     status: Mapping[str, object]
     try:
         status = read_status(loaded.settings)
@@ -56,8 +57,8 @@ def _write_bundle(file: Path, loaded: Loaded, found: Examination, *, as_json: bo
     if as_json:
         print_json({"ok": True, "file": str(file), "files": sorted(members), "bytes": size})
     else:
-        print_sentence(f"Wrote {file}: {len(members)} files, {size / 1024:.0f} KiB. Only you can read it. It holds "
-                       "what hooks printed and names of machines; values of hook environments are hidden.")
+        print_sentence(f"Wrote {file}: {len(members)} files, {size / 1024:.0f} KiB. Only {READERS} can read it. "
+                       "It holds what hooks printed and names of machines; values of hook environments are hidden.")
     return EXIT_OK
 
 

@@ -36,6 +36,7 @@ from tideover.journal.store import Journal, read_memory, read_through
 from tideover.model import fold_case, utc_text
 from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, evidence_of_pauses, records_of
 from tideover.settings import read_duration
+from tideover.system.platform import MODE_TOOL, READERS, create_private_file
 from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:
@@ -202,9 +203,6 @@ PAUSE_COLUMNS: Mapping[str, Callable[[PauseRecord], object]] = MappingProxyType(
 # --- HTML files: what `--html FILE` writes
 
 STANDARD_OUTPUT = "-"
-OWNER_ONLY_MODE = 0o600
-"""A page holds the hooks' output, which the journal keeps from other users; the user who sends it decides who reads
-it."""
 
 
 def write_event_page(record: EventRecord, file: str, *, utc: bool, quietly: bool) -> None:
@@ -223,8 +221,8 @@ def write_report_page(figures: HistoryStatistics, machine: str, file: str, times
 def write_page(file: str, text: str, *, quietly: bool) -> None:
     """Given a file's name, or - for standard output, write the page there whole or not at all. Raise WrongUseError.
 
-    A new file is its owner's alone. One that is there is replaced, not changed, and keeps its mode; a device or a pipe
-    is written to.
+    A new file is its owner's alone: it holds the hooks' output, which the journal keeps from other users. One that is
+    there is replaced, not changed, and keeps its mode; a device or a pipe is written to.
     """
     if file == STANDARD_OUTPUT:
         if quietly:
@@ -239,7 +237,7 @@ def write_page(file: str, text: str, *, quietly: bool) -> None:
                             "Name a file in an existing directory that has free space and that you can write to.") \
             from trouble
     if not quietly:
-        alone = " Only you can read it, because it can contain hook output; change that with chmod."
+        alone = f" Only {READERS} can read it, because it can contain hook output; change that with {MODE_TOOL}."
         print_sentence(f"Wrote {file}.{alone if is_new else ''}")
 
 
@@ -253,7 +251,7 @@ def _write_text(path: Path, content: bytes) -> bool:
     path = path.resolve()                   # a link stays, and what it leads to is replaced
     beside = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
     try:
-        with open(beside, "xb", opener=lambda name, flags: os.open(name, flags, OWNER_ONLY_MODE)) as new:
+        with os.fdopen(create_private_file(beside), "wb") as new:
             new.write(content)
             new.flush()
             os.fsync(new.fileno())

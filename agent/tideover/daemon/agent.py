@@ -272,6 +272,7 @@ class Agent:
             if server is None:
                 self._runtime_trouble = self._make_runtime_directory()
                 self._listen()
+            self.applications.look_after()
             if self._health is None:
                 self._show_health()
             if self._metering is not None:

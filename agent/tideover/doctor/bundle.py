@@ -39,6 +39,7 @@ from tideover.observations import Polled
 from tideover.record import Row, pauses_of, records_of
 from tideover.settings import Settings, effective_values, show_hidden
 from tideover.system.clocks import read_boot_id
+from tideover.system.platform import create_private_file
 from tideover.text_safety import safe_json
 
 ROOT = "tideover-bundle"
@@ -196,10 +197,10 @@ def without_secrets(content: bytes, secrets: Iterable[str]) -> bytes:
 # --- The file
 
 def write_bundle(path: Path, members: Mapping[str, bytes]) -> None:
-    """Given where to, and the files by their names, write the bundle. It is a new file, of mode 0600. Raise
-    WrongUseError if it cannot be written; nothing of it is left then."""
+    """Given where to, and the files by their names, write the bundle. It is a new file that no other user can read.
+    Raise WrongUseError if it cannot be written; nothing of it is left then."""
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+        file = create_private_file(path)
     except OSError as trouble:
         raise _unwritable(path, trouble) from trouble
     try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tideover.effects import RunHook
 from tideover.errors import Refusal
-from tideover.model import HookPhase, Kind, utc_text
+from tideover.model import HookPhase, Kind, RunConditions, utc_text
 from tideover.text_safety import drop_controls
 
 # --- What a hook's process is started with
@@ -40,7 +40,7 @@ class SpawnSpec:
     directory: str
     record: bytes               # standard input
     account: UserAccount
-    umask: int
+    conditions: RunConditions
     ended_file: str             # made by the process that sees it end while no agent runs
 
 

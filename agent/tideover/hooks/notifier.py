@@ -53,7 +53,6 @@ STOPPED = "the agent stopped"
 LINES_AT_MOST = 20          # of what one run prints, in the log
 NAME = "notify"
 PHASE_NAME = "TIDEOVER_EVENT_PHASE"
-UMASK = 0o022
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +185,7 @@ class Notifier:
         environment = {**hook_environment(run, trace_id(news.event_id), place), PHASE_NAME: news.phase.value,
                        "TIDEOVER_PHASE": ""}
         beside = self._state / NAME             # never made: a name in the state directory
-        return SpawnSpec(path, tuple(arguments), environment, str(beside), self._read_record(news), account, UMASK,
+        return SpawnSpec(path, tuple(arguments), environment, str(beside), self._read_record(news), account, run.spec,
                          str(beside / "ended"))
 
     def _attend(self, process: processes.HookProcess, output: HookOutput) -> bool:

@@ -158,7 +158,7 @@ def spawn_hook(order: RunRequest, around: RunContext, owners: OwnerVariables) ->
     place = HookPaths(account.home, directory, around.standing, owners.variables, around.extra)
     environment = hook_environment(run, order.trace_id, place)
     return _start(order, SpawnSpec(
-        run.spec.path, (run.phase.value,), environment, directory, order.record, account, run.spec.umask,
+        run.spec.path, (run.phase.value,), environment, directory, order.record, account, run.spec,
         str(around.traces.ended_file(order.trace))))
 
 

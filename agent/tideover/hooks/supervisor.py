@@ -180,7 +180,7 @@ def _start(plan: SpawnSpec, record_name: str) -> tuple[subprocess.Popen[bytes], 
     environment = {encoded(name): encoded(value) for name, value in plan.environment.items()}
     hook = subprocess.Popen(
         [plan.path, *plan.arguments], stdin=record, stdout=inlet, stderr=inlet, cwd="/", env=environment,
-        start_new_session=True, umask=plan.umask, user=uid, group=gid, extra_groups=groups)
+        start_new_session=True, umask=plan.conditions.umask, user=uid, group=gid, extra_groups=groups)
     os.close(inlet)
     os.close(record)
     return hook, output

@@ -145,10 +145,24 @@ else:
         """Nothing: the locale says what it is, and Python takes UTF-8 where that says nothing."""
 
 
-# --- Private directories: no other user can create entries in them
+# --- Private files and directories: no other user can read them, or create entries in them
 
 if sys.platform == "win32":
-    from tideover.winapi.security import make_private_directory, own_sid, read_file_security, trusted_sids
+    from tideover.winapi.security import (
+        make_private_directory,
+        make_private_file,
+        own_sid,
+        read_file_security,
+        trusted_sids,
+    )
+
+    READERS, MODE_TOOL = "you and administrators", "icacls"
+    """Who can read a private file, and what changes that."""
+
+    def create_private_file(path: Path) -> int:
+        """Given a path where nothing lies, make a file that no other user can read; return its descriptor, for
+        writing. Raise OSError."""
+        return make_private_file(path)
 
     def make_base_directory(path: Path, mode: int) -> None:
         """Given a path, make it a directory of the agent's own. Raise OSError if it is another user's."""
@@ -176,6 +190,14 @@ if sys.platform == "win32":
 
 else:
     import os
+
+    READERS, MODE_TOOL = "you", "chmod"
+    """Who can read a private file, and what changes that."""
+
+    def create_private_file(path: Path) -> int:
+        """Given a path where nothing lies, make a file that no other user can read; return its descriptor, for
+        writing. Raise OSError."""
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
     def make_base_directory(path: Path, mode: int) -> None:
         """Given a path that only root and the agent's own user can change, make it a directory, and of that mode if it

@@ -8,6 +8,8 @@ import sys
 
 assert sys.platform == "win32"
 
+import msvcrt
+import os
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +22,7 @@ import win32con
 import win32file
 import win32security
 
-from tideover.winapi.base import os_errors
+from tideover.winapi.base import number_of, os_errors
 
 SYSTEM, ADMINISTRATORS = "S-1-5-18", "S-1-5-32-544"
 # NT SERVICE\\TrustedInstaller, who owns what Windows itself installed
@@ -120,6 +122,15 @@ def read_file_security(path: str) -> FileSecurity:
     at = struct.unpack_from("<I", whole, _DACL_AT)[0]
     size = struct.unpack_from("<H", whole, at + 2)[0]       # ACL.AclSize
     return FileSecurity(owner, whole[at:at + size] if at else None)
+
+
+def make_private_file(path: Path) -> int:
+    """Given a path where nothing lies, make a file that only the system, administrators and our user can read; return
+    its descriptor, for writing. Raise OSError."""
+    with os_errors(str(path)):
+        made = win32file.CreateFileW(str(path), win32con.GENERIC_WRITE, 0, security_attributes(for_us_alone()),
+                                     win32con.CREATE_NEW, win32con.FILE_ATTRIBUTE_NORMAL, None)
+    return msvcrt.open_osfhandle(number_of(made), os.O_WRONLY | os.O_BINARY)
 
 
 def make_private_directory(path: Path) -> None:
