@@ -1,12 +1,16 @@
 """Applications with a real agent and the client library: their place among the hooks, crashes of either side."""
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -188,3 +192,23 @@ def test_where_applications_cannot_connect_at_first_they_can_when_the_cause_is_g
     (here.home / "run/applications").unlink()
     here.applications.start("first")
     here.until(lambda: here.ask("status")["applications"] == ["first"])
+
+
+def test_an_application_whose_table_a_reload_removes_is_told_why_its_connection_ends(here):
+    here.start()
+    gone, stays = connected(here, "first"), connected(here, "middle")
+    here.configure(APPLICATIONS.replace("[application.first]\norder = 5\n", ""))
+    here.agents[-1].send_signal(signal.SIGHUP)
+    here.until(lambda: "configuration.reloaded" in here.said())
+    assert json.loads(gone.readline())["refused"] == "there is no [application.first] in the configuration any more"
+    assert (gone.readline(), stays.readline()) == (b"", b"")
+
+
+def connected(here: World, name: str) -> BinaryIO:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(here.home / "run/applications/socket"))
+        client.sendall(json.dumps({"hello": name, "instance": "one", "protocol": 1}).encode() + b"\n")
+        lines = client.makefile("rb")
+        assert b"welcome" in lines.readline()
+        return lines

@@ -34,9 +34,10 @@ EVENT = EventDocument("E1", "azure", "freeze", ("vm-1", "vm-2"), "", MappingProx
     "vm-2": EventMember("not-ready", None, "a required hook failed: db", "guid-2", "boot-2", "guid-9")}),
     Claim("vm-1", 3, "guid-1", 200, "vm-2"), "w3")
 CASES = [(MEMBER, decode_member), (SLOTS, decode_slots), (EVENT, decode_event)]
+EMPTY = [(MemberDocument("vm-1", "guid-1"), decode_member), (SlotsDocument(), decode_slots), (EventDocument("E1", "azure"), decode_event)]
 
 
-@pytest.mark.parametrize(("document", "decode"), CASES)
+@pytest.mark.parametrize(("document", "decode"), [*CASES, *EMPTY])
 def test_what_is_written_is_read_the_same(document, decode):
     assert decode("k", encode(document)) == document
     assert json.loads(encode(document))["schema"] == 1

@@ -148,6 +148,15 @@ def test_of_several_servers_that_fail_the_sentence_names_each(play):
     assert f"{names[0]}, {names[1]}: the connection was closed without an answer; {names[2]}: it answered 503, etcdserver: leader changed" in words
 
 
+def test_a_pause_of_this_machine_before_anything_was_asked_is_a_failure_like_others(play):
+    """The raw clock may have gone on: then no time is left for the first server."""
+    server = play(ok())
+    clock = iter([100.0, 130.0, 130.0, 160.0, 160.0])
+    store = EtcdStore([server.url], "tideover", read_raw_s=lambda: next(clock, 160.0))
+    found = failure(lambda: store.put("v1/a", b"x", None))
+    assert found.trouble is StoreTrouble.UNAVAILABLE and not found.outcome_unknown and server.requests == []
+
+
 def test_the_user_logs_in_and_a_token_that_is_refused_is_renewed_once(play, tmp_path):
     password = tmp_path / "password"
     password.write_text("first\n")

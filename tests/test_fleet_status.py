@@ -131,6 +131,19 @@ def test_a_store_that_cannot_be_reached_is_the_only_line():
     assert shown(found).splitlines() == ["The store cannot be reached: connection refused.", "", f"Store  {STORE}, not reachable"]
 
 
+def test_what_one_server_without_a_quorum_knows_is_shown_and_the_store_counts_as_not_reachable():
+    reading = read_documents(((key, value, None) for key, value in stored(*IDLE).items()), is_stale=True)
+    found = fleet_status(STORE, reading, {})
+    assert not found["reachable"] and found["stale"] and len(found["groups"]) == 2
+    assert shown(found).startswith("The store answers without a quorum: no agent can write to it")
+    assert f"{STORE}, without a quorum" in shown(found)
+
+
+def test_since_when_the_store_cannot_be_reached_is_as_this_machines_agent_has_seen_it():
+    assert unreachable(STORE, "no answer", "2026-11-20T10:00:00.000Z")["problems"] == [
+        "the store cannot be reached since 2026-11-20T10:00:00.000Z, by this machine: no answer"]
+
+
 def test_an_event_that_takes_several_machines_of_a_group_says_how_many():
     found = view(stored(*IDLE, slots={"web": [holder(SHARED, "web-1", "web-2")]}))
     assert "web: slots in use: 1 of 1, by 2 machines" in shown(found)

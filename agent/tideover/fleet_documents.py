@@ -234,9 +234,10 @@ def decode_event(key: str, value: bytes) -> EventDocument:
 
 def _as_json(noun: Any) -> dict[str, Any]:
     """The members of a dataclass, and beside them those it does not know. What is as it is by default is left out: each
-    byte of an entry stays in the history of an etcd, once an hour and member."""
+    byte of an entry stays in the history of an etcd, once an hour and member. By its holders a document of slots is
+    known, so they stay, also when there are none."""
     known = {one.name: _value(getattr(noun, one.name)) for one in fields(noun)
-             if one.name != "extra" and not _is_default(one, getattr(noun, one.name))}
+             if one.name != "extra" and (one.name == "holders" or not _is_default(one, getattr(noun, one.name)))}
     return {**noun.extra, **known}
 
 

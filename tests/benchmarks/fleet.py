@@ -2,11 +2,13 @@
 
     python -m benchmarks.fleet idle [--members 1000] [--hours 24]                  (in tests/, with the package importable)
     python -m benchmarks.fleet slots [--members 200] [--slots 10] [--turn 5] [--notice 900] [--arrive 60] [--processes 4]
+    python -m benchmarks.fleet shared [--members 3] [--rounds 20]
 
 `idle`: each member writes its entry as often as in so many hours, with nothing between; prints how the database grows a day.
 `slots`: each member takes a slot for its event, keeps it for `turn` seconds, and gives it back; events come within `arrive`
 seconds and are `notice` seconds ahead. Prints the time against the ideal one, the most that had a slot at once, the tries that
-came second, and etcd's share of a core. A member is the agent's own (`tideover.fleet.member`) with its own store. Needs etcd.
+came second, and etcd's share of a core. A member is the agent's own (`tideover.fleet.member`) with its own store. `shared`: that many agents as processes, and events that name all of them; prints
+from the write that shows the last one ready to the acknowledgement at the platform. Needs etcd.
 """
 from __future__ import annotations
 
@@ -18,6 +20,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
+from base64 import b64decode, b64encode
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,6 +30,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fleet_agents import fleet
 from real_etcd import RealEtcd
 from tideover import __version__
 from tideover.effects import Coordinate, SlotWish
@@ -179,6 +184,46 @@ def _ideal_s(starts: list[float], slots: int, turn_s: float) -> float:
     return max(free)
 
 
+# --- shared events
+
+class ClaimWatch:
+    """Sees each write below the fleet's events in etcd as it is made. `claimed`: event id -> when its first claim was written."""
+
+    def __init__(self, url: str) -> None:
+        self.claimed: dict[str, float] = {}
+        asked = {"create_request": {"key": b64encode(b"tideover/v1/events/").decode(), "range_end": b64encode(b"tideover/v1/events0").decode()}}
+        self._answer = urllib.request.urlopen(urllib.request.Request(f"{url}/v3/watch", json.dumps(asked).encode()), timeout=600.0)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self._answer:
+            seen = time.time()
+            for event in json.loads(line)["result"].get("events", []):
+                document = json.loads(b64decode(event["kv"].get("value", "e30=")))
+                if document.get("acknowledgement"):
+                    self.claimed.setdefault(document["event_id"], seen)
+
+
+def measure_shared(members: int, rounds: int) -> None:
+    with tempfile.TemporaryDirectory() as home, fleet(Path(home), members) as agents:
+        agents.configure()
+        agents.start()
+        watch, took_ms, sent = ClaimWatch(agents.cluster.urls[0]), [], 0
+        names = [machine.metadata.vm_name for machine in agents.machines]
+        for _ in range(rounds):
+            event = agents.freeze(*names)
+            agents.machines[0].until(lambda event=event: agents.metadata.status_of(event) == "Started")
+            posts = [one for one in agents.metadata.acknowledgements if one.event_id == event]
+            sent += len(posts)
+            took_ms.append((posts[0].at - watch.claimed[event]) * 1000)
+            agents.metadata.remove_event(event)
+            for machine in agents.machines:
+                machine.until(lambda machine=machine: machine.record()["status"] == "closed")
+    took_ms.sort()
+    print(f"{members} agents, {rounds} shared events, {sent} acknowledgements: last one ready -> acknowledgement: "
+          f"median {took_ms[len(took_ms) // 2]:.1f} ms, worst {took_ms[-1]:.1f} ms")
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = options.add_subparsers(dest="command", required=True)
@@ -192,6 +237,9 @@ def main() -> None:
     slots.add_argument("--notice", type=float, default=900.0)
     slots.add_argument("--arrive", type=float, default=60.0)
     slots.add_argument("--processes", type=int, default=4)
+    shared = commands.add_parser("shared")
+    shared.add_argument("--members", type=int, default=3)
+    shared.add_argument("--rounds", type=int, default=20)
     some = commands.add_parser("some")
     some.add_argument("asked", type=json.loads)
     chosen = options.parse_args()
@@ -199,6 +247,8 @@ def main() -> None:
         measure_idle(chosen.members, chosen.hours)
     elif chosen.command == "slots":
         measure_slots(chosen.members, chosen.slots, chosen.turn, chosen.notice, chosen.arrive, chosen.processes)
+    elif chosen.command == "shared":
+        measure_shared(chosen.members, chosen.rounds)
     else:
         run_some(chosen.asked)
 

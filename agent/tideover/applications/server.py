@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
+from types import MappingProxyType
 
 from tideover.applications import protocol
 from tideover.applications.admission import Admission, ApplicationAccess
@@ -97,6 +98,7 @@ class ApplicationServer:
         self._without_hello: dict[ClientChannel, _Peer] = {}      # the oldest first
         self._here = _Participants()
         self._is_closing = False
+        self._removed: Mapping[str, str] = MappingProxyType({})
         self._loop = Loop("applications", self._serve)
         self._loop.start()
 
@@ -132,11 +134,12 @@ class ApplicationServer:
                 on_failure(trouble)
         self._leave(listen)
 
-    def close(self) -> None:
-        """End every connection. A run under way is not answered: the next agent goes on with it."""
+    def close(self, removed: Mapping[str, str] = MappingProxyType({})) -> None:
+        """End every connection. A run under way is not answered: the next agent goes on with it. `removed`: by name,
+        why an application may take part no longer, which is sent to it."""
         if self._is_closing:
             return
-        self._is_closing = True
+        self._removed, self._is_closing = removed, True
         self._transport.wake()
         if self._loop.end(CLOSE_S):
             self._transport.close()
@@ -154,6 +157,9 @@ class ApplicationServer:
             self._take_inbox()
             self._send_news()
             self._look_at_the_time()
+        for name, why in self._removed.items():
+            if name in self._here.connections:
+                self._refuse(self._here.connections[name], why)
 
     def _wait_s(self) -> float | None:
         now_s = time.monotonic()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tideover.applications.server import ApplicationServer
 
 DIRECTORY_MODE = 0o755           # apart from the control socket, so that containers can mount it
+REMOVED = "there is no [application.{}] in the configuration any more"
 NOT_SERVED = "applications cannot connect: {}"
 
 
@@ -96,9 +97,12 @@ class ApplicationService:
         if sys.platform != "win32":             # a pipe lies in no directory
             make_directory(Path(self.address).parent, DIRECTORY_MODE)
 
-    def close(self) -> None:
+    def close(self, wanted: Settings | None = None) -> None:
+        """`wanted`: the configuration that takes the place of this one, None where there is none: applications without
+        a table in it are sent that reason."""
+        names = self._settings.application.keys() - wanted.application.keys() if wanted is not None else ()
         if self._server is not None:
-            self._server.close()
+            self._server.close({name: REMOVED.format(name) for name in names})
 
     def never_connected(self) -> list[str]:
         """Return the applications of the configuration that have not connected since the process's start. Any

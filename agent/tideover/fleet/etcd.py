@@ -367,6 +367,9 @@ class EtcdStore:
 
     def _failure(self, operation: str, failed: dict[int, _ServerFailed], *, is_write: bool) -> StoreFailed:
         """Given what each server that was asked has failed with, return one sentence about all of them."""
+        if not failed:
+            return StoreFailed(StoreTrouble.UNAVAILABLE, f"cannot {operation} in etcd: this machine stopped or was "
+                               f"overloaded for the {OPERATION_S:g} s of the operation", "it is tried again")
         in_order = [failed[index] for index in sorted(failed)]
         worst = next((one for one in in_order if one.trouble is not StoreTrouble.UNAVAILABLE), None) or next(
             (one for one in in_order if one.hint == GATEWAY_HINT), in_order[0])
