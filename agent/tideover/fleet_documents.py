@@ -15,7 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from tideover.model import fold_case
+from tideover.model import NOT_READY, OVER, READY, fold_case
 
 SCHEMA = 1
 LAYOUT = "v1"
@@ -26,9 +26,6 @@ LARGEST_BYTES = 1_000_000
 
 NAME_LENGTH = 128           # of a name in a key
 TEXT_LENGTH = 300           # of a reason (`why`)
-
-READY, NOT_READY, OVER = "ready", "not-ready", "over"
-"""What a member says of itself in a shared event. `over`: it has recovered, and the event is still listed."""
 
 READINESS = frozenset({READY, NOT_READY, OVER})
 

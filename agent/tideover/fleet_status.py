@@ -18,7 +18,6 @@ from tideover.documents import (
     FleetStatusDocument,
 )
 from tideover.fleet_documents import (
-    NOT_READY,
     EventDocument,
     EventMember,
     Holder,
@@ -35,7 +34,7 @@ from tideover.fleet_documents import (
 )
 from tideover.lifecycle import Phase
 from tideover.lifecycle.fleet_rules import used
-from tideover.model import fold_case
+from tideover.model import NOT_READY, fold_case
 
 # --- What was read
 

@@ -12,8 +12,6 @@ from types import MappingProxyType
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.fleet_documents import (
-    NOT_READY,
-    READY,
     TEXT_LENGTH,
     Claim,
     EventDocument,
@@ -23,7 +21,7 @@ from tideover.fleet_documents import (
     SlotsDocument,
     event_digest,
 )
-from tideover.model import Kind, fold_case
+from tideover.model import NOT_READY, READY, Kind, fold_case
 from tideover.observations import SlotState
 
 NO_AGENT = "no agent of the fleet has written for it"
@@ -60,12 +58,13 @@ class Silence:
     observed_s: float = 0.0
     read_raw_s: float = 0.0
 
-    def after(self, seen: object, read_raw_s: float, interval_s: float) -> Silence:
-        """Given what a successful read shows and the usual interval between two of them, return what is known now."""
+    def after(self, seen: object, began_raw_s: float, ended_raw_s: float, interval_s: float) -> Silence:
+        """Given what a successful read shows, when it began and ended, and the usual interval between two of them,
+        return what is known now. What a read takes is not counted."""
         if self.seen is None or seen != self.seen:
-            return Silence(seen, 0.0, read_raw_s)
-        gone_s = max(0.0, read_raw_s - self.read_raw_s)
-        return Silence(seen, self.observed_s + min(gone_s, LONGEST_COUNTED * interval_s), read_raw_s)
+            return Silence(seen, 0.0, ended_raw_s)
+        gone_s = max(0.0, began_raw_s - self.read_raw_s)
+        return Silence(seen, self.observed_s + min(gone_s, LONGEST_COUNTED * interval_s), ended_raw_s)
 
 
 SHORT_NOTICE_TAKEOVER_S = 120.0
