@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -53,8 +54,10 @@ def is_3_4() -> bool:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Below those that the system gives to connections: one of these could take it before the server has it."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(20000, 32000))) as listener:
+            return int(listener.getsockname()[1])
 
 
 class EtcdMember:

@@ -8,9 +8,13 @@ import pytest
 from fleet_kept import OWN, SHARED, digest, holder, member, said, shared, stored
 from tideover.cli.fleet_lines import fleet_parts
 from tideover.cli.terminal import Terminal, render_lines
+from tideover.daemon.policy_source import policy_of
 from tideover.fleet_documents import Claim
 from tideover.fleet_status import fleet_status, read_documents, unreachable
+from tideover.hooks.directory import Catalogue
 from tideover.humanize import Times
+from tideover.model import Kind
+from tideover.settings import LINUX, read_settings
 
 STORE = "etcd://a:2379"
 IDLE = member("web-1"), member("web-2"), member("db-1", group="db", slots=0)
@@ -155,3 +159,10 @@ def test_it_fits_the_terminal(width: int):
         member("web-1", phase="waiting-for-peers", events=(digest(SHARED),)), member("web-2", phase="waiting-for-slot", events=(digest(),)),
         slots={"web": [holder(SHARED, "web-1")]}, events=(shared({"web-1": said("web-1")}),)))
     assert max(map(len, shown(found, width).splitlines())) <= width
+
+
+@pytest.mark.parametrize(("fleet", "alone"), [
+    ("", True), ('store = "etcd://a"', False), ('store = "etcd://a"\nshared = "alone"', True)])
+def test_with_a_store_fleet_shared_decides_about_events_of_several_machines_and_the_policys_key_is_ignored(fleet: str, alone: bool):
+    settings = read_settings(f"[policy]\nacknowledge_shared = true\n[fleet]\n{fleet}\n", file="t", defaults=LINUX)
+    assert policy_of(settings, Catalogue()).rules_for(Kind.FREEZE).acknowledge_shared is alone
