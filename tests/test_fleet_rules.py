@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from itertools import count
 from types import MappingProxyType
 
 import pytest
@@ -9,7 +11,18 @@ import pytest
 from lives import FAILED, ME, Life, event, hook, started
 from tideover import effects as fx, observations as ob
 from tideover.effects import Coordinate, SlotWish
-from tideover.fleet_documents import Claim, Holder, SlotMember, SlotsDocument
+from tideover.fleet_documents import (
+    Claim,
+    EventMember,
+    Holder,
+    MemberDocument,
+    SlotMember,
+    SlotsDocument,
+    decode_event,
+    decode_member,
+    encode,
+    member_key,
+)
 from tideover.lifecycle import Phase
 from tideover.lifecycle.fleet_rules import (
     FleetMember,
@@ -24,6 +37,7 @@ from tideover.lifecycle.fleet_rules import (
     used,
     write_event,
 )
+from tideover.lifecycle.fleet_session import BackOff, FleetSessions, ReadKey, StoredValue, TooManyConflicts, WriteKey
 from tideover.model import Kind
 from tideover.observations import AckOutcome, FleetSeen, FleetView, SlotState
 from tideover.policy import FleetRules, Policy, Rules
@@ -340,3 +354,130 @@ def test_an_event_that_is_listed_again_is_not_given_back():
     one = seen(life(), SlotState.GRANTED).settle().polled().settle()
     one.polled(event("e1"))
     assert not one.wanted()["fleet:e1"].leaves
+
+
+def test_an_event_without_slots_and_without_other_machines_asks_nothing_of_the_store():
+    assert "fleet:e1" not in life(Policy(hooks=(hook(),), fleet=FleetRules())).wanted()
+
+
+def test_news_of_events_that_are_not_there_change_nothing():
+    one = seen(life(), SlotState.WAITING)
+    before = one.state
+    one.see(ob.FleetLeft("e9"), FleetSeen("e9", FleetView()), FleetSeen("e1", FleetView(SlotState.WAITING)))
+    assert one.state == before
+    assert phase(seen(one)) is Phase.WAITING_FOR_SLOT
+
+
+def test_a_machine_with_nothing_to_prepare_needs_no_slot_for_its_own_event():
+    one = life(Policy(fleet=FleetRules(slots=1)), event("e1", source="user"))
+    assert acknowledgements(one) and not acknowledgements(one)[0].is_guarded
+
+
+def test_an_event_of_a_kind_that_is_not_acted_on_is_entered_while_it_lasts():
+    one = life(Policy(act_on=frozenset(), fleet=FleetRules(slots=1)))
+    assert "fleet:e1" not in one.wanted()
+    assert one.polled(started(event("e1"))).wanted()["fleet:e1"].slot is SlotWish.AWAY
+
+
+def test_a_refusal_of_the_platform_holds_the_event_for_all():
+    one = seen(life(Policy(hooks=(hook(),), fleet=FleetRules()), SHARED).settle(), says="ready", claim=1, claimed_by="vm-2", result=404)
+    assert phase(one) is Phase.HELD and "404" in one.entries[-1].note
+
+
+def test_an_acknowledgement_by_another_machine_ends_being_held():
+    one = seen(life(Policy(hooks=(hook(),), fleet=FleetRules()), SHARED).settle(FAILED), claim=1, claimed_by="vm-2", result=200)
+    assert phase(one) is Phase.ACKNOWLEDGED
+
+
+def test_an_unconfirmed_acknowledgement_whose_claim_went_to_another_machine_is_not_sent_again():
+    one = claimant().see(ob.AckSettled("e1", 1, AckOutcome.LOST))
+    seen(one, says="ready", claim=2, claimed_by="vm-2")
+    one.after(3).polled(SHARED)
+    assert phase(one) is Phase.WAITING_FOR_PEERS and not acknowledgements(one)
+
+
+def test_an_acknowledgement_is_not_repeated_where_events_are_only_observed_by_now():
+    one = claimant().see(ob.AckSettled("e1", 1, AckOutcome.LOST))
+    one.policy = Policy(hooks=(hook(),), fleet=FleetRules(), observes=True)
+    assert phase(one.after(3).polled(SHARED)) is Phase.HELD
+
+
+def test_without_a_store_any_more_what_waited_for_it_goes_on():
+    one = life()
+    one.policy = Policy(hooks=(hook(),))
+    one.polled(event("e1"))
+    assert phase(one) is Phase.PREPARING and one.runs()
+
+
+def test_a_released_slot_is_asked_for_no_more_and_given_back_at_the_end():
+    one = seen(life(), SlotState.RELEASED)
+    assert phase(one.settle()) is Phase.HELD and "fleet:e1" not in one.wanted()
+    assert one.polled().settle().wanted()["fleet:e1"].slot is SlotWish.LEAVE
+
+
+def test_the_store_says_released_only_of_entries_that_are_there():
+    assert release_slots(SlotsDocument(), "vm-1") == SlotsDocument()
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    released = release_slots(slots, "VM-1")
+    assert release_slots(released, "vm-1") is released and take_slot(slots, ONE, wish(slot=SlotWish.NONE)) == (slots, SlotState.NONE)
+
+
+# --- sessions
+
+class Documents:
+    """The keys of a store, for one session at a time."""
+
+    def __init__(self):
+        self.keys, self.conflicts = {}, 0
+
+    def run(self, session):
+        result = None
+        try:
+            while True:
+                operation = session.send(result)
+                match operation:
+                    case ReadKey(key):
+                        value = self.keys.get(key)
+                        result = StoredValue(value, None if value is None else str(hash(value)))
+                    case WriteKey(key, value, _):
+                        result = self.conflicts <= 0
+                        self.conflicts -= 1
+                        if result:
+                            self.keys[key] = value
+                    case BackOff():
+                        result = None
+        except StopIteration as end:
+            return end.value
+
+
+def sessions(me):
+    return FleetSessions(me, 60.0, map(str, count()).__next__, lambda: 1000.0)
+
+
+def test_an_acknowledgement_is_confirmed_only_by_own_slot_own_claim_and_everyones_consent():
+    store, one, two = Documents(), sessions(ONE), sessions(TWO)
+    limited = ready(slot=SlotWish.ENTER, sent=1)
+    assert "slot" in store.run(two.confirm(limited)).reason
+    for each in (one, two):
+        store.run(each.coordinate(limited, 1.0))
+    assert store.run(two.confirm(limited)).is_given
+    assert "claim" in store.run(one.confirm(limited)).reason, "the other one completed the consent"
+    assert store.run(two.confirm(ready(slot=SlotWish.NONE, sent=1))).is_given, "a group without a limit"
+    key = next(key for key in store.keys if "/events/" in key)
+    known = decode_event(key, store.keys[key])
+    store.keys[key] = encode(replace(known, members={**known.members, "vm-1": EventMember("not-ready", vm_id="guid-1")}))
+    assert "not every machine" in store.run(two.confirm(limited)).reason
+
+
+def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():
+    store, one = Documents(), sessions(ONE)
+    store.conflicts = 1000
+    for asked in (wish(), ready(slot=SlotWish.NONE)):
+        with pytest.raises(TooManyConflicts):
+            store.run(one.coordinate(asked, 1.0))
+    store.conflicts = 2
+    assert store.run(one.coordinate(wish(), 1.0)).slot is SlotState.GRANTED
+    store.conflicts = 2
+    store.run(one.beat(MemberDocument("vm-1", "guid-1")))
+    store.run(one.beat(MemberDocument("vm-1", "guid-1")))
+    assert decode_member("k", store.keys[member_key("vm-1", "guid-1")]).beat == 1

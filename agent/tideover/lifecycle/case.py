@@ -19,6 +19,7 @@ from tideover.lifecycle.state import (
     STALL_S,
     AckState,
     Case,
+    FleetState,
     Phase,
     RecoveredBy,
     ends_an_event,
@@ -400,10 +401,9 @@ def _wait_for_slot(case: Case, policy: Policy, now: Moment) -> Case:
 
 def _wait_for_peers(case: Case, policy: Policy, now: Moment) -> Case:
     """A claim that had its time, and no answer of the platform, is passed on."""
-    if case.fleet is None:
-        return case
     is_passed = passes_on_raw_s(case) <= now.raw_s
-    return replace(case, fleet=replace(case.fleet, hold="", passes=case.fleet.sent if is_passed else case.fleet.passes))
+    return replace(case, fleet=case.fleet and replace(
+        case.fleet, hold="", passes=case.fleet.sent if is_passed else case.fleet.passes))
 
 
 def _acknowledge(case: Case, policy: Policy, now: Moment) -> Case:
@@ -470,8 +470,8 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
                                                               sent_raw_s=0.0))
         case AckAnswered(outcome):
             return replace(case, ack=ANSWERED.get(outcome, case.ack))
-        case FleetNews(view):
-            return _with_view(case, view)
+        case FleetNews(view) if case.fleet is not None:
+            return _with_view(case, case.fleet, view)
         case ManualAcknowledge(alone) if case.phase in (Phase.HELD, Phase.WAITING_FOR_PEERS):
             return replace(case, fleet=case.fleet and replace(case.fleet, is_alone=alone or not case.fleet.is_shared))
         case Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
@@ -498,16 +498,14 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             return case
 
 
-def _with_view(case: Case, view: FleetView) -> Case:
+def _with_view(case: Case, fleet: FleetState, view: FleetView) -> Case:
     """An acknowledgement that the platform took from another machine counts for this one. A claim that is no longer
     this machine's has been passed on."""
-    if case.fleet is None:
-        return case
     if not view.is_reached:
-        return replace(case, fleet=replace(case.fleet, view=replace(case.fleet.view, is_reached=False)))
-    kept = case.fleet.passes if view.claim_is_mine and view.claim == case.fleet.passes else 0
+        return replace(case, fleet=replace(fleet, view=replace(fleet.view, is_reached=False)))
+    kept = fleet.passes if view.claim_is_mine and view.claim == fleet.passes else 0
     taken = view.result == TAKEN and not view.claim_is_mine and case.phase in ASKED
-    return replace(case, fleet=replace(case.fleet, view=view, passes=kept),
+    return replace(case, fleet=replace(fleet, view=view, passes=kept),
                    ack=AckState.ACCEPTED if taken else case.ack)
 
 

@@ -38,11 +38,8 @@ def with_fleet(case: Case, policy: Policy, me: str) -> Case:
     return case if fleet == case.fleet else replace(case, fleet=fleet)
 
 
-def coordination(case: Case) -> Coordinate | None:
-    """Given a case, return what it wants of the fleet's store; None: nothing."""
-    fleet = case.fleet
-    if fleet is None:
-        return None
+def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
+    """Given a case and its part in a fleet, return what it wants of the fleet's store; None: nothing."""
     slot, (says, why) = _slot_of(case, fleet), _readiness_of(case, fleet)
     if slot is SlotWish.NONE and not fleet.is_shared:
         return None

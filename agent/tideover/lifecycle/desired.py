@@ -32,7 +32,7 @@ def _case_wants(case: Case) -> list[fx.Effect]:
     wanted = _phase_wants(case)
     if case.fleet is None:
         return wanted
-    store = coordination(case)
+    store = coordination(case, case.fleet)
     if store is not None:
         wanted.insert(0, store)         # it is what an acknowledgement is confirmed with
     if case.phase is Phase.UNCONFIRMED and passes_on_raw_s(case) < math.inf:
