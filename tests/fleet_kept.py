@@ -28,13 +28,15 @@ def member(name: str, **more: object) -> MemberDocument:
                                                 **more})   # type: ignore[arg-type]
 
 
-def holder(event_id: str, *names: str, granted: bool = True, released: bool = False, **more: object) -> Holder:
-    return Holder(digest(event_id), granted, "freeze", "2026-11-20T10:15:00Z", tuple(names),
+def holder(event_id: str, *names: str, granted: bool = True, released: bool = False, not_before: str = "2026-11-20T10:15:00Z",
+           **more: object) -> Holder:
+    return Holder(digest(event_id), granted, "freeze", not_before, tuple(names),
                   {name: SlotMember(f"id-{name}", released=released) for name in names}, **more)      # type: ignore[arg-type]
 
 
-def shared(members: dict[str, EventMember], claim: Claim | None = None, resources: tuple[str, ...] = ("web-1", "web-2")) -> EventDocument:
-    return EventDocument(SHARED, SOURCE, "freeze", resources, "2026-11-20T10:15:00Z", members, claim)
+def shared(members: dict[str, EventMember], claim: Claim | None = None, resources: tuple[str, ...] = ("web-1", "web-2"),
+           not_before: str = "2026-11-20T10:15:00Z") -> EventDocument:
+    return EventDocument(SHARED, SOURCE, "freeze", resources, not_before, members, claim)
 
 
 def said(name: str, state: str = "ready", **more: object) -> EventMember:

@@ -58,7 +58,7 @@ class RealAzurite:
         url = f"{self.endpoint}/{ACCOUNT}/{container}?restype=container&{self.account_sas()}"
         urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers={"x-ms-version": VERSION, "Content-Length": "0"})).close()
 
-    def sas(self, permissions: str = "rcwdl", *, ends_in_s: float = 3600.0) -> str:
+    def sas(self, permissions: str = "rwdl", *, ends_in_s: float = 3600.0) -> str:
         """A service SAS of the container."""
         ends = (datetime.now(UTC) + timedelta(seconds=ends_in_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
         signed = "\n".join([permissions, "", ends, f"/blob/{ACCOUNT}/{CONTAINER}", "", "", "", VERSION, "c", "", "", "", "", "", "", ""])

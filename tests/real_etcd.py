@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -47,9 +48,16 @@ def need(*programs: str, hint: str = "apt-get install etcd-server etcd-client") 
         (pytest.fail if os.environ.get("TIDEOVER_PROOFS") == "required" else pytest.skip)(f"{', '.join(missing)} missing: {hint}")
 
 
+def is_3_4() -> bool:
+    """Whether this is Debian 12's version: the proofs run with 3.5 too."""
+    return "etcd Version: 3.4" in subprocess.run(["etcd", "--version"], capture_output=True, text=True, check=False).stdout
+
+
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Below those that the system gives to connections: one of these could take it before the server has it."""
+    while True:
+        with suppress(OSError), socket.create_server(("127.0.0.1", random.randrange(20000, 32000))) as listener:
+            return int(listener.getsockname()[1])
 
 
 class EtcdMember:

@@ -1,12 +1,16 @@
 """Applications with a real agent and the client library: their place among the hooks, crashes of either side."""
 from __future__ import annotations
 
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -168,3 +172,43 @@ def test_a_recovery_of_an_application_that_is_away_is_pending_and_asked_for_when
     here.applications.start("first")
     here.until(lambda: here.record()["status"] == "closed")
     assert [line.split()[1] for line in here.applications.lines()] == ["prepare", "recover"]
+
+
+def test_a_socket_that_was_removed_is_made_anew_and_who_is_connected_stays(here):
+    here.start()
+    here.applications.start("first")
+    here.until(lambda: here.ask("status")["applications"] == ["first"])
+    (here.home / "run/applications/socket").unlink()
+    here.until(lambda: "applications.socket-replaced" in here.said())
+    here.applications.start("middle", ASYNC)
+    here.until(lambda: here.ask("status")["applications"] == ["first", "middle"])
+
+
+def test_where_applications_cannot_connect_at_first_they_can_when_the_cause_is_gone(here):
+    (here.home / "run").mkdir()
+    (here.home / "run/applications").write_text("in the way")
+    here.start()
+    here.until(lambda: "applications.listen-failed" in here.said())
+    (here.home / "run/applications").unlink()
+    here.applications.start("first")
+    here.until(lambda: here.ask("status")["applications"] == ["first"])
+
+
+def test_an_application_whose_table_a_reload_removes_is_told_why_its_connection_ends(here):
+    here.start()
+    gone, stays = connected(here, "first"), connected(here, "middle")
+    here.configure(APPLICATIONS.replace("[application.first]\norder = 5\n", ""))
+    here.agents[-1].send_signal(signal.SIGHUP)
+    here.until(lambda: "configuration.reloaded" in here.said())
+    assert json.loads(gone.readline())["refused"] == "there is no [application.first] in the configuration any more"
+    assert (gone.readline(), stays.readline()) == (b"", b"")
+
+
+def connected(here: World, name: str) -> BinaryIO:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(10)
+        client.connect(str(here.home / "run/applications/socket"))
+        client.sendall(json.dumps({"hello": name, "instance": "one", "protocol": 1}).encode() + b"\n")
+        lines = client.makefile("rb")
+        assert b"welcome" in lines.readline()
+        return lines

@@ -241,6 +241,7 @@ def test_a_user_has_so_many_connections_and_no_more(tmp_path):
     world.server.close()
 
 
+@pytest.mark.slow
 def test_a_client_that_is_gone_before_its_welcome_does_not_keep_its_name_taken(world):
     for number in range(200):
         hasty = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

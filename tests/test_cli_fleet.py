@@ -155,6 +155,26 @@ def test_prune_removes_what_machines_that_are_gone_left_and_nothing_of_the_other
     assert run(capsys, "prune")[1] == "Nothing is left behind.\n"
 
 
+def test_prune_leaves_what_has_changed_meanwhile_and_what_a_machine_may_just_have_entered(fleet, capsys, monkeypatch):
+    """A machine may enter an event before it has written an entry of its own."""
+    old = (NOW - timedelta(days=9)).isoformat()
+    fleet.fill(stored(member("back", at=old), slots={"web": [holder(OWN, "new", not_before=NOW.isoformat())]},
+                      events=(shared({"new": said("new")}, resources=("new",), not_before=""),)))
+    reads = administration.read_fleet
+
+    def read_and_come_back(store):
+        found = reads(store)
+        [entry] = found.members
+        known = store.get(entry.key)
+        store.put(entry.key, known.value.replace(old.encode(), NOW.isoformat().encode()), known.revision)
+        return found
+
+    monkeypatch.setattr(administration, "read_fleet", read_and_come_back)
+    before = len(fleet.etcd.values())
+    status, out, _ = run(capsys, "prune", "--yes")
+    assert status == 0 and out.endswith("Removed 0 of 1.\n") and len(fleet.etcd.values()) == before
+
+
 def test_names_of_members_are_completed(fleet, capsys):
     fleet.fill(stored(member("web-1"), member("web-2")))
     capsys.readouterr()

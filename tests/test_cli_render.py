@@ -358,3 +358,17 @@ def test_a_settled_run_that_was_not_wanted_changes_nothing_that_is_shown():
     before = life.shown()
     life.see(ob.HookSettled("haproxy", PREPARE, 99, report()))
     assert life.shown() == before
+
+
+def test_the_status_of_a_fleets_member_names_its_store_and_since_when_it_does_not_answer():
+    fleet = {"store": "etcd://a:2379", "group": "web", "slots": 1, "last_answer_at": "2026-11-20T10:00:00.000Z",
+             "failing_since": None, "reason": ""}
+    life = ToldLife()
+
+    def lines(fleet: object) -> list[str]:
+        return render_lines(status_parts({**life.status(), "fleet": fleet}, life.times), Terminal())
+
+    assert "Fleet       group web, store etcd://a:2379, last answer 2026-11-20 11:00:00 CET (now)" in lines(fleet)
+    failing = lines({**fleet, "failing_since": "2026-11-20T09:59:00.000Z", "reason": "connection refused"})
+    assert "Fleet       group web, store etcd://a:2379, cannot be used since 2026-11-20 10:59:00 CET (1 min ago)" in failing
+    assert not [line for line in lines(None) if line.startswith("Fleet")]

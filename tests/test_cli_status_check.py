@@ -115,3 +115,13 @@ def until(question: Callable[[], bool], within_s: float = 20.0) -> None:
     while not question():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+FLEET = {"store": "etcd://a:2379", "group": "web", "slots": 1, "last_answer_at": "2026-11-20T10:00:00.000Z", "failing_since": None,
+         "reason": ""}
+
+
+def test_a_store_of_the_fleet_that_cannot_be_used_needs_a_look() -> None:
+    assert problems_of(ANSWERING | {"fleet": FLEET}) == []
+    assert problems_of(ANSWERING | {"fleet": FLEET | {"failing_since": "2026-11-20T10:05:00.000Z", "reason": "connection refused"}}) == [
+        "the fleet's store cannot be used since 2026-11-20T10:05:00.000Z: connection refused"]

@@ -9,6 +9,7 @@ import pytest
 
 from fleet_agents import fleet
 from real_etcd import need, until_it_works
+from tideover.simulator.http import InjectedFault
 
 pytestmark = [pytest.mark.slow]
 
@@ -26,6 +27,8 @@ def test_an_event_of_three_machines_is_acknowledged_once_when_all_are_prepared(t
         first = three.machines[0]
         first.until(lambda: three.metadata.status_of(event) == "Started")
         assert len(three.acknowledgements(event)) == 1
+        for machine in three.machines:
+            machine.until(lambda machine=machine: machine.record()["acknowledged_by"] is not None)
         three.metadata.remove_event(event)
         for machine in three.machines:
             machine.until(lambda machine=machine: machine.record()["status"] == "closed")
@@ -126,3 +129,40 @@ def test_an_event_that_names_a_machine_without_an_agent_is_not_acknowledged_and_
         assert first.command("acknowledge", "last", "--alone").returncode == 2, "it asks first"
         assert first.command("acknowledge", "last", "--alone", "--yes").returncode == 0
         assert two.acknowledgements(event) == ["vm-1"]
+
+
+def test_a_claimant_whose_acknowledgement_is_refused_an_answer_passes_it_on(tmp_path):
+    """Its metadata service answers polls and fails each acknowledgement: after 10 s another machine sends it."""
+    with fleet(tmp_path) as three:
+        three.configure()
+        three.start()
+        for machine in three.machines[:2]:
+            machine.metadata.inject_fault(InjectedFault(status=503), method="POST", times=None)
+        event = three.freeze("vm-1", "vm-2", "vm-3")
+        three.machines[0].until(lambda: three.acknowledgements(event), 40.0)
+        assert three.acknowledgements(event) == ["vm-3"]
+        for machine in three.machines:
+            machine.until(lambda machine=machine: machine.record()["acknowledged_by"] is not None)
+
+
+def test_a_claimant_that_dies_is_replaced_after_half_a_minute_of_silence(tmp_path):
+    """Killed while its acknowledgement hangs; the platform never took it."""
+    with fleet(tmp_path) as three:
+        three.configure()
+        three.start()
+        for machine in three.machines:
+            machine.metadata.inject_fault(InjectedFault(status=503, delay_s=60.0), method="POST", times=1)
+        event = three.freeze("vm-1", "vm-2", "vm-3")
+
+        def claimants():
+            return [machine for machine in three.machines if machine.record()["status"] == "acknowledging"]
+
+        [first] = three.machines[0].until(claimants)
+        first.kill()
+        for machine in three.machines:
+            machine.metadata.clear_faults()
+        began = time.monotonic()
+        second = next(machine for machine in three.machines if machine is not first)
+        second.until(lambda: three.acknowledgements(event), 60.0)
+        assert time.monotonic() - began > 20, "not before it was silent for long"
+        assert len(three.acknowledgements(event)) == 1 and first.metadata.vm_name not in three.acknowledgements(event)

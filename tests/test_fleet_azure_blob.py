@@ -58,7 +58,7 @@ def failure(work: Callable[[], object]) -> StoreFailed:
 
 
 @pytest.mark.parametrize(("sent", "trouble", "words"), [
-    (refusal(b"403 Forbidden", "AuthenticationFailed"), StoreTrouble.DENIED, "permissions rcwdl"),
+    (refusal(b"403 Forbidden", "AuthenticationFailed"), StoreTrouble.DENIED, "permissions rwdl"),
     (refusal(b"403 Forbidden", "AuthorizationFailure"), StoreTrouble.DENIED, "network rules"),
     (refusal(b"404 Not Found", "ContainerNotFound"), StoreTrouble.DENIED, "there is no such container; create it"),
     (refusal(b"503 Service Unavailable", "ServerBusy"), StoreTrouble.UNAVAILABLE, "503 ServerBusy"),

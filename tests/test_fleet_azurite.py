@@ -31,7 +31,7 @@ def test_a_sas_that_has_ended_or_lacks_a_right_is_told_and_a_new_one_is_used(azu
         file.write_text(text)
         with pytest.raises(StoreFailed) as found:
             store.put("v1/a", b"x", None)
-        assert found.value.trouble is StoreTrouble.DENIED and "rcwdl" in str(found.value), found.value
+        assert found.value.trouble is StoreTrouble.DENIED and "rwdl" in str(found.value), found.value
     assert [one.state for one in findings(keys)][-1] is FindingLevel.BAD
     file.write_text(azurite.sas())
     store.put("v1/a", b"x", None)
@@ -56,3 +56,15 @@ def test_a_thousand_members_are_one_list_of_three_requests(azurite: RealAzurite)
     with pytest.raises(Conflict):
         store.put("v1/members/long", b"z", found[1].revision)
     store.put("v1/members/long", b"z", found[0].revision)
+
+
+def test_the_least_rights_of_a_sas_are_read_write_delete_and_list(azurite: RealAzurite, tmp_path: Path) -> None:
+    """As docs/fleet.md and the hints say; without any one of them doctor finds it."""
+    file = tmp_path / "sas"
+    keys = replace(azurite.keys, prefix="least", sas_file=str(file))
+    file.write_text(azurite.sas("rwdl"))
+    assert [one.state for one in findings(keys)] == [FindingLevel.NOTE, FindingLevel.GOOD]
+    for missing in "rwdl":
+        file.write_text(azurite.sas("rwdl".replace(missing, "")))
+        found = findings(keys)[-1]
+        assert found.state is FindingLevel.BAD and "permissions rwdl" in found.do, (missing, found)

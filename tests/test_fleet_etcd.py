@@ -81,7 +81,7 @@ def shorten_if_endless(monkeypatch, sent):
     (answer(b'{"header": 3}'), StoreTrouble.MALFORMED, "no header of etcd"),
     (answer(b'{"header": {"cluster_id": "1", "revision": "many"}}'), StoreTrouble.MALFORMED, "no header of etcd"),
     (b"SSH-2.0-OpenSSH_9.2\r\n", StoreTrouble.UNAVAILABLE, "not a valid HTTP answer"),
-    (HALF_AN_ANSWER, StoreTrouble.UNAVAILABLE, "in time"),
+    pytest.param(HALF_AN_ANSWER, StoreTrouble.UNAVAILABLE, "in time", marks=pytest.mark.slow),
     (b"", StoreTrouble.UNAVAILABLE, "closed without an answer"),
 ])
 def test_each_answer_that_is_no_success_is_one_sentence_with_cause_and_hint(play, sent, trouble, words, monkeypatch):
@@ -100,7 +100,7 @@ def test_each_answer_that_is_no_success_is_one_sentence_with_cause_and_hint(play
     (error(b"503 Service Unavailable", 14, "etcdserver: request timed out"), True),
     (error(b"500 Internal Server Error", 2, "context deadline exceeded"), True),
     (answer(b"<html>welcome</html>"), True),
-    (HALF_AN_ANSWER, True),
+    pytest.param(HALF_AN_ANSWER, True, marks=pytest.mark.slow),
     (b"", True),
     (error(b"403 Forbidden", 7, "etcdserver: permission denied"), False),
     (error(b"429 Too Many Requests", 8, "etcdserver: mvcc: database space exceeded"), False),
@@ -146,6 +146,15 @@ def test_of_several_servers_that_fail_the_sentence_names_each(play):
     words = str(failure(lambda: EtcdStore([one.url, other.url, third.url], "tideover").get("v1/a")))
     names = [server.url.partition("://")[2] for server in (one, other, third)]
     assert f"{names[0]}, {names[1]}: the connection was closed without an answer; {names[2]}: it answered 503, etcdserver: leader changed" in words
+
+
+def test_a_pause_of_this_machine_before_anything_was_asked_is_a_failure_like_others(play):
+    """The raw clock may have gone on: then no time is left for the first server."""
+    server = play(ok())
+    clock = iter([100.0, 130.0, 130.0, 160.0, 160.0])
+    store = EtcdStore([server.url], "tideover", read_raw_s=lambda: next(clock, 160.0))
+    found = failure(lambda: store.put("v1/a", b"x", None))
+    assert found.trouble is StoreTrouble.UNAVAILABLE and not found.outcome_unknown and server.requests == []
 
 
 def test_the_user_logs_in_and_a_token_that_is_refused_is_renewed_once(play, tmp_path):

@@ -8,9 +8,13 @@ import pytest
 from fleet_kept import OWN, SHARED, digest, holder, member, said, shared, stored
 from tideover.cli.fleet_lines import fleet_parts
 from tideover.cli.terminal import Terminal, render_lines
+from tideover.daemon.policy_source import policy_of
 from tideover.fleet_documents import Claim
 from tideover.fleet_status import fleet_status, read_documents, unreachable
+from tideover.hooks.directory import Catalogue
 from tideover.humanize import Times
+from tideover.model import Kind
+from tideover.settings import LINUX, read_settings
 
 STORE = "etcd://a:2379"
 IDLE = member("web-1"), member("web-2"), member("db-1", group="db", slots=0)
@@ -131,6 +135,19 @@ def test_a_store_that_cannot_be_reached_is_the_only_line():
     assert shown(found).splitlines() == ["The store cannot be reached: connection refused.", "", f"Store  {STORE}, not reachable"]
 
 
+def test_what_one_server_without_a_quorum_knows_is_shown_and_the_store_counts_as_not_reachable():
+    reading = read_documents(((key, value, None) for key, value in stored(*IDLE).items()), is_stale=True)
+    found = fleet_status(STORE, reading, {})
+    assert not found["reachable"] and found["stale"] and len(found["groups"]) == 2
+    assert shown(found).startswith("The store answers without a quorum: no agent can write to it")
+    assert f"{STORE}, without a quorum" in shown(found)
+
+
+def test_since_when_the_store_cannot_be_reached_is_as_this_machines_agent_has_seen_it():
+    assert unreachable(STORE, "no answer", "2026-11-20T10:00:00.000Z")["problems"] == [
+        "the store cannot be reached since 2026-11-20T10:00:00.000Z, by this machine: no answer"]
+
+
 def test_an_event_that_takes_several_machines_of_a_group_says_how_many():
     found = view(stored(*IDLE, slots={"web": [holder(SHARED, "web-1", "web-2")]}))
     assert "web: slots in use: 1 of 1, by 2 machines" in shown(found)
@@ -142,3 +159,10 @@ def test_it_fits_the_terminal(width: int):
         member("web-1", phase="waiting-for-peers", events=(digest(SHARED),)), member("web-2", phase="waiting-for-slot", events=(digest(),)),
         slots={"web": [holder(SHARED, "web-1")]}, events=(shared({"web-1": said("web-1")}),)))
     assert max(map(len, shown(found, width).splitlines())) <= width
+
+
+@pytest.mark.parametrize(("fleet", "alone"), [
+    ("", True), ('store = "etcd://a"', False), ('store = "etcd://a"\nshared = "alone"', True)])
+def test_with_a_store_fleet_shared_decides_about_events_of_several_machines_and_the_policys_key_is_ignored(fleet: str, alone: bool):
+    settings = read_settings(f"[policy]\nacknowledge_shared = true\n[fleet]\n{fleet}\n", file="t", defaults=LINUX)
+    assert policy_of(settings, Catalogue()).rules_for(Kind.FREEZE).acknowledge_shared is alone

@@ -1,4 +1,4 @@
-"""Every store keeps the same rules: one suite, run against the memory store, a real etcd and the real Azurite."""
+"""Every store keeps the same rules: one suite, run against the drill's etcd, a real etcd and the real Azurite."""
 from __future__ import annotations
 
 import threading
@@ -14,19 +14,12 @@ import pytest
 from real_azurite import RealAzurite
 from real_etcd import RealEtcd
 from tideover.fleet.etcd import EtcdStore
-from tideover.fleet.memory_store import MemoryDocuments, MemoryStore
 from tideover.fleet.store import Conflict, Store, StoreFailed, open_store
 from tideover.simulator.etcd_gateway import SimulatedEtcd
 
 OpenStore = Callable[[], Store]
 
 PREFIXES = count(1)
-
-
-@contextmanager
-def memory(home: Path) -> Iterator[Callable[[str], Store]]:
-    documents = MemoryDocuments()
-    yield lambda prefix: MemoryStore(documents)
 
 
 @contextmanager
@@ -47,7 +40,7 @@ def azurite(home: Path) -> Iterator[Callable[[str], Store]]:
         yield lambda prefix: open_store(replace(running.keys, prefix=prefix))
 
 
-SERVERS = {"memory": (memory, ()), "simulated etcd": (simulated_etcd, ()), "etcd": (etcd, (pytest.mark.slow,)),
+SERVERS = {"simulated etcd": (simulated_etcd, ()), "etcd": (etcd, (pytest.mark.slow,)),
            "etcd, three members": (partial(etcd, members=3), (pytest.mark.slow,)),
            "azurite": (azurite, (pytest.mark.slow, pytest.mark.extra))}      # from npm: by hand
 """What runs a store, empty, for as long as it is entered, and yields what opens it with a prefix; and its marks."""
@@ -170,17 +163,3 @@ def test_a_closed_store_does_nothing_more(open_one: OpenStore) -> None:
     with pytest.raises(StoreFailed, match="by this agent"):
         store.put("v1/a", b"one", None)
     assert open_one().get("v1/a") is None
-
-
-def test_what_was_read_before_a_restore_conflicts_after_it() -> None:
-    documents = MemoryDocuments()
-    store = MemoryStore(documents)
-    first = store.put("v1/a", b"one", None)
-    backup = documents.backup()
-    documents.restore(backup)
-    assert store.generation == 1
-    assert refused(lambda: store.put("v1/a", b"two", first))
-    found = store.get("v1/a")
-    assert found is not None and found.value == b"one"
-    documents.restore()
-    assert store.generation == 2 and store.list("") == []

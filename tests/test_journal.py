@@ -87,6 +87,26 @@ def test_a_damaged_journal_is_noticed_or_read_right_and_never_overwritten(tmp_pa
         assert Journal(path).load() == State()
 
 
+@pytest.mark.parametrize("body", ["no JSON", "5", "null", "[1]", "{}", pytest.param("[" * 100_000, id="deep")])
+@pytest.mark.parametrize("version", ["3", "2"])
+def test_a_row_that_holds_something_else_is_damage_and_no_exception_of_ours(tmp_path, body, version):
+    """Also in a journal of an older format, whose rows are changed when it is opened."""
+    life = Life().polled(event()).settle().paused()
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(NOW, State(), life.state, [*life.entries, Entry("e1", EntryKind.PAUSE, "", pause("p1"))])
+    journal.close()
+    db = sqlite3.connect(tmp_path / "j.db")
+    for table, column in (("cases", "body"), ("hooks", "body"), ("entries", "subject")):
+        db.execute(f"UPDATE {table} SET {column} = ?", (body,))
+    db.execute(f"PRAGMA user_version = {version}")
+    db.commit()
+    db.close()
+    read = (Journal.load, Journal.rows, lambda opened: list(opened.rows_of_pauses()), Journal.newest_rows)
+    for one in read:
+        with pytest.raises(JournalUnreadable):
+            one(Journal(tmp_path / "j.db"))
+
+
 def test_no_text_of_the_world_can_keep_the_journal_from_being_written(tmp_path):
     """JSON of a platform or of an application can hold half of a surrogate pair, which no database takes. An exception
     that the write does not know would end the agent with an application prepared."""

@@ -6,8 +6,9 @@ import pytest
 from lives import DONE, FAILED, GOOD, ME, NOTHING, RECOVER, REFUSED, at, document_at, report, started
 from test_docs_phases import draw_phases
 from tideover import effects as fx, observations as ob
+from tideover.effects import SlotWish
 from tideover.lifecycle import Phase, Stage, State, desired_effects, step
-from tideover.lifecycle.case import quiet_raw_s
+from tideover.lifecycle.case import passes_on_raw_s, quiet_raw_s
 from tideover.lifecycle.hook_stages import unprepared_applications
 from tideover.lifecycle.state import (
     AWAITING_PLATFORM,
@@ -19,7 +20,8 @@ from tideover.lifecycle.state import (
     ends_an_event,
     stopped_the_machine,
 )
-from tideover.model import Cause, HookPhase, HookReport, Kind
+from tideover.model import Cause, HookPhase, HookReport, Kind, Moment
+from tideover.observations import SlotState
 from tideover.policy import names_me
 from walk import (
     FREEZE,
@@ -53,7 +55,7 @@ def worlds(request):
 
 
 RECOVERS = {Stage.RECOVERING, Stage.RECOVER_NOT_YET, Stage.RECOVER_RETRY, Stage.RECOVER_FAILED}
-LATE = {Phase.UNCONFIRMED, Phase.HELD}     # a 200 that comes late is remembered, and ends these
+LATE = {Phase.UNCONFIRMED, Phase.HELD, Phase.WAITING_FOR_PEERS}     # a 200 that comes late is remembered, and ends these
 NO_NEWS = ob.PollFailed("no answer")
 
 
@@ -89,7 +91,10 @@ def test_the_platform_gets_an_acknowledgement_only_after_a_preparation_that_work
             case = move.state.cases[effect.event_id]
             wanted = [known for known in move.state.hooks.values() if case.id in known.wanted_by]
             assert not case.event.started and not case.acknowledged and move.state.fresh and case.listed
-            assert all(name == ME for name in case.event.resources)
+            if case.fleet is None or not case.fleet.is_shared or case.fleet.is_alone:
+                assert case.fleet is not None or all(name == ME for name in case.event.resources)
+            else:
+                assert effect.is_guarded and case.fleet.view.claim_is_mine, (state, seen)
             by_hand = isinstance(seen.observation, ob.AcknowledgeRequested)
             prepared = wanted and all(known.stage is Stage.PREPARED and (known.prepare_result is PrepareResult.WORKED or not known.spec.required)
                                       for known in wanted)
@@ -273,6 +278,11 @@ def test_only_a_held_event_is_acknowledged_by_hand():
     for _, state, seen, move in every_change():
         if isinstance(seen.observation, ob.AcknowledgeRequested):
             held = state.cases[seen.observation.event_id]
+            if held.fleet is not None and held.fleet.is_shared:
+                assert seen.observation.alone or held.phase is Phase.HELD, "the others are waited for"
+                assert seen.observation.alone or phases(move.state)[held.id] is Phase.WAITING_FOR_PEERS
+                assert held.phase in (Phase.HELD, Phase.WAITING_FOR_PEERS)
+                continue
             assert held.phase is Phase.HELD and not held.acknowledged and phases(move.state) == {**phases(state), held.id: Phase.ACKNOWLEDGING}
 
 
@@ -310,7 +320,7 @@ def test_a_reboot_before_the_start_leads_back_to_preparation_and_touches_nothing
         if isinstance(seen.observation, ob.Restarted) and state.boot_id and seen.observation.boot_id != state.boot_id:
             for event_id, before in state.cases.items():
                 after = move.state.cases[event_id]
-                if before.phase in (Phase.OBSERVED, Phase.SCHEDULED):
+                if before.phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.WAITING_FOR_SLOT):
                     assert after.phase is before.phase
                 elif before.phase in BEFORE_THE_START:
                     assert after.phase is Phase.PREPARING, (state, seen)
@@ -339,8 +349,10 @@ def test_a_scheduled_event_seen_again_moves_only_what_doubts_or_was_too_early():
                 if before is None or event.started or not before.listed or before.event.started:
                     continue
                 after = phases(move.state)[event.id]
+                if before.fleet is not None and not state.fresh:
+                    continue                            # what the store has shown meanwhile counts from here on
                 if before.phase is Phase.UNCONFIRMED:
-                    assert after in (Phase.UNCONFIRMED, Phase.ACKNOWLEDGING)
+                    assert after in (Phase.UNCONFIRMED, Phase.ACKNOWLEDGING, Phase.WAITING_FOR_PEERS)
                 elif before.phase in (Phase.OBSERVED, Phase.SCHEDULED, Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED):
                     assert after is before.phase, (state, seen)
 
@@ -365,12 +377,57 @@ def test_who_waits_for_a_moment_goes_on_when_it_comes():
                 assert after is Phase.SETTLING, "the wait was long enough to have had a pause in it"
             elif before.phase is Phase.SETTLING and come:
                 assert after in (Phase.RECOVERING, Phase.RECOVERED, Phase.CLOSED), (state, seen)
-            elif before.phase is Phase.SCHEDULED and come:
+            elif before.phase in (Phase.SCHEDULED, Phase.WAITING_FOR_SLOT) and come:
                 assert after in {Phase.PREPARING, Phase.ACKNOWLEDGING, Phase.HELD, Phase.ACKNOWLEDGED}
             elif before.phase is Phase.UNCONFIRMED and come:
-                assert after in {Phase.ACKNOWLEDGING, Phase.HELD}, (state, seen)
+                assert after in {Phase.ACKNOWLEDGING, Phase.HELD, Phase.WAITING_FOR_PEERS}, (state, seen)
+            elif before.phase is Phase.UNCONFIRMED and passes_on_raw_s(before) <= seen.now.raw_s:
+                assert after is Phase.WAITING_FOR_PEERS, "another machine is to try"
             elif before.phase is not Phase.RECOVERING and before.phase is not Phase.PREPARING:
                 assert after is before.phase, (state, seen)
+
+
+def wishes(state: State, now: Moment) -> dict[str, fx.Coordinate]:
+    return {effect.event_id: effect for effect in desired_effects(state, now) if isinstance(effect, fx.Coordinate)}
+
+
+def test_a_machine_calls_itself_ready_only_while_its_hooks_are_prepared():
+    """Or while it has nothing to prepare; and it claims only while it waits for the others."""
+    for _, state, _, _ in every_step():
+        for event_id, wish in wishes(state, at(0)).items():
+            case = state.cases.get(event_id)
+            if wish.says == "ready" and case is not None and case.phase is not Phase.OBSERVED:
+                assert all(known.stage is Stage.PREPARED for known in state.hooks.values() if event_id in known.wanted_by), state
+                assert case.phase in AWAITING_PLATFORM - {Phase.PREPARING, Phase.HELD}
+            assert not wish.may_claim or (case is not None and case.phase is Phase.WAITING_FOR_PEERS), state
+
+
+def test_what_is_prepared_or_away_is_entered_and_what_is_over_is_given_back():
+    for _, state, seen, move in every_change():
+        for event_id, case in state.cases.items():
+            if case.fleet is None or not case.fleet.is_limited:
+                continue
+            wish = wishes(state, seen.now).get(event_id)
+            if case.phase in CLAIMING and case.fleet.takes_slot and case.fleet.view.slot is not SlotState.RELEASED:
+                assert wish is not None and wish.slot in (SlotWish.ENTER, SlotWish.AWAY), state
+            if event_id not in move.state.cases:
+                assert [left.event_id for left in move.state.leaving if left.leaves] == [event_id], (state, seen)
+
+
+def test_without_a_fleet_no_event_waits_for_a_slot_or_for_peers():
+    for world, state, _, _ in every_step():
+        if world.policy.fleet is None:
+            assert not {Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_PEERS} & set(phases(state).values())
+            assert all(case.fleet is None for case in state.cases.values()) and not state.leaving
+
+
+def test_an_acknowledgement_of_another_machine_counts_for_this_one():
+    for _, state, seen, move in every_change():
+        if isinstance(seen.observation, ob.FleetSeen) and seen.observation.view.result == 200:
+            before = state.cases[seen.observation.event_id]
+            if before.phase in (Phase.WAITING_FOR_PEERS, Phase.ACKNOWLEDGING, Phase.UNCONFIRMED, Phase.HELD):
+                assert phases(move.state)[before.id] is Phase.ACKNOWLEDGED, (state, seen)
+                assert not [one for one in desired_effects(move.state, seen.now) if isinstance(one, fx.Acknowledge)]
 
 
 def test_what_is_not_ours_is_watched_and_never_touched():

@@ -183,6 +183,8 @@ def test_a_document_of_google_is_replayed_and_gives_its_event_or_is_refused(goog
     source._upcoming_due_raw_s = source._drift_due_raw_s = 0.0
     put(google, GCP_ROOT, key, name)
     news = source.poll()
+    if "reset" in str(listed(news)):        # an answer with a captured head ends its connection, also under the next request
+        news = source.poll()
     assert holds(listed(news), expected), news
     if key == "instance/id":
         assert isinstance(news, Polled) and news.vm_id == "1234567890123456789"

@@ -13,6 +13,7 @@ import pytest
 
 from asked_sources import failed, polled
 from running_agent import World
+from sampling import thinned
 from tideover.model import Event, Kind
 from tideover.observations import PollTrouble
 from tideover.platforms import platform_named
@@ -95,7 +96,7 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+@pytest.mark.parametrize("body", thinned(list(BODIES.values()), 2), ids=BODIES)
 def test_a_200_that_is_no_document_is_one_sentence_and_takes_no_event_away(asked, body):
     asked.goes_wrong(InjectedFault(status=200, body=body, headers=GOOGLE), times=1)
     news = asked.source.poll()
@@ -106,10 +107,14 @@ def test_a_200_that_is_no_document_is_one_sentence_and_takes_no_event_away(asked
     asked.still_lists_it()
 
 
-@pytest.mark.parametrize("fault", [InjectedFault(reset=True), InjectedFault(drop=True), InjectedFault(raw=b"\r\n\r\n"),
-                                   InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"),
-                                   InjectedFault(delay_s=2.0), InjectedFault(drip_s=0.05)],
-                         ids=["reset", "dropped", "no HTTP", "cut off", "late", "byte by byte"])
+@pytest.mark.parametrize("fault", [
+    pytest.param(InjectedFault(reset=True), id="reset"),
+    pytest.param(InjectedFault(drop=True), id="dropped"),
+    pytest.param(InjectedFault(raw=b"\r\n\r\n"), id="no HTTP"),
+    pytest.param(InjectedFault(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{"), id="cut off"),
+    pytest.param(InjectedFault(delay_s=2.0), id="late", marks=pytest.mark.slow),
+    pytest.param(InjectedFault(drip_s=0.05), id="byte by byte", marks=pytest.mark.slow),
+])
 def test_an_answer_that_does_not_arrive_is_one_sentence_within_the_time_of_a_poll(asked, fault):
     asked.goes_wrong(fault)
     began_s = time.monotonic()

@@ -107,6 +107,7 @@ def test_doctor_names_an_instance_whose_metadata_service_is_off(amazon):
     assert found.state is FindingLevel.BAD and "HttpEndpoint" in found.what and "enabled for this instance" in found.do
 
 
+@pytest.mark.slow
 def test_doctor_names_the_hop_limit_where_the_answer_with_the_token_never_comes(amazon):
     """So it is in a container with the default of one hop: the connection is made, and the answer is dropped."""
     amazon.inject_fault(InjectedFault(delay_s=3.0), method="PUT", path=TOKEN)

@@ -212,6 +212,13 @@ def test_a_token_is_renewed_before_it_expires(service):
     source.close()
 
 
+def test_an_event_ahead_is_listed_though_the_answers_date_is_years_after_it(service, source):
+    """By that Date the event lies before the machine's boot, so it would have taken place."""
+    event_id = service.add_event(EVENT_WORDS["reboot"], not_before_in_s=900.0)
+    service.platform_ahead_s = 10 * 365 * 86400.0
+    assert [event.id for event in polled(source).document.events] == [event_id]
+
+
 def test_a_scheduled_reboot_is_announced_moved_and_cancelled(service, source):
     event_id = service.add_event(EVENT_WORDS["reboot"])
     [event] = polled(source).document.events

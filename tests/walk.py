@@ -5,6 +5,7 @@ happen next, only when.
 """
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -28,12 +29,12 @@ from lives import (
     started,
 )
 from tideover import effects as fx, observations as ob
-from tideover.lifecycle import Case, HookState, Phase, Stage, State, desired_effects, step
+from tideover.lifecycle import Case, HookState, Phase, Stage, State, case as cases, desired_effects, step
 from tideover.lifecycle.state import RETRIED_RECOVERS
 from tideover.lifecycle.step import Step
 from tideover.model import Cause, HookOutcome, HookPhase, Kind, Moment
-from tideover.observations import AckOutcome
-from tideover.policy import Policy
+from tideover.observations import AckOutcome, SlotState
+from tideover.policy import FleetRules, Policy
 
 FREEZE, REBOOT = event("e1"), event("e2", Kind.REBOOT)
 THEIRS = event("e3", resources=("vm-2",))
@@ -54,6 +55,7 @@ class World:
     restarts: bool = True
     by_hand: tuple[ob.Observation, ...] = ()
     applications: tuple[str, ...] = ()          # names; each may connect, in two instances, and go, at any moment
+    views: tuple[ob.FleetView, ...] = ()        # what the fleet's store may say of each event, at any moment
 
 
 ONE = Policy(hooks=(hook("must", 10),))
@@ -61,6 +63,15 @@ TWO = Policy(hooks=(hook("must", 10), hook("may", 20, required=False)))
 ASKS = Policy(hooks=(hook("asks", 10, kinds=frozenset({Kind.UNANNOUNCED, Kind.FREEZE})),))
 SURE = (AckOutcome.ACCEPTED,)
 APPLICATION = Policy(hooks=(hook("must", 10), replace(hook("app", 20), path="", is_application=True)))
+FLEET = Policy(hooks=(hook("must", 10),), fleet=FleetRules(slots=1, waives_slot=True))
+TOGETHER = replace(FLEET, fleet=FleetRules())
+SHARED = event("e1", resources=("vm-1", "vm-2"))
+SLOT_VIEWS = tuple(ob.FleetView(slot, is_reached=reached) for slot, reached in (
+    (SlotState.WAITING, True), (SlotState.GRANTED, True), (SlotState.NOT_GRANTED, True), (SlotState.RELEASED, True),
+    (SlotState.NONE, False)))
+SHARED_VIEWS = (ob.FleetView(says="ready"), ob.FleetView(says="ready", claim=1, claimed_by="vm-1", claim_is_mine=True),
+                ob.FleetView(says="ready", claim=2, claimed_by="vm-2", result=200),
+                ob.FleetView(says="ready", claim=2, claimed_by="vm-2", result=404))
 HAND = (ob.AcknowledgeRequested("e1"), ob.RecoverRequested(), ob.StopRequested())
 
 WORLDS = (
@@ -81,6 +92,11 @@ WORLDS = (
           causes=(), outcomes=(DONE,), acknowledgements=SURE, restarts=False),
     World("an application that comes and goes", APPLICATION, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE, FAILED),
           acknowledgements=SURE, applications=("app",)),
+    World("a fleet: an event of two machines", TOGETHER, ((), (SHARED,), (started(SHARED),)), outcomes=(DONE,), causes=(),
+          acknowledgements=(AckOutcome.ACCEPTED, AckOutcome.LOST, AckOutcome.WITHHELD), views=SHARED_VIEWS,
+          by_hand=(ob.AcknowledgeRequested("e1", alone=True), ob.RecoverRequested())),
+    World("a fleet: one slot", FLEET, ((), (FREEZE,), (started(FREEZE),)), outcomes=(DONE,), causes=(), views=SLOT_VIEWS,
+          acknowledgements=(AckOutcome.ACCEPTED, AckOutcome.WITHHELD), by_hand=HAND[1:2]),
     World("unannounced", ASKS, ((), (FREEZE,), (started(FREEZE),)), causes=(Cause.VM_PAUSE, Cause.PROCESS_STALL),
           outcomes=(DONE,), acknowledgements=SURE, restarts=False),
 )
@@ -111,6 +127,10 @@ def alphabet(state: State, world: World) -> Iterator[Seen]:
             yield Seen(ob.ApplicationGone(name), now)
         else:
             yield from (Seen(ob.ApplicationConnected(name, instance), now) for instance in ("1", "2"))
+    yield from (Seen(ob.FleetSeen(event_id, view), now) for event_id in state.cases for view in world.views)
+    yield from (Seen(ob.FleetLeft(left.event_id), now) for left in state.leaving)
+    yield from (Seen(ob.Due(f"pass:{case.id}"), at(cases.passes_on_raw_s(case) - RAW_S)) for case in state.cases.values()
+                if cases.passes_on_raw_s(case) < math.inf)
     if state.connect_raw_s > now.raw_s:
         yield Seen(ob.Due("applications"), at(LATER_S))
     yield from (Seen(ob.Due(f"case:{event_id}"), at(LATER_S)) for event_id in state.cases)
@@ -165,7 +185,15 @@ def identity(state: State) -> object:
                       for case in state.cases.values()),
             frozenset((known.spec.name, known.stage, known.needs_recover, *_instance(state, known))
                       for known in state.hooks.values()),
-            state.fresh, bool(state.connected))
+            state.fresh, bool(state.connected),
+            frozenset((case.id, *_fleet_identity(case)) for case in state.cases.values() if case.fleet is not None))
+
+
+def _fleet_identity(case: Case) -> tuple[object, ...]:
+    fleet = case.fleet
+    assert fleet is not None
+    return (fleet.view.slot, fleet.view.claim_is_mine, fleet.view.result, fleet.view.is_reached, bool(fleet.hold), fleet.awaits_slot,
+            fleet.is_alone, bool(fleet.sent), bool(fleet.passes))
 
 
 def _instance(state: State, known: HookState) -> tuple[bool, ...]:

@@ -208,6 +208,17 @@ class SourceStatusDocument(TypedDict):
     reason: str
 
 
+class StoreStatusDocument(TypedDict):
+    """This machine's part in its fleet, and how the store answers."""
+
+    store: str
+    group: str
+    slots: int                      # 0: no limit
+    last_answer_at: Timestamp | None
+    failing_since: Timestamp | None
+    reason: str                     # why it does not answer
+
+
 class StateDocument(TypedDict):
     """What the state and the record say."""
 
@@ -231,6 +242,7 @@ class AgentStatusDocument(StateDocument):
     agent: AgentDocument
     journal: JournalStatusDocument | None
     source: SourceStatusDocument | None
+    fleet: StoreStatusDocument | None       # null: [fleet] has no store
 
 
 class ShownStatusDocument(AgentStatusDocument):

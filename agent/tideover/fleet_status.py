@@ -18,7 +18,6 @@ from tideover.documents import (
     FleetStatusDocument,
 )
 from tideover.fleet_documents import (
-    NOT_READY,
     EventDocument,
     EventMember,
     Holder,
@@ -35,7 +34,7 @@ from tideover.fleet_documents import (
 )
 from tideover.lifecycle import Phase
 from tideover.lifecycle.fleet_rules import used
-from tideover.model import fold_case
+from tideover.model import NOT_READY, fold_case
 
 # --- What was read
 
@@ -84,18 +83,23 @@ def read_documents(stored: Iterable[tuple[str, bytes, float | None]], *, is_stal
 
 def fleet_status(store: str, reading: FleetReading, known_ids: Mapping[str, str]) -> FleetStatusDocument:
     """Given the store's address, what was read of it, and the ids of the events whose digests are known here, return
-    the view of the fleet."""
+    the view of the fleet. What is stale is shown, and the store counts as not reachable."""
     ids = {**known_ids, **{digest: event.event_id for digest, event in reading.events.items()}}
     groups = [_group(name, reading, ids) for name in _group_names(reading)]
-    return {"schema": SCHEMA, "store": store, "reachable": True, "why": None, "stale": reading.is_stale,
-            "problems": _problems(reading, groups), "groups": groups,
+    stale = [NO_QUORUM] if reading.is_stale else []
+    return {"schema": SCHEMA, "store": store, "reachable": not stale, "why": stale[0] if stale else None,
+            "stale": reading.is_stale, "problems": [*stale, *_problems(reading, groups)], "groups": groups,
             "events": [_shared_event(event, reading) for _, event in sorted(reading.events.items())]}
+
+
+NO_QUORUM = ("the store answers without a quorum: no agent can write to it, and what one of its servers knows may be "
+             "old")
 
 
 def unreachable(store: str, why: str, since: str | None) -> FleetStatusDocument:
     """Given the store's address, why nothing could be read of it and, where this machine's agent knows, since when it
     cannot be reached, return the view of the fleet."""
-    what = f"the store cannot be reached{f' since {since}' if since else ''}: {why}"
+    what = f"the store cannot be reached{f' since {since}, by this machine' if since else ''}: {why}"
     return {"schema": SCHEMA, "store": store, "reachable": False, "why": why, "stale": False, "problems": [what],
             "groups": [], "events": []}
 

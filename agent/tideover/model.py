@@ -296,6 +296,11 @@ class EntryKind(enum.Enum):
         return cls(f"hook {phase.value}{' interrupted' if interrupted else ''}")
 
 
+READY, NOT_READY, OVER = "ready", "not-ready", "over"
+"""What a member of a fleet says of itself for an event that names several machines. `over`: it has recovered, and the
+event is still listed."""
+
+
 class Outcome(enum.Enum):
     """How an event ended."""
 

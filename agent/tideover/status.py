@@ -181,6 +181,9 @@ def problems_of(status: AgentStatusDocument) -> list[str]:
     elif source is not None and source["silent_s"] > SILENT_AT_MOST_S:
         reason = f": {source['reason']}" if source["reason"] else ""
         problems.append(f"no successful poll for {source['silent_s']:.0f} s{reason}")
+    fleet = status.get("fleet")
+    if fleet is not None and fleet["failing_since"]:
+        problems.append(f"the fleet's store cannot be used since {fleet['failing_since']}: {fleet['reason']}")
     return problems + [f"the acknowledgement of {event['event_id']} is held: prepare of {', '.join(names)} failed"
                        for event in status["events"] if (names := _withholding(event, status["hooks"]))]
 

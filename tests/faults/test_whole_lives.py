@@ -1,5 +1,5 @@
 """The whole life of an event, driven from outside, while something around the agent is out of order: prepared,
-acknowledged, recovered, recorded."""
+acknowledged, recovered by a good clock, recorded with its pause."""
 from __future__ import annotations
 
 import contextlib
@@ -84,7 +84,10 @@ class Life:
         assert [(run["name"], run["phase"], run["outcome"]) for run in record["hooks"]] == [
             ("app", "prepare", "done"), ("app", "recover", "done")]
         assert record["acknowledged_at"] and record["closed_at"] and len(here.metadata.acknowledgements) == 1
-        assert "recover_pending" not in record and here.begun() == ["app prepare", "app recover"]
+        assert here.begun() == ["app prepare", "app recover"] and not list((here.home / "state/hooks").glob("app"))
+        assert record["outcome"] == "resumed" and any(pause["length_s"] >= 1.0 for pause in record["pauses"])
+        assert record["clock"]["verdict"] == "good"
+        assert [line[6] for line in here.lines() if line[2] == "recover"] == ["good"]
 
     def stop(self) -> None:
         assert self.agent.poll() is None, "it lives"

@@ -16,15 +16,19 @@ from real_prometheus import EXPORTER, RULES, TOP, Prometheus, exporter, free_por
 
 from running_agent import World, world
 from tideover.simulator import InjectedFault
+from tideover.simulator.etcd_gateway import SimulatedEtcd
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=f"not installed: {missing()} (tests/metrics/packages.txt)")]
 
 
-def with_metrics(here: World, deadline: str = "60s") -> str:
+FLEET = '\n[fleet]\nstore = "{store}"\nslots = 1\n'
+
+
+def with_metrics(here: World, deadline: str = "60s", more: str = "") -> str:
     """Configure both ways out; return the address of the page."""
     address = f"127.0.0.1:{free_port()}"
     here.configure(f'[metrics]\nlisten = "{address}"\ntextfile = "{here.home}/tideover.prom"\n'
-                   '[policy]\nrecover_after = "pause"', deadline=deadline)
+                   '[policy]\nrecover_after = "pause"' + more, deadline=deadline)
     return address
 
 
@@ -57,9 +61,9 @@ def test_the_rules_are_sound_and_fire_when_they_should():
 
 def test_every_metric_that_the_rules_ask_for_is_one_of_ours(tmp_path):
     """A rule about a name that does not exist never fires; a text that speaks of one sends its reader nowhere."""
-    with world(tmp_path) as here:
+    with world(tmp_path) as here, SimulatedEtcd() as store:
         here.hook("10-only")
-        address = with_metrics(here)
+        address = with_metrics(here, more=FLEET.format(store=store.setting))
         here.start()
         ours = {line.split("{")[0].split(" ")[0] for line in page(here, address).splitlines() if not line.startswith("#")}
     asked = set(re.findall(r"\btideover_[a-z_]+", RULES.read_text()))
@@ -113,11 +117,12 @@ def test_each_query_of_the_dashboard_and_of_the_alerts_gives_a_figure_through_on
     if shutil.which(EXPORTER) is None:
         pytest.skip(f"not installed: {EXPORTER} (tests/metrics/packages.txt)")
     begun = time.time()
-    with tempfile.TemporaryDirectory() as shared, world(tmp_path) as here, exporter(Path(shared)) as node:
+    with tempfile.TemporaryDirectory() as shared, world(tmp_path) as here, exporter(Path(shared)) as node, SimulatedEtcd() as store:
         Path(shared).chmod(0o755)
         here.hook("10-drain", "sleep 1")
         address = f"127.0.0.1:{free_port()}"
-        here.configure(f'[metrics]\nlisten = "{address}"\ntextfile = "{shared}/tideover.prom"\n[policy]\nrecover_after = "pause"')
+        here.configure(f'[metrics]\nlisten = "{address}"\ntextfile = "{shared}/tideover.prom"\n[policy]\nrecover_after = "pause"'
+                       + FLEET.format(store=store.setting))
         here.start()
         with prometheus(tmp_path / "prometheus", address, node_exporter=node) as server:
             server.until(lambda: server.value("up{job='tideover'}") == 1)
@@ -133,7 +138,7 @@ def test_each_query_of_the_dashboard_and_of_the_alerts_gives_a_figure_through_on
             asked = shown_in_grafana()
             assert len(asked) > 25 and without_a_figure(server, asked, begun) == []
             compared = {name: re.sub(r" (==|>) \d+$", "", text) for name, text in server.rules().items()}
-            assert len(compared) == 12 and without_a_figure(server, compared, begun) == []
+            assert len(compared) == 16 and without_a_figure(server, compared, begun) == []
             assert without_a_figure(server, {"renamed": "tideover_journal_is_writable"}, begun) == ["renamed"]
 
 
@@ -163,7 +168,7 @@ def test_alerts_fire_on_a_bad_clock_and_on_a_recovery_still_pending_and_end_when
     """The product's rules, but that their `for:` of 2, 5 and 15 minutes is 2 s here."""
     rules = tmp_path / "short.rules.yml"
     shorter, changed = re.subn(r"^( +for: )(2m|5m|15m)$", r"\g<1>2s", RULES.read_text(), flags=re.MULTILINE)
-    assert changed == 3
+    assert changed == 5
     rules.write_text(shorter)
     with world(tmp_path, time_offset_s=30.0) as here:
         assert here.time_server is not None

@@ -99,6 +99,8 @@ class PipeChannel:
         wake, end = self._wake, self._end
         assert wake is not None
         reset_event(wake)
+        if self.is_closed and seconds is None:          # closed just before: its wake-up was reset
+            return True
         reads = self._is_taken and not self.is_closed
         if reads:
             end.begin_reading()
@@ -161,6 +163,13 @@ class PipeTransport:
                         news[0].go_on()
                 news = self._news.get_nowait()
             self._news.put(news)
+
+    def is_replaced(self) -> bool:
+        """Never: no other process can take the pipe's name while this one has it."""
+        return False
+
+    def listen_again(self) -> None:
+        """Nothing: see `is_replaced`."""
 
     def wake(self) -> None:
         """End the wait. Any thread."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice, takewhile
 from pathlib import Path
+from types import MappingProxyType
 
 from tideover.applications import protocol
 from tideover.applications.admission import Admission, ApplicationAccess
@@ -34,6 +35,7 @@ UNIDENTIFIED_AT_MOST = 64        # clients whose user is not known yet (Windows:
 CLOSE_S = 2.0
 LOST = "the connection ended during the run"
 OTHER_INSTANCE = "another instance of it is connected"
+LISTENERS_AT_ONCE = 20                # listeners, between two looks for runs to start
 LATE_LOGGED = 10                 # of one connection: a client can send many
 LATE = "its answer came after the run was over"
 
@@ -90,11 +92,13 @@ class ApplicationServer:
         self._keep_witness, self._log = keep_witness, log
         self._transport = open_transport(path, on_problem)
         self._began_s = time.monotonic()
+        self._news: queue.SimpleQueue[bytes] = queue.SimpleQueue()      # for listeners
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._peers: dict[ClientChannel, _Peer] = {}
         self._without_hello: dict[ClientChannel, _Peer] = {}      # the oldest first
         self._here = _Participants()
         self._is_closing = False
+        self._removed: Mapping[str, str] = MappingProxyType({})
         self._loop = Loop("applications", self._serve)
         self._loop.start()
 
@@ -114,13 +118,28 @@ class ApplicationServer:
 
     def tell_listeners(self, fields: Mapping[str, object]) -> None:
         """An event has another phase."""
-        self._leave(partial(self._tell_listeners, protocol.event(fields)))
+        self._news.put(protocol.event(fields))
+        self._transport.wake()
 
-    def close(self) -> None:
-        """End every connection. A run under way is not answered: the next agent goes on with it."""
+    def is_replaced(self) -> bool:
+        """Whether another process took the place where clients connect. Any thread."""
+        return self._transport.is_replaced()
+
+    def listen_again(self, on_failure: Callable[[OSError], None]) -> None:
+        """Listen in the place of what is there now."""
+        def listen() -> None:
+            try:
+                self._transport.listen_again()
+            except OSError as trouble:
+                on_failure(trouble)
+        self._leave(listen)
+
+    def close(self, removed: Mapping[str, str] = MappingProxyType({})) -> None:
+        """End every connection. A run under way is not answered: the next agent goes on with it. `removed`: by name,
+        why an application may take part no longer, which is sent to it."""
         if self._is_closing:
             return
-        self._is_closing = True
+        self._removed, self._is_closing = removed, True
         self._transport.wake()
         if self._loop.end(CLOSE_S):
             self._transport.close()
@@ -136,7 +155,11 @@ class ApplicationServer:
             for channel, data in self._transport.wait(self._wait_s()):
                 self._converse(channel, data)
             self._take_inbox()
+            self._send_news()
             self._look_at_the_time()
+        for name, why in self._removed.items():
+            if name in self._here.connections:
+                self._refuse(self._here.connections[name], why)
 
     def _wait_s(self) -> float | None:
         now_s = time.monotonic()
@@ -335,7 +358,13 @@ class ApplicationServer:
                             begun=bool(run.sent_to))
         self._post(HookSettled(name, run.effect.phase, run.effect.run, report))
 
-    def _tell_listeners(self, line: bytes) -> None:
-        for connection in list(self._peers.values()):
-            if connection.is_listener:
-                self._send(connection, line)
+    def _send_news(self) -> None:
+        """Many may listen: a run that is to be started does not wait until all have been sent it."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                line = self._news.get_nowait()
+                for number, connection in enumerate(list(self._peers.values()), 1):
+                    if connection.is_listener:
+                        self._send(connection, line)
+                    if number % LISTENERS_AT_ONCE == 0:
+                        self._take_inbox()

@@ -57,6 +57,10 @@ class Transport(Protocol):
     def wait(self, seconds: float | None) -> Iterator[tuple[ClientChannel, bytes | None]]:
         """Wait so long for news. Yield connections, each with what has arrived: b"" for a new one, None at its end.
         One thread."""
+    def is_replaced(self) -> bool:
+        """Whether another process took the place where clients connect. Any thread."""
+    def listen_again(self) -> None:
+        """In the place of what is there now; connections stay. On the thread that waits. Raise OSError."""
     def wake(self) -> None:
         """End the wait. Any thread."""
     def close(self) -> None:

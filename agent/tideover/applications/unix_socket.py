@@ -75,6 +75,7 @@ class SocketTransport:
     def __init__(self, path: Path, on_problem: Callable[[str | None], None]) -> None:
         self._path, self._on_problem = path, on_problem
         self._listener = _listen(path)
+        self._identity = _identity(path)
         self._accept_at_s: float | None = None
         self._is_troubled = False
         self._wakeup = Wakeup()
@@ -101,6 +102,19 @@ class SocketTransport:
             self._selector.register(self._listener, selectors.EVENT_READ)
             self._accept_at_s = None
 
+    def is_replaced(self) -> bool:
+        """Return whether another process removed the socket or put something else in its place. Any thread."""
+        return _identity(self._path) != self._identity
+
+    def listen_again(self) -> None:
+        """In the place of what is there now; connections stay. On the thread that waits. Raise OSError."""
+        listener = _listen(self._path)
+        if self._accept_at_s is None:
+            self._selector.unregister(self._listener)
+        self._listener.close()
+        self._listener, self._identity, self._accept_at_s = listener, _identity(self._path), None
+        self._selector.register(listener, selectors.EVENT_READ)
+
     def wake(self) -> None:
         """End the wait. Any thread."""
         self._wakeup.set()
@@ -113,8 +127,9 @@ class SocketTransport:
         self._selector.close()
         self._wakeup.close()
         self._listener.close()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        if not self.is_replaced():
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
     def _accept(self) -> SocketChannel | None:
         try:
@@ -166,6 +181,14 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def address_of(paths: PathsSettings) -> str:

@@ -41,7 +41,7 @@ from tideover.humanize import Times, distance_text
 from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:
-    from tideover.documents import FleetStatusDocument
+    from tideover.documents import AgentStatusDocument, FleetStatusDocument
     from tideover.fleet.store import Store
     from tideover.fleet_status import MemberEntry
 
@@ -216,18 +216,26 @@ def _look(loaded: Loaded, store: Store) -> FleetStatusDocument:
     try:
         reading = read_fleet(store, may_be_stale=True)
     except StoreFailed as failure:
-        return unreachable(address, str(failure), None)
-    return fleet_status(address, reading, _known_ids(loaded))
+        status = _agent_status(loaded)
+        known = status.get("fleet") if status is not None else None
+        return unreachable(address, str(failure), known["failing_since"] if known is not None else None)
+    return fleet_status(address, reading, _known_ids(_agent_status(loaded)))
 
 
-def _known_ids(loaded: Loaded) -> dict[str, str]:
+def _agent_status(loaded: Loaded) -> AgentStatusDocument | None:
+    """What this machine's agent, or its journal, says; None: nothing can be read."""
+    from tideover.cli.status import read_status
+    try:
+        return read_status(loaded.settings)
+    except TideoverError:
+        return None
+
+
+def _known_ids(status: AgentStatusDocument | None) -> dict[str, str]:
     """The ids of the events that this machine's agent knows, by their digests: the store has the ids of shared events
     alone."""
-    from tideover.cli.status import read_status
     from tideover.fleet_documents import event_digest
-    try:
-        status = read_status(loaded.settings)
-    except TideoverError:
+    if status is None:
         return {}
     kind = status["source"]["kind"] if status["source"] is not None else ""
     return {event_digest(kind, event["event_id"]): event["event_id"] for event in status["events"]}

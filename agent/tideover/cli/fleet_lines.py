@@ -45,10 +45,8 @@ def fleet_parts(fleet: FleetStatusDocument, times: Times) -> list[Part]:
     bad = Style.BAD if fleet["problems"] else Style.HEAD
     parts: list[Part] = [Paragraph(StyledText(_sentence(first), bad))]
     parts += [Paragraph(StyledText(_sentence(problem), Style.WARN)) for problem in more]
-    if fleet["stale"]:
-        parts.append(Paragraph(StyledText("The store has no quorum: this is what one of its servers knows, and may be "
-                                          "old.", Style.WARN)))
-    parts.append(key_value("Store", fleet["store"] if fleet["reachable"] else f"{fleet['store']}, not reachable"))
+    how = "" if fleet["reachable"] else ", without a quorum" if fleet["stale"] else ", not reachable"
+    parts.append(key_value("Store", f"{fleet['store']}{how}"))
     for group in fleet["groups"]:
         parts += _group_parts(group, fleet, times)
     parts += [_event_part(event, times) for event in fleet["events"]]

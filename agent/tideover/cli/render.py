@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         ListedPauseDocument,
         ShownStatusDocument,
         SourceStatusDocument,
+        StoreStatusDocument,
     )
     from tideover.hooks.description import HookDescription
 
@@ -142,6 +143,9 @@ def status_parts(status: ShownStatusDocument, times: Times) -> list[Part]:
     parts.append(_catalogue_facts(status["catalogue"]))
     if status["source"]:
         parts.append(_source_fact(status["source"], times))
+    fleet = status.get("fleet")
+    if fleet is not None:
+        parts.append(_fleet_fact(fleet, times))
     parts.append(_agent_facts(status["agent"], times))
     others = [event for event in status["events"] if not event["ours"]]
     return [*parts, _others(others, times)] if others else parts
@@ -315,6 +319,15 @@ def _source_fact(source: SourceStatusDocument, times: Times) -> KeyValue:
         return key_value("Source", text)
     return key_value("Source", f"{text}; {_times(source['failures'], 'failure')} since", Style.BAD,
                      StyledText(source["reason"]))
+
+
+def _fleet_fact(fleet: StoreStatusDocument, times: Times) -> KeyValue:
+    text = f"group {fleet['group']}, store {fleet['store']}"
+    if fleet["failing_since"]:
+        return key_value("Fleet", f"{text}, cannot be used since {times.moment(fleet['failing_since'])}", Style.BAD,
+                         StyledText(fleet["reason"]))
+    last = fleet["last_answer_at"]
+    return key_value("Fleet", f"{text}, last answer {times.moment(last)}" if last else f"{text}, no answer yet")
 
 
 def _agent_facts(agent: AgentDocument, times: Times) -> KeyValue:

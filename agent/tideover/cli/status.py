@@ -200,6 +200,6 @@ def _from_journal(settings: Settings, trouble: UnreachableError) -> AgentStatusD
     if state.boot_id != read_boot_id():
         status = without_raw_times(status)
     why = trouble.cause if held is not None else "no agent is running"
-    return {**status, "mode": settings.policy.mode, "journal": None, "source": None,
+    return {**status, "mode": settings.policy.mode, "journal": None, "source": None, "fleet": None,
             "agent": {"alive": held is not None, "pid": held.pid if held else None, "version": None,
                       "started_at": None, "why": why}}

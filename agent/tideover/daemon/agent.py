@@ -55,10 +55,11 @@ from tideover.timekeeping.intervals import NS, TimeSample
 
 if TYPE_CHECKING:
     from tideover.daemon.listeners import MetricsExport
-    from tideover.documents import AgentStatusDocument
+    from tideover.documents import AgentStatusDocument, StoreStatusDocument
     from tideover.fleet.member import Member
     from tideover.http_server import HealthPage
     from tideover.metrics.collector import MetricsCollector, Present
+    from tideover.settings import Settings
 
 RUNTIME_MODE = 0o755
 LISTEN_AGAIN_S = 10.0            # between two tries to listen where that failed
@@ -158,10 +159,12 @@ class Agent:
             self._metering.start()
         self._prune()
 
-    def close(self) -> None:
-        """Stop looking, end what runs (it stands in the journal), and let the next agent in."""
+    def close(self, wanted: Settings | None = None) -> None:
+        """Stop looking, end what runs (it stands in the journal), and let the next agent in. `wanted`: its
+        configuration, where it takes this one's place in the same process."""
         self._is_closing = True
-        for part in (self._health, self._metering, self._server, self.applications, self.poller, self._source,
+        self.applications.close(wanted)
+        for part in (self._health, self._metering, self._server, self.poller, self._source,
                      self.watch, self.runner, self.checker, self.fleet, self._acknowledger):
             if part is not None:
                 part.close()
@@ -272,6 +275,7 @@ class Agent:
             if server is None:
                 self._runtime_trouble = self._make_runtime_directory()
                 self._listen()
+            self.applications.look_after()
             if self._health is None:
                 self._show_health()
             if self._metering is not None:
@@ -329,7 +333,21 @@ class Agent:
                        "last_answer_at": utc_text(last.utc) if last else None,
                        "silent_s": round(self.clocks.moment().raw_s - (last or self.started_at).raw_s, 3),
                        "failures": polling.failures if polling else 0, "reason": polling.reason if polling else ""},
+            "fleet": self._fleet_status(),
         }
+
+    def _fleet_status(self) -> StoreStatusDocument | None:
+        settings = self.settings.fleet
+        if self.fleet is None:
+            return None
+        from tideover.fleet.member import UNREACHED_S
+        store, since = self.fleet.status, self.fleet.status.failing_since
+        if since is not None and self.clocks.moment().raw_s - since.raw_s < UNREACHED_S:
+            since = None                    # an election takes some seconds
+        return {"store": settings.store or "", "group": settings.group, "slots": settings.slots,
+                "last_answer_at": utc_text(store.last_good.utc) if store.last_good is not None else None,
+                "failing_since": utc_text(since.utc) if since is not None else None,
+                "reason": store.reason if since is not None else ""}
 
     def _clock_found(self) -> ClockCheck | None:
         """What is known of the clock beside its last verdict: that no source can be asked, or what a check under way

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tideover.daemon.startup import make_directory
 from tideover.effects import RunHook
 from tideover.engine import Engine
-from tideover.errors import WrongUseError
+from tideover.errors import WrongUseError, system_reason
 from tideover.hooks.runner import HookRunner
 from tideover.journal import JournalUnwritable
 from tideover.lifecycle import Entry, Phase, State
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tideover.applications.server import ApplicationServer
 
 DIRECTORY_MODE = 0o755           # apart from the control socket, so that containers can mount it
+REMOVED = "there is no [application.{}] in the configuration any more"
 NOT_SERVED = "applications cannot connect: {}"
 
 
@@ -41,6 +42,7 @@ class ApplicationService:
         self._post = post
         self._engine: Engine | None = None
         self._policy: Callable[[], Policy] | None = None
+        self._on_problem: Callable[[str | None], None] = lambda reason: None
         self._server: ApplicationServer | None = None
         self.reason = "no agent runs"   # why none can connect
 
@@ -53,27 +55,54 @@ class ApplicationService:
     def open(self, engine: Engine, policy: Callable[[], Policy], on_problem: Callable[[str | None], None]) -> None:
         """Listen, if the configuration names an application or a listener, or a recovery of an application is pending.
         Before anything is carried out. Where that fails it is logged, and none can connect."""
-        self._engine, self._policy, self.reason = engine, policy, ""
+        self._engine, self._policy, self._on_problem, self.reason = engine, policy, on_problem, ""
+        self._open()
+
+    def look_after(self) -> None:
+        """Listen again where that failed, or where another process removed the socket. Not on the engine's thread."""
+        if self._server is None and self.reason and self._engine is not None:
+            self._open()
+        elif self._server is not None and self._server.is_replaced():
+            self._log.warning("applications.socket-replaced", socket=self.address,
+                              what="another process removed or replaced it; the agent listens again")
+            try:
+                self._make_directory()
+            except WrongUseError as trouble:
+                self._cannot(f"{trouble.operation}: {trouble.cause}")
+            else:
+                self._server.listen_again(lambda trouble: self._cannot(system_reason(trouble)))
+
+    def _open(self) -> None:
+        engine = self._engine
+        assert engine is not None
         pending = any(hook.spec.is_application for hook in engine.state.hooks.values())
         if not (self._settings.application or self._settings.applications.listeners or pending):
             return
         from tideover.applications.admission import ApplicationAccess
         from tideover.applications.server import ApplicationServer
         try:
-            if sys.platform != "win32":         # a pipe lies in no directory
-                make_directory(Path(self.address).parent, DIRECTORY_MODE)
+            self._make_directory()
             access = ApplicationAccess(self._find, self._listeners, self._settings.applications.connections)
             self._server = ApplicationServer(
                 Path(self.address), self._post_seen, access, read_moment=self._read_moment, phase=self._phase,
-                keep_witness=self._runner.keep_witness, log=self._log_line, on_problem=on_problem)
+                keep_witness=self._runner.keep_witness, log=self._log_line, on_problem=self._on_problem)
+            self.reason = ""
         except WrongUseError as trouble:
             self._cannot(f"{trouble.operation}: {trouble.cause}")
         except (OSError, RuntimeError) as trouble:
             self._cannot(str(trouble))
 
-    def close(self) -> None:
+    def _make_directory(self) -> None:
+        """Raise WrongUseError if it cannot be."""
+        if sys.platform != "win32":             # a pipe lies in no directory
+            make_directory(Path(self.address).parent, DIRECTORY_MODE)
+
+    def close(self, wanted: Settings | None = None) -> None:
+        """`wanted`: the configuration that takes the place of this one, None where there is none: applications without
+        a table in it are sent that reason."""
+        names = self._settings.application.keys() - wanted.application.keys() if wanted is not None else ()
         if self._server is not None:
-            self._server.close()
+            self._server.close({name: REMOVED.format(name) for name in names})
 
     def never_connected(self) -> list[str]:
         """Return the applications of the configuration that have not connected since the process's start. Any
@@ -144,6 +173,8 @@ class ApplicationService:
         self._log.info("application.message", application=name, message=sentence)
 
     def _cannot(self, reason: str) -> None:
+        if reason == self.reason:               # it is logged already, and is tried again
+            return
         self.reason = reason
         self._log.error("applications.listen-failed", reason=reason, socket=self.address,
                         consequence="applications cannot connect, so none can prepare")

@@ -231,7 +231,7 @@ class AgentProcess:
         assert wanted is not None
         before, held = self._agent, self._loaded
         self._manager.reloading()
-        before.close()
+        before.close(wanted.settings)
         try:
             self._replace(before, wanted)
         except (TideoverError, OSError, RuntimeError) as trouble:

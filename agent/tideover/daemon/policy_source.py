@@ -136,10 +136,10 @@ def _distinct(hooks: tuple[HookSpec, ...]) -> tuple[HookSpec, ...]:
 
 
 def _rules(settings: Settings, kind: Kind) -> Rules:
-    chosen = settings.policy_for(kind)
+    chosen, fleet = settings.policy_for(kind), settings.fleet
     return Rules(
         acknowledge=chosen.acknowledge == "when-ready",
-        acknowledge_shared=chosen.acknowledge_shared,
+        acknowledge_shared=chosen.acknowledge_shared if fleet.store is None else fleet.shared == "alone",
         just_in_time=chosen.prepare == "just-in-time",
         lead_s=chosen.lead_s,
         recover_after_pause=chosen.recover_after == "pause",

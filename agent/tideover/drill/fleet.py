@@ -21,7 +21,7 @@ from tideover.drill.observer import CHECK_INTERVAL_S, DrillFailed, TimelineLine,
 from tideover.drill.process_group import HOW_STOPPED
 from tideover.drill.sandbox import DrillDirectory, fill_member_folder, make_folder
 from tideover.errors import WrongUseError, system_reason
-from tideover.fleet_documents import UnusableDocument, decode_slots
+from tideover.fleet_documents import Holder, UnusableDocument, decode_slots
 from tideover.humanize import length_text
 from tideover.journal import FILE, Journal, JournalUnreadable, JournalUnwritable
 from tideover.lifecycle import Phase
@@ -247,11 +247,7 @@ class FleetDrill:
     def _note_slots(self, key: str, value: bytes | None) -> None:
         """Called by the store while a key is written."""
         if key == f"{PREFIX}/v1/groups/{GROUP}/slots":
-            try:
-                holders = decode_slots(key, value).holders if value is not None else ()
-            except UnusableDocument:
-                holders = ()
-            self._entries.append((time.time(), sum(one.counts for one in holders)))
+            self._entries.append((time.time(), sum(one.counts for one in _holders(key, value or b""))))
 
     # --- the verdict
 
@@ -311,7 +307,7 @@ class FleetDrill:
 
     def _check_store(self) -> CheckResult:
         left = [key.removeprefix(f"{PREFIX}/v1/") for key, value in self.etcd.values().items()
-                if "/events/" in key or ("/groups/" in key and decode_slots(key, value).holders)]
+                if "/events/" in key or ("/groups/" in key and _holders(key, value))]
         return CheckResult(5, "Nothing is left in the store but the machines' entries", not left,
                            (f"left: {', '.join(left)}",) if left else ("no slot, no shared event",))
 
@@ -322,3 +318,11 @@ class FleetDrill:
         before, after = prepares(runs), recovers(runs)
         part = slice(number * hooks, (number + 1) * hooks)
         return before[part], after[part]
+
+
+def _holders(key: str, value: bytes) -> tuple[Holder, ...]:
+    """Given a group's slots as the store has them (empty: they were deleted), return their entries."""
+    try:
+        return decode_slots(key, value).holders if value else ()
+    except UnusableDocument:
+        return ()

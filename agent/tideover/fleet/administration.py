@@ -5,12 +5,17 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from tideover.fleet.store import Conflict, Store, Stored, StoreFailed, StoreTrouble
 from tideover.fleet_documents import (
+    EventDocument,
+    EventMember,
+    Holder,
+    MemberDocument,
+    SlotMember,
     SlotsDocument,
     decode_event,
     decode_member,
@@ -136,12 +141,13 @@ def _change_slots(store: Store, group: str, change: Callable[[SlotsDocument], Sl
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One thing that a machine which is gone has left behind. `digest`: of the entry in the slots `key`, else ""."""
+    """One thing that a machine which is gone has left behind. `seen`: the document as it was read, or its entry in the
+    slots `key`: only that is removed."""
 
     key: str
     what: str
     why: str
-    digest: str = ""
+    seen: MemberDocument | Holder | EventDocument
 
 
 EVENT_OVER_S = 86400.0
@@ -152,18 +158,26 @@ def find_leftovers(reading: FleetReading, now: datetime, older_than_s: float) ->
     """Given what was read, this machine's wall clock and how long a machine that lives writes nothing at most, return
     what may be removed. Whether it is, a person decides: clocks may be wrong."""
     gone = [entry for entry in reading.members if _is_gone(entry, now, older_than_s)]
-    alive = {(fold_case(entry.document.name), entry.document.vm_id) for entry in reading.members if entry not in gone}
+    lost = {(fold_case(entry.document.name), entry.document.vm_id) for entry in gone}
+    alive = {(fold_case(entry.document.name), entry.document.vm_id) for entry in reading.members} - lost
     worked_on = {digest for entry in reading.members if entry not in gone for digest in entry.document.events}
     found = [Leftover(entry.key, f"the entry of {entry.document.name} (VM id {entry.document.vm_id or 'unknown'})",
-                      f"it has not written for {older_than_s / 86400:.0f} days or more") for entry in gone]
-    for group, slots in sorted(reading.slots.items()):
-        found += [Leftover(slots_key(group), f"the slot of {', '.join(sorted(holder.members))} in {group}",
-                           "no machine of that entry writes any more", holder.event)
-                  for holder in slots.holders if holder.event not in worked_on
-                  and not any((name, one.vm_id) in alive for name, one in holder.members.items())]
-    found += [Leftover(event_key(digest), f"the event {event.event_id}", "no machine works on it any more")
+                      f"it has not written for {older_than_s / 86400:.0f} days or more", entry.document)
+             for entry in gone]
+
+    def is_left(digest: str, not_before: str, members: Mapping[str, SlotMember] | Mapping[str, EventMember]) -> bool:
+        """A machine may have entered an event before it has written its own entry: then only NotBefore tells."""
+        machines = {(name, one.vm_id) for name, one in members.items()}
+        return digest not in worked_on and not machines & alive and (
+            bool(machines & lost) or _is_long_ago(not_before, now))
+
+    found += [Leftover(slots_key(group), f"the slot of {', '.join(sorted(holder.members))} in {group}",
+                       "no machine of that entry writes any more", holder)
+              for group, slots in sorted(reading.slots.items()) for holder in slots.holders
+              if is_left(holder.event, holder.not_before, holder.members)]
+    found += [Leftover(event_key(digest), f"the event {event.event_id}", "no machine works on it any more", event)
               for digest, event in sorted(reading.events.items())
-              if digest not in worked_on and _is_long_ago(event.not_before, now)]
+              if is_left(digest, event.not_before, event.members)]
     return found
 
 
@@ -176,7 +190,7 @@ def _is_gone(entry: MemberEntry, now: datetime, older_than_s: float) -> bool:
 
 def _is_long_ago(not_before: str, now: datetime) -> bool:
     at = _read_time(not_before)
-    return at is None or (now - at).total_seconds() > EVENT_OVER_S
+    return at is not None and (now - at).total_seconds() > EVENT_OVER_S
 
 
 def _read_time(text: str) -> datetime | None:
@@ -188,17 +202,22 @@ def _read_time(text: str) -> datetime | None:
 
 
 def remove(store: Store, leftover: Leftover) -> bool:
-    """Given a leftover, remove it if it still is what was read; return whether it was removed. Raise StoreFailed,
+    """Given a leftover, remove it if it still is as it was read; return whether it was removed. Raise StoreFailed,
     UnusableDocument."""
-    if leftover.digest:
-        _change_slots(store, leftover.key.removeprefix(groups_prefix()).removesuffix("/slots"),
-                      lambda slots: take_over(slots, leftover.digest))
-        return True
+    seen = leftover.seen
+    if isinstance(seen, Holder):
+        removed: list[bool] = []
+
+        def without(slots: SlotsDocument) -> SlotsDocument:
+            removed[:] = [slots.holder(seen.event) == seen]
+            return take_over(slots, seen.event) if removed[0] else slots
+
+        _change_slots(store, leftover.key.removeprefix(groups_prefix()).removesuffix("/slots"), without)
+        return removed == [True]
     stored = store.get(leftover.key)
-    if stored is None:
+    decode = decode_member if isinstance(seen, MemberDocument) else decode_event
+    if stored is None or decode(leftover.key, stored.value) != seen:
         return False
-    decode = decode_member if leftover.key.startswith(members_prefix()) else decode_event
-    decode(leftover.key, stored.value)          # another version's document is left alone
     try:
         store.delete(leftover.key, stored.revision)
     except Conflict:

@@ -50,7 +50,7 @@ LONGEST_IN_METADATA = 4096       # bytes of a document
 LONGEST_QUOTED = 200             # characters of the service's own message
 SAS_NEARLY_OVER_S = 7 * 86400.0
 
-SAS_HINT = ("give the container's SAS the permissions rcwdl (read, create, write, delete, list), and write it to "
+SAS_HINT = ("give the container's SAS the permissions rwdl (read, write, delete, list), and write it to "
             "fleet.sas_file")
 ROLE_HINT = "give the VM's identity the role Storage Blob Data Contributor for this container"
 REACH_HINT = "check fleet.store and fleet.endpoint, the account's network rules, and that no firewall is between"

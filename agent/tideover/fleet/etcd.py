@@ -42,7 +42,7 @@ from tideover.system.clocks import read_raw_s
 from tideover.text_safety import dot_controls
 
 RANGE, TXN = "/v3/kv/range", "/v3/kv/txn"
-LOGIN, STATUS, ALARM = "/v3/auth/authenticate", "/v3/maintenance/status", "/v3/maintenance/alarm"
+LOGIN, STATUS = "/v3/auth/authenticate", "/v3/maintenance/status"
 PAGE = 200                       # documents of one request of a list: an answer may have 1 MiB
 LONGEST_IDLE_S = 60.0            # of a connection: load balancers and NAT forget one after some minutes
 LONGEST_QUOTED = 200             # characters of a server's own message
@@ -367,6 +367,9 @@ class EtcdStore:
 
     def _failure(self, operation: str, failed: dict[int, _ServerFailed], *, is_write: bool) -> StoreFailed:
         """Given what each server that was asked has failed with, return one sentence about all of them."""
+        if not failed:
+            return StoreFailed(StoreTrouble.UNAVAILABLE, f"cannot {operation} in etcd: this machine stopped or was "
+                               f"overloaded for the {OPERATION_S:g} s of the operation", "it is tried again")
         in_order = [failed[index] for index in sorted(failed)]
         worst = next((one for one in in_order if one.trouble is not StoreTrouble.UNAVAILABLE), None) or next(
             (one for one in in_order if one.hint == GATEWAY_HINT), in_order[0])
@@ -387,13 +390,11 @@ class EtcdStore:
             end_raw_s = self._read_raw_s() + OPERATION_S
             try:
                 status = self._ask_server(server, STATUS, b"{}", end_raw_s)
-                alarms = self._send(server, ALARM, b'{"action":"GET"}', end_raw_s,
-                                    {"Authorization": self._token} if self._token else {})
             except _ServerFailed as failure:
                 found.append(bad(topic, f"etcd at {server.name}: {failure.cause}", _sentence(failure.hint)))
                 continue
             clusters.setdefault(str(status["header"].get("cluster_id")), []).append(server.name)
-            found += _status_findings(topic, server.name, status, b"NOSPACE" in alarms.body)
+            found += _status_findings(topic, server.name, status)
         if len(clusters) > 1:
             words = " and ".join(", ".join(names) for names in clusters.values())
             found.append(bad(topic, f"the servers of fleet.store are of {len(clusters)} clusters: {words}",
@@ -438,12 +439,16 @@ def findings(settings: StoreSettings) -> list[Finding]:
     return found
 
 
-def _status_findings(topic: str, name: str, status: dict[str, Any], is_full: bool) -> list[Finding]:
+def _status_findings(topic: str, name: str, status: dict[str, Any]) -> list[Finding]:
+    """What one server knows by itself; its `errors` name alarms, and that it sees no leader."""
+    errors = str(status.get("errors", ""))
     size, used = (_number(status.get(field)) for field in ("dbSize", "dbSizeInUse"))
     words = (f"etcd {status.get('version', '')} at {name}: database {size / 2**20:.1f} MiB, "
              f"{used / 2**20:.1f} MiB in use")
-    if is_full:
+    if "NOSPACE" in errors:
         return [bad(topic, f"{words}; the NOSPACE alarm is raised: no writes are accepted", _sentence(SPACE_HINT))]
+    if "no leader" in errors or _number(status.get("leader")) == 0:
+        return [bad(topic, f"{words}; it sees no leader", "Check that most of its members run and are connected.")]
     quota = _number(status.get("dbSizeQuota")) or USUAL_QUOTA_BYTES
     if size > NEARLY_FULL * quota:
         return [remark(topic, f"{words}; at its quota ({quota / 2**20:.0f} MiB unless configured otherwise) etcd "

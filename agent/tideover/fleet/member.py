@@ -347,7 +347,7 @@ class Member:
         if self._carry_out(_flagged(sessions.beat(entry))) is not None:
             self._beaten = about
             interval_s = HOLDER_INTERVAL_S if is_open else IDLE_BEAT_S
-            self._beat_raw_s = self._now().raw_s + interval_s * random.uniform(0.9, 1.0)
+            self._beat_raw_s = self._now().raw_s + interval_s * random.uniform(0.95, 1.05)
 
     # --- sessions
 

@@ -32,7 +32,7 @@ class JournalUnreadable(TideoverError):
     """The journal's file is damaged, or a newer version's."""
 
 
-DAMAGE = (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError)
+DAMAGE = (sqlite3.DatabaseError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
 """What reading a damaged file raises: SQLite where a page is wrong, the rest where the page is right, its text not."""
 
 STORAGE = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL,

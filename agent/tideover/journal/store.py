@@ -268,10 +268,10 @@ class Journal:
                 page = self._db.execute("SELECT n, at, event_id, what, note, type, subject FROM entries "
                                         f"WHERE type = 'Pause' AND n > ? {which} ORDER BY n LIMIT ?",
                                         (last, PAGE_ROWS)).fetchall()
+                rows = [_row(*columns) for _, *columns in page]
             except DAMAGE as trouble:
                 raise unreadable(self.path, trouble) from trouble
-            for _, *columns in page:
-                yield _row(*columns)
+            yield from rows
             if len(page) < PAGE_ROWS:
                 return
             last = page[-1][0]

@@ -200,6 +200,9 @@ def _again(case: Case, seen: Scheduled | TimerElapsed, policy: Policy, now: Mome
         return stay
     if policy.observes:
         return H
+    fleet = case.fleet
+    if fleet is not None and fleet.is_shared and not (fleet.is_alone or fleet.view.claim_is_mine):
+        return V
     known = {fold_case(name) for name in case.ack_resources}
     is_agreed = case.event.odd_status is None and known.issuperset(fold_case(name) for name in case.event.resources)
     return A if is_agreed else H
@@ -391,7 +394,8 @@ def _prepare(case: Case, policy: Policy, now: Moment) -> Case:
 
 
 def _wait_for_slot(case: Case, policy: Policy, now: Moment) -> Case:
-    return replace(case, wake_raw_s=last_start_raw_s(case, policy))
+    last = last_start_raw_s(case, policy)
+    return replace(case, wake_raw_s=now.raw_s if last is None else last)
 
 
 def _wait_for_peers(case: Case, policy: Policy, now: Moment) -> Case:
@@ -468,7 +472,7 @@ def remember(case: Case, seen: CaseInput, policy: Policy, now: Moment) -> Case:
             return replace(case, ack=ANSWERED.get(outcome, case.ack))
         case FleetNews(view):
             return _with_view(case, view)
-        case ManualAcknowledge(alone):
+        case ManualAcknowledge(alone) if case.phase in (Phase.HELD, Phase.WAITING_FOR_PEERS):
             return replace(case, fleet=case.fleet and replace(case.fleet, is_alone=alone or not case.fleet.is_shared))
         case Paused(pause) if pause.cause is not Cause.CLOCK_STEP:
             kept = pause if _awaits_platform(case) and ends_an_event(pause) else case.pending_pause

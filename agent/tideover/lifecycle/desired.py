@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tideover import effects as fx
 from tideover.lifecycle.case import passes_on_raw_s
-from tideover.lifecycle.fleet_case import coordination
+from tideover.lifecycle.coordination import coordination
 from tideover.lifecycle.state import Case, HookState, Phase, Stage, State
 from tideover.model import ClockCheck, HookPhase, Moment, Verdict
 

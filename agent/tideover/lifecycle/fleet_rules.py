@@ -12,8 +12,6 @@ from types import MappingProxyType
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.fleet_documents import (
-    NOT_READY,
-    READY,
     TEXT_LENGTH,
     Claim,
     EventDocument,
@@ -23,7 +21,7 @@ from tideover.fleet_documents import (
     SlotsDocument,
     event_digest,
 )
-from tideover.model import Kind, fold_case
+from tideover.model import NOT_READY, READY, Kind, fold_case
 from tideover.observations import SlotState
 
 NO_AGENT = "no agent of the fleet has written for it"
@@ -60,12 +58,13 @@ class Silence:
     observed_s: float = 0.0
     read_raw_s: float = 0.0
 
-    def after(self, seen: object, read_raw_s: float, interval_s: float) -> Silence:
-        """Given what a successful read shows and the usual interval between two of them, return what is known now."""
+    def after(self, seen: object, began_raw_s: float, ended_raw_s: float, interval_s: float) -> Silence:
+        """Given what a successful read shows, when it began and ended, and the usual interval between two of them,
+        return what is known now. What a read takes is not counted."""
         if self.seen is None or seen != self.seen:
-            return Silence(seen, 0.0, read_raw_s)
-        gone_s = max(0.0, read_raw_s - self.read_raw_s)
-        return Silence(seen, self.observed_s + min(gone_s, LONGEST_COUNTED * interval_s), read_raw_s)
+            return Silence(seen, 0.0, ended_raw_s)
+        gone_s = max(0.0, began_raw_s - self.read_raw_s)
+        return Silence(seen, self.observed_s + min(gone_s, LONGEST_COUNTED * interval_s), ended_raw_s)
 
 
 SHORT_NOTICE_TAKEOVER_S = 120.0
@@ -85,31 +84,28 @@ def takeover_s_of(holder: Holder, takeover_s: float | None) -> float | None:
 # --- Slots
 
 def used(holders: Iterable[Holder]) -> int:
-    """Given the entries of a group in their order, return how many slots they take. An entry takes none if its machines
-    are away with an earlier one already."""
-    counted: list[Holder] = []
-    known: list[Holder] = []
-    for holder in holders:
-        if not holder.counts:
-            continue
-        if not _is_covered(holder, counted, known):
-            counted.append(holder)
-        known.append(holder)
-    return len(counted)
+    """Given the entries of a group, return how many slots they take: as many as could ever be away in different
+    machines. An entry whose machines are all away with another one takes none; but if two parts of an event have
+    entries of their own, each will take a slot when that event is over, so both are counted from the beginning.
 
+    That is the largest number of sets of machines of which none is part of another one (by Dilworth: all of them, less
+    the pairs of a largest matching), so it never grows when an entry goes.
+    """
+    groups = {frozenset(holder.machines) for holder in holders if holder.counts}
+    larger = [group for group in groups if len(group) > 1]
+    above = {group: [other for other in larger if group < other] for group in groups} if larger else {}
+    matched: dict[frozenset[str], frozenset[str]] = {}
 
-def _is_covered(holder: Holder, counted: Iterable[Holder], known: Iterable[Holder]) -> bool:
-    """The same machines, or some of another entry's: but only one such part of it, for when that entry goes, each part
-    takes a slot."""
-    mine = frozenset(holder.machines)
-    for other in counted:
-        theirs = frozenset(other.machines)
-        if mine == theirs:
-            return True
-        if mine < theirs and not any(frozenset(one.machines) < theirs and frozenset(one.machines) != mine
-                                     for one in known):
-            return True
-    return False
+    def match(group: frozenset[str], tried: set[frozenset[str]]) -> bool:
+        for other in above[group]:
+            if other not in tried:
+                tried.add(other)
+                if other not in matched or match(matched[other], tried):
+                    matched[other] = group
+                    return True
+        return False
+
+    return len(groups) - sum(match(group, set()) for group in above)
 
 
 def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
@@ -134,7 +130,8 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
     mine = Holder(digest, True, wish.kind.value, wish.not_before,
                   tuple(sorted({me.folded, *(fold_case(name) for name in wish.resources)})),
                   MappingProxyType({me.folded: SlotMember(me.vm_id, me.boot_id)}), taken_from)
-    is_free = used((*slots.holders, mine)) <= me.slots or used((*slots.holders, mine)) == used(slots.holders)
+    needed = used((*slots.holders, mine))
+    is_free = needed <= me.slots or needed == used(slots.holders)
     granted = is_free and not wish.had_slot and wish.slot is not SlotWish.AWAY
     if not granted and wish.slot is SlotWish.TAKE and not wish.had_slot:
         return slots, SlotState.WAITING

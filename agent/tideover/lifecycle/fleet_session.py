@@ -168,8 +168,9 @@ class FleetSessions:
                 silent = yield from self._silent_holder(slots)
                 if silent is not None:
                     names = tuple(sorted(silent.members))
-                    taken_from = ", ".join(names)
-                    after, state = take_slot(take_over(slots, silent.event), self.me, wish, names)
+                    freed, freed_state = take_slot(take_over(slots, silent.event), self.me, wish, names)
+                    if freed_state is SlotState.GRANTED:
+                        after, state, taken_from = freed, freed_state, ", ".join(names)
             must_write = self._is_unsettled(key, read, wish) and wish.slot is not SlotWish.TAKE
             if after == slots and not must_write:
                 return state, taken_from
@@ -182,16 +183,20 @@ class FleetSessions:
     def _silent_holder(self, slots: SlotsDocument) -> Generator[Operation, StoredValue | bool | None, Holder | None]:
         """One holder is watched at a time, until it has shown that it lives: many that wait share the work."""
         memory, now_raw_s = self.memory, self._raw_s()
-        watched = slots.holder(memory.holder)
+        others = [holder for holder in slots.holders if self.me.folded not in holder.members]
+        if not others:
+            return None
+        watched = next((holder for holder in others if holder.event == memory.holder), None)
         if watched is None:
-            first = int(hashlib.sha256(self.me.vm_id.encode()).hexdigest()[:8], 16) % len(slots.holders)
-            watched, memory.holders = slots.holders[first], Silence()
+            first = int(hashlib.sha256(self.me.vm_id.encode()).hexdigest()[:8], 16) % len(others)
+            watched, memory.holders = others[first], Silence()
         if memory.holders.seen is not None and now_raw_s - memory.holders.read_raw_s < HOLDER_INTERVAL_S:
             return None
         seen, before = (yield from self._members_of(watched)), memory.holders
-        memory.holder, memory.holders = watched.event, before.after(seen, now_raw_s, HOLDER_INTERVAL_S)
+        memory.holder, memory.holders = watched.event, before.after(
+            seen, now_raw_s, self._raw_s(), HOLDER_INTERVAL_S)
         if before.seen is not None and before.seen != seen:
-            following = slots.holders[(slots.holders.index(watched) + 1) % len(slots.holders)]
+            following = others[(others.index(watched) + 1) % len(others)]
             if following != watched:
                 memory.holder, memory.holders = following.event, Silence()
             return None
@@ -210,9 +215,10 @@ class FleetSessions:
         digest = event_digest(wish.source, wish.event_id)
         key = event_key(digest)
         for conflicts in range(1, CONFLICTS_AT_MOST + 1):
+            began_raw_s = self._raw_s()
             read = yield from _read(key)
             event = _event_of(key, read, wish)
-            claim_silent, rival_silent = self._silences(digest, event, interval_s)
+            claim_silent, rival_silent = self._silences(digest, event, began_raw_s, interval_s)
             after = write_event(event, self.me, wish, view.slot, claimant_is_silent=claim_silent,
                                 rival_is_silent=rival_silent)
             if after is None and read.value is None:
@@ -225,14 +231,14 @@ class FleetSessions:
             yield BackOff(conflicts)
         raise TooManyConflicts(key)
 
-    def _silences(self, digest: str, event: EventDocument, interval_s: float) -> tuple[bool, bool]:
+    def _silences(self, digest: str, event: EventDocument, began_raw_s: float, interval_s: float) -> tuple[bool, bool]:
         """Whether the claimant, and another machine of this one's name, have been silent for long enough."""
         now_raw_s, memory, claim = self._raw_s(), self.memory, event.acknowledgement
         own = event.members.get(self.me.folded)
         memory.claims[digest] = memory.claims.get(digest, Silence()).after(
-            None if claim is None else (claim.by, claim.n, claim.result), now_raw_s, interval_s)
+            None if claim is None else (claim.by, claim.n, claim.result), began_raw_s, now_raw_s, interval_s)
         memory.rivals[digest] = memory.rivals.get(digest, Silence()).after(
-            (own.vm_id, own.rival) if own is not None and own.rival else None, now_raw_s, interval_s)
+            (own.vm_id, own.rival) if own is not None and own.rival else None, began_raw_s, now_raw_s, interval_s)
         return (memory.claims[digest].observed_s >= CLAIMANT_SILENT_S,
                 memory.rivals[digest].observed_s >= RIVAL_SILENT_S)
 

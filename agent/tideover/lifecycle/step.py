@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import Any
 
 import tideover.lifecycle.case as cases
-import tideover.lifecycle.fleet_case as fleet_case
+import tideover.lifecycle.coordination as coordination
 import tideover.lifecycle.hook_stages as hook_stages
 import tideover.lifecycle.manual as manual
 from tideover import observations as ob
 from tideover.humanize import length_text as seconds_text
-from tideover.lifecycle.fleet_case import news_of, with_fleet
+from tideover.lifecycle.coordination import news_of, with_fleet
 from tideover.lifecycle.hook_stages import start_raw_s
 from tideover.lifecycle.state import (
     CLAIMING,
@@ -70,6 +70,7 @@ def on_poll(transition: Transition, seen: ob.Polled) -> None:
     fresh = transition.state.fresh or whole or all(
         case.id in listed for case in transition.state.cases.values()
         if case.phase in (Phase.PREPARING, Phase.WAITING_FOR_PEERS, Phase.HELD, Phase.ACKNOWLEDGED))
+    was_fresh = transition.state.fresh
     if transition.state.fresh != fresh or transition.state.me != seen.me:
         transition.state = replace(transition.state, fresh=fresh, me=seen.me)
     beyond = _beyond_bounds(transition, events, seen)
@@ -88,6 +89,16 @@ def on_poll(transition: Transition, seen: ob.Polled) -> None:
             transition.record(case.id, EntryKind.REMOVED, "" if case.began else "Started was never seen")
             transition.move(case, cases.Removed(), "the platform has removed the event")
     _refresh_fleet(transition)
+    if fresh and not was_fresh:
+        _take_known_views(transition)
+
+
+def _take_known_views(transition: Transition) -> None:
+    """The first document since the agent's start: what the fleet's store has shown meanwhile counts now."""
+    for case in list(transition.state.cases.values()):
+        is_waiting = case.phase in (Phase.WAITING_FOR_PEERS, Phase.HELD)
+        if is_waiting and case.fleet is not None and case.fleet.view.is_reached:
+            transition.move(case, cases.FleetNews(case.fleet.view))
 
 
 def _refresh_fleet(transition: Transition) -> None:
@@ -164,6 +175,9 @@ def _first_sight(transition: Transition, event: Event, seen: ob.Polled) -> None:
     case = Case(event, Phase.OBSERVED, due_raw_s=_due_raw_s(event, seen, transition.now),
                 ack=AckState.ACCEPTED if event.id in transition.state.settled else AckState.OPEN)
     case = with_fleet(case, transition.policy, transition.state.me)
+    left = tuple(one for one in transition.state.leaving if one.event_id != event.id)
+    if left != transition.state.leaving:        # it is listed again before the fleet's store has let go of it
+        transition.state = replace(transition.state, leaving=left)
     transition.record(event.id, EntryKind.NOTICED, _whose(transition, event),
                 replace(event, notice_s=_notice_s(event, seen, transition.now)))
     if not _concerns(transition, event):
@@ -440,7 +454,11 @@ def on_fleet_seen(transition: Transition, seen: ob.FleetSeen) -> None:
     for kind, note in news_of(case, seen.view):
         transition.record(case.id, kind, note)
     was_acknowledged = case.acknowledged
-    transition.move(case, cases.FleetNews(seen.view), _note_of(case, seen.view))
+    if transition.state.fresh or case.phase is Phase.WAITING_FOR_SLOT or seen.view.result is not None:
+        transition.move(case, cases.FleetNews(seen.view), _note_of(case, seen.view))
+    else:       # nothing is acknowledged before a document shows that the event is still there
+        known = cases.remember(case, cases.FleetNews(seen.view), transition.policy, transition.now)
+        transition.state = transition.state.with_case(known)
     after = transition.state.cases.get(case.id)
     if after is not None and after.acknowledged and not was_acknowledged:
         transition.state = transition.state.with_settled(case.id)
@@ -452,7 +470,7 @@ def _note_of(case: Case, view: ob.FleetView) -> str:
         return f"by {view.claimed_by}" if view.result == cases.TAKEN else \
             f"the platform refused the acknowledgement of {view.claimed_by} (status {view.result})"
     if case.phase is Phase.WAITING_FOR_SLOT and view.slot is not ob.SlotState.GRANTED:
-        return fleet_case.NO_SLOT if view.is_reached else "the fleet's store cannot be reached"
+        return coordination.NO_SLOT if view.is_reached else "the fleet's store cannot be reached"
     return ""
 
 

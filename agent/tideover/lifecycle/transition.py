@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import tideover.lifecycle.case as cases
-import tideover.lifecycle.fleet_case as fleet_case
+import tideover.lifecycle.coordination as coordination
 import tideover.lifecycle.hook_stages as hook_stages
 from tideover.lifecycle.state import AckState, Case, Entry, Phase, State, Subject
 from tideover.model import EntryKind, Moment, Outcome
@@ -56,7 +56,7 @@ class Transition:
 
     def _leave_fleet(self, case: Case) -> None:
         """What the fleet's store has of an event that is over is given back, however long the store is out of reach."""
-        left = fleet_case.leaving(case)
+        left = coordination.leaving(case)
         others = tuple(one for one in self.state.leaving if one.event_id != case.id)
         if left is not None:
             self.state = replace(self.state, leaving=(*others, left)[-LEAVING_AT_MOST:])
@@ -100,7 +100,7 @@ class Transition:
         if idle is not None and not (idle == hook_stages.NO_HOOK and case.fleet is not None and case.fleet.is_shared):
             hold = idle
         if hold is None and case.fleet is not None and not case.fleet.is_shared and not case.fleet.has_slot:
-            self.move(case, cases.Prepared(fleet_case.NO_SLOT, awaits_slot=True), fleet_case.NO_SLOT)
+            self.move(case, cases.Prepared(coordination.NO_SLOT, awaits_slot=True), coordination.NO_SLOT)
             return
         refused = "its acknowledgement was refused" if case.ack is AckState.REFUSED else ""
         settled = "already acknowledged" if case.acknowledged else refused

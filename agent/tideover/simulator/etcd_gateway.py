@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from tideover.simulator.http import HttpServer, Request, SimulatedResponse
 
-CLUSTER_ID = "14841639068965178418"
+CLUSTER_ID, MEMBER_ID = "14841639068965178418", "10276657743932975437"
 NOT_FOUND = SimulatedResponse(404, b"Not Found", "text/plain")
 
 
@@ -69,8 +69,8 @@ class SimulatedEtcd:
         if self.is_down:
             return _as_json({"error": "etcdserver: request timed out", "code": 14, "message":
                              "etcdserver: request timed out"}, 503)
-        work = {"/v3/kv/range": self._range, "/v3/kv/txn": self._txn, "/v3/maintenance/status": self._status,
-                "/v3/maintenance/alarm": self._alarm}.get(request.target)
+        work = {"/v3/kv/range": self._range, "/v3/kv/txn": self._txn,
+                "/v3/maintenance/status": self._status}.get(request.target)
         if work is None or request.method != "POST":
             return NOT_FOUND
         try:
@@ -81,7 +81,7 @@ class SimulatedEtcd:
             return _as_json({"error": "malformed request", "code": 3, "message": "malformed request"}, 400)
 
     def _header(self) -> dict[str, str]:
-        return {"cluster_id": CLUSTER_ID, "member_id": "10276657743932975437", "revision": str(self._revision),
+        return {"cluster_id": CLUSTER_ID, "member_id": MEMBER_ID, "revision": str(self._revision),
                 "raft_term": "2"}
 
     def _range(self, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,10 +138,7 @@ class SimulatedEtcd:
 
     def _status(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         size = str(sum(len(key) + len(known.value) for key, known in self._keys.items()))
-        return {"version": "3.4.0 (simulated)", "dbSize": size, "dbSizeInUse": size}
-
-    def _alarm(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        return {}
+        return {"version": "3.4.0 (simulated)", "dbSize": size, "dbSizeInUse": size, "leader": MEMBER_ID}
 
 
 def _as_json(value: Mapping[str, Any], status: int = 200) -> SimulatedResponse:

@@ -44,6 +44,7 @@ TOKEN_TTL_S = 21600                          # the longest that AWS grants
 RENEWED_AFTER = 0.9                          # of its life
 HEADERS: Mapping[str, str] = MappingProxyType({"User-Agent": f"tideover/{__version__}"})
 POLL_S = 5.0                     # one poll, all its requests together
+WRONG_DATE = timedelta(days=366)       # so far ahead of this machine's clock, a Date is doubted
 SPOT_EVERY_S = 5.0               # as often as AWS advises; its notice is 2 minutes
 GONE_AFTER_S = 4.0               # that a key has been missing: one answer 404 or empty may be an error of a moment
 IDENTITY_S = 10.0
@@ -142,9 +143,12 @@ class Ec2Source:
         scheduled, left_out = read_scheduled(answer.body) if is_list else ((), "")
         self._ask_seldom_keys()
         date = read_time(answer.date)
-        now = date or datetime.now(UTC)
+        here = datetime.now(UTC)
+        now = date or here
+        is_wrong = now - here > WRONG_DATE          # by such a Date an event ahead would lie before the boot
+        booted_at = (here if is_wrong else now) - timedelta(seconds=self._read_uptime_s())
         gone = vanished(scheduled, self._known)
-        keys = InstanceKeys(scheduled, now, now - timedelta(seconds=self._read_uptime_s()), self._spot,
+        keys = InstanceKeys(scheduled, now, booted_at, self._spot,
                             self._recommends_rebalance, self._lifecycle_state,
                             self._completed() & gone if gone else gone)
         self._known = events_of(keys, instance_id, self._known)

@@ -40,6 +40,7 @@ from tideover.sources.vm_operation import (
 )
 from tideover.system.clocks import read_boot_id, read_raw_s
 from tideover.system.commands import finish_command, start_command
+from tideover.system.platform import with_reserve
 
 PROGRAM = "vmtoolsd"
 WINDOWS_PROGRAM = r"C:\Program Files\VMware\VMware Tools\vmtoolsd.exe"
@@ -258,8 +259,8 @@ class VsphereSource:
 
     def _run(self, text: str) -> str:
         try:
-            ended = finish_command(start_command([self._program, "--cmd", text], {**os.environ, "LC_ALL": "C"}),
-                                   self._call_s, MOST_BYTES)
+            ended = with_reserve(lambda: finish_command(
+                start_command([self._program, "--cmd", text], {**os.environ, "LC_ALL": "C"}), self._call_s, MOST_BYTES))
         except FileNotFoundError:
             raise _CallFailed(f"{self._program} is not installed", PollTrouble.NO_ANSWER) from None
         except subprocess.TimeoutExpired:

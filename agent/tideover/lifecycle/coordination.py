@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tideover.effects import Coordinate, SlotWish
-from tideover.fleet_documents import NOT_READY, OVER, READY
 from tideover.lifecycle.state import CLAIMING, AckState, Case, FleetState, Phase
-from tideover.model import EntryKind, fold_case, utc_text
+from tideover.model import NOT_READY, OVER, READY, EntryKind, fold_case, utc_text
 from tideover.observations import FleetView, SlotState
 from tideover.policy import Policy, names_me
 
@@ -97,12 +96,12 @@ def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:
             return READY, "" if fleet.takes_slot else NOTHING_TO_PREPARE
         case Phase.HELD if fleet.hold:
             return NOT_READY, fleet.hold
-        case Phase.RECOVERED if case.has_begun:
+        case Phase.RECOVERED if case.began:     # a pause before that may be another event's
             return OVER, ""
         case Phase.SCHEDULED | Phase.WAITING_FOR_SLOT | Phase.PREPARING | Phase.RECOVERED:
             return NOT_READY, WORDS[case.phase]
-        case Phase.RECOVERING if not case.has_begun:
-            return NOT_READY, WORDS[case.phase]
+        case (Phase.RECOVERING | Phase.CHECKING_CLOCK | Phase.SETTLING) if not case.began:
+            return NOT_READY, WORDS[Phase.RECOVERING]       # a pause since may be another event's
         case _:
             return None, ""
 

@@ -1,0 +1,663 @@
+"""Several pure members around one model store, walked at random: the decision (`step`) and the sessions with the store are
+the agent's own; threads, time, the store, the platform and every misfortune are the model's.
+
+One move at a time: an operation of a session, a document seen, a hook that ends, an acknowledgement that leaves, a crash,
+a freeze, an outage. The model looks at every write and every acknowledgement and raises `Broken` where an invariant
+(J1 to J8 of the walk's log) does not hold.
+"""
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lives import BEGIN, GOOD, RAW_S, at, event, hook, report
+from tideover import effects as fx, observations as ob
+from tideover.effects import Coordinate
+from tideover.fleet_documents import (
+    MemberDocument,
+    SlotsDocument,
+    decode_event,
+    decode_slots,
+    event_digest,
+    slots_key,
+)
+from tideover.lifecycle import Phase, Stage, State, desired_effects, step
+from tideover.lifecycle.fleet_rules import FleetMember, used
+from tideover.lifecycle.fleet_session import (
+    BackOff,
+    Confirmation,
+    FleetMemory,
+    FleetSessions,
+    ReadKey,
+    StoredValue,
+    TooManyConflicts,
+    WriteKey,
+)
+from tideover.model import Cause, Document, Event, HookPhase, Moment, Pause
+from tideover.observations import AckOutcome, FleetView, SlotState
+from tideover.policy import FleetRules, Policy
+
+TAKEOVER_S = 60.0
+BEAT_S = 15.0
+FRESH_S = 1.0
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass
+class ModelStore:
+    """Keys with revisions; conditional writes only."""
+
+    keys: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    revision: int = 0
+    is_down: bool = False
+    late: list[tuple[str, WriteKey]] = field(default_factory=list)      # whose, of requests that were given up
+
+    def read(self, key: str) -> StoredValue:
+        known = self.keys.get(key)
+        return StoredValue(None, None) if known is None else StoredValue(known[0], str(known[1]))
+
+    def write(self, wish: WriteKey) -> bool:
+        known = self.keys.get(wish.key)
+        if (None if known is None else str(known[1])) != wish.revision:
+            return False
+        self.revision += 1
+        if wish.value is None:
+            del self.keys[wish.key]
+        else:
+            self.keys[wish.key] = wish.value, self.revision
+        return True
+
+
+@dataclass
+class Announced:
+    """One event of the platform. `machines`: the members it names, by their places."""
+
+    event: Event
+    machines: tuple[int, ...]
+    phase: str = "scheduled"            # started, removed
+    posts: list[tuple[int, int, AckOutcome]] = field(default_factory=list)      # who, with which claim, what it learnt
+
+    @property
+    def digest(self) -> str:
+        return event_digest(self.event.source, self.event.id)
+
+
+@dataclass
+class Member:
+    """One machine and its agent."""
+
+    place: int
+    group: str
+    state: State = field(default_factory=State)
+    boot: int = 1
+    is_up: bool = True                  # the agent
+    frozen_until_s: float = 0.0         # the machine
+    is_cut_off: bool = False            # from the store
+    memory: FleetMemory = field(default_factory=FleetMemory)
+    running: Generator[Any, Any, Any] | None = None
+    running_for: Coordinate | fx.Acknowledge | None = None
+    result: Any = None
+    views: dict[str, FleetView] = field(default_factory=dict)
+    phases: dict[str, str] = field(default_factory=dict)
+    confirmed: tuple[fx.Acknowledge, Confirmation, int] | None = None
+    thawing: tuple[fx.Acknowledge, int] | None = None       # frozen before an acknowledgement that it will send
+    beat_s: float = -1e9
+    beats: int = 0
+    reads: list[tuple[str, str | None, float]] = field(default_factory=list)    # key, revision, when: for J5
+    settled_boot: dict[str, int] = field(default_factory=dict)      # event -> boot of its last session that ended well
+    settled_at: dict[str, float] = field(default_factory=dict)      # event -> when that began
+    told_late: set[str] = field(default_factory=set)
+    recovered_s: dict[str, float] = field(default_factory=dict)     # event -> since when it is being recovered early
+    prepared_s: float = 0.0
+
+    @property
+    def name(self) -> str:
+        return f"vm-{self.place + 1}"
+
+    @property
+    def boot_id(self) -> str:
+        return f"boot-{self.place}-{self.boot}"
+
+    @property
+    def vm_id(self) -> str:
+        return f"guid-{self.place}"
+
+    def is_in_boot(self, event_id: str) -> bool:
+        """Whether its agent, in the present boot, knows that it was prepared in it."""
+        return self.state.boot_id == self.boot_id
+
+
+class Walk:
+    """One walk of `moves` random moves, then the end: all is healed, and every event is removed."""
+
+    def __init__(self, seed: int, change: Callable[[Walk], None] | None = None) -> None:
+        self.chance = random.Random(seed)
+        self.seed, self.now_s, self.log = seed, 0.0, list[str]()
+        self.store = ModelStore()
+        self.slots = self.chance.choice((1, 1, 2))
+        groups = ("a", "a", "a", "b") if self.chance.random() < 0.25 else ("a",) * 4
+        self.members = [Member(place, groups[place]) for place in range(self.chance.choice((3, 3, 4)))]
+        self.policy = Policy(hooks=(hook("drain", 10, timeout_s=10.0),),
+                             fleet=FleetRules(self.slots, waives_slot=self.chance.random() < 0.15))
+        self.events: list[Announced] = []
+        self.writes = self.takeovers = self.posts = 0
+        self.looks_at_writes = True
+        self.is_hostile = False                 # freezes claimants, and lets the others recover by hand meanwhile
+        self.created_late: set[str] = set()     # by a request that was given up: what `fleet prune` is for
+        if change is not None:
+            change(self)
+        for member in self.members:
+            self.see(member, ob.Restarted(member.boot_id))
+
+    # --- the agent's side
+
+    def moment(self) -> Moment:
+        return at(self.now_s)
+
+    def sessions(self, member: Member) -> FleetSessions:
+        me = FleetMember(member.name, member.vm_id, member.boot_id, member.group, self.slots)
+        return FleetSessions(me, TAKEOVER_S, self.new_write, lambda: RAW_S + self.now_s, member.memory)
+
+    def new_write(self) -> str:
+        self.writes += 1
+        return f"w{self.writes}"
+
+    def see(self, member: Member, seen: ob.Observation) -> None:
+        before = member.state
+        member.state = step(before, seen, self.policy, self.moment()).state
+        if member.state is before:
+            return
+        hooks, known = member.state.hooks.get("drain"), before.hooks.get("drain")
+        if hooks is not None and hooks.stage is Stage.PREPARING and (known is None or known.stage is not Stage.PREPARING):
+            member.prepared_s = self.now_s
+        for case in member.state.cases.values():
+            if case.phase is Phase.RECOVERING and not case.began and case.id not in member.recovered_s:
+                member.recovered_s[case.id] = self.now_s
+            elif case.phase in (Phase.PREPARING, Phase.WAITING_FOR_PEERS) and case.id in member.recovered_s:
+                del member.recovered_s[case.id]
+
+    def wanted(self, member: Member) -> dict[type[Any], list[Any]]:
+        kinds: dict[type[Any], list[Any]] = {}
+        for effect in desired_effects(member.state, self.moment()):
+            kinds.setdefault(type(effect), []).append(effect)
+        return kinds
+
+    # --- the moves
+
+    def run(self, moves: int = 130) -> None:
+        for number in range(self.chance.choice((1, 2, 2, 3))):
+            self.announce(number)
+        for _ in range(moves):
+            self.move()
+        self.finish()
+
+    def announce(self, number: int) -> None:
+        places = range(len(self.members))
+        named = sorted(self.chance.sample(places, self.chance.choice((1, 1, 2, min(3, len(places))))))
+        names = tuple(f"VM-{place + 1}" if self.chance.random() < 0.2 else f"vm-{place + 1}" for place in named)
+        self.events.append(Announced(event(f"e{number}", resources=names, notice_s=self.chance.choice((20.0, 200.0, 900.0))),
+                                     tuple(named)))
+
+    def move(self) -> None:
+        self.now_s += self.chance.choice((0.05, 0.2, 0.2, 1.0, 3.0))
+        member = self.chance.choice(self.members)
+        if not member.is_up and self.chance.random() < 0.2:
+            self.restart(member)
+        able = member.is_up and member.frozen_until_s <= self.now_s
+        if self.is_hostile and able and any(one.thawing for one in self.members) and self.chance.random() < 0.1:
+            self.see(member, ob.RecoverRequested(None))
+        roll = self.chance.random()
+        if roll < 0.62:
+            for _ in range(self.chance.choice((1, 2, 4, 8)) if able else 0):
+                self.now_s += 0.01
+                self.work(member)
+                if member.frozen_until_s > self.now_s:
+                    break
+        elif roll < 0.80:
+            if able:
+                self.poll(member)
+        elif roll < 0.84:
+            self.disturb(member)
+        elif roll < 0.87:
+            self.now_s += self.chance.choice((10.0, 30.0))
+        elif roll < 0.94:
+            self.platform()
+        elif self.store.late and roll < 0.97:
+            self.late_write()
+        elif able:
+            self.beat(member)
+
+    def work(self, member: Member) -> None:
+        """Whatever this agent's threads may do next."""
+        doable: list[Callable[[], None]] = []
+        wanted = self.wanted(member)
+        if member.thawing is not None:
+            self.post_unfenced(member)
+            return
+        if member.confirmed is not None:
+            doable += [lambda: self.post(member)] * 4
+        for run in wanted.get(fx.RunHook, ()):
+            doable.append(lambda run=run: self.end_hook(member, run))
+        for name, known in member.state.hooks.items():
+            if known.stage is Stage.STOPPING:
+                doable.append(lambda name=name, known=known: self.see(
+                    member, ob.HookSettled(name, HookPhase.PREPARE, known.run, report())))
+        for check in wanted.get(fx.CheckClock, ()):
+            doable.append(lambda check=check: self.see(member, ob.ClockJudged(check.event_id, check.round, GOOD)))
+        for wake in wanted.get(fx.WakeAt, ()):
+            if wake.at_raw_s <= RAW_S + self.now_s:
+                doable.insert(0, lambda wake=wake: self.see(member, ob.Due(wake.key)))
+        if member.running is not None:
+            doable += [lambda: self.operate(member)] * 4
+        else:
+            doable += [lambda ack=ack: self.begin_confirm(member, ack) for ack in wanted.get(fx.Acknowledge, ())]
+            doable += [lambda one=one: self.begin(member, one) for one in wanted.get(Coordinate, ())]
+        if doable:
+            self.chance.choice(doable)()
+
+    def end_hook(self, member: Member, run: fx.RunHook) -> None:
+        from lives import DONE, FAILED
+        outcome = FAILED if run.phase is HookPhase.PREPARE and self.chance.random() < 0.1 else DONE
+        self.see(member, ob.HookSettled(run.spec.name, run.phase, run.run, report(outcome)))
+
+    def poll(self, member: Member) -> None:
+        self.see(member, ob.Polled(self.document(), member.name, member.vm_id))
+        for wake in self.wanted(member).get(fx.WakeAt, ()):         # timers fire at once
+            if wake.at_raw_s <= RAW_S + self.now_s:
+                self.see(member, ob.Due(wake.key))
+        for case in member.state.cases.values():
+            late = case.wake_raw_s is not None and case.wake_raw_s <= RAW_S + self.now_s
+            if case.phase is Phase.WAITING_FOR_SLOT and late and not case.began:
+                raise Broken(f"J6: {member.name} still waits for a slot after its last moment")
+
+    def document(self) -> Document:
+        now = self.moment()
+        listed = tuple(replace(one.event, started=one.phase == "started") for one in self.events if one.phase != "removed")
+        return Document(listed, now.raw_s, now.raw_s, str(self.now_s), now.utc)
+
+    # --- sessions, one operation at a time
+
+    def begin(self, member: Member, effect: Coordinate) -> None:
+        if member.phases.get(effect.event_id) != effect.phase:
+            member.views.pop(effect.event_id, None)
+            member.phases[effect.event_id] = effect.phase
+        member.running = self.sessions(member).coordinate(effect, 1.0)
+        member.running_for, member.result = effect, None
+        member.settled_at[f"begun {effect.event_id}"] = self.now_s
+        self.operate(member)
+
+    def begin_confirm(self, member: Member, effect: fx.Acknowledge) -> None:
+        if member.confirmed is not None and member.confirmed[0].key == effect.key:
+            return
+        if not effect.is_guarded:
+            member.confirmed = effect, Confirmation(True, "", RAW_S + self.now_s), member.boot
+            return
+        wish = next((one for one in self.wanted(member).get(Coordinate, ()) if one.event_id == effect.event_id), None)
+        if wish is None:
+            return
+        member.running = self.sessions(member).confirm(wish)
+        member.running_for, member.result = effect, None
+        self.operate(member)
+
+    def operate(self, member: Member) -> None:
+        """Carry out the next operation of the session under way."""
+        assert member.running is not None
+        try:
+            operation = member.running.send(member.result)
+        except StopIteration as end:
+            self.ended(member, end.value)
+            return
+        except TooManyConflicts:
+            member.running = None
+            return
+        match operation:
+            case ReadKey(key):
+                if self.store.is_down or member.is_cut_off:
+                    self.dropped(member)
+                    return
+                member.result = self.store.read(key)
+                member.reads.append((key, member.result.revision, self.now_s))
+            case WriteKey():
+                self.write(member, operation)
+            case BackOff():
+                member.result = None
+
+    def write(self, member: Member, wish: WriteKey) -> None:
+        fate = self.chance.random()
+        if self.store.is_down or member.is_cut_off:
+            if fate < 0.3:
+                self.store.late.append((member.name, wish))
+            self.dropped(member)
+        elif fate < 0.06:
+            self.store.late.append((member.name, wish))     # given up by its client, and carried out later or never
+            self.dropped(member)
+        else:
+            member.result = self.applied(member, wish)
+            if fate < 0.12:
+                self.dropped(member)                        # carried out, and the answer was lost
+
+    def applied(self, member: Member, wish: WriteKey) -> bool:
+        before = self.store.read(wish.key)
+        done = self.store.write(wish)
+        if done and self.looks_at_writes:
+            self.look_at_write(member, wish, before.value)
+        return done
+
+    def late_write(self) -> None:
+        name, wish = self.store.late.pop(self.chance.randrange(len(self.store.late)))
+        if self.store.is_down:
+            return
+        writer = next(one for one in self.members if one.name == name)
+        if self.applied(writer, wish) and wish.revision is None:
+            self.created_late.add(wish.key)
+
+    def dropped(self, member: Member) -> None:
+        assert member.running is not None
+        member.running.close()
+        member.running = None
+        member.memory.forget_silence()
+        effect = member.running_for
+        if isinstance(effect, fx.Acknowledge):
+            member.views.pop(effect.event_id, None)
+            if self.chance.random() < 0.5:
+                self.see(member, ob.AckSettled(effect.event_id, effect.attempt, AckOutcome.WITHHELD, "unreachable"))
+        elif isinstance(effect, Coordinate) and not effect.leaves and self.chance.random() < 0.3:
+            view = replace(member.views.get(effect.event_id) or FleetView(), is_reached=False)
+            member.views[effect.event_id] = view
+            self.see(member, ob.FleetSeen(effect.event_id, view))
+
+    def ended(self, member: Member, value: Any) -> None:
+        effect, member.running = member.running_for, None
+        if isinstance(effect, MemberDocument):
+            return
+        if isinstance(value, Confirmation):
+            assert isinstance(effect, fx.Acknowledge)
+            if value.is_given:
+                member.confirmed = effect, value, member.boot
+            else:
+                member.views.pop(effect.event_id, None)
+                self.see(member, ob.AckSettled(effect.event_id, effect.attempt, AckOutcome.WITHHELD, value.reason))
+            return
+        assert isinstance(effect, Coordinate) and isinstance(value, FleetView)
+        now = next((one for one in self.wanted(member).get(Coordinate, ()) if one.key == effect.key), None)
+        member.settled_boot[effect.event_id] = member.boot
+        member.settled_at[effect.event_id] = member.settled_at[f"begun {effect.event_id}"]
+        if value.is_too_late:
+            member.told_late.add(effect.event_id)
+        else:
+            member.told_late.discard(effect.event_id)
+        if now is None or now.phase != effect.phase:
+            return
+        if effect.leaves:
+            if value.slot is SlotState.NONE:
+                self.see(member, ob.FleetLeft(effect.event_id))
+        elif member.views.get(effect.event_id) != value:
+            member.views[effect.event_id] = value
+            self.see(member, ob.FleetSeen(effect.event_id, value))
+
+    def beat(self, member: Member) -> None:
+        if member.running is not None or self.now_s - member.beat_s < BEAT_S:
+            return
+        member.beat_s, member.beats = self.now_s, member.beats + 1
+        entry = MemberDocument(member.name, member.vm_id, member.boot_id, member.group, self.slots)
+        member.running, member.running_for, member.result = self.sessions(member).beat(entry), entry, None  # type: ignore[assignment]
+        while member.running is not None:
+            self.operate(member)
+
+    # --- the platform
+
+    def post(self, member: Member) -> None:
+        assert member.confirmed is not None
+        effect, confirmed, boot = member.confirmed
+        member.confirmed = None
+        is_fresh = RAW_S + self.now_s - confirmed.read_raw_s < FRESH_S
+        still = any(one.key == effect.key for one in self.wanted(member).get(fx.Acknowledge, ()))
+        if not still or boot != member.boot or not (is_fresh or not effect.is_guarded):
+            return
+        if self.chance.random() < (0.6 if self.is_hostile else 0.1):      # frozen between its last check and the request: no store can fence that
+            member.frozen_until_s = self.now_s + self.chance.choice((2.0, 20.0, 50.0))
+            member.thawing = effect, self.claim_of(member, effect)
+            return
+        announced = next(one for one in self.events if one.event.id == effect.event_id)
+        self.look_at_post(member, announced, effect)
+        self.send(member, announced, effect, self.claim_of(member, effect))
+
+    def post_unfenced(self, member: Member) -> None:
+        """Sent after the freeze, whatever has become of its claim: a second acknowledgement at worst, for what was agreed
+        to under an open claim cannot be taken back."""
+        assert member.thawing is not None
+        (effect, claim), member.thawing = member.thawing, None
+        announced = next(one for one in self.events if one.event.id == effect.event_id)
+        if effect.is_guarded and claim and announced.phase == "scheduled" and not announced.posts:
+            for place in announced.machines:
+                self.look_at_consent(self.members[place], announced)
+        self.send(member, announced, effect, claim)
+
+    def send(self, member: Member, announced: Announced, effect: fx.Acknowledge, claim: int) -> None:
+        answer = self.chance.random()
+        if announced.phase == "removed":
+            outcome = AckOutcome.REFUSED
+        else:
+            outcome = AckOutcome.ACCEPTED if answer < 0.75 else AckOutcome.LOST
+        announced.posts.append((member.place, claim, outcome))
+        if announced.phase == "scheduled" and answer < 0.9 and self.chance.random() < 0.5:
+            announced.phase = "started"
+        self.see(member, ob.AckSettled(effect.event_id, effect.attempt, outcome))
+
+    def claim_of(self, member: Member, effect: fx.Acknowledge) -> int:
+        fleet = member.state.cases[effect.event_id].fleet
+        return fleet.sent if fleet is not None and fleet.is_shared else 0
+
+    def platform(self) -> None:
+        for one in self.events:
+            due = one.event.not_before is not None and (one.event.not_before - BEGIN).total_seconds() <= self.now_s
+            if one.phase == "scheduled" and due:
+                one.phase = "started"
+        one = self.chance.choice(self.events)
+        roll = self.chance.random()
+        if one.phase == "started" and roll < 0.5:
+            length_s = self.chance.choice((2.0, 9.0, 28.0))
+            for place in one.machines:
+                member = self.members[place]
+                if member.frozen_until_s <= self.now_s:
+                    member.frozen_until_s = self.now_s + length_s
+                    if member.is_up:
+                        moment = at(self.now_s + length_s)
+                        self.see(member, ob.Resumed(Pause(f"p-{one.event.id}-{self.now_s:.2f}", moment.utc, moment.raw_s,
+                                                          length_s, 0.1, Cause.VM_PAUSE)))
+        elif (one.phase == "started" and roll < 0.75) or (one.phase == "scheduled" and roll < 0.06):
+            one.phase = "removed"
+
+    def disturb(self, member: Member) -> None:
+        roll = self.chance.random()
+        if roll < 0.25:
+            self.crash(member)
+        elif roll < 0.45 and not member.is_up:
+            self.restart(member)
+        elif roll < 0.60:
+            member.frozen_until_s = max(member.frozen_until_s, self.now_s + self.chance.choice((3.0, 30.0, 70.0)))
+        elif roll < 0.70:
+            self.store.is_down = not self.store.is_down
+        elif roll < 0.80:
+            member.is_cut_off = not member.is_cut_off
+        elif roll < 0.90 and member.is_up and member.frozen_until_s <= self.now_s:
+            self.see(member, ob.RecoverRequested(None))
+        elif roll < 0.95 and member.is_up and member.frozen_until_s <= self.now_s:
+            for case in list(member.state.cases.values()):
+                self.see(member, ob.AcknowledgeRequested(case.id))
+        else:
+            self.crash(member)
+            member.boot += 1
+            if self.chance.random() < 0.7:
+                self.restart(member)
+
+    def crash(self, member: Member) -> None:
+        """The process ends; what it had sent may still arrive."""
+        if member.running is not None:
+            member.running.close()
+            member.running = None
+        member.is_up, member.confirmed, member.thawing = False, None, None
+        member.memory, member.views = FleetMemory(), {}
+
+    def restart(self, member: Member) -> None:
+        member.is_up = True
+        sessions = self.sessions(member)
+        for one in self.events:
+            if one.event.id in member.state.cases or any(left.event_id == one.event.id for left in member.state.leaving):
+                sessions.resume(one.event.id, one.digest)
+        self.see(member, ob.Restarted(member.boot_id, 1.0))
+
+    # --- the end
+
+    def finish(self) -> None:
+        """All is healed and every event removed: nothing may be left."""
+        self.store.is_down = False
+        self.store.late.clear()
+        for one in self.events:
+            one.phase = "removed"
+        for member in self.members:
+            member.is_cut_off, member.frozen_until_s = False, 0.0
+            if not member.is_up:
+                self.restart(member)
+        for _ in range(60):
+            self.now_s += 7.0
+            for member in self.members:
+                self.poll(member)
+                for _ in range(12):
+                    self.work(member)
+            if all(not one.state.cases and not one.state.leaving and one.running is None for one in self.members):
+                break
+        for member in self.members:
+            if member.state.cases or member.state.hooks or member.state.leaving:
+                raise Broken(f"J7: {member.name} has not come to its end: {member.state}")
+        for key, (value, _) in self.store.keys.items():
+            if "/events/" in key and key not in self.created_late:
+                raise Broken(f"J7: {key} is left: {value!r}")
+            if "/groups/" in key and decode_slots(key, value).holders:
+                raise Broken(f"J7: a holder is left: {value!r}")
+
+    # --- the invariants
+
+    def look_at_write(self, member: Member, wish: WriteKey, before: bytes | None) -> None:
+        if "/groups/" in wish.key and wish.value is not None:
+            old = decode_slots(wish.key, before) if before is not None else SlotsDocument()
+            self.look_at_slots(member, old, decode_slots(wish.key, wish.value))
+        elif "/events/" in wish.key:
+            self.look_at_event(member, wish, before)
+
+    def look_at_slots(self, member: Member, old: SlotsDocument, new: SlotsDocument) -> None:
+        for holder in new.holders:
+            known = old.holder(holder.event)
+            if known is not None and known.granted != holder.granted:
+                raise Broken("J2: a grant was changed")
+            if holder.granted and known is None:
+                others = used(one for one in new.holders if one.event != holder.event)
+                if others >= self.slots and used(new.holders) > others:
+                    raise Broken(f"J2: {member.name} was granted a slot beside {others} others")
+            others_before = {name: one for name, one in known.members.items() if name != member.name} if known else {}
+            others_after = {name: one for name, one in holder.members.items() if name != member.name}
+            if others_before != others_after:
+                raise Broken(f"J8: {member.name} changed another one's part: {others_before} {others_after}")
+        for gone in old.holders:
+            if new.holder(gone.event) is None and member.name in gone.members and len(gone.members) > 1:
+                raise Broken(f"J8: {member.name} removed an entry of its own with others in it")
+            if new.holder(gone.event) is None and set(gone.members) - {member.name}:
+                self.takeovers += 1
+                self.look_at_takeover(member, set(gone.members))
+
+    def look_at_takeover(self, member: Member, silent: set[str]) -> None:
+        """J5, by the model's own log of successful reads."""
+        for name in silent:
+            victim = next(one for one in self.members if one.name == name)
+            from tideover.fleet_documents import member_key
+            key = member_key(victim.name, victim.vm_id)
+            reads = [(revision, when) for known, revision, when in member.reads if known == key]
+            observed_s, last = 0.0, None
+            for revision, when in reads:
+                if last is not None and last[0] == revision:
+                    observed_s += min(when - last[1], 1.5 * BEAT_S)
+                else:
+                    observed_s = 0.0
+                last = revision, when
+            if observed_s < TAKEOVER_S:
+                raise Broken(f"J5: {member.name} took {name}'s slot over after {observed_s:.0f} s of observed silence")
+
+    def look_at_event(self, member: Member, wish: WriteKey, before: bytes | None) -> None:
+        old = decode_event(wish.key, before).members if before is not None else {}
+        new = decode_event(wish.key, wish.value).members if wish.value is not None else {}
+        if {k: v for k, v in old.items() if k != member.name} != {k: v for k, v in new.items() if k != member.name}:
+            raise Broken(f"J8: {member.name} changed another one's readiness")
+        was = decode_event(wish.key, before).acknowledgement if before is not None else None
+        now = decode_event(wish.key, wish.value).acknowledgement if wish.value is not None else None
+        if was is not None and now is not None and now.n < was.n:
+            raise Broken("J8: a claim number fell")
+        if now is not None and now.by is not None and now.by != member.name and now != was:
+            raise Broken("J8: a claim for another machine")
+
+    def look_at_post(self, member: Member, announced: Announced, effect: fx.Acknowledge) -> None:
+        self.posts += 1
+        case = member.state.cases[effect.event_id]
+        if not effect.is_guarded:
+            return
+        if announced.phase == "scheduled":
+            for place in announced.machines if case.fleet is not None and case.fleet.is_shared else (member.place,):
+                self.look_at_consent(self.members[place], announced)
+        if case.fleet is not None and case.fleet.is_shared:
+            sent = self.claim_of(member, effect)
+            for place, claim, outcome in announced.posts:
+                again = claim == sent and place == member.place and outcome is AckOutcome.LOST
+                if claim and claim >= sent and not again:
+                    raise Broken(f"J4: {member.name} acknowledges again with claim {sent} after {claim}")
+        self.look_at_others(member, announced)
+
+    def look_at_consent(self, named: Member, announced: Announced) -> None:
+        """J1. What an agent could not write yet, and a recovery by hand that was told "too late", are the two exceptions."""
+        event_id = announced.event.id
+        known = named.state.hooks.get("drain")
+        case = named.state.cases.get(event_id)
+        if known is not None and known.stage in (Stage.PREPARED,) and known.prepared_for and named.is_in_boot(event_id):
+            return
+        if case is None and not named.is_up:
+            return
+        if named.settled_boot.get(event_id) != named.boot or event_id in named.told_late:
+            return
+        since = named.recovered_s.get(event_id)
+        if since is not None and named.settled_at.get(event_id, -1.0) <= since:
+            return                          # its retraction is not written yet: recover does not wait for the store
+        if case is not None and case.fleet is not None and not case.fleet.takes_slot:
+            return
+        if case is not None and case.phase is Phase.PREPARING and named.settled_at.get(event_id, -1.0) <= named.prepared_s:
+            return
+        raise Broken(f"J1: {named.name} has not agreed: {case.phase.value if case else 'no case'}, hook {known}")
+
+    def look_at_others(self, member: Member, announced: Announced) -> None:
+        """Of what J2 and J3 are for: no acknowledgement with a granted slot while as many other events, of members that
+        the store could be reached by and that were not taken over, are prepared for."""
+        away = set()
+        for other in self.members:
+            if other.group != member.group or other is member:
+                continue
+            known = other.state.hooks.get("drain")
+            if known is None or known.stage is Stage.QUEUED or not known.needs_recover:
+                continue
+            for event_id in known.wanted_by or (known.event_id,):
+                case = other.state.cases.get(event_id)
+                if event_id == announced.event.id or case is None or other.settled_at.get(event_id, -1.0) < other.prepared_s:
+                    continue
+                if case.fleet is None or case.fleet.view.slot not in (SlotState.GRANTED, SlotState.NOT_GRANTED):
+                    continue
+                away.add((event_id, other.name))
+        key = slots_key(member.group)
+        stored = self.store.read(key)
+        slots = decode_slots(key, stored.value) if stored.value is not None else SlotsDocument()
+        for event_id, name in away:
+            digest = next(one.digest for one in self.events if one.event.id == event_id)
+            holder = slots.holder(digest)
+            if holder is None and not self.takeovers:
+                raise Broken(f"J2: {name} is prepared for {event_id} and is not entered")
+

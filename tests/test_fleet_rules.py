@@ -1,0 +1,342 @@
+"""The rules of a fleet's documents, and what one machine's event makes of them."""
+from __future__ import annotations
+
+import random
+from types import MappingProxyType
+
+import pytest
+
+from lives import FAILED, ME, Life, event, hook, started
+from tideover import effects as fx, observations as ob
+from tideover.effects import Coordinate, SlotWish
+from tideover.fleet_documents import Claim, Holder, SlotMember, SlotsDocument
+from tideover.lifecycle import Phase
+from tideover.lifecycle.fleet_rules import (
+    FleetMember,
+    Silence,
+    give_back,
+    not_ready,
+    open_event,
+    release_slots,
+    take_over,
+    take_slot,
+    takeover_s_of,
+    used,
+    write_event,
+)
+from tideover.model import Kind
+from tideover.observations import AckOutcome, FleetSeen, FleetView, SlotState
+from tideover.policy import FleetRules, Policy, Rules
+
+ONE, TWO = FleetMember("VM-1", "guid-1", "boot-1", slots=1), FleetMember("vm-2", "guid-2", "boot-1", slots=1)
+AGAIN = FleetMember("vm-1", "guid-9", "boot-7", slots=1)       # of the same name, rebuilt
+
+
+def wish(event_id="e1", slot=SlotWish.TAKE, names=("vm-1",), **more):
+    return Coordinate(event_id, "azure", Kind.FREEZE, names, "", "preparing", slot, is_shared=len(names) > 1, **more)
+
+
+# --- slots
+
+def test_one_slot_is_granted_once_and_the_next_machine_waits_until_it_is_given_back():
+    slots, state = take_slot(SlotsDocument(), ONE, wish())
+    assert state is SlotState.GRANTED
+    assert take_slot(slots, ONE, wish()) == (slots, SlotState.GRANTED), "asked again it is the same"
+    same, waits = take_slot(slots, TWO, wish("e2", names=("vm-2",)))
+    assert (same, waits) == (slots, SlotState.WAITING)
+    left, gone = take_slot(slots, ONE, wish(slot=SlotWish.LEAVE))
+    assert gone is SlotState.NONE and left.holders == ()
+    assert take_slot(left, TWO, wish("e2", names=("vm-2",)))[1] is SlotState.GRANTED
+
+
+def test_who_prepares_or_is_away_is_entered_and_counts_granted_or_not():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots, state = take_slot(slots, TWO, wish("e2", SlotWish.ENTER, ("vm-2",)))
+    assert state is SlotState.NOT_GRANTED and used(slots.holders) == 2
+    assert take_slot(SlotsDocument(), ONE, wish(slot=SlotWish.AWAY))[1] is SlotState.NOT_GRANTED, "first seen Started"
+    assert take_slot(SlotsDocument(), ONE, wish(slot=SlotWish.ENTER, had_slot=True))[1] is SlotState.NOT_GRANTED, "taken over"
+
+
+def test_the_machines_of_one_event_share_its_slot_and_the_last_one_gives_it_back():
+    both = wish(names=("vm-1", "vm-2"))
+    slots, _ = take_slot(SlotsDocument(), ONE, both)
+    slots, state = take_slot(slots, TWO, both)
+    assert state is SlotState.GRANTED and used(slots.holders) == 1 and set(slots.holders[0].members) == {"vm-1", "vm-2"}
+    digest = slots.holders[0].event
+    slots = give_back(slots, ONE, digest)
+    assert list(slots.holders[0].members) == ["vm-2"] and give_back(slots, TWO, digest).holders == ()
+    assert give_back(slots, ONE, digest) is slots
+
+
+def test_a_released_slot_counts_no_more_and_its_machine_does_not_enter_again():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots = release_slots(slots, "vm-1")
+    assert used(slots.holders) == 0 and take_slot(slots, ONE, wish())[1] is SlotState.RELEASED
+    assert take_slot(slots, TWO, wish("e2", names=("vm-2",)))[1] is SlotState.GRANTED
+
+
+def test_a_slot_is_inherited_by_the_same_vm_alone():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish(slot=SlotWish.ENTER))
+    booted = FleetMember("vm-1", "guid-1", "boot-2", slots=1)
+    again, state = take_slot(slots, booted, wish(had_slot=True))
+    assert state is SlotState.GRANTED and again.holders[0].members["vm-1"].boot_id == "boot-2"
+    rebuilt, state = take_slot(slots, AGAIN, wish())
+    assert state is SlotState.GRANTED and rebuilt.holders[0].members["vm-1"].vm_id == "guid-9", "the old one is no more"
+
+
+def test_a_second_event_of_a_machine_that_is_away_already_takes_no_slot_until_the_first_is_over():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish())
+    slots, state = take_slot(slots, ONE, wish("e2"))
+    assert state is SlotState.GRANTED and used(slots.holders) == 1
+    slots = take_over(slots, slots.holders[0].event)
+    assert used(slots.holders) == 1, "now it is the second one that takes it"
+
+
+def test_an_event_of_a_part_of_the_machines_that_are_away_takes_no_slot_and_a_second_part_does():
+    slots, _ = take_slot(SlotsDocument(), ONE, wish(names=("vm-1", "vm-2")))
+    slots, state = take_slot(slots, ONE, wish("e2"))
+    assert state is SlotState.GRANTED and used(slots.holders) == 1
+    assert take_slot(slots, TWO, wish("e3", names=("vm-2",)))[1] is SlotState.WAITING, "two would be left when the first is over"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_slot_is_used_more_when_an_entry_goes(seed):
+    """Whatever entries there are: what was covered takes at most the place of what covered it."""
+    chance = random.Random(seed)
+    for _ in range(60):
+        entries = tuple(Holder(str(number), True, machines=tuple(sorted(chance.sample("abcd", chance.randint(1, 3)))),
+                               members=MappingProxyType({"x": SlotMember("y")})) for number in range(chance.randint(1, 6)))
+        gone = chance.randrange(len(entries))
+        assert used(entries[:gone] + entries[gone + 1:]) <= used(entries), entries
+
+
+def test_silence_is_what_reads_have_observed_and_no_more():
+    silence = Silence().after("a", 0.0, 1.0, 15.0).after("a", 11.0, 12.0, 15.0)
+    assert silence.observed_s == 10.0
+    assert silence.after("a", 500.0, 501.0, 15.0).observed_s == 10.0 + 22.5, "an outage or a pause of the observer"
+    assert silence.after("b", 500.0, 501.0, 15.0).observed_s == 0.0
+    assert takeover_s_of(Holder("e", True, "preempt"), 1800.0) == 120.0 and takeover_s_of(Holder("e", True, "freeze"), 1800.0) == 1800.0
+    assert takeover_s_of(Holder("e", True, "preempt"), None) is None, "never"
+
+
+# --- a shared event
+
+BOTH = ("vm-1", "vm-2")
+
+
+def ready(may_claim=True, **more):
+    return wish(names=BOTH, says="ready", may_claim=may_claim, **more)
+
+
+def agreed():
+    document = write_event(open_event(ready()), ONE, ready(), SlotState.NONE)
+    return write_event(document, TWO, ready(), SlotState.NONE)
+
+
+def test_the_machine_that_completes_the_consent_claims_in_the_same_write():
+    first = write_event(open_event(ready()), ONE, ready(), SlotState.NONE)
+    assert first.acknowledgement is None and not_ready(first)[0][0] == "vm-2"
+    done = agreed()
+    assert done.acknowledgement == Claim("vm-2", 1, "guid-2") and not_ready(done) == ()
+    assert write_event(done, ONE, ready(), SlotState.NONE) == done, "a claim is open"
+
+
+def test_a_machine_without_a_granted_slot_keeps_the_event_from_being_claimed():
+    first = write_event(open_event(ready()), ONE, ready(), SlotState.NOT_GRANTED)
+    done = write_event(first, TWO, ready(), SlotState.GRANTED)
+    assert done.acknowledgement is None and not_ready(done) == (("vm-1", "its group has granted it no slot"),)
+
+
+def test_consent_is_taken_back_while_no_claim_is_open_and_not_after():
+    back = wish(names=BOTH, says="not-ready", why="it recovers")
+    first = write_event(open_event(ready()), ONE, ready(), SlotState.NONE)
+    assert write_event(first, ONE, back, SlotState.NONE).members["vm-1"].state == "not-ready"
+    assert write_event(agreed(), ONE, back, SlotState.NONE).members["vm-1"].state == "ready"
+
+
+def test_a_silent_claimant_is_replaced_and_one_that_got_no_answer_passes_its_claim_on():
+    taken = write_event(agreed(), ONE, ready(), SlotState.NONE, claimant_is_silent=True)
+    assert (taken.acknowledgement.by, taken.acknowledgement.n) == ("vm-1", 2)
+    passed = write_event(agreed(), TWO, ready(may_claim=False, sent=1, passes=1), SlotState.NONE)
+    assert (passed.acknowledgement.by, passed.acknowledgement.n, passed.acknowledgement.last) == (None, 1, "vm-2")
+    assert write_event(passed, TWO, ready(), SlotState.NONE) == passed, "another machine is to try"
+    assert write_event(passed, ONE, ready(), SlotState.NONE).acknowledgement.n == 2
+    assert write_event(passed, TWO, ready(), SlotState.NONE, claimant_is_silent=True).acknowledgement.n == 2, "no other came"
+
+
+def test_an_answer_settles_the_claim_for_all():
+    settled = write_event(agreed(), TWO, ready(may_claim=False, sent=1, result=200), SlotState.NONE)
+    assert settled.acknowledgement.result == 200
+    assert write_event(settled, ONE, ready(), SlotState.NONE, claimant_is_silent=True) == settled
+
+
+def test_a_claimant_that_cannot_send_any_more_gives_its_claim_up_with_its_consent():
+    """After a reboot nothing of the boot before is on its way."""
+    back = wish(names=BOTH, says="not-ready", why="it prepares", sent=0)
+    after = write_event(agreed(), TWO, back, SlotState.NONE)
+    assert after.acknowledgement.by is None and after.members["vm-2"].state == "not-ready"
+    sent = wish(names=BOTH, says="not-ready", why="it recovers", sent=1)
+    assert write_event(agreed(), TWO, sent, SlotState.NONE) == agreed(), "it may be on its way"
+
+
+def test_two_machines_of_one_name_are_not_acknowledged_for_and_a_rebuilt_one_is():
+    first = write_event(open_event(ready()), ONE, ready(), SlotState.NONE)
+    first = write_event(first, TWO, ready(may_claim=False), SlotState.NONE)
+    replaced = write_event(first, AGAIN, ready(), SlotState.NONE)
+    assert replaced.members["vm-1"].state == "not-ready" and replaced.acknowledgement is None, "it waits whether the other one lives"
+    assert write_event(replaced, AGAIN, ready(), SlotState.NONE, rival_is_silent=True).acknowledgement.by == "vm-1"
+    disputed = write_event(replaced, ONE, ready(), SlotState.NONE)
+    assert disputed.members["vm-1"].disputed
+    for one in (ONE, AGAIN):
+        assert write_event(disputed, one, ready(), SlotState.NONE, rival_is_silent=True) == disputed
+    assert not_ready(disputed)[0][1] == "two machines of this name write to the store"
+
+
+def test_the_last_machine_that_sees_the_event_removed_deletes_its_document():
+    gone = wish(names=BOTH, slot=SlotWish.LEAVE, leaves=True)
+    left = write_event(agreed(), ONE, gone, SlotState.NONE)
+    assert list(left.members) == ["vm-2"] and write_event(left, TWO, gone, SlotState.NONE) is None
+    assert write_event(left, ONE, gone, SlotState.NONE) is left
+    assert write_event(open_event(gone), ONE, gone, SlotState.NONE) is None
+
+
+# --- one machine's event
+
+SLOT = Policy(hooks=(hook(timeout_s=10.0),), fleet=FleetRules(slots=1))
+SHARED = event("e1", resources=(ME, "vm-2"))
+
+
+def life(policy=SLOT, thing=None):
+    return Life(policy).polled(thing or event("e1"))
+
+
+def seen(one, slot=SlotState.NONE, **more):
+    return one.see(FleetSeen("e1", FleetView(slot, **more)))
+
+
+def phase(one):
+    return one.state.cases["e1"].phase
+
+
+def acknowledgements(one):
+    return [effect for effect in one.wanted().values() if isinstance(effect, fx.Acknowledge)]
+
+
+def test_no_hook_runs_before_there_is_a_slot():
+    one = life()
+    assert phase(one) is Phase.WAITING_FOR_SLOT and not one.runs()
+    seen(one, SlotState.WAITING)
+    assert phase(one) is Phase.WAITING_FOR_SLOT and not one.runs()
+    seen(one, SlotState.GRANTED)
+    assert one.runs() and phase(one) is Phase.PREPARING
+    assert acknowledgements(one.settle())[0].is_guarded
+
+
+def test_without_a_slot_it_prepares_at_the_last_moment_and_is_held_until_one_is_granted():
+    one = seen(life(), SlotState.WAITING)
+    one.after(900 - 10 - 5 - 1)
+    assert not one.runs()
+    one.after(2).settle()
+    assert phase(one) is Phase.HELD and not acknowledgements(one)
+    seen(one, SlotState.NOT_GRANTED)
+    assert phase(one) is Phase.HELD
+    assert acknowledgements(seen(one, SlotState.GRANTED))
+
+
+@pytest.mark.parametrize("notice_s", [None, 18.0])
+def test_with_short_notice_hooks_start_at_once_and_the_slot_is_asked_for_beside_them(notice_s):
+    one = life(thing=event("e1", notice_s=notice_s))
+    assert one.runs() and one.wanted()["fleet:e1"].slot is SlotWish.ENTER
+    assert phase(one.settle()) is Phase.HELD
+    assert acknowledgements(seen(one, SlotState.GRANTED))
+
+
+def test_a_store_out_of_reach_waives_the_slot_of_a_single_event_alone():
+    proceed = Policy(hooks=(hook(),), fleet=FleetRules(slots=1, waives_slot=True))
+    one = seen(life(proceed), is_reached=False)
+    assert one.runs() and not acknowledgements(one.settle())[0].is_guarded
+    both = seen(life(proceed, SHARED), is_reached=False)
+    assert phase(both.settle()) is Phase.WAITING_FOR_PEERS and not acknowledgements(both)
+    assert phase(seen(life(), is_reached=False)) is Phase.WAITING_FOR_SLOT, "hold"
+
+
+def test_a_slot_that_was_granted_is_remembered_while_the_store_is_out_of_reach():
+    one = seen(seen(life(), SlotState.GRANTED), is_reached=False)
+    assert one.wanted()["fleet:e1"].had_slot
+
+
+def test_a_machine_with_nothing_to_prepare_is_ready_and_takes_no_slot():
+    one = life(Policy(fleet=FleetRules(slots=1)), SHARED)
+    asked = one.wanted()["fleet:e1"]
+    assert phase(one) is Phase.WAITING_FOR_PEERS and (asked.says, asked.slot) == ("ready", SlotWish.NONE)
+    one.polled(started(SHARED))
+    assert one.wanted()["fleet:e1"].slot is SlotWish.AWAY, "others wait for it until it has resumed"
+    other = life(Policy(act_on=frozenset(), fleet=FleetRules(slots=1)), SHARED)
+    assert phase(other) is Phase.OBSERVED and other.wanted()["fleet:e1"].says == "ready" and not other.wanted()["fleet:e1"].may_claim
+
+
+def test_a_machine_that_does_not_agree_says_why_and_by_hand_it_does():
+    one = life(Policy(hooks=(hook(),), fleet=FleetRules(), rules={Kind.FREEZE: Rules(acknowledge=False)}), SHARED).settle()
+    assert phase(one) is Phase.HELD and "by hand" in one.wanted()["fleet:e1"].why
+    one.see(ob.AcknowledgeRequested("e1"))
+    assert phase(one) is Phase.WAITING_FOR_PEERS and one.wanted()["fleet:e1"].says == "ready"
+    one.see(ob.AcknowledgeRequested("e1", alone=True))
+    assert not acknowledgements(one)[0].is_guarded
+    failed = life(Policy(hooks=(hook(),), fleet=FleetRules()), SHARED).settle(FAILED)
+    assert failed.wanted()["fleet:e1"].says == "not-ready" and "drain" in failed.wanted()["fleet:e1"].why
+
+
+def claimant():
+    one = life(Policy(hooks=(hook(),), fleet=FleetRules()), SHARED).settle()
+    return seen(one, says="ready", claim=1, claimed_by=ME, claim_is_mine=True)
+
+
+def test_the_claimant_acknowledges_and_writes_the_answer_down():
+    one = claimant()
+    assert one.wanted()["fleet:e1"].sent == 1
+    one.acknowledged()
+    assert phase(one) is Phase.ACKNOWLEDGED and one.wanted()["fleet:e1"].result == 200
+
+
+def test_a_claim_without_an_answer_for_ten_seconds_is_passed_on_and_not_used_again():
+    one = claimant()
+    one.see(ob.AckSettled("e1", 1, AckOutcome.LOST)).after(11)
+    asked = one.wanted()["fleet:e1"]
+    assert phase(one) is Phase.WAITING_FOR_PEERS and asked.passes == 1 and not asked.may_claim
+    seen(one, says="ready", claim=1, claimed_by=ME, claim_is_mine=True)
+    assert not acknowledgements(one)
+    seen(one, says="ready", claim=1)
+    assert one.wanted()["fleet:e1"].passes == 0
+    seen(one, says="ready", claim=2, claimed_by="vm-2", result=200)
+    assert phase(one) is Phase.ACKNOWLEDGED
+    assert [entry.note for entry in one.entries if entry.what.value == "acknowledged by another machine"] == ["vm-2"]
+
+
+def test_an_acknowledgement_that_the_store_does_not_confirm_is_not_sent_and_the_event_waits_on():
+    one = claimant()
+    one.see(ob.AckSettled("e1", 1, AckOutcome.WITHHELD, "another machine has the claim"))
+    assert phase(one) is Phase.WAITING_FOR_PEERS
+    assert acknowledgements(seen(one, says="ready", claim=3, claimed_by=ME, claim_is_mine=True))[0].attempt == 2
+
+
+def test_nothing_is_claimed_on_what_was_known_before_a_start_of_the_agent():
+    one = claimant()
+    one.see(ob.AckSettled("e1", 1, AckOutcome.WITHHELD, "")).see(ob.Restarted("boot-1"))
+    seen(one, says="ready", claim=2, claimed_by=ME, claim_is_mine=True)
+    assert not acknowledgements(one), "no document since the start"
+    assert acknowledgements(one.polled(SHARED))
+
+
+def test_what_the_store_has_of_an_event_is_given_back_also_after_its_end():
+    one = seen(life(), SlotState.GRANTED).settle()
+    one.polled()
+    one.settle()
+    assert not one.state.cases and one.wanted()["fleet:e1"].leaves
+    one.see(ob.FleetLeft("e1"))
+    assert "fleet:e1" not in one.wanted()
+
+
+def test_an_event_that_is_listed_again_is_not_given_back():
+    one = seen(life(), SlotState.GRANTED).settle().polled().settle()
+    one.polled(event("e1"))
+    assert not one.wanted()["fleet:e1"].leaves
