@@ -296,6 +296,21 @@ def test_who_tells_and_waits_finds_in_the_state_what_came_of_it(tmp_path):
     assert not engine.post_and_wait(documents()[1], 0.01), "nobody takes it in any more"
 
 
+def test_whoever_waits_for_the_observation_that_ends_the_loop_does_not_wait_for_the_next_loop(tmp_path):
+    """A recovery given up by hand ends the event, and with it the agent whose new configuration waited for that."""
+    engines: queue.SimpleQueue[Engine] = queue.SimpleQueue()
+
+    def live_until_an_event_is_known() -> None:
+        engine = engine_on(tmp_path / "journal.db", World())
+        engines.put(engine)
+        engine.run_until(lambda state: FREEZE.id in state.cases)
+
+    thread = threading.Thread(target=live_until_an_event_is_known, daemon=True)
+    thread.start()
+    assert engines.get().post_and_wait(documents()[0], 5.0)
+    thread.join()
+
+
 @pytest.mark.slow
 def test_the_engine_wakes_itself_for_a_timer(tmp_path):
     moments = iter([at(0)] * 4 + [at(0.98)] * 2 + [at(1.0)] * 50)

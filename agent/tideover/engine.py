@@ -10,6 +10,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from tideover import effects as fx, observations as ob
@@ -61,6 +62,14 @@ class Listener(Protocol):
     def on_journal_writable(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    """An observation, and what to set when the state shows its result."""
+
+    seen: ob.Observation
+    taken: threading.Event
+
+
 class Engine:
     """The state, the journal and the effect handlers, with one inbox."""
 
@@ -70,7 +79,8 @@ class Engine:
         """`renew`: called when the journal is another VM's; quarantines it and starts a new one."""
         self._journal, self._handlers, self._policy, self._renew = journal, handlers, policy, renew
         self._moment, self._listener = moment, listener
-        self._inbox: queue.SimpleQueue[ob.Observation | threading.Event | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[ob.Observation | _Awaited | None] = queue.SimpleQueue()
+        self._taken: threading.Event | None = None      # of what is handled now: its sender waits
         self._active: dict[str, fx.Effect] = {}
         self._timers: dict[str, float] = {}
         self._unwritten: list[Entry] = []
@@ -90,8 +100,7 @@ class Engine:
     def post_and_wait(self, seen: ob.Observation, timeout_s: float) -> bool:
         """Post an observation, from another thread, and return once the state shows its result; False: not in time."""
         taken = threading.Event()
-        self._inbox.put(seen)
-        self._inbox.put(taken)
+        self._inbox.put(_Awaited(seen, taken))
         return taken.wait(timeout_s)
 
     def stop(self) -> None:
@@ -118,6 +127,9 @@ class Engine:
             if seen is None:
                 return
             self.handle(seen)
+            if self._taken is not None:     # before `done` ends this loop: the next one may come late
+                self._taken.set()
+                self._taken = None
 
     def handle(self, seen: ob.Observation) -> None:
         """Decide on one observation, write it down, and do what follows."""
@@ -153,9 +165,10 @@ class Engine:
             self._heartbeat()
             try:
                 news = self._inbox.get(timeout=self._wait_s())
-                if not isinstance(news, threading.Event):
+                if not isinstance(news, _Awaited):
                     return news
-                news.set()      # what was posted before it has been handled
+                self._taken = news.taken
+                return news.seen
             except queue.Empty:
                 due = self._take_due()
                 if due is not None:
