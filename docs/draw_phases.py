@@ -29,7 +29,7 @@ FIRST = {
     Phase.STARTED: "detected as started",
     Phase.CHECKING_CLOCK: "a pause without an event",
 }
-"""The phases in which an event begins (`lifecycle/step.py`, not in the table)."""
+"""The phases in which an event begins (`lifecycle/polls.py`, not in the table)."""
 WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 

@@ -42,7 +42,7 @@ from tideover.hooks.runner import HookRunner
 from tideover.humanize import offset_text
 from tideover.journal import JournalUnwritable
 from tideover.lifecycle import Stage, State
-from tideover.lifecycle.step import date_ahead_s, is_date_doubtful
+from tideover.lifecycle.polls import date_ahead_s, is_date_doubtful
 from tideover.logs import Log, Sink, Trouble
 from tideover.model import NO_SOURCE, ClockCheck, Moment, Verdict, utc_text
 from tideover.pause import MachineClocks, PauseWatch, PauseWatchSettings

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tideover.lifecycle.case as cases
 import tideover.lifecycle.hook_stages as hook_stages
@@ -20,7 +20,7 @@ from tideover.lifecycle.state import (
     ends_an_event,
     records_hook_runs,
 )
-from tideover.lifecycle.transition import Transition
+from tideover.lifecycle.transition import Transition, clock_note
 from tideover.model import EntryKind, Event, HookOutcome, HookPhase, HookReport, HookRun, fold_case
 from tideover.policy import Policy
 
@@ -166,3 +166,19 @@ def on_acknowledge_request(transition: Transition, seen: ob.AcknowledgeRequested
                              alone=seen.alone).text
         transition.move(case, cases.ManualAcknowledge(seen.alone),
                         f"by hand, although {against}" if against else "by hand")
+
+
+def on_recover_request(transition: Transition, seen: ob.RecoverRequested) -> None:
+    transition.state = hook_stages.retry_failed_recovers(transition.state, transition.now)
+    for case in list(transition.state.cases.values()):
+        if case.phase in CLAIMING and seen.event_id in (None, case.id):
+            if seen.clock is not None:
+                transition.record(case.id, EntryKind.CLOCK_CHECKED, clock_note(seen.clock), seen.clock)
+                case = replace(case, clock=seen.clock)
+            transition.move(case, cases.ManualRecover(stopping=False), seen.because)
+
+
+def on_stop_request(transition: Transition, seen: ob.StopRequested) -> None:
+    for case in list(transition.state.cases.values()):
+        if case.phase in CLAIMING:
+            transition.move(case, cases.ManualRecover(stopping=True), "the service is being stopped")

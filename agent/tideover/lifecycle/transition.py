@@ -9,13 +9,25 @@ import tideover.lifecycle.case as cases
 import tideover.lifecycle.coordination as coordination
 import tideover.lifecycle.hook_stages as hook_stages
 from tideover.lifecycle.state import AckState, Case, Entry, Phase, State, Subject
-from tideover.model import EntryKind, Moment, Outcome
+from tideover.model import ClockCheck, EntryKind, Moment, Outcome, Pause
 from tideover.policy import Policy, names_me
 
 OBSERVING = "[policy] mode is observe"
 
 LEAVING_AT_MOST = 100
 """So many events that are over are given back to a store that is out of reach; older ones are left to `fleet prune`."""
+
+
+def pause_note(pause: Pause) -> str:
+    """Given a pause, return what the record says of its length."""
+    if pause.length_s is None or pause.shown_uncertainty_s is None:
+        return f"{pause.cause.value}, length unknown"
+    return f"{pause.cause.value} of {pause.length_s:.3f} s ± {pause.shown_uncertainty_s:.3f} s"
+
+
+def clock_note(check: ClockCheck) -> str:
+    """Given a check of the clock, return what the record says of it."""
+    return ": ".join(filter(None, (check.verdict.value, check.reason)))
 
 
 class Transition:
@@ -53,6 +65,16 @@ class Transition:
             self._leave_fleet(case)
             if case.announced and not case.missed and before is not Phase.OBSERVED:
                 self.state = self.state.with_over(case.id)
+
+    def refresh_fleet(self) -> None:
+        """What the configuration says of the fleet may have changed with a start of the agent, or with the hooks."""
+        for case in self.state.cases.values():
+            known = coordination.with_fleet(case, self.policy, self.state.me)
+            if known is not case:
+                self.state = self.state.with_case(known)
+            if known.fleet is None and known.phase in (Phase.WAITING_FOR_SLOT, Phase.WAITING_FOR_PEERS):
+                prepared = cases.enter(known, Phase.PREPARING, self.policy, self.now)
+                self.enter_phase(known.phase, prepared, "[fleet] has no store any more")
 
     def _leave_fleet(self, case: Case) -> None:
         """What the fleet's store has of an event that is over is given back, however long the store is out of reach."""
