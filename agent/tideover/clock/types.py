@@ -20,7 +20,7 @@ MOST_BYTES = 8192
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How one run ended. `last_error`: why, for people; "" when the program reported success."""
+    """How one run ended. `trouble`: why, for people; "" when the program reported success."""
 
     output: str = ""
     trouble: str = ""
