@@ -105,7 +105,7 @@ class ServerReport:
 class DaemonReport:
     """What this machine's time daemon believes. Context, never proof: it may not have measured since the pause.
 
-    offset_s > 0: it believes this machine ahead. None: it does not say. `remark`: why it says nothing, or what its word
+    offset_s > 0: it believes this machine ahead. None: it does not say. `note`: why it says nothing, or what its word
     is worth ("older than the pause").
     """
 
