@@ -171,6 +171,9 @@ def test_a_step_is_written_before_it_acts_and_recorded_for_replay_after_it(tmp_p
     world = World()
     engine = engine_on(tmp_path / "journal", world, WatchedJournal(tmp_path / "journal"))
     engine.handle(documents()[0])
+    assert world.done == ["commit", "hook:first:prepare:1"]
+    engine.stop()
+    engine.run()
     assert world.done == ["commit", "hook:first:prepare:1", "recorded"]
 
 

@@ -28,6 +28,11 @@ Windows. A wait that ends early costs nothing: the moment that is waited for is 
 IDLE_S = 10.0
 """After so long without a change the write-ahead log is moved into the journal's file."""
 
+RECORDED_AFTER_S = 0.05
+RECORDED_AT_ONCE = 16
+"""Steps are recorded for replay once nothing has happened for so long, or when there are so many: other threads then do
+what the steps asked for, and need the interpreter."""
+
 HOUSEKEEPING_S = 3600.0
 """So often, at most, what can wait is done while nothing changes: old rows go."""
 
@@ -84,6 +89,7 @@ class Engine:
         self._active: dict[str, fx.Effect] = {}
         self._timers: dict[str, float] = {}
         self._unwritten: list[Entry] = []
+        self._unrecorded: list[tuple[State, State, Decision]] = []
         self.trouble = ""       # why nothing can be remembered now; "" when it can; any thread may look
         self._vm_id = journal.vm_id()
         self._must_checkpoint, self._changed_raw_s = False, 0.0
@@ -108,8 +114,7 @@ class Engine:
         self._inbox.put(None)
 
     def set_heartbeat(self, show: Callable[[], None], at_least_every_s: float | None) -> None:
-        """From now on `effective_values` is called on the engine's thread before each wait, and no wait is longer than
-        that.
+        """From now on `show` is called on the engine's thread before each wait, and no wait is longer than that.
 
         It says that the loop turns, which no other thread could say of it.
         """
@@ -122,14 +127,17 @@ class Engine:
 
     def run_until(self, done: Callable[[State], bool]) -> None:
         """Handle observations until `done` is true of the state, or until `stop`."""
-        while not done(self.state):
-            seen = self._next()
-            if seen is None:
-                return
-            self.handle(seen)
-            if self._taken is not None:     # before `done` ends this loop: the next one may come late
-                self._taken.set()
-                self._taken = None
+        try:
+            while not done(self.state):
+                seen = self._next()
+                if seen is None:
+                    return
+                self.handle(seen)
+                if self._taken is not None:     # before `done` ends this loop: the next one may come late
+                    self._taken.set()
+                    self._taken = None
+        finally:
+            self._record_steps()
 
     def handle(self, seen: ob.Observation) -> None:
         """Decide on one observation, write it down, and do what follows."""
@@ -154,8 +162,9 @@ class Engine:
         self._reconcile(wanted)
         if not self._unwritten:
             decision = Decision(now, seen, policy, entry_lines(move.entries), wanted)
-            self._journal.record_step(before, self.state, decision)
-            self._must_checkpoint = True
+            self._unrecorded.append((before, self.state, decision))
+            if len(self._unrecorded) >= RECORDED_AT_ONCE:
+                self._record_steps()
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -170,6 +179,7 @@ class Engine:
                 self._taken = news.taken
                 return news.seen
             except queue.Empty:
+                self._record_steps()
                 due = self._take_due()
                 if due is not None:
                     return due
@@ -177,7 +187,8 @@ class Engine:
     def _wait_s(self) -> float:
         rest_raw_s = self._changed_raw_s + IDLE_S if self._must_checkpoint else math.inf
         until_due_s = min(rest_raw_s, min(self._timers.values(), default=math.inf)) - self._moment().raw_s
-        return max(0.0, min(until_due_s, self._longest_wait_s))
+        longest_s = RECORDED_AFTER_S if self._unrecorded else self._longest_wait_s
+        return max(0.0, min(until_due_s, longest_s))
 
     def _take_due(self) -> ob.Due | None:
         raw_s = self._moment().raw_s
@@ -209,6 +220,13 @@ class Engine:
         if was_unwritable:
             self._listener.on_journal_writable()
 
+    def _record_steps(self) -> None:
+        if self._unrecorded:
+            for step_taken in self._unrecorded:
+                self._journal.record_step(*step_taken)
+            self._unrecorded.clear()
+            self._must_checkpoint = True
+
     def _rest(self, raw_s: float) -> None:
         if self._must_checkpoint and raw_s - self._changed_raw_s >= IDLE_S:
             self._must_checkpoint, self._changed_raw_s = not self._journal.checkpoint(), raw_s
@@ -231,6 +249,7 @@ class Engine:
             now = self._moment()
             news, policy = ob.AnotherVm(vm_id), self._policy(seen)
             move = step(self.state, news, policy, now)
+            self._record_steps()
             self._renew()
             self._written = State()
             self._take(now, news, policy, move)

@@ -98,7 +98,7 @@ def table_row(*cells: str | StyledText, below: tuple[StyledText, ...] = ()) -> T
     return TableRow(tuple(StyledText(cell) if isinstance(cell, str) else cell for cell in cells), below)
 
 
-# --- `render`: one sentence first, then the facts
+# --- `status`: one sentence first, then the facts
 
 NAMED_AT_MOST = 3           # machines of one event; --json has all
 START_IT = "start it with tideover service start"
@@ -342,7 +342,7 @@ def _times(count: int, what: str = "time") -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-# --- `effective_values`: one event's record in its own order
+# --- `show`: one event's record in its own order
 
 OUTCOME_TONES = {HookOutcome.DONE: Style.PLAIN, HookOutcome.NOTHING: Style.PLAIN, HookOutcome.NOT_YET: Style.WARN,
                  HookOutcome.STOPPED: Style.WARN, HookOutcome.FORGOTTEN: Style.WARN}      # all others have failed

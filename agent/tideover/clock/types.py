@@ -20,7 +20,7 @@ MOST_BYTES = 8192
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How one run ended. `last_error`: why, for people; "" when the program reported success."""
+    """How one run ended. `trouble`: why, for people; "" when the program reported success."""
 
     output: str = ""
     trouble: str = ""
@@ -105,7 +105,7 @@ class ServerReport:
 class DaemonReport:
     """What this machine's time daemon believes. Context, never proof: it may not have measured since the pause.
 
-    offset_s > 0: it believes this machine ahead. None: it does not say. `remark`: why it says nothing, or what its word
+    offset_s > 0: it believes this machine ahead. None: it does not say. `note`: why it says nothing, or what its word
     is worth ("older than the pause").
     """
 

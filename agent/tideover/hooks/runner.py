@@ -334,6 +334,7 @@ def _judge(limit_s: float, status: int | None, ending: _RunEnd | None) -> tuple[
 
 CLOSE_AT_MOST_S = 5.0       # for all runs together: grace, SIGKILL, and what hangs in the kernel is left
 GRACES = GracePeriods()
+ANSWER_FIRST_S = 0.01       # what is left to do after a run waits so long: the engine acts on its answer first
 RECOVERED = frozenset({HookOutcome.DONE, HookOutcome.NOTHING})
 
 
@@ -373,7 +374,7 @@ class HookRunner:
         self._untidied: set[str] = set()                    # what could not be deleted, as it was logged
 
     def start(self, run: RunHook, record: bytes, trace_id: str) -> None:
-        """Begin one run; its answer comes through `tell`. A key that is in flight already is not begun again."""
+        """Begin one run; its answer comes through `post`. A key that is in flight already is not begun again."""
         if run.key in self._orders:
             return
         order = self._orders[run.key] = RunRequest(run, record, trace_id, Wakeup(FOR_HOOKS), RunTimeLimit(run.limit_s))
@@ -449,6 +450,7 @@ class HookRunner:
         self._tidy(order, report)
         self._settle(order, report)
         over.set()
+        time.sleep(ANSWER_FIRST_S)
         for act in afterwards:
             act()
 

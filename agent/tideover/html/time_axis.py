@@ -73,7 +73,7 @@ STEPS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15
 
 @dataclass(frozen=True, slots=True)
 class TimeSpan:
-    """From `spawn_hook` to `end`, in seconds or in pixels."""
+    """From `begin` to `end`, in seconds or in pixels."""
 
     begin: float
     end: float

@@ -343,7 +343,7 @@ class LastingJournal(Journal):
                  hold: Callable[[], None] = lambda: None) -> None:
         """Given its path, open it, or read it into memory where it cannot be written, or begin without it.
 
-        `tell` is called with the reason why a file could not be used, and its new name (None: it could not be renamed).
+        `report` is called with the reason why a file could not be used, and its new name (None: it was not renamed).
         `hold` is called before a file is created again: it raises JournalUnwritable if the directory is another's now.
         Raise JournalUnwritable only where a journal lies that there is no way to read.
         """

@@ -192,7 +192,7 @@ class MetricsCollector:
         self._is_writable = True
 
     def polled(self, trouble: PollTrouble | None) -> None:
-        """A poll has ended; `last_error`: why it brought no document, None if it brought one."""
+        """A poll has ended; `trouble`: why it brought no document, None if it brought one."""
         self._polls.inc()
         if trouble is not None:
             self._poll_errors.labels(trouble.value).inc()

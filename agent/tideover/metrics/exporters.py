@@ -63,7 +63,7 @@ class Textfile:
     """Writes one text to one file, now and then, on a thread of its own."""
 
     def __init__(self, path: Path, text: Callable[[], bytes], on_problem: Callable[[str | None], None]) -> None:
-        """`problem_lines`: why it could not be written, or None when it was; after each try."""
+        """`on_problem` is called with why it could not be written, or None when it was; after each try."""
         self._path, self._text, self._on_problem = path, text, on_problem
         self._closing = threading.Event()
         self._loop = Loop("metrics-textfile", self._run, on_problem)

@@ -61,7 +61,7 @@ class PauseCallbacks:
 
 
 class PauseDetector:
-    """Given `tell` and the machine's clocks and counters, tells each pause and each step of the wall clock once."""
+    """Given `post` and the machine's clocks and counters, tells each pause and each step of the wall clock once."""
 
     def __init__(self, post: Callable[[Observation], None], settings: PauseWatchSettings, clocks: Clocks,
                  counters: CounterSource, *, outside: SourceSamples, listeners: PauseCallbacks) -> None:

@@ -78,7 +78,7 @@ CLOSE_WAIT_S = 2.0      # for the thread to end; it is a daemon thread, so nothi
 
 
 class PauseWatch:
-    """Given `tell`, brings each pause and each step of the wall clock above the threshold as `Resumed`, once.
+    """Given `post`, brings each pause and each step of the wall clock above the threshold as `Resumed`, once.
 
     The other callbacks (see `PauseCallbacks`) are called on the watch's thread: they must not block."""
 

@@ -45,7 +45,7 @@ class SimulatedService:
         self.endpoint = f"http://{self._server.address}:{self._server.port}"
 
     def add_event(self, *words: Any, **fields: Any) -> str:
-        """Announce an event of this VM, given the platform's word for its kind (`kind`), how soon it may start
+        """Announce an event of this VM, given the platform's word for its kind, how soon it may start
         (`not_before_in_s`), how long it takes (`duration_s`) and what else the platform says; return its id."""
         raise NotImplementedError
 
