@@ -120,6 +120,7 @@ class Member:
         self._generation = 0
         self._failures, self._retry_raw_s = 0, 0.0
         self._beat_raw_s, self._beaten = 0.0, ""
+        self._is_unwritten = False      # this machine's entry could not be written: reads that succeed do not cure that
         self.status = StoreStatus()
         self._loop = Loop("fleet", self._run)
 
@@ -352,7 +353,10 @@ class Member:
             me.name, me.vm_id, me.boot_id, me.group, me.slots, self._version, effects[0].phase if effects else "",
             tuple(event_digest(one.source, one.event_id) for one in effects), 1, utc_text(now.utc),
             self._failed_hooks())
-        if self._carry_out(_flagged(sessions.beat(entry))) is not None:
+        self._is_unwritten = False
+        if self._carry_out(_flagged(sessions.beat(entry))) is None:
+            self._is_unwritten, self._beaten = bool(self.status.reason), ""
+        else:
             self._beaten = about
             interval_s = HOLDER_INTERVAL_S if is_open else IDLE_BEAT_S
             self._beat_raw_s = self._now().raw_s + interval_s * random.uniform(0.95, 1.05)
@@ -422,7 +426,11 @@ class Member:
             self._requested(name, outcome, time.monotonic() - began_s)
 
     def _answered(self) -> None:
-        self.status, self._failures = StoreStatus(self._now()), 0
+        self._failures = 0
+        if self._is_unwritten:
+            self.status = replace(self.status, last_good=self._now())
+            return
+        self.status = StoreStatus(self._now())
         self._trouble(None)
 
     def _failed(self, reason: str) -> None:

@@ -1,0 +1,74 @@
+"""One agent's thread in its fleet: what it tells of a store that answers some requests and refuses others."""
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from tideover.effects import Coordinate, SlotWish
+from tideover.fleet import member as module
+from tideover.fleet.member import Member, MemberSettings
+from tideover.fleet.store import Stored, StoreFailed, StoreTrouble
+from tideover.fleet_documents import Holder, SlotMember, SlotsDocument, encode, slots_key, stamped
+from tideover.model import Kind, Moment
+
+
+class FullStore:
+    """Its reads show a slot that another machine has; it refuses writes until it is cured."""
+
+    generation = 1
+
+    def __init__(self):
+        held = Holder("other", True, "freeze", "", ("vm-2",), {"vm-2": SlotMember("guid-2", "boot-1")})
+        self.keys = {slots_key("default"): encode(stamped(SlotsDocument((held,)), "w"))}
+        self.is_cured, self.reads = False, 0
+
+    def get(self, key):
+        self.reads += key == slots_key("default")
+        value = self.keys.get(key)
+        return Stored(key, value, "1") if value is not None else None
+
+    def put(self, key, value, expect):
+        if not self.is_cured:
+            raise StoreFailed(StoreTrouble.FULL, "its database is full", "compact it")
+        self.keys[key] = value
+        return "2"
+
+    def close(self):
+        pass
+
+
+def until(question):
+    end = time.monotonic() + 10
+    while not question():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    for name, seconds in (("UNREACHED_S", 0.02), ("FIRST_RETRY_S", 0.001), ("LONGEST_RETRY_S", 0.002), ("SHORTEST_SLOT_S", 0.002),
+                          ("LONGEST_SLOT_S", 0.002)):
+        monkeypatch.setattr(module, name, seconds)
+
+
+def test_an_entry_that_cannot_be_written_is_told_although_reads_succeed(quick):
+    store, told = FullStore(), []
+    member = Member(MemberSettings("default", 1, 1800.0), lambda: store, "boot-1", "0.1.0", lambda _: None,
+                    lambda: Moment(datetime.now(UTC), time.monotonic()), told.append)
+    member.identify("vm-1", "guid-1")
+    member.start(Coordinate("e1", "azure", Kind.FREEZE, ("vm-1",), "", "waiting-for-slot", SlotWish.TAKE))
+    member.open(frozenset())
+    try:
+        until(lambda: any(told))
+        del told[:]
+        read = store.reads
+        until(lambda: store.reads > read + 3)
+        assert "full" in member.status.reason and member.status.failing_since is not None
+        assert all(one is not None and "full" in one for one in told), "no cure is told before there is one"
+        store.is_cured = True
+        until(lambda: None in told)
+        until(lambda: not member.status.reason)
+    finally:
+        member.close()
