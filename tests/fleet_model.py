@@ -286,7 +286,8 @@ class Walk:
         if member.phases.get(effect.event_id) != effect.phase:
             member.views.pop(effect.event_id, None)
             member.phases[effect.event_id] = effect.phase
-        member.running = self.sessions(member).coordinate(effect, 1.0)
+        coordinated = frozenset(event_digest(one.source, one.event_id) for one in self.wanted(member).get(Coordinate, ()))
+        member.running = self.sessions(member).coordinate(effect, 1.0, coordinated)
         member.running_for, member.result = effect, None
         member.settled_at[f"begun {effect.event_id}"] = self.now_s
         self.operate(member)

@@ -20,7 +20,9 @@ from tideover.fleet_documents import (
     SlotsDocument,
     decode_event,
     decode_member,
+    decode_slots,
     encode,
+    event_digest,
     member_key,
 )
 from tideover.lifecycle import Phase
@@ -467,6 +469,20 @@ def test_an_acknowledgement_is_confirmed_only_by_own_slot_own_claim_and_everyone
     known = decode_event(key, store.keys[key])
     store.keys[key] = encode(replace(known, members={**known.members, "vm-1": EventMember("not-ready", vm_id="guid-1")}))
     assert "not every machine" in store.run(two.confirm(limited)).reason
+
+
+def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_other_event():
+    """Restored from a backup, the store shows a slot of this machine's last event; another machine is away meanwhile."""
+    store, one, two = Documents(), sessions(ONE), sessions(TWO)
+    store.run(one.coordinate(wish("past"), 1.0))
+    store.run(two.coordinate(wish("e2", SlotWish.AWAY, ("vm-2",)), 1.0))
+    now = wish("now")
+    known = frozenset({event_digest(now.source, now.event_id)})
+    assert store.run(one.coordinate(now, 1.0, known)).slot is SlotState.WAITING
+    [key] = store.keys
+    assert [[*holder.members] for holder in decode_slots(key, store.keys[key]).holders] == [["vm-2"]]
+    store.run(two.coordinate(wish("e2", SlotWish.LEAVE, ("vm-2",)), 1.0))
+    assert store.run(one.coordinate(now, 1.0, known)).slot is SlotState.GRANTED
 
 
 def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():

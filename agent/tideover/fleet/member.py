@@ -240,7 +240,7 @@ class Member:
             self._resumed.discard(effect.event_id)
             sessions.resume(effect.event_id, event_digest(effect.source, effect.event_id))
         task.next_raw_s = self._now().raw_s + interval_s * random.uniform(0.5, 1.5)
-        view = self._carry_out(sessions.coordinate(effect, interval_s))
+        view = self._carry_out(sessions.coordinate(effect, interval_s, self._coordinated()))
         if view is None:
             task.next_raw_s = 0.0
             self._tell_unreached()
@@ -255,6 +255,14 @@ class Member:
                 self._post(FleetLeft(effect.event_id))
         elif is_news:
             self._post(FleetSeen(effect.event_id, view))
+
+    def _coordinated(self) -> frozenset[str] | None:
+        """The events that this machine has anything to write for; None while one of before the start may be missing."""
+        if self._resumed:
+            return None
+        with self._wanted.lock:
+            effects = [task.effect for task in self._wanted.tasks.values()]
+        return frozenset(event_digest(effect.source, effect.event_id) for effect in effects)
 
     def _tell_unreached(self) -> None:
         """Once, when the store has been silent for so long that decisions depend on it."""

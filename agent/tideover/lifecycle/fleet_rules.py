@@ -148,6 +148,15 @@ def give_back(slots: SlotsDocument, me: FleetMember, digest: str) -> SlotsDocume
     return _with(slots, replace(holder, members=MappingProxyType(left))) if left else _without(slots, holder)
 
 
+def give_back_past(slots: SlotsDocument, me: FleetMember, coordinated: frozenset[str]) -> SlotsDocument:
+    """Given the slots and the events that this machine coordinates, return them without its part in any other event: a
+    store that was restored from a backup shows what was given back long ago, and this machine alone knows that."""
+    for holder in slots.holders:
+        if holder.event not in coordinated:
+            slots = give_back(slots, me, holder.event)
+    return slots
+
+
 def take_over(slots: SlotsDocument, digest: str) -> SlotsDocument:
     """Given the slots and an event all of whose members are silent, return them without its entry."""
     holder = slots.holder(digest)

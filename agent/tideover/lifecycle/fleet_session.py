@@ -29,6 +29,7 @@ from tideover.fleet_documents import (
 from tideover.lifecycle.fleet_rules import (
     FleetMember,
     Silence,
+    give_back_past,
     is_mine,
     is_too_late,
     not_ready,
@@ -144,12 +145,13 @@ class FleetSessions:
 
     # --- one event of this machine
 
-    def coordinate(self, wish: Coordinate, interval_s: float) -> Session:
+    def coordinate(self, wish: Coordinate, interval_s: float, coordinated: frozenset[str] | None = None) -> Session:
         """Given what this machine wants for an event, and the usual interval between two sessions, write it down and
-        return what the store says."""
+        return what the store says. `coordinated`: the digests of all events that this machine has anything to write
+        for; None: that is not known yet."""
         view = FleetView()
         if wish.slot is not SlotWish.NONE:
-            slot, taken_from = yield from self._slot(wish)
+            slot, taken_from = yield from self._slot(wish, coordinated)
             view = replace(view, slot=slot, taken_from=taken_from)
         if wish.is_shared:
             view = yield from self._event(wish, view, interval_s)
@@ -157,11 +159,13 @@ class FleetSessions:
             self.memory.forget_event(event_digest(wish.source, wish.event_id))
         return view
 
-    def _slot(self, wish: Coordinate) -> Generator[Operation, StoredValue | bool | None, tuple[SlotState, str]]:
+    def _slot(self, wish: Coordinate, coordinated: frozenset[str] | None) -> Generator[
+            Operation, StoredValue | bool | None, tuple[SlotState, str]]:
         key = slots_key(self.me.group)
         for conflicts in range(1, CONFLICTS_AT_MOST + 1):
             read = yield from _read(key)
-            slots = _slots_of(key, read)
+            stored = _slots_of(key, read)
+            slots = stored if coordinated is None else give_back_past(stored, self.me, coordinated)
             after, state = take_slot(slots, self.me, wish)
             taken_from = ""
             if state is SlotState.WAITING:
@@ -172,7 +176,7 @@ class FleetSessions:
                     if freed_state is SlotState.GRANTED:
                         after, state, taken_from = freed, freed_state, ", ".join(names)
             must_write = self._is_unsettled(key, read, wish) and wish.slot is not SlotWish.TAKE
-            if after == slots and not must_write:
+            if after == stored and not must_write:
                 return state, taken_from
             if (yield from self._write(key, after, read)):
                 self.memory.resumed.discard((key, wish.event_id))
