@@ -135,6 +135,12 @@ def test_a_store_that_cannot_be_reached_is_the_only_line():
     assert shown(found).splitlines() == ["The store cannot be reached: connection refused.", "", f"Store  {STORE}, not reachable"]
 
 
+def test_a_store_that_answers_here_and_refuses_the_agents_writes_is_the_first_line():
+    full = "cannot write v1/members/web-1 in etcd: its database is full"
+    found = fleet_status(STORE, read_documents((key, value, None) for key, value in stored(*IDLE).items()), {}, full)
+    assert found["problems"] == [f"this machine's agent cannot use the store: {full}"] and found["reachable"]
+
+
 def test_what_one_server_without_a_quorum_knows_is_shown_and_the_store_counts_as_not_reachable():
     reading = read_documents(((key, value, None) for key, value in stored(*IDLE).items()), is_stale=True)
     found = fleet_status(STORE, reading, {})

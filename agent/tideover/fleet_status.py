@@ -81,14 +81,19 @@ def read_documents(stored: Iterable[tuple[str, bytes, float | None]], *, is_stal
 
 # --- The document
 
-def fleet_status(store: str, reading: FleetReading, known_ids: Mapping[str, str]) -> FleetStatusDocument:
-    """Given the store's address, what was read of it, and the ids of the events whose digests are known here, return
-    the view of the fleet. What is stale is shown, and the store counts as not reachable."""
+def fleet_status(store: str, reading: FleetReading, known_ids: Mapping[str, str],
+                 agents_trouble: str = "") -> FleetStatusDocument:
+    """Given the store's address, what was read of it, the ids of the events whose digests are known here, and why this
+    machine's agent cannot use the store ("": it can), return the view of the fleet. What is stale is shown, and the
+    store counts as not reachable."""
     ids = {**known_ids, **{digest: event.event_id for digest, event in reading.events.items()}}
     groups = [_group(name, reading, ids) for name in _group_names(reading)]
     stale = [NO_QUORUM] if reading.is_stale else []
+    worst = list(stale)
+    if agents_trouble and not stale and agents_trouble not in reading.unusable:
+        worst.append(f"this machine's agent cannot use the store: {agents_trouble}")
     return {"schema": SCHEMA, "store": store, "reachable": not stale, "why": stale[0] if stale else None,
-            "stale": reading.is_stale, "problems": [*stale, *_problems(reading, groups)], "groups": groups,
+            "stale": reading.is_stale, "problems": [*worst, *_problems(reading, groups)], "groups": groups,
             "events": [_shared_event(event, reading) for _, event in sorted(reading.events.items())]}
 
 

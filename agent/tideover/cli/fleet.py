@@ -41,7 +41,7 @@ from tideover.humanize import Times, distance_text
 from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:
-    from tideover.documents import AgentStatusDocument, FleetStatusDocument
+    from tideover.documents import AgentStatusDocument, FleetStatusDocument, StoreStatusDocument
     from tideover.fleet.store import Store
     from tideover.fleet_status import MemberEntry
 
@@ -216,10 +216,15 @@ def _look(loaded: Loaded, store: Store) -> FleetStatusDocument:
     try:
         reading = read_fleet(store, may_be_stale=True)
     except StoreFailed as failure:
-        status = _agent_status(loaded)
-        known = status.get("fleet") if status is not None else None
+        known = _fleet_of(_agent_status(loaded))
         return unreachable(address, str(failure), known["failing_since"] if known is not None else None)
-    return fleet_status(address, reading, _known_ids(_agent_status(loaded)))
+    status = _agent_status(loaded)
+    known = _fleet_of(status)
+    return fleet_status(address, reading, _known_ids(status), known["reason"] if known is not None else "")
+
+
+def _fleet_of(status: AgentStatusDocument | None) -> StoreStatusDocument | None:
+    return status.get("fleet") if status is not None else None
 
 
 def _agent_status(loaded: Loaded) -> AgentStatusDocument | None:
