@@ -40,7 +40,7 @@ from tideover.lifecycle.fleet_rules import (
     write_event,
 )
 from tideover.lifecycle.fleet_session import BackOff, FleetSessions, ReadKey, StoredValue, TooManyConflicts, WriteKey
-from tideover.model import Kind
+from tideover.model import EntryKind, Kind
 from tideover.observations import AckOutcome, FleetSeen, FleetView, SlotState
 from tideover.policy import FleetRules, Policy, Rules
 
@@ -300,6 +300,22 @@ def test_a_machine_that_does_not_agree_says_why_and_by_hand_it_does():
     assert not acknowledgements(one)[0].is_guarded
     failed = life(Policy(hooks=(hook(),), fleet=FleetRules()), SHARED).settle(FAILED)
     assert failed.wanted()["fleet:e1"].says == "not-ready" and "drain" in failed.wanted()["fleet:e1"].why
+
+
+def test_a_consent_that_cannot_be_taken_back_for_want_of_the_store_is_told_once():
+    one = life(Policy(hooks=(hook(),), fleet=FleetRules()), SHARED).settle()
+    seen(one, says="ready")
+    seen(one, is_reached=False)
+
+    def told():
+        return [entry.note for entry in one.entries if entry.what is EntryKind.TOO_LATE]
+
+    assert not told(), "it has nothing to take back"
+    one.see(ob.RecoverRequested("e1"))
+    assert one.wanted()["fleet:e1"].says == "not-ready"
+    for _ in range(3):
+        seen(one, is_reached=False)
+    assert len(told()) == 1 and "cannot be reached" in told()[0]
 
 
 def claimant():

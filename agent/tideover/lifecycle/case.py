@@ -502,7 +502,8 @@ def _with_view(case: Case, fleet: FleetState, view: FleetView) -> Case:
     """An acknowledgement that the platform took from another machine counts for this one. A claim that is no longer
     this machine's has been passed on."""
     if not view.is_reached:
-        return replace(case, fleet=replace(fleet, view=replace(fleet.view, is_reached=False)))
+        return replace(case, fleet=replace(fleet, view=replace(fleet.view, is_reached=False,
+                                                                is_too_late=view.is_too_late)))
     kept = fleet.passes if view.claim_is_mine and view.claim == fleet.passes else 0
     taken = view.result == TAKEN and not view.claim_is_mine and case.phase in ASKED
     return replace(case, fleet=replace(fleet, view=view, passes=kept),

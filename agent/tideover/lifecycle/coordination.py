@@ -107,10 +107,21 @@ def _result_of(case: Case) -> int | None:
     return {AckState.ACCEPTED: ACCEPTED_STATUS, AckState.REFUSED: REFUSED_STATUS}.get(case.ack)
 
 
+def view_of(case: Case, view: FleetView) -> FleetView:
+    """Given a case and what was seen of the store, return it with what follows for this machine's consent: a store out
+    of reach goes on to say that it is ready."""
+    if view.is_reached or case.fleet is None:
+        return view
+    says, _ = _readiness_of(case, case.fleet)
+    return replace(view, is_too_late=case.fleet.view.says == READY and says == NOT_READY)
+
+
 def news_of(case: Case, view: FleetView) -> Iterator[tuple[EntryKind, str]]:
     """Given a case and what the store says of it now, yield what its record has to say of the difference."""
     before = case.fleet.view if case.fleet is not None else FleetView()
     if not view.is_reached:
+        if view.is_too_late and not before.is_too_late:
+            yield EntryKind.TOO_LATE, "the fleet's store cannot be reached, and still says that this machine is ready"
         return
     if view.taken_from and view.taken_from != before.taken_from:
         yield EntryKind.SLOT_TAKEN_OVER, f"its members were silent: {view.taken_from}"

@@ -18,7 +18,7 @@ import tideover.lifecycle.manual as manual
 import tideover.lifecycle.polls as polls
 import tideover.lifecycle.restarts as restarts
 from tideover import observations as ob
-from tideover.lifecycle.coordination import news_of
+from tideover.lifecycle.coordination import news_of, view_of
 from tideover.lifecycle.state import (
     CLAIMING,
     Case,
@@ -219,13 +219,14 @@ def on_fleet_seen(transition: Transition, seen: ob.FleetSeen) -> None:
     case = transition.state.cases.get(seen.event_id)
     if case is None or case.fleet is None:
         return
-    for kind, note in news_of(case, seen.view):
+    view = view_of(case, seen.view)
+    for kind, note in news_of(case, view):
         transition.record(case.id, kind, note)
     was_acknowledged = case.acknowledged
-    if transition.state.fresh or case.phase is Phase.WAITING_FOR_SLOT or seen.view.result is not None:
-        transition.move(case, cases.FleetNews(seen.view), _note_of(case, seen.view))
+    if transition.state.fresh or case.phase is Phase.WAITING_FOR_SLOT or view.result is not None:
+        transition.move(case, cases.FleetNews(view), _note_of(case, view))
     else:       # nothing is acknowledged before a document shows that the event is still there
-        known = cases.remember(case, cases.FleetNews(seen.view), transition.policy, transition.now)
+        known = cases.remember(case, cases.FleetNews(view), transition.policy, transition.now)
         transition.state = transition.state.with_case(known)
     after = transition.state.cases.get(case.id)
     if after is not None and after.acknowledged and not was_acknowledged:
