@@ -281,6 +281,13 @@ def test_a_slot_that_was_granted_is_remembered_while_the_store_is_out_of_reach()
     assert one.wanted()["fleet:e1"].had_slot
 
 
+def test_a_grant_that_is_gone_is_told_without_blaming_another_machine_for_a_store_that_was_emptied():
+    one = life()
+    seen(one, SlotState.GRANTED)
+    seen(one, SlotState.NOT_GRANTED)
+    assert "emptied" in one.entries[-1].note
+
+
 def test_a_machine_with_nothing_to_prepare_is_ready_and_takes_no_slot():
     one = life(Policy(fleet=FleetRules(slots=1)), SHARED)
     asked = one.wanted()["fleet:e1"]

@@ -146,9 +146,12 @@ SLOT_ENTRIES = {
 }
 
 
+LOST = "the store shows the grant no more: another machine took it over, or the store was emptied or restored"
+
+
 def _slot_news(before: SlotState, now: SlotState) -> Iterator[tuple[EntryKind, str]]:
     if now in SLOT_ENTRIES:
         lost = before is SlotState.GRANTED and now is SlotState.NOT_GRANTED
-        yield SLOT_ENTRIES[now], "another machine took it over" if lost else ""
+        yield SLOT_ENTRIES[now], LOST if lost else ""
     elif before in ENTERED or before is SlotState.RELEASED:
         yield EntryKind.SLOT_GIVEN_BACK, ""
