@@ -3,6 +3,7 @@ may be the one at which something befalls the process. Wired in by the launcher;
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import threading
@@ -26,6 +27,7 @@ from tideover.model import Cause, HookRun, Pause
 CLOCK_STEP = "(the clock was set)"
 BEGUN = "== the journal says that this has begun:"
 
+RUN_NUMBER = re.compile(r"(?<=:)\d{9,}(?=:|$)")
 RIGHT_AFTER_S = 1.2         # what is put right again, is so after this
 
 
@@ -62,12 +64,23 @@ class Points:
     def __init__(self, file: Path, boot: int, at: str, befall: str, played: PlayedTime) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._boot, self._at, self._befall, self.time = boot, at, befall, played
+        self._first_run = file.with_name(f"{file.name}.first-run")
         self._seen: Counter[str] = Counter()
         self._passed = 0
         self._lock = threading.RLock()
 
+    def _same_in_every_life(self, name: str) -> str:
+        """The first run's number is the second at which the journal was made: runs are counted from there."""
+        return RUN_NUMBER.sub(lambda found: str(int(found[0]) - self._before_first_run(int(found[0]))), name)
+
+    def _before_first_run(self, number: int) -> int:
+        if not self._first_run.exists():
+            self._first_run.write_text(str(number - 1))
+        return int(self._first_run.read_text())
+
     def passing(self, name: str) -> None:
         with self._lock:
+            name = self._same_in_every_life(name)
             self._seen[name] += 1
             again = f" ({self._seen[name]})" if self._seen[name] > 1 else ""
             full = f"{self._boot}/{name}{again}"
@@ -119,8 +132,12 @@ class PointedJournal(LastingJournal):
         super().commit(now, before, after, entries)
 
     def record_step(self, before: Any, after: Any, decision: Any) -> None:
-        self._db.about, self._db.begun = "recording", []        # type: ignore[attr-defined]
-        super().record_step(before, after, decision)
+        """Nothing depends on the recording, and the newest steps of it may be lost: no point is passed in it."""
+        pointed, self._db = self._db, self._db._db      # type: ignore[attr-defined]
+        try:
+            super().record_step(before, after, decision)
+        finally:
+            self._db = pointed
 
 
 def _words(entry: Entry) -> str:
