@@ -130,7 +130,7 @@ def test_this_platforms_paths_are_the_contracts() -> None:
 
 def test_reading_a_good_file_imports_nothing_heavy() -> None:
     """The agent idles in little memory; without a fault no guessing is loaded."""
-    ask = ("import sys; from tideover.settings import *\n"
+    ask = ("import sys; from tideover.settings import *; from tideover.settings.render import render_default_file\n"
            "read_settings(render_default_file(), file='x', defaults=LINUX)\n"
            "print(*sorted({'difflib', 'socket', 'urllib', 'logging', 'subprocess', 'pathlib'}"
            " & set(sys.modules)))")

@@ -15,15 +15,13 @@ from tideover.settings import (
     LINUX,
     PlatformPaths,
     default_settings,
-    effective_values,
     options_for,
     read,
     read_settings,
-    render_default_file,
     windows_paths,
 )
 from tideover.settings.keys import HOOK, TABLES
-from tideover.settings.render import configuration_schema, section_of
+from tideover.settings.render import configuration_schema, effective_values, render_default_file, section_of
 from tideover.settings.types import quoted
 
 WINDOWS = windows_paths("C:\\ProgramData")

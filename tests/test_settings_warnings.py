@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from tideover.settings import LINUX, default_settings, read, render_default_file, unused_hook_tables, warnings_about
+from tideover.settings import LINUX, default_settings, read, unused_hook_tables, warnings_about
+from tideover.settings.render import render_default_file
 
 
 def cautions_of(text: str) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from tideover import __version__
 from tideover.cli.app import group
 from tideover.cli.completion import CompletedCommand, CompletedOption, completed_commands
-from tideover.settings import render_default_file
 from tideover.settings.keys import APPLICATION, HOOK, TABLES, KeyTable, SettingKey
+from tideover.settings.render import render_default_file
 
 HEAD = """.TH TIDEOVER.TOML 5 "@DATE@" "tideover @VERSION@" "File Formats"
 .SH NAME

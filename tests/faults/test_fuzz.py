@@ -47,7 +47,8 @@ from tideover.model import (
 from tideover.pause import hypervisor_signals, kernel_signals
 from tideover.policy import Policy, Rules
 from tideover.record import Row, record_of
-from tideover.settings import LINUX, effective_values, read, read_duration, write_duration
+from tideover.settings import LINUX, read, read_duration, write_duration
+from tideover.settings.render import effective_values
 from tideover.sources.scheduled_events import (
     NotADocument,
     read_document,

@@ -65,7 +65,7 @@ def check_config(context: click.Context, file: str | None, config: str | None, a
 @with_settings
 def show_config(loaded: Loaded, with_secrets: bool, as_json: bool) -> int:
     """Show the effective settings and where each comes from. Values of hook environments are hidden."""
-    from tideover.settings import effective_values, show_hidden
+    from tideover.settings.render import effective_values, show_hidden
     shown = effective_values(loaded.settings, loaded.origin)
     if not with_secrets:
         shown = [show_hidden(one) for one in shown]

@@ -37,7 +37,8 @@ from tideover.lifecycle.replay import Recording
 from tideover.model import ClockCheck, utc_text
 from tideover.observations import Polled
 from tideover.record import Row, pauses_of, records_of
-from tideover.settings import Settings, effective_values, show_hidden
+from tideover.settings import Settings
+from tideover.settings.render import effective_values, show_hidden
 from tideover.system.clocks import read_boot_id
 from tideover.system.platform import create_private_file
 from tideover.text_safety import safe_json

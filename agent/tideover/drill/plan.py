@@ -10,7 +10,8 @@ from tideover.lifecycle.state import STALL_S
 from tideover.model import Event, HookSpec, Kind
 from tideover.platforms import SIMULATED_KINDS, Platform, platform_named
 from tideover.policy import Policy
-from tideover.settings import KeyOrigin, Settings, effective_values, options_for
+from tideover.settings import KeyOrigin, Settings, options_for
+from tideover.settings.render import effective_values
 
 SHORTEST_PAUSE_S = STALL_S
 """A stall of the agent's process ends an event from this length on; a shorter one ends nothing: no drill of it."""

@@ -13,7 +13,6 @@ from tideover.settings.reader import (
     read_settings,
     read_tolerantly,
 )
-from tideover.settings.render import EffectiveValue, effective_values, render_default_file, show_hidden
 from tideover.settings.toml import LARGEST_BYTES, KeyOrigin
 from tideover.settings.types import Address, read_duration, write_duration
 from tideover.settings.values import (
@@ -44,7 +43,6 @@ __all__ = [
     "Address",
     "ClockSettings",
     "DropIn",
-    "EffectiveValue",
     "FleetSettings",
     "HealthSettings",
     "HookOptions",
@@ -62,14 +60,11 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "default_settings",
-    "effective_values",
     "options_for",
     "read",
     "read_duration",
     "read_settings",
     "read_tolerantly",
-    "render_default_file",
-    "show_hidden",
     "unused_hook_tables",
     "warnings_about",
     "windows_paths",

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from tideover import __version__
-from tideover.findings import Finding, PollReport, bad, check_answer, check_events, good, remark
 from tideover.http_client import HedgedGet, HttpClient, HttpResponse, RequestFailed
 from tideover.model import RAW_KEPT, Document, Event, VmIdentity, fold_case
 from tideover.observations import AckOutcome, Polled, PollFailed, PollTrouble
@@ -26,6 +26,9 @@ from tideover.sources.scheduled_events import (
     write_acknowledgement,
 )
 from tideover.system.clocks import read_raw_s
+
+if TYPE_CHECKING:
+    from tideover.findings import Finding, PollReport
 
 PLATFORM = "http://169.254.169.254"
 EVENTS = "/metadata/scheduledevents?api-version=2020-07-01"
@@ -214,7 +217,7 @@ def _describe_acknowledgement(status: int) -> str:
     return _describe(status)
 
 
-# --- What doctor says
+# --- What doctor says: the agent does not load findings, for they would stay in its memory
 
 FIRST_CALL = "the first call may take up to 2 minutes while Scheduled Events are enabled: retry then"
 
@@ -222,6 +225,7 @@ FIRST_CALL = "the first call may take up to 2 minutes while Scheduled Events are
 def findings(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Given [source], what one poll brought and the hostname, say whether the service can be used, who this VM is and
     what is announced."""
+    from tideover.findings import check_answer, check_events
     place = f"the metadata service at {settings.endpoint or PLATFORM}"
     findings = check_answer("metadata", place, polled, _advice(polled), FIRST_CALL.partition(":")[0])
     return [*findings, *_check_name(settings, polled, hostname), *check_events(polled)]
@@ -239,6 +243,7 @@ def _advice(polled: PollReport) -> str:
 
 def _check_name(settings: SourceSettings, polled: PollReport, hostname: str) -> list[Finding]:
     """Events name the VM as Azure does, in capitals or not; the hostname is what many programs go by, and miss them."""
+    from tideover.findings import bad, good, remark
     if polled.answer is None:
         return []
     me, named = polled.answer.me, polled.named
