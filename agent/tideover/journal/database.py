@@ -128,6 +128,7 @@ BUSY_S = 2.0
 SCRATCH = ("/dev/shm", "/run", "")
 """Where a copy may lie for a moment while it is read: in memory, if that can be; "": where temporary files lie."""
 
+INCREMENTAL = 2             # as PRAGMA auto_vacuum reports it
 VACUUM_ON_DEMAND = "PRAGMA auto_vacuum = INCREMENTAL"
 """Of a new file, or before it is rewritten: only then can free pages be given back later (`return_free_pages`)."""
 PAGES_AT_ONCE = 1000
@@ -151,7 +152,8 @@ def open_to_write(path: Path) -> sqlite3.Connection:
         _refuse_newer(db)
         if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("its pages contradict each other")
-        db.execute(VACUUM_ON_DEMAND)
+        if db.execute("PRAGMA auto_vacuum").fetchone()[0] != INCREMENTAL:      # it writes, also where nothing changes
+            db.execute(VACUUM_ON_DEMAND)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
         db.execute("PRAGMA cache_size=-256")       # a quarter of a megabyte: the state is small and memory counts
