@@ -218,6 +218,8 @@ def test_a_migration_whose_pause_is_below_the_threshold_is_recorded_as_resumed(h
 @pytest.mark.slow
 def test_a_pause_that_nothing_announced_is_proved_a_live_migration_by_the_drift_token(here):
     here.start()
+    here.until(lambda: any("drift-token" in request.target for request in here.metadata.requests))
+    time.sleep(0.5)                         # the first answer has been read: only a change of it proves something
     with here.stopped():
         time.sleep(1.2)
     here.metadata.drift_token = 9

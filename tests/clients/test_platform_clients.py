@@ -86,6 +86,7 @@ def test_botocores_fetcher_reads_the_scheduled_events_with_a_token_of_its_own():
         assert all(one.header(TOKEN_HEADER) for one in service.requests[1:])
 
 
+@pytest.mark.extra      # Debian has no such package: by hand (README.md)
 def test_ec2_metadata_reads_the_spot_interruption_and_the_target_state():
     with Ec2MetadataService() as service:
         service.lifecycle_state = "Terminated"
