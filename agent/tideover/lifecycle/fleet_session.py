@@ -175,8 +175,7 @@ class FleetSessions:
                     freed, freed_state = take_slot(take_over(slots, silent.event), self.me, wish, names)
                     if freed_state is SlotState.GRANTED:
                         after, state, taken_from = freed, freed_state, ", ".join(names)
-            must_write = self._is_unsettled(key, read, wish) and wish.slot is not SlotWish.TAKE
-            if after == stored and not must_write:
+            if after == stored and not self._is_unsettled(key, read, wish):
                 return state, taken_from
             if (yield from self._write(key, after, read)):
                 self.memory.resumed.discard((key, wish.event_id))
