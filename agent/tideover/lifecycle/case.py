@@ -295,39 +295,28 @@ stay = __ = None      # this cell says: nothing changes
 # Short names for the grid, and for the grid only:
 W, T, F, P, V, A, D, H, K, U, C, S, R, L, X = Phase
 TransitionCell = Phase | None | Callable[[Case, Any, Policy, Moment], Phase | None]
-TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
+GRID: Mapping[Phase, tuple[TransitionCell, ...]] = {        # all columns but the last, which few phases have
     #   Began   Sched   Gone   Woken Prepared   Answered   Paused     Judged   Reboot   Restart   Released   Ack Recover
-    #                                                                                                        Fleet
-    W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __,
-        __),
-    T: (U,      __,     X,     _time_to_prepare, __, __,   __,        __,      __,      __,       __,        __, __,
-        __),
-    F: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __,
-        _slot_news),
-    P: (_begun, __,     _gone, __,   _prepared, __,        _paused_unasked, __, P,      __,       __,        __, R,
-        __),
-    V: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,        _alone, R,
-        _peers_news),
-    A: (_begun, __,     _gone, __,   __,        _on_ack_answer, __,        __,      P,       D,        __,        __,
-        R, _acknowledged_elsewhere),
-    D: (_begun, _again, _gone, _again, __,      K,         __,        __,      P,       __,       __,        __, R,
-        _acknowledged_elsewhere),
-    H: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,        _by_hand,
-        R, _held_news),
-    K: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        __, R,
-        __),
-    U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R,
-        __),
-    C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R,
-        __),
-    S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R,
-        __),
-    R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __,
-        __),
-    L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __,
-        __),
-    X: (__,) * len(COLUMNS),
+    W: (__,     __,     X,     __,   __,        __,        __,        __,      __,      __,       __,        __, __),
+    T: (U,      __,     X,     _time_to_prepare, __, __,   __,        __,      __,      __,       __,        __, __),
+    F: (U,      __,     X,     P,    __,        __,        __,        __,      __,      __,       __,        __, __),
+    P: (_begun, __,     _gone, __,   _prepared, __,        _paused_unasked, __, P,      __,       __,        __, R),
+    V: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,        _alone, R),
+    A: (_begun, __,     _gone, __,   __,        _on_ack_answer, __,   __,      P,       D,        __,        __, R),
+    D: (_begun, _again, _gone, _again, __,      K,         __,        __,      P,       __,       __,        __, R),
+    H: (_begun, __,     _gone, __,   __,        K,         __,        __,      P,       __,       __,     _by_hand, R),
+    K: (_begun, __,     _gone, __,   __,        __,        __,        __,      P,       __,       __,        __, R),
+    U: (__,     __,     C,     __,   __,        __,        _paused,   __,      C,       __,       __,        __, R),
+    C: (__,     __,     __,    __,   __,        __,        _repaused, _judged, C,       __,       __,        __, R),
+    S: (__,     __,     R,     _settled, __,    __,        _repaused, __,      C,       __,       __,        __, R),
+    R: (__,     __,     __,    __,   __,        __,        _repaused, __,      _reboot, _resumes, _released, __, __),
+    L: (__,     __,     X,     __,   __,        __,        _repaused, __,      _reboot, _resumes, __,        __, __),
+    X: (__,) * (len(COLUMNS) - 1),
 }
+ON_FLEET_NEWS: Mapping[Phase, TransitionCell] = {
+    F: _slot_news, V: _peers_news, A: _acknowledged_elsewhere, D: _acknowledged_elsewhere, H: _held_news}
+TABLE: Mapping[Phase, tuple[TransitionCell, ...]] = {
+    phase: (*row, ON_FLEET_NEWS.get(phase, stay)) for phase, row in GRID.items()}
 
 
 # --- the way through the table ------------------------------------------------------------------------------
