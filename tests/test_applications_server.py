@@ -256,7 +256,7 @@ def test_a_client_that_is_gone_before_its_welcome_does_not_keep_its_name_taken(w
 
 def test_users_that_no_table_names_are_counted_together(world, monkeypatch):
     numbers = iter(range(5000, 6000))
-    monkeypatch.setattr(unix_socket, "peer_user_id", lambda channel: next(numbers))
+    monkeypatch.setattr(unix_socket, "peer_of", lambda channel: (0, next(numbers)))
     silent = [Client(world.path, hello=False) for _ in range(admission.UNNAMED_USERS_AT_MOST)]
     assert "no table names" in Client(world.path, hello=False).read()["refused"]
     monkeypatch.undo()

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tideover.http_server import CLOSE_S, CONNECTIONS_AT_MOST, FIRST_REST_S, LONGEST_REST_S, OnProblem
-from tideover.threads import Loop, reason_of, start_task
+from tideover.http_server import CLOSE_S, CONNECTIONS_AT_MOST, OnProblem
+from tideover.threads import Loop, start_task
 from tideover.winapi.pipes import PipeEnd, PipeListener, connect_pipe
 from tideover.winapi.security import for_us_alone
 
@@ -57,12 +57,11 @@ class ApiListener:
     def __init__(self, path: Path, reply: Callable[[bytes], bytes], timeout_s: float, longest_question: int,
                  on_problem: OnProblem) -> None:
         """`reply`: given a line, what is answered; any thread, and it may take long."""
-        self._reply, self._on_problem = reply, on_problem
+        self._reply = reply
         self._timeout_s, self._longest_question = timeout_s, longest_question
         self._listener = PipeListener(pipe_name(str(path)), for_us_alone())
-        self._rest_s, self._is_troubled = FIRST_REST_S, False
         self._talking: set[Channel] = set()
-        self._loop = Loop("api", self._serve)
+        self._loop = Loop("api", partial(self._listener.accept_each, self._begin, on_problem))
         self._loop.start()
 
     def is_replaced(self) -> bool:
@@ -74,26 +73,13 @@ class ApiListener:
         if self._loop.end(CLOSE_S):
             self._listener.release()
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                end = self._listener.accept()
-            except OSError as trouble:
-                self._report_problem(reason_of(trouble))
-                if self._listener.wait_closed(self._rest_s):
-                    return
-                self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
-                continue
-            if end is None:
-                return                  # closed
-            self._rest_s = FIRST_REST_S
-            self._report_problem(None)
-            if len(self._talking) >= CONNECTIONS_AT_MOST:
-                end.close()
-                continue
-            channel = Channel(end, self._timeout_s, answers=True)
-            self._talking.add(channel)
-            start_task("api-answer", partial(self._converse, channel), partial(self._end, channel))
+    def _begin(self, end: PipeEnd) -> None:
+        if len(self._talking) >= CONNECTIONS_AT_MOST:
+            end.close()
+            return
+        channel = Channel(end, self._timeout_s, answers=True)
+        self._talking.add(channel)
+        start_task("api-answer", partial(self._converse, channel), partial(self._end, channel))
 
     def _converse(self, channel: Channel) -> None:
         with contextlib.suppress(OSError):
@@ -107,11 +93,6 @@ class ApiListener:
         if channel in self._talking:
             self._talking.discard(channel)
             channel.close()
-
-    def _report_problem(self, reason: str | None) -> None:
-        if self._is_troubled != (reason is not None):
-            self._is_troubled = reason is not None
-            self._on_problem(reason)
 
 
 def connect(path: Path, timeout_s: float) -> Channel:

@@ -41,9 +41,7 @@ class Channel:
 
     def peer(self) -> tuple[int, int | None]:
         """Return the process id (0: not of our namespace) and the user id of who listens. Raise OSError."""
-        pid, uid, _ = _CREDENTIALS.unpack(
-            self._channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-        return pid, uid
+        return peer_of(self._channel)
 
     def close(self) -> None:
         self._channel.close()
@@ -61,15 +59,15 @@ class ApiListener:
             on_failure.callback(os.close, lock)
             self._lock: int | None = lock
             self._closing = threading.Lock()
-            listener = on_failure.enter_context(_listen(path))
-            self._identity = _identity(path)
+            listener = on_failure.enter_context(listen_at(path, 0o600, CONNECTIONS_AT_MOST))
+            self._identity = identity_of(path)
             limits = ConnectionLimits(timeout_s, longest_question)
             self._listening = ConnectionListener(listener, "api", limits, self._answers, on_problem)
             on_failure.pop_all()
 
     def is_replaced(self) -> bool:
         """Return whether another process removed the socket or put something else in its place."""
-        return _identity(self._path) != self._identity
+        return identity_of(self._path) != self._identity
 
     def close(self) -> None:
         self._listening.close()
@@ -101,25 +99,36 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _listen(path: Path) -> socket.socket:
-    """Given the path, whose lock we hold, return the socket that listens there. Raise OSError."""
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Return the process id (0: not of our namespace) and the user id at the other end, by the kernel's word. Raise
+    OSError."""
+    pid, uid, _ = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, uid
+
+
+def listen_at(path: Path, mode: int, waiting_at_most: int) -> socket.socket:
+    """Given a path whose directory is ours, who may connect and how many may wait to be accepted, return the socket
+    that listens there, in the place of what lies there. Raise OSError."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        before = os.umask(0o177)
+        before = os.umask(0o177)        # at no moment may another connect than `mode` says
         try:
             listener.bind(str(path))
         finally:
             os.umask(before)
-        listener.listen(CONNECTIONS_AT_MOST)
+        path.chmod(mode)
+        listener.listen(waiting_at_most)
     except OSError:
         listener.close()
         raise
     return listener
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def identity_of(path: Path) -> tuple[int, int] | None:
+    """Return which file lies at a path; None: none."""
     try:
         status = path.lstat()
     except OSError:

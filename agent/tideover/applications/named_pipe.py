@@ -13,11 +13,12 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from tideover.api.named_pipe import pipe_name
 from tideover.settings.values import PathsSettings
-from tideover.threads import Loop, reason_of, start_task
+from tideover.threads import Loop, start_task
 from tideover.winapi.base import close_handle, create_event, reset_event, set_event, wait_for_any
 from tideover.winapi.pipes import PipeEnd, PipeListener
 from tideover.winapi.security import SYSTEM, find_account, for_every_user, own_sid
@@ -28,7 +29,6 @@ WRITE_AT_ONCE = 65536
 NEWS_AT_ONCE = 64               # between two looks at the time
 LEAVE_S = 1.0                   # for a client to take the last line
 CLOSE_S = 2.0
-FIRST_REST_S, LONGEST_REST_S = 0.1, 2.0     # of accepting, after the system could not
 
 
 class PipeChannel:
@@ -143,13 +143,11 @@ class PipeTransport:
     """Listens under a pipe's name. Raise OSError if that fails."""
 
     def __init__(self, path: Path, on_problem: Callable[[str | None], None]) -> None:
-        self._on_problem = on_problem
         self._news: queue.SimpleQueue[tuple[PipeChannel, bytes | None] | None] = queue.SimpleQueue()
         self._channels: set[PipeChannel] = set()
         self._all_gone = threading.Condition()
-        self._rest_s, self._is_troubled = FIRST_REST_S, False
         self._listener = PipeListener(str(path), for_every_user(), may_be_held=True)
-        self._loop = Loop("applications-pipe", self._accept_all)
+        self._loop = Loop("applications-pipe", partial(self._listener.accept_each, self._begin, on_problem))
         self._loop.start()
 
     def wait(self, seconds: float | None) -> Iterator[tuple[PipeChannel, bytes | None]]:
@@ -185,26 +183,11 @@ class PipeTransport:
         with self._all_gone:
             self._all_gone.wait_for(lambda: not self._channels, CLOSE_S)
 
-    def _accept_all(self) -> None:
-        while True:
-            try:
-                end = self._listener.accept()
-            except OSError as trouble:
-                self._report(reason_of(trouble))
-                if self._listener.wait_closed(self._rest_s):
-                    return
-                self._rest_s = min(2 * self._rest_s, LONGEST_REST_S)
-                continue
-            if end is None:
-                return                      # closed
-            self._rest_s = FIRST_REST_S
-            self._report(None)
-            if len(self._channels) >= CONNECTIONS_AT_MOST:
-                end.close()
-            else:
-                self._begin(PipeChannel(end, self._tell))
-
-    def _begin(self, channel: PipeChannel) -> None:
+    def _begin(self, end: PipeEnd) -> None:
+        if len(self._channels) >= CONNECTIONS_AT_MOST:
+            end.close()
+            return
+        channel = PipeChannel(end, self._tell)
         self._channels.add(channel)
 
         def converse() -> None:
@@ -226,11 +209,6 @@ class PipeTransport:
 
     def _tell(self, channel: PipeChannel, data: bytes | None) -> None:
         self._news.put((channel, data))
-
-    def _report(self, reason: str | None) -> None:
-        if self._is_troubled != (reason is not None):
-            self._is_troubled = reason is not None
-            self._on_problem(reason)
 
 
 def address_of(paths: PathsSettings) -> str:

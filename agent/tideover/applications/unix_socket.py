@@ -11,11 +11,11 @@ import pwd
 import resource
 import selectors
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tideover.api.unix_socket import identity_of, listen_at, peer_of
 from tideover.errors import system_reason
 from tideover.settings.values import PathsSettings
 from tideover.system.wakeup import Wakeup
@@ -25,8 +25,8 @@ DESCRIPTORS_KEPT = 256           # of those the process may have: for hooks, the
 READ_AT_ONCE = 65536
 REST_S = 0.5                     # of accepting, after the system could not
 WAITING_AT_MOST = 128            # clients that are not accepted yet
+FOR_EVERY_USER = 0o666
 
-_CREDENTIALS = struct.Struct("3i")     # pid, uid, gid (unix(7), SO_PEERCRED)
 
 
 class SocketChannel:
@@ -34,7 +34,7 @@ class SocketChannel:
 
     def __init__(self, connection: socket.socket, selector: selectors.BaseSelector) -> None:
         """Raise OSError."""
-        self.connection, self.user, self.is_closed = connection, peer_user_id(connection), False
+        self.connection, self.user, self.is_closed = connection, peer_of(connection)[1], False
         self._selector, self._output = selector, bytearray()
         connection.setblocking(False)
         selector.register(connection, selectors.EVENT_READ, self)
@@ -74,8 +74,9 @@ class SocketTransport:
 
     def __init__(self, path: Path, on_problem: Callable[[str | None], None]) -> None:
         self._path, self._on_problem = path, on_problem
-        self._listener = _listen(path)
-        self._identity = _identity(path)
+        self._listener = listen_at(path, FOR_EVERY_USER, WAITING_AT_MOST)
+        self._listener.setblocking(False)
+        self._identity = identity_of(path)
         self._accept_at_s: float | None = None
         self._is_troubled = False
         self._wakeup = Wakeup()
@@ -104,15 +105,16 @@ class SocketTransport:
 
     def is_replaced(self) -> bool:
         """Return whether another process removed the socket or put something else in its place. Any thread."""
-        return _identity(self._path) != self._identity
+        return identity_of(self._path) != self._identity
 
     def listen_again(self) -> None:
         """In the place of what is there now; connections stay. On the thread that waits. Raise OSError."""
-        listener = _listen(self._path)
+        listener = listen_at(self._path, FOR_EVERY_USER, WAITING_AT_MOST)
+        listener.setblocking(False)
         if self._accept_at_s is None:
             self._selector.unregister(self._listener)
         self._listener.close()
-        self._listener, self._identity, self._accept_at_s = listener, _identity(self._path), None
+        self._listener, self._identity, self._accept_at_s = listener, identity_of(self._path), None
         self._selector.register(listener, selectors.EVENT_READ)
 
     def wake(self) -> None:
@@ -167,30 +169,6 @@ def _converse(channel: SocketChannel, mask: int) -> bytes | None:
     raise BlockingIOError
 
 
-def _listen(path: Path) -> socket.socket:
-    """Return the socket that listens there, for every user. Raise OSError."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o666)
-        listener.listen(WAITING_AT_MOST)
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def address_of(paths: PathsSettings) -> str:
     """Return where applications connect: in a directory of its own, so that containers can mount it."""
     return f"{paths.runtime}/applications/socket"
@@ -200,13 +178,6 @@ def connections_possible() -> int:
     """Return how many connections leave the process the descriptors it needs."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, most - DESCRIPTORS_KEPT) if most != resource.RLIM_INFINITY else sys.maxsize
-
-
-def peer_user_id(connection: socket.socket) -> int:
-    """Return the number of the user whose process is connected, as the kernel says it. Raise OSError."""
-    _, user_id, _ = _CREDENTIALS.unpack(
-        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return int(user_id)
 
 
 def find_user(name: str | None) -> int | None:

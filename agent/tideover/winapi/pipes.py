@@ -17,6 +17,7 @@ import win32con
 import win32file
 import win32pipe
 
+from tideover.errors import system_reason
 from tideover.winapi.base import (
     ERROR_BROKEN_PIPE,
     ERROR_NO_DATA,
@@ -42,6 +43,7 @@ _REJECT_REMOTE = 0x8                # PIPE_REJECT_REMOTE_CLIENTS, which pywin32 
 _FIRST_INSTANCE = 0x80000           # FILE_FLAG_FIRST_PIPE_INSTANCE, which pywin32 does not name
 _IDENTIFICATION_ONLY = 0x100000 | 0x10000     # SECURITY_SQOS_PRESENT | SECURITY_IDENTIFICATION: no impersonation
 _BUFFER_BYTES = 65536
+FIRST_REST_S, LONGEST_REST_S = 0.05, 1.0        # of accepting, after the system could not
 _CLOSED = frozenset({ERROR_BROKEN_PIPE, ERROR_NO_DATA, ERROR_PIPE_NOT_CONNECTED})
 _numbers = itertools.count()
 _cancel = declare(kernel32, "CancelIoEx", ctypes.c_int, HANDLE, ctypes.c_void_p)
@@ -220,9 +222,28 @@ class PipeListener:
             self._free = create_pipe(self._name, self._attributes, is_first=False)
         return here
 
-    def wait_closed(self, seconds: float) -> bool:
-        """Wait so long for `close`; return whether it came."""
-        return wait_for_any([self._closing], seconds) is not None
+    def accept_each(self, begin: Callable[[PipeEnd], None], on_problem: Callable[[str | None], None]) -> None:
+        """Give each client to `begin` until this is closed. `on_problem` is called once with why none can be accepted,
+        and with None when one can be again."""
+        rest_s, is_troubled = FIRST_REST_S, False
+        while True:
+            try:
+                end = self.accept()
+            except OSError as trouble:
+                if not is_troubled:
+                    is_troubled = True
+                    on_problem(system_reason(trouble))
+                if wait_for_any([self._closing], rest_s) is not None:
+                    return
+                rest_s = min(2 * rest_s, LONGEST_REST_S)
+                continue
+            if end is None:
+                return
+            rest_s = FIRST_REST_S
+            if is_troubled:
+                is_troubled = False
+                on_problem(None)
+            begin(end)
 
     def close(self) -> None:
         """End the wait for a client. Any thread."""
