@@ -104,7 +104,7 @@ def pytest_terminal_summary(terminalreporter, config):
     tell = terminalreporter.write_line
     if config.option.markexpr == FAST:
         tell("")
-        tell("This was the fast suite. The slow proofs (real servers, machines, stops; about 55 minutes): pytest -m slow")
+        tell("This was the fast suite. The slow proofs (real servers, machines, stops; about an hour): pytest -m slow")
     if config.stash[LEFT][0]:
         tell("")
         tell(f"Turn {sampling.asked_turn()}: {config.stash[LEFT][0]} proofs are left to other turns (tests/sampled.toml). All: pytest -m slow")

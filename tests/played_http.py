@@ -3,8 +3,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 
@@ -55,3 +55,17 @@ class PlayedServer:
                 if not sent:
                     return
                 client.sendall(sent)
+
+
+@contextmanager
+def played_servers() -> Iterator[Callable[..., PlayedServer]]:
+    """Give what starts such a server with its reply; all end with this."""
+    playing: list[PlayedServer] = []
+
+    def begin(reply: Reply | bytes) -> PlayedServer:
+        playing.append(PlayedServer(reply))
+        return playing[-1]
+
+    yield begin
+    for one in playing:
+        one.shut()

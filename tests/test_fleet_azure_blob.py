@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from http_faults import answer
-from played_http import PlayedRequest, PlayedServer, Reply
+from played_http import PlayedRequest, PlayedServer, played_servers
 from real_etcd import FleetKeys
 from tideover.fleet.azure_blob import AzureBlobStore, findings
 from tideover.fleet.store import Conflict, StoreFailed, StoreTrouble, open_store
@@ -21,15 +21,8 @@ SAS = "sv=2023-11-03&sr=c&sp=rcwdl&se=2099-01-01T00%3A00%3A00Z&sig=abc%3D"
 
 @pytest.fixture
 def play() -> Iterator[Callable[..., PlayedServer]]:
-    playing: list[PlayedServer] = []
-
-    def begin(reply: Reply | bytes) -> PlayedServer:
-        playing.append(PlayedServer(reply))
-        return playing[-1]
-
-    yield begin
-    for one in playing:
-        one.shut()
+    with played_servers() as begin:
+        yield begin
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from http_faults import answer
-from played_http import PlayedRequest, PlayedServer, Reply
+from played_http import PlayedRequest, PlayedServer, played_servers
 from real_etcd import FleetKeys
 from tideover.fleet.etcd import EtcdStore
 from tideover.fleet.store import Conflict, StoreFailed, StoreTrouble, open_store
@@ -43,15 +43,8 @@ UNAUTHENTICATED = error(b"401 Unauthorized", 16, "etcdserver: invalid auth token
 
 @pytest.fixture
 def play() -> Iterator[Callable[..., PlayedServer]]:
-    playing: list[PlayedServer] = []
-
-    def begin(reply: Reply | bytes) -> PlayedServer:
-        playing.append(PlayedServer(reply))
-        return playing[-1]
-
-    yield begin
-    for one in playing:
-        one.shut()
+    with played_servers() as begin:
+        yield begin
 
 
 def failure(work: Callable[[], object]) -> StoreFailed:

@@ -1,14 +1,13 @@
 """Reads a configuration text into settings, or into all of its errors at once."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from tideover.errors import ConfigurationError
 from tideover.model import Kind
-from tideover.settings.combinations import find_broken_combinations
 from tideover.settings.keys import (
     ANNOUNCED_IN_ORDER,
     APPLICATION,
@@ -30,7 +29,8 @@ from tideover.settings.types import (
     found_text,
     problem_lines,
 )
-from tideover.settings.values import LINUX, HooksSettings, PlatformPaths, PolicySettings, Settings
+from tideover.settings.values import LINUX, FleetSettings, HooksSettings, PlatformPaths, PolicySettings, Settings
+from tideover.stores import STORES, read_store
 
 _NAMED = tuple(table.name for table in NAMED_TABLES)
 _ROWS = {table.name: table.keys for table in (*TABLES, *NAMED_TABLES)}
@@ -88,7 +88,7 @@ def _read_files(files: Sequence[DropIn], defaults: PlatformPaths) -> tuple[ReadR
         origin |= {dotted(path): KeyOrigin(name, line, is_drop_in) for path, line in document.lines.items()}
     settings = _SettingsReader(TomlDocument(tree, {}), defaults).settings()
     if not any(fault.key.startswith("fleet.") for fault in faults):     # what follows from one is no fault of its own
-        faults += find_broken_combinations(settings, origin)
+        faults += _find_broken_combinations(settings, origin)
     return ReadResult(settings, MappingProxyType(origin)), faults
 
 
@@ -267,3 +267,55 @@ def _where_it_belongs(others: list[str], path: Path, name: str, value: object) -
 
 def _what_it_takes(path: Path, known: tuple[str, ...]) -> str:
     return f", [{dotted(path)}] takes {', '.join(known)}" if path else f", the tables are {', '.join(known)}"
+
+
+# --- Keys of [fleet] that only make sense together, or not together. Each value is right by itself; a rule is a row.
+# Judged on all files merged: the store may stand in one of them and its credentials in another.
+
+@dataclass(frozen=True, slots=True)
+class CombinationRule:
+    """A key of [fleet], and when it does not fit the others."""
+
+    key: str                                       # of [fleet]
+    is_broken: Callable[[FleetSettings], bool]
+    text: str
+
+
+def _takes(fleet: FleetSettings, key: str) -> bool:
+    return key in read_store(fleet.store or "").kind.takes
+
+
+# Asked only where there is a store.
+PAIRS = (
+    CombinationRule("user", lambda it: _takes(it, "user") and it.user is not None and it.password_file is None,
+                    "needs password_file too"),
+    CombinationRule("password_file", lambda it: _takes(it, "user") and it.password_file is not None and it.user is None,
+                    "needs user too"),
+    CombinationRule("cert_file", lambda it: _takes(it, "key_file") and it.cert_file is not None and it.key_file is None,
+                    "needs key_file too"),
+    CombinationRule("key_file", lambda it: _takes(it, "key_file") and it.key_file is not None and it.cert_file is None,
+                    "needs cert_file too"),
+    CombinationRule("store", lambda it: _takes(it, "sas_file") and it.sas_file is None and not it.identity,
+                    "needs sas_file or identity = true"),
+    CombinationRule("identity", lambda it: _takes(it, "sas_file") and it.identity and it.sas_file is not None,
+                    "cannot be used with sas_file: choose one"),
+)
+
+OF_A_STORE = tuple(dict.fromkeys(key for kind in STORES for key in kind.takes))
+
+
+def _find_broken_combinations(settings: Settings, origin: Mapping[str, KeyOrigin]) -> list[SettingProblem]:
+    """Given settings and where their keys stand, return one fault for each key that does not fit the others."""
+    fleet = settings.fleet
+    if fleet.store is None:
+        return []
+    kind = read_store(fleet.store).kind
+    found = [(key, f"is not for {kind.scheme}://, which takes {', '.join(kind.takes)}")
+             for key in OF_A_STORE if getattr(fleet, key) and key not in kind.takes]
+    found += [(rule.key, rule.text) for rule in PAIRS if rule.is_broken(fleet)]
+    return [_combination_fault(key, text, origin.get(f"fleet.{key}")) for key, text in found]
+
+
+def _combination_fault(key: str, text: str, place: KeyOrigin | None) -> SettingProblem:
+    return SettingProblem(place.line if place else None, f"fleet.{key}", text,
+                          drop_in=place.file if place and place.is_drop_in else "")
