@@ -48,6 +48,7 @@ LONGEST_IDLE_S = 60.0            # of a connection: load balancers and NAT forge
 LONGEST_QUOTED = 200             # characters of a server's own message
 USUAL_QUOTA_BYTES = 2 << 30      # --quota-backend-bytes, where nothing is configured; status does not say it before 3.6
 NEARLY_FULL = 0.8
+LONGEST_NUMBER = 20              # digits of a 64-bit number
 
 UNAUTHENTICATED, PERMISSION_DENIED, PRECONDITION, EXHAUSTED = 16, 7, 9, 8       # gRPC's codes
 NO_USER = "user name is empty"
@@ -143,7 +144,7 @@ class EtcdStore:
         except AnswerTooLarge as error:
             raise StoreFailed(StoreTrouble.MALFORMED, f"cannot read {key} in etcd: {BODY_TOO_LARGE}",
                               "check that nothing else writes below fleet.prefix") from error
-        found = answer.fields.get("kvs", [])
+        found = _documents(f"read {key}", answer.fields)
         return self._stored(found[0]) if found else None
 
     def list(self, prefix: str) -> Sequence[Stored]:
@@ -194,7 +195,7 @@ class EtcdStore:
                 found, generation, first = [], self._generation, f"{self._prefix}/{prefix}".encode()
                 continue
             generation = self._generation
-            documents = answer.get("kvs", [])
+            documents = _documents(f"list {prefix}", answer)
             found += map(self._stored, documents)
             more = bool(answer.get("more")) and bool(documents)
             if more:
@@ -218,9 +219,10 @@ class EtcdStore:
     def _present(self, key: str, answer: _EtcdAnswer) -> Stored | None:
         """Given the answer to a swap that was not made, return the document as it is."""
         try:
-            found = answer.fields["responses"][0]["response_range"].get("kvs", [])
-        except (AttributeError, IndexError, KeyError, TypeError):
+            answered = answer.fields["responses"][0]["response_range"]
+        except (LookupError, TypeError):
             raise _malformed(f"write {key}") from None
+        found = _documents(f"write {key}", answered)
         return self._stored(found[0]) if found else None
 
     def _stored(self, found: dict[str, Any]) -> Stored:
@@ -281,7 +283,7 @@ class EtcdStore:
         answer = self._send(server, path, body, end_raw_s, {"Authorization": self._token} if self._token else {})
         fields = _fields(answer.body)
         message, code = str(fields.get("message", fields.get("error", ""))), fields.get("code")
-        if answer.status == 200 and "header" in fields:
+        if answer.status == 200 and isinstance(fields.get("header"), dict):
             return fields
         wants_login = code == UNAUTHENTICATED or OLD_TOKEN in message or NO_USER in message
         if wants_login and self._user:
@@ -355,7 +357,7 @@ class EtcdStore:
         """Given an answer, note which store it is of. Return whether that is the same as before."""
         try:
             cluster_id, revision = str(fields["header"]["cluster_id"]), int(fields["header"]["revision"])
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             raise _ServerFailed(StoreTrouble.MALFORMED, "its answer has no header of etcd",
                                 "check that fleet.store names an etcd 3.4 or newer", is_unknown=True) from None
         changed = self._cluster_id not in ("", cluster_id) or (revision < self._newest_revision and not is_stale)
@@ -411,6 +413,14 @@ def _fields(body: bytes) -> dict[str, Any]:
     return {}
 
 
+def _documents(operation: str, answer: object) -> Sequence[Any]:
+    """Given the answer to a range, return the documents that it has, unchecked. Raise StoreFailed."""
+    found = answer.get("kvs", []) if isinstance(answer, dict) else None
+    if not isinstance(found, list):
+        raise _malformed(operation)
+    return found
+
+
 def _malformed(operation: str) -> StoreFailed:
     return StoreFailed(StoreTrouble.MALFORMED, f"cannot {operation} in etcd: the answer has not the form of etcd's",
                        "check that fleet.store names an etcd 3.4 or newer, and no proxy is between",
@@ -457,4 +467,5 @@ def _status_findings(topic: str, name: str, status: dict[str, Any]) -> list[Find
 
 
 def _number(text: object) -> int:
-    return int(text) if isinstance(text, str | int) and str(text).isdecimal() else 0
+    digits = str(text) if isinstance(text, str | int) else ""
+    return int(digits) if digits.isdecimal() and len(digits) <= LONGEST_NUMBER else 0
