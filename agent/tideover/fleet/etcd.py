@@ -283,7 +283,7 @@ class EtcdStore:
         answer = self._send(server, path, body, end_raw_s, {"Authorization": self._token} if self._token else {})
         fields = _fields(answer.body)
         message, code = str(fields.get("message", fields.get("error", ""))), fields.get("code")
-        if answer.status == 200 and isinstance(fields.get("header"), dict):
+        if answer.status == 200 and "header" in fields:
             return fields
         wants_login = code == UNAUTHENTICATED or OLD_TOKEN in message or NO_USER in message
         if wants_login and self._user:
@@ -355,11 +355,7 @@ class EtcdStore:
 
     def _note_header(self, fields: dict[str, Any], *, is_stale: bool) -> bool:
         """Given an answer, note which store it is of. Return whether that is the same as before."""
-        try:
-            cluster_id, revision = str(fields["header"]["cluster_id"]), int(fields["header"]["revision"])
-        except (KeyError, OverflowError, TypeError, ValueError):
-            raise _ServerFailed(StoreTrouble.MALFORMED, "its answer has no header of etcd",
-                                "check that fleet.store names an etcd 3.4 or newer", is_unknown=True) from None
+        cluster_id, revision = _header(fields)
         changed = self._cluster_id not in ("", cluster_id) or (revision < self._newest_revision and not is_stale)
         if changed:
             self._generation += 1
@@ -392,10 +388,11 @@ class EtcdStore:
             end_raw_s = self._read_raw_s() + OPERATION_S
             try:
                 status = self._ask_server(server, STATUS, b"{}", end_raw_s)
+                cluster_id, _ = _header(status)
             except _ServerFailed as failure:
                 found.append(bad(topic, f"etcd at {server.name}: {failure.cause}", _sentence(failure.hint)))
                 continue
-            clusters.setdefault(str(status["header"].get("cluster_id")), []).append(server.name)
+            clusters.setdefault(cluster_id, []).append(server.name)
             found += _status_findings(topic, server.name, status)
         if len(clusters) > 1:
             words = " and ".join(", ".join(names) for names in clusters.values())
@@ -411,6 +408,15 @@ def _fields(body: bytes) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _header(fields: dict[str, Any]) -> tuple[str, int]:
+    """Given an answer, return the id of its cluster and the newest revision there. Raise _ServerFailed."""
+    try:
+        return str(fields["header"]["cluster_id"]), int(fields["header"]["revision"])
+    except (KeyError, OverflowError, TypeError, ValueError):
+        raise _ServerFailed(StoreTrouble.MALFORMED, "its answer has no header of etcd",
+                            "check that fleet.store names an etcd 3.4 or newer", is_unknown=True) from None
 
 
 def _documents(operation: str, answer: object) -> Sequence[Any]:
