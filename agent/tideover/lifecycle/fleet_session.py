@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.fleet_documents import (
@@ -16,6 +17,7 @@ from tideover.fleet_documents import (
     Holder,
     MemberDocument,
     SlotsDocument,
+    UnusableDocument,
     decode_event,
     decode_member,
     decode_slots,
@@ -32,6 +34,7 @@ from tideover.lifecycle.fleet_rules import (
     give_back_past,
     is_mine,
     is_too_late,
+    leave_event,
     not_ready,
     open_event,
     take_over,
@@ -94,6 +97,7 @@ class BackOff:
 
 Operation = ReadKey | WriteKey | BackOff
 Session = Generator[Operation, "StoredValue | bool | None", FleetView]
+Document = TypeVar("Document", SlotsDocument, EventDocument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class FleetMemory:
     unanswered: dict[str, str | None] = field(default_factory=dict)     # key -> the revision that a write without an
                                                                         # answer expects: it may still be carried out
     resumed: set[tuple[str, str]] = field(default_factory=set)          # key and event, from before this process
+    named: set[str] = field(default_factory=set)                        # the events that this machine's entry has named
 
     def forget_silence(self) -> None:
         """The store did not answer: what happened meanwhile was not observed."""
@@ -287,9 +292,38 @@ class FleetSessions:
             read = yield from _read(key)
             known = decode_member(key, read.value) if read.value is not None else None
             newer = replace(entry, beat=known.beat + 1, extra=known.extra) if known is not None else entry
+            self.memory.named.update(known.events if known is not None else ())
             if (yield from self._write(key, newer, read)):
                 return
             yield BackOff(conflicts)
+
+    def leave_past(self, coordinated: frozenset[str]) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Given the digests of all events that this machine has anything to write for, take it out of every other one:
+        a store that was restored from a backup shows what it has left long ago, and after a lost journal it does not
+        know what it had written."""
+        yield from self._change(slots_key(self.me.group), decode_slots,
+                                lambda slots: give_back_past(slots, self.me, coordinated))
+        for digest in sorted(self.memory.named - coordinated):
+            yield from self._change(event_key(digest), decode_event, lambda event: leave_event(event, self.me))
+            self.memory.named.discard(digest)
+
+    def _change(self, key: str, decode: Callable[[str, bytes], Document],
+                change: Callable[[Document], Document | None]) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Write what `change` makes of a document, where there is one. What this version cannot read stays as it is:
+        doctor names it."""
+        for conflicts in range(1, CONFLICTS_AT_MOST + 1):
+            read = yield from _read(key)
+            if read.value is None:
+                return
+            try:
+                known = decode(key, read.value)
+            except UnusableDocument:
+                return
+            after = change(known)
+            if after == known or (yield from self._write(key, after, read)):
+                return
+            yield BackOff(conflicts)
+        raise TooManyConflicts(key)
 
     def _write(self, key: str, document: EventDocument | SlotsDocument | MemberDocument | None,
                read: StoredValue) -> Generator[Operation, StoredValue | bool | None, bool]:
