@@ -354,7 +354,7 @@ class Member:
             tuple(event_digest(one.source, one.event_id) for one in effects), 1, utc_text(now.utc),
             self._failed_hooks())
         self._is_unwritten = False
-        if self._carry_out(_flagged(sessions.beat(entry))) is None:
+        if self._carry_out(_flagged(sessions.beat(entry, self._pauses()))) is None:
             self._is_unwritten, self._beaten = bool(self.status.reason), ""
         else:
             self._beaten = about
