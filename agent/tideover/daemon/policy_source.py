@@ -128,8 +128,8 @@ def application_specs(settings: Settings) -> tuple[HookSpec, ...]:
 
 
 def _distinct(hooks: tuple[HookSpec, ...], applications: Iterable[str]) -> tuple[HookSpec, ...]:
-    """Given the hooks and the names of applications: a file whose NAME another file or an application has is refused, and
-    counts as a preparation of its own that failed."""
+    """Given the hooks and the names of applications: a file whose NAME another file or an application has is refused,
+    and counts as a preparation of its own that failed."""
     seen = set(applications)
     distinct = []
     for spec in hooks:

@@ -105,8 +105,8 @@ def read_catalogue(
     directory: Path, describe: Callable[[str], HookOptions], suffixes: tuple[str, ...] = SUFFIXES,
     applications: Collection[str] = (),
 ) -> Catalogue:
-    """Given the hooks directory, the configuration by NAME, the platform's suffixes and the names of applications, which
-    no hook may have, return what lies there.
+    """Given the hooks directory, the configuration by NAME, the platform's suffixes and the names of applications,
+    which no hook may have, return what lies there.
 
     Never raises for what lies there or does not. A directory that does not exist is an empty catalogue with a warning.
     One that exists and cannot be read may hold any hook: it counts as one refused hook, which holds acknowledgements.
