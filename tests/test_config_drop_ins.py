@@ -142,7 +142,7 @@ def test_the_program_of_vmware_tools_is_refused_if_others_can_change_it(home, ca
     program.chmod(0o757)
     assert main(["config", "check", config]) == 2
     assert f"chmod go-w {program}" in capsys.readouterr().err
-    with pytest.raises(WrongUseError, match=r"the program of \[source\.vsphere\] vmtoolsd: "):
+    with pytest.raises(WrongUseError, match=r"cannot use source\.vsphere\.vmtoolsd: "):
         require_trusted_named(load(home))
     drop_in(home, "20.toml", f'[hooks]\ntimeout = "20s"\n[source.vsphere]\nvmtoolsd = "{home / "gone"}"\n')
     assert main(["config", "check", config]) == 0           # a poll says that it is not installed

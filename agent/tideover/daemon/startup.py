@@ -66,9 +66,8 @@ def require_trusted_named(loaded: Loaded) -> None:
     a source runs. A hook's files and the program of [notify] are judged at each run."""
     for path, is_secret in loaded.credential_files.items():
         require_trusted_path(path, "a credential file of [fleet]:", is_secret=is_secret)
-    program = loaded.settings.source.vsphere.vmtoolsd
-    if program is not None:
-        require_trusted_path(Path(program), "the program of [source.vsphere] vmtoolsd:")
+    for key, program in loaded.settings.source.programs.items():
+        require_trusted_path(Path(program), f"{key}:")
 
 
 def trusted(loaded: Loaded) -> Loaded:
