@@ -1,5 +1,6 @@
-"""The clock worker: the checks under way and the clocks that are monitored for convergence. Used by one thread at a
-time.
+"""The course of clock checks: the pauses between rounds, the deadline, following a bad clock, calling the remedy.
+
+Used by one thread at a time.
 
 Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` gives it
 one. Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.
@@ -12,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from tideover.clock.convergence import FOLLOWING, LIMIT_S, ClockInstant, ConvergenceMonitor, measure_again
 from tideover.clock.daemons import Daemon, find_daemon
 from tideover.clock.host import HostAccess
-from tideover.clock.ntp_client import ROUND_TIMEOUT_S, SPACING_S, QueryRounds
+from tideover.clock.query_rounds import ROUND_TIMEOUT_S, QueryRounds
+from tideover.clock.rate_limits import SPACING_S
 from tideover.clock.sources import find_sources
 from tideover.clock.types import ClockCheckSettings, CommandResult, DaemonReport, Origin, TimeSource
 from tideover.clock.verdict import ClockEvaluator, as_record
