@@ -12,8 +12,8 @@ from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner,
 from tideover.clock.checker import NEAR_EVENT_SAMPLING_S
 from tideover.clock.daemons import find_daemon
 from tideover.clock.host import HostAccess
-from tideover.clock.ntp_client import RateLimiter
 from tideover.clock.on_demand import check_now, watch_clock
+from tideover.clock.rate_limits import RateLimiter
 from tideover.clock.sources import HypervisorClock, find_hardware, find_sources, origin_text
 from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker

@@ -23,7 +23,9 @@ from tideover.fleet_documents import (
     decode_slots,
     encode,
     event_digest,
+    event_key,
     member_key,
+    slots_key,
 )
 from tideover.lifecycle import Phase
 from tideover.lifecycle.fleet_rules import (
@@ -450,10 +452,20 @@ def test_the_store_says_released_only_of_entries_that_are_there():
 # --- sessions
 
 class Documents:
-    """The keys of a store, for one session at a time."""
+    """The keys of a store, for one session at a time. `gives_up`: writes get no answer, and are kept in `late`."""
 
     def __init__(self):
-        self.keys, self.conflicts = {}, 0
+        self.keys, self.conflicts, self.gives_up, self.late = {}, 0, False, []
+
+    def read(self, key):
+        value = self.keys.get(key)
+        return StoredValue(value, None if value is None else str(hash(value)))
+
+    def write(self, wish):
+        if self.read(wish.key).revision != wish.revision:
+            return False
+        self.keys[wish.key] = wish.value
+        return True
 
     def run(self, session):
         result = None
@@ -462,21 +474,22 @@ class Documents:
                 operation = session.send(result)
                 match operation:
                     case ReadKey(key):
-                        value = self.keys.get(key)
-                        result = StoredValue(value, None if value is None else str(hash(value)))
-                    case WriteKey(key, value, _):
-                        result = self.conflicts <= 0
+                        result = self.read(key)
+                    case WriteKey() if self.gives_up:
+                        self.late.append(operation)
+                        session.close()
+                        return None
+                    case WriteKey():
+                        result = self.conflicts <= 0 and self.write(operation)
                         self.conflicts -= 1
-                        if result:
-                            self.keys[key] = value
                     case BackOff():
                         result = None
         except StopIteration as end:
             return end.value
 
 
-def sessions(me):
-    return FleetSessions(me, 60.0, map(str, count()).__next__, lambda: 1000.0)
+def sessions(me, raw_s=lambda: 1000.0):
+    return FleetSessions(me, 60.0, map(f"{me.vm_id}-{{}}".format, count()).__next__, raw_s)
 
 
 def test_an_acknowledgement_is_confirmed_only_by_own_slot_own_claim_and_everyones_consent():
@@ -508,6 +521,38 @@ def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_ot
     assert store.run(one.coordinate(now, 1.0, known)).slot is SlotState.GRANTED
 
 
+def test_a_machine_leaves_all_events_in_which_a_restored_store_shows_it_and_no_other_machine():
+    """It has none now; its own entry, restored as well, names the shared event. A released slot stays for it to see."""
+    store, one, two = Documents(), sessions(ONE), sessions(TWO)
+    for each, name in ((one, "past"), (two, "other")):
+        store.run(each.coordinate(wish(name, SlotWish.AWAY, (each.me.name,)), 1.0))
+    for each in (one, two):
+        store.run(each.coordinate(ready(slot=SlotWish.AWAY), 1.0))
+    digests = {name: event_digest("azure", name) for name in ("past", "other", "e1")}
+    store.run(one.beat(MemberDocument("vm-1", "guid-1", events=(digests["past"], digests["e1"]))))
+    backup = dict(store.keys)
+
+    restarted = sessions(ONE)
+    store.run(restarted.beat(MemberDocument("vm-1", "guid-1")))
+    store.run(restarted.leave_past(frozenset()))
+    slots, shared = slots_key("default"), event_key(digests["e1"])
+    assert {one.event: [*one.members] for one in decode_slots(slots, store.keys[slots]).holders} == {
+        digests["other"]: ["vm-2"], digests["e1"]: ["vm-2"]}
+    assert [*decode_event(shared, store.keys[shared]).members] == ["vm-2"]
+    left = dict(store.keys)
+    store.run(restarted.leave_past(frozenset()))
+    assert store.keys == left, "there is nothing to write"
+
+    store.keys = {**backup, slots: encode(release_slots(decode_slots(slots, backup[slots]), "vm-1"))}
+    released = dict(store.keys)
+    store.run(sessions(ONE).leave_past(frozenset(digests.values())))
+    store.run(sessions(ONE).leave_past(frozenset()))
+    assert store.keys == released
+    store.keys[slots] = b"garbage"
+    store.run(sessions(ONE).leave_past(frozenset()))
+    assert store.keys[slots] == b"garbage"
+
+
 def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():
     store, one = Documents(), sessions(ONE)
     store.conflicts = 1000
@@ -520,3 +565,39 @@ def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():
     store.run(one.beat(MemberDocument("vm-1", "guid-1")))
     store.run(one.beat(MemberDocument("vm-1", "guid-1")))
     assert decode_member("k", store.keys[member_key("vm-1", "guid-1")]).beat == 1
+
+
+def test_a_takeover_still_under_way_comes_too_late_when_its_holder_has_written_again():
+    """The request that takes a silent machine's slot gets no answer, and neither does the one that is to make it void."""
+    clock_s = [1000.0]
+    store, one, two = Documents(), sessions(ONE, lambda: clock_s[0]), sessions(TWO, lambda: clock_s[0])
+    entry, waits = MemberDocument("vm-1", "guid-1"), wish("e2", names=("vm-2",))
+    store.run(one.coordinate(wish(), 1.0))
+    store.run(one.beat(entry))
+    store.gives_up = True
+    while len(store.late) < 2:
+        clock_s[0] += 15.0
+        store.run(two.coordinate(waits, 15.0))
+    takeover, _ = store.late
+    assert [*decode_slots(takeover.key, takeover.value).holders[0].members] == ["vm-2"] and clock_s[0] >= 1060.0
+    store.gives_up = False
+    store.run(one.beat(entry))
+    assert not store.write(takeover)
+    assert store.run(one.coordinate(wish(slot=SlotWish.ENTER), 1.0)).slot is SlotState.GRANTED
+    known = dict(store.keys)
+    clock_s[0] += 15.0
+    store.run(one.beat(entry))
+    assert [key for key in known if store.keys[key] != known[key]] == [member_key("vm-1", "guid-1")], "without a silence only its entry"
+    store.run(one.beat(entry, pauses=1))
+    assert store.keys[takeover.key] != known[takeover.key], "a pause may have been longer than the clock shows"
+
+
+def test_a_machine_without_a_slot_writes_its_entry_alone_and_slots_it_cannot_read_are_left():
+    store, one = Documents(), sessions(ONE)
+    store.run(sessions(TWO).coordinate(wish("e2", names=("vm-2",)), 1.0))
+    [key], entry = store.keys, MemberDocument("vm-1", "guid-1")
+    for value in (store.keys[key], b'{"schema":2}'):
+        store.keys[key] = value
+        store.run(one.beat(entry))
+        assert store.keys.pop(member_key("vm-1", "guid-1")) and store.keys[key] == value
+        one = sessions(ONE)

@@ -204,8 +204,8 @@ SETTINGS = ClockCheckSettings(servers=("127.0.0.1:9",), deadline_s=30.0)
 
 @pytest.mark.parametrize("where", ["look_up", "ask", "note_held_back"])
 def test_a_clock_check_that_meets_it_is_answered_unknown_with_the_reason(met, monkeypatch, where):
-    place = {"look_up": "tideover.clock.ntp_client.NameResolver.look_up", "ask": "tideover.clock.ntp_client.NtpClient",
-             "note_held_back": "tideover.clock.ntp_client.QueryRounds.note_held_back"}[where]
+    place = {"look_up": "tideover.clock.query_rounds.NameResolver.look_up", "ask": "tideover.clock.query_rounds.NtpClient",
+             "note_held_back": "tideover.clock.query_rounds.QueryRounds.note_held_back"}[where]
     monkeypatch.setattr(place, fail)
     told: queue.SimpleQueue[ClockJudged] = queue.SimpleQueue()
     checker = clock(SETTINGS, told.put)

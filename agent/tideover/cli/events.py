@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tideover import __version__
+from tideover.cli.event_lines import event_parts, history_table, pauses_table
 from tideover.cli.options import (
     example,
     print_json,
@@ -27,7 +28,7 @@ from tideover.cli.options import (
     with_readable_settings,
     with_utc,
 )
-from tideover.cli.render import Table, event_parts, history_table, pauses_table, table_row
+from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import render_lines, table_lines, this_terminal, wrapped_line
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason

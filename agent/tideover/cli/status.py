@@ -13,7 +13,8 @@ import click
 
 from tideover.cli.endings import until_interrupted
 from tideover.cli.options import example, print_json, print_lines, with_json, with_readable_settings, with_utc
-from tideover.cli.render import Part, status_parts
+from tideover.cli.render import Part
+from tideover.cli.status_lines import status_parts
 from tideover.cli.terminal import columns_of, render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, EXIT_UNREACHABLE, UnreachableError, WrongUseError

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from tideover.clock.daemons import find_daemon
 from tideover.clock.host import HostAccess
-from tideover.clock.ntp_client import GAP_S, ROUND_TIMEOUT_S, QueryRounds
+from tideover.clock.query_rounds import ROUND_TIMEOUT_S, QueryRounds
+from tideover.clock.rate_limits import GAP_S
 from tideover.clock.sources import find_sources, origin_text
 from tideover.clock.types import ClockCheckSettings, ClockReport, Origin
 from tideover.clock.verdict import ClockEvaluator, age_text, as_record, reports

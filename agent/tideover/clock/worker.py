@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from tideover.clock.convergence import FOLLOWING, LIMIT_S, ClockInstant, ConvergenceMonitor, measure_again
 from tideover.clock.daemons import Daemon, find_daemon
 from tideover.clock.host import HostAccess
-from tideover.clock.ntp_client import ROUND_TIMEOUT_S, SPACING_S, QueryRounds
+from tideover.clock.query_rounds import ROUND_TIMEOUT_S, QueryRounds
+from tideover.clock.rate_limits import SPACING_S
 from tideover.clock.sources import find_sources
 from tideover.clock.types import ClockCheckSettings, CommandResult, DaemonReport, Origin, TimeSource
 from tideover.clock.verdict import ClockEvaluator, as_record

@@ -53,7 +53,7 @@ def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
 def leaving(case: Case) -> Coordinate | None:
     """Given a case that is over, return what gives back all that the store has of it; None: nothing can be there."""
     fleet = case.fleet
-    if fleet is None or not (fleet.is_shared or fleet.is_limited):
+    if fleet is None or not fleet.uses_store:
         return None
     return Coordinate(
         case.id, case.event.source, case.event.kind, case.event.resources, "", Phase.CLOSED.value,

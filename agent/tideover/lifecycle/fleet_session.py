@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.fleet_documents import (
@@ -16,6 +17,7 @@ from tideover.fleet_documents import (
     Holder,
     MemberDocument,
     SlotsDocument,
+    UnusableDocument,
     decode_event,
     decode_member,
     decode_slots,
@@ -32,6 +34,7 @@ from tideover.lifecycle.fleet_rules import (
     give_back_past,
     is_mine,
     is_too_late,
+    leave_event,
     not_ready,
     open_event,
     take_over,
@@ -53,6 +56,10 @@ RIVAL_SILENT_S = 30.0
 
 HOLDER_INTERVAL_S = 15.0
 """A member with an open event writes its entry so often; so often one that waits reads a holder's."""
+
+RETURNS_AFTER_S = 2 * HOLDER_INTERVAL_S
+"""A member that has not written its entry for so long may have been found silent: no takeover is decided sooner
+([fleet] takeover is 60 s or more)."""
 
 NAMED_AT_MOST = 10
 """So many machines that are not ready are named; the rest is a number."""
@@ -94,6 +101,7 @@ class BackOff:
 
 Operation = ReadKey | WriteKey | BackOff
 Session = Generator[Operation, "StoredValue | bool | None", FleetView]
+Document = TypeVar("Document", SlotsDocument, EventDocument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,9 @@ class FleetMemory:
     unanswered: dict[str, str | None] = field(default_factory=dict)     # key -> the revision that a write without an
                                                                         # answer expects: it may still be carried out
     resumed: set[tuple[str, str]] = field(default_factory=set)          # key and event, from before this process
+    named: set[str] = field(default_factory=set)                        # the events that this machine's entry has named
+    beaten: tuple[float, int] | None = None     # raw seconds before the newest write of this machine's entry that was
+                                                # answered, and the pauses counted by then
 
     def forget_silence(self) -> None:
         """The store did not answer: what happened meanwhile was not observed."""
@@ -280,16 +291,67 @@ class FleetSessions:
 
     # --- this machine's own entry
 
-    def beat(self, entry: MemberDocument) -> Generator[Operation, StoredValue | bool | None, None]:
-        """Given this machine's entry, write it; its `beat` follows from the one that is there."""
-        key = member_key(entry.name, entry.vm_id)
+    def beat(self, entry: MemberDocument, pauses: int = 0) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Given this machine's entry and how many of its pauses were detected so far, write it; its `beat` follows from
+        the one that is there. After a silence the slots are written first, unchanged: a takeover of this machine's slot
+        that was decided in that silence, and whose request is still under way, then comes too late."""
+        began, key = (self._raw_s(), pauses), member_key(entry.name, entry.vm_id)
+        last = self.memory.beaten
+        was_silent = last is None or last[1] != pauses or began[0] - last[0] >= RETURNS_AFTER_S
+        if was_silent and self.me.slots:
+            yield from self._renew_slots()
         for conflicts in range(1, CONFLICTS_AT_MOST + 1):
             read = yield from _read(key)
             known = decode_member(key, read.value) if read.value is not None else None
             newer = replace(entry, beat=known.beat + 1, extra=known.extra) if known is not None else entry
+            self.memory.named.update(known.events if known is not None else ())
             if (yield from self._write(key, newer, read)):
+                self.memory.beaten = began
                 return
             yield BackOff(conflicts)
+
+    def leave_past(self, coordinated: frozenset[str]) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Given the digests of all events that this machine has anything to write for, take it out of every other one:
+        a store that was restored from a backup shows what it has left long ago, and after a lost journal it does not
+        know what it had written."""
+        yield from self._change(slots_key(self.me.group), decode_slots,
+                                lambda slots: give_back_past(slots, self.me, coordinated))
+        for digest in sorted(self.memory.named - coordinated):
+            yield from self._change(event_key(digest), decode_event, lambda event: leave_event(event, self.me))
+            self.memory.named.discard(digest)
+
+    def _change(self, key: str, decode: Callable[[str, bytes], Document],
+                change: Callable[[Document], Document | None]) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Write what `change` makes of a document, where there is one. What this version cannot read stays as it is:
+        doctor names it."""
+        for conflicts in range(1, CONFLICTS_AT_MOST + 1):
+            read = yield from _read(key)
+            if read.value is None:
+                return
+            try:
+                known = decode(key, read.value)
+            except UnusableDocument:
+                return
+            after = change(known)
+            if after == known or (yield from self._write(key, after, read)):
+                return
+            yield BackOff(conflicts)
+        raise TooManyConflicts(key)
+
+    def _renew_slots(self) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Write the slots as they are, if this machine has one."""
+        key = slots_key(self.me.group)
+        for conflicts in range(1, CONFLICTS_AT_MOST + 1):
+            read = yield from _read(key)
+            try:
+                slots = _slots_of(key, read)
+            except UnusableDocument:
+                return                              # what is not to be written over says nothing about this entry
+            own = [holder.members[self.me.folded] for holder in slots.holders if self.me.folded in holder.members]
+            if all(one.vm_id != self.me.vm_id for one in own) or (yield from self._write(key, slots, read)):
+                return
+            yield BackOff(conflicts)
+        raise TooManyConflicts(key)
 
     def _write(self, key: str, document: EventDocument | SlotsDocument | MemberDocument | None,
                read: StoredValue) -> Generator[Operation, StoredValue | bool | None, bool]:

@@ -107,6 +107,11 @@ class FleetState:
     passes: int = 0                     # the claim that is passed on, for the platform does not answer; 0: none
 
     @property
+    def uses_store(self) -> bool:
+        """Whether the store may have anything of it."""
+        return self.is_shared or self.is_limited
+
+    @property
     def has_slot(self) -> bool:
         """Whether the acknowledgement need not wait for a slot."""
         if not (self.is_limited and self.takes_slot):
