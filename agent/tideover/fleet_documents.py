@@ -1,5 +1,4 @@
-"""The documents that the agents of a fleet keep in their store: a member's entry, the slots of a group, a shared event;
-their keys and their JSON. Pure.
+"""The documents in the fleet's store (member, slots, shared event): their keys, fields, JSON and size limits. Pure.
 
 Each document names the random id of the write that made it (`write`), so that an agent whose request got no answer
 recognises its own write when it reads again. What this version does not know (`extra`) is kept when a document is

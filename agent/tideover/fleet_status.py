@@ -1,4 +1,4 @@
-"""The view of the whole fleet: what the store's documents say together, and what of it needs a look. Pure.
+"""The view of the whole fleet from the store's documents, and what of it needs a look. Pure.
 
 Nothing here says that a machine lives: silence is what an agent has observed, and one reading observes nothing.
 """

@@ -1,4 +1,4 @@
-"""Checks of the fleet: its store (what the store's module says of it), and what all members' documents say together."""
+"""Doctor's findings about the fleet: what all members' documents say together; members that are silent."""
 from __future__ import annotations
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The store that is a container of Azure Blob Storage: a block blob a document, its ETag as the revision.
+"""The store in Azure Blob Storage: requests, access by SAS or managed identity, errors, findings for doctor.
 
 A list of blobs has no contents. So each document that is short enough stands in its blob's metadata too, which a list
 can bring along. Access by a shared access signature (SAS) of the container, or by the managed identity of this VM; the

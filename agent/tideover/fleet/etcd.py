@@ -1,4 +1,4 @@
-"""The store that is an etcd, version 3.4 or newer, by the JSON gateway that each of its servers has.
+"""The store in etcd (3.4 or newer): its JSON gateway, login, TLS, errors, findings for doctor.
 
 Keys and values are base64, 64-bit numbers are strings, and what is false, 0 or empty is left out. The words and codes
 of errors are those of etcd 3.4.23 and 3.5.1. Documentation: etcd.io, "gRPC gateway", "Role-based access control",
