@@ -49,7 +49,7 @@ class RateLimiter:
         self._accounts: dict[str, _TokenBucket] = {}
         self._banned_until_s: dict[str, float] = {}
         self._asked_s: dict[object, float] = {}      # by address and port: two names may lead to one server
-        self._announced_s: dict[str, float] = {}     # by source: when a command said that it is about to ask it
+        self._announced_s: dict[str, float] = {}     # by source: when a command was about to ask it
 
     def resumed(self) -> None:
         """The machine has resumed: a RATE from before the stop does not hold back the first question after it, but for
