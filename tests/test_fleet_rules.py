@@ -23,7 +23,9 @@ from tideover.fleet_documents import (
     decode_slots,
     encode,
     event_digest,
+    event_key,
     member_key,
+    slots_key,
 )
 from tideover.lifecycle import Phase
 from tideover.lifecycle.fleet_rules import (
@@ -517,6 +519,38 @@ def test_a_slot_that_a_restored_store_shows_again_is_given_back_and_covers_no_ot
     assert [[*holder.members] for holder in decode_slots(key, store.keys[key]).holders] == [["vm-2"]]
     store.run(two.coordinate(wish("e2", SlotWish.LEAVE, ("vm-2",)), 1.0))
     assert store.run(one.coordinate(now, 1.0, known)).slot is SlotState.GRANTED
+
+
+def test_a_machine_leaves_all_events_in_which_a_restored_store_shows_it_and_no_other_machine():
+    """It has none now; its own entry, restored as well, names the shared event. A released slot stays for it to see."""
+    store, one, two = Documents(), sessions(ONE), sessions(TWO)
+    for each, name in ((one, "past"), (two, "other")):
+        store.run(each.coordinate(wish(name, SlotWish.AWAY, (each.me.name,)), 1.0))
+    for each in (one, two):
+        store.run(each.coordinate(ready(slot=SlotWish.AWAY), 1.0))
+    digests = {name: event_digest("azure", name) for name in ("past", "other", "e1")}
+    store.run(one.beat(MemberDocument("vm-1", "guid-1", events=(digests["past"], digests["e1"]))))
+    backup = dict(store.keys)
+
+    restarted = sessions(ONE)
+    store.run(restarted.beat(MemberDocument("vm-1", "guid-1")))
+    store.run(restarted.leave_past(frozenset()))
+    slots, shared = slots_key("default"), event_key(digests["e1"])
+    assert {one.event: [*one.members] for one in decode_slots(slots, store.keys[slots]).holders} == {
+        digests["other"]: ["vm-2"], digests["e1"]: ["vm-2"]}
+    assert [*decode_event(shared, store.keys[shared]).members] == ["vm-2"]
+    left = dict(store.keys)
+    store.run(restarted.leave_past(frozenset()))
+    assert store.keys == left, "there is nothing to write"
+
+    store.keys = {**backup, slots: encode(release_slots(decode_slots(slots, backup[slots]), "vm-1"))}
+    released = dict(store.keys)
+    store.run(sessions(ONE).leave_past(frozenset(digests.values())))
+    store.run(sessions(ONE).leave_past(frozenset()))
+    assert store.keys == released
+    store.keys[slots] = b"garbage"
+    store.run(sessions(ONE).leave_past(frozenset()))
+    assert store.keys[slots] == b"garbage"
 
 
 def test_a_session_that_is_always_second_ends_and_one_that_is_not_goes_on():

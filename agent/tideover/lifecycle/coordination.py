@@ -1,6 +1,4 @@
-"""What one event wants of its fleet, as a function of its case alone; and what the fleet's news put into its record.
-Pure.
-"""
+"""What one event wants of the fleet (slot, readiness, claim), and what the store's news put into its record. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -53,7 +51,7 @@ def coordination(case: Case, fleet: FleetState) -> Coordinate | None:
 def leaving(case: Case) -> Coordinate | None:
     """Given a case that is over, return what gives back all that the store has of it; None: nothing can be there."""
     fleet = case.fleet
-    if fleet is None or not (fleet.is_shared or fleet.is_limited):
+    if fleet is None or not fleet.uses_store:
         return None
     return Coordinate(
         case.id, case.event.source, case.event.kind, case.event.resources, "", Phase.CLOSED.value,

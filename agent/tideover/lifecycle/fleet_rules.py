@@ -1,5 +1,4 @@
-"""The rules of a fleet: given a document as it was read and what this machine wants of it, the document as it is to be
-written. Pure.
+"""The rules of slots, takeovers, claims and shared events: a document as read to the document to be written. Pure.
 
 Each function returns the document it was given where there is nothing to write. What keeps these rules true for
 several agents is that a write is conditional: it counts only if the document is still the one that was read.
@@ -150,9 +149,11 @@ def give_back(slots: SlotsDocument, me: FleetMember, digest: str) -> SlotsDocume
 
 def give_back_past(slots: SlotsDocument, me: FleetMember, coordinated: frozenset[str]) -> SlotsDocument:
     """Given the slots and the events that this machine coordinates, return them without its part in any other event: a
-    store that was restored from a backup shows what was given back long ago, and this machine alone knows that."""
+    store that was restored from a backup shows what was given back long ago, and this machine alone knows that. What an
+    operator has released takes no slot, and stays for the machine to see."""
     for holder in slots.holders:
-        if holder.event not in coordinated:
+        own = holder.members.get(me.folded)
+        if own is not None and not own.released and holder.event not in coordinated:
             slots = give_back(slots, me, holder.event)
     return slots
 
@@ -191,6 +192,16 @@ def open_event(wish: Coordinate) -> EventDocument:
     return EventDocument(wish.event_id, wish.source, wish.kind.value, wish.resources, wish.not_before)
 
 
+def leave_event(event: EventDocument, me: FleetMember) -> EventDocument | None:
+    """Given a shared event's document, return it without this machine's entry; None: it is to be deleted, for no
+    machine stands in it any more."""
+    own = event.members.get(me.folded)
+    if own is None or own.vm_id != me.vm_id:
+        return event if event.members else None
+    left = {name: one for name, one in event.members.items() if name != me.folded}
+    return replace(event, members=MappingProxyType(left)) if left else None
+
+
 def write_event(event: EventDocument, me: FleetMember, wish: Coordinate, slot: SlotState, *,
                 claimant_is_silent: bool = False, rival_is_silent: bool = False) -> EventDocument | None:
     """Given a shared event's document, what this machine wants and what it has of its group's slots, return the
@@ -200,7 +211,7 @@ def write_event(event: EventDocument, me: FleetMember, wish: Coordinate, slot: S
     consent back.
     """
     if wish.leaves:
-        return _left(event, me)
+        return leave_event(event, me)
     event = _settled(event, me, wish)
     event = _entered(event, me, wish, slot, rival_is_silent=rival_is_silent)
     return _claimed(event, me, wish, claimant_is_silent=claimant_is_silent)
@@ -232,14 +243,6 @@ def is_too_late(event: EventDocument, me: FleetMember, wish: Coordinate) -> bool
     own = event.members.get(me.folded)
     is_given = own is not None and own.vm_id == me.vm_id and own.state == READY
     return is_given and wish.says == NOT_READY and event.acknowledgement is not None and event.acknowledgement.is_open
-
-
-def _left(event: EventDocument, me: FleetMember) -> EventDocument | None:
-    own = event.members.get(me.folded)
-    if own is None or own.vm_id != me.vm_id:
-        return event if event.members else None
-    left = {name: one for name, one in event.members.items() if name != me.folded}
-    return replace(event, members=MappingProxyType(left)) if left else None
 
 
 def _settled(event: EventDocument, me: FleetMember, wish: Coordinate) -> EventDocument:
