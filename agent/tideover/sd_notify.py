@@ -1,4 +1,4 @@
-"""systemd: readiness, status, watchdog and reload by sd_notify(3); silent where systemd does not listen."""
+"""systemd: readiness, status line, watchdog and reload by sd_notify(3); silent where systemd does not listen."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""The agent's API: one JSON line asks, one JSON line answers; client and server."""
+"""The API's wire format, client and server: questions, the checks of answers, bounds of their length and time."""
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The protocol of applications: lines of JSON, what each of them means, and what the agent answers. Pure.
+"""The messages of applications and listeners: hello, prepare, recover, cancel, answers; bounds of a line. Pure.
 
 A client begins with hello. An application is then sent prepare, recover and cancel, and answers each run once; a
 listener is sent events. Members that are not known are ignored. A violation is answered with one line `{"error": …}`,

@@ -1,4 +1,6 @@
-"""The command line. No logic of the agent lives here.
+"""The command line: `main`, its exit status, Ctrl-C, and the short way of `tideover run` past all other commands.
+
+No logic of the agent lives here.
 
 `tideover run` is the one command that stays in memory all day, so it takes the short way in, past everything the other
 commands need. Little is imported before `main` has set the handling of Ctrl-C.

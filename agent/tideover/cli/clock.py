@@ -1,4 +1,4 @@
-"""`tideover clock`: one check now, each server's measurement, or why it is not used."""
+"""`tideover clock`: options, output and exit status of a clock check on demand."""
 from __future__ import annotations
 
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""`tideover config`: check the configuration without starting, or show what holds and where it came from."""
+"""`tideover config` (check, show, schema): options and what they print."""
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`tideover doctor`: can it work here? A line for each thing found, and below it what to do."""
+"""`tideover doctor`: options, the lines of its findings, its JSON, `--bundle`."""
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How a command ends: its output is written, a failure is one sentence, Ctrl-C ends the process by its signal.
+"""How a command ends: failed writes, missing memory or packages as one sentence, Ctrl-C and SIGTERM.
 
 `tideover run` comes through here too, so nothing that only the other commands need (click) is imported.
 """

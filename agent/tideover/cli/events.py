@@ -1,4 +1,4 @@
-"""`tideover history`, `pauses`, `show` and `report`: what the journal holds, as text, JSON or an HTML page."""
+"""`tideover show`, `history`, `pauses` and `report`: options, JSON and CSV, writing HTML files."""
 from __future__ import annotations
 
 import csv

@@ -1,4 +1,4 @@
-"""What every command shares: --config, --json, settings, output, and the end by Ctrl-C."""
+"""What every command shares: --config, --json, --utc, --yes, examples in --help, suggestions for mistyped words."""
 from __future__ import annotations
 
 import os

@@ -1,4 +1,4 @@
-"""`tideover status`: the agent's status, once or each second; without an agent, from its journal."""
+"""`tideover status`: options, `--watch`, `--check`, exit status; the status from the journal where no agent runs."""
 from __future__ import annotations
 
 import shutil

@@ -1,4 +1,4 @@
-"""The clock check as the engine asks for it: one answer for each effect, good or at the deadline, and what came after.
+"""The clock check as the engine asks for it: one answer for each effect; how often time sources are sampled when idle.
 
 Runs the worker on a thread, which lives only while something is checked or followed. The rest of this package is
 imported with the first checker, not by the commands that only read what clocks are: an agent needs it from its start.

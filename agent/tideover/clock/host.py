@@ -1,4 +1,4 @@
-"""Access to the machine for the clock check: files, devices, kernel clock state, other programs.
+"""Access to the machine for the clock check: files, devices, the kernel's clock state, other programs.
 
 One value, so that a test can play any machine.
 """

@@ -1,5 +1,6 @@
-"""The clock worker: the checks under way and the clocks that are monitored for convergence. Used by one thread at a
-time.
+"""The course of clock checks: the pauses between rounds, the deadline, following a bad clock, calling the remedy.
+
+Used by one thread at a time.
 
 Decides nothing about time (that is `timekeeping` and `convergence`) and has no thread of its own; `checker` gives it
 one. Two things are done in threads beside it, because they may take seconds: hearing the time daemon, and the remedy.

@@ -1,5 +1,6 @@
-"""Handlers of API requests. They run on the API's thread: they read the state (a value) and post observations to the
-engine.
+"""The agent's answers to API requests (status, acknowledge, recover, forget), their refusals and confirmations.
+
+They run on the API's thread: they read the state (a value) and post observations to the engine.
 """
 from __future__ import annotations
 

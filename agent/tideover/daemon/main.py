@@ -1,4 +1,4 @@
-"""The agent's process: signals, service manager, reload, stop.
+"""The agent's process: signals, service manager, reload, what is done at a stop, its time limit, unforeseen exceptions.
 
 What the manager says only raises a flag and wakes the loop: all work is done on the engine's own thread, between two
 news.

@@ -1,5 +1,6 @@
-"""The policy that the lifecycle asks: made from the settings and the hooks directory; and the chosen source. Runs
-nothing.
+"""The policy made from the settings and the hooks directory, and when the directory is read again; the chosen source.
+
+Runs nothing.
 """
 from __future__ import annotations
 

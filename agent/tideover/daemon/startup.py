@@ -1,4 +1,4 @@
-"""Startup: opens the state directory, and resumes from an open journal."""
+"""Startup: trust in the configuration's files, the state directory, the journal as it is found, runs that were left."""
 from __future__ import annotations
 
 import errno

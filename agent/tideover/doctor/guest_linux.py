@@ -1,4 +1,4 @@
-"""Checks of a Linux guest: hypervisor, clocksource, push signals, and what follows from them for pause detection.
+"""Doctor's findings about a Linux guest: hypervisor, clocksource, push signals, and what follows for pause detection.
 
 Everything is read from files under one root; what is missing or may not be read is absent, not an error.
 """

@@ -1,4 +1,4 @@
-"""Checks of the installation: the agent, its directories, its hooks."""
+"""Doctor's findings about this installation: agent, journal, directories and rights, hooks, applications, notify."""
 from __future__ import annotations
 
 import os

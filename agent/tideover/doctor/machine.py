@@ -1,4 +1,4 @@
-"""Read access to the machine for the checks: files under a root, environment, processes, user."""
+"""What doctor's checks may read of the machine: files under a root, environment, processes, the user."""
 from __future__ import annotations
 
 import os

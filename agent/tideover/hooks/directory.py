@@ -1,5 +1,6 @@
-"""The hooks directory: file names, and the catalogue of hooks with their settings and refusals. Reads; never runs or
-changes a file.
+"""The hooks directory: rules of file names, the catalogue of hooks with their options, and why a file is refused.
+
+Reads; never runs or changes a file.
 """
 from __future__ import annotations
 

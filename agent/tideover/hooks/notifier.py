@@ -1,5 +1,6 @@
-"""Runs the notification program of [notify]: one run at a time on a thread of its own, within its time, behind a
-bounded queue. Nothing waits for it, and nothing depends on what becomes of it.
+"""Runs the program of `[notify] command`: one at a time behind a bounded queue, its time limit and variables.
+
+Nothing waits for it, and nothing depends on what becomes of it.
 """
 from __future__ import annotations
 

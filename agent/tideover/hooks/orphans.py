@@ -1,5 +1,4 @@
-"""Run files, and the processes that a crashed agent's hooks left running: found and ended before anything is run
-again.
+"""Run files, by which hooks that a crashed agent left running are found and ended at the next start.
 
 One small file a run, written right after the start and removed when the run is settled. It is a clue, never a proof:
 its reader checks again whether the process is still the one meant.

@@ -1,4 +1,4 @@
-"""Runs hooks: one thread and one result for each run, never two runs of one hook at a time."""
+"""One run of a hook: its time limit, the grace between SIGTERM and SIGKILL, what its exit status means, its report."""
 from __future__ import annotations
 
 import errno

@@ -1,4 +1,6 @@
-"""The private directory of each hook, from its first prepare to its recovery. Knows nothing of when that is.
+"""The private directory of each hook (TIDEOVER_STATE_DIR): made, kept until recovery, deleted; the spare place.
+
+Knows nothing of when recovery is.
 
 Where none can be made (a full or read-only disk) there is a spare place, in the runtime directory: it lies in memory,
 so that an application can still be prepared, and what recover must restore outlives the agent, if not the machine.

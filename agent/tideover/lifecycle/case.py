@@ -1,4 +1,4 @@
-"""The state machine of one event: its table of phases and inputs. Pure.
+"""The phases' table of one event: each transition, acknowledgement retries, settling, and the limits of waiting. Pure.
 
 A Moore machine: first the case takes in what was seen (`remember`), then the table's cell for (phase, signal) names the
 next phase, then entering the phase fixes what it waits for (`enter`). What is wanted of the world follows from the case

@@ -1,6 +1,4 @@
-"""What one event wants of its fleet, as a function of its case alone; and what the fleet's news put into its record.
-Pure.
-"""
+"""What one event wants of the fleet (slot, readiness, claim), and what the store's news put into its record. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,5 +1,6 @@
-"""One agent's exchanges with the fleet's store, step by step: what to read, what to write, what follows from the
-answers. Pure: the caller carries out a session's operations; nothing here touches a store.
+"""The steps of one exchange with the store: what is read and written in which order, conflicts, silence. Pure.
+
+The caller carries out a session's operations; nothing here touches a store.
 
 A session is a generator. It yields one operation at a time and is sent its result. It may be dropped at any point, as
 by a crash or an outage: the next one reads again, and every write names its writer, so nothing has to be undone.

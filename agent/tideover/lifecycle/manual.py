@@ -1,4 +1,4 @@
-"""Manual commands: which event is meant, what prevents the command, and what it changes. Pure."""
+"""Manual acknowledge, recover and forget: which event is meant, what is objected to, what changes. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable

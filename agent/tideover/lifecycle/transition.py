@@ -1,6 +1,4 @@
-"""One transition in the making: the state and the record entries so far, and what a case's new phase changes in
-both. Pure.
-"""
+"""What entering a phase changes beside the case: claims on hooks, the record's entries and their notes. Pure."""
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,6 +1,4 @@
-"""Push signals of the Linux kernel: the wall clock was set, and what happens to network interfaces when a machine is
-moved.
-"""
+"""Push signals of the Linux kernel: the wall clock was set, network interfaces as at a migration."""
 from __future__ import annotations
 
 import sys

@@ -1,4 +1,4 @@
-"""The pause watch: one thread in one wait, whose timeout is the tick and whose descriptors are the push signals.
+"""The thread of the pause watch: the tick, the descriptors of push signals, its close.
 
 It notices; it never decides what a pause means for an event, never sets a clock and never asks the network.
 """

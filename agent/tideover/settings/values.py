@@ -1,4 +1,4 @@
-"""The settings as typed values, and the default paths of each platform.
+"""The settings as typed values, and the default paths of each system.
 
 Durations are seconds. Where the file says "" for "not set" or "off", the value is None.
 """

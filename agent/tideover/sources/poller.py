@@ -1,4 +1,4 @@
-"""The two threads' work around a source: asking it steadily, and sending what the lifecycle wants acknowledged.
+"""The threads that poll and acknowledge: the interval, the back-off after failures.
 
 They post observations through `post` and never judge it. The poller sleeps in one wait between two polls; nothing here
 polls anything but the source.

@@ -1,4 +1,4 @@
-"""VMware vSphere: vMotion notifications through VMware Tools (`vmtoolsd --cmd`). The acknowledgement is real here.
+"""VMware vSphere: calls of `vmtoolsd`, registration and its token, intervals, hints and findings.
 
 The host waits for the one registered program of a VM before each vMotion, until its timeout. So this source registers
 only while some hook wants a freeze, and unregisters when it is closed, unless an event is under way. The token that

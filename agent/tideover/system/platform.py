@@ -1,4 +1,4 @@
-"""Operating system basics: the file root, user rights, output encoding, private directories, spare descriptors.
+"""Basics of the operating system: user rights, output encoding, private files and directories, heap, spare descriptors.
 
 `mode` is what Linux gives them (chmod(2)); Windows has its own way to say "ours alone" and needs no number. Hooks that
 run as other users reach their directories on Linux only: Windows has no such hooks.

@@ -1,5 +1,5 @@
-"""The service of Windows without a call of Windows: its name, account, failure actions and event numbers; states,
-accepted controls, stop reasons and the watchdog.
+"""The Windows service's name, account, failure actions, event numbers, accepted controls and watchdog. No call of
+Windows.
 
 Implements `service_manager.ServiceManager`. The controls arrive on another thread than the agent's, and may arrive
 before the agent is there to take them.
