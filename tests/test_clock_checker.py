@@ -428,6 +428,49 @@ def test_a_check_on_demand_leaves_two_seconds_between_the_agents_question_and_it
 def test_a_check_on_demand_leaves_out_an_address_that_the_agent_goes_on_asking() -> None:
     with TimeServer() as server:
         report = check_now(settings_for(server.name), surroundings=NOWHERE,
-                           agent_queries=lambda: {("127.0.0.1", server.port): 2.0})
+                           agent_queries=lambda announced: {("127.0.0.1", server.port): 2.0})
         assert "its address was queried less than 2 s ago" in report.servers[0].dropped
         assert server.questions == []
+
+
+def test_a_server_that_a_command_is_about_to_ask_is_left_alone_meanwhile() -> None:
+    with TimeServer() as server, owner(server) as one:
+        assert one.check().verdict is Verdict.GOOD
+        pass_time(one.clocks, 20.0, server)
+        assert one.checker.recent_queries([server.name]) == {}
+        one.start(round_number=2)
+        time.sleep(0.1)
+        assert len(server.questions) == 1 and one.heard.empty()
+        pass_time(one.clocks, 2.2, server)
+        one.checker.clock_was_set()
+        assert one.answer().check.verdict is Verdict.GOOD and len(server.questions) == 2
+
+
+def test_commands_that_announce_their_questions_without_end_delay_a_check_by_two_seconds_and_no_more() -> None:
+    with TimeServer() as server, owner(server) as one:
+        assert one.check().verdict is Verdict.GOOD
+        pass_time(one.clocks, 20.0, server)
+        one.checker.recent_queries([server.name])
+        one.start(round_number=2)
+        for _ in range(21):
+            pass_time(one.clocks, 0.1, server)
+            one.checker.recent_queries([server.name])
+        one.checker.clock_was_set()
+        assert one.answer(timeout_s=1.0).check.verdict is Verdict.GOOD
+
+
+def test_a_server_that_the_agent_has_just_asked_is_not_given_up_to_a_command() -> None:
+    """The command waits, and announces itself again when it may ask."""
+    with TimeServer() as server, owner(server) as one:
+        assert one.check().verdict is Verdict.GOOD
+        assert one.checker.recent_queries([server.name])
+        pass_time(one.clocks, 2.2, server)
+        assert one.checker.recent_queries([]) == {}
+        one.start(round_number=2)
+        assert one.answer().check.verdict is Verdict.GOOD
+
+
+def test_an_announcement_of_servers_that_the_agent_does_not_ask_is_no_burden() -> None:
+    with TimeServer() as server, owner(server) as one:
+        one.checker.recent_queries([f"10.0.0.{number}" for number in range(200)])
+        assert one.check().verdict is Verdict.GOOD
