@@ -179,7 +179,7 @@ class AzureBlobStore:
             blobs = [self._read_blob(one, answer.date) for one in tree.iterfind("Blobs/Blob")]
             if tree.tag != "EnumerationResults":
                 raise ValueError
-        except (xml.ParseError, KeyError, ValueError):
+        except (xml.ParseError, LookupError, ValueError):
             raise self._no_answer_of_ours(f"list {prefix}", answer) from None
         return blobs, tree.findtext("NextMarker") or ""
 
