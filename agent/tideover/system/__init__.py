@@ -9,5 +9,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path("C:\\<none>") if sys.platform == "win32" else Path("/")
-"""Where the files of the system are looked for (/proc, /sys, /etc). Windows has none of them, and what a user puts under
-C:\\proc or C:\\etc, where every user may make directories, must not be believed: there it is a name that no file has."""
+"""Where the files of the system are looked for (/proc, /sys, /etc). Windows has none of them. What a user puts under
+C:\\proc or C:\\etc, where every user may make directories, must not be believed: there it is a name that no file
+has."""
