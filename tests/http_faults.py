@@ -150,7 +150,7 @@ def resets(client: socket.socket) -> None:
 def resets_within(client: socket.socket) -> None:
     """In the middle of the body."""
     client.sendall(HEAD + b"Content-Length: 99\r\n\r\n{")
-    time.sleep(0.05)
+    time.sleep(0.02)
     resets(client)
 
 

@@ -181,7 +181,7 @@ def test_what_was_asked_before_a_close_is_answered(place: Place) -> None:
     client = threading.Thread(target=lambda: got.append(place.ask("forget")))
     client.start()
     assert asked.wait(5.0)
-    threading.Timer(0.05, may_answer.set).start()
+    threading.Timer(0.01, may_answer.set).start()
     server.close()
     client.join(5.0)
     assert [one["why"] for one in got] == ["given up"]

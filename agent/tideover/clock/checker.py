@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from tideover.clock.types import ClockCheckSettings
@@ -105,9 +105,10 @@ class ClockChecker:
         """Return the newest finding of any check, under way, answered or followed; None before the first."""
         return self._worker.latest
 
-    def recent_queries(self) -> dict[object, float]:
-        """Return how many seconds ago each address (as of a socket) was asked, of those asked within about 2 s."""
-        return self._worker.recent_queries()
+    def recent_queries(self, announced: Sequence[str] = ()) -> dict[object, float]:
+        """Return how many seconds ago each address (as of a socket) was asked, of those asked within about 2 s. Where
+        there are none, the servers `announced` are not asked for about 2 s: another process is about to."""
+        return self._worker.recent_queries(announced)
 
     def has_sources(self) -> bool | None:
         """Return whether there is a source to ask; None: not looked yet."""

@@ -179,9 +179,13 @@ class ClockWorker:
         """Whether there is a source to ask; None: not looked yet."""
         return bool(self._sources) if self._has_looked else None
 
-    def recent_queries(self) -> dict[object, float]:
-        """Return how many seconds ago each address was asked lately. Any thread."""
-        return self._inquiry.rate_limiter.recent_queries(self._clocks.raw_ns() / NS)
+    def recent_queries(self, announced: Sequence[str] = ()) -> dict[object, float]:
+        """Return how many seconds ago each address was asked lately. Any thread. `announced`: the servers that another
+        process asks next, unless one of these addresses is theirs."""
+        limiter = self._inquiry.rate_limiter
+        if not limiter.recent_queries(self._clocks.raw_ns() / NS):
+            limiter.note_announced(announced, self._clocks.raw_ns() / NS)
+        return limiter.recent_queries(self._clocks.raw_ns() / NS)
 
     @property
     def has_work(self) -> bool:
@@ -201,6 +205,9 @@ class ClockWorker:
     def ask(self, is_hurried: Callable[[], bool]) -> None:
         """Ask every source that may be asked now, and take in what it says. `is_hurried`: must this be cut short?"""
         now_ns = self._clocks.raw_ns()
+        if not self._inquiry.may_ask(self._in_turn()):      # a command has announced its own since this was planned
+            self._next_round_ns = now_ns + self._held_back_ns()
+            return
         left_s = min([ROUND_TIMEOUT_S, *((job.deadline_ns - now_ns) / NS for job in self._jobs.values())])
         limit_s = max(_SHORTEST_ROUND_S, left_s)
         try:

@@ -18,7 +18,7 @@ from tideover import __version__, observations as ob
 from tideover.config_file import Loaded, load_settings, load_tolerantly
 from tideover.daemon.agent import Agent
 from tideover.daemon.policy_source import catalogue_of, config_warnings
-from tideover.daemon.startup import require_private_credentials, require_trusted
+from tideover.daemon.startup import require_trusted, require_trusted_named
 from tideover.errors import ConfigurationError, TideoverError, WrongUseError
 from tideover.hooks.description import missing_settings
 from tideover.journal import JournalUnwritable
@@ -74,7 +74,7 @@ def start_agent(config: Path | None, *, drill: bool = False, manager: ServiceMan
     try:
         loaded = load_settings(config, os.environ)
         require_trusted(loaded)
-        require_private_credentials(loaded)
+        require_trusted_named(loaded)
     except (ConfigurationError, WrongUseError) as trouble:
         _recover_instead(trouble, config, manager, drill=drill)
         raise
@@ -209,7 +209,7 @@ class AgentProcess:
         try:
             loaded = load_settings(self._loaded.file, os.environ)
             require_trusted(loaded)
-            require_private_credentials(loaded)
+            require_trusted_named(loaded)
             self._waiting = loaded
         except ConfigurationError as trouble:
             self._agent.log.error("configuration.refused", reason=trouble, faults="; ".join(trouble.faults))
