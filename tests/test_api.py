@@ -26,7 +26,7 @@ from tideover.logs import Log
 from tideover.pause import MachineClocks
 from tideover.status import status_of
 from tideover.system.file_lock import Lock, read_holder
-from tideover.system.platform import make_own_directory
+from tideover.system.private_files import make_own_directory
 
 HOLD = """
 import fcntl, os, sys

@@ -442,6 +442,26 @@ def test_a_released_slot_is_asked_for_no_more_and_given_back_at_the_end():
     assert one.polled().settle().wanted()["fleet:e1"].slot is SlotWish.LEAVE
 
 
+def test_a_machine_whose_slot_was_released_keeps_a_shared_event_from_being_acknowledged_and_says_so_once():
+    """By any machine: it may be away while its slot counts no more. Also where the store was emptied since."""
+    store, one, two = Documents(), sessions(ONE), sessions(TWO)
+    agent = life(Policy(hooks=(hook(),), fleet=FleetRules(slots=1)), SHARED)
+    agent.see(ob.FleetSeen("e1", store.run(one.coordinate(agent.wanted()["fleet:e1"], 1.0)))).settle()
+    key = slots_key("default")
+    store.keys[key] = encode(release_slots(decode_slots(key, store.keys[key]), "vm-1"))
+    store.run(two.coordinate(ready(slot=SlotWish.ENTER, may_claim=False), 1.0))
+    for emptied in (False, False, True, False):
+        if emptied:
+            del store.keys[key]
+        agent.see(ob.FleetSeen("e1", store.run(one.coordinate(agent.wanted()["fleet:e1"], 1.0))))
+    said = [entry.what.value for entry in agent.entries if entry.what.value.startswith("slot")]
+    assert said == ["slot granted", "slot released"]
+    assert not store.run(one.confirm(agent.wanted()["fleet:e1"])).is_given
+    seen_by_two = store.run(two.coordinate(ready(slot=SlotWish.ENTER), 1.0))
+    assert phase(agent) is Phase.WAITING_FOR_PEERS and not seen_by_two.claim
+    assert seen_by_two.not_ready == (("vm-1", "its group has granted it no slot"),)
+
+
 def test_the_store_says_released_only_of_entries_that_are_there():
     assert release_slots(SlotsDocument(), "vm-1") == SlotsDocument()
     slots, _ = take_slot(SlotsDocument(), ONE, wish())

@@ -26,7 +26,7 @@ from tideover.lifecycle import Phase, Stage, State
 from tideover.logs import HOURLY_S, LineWriter, Log, Sink, open_sink, to_lines
 from tideover.sd_notify import Systemd
 from tideover.service_manager import ServiceManager, StopReason
-from tideover.system.platform import RESERVE, log_trace, return_free_memory, use_one_heap
+from tideover.system.process import RESERVE, log_trace, return_free_memory, use_one_heap
 from tideover.threads import reason_of, start_task
 
 # --- Signal handlers

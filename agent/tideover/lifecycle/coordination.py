@@ -76,8 +76,9 @@ def _slot_of(case: Case, fleet: FleetState) -> SlotWish:
             wish = SlotWish.LEAVE
         case _:
             wish = SlotWish.NONE
-    is_given_up = fleet.view.slot is SlotState.RELEASED and wish is not SlotWish.LEAVE
-    return SlotWish.NONE if is_given_up else wish
+    if fleet.view.slot is not SlotState.RELEASED or wish is SlotWish.LEAVE:
+        return wish
+    return SlotWish.RELEASED if fleet.is_shared else SlotWish.NONE
 
 
 def _readiness_of(case: Case, fleet: FleetState) -> tuple[str | None, str]:

@@ -118,7 +118,7 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
         return give_back(slots, me, digest), SlotState.NONE
     if wish.slot is SlotWish.NONE:
         return slots, SlotState.NONE
-    if own is not None and own.vm_id == me.vm_id and own.released:
+    if wish.slot is SlotWish.RELEASED or (own is not None and own.vm_id == me.vm_id and own.released):
         return slots, SlotState.RELEASED
     if holder is not None and own is not None and own.vm_id != me.vm_id and len(holder.members) == 1:
         slots, holder = _without(slots, holder), None       # of a machine of this name that is no more
