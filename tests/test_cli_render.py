@@ -10,7 +10,9 @@ import pytest
 from lives import BAD, DONE, FAILED, GOOD, NOT_YET, PREPARE, REFUSED, at, event, hook, report, started
 from tideover import observations as ob
 from tideover.cli.clock import report_lines as clock_lines, watch_line
-from tideover.cli.render import event_parts, history_table, hooks_table, kinds_text, pauses_table, status_parts
+from tideover.cli.event_lines import event_parts, history_table, pauses_table
+from tideover.cli.hooks import hooks_table, kinds_text
+from tideover.cli.status_lines import status_parts
 from tideover.cli.terminal import Terminal, render_lines, wrapped_line
 from tideover.clock.types import ClockReport, DaemonReport, ServerReport
 from tideover.daemon.policy_source import policy_of

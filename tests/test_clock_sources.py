@@ -12,8 +12,8 @@ from clock_played import NOWHERE, PlayedClocks, SimulatedClocks, machine, owner,
 from tideover.clock.checker import NEAR_EVENT_SAMPLING_S
 from tideover.clock.daemons import find_daemon
 from tideover.clock.host import HostAccess
-from tideover.clock.ntp_client import RateLimiter
 from tideover.clock.on_demand import check_now, watch_clock
+from tideover.clock.rate_limits import RateLimiter
 from tideover.clock.sources import HypervisorClock, find_hardware, find_sources, origin_text
 from tideover.clock.types import Origin, TimeSource
 from tideover.clock.worker import ClockWorker
@@ -379,8 +379,8 @@ def test_while_an_event_is_near_the_owners_servers_take_turns() -> None:
 
 def test_a_learnt_server_is_asked_a_moment_later_by_chance_and_the_owners_at_once(tmp_path: Path) -> None:
     with TimeServer() as server:
-        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"server 127.0.0.1 port {server.port}"}, chance=lambda: 0.1)
-        for servers, waits_s in (((), 0.04), ((server.name,), 0.0)):
+        here = machine(tmp_path, {"/etc/chrony/chrony.conf": f"server 127.0.0.1 port {server.port}"}, chance=lambda: 0.05)
+        for servers, waits_s in (((), 0.02), ((server.name,), 0.0)):
             with owner(*servers, surroundings=here) as one:
                 began_s = time.time()
                 assert one.check().verdict is Verdict.GOOD

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -10,7 +11,16 @@ from tideover.effects import Coordinate, SlotWish
 from tideover.fleet import member as module
 from tideover.fleet.member import Member, MemberSettings
 from tideover.fleet.store import Stored, StoreFailed, StoreTrouble
-from tideover.fleet_documents import Holder, SlotMember, SlotsDocument, encode, slots_key, stamped
+from tideover.fleet_documents import (
+    Holder,
+    SlotMember,
+    SlotsDocument,
+    decode_slots,
+    encode,
+    event_digest,
+    slots_key,
+    stamped,
+)
 from tideover.model import Kind, Moment
 
 
@@ -43,13 +53,31 @@ def until(question):
     end = time.monotonic() + 10
     while not question():
         assert time.monotonic() < end
-        time.sleep(0.005)
+        time.sleep(0.001)
+
+
+class RestoredStore(FullStore):
+    """Shows a slot that this machine has given back long ago, from the second generation on; takes each write."""
+
+    def __init__(self, digest):
+        super().__init__()
+        self.is_cured, self.digest = True, digest
+        self.keys.clear()
+
+    def restore(self):
+        past = Holder(self.digest, True, "freeze", "", ("vm-1",), {"vm-1": SlotMember("guid-1", "boot-0")})
+        self.keys[slots_key("default")] = encode(stamped(SlotsDocument((past,)), "w"))
+        self.generation = 2
+
+    def holders(self):
+        value = self.keys.get(slots_key("default"))
+        return [] if value is None else [one.event for one in decode_slots("k", value).holders]
 
 
 @pytest.fixture
 def quick(monkeypatch):
     for name, seconds in (("UNREACHED_S", 0.02), ("FIRST_RETRY_S", 0.001), ("LONGEST_RETRY_S", 0.002), ("SHORTEST_SLOT_S", 0.002),
-                          ("LONGEST_SLOT_S", 0.002)):
+                          ("LONGEST_SLOT_S", 0.002), ("PAST_AFTER_S", 0.05), ("IDLE_BEAT_S", 0.3)):
         monkeypatch.setattr(module, name, seconds)
 
 
@@ -70,5 +98,25 @@ def test_an_entry_that_cannot_be_written_is_told_although_reads_succeed(quick):
         store.is_cured = True
         until(lambda: None in told)
         until(lambda: not member.status.reason)
+    finally:
+        member.close()
+
+
+def test_an_idle_machine_gives_back_what_a_restored_store_shows_of_it_also_if_it_started_with_an_open_event(quick):
+    """The event that was open at the start is the one it still works on; the stale slot is of an older one."""
+    store = RestoredStore(event_digest("azure", "past"))
+    member = Member(MemberSettings("default", 1, None), lambda: store, "boot-1", "0.1.0", lambda _: None,
+                    lambda: Moment(datetime.now(UTC), time.monotonic()), lambda _: None)
+    member.identify("vm-1", "guid-1")
+    now = Coordinate("now", "azure", Kind.FREEZE, ("vm-1",), "", "started", SlotWish.AWAY)
+    member.start(now)
+    member.open(frozenset({"now"}))
+    try:
+        until(lambda: store.holders() == [event_digest("azure", "now")])
+        member.adjust(replace(now, slot=SlotWish.LEAVE, leaves=True))
+        until(lambda: store.holders() == [])
+        member.cancel(now)
+        store.restore()
+        until(lambda: store.holders() == [])
     finally:
         member.close()

@@ -27,8 +27,9 @@ FLOORS = [      # ground floor first; a name is a file or a folder of the packag
 ]
 PURE = set().union(*FLOORS[:6])
 PURE_FILES = {  # files that touch nothing although their package does
-    "cli/render", "cli/fleet_lines", "hooks/windows_acl", "metrics/updates", "sources/scheduled_events", "sources/compute_metadata",
-    "sources/ec2_metadata", "sources/vm_operation", "applications/protocol",
+    "cli/render", "cli/event_lines", "cli/fleet_lines", "cli/status_lines", "hooks/windows_acl", "metrics/updates",
+    "sources/scheduled_events", "sources/compute_metadata", "sources/ec2_metadata", "sources/vm_operation",
+    "applications/protocol",
 }
 MAY_BE_PURE = {"__future__", "base64", "bisect", "collections", "collections.abc", "contextlib", "dataclasses", "datetime",
                "difflib", "email.utils", "enum", "functools", "hashlib", "html",

@@ -6,7 +6,8 @@ from typing import Any
 
 from lives import Life, at
 from tideover import observations as ob
-from tideover.cli.render import event_parts, status_parts
+from tideover.cli.event_lines import event_parts
+from tideover.cli.status_lines import status_parts
 from tideover.cli.terminal import Terminal, render_lines
 from tideover.humanize import Times
 from tideover.record import Row, records_of

@@ -1,11 +1,11 @@
-"""The agent's API: one JSON line asks, one JSON line answers; client and server."""
+"""The API's wire format, client and server: questions, the checks of answers, bounds of their length and time."""
 from __future__ import annotations
 
 import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -106,11 +106,14 @@ def read_status(path: Path, state_directory: Path) -> AgentStatusDocument:
     return cast("AgentStatusDocument", ask(path, state_directory, {"ask": "status"})["status"])
 
 
-def read_time_queries(path: Path, state_directory: Path) -> dict[tuple[str | int, ...], float]:
+def read_time_queries(path: Path, state_directory: Path,
+                      announced: Sequence[str] = ()) -> dict[tuple[str | int, ...], float]:
     """Given the socket and the agent's state directory, return how many seconds ago the agent asked each address of a
-    time server, of those asked within about 2 s; nothing where no agent answers within a second."""
+    time server, of those asked within about 2 s; nothing where no agent answers within a second. `announced`: the
+    servers that this process asks next; the agent leaves them alone meanwhile."""
+    question = {"ask": "time-queries", "announced": list(announced)}
     try:
-        answer = ask(path, state_directory, {"ask": "time-queries"}, TIME_QUERIES_TIMEOUT_S)
+        answer = ask(path, state_directory, question, TIME_QUERIES_TIMEOUT_S)
     except UnreachableError:
         return {}
     return {tuple(one["address"]): one["ago_s"] for one in answer.get("queries", [])}

@@ -1,4 +1,4 @@
-"""`tideover history`, `pauses`, `show` and `report`: what the journal holds, as text, JSON or an HTML page."""
+"""`tideover show`, `history`, `pauses` and `report`: options, JSON and CSV, writing HTML files."""
 from __future__ import annotations
 
 import csv
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tideover import __version__
+from tideover.cli.event_lines import event_parts, history_table, pauses_table
 from tideover.cli.options import (
     example,
     print_json,
@@ -27,7 +28,7 @@ from tideover.cli.options import (
     with_readable_settings,
     with_utc,
 )
-from tideover.cli.render import Table, event_parts, history_table, pauses_table, table_row
+from tideover.cli.render import Table, table_row
 from tideover.cli.terminal import render_lines, table_lines, this_terminal, wrapped_line
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_OK, TideoverError, WrongUseError, system_reason
@@ -36,7 +37,7 @@ from tideover.journal.store import Journal, read_memory, read_through
 from tideover.model import fold_case, utc_text
 from tideover.record import EventRecord, PauseRecord, each_pause, events_of_pauses, evidence_of_pauses, records_of
 from tideover.settings import read_duration
-from tideover.system.platform import MODE_TOOL, READERS, create_private_file
+from tideover.system.private_files import MODE_TOOL, READERS, create_private_file
 from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
-"""`tideover hooks`: the catalogue, the library, what would be refused, a template, a manual run, enable and disable."""
+"""`tideover hooks` (list, describe, check, new, run, enable, disable): options and what they print."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,16 @@ from tideover.cli.options import (
     with_json,
     with_settings,
 )
-from tideover.cli.render import description_parts, hooks_table, key_value, library_table
+from tideover.cli.render import Paragraph, Part, Style, StyledText, Table, TableRow, key_value, table_row
 from tideover.cli.terminal import render_lines, this_terminal
 from tideover.config_file import Loaded
 from tideover.errors import EXIT_NO, EXIT_OK, TideoverError, UnreachableError, WrongUseError
 from tideover.humanize import length_text
-from tideover.model import HookOutcome, HookPhase, HookSpec, Kind, Verdict
+from tideover.model import ANNOUNCED, HookOutcome, HookPhase, HookSpec, Kind, Verdict
 from tideover.text_safety import dot_controls
 
 if TYPE_CHECKING:
+    from tideover.hooks.description import HookDescription
     from tideover.hooks.directory import Catalogue
 
 
@@ -288,3 +290,62 @@ def _document(spec: HookSpec) -> dict[str, Any]:
         "kinds": [kind.value for kind in Kind if kind in spec.kinds], "min_pause_s": spec.min_pause_s,
         "timeout_s": spec.timeout_s, "required": spec.required, "user": spec.user, "refused": spec.refused,
     }
+
+
+# --- What these commands print
+
+def hooks_table(hooks: Iterable[HookSpec], disabled: Iterable[str], missing: Mapping[str, str]) -> Table:
+    """Given what lies in the hooks directory, and by its path which required settings a hook lacks, return a row for
+    each file that is or could be a hook, in the order of their names; below it why it cannot run."""
+    rows = [(spec.order, spec.name, _hooks_row(spec, missing.get(spec.path))) for spec in hooks]
+    rows += [(int(file[:2]), file[3:], table_row(file[:2], file[3:], "-", "-", StyledText("disabled", Style.FAINT), "-",
+                                           below=(StyledText("no run bit: chmod +x enables it", Style.FAINT),)))
+             for file in disabled]
+    return Table(("NN", "NAME", "TIMEOUT", "FAILURE", "STATE", "KINDS"),
+                 tuple(made for _, _, made in sorted(rows, key=lambda known: known[:2])))
+
+
+def library_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """Given the hooks of the library, as `hooks list --available --json` has them, return a row for each."""
+    return Table(("STAGE", "NAME", "ENABLED", "WHAT IT DOES"), tuple(
+        table_row("-" if row["stage"] is None else f"{row['stage']:02d}", row["name"],
+                  StyledText("yes", Style.GOOD) if row["enabled"] else "no", row["summary"]) for row in rows))
+
+
+DOES_LABELS = {"freeze": "Before a freeze", "restart": "Before a restart", "unannounced": "Unannounced",
+               "recover": "Recover"}
+
+
+def description_parts(about: HookDescription, file: str, *, enabled: bool) -> list[Part]:
+    """Given what a hook says of itself, its file, and whether it is in the hooks directory, return it for a person."""
+    parts: list[Part] = [Paragraph(StyledText(f"{about.name}: {about.summary}", Style.HEAD))]
+    parts += [key_value(DOES_LABELS.get(what, what), text) for what, text in about.does.items()]
+    parts.append(key_value("Needs", "; ".join(about.needs) or "-"))
+    if about.proved_against:
+        parts.append(key_value("Proved against", about.proved_against))
+    parts += [key_value("Stage", f"{about.stage:02d}"),
+              key_value("File", f"{file} ({'in the hooks directory' if enabled else 'not enabled'})")]
+    if about.settings:
+        parts.append(Table(("SETTING", "DEFAULT", "MEANING"), tuple(
+            table_row(one.name, StyledText("required", Style.WARN) if one.required else one.default or "-", one.meaning)
+            for one in about.settings)))
+        named = next((one for one in about.settings if one.required), about.settings[0]).name
+        parts.append(key_value("Configuration", f"[hook.{about.name}]", Style.PLAIN,
+                               StyledText(f'environment = {{ {named} = "…" }}')))
+    return parts
+
+
+def kinds_text(kinds: frozenset[Kind]) -> str:
+    """Given the kinds a hook is run for, return them in words."""
+    if kinds >= ANNOUNCED:
+        return ", ".join(["all announced", *sorted(kind.value for kind in kinds - ANNOUNCED)])
+    return ", ".join(kind.value for kind in Kind if kind in kinds)
+
+
+def _hooks_row(spec: HookSpec, missing: str | None) -> TableRow:
+    failure = "holds" if spec.required or spec.refused else "may fail"
+    why = spec.refused or missing
+    state = "refused" if spec.refused else "incomplete" if missing else "ready"
+    return table_row(f"{spec.order:02d}", spec.name, length_text(spec.timeout_s), failure,
+                     StyledText(state, Style.BAD if why else Style.GOOD), kinds_text(spec.kinds),
+                     below=(StyledText(why, Style.BAD),) if why else ())

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from tideover.clock.convergence import agrees_with
 from tideover.clock.host import USUAL_TICK_US, HostAccess
-from tideover.clock.ntp_client import QueryRounds
+from tideover.clock.query_rounds import QueryRounds
 from tideover.clock.types import DaemonReport, ServerReport
 from tideover.model import NO_SOURCE, ClockCheck, ClockSample, Verdict, utc
 from tideover.system.clocks import RawWallClocks, wall_minus_raw_ns

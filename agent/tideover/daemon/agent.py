@@ -1,4 +1,4 @@
-"""One agent: its state directory, its effect handlers and its loop, from start to stop."""
+"""One agent put together: settings passed to each part, listeners opened, its status, its start and stop."""
 from __future__ import annotations
 
 import os
@@ -143,12 +143,13 @@ class Agent:
     def start(self) -> None:
         """Resume from the journal, then start to poll, to watch and to listen."""
         self.applications.open(self.engine, lambda: self.choices.current, self._trouble("applications"))
-        resumed = frozenset(one.event_id for one in self.engine.state.leaving) | frozenset(self.engine.state.cases)
         resume_from_journal(self.memory, self.engine, self.runner, self.started_at, self.log, self._spare)
         if self._source is not None:
             self._source.remember(case.event for case in self.engine.state.cases.values() if case.listed)
         if self.fleet is not None:
-            self.fleet.open(resumed)
+            cases = self.engine.state.cases.values()
+            in_store = {case.id for case in cases if case.fleet is not None and case.fleet.uses_store}
+            self.fleet.open(frozenset(in_store | {left.event_id for left in self.engine.state.leaving}))
         self.watch.start()
         self.checker.sample_idle()
         if self.poller is not None:

@@ -1,11 +1,11 @@
-"""Checks of the clock: time sources, their distance and state, and what is guaranteed about pauses."""
+"""Doctor's findings about time sources and their distance, and about which pauses are certain to be detected."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tideover.clock.checker import IDLE_SAMPLING_S, NEAR_EVENT_SAMPLING_S
-from tideover.clock.ntp_client import SPACING_S
+from tideover.clock.rate_limits import SPACING_S
 from tideover.clock.types import ClockReport, DaemonReport, Origin, ServerReport
 from tideover.findings import Finding, bad, good, remark
 from tideover.humanize import length_text, offset_text, round_length_text

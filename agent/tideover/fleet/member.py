@@ -1,4 +1,4 @@
-"""One agent's part in its fleet: a thread that keeps what the store says of this machine as the lifecycle wants it.
+"""The thread that keeps this machine's part of the store: intervals, retries, back-off, when the store is out of reach.
 
 All that is decided here is when to ask. What is read and written, and what follows, is decided by the sessions of
 `lifecycle.fleet_session`. No call from another thread waits for the store.
@@ -37,6 +37,7 @@ from tideover.threads import Loop
 FRESH_S = 1.0               # so old may the last look at the store be when an acknowledgement leaves
 CONFIRMED_WITHIN_S = 10.0   # after that an acknowledgement that the store does not confirm is not sent
 IDLE_BEAT_S = 3600.0        # an idle member writes its entry so often: each write stays in the history of an etcd
+PAST_AFTER_S = 30.0         # after so long each event of before the start is known to the lifecycle, or it is over
 UNREACHED_S = 5.0           # without an answer for so long the store counts as out of reach; an etcd elects in 3
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.05, 5.0        # after a conflict
@@ -119,7 +120,7 @@ class Member:
         self._memory, self._resumed = FleetMemory(), set[str]()
         self._generation = 0
         self._failures, self._retry_raw_s = 0, 0.0
-        self._beat_raw_s, self._beaten = 0.0, ""
+        self._beat_raw_s, self._beaten, self._past_raw_s = 0.0, "", 0.0
         self._is_unwritten = False      # this machine's entry could not be written: reads that succeed do not cure that
         self.status = StoreStatus()
         self._loop = Loop("fleet", self._run)
@@ -127,7 +128,7 @@ class Member:
     # --- from other threads
 
     def open(self, resumed: frozenset[str]) -> None:
-        """Begin. `resumed`: the events that were open when the process started."""
+        """Begin. `resumed`: the events from before the process of which the store may have something."""
         self._resumed = set(resumed)
         self._loop.start()
 
@@ -209,9 +210,12 @@ class Member:
         if self._beat_at(now_raw_s) <= now_raw_s:
             self._beat()
             return 0.0
+        if self._past_raw_s <= now_raw_s:
+            self._leave_past()
+            return 0.0
         with self._wanted.lock:
             waits = [task.next_raw_s for task in self._wanted.tasks.values() if not task.has_left]
-        return max(0.0, min([*waits, self._beat_at(now_raw_s)]) - now_raw_s)
+        return max(0.0, min([*waits, self._beat_at(now_raw_s), self._past_raw_s]) - now_raw_s)
 
     def _identified(self) -> bool:
         with self._wanted.lock:
@@ -223,7 +227,7 @@ class Member:
             me = FleetMember(name, vm_id, self._boot_id, self._settings.group, self._settings.slots)
             self._sessions = FleetSessions(me, self._settings.takeover_s, lambda: secrets.token_hex(8),
                                            lambda: self._now().raw_s, self._memory)
-            self._beaten = ""
+            self._beaten, self._past_raw_s = "", self._now().raw_s + PAST_AFTER_S
         return True
 
     # --- one event
@@ -361,6 +365,14 @@ class Member:
             interval_s = HOLDER_INTERVAL_S if is_open else IDLE_BEAT_S
             self._beat_raw_s = self._now().raw_s + interval_s * random.uniform(0.95, 1.05)
 
+    def _leave_past(self) -> None:
+        """Once after the start, then as often as an idle member writes, and when the store is another one."""
+        coordinated, sessions = self._coordinated(), self._sessions
+        assert sessions is not None
+        if coordinated is None or self._carry_out(_flagged(sessions.leave_past(coordinated))) is not None:
+            wait_s = IDLE_BEAT_S if coordinated is not None else PAST_AFTER_S
+            self._past_raw_s = self._now().raw_s + wait_s * random.uniform(0.95, 1.05)
+
     # --- sessions
 
     def _carry_out(self, session: Generator[Operation, StoredValue | bool | None, Result]) -> Result | None:
@@ -395,6 +407,7 @@ class Member:
         if store.generation != self._generation:
             self._generation = store.generation
             self._memory.forget_silence()
+            self._past_raw_s = self._now().raw_s
         match operation:
             case ReadKey(key):
                 stored = self._timed("get", lambda: store.get(key))

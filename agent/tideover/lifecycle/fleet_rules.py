@@ -1,5 +1,4 @@
-"""The rules of a fleet: given a document as it was read and what this machine wants of it, the document as it is to be
-written. Pure.
+"""The rules of slots, takeovers, claims and shared events: a document as read to the document to be written. Pure.
 
 Each function returns the document it was given where there is nothing to write. What keeps these rules true for
 several agents is that a write is conditional: it counts only if the document is still the one that was read.
@@ -119,18 +118,20 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
         return give_back(slots, me, digest), SlotState.NONE
     if wish.slot is SlotWish.NONE:
         return slots, SlotState.NONE
-    if own is not None and own.vm_id == me.vm_id and own.released:
+    if wish.slot is SlotWish.RELEASED or (own is not None and own.vm_id == me.vm_id and own.released):
         return slots, SlotState.RELEASED
     if holder is not None and own is not None and own.vm_id != me.vm_id and len(holder.members) == 1:
         slots, holder = _without(slots, holder), None       # of a machine of this name that is no more
     if holder is not None:
-        if own is None or (own.vm_id, own.boot_id) != (me.vm_id, me.boot_id) or own.released:
+        machines = _named_by(holder.machines, me, wish)
+        if own is None or (own.vm_id, own.boot_id) != (me.vm_id, me.boot_id) or machines != holder.machines:
             entered = SlotMember(me.vm_id, me.boot_id, extra=own.extra if own is not None else MappingProxyType({}))
-            joined = replace(holder, members=MappingProxyType({**holder.members, me.folded: entered}))
+            joined = replace(holder, machines=machines,
+                             members=MappingProxyType({**holder.members, me.folded: entered}))
             slots = _with(slots, joined)
         return slots, SlotState.GRANTED if holder.granted else SlotState.NOT_GRANTED
     mine = Holder(digest, True, wish.kind.value, wish.not_before,
-                  tuple(sorted({me.folded, *(fold_case(name) for name in wish.resources)})),
+                  _named_by((), me, wish),
                   MappingProxyType({me.folded: SlotMember(me.vm_id, me.boot_id)}), taken_from)
     needed = used((*slots.holders, mine))
     is_free = needed <= me.slots or needed == used(slots.holders)
@@ -139,6 +140,10 @@ def take_slot(slots: SlotsDocument, me: FleetMember, wish: Coordinate,
         return slots, SlotState.WAITING
     entered_slots = replace(slots, holders=(*slots.holders, replace(mine, granted=granted)))
     return entered_slots, SlotState.GRANTED if granted else SlotState.NOT_GRANTED
+
+
+def _named_by(known: Iterable[str], me: FleetMember, wish: Coordinate) -> tuple[str, ...]:
+    return tuple(sorted({*known, me.folded, *(fold_case(name) for name in wish.resources)}))
 
 
 def give_back(slots: SlotsDocument, me: FleetMember, digest: str) -> SlotsDocument:
@@ -152,9 +157,11 @@ def give_back(slots: SlotsDocument, me: FleetMember, digest: str) -> SlotsDocume
 
 def give_back_past(slots: SlotsDocument, me: FleetMember, coordinated: frozenset[str]) -> SlotsDocument:
     """Given the slots and the events that this machine coordinates, return them without its part in any other event: a
-    store that was restored from a backup shows what was given back long ago, and this machine alone knows that."""
+    store that was restored from a backup shows what was given back long ago, and this machine alone knows that. What an
+    operator has released takes no slot, and stays for the machine to see."""
     for holder in slots.holders:
-        if holder.event not in coordinated:
+        own = holder.members.get(me.folded)
+        if own is not None and not own.released and holder.event not in coordinated:
             slots = give_back(slots, me, holder.event)
     return slots
 
@@ -193,6 +200,16 @@ def open_event(wish: Coordinate) -> EventDocument:
     return EventDocument(wish.event_id, wish.source, wish.kind.value, wish.resources, wish.not_before)
 
 
+def leave_event(event: EventDocument, me: FleetMember) -> EventDocument | None:
+    """Given a shared event's document, return it without this machine's entry; None: it is to be deleted, for no
+    machine stands in it any more."""
+    own = event.members.get(me.folded)
+    if own is None or own.vm_id != me.vm_id:
+        return event if event.members else None
+    left = {name: one for name, one in event.members.items() if name != me.folded}
+    return replace(event, members=MappingProxyType(left)) if left else None
+
+
 def write_event(event: EventDocument, me: FleetMember, wish: Coordinate, slot: SlotState, *,
                 claimant_is_silent: bool = False, rival_is_silent: bool = False) -> EventDocument | None:
     """Given a shared event's document, what this machine wants and what it has of its group's slots, return the
@@ -202,10 +219,19 @@ def write_event(event: EventDocument, me: FleetMember, wish: Coordinate, slot: S
     consent back.
     """
     if wish.leaves:
-        return _left(event, me)
+        return leave_event(event, me)
+    event = with_names(event, wish)
     event = _settled(event, me, wish)
     event = _entered(event, me, wish, slot, rival_is_silent=rival_is_silent)
     return _claimed(event, me, wish, claimant_is_silent=claimant_is_silent)
+
+
+def with_names(event: EventDocument, wish: Coordinate) -> EventDocument:
+    """Given a shared event's document and what this machine sees of the event, return it with every machine named. The
+    platform may name another one later, and machines see that at different moments: no name goes."""
+    known = {fold_case(name) for name in event.resources}
+    added = tuple(name for name in wish.resources if fold_case(name) not in known)
+    return replace(event, resources=event.resources + added) if added else event
 
 
 def not_ready(event: EventDocument) -> tuple[tuple[str, str], ...]:
@@ -234,14 +260,6 @@ def is_too_late(event: EventDocument, me: FleetMember, wish: Coordinate) -> bool
     own = event.members.get(me.folded)
     is_given = own is not None and own.vm_id == me.vm_id and own.state == READY
     return is_given and wish.says == NOT_READY and event.acknowledgement is not None and event.acknowledgement.is_open
-
-
-def _left(event: EventDocument, me: FleetMember) -> EventDocument | None:
-    own = event.members.get(me.folded)
-    if own is None or own.vm_id != me.vm_id:
-        return event if event.members else None
-    left = {name: one for name, one in event.members.items() if name != me.folded}
-    return replace(event, members=MappingProxyType(left)) if left else None
 
 
 def _settled(event: EventDocument, me: FleetMember, wish: Coordinate) -> EventDocument:

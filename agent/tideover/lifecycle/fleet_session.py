@@ -1,5 +1,6 @@
-"""One agent's exchanges with the fleet's store, step by step: what to read, what to write, what follows from the
-answers. Pure: the caller carries out a session's operations; nothing here touches a store.
+"""The steps of one exchange with the store: what is read and written in which order, conflicts, silence. Pure.
+
+The caller carries out a session's operations; nothing here touches a store.
 
 A session is a generator. It yields one operation at a time and is sent its result. It may be dropped at any point, as
 by a crash or an outage: the next one reads again, and every write names its writer, so nothing has to be undone.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from tideover.effects import Coordinate, SlotWish
 from tideover.fleet_documents import (
@@ -33,11 +35,13 @@ from tideover.lifecycle.fleet_rules import (
     give_back_past,
     is_mine,
     is_too_late,
+    leave_event,
     not_ready,
     open_event,
     take_over,
     take_slot,
     takeover_s_of,
+    with_names,
     write_event,
 )
 from tideover.observations import FleetView, SlotState
@@ -101,6 +105,7 @@ NOTHING_KNOWN, UNSEEN = FleetView(), Silence()
 
 Operation = ReadKey | WriteKey | BackOff
 Session = Generator[Operation, "StoredValue | bool | None", FleetView]
+Document = TypeVar("Document", SlotsDocument, EventDocument)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,7 @@ class FleetMemory:
     unanswered: dict[str, str | None] = field(default_factory=dict)     # key -> the revision that a write without an
                                                                         # answer expects: it may still be carried out
     resumed: set[tuple[str, str]] = field(default_factory=set)          # key and event, from before this process
+    named: set[str] = field(default_factory=set)                        # the events that this machine's entry has named
     beaten: tuple[float, int] | None = None     # raw seconds before the newest write of this machine's entry that was
                                                 # answered, and the pauses counted by then
 
@@ -279,7 +285,7 @@ class FleetSessions:
                 return Confirmation(False, "the store does not show a granted slot for it", read_raw_s)
         if wish.is_shared:
             key = event_key(digest)
-            event = _event_of(key, (yield from _read(key)), wish)
+            event = with_names(_event_of(key, (yield from _read(key)), wish), wish)
             claim = event.acknowledgement
             if claim is None or not is_mine(claim, self.me) or claim.result is not None or claim.n != wish.sent:
                 return Confirmation(False, "another machine has the claim", read_raw_s)
@@ -302,10 +308,39 @@ class FleetSessions:
             read = yield from _read(key)
             known = decode_member(key, read.value) if read.value is not None else None
             newer = replace(entry, beat=known.beat + 1, extra=known.extra) if known is not None else entry
+            self.memory.named.update(known.events if known is not None else ())
             if (yield from self._write(key, newer, read)):
                 self.memory.beaten = began
                 return
             yield BackOff(conflicts)
+
+    def leave_past(self, coordinated: frozenset[str]) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Given the digests of all events that this machine has anything to write for, take it out of every other one:
+        a store that was restored from a backup shows what it has left long ago, and after a lost journal it does not
+        know what it had written."""
+        yield from self._change(slots_key(self.me.group), decode_slots,
+                                lambda slots: give_back_past(slots, self.me, coordinated))
+        for digest in sorted(self.memory.named - coordinated):
+            yield from self._change(event_key(digest), decode_event, lambda event: leave_event(event, self.me))
+            self.memory.named.discard(digest)
+
+    def _change(self, key: str, decode: Callable[[str, bytes], Document],
+                change: Callable[[Document], Document | None]) -> Generator[Operation, StoredValue | bool | None, None]:
+        """Write what `change` makes of a document, where there is one. What this version cannot read stays as it is:
+        doctor names it."""
+        for conflicts in range(1, CONFLICTS_AT_MOST + 1):
+            read = yield from _read(key)
+            if read.value is None:
+                return
+            try:
+                known = decode(key, read.value)
+            except UnusableDocument:
+                return
+            after = change(known)
+            if after == known or (yield from self._write(key, after, read)):
+                return
+            yield BackOff(conflicts)
+        raise TooManyConflicts(key)
 
     def _renew_slots(self) -> Generator[Operation, StoredValue | bool | None, None]:
         """Write the slots as they are, if this machine has one."""

@@ -1,4 +1,4 @@
-"""What the agent knows: each event's case, each hook's readiness, and little else. Values; nothing decides here."""
+"""The state's values: phases, cases, hook stages; which pauses end an event; how many events are remembered. Pure."""
 from __future__ import annotations
 
 import enum
@@ -105,6 +105,11 @@ class FleetState:
     sent: int = 0                       # the newest claim for which an acknowledgement may have left in this boot
     sent_raw_s: float = 0.0             # when the first one of that claim was begun
     passes: int = 0                     # the claim that is passed on, for the platform does not answer; 0: none
+
+    @property
+    def uses_store(self) -> bool:
+        """Whether the store may have anything of it."""
+        return self.is_shared or self.is_limited
 
     @property
     def has_slot(self) -> bool:

@@ -1,4 +1,5 @@
-"""Incidents: from the first sign, through samples of time sources, to the conclusion.
+"""An incident from its first sign to its conclusion: how long samples of time sources are awaited, what belongs
+together.
 
 It reports nothing, reads no clock and asks no server itself: `outside_wanted` requests a sample soon.
 """

@@ -1,4 +1,4 @@
-"""Fuses all evidence of one incident into its cause, duration and certainty. The whole truth table, as one function.
+"""All evidence of one incident to its cause, duration and certainty: the whole truth table, as one function.
 
 Frozen time `F` is how far outside time moved against CLOCK_MONOTONIC_RAW; with the visible gap `V` of the raw clock
 the blackout is V + F. The step `S` of the wall clock never adds length: it says whether the clock was put right. The
