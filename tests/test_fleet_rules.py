@@ -42,6 +42,7 @@ from tideover.lifecycle.fleet_rules import (
     write_event,
 )
 from tideover.lifecycle.fleet_session import BackOff, FleetSessions, ReadKey, StoredValue, TooManyConflicts, WriteKey
+from tideover.lifecycle.manual import objections
 from tideover.model import EntryKind, Kind
 from tideover.observations import AckOutcome, FleetSeen, FleetView, SlotState
 from tideover.policy import FleetRules, Policy, Rules
@@ -261,6 +262,23 @@ def test_without_a_slot_it_prepares_at_the_last_moment_and_is_held_until_one_is_
     assert acknowledgements(seen(one, SlotState.GRANTED))
 
 
+def test_an_acknowledgement_by_hand_without_a_slot_is_objected_to_and_says_so_in_the_record():
+    one = seen(life(), SlotState.WAITING).after(900 - 10 - 5 - 1).after(2).settle()
+    thing = one.state.cases["e1"].event
+    assert objections(one.state, thing, "vm-1", SLOT).text == "its group has granted it no slot"
+    seen(one, is_reached=False)
+    assert objections(one.state, thing, "vm-1", SLOT).text == "the fleet's store cannot be used"
+    one.see(ob.AcknowledgeRequested("e1", False))
+    assert acknowledgements(one) and "by hand, although the fleet's store cannot be used" in [entry.note for entry in one.entries]
+    granted = seen(life(), SlotState.GRANTED).settle()
+    assert not objections(granted.state, thing, "vm-1", SLOT)
+
+
+def test_an_event_that_is_held_while_the_store_cannot_be_used_says_so():
+    one = seen(life(), is_reached=False).after(900 - 10 - 5 - 1).after(2).settle()
+    assert phase(one) is Phase.HELD and one.entries[-1].note == "the fleet's store cannot be used"
+
+
 @pytest.mark.parametrize("notice_s", [None, 18.0])
 def test_with_short_notice_hooks_start_at_once_and_the_slot_is_asked_for_beside_them(notice_s):
     one = life(thing=event("e1", notice_s=notice_s))
@@ -324,7 +342,7 @@ def test_a_consent_that_cannot_be_taken_back_for_want_of_the_store_is_told_once(
     assert one.wanted()["fleet:e1"].says == "not-ready"
     for _ in range(3):
         seen(one, is_reached=False)
-    assert len(told()) == 1 and "cannot be reached" in told()[0]
+    assert len(told()) == 1 and "store cannot be used" in told()[0]
 
 
 def claimant():
