@@ -27,7 +27,7 @@ from tideover.logs import Log
 from tideover.pause import MachineClocks
 from tideover.status import status_of
 from tideover.system.file_lock import Lock, read_holder
-from tideover.system.platform import make_own_directory
+from tideover.system.private_files import make_own_directory
 
 HOLD = """
 import fcntl, os, sys
@@ -198,7 +198,7 @@ def test_what_was_asked_before_a_close_is_answered(place: Place) -> None:
     client = threading.Thread(target=lambda: got.append(place.ask("forget")))
     client.start()
     assert asked.wait(5.0)
-    threading.Timer(0.05, may_answer.set).start()
+    threading.Timer(0.01, may_answer.set).start()
     server.close()
     client.join(5.0)
     assert [one["why"] for one in got] == ["given up"]

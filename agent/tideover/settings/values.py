@@ -105,6 +105,12 @@ class SourceSettings:
     aws: AwsSettings = AwsSettings()
     vsphere: VsphereSettings = VsphereSettings()
 
+    @property
+    def programs(self) -> dict[str, str]:
+        """The programs that the configuration names and a source runs, by key: no other user may change them."""
+        program = self.vsphere.vmtoolsd
+        return {"source.vsphere.vmtoolsd": program} if program is not None else {}
+
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
