@@ -289,7 +289,7 @@ class IncidentTracker:
                 self._outside.forget_before(frozen.after_ns, source)
 
     def _stopped_again(self, incident: _OpenIncident, source: str) -> None:
-        """While the first stop was measured: both are told as one, and only answers from after the second count."""
+        """While the first stop was measured: both are reported as one, and only later answers count."""
         self._outside.join_stops(source)
         whole = self._outside.inconsistent().get(source)
         if whole is not None and whole.after_ns > incident.resumed_ns:

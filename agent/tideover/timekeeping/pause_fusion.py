@@ -74,7 +74,7 @@ def repaired(samples: Sequence[SourceSample]) -> list[SourceSample]:
 
 
 def as_one_stop(samples: Sequence[SourceSample]) -> list[SourceSample]:
-    """Given one source's samples of which two stops or more are told, return those from before the first and from after
+    """Given one source's samples that show two stops or more, return those from before the first and from after
     the last: they show all as one. Where the newest word bears out the oldest, what lies between was an error."""
     borne_out = compatible_suffix(samples)
     if borne_out[0] is samples[0]:
